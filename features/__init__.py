@@ -1,0 +1,1 @@
+"""What the nets see in each picture, pooled and kept by id."""

@@ -1,0 +1,1 @@
+"""Nets that learn from the pictures alone, without labels."""

@@ -1,0 +1,1 @@
+"""Predictions from the features, with an honest estimate of their error."""

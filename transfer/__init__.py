@@ -1,0 +1,1 @@
+"""Nets fine-tuned on labels, one for each task and fold."""
