@@ -1,0 +1,104 @@
+"""Show what a feature store holds: ``python -m features.inspect FILE [--verify]``.
+
+Reads the header only, or with ``--verify`` every byte; executes nothing of the file.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data_prep.command import run_command
+from data_prep.settings import Parser
+from features.store import Store, open_store, verify
+
+AT_MOST = 12  # columns of a task, nets and failures that are shown one by one
+# Shown in rows of their own, or too long to show.
+SHOWN_APART = (
+    *("format", "shape", "dtype", "ids", "columns", "views", "roles", "folds"),
+    *("nets", "failures", "versions", "offset"),
+)
+log = logging.getLogger(__name__)
+
+
+def table(store: Store) -> list[tuple[str, str]]:
+    """Give what the header says as rows of a name and a text."""
+    header = store.header
+    rows = [
+        ("format", header["format"]),
+        (
+            "shape",
+            " x ".join(f"{n:,}" for n in header["shape"]) + f" {header['dtype']}",
+        ),
+        ("ids", _some(store.ids, 3)),
+        ("views", " ".join(map(str, header.get("views") or [])) or "pooled"),
+    ]
+    by_task: dict[str, list[str]] = {}
+    for column in header["columns"]:
+        by_task.setdefault(str(column.get("task", "?")), []).append(column["name"])
+    for task, names in by_task.items():
+        rows.append(("columns", f"{task}: {len(names)}: {_some(names)}"))
+    rows += [
+        ("roles", _counts(header["roles"])),
+        ("folds", _counts("none" if n < 0 else str(n) for n in header["folds"])),
+    ]
+    nets = header.get("nets") or []
+    rows += [("nets", _pairs(net)) for net in nets[:AT_MOST]]
+    if len(nets) > AT_MOST:
+        rows.append(("nets", f"and {len(nets) - AT_MOST} more"))
+    failures = header.get("failures") or {}
+    rows.append(("failures", f"{len(failures)}"))
+    rows += [("", f"{id_}: {why}") for id_, why in [*failures.items()][:AT_MOST]]
+    rows.append(("versions", _pairs(header.get("versions") or {}) or "not recorded"))
+    rest = [key for key in header if key not in SHOWN_APART]
+    return rows + [(key, _pairs(header[key])) for key in rest]
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Show the store that the command line names, and return its path."""
+    parser = Parser(
+        prog="python -m features.inspect",
+        description="Show what a feature store holds; nothing in it is executed.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="feature store (.pkl)")
+    parser.add_argument(
+        "--verify", action="store_true", help="read and check every byte of it"
+    )
+    arguments = parser.parse(argv)
+    path: Path = arguments["file"]
+    store = open_store(path)
+    if arguments["verify"]:
+        verify(path)
+    log.info("%s, %.1f MB", path, path.stat().st_size / 1e6)
+    rows = table(store)
+    width = max(len(name) for name, _ in rows)
+    previous = ""
+    for name, text in rows:
+        log.info("  %-*s  %s", width, "" if name == previous else name, text)
+        previous = name
+    if arguments["verify"]:
+        log.info("sound: header, pickle, checksum, values and ids were checked")
+    return path
+
+
+def _counts(values: Iterable[str]) -> str:
+    counts = sorted(Counter(values).items())
+    return ", ".join(f"{value}: {n:,}" for value, n in counts) or "no rows"
+
+
+def _some(names: Sequence[str], at_most: int = AT_MOST) -> str:
+    shown = ", ".join(names[:at_most])
+    left = len(names) - at_most
+    return f"{shown} and {left:,} more" if left > 0 else shown
+
+
+def _pairs(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_pairs(inner)}" for key, inner in value.items())
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+if __name__ == "__main__":
+    run_command(main)

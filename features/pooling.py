@@ -1,0 +1,76 @@
+"""Pool the eight views of a picture into a few statistics of each output.
+
+Shapes: N rows, V views, F outputs, S statistics.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.errors import UserError
+from data_prep.settings import nearest
+
+# The variance is that of the views themselves, which are all there are: divided by V.
+STATISTICS: dict[str, Callable[..., NDArray[np.floating[Any]]]] = {
+    "mean": np.mean,
+    "var": np.var,
+    "max": np.max,
+    "min": np.min,
+}
+
+
+def pool(
+    values: NDArray[np.floating[Any]], statistics: Sequence[str] = tuple(STATISTICS)
+) -> NDArray[np.floating[Any]]:
+    """Pool the views of each row.
+
+    Args:
+        values: (N, V, F) at least one view.
+        statistics: Names in ``STATISTICS``.
+
+    Returns:
+        (N, F * S) the statistics of an output side by side; float32, or float64 where
+        the values are.
+
+    Raises:
+        UserError: A statistic is unknown or asked for twice, or there are no views.
+
+    Example:
+        >>> pool(np.array([[[1.0, 10.0], [3.0, 10.0]]]), ["mean", "var"])
+        array([[ 2.,  1., 10.,  0.]])
+    """
+    _check(statistics)
+    if values.ndim != 3 or values.shape[1] == 0:
+        raise UserError(
+            f"values of shape {values.shape} have no views to pool; give"
+            " (rows, views, outputs)"
+        )
+    # float16 would overflow: a deviation of 256 has a variance beyond its range.
+    wide = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
+    pooled = np.stack([STATISTICS[name](wide, axis=1) for name in statistics], axis=-1)
+    return pooled.reshape(len(values), values.shape[2] * len(statistics))
+
+
+def pooled_columns(
+    columns: Sequence[str], statistics: Sequence[str] = tuple(STATISTICS)
+) -> list[str]:
+    """Name the columns that ``pool`` makes of these outputs, in its order.
+
+    Example:
+        >>> pooled_columns(["target", "onehot_2"], ["mean", "var"])
+        ['target__mean', 'target__var', 'onehot_2__mean', 'onehot_2__var']
+    """
+    _check(statistics)
+    return [f"{column}__{name}" for column in columns for name in statistics]
+
+
+def _check(statistics: Sequence[str]) -> None:
+    if not statistics:
+        raise UserError(f"no statistic is named; there are: {', '.join(STATISTICS)}")
+    for name in statistics:
+        if name not in STATISTICS:
+            raise UserError(f"statistic {name!r}: {nearest(name, STATISTICS)}")
+        if list(statistics).count(name) > 1:
+            raise UserError(f"statistic {name!r} is named twice; name it once")

@@ -1,0 +1,291 @@
+"""Feature store: what nets see in each picture, kept by its id, in one file.
+
+The file is a plain pickle, which needs no package but numpy::
+
+    features = pickle.load(open("features.pkl", "rb"))    # dict: id -> array
+
+and an array with a header that is read without unpickling::
+
+    store = open_store("features.pkl")                    # maps it, executes nothing
+    store.matrix(table["id"]); store.frame(); store.header["nets"]
+
+A plain ``pickle.load`` executes what a file says, whoever wrote it: on a file that came
+from somebody else use ``open_store``, or ``load_safely`` for the plain dict. How the
+bytes lie is told in ``features.stream``.
+
+Shapes: N rows, V views, F columns.
+"""
+
+import hashlib
+import operator
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.errors import UserError
+from features import stream
+from features.drafts import drafted
+from features.header import DTYPES, FORMAT, check_layout, check_rows
+from features.pooling import STATISTICS, pool, pooled_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Written by write_store, whatever the caller's header says.
+OWN_KEYS = (
+    *("format", "shape", "dtype", "ids", "payload_sha256"),
+    *("offset", "header_sha256"),
+)
+Values = NDArray[np.floating[Any]]
+
+
+class StoreError(UserError):
+    """A feature store cannot be written, read or trusted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """An open feature store: rows by id, mapped from the file and read-only.
+
+    Attributes:
+        path: The file.
+        header: How the rows were made; see ``write_store``.
+        ids: (N,) in the order of the rows.
+        values: (N, F), or (N, V, F) with the views apart.
+    """
+
+    path: Path
+    header: dict[str, Any] = field(repr=False)
+    ids: tuple[str, ...] = field(repr=False)
+    values: Values = field(repr=False)
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """(F,) names."""
+        return [column["name"] for column in self.header["columns"]]
+
+    @cached_property
+    def roles(self) -> NDArray[np.str_]:
+        """(N,) what the nets knew of each row's label, such as ``"oof"``."""
+        return np.array(self.header["roles"], dtype=str)
+
+    @cached_property
+    def folds(self) -> NDArray[np.int64]:
+        """(N,) the fold that holds each row out; -1: none."""
+        return np.array(self.header["folds"], dtype=np.int64)
+
+    @cached_property
+    def _array(self) -> Values:
+        return np.asarray(self.values)  # indexing a memmap takes 20 times as long
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {id_: row for row, id_ in enumerate(self.ids)}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.ids)
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self._rows
+
+    def __getitem__(self, id_: str) -> Values:
+        """Return the (F,) or (V, F) values of one id."""
+        row = self._rows.get(id_)
+        found: Values = self._array[self._rows_of([id_])[0] if row is None else row]
+        return found
+
+    def matrix(self, ids: Iterable[str] | None = None) -> Values:
+        """Copy the values of the ids, in the order they are asked for; None: all.
+
+        Raises:
+            StoreError: Some ids are not in the store.
+        """
+        return self._array.copy() if ids is None else self._array[self._rows_of(ids)]
+
+    def frame(self, ids: Iterable[str] | None = None) -> "pd.DataFrame":
+        """Give the values as a table with the ids as index.
+
+        Views that are apart become columns ``NAME__VIEW``.
+        """
+        asked = list(self.ids if ids is None else ids)
+        columns, values = self.columns, self.matrix(asked)
+        if values.ndim == 3:
+            views = self.header["views"]
+            columns = [f"{name}__{view}" for name in columns for view in views]
+            values = values.transpose(0, 2, 1).reshape(len(asked), len(columns))
+        return _frame(values, asked, columns)
+
+    def pool(
+        self, *statistics: str, ids: Iterable[str] | None = None
+    ) -> "pd.DataFrame":
+        """Pool the views into a table with columns ``NAME__STATISTIC``; none: all four.
+
+        Raises:
+            StoreError: The views are pooled already.
+        """
+        if self.values.ndim != 3:
+            raise StoreError(
+                f"{self.path}: its views are pooled already; use frame(), or open one"
+                " of views/"
+            )
+        asked = list(self.ids if ids is None else ids)
+        names = statistics or tuple(STATISTICS)
+        columns = pooled_columns(self.columns, names)
+        return _frame(pool(self.matrix(asked), names), asked, columns)
+
+    def _rows_of(self, ids: Iterable[str]) -> list[int]:
+        ids = list(ids)
+        missing = [id_ for id_ in ids if id_ not in self._rows]
+        if missing:
+            examples = ", ".join(repr(id_) for id_ in missing[:3])
+            raise StoreError(
+                f"{self.path}: {len(missing)} of {len(ids)} ids are not in it, such as"
+                f" {examples}; its {len(self)} ids are text like {self.ids[:1]}"
+            )
+        return [self._rows[id_] for id_ in ids]
+
+
+def write_store(
+    path: Path | str, ids: Iterable[str], values: Values, header: Mapping[str, Any]
+) -> None:
+    """Write a feature store, whole or not at all; the same rows give the same bytes.
+
+    Args:
+        path: The file; what was there stays until the new one is complete.
+        ids: (N,) text.
+        values: (N, F) or (N, V, F) float16, float32 or float64, all finite.
+        header: How the rows were made, as JSON values: ``columns`` (F tables with a
+            ``name``), ``roles`` and ``folds`` (N each), ``views`` (V names; None where
+            they are pooled), and whatever else is worth knowing. ``OWN_KEYS`` are set
+            here.
+
+    Raises:
+        StoreError: Something does not fit; nothing was written.
+    """
+    path = Path(path)
+    ids, values = list(ids), np.asarray(values)
+    dtype = values.dtype.newbyteorder("<")
+    if dtype.str not in DTYPES:
+        raise StoreError(
+            f"{path}: values are {values.dtype}; give float16, float32 or float64"
+        )
+    values = np.ascontiguousarray(values, dtype)
+    try:
+        complete = {
+            "format": FORMAT,
+            "shape": list(values.shape),
+            "dtype": dtype.str,
+            **{key: value for key, value in header.items() if key not in OWN_KEYS},
+            "roles": [str(role) for role in header.get("roles", [])],
+            "folds": [operator.index(fold) for fold in header.get("folds", [])],
+            "ids": ids,
+        }
+        check_rows(complete)
+        _check_finite(ids, values)
+        complete["payload_sha256"] = _digest(values)
+        opening = stream.opening(complete, ids)
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"{path}: {error}") from None
+    with drafted(path) as file:
+        file.write(opening)
+        file.write(_bytes_of(values))
+        file.write(stream.ENDING)
+
+
+def open_store(path: Path | str) -> Store:
+    """Open a feature store; nothing in it is executed and no value is read yet.
+
+    Raises:
+        StoreError: There is no such file, it is not a feature store, or its header and
+            its size do not fit. Damage to the values is found by ``verify``.
+    """
+    path = Path(path)
+    with _reading(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        header = stream.read_header(file, size)
+        check_layout(header, size)
+        check_rows(header)
+        shape, dtype = tuple(header["shape"]), header["dtype"]
+        values: Values = np.empty(shape, dtype)
+        if values.size:  # nothing cannot be mapped
+            values = np.memmap(file, dtype, "r", header["offset"], shape)
+    return Store(path, header, tuple(header["ids"]), values)
+
+
+def load_safely(path: Path | str) -> dict[str, Values]:
+    """Give the dict that ``pickle.load`` gives, without unpickling anything.
+
+    Raises:
+        StoreError: The file is not a feature store, or its pickle is not the plain one
+            that goes with its header; what it asks for is named.
+    """
+    store = open_store(path)
+    with _reading(store.path) as file:
+        stream.check_pickle(file, store.header)
+    return dict(zip(store.ids, store.matrix(), strict=True))
+
+
+def verify(path: Path | str) -> None:
+    """Read a whole store and check every byte of it.
+
+    The header is checked by its digest, the pickle around the payload byte for byte
+    against a newly made one, the payload by its digest and for values that are not
+    finite, and the ids for repeats.
+
+    Raises:
+        StoreError: Something does not hold.
+    """
+    store = open_store(path)
+    with _reading(store.path) as file:
+        stream.check_pickle(file, store.header)
+        if _digest(store.values) != store.header.get("payload_sha256"):
+            raise ValueError("damaged: its values do not fit their checksum")
+        _check_finite(store.ids, store.values)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[BinaryIO]:
+    """Open a file; what is wrong with it becomes a ``StoreError`` with its name."""
+    try:
+        with path.open("rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise StoreError(f"{path}: there is no such file") from None
+    except IsADirectoryError:
+        raise StoreError(f"{path}: this is a folder; name a file in it") from None
+    except ValueError as error:
+        raise StoreError(f"{path}: {error}") from None
+
+
+def _check_finite(ids: Sequence[str], values: Values) -> None:
+    # The extremes tell without another array as large as the values.
+    if values.size and not np.isfinite([values.min(), values.max()]).all():
+        rows = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+        examples = ", ".join(repr(ids[row]) for row in rows[:3])
+        raise ValueError(
+            f"values of {len(rows)} ids are not finite, such as of {examples}"
+        )
+
+
+def _bytes_of(values: Values) -> memoryview:
+    return values.reshape(-1).view(np.uint8).data
+
+
+def _digest(values: Values) -> str:
+    return hashlib.sha256(_bytes_of(values)).hexdigest()
+
+
+def _frame(values: Values, ids: list[str], columns: list[str]) -> "pd.DataFrame":
+    import pandas as pd  # late: a second that most readers need not spend
+
+    return pd.DataFrame(values, index=pd.Index(ids, name="id"), columns=columns)

@@ -1,0 +1,589 @@
+"""Tests of features.store, features.stream, features.header and features.drafts."""
+
+import hashlib
+import json
+import os
+import pickle
+import pickletools
+import resource
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+
+from features import drafts, stream
+from features.store import StoreError, load_safely, open_store, verify, write_store
+
+GOLDEN = Path(__file__).with_name("golden_v1.pkl")
+VIEWS = ["e", "h", "v", "hv", "r", "hr", "vr", "hvr"]
+READERS = [open_store, load_safely, verify]
+OPCODES = [
+    *("PROTO", "BINUNICODE", "POP"),
+    *("SHORT_BINUNICODE", "SHORT_BINUNICODE", "STACK_GLOBAL"),
+    *("SHORT_BINUNICODE", "SHORT_BINUNICODE", "STACK_GLOBAL"),
+    *("EMPTY_LIST", "MARK", "SHORT_BINUNICODE", "SHORT_BINUNICODE", "APPENDS"),
+    *("SHORT_BINUNICODE", "SHORT_BINUNICODE", "STACK_GLOBAL"),
+    *("MARK", "BININT", "BININT", "BININT", "TUPLE"),
+    *("SHORT_BINUNICODE", "BYTEARRAY8"),
+    *("TUPLE3", "REDUCE", "TUPLE2", "REDUCE", "TUPLE1", "REDUCE", "STOP"),
+]
+PLAIN_LOAD = """
+import pickle, sys
+rows = pickle.load(open(sys.argv[1], "rb"))
+assert type(rows) is dict and list(rows) == ["a", "b"], rows
+assert type(rows["a"]).__name__ == "ndarray" and rows["b"][7, 2] == 47
+rows["a"][0, 0] = -1
+ours = {"features", "data_prep", "pandas", "torch"} & {*sys.modules}
+assert not ours, ours
+"""
+
+
+def header_of(shape: tuple[int, ...], **more: Any) -> dict[str, Any]:
+    """Give a header that fits values of the shape."""
+    return {
+        "columns": [{"name": f"target_{i}"} for i in range(shape[-1])],
+        "views": VIEWS[: shape[1]] if len(shape) == 3 else None,
+        "roles": ["oof"] * shape[0],
+        "folds": [row % 3 for row in range(shape[0])],
+        **more,
+    }
+
+
+def sample(path: Path, ids: str = "ab", views: bool = True, **more: Any) -> Path:
+    """Write a store of running numbers: 0, 1, 2 ... ."""
+    shape = (len(ids), 8, 3) if views else (len(ids), 3)
+    values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    write_store(path, ids, values, header_of(shape, **more))
+    return path
+
+
+def forge(path: Path, change: dict[str, Any]) -> None:
+    """Change the header of a store and give it a checksum that fits."""
+    data = path.read_bytes()
+    length = struct.unpack_from("<I", data, 3)[0]
+    header = json.loads(data[7 : 7 + length]) | change
+    del header["header_sha256"]
+    body = json.dumps(header, separators=(",", ":")).removesuffix("}").encode()
+    seal = ',"header_sha256":"' + hashlib.sha256(body).hexdigest() + '"}'
+    text = (body + seal.encode()).ljust(length)
+    assert len(text) == length, "no room for the change"
+    path.write_bytes(data[:7] + text + data[7 + length :])
+
+
+# What is written is read again
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 8, 4), (1, 1), (1, 1, 1), (0, 4)])
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f4", ">f8"])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_way_in_gives_the_values(
+    tmp_path: Path, shape: tuple[int, ...], dtype: str, seed: int
+) -> None:
+    path = tmp_path / "store.pkl"
+    values = np.random.default_rng(seed).normal(size=shape).astype(dtype)
+    ids = [f"id {row}" for row in range(shape[0])]
+    write_store(path, ids, values, header_of(shape))
+    verify(path)
+    opened = open_store(path)
+    assert_array_equal(opened.values, values)
+    assert opened.values.dtype.str == dtype.replace(">", "<")
+    with path.open("rb") as file:
+        plain = pickle.load(file)
+    for rows in (plain, load_safely(path), {id_: opened[id_] for id_ in opened}):
+        assert list(rows) == ids == list(opened)
+        for id_, row in zip(ids, values, strict=True):
+            assert type(rows[id_]) is np.ndarray
+            assert_array_equal(rows[id_], row)
+
+
+def test_plain_pickle_needs_no_package_of_ours(tmp_path: Path) -> None:
+    path = sample(tmp_path / "store.pkl")
+    child = subprocess.run(
+        [sys.executable, "-I", "-c", PLAIN_LOAD, str(path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+
+
+def test_the_opcodes_are_these_and_nothing_follows() -> None:
+    data = GOLDEN.read_bytes()
+    found = [*pickletools.genops(data)]
+    assert [opcode.name for opcode, _, _ in found] == OPCODES
+    assert found[-1][2] == len(data) - 1
+    assert [arg for op, arg, _ in found if op.name == "SHORT_BINUNICODE"] == [
+        *("builtins", "dict", "builtins", "zip", "kaki", "kåki", "numpy", "ndarray"),
+        "<f2",
+    ]
+
+
+def golden_store(path: Path) -> None:
+    """Write what ``golden_v1.pkl`` was written from."""
+    shape = (2, 8, 2)
+    values = np.arange(32, dtype=np.float16).reshape(shape) / 4
+    more = {"roles": ["oof", "test"], "folds": [1, -1], "fold_hash": "f00d"}
+    write_store(path, ["kaki", "kåki"], values, header_of(shape, **more))
+
+
+def test_the_file_of_the_first_version_stays_readable() -> None:
+    verify(GOLDEN)
+    opened = open_store(GOLDEN)
+    assert opened.header["format"] == "tessera-features/1"
+    assert opened.columns == ["target_0", "target_1"]
+    assert opened.roles.tolist() == ["oof", "test"]
+    assert opened.folds.tolist() == [1, -1]
+    expected = np.arange(32).reshape(2, 8, 2) / 4
+    with GOLDEN.open("rb") as file:
+        plain = pickle.load(file)
+    assert_array_equal([plain["kaki"], plain["kåki"]], expected)
+    assert_array_equal(opened.matrix(), expected)
+
+
+def test_the_same_rows_give_the_bytes_of_the_first_version(tmp_path: Path) -> None:
+    golden_store(tmp_path / "store.pkl")
+    assert (tmp_path / "store.pkl").read_bytes() == GOLDEN.read_bytes()
+    assert b"created" not in GOLDEN.read_bytes()
+
+
+@pytest.mark.parametrize("n_letters", range(130))
+def test_the_payload_is_aligned_whatever_the_header(
+    tmp_path: Path, n_letters: int
+) -> None:
+    path = sample(tmp_path / "store.pkl", command="x" * n_letters)
+    offset = open_store(path).header["offset"]
+    payload = np.arange(48, dtype=np.float32).tobytes()
+    assert offset % 64 == 0
+    assert path.read_bytes()[offset : offset + len(payload)] == payload
+
+
+@pytest.mark.parametrize("id_", ["", "ü", "叶子", "🍎", "a\nb", "\0", "'", "x" * 300])
+def test_any_text_is_an_id(tmp_path: Path, id_: str) -> None:
+    path = tmp_path / "store.pkl"
+    write_store(path, [id_, "other"], np.ones((2, 3)), header_of((2, 3)))
+    verify(path)
+    with path.open("rb") as file:
+        assert [*pickle.load(file)] == [id_, "other"] == [*open_store(path)]
+
+
+def test_loaded_rows_can_be_changed_and_opened_ones_cannot(tmp_path: Path) -> None:
+    path = sample(tmp_path / "store.pkl")
+    with path.open("rb") as file:
+        plain = pickle.load(file)
+    for rows in (plain, load_safely(path)):
+        rows["a"] += 100
+        assert rows["a"][0, 0] == 100
+        assert rows["b"][0, 0] == 24
+    with pytest.raises(ValueError, match="read-only"):
+        open_store(path)["a"][0, 0] = 1
+    verify(path)
+
+
+def test_matrix_follows_the_ids_and_is_a_copy(tmp_path: Path) -> None:
+    opened = open_store(sample(tmp_path / "store.pkl", "abc", views=False))
+    asked = opened.matrix(pd.Series(["c", "a", "c"]))
+    assert_array_equal(asked, [[6, 7, 8], [0, 1, 2], [6, 7, 8]])
+    asked[0] = opened.matrix()[0] = 0
+    assert_array_equal(opened["c"], [6, 7, 8])
+    assert opened.matrix([]).shape == (0, 3)
+
+
+def test_a_store_knows_its_ids(tmp_path: Path) -> None:
+    opened = open_store(sample(tmp_path / "store.pkl", "abc"))
+    assert len(opened) == 3
+    assert "a" in opened
+    assert "d" not in opened
+    assert opened.ids == ("a", "b", "c")
+
+
+def test_frame_names_rows_columns_and_views(tmp_path: Path) -> None:
+    flat = open_store(sample(tmp_path / "flat.pkl", views=False)).frame(["b"])
+    assert (flat.index.name, flat.index.tolist()) == ("id", ["b"])
+    assert flat.to_dict("list") == {"target_0": [3], "target_1": [4], "target_2": [5]}
+    apart = open_store(sample(tmp_path / "apart.pkl")).frame()
+    assert apart.columns[:9].tolist() == [
+        *(f"target_0__{view}" for view in VIEWS),
+        "target_1__e",
+    ]
+    assert apart.loc["b", "target_1__hvr"] == 24 + 7 * 3 + 1
+
+
+def test_views_are_pooled_by_name(tmp_path: Path) -> None:
+    opened = open_store(sample(tmp_path / "store.pkl"))
+    pooled = opened.pool("max", "mean", ids=["b", "a"])
+    assert pooled.columns[:3].tolist() == [
+        *("target_0__max", "target_0__mean"),
+        "target_1__max",
+    ]
+    assert pooled.loc["a", "target_1__max"] == 22
+    assert pooled.loc["b", "target_0__mean"] == 24 + 3 * 3.5
+    assert opened.pool().shape == (2, 12)
+
+
+def test_pooled_views_are_not_pooled_again(tmp_path: Path) -> None:
+    opened = open_store(sample(tmp_path / "store.pkl", views=False))
+    with pytest.raises(StoreError, match=r"pooled already; use frame\(\)"):
+        opened.pool("mean")
+
+
+def test_missing_ids_are_counted_and_three_are_named(tmp_path: Path) -> None:
+    opened = open_store(sample(tmp_path / "store.pkl"))
+    message = r"store.pkl: 4 of 5 ids are not in it, such as 'v', 'w', 'x'; its 2 ids"
+    for ask in (opened.matrix, opened.frame):
+        with pytest.raises(StoreError, match=message):
+            ask(["a", "v", "w", "x", "y"])
+    with pytest.raises(StoreError, match="1 of 1 ids are not in it, such as 7"):
+        opened[7]  # type: ignore[index]
+
+
+# What does not fit is not written
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ids": ["a", "b"]}, r"2 ids for values of shape \(3, 2\)"),
+        ({"ids": ["a", "b", "a"]}, "1 ids occur twice or more, such as 'a'"),
+        ({"ids": ["a", "b", 3]}, "id 3 is int; ids are text"),
+        ({"ids": ["a", "b", "\ud800"]}, "is not valid text"),
+        (
+            {"values": np.full((3, 2), np.nan)},
+            "values of 3 ids are not finite.*'a', 'b'",
+        ),
+        ({"values": np.diag([1, np.inf, 1])[:, :2]}, "1 ids are not finite.*of 'b'"),
+        ({"values": np.diag([1, -np.inf, 1])[:, :2]}, "1 ids are not finite.*of 'b'"),
+        ({"values": np.ones((3, 2), int)}, "values are int64; give float16"),
+        ({"values": np.ones((3, 2), object)}, "values are object; give float16"),
+        ({"values": np.ones(3)}, r"shape \(3,\); give \(rows, columns\)"),
+        ({"values": np.ones((3, 1, 1, 2))}, r"shape \(3, 1, 1, 2\); give"),
+        ({"values": np.ones((3, 0, 2))}, r"shape \(3, 0, 2\); give"),
+        ({"values": np.ones((3, 0))}, r"shape \(3, 0\); give"),
+        ({"values": np.ones((3, 5))}, r"2 columns for values of shape \(3, 5\)"),
+        (
+            {"columns": [{"name": "x"}] * 2},
+            "1 columns occur twice or more, such as 'x'",
+        ),
+        ({"columns": [{"name": "x"}, {"name": "y z"}]}, "column .*'y z'.*letters"),
+        ({"columns": ["x", "y"]}, "column 'x'; give a table with a name"),
+        ({"columns": None}, "no list of columns"),
+        ({"views": ["e"]}, "views are named, and values have none"),
+        ({"values": np.ones((3, 4, 2))}, "no list of views"),
+        ({"values": np.ones((3, 1, 2)), "views": ["e", "h"]}, "2 views for values"),
+        ({"roles": ["oof"] * 2}, "2 roles for values"),
+        ({"roles": ["oof", "test", "tets"]}, "role 'tets'; did you mean 'test'"),
+        ({"folds": [0, 1]}, "2 folds for values"),
+        ({"folds": [0, 1, 1.5]}, "float.* cannot be interpreted as an integer"),
+        ({"folds": [0, 1, -1]}, "id 'c' has role 'oof' and fold -1"),
+        ({"folds": [0, 1, -2]}, "id 'c' has role 'oof' and fold -2"),
+        (
+            {"note": float("nan")},
+            "header cannot be written as JSON.*not JSON compliant",
+        ),
+        ({"note": {1, 2}}, "header cannot be written as JSON: {1, 2} is a set"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "store.pkl"
+    header = header_of((3, 2)) | change
+    ids, values = header.pop("ids", "abc"), header.pop("values", np.ones((3, 2)))
+    with pytest.raises(StoreError, match=f"store.pkl: .*{message}"):
+        write_store(path, ids, values, header)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_own_keys_are_set_and_all_others_kept(tmp_path: Path) -> None:
+    path, again = tmp_path / "store.pkl", tmp_path / "again.pkl"
+    header = header_of((2, 8, 3), nets=[{"fold": np.int64(2)}], shares=np.ones(2))
+    header |= {"shape": [9], "format": "x", "dtype": "|O8", "offset": 1, "ids": ["no"]}
+    write_store(path, "ab", np.ones((2, 8, 3)), header)
+    opened = open_store(path)
+    assert opened.header["shape"] == [2, 8, 3]
+    assert opened.ids == ("a", "b")
+    assert opened.header["nets"] == [{"fold": 2}]
+    assert opened.header["shares"] == [1, 1]
+    write_store(again, opened, opened.values, opened.header)
+    assert again.read_bytes() == path.read_bytes()
+
+
+# A file appears whole or not at all
+
+
+@contextmanager
+def disk_of(n_bytes: int) -> Iterator[None]:
+    """Let no file grow beyond so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("n_bytes", [0, 1, 500, 100_000])
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_full_disk_leaves_what_there_was(
+    tmp_path: Path, n_bytes: int, is_new: bool
+) -> None:
+    path = tmp_path / "store.pkl"
+    if not is_new:
+        sample(path)
+    before = [(file, file.read_bytes()) for file in tmp_path.iterdir()]
+    values = np.ones((5, 10_000))
+    with disk_of(n_bytes), pytest.raises(OSError, match="too large") as caught:
+        write_store(path, "vwxyz", values, header_of(values.shape))
+    assert caught.value.filename == str(path)
+    assert [(file, file.read_bytes()) for file in tmp_path.iterdir()] == before
+    sample(path, "xyz")
+    assert open_store(path).ids == ("x", "y", "z")
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_what_a_killed_writer_left_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / ".store.pkl.draft").write_bytes(b"half of a much longer store" * 1000)
+    verify(sample(tmp_path / "store.pkl"))
+    assert [*tmp_path.iterdir()] == [tmp_path / "store.pkl"]
+
+
+def test_an_open_store_outlives_its_replacement(tmp_path: Path) -> None:
+    old = open_store(sample(tmp_path / "store.pkl"))
+    write_store(old.path, "ab", np.zeros((2, 8, 3)), header_of((2, 8, 3)))
+    assert old["b"][7, 2] == 47
+    assert open_store(old.path)["b"][7, 2] == 0
+
+
+def test_many_writers_of_one_file_take_turns(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "store.pkl"
+    n_writing, most_at_once, failures = 0, 0, []
+
+    def write(seed: int) -> None:
+        nonlocal n_writing, most_at_once
+        try:
+            with drafts.drafted(path) as file:
+                n_writing += 1
+                most_at_once = max(most_at_once, n_writing)
+                time.sleep(0.001)
+                file.write(bytes([seed]) * (1000 + seed))
+                n_writing -= 1
+                if seed % 4 == 0:
+                    raise RuntimeError
+        except RuntimeError:
+            pass
+        except BaseException as error:  # noqa: BLE001 (a thread's error is not seen)
+            failures.append(error)
+
+    writers = [threading.Thread(target=write, args=(seed,)) for seed in range(1, 21)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert not failures
+    assert most_at_once == 1
+    written = path.read_bytes()
+    assert written == written[:1] * (1000 + written[0])
+    assert [*path.parent.iterdir()] == [path]
+
+
+# What was damaged or forged is not trusted
+
+
+def test_a_changed_bit_anywhere_is_found(tmp_path: Path) -> None:
+    path = sample(tmp_path / "store.pkl")
+    sound = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for position in range(len(sound)):
+        damaged = bytearray(sound)
+        damaged[position] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        with pytest.raises(StoreError, match=r"store.pkl: "):
+            verify(path)
+
+
+def test_only_damaged_values_pass_without_verify(tmp_path: Path) -> None:
+    path = sample(tmp_path / "store.pkl")
+    sound, start = path.read_bytes(), open_store(path).header["offset"]
+    for position in range(start - 200, len(sound)):
+        damaged = bytearray(sound)
+        damaged[position] ^= 1
+        path.write_bytes(damaged)
+        is_value = start <= position < len(sound) - len(stream.ENDING)
+        if is_value:
+            load_safely(path)
+        else:
+            with pytest.raises(StoreError, match="damaged"):
+                load_safely(path)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_file_cut_short_or_too_long_is_refused(
+    tmp_path: Path, reader: Callable[[Path], object]
+) -> None:
+    path = sample(tmp_path / "store.pkl")
+    sound = path.read_bytes()
+    for length in [*range(0, len(sound), 13), len(sound) - 1]:
+        path.write_bytes(sound[:length])
+        with pytest.raises(StoreError, match=r"cut short|not a feature store"):
+            reader(path)
+    path.write_bytes(sound + b"\0")
+    with pytest.raises(StoreError, match="too long"):
+        reader(path)
+
+
+class Hostile:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_a_hostile_pickle_is_named_and_not_run(
+    tmp_path: Path, protocol: int, reader: Callable[[Path], object]
+) -> None:
+    path, trace = tmp_path / "store.pkl", tmp_path / "trace"
+    path.write_bytes(pickle.dumps({"a": Hostile(f"touch {trace}")}, protocol))
+    with pytest.raises(
+        StoreError, match=r"not a feature store but.*asks for posix.sys"
+    ):
+        reader(path)
+    assert not trace.exists()
+    pickle.loads(path.read_bytes())
+    assert trace.exists(), "the sample does no harm, so it shows nothing"
+
+
+@pytest.mark.parametrize("place", ["beside", "instead"])
+def test_a_hostile_pickle_behind_a_sound_header_is_found(
+    tmp_path: Path, place: str
+) -> None:
+    path = sample(tmp_path / "store.pkl")
+    data = path.read_bytes()
+    if place == "beside":  # the same length; the header and the values stay as they are
+        forged = data.replace(
+            b"\x8c\x08builtins\x8c\x03zip", b"\x8c\x08builtins\x8c\x03map"
+        )
+        asked = "builtins.map"
+    else:
+        forged = data.replace(
+            b"\x8c\x05numpy\x8c\x07ndarray", b"\x8c\x05posix\x8c\x07_exit__"
+        )
+        asked = "posix._exit__"
+    assert forged != data
+    path.write_bytes(forged)
+    for reader in (load_safely, verify):
+        with pytest.raises(StoreError, match=f"forged: .*, it asks for {asked}"):
+            reader(path)
+    assert open_store(path)["b"][7, 2] == 47  # reads no pickle at all
+
+
+def test_a_store_of_objects_is_refused(tmp_path: Path) -> None:
+    # numpy.ndarray((6,), "O", bytes) takes the bytes for addresses of objects.
+    path = tmp_path / "store.pkl"
+    write_store(path, "ab", np.ones((2, 3), "f8"), header_of((2, 3)))
+    path.write_bytes(path.read_bytes().replace(b"<f8\x96", b"|O8\x96"))
+    for reader in (load_safely, verify):
+        with pytest.raises(StoreError, match="its pickle is not the one"):
+            reader(path)
+    assert_array_equal(open_store(path).values, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "tessera-features/2"}, "this version reads 'tessera-features/1'"),
+        ({"shape": [2, 8, 4]}, "cut short: it has .* bytes and not"),
+        ({"shape": [1, 8, 3]}, "too long: it has .* bytes and not"),
+        ({"shape": [2, 8, -3]}, r"header says shape = \[2, 8, -3\]"),
+        ({"shape": [2, 8, True]}, "header says shape = "),
+        ({"shape": [48]}, "header says shape = "),
+        ({"shape": "x"}, "header says shape = "),
+        ({"shape": [8, 2, 3]}, "8 views for values of shape"),
+        ({"shape": [2, 3, 8]}, "3 columns for values of shape"),
+        ({"dtype": "|O8"}, "header says dtype = '|O8'"),
+        ({"dtype": "<i4"}, "header says dtype = '<i4'"),
+        ({"dtype": []}, "header says dtype"),
+        ({"offset": -64}, "header says offset = -64"),
+        ({"offset": 0}, "header says offset = 0"),
+        ({"offset": 129}, "header says offset = 129"),
+        ({"offset": 64}, "too long"),
+        ({"ids": ["a", "a"]}, "1 ids occur twice or more, such as 'a'"),
+        ({"roles": ["oof", "seen"]}, "role 'seen'; there are"),
+        ({"roles": ["oof", {}]}, "role '{}'; there are"),
+        ({"folds": [0, "1"]}, "id 'b' has role 'oof' and fold '1'"),
+        ({"columns": 3}, "no list of columns"),
+    ],
+)
+def test_a_forged_header_is_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    path = sample(tmp_path / "store.pkl", command="x" * 200)
+    forge(path, {"command": ""})
+    open_store(path)
+    forge(path, change)
+    with pytest.raises(StoreError, match=f"store.pkl: .*{message}"):
+        open_store(path)
+
+
+def test_a_forged_checksum_of_the_values_is_found(tmp_path: Path) -> None:
+    path = sample(tmp_path / "store.pkl")
+    forge(path, {"payload_sha256": "0" * 64})
+    with pytest.raises(StoreError, match="values do not fit their checksum"):
+        verify(path)
+
+
+def test_values_that_are_not_finite_are_found(tmp_path: Path) -> None:
+    path = sample(tmp_path / "store.pkl")
+    start = open_store(path).header["offset"]
+    data = bytearray(path.read_bytes())
+    data[start : start + 4] = np.float32("nan").tobytes()
+    path.write_bytes(data)
+    values = open_store(path).values
+    forge(path, {"payload_sha256": hashlib.sha256(values.tobytes()).hexdigest()})
+    with pytest.raises(StoreError, match=r"values of 1 ids are not finite.*'a'"):
+        verify(path)
+
+
+@pytest.mark.parametrize(
+    "text", [b"[1]", b"{]", b"[" * 100_000, b'{"a":' * 50_000, b"\xff"]
+)
+def test_a_sealed_header_that_is_no_table_is_refused(
+    tmp_path: Path, text: bytes
+) -> None:
+    path = tmp_path / "store.pkl"
+    body = text.removesuffix(b"}")
+    seal = b',"header_sha256":"' + hashlib.sha256(body).hexdigest().encode() + b'"}'
+    length = struct.pack("<I", len(body + seal))
+    path.write_bytes(stream.MAGIC + length + body + seal)
+    with pytest.raises(StoreError, match=r"store.pkl: damaged: its header is"):
+        open_store(path)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_what_is_no_file_is_named(
+    tmp_path: Path, reader: Callable[[Path], object]
+) -> None:
+    with pytest.raises(StoreError, match=r"none.pkl: there is no such file"):
+        reader(tmp_path / "none.pkl")
+    with pytest.raises(StoreError, match="this is a folder; name a file in it"):
+        reader(tmp_path)
+    (tmp_path / "x.pkl").write_bytes(b"id,name\n")
+    with pytest.raises(StoreError, match=r"x.pkl: this is not a feature store$"):
+        reader(tmp_path / "x.pkl")
+    (tmp_path / "x.pkl").write_bytes(stream.MAGIC + b"\x08\0\0\0 a text.")
+    with pytest.raises(StoreError, match="not a feature store: it has no header"):
+        reader(tmp_path / "x.pkl")
