@@ -1,0 +1,80 @@
+"""Draw a small collection of prints and paintings to try everything on.
+
+    python -m data_prep.demo
+
+Writes ``data_prep.demo/`` of the run ``runs/demo``: pictures, tables of works,
+materials and techniques. All of it is drawn by code, and the same for the same seed.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from data_prep.command import open_command, run_command
+from data_prep.errors import UserError
+from data_prep.settings import recorded
+
+STAGE = "data_prep.demo"
+EXPERIMENT = Path(__file__).parents[1] / "experiments" / "demo.toml"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """Draw a small collection of prints and paintings, with tables about them."""
+
+    n_train: Annotated[int, "works with a label"] = 320
+    n_test: Annotated[int, "works to predict"] = 120
+    side: Annotated[int, "longer side of the pictures, px"] = 160
+    seed: Annotated[int, "seed of everything drawn"] = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name, least in (("n_train", 24), ("n_test", 4), ("side", 32)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} = {getattr(self, name)}: give {least} or more")
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Draw the collection, and return the folder of the stage."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if not _names_experiment(given):
+        given += ["--experiment", str(EXPERIMENT)]
+    settings, run, _ = open_command(DemoSettings, STAGE, given)
+    key = recorded(settings)
+    if done := run.current(STAGE, key):
+        log.info("%s is already done; --again makes it anew", done.folder)
+        return done.folder
+    from data_prep.collection import draw_collection
+
+    with run.stage(STAGE, key) as stage:
+        draw_collection(
+            stage.folder,
+            settings.n_train,
+            settings.n_test,
+            settings.side,
+            settings.seed,
+        )
+    log.info(
+        "%d works with a label and %d to predict -> %s",
+        *(settings.n_train, settings.n_test, run.folder / STAGE),
+    )
+    return run.folder / STAGE
+
+
+def _names_experiment(given: Sequence[str]) -> bool:
+    """Tell whether the flags lead to an experiment, of a file or kept in a run."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--experiment")
+    finder.add_argument("--run", type=Path)
+    known, _ = finder.parse_known_args(given)
+    is_kept = known.run is not None and (known.run / "experiment.toml").exists()
+    return known.experiment is not None or is_kept
+
+
+if __name__ == "__main__":
+    run_command(main)

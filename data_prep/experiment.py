@@ -1,0 +1,182 @@
+"""The experiment file: where the data lie, which sub-tasks to learn, settings by stage.
+
+::
+
+    [data]                       # what to read
+    images = "pictures"          # paths are relative to this file
+    train = "train.csv"
+    target = "target"
+
+    [tasks.target]               # what to learn from it; the default is four tasks
+    kind = "regression"
+
+    [pretext.jigsaw]             # settings of one stage
+    epochs = 20
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from data_prep.errors import UserError
+from data_prep.settings import from_table, nearest
+
+RUN_MARK = "{run}"  # a path that begins with it lies in the run
+TASK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
+PACKAGES = ("data_prep", "pretext", "transfer", "features", "stacking")
+TASK_KINDS = ("regression", "classes", "date", "words")
+LOSSES = {
+    "regression": ("mse", "mae", "smooth_l1"),
+    "date": ("mse", "mae", "smooth_l1"),
+    "classes": ("cross_entropy",),
+    "words": ("mse", "cosine"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Where the pictures and tables lie, and what their columns are called."""
+
+    images: Annotated[tuple[Path, ...], "folder of pictures, or several"] = ()
+    train: Annotated[Path | None, "table of the labelled pictures (csv, parquet)"] = (
+        None
+    )
+    test: Annotated[Path | None, "table of the pictures to predict"] = None
+    sample: Annotated[Path | None, "sample of the prediction file, for its order"] = (
+        None
+    )
+    id: Annotated[str, "column of the picture's name without extension"] = "id"
+    target: Annotated[str | None, "column to predict"] = None
+    group: Annotated[str | None, "column of what must not be split over folds"] = None
+    date: Annotated[str | None, "column of the year or date"] = None
+    attributes: Annotated[tuple[Path, ...], "long tables id,name"] = ()
+    exclude_from_validation: Annotated[
+        str | None, "0/1 column: rows that are trained on but never scored"
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSettings:
+    """One sub-task of the transfer."""
+
+    kind: Annotated[Literal["regression", "classes", "date", "words"], "what it is"]
+    column: Annotated[str | None, "column of the training table"] = None
+    loss: Annotated[str | None, "loss; none: the usual one of the kind"] = None
+    weight: Annotated[float, "weight of the loss in a joint net"] = 1.0
+
+    def __post_init__(self) -> None:
+        """Check what no single field can."""
+        if self.loss is not None and self.loss not in LOSSES[self.kind]:
+            raise UserError(
+                f"loss = {self.loss!r}: {nearest(self.loss, LOSSES[self.kind])}"
+            )
+        if not self.weight > 0:
+            raise UserError(f"weight = {self.weight}: give a number above 0")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment file, read and checked.
+
+    Attributes:
+        data: The table ``[data]``, its paths resolved.
+        tasks: The tables ``[tasks.NAME]``, empty when the file names none.
+        stages: Raw settings by stage, such as ``{"pretext.jigsaw": {...}}``.
+        source: Where the file came from, for messages.
+    """
+
+    data: DataSettings
+    tasks: dict[str, TaskSettings] = field(default_factory=dict)
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    source: str = "no experiment file"
+
+
+def read_experiment(path: Path, run: Path, base: Path | None = None) -> Experiment:
+    """Read an experiment file.
+
+    Args:
+        path: The TOML file.
+        run: Folder of the run, for paths that begin with ``{run}``.
+        base: Folder that other paths are relative to; None: the file's own folder.
+
+    Raises:
+        UserError: The file is missing, is not TOML, or names an unknown table or key.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such experiment file")
+    try:
+        # utf-8-sig: some editors begin a file with a mark that TOML does not allow
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a TOML file: {error}") from None
+    folder = path.parent if base is None else base
+    own = {name: tables.pop(name, {}) for name in ("data", "tasks")}
+    for name, table in own.items():
+        if not isinstance(table, Mapping):
+            raise UserError(f"{path}: {name} is not a table; write [{name}]")
+    data = _data(own["data"], f"{path} [data]", folder, run)
+    tasks = {}
+    for name, table in own["tasks"].items():
+        where = f"{path} [tasks.{name}]"
+        if not TASK_NAME.fullmatch(name):
+            raise UserError(f"{where}: a task's name is letters, digits and single _")
+        if not isinstance(table, Mapping) or "kind" not in table:
+            raise UserError(f"{where}: kind is missing; one of {', '.join(TASK_KINDS)}")
+        tasks[name] = from_table(TaskSettings, table, where, {})
+    return Experiment(data, tasks, _stages(tables, path), str(path))
+
+
+def _data(table: Mapping[str, Any], where: str, base: Path, run: Path) -> DataSettings:
+    data = from_table(DataSettings, table, where, {})
+
+    def located(path: Path) -> Path:
+        inside = path.parts[:1] == (RUN_MARK,)
+        return run.joinpath(*path.parts[1:]) if inside else base / path
+
+    paths: dict[str, Any] = {
+        name: located(value)
+        for name in ("train", "test", "sample")
+        if (value := getattr(data, name)) is not None
+    }
+    for name in ("images", "attributes"):
+        paths[name] = tuple(located(part) for part in getattr(data, name))
+    return DataSettings(**{**vars(data), **paths})
+
+
+def _stages(tables: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
+    stages: dict[str, dict[str, Any]] = {}
+    for package, inner in tables.items():
+        if package not in ("pipeline", *PACKAGES):
+            known = ("data", "tasks", "pipeline", *PACKAGES)
+            raise UserError(
+                f"{path}: unknown table [{package}]; {nearest(package, known)}"
+            )
+        if not isinstance(inner, Mapping):
+            raise UserError(f"{path}: {package} is not a table; write [{package}...]")
+        if package == "pipeline":
+            stages["pipeline"] = dict(inner)
+            continue
+        for module, table in inner.items():
+            name = f"{package}.{module}"
+            if not isinstance(table, Mapping):
+                raise UserError(f"{path}: [{package}] has no key {module!r}")
+            if name not in commands():
+                raise UserError(
+                    f"{path}: there is no stage [{name}]; {nearest(name, commands())}"
+                )
+            stages[name] = dict(table)
+    return stages
+
+
+def commands() -> list[str]:
+    """List the stages: the modules of our packages that can be run."""
+    root = Path(__file__).parents[1]
+    return [
+        f"{package}.{module.stem}"
+        for package in PACKAGES
+        for module in sorted((root / package).glob("*.py"))
+        if '\nif __name__ == "__main__":' in module.read_text(encoding="utf-8")
+    ]

@@ -1,0 +1,261 @@
+"""Folds: which part of the table each row is held out with.
+
+A split is a column of the table, not a loop over indices: it is made once, stored,
+joined by id, and obeyed by every stage that looks at labels. The splitters are
+scikit-learn's; what one of its versions deals is not what the next does, so several
+deals are tried, the best balanced is kept, and the result is checked here.
+
+Shapes: N rows, F folds.
+"""
+
+import hashlib
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from data_prep.errors import UserError
+
+SCHEMES = ("kfold", "skfold", "gkfold", "sgkfold")
+N_DEALS = 8  # shuffles tried
+MAX_CLASSES = 20  # a numeric target with more values is a quantity only
+N_BINS = 10  # of a target or date that has no classes
+
+Ints = NDArray[np.int64]
+
+
+def parse_scheme(cv: str) -> tuple[str, int]:
+    """Split the name of a scheme: ``"sgkfold3"`` is ``("sgkfold", 3)``.
+
+    Raises:
+        UserError: There is no such scheme, or fewer than two folds are asked for.
+    """
+    match = re.fullmatch(r"([a-z]+)([0-9]+)", cv)
+    if match is None or match[1] not in SCHEMES or int(match[2]) < 2:
+        raise UserError(
+            f"cv = {cv!r}: give {', '.join(SCHEMES)} and 2 or more folds,"
+            " such as sgkfold3"
+        )
+    return match[1], int(match[2])
+
+
+def is_grouped(cv: str) -> bool:
+    """Tell whether the scheme needs the user's groups."""
+    return parse_scheme(cv)[0] in ("gkfold", "sgkfold")
+
+
+def check_scheme(cv: str, *, has_group: bool) -> None:
+    """Refuse a scheme that needs groups where there are none.
+
+    Raises:
+        UserError: It does; or there is no such scheme.
+    """
+    if is_grouped(cv) and not has_group:
+        plain = cv.replace("gkfold", "kfold")
+        raise UserError(
+            f"cv = {cv!r} keeps groups together, but [data] group names no column;"
+            f" name it, or set cv = {plain!r} in [data_prep.prepare]"
+        )
+
+
+def assign_folds(
+    cv: str, labels: ArrayLike, groups: ArrayLike | None = None, seed: int = 0
+) -> Ints:
+    """Give every row the number of the fold that holds it out.
+
+    Args:
+        cv: Scheme and number of folds, such as ``"sgkfold3"``. The schemes with an
+            ``s`` give each fold the same share of every stratum.
+        labels: (N,) stratum of each row, see ``strata``; only its equalities count.
+        groups: (N,) what must not be torn apart, or None. The schemes with a ``g``
+            need it; the other two keep together what it says, such as duplicates.
+        seed: Seed of the shuffles.
+
+    Returns:
+        (N,) fold of each row, 0 to F - 1.
+
+    Raises:
+        UserError: The scheme is unknown, its groups are missing or too few.
+
+    Example:
+        >>> folds = assign_folds("gkfold2", [0, 1, 0, 1], ["a", "a", "b", "b"])
+        >>> folds[0] == folds[1] != folds[2] == folds[3]
+        np.True_
+    """
+    scheme, n_folds = parse_scheme(cv)
+    check_scheme(cv, has_group=groups is not None)
+    codes = _codes(labels)
+    members = np.arange(len(codes)) if groups is None else _codes(groups)
+    n_groups = int(members.max()) + 1 if len(members) else 0
+    if n_groups < n_folds:
+        noun = "rows" if n_groups == len(codes) else "groups"
+        raise UserError(
+            f"cv = {cv!r}: {n_groups} {noun} do not fill {n_folds} folds;"
+            f" take fewer folds, or give more {noun}"
+        )
+    best, least = None, (0, 0.0)
+    # What no deal can better: strata within one group, and a row too many in each cell.
+    enough = (
+        len(untaught(members, codes)),
+        n_folds * (int(codes.max()) + 1) / len(codes),
+    )
+    for one in np.random.SeedSequence(seed).generate_state(N_DEALS):
+        deal = _deal(scheme, n_folds, codes, members, int(one))
+        if len(np.unique(deal)) < n_folds:  # scikit-learn issue 34828
+            continue
+        faults = len(untaught(deal, codes)), imbalance(deal, codes)
+        if best is None or faults < least:
+            best, least = deal, faults
+        if faults <= enough:
+            break
+    if best is None:
+        raise UserError(f"cv = {cv!r}: a fold stays empty; take fewer folds")
+    fold_of = np.full(n_groups, -1)
+    fold_of[members] = best
+    if (fold_of[members] != best).any():
+        raise RuntimeError(f"{cv}: a group was torn apart")
+    return best
+
+
+def untaught(folds: ArrayLike, labels: ArrayLike) -> list[int]:
+    """List the strata that lie in one fold: its net never sees one of them.
+
+    Args:
+        folds: (N,) fold of each row.
+        labels: (N,) stratum of each row.
+
+    Example:
+        >>> untaught(folds=[0, 1, 1, 0], labels=[5, 5, 6, 5])
+        [6]
+    """
+    pairs = np.unique(np.stack([np.asarray(labels), np.asarray(folds)]), axis=1)
+    found, n_folds = np.unique(pairs[0], return_counts=True)
+    return [int(label) for label in found[n_folds == 1]]
+
+
+def imbalance(folds: ArrayLike, labels: ArrayLike) -> float:
+    """Measure how far the folds are from equal shares of rows and of every stratum.
+
+    Returns:
+        Rows that are where they should not be, as shares of all: 0 is perfect.
+    """
+    held_out = np.asarray(folds)
+    codes = _codes(labels)
+    counts = np.zeros((held_out.max() + 1, codes.max() + 1))
+    np.add.at(counts, (held_out, codes), 1)
+    strata_off = np.abs(counts - counts.mean(axis=0)).sum()
+    sizes = counts.sum(axis=1)
+    return float((strata_off + np.abs(sizes - sizes.mean()).sum()) / len(held_out))
+
+
+def _codes(values: ArrayLike) -> Ints:
+    return np.unique(np.asarray(values), return_inverse=True)[1].astype(np.int64)
+
+
+def _deal(scheme: str, n_folds: int, codes: Ints, members: Ints, seed: int) -> Ints:
+    from sklearn.model_selection import (
+        GroupKFold,
+        KFold,
+        StratifiedGroupKFold,
+        StratifiedKFold,
+    )
+
+    splitters: dict[tuple[bool, bool], Any] = {
+        (False, False): KFold,
+        (True, False): StratifiedKFold,
+        (False, True): GroupKFold,
+        (True, True): StratifiedGroupKFold,  # stratifies when shuffled since 1.8
+    }
+    is_together = int(members.max()) + 1 < len(members)  # some group has two rows
+    kind = splitters[scheme in ("skfold", "sgkfold"), is_together]
+    splitter = kind(n_folds, shuffle=True, random_state=seed)
+    folds = np.full(len(codes), -1, dtype=np.int64)
+    labels = _without_rare(codes, n_folds)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")
+        parts = splitter.split(folds, labels, members if is_together else None)
+        for fold, (_, held_out) in enumerate(parts):
+            folds[held_out] = fold
+    return folds
+
+
+def _without_rare(codes: Ints, n_folds: int) -> Ints:
+    """Make one stratum of all those that have too few rows to be in every fold."""
+    counts = np.bincount(codes)
+    merged = np.where(counts[codes] < n_folds, -1, codes)
+    is_enough = np.unique(merged, return_counts=True)[1].max() >= n_folds
+    return merged if is_enough else np.zeros_like(codes)
+
+
+def strata(
+    values: ArrayLike, max_classes: int = MAX_CLASSES, n_bins: int = N_BINS
+) -> Ints:
+    """Number the strata of a target: its classes, or quantile bins of a quantity.
+
+    Args:
+        values: (N,) numbers or texts; NaN or None for rows without.
+        max_classes: Numbers with more values than this are binned by quantile.
+        n_bins: How many bins then.
+
+    Returns:
+        (N,) stratum from 0; rows without a value are a stratum of their own, -1.
+
+    Example:
+        >>> strata([3.0, 7.0, float("nan"), 3.0])
+        array([ 0,  1, -1,  0])
+    """
+    import pandas as pd
+
+    column: pd.Series[Any] = pd.Series(np.asarray(values))
+    is_number = pd.api.types.is_numeric_dtype(column)
+    if is_number and column.nunique() > max_classes:
+        column = (column.rank(pct=True) * n_bins).apply(np.ceil)
+    codes: Ints = pd.factorize(column, sort=True)[0].astype(np.int64)
+    return codes
+
+
+def clusters(groups: Sequence[str] | None, digests: Sequence[str]) -> Ints:
+    """Join rows that share a group or a file's content, directly or by way of others.
+
+    Args:
+        groups: (N,) group of each row, "" for none of its own; None: no groups at all.
+        digests: (N,) digest of each row's file.
+
+    Returns:
+        (N,) number of the cluster, from 0 in order of appearance.
+
+    Example:
+        >>> clusters(["a", "a", "b", "c"], ["x", "y", "y", "z"])
+        array([0, 0, 0, 1])
+    """
+    parent = list(range(len(digests)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    def join(keys: Iterable[str]) -> None:
+        first: dict[str, int] = {}
+        for row, key in enumerate(keys):
+            if key:
+                low, high = sorted((root(first.setdefault(key, row)), root(row)))
+                parent[high] = low
+
+    join(digests)
+    if groups is not None:
+        join(groups)
+    roots = [root(row) for row in range(len(digests))]
+    number = {row: index for index, row in enumerate(dict.fromkeys(roots))}
+    return np.array([number[row] for row in roots], dtype=np.int64)
+
+
+def fold_hash(ids: Iterable[str], folds: Iterable[int]) -> str:
+    """Hash who is held out where, whatever the order of the rows; -1 does not count."""
+    pairs = zip(ids, folds, strict=True)
+    lines = sorted(f"{id_},{int(fold)}\n" for id_, fold in pairs if fold >= 0)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,0 +1,282 @@
+"""Run folders: where a stage writes, and how the next stage finds it.
+
+::
+
+    runs/leaves/
+        experiment.toml      the experiment last used here
+        data_prep.prepare/   record.json  table.parquet  images.npy ...
+        pretext.jigsaw/      record.json  backbone.safetensors ...
+
+A stage is written into ``STAGE.partial`` beside its place and moved there whole, so
+what was finished stays until its successor is. ``record.json`` is the last file
+written. It holds the settings, the digest of the stage's own files and the digests of
+the stages it read; a result made from something since replaced is refused. Digests are
+of content and paths are relative, so a run can be moved to another machine.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from data_prep.errors import UserError
+
+RECORD = "record.json"
+KEY = "stage.json"  # what an unfinished stage is being made from
+# Not part of a stage's result: a rerun with the same result may differ in them.
+PASSING = {"checkpoints", "epochs", "logs"}
+PACKAGES = (
+    *("numpy", "pandas", "scikit-learn", "torch", "timm", "lightly"),
+    *("pytorch-lightning", "gensim", "lightgbm"),
+)
+log = logging.getLogger(__name__)
+
+
+class UnfinishedStageError(UserError):
+    """A stage reads the result of another that has not finished."""
+
+
+class StaleStageError(UserError):
+    """A stage was made from a result that has been replaced since."""
+
+
+class LockedStageError(UserError):
+    """Another process is writing the stage."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished stage: its folder and its record."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the stage found out and later stages need to know."""
+        facts: dict[str, Any] = self.record["facts"]
+        return facts
+
+
+@dataclass
+class Stage:
+    """The stage being written.
+
+    Attributes:
+        folder: Where its files go until it is finished.
+        is_resumed: There are files of an earlier, interrupted attempt with the same
+            settings and inputs.
+        facts: JSON values for the record; fill it before the stage ends.
+        device: What computed it, for the record.
+    """
+
+    folder: Path
+    is_resumed: bool
+    facts: dict[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One experiment on disk: a folder with a folder per stage.
+
+    Attributes:
+        folder: Where it lies.
+        again: Make stages anew even where they are current.
+    """
+
+    folder: Path
+    again: bool = False
+
+    def finished(self, stage: str, *, check_inputs: bool = True) -> Finished:
+        """Return a finished and current stage.
+
+        Raises:
+            UnfinishedStageError: The stage has not finished in this run.
+            StaleStageError: Something it was made from has been replaced since.
+        """
+        self._recover(stage)
+        path = self.folder / stage / RECORD
+        if not path.exists():
+            raise UnfinishedStageError(
+                f"{path.parent} is not finished;"
+                f" first: python -m {stage} --run {self.folder}"
+            )
+        found = Finished(path.parent, json.loads(path.read_text(encoding="utf-8")))
+        if check_inputs:
+            for earlier, digest in found.record["reads"].items():
+                if digest != self.finished(earlier).record["digest"]:
+                    raise StaleStageError(
+                        f"{path.parent} was made from another {earlier} than the one"
+                        f" here; again: python -m {stage} --run {self.folder}"
+                    )
+        return found
+
+    def has(self, stage: str) -> bool:
+        """Tell whether the stage is finished, current or not."""
+        self._recover(stage)
+        return (self.folder / stage / RECORD).exists()
+
+    def current(
+        self, stage: str, settings: Mapping[str, Any], reads: Sequence[str] = ()
+    ) -> Finished | None:
+        """Return the stage if it was made from just these settings and inputs."""
+        if self.again or not self.has(stage):
+            return None
+        found = self.finished(stage, check_inputs=False)
+        same = found.record["settings"] == _plain(settings)
+        return found if same and found.record["reads"] == self._digests(reads) else None
+
+    @contextmanager
+    def stage(
+        self, name: str, settings: Mapping[str, Any], reads: Sequence[str] = ()
+    ) -> Iterator[Stage]:
+        """Open a stage for writing; it takes its place only on a clean exit.
+
+        Args:
+            name: Dotted name of the stage.
+            settings: Whatever decides the result, as JSON values.
+            reads: Stages it is made from.
+
+        Raises:
+            UnfinishedStageError: A stage it reads is not finished.
+            LockedStageError: Another process is writing it.
+        """
+        digests = self._digests(reads)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _lock(self.folder / f".{name}.lock", name):
+            if (self.folder / f"{name}.partial" / RECORD).exists():
+                self._publish(name)
+            partial = self.folder / f"{name}.partial"
+            key = {"settings": _plain(settings), "reads": digests}
+            is_resumed = _read_json(partial / KEY) == key
+            if not is_resumed:
+                if partial.exists():
+                    log.info("an unfinished %s with other settings is dropped", name)
+                    shutil.rmtree(partial)
+                partial.mkdir()
+                write_json(partial / KEY, key)
+            stage = Stage(partial, is_resumed)
+            began = time.monotonic()
+            yield stage
+            files = digest_files(partial)
+            record = {
+                "stage": name,
+                **key,
+                "facts": stage.facts,
+                "files": files,
+                "digest": digest_of(files),
+                "command": " ".join(sys.orig_argv[1:]),
+                "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": round(time.monotonic() - began, 1),
+                "device": stage.device,
+                "machine": f"{platform.system()} {platform.machine()}"
+                f", {os.cpu_count()} cores",
+                "versions": _versions(),
+            }
+            write_json(partial / RECORD, record)
+            self._publish(name)
+
+    def _digests(self, reads: Sequence[str]) -> dict[str, str]:
+        return {earlier: self.finished(earlier).record["digest"] for earlier in reads}
+
+    def _publish(self, name: str) -> None:
+        """Move a complete partial folder to its place."""
+        final, old = self.folder / name, self.folder / f"{name}.old"
+        if final.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            final.replace(old)
+        (self.folder / f"{name}.partial").replace(final)
+        (final / KEY).unlink(missing_ok=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _recover(self, name: str) -> None:
+        """Finish a move that a crash interrupted, unless its writer is still at it."""
+        complete = self.folder / f"{name}.partial" / RECORD
+        if not complete.exists():
+            return
+        with (
+            suppress(LockedStageError),
+            _lock(self.folder / f".{name}.lock", name),
+        ):
+            if complete.exists():
+                self._publish(name)
+
+
+def digest_files(folder: Path) -> dict[str, str]:
+    """Hash the files that are a stage's result, by relative path."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        is_passing = PASSING & set(relative.parts[:-1]) or path.suffix == ".html"
+        if path.is_file() and not is_passing and path.name not in (RECORD, KEY):
+            with path.open("rb") as data:
+                files[relative.as_posix()] = hashlib.file_digest(
+                    data, "sha256"
+                ).hexdigest()
+    return files
+
+
+def digest_of(value: Any) -> str:
+    """Hash a JSON value, whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    draft = path.with_name(f"{path.name}.draft")
+    with draft.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, default=str)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+@contextmanager
+def _lock(path: Path, name: str) -> Iterator[None]:
+    """Hold the lock of a stage; it dies with the process."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockedStageError(
+                f"{path.parent / name} is being written by another process;"
+                " wait for it or stop it"
+            ) from None
+        yield
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(value, default=str))
+    return plain
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,230 @@
+"""Settings of a stage: dataclass defaults, then the experiment file, then flags.
+
+One dotted name does for everything: ``pretext.jigsaw`` is the module, the command after
+``python -m``, the table ``[pretext.jigsaw]`` of an experiment file, and the folder
+inside a run.
+
+A stage declares a frozen dataclass whose fields are ``Annotated[type, "help"]``. The
+types are str, int, float, bool, ``Literal``, a tuple of str or int (commas on the
+command line, an array in TOML), and any of them ``| None``. A second annotation
+``NEUTRAL`` says that the field changes how fast a result comes, not what it is; such
+fields are left out of the record, so that changing them does not make a finished stage
+stale.
+"""
+
+import argparse
+import difflib
+import math
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import get_type_hints as hints_of
+
+from data_prep.errors import UserError
+
+NEUTRAL = "neutral"
+
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class Field:
+    """One setting: its name, type, help text and whether it alters the result."""
+
+    name: str
+    type: Any
+    help: str
+    default: Any
+    is_neutral: bool
+
+
+def fields_of(kind: type[Any]) -> dict[str, Field]:
+    """List the settings a dataclass declares, by name."""
+    hints = hints_of(kind, include_extras=True)
+    found = {}
+    for item in fields(kind):
+        annotated = get_args(hints[item.name])
+        default = None if item.default is MISSING else item.default
+        found[item.name] = Field(
+            item.name, annotated[0], annotated[1], default, NEUTRAL in annotated[2:]
+        )
+    return found
+
+
+def recorded(settings: Any) -> dict[str, Any]:
+    """Give the settings that decide a result, as plain JSON values."""
+    neutral = {f.name for f in fields_of(type(settings)).values() if f.is_neutral}
+    return {
+        name: _as_json(value)
+        for name, value in asdict(settings).items()
+        if name not in neutral
+    }
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known name was probably meant, or which there are."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"there are: {', '.join(known) or 'none'}"
+
+
+def from_table(
+    kind: type[Settings], table: Mapping[str, Any], where: str, flags: Mapping[str, Any]
+) -> Settings:
+    """Build the settings from a TOML table and the flags that override it.
+
+    Args:
+        kind: Dataclass of the settings.
+        table: Keys and values as read from TOML.
+        where: Place of the table, for the messages.
+        flags: Values already checked, such as those of the command line.
+
+    Raises:
+        UserError: A key is unknown or a value has the wrong type or range.
+    """
+    known = fields_of(kind)
+    values = {}
+    for key, value in table.items():
+        if key not in known:
+            raise UserError(f"{where}: unknown key {key!r}; {nearest(key, known)}")
+        values[key] = _checked(value, known[key].type, f"{where}: {key}")
+    try:
+        return kind(**{**values, **flags})
+    except UserError as error:
+        place = where if _refuses(kind, values) else "command line"
+        raise UserError(f"{place}: {error}") from None
+
+
+def add_flags(parser: argparse.ArgumentParser, kind: type[Any]) -> None:
+    """Give the parser a flag for each setting, with help, choices and default."""
+    group = parser.add_argument_group("settings")
+    for field in fields_of(kind).values():
+        group.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            dest=field.name,
+            default=argparse.SUPPRESS,
+            help=f"{field.help} (default: {_shown(field.default)})".replace("%", "%%"),
+            **_parsing(field.type),
+        )
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose mistakes are one line with the nearest name."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **options,
+        )
+
+    def parse(self, argv: Sequence[str] | None) -> dict[str, Any]:
+        """Parse all of ``argv``; an unknown flag is named with its nearest relative."""
+        known, unknown = self.parse_known_args(argv)
+        if unknown:
+            flags = [text for text in self._option_string_actions if text[:2] == "--"]
+            word = unknown[0].partition("=")[0]
+            self.error(f"unknown argument {word!r}; {nearest(word, flags)}")
+        return vars(known)
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with one line on the standard error."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _refuses(kind: type[Any], values: Mapping[str, Any]) -> bool:
+    try:
+        kind(**values)
+    except UserError:
+        return True
+    return False
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_as_json(part) for part in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _shown(value: Any) -> str:
+    if value is None or value in ("", ()):
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _without_none(kind: Any) -> tuple[Any, bool]:
+    if get_origin(kind) in (types.UnionType, Union):
+        parts = [part for part in get_args(kind) if part is not type(None)]
+        return parts[0], len(parts) < len(get_args(kind))
+    return kind, False
+
+
+def _parsing(kind: Any) -> dict[str, Any]:
+    """Tell argparse how to read one value of the type."""
+    kind, _ = _without_none(kind)
+    if kind is bool:  # type=bool would read "--flag False" as True
+        return {"action": argparse.BooleanOptionalAction}
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+
+        def choose(text: str) -> str:
+            if text not in choices:
+                hint = nearest(text, choices)
+                raise argparse.ArgumentTypeError(f"{text!r}: {hint}")
+            return text
+
+        return {"type": choose, "metavar": f"{{{','.join(choices)}}}"}
+    if kind is float:
+        return {"type": _number, "metavar": "FLOAT"}
+    if get_origin(kind) is tuple:
+        item = get_args(kind)[0]
+
+        def split(text: str) -> tuple[Any, ...]:
+            return tuple(item(part.strip()) for part in text.split(",") if part.strip())
+
+        split.__name__ = f"list of {item.__name__}"
+        return {"type": split, "metavar": f"{item.__name__.upper()},..."}
+    return {"type": kind, "metavar": kind.__name__.upper()}
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return value
+
+
+def _checked(value: Any, kind: Any, where: str) -> Any:
+    """Check one TOML value against its type."""
+    kind, _ = _without_none(kind)
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise UserError(
+                f"{where} = {value!r}: {nearest(str(value), get_args(kind))}"
+            )
+        return value
+    if get_origin(kind) is tuple:
+        item = get_args(kind)[0]
+        values = value if isinstance(value, list) else [value]
+        return tuple(_checked(part, item, where) for part in values)
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        raise UserError(f"{where} = {value!r} is not {_kind_name(kind)}")
+    return value
+
+
+def _kind_name(kind: type[Any]) -> str:
+    names = {str: "a text", int: "a whole number", float: "a number", Path: "a path"}
+    return names.get(kind, "true or false" if kind is bool else kind.__name__)

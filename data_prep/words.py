@@ -1,0 +1,66 @@
+"""Word vectors: an id's names, such as its species and places, as one point in space.
+
+word2vec over the sets of names: names that go with the same names come to lie close,
+and an id lies at the mean of its names. The same names give the same vectors: one
+thread, a fixed hash, and the names in order.
+
+The vectors are fitted on the names of all rows, those to be predicted included, but on
+no target: label-free, yet transductive.
+
+Source: Mikolov et al. 2013, https://arxiv.org/abs/1301.3781 (skip-gram).
+Differs: a set has no order, so the window spans all of it and does not shrink.
+"""
+
+import zlib
+
+import pandas as pd
+
+EPOCHS = 100
+
+
+def word_vectors(
+    attributes: pd.DataFrame, dimensions: int = 20, seed: int = 0, epochs: int = EPOCHS
+) -> pd.DataFrame:
+    """Give each id the mean vector of its names.
+
+    Args:
+        attributes: Columns id and name, no row twice.
+        dimensions: Length of the vectors.
+        seed: Seed of the vectors' beginnings and of the drawing of pairs.
+        epochs: Passes over the sets.
+
+    Returns:
+        Columns id, w0, w1 ... as float32, in id order.
+    """
+    import numpy as np
+    from gensim.models import Word2Vec
+
+    ordered = attributes.sort_values(["id", "name"])
+    sets: dict[str, list[str]] = {}
+    for id_, name in zip(ordered["id"], ordered["name"], strict=True):
+        sets.setdefault(id_, []).append(name)
+    model = Word2Vec(
+        list(sets.values()),
+        vector_size=dimensions,
+        window=max(2, *map(len, sets.values())),
+        shrink_windows=False,
+        min_count=1,
+        sg=1,
+        sample=1e-2,  # 1e-3, the default, drops nearly all of a small vocabulary
+        epochs=epochs,
+        seed=seed,
+        workers=1,
+        hashfxn=_fixed_hash,
+    )
+    means = np.stack([model.wv[names].mean(axis=0) for names in sets.values()])
+    vectors = dict(zip(columns(dimensions), means.astype("float32").T, strict=True))
+    return pd.DataFrame({"id": list(sets), **vectors})
+
+
+def columns(dimensions: int) -> list[str]:
+    """Name the columns of the vectors."""
+    return [f"w{index}" for index in range(dimensions)]
+
+
+def _fixed_hash(text: str) -> int:
+    return zlib.crc32(text.encode())  # the built-in hash differs from run to run

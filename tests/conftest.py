@@ -1,0 +1,32 @@
+"""What the tests of several packages start from."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from data_prep.runs import Run
+from tests.prepared_runs import make_run
+
+
+@pytest.fixture
+def prepared_run(tmp_path: Path) -> Callable[..., Run]:
+    """Make runs whose ``data_prep.prepare`` is finished, of pictures made up.
+
+    ``prepared_run(n=24, side=32)`` takes the further arguments of ``make_run`` too; a
+    sixth of the n pictures is to predict and two are in no table.
+    """
+    made = 0
+
+    def make(n: int = 24, side: int = 32, **options: object) -> Run:
+        nonlocal made
+        made += 1
+        n_test, n_unlabelled = n // 6, min(2, n // 3)
+        counts = {
+            "n_train": n - n_test - n_unlabelled,
+            "n_test": n_test,
+            "n_unlabelled": n_unlabelled,
+        }
+        return make_run(tmp_path / f"run{made}", side=side, **(counts | options))  # type: ignore[arg-type]
+
+    return make

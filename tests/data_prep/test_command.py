@@ -1,0 +1,290 @@
+"""Tests of data_prep.command."""
+
+import errno
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pytest
+
+from data_prep import demo
+from data_prep.command import open_command, run_command
+from data_prep.errors import UserError
+from data_prep.experiment import Experiment
+from data_prep.runs import Run
+
+ROOT = Path(__file__).parents[2]
+STAGE = "pretext.jigsaw"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TryoutSettings:
+    """Try it out."""
+
+    epochs: Annotated[int, "passes over the pictures"] = 30
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a fresh folder that commands are typed in."""
+    folder = tmp_path / "fresh"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def experiment_file(folder: Path, name: str = "leaves.toml", epochs: int = 5) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / name
+    file.write_text(f'[data]\nimages = "pictures"\n[{STAGE}]\nepochs = {epochs}\n')
+    return file
+
+
+def open_tryout(*flags: str) -> tuple[TryoutSettings, Run, Experiment]:
+    return open_command(TryoutSettings, STAGE, flags)
+
+
+def test_a_fresh_folder_is_told_what_to_type(fresh: Path) -> None:
+    message = rf"there is no run yet; begin with: .*python -m {STAGE} --experiment FILE"
+    with pytest.raises(UserError, match=message):
+        open_tryout()
+    assert [*fresh.iterdir()] == []
+
+
+def test_a_run_is_named_after_its_experiment_unless_said_otherwise(fresh: Path) -> None:
+    file = experiment_file(fresh / "experiments")
+    flags = ["--experiment", str(file)]
+    assert open_tryout(*flags)[1].folder == Path("runs/leaves")
+    assert open_tryout(*flags, "--run", "elsewhere")[1].folder == Path("elsewhere")
+
+
+def test_settings_come_from_file_and_flags(fresh: Path) -> None:
+    file = str(experiment_file(fresh, epochs=5))
+    assert open_tryout("--experiment", file)[0].epochs == 5
+    assert open_tryout("--experiment", file, "--epochs", "7")[0].epochs == 7
+    assert not open_tryout()[1].again
+    assert open_tryout("--again")[1].again
+
+
+def test_the_run_last_worked_on_is_used_and_named(
+    fresh: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for name in ("leaves", "coins", "roots"):
+        file = experiment_file(fresh, f"{name}.toml")
+        open_tryout("--experiment", str(file))
+    assert open_tryout()[1].folder == Path("runs/roots")
+    assert "run: runs/roots (the one last worked on)" in caplog.text
+    open_tryout("--run", "runs/leaves")
+    assert open_tryout()[1].folder == Path("runs/leaves")
+
+
+def test_a_last_run_that_is_gone_is_named(fresh: Path) -> None:
+    open_tryout("--experiment", str(experiment_file(fresh)))
+    shutil.rmtree("runs/leaves")
+    with pytest.raises(
+        UserError, match=r"runs/leaves, the run last worked on, is gone"
+    ):
+        open_tryout()
+
+
+def test_a_run_elsewhere_leaves_no_runs_folder_here(
+    fresh: Path, tmp_path: Path
+) -> None:
+    file = experiment_file(tmp_path / "far")
+    open_tryout("--experiment", str(file), "--run", str(tmp_path / "far" / "run"))
+    assert [*fresh.iterdir()] == []
+
+
+def test_a_run_keeps_its_experiment_wherever_one_stands(
+    fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = experiment_file(tmp_path / "experiments", epochs=5)
+    open_tryout("--experiment", str(file), "--run", "runs/x")
+    file.unlink()
+    for place, run in (
+        (fresh, "runs/x"),
+        (tmp_path, "fresh/runs/x"),
+        (Path("/"), None),
+    ):
+        monkeypatch.chdir(place)
+        folder = run or str(fresh / "runs" / "x")
+        settings, _, experiment = open_tryout("--run", folder)
+        assert settings.epochs == 5
+        (images,) = experiment.data.images
+        assert images.resolve() == tmp_path / "experiments" / "pictures"
+
+
+def test_a_kept_experiment_is_found_after_both_moved_together(
+    fresh: Path, tmp_path: Path
+) -> None:
+    open_tryout("--experiment", str(experiment_file(fresh / "experiments")))
+    shutil.move(fresh, tmp_path / "moved")
+    run = tmp_path / "moved" / "runs" / "leaves"
+    (images,) = open_tryout("--run", str(run))[2].data.images
+    assert images.resolve() == tmp_path / "moved" / "experiments" / "pictures"
+
+
+def test_a_new_experiment_replaces_the_kept_one(fresh: Path) -> None:
+    for epochs in (5, 6):
+        file = experiment_file(fresh, epochs=epochs)
+        open_tryout("--experiment", str(file), "--run", "runs/x")
+    assert open_tryout("--run", "runs/x")[0].epochs == 6
+
+
+def test_the_kept_experiment_can_be_given_itself(fresh: Path) -> None:
+    open_tryout("--experiment", str(experiment_file(fresh)))
+    kept = "runs/leaves/experiment.toml"
+    assert open_tryout("--experiment", kept, "--run", "runs/leaves")[0].epochs == 5
+
+
+def test_an_experiment_with_a_mistake_is_not_kept(fresh: Path) -> None:
+    open_tryout("--experiment", str(experiment_file(fresh, epochs=5)))
+    file = experiment_file(fresh)
+    file.write_text(f"[{STAGE}]\nepcohs = 3\n")
+    with pytest.raises(UserError, match="did you mean 'epochs'"):
+        open_tryout("--experiment", str(file))
+    assert open_tryout()[0].epochs == 5
+
+
+def test_a_run_without_an_experiment_asks_for_one(fresh: Path) -> None:
+    (fresh / "empty").mkdir()
+    with pytest.raises(UserError, match="empty holds no experiment yet; give --exper"):
+        open_tryout("--run", "empty")
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def main() -> None:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (UserError("side = 4: give 16"), 2, "error: side = 4: give 16"),
+        (UserError("two\nlines"), 2, "error: two lines"),
+        (KeyboardInterrupt(), 130, "stopped; the same command goes on where it was"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "x/images.npy"),
+            2,
+            "error: x/images.npy: the disk is full; free some space and run again",
+        ),
+        (
+            OSError("100000 requested and 8176 written"),
+            2,
+            f"error: {Path.cwd()}: the disk is full; free some space and run again",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_status(
+    error: BaseException, status: int, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_command(raising(error))
+    assert caught.value.code == status
+    assert [r.getMessage() for r in caplog.records] == [line]
+    assert all(record.exc_info is None for record in caplog.records)
+
+
+def test_numpy_on_a_full_disk_is_understood() -> None:
+    with (
+        Path("/dev/full").open("wb", buffering=0) as full,
+        pytest.raises(OSError, match=r"left on device|requested and") as caught,
+    ):
+        np.save(full, np.zeros(100_000))
+    with pytest.raises(SystemExit) as left:
+        run_command(raising(caught.value))
+    assert left.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EACCES, "Permission denied"), ValueError("a fault of ours")]
+)
+def test_a_fault_of_the_program_keeps_its_traceback(error: Exception) -> None:
+    with pytest.raises(type(error), match=str(error.args[-1])):
+        run_command(raising(error))
+
+
+def test_success_is_status_0() -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_command(lambda: None)
+    assert caught.value.code == 0
+
+
+def typed(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ([STAGE], "error: there is no run yet; begin with: "),
+        ([STAGE, "--experiment", "x.toml"], "error: x.toml: there is no such exper"),
+        ([STAGE, "--epcohs", "3"], f"python -m {STAGE}: unknown argument '--epcohs'"),
+        (["pipeline", "x.toml"], "error: x.toml: there is no such experiment file"),
+        (["pipeline"], "python -m pipeline: the following arguments are required: "),
+    ],
+)
+def test_what_is_typed_wrong_is_answered_in_one_line(
+    fresh: Path, words: list[str], line: str
+) -> None:
+    answer = typed(fresh, *words)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith(line)
+    assert answer.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("flags", [[], ["--run", "tried"]])
+@pytest.mark.usefixtures("fresh")
+def test_the_demo_needs_no_experiment_file(
+    flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(
+        "data_prep.collection.draw_collection", lambda *a: drawn.append(a)
+    )
+    folder = demo.main(flags)
+    assert folder == Path("tried" if flags else "runs/demo", "data_prep.demo")
+    assert (folder.parent / "experiment.toml").exists()
+    assert demo.main([*flags, "--n-train", "30"]) == folder
+    assert demo.main([*flags, "--n-train", "30"]) == folder
+    assert [n_train for _, n_train, *_ in drawn] == [320, 30]
+
+
+@pytest.mark.usefixtures("fresh")
+def test_the_demo_keeps_to_the_experiment_of_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(
+        "data_prep.collection.draw_collection", lambda *a: drawn.append(a)
+    )
+    file = tmp_path / "small.toml"
+    file.write_text("[data_prep.demo]\nn_train = 40\n")
+    demo.main(["--experiment", str(file)])
+    demo.main(["--run", "runs/small", "--again"])
+    assert [n_train for _, n_train, *_ in drawn] == [40, 40]
+
+
+@pytest.mark.parametrize("flag", ["--n-train", "--n-test", "--side"])
+@pytest.mark.usefixtures("fresh")
+def test_a_demo_too_small_is_refused(flag: str) -> None:
+    name = flag[2:].replace("-", "_")
+    with pytest.raises(UserError, match=rf"command line: {name} = 1: give \d+ or more"):
+        demo.main([flag, "1"])

@@ -1,0 +1,178 @@
+"""Tests of data_prep.experiment."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from data_prep.errors import UserError
+from data_prep.experiment import (
+    LOSSES,
+    TASK_KINDS,
+    Experiment,
+    TaskSettings,
+    commands,
+    read_experiment,
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+def read(folder: Path, text: str) -> Experiment:
+    file = folder / "leaves.toml"
+    file.write_text(text, encoding="utf-8")
+    return read_experiment(file, folder / "runs" / "leaves")
+
+
+def test_an_empty_file_is_an_experiment_of_defaults(tmp_path: Path) -> None:
+    experiment = read(tmp_path, "")
+    assert experiment.data.images == ()
+    assert experiment.data.id == "id"
+    assert (experiment.tasks, experiment.stages) == ({}, {})
+
+
+def test_tables_end_up_where_they_belong(tmp_path: Path) -> None:
+    experiment = read(
+        tmp_path,
+        """
+        [data]
+        target = "year"
+        [tasks.maker]
+        kind = "classes"
+        column = "artist"
+        weight = 2
+        [pipeline]
+        stages = ["data_prep.prepare"]
+        [pretext.jigsaw]
+        epochs = 3
+        """,
+    )
+    assert experiment.data.target == "year"
+    maker = TaskSettings(kind="classes", column="artist", weight=2.0)
+    assert experiment.tasks == {"maker": maker}
+    assert experiment.stages == {
+        "pipeline": {"stages": ["data_prep.prepare"]},
+        "pretext.jigsaw": {"epochs": 3},
+    }
+    assert experiment.source == str(tmp_path / "leaves.toml")
+
+
+def test_paths_are_relative_to_the_file_absolute_or_in_the_run(tmp_path: Path) -> None:
+    text = """
+    [data]
+    images = ["pictures", "/elsewhere/pictures"]
+    train = "../train.csv"
+    test = "{run}/data_prep.demo/test.csv"
+    attributes = "{run}/words.csv"
+    """
+    data = read(tmp_path, text).data
+    run = tmp_path / "runs" / "leaves"
+    assert data.images == (tmp_path / "pictures", Path("/elsewhere/pictures"))
+    assert data.train == tmp_path / "../train.csv"
+    assert data.test == run / "data_prep.demo" / "test.csv"
+    assert data.attributes == (run / "words.csv",)
+    assert data.sample is None
+
+
+def test_paths_of_a_kept_file_are_relative_to_where_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "kept.toml"
+    file.write_text('[data]\nimages = "pictures"\ntrain = "{run}/train.csv"\n')
+    data = read_experiment(file, tmp_path / "run", tmp_path / "origin").data
+    assert data.images == (tmp_path / "origin" / "pictures",)
+    assert data.train == tmp_path / "run" / "train.csv"
+
+
+def test_a_mark_of_the_byte_order_is_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "leaves.toml"
+    file.write_bytes(b'\xef\xbb\xbf[data]\nid = "name"\n')
+    assert read_experiment(file, tmp_path).data.id == "name"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = ", "not a TOML file: "),
+        ("[dta]\n", "unknown table [dta]; did you mean 'data'?"),
+        ("[stack.fit]\n", "unknown table [stack]; did you mean 'stacking'?"),
+        ("epochs = 3\n", "unknown table [epochs]; there are: "),
+        ("data = 3\n", "data is not a table; write [data]"),
+        ("[[data]]\n", "data is not a table; write [data]"),
+        ("tasks = 3\n", "tasks is not a table; write [tasks]"),
+        ("pretext = 3\n", "pretext is not a table; write [pretext...]"),
+        ("pipeline = 3\n", "pipeline is not a table; write [pipeline...]"),
+        ("[pretext]\nepochs = 3\n", "[pretext] has no key 'epochs'"),
+        ("[pretext.jigsw]\n", "there is no stage [pretext.jigsw]; did you mean"),
+        ("[pretext.settings]\n", "there is no stage [pretext.settings]; "),
+        ('[data]\ntraget = "x"\n', "[data]: unknown key 'traget'; did you mean"),
+        ("[data]\ntarget = 3\n", "[data]: target = 3 is not a text"),
+        ("[data]\nimages = [3]\n", "[data]: images = 3 is not a path"),
+        ("[tasks]\nx = 3\n", "[tasks.x]: kind is missing; one of regression, "),
+        ("[tasks.x]\n", "[tasks.x]: kind is missing; one of regression, classes, "),
+        (
+            '[tasks.x]\nkind = "clases"\n',
+            "[tasks.x]: kind = 'clases': did you mean 'classes'?",
+        ),
+        (
+            '[tasks.x]\nkind = "date"\nloss = "mes"\n',
+            "[tasks.x]: loss = 'mes': did you mean 'mse'?",
+        ),
+        (
+            '[tasks.x]\nkind = "classes"\nloss = "mse"\n',
+            "[tasks.x]: loss = 'mse': there are: cross_entropy",
+        ),
+        (
+            '[tasks.x]\nkind = "date"\nweight = 0\n',
+            "[tasks.x]: weight = 0.0: give a number above 0",
+        ),
+        (
+            '[tasks.x]\nkind = "date"\nwieght = 1\n',
+            "[tasks.x]: unknown key 'wieght'; did you mean 'weight'?",
+        ),
+        *(
+            (
+                f'[tasks."{name}"]\nkind = "date"\n',
+                f"[tasks.{name}]: a task's name is letters, digits and single _",
+            )
+            for name in ("a__b", "a-b", "1a", "a_", "_a", "Zürich", "a b")
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_file(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    where = re.escape(str(tmp_path / "leaves.toml"))
+    with pytest.raises(UserError, match=rf"^{where}:? {re.escape(message)}") as caught:
+        read(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["missing.toml", "."])
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="there is no such experiment file"):
+        read_experiment(tmp_path / name, tmp_path)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(UserError, match=r"x\.toml: not a TOML file: "):
+        read_experiment(tmp_path / "x.toml", tmp_path)
+
+
+def test_every_kind_of_task_has_a_loss() -> None:
+    assert set(LOSSES) == set(TASK_KINDS)
+    for kind, losses in LOSSES.items():
+        for loss in losses:
+            assert TaskSettings(kind=kind, loss=loss).loss == loss  # type: ignore[arg-type]
+
+
+def test_commands_are_the_modules_that_can_be_run() -> None:
+    found = commands()
+    assert {"data_prep.demo", "data_prep.prepare", "pretext.jigsaw"} <= set(found)
+    assert "pretext.simsiam" in found
+    assert "data_prep.experiment" not in found
+    assert "pretext.training" not in found
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.toml")), ids=str)
+def test_the_experiments_that_come_with_it_can_be_read(file: Path) -> None:
+    assert read_experiment(file, ROOT / "runs" / file.stem).data.images

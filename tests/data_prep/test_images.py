@@ -1,0 +1,188 @@
+"""Tests of data_prep.images."""
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+
+from data_prep import images
+from data_prep.decoding import Fit, fit_square
+from data_prep.errors import UserError
+from data_prep.images import (
+    channel_statistics,
+    cheap_digest,
+    find_pictures,
+    store_pictures,
+)
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (40, 30)) -> Image.Image:
+    """A smooth picture, width by height, so that resizing keeps it recognisable."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (4, 5, 3)).astype(np.uint8)
+    return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five pictures, of which the second is cut off and the fourth is no picture."""
+    place = tmp_path / "pictures"
+    place.mkdir()
+    for index in range(5):
+        picture(index).save(place / f"p{index}.png")
+    whole = (place / "p1.png").read_bytes()
+    (place / "p1.png").write_bytes(whole[: len(whole) // 2])
+    (place / "p3.png").write_bytes(b"<html>not found</html>")
+    return place
+
+
+def test_pictures_are_found_by_stem_in_id_order(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for place in (one, two / "deeper"):
+        place.mkdir(parents=True)
+    for name in ("b.JPG", "007.png", "a.b.tif", ".hidden.jpg", "notes.txt", "x.json"):
+        (one / name).touch()
+    (two / "c.webp").touch()
+    (two / "deeper" / "d.png").touch()
+    assert list(find_pictures([one, two, one])) == ["007", "a.b", "b", "c"]
+    assert find_pictures([two])["c"] == two / "c.webp"
+
+
+def test_folders_that_hold_nothing_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone: there is no such folder"):
+        find_pictures([tmp_path / "gone"])
+    with pytest.raises(UserError, match=r"no pictures here .* \[data\] images"):
+        find_pictures([tmp_path])
+    with pytest.raises(UserError, match=r"\[data\] images is missing"):
+        find_pictures([])
+
+
+def test_two_files_with_one_stem_are_both_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.png").touch()
+    with pytest.raises(UserError, match=r"a\.jpg and .*a\.png have the same id 'a'"):
+        find_pictures([tmp_path, tmp_path / "sub"])
+
+
+@pytest.mark.parametrize("fit", ["pad", "squash"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_array_holds_the_readable_pictures_in_order(
+    folder: Path, tmp_path: Path, fit: Fit, workers: int
+) -> None:
+    paths = sorted(folder.iterdir())
+    found = store_pictures(paths, tmp_path / "images.npy", 16, fit, workers)
+    array = np.load(tmp_path / "images.npy", mmap_mode="r")
+    readable = [0, 2, 4]
+    assert array.shape == (3, 16, 16, 3)
+    for row, index in zip(array, readable, strict=True):
+        assert_array_equal(row, fit_square(picture(index), 16, fit))
+    assert [bool(one.reason) for one in found] == [False, True, False, True, False]
+    assert "truncated" in found[1].reason
+    for path, one in zip(paths, found, strict=True):
+        assert one.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (found[0].width, found[0].height) == (40, 30)
+    n_bytes = (tmp_path / "images.npy").stat().st_size
+    assert n_bytes == 128 + 3 * 16 * 16 * 3
+
+
+def test_several_processes_write_the_same_file(tmp_path: Path) -> None:
+    (tmp_path / "many").mkdir()
+    for index in range(150):
+        picture(index, (20, 20)).save(tmp_path / "many" / f"{index:03d}.png")
+    paths = sorted((tmp_path / "many").iterdir())
+    files = []
+    for workers in (1, 2):
+        target = tmp_path / f"{workers}.npy"
+        store_pictures(paths, target, 16, "pad", workers)
+        files.append(target.read_bytes())
+    assert files[0] == files[1]
+
+
+def test_an_interrupted_attempt_goes_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = sorted(folder.iterdir())
+    target = tmp_path / "images.npy"
+    expected = store_pictures(paths, tmp_path / "whole.npy", 16, "pad", 1)
+    monkeypatch.setattr(images, "CHUNK", 1)
+    monkeypatch.setattr(images, "SAVE_EVERY_S", 0)
+    original, seen = images._decode_file, []
+
+    def stop_at_the_fourth(path: Path, side: int, fit: Fit) -> object:
+        if path.stem == "p3" and len(seen) == 3:
+            raise KeyboardInterrupt
+        seen.append(path.stem)
+        return original(path, side, fit)
+
+    monkeypatch.setattr(images, "_decode_file", stop_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        store_pictures(paths, target, 16, "pad", 1)
+    with target.with_suffix(".journal").open("a") as journal:
+        journal.write('{"sha256": "a line without e')
+    seen.clear()
+    assert store_pictures(paths, target, 16, "pad", 1) == expected
+    assert seen == ["p3", "p4"]
+    assert target.read_bytes() == (tmp_path / "whole.npy").read_bytes()
+    seen.clear()
+    assert store_pictures(paths, target, 16, "pad", 1) == expected
+    assert seen == []
+
+
+def test_a_full_disk_is_told_before_anything_is_decoded(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    monkeypatch.setattr(images, "_decode_chunk", pytest.fail)
+    target = tmp_path / "images.npy"
+    with pytest.raises(UserError, match=r"images.npy: the disk has no room .*--side"):
+        store_pictures(sorted(folder.iterdir()), target, 16, "pad", 1)
+    assert not target.exists()
+
+
+def test_a_disk_that_cannot_reserve_room_is_used_all_the_same(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    store_pictures(sorted(folder.iterdir()), tmp_path / "images.npy", 16, "pad", 1)
+    assert len(np.load(tmp_path / "images.npy")) == 3
+
+
+def test_nothing_readable_is_an_error(folder: Path, tmp_path: Path) -> None:
+    paths = [folder / "p1.png", folder / "p3.png"]
+    with pytest.raises(UserError, match=r"none of 2 pictures can be read; p1.png: "):
+        store_pictures(paths, tmp_path / "images.npy", 16, "pad", 1)
+
+
+def test_statistics_are_those_of_numpy() -> None:
+    rng = np.random.default_rng(0)
+    array = rng.integers(0, [100, 200, 256], (300, 8, 8, 3)).astype(np.uint8)
+    mean, std = channel_statistics(array)
+    assert_allclose(mean, array.mean(axis=(0, 1, 2)))
+    assert_allclose(std, array.std(axis=(0, 1, 2)))
+
+
+@pytest.mark.parametrize("size", [10, 16_384, 20_000, 100_000])
+def test_the_cheap_digest_sees_both_ends_and_the_size(
+    tmp_path: Path, size: int
+) -> None:
+    content = bytes(size)
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    first = cheap_digest(path)
+    for changed in (b"1" + content[1:], content[:-1] + b"1", content + b"\0"):
+        path.write_bytes(changed)
+        assert cheap_digest(path) != first
+    path.write_bytes(content)
+    assert cheap_digest(path) == first

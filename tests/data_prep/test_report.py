@@ -1,0 +1,248 @@
+"""Tests of data_prep.report and data_prep.charts."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from jinja2 import UndefinedError
+from markupsafe import Markup
+from PIL import Image
+
+from data_prep.axes import nice_ticks, padded, percent, tick_text
+from data_prep.charts import Rung, bars, heat_table, histogram, ladder, scatter
+from data_prep.report import (
+    Section,
+    Tile,
+    cell_text,
+    definitions,
+    picture_grid,
+    picture_uri,
+    prose,
+    table,
+    tiles,
+    write_report,
+)
+
+NASTY = "<script>alert('x')</script>\"&"
+RNG = np.random.default_rng(0)
+PICTURES = RNG.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+CALM = np.linspace(0, 255, 8 * 8 * 3).reshape(8, 8, 3).astype(np.uint8)
+PIECES = {
+    "prose": prose,
+    "tiles": lambda text: tiles([Tile(text, text, text)]),
+    "definitions": lambda text: definitions({text: text}),
+    "table": lambda text: table(pd.DataFrame({text: [text]}), text, shows_index=True),
+    "picture_grid": lambda text: picture_grid(PICTURES[:1], [text]),
+    "ladder": lambda text: ladder([Rung(text, 1.0, note=text)], label=text),
+    "bars": lambda text: bars([Rung(text, 1.0, text=text)]),
+    "heat_table": lambda text: heat_table(np.eye(1), [text], [text], corner=text),
+    "histogram": lambda text: histogram(np.arange(9.0), label=text),
+    "scatter": lambda text: scatter(
+        np.arange(2.0),
+        np.arange(2.0),
+        x_label=text,
+        y_label=text,
+        captions=[text] * 2,
+        pictures=[text] * 2,
+    ),
+}
+
+
+class Nesting(HTMLParser):
+    """Checks that every element is closed, in order, and collects attributes."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "srcset")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: object) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def nested(html: str) -> Nesting:
+    parser = Nesting()
+    parser.feed(html)
+    parser.close()
+    assert parser.open == []
+    return parser
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_text_is_shown_and_never_run(piece: str) -> None:
+    html = PIECES[piece](NASTY)
+    assert isinstance(html, Markup)
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    nested(html)
+
+
+def write(path: Path) -> str:
+    sections = [Section(NASTY, PIECES[name](NASTY), NASTY) for name in PIECES]
+    write_report(path, NASTY, NASTY, sections)
+    return path.read_text(encoding="utf-8")
+
+
+def test_a_report_is_one_file_that_loads_nothing(tmp_path: Path) -> None:
+    page = write(tmp_path / "report.html")
+    addresses = [a for a in nested(page).addresses if a != NASTY]
+    assert addresses
+    assert all(address.startswith("data:image/") for address in addresses)
+    assert not re.search(r"https?:|url\(|@import", page)
+    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
+    assert page.count("<script>") == 1  # its own
+
+
+def test_a_report_follows_light_and_dark_and_narrow_screens(tmp_path: Path) -> None:
+    page = write(tmp_path / "report.html")
+    assert "prefers-color-scheme: dark" in page
+    assert 'name="viewport"' in page
+    assert "max-width: 40rem" in page
+
+
+def test_a_report_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    with pytest.raises(UndefinedError, match="no attribute 'heading'"):
+        write_report(path, "title", "", [None])  # type: ignore[list-item]
+    assert path.read_text() == "old"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize(
+    ("quality", "kind"), [(80, "jpeg"), (100, "png")], ids=["jpeg", "png"]
+)
+def test_a_picture_comes_back_out_of_its_address(quality: int, kind: str) -> None:
+    uri = picture_uri(CALM, quality=quality)
+    head, _, data = uri.partition(",")
+    assert head == f"data:image/{kind};base64"
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    assert image.shape == CALM.shape
+    tolerance = 0 if kind == "png" else 40
+    assert np.abs(image.astype(int) - CALM).max() <= tolerance
+
+
+def test_a_picture_is_brought_down_to_a_side() -> None:
+    wide = np.zeros((10, 40, 3), dtype=np.uint8)
+    data = base64.b64decode(picture_uri(wide, side=20).partition(",")[2])
+    assert Image.open(io.BytesIO(data)).size == (20, 5)
+
+
+def test_a_grid_needs_a_caption_for_each_picture() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        picture_grid(PICTURES, ["only one"])
+
+
+def test_a_table_sets_numbers_right_and_missing_ones_as_a_dash() -> None:
+    frame = pd.DataFrame({"who": ["a", "b"], "size": [1234.5678, np.nan], "n": [1, 2]})
+    html = table(frame, "a caption", digits=2, strong=[1])
+    assert "<caption>a caption</caption>" in html
+    assert '<td class="number">1234.57</td>' in html
+    assert '<td class="number">—</td>' in html
+    assert html.count('<tr class="strong">') == 1
+    assert re.search(r'<tr class="strong"><td>b</td>', html)
+
+
+def test_a_column_may_have_its_own_text() -> None:
+    html = table(pd.DataFrame({"share": [0.25]}), formats={"share": "{:.0%}".format})
+    assert '<td class="number">25%</td>' in html
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(True, "yes"), (12345, "12,345"), (0.5, "0.500"), (float("inf"), "—"), ("", "—")],
+)
+def test_values_are_written_for_people(value: object, text: str) -> None:
+    assert cell_text(value) == text
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ticks_are_round_and_enclose_the_values(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    low, width = rng.normal() * 10.0 ** rng.integers(-3, 4), 10.0 ** rng.uniform(-3, 4)
+    ticks = nice_ticks(low, low + width, 5)
+    assert ticks[0] <= low + 1e-9 * width
+    assert ticks[-1] >= low + width * (1 - 1e-9)
+    assert 4 <= len(ticks) <= 12
+    texts = [tick_text(tick, ticks) for tick in ticks]
+    assert len(set(texts)) == len(ticks)
+    assert [float(text) for text in texts] == pytest.approx(ticks)
+
+
+def test_equal_values_have_a_span() -> None:
+    span, ticks = padded(2.0, 2.0)
+    assert span[0] < 2.0 < span[1]
+    assert ticks
+
+
+def test_places_are_per_cent_of_the_span() -> None:
+    assert percent(1.5, (1.0, 3.0)) == 25.0
+
+
+def numbers(html: str, attribute: str, css_class: str) -> list[float]:
+    pattern = rf'class="{css_class}"[^>]*? {attribute}="([-0-9.]+)%"'
+    return [float(found) for found in re.findall(pattern, html)]
+
+
+def test_the_dots_of_a_ladder_stand_at_their_values() -> None:
+    html = ladder([Rung("a", 0.0), Rung("b", 1.0, 0.5, 2.0), Rung("c", 2.0)])
+    assert numbers(html, "cx", "dot") == [0.0, 50.0, 100.0]
+    assert numbers(html, "x1", "whisker") == [25.0]
+    assert numbers(html, "x2", "whisker") == [100.0]
+
+
+def test_a_ladder_reaches_its_guide() -> None:
+    html = ladder([Rung("a", 3.0), Rung("b", 4.0)], guide=0.0)
+    assert numbers(html, "x1", "guide") == [0.0, 0.0]
+
+
+def test_bars_are_as_long_as_their_values() -> None:
+    html = bars([Rung("a", 50), Rung("b", 200), Rung("c", 0)])
+    assert re.findall(r'width="([0-9.]+)%"', html) == ["25.0", "100.0", "0.0"]
+
+
+def test_higher_points_are_nearer_to_the_top() -> None:
+    x, y = np.array([0.0, 1.0]), np.array([0.0, 9.0])
+    html = scatter(x, y, x_label="x", y_label="y", has_diagonal=True)
+    (left, right), (low, high) = (
+        numbers(html, "cx", "point"),
+        re.findall(r'cy="([0-9.]+)%"', html),
+    )
+    assert left < right
+    assert float(low) > float(high)
+
+
+def test_a_heat_table_colours_by_the_share_of_the_row() -> None:
+    html = heat_table(np.array([[3, 1], [0, 0]]), ["a", "b"], ["a", "b"])
+    assert re.findall(r"--share:([0-9.]+)", html) == ["0.75", "0.25", "0.0", "0.0"]
+    assert "75%" in html
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        ladder([]),
+        ladder([Rung("a", float("nan"))]),
+        bars([]),
+        histogram(np.array([np.nan]), label=""),
+        scatter(np.array([]), np.array([]), x_label="", y_label=""),
+        heat_table(np.zeros((0, 0)), [], []),
+    ],
+)
+def test_nothing_to_draw_is_no_error(piece: Markup) -> None:
+    nested(piece)

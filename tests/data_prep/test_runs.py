@@ -1,0 +1,356 @@
+"""Tests of data_prep.runs."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_prep.runs import (
+    KEY,
+    PASSING,
+    RECORD,
+    LockedStageError,
+    Run,
+    Stage,
+    StaleStageError,
+    UnfinishedStageError,
+    digest_files,
+    digest_of,
+    write_json,
+)
+
+ROOT = Path(__file__).parents[2]
+FIRST, SECOND, THIRD = "data_prep.prepare", "pretext.jigsaw", "transfer.finetune"
+
+
+class CrashError(Exception):
+    """Whatever stops a stage."""
+
+
+def write(
+    run: Run, name: str, text: str, reads: tuple[str, ...] = (), **settings: Any
+) -> Stage:
+    """Write a stage of one file."""
+    with run.stage(name, settings, reads) as stage:
+        (stage.folder / "result.txt").write_text(text)
+        stage.facts = {"letters": len(text)}
+    return stage
+
+
+def crash(run: Run, name: str, text: str, **settings: Any) -> None:
+    """Write a file of a stage and fall over."""
+
+    def attempt() -> None:
+        with run.stage(name, settings) as stage:
+            (stage.folder / "half.txt").write_text(text)
+            raise CrashError
+
+    with pytest.raises(CrashError):
+        attempt()
+
+
+def text_of(run: Run, name: str) -> str:
+    return (run.finished(name).folder / "result.txt").read_text()
+
+
+def chain(folder: Path) -> Run:
+    """Three stages, each made from the one before."""
+    run = Run(folder)
+    write(run, FIRST, "pictures")
+    write(run, SECOND, "net", (FIRST,))
+    write(run, THIRD, "tuned net", (SECOND,))
+    return run
+
+
+def test_a_finished_stage_is_its_files_and_a_record(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    write(run, FIRST, "pictures", side=64)
+    found = run.finished(FIRST)
+    assert found.folder == tmp_path / "run" / FIRST
+    assert sorted(p.name for p in found.folder.iterdir()) == [RECORD, "result.txt"]
+    assert found.facts == {"letters": 8}
+    assert found.record["settings"] == {"side": 64}
+    assert found.record["reads"] == {}
+    assert [*found.record["files"]] == ["result.txt"]
+    assert found.record["versions"]["python"] == ".".join(
+        map(str, sys.version_info[:3])
+    )
+    assert found.record["seconds"] >= 0
+
+
+def test_the_record_is_the_last_file_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+
+    def watched(path: Path, value: Any) -> None:
+        if path.name == RECORD:
+            assert not (tmp_path / FIRST).exists()
+            seen.append(sorted(p.name for p in path.parent.iterdir()))
+        write_json(path, value)
+
+    monkeypatch.setattr("data_prep.runs.write_json", watched)
+    write(Run(tmp_path), FIRST, "pictures")
+    assert seen == [["result.txt", KEY]]
+
+
+def test_a_crash_keeps_the_old_result_and_the_half_of_the_new(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    write(run, FIRST, "old", side=64)
+    crash(run, FIRST, "half", side=32)
+    assert text_of(run, FIRST) == "old"
+    assert run.current(FIRST, {"side": 64}) is not None
+    assert run.current(FIRST, {"side": 32}) is None
+    assert (tmp_path / f"{FIRST}.partial" / "half.txt").read_text() == "half"
+
+
+def test_half_a_stage_is_no_stage(tmp_path: Path) -> None:
+    crash(Run(tmp_path), FIRST, "half")
+    assert not Run(tmp_path).has(FIRST)
+    with pytest.raises(UnfinishedStageError):
+        Run(tmp_path).finished(FIRST)
+
+
+def test_the_same_settings_go_on_where_a_crash_was(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    crash(run, FIRST, "half", side=64)
+    with run.stage(FIRST, {"side": 64}) as stage:
+        assert stage.is_resumed
+        assert (stage.folder / "half.txt").read_text() == "half"
+    assert not (tmp_path / f"{FIRST}.partial").exists()
+    with run.stage(FIRST, {"side": 64}) as stage:
+        assert not stage.is_resumed
+        assert [p.name for p in stage.folder.iterdir()] == [KEY]
+
+
+def test_other_settings_begin_anew(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    crash(run, FIRST, "half", side=64)
+    with run.stage(FIRST, {"side": 32}) as stage:
+        assert not stage.is_resumed
+        assert not (stage.folder / "half.txt").exists()
+
+
+def test_another_input_begins_anew(tmp_path: Path) -> None:
+    run = chain(tmp_path)
+    with pytest.raises(CrashError), run.stage(SECOND, {}, [FIRST]):
+        raise CrashError
+    write(run, FIRST, "other pictures")
+    with run.stage(SECOND, {}, [FIRST]) as stage:
+        assert not stage.is_resumed
+
+
+def test_an_unfinished_input_says_what_to_type(tmp_path: Path) -> None:
+    run = Run(tmp_path / "leaves")
+    message = rf"first: python -m {FIRST} --run {tmp_path / 'leaves'}$"
+    for read in (
+        lambda: run.finished(FIRST),
+        lambda: write(run, SECOND, "net", (FIRST,)),
+    ):
+        with pytest.raises(UnfinishedStageError, match=message):
+            read()
+    assert not (tmp_path / "leaves" / f"{SECOND}.partial").exists()
+
+
+def test_a_result_of_something_replaced_is_refused(tmp_path: Path) -> None:
+    run = chain(tmp_path)
+    write(run, FIRST, "other pictures")
+    message = f"{SECOND} was made from another {FIRST} than the one here; again: python"
+    with pytest.raises(StaleStageError, match=message):
+        run.finished(SECOND)
+    with pytest.raises(StaleStageError, match=message):
+        run.finished(THIRD)  # however far down the chain
+    with pytest.raises(StaleStageError, match=message):
+        write(run, THIRD, "tuned net", (SECOND,))
+    assert run.current(SECOND, {}, [FIRST]) is None
+    assert text_of(run, FIRST) == "other pictures"
+
+
+def test_a_rerun_with_the_same_result_keeps_later_stages_current(
+    tmp_path: Path,
+) -> None:
+    run = chain(tmp_path)
+    write(run, FIRST, "pictures")
+    write(run, SECOND, "net", (FIRST,))
+    assert text_of(run, THIRD) == "tuned net"
+    assert run.current(THIRD, {}, [SECOND]) is not None
+
+
+def test_a_stage_is_current_for_its_own_settings_only(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    settings = {"side": 64, "names": ("a", "b"), "rate": 0.1, "none": None}
+    assert run.current(FIRST, settings) is None
+    write(run, FIRST, "pictures", **settings)
+    assert run.current(FIRST, settings) is not None
+    for name, value in (("side", 65), ("names", ("b", "a")), ("rate", 0.2)):
+        assert run.current(FIRST, settings | {name: value}) is None
+    assert Run(tmp_path, again=True).current(FIRST, settings) is None
+
+
+def test_a_moved_run_still_holds(tmp_path: Path) -> None:
+    run = chain(tmp_path / "here")
+    moved = Run(tmp_path / "there" / "renamed")
+    moved.folder.parent.mkdir()
+    shutil.move(run.folder, moved.folder)
+    assert text_of(moved, THIRD) == "tuned net"
+    assert moved.current(THIRD, {}, [SECOND]) is not None
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from data_prep.runs import Run
+with Run(Path(sys.argv[1])).stage("data_prep.prepare", {}) as stage:
+    (stage.folder / "result.txt").write_text("of the other")
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def holder(folder: Path) -> "subprocess.Popen[str]":
+    """Start a process that is writing the first stage."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "locked\n"
+    return process
+
+
+def test_a_stage_another_process_writes_is_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with holder(tmp_path) as process:
+        with pytest.raises(LockedStageError, match="is being written by another proc"):
+            write(run, FIRST, "ours")
+        write(run, SECOND, "another stage is free")
+        process.communicate()
+    assert text_of(run, FIRST) == "of the other"
+
+
+def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with holder(tmp_path) as process:
+        process.kill()
+        process.wait()
+    assert not run.has(FIRST)
+    with run.stage(FIRST, {}) as stage:
+        assert stage.is_resumed
+        assert (stage.folder / "result.txt").read_text() == "of the other"
+
+
+@pytest.mark.parametrize("had_result", [True, False])
+@pytest.mark.parametrize("old_is_moved", [True, False])
+@pytest.mark.parametrize("ask", ["finished", "has", "current", "stage"])
+def test_an_interrupted_move_is_finished(
+    tmp_path: Path, had_result: bool, old_is_moved: bool, ask: str
+) -> None:
+    run = Run(tmp_path)
+    if had_result:
+        write(run, FIRST, "old")
+        shutil.copytree(tmp_path / FIRST, tmp_path / "saved")
+    write(run, FIRST, "new")
+    (tmp_path / FIRST).rename(tmp_path / f"{FIRST}.partial")
+    write_json(tmp_path / f"{FIRST}.partial" / KEY, {"settings": {}, "reads": {}})
+    if had_result:
+        (tmp_path / "saved").rename(
+            tmp_path / (f"{FIRST}.old" if old_is_moved else FIRST)
+        )
+    match ask:
+        case "finished":
+            run.finished(FIRST)
+        case "has":
+            assert run.has(FIRST)
+        case "current":
+            assert run.current(FIRST, {}) is not None
+        case "stage":
+            crash(run, FIRST, "the next attempt")
+    assert text_of(run, FIRST) == "new"
+    left = {p.name for p in tmp_path.iterdir() if not p.name.startswith(".")}
+    assert left == {FIRST} | ({f"{FIRST}.partial"} if ask == "stage" else set())
+    assert not (tmp_path / FIRST / KEY).exists()
+
+
+def test_a_reader_leaves_a_move_to_the_writer_who_is_at_it(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    write(run, FIRST, "old")
+    with run.stage(FIRST, {"new": True}) as stage:
+        (stage.folder / "result.txt").write_text("new")
+        record = run.folder / FIRST / RECORD
+        shutil.copy(record, stage.folder / RECORD)  # as if about to be moved
+        assert text_of(run, FIRST) == "old"
+        (stage.folder / RECORD).unlink()
+    assert text_of(run, FIRST) == "new"
+
+
+def publish_often(folder: Path, n: int) -> None:
+    for number in range(n):
+        write(Run(folder), FIRST, str(number))
+
+
+def test_a_reader_never_harms_a_writer(tmp_path: Path) -> None:
+    write(Run(tmp_path), FIRST, "0")
+    context = multiprocessing.get_context("fork")
+    writer = context.Process(target=publish_often, args=(tmp_path, 25))
+    writer.start()
+    while writer.is_alive():
+        Run(tmp_path).has(FIRST)
+        time.sleep(0)
+    writer.join()
+    assert writer.exitcode == 0
+    assert text_of(Run(tmp_path), FIRST) == "24"
+
+
+@pytest.mark.parametrize("passing", sorted(PASSING))
+@pytest.mark.parametrize("place", [".", "target/fold0"])
+def test_logs_checkpoints_epochs_and_reports_are_no_result(
+    tmp_path: Path, passing: str, place: str
+) -> None:
+    folder = tmp_path / place
+    (folder / passing / "deeper").mkdir(parents=True)
+    (folder / passing / "x.bin").write_text("passing")
+    (folder / passing / "deeper" / "x.bin").write_text("passing")
+    (folder / "report.html").write_text("passing")
+    (folder / "net.bin").write_text("result")
+    (folder / f"{passing}.bin").write_text("result")
+    expected = {(folder / f"{n}.bin").relative_to(tmp_path) for n in ("net", passing)}
+    assert {Path(file) for file in digest_files(tmp_path)} == expected
+
+
+def test_digests_are_of_content_and_names(tmp_path: Path) -> None:
+    digests = []
+    for number, (name, text) in enumerate(
+        [("a", "x"), ("a", "x"), ("b", "x"), ("a", "y")]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / name).write_text(text)
+        os.utime(folder / name, (number, number))
+        digests.append(digest_of(digest_files(folder)))
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
+def test_the_order_of_keys_does_not_change_a_digest() -> None:
+    assert digest_of({"a": 1, "b": [2, 3]}) == digest_of({"b": [2, 3], "a": 1})
+    assert digest_of({"a": 1}) != digest_of({"a": 2})
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    write_json(file, {"a": 1})
+    circle: list[Any] = []
+    circle.append(circle)
+    with pytest.raises(ValueError, match="Circular"):
+        write_json(file, circle)
+    assert json.loads(file.read_text()) == {"a": 1}

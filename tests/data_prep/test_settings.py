@@ -1,0 +1,233 @@
+"""Tests of data_prep.settings."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+
+from data_prep.errors import UserError
+from data_prep.settings import (
+    NEUTRAL,
+    Parser,
+    add_flags,
+    fields_of,
+    from_table,
+    nearest,
+    recorded,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TryoutSettings:
+    """Try every type of setting."""
+
+    text: Annotated[str, "a text"] = "plain"
+    count: Annotated[int, "a count"] = 1
+    none_of_it: Annotated[int, "a count that begins at nothing"] = 0
+    share: Annotated[float, "a share, in %"] = 1.0
+    is_on: Annotated[bool, "a switch"] = True
+    is_off: Annotated[bool, "another switch"] = False
+    kind: Annotated[Literal["leaf", "coin"], "a choice"] = "leaf"
+    names: Annotated[tuple[str, ...], "several texts"] = ()
+    sizes: Annotated[tuple[int, ...], "several counts"] = (3, 4)
+    file: Annotated[Path | None, "a path"] = None
+    most: Annotated[int | None, "a count, if any"] = None
+    places: Annotated[tuple[Path, ...], "several paths"] = ()
+    speed: Annotated[int, "how fast", NEUTRAL] = 2
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if self.count < 0:
+            raise UserError(f"count = {self.count}: give 0 or more")
+
+
+def parse(*flags: str) -> dict[str, Any]:
+    parser = Parser(prog="tryout")
+    add_flags(parser, TryoutSettings)
+    return parser.parse(flags)
+
+
+def resolve(table: dict[str, Any], *flags: str) -> TryoutSettings:
+    return from_table(TryoutSettings, table, "leaves.toml [tryout]", parse(*flags))
+
+
+# a setting, its default, and two other values: as in TOML and as a flag
+EACH_TYPE = [
+    ("text", "plain", ("from file", "from file"), (["--text", "flag"], "flag")),
+    ("count", 1, (7, 7), (["--count", "8"], 8)),
+    ("share", 1.0, (0.5, 0.5), (["--share", "2e-3"], 0.002)),
+    ("is_on", True, (False, False), (["--no-is-on"], False)),
+    ("is_off", False, (True, True), (["--is-off"], True)),
+    ("kind", "leaf", ("coin", "coin"), (["--kind", "coin"], "coin")),
+    ("names", (), (["a", "b"], ("a", "b")), (["--names", "c, d"], ("c", "d"))),
+    ("sizes", (3, 4), ([5], (5,)), (["--sizes", "6,7"], (6, 7))),
+    ("file", None, ("x/y", Path("x/y")), (["--file", "z"], Path("z"))),
+    ("most", None, (3, 3), (["--most", "-4"], -4)),
+    ("places", (), ("x", (Path("x"),)), (["--places", "y,z"], (Path("y"), Path("z")))),
+]
+
+
+@pytest.mark.parametrize(("name", "default", "in_file", "as_flag"), EACH_TYPE)
+def test_flags_win_over_the_file_and_the_file_over_defaults(
+    name: str,
+    default: Any,
+    in_file: tuple[Any, Any],
+    as_flag: tuple[list[str], Any],
+) -> None:
+    given, from_file = in_file
+    flags, from_flags = as_flag
+    found = [
+        resolve({}),
+        resolve({name: given}),
+        resolve({}, *flags),
+        resolve({name: given}, *flags),
+    ]
+    values = [getattr(settings, name) for settings in found]
+    assert values == [default, from_file, from_flags, from_flags]
+    assert [type(value) for value in values[1:]] == [type(from_file)] * 3
+    others = {f for f in fields_of(TryoutSettings) if f != name}
+    assert all(getattr(s, f) == getattr(found[0], f) for s in found for f in others), (
+        "a setting changed another"
+    )
+
+
+def test_every_type_of_setting_is_tried() -> None:
+    tried = {name for name, *_ in EACH_TYPE} | {"none_of_it", "speed"}
+    assert tried == set(fields_of(TryoutSettings))
+
+
+def test_a_whole_number_does_for_a_number_but_not_the_reverse() -> None:
+    share = resolve({"share": 2}).share
+    assert (share, type(share)) == (2.0, float)
+    with pytest.raises(UserError, match=r"count = 2\.0 is not a whole number"):
+        resolve({"count": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"cuont": 3}, "unknown key 'cuont'; did you mean 'count'?"),
+        ({"zzz": 3}, "unknown key 'zzz'; there are: count, file, is_off, is_on, kind,"),
+        ({"kind": "laef"}, "kind = 'laef': did you mean 'leaf'?"),
+        ({"kind": 3}, "kind = 3: there are: coin, leaf"),
+        ({"kind": ["leaf"]}, "kind = ['leaf']: did you mean 'leaf'?"),
+        ({"text": 3}, "text = 3 is not a text"),
+        ({"count": "3"}, "count = '3' is not a whole number"),
+        ({"count": True}, "count = True is not a whole number"),
+        ({"share": "3"}, "share = '3' is not a number"),
+        ({"share": True}, "share = True is not a number"),
+        ({"share": float("nan")}, "share = nan is not a number"),
+        ({"share": float("inf")}, "share = inf is not a number"),
+        ({"is_on": 1}, "is_on = 1 is not true or false"),
+        ({"is_on": "no"}, "is_on = 'no' is not true or false"),
+        ({"names": [1]}, "names = 1 is not a text"),
+        ({"sizes": ["1"]}, "sizes = '1' is not a whole number"),
+        ({"file": 3}, "file = 3 is not a path"),
+        ({"count": -1}, "count = -1: give 0 or more"),
+    ],
+)
+def test_what_does_not_fit_in_the_file_is_named_with_its_place(
+    table: dict[str, Any], message: str
+) -> None:
+    expected = re.escape(f"leaves.toml [tryout]: {message}")
+    with pytest.raises(UserError, match=rf"^{expected}") as caught:
+        resolve(table)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--cuont", "3"], "unknown argument '--cuont'; did you mean '--count'?"),
+        (["--cuont=3"], "unknown argument '--cuont'; did you mean '--count'?"),
+        (["--is-of"], "unknown argument '--is-of'; did you mean '--is-off'?"),
+        (["--coun", "3"], "unknown argument '--coun'; did you mean '--count'?"),
+        (["stray"], "unknown argument 'stray'; there are: "),
+        (["--kind", "laef"], "argument --kind: 'laef': did you mean 'leaf'?"),
+        (["--kind", "zzz"], "argument --kind: 'zzz': there are: coin, leaf"),
+        (["--count", "many"], "argument --count: invalid int value: 'many'"),
+        (["--count", "1.5"], "argument --count: invalid int value: '1.5'"),
+        (["--share", "half"], "argument --share: 'half' is not a number"),
+        (["--share", "nan"], "argument --share: 'nan' is not a number"),
+        (["--sizes", "1,x"], "argument --sizes: invalid list of int value: '1,x'"),
+        (["--count"], "argument --count: expected one argument"),
+    ],
+)
+def test_a_flag_that_does_not_fit_is_one_line_and_status_2(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(*flags)
+    assert caught.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"tryout: {message}")
+    assert shown.count("\n") == 1
+
+
+def test_a_range_broken_by_a_flag_is_not_blamed_on_the_file() -> None:
+    with pytest.raises(UserError, match=r"^command line: count = -1: give 0 or more"):
+        resolve({"count": 5}, "--count", "-1")
+
+
+def test_a_flag_mends_a_value_out_of_range_in_the_file() -> None:
+    assert resolve({"count": -5}, "--count", "6").count == 6
+
+
+def test_neutral_settings_are_not_recorded() -> None:
+    slow, fast = resolve({"speed": 1}), resolve({"speed": 9})
+    assert recorded(slow) == recorded(fast)
+    assert "speed" not in recorded(slow)
+    assert recorded(slow) != recorded(resolve({"count": 2}))
+
+
+def test_the_record_is_plain_json() -> None:
+    settings = resolve({"places": ["a"], "file": "b", "names": ["c"]})
+    assert recorded(settings) == {
+        "text": "plain",
+        "count": 1,
+        "none_of_it": 0,
+        "share": 1.0,
+        "is_on": True,
+        "is_off": False,
+        "kind": "leaf",
+        "names": ["c"],
+        "sizes": [3, 4],
+        "file": "b",
+        "most": None,
+        "places": ["a"],
+    }
+
+
+def test_help_shows_every_setting_with_its_default() -> None:
+    parser = Parser(prog="tryout")
+    add_flags(parser, TryoutSettings)
+    shown = " ".join(parser.format_help().split())
+    for line in (
+        "--text STR a text (default: plain)",
+        "--count INT a count (default: 1)",
+        "--none-of-it INT a count that begins at nothing (default: 0)",
+        "--share FLOAT a share, in % (default: 1.0)",
+        "--is-on, --no-is-on a switch (default: on)",
+        "--is-off, --no-is-off another switch (default: off)",
+        "--kind {leaf,coin} a choice (default: leaf)",
+        "--names STR,... several texts (default: none)",
+        "--sizes INT,... several counts (default: 3,4)",
+        "--file PATH a path (default: none)",
+        "--most INT a count, if any (default: none)",
+        "--speed INT how fast (default: 2)",
+    ):
+        assert line in shown
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "expected"),
+    [
+        ("sgkfold", ["skfold", "sgkfold3", "kfold"], "did you mean 'sgkfold3'?"),
+        ("zzz", ["b", "a"], "there are: a, b"),
+        ("zzz", [], "there are: none"),
+    ],
+)
+def test_nearest_names_one_or_all(word: str, known: list[str], expected: str) -> None:
+    assert nearest(word, known) == expected
