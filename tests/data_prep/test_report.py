@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -32,7 +33,7 @@ NASTY = "<script>alert('x')</script>\"&"
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 CALM = np.linspace(0, 255, 8 * 8 * 3).reshape(8, 8, 3).astype(np.uint8)
-PIECES = {
+PIECES: dict[str, Callable[[str], Markup]] = {
     "prose": prose,
     "tiles": lambda text: tiles([Tile(text, text, text)]),
     "definitions": lambda text: definitions({text: text}),

@@ -1,0 +1,217 @@
+"""What stacking refuses: inputs that would make a score a lie, each by its name."""
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from features.store import Store
+
+HONEST = ("oof", "oof_selected", "label_free")  # roles of rows that may be learned from
+OUTPUTS = ("", "output", "outputs")  # the space of columns that all nets share
+EXTRACT = "re-run: python -m features.extract"
+PREPARE = "re-run: python -m data_prep.prepare"
+
+
+def named(ids: Iterable[str], at_most: int = 3) -> str:
+    """Say how many ids there are, and name some.
+
+    >>> named(["b", "a"])
+    "2 ids ('a', 'b')"
+    """
+    known = sorted(ids)
+    shown = ", ".join(map(repr, known[:at_most]))
+    more = ", ..." if len(known) > at_most else ""
+    return f"{len(known)} id{'s' if len(known) != 1 else ''} ({shown}{more})"
+
+
+def check_folds(table: "pd.DataFrame", stored_hash: str, place: Path) -> None:
+    """Check that the folds are those that were made, and tear no cluster.
+
+    Args:
+        table: The rows of ``data_prep.prepare``.
+        stored_hash: The hash it recorded.
+        place: The table's file.
+    """
+    from data_prep.folds import fold_hash
+
+    if table["id"].duplicated().any():
+        repeated = set(table["id"][table["id"].duplicated()])
+        raise UserError(f"{place}: {named(repeated)} occur twice; {PREPARE}")
+    if fold_hash(list(table["id"]), list(table["fold"])) != stored_hash:
+        raise UserError(
+            f"{place}: its folds are not the ones data_prep.prepare made; {PREPARE}"
+        )
+    dealt = table[table["fold"] >= 0]
+    torn = dealt.groupby("cluster")["fold"].nunique()
+    if (torn > 1).any():
+        lost = dealt["id"][dealt["cluster"].isin(torn.index[torn > 1])]
+        raise UserError(
+            f"{place}: {int((torn > 1).sum())} clusters are torn over folds, with"
+            f" {named(lost)}; {PREPARE}"
+        )
+
+
+def check_scheme(cv: str, stored: str, stores: Collection["Store"]) -> bool:
+    """Tell whether new folds are to be made: only rows that saw no label may have any.
+
+    Args:
+        cv: The scheme asked for; empty: the stored one.
+        stored: The run's scheme.
+        stores: The features that would be given new folds.
+    """
+    if cv in ("", stored):
+        return False
+    roles = {str(role) for store in stores for role in store.roles}
+    if roles <= {"label_free", "test"} and "label_free" in roles:
+        return True
+    raise UserError(
+        f"cv = {cv!r}: the run's folds are {stored}, and its nets were trained by them;"
+        f" leave --cv out, or {PREPARE} --cv {cv}, and what follows it"
+    )
+
+
+def check_roles(store: "Store", ids: Sequence[str], allowed: Collection[str]) -> None:
+    """Check that the nets knew of these rows' labels what they may know."""
+    role_of = dict(zip(store.ids, store.roles.tolist(), strict=True))
+    for role in sorted({role_of[id_] for id_ in ids} - set(allowed)):
+        wrong = [id_ for id_ in ids if role_of[id_] == role]
+        raise UserError(
+            f"{store.path}: {named(wrong)} have role {role!r} where"
+            f" {' or '.join(allowed)} is needed{_consequence(role)}; {EXTRACT}"
+        )
+
+
+def _consequence(role: str) -> str:
+    if role == "insample":
+        return (
+            ": their nets were trained on their labels, so every score would be a lie"
+        )
+    return ""
+
+
+def check_ids(
+    store: "Store", wanted: Collection[str], known: Collection[str], what: str
+) -> None:
+    """Check that a store has all the rows wanted, and none that is not known."""
+    missing, surplus = set(wanted) - set(store.ids), set(store.ids) - set(known)
+    if missing:
+        failures = store.header.get("failures") or {}
+        reasons = {failures[id_] for id_ in missing if id_ in failures}
+        why = f" ({'; '.join(sorted(reasons)[:2])})" if reasons else ""
+        raise UserError(
+            f"{store.path}: it lacks {named(missing)} of {what}{why}; {EXTRACT}"
+        )
+    if surplus:
+        raise UserError(
+            f"{store.path}: {named(surplus)} are not among {what}; {EXTRACT}"
+        )
+
+
+def check_fold_of_rows(store: "Store", fold_of: dict[str, int], stored: str) -> None:
+    """Check that each row was held out with the fold the table says."""
+    if np.all(store.roles == "label_free"):
+        return
+    if store.header.get("fold_hash") not in (None, stored):
+        raise UserError(
+            f"{store.path}: it was made with other folds than data_prep.prepare's"
+            f" (fold_hash differs); {EXTRACT}, after transfer.finetune"
+        )
+    rows = zip(store.ids, store.folds.tolist(), store.roles.tolist(), strict=True)
+    wrong = [
+        id_
+        for id_, fold, role in rows
+        if role in ("oof", "oof_selected") and fold != fold_of.get(id_, fold)
+    ]
+    if wrong:
+        raise UserError(
+            f"{store.path}: {named(wrong)} were held out with another fold than the"
+            f" table's; {EXTRACT}, after transfer.finetune"
+        )
+
+
+def check_columns(store: "Store") -> None:
+    """Check that no column mixes the inner layers of several nets."""
+    if store.values.ndim != 2:
+        raise UserError(
+            f"{store.path}: its views are not pooled; give features.pkl, not views/"
+        )
+    for column in store.header["columns"]:
+        space = column.get("space")
+        several = len(set(space)) > 1 if isinstance(space, list) else False
+        if several or (isinstance(space, str) and len(set(space.split("+"))) > 1):
+            raise UserError(
+                f"{store.path}: column {column['name']!r} mixes several spaces"
+                f" ({space}): the inner layers of different nets have nothing in"
+                f" common; {EXTRACT}"
+            )
+
+
+def check_same_columns(store: "Store", other: "Store") -> None:
+    """Check that two stores have the same columns in the same spaces."""
+    for left, right in _pairs(store, other):
+        if left.get("name") != right.get("name"):
+            raise UserError(
+                f"{other.path}: its column {right.get('name')!r} stands where"
+                f" {store.path.name} has {left.get('name')!r}; {EXTRACT}"
+            )
+        spaces = left.get("space") or "", right.get("space") or ""
+        if spaces[0] != spaces[1]:
+            raise UserError(
+                f"{other.path}: column {left['name']!r} is of several spaces:"
+                f" {spaces[1]!r} here and {spaces[0]!r} in {store.path.name}; {EXTRACT}"
+            )
+
+
+def _pairs(store: "Store", other: "Store") -> Iterable[tuple[Any, Any]]:
+    left, right = store.header["columns"], other.header["columns"]
+    length = max(len(left), len(right))
+    return zip(
+        [*left, *[{}] * (length - len(left))],
+        [*right, *[{}] * (length - len(right))],
+        strict=True,
+    )
+
+
+def check_net(store: "Store", fold: int) -> None:
+    """Check that a file of one net was not made by the nets of other folds alone."""
+    folds = {str(net.get("fold")) for net in store.header.get("nets") or []}
+    if folds and str(fold) not in folds:
+        raise UserError(
+            f"{store.path}: it holds outputs of the nets of folds"
+            f" {', '.join(sorted(folds))} and not of fold {fold}; {EXTRACT}"
+        )
+
+
+def check_sample(
+    sample_ids: Sequence[str], predicted: Collection[str], place: Path
+) -> None:
+    """Check that the sample of the prediction file asks for just the test rows."""
+    asked = set(sample_ids)
+    if len(asked) < len(sample_ids):
+        repeated = {id_ for id_ in asked if list(sample_ids).count(id_) > 1}
+        raise UserError(f"{place}: {named(repeated)} occur twice")
+    if missing := asked - set(predicted):
+        raise UserError(
+            f"{place}: {named(missing)} have no features: see left_out.csv beside it;"
+            f" mend their pictures, then {PREPARE}"
+        )
+    if surplus := set(predicted) - asked:
+        raise UserError(f"{place}: it lacks {named(surplus)} of the test part")
+
+
+def check_enough(target: NDArray[Any], folds: NDArray[np.int64]) -> None:
+    """Check that there is something to learn in every fold."""
+    sizes = np.bincount(folds) if len(folds) else np.array([0])
+    if len(sizes) < 2 or sizes.min() < 2 or len(target) < 20:
+        raise UserError(
+            f"{len(target)} rows have a target and a fold ({sizes.tolist()} by fold);"
+            " give 20 or more, and two in every fold"
+        )

@@ -1,0 +1,201 @@
+"""The files of the stage: models, predictions, importance, and all that was chosen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.errors import UserError
+from data_prep.runs import Finished, write_json
+from stacking.boosting import gains
+from stacking.guards import check_sample
+from stacking.stack import Stacked
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+
+
+def read_order(prepared: Finished, predicted: Sequence[str]) -> list[str]:
+    """Give the ids to predict in the order of the sample, or as they are.
+
+    Args:
+        prepared: The finished ``data_prep.prepare``, with sample.csv if there is one.
+        predicted: Ids that can be predicted.
+
+    Raises:
+        UserError: The sample asks for other ids than those, or names none.
+    """
+    from data_prep.cells import as_ids, read_table
+
+    path = prepared.folder / "sample.csv"
+    if not path.exists() or not len(predicted):
+        return list(predicted)
+    sample = read_table(path)
+    column = prepared.facts["id_column"]
+    if column not in sample:
+        raise UserError(f"{path}: there is no column {column!r}; it names the ids")
+    ids = as_ids(sample[column])
+    check_sample(ids, predicted, path)
+    return ids
+
+
+def write_models(folder: Path, stacked: Stacked) -> list[list[str]]:
+    """Write the boosters as text; return their names by fold."""
+    names = []
+    for fold, boosters in enumerate(stacked.members["stack"].models):
+        of_fold = []
+        for number, booster in enumerate(boosters):
+            name = f"model_fold{fold}{f'_seed{number}' if number else ''}.txt"
+            booster.save_model(str(folder / name))
+            of_fold.append(name)
+        names.append(of_fold)
+    return names
+
+
+def labels_of(prediction: Floats, stacked: Stacked) -> NDArray[Any]:
+    """Give numbers as they are, and of probabilities the most probable class."""
+    if prediction.ndim == 1:
+        return prediction
+    names = np.array(stacked.scales.rows.classes, dtype=object)
+    chosen: NDArray[Any] = names[prediction.argmax(axis=1)]
+    return chosen
+
+
+def oof_table(stacked: Stacked) -> "pd.DataFrame":
+    """Collect every step's out-of-fold prediction, a row per id."""
+    import pandas as pd
+
+    rows = stacked.scales.rows
+    table = pd.DataFrame({"id": rows.ids, "fold": rows.folds, "target": rows.target})
+    for rung in stacked.rungs:
+        table[rung.name] = labels_of(rung.prediction, stacked)
+    if stacked.final.prediction.ndim == 2:
+        for k, name in enumerate(rows.classes):
+            table[f"probability_{name}"] = stacked.final.prediction[:, k]
+    return table
+
+
+def importance_table(stacked: Stacked) -> "pd.DataFrame":
+    """Give each column's share of the gain, averaged over the folds."""
+    import pandas as pd
+
+    shares = np.mean(
+        [gains(found) for found in stacked.members["stack"].models], axis=0
+    )
+    table = pd.DataFrame([asdict(column) for column in stacked.scales.rows.columns])
+    table = table.rename(columns={"name": "column"}).assign(gain=shares)
+    return table.sort_values("gain", ascending=False, ignore_index=True)
+
+
+def write_predictions(
+    path: Path,
+    stacked: Stacked,
+    prediction: Floats,
+    order: Sequence[str],
+    columns: tuple[str, str],
+) -> None:
+    """Write ``id,target`` in the order asked for."""
+    import pandas as pd
+
+    rows = stacked.scales.rows
+    labels = labels_of(prediction, stacked)
+    by_id = dict(zip(rows.common_ids, labels.tolist(), strict=True))
+    table = pd.DataFrame({columns[0]: order, columns[1]: [by_id[id_] for id_ in order]})
+    _write_csv(path, table)
+
+
+def summary(stacked: Stacked, models: list[list[str]]) -> dict[str, Any]:
+    """Collect all that was chosen and scored, as JSON values."""
+    scales, rows = stacked.scales, stacked.scales.rows
+    shifts = scales.alignment.shifts()
+    return {
+        "metric": stacked.loss.name,
+        "cv": rows.cv,
+        "fold_hash": rows.fold_hash,
+        "rows": len(rows.ids),
+        "columns": [column.name for column in rows.columns],
+        "classes": list(rows.classes),
+        "target_range": rows.target_range,
+        "roles": asdict(scales.roles),
+        "baseline": stacked.baseline,
+        "alignment": {
+            "method": scales.alignment.method,
+            "common_pictures": len(rows.common_ids),
+            "shift_in_spreads": {
+                column.name: np.round(shifts[:, place], 4).tolist()
+                for place, column in enumerate(rows.columns)
+            }
+            if shifts.any()
+            else {},
+        },
+        "models": models,
+        "boosters": [
+            {"fold": fold} | note
+            for fold, note in enumerate(stacked.members["stack"].notes)
+        ],
+        "ridges": [*stacked.members["ridge"].notes]
+        if "ridge" in stacked.members
+        else [],
+        "steps": [
+            {
+                "name": step.name,
+                "is_on": step.is_on,
+                "rule": step.rule,
+                "rules_by_fold": step.rules,
+                "gain": asdict(step.gain),
+            }
+            for step in stacked.steps
+        ],
+        "scores": {
+            rung.name: {
+                "nested": rung.scores.pooled,
+                "apparent": rung.apparent,
+                "mean_of_folds": rung.scores.mean,
+                "by_fold": list(rung.scores.by_fold.values()),
+                "interval": [rung.interval.low, rung.interval.high],
+                "gain": None if rung.gain is None else asdict(rung.gain),
+            }
+            for rung in stacked.rungs
+        },
+        "notes": list(rows.notes),
+    }
+
+
+def write_all(
+    folder: Path,
+    stacked: Stacked,
+    common: Mapping[str, Floats],
+    order: Sequence[str],
+    facts: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> None:
+    """Write everything but the report.
+
+    Args:
+        folder: Where.
+        stacked: What came out.
+        common: (M, ...) by name, of the pictures all nets have in common.
+        order: The ids of predictions.csv; none: it is not written.
+        facts: Those of ``data_prep.prepare``.
+        settings: For the record of what was chosen.
+    """
+    models = write_models(folder, stacked)
+    write_json(
+        folder / "stacking.json",
+        {"settings": dict(settings)} | summary(stacked, models),
+    )
+    _write_csv(folder / "oof.csv", oof_table(stacked))
+    _write_csv(folder / "importance.csv", importance_table(stacked))
+    if order:
+        names = (facts["id_column"], facts["target_column"])
+        path = folder / "predictions.csv"
+        write_predictions(path, stacked, common["prediction"], order, names)
+
+
+def _write_csv(path: Path, table: "pd.DataFrame") -> None:
+    table.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")

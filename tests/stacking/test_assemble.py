@@ -1,0 +1,382 @@
+"""Tests of stacking.assemble and stacking.guards: what is joined, what is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data_prep.errors import UserError
+from data_prep.folds import fold_hash
+from data_prep.runs import Run
+from features.store import open_store, write_store
+from stacking.assemble import assemble
+from stacking.guards import check_enough, check_sample
+from stacking.rows import Assembled
+
+MakeRun = Callable[..., Path]
+
+
+def assembled(folder: Path, cv: str = "", protocol: Any = "oof") -> Assembled:
+    run = Run(folder)
+    prepared, extracted = run.finished("data_prep.prepare"), "features.extract"
+    return assemble(prepared, run.finished(extracted), cv, protocol)
+
+
+def edit_table(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    path = folder / "data_prep.prepare" / "table.parquet"
+    change(pd.read_parquet(path)).to_parquet(path)
+
+
+def edit_facts(folder: Path, **facts: Any) -> None:
+    path = folder / "data_prep.prepare" / "record.json"
+    record = json.loads(path.read_text())
+    record["facts"] |= facts
+    path.write_text(json.dumps(record))
+
+
+def edit_store(
+    path: Path, change: Callable[[dict[str, Any]], Any], ids: Any = None
+) -> None:
+    """Rewrite a store with a changed header, for ``ids`` only where they are given."""
+    store = open_store(path)
+    header = json.loads(json.dumps(store.header))
+    chosen = list(store.ids) if ids is None else ids
+    values = store.matrix([id_ if id_ in store else store.ids[0] for id_ in chosen])
+    change(header)
+    if ids is not None:
+        place = {id_: k for k, id_ in enumerate(store.ids)}
+        for key in ("roles", "folds"):
+            header[key] = [header[key][place.get(id_, 0)] for id_ in chosen]
+    write_store(path, chosen, values, header)
+
+
+def features(folder: Path) -> Path:
+    return folder / "features.extract" / "features.pkl"
+
+
+def test_rows_are_joined_by_id_whatever_their_order(make_run: MakeRun) -> None:
+    folder = make_run()
+    first = assembled(folder)
+    edit_table(folder, lambda table: table.sample(frac=1, random_state=0))
+    other = assembled(folder)
+    place = {id_: row for row, id_ in enumerate(other.ids)}
+    order = [place[id_] for id_ in first.ids]
+    assert sorted(first.ids) == sorted(other.ids)
+    for name in ("X", "target", "folds", "clusters", "class_index", "image_rows"):
+        assert np.array_equal(getattr(first, name), getattr(other, name)[order])
+    columns = {id_: row for row, id_ in enumerate(other.common_ids)}
+    order = [columns[id_] for id_ in first.common_ids]
+    for net in range(3):
+        assert np.array_equal(first.nets[net], other.nets[net][order])
+
+
+def test_each_row_is_seen_through_the_net_that_never_saw_it(make_run: MakeRun) -> None:
+    folder = make_run()
+    rows = assembled(folder)
+    store = open_store(features(folder))
+    assert set(store.roles[np.isin(store.ids, rows.ids)]) == {"oof"}
+    table = pd.read_parquet(folder / "data_prep.prepare" / "table.parquet")
+    table = table.set_index("id")
+    assert rows.folds.tolist() == table.loc[list(rows.ids), "fold"].tolist()
+    assert np.array_equal(rows.X, store.matrix(rows.ids).astype(np.float64))
+
+
+def test_rows_without_a_target_or_a_fold_are_not_scored(make_run: MakeRun) -> None:
+    folder = make_run()
+    ids = assembled(folder).ids
+    blank = ids[:5]
+
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(target=table["target"].mask(table["id"].isin(blank)))
+
+    edit_table(folder, change)
+    assert set(assembled(folder).ids) == set(ids[5:])
+
+
+def test_unlabelled_pictures_are_predicted_only_without_a_test_part(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    rows = assembled(make_run())
+    assert (len(rows.common_ids), rows.is_predicted.sum()) == (90, 80)
+    Path(tmp_path / "run").rename(tmp_path / "first")
+    rows = assembled(make_run(n_test=0))
+    assert (len(rows.common_ids), rows.is_predicted.sum()) == (10, 10)
+
+
+def test_a_run_without_pictures_to_predict_has_no_nets(make_run: MakeRun) -> None:
+    rows = assembled(make_run(n_test=0, n_unlabelled=0))
+    assert rows.nets == ()
+    assert rows.common_ids == ()
+
+
+@pytest.mark.parametrize("tasks", [("target",), ("onehot", "date"), ("words",)])
+def test_fewer_tasks_are_fewer_columns(make_run: MakeRun, tasks: Any) -> None:
+    rows = assembled(make_run(tasks=tasks))
+    assert {column.task for column in rows.columns} == set(tasks)
+    assert rows.X.shape[1] == len(rows.columns)
+
+
+# What is refused, each by its name.
+
+
+def test_other_folds_than_stored_are_refused(make_run: MakeRun) -> None:
+    with pytest.raises(
+        UserError, match=r"the run's folds are sgkfold3.*data_prep.prepare --cv gkfold5"
+    ):
+        assembled(make_run(), cv="gkfold5")
+
+
+def test_the_stored_scheme_may_be_named(make_run: MakeRun) -> None:
+    assert assembled(make_run(), cv="sgkfold3").cv == "sgkfold3"
+
+
+def label_free(header: dict[str, Any]) -> None:
+    header["roles"] = ["label_free"] * len(header["roles"])
+    header["folds"] = [-1] * len(header["folds"])
+    for column in header["columns"]:
+        column |= {"task": "embedding", "space": "3f2a"}
+
+
+def test_features_that_saw_no_label_may_be_given_new_folds(make_run: MakeRun) -> None:
+    folder = make_run()
+    edit_store(features(folder), label_free)
+    rows = assembled(folder, cv="gkfold5")
+    assert rows.n_folds == 5
+    assert len(rows.nets) == 1
+    torn = pd.Series(rows.folds).groupby(rows.clusters).nunique()
+    assert torn.max() == 1
+
+
+def test_grouped_folds_need_groups(make_run: MakeRun) -> None:
+    folder = make_run()
+    edit_store(features(folder), label_free)
+    edit_facts(folder, has_group=False)
+    with pytest.raises(UserError, match="cv = 'gkfold5' needs a group column"):
+        assembled(folder, cv="gkfold5")
+
+
+@pytest.mark.parametrize("role", ["insample", "test"])
+def test_rows_of_a_wrong_role_are_refused(make_run: MakeRun, role: str) -> None:
+    folder = make_run()
+    wrong = assembled(folder).ids[:2]
+
+    def change(header: dict[str, Any]) -> None:
+        for row, id_ in enumerate(header["ids"]):
+            if id_ in wrong:
+                header["roles"][row] = role
+
+    edit_store(features(folder), change)
+    with pytest.raises(UserError, match=rf"2 ids \('{wrong[0]}'.* role '{role}'"):
+        assembled(folder)
+
+
+def test_test_rows_of_a_wrong_role_are_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+
+    def change(header: dict[str, Any]) -> None:
+        header["roles"] = ["insample" for _ in header["roles"]]
+
+    edit_store(folder / "features.extract" / "nets" / "fold1.pkl", change)
+    with pytest.raises(UserError, match=r"fold1.pkl: 90 ids .* role 'insample'"):
+        assembled(folder)
+
+
+def test_rows_whose_epoch_was_chosen_on_them_are_named(make_run: MakeRun) -> None:
+    folder = make_run()
+
+    def change(header: dict[str, Any]) -> None:
+        header["roles"] = [r.replace("oof", "oof_selected") for r in header["roles"]]
+        header["selected_with_labels"] = True
+
+    edit_store(features(folder), change)
+    notes = assembled(folder).notes
+    assert any("Out-of-fold, selected" in note for note in notes)
+    assert any("chosen by a probe" in note for note in notes)
+
+
+def test_features_of_other_folds_are_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    edit_store(features(folder), lambda header: header.update(fold_hash="other"))
+    with pytest.raises(UserError, match=r"made with other folds.*fold_hash differs"):
+        assembled(folder)
+
+
+def test_rows_held_out_with_another_fold_are_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    wrong = assembled(folder).ids[0]
+
+    def change(header: dict[str, Any]) -> None:
+        row = header["ids"].index(wrong)
+        header["folds"][row] = (header["folds"][row] + 1) % 3
+
+    edit_store(features(folder), change)
+    with pytest.raises(UserError, match=rf"'{wrong}'.* held out with another fold"):
+        assembled(folder)
+
+
+def test_a_table_with_edited_folds_is_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(fold=table["fold"].replace({0: 1, 1: 0}))
+
+    edit_table(folder, change)
+    with pytest.raises(UserError, match=r"not the ones data_prep\.prepare made"):
+        assembled(folder)
+
+
+def test_a_cluster_torn_over_folds_is_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    ids = assembled(folder).ids
+
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(cluster=table["cluster"].mask(table["fold"] >= 0, 7))
+
+    edit_table(folder, change)
+    with pytest.raises(UserError, match="1 clusters are torn over folds") as caught:
+        assembled(folder)
+    assert repr(min(ids)) in str(caught.value)
+
+
+def test_an_id_that_occurs_twice_is_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    edit_table(folder, lambda table: pd.concat([table, table[:1]]))
+    with pytest.raises(UserError, match=r"1 id \('p0000'\) occur twice"):
+        assembled(folder)
+
+
+def test_missing_rows_are_refused_with_the_reason(make_run: MakeRun) -> None:
+    folder = make_run()
+    ids = list(open_store(features(folder)).ids)
+    failures = {ids[-1]: "it broke"}
+    edit_store(features(folder), lambda h: h.update(failures=failures), ids[:-1])
+    with pytest.raises(UserError, match=rf"lacks 1 id \('{ids[-1]}'\).*it broke"):
+        assembled(folder)
+
+
+def test_surplus_rows_are_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    ids = [*open_store(features(folder)).ids, "stranger"]
+    edit_store(features(folder), lambda _: None, ids)
+    with pytest.raises(UserError, match=r"1 id \('stranger'\) are not among"):
+        assembled(folder)
+
+
+def test_inner_layers_of_several_nets_are_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    edit_store(
+        features(folder), lambda h: h["columns"][3].update(space=["net 0", "net 1"])
+    )
+    with pytest.raises(UserError, match="'target__min' mixes several spaces"):
+        assembled(folder)
+
+
+def test_spaces_that_differ_from_net_to_net_are_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    edit_store(
+        folder / "features.extract" / "nets" / "fold2.pkl",
+        lambda h: h["columns"][0].update(space="net 2"),
+    )
+    with pytest.raises(UserError, match="'target__mean' is of several spaces"):
+        assembled(folder)
+
+
+def test_nets_with_other_columns_are_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    edit_store(
+        folder / "features.extract" / "nets" / "fold2.pkl",
+        lambda h: h["columns"][0].update(name="other__mean"),
+    )
+    with pytest.raises(UserError, match=r"fold2.pkl: its column 'other__mean' stands"):
+        assembled(folder)
+
+
+def test_a_file_of_another_net_is_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    edit_store(
+        folder / "features.extract" / "nets" / "fold2.pkl",
+        lambda h: h.update(nets=[{"task": "target", "fold": "1"}]),
+    )
+    with pytest.raises(UserError, match="nets of folds 1 and not of fold 2"):
+        assembled(folder)
+
+
+def test_views_that_are_not_pooled_are_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    store = open_store(features(folder))
+    header = store.header | {"views": ["e"]}
+    values = np.array(store.values)[:, None, :]
+    write_store(features(folder), store.ids, values, header)
+    with pytest.raises(UserError, match="views are not pooled"):
+        assembled(folder)
+
+
+def test_a_net_that_is_missing_is_named(make_run: MakeRun) -> None:
+    folder = make_run()
+    (folder / "features.extract" / "nets" / "fold1.pkl").unlink()
+    with pytest.raises(UserError, match=r"fold1.pkl is missing; re-run: python -m fea"):
+        assembled(folder)
+
+
+def test_no_target_is_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    edit_table(folder, lambda table: table.drop(columns=["target", "class_index"]))
+    with pytest.raises(UserError, match="there is no target to predict"):
+        assembled(folder)
+
+
+def test_too_few_rows_are_refused() -> None:
+    with pytest.raises(UserError, match="10 rows have a target and a fold"):
+        check_enough(np.zeros(10), np.arange(10) % 3)
+    with pytest.raises(UserError, match=r"\[29, 1\] by fold"):
+        check_enough(np.zeros(30), np.array([0] * 29 + [1]))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["a", "b", "b"], r"1 id \('b'\) occur twice"),
+        (["a", "b", "c"], r"1 id \('c'\) have no features"),
+        (["a"], r"it lacks 1 id \('b'\) of the test part"),
+    ],
+)
+def test_a_sample_of_other_ids_is_refused(asked: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_sample(asked, ["a", "b"], Path("sample.csv"))
+
+
+def test_the_in_sample_protocol_needs_its_files(make_run: MakeRun) -> None:
+    with pytest.raises(UserError, match=r"fold0.pkl is missing.*--insample"):
+        assembled(make_run(), protocol="insample")
+
+
+def test_in_sample_rows_are_those_of_the_other_folds(make_run: MakeRun) -> None:
+    rows = assembled(make_run(has_insample=True), protocol="insample")
+    for fold, seen in enumerate(rows.in_sample):
+        assert seen.rows.tolist() == np.flatnonzero(rows.folds != fold).tolist()
+        assert (seen.values != rows.X[seen.rows]).any(axis=1).all()
+
+
+def test_in_sample_rows_that_the_net_never_saw_are_refused(make_run: MakeRun) -> None:
+    folder = make_run(has_insample=True)
+    held_out = [
+        id_
+        for id_, fold in zip(
+            assembled(folder).ids, assembled(folder).folds, strict=True
+        )
+        if fold == 0
+    ]
+    path = folder / "features.extract" / "insample" / "fold0.pkl"
+    ids = [*open_store(path).ids, held_out[0]]
+    edit_store(path, lambda _: None, ids)
+    with pytest.raises(UserError, match=rf"'{held_out[0]}'\) are held out with fold 0"):
+        assembled(folder, protocol="insample")
+
+
+def test_the_hash_of_the_made_up_run_is_that_of_its_folds(make_run: MakeRun) -> None:
+    rows = assembled(make_run())
+    assert rows.fold_hash == fold_hash(rows.ids, rows.folds.tolist())

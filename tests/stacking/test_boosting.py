@@ -1,0 +1,143 @@
+"""Tests of stacking.boosting."""
+
+import os
+
+import lightgbm
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from stacking.boosting import (
+    SMALL,
+    Boosting,
+    cross_fit_boosters,
+    find_rounds,
+    fit_booster,
+    gains,
+    threads_for,
+)
+from stacking.inner import CrossFit, deal_inner
+
+N = 180
+RNG = np.random.default_rng(0)
+FOLDS, CLUSTERS = np.arange(N) // 2 % 3, np.arange(N) // 2
+X = RNG.normal(size=(N, 6))
+Y = np.sign(X[:, 0]) + X[:, 1] + RNG.normal(0, 0.3, N)
+NAMES = [f"c{k}" for k in range(6)]
+QUICK = Boosting(n_seeds=2, max_rounds=120, patience=20)
+
+
+def fitted(target: np.ndarray = Y, boosting: Boosting = QUICK) -> CrossFit:
+    return cross_fit_boosters(X, target, FOLDS, CLUSTERS, boosting, NAMES)
+
+
+def test_out_of_fold_numbers_come_out_by_another_route() -> None:
+    found = fitted()
+    for fold in range(3):
+        rest = np.not_equal(FOLDS, fold)
+        said = []
+        for seed in range(2):
+            parameters = QUICK.parameters(int(rest.sum()), 6, seed)
+            model = lightgbm.LGBMRegressor(
+                n_estimators=found.notes[fold]["rounds"], **parameters
+            )
+            model.fit(X[rest], Y[rest])
+            said.append(model.booster_.predict(X[~rest]))
+        assert_allclose(found.outer[~rest], np.mean(said, axis=0), rtol=1e-12)
+
+
+def test_threads_change_nothing() -> None:
+    parts = np.arange(N) % 2
+    said = []
+    for n_threads in (1, 2):
+        boosting = Boosting(max_rounds=5, n_threads=n_threads)
+        model = fit_booster(X, Y, boosting, 10, 0, NAMES)
+        said.append((find_rounds(X, Y, parts, boosting, 0)[1], model.predict(X)))
+    for one, two in zip(*said, strict=True):
+        assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("fold", range(3))
+def test_nothing_said_for_a_fold_looks_at_its_labels(fold: int) -> None:
+    own = fold == FOLDS
+    before, after = fitted(), fitted(np.where(own, -9 * Y, Y))
+    assert np.array_equal(before.outer[own], after.outer[own])
+    assert np.array_equal(before.inner[fold][~own], after.inner[fold][~own])
+    assert before.notes[fold] == after.notes[fold]
+    assert (before.outer[~own] != after.outer[~own]).any()
+
+
+def test_random_labels_cannot_be_remembered() -> None:
+    target = np.random.default_rng(1).normal(size=N)
+    found = fitted(target)
+    for said, rows in [(found.outer, FOLDS >= 0), (found.inner[0], FOLDS != 0)]:
+        assert ((said - target)[rows] ** 2).mean() > 0.93 * target[rows].var()
+
+
+def test_like_rows_of_one_cluster_are_never_learned_from() -> None:
+    # Pairs of equal rows with random labels: whoever tears a pair knows the other half.
+    rng = np.random.default_rng(3)
+    pairs, labels = rng.normal(size=(N // 2, 2)), rng.normal(size=N // 2)
+    boosting = Boosting(n_seeds=1, max_rounds=300)
+    found = cross_fit_boosters(
+        pairs[CLUSTERS], labels[CLUSTERS], FOLDS, CLUSTERS, boosting, ["a", "b"]
+    )
+    assert max(note["rounds"] for note in found.notes) < 60
+    rest = FOLDS != 0
+    error = ((found.inner[0] - labels[CLUSTERS])[rest] ** 2).mean()
+    assert error > 0.93 * labels[CLUSTERS][rest].var()
+
+
+def test_rounds_are_where_the_mean_curve_of_the_parts_is_lowest() -> None:
+    noisy = Y + np.random.default_rng(2).normal(0, 2, N)
+    boosting = Boosting(max_rounds=400, patience=40)
+    parts = deal_inner(noisy, CLUSTERS, 0)
+    rounds, inner = find_rounds(X, noisy, parts, boosting, 0)
+    said = np.empty((rounds + 40, N))
+    for part in range(4):
+        inside = parts != part
+        parameters = boosting.parameters(int(inside.sum()), 6, 0)
+        data = lightgbm.Dataset(X[inside], noisy[inside], params=parameters)
+        model = lightgbm.train(parameters, data, rounds + 40)
+        for number in range(rounds + 40):
+            said[number, ~inside] = model.predict(X[~inside], num_iteration=number + 1)
+    curve = ((said - noisy) ** 2).mean(axis=1)
+    assert 1 < rounds < 360
+    assert curve.argmin() + 1 == rounds
+    assert_allclose(said[rounds - 1], inner)
+
+
+def test_the_cap_on_the_rounds_is_kept() -> None:
+    found = fitted(boosting=Boosting(n_seeds=1, max_rounds=3))
+    assert {note["rounds"] for note in found.notes} <= {1, 2, 3}
+
+
+def test_classes_get_probabilities_even_where_a_fold_lacks_one() -> None:
+    index = (Y > 0).astype(int)
+    index[np.flatnonzero(FOLDS == 2)[:5]] = 2  # a class of one fold alone
+    found = fitted(np.eye(3)[index], Boosting(n_classes=3, n_seeds=1, max_rounds=60))
+    assert_allclose(found.outer.sum(axis=1), 1)
+    assert (found.outer.argmax(axis=1) == index).mean() > 0.75
+    assert np.isnan(found.inner[1][FOLDS == 1]).all()
+
+
+def test_gains_are_shares_and_find_the_columns_that_matter() -> None:
+    shares = gains(fitted().models[0])
+    assert_allclose(shares.sum(), 1)
+    assert {*shares.argsort()[-2:].tolist()} == {0, 1}
+
+
+def test_small_tables_get_small_leaves_and_wide_ones_few_columns() -> None:
+    assert QUICK.parameters(60, 10, 0)["min_data_in_leaf"] == 3
+    assert QUICK.parameters(4000, 10, 0)["min_data_in_leaf"] == 40
+    assert QUICK.parameters(60, 2048, 0)["feature_fraction"] < 0.1
+
+
+def test_a_small_table_gets_one_thread_and_a_large_one_what_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3,2")
+    assert threads_for(4000 * 104) == 1
+    assert threads_for(SMALL) == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert 1 <= threads_for(SMALL) <= (os.cpu_count() or 1)

@@ -1,0 +1,370 @@
+"""Tests of stacking.fit: the command on made-up runs, and what it must never do."""
+
+import dataclasses
+import json
+import logging
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+
+from data_prep.errors import UserError
+from data_prep.experiment import DataSettings, Experiment
+from data_prep.runs import Run
+from features.store import open_store, write_store
+from stacking.alignment import learn_alignment
+from stacking.assemble import assemble
+from stacking.fit import FitSettings, fit, main
+from stacking.members import constant
+from stacking.rows import Assembled
+from stacking.stack import Stacked, predict_common
+
+MakeRun = Callable[..., Path]
+QUICK = ["--seeds", "1", "--max-rounds", "150"]
+ROOT = Path(__file__).parents[2]
+
+
+def run_fit(folder: Path, *flags: str) -> Path:
+    return main(["--run", str(folder), *QUICK, *flags])
+
+
+def rows_of(folder: Path, protocol: Any = "oof") -> Assembled:
+    run = Run(folder)
+    extracted = run.finished("features.extract")
+    return assemble(run.finished("data_prep.prepare"), extracted, "", protocol)
+
+
+def stacked_of(rows: Assembled, **settings: Any) -> Stacked:
+    quick: dict[str, Any] = {"seeds": 1, "max_rounds": 150} | settings
+    experiment = Experiment(DataSettings(target="period"))
+    return fit(rows, FitSettings(**quick), experiment)
+
+
+def test_all_files_are_written_and_agree(make_run: MakeRun) -> None:
+    folder = make_run()
+    stage = run_fit(folder, "--cv", "sgkfold3")
+    assert stage == folder / "stacking.fit"
+    assert {path.name for path in stage.iterdir()} == {
+        *("record.json", "stacking.json", "oof.csv", "predictions.csv"),
+        *("importance.csv", "report.html"),
+        *(f"model_fold{fold}.txt" for fold in range(3)),
+    }
+    oof = pd.read_csv(stage / "oof.csv")
+    chosen = json.loads((stage / "stacking.json").read_text())
+    assert [*oof.columns[:3]] == ["id", "fold", "target"]
+    for name, scores in chosen["scores"].items():
+        error = oof[name] - oof["target"]
+        assert np.sqrt((error**2).mean()) == pytest.approx(scores["nested"], abs=1e-5)
+        by_fold = np.sqrt((error**2).groupby(oof["fold"]).mean())
+        assert_allclose(by_fold, scores["by_fold"], atol=1e-5)
+    facts = json.loads((stage / "record.json").read_text())["facts"]
+    assert facts["score"] == chosen["scores"]["prediction"]["nested"]
+    assert facts["score"] < 0.75 * facts["constant"]
+    assert pd.read_csv(stage / "importance.csv")["gain"].sum() == pytest.approx(
+        1, abs=1e-4
+    )
+
+
+def test_predictions_have_the_users_names_and_the_order_of_the_sample(
+    make_run: MakeRun,
+) -> None:
+    folder = make_run()
+    found = pd.read_csv(run_fit(folder) / "predictions.csv")
+    sample = pd.read_csv(folder / "data_prep.prepare" / "sample.csv")
+    assert [*found.columns] == ["name", "period"]
+    assert found["name"].tolist() == sample["name"].tolist()
+    assert found["name"].tolist() != sorted(found["name"])
+    assert found["period"].between(0, 3).all()
+
+
+def test_predictions_are_as_good_as_cross_validation_says(make_run: MakeRun) -> None:
+    # The made-up test pictures have a hidden date; their rank must be found.
+    folder = make_run(n_train=400, n_test=300)
+    found = pd.read_csv(run_fit(folder) / "predictions.csv").set_index("name")
+    store = open_store(folder / "features.extract" / "features.pkl")
+    names = list(found.index)
+    dates = store.frame(names)["date__mean"]
+    assert found["period"].corr(dates, method="spearman") > 0.8
+    oof = pd.read_csv(folder / "stacking.fit" / "oof.csv")
+    assert found["period"].mean() == pytest.approx(oof["target"].mean(), abs=0.2)
+
+
+def test_out_of_fold_numbers_come_out_of_the_stored_models(make_run: MakeRun) -> None:
+    folder = make_run()
+    stage = run_fit(folder)
+    oof = pd.read_csv(stage / "oof.csv")
+    extracted = folder / "features.extract"
+    store = open_store(extracted / "features.pkl")
+    nets = [open_store(extracted / "nets" / f"fold{k}.pkl") for k in range(3)]
+    alignment = learn_alignment([net.matrix().astype(np.float64) for net in nets])
+    for fold in range(3):
+        own = oof[oof["fold"] == fold]
+        X = alignment.apply(fold, store.matrix(own["id"]).astype(np.float64))
+        booster = lightgbm.Booster(model_file=str(stage / f"model_fold{fold}.txt"))
+        said = np.clip(booster.predict(X), 0, 3)
+        assert_allclose(own["stack"], said, atol=2e-6)
+
+
+def test_predictions_come_out_of_the_stored_models_and_rules(make_run: MakeRun) -> None:
+    folder = make_run(tasks=("target", "onehot"))
+    stage = run_fit(folder)
+    chosen = json.loads((stage / "stacking.json").read_text())
+    found = pd.read_csv(stage / "predictions.csv").set_index("name")["period"]
+    nets = [
+        open_store(folder / "features.extract" / "nets" / f"fold{k}.pkl")
+        for k in range(3)
+    ]
+    raw = [net.matrix(found.index).astype(np.float64) for net in nets]
+    alignment = learn_alignment([net.matrix().astype(np.float64) for net in nets])
+    boosters = [lightgbm.Booster(model_file=str(p)) for p in stage.glob("model*.txt")]
+    by_net = []
+    for k, values in enumerate(raw):
+        aligned = alignment.apply(k, values)
+        said = np.mean([one.predict(aligned) for one in boosters], axis=0)
+        by_net.append(np.clip(said, 0, 3))
+    is_on = {step["name"]: step["is_on"] for step in chosen["steps"]}
+    stacked = stacked_of(rows_of(folder))
+    common = predict_common(stacked)
+    place = {id_: row for row, id_ in enumerate(stacked.scales.rows.common_ids)}
+    order = [place[id_] for id_ in found.index]
+    assert_allclose(common["stack"][order], np.mean(by_net, axis=0), atol=1e-9)
+    plain = np.mean([np.clip(values[:, 0], 0, 3) for values in raw], axis=0)
+    assert_allclose(common["plain"][order], plain)
+    if is_on["blend"] and not is_on["snap"]:
+        weights = chosen["steps"][0]["rule"]
+        blended = sum(weight * common[name] for name, weight in weights.items())
+        assert_allclose(found, np.asarray(blended)[order], atol=2e-6)
+
+
+def test_the_constant_is_the_mean_of_the_other_folds() -> None:
+    target, folds = np.array([1.0, 2.0, 6.0, 9.0]), np.array([0, 0, 1, 2])
+    assert constant(target, folds).tolist() == [7.5, 7.5, 4.0, 3.0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_labels_cannot_be_predicted(make_run: MakeRun, seed: int) -> None:
+    rows = rows_of(make_run(has_signal=False, seed=seed, is_shifted=False))
+    stacked = stacked_of(rows)
+    lowest = 0.97 * stacked.rung("constant").scores.pooled
+    for rung in stacked.rungs:
+        assert rung.scores.pooled > lowest, rung.name
+
+
+@pytest.mark.parametrize("fold", range(3))
+def test_nested_predictions_of_a_fold_never_look_at_its_labels(
+    make_run: MakeRun, fold: int
+) -> None:
+    rows = rows_of(make_run())
+    own = rows.folds == fold
+    index = np.where(own, 3 - rows.class_index, rows.class_index)
+    other = dataclasses.replace(rows, target=index.astype(float), class_index=index)
+    before, after = stacked_of(rows, max_rounds=60), stacked_of(other, max_rounds=60)
+    for name in ("stack", "ridge", "expected", "plain", "blend", "date_alone"):
+        first, second = before.rung(name), after.rung(name)
+        assert np.array_equal(first.prediction[own], second.prediction[own]), name
+    assert before.rung("stack").scores.pooled < after.rung("stack").scores.pooled
+    assert before.steps[0].rules[fold] == after.steps[0].rules[fold]
+    assert before.steps[0].rule != after.steps[0].rule
+
+
+def test_the_same_command_gives_the_same_files(make_run: MakeRun) -> None:
+    folder = make_run()
+    names = ("oof.csv", "predictions.csv", "model_fold0.txt", "stacking.json")
+    stage = run_fit(folder)
+    first = [(stage / name).read_bytes() for name in names]
+    stage = run_fit(folder, "--again")
+    assert first == [(stage / name).read_bytes() for name in names]
+
+
+def test_what_is_done_is_not_done_again(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_run()
+    run_fit(folder)
+    with caplog.at_level(logging.INFO):
+        run_fit(folder, "--cv", "sgkfold3")  # the same folds by their name
+    assert "is already done" in caplog.text
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_alignment_helps_where_nets_differ_in_scale(
+    make_run: MakeRun, seed: int
+) -> None:
+    rows = rows_of(make_run(n_train=400, n_test=300, seed=seed))
+    score = {
+        method: stacked_of(rows, align=method).rung("stack").scores.pooled
+        for method in ("none", "moments", "rank")
+    }
+    assert score["rank"] < score["none"]
+    assert score["moments"] < score["none"]
+
+
+def test_the_leaky_protocol_stands_apart_and_says_what_it_is(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_run(has_insample=True)
+    with caplog.at_level(logging.INFO):
+        stage = run_fit(folder, "--protocol", "insample")
+    assert stage == folder / "stacking.fit.insample"
+    assert not (folder / "stacking.fit").exists()
+    assert "it leaks, and is for comparison only" in caplog.text
+    assert "for comparison only" in (stage / "report.html").read_text()
+    facts = json.loads((stage / "record.json").read_text())["facts"]
+    assert facts["protocol"] == "insample"
+    honest = json.loads((run_fit(folder) / "record.json").read_text())["facts"]
+    assert honest["protocol"] == "oof"
+    assert (stage / "oof.csv").exists()
+
+
+def test_the_leaky_way_is_worse_than_the_honest_one(make_run: MakeRun) -> None:
+    folder = make_run(has_insample=True, n_train=400, is_shifted=False)
+    leaky = stacked_of(rows_of(folder, "insample"), protocol="insample")
+    honest = stacked_of(rows_of(folder))
+    scores = [one.rung("stack").scores.pooled for one in (leaky, honest)]
+    assert scores[0] > 1.05 * scores[1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"n_test": 0, "n_unlabelled": 0}, 0),
+        ({"n_test": 0}, 10),
+        ({"tasks": ("target",)}, 80),
+        ({"tasks": ("target", "onehot")}, 80),
+        ({"tasks": ("onehot",)}, 80),
+        ({"tasks": ("date", "words")}, 80),
+        ({"is_continuous": True, "tasks": ("target", "date")}, 80),
+        ({"is_text": True, "tasks": ("onehot", "date")}, 80),
+        ({"is_text": True, "tasks": ("date",)}, 80),
+        ({"is_text": True, "tasks": ("onehot",), "n_test": 0, "n_unlabelled": 0}, 0),
+        ({"has_sample": False, "n_folds": 5}, 80),
+        ({"n_train": 60, "n_test": 20}, 20),
+    ],
+)
+def test_runs_of_other_kinds(
+    make_run: MakeRun,
+    caplog: pytest.LogCaptureFixture,
+    fields: dict[str, Any],
+    expected: int,
+) -> None:
+    with caplog.at_level(logging.INFO):
+        stage = run_fit(make_run(**fields))
+    facts = json.loads((stage / "record.json").read_text())["facts"]
+    assert facts["score"] < facts["constant"]
+    path = stage / "predictions.csv"
+    assert path.exists() == bool(expected)
+    if expected:
+        assert len(pd.read_csv(path)) == expected
+    else:
+        assert "there is no predictions.csv" in caplog.text
+    assert (facts["plain"] is None) == (
+        "onehot" not in fields.get("tasks", ["onehot"])
+        if fields.get("is_text")
+        else "target" not in fields.get("tasks", ["target"])
+    )
+
+
+def test_features_that_saw_no_label_are_stacked_by_folds_of_any_scheme(
+    make_run: MakeRun,
+) -> None:
+    folder = make_run(tasks=("words",), is_shifted=False)
+    path = folder / "features.extract" / "features.pkl"
+    store = open_store(path)
+    header = json.loads(json.dumps(store.header))
+    header["roles"] = ["label_free"] * len(store)
+    for column in header["columns"]:
+        column |= {"task": "embedding", "space": "3f2a"}
+    write_store(path, store.ids, store.matrix(), header)
+    shutil.rmtree(folder / "features.extract" / "nets")
+    stage = run_fit(folder, "--cv", "skfold4")
+    chosen = json.loads((stage / "stacking.json").read_text())
+    assert chosen["cv"] == "skfold4"
+    assert chosen["baseline"] == "constant"
+    assert len(chosen["models"]) == 4
+    scores = chosen["scores"]
+    assert scores["prediction"]["nested"] < 0.9 * scores["constant"]["nested"]
+    assert len(pd.read_csv(stage / "predictions.csv")) == 80
+    assert "not aligned" not in (stage / "report.html").read_text()
+
+
+def test_classes_are_predicted_by_name(make_run: MakeRun) -> None:
+    stage = run_fit(make_run(is_text=True, tasks=("onehot", "date")))
+    names = {"antique", "medieval", "modern", "young"}
+    assert set(pd.read_csv(stage / "predictions.csv")["period"]) <= names
+    oof = pd.read_csv(stage / "oof.csv")
+    assert (oof["prediction"] == oof["target"]).mean() > 0.5
+    shares = oof.filter(regex="^probability_")
+    assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
+    said = [f"probability_{name}" for name in oof["prediction"]]
+    assert [str(name) for name in shares.idxmax(axis=1)] == said
+    own = oof.apply(lambda row: row[f"probability_{row['target']}"], axis=1)
+    chosen = json.loads((stage / "stacking.json").read_text())
+    score = chosen["scores"]["prediction"]["nested"]
+    assert -np.log(own.astype(float)).mean() == pytest.approx(score, abs=1e-4)
+    assert chosen["metric"] == "log_loss"
+
+
+def test_without_common_pictures_nothing_is_aligned_and_it_is_said(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        stage = run_fit(make_run(n_test=0, n_unlabelled=0))
+    assert "the nets are not aligned" in caplog.text
+    chosen = json.loads((stage / "stacking.json").read_text())
+    assert chosen["alignment"]["method"] == "none"
+    assert "not aligned" in (stage / "report.html").read_text()
+
+
+def test_the_table_of_steps_says_what_a_person_wants(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        run_fit(make_run())
+    for words in ("constant", "date alone", "plain net", "stack", "final prediction"):
+        assert words in caplog.text
+    assert re.search(r"apparent\s+nested\s+95 % interval\s+fold 0", caplog.text)
+
+
+def test_a_sample_without_the_id_column_is_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    path = folder / "data_prep.prepare" / "sample.csv"
+    path.write_text("other\na\n")
+    with pytest.raises(UserError, match=r"sample.csv: there is no column 'name'"):
+        run_fit(folder)
+
+
+def test_a_sample_of_other_pictures_is_refused_before_anything_is_fitted(
+    make_run: MakeRun,
+) -> None:
+    folder = make_run()
+    path = folder / "data_prep.prepare" / "sample.csv"
+    path.write_text(path.read_text() + "stranger,0\n")
+    with pytest.raises(UserError, match=r"\('stranger'\) have no features"):
+        run_fit(folder)
+    assert not (folder / "stacking.fit.partial").exists()
+
+
+@pytest.mark.parametrize("name", ["seeds", "max_rounds", "seed", "threads"])
+def test_settings_out_of_range_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match=f"{name} = -1: give"):
+        dataclasses.replace(FitSettings(), **{name: -1})  # type: ignore[arg-type]
+
+
+def test_the_command_never_loads_torch(make_run: MakeRun) -> None:
+    code = (
+        "import sys, stacking.fit; assert 'torch' not in sys.modules;"
+        "assert 'lightgbm' not in sys.modules;"
+        "stacking.fit.main(sys.argv[1:]); assert 'torch' not in sys.modules"
+    )
+    argv = [sys.executable, "-c", code, "--run", str(make_run()), *QUICK]
+    child = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert child.returncode == 0, child.stderr

@@ -1,0 +1,107 @@
+"""Tests of stacking.linear."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import Ridge
+
+from stacking.linear import (
+    PENALTIES,
+    as_shares,
+    cross_fit_monotone,
+    cross_fit_ridge,
+    fit_ridges,
+)
+
+FOLDS = np.arange(90) % 3
+CLUSTERS = np.arange(90)
+
+
+def rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    X = rng.normal(3, 2, (90, 5))
+    return X, X @ [1.0, -1.0, 0.5, 0, 0] + rng.normal(0, 0.5, 90)
+
+
+@pytest.mark.parametrize("which", [0, 5, 12])
+def test_a_ridge_is_that_of_scikit_learn(which: int) -> None:
+    X, y = rows()
+    ours = fit_ridges(X, y[:, None])[which]
+    scaled = (X - X.mean(axis=0)) / X.std(axis=0)
+    theirs = Ridge(alpha=PENALTIES[which] * len(X)).fit(scaled, y)
+    assert_allclose(ours.predict(X)[:, 0], theirs.predict(scaled), rtol=1e-9)
+
+
+def test_a_column_that_never_varies_is_harmless() -> None:
+    X, y = rows()
+    X[:, 4] = 7.0
+    ridge = fit_ridges(X, y[:, None])[3]
+    assert np.isfinite(ridge.predict(X)).all()
+    assert_allclose(ridge.weights[4], 0, atol=1e-12)
+
+
+def test_outer_predictions_are_those_of_a_ridge_on_the_other_folds() -> None:
+    X, y = rows()
+    found = cross_fit_ridge(X, y, FOLDS, CLUSTERS)
+    for fold in range(3):
+        which = PENALTIES.tolist().index(found.notes[fold]["penalty"])
+        model = fit_ridges(X[fold != FOLDS], y[fold != FOLDS][:, None])[which]
+        expected = model.predict(X[fold == FOLDS])[:, 0]
+        assert_allclose(found.outer[fold == FOLDS], expected)
+
+
+@pytest.mark.parametrize("fold", range(3))
+@pytest.mark.parametrize("way", ["ridge", "monotone"])
+def test_nothing_said_for_a_fold_looks_at_its_labels(way: str, fold: int) -> None:
+    X, y = rows()
+    other = np.where(fold == FOLDS, y[::-1] * 100, y)
+
+    def fit(target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if way == "ridge":
+            found = cross_fit_ridge(X, target, FOLDS, CLUSTERS)
+        else:
+            found = cross_fit_monotone(X[:, 0], target, FOLDS, CLUSTERS)
+        return found.outer[fold == FOLDS], found.inner[fold][fold != FOLDS]
+
+    for before, after in zip(fit(y), fit(other), strict=True):
+        assert np.array_equal(before, after)
+
+
+@pytest.mark.parametrize("way", ["ridge", "monotone"])
+def test_random_labels_cannot_be_remembered(way: str) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(90, 40)), rng.normal(size=90)
+    if way == "ridge":
+        found = cross_fit_ridge(X, y, FOLDS, CLUSTERS)
+    else:
+        found = cross_fit_monotone(X[:, 0], y, FOLDS, CLUSTERS)
+    assert ((found.outer - y) ** 2).mean() > 0.9 * y.var()
+    inner = found.inner[0][FOLDS != 0]
+    assert ((inner - y[FOLDS != 0]) ** 2).mean() > 0.9 * y.var()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_curve_rises_or_falls_as_the_labels_do(sign: int) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=90)
+    y = sign * np.sign(x) + rng.normal(0, 0.1, 90)
+    found = cross_fit_monotone(x, y, FOLDS, CLUSTERS)
+    rest = FOLDS != 1
+    theirs = IsotonicRegression(increasing=sign > 0, out_of_bounds="clip")
+    expected = theirs.fit(x[rest], y[rest]).predict(x[~rest])
+    assert_allclose(found.outer[~rest], expected)
+
+
+def test_shares_are_positive_and_add_up_to_one() -> None:
+    shares = as_shares(np.array([[0.7, -0.2, 0.5], [0.0, 0.0, 0.0]]))
+    assert (shares > 0).all()
+    assert_allclose(shares.sum(axis=1), 1)
+    assert shares[0].argmax() == 0
+
+
+def test_classes_get_shares() -> None:
+    X, y = rows()
+    found = cross_fit_ridge(X, np.eye(2)[(y > y.mean()).astype(int)], FOLDS, CLUSTERS)
+    assert_allclose(found.outer.sum(axis=1), 1)
+    assert ((found.outer[:, 1] > 0.5) == (y > y.mean())).mean() > 0.8
