@@ -1,0 +1,112 @@
+"""One pass of nets over pictures: eight views from one decode and one stacked forward.
+
+The rows go through in fixed blocks, so that a pass that was killed and resumed gives
+the same numbers, to the bit, as one that was not. Finished blocks lie in a
+memory-mapped work file, and a journal counts them.
+
+Shapes: N rows, V = 8 views, F outputs of all nets side by side.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from data_prep.dihedral import VIEWS, stack_views
+from data_prep.runs import digest_of
+from pretext.pictures import Pictures
+
+BLOCK = 32  # pictures of a forward: 256 views
+JOURNAL_EVERY = 8  # blocks that a killed pass may have to repeat
+
+
+@torch.inference_mode()
+def run_pass(
+    forward: Callable[[Tensor], Tensor],
+    width: int,
+    pictures: Pictures,
+    rows: NDArray[np.int64],
+    work: Path,
+    *,
+    weights: str,
+    bf16: bool,
+    bar: "tqdm[Any]",
+) -> NDArray[np.float32]:
+    """Send all views of some pictures through nets, going on where a pass stopped.
+
+    Args:
+        forward: Gives (B, F) outputs of (B, 3, S, S) grey levels.
+        width: F.
+        pictures: All prepared pictures.
+        rows: (N,) rows of the pictures.
+        work: File for the finished blocks, ``*.npy``; a journal lies beside it.
+        weights: Digest of the nets; a work file of others is begun anew.
+        bf16: Compute in bfloat16.
+        bar: Progress, in pictures.
+
+    Returns:
+        (N, V, F), mapped from the work file.
+    """
+    shape = (len(rows), len(VIEWS), width)
+    n_blocks = -(-len(rows) // BLOCK)
+    key = {
+        "weights": weights,
+        "rows": digest_of(rows.tolist()),
+        "shape": list(shape),
+        "block": BLOCK,
+        "bf16": bf16,
+        "device": pictures.device.type,
+    }
+    journal = work.with_suffix(".json")
+    state = _read(journal)
+    done = int(state["done"]) if state.get("key") == key and work.exists() else 0
+    if done:
+        values = np.lib.format.open_memmap(work, "r+")
+    else:
+        work.parent.mkdir(parents=True, exist_ok=True)
+        journal.unlink(missing_ok=True)  # it tells of what is overwritten now
+        values = np.lib.format.open_memmap(work, "w+", np.float32, shape)
+    bar.update(min(len(rows), done * BLOCK))
+    device = pictures.device.type
+    precision = torch.autocast(device, torch.bfloat16) if bf16 else nullcontext()
+    for block in range(done, n_blocks):
+        part = slice(block * BLOCK, (block + 1) * BLOCK)
+        views = views_of(pictures.take(rows[part]))
+        with precision:
+            outputs = forward(views)
+        values[part] = outputs.float().view(-1, len(VIEWS), width).cpu().numpy()
+        bar.update(len(values[part]))
+        if (block + 1) % JOURNAL_EVERY == 0 or block + 1 == n_blocks:
+            values.flush()  # the blocks before the journal that counts them
+            _write(journal, {"key": key, "done": block + 1})
+    return values
+
+
+def views_of(images: Tensor) -> Tensor:
+    """Give the (B * V, 3, S, S) views of (B, 3, S, S) pictures, one picture's together.
+
+    Both are channels last in memory, so that nothing is copied twice.
+    """
+    views = stack_views(images.permute(0, 2, 3, 1), axes=(-3, -2))
+    return views.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def _read(journal: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = json.loads(journal.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return state
+
+
+def _write(journal: Path, state: dict[str, Any]) -> None:
+    draft = journal.with_suffix(".draft")
+    draft.write_text(json.dumps(state), encoding="utf-8")
+    draft.replace(journal)

@@ -1,0 +1,454 @@
+"""Tests of transfer.finetune, transfer.training and transfer.learner."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.testing import assert_close
+
+from data_prep.errors import UserError
+from data_prep.runs import Run, UnfinishedStageError
+from pretext import training as engine
+from pretext.backbones import build_backbone, save_weights
+from pretext.draws import keys_of
+from pretext.pictures import Normalisation, Pictures
+from pretext.training import Batch
+from pretext.views import Strength
+from tests.prepared_runs import (
+    STAGE,
+    finetune,
+    make_pretext,
+    make_run,
+    pixels_of,
+    table_of,
+)
+from transfer import training
+from transfer.learner import FinetuneLearner, score_rows
+from transfer.nets import TaskNet, describe, load_net, task_loss
+from transfer.tasks import Task, build_tasks
+
+TASKS = ("target", "onehot", "date", "words")
+
+
+class PowerCutError(Exception):
+    """The machine goes off."""
+
+
+def weights(folder: Path, place: str) -> dict[str, Tensor]:
+    return load_file(folder / place / "weights.safetensors")
+
+
+def are_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Tell whether weights are the same to the bit."""
+    assert one.keys() == other.keys()
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def fail_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a function that works until it is called for the n-th time, from 1."""
+    calls = 0
+
+    def failing(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise PowerCutError
+        return function(*arguments, **named)
+
+    return failing
+
+
+def tasks_of(run: Run) -> list[Task]:
+    prepared = run.finished(STAGE)
+    return build_tasks({}, table_of(run), prepared.folder, prepared.facts)
+
+
+@pytest.mark.parametrize("flags", [["--joint"], ["--tasks=onehot,words"]])
+def test_a_net_never_sees_a_label_of_its_fold(tmp_path: Path, flags: list[str]) -> None:
+    names = ("joint",) if flags == ["--joint"] else ("onehot", "words")
+    plain = finetune(make_run(tmp_path / "plain"), *flags)
+    for fold in range(3):
+        run = make_run(tmp_path / f"other{fold}", relabelled_fold=fold)
+        other = finetune(run, *flags)
+        for name in names:
+            for net in range(3):
+                place = f"{name}/fold{net}"
+                same = are_equal(weights(plain, place), weights(other, place))
+                assert same == (net == fold), f"{place}, labels of fold {fold} changed"
+
+
+def test_no_picture_of_the_fold_is_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path, n_excluded=3)
+    table, seen = table_of(run), []
+    take = Pictures.take
+
+    def spy(pictures: Pictures, rows: Any) -> Tensor:
+        if torch.is_grad_enabled():
+            seen.append(rows)
+        return take(pictures, rows)
+
+    monkeypatch.setattr(Pictures, "take", spy)
+    finetune(run, "--joint", "--folds=1", "--epochs=3", "--batch-size=4")
+    rows = np.unique(np.concatenate(seen))
+    held_out = table["fold"] == 1
+    assert (table["part"].iloc[rows] == "train").all()
+    assert not set(table["cluster"].iloc[rows]) & set(table["cluster"][held_out])
+    assert (table["fold"].iloc[rows] == -1).any()
+
+
+def learner_of(run: Run, tasks: list[Task]) -> tuple[FinetuneLearner, Batch]:
+    """Make a learner whose views are the pictures themselves, and all rows' batch."""
+    torch.manual_seed(0)
+    normalise = Normalisation((100.0, 100.0, 100.0), (50.0, 50.0, 50.0))
+    backbone = build_backbone("test_resnet", 32)
+    net = TaskNet(backbone, [describe(task) for task in tasks], normalise, 32)
+    for task in tasks:
+        net.head(task.name).start_at(task, np.flatnonzero(task.has_label))
+    images = torch.from_numpy(pixels_of(run)).permute(0, 3, 1, 2).float()
+    rows = np.arange(len(images))
+    keys = keys_of(table_of(run)["id"].tolist())
+    plain = Strength(min_area=1.0, ratio=1.0, brightness=0, contrast=0, saturation=0)
+    learner = FinetuneLearner(net, tasks, 32, plain).eval()
+    return learner, Batch(images.requires_grad_(), rows, keys, 0, 0)
+
+
+def test_a_row_without_a_label_is_masked_for_that_task_only(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    tasks = tasks_of(run)
+    learner, batch = learner_of(run, tasks)
+    measured = learner.loss(batch)
+    for task in tasks:
+        (slope,) = torch.autograd.grad(
+            measured[task.name], batch.images, retain_graph=True
+        )
+        is_felt = slope.flatten(1).abs().amax(dim=1) > 0
+        assert is_felt.tolist() == task.has_label.tolist(), task.name
+    (slope,) = torch.autograd.grad(measured["loss"], batch.images)
+    any_label = np.logical_or.reduce([task.has_label for task in tasks])
+    assert (slope.flatten(1).abs().amax(dim=1) > 0).tolist() == any_label.tolist()
+
+
+def test_the_loss_is_the_weighted_sum_of_the_means_over_labelled_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transfer.learner.random_views", lambda images, *_: images)
+    run = make_run(tmp_path)
+    tasks = [
+        Task(**{**vars(task), "weight": weight})
+        for task, weight in zip(tasks_of(run), (1.0, 0.5, 2.0, 3.0), strict=True)
+    ]
+    learner, batch = learner_of(run, tasks)
+    measured = learner.loss(batch)
+    total = 0.0
+    for task in tasks:
+        head, losses = learner.net.head(task.name), []
+        for row in np.flatnonzero(task.has_label):
+            outputs = learner.net(batch.images[row : row + 1])[task.name]
+            labels = torch.from_numpy(task.values[row : row + 1])
+            losses.append(task_loss(task.loss, outputs, labels, head).item())
+        assert_close(measured[task.name].item(), np.mean(losses), rtol=1e-4, atol=0)
+        total += task.weight * float(np.mean(losses))
+    assert_close(measured["loss"].item(), total, rtol=1e-4, atol=0)
+
+
+def test_a_batch_without_any_label_of_a_task_costs_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    date = tasks_of(run)[2]
+    blind = Task(**{**vars(date), "has_label": np.zeros_like(date.has_label)})
+    learner, batch = learner_of(run, [date])
+    learner.date_mask = torch.from_numpy(blind.has_label)
+    loss = learner.loss(batch)["loss"]
+    (slope,) = torch.autograd.grad(loss, batch.images)
+    assert loss.item() == 0
+    assert not slope.any()
+
+
+def test_scores_by_hand(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    tasks = tasks_of(run)
+    net = learner_of(run, tasks)[0].net
+    rows = np.flatnonzero(table_of(run)["fold"] == 1)
+    scores = score_rows(net, tasks, Pictures(pixels_of(run)), rows)
+    images = torch.from_numpy(pixels_of(run)).permute(0, 3, 1, 2)
+    errors: dict[str, list[float]] = {task.name: [] for task in tasks}
+    for task in tasks:
+        for row in rows[task.has_label[rows]]:
+            with torch.no_grad():
+                said = net.predict(images[row : row + 1])[task.name][0].numpy()
+            label = task.values[row]
+            if task.kind == "classes":
+                errors[task.name].append(float(said.argmax() == label[0]))
+            else:
+                errors[task.name] += ((said - label) ** 2).tolist()
+    expected = {
+        f"{name}_{'accuracy' if name == 'onehot' else 'rmse'}": np.mean(values)
+        if name == "onehot"
+        else np.sqrt(np.mean(values))
+        for name, values in errors.items()
+    }
+    assert scores == pytest.approx(expected, rel=1e-4)
+
+
+def test_something_is_learned(tmp_path: Path) -> None:
+    run = make_run(tmp_path, n_train=48)
+    flags = ["--joint", "--folds=0", "--tasks=target,onehot", "--epochs=12"]
+    folder = finetune(run, *flags, "--learning-rate=0.003", "--dropout=0")
+    (net,) = json.loads((folder / "record.json").read_text())["facts"]["nets"]
+    assert net["held_out_scores"]["target_rmse"] < 0.7 * np.std([0, 1, 2, 3])
+    assert net["held_out_scores"]["onehot_accuracy"] > 0.5
+
+
+def stop_between_nets(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(training, "train_net", fail_at(2, training.train_net))
+
+
+def stop_inside_a_net(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(engine, "CHECKPOINT_EVERY_S", -1.0)
+    patch.setattr(FinetuneLearner, "loss", fail_at(8, FinetuneLearner.loss))
+
+
+def stop_at_publishing_an_epoch(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(engine, "CHECKPOINT_EVERY_S", -1.0)
+    patch.setattr(training, "save_weights", fail_at(2, save_weights))
+
+
+def stop_at_keeping_the_weights(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(engine, "CHECKPOINT_EVERY_S", -1.0)
+    patch.setattr(training, "save_weights", fail_at(3, save_weights))
+
+
+def stop_before_a_trained_net_is_scored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(training, "score_rows", fail_at(2, score_rows))
+
+
+@pytest.mark.parametrize(
+    ("stop", "steps_left"),
+    [  # 3 nets of 3 epochs of 2 steps
+        (stop_between_nets, 12),
+        (stop_inside_a_net, 11),
+        (stop_at_publishing_an_epoch, 15),
+        (stop_at_keeping_the_weights, 13),
+        (stop_before_a_trained_net_is_scored, 6),
+    ],
+)
+def test_a_resumed_training_ends_with_the_same_weights(
+    tmp_path: Path, stop: Callable[[pytest.MonkeyPatch], None], steps_left: int
+) -> None:
+    flags = ["--joint", "--epochs=3"]
+    whole = finetune(make_run(tmp_path / "whole"), *flags)
+    run = make_run(tmp_path / "resumed")
+    with pytest.MonkeyPatch.context() as patch:
+        stop(patch)
+        with pytest.raises(PowerCutError):
+            finetune(run, *flags)
+    assert not run.has("transfer.finetune")
+    with pytest.MonkeyPatch.context() as patch:
+        steps = []
+        loss = FinetuneLearner.loss
+
+        def counted(learner: FinetuneLearner, batch: Batch) -> dict[str, Tensor]:
+            steps.append(batch)
+            return loss(learner, batch)
+
+        patch.setattr(FinetuneLearner, "loss", counted)
+        resumed = finetune(run, *flags)
+    assert len(steps) == steps_left
+    for fold in range(3):
+        place = f"joint/fold{fold}"
+        assert are_equal(weights(whole, place), weights(resumed, place))
+        results = [
+            json.loads((folder / place / "result.json").read_text())["held_out_scores"]
+            for folder in (whole, resumed)
+        ]
+        assert results[0] == results[1]
+        assert not (resumed / place / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept"), [(0, []), (1, [3]), (2, [2, 3]), (9, [1, 2, 3])]
+)
+def test_each_epoch_is_published_whole_and_few_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: int, kept: list[int]
+) -> None:
+    counts = []
+
+    def watched(path: Path, *arguments: Any) -> None:
+        save_weights(path, *arguments)
+        if path.parent.name == "epochs":  # what a watcher would find now
+            load_net(path)
+            counts.append(len(list(path.parent.glob("*.safetensors"))))
+
+    monkeypatch.setattr(training, "save_weights", watched)
+    flags = ["--joint", "--folds=2", "--epochs=3", f"--keep-epochs={keep}"]
+    folder = finetune(make_run(tmp_path), *flags) / "joint" / "fold2"
+    files = sorted((folder / "epochs").glob("*"))
+    names = [f"epoch{epoch:04d}" for epoch in kept]
+    assert [file.name for file in files] == [
+        f"{name}.{ending}" for name in names for ending in ("json", "safetensors")
+    ]
+    assert counts == [min(epoch, keep + 1) for epoch in (1, 2, 3)] * bool(keep)
+    assert [load_net(file)[1]["epoch"] for file in files[1::2]] == kept
+    if kept:
+        last = load_file(files[-1])
+        assert are_equal(last, load_file(folder / "weights.safetensors"))
+
+
+def test_joint_nets_and_nets_apart(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    for flags, names in ((["--joint"], ["joint"]), ([], TASKS)):
+        folder = finetune(run, "--folds=0,2", *flags)
+        places = [f"{name}/fold{fold}" for fold in (0, 2) for name in names]
+        facts = json.loads((folder / "record.json").read_text())["facts"]
+        assert [net["place"] for net in facts["nets"]] == places
+        found = [
+            str(p.parent.relative_to(folder)) for p in folder.rglob("weights.json")
+        ]
+        assert sorted(found) == sorted(places)
+        for place in places:
+            net, about = load_net(folder / place / "weights.safetensors")
+            kinds = list(TASKS) if flags else [place.split("/")[0]]
+            assert list(net.kinds) == [task["name"] for task in about["tasks"]] == kinds
+            assert about["fold"] == place[-1]
+
+
+def test_text_classes_without_folds_dates_and_words(tmp_path: Path) -> None:
+    run = make_run(
+        tmp_path, target="classes", n_folds=0, dates=False, words=0, n_test=0
+    )
+    with pytest.raises(UserError, match="the run has no folds"):
+        finetune(run)
+    folder = finetune(run, "--all")
+    net, about = load_net(folder / "onehot" / "all" / "weights.safetensors")
+    assert list(net.kinds) == ["onehot"]
+    assert about["tasks"][0]["classes"] == ["class0", "class1", "class2", "class3"]
+
+
+def test_scratch_is_told_as_such(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    folder = finetune(make_run(tmp_path), "--joint", "--folds=0")
+    told = "scratch: random weights of test_resnet, as asked for"
+    assert f"joint/fold0 begins from {told}" in caplog.text
+    facts = json.loads((folder / "record.json").read_text())["facts"]
+    assert facts["nets"][0]["begun_from"] == told
+    assert "target_rmse" in caplog.text
+
+
+@pytest.mark.parametrize("by", ["stage", "file"])
+def test_a_training_begins_with_the_weights_named(tmp_path: Path, by: str) -> None:
+    run = make_run(tmp_path / "run")
+    given = make_pretext(run)
+    if by == "file":
+        given = given.rename(tmp_path / "mine.safetensors")
+        (run.folder / "pretext.jigsaw" / "backbone.json").rename(tmp_path / "mine.json")
+    init = "pretext.jigsaw" if by == "stage" else str(given)
+    still = ["--learning-rate=1e-20", "--weight-decay=0", "--backbone="]
+    folder = finetune(run, "--joint", "--folds=0", f"--init={init}", *still)
+    first, last = load_file(given), weights(folder, "joint/fold0")
+    for name, tensor in first.items():
+        if "running" not in name and "num_batches" not in name:
+            assert_close(last[f"backbone.{name}"], tensor, rtol=0, atol=1e-18)
+    _, about = load_net(folder / "joint/fold0/weights.safetensors")
+    assert about["begun_from"] == (
+        f"{len(first)} of {len(first)} tensors of test_resnet from pretext.jigsaw"
+    )
+
+
+def test_a_finished_training_is_made_anew_when_its_first_weights_change(
+    tmp_path: Path,
+) -> None:
+    run = make_run(tmp_path)
+    file = tmp_path / "mine.safetensors"
+    make_pretext(run).rename(file)
+    note = (run.folder / "pretext.jigsaw" / "backbone.json").rename(
+        file.with_suffix(".json")
+    )
+    flags = ["--joint", "--folds=0", f"--init={file}"]
+    first = weights(finetune(run, *flags), "joint/fold0")
+    assert are_equal(first, weights(finetune(run, *flags), "joint/fold0"))
+    tensors = {name: tensor * 2 for name, tensor in load_file(file).items()}
+    save_weights(file, tensors, json.loads(note.read_text()))
+    assert not are_equal(first, weights(finetune(run, *flags), "joint/fold0"))
+
+
+def test_a_finished_training_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path)
+    folder = finetune(run, "--joint", "--folds=0")
+    monkeypatch.setattr(training, "train_net", fail_at(1, training.train_net))
+    assert finetune(run, "--joint", "--folds=0", "--keep-epochs=5") == folder
+    with pytest.raises(PowerCutError):
+        finetune(run, "--joint", "--folds=1")
+
+
+def test_first_weights_that_are_not_there(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    with pytest.raises(
+        UnfinishedStageError,
+        match=r"not finished; first: python -m pretext.jigsaw --run",
+    ):
+        finetune(run, "--init=pretext.jigsaw")
+    with pytest.raises(
+        UserError, match=r"no pretext stage, scratch or .*'pretext.jigsaw'"
+    ):
+        finetune(run, "--init=pretext.jigsav")
+    with pytest.raises(UserError, match=r"'mine.safetensors': there is no such file"):
+        finetune(run, "--init=mine.safetensors")
+
+
+def test_first_weights_that_do_not_fit(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    make_pretext(run)
+    flags = ["--init=pretext.jigsaw", "--backbone=test_efficientnet"]
+    with pytest.raises(
+        UserError, match="of 'test_resnet', not of 'test_efficientnet'; set backbone = "
+    ):
+        finetune(run, *flags)
+    net = (
+        finetune(run, "--joint", "--folds=0")
+        / "joint"
+        / "fold0"
+        / "weights.safetensors"
+    )
+    with pytest.raises(
+        UserError, match="not the weights of a backbone alone but 'tess"
+    ):
+        finetune(run, "--joint", "--folds=1", f"--init={net}")
+
+
+def test_a_network_of_one_size_says_which(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    make_pretext(run, "test_vit", side_px=64)
+    flags = ["--init=pretext.jigsaw", "--backbone=", "--joint", "--folds=0"]
+    with pytest.raises(UserError, match="trained on 64 px: try --side 64"):
+        finetune(run, *flags)
+    folder = finetune(run, *flags, "--side=64")
+    assert load_net(folder / "joint/fold0/weights.safetensors")[0].side_px == 64
+
+
+@pytest.mark.parametrize(
+    ("flag", "fault"),
+    [
+        ("--colour=1", "colour = 1.0: give 0 to below 1"),
+        ("--dropout=-0.1", "dropout = -0.1: give 0 to below 1"),
+        ("--min-area=0", "min_area = 0.0: give above 0, at most 1"),
+        ("--side=16", "side = 16: give 32 px or more, or 0"),
+        ("--keep-epochs=-1", "keep_epochs = -1: give 0 or more"),
+    ],
+)
+def test_settings_out_of_range_are_refused(
+    tmp_path: Path, flag: str, fault: str
+) -> None:
+    with pytest.raises(UserError, match=fault):
+        finetune(make_run(tmp_path), flag)

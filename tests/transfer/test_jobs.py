@@ -1,0 +1,103 @@
+"""Tests of transfer.jobs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.errors import UserError
+from data_prep.runs import Run
+from tests.prepared_runs import STAGE, make_run, table_of
+from transfer.jobs import Job, plan, split
+from transfer.settings import FinetuneSettings
+from transfer.tasks import build_tasks
+
+
+def jobs_of(
+    run: Run, *, joint: bool = False, all: bool = False, folds: tuple[str, ...] = ()
+) -> list[Job]:
+    """Plan the nets of a run."""
+    prepared, table = run.finished(STAGE), table_of(run)
+    tasks = build_tasks({}, table, prepared.folder, prepared.facts)
+    settings = FinetuneSettings(joint=joint, all=all, folds=folds, batch_size=4)
+    return plan(table, tasks, settings, prepared.facts["n_folds"])
+
+
+@pytest.mark.parametrize("joint", [True, False])
+@pytest.mark.parametrize("n_excluded", [0, 3])
+@pytest.mark.parametrize("n_folds", [2, 3, 5])
+def test_a_net_learns_from_all_labelled_rows_but_those_of_its_fold(
+    tmp_path: Path, joint: bool, n_excluded: int, n_folds: int
+) -> None:
+    run = make_run(tmp_path, n_folds=n_folds, n_excluded=n_excluded, n_train=30)
+    table = table_of(run)
+    is_train = table["part"] == "train"
+    jobs = jobs_of(run, joint=joint, all=True)
+    assert len(jobs) == (n_folds + 1) * (1 if joint else 4)
+    for job in jobs:
+        has_label = np.logical_or.reduce([task.has_label for task in job.tasks])
+        held_out = table["fold"] == (-2 if job.fold == "all" else int(job.fold))
+        twins = table["cluster"].isin(table["cluster"][held_out])
+        assert (job.rows == np.flatnonzero(is_train & has_label & ~twins)).all()
+        assert (job.held_out == np.flatnonzero(held_out)).all()
+        assert not set(job.rows) & set(job.held_out)
+
+
+def test_a_copy_of_a_held_out_row_is_not_learned_from(tmp_path: Path) -> None:
+    table = table_of(make_run(tmp_path, n_excluded=5))
+    copied = table["cluster"][table["cluster"].duplicated()]
+    assert len(copied) == 5
+    for fold in ("0", "1", "2"):
+        is_held_out, may_be_seen = split(table, fold)
+        pairs = table["cluster"].isin(copied)
+        assert (
+            not table["cluster"][may_be_seen].isin(table["cluster"][is_held_out]).any()
+        )
+        assert (is_held_out & pairs).any()
+        # the copies of other folds' rows are learned from
+        assert (may_be_seen & pairs & (table["fold"] == -1)).any()
+
+
+def test_places(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    joint = [job.place for job in jobs_of(run, joint=True, all=True)]
+    assert joint == ["joint/fold0", "joint/fold1", "joint/fold2", "joint/all"]
+    one = [job.place for job in jobs_of(run, folds=("1", "all", "1"))]
+    names = ("target", "onehot", "date", "words")
+    assert one == [f"{name}/{fold}" for fold in ("fold1", "all") for name in names]
+
+
+def test_an_unknown_fold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="folds = '3': give some of 0, 1, 2, all"):
+        jobs_of(make_run(tmp_path), folds=("0", "3"))
+
+
+def test_without_folds_only_a_net_of_all_rows_can_be_trained(tmp_path: Path) -> None:
+    run = make_run(tmp_path, n_folds=0)
+    with pytest.raises(UserError, match=r"the run has no folds.*or.* with --all"):
+        jobs_of(run)
+    with pytest.raises(UserError, match="the run has no folds"):
+        jobs_of(run, folds=("0",))
+    assert {job.fold for job in jobs_of(run, all=True)} == {"all"}
+    assert {job.fold for job in jobs_of(run, folds=("all",))} == {"all"}
+
+
+def test_too_few_rows_are_refused_before_any_training(tmp_path: Path) -> None:
+    run = make_run(tmp_path, n_train=12)
+    prepared, table = run.finished(STAGE), table_of(run)
+    table["date"] = np.where(table["fold"] == 1, table["date"], np.nan)
+    tasks = build_tasks({}, table, prepared.folder, prepared.facts, ["target", "date"])
+    with pytest.raises(UserError, match="date/fold0 has only 3 labelled pictures"):
+        plan(table, tasks, FinetuneSettings(batch_size=4), 3)
+    with pytest.raises(
+        UserError, match=r"joint/fold1: .* no row has a label of .*date"
+    ):
+        plan(table, tasks, FinetuneSettings(batch_size=4, joint=True), 3)
+
+
+def test_a_table_in_another_order_than_the_pictures_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    prepared, table = run.finished(STAGE), table_of(run)[::-1].reset_index(drop=True)
+    tasks = build_tasks({}, table, prepared.folder, prepared.facts)
+    with pytest.raises(UserError, match="not in the same order; again: python -m"):
+        plan(table, tasks, FinetuneSettings(batch_size=4), 3)

@@ -1,0 +1,202 @@
+"""Tests of transfer.tasks."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data_prep.errors import UserError
+from data_prep.experiment import TaskSettings
+from data_prep.runs import Run
+from tests.prepared_runs import STAGE, make_run, table_of
+from transfer.tasks import FEWEST, Task, build_tasks
+
+
+def tasks_of(
+    run: Run, *only: str, table: pd.DataFrame | None = None, **asked: TaskSettings
+) -> dict[str, Task]:
+    """Build the tasks of a run, by name."""
+    prepared = run.finished(STAGE)
+    rows = table_of(run) if table is None else table
+    tasks = build_tasks(asked, rows, prepared.folder, prepared.facts, only)
+    return {task.name: task for task in tasks}
+
+
+def regression(**options: Any) -> TaskSettings:
+    return TaskSettings(kind="regression", **options)
+
+
+def classes(**options: Any) -> TaskSettings:
+    return TaskSettings(kind="classes", **options)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.mark.parametrize("target", ["numeric", "classes", None])
+@pytest.mark.parametrize("dates", [True, False])
+@pytest.mark.parametrize("words", [3, 0])
+def test_the_default_tasks_are_those_that_have_labels(
+    tmp_path: Path, target: str | None, dates: bool, words: int
+) -> None:
+    run = make_run(tmp_path, target=target, dates=dates, words=words)
+    expected = ["target"] * (target == "numeric") + ["onehot"] * (target is not None)
+    expected += ["date"] * dates + ["words"] * bool(words)
+    if not expected:
+        with pytest.raises(UserError, match="give nothing to learn"):
+            tasks_of(run)
+    else:
+        assert list(tasks_of(run)) == expected
+
+
+def test_labels_and_masks_are_those_of_the_tables(run: Run) -> None:
+    tasks, table = tasks_of(run), table_of(run).set_index("id")
+    words = pd.read_parquet(run.folder / STAGE / "words.parquet").set_index("id")
+    is_train = table["part"] == "train"
+    for row, id_ in enumerate(table.index):
+        has_date = is_train[id_] and not np.isnan(table.loc[id_, "date"])
+        has_words = is_train[id_] and id_ in words.index
+        seen = {name: bool(task.has_label[row]) for name, task in tasks.items()}
+        assert seen == {
+            "target": is_train[id_],
+            "onehot": is_train[id_],
+            "date": has_date,
+            "words": has_words,
+        }
+        if is_train[id_]:
+            assert tasks["target"].values[row, 0] == table.loc[id_, "target"]
+            assert tasks["onehot"].values[row, 0] == table.loc[id_, "target"]
+        if has_date:
+            expected = np.float32(table.loc[id_, "date"])
+            assert tasks["date"].values[row, 0] == expected
+        if has_words:
+            assert (tasks["words"].values[row] == words.loc[id_]).all()
+    for task in tasks.values():
+        assert (task.values[~task.has_label] == 0).all()
+        assert task.values.dtype == np.float32
+
+
+def test_columns_and_activations(run: Run) -> None:
+    tasks = tasks_of(run)
+    assert {name: (task.columns, task.activation) for name, task in tasks.items()} == {
+        "target": (["target"], "identity"),
+        "onehot": ([f"onehot_{k}" for k in range(4)], "softmax"),
+        "date": (["date"], "identity"),
+        "words": ([f"words_{k}" for k in range(3)], "identity"),
+    }
+
+
+def test_a_date_of_a_test_picture_is_no_label(run: Run) -> None:
+    table = table_of(run)
+    is_test = table["part"] == "test"
+    table["date"] = np.where(is_test, 1850.0, np.nan)
+    assert "date" not in tasks_of(run, table=table)
+    table.loc[table.index[~is_test][0], "date"] = 1850.0
+    task = tasks_of(run, "date", table=table)["date"]
+    assert task.has_label.sum() == 1
+    assert not task.has_label[is_test].any()
+
+
+def test_only_the_tasks_asked_for_are_built(run: Run) -> None:
+    assert list(tasks_of(run, "words", "target")) == ["target", "words"]
+
+
+def test_a_column_of_the_user_by_its_own_name(run: Run) -> None:
+    tasks = tasks_of(
+        run,
+        plain=regression(column="level"),
+        when=TaskSettings(kind="date", column="year"),
+        size=regression(column="size", loss="mae", weight=0.5),
+    )
+    usual, table = tasks_of(run), table_of(run)
+    assert (tasks["plain"].values == usual["target"].values).all()
+    assert (tasks["when"].values == usual["date"].values).all()
+    has_size = (table["given.size"].notna() & (table["part"] == "train")).to_numpy()
+    assert (tasks["size"].has_label == has_size).all()
+    expected = table["given.size"][has_size].astype(float)
+    assert (tasks["size"].values[has_size, 0] == expected).all()
+    assert (tasks["size"].loss, tasks["size"].weight) == ("mae", 0.5)
+
+
+def test_rare_classes_of_another_column_are_masked(run: Run) -> None:
+    table = table_of(run)
+    task = tasks_of(run, rare=classes(column="rare"))["rare"]
+    is_train = (table["part"] == "train").to_numpy()
+    is_rare = (table["given.rare"] == "rare").to_numpy()
+    assert is_rare.sum() < FEWEST
+    assert task.classes == ("often0", "often1")
+    assert (task.has_label == is_train & ~is_rare).all()
+    names = np.array(task.classes)[task.values[:, 0].astype(int)]
+    assert (names == table["given.rare"])[task.has_label].all()
+
+
+def test_a_missing_cell_is_not_the_class_nan(run: Run) -> None:
+    table = table_of(run)
+    texts = np.array(["nan", "other", None] * len(table), object)[: len(table)]
+    table["given.kind"] = texts
+    task = tasks_of(run, table=table, kind=classes(column="kind"))["kind"]
+    is_train = (table["part"] == "train").to_numpy()
+    assert task.classes == ("nan", "other")
+    assert (task.has_label == is_train & (texts != None)).all()  # noqa: E711
+
+
+def test_text_is_no_regression(tmp_path: Path) -> None:
+    run = make_run(tmp_path, target="classes")
+    with pytest.raises(UserError, match=r"\[tasks.x\].*24 labels are no numbers, such"):
+        tasks_of(run, x=regression())
+    with pytest.raises(
+        UserError, match=r"no numbers, such as 'kind.*use kind = 'classes'"
+    ):
+        tasks_of(run, x=regression(column="kind"))
+    with pytest.raises(UserError, match="24 labels are no dates, such as 'kind"):
+        tasks_of(run, x=TaskSettings(kind="date", column="kind"))
+
+
+def test_an_unknown_column_is_named_with_its_nearest(run: Run) -> None:
+    with pytest.raises(UserError, match="no column 'kinds'; did you mean 'kind'"):
+        tasks_of(run, x=classes(column="kinds"))
+
+
+def test_one_class_is_refused(run: Run) -> None:
+    table = table_of(run)
+    table["given.kind"] = "same"
+    with pytest.raises(UserError, match="1 of its classes has 5 rows or more; two are"):
+        tasks_of(run, table=table, x=classes(column="kind"))
+
+
+def test_a_quantity_is_no_class(run: Run) -> None:
+    table = table_of(run).drop(columns="class_index")
+    with pytest.raises(UserError, match="too many values to be classes"):
+        tasks_of(run, table=table, x=classes())
+    assert "onehot" not in tasks_of(run, table=table)
+
+
+def test_what_data_does_not_name_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path, words=0)
+    with pytest.raises(UserError, match=r"\[tasks.x\].*names no attributes; add"):
+        tasks_of(run, x=TaskSettings(kind="words"))
+    table = table_of(run).drop(columns=["target", "class_index"])
+    with pytest.raises(UserError, match=r"\[data\] names no target; add target to"):
+        tasks_of(run, table=table, x=regression())
+
+
+def test_a_task_without_any_label_is_refused(run: Run) -> None:
+    table = table_of(run).assign(date=np.nan)
+    with pytest.raises(UserError, match="no row of the train table has a label"):
+        tasks_of(run, table=table, x=TaskSettings(kind="date"))
+
+
+def test_an_unknown_task_is_named_with_its_nearest(run: Run) -> None:
+    with pytest.raises(UserError, match=r"tasks = 'dates'.*did you mean 'date'"):
+        tasks_of(run, "dates")
+
+
+def test_what_the_store_would_refuse_is_refused_before_the_training(run: Run) -> None:
+    with pytest.raises(UserError, match="both have a column 'kind_2'; rename one"):
+        tasks_of(run, kind=classes(column="kind"), kind_2=regression())
+    with pytest.raises(UserError, match="use letters from a to z, digits and _"):
+        tasks_of(run, größe=regression())

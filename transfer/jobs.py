@@ -1,0 +1,124 @@
+"""Which nets are trained on which rows: no net sees a label of the fold it holds out.
+
+Torch-free, so that a plan can be made and refused before anything starts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.errors import UserError
+from transfer.settings import FinetuneSettings
+from transfer.tasks import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALL = "all"  # the fold of a net trained on every labelled row
+JOINT = "joint"  # the name of a net that has all tasks
+
+
+@dataclass(frozen=True)
+class Job:
+    """One net to train.
+
+    Attributes:
+        net: Name of its task, or ``joint``.
+        fold: Number of the fold it never sees, or ``all``.
+        tasks: What it learns.
+        rows: Rows of the table that it is trained on.
+        held_out: Rows of its fold.
+    """
+
+    net: str
+    fold: str
+    tasks: Sequence[Task]
+    rows: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+
+    @property
+    def place(self) -> str:
+        """Folder of the net, relative to the stage."""
+        return f"{self.net}/{fold_name(self.fold)}"
+
+
+def fold_name(fold: str) -> str:
+    """Name a fold in paths: ``fold0``, or ``all``."""
+    return fold if fold == ALL else f"fold{fold}"
+
+
+def split(
+    table: "pd.DataFrame", fold: str
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Say which (N,) rows the nets of a fold hold out, and which they may learn from.
+
+    A row that is never validated may still be a copy of a row that is, or be of its
+    group: then it is neither held out nor learned from.
+    """
+    is_train = (table["part"] == "train").to_numpy()
+    if fold == ALL:
+        return np.zeros(len(table), dtype=np.bool_), is_train
+    is_held_out = is_train & (table["fold"] == int(fold)).to_numpy()
+    clusters = table["cluster"].to_numpy()
+    return is_held_out, is_train & ~np.isin(clusters, clusters[is_held_out])
+
+
+def plan(
+    table: "pd.DataFrame",
+    tasks: Sequence[Task],
+    settings: FinetuneSettings,
+    n_folds: int,
+) -> list[Job]:
+    """List the nets to train, those of a fold together.
+
+    Raises:
+        UserError: The table has no folds, a fold asked for is not one of them, or a net
+            has fewer rows than a batch.
+    """
+    known = [str(k) for k in range(n_folds)]
+    if not known and not (settings.all or settings.folds == (ALL,)):
+        raise UserError(
+            "the run has no folds; give a train table and a target in [data] and"
+            " prepare again, or train a single net with --all"
+        )
+    wanted = list(dict.fromkeys([*(settings.folds or known), *[ALL] * settings.all]))
+    for fold in wanted:
+        if fold not in (*known, ALL):
+            raise UserError(
+                f"folds = {fold!r}: give some of {', '.join([*known, ALL])}"
+            )
+    # everything from here on finds a picture by its row in the table
+    if not np.array_equal(table["image_row"], np.arange(len(table))):
+        raise UserError(
+            "table.parquet and images.npy are not in the same order;"
+            " again: python -m data_prep.prepare --again"
+        )
+    nets = [(JOINT, tasks)] if settings.joint else [(t.name, [t]) for t in tasks]
+    jobs = []
+    for fold in wanted:
+        is_held_out, may_be_seen = split(table, fold)
+        for name, members in nets:
+            has_label = np.logical_or.reduce([task.has_label for task in members])
+            rows = np.flatnonzero(has_label & may_be_seen)
+            jobs.append(Job(name, fold, members, rows, np.flatnonzero(is_held_out)))
+    _check(jobs, settings.batch_size)
+    return jobs
+
+
+def _check(jobs: Sequence[Job], batch_size: int) -> None:
+    """Check that each net has something to learn from, before the first is trained."""
+    for job in jobs:
+        if len(job.rows) < batch_size:
+            raise UserError(
+                f"batch_size = {batch_size}, but {job.place} has only {len(job.rows)}"
+                " labelled pictures to train on; give a smaller --batch-size"
+            )
+        for task in job.tasks:
+            if not task.has_label[job.rows].any():
+                raise UserError(
+                    f"{job.place}: outside its fold no row has a label of"
+                    f" [tasks.{task.name}]; name the other tasks with --tasks"
+                )

@@ -1,0 +1,91 @@
+"""Fine-tuning as a learner: random views, masked losses, scores of a held-out fold."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pretext.draws import uniforms
+from pretext.pictures import Pictures
+from pretext.training import Batch, Learner
+from pretext.views import N_DRAWS, Strength, random_views
+from transfer.nets import TaskNet, task_loss
+from transfer.tasks import Task
+
+BLOCK = 256  # pictures of a forward without gradients
+
+
+class FinetuneLearner(Learner):
+    """Train a ``TaskNet``; a row without a label is masked for that task only.
+
+    Args:
+        net: Has a head for each task.
+        tasks: What to learn, with the labels of all N rows of the prepared table.
+        side_px: Side of the views.
+        strength: Ranges of the views.
+    """
+
+    def __init__(
+        self, net: TaskNet, tasks: Sequence[Task], side_px: int, strength: Strength
+    ) -> None:
+        super().__init__()
+        self.net, self.tasks = net, tasks
+        self.side_px, self.strength = side_px, strength
+        for task in tasks:
+            self.register_buffer(f"{task.name}_labels", torch.tensor(task.values))
+            self.register_buffer(f"{task.name}_mask", torch.tensor(task.has_label))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Weighted sum of the tasks' mean losses over the rows that have the label."""
+        draws = uniforms(
+            batch.keys, N_DRAWS, seed=batch.seed, epoch=batch.epoch, purpose="finetune"
+        )
+        views = random_views(batch.images, draws, self.side_px, self.strength)
+        outputs = self.net(views)
+        rows = torch.from_numpy(batch.rows).to(batch.images.device)
+        total = torch.zeros((), device=rows.device)
+        measured = {}
+        for task in self.tasks:
+            labels = getattr(self, f"{task.name}_labels")[rows]
+            mask = getattr(self, f"{task.name}_mask")[rows].float()
+            losses = task_loss(
+                task.loss, outputs[task.name], labels, self.net.head(task.name)
+            )
+            mean = (losses * mask).sum() / mask.sum().clamp(min=1)
+            total = total + task.weight * mean
+            measured[task.name] = mean
+        return {**measured, "loss": total}
+
+
+@torch.inference_mode()
+def score_rows(
+    net: TaskNet,
+    tasks: Sequence[Task],
+    pictures: Pictures,
+    rows: NDArray[np.int64],
+) -> dict[str, float]:
+    """Score the plain view of (n,) rows by task: RMSE, or accuracy for classes.
+
+    Rows without a label do not count; a task without any labelled row has no score.
+    """
+    parts: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
+    for start in range(0, len(rows), BLOCK):
+        outputs = net.predict(pictures.take(rows[start : start + BLOCK]))
+        for name, values in outputs.items():
+            parts[name].append(values.float().cpu())
+    scores = {}
+    for task in tasks:
+        mask = task.has_label[rows]
+        if not mask.any():
+            continue
+        predicted = torch.cat(parts[task.name]).numpy()[mask]
+        labels = task.values[rows][mask]
+        if task.kind == "classes":
+            is_right = predicted.argmax(axis=1) == labels[:, 0]
+            scores[f"{task.name}_accuracy"] = float(is_right.mean())
+        else:
+            error = float(np.sqrt(((predicted - labels) ** 2).mean()))
+            scores[f"{task.name}_rmse"] = error
+    return scores

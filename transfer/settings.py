@@ -1,0 +1,51 @@
+"""The settings of the transfer."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from data_prep.errors import UserError
+from data_prep.settings import NEUTRAL
+from pretext.settings import TrainingSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneSettings(TrainingSettings):
+    """Train nets on the labels, one per sub-task and fold, from pretext weights.
+
+    python -m transfer.finetune --experiment experiments/demo.toml --joint
+    """
+
+    batch_size: Annotated[int, "pictures per step"] = 32
+    init: Annotated[
+        str, "first weights: a pretext stage, scratch, or a .safetensors file"
+    ] = "pretext.jigsaw"
+    backbone: Annotated[
+        str, "name of a timm network; none: that of the first weights"
+    ] = ""
+    joint: Annotated[bool, "one net with a head per task, not a net per task"] = False
+    tasks: Annotated[tuple[str, ...], "tasks to train; none: all of them"] = ()
+    folds: Annotated[
+        tuple[str, ...], "folds to train, such as 0,1 or all; none: each"
+    ] = ()
+    all: Annotated[bool, "add a net trained on every labelled row"] = False
+    side: Annotated[int, "side of the training views, px; 0: that of the pictures"] = 0
+    min_area: Annotated[float, "smallest share of the picture in a view"] = 0.6
+    turns: Annotated[bool, "flip and rotate the views all eight ways"] = True
+    colour: Annotated[float, "largest change of brightness, contrast, colour"] = 0.1
+    dropout: Annotated[float, "share of features dropped before the heads"] = 0.2
+    keep_epochs: Annotated[
+        int, "weights of how many epochs to keep for watching", NEUTRAL
+    ] = 1
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        super().__post_init__()
+        for name in ("colour", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name} = {getattr(self, name)}: give 0 to below 1")
+        if not 0 < self.min_area <= 1:
+            raise UserError(f"min_area = {self.min_area}: give above 0, at most 1")
+        if self.side != 0 and self.side < 32:
+            raise UserError(f"side = {self.side}: give 32 px or more, or 0")
+        if self.keep_epochs < 0:
+            raise UserError(f"keep_epochs = {self.keep_epochs}: give 0 or more")

@@ -1,0 +1,202 @@
+"""Train one net of the transfer, and keep it with all that is needed to ask it."""
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from data_prep.errors import UserError
+from data_prep.runs import write_json
+from pretext.backbones import build_backbone, load_backbone, load_weights, save_weights
+from pretext.draws import keys_of
+from pretext.pictures import Normalisation, Pictures
+from pretext.training import train
+from pretext.views import Strength
+from transfer.jobs import Job
+from transfer.learner import FinetuneLearner, score_rows
+from transfer.nets import FORMAT, TaskNet, describe, load_net
+from transfer.settings import FinetuneSettings
+
+DEFAULT_BACKBONE = "resnet34"  # where neither the weights nor the settings name one
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What all nets of a stage are made from.
+
+    Attributes:
+        settings: How to train.
+        first_weights: File of the first weights; None: random ones.
+        pictures: All N prepared pictures.
+        ids: N ids.
+        normalise: Statistics of the collection.
+        folder: Folder of the stage.
+    """
+
+    settings: FinetuneSettings
+    first_weights: Path | None
+    pictures: Pictures
+    ids: Sequence[str]
+    normalise: Normalisation
+    folder: Path
+
+    @property
+    def side_px(self) -> int:
+        """Side of the training views."""
+        return self.settings.side or self.pictures.side_px
+
+
+def train_net(job: Job, material: Material) -> dict[str, Any]:
+    """Train one net, or go on where an earlier attempt stopped.
+
+    Returns:
+        What the record says of the net.
+    """
+    folder = material.folder / job.place
+    if (folder / "result.json").exists():
+        log.info("%s is done already", job.place)
+        done: dict[str, Any] = json.loads((folder / "result.json").read_text("utf-8"))
+        return done
+    weights = folder / "weights.safetensors"
+    rate: dict[str, Any] = {}
+    if weights.exists():  # trained, but stopped before it was scored
+        net, about = load_net(weights)
+        net.to(material.pictures.device)
+    else:
+        net, about = _begin(job, material)
+        rate = _train(net, job, material, weights, about)
+    net.eval()
+    scores = score_rows(net, job.tasks, material.pictures, job.held_out)
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+    log.info(
+        "%s: held-out fold, plain view: %s", job.place, shown or "nothing to score"
+    )
+    result = {
+        "net": job.net,
+        "fold": job.fold,
+        "place": job.place,
+        "tasks": about["tasks"],
+        "rows": len(job.rows),
+        "begun_from": about["begun_from"],
+        "held_out_scores": scores,
+        **rate,
+    }
+    write_json(folder / "result.json", result)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return result
+
+
+def _begin(job: Job, material: Material) -> tuple[TaskNet, dict[str, Any]]:
+    """Give the net before its first step, and what the JSON beside it says."""
+    settings, normalise = material.settings, material.normalise
+    torch.manual_seed(settings.seed)
+    name, backbone, begun_from = begin_backbone(
+        settings.backbone, material.first_weights, material.side_px
+    )
+    log.info("%s begins from %s", job.place, begun_from)
+    heads = [describe(task) for task in job.tasks]
+    net = TaskNet(backbone, heads, normalise, material.side_px, settings.dropout)
+    for task in job.tasks:
+        net.head(task.name).start_at(task, job.rows[task.has_label[job.rows]])
+    about = {
+        "format": FORMAT,
+        "backbone": name,
+        "side_px": material.side_px,
+        "mean": list(normalise.mean),
+        "std": list(normalise.std),
+        "tasks": heads,
+        "fold": job.fold,
+        "epoch": settings.epochs,
+        "begun_from": begun_from,
+    }
+    return net, about
+
+
+def _train(
+    net: TaskNet, job: Job, material: Material, weights: Path, about: dict[str, Any]
+) -> dict[str, Any]:
+    """Train, keep the weights, those of each epoch too, and say how fast it went."""
+    settings, folder = material.settings, weights.parent
+    strength = Strength(
+        min_area=settings.min_area,
+        turns=settings.turns,
+        brightness=settings.colour,
+        contrast=settings.colour,
+        saturation=settings.colour,
+    )
+
+    def publish(epoch: int) -> None:
+        """Put this epoch's weights where a watcher looks, and drop the oldest."""
+        if epoch == settings.epochs:  # here, while the checkpoint is still there
+            save_weights(weights, net.state_dict(), about)
+        if settings.keep_epochs == 0:
+            return
+        file = folder / "epochs" / f"epoch{epoch:04d}.safetensors"
+        save_weights(file, net.state_dict(), about | {"epoch": epoch})
+        files = sorted(file.parent.glob("epoch*.safetensors"))
+        for old in files[: -settings.keep_epochs]:
+            old.unlink()
+            old.with_suffix(".json").unlink(missing_ok=True)
+
+    outcome = train(
+        FinetuneLearner(net, job.tasks, material.side_px, strength),
+        material.pictures,
+        job.rows,
+        keys_of([material.ids[row] for row in job.rows]),
+        settings,
+        folder,
+        label=job.place,
+        publish=publish,
+    )
+    if outcome.images_per_s:
+        log.info("%s: %.0f images/s", job.place, outcome.images_per_s)
+    return {
+        "images_per_s": round(outcome.images_per_s, 1),
+        "data_wait": round(outcome.data_share, 4),
+    }
+
+
+def begin_backbone(
+    asked: str, first_weights: Path | None, side_px: int
+) -> tuple[str, nn.Module, str]:
+    """Give the backbone a training begins with.
+
+    Args:
+        asked: Name of the network; empty: that of the weights.
+        first_weights: File of the weights; None: random ones.
+        side_px: Side of its input.
+
+    Returns:
+        Its name, the network, and a sentence on what it was filled with.
+
+    Raises:
+        UserError: The weights are of another network or do not fit.
+    """
+    if first_weights is None:
+        name = asked or DEFAULT_BACKBONE
+        network = build_backbone(name, side_px)
+        return name, network, f"scratch: random weights of {name}, as asked for"
+    _, about = load_weights(first_weights)
+    if "backbone" not in about or about.get("format") == FORMAT:
+        raise UserError(
+            f"{first_weights}: these are not the weights of a backbone alone but"
+            f" {about.get('format')!r}; give backbone.safetensors of a pretext stage"
+        )
+    name = asked or str(about["backbone"])
+    try:
+        network, report = load_backbone(first_weights, name, side_px)
+    except UserError as error:
+        trained_at = about.get("side_px")
+        if name != about["backbone"] or trained_at in (None, side_px):
+            raise
+        raise UserError(
+            f"{error}; they were trained on {trained_at} px: try --side {trained_at}"
+        ) from None
+    return name, network, report
