@@ -1,0 +1,59 @@
+"""Tests of pipeline: which stages it runs, and in what order (see also test_chain)."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import pipeline
+from data_prep.errors import UserError
+from data_prep.experiment import commands
+from pipeline import USUAL, stages_of
+
+
+def stages(folder: Path, text: str) -> list[str]:
+    file = folder / "leaves.toml"
+    file.write_text(text)
+    return stages_of(file, folder / "run")
+
+
+def test_without_a_list_the_usual_stages_run(tmp_path: Path) -> None:
+    assert stages(tmp_path, "") == list(USUAL)
+    assert set(USUAL) <= set(commands())
+
+
+def test_the_order_of_the_list_is_kept(tmp_path: Path) -> None:
+    text = '[pipeline]\nstages = ["pretext.simsiam", "data_prep.prepare"]\n'
+    assert stages(tmp_path, text) == ["pretext.simsiam", "data_prep.prepare"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            'stages = ["pretext.jigsw"]',
+            "no stage 'pretext.jigsw'; did you mean 'pretext",
+        ),
+        ("stages = [3]", "no stage 3; there are: "),
+        ('stages = "pretext.jigsaw"', "stages = 'pretext.jigsaw' is not a list"),
+        ("stage = []", "unknown key 'stage'; use stages"),
+    ],
+)
+def test_a_mistake_in_the_list_is_named(
+    tmp_path: Path, line: str, message: str
+) -> None:
+    expected = re.escape(f"leaves.toml [pipeline]: {message}")
+    with pytest.raises(UserError, match=expected):
+        stages(tmp_path, f"[pipeline]\n{line}\n")
+
+
+def test_a_stage_that_stops_with_an_error_stops_the_chain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "leaves.toml"
+    listed = '["stacking.fit", "data_prep.demo"]'
+    file.write_text(f"[pipeline]\nstages = {listed}\n")
+    with pytest.raises(UserError, match=r"stacking\.fit did not finish; what was done"):
+        pipeline.main([str(file)])
+    assert not (tmp_path / "runs" / "leaves" / "data_prep.demo").exists()
