@@ -70,8 +70,8 @@ def run_command(main: Callable[[], Any]) -> NoReturn:
     except OSError as error:
         if not _is_disk_full(error):
             raise
-        place = error.filename or Path.cwd()
-        sys.exit(_failed(f"{place}: the disk is full; free some space and run again"))
+        place = f"{error.filename}: " if error.filename else ""
+        sys.exit(_failed(f"{place}the disk is full; free some space and run again"))
     sys.exit(0)
 
 

@@ -185,7 +185,7 @@ def test_a_rerun_with_the_same_result_keeps_later_stages_current(
 
 def test_a_stage_is_current_for_its_own_settings_only(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    settings = {"side": 64, "names": ("a", "b"), "rate": 0.1, "none": None}
+    settings: dict[str, Any] = {"side": 64, "names": ("a", "b"), "rate": 0.1}
     assert run.current(FIRST, settings) is None
     write(run, FIRST, "pictures", **settings)
     assert run.current(FIRST, settings) is not None

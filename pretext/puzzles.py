@@ -1,0 +1,142 @@
+"""Jigsaw puzzles: pictures of shuffled tiles, cut and assembled in one resampling.
+
+The shortcuts by which a net could answer without looking at the picture are closed:
+tiles are cut inside their cell, so that edges do not continue (gap); each tile has zero
+mean and unit deviation per channel; some puzzles are grey; the colour channels of each
+are shifted against each other (chromatic aberration would give the place away); the
+permutation is drawn anew for every picture and epoch.
+
+Source: Noroozi & Favaro 2016, arXiv 1603.09246, section 3 and its list of shortcuts.
+Differs: the tiles are put back into one picture, and the answer is a place for each.
+Shapes: B pictures, G cells per side, T = G * G tiles, t side of a tile.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from pretext.views import boxes_and_turns, crop_boxes, turn_matrices
+
+
+@dataclass(frozen=True)
+class PuzzleRules:
+    """How puzzles are made.
+
+    Attributes:
+        grid: G.
+        tile_px: t, the side of a tile in the puzzle.
+        gap: Share of a cell's side that is cut away; the tile lies anywhere in it.
+        min_area: Smallest share of the picture that the puzzle is made of.
+        ratio: Largest ratio of the sides of that part.
+        turns: Flip and rotate the picture before it is cut; else mirror it only.
+        grey: Probability of a grey puzzle.
+        channel_shift: Largest shift of a colour channel, as a share of the tile.
+    """
+
+    grid: int = 3
+    tile_px: int = 28
+    gap: float = 0.125
+    min_area: float = 0.6
+    ratio: float = 1.15
+    turns: bool = False
+    grey: float = 0.3
+    channel_shift: float = 0.03
+
+    @property
+    def n_draws(self) -> int:
+        """Random numbers that one puzzle takes."""
+        return 4 + 3 + 3 * self.grid**2 + 1 + 6
+
+    @property
+    def side_px(self) -> int:
+        """Side of a puzzle."""
+        return self.grid * self.tile_px
+
+
+def make_puzzles(
+    images: Tensor, draws: NDArray[np.float32], rules: PuzzleRules
+) -> tuple[Tensor, Tensor]:
+    """Make a puzzle of each picture.
+
+    Args:
+        images: (B, 3, H, W) grey levels.
+        draws: (B, rules.n_draws) from [0, 1).
+        rules: How.
+
+    Returns:
+        Puzzles (B, 3, G * t, G * t), every tile standardised per channel, and the
+        answers (B, T) int64: which tile, in reading order of the picture, lies at each
+        place of the puzzle.
+    """
+    # as in pretext.views: in bfloat16 the tiles would be cut a quarter pixel off
+    with torch.autocast(images.device.type, enabled=False):
+        return _make_puzzles(images, draws, rules)
+
+
+def _make_puzzles(
+    images: Tensor, draws: NDArray[np.float32], rules: PuzzleRules
+) -> tuple[Tensor, Tensor]:
+    size, n_tiles = len(images), rules.grid**2
+    u = torch.from_numpy(draws).to(images.device)
+    view, turn, u = u[:, :4], u[:, 4:7], u[:, 7:]
+    answers = u[:, :n_tiles].argsort(dim=1)
+    jitter = u[:, n_tiles : 3 * n_tiles].view(size, n_tiles, 2)
+    grey, shift = u[:, 3 * n_tiles], u[:, 3 * n_tiles + 1 :].view(size, 3, 2)
+
+    places = tile_places(answers, jitter, rules)
+    boxes = crop_boxes(view, rules.min_area, rules.ratio)
+    maps = boxes_and_turns(boxes, turn_matrices(turn, rules.turns))
+    places = torch.einsum("bij,bhwj->bhwi", maps[:, :, :2], places)
+    places = places + maps[:, None, None, :, 2]
+    # a grid per channel: three one-channel pictures, shifted against each other
+    tile = boxes[:, None, 2:] * (2 / rules.grid * (1 - rules.gap))
+    offsets = (2 * shift - 1) * rules.channel_shift * tile
+    grids = places[:, None] + offsets[:, :, None, None, :]
+    puzzles = F.grid_sample(
+        images.float().reshape(-1, 1, *images.shape[2:]),
+        grids.flatten(0, 1),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
+    ).view(size, 3, rules.side_px, rules.side_px)
+    is_grey = (grey < rules.grey)[:, None, None, None]
+    puzzles = torch.where(is_grey, puzzles.mean(dim=1, keepdim=True), puzzles)
+    return standardise_tiles(puzzles, rules.grid), answers
+
+
+def tile_places(answers: Tensor, jitter: Tensor, rules: PuzzleRules) -> Tensor:
+    """Say for each pixel of the puzzles which place of the view it shows.
+
+    Args:
+        answers: (B, T) tile at each place.
+        jitter: (B, T, 2) from [0, 1): where in its cell each tile is cut, by place.
+        rules: Grid, tile and gap.
+
+    Returns:
+        (B, G * t, G * t, 2) x and y in [-1, 1]^2 of the view.
+    """
+    size, grid, t = len(answers), rules.grid, rules.tile_px
+    cell = 1.0 / grid
+    inside = (torch.arange(t, device=answers.device) + 0.5) / t * cell * (1 - rules.gap)
+    column, row = answers % grid, answers // grid
+    start_x = column * cell + jitter[..., 0] * cell * rules.gap
+    start_y = row * cell + jitter[..., 1] * cell * rules.gap
+    x = (start_x[..., None] + inside)[:, :, None, :].expand(-1, -1, t, -1)
+    y = (start_y[..., None] + inside)[:, :, :, None].expand(-1, -1, -1, t)
+    tiles = torch.stack([x, y], dim=-1).view(size, grid, grid, t, t, 2)
+    side = rules.side_px
+    return tiles.permute(0, 1, 3, 2, 4, 5).reshape(size, side, side, 2) * 2 - 1
+
+
+def standardise_tiles(puzzles: Tensor, grid: int) -> Tensor:
+    """Give each tile zero mean and unit deviation per channel."""
+    size, channels, side, _ = puzzles.shape
+    t = side // grid
+    tiles = puzzles.reshape(size, channels, grid, t, grid, t)
+    deviation, mean = torch.std_mean(tiles, dim=(3, 5), keepdim=True)
+    # a blank tile (paper) stays near zero instead of becoming amplified noise
+    return ((tiles - mean) / deviation.clamp(min=4.0)).reshape(puzzles.shape)

@@ -1,0 +1,49 @@
+"""Tests of pretext.pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from pretext.pictures import Normalisation, Pictures
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("rows", [[0], [4, 1, 1, 3], []])
+def test_rows_are_taken_in_the_order_asked(tmp_path: Path, rows: list[int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 6, 6, 3), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", pixels)
+    pictures = Pictures.open(tmp_path, CPU)
+    assert pictures.side_px == 6
+    batch = pictures.take(np.array(rows, dtype=np.int64))
+    assert batch.shape == (len(rows), 3, 6, 6)
+    assert batch.dtype == torch.uint8
+    assert (batch.permute(0, 2, 3, 1).numpy() == pixels[rows]).all()
+
+
+def test_a_batch_can_be_changed_without_changing_the_pictures(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.zeros((2, 4, 4, 3), dtype=np.uint8))
+    pictures = Pictures.open(tmp_path, CPU)
+    pictures.take(np.array([0, 1])).fill_(9)
+    assert pictures.take(np.array([0, 1])).sum() == 0
+
+
+def test_normalised_pictures_have_no_mean_and_unit_deviation() -> None:
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (8, 3, 16, 16), generator=rng, dtype=torch.uint8)
+    flat = images.float().transpose(0, 1).flatten(1)
+    mean, std = flat.mean(dim=1).tolist(), flat.std(dim=1, correction=0).tolist()
+    normalised = (
+        Normalisation(tuple(mean), tuple(std))(images).transpose(0, 1).flatten(1)
+    )
+    assert_close(normalised.mean(dim=1), torch.zeros(3), atol=1e-5, rtol=0)
+    assert_close(normalised.std(dim=1, correction=0), torch.ones(3))
+
+
+def test_a_channel_that_never_varies_stays_finite() -> None:
+    images = torch.full((1, 3, 2, 2), 255, dtype=torch.uint8)
+    normalised = Normalisation((255.0, 255.0, 250.0), (0.0, 0.2, 5.0))(images)
+    assert_close(normalised[0, :, 0, 0], torch.tensor([0.0, 0.0, 1.0]))

@@ -1,0 +1,223 @@
+"""Tests of pretext.puzzles."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from pretext.draws import keys_of, uniforms
+from pretext.puzzles import PuzzleRules, make_puzzles, standardise_tiles, tile_places
+
+SEEDS = range(5)
+PLAIN = PuzzleRules(
+    grid=3, tile_px=8, gap=0, min_area=1, ratio=1, grey=0, channel_shift=0
+)
+RULES = [
+    PuzzleRules(tile_px=8),
+    PuzzleRules(grid=2, tile_px=12, turns=True),
+    PuzzleRules(grid=4, tile_px=6, gap=0.4, grey=1.0, channel_shift=0.2),
+    PuzzleRules(tile_px=9, gap=0, min_area=0.3, ratio=2, grey=0),
+]
+
+
+def pictures(n: int = 4, side: int = 24, seed: int = 0) -> Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (n, 3, side, side), generator=rng, dtype=torch.uint8)
+
+
+def draws(n: int, rules: PuzzleRules, seed: int = 0, epoch: int = 0) -> np.ndarray:
+    keys = keys_of([str(number) for number in range(n)])
+    return uniforms(keys, rules.n_draws, seed=seed, epoch=epoch, purpose="jigsaw")
+
+
+def unmirrored(drawn: np.ndarray) -> np.ndarray:
+    drawn = drawn.copy()
+    drawn[:, 4:7] = 0.9
+    return drawn
+
+
+def cells(images: Tensor, grid: int) -> Tensor:
+    """Cut (B, C, S, S) into (B, T, C, t, t), in reading order."""
+    t = images.shape[-1] // grid
+    rows = [
+        images[:, :, r * t : (r + 1) * t, c * t : (c + 1) * t]
+        for r in range(grid)
+        for c in range(grid)
+    ]
+    return torch.stack(rows, dim=1)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("grid", [2, 3, 4])
+def test_without_tricks_the_tiles_are_the_cells_in_the_order_of_the_answers(
+    seed: int, grid: int
+) -> None:
+    rules = replace(PLAIN, grid=grid, tile_px=24 // grid)
+    images = pictures(5, seed=seed)
+    drawn = unmirrored(draws(5, rules, seed))
+    puzzles, answers = make_puzzles(images, drawn, rules)
+    tiles = cells(puzzles, grid)
+    expected = cells(images.float(), grid)
+    mean = expected.mean(dim=(3, 4), keepdim=True)
+    expected = (expected - mean) / expected.std(dim=(3, 4), keepdim=True)
+    for picture in range(5):
+        for place in range(grid**2):
+            tile = expected[picture, answers[picture, place]]
+            assert_close(tiles[picture, place], tile, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("turns", [True, False])
+@pytest.mark.parametrize("gap", [0.0, 0.125, 0.5])
+@pytest.mark.parametrize("grid", [2, 3, 4])
+def test_every_tile_stays_inside_its_cell(
+    seed: int, gap: float, grid: int, turns: bool
+) -> None:
+    rules = PuzzleRules(grid=grid, tile_px=8, gap=gap, turns=turns)
+    rng = torch.Generator().manual_seed(seed)
+    answers = torch.rand(6, grid**2, generator=rng).argsort(dim=1)
+    jitter = torch.rand(6, grid**2, 2, generator=rng)
+    jitter[0], jitter[1] = 0, 1 - 2**-24
+    places = cells(tile_places(answers, jitter, rules).movedim(3, 1), grid)
+    column, row = answers % grid, answers // grid
+    for axis, number in ((0, column), (1, row)):
+        where = (places[:, :, axis] + 1) / 2 * grid - number[..., None, None]
+        half_pixel = (1 - gap) / 8 / 2
+        assert where.min() >= half_pixel - 1e-5
+        assert where.max() <= 1 - half_pixel + 1e-5
+        spread = where.amax(dim=(2, 3)) - where.amin(dim=(2, 3))
+        assert_close(spread, torch.full_like(spread, (1 - gap) * 7 / 8))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_tile_lies_anywhere_in_its_cell(seed: int) -> None:
+    rules = replace(PLAIN, gap=0.5)
+    rng = torch.Generator().manual_seed(seed)
+    answers = torch.arange(9).expand(500, 9)
+    jitter = torch.rand(500, 9, 2, generator=rng)
+    places = cells(tile_places(answers, jitter, rules).movedim(3, 1), 3)
+    start = (
+        places[:, 0, 0, 0, 0] + 1
+    ) / 2 * 3 - 0.5 / 16  # of the first tile, in cells
+    assert_close(start, jitter[:, 0, 0] * 0.5, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("rules", RULES)
+def test_the_answers_are_permutations(rules: PuzzleRules, seed: int) -> None:
+    puzzles, answers = make_puzzles(pictures(), draws(4, rules, seed), rules)
+    n_tiles = rules.grid**2
+    assert puzzles.shape == (4, 3, rules.side_px, rules.side_px)
+    assert answers.dtype == torch.int64
+    assert_close(answers.sort(dim=1).values, torch.arange(n_tiles).expand(4, n_tiles))
+
+
+def test_every_tile_comes_to_every_place_equally_often() -> None:
+    images = torch.zeros(2000, 3, 2, 2)
+    rules = PuzzleRules(grid=2, tile_px=2)
+    _, answers = make_puzzles(images, draws(2000, rules), rules)
+    counts = torch.stack([(answers == tile).sum(dim=0) for tile in range(4)])
+    assert (counts - 500).abs().max() < 90
+    assert len(set(map(tuple, answers.tolist()))) == 24
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_each_epoch_has_puzzles_of_its_own(rules: PuzzleRules) -> None:
+    first, again, other = (
+        make_puzzles(pictures(), draws(4, rules, epoch=epoch), rules)
+        for epoch in (0, 0, 1)
+    )
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert not torch.equal(first[1], other[1])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("rules", RULES)
+def test_a_puzzle_does_not_depend_on_its_batch(rules: PuzzleRules, seed: int) -> None:
+    images, drawn = pictures(6, seed=seed), draws(6, rules, seed)
+    puzzles, answers = make_puzzles(images, drawn, rules)
+    for some in ([2], [5, 0, 3]):
+        alone, alone_answers = make_puzzles(images[some], drawn[some], rules)
+        assert torch.equal(alone_answers, answers[some])
+        assert_close(alone, puzzles[some], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_puzzles_are_as_exact_in_a_bfloat16_training(rules: PuzzleRules) -> None:
+    images, drawn = pictures(side=96), draws(4, rules)
+    exact, _ = make_puzzles(images, drawn, rules)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(make_puzzles(images, drawn, rules)[0], exact)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("rules", RULES)
+def test_tiles_have_no_mean_and_unit_deviation(rules: PuzzleRules, seed: int) -> None:
+    puzzles, _ = make_puzzles(pictures(seed=seed), draws(4, rules, seed), rules)
+    deviation, mean = torch.std_mean(cells(puzzles, rules.grid), dim=(3, 4))
+    assert_close(mean, torch.zeros_like(mean), atol=1e-4, rtol=0)
+    assert_close(deviation, torch.ones_like(deviation), atol=1e-3, rtol=0)
+
+
+def test_blank_paper_does_not_become_noise() -> None:
+    rng = torch.Generator().manual_seed(0)
+    paper = 250 + torch.rand(2, 3, 24, 24, generator=rng)  # a level of noise at most
+    assert standardise_tiles(paper, grid=3).abs().max() < 0.2
+    assert torch.equal(standardise_tiles(torch.full_like(paper, 9), 3), 0 * paper)
+
+
+def test_grey_puzzles_have_three_equal_channels_and_keep_their_answers() -> None:
+    drawn = draws(300, PLAIN)
+    images = pictures(300)
+    coloured, answers = make_puzzles(images, drawn, PLAIN)
+    puzzles, same = make_puzzles(images, drawn, replace(PLAIN, grey=0.3))
+    assert torch.equal(same, answers)
+    is_grey = (puzzles == puzzles[:, :1]).all(dim=(1, 2, 3))
+    assert is_grey.float().mean().item() == pytest.approx(0.3, abs=0.08)
+    assert torch.equal(puzzles[~is_grey], coloured[~is_grey])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_channels_are_shifted_by_no_more_than_said(seed: int) -> None:
+    # on a ramp the value is the place; before standardising, so through its mean
+    ramp = torch.linspace(0, 255, 96).expand(96, 96)
+    images = torch.stack([ramp] * 3)[None].expand(40, 3, 96, 96)
+    rules = replace(PLAIN, tile_px=24, gap=0.25, min_area=0.5, channel_shift=0.1)
+    plain = replace(rules, channel_shift=0.0)
+    drawn = draws(40, rules, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pretext.puzzles.standardise_tiles", lambda puzzles, _: puzzles)
+        shifted = cells(make_puzzles(images, drawn, rules)[0], 3)
+        exact = cells(make_puzzles(images, drawn, plain)[0], 3)
+    # of a tile as wide as it is: its pixels are 24, from the first to the last 23
+    width = (exact[..., -1] - exact[..., 0]).abs().mean(dim=(2, 3)) * 24 / 23
+    # the middle cell, where no border cuts the shift off
+    middle = (answers_of(drawn, rules) == 4).int().argmax(dim=1)
+    index = torch.arange(40)
+    moved = (shifted - exact)[index, middle].mean(dim=(2, 3))
+    share = moved.abs() / width[index, middle][:, None]
+    assert share.max() <= 0.1 + 0.005
+    assert share.max() > 0.08
+    assert (moved[:, 0] - moved[:, 1]).abs().max() > 0
+
+
+def answers_of(drawn: np.ndarray, rules: PuzzleRules) -> Tensor:
+    return make_puzzles(torch.zeros(len(drawn), 3, 4, 4), drawn, rules)[1]
+
+
+@pytest.mark.parametrize("turns", [True, False])
+def test_turns_come_before_the_cutting(turns: bool) -> None:
+    # a dark corner; its tile ends up at one of the corners the turn allows
+    rules = replace(PLAIN, turns=turns)
+    images = torch.full((200, 3, 24, 24), 200.0)
+    images[:, :, :8, :8] = 0
+    images[:, :, 0, 0] = 255  # marks which tile it is after standardising
+    puzzles, answers = make_puzzles(images, draws(200, rules), rules)
+    is_marked = cells(puzzles, 3).abs().amax(dim=(2, 3, 4)) > 0.5
+    assert (is_marked.sum(dim=1) == 1).all()
+    corners = set(answers[is_marked].tolist())
+    assert corners == ({0, 2, 6, 8} if turns else {0, 2})

@@ -1,0 +1,543 @@
+"""Tests of pretext.training."""
+
+import csv
+import logging
+import math
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from data_prep.errors import UserError
+from pretext import training
+from pretext.draws import keys_of
+from pretext.pictures import Pictures
+from pretext.settings import TrainingSettings
+from pretext.training import (
+    Batch,
+    DivergedError,
+    Learner,
+    Outcome,
+    cosine_with_warmup,
+    set_threads,
+    train,
+    use_bf16,
+)
+
+N, SIDE = 23, 8
+ROWS = np.arange(2, N)  # 21 pictures; two are not trained on
+SETTINGS = TrainingSettings(
+    epochs=3, batch_size=4, learning_rate=0.01, precision="fp32", threads=1
+)
+STEPS_PER_EPOCH, STEPS = 5, 15
+
+
+class CrashError(Exception):
+    """Whatever stops a training."""
+
+
+class Watched(Learner):
+    """A small net with dropout and batch norm that remembers what it was given."""
+
+    def __init__(self, crash_at: int = -1, bad_at: int = -1) -> None:
+        super().__init__()
+        torch.manual_seed(7)
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 6, 3, stride=2),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Flatten(),
+            nn.Linear(54, 2),
+        )
+        self.crash_at, self.bad_at = crash_at, bad_at
+        self.batches: list[Batch] = []
+        self.first_step = 0
+        self.measured_after: list[tuple[int, bool]] = []
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        assert self.training
+        step = batch.epoch * STEPS_PER_EPOCH + self.place_in_epoch(batch)
+        if step == self.crash_at:
+            raise CrashError
+        self.batches.append(batch)
+        wanted = torch.from_numpy(batch.rows % 2)
+        scores = self.net(batch.images.float() / 255)
+        loss = F.cross_entropy(scores, wanted)
+        if step == self.bad_at:
+            loss = loss * math.nan
+        return {"loss": loss, "mean": scores.mean()}
+
+    def place_in_epoch(self, batch: Batch) -> int:
+        before = [b for b in self.batches if b.epoch == batch.epoch]
+        begun = self.first_step - batch.epoch * STEPS_PER_EPOCH
+        return len(before) + max(0, begun)
+
+    def after_epoch(self, epoch: int) -> dict[str, float]:
+        self.measured_after.append((epoch, self.training))
+        return {"held_out": epoch / 10}
+
+
+@pytest.fixture
+def pictures() -> Pictures:
+    rng = np.random.default_rng(0)
+    return Pictures(rng.integers(0, 256, (N, SIDE, SIDE, 3), dtype=np.uint8))
+
+
+@pytest.fixture(autouse=True)
+def _on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "pick_device", lambda: torch.device("cpu"))
+
+
+def run(
+    learner: Learner,
+    pictures: Pictures,
+    folder: Path,
+    settings: TrainingSettings = SETTINGS,
+    publish: Callable[[int], None] | None = None,
+) -> Outcome:
+    keys = keys_of([f"p{row}" for row in ROWS])
+    return train(
+        *(learner, pictures, ROWS, keys, settings, folder),
+        label="tryout",
+        publish=publish,
+    )
+
+
+def weights(learner: Learner) -> dict[str, Tensor]:
+    return {name: t.clone() for name, t in learner.state_dict().items()}
+
+
+def metrics(folder: Path) -> list[tuple[int, str, float]]:
+    with (folder / "logs" / "metrics.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["step", "name", "value"]
+    return [(int(step), name, float(value)) for step, name, value in rows]
+
+
+def test_an_epoch_shows_each_picture_at_most_once(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    learner = Watched()
+    outcome = run(learner, pictures, tmp_path)
+    assert outcome.steps == STEPS
+    by_epoch = [
+        np.concatenate([b.rows for b in learner.batches if b.epoch == epoch])
+        for epoch in range(3)
+    ]
+    assert [len(rows) for rows in by_epoch] == [20, 20, 20]
+    assert [b.epoch for b in learner.batches] == [0] * 5 + [1] * 5 + [2] * 5
+    for rows in by_epoch:
+        assert len(set(rows)) == 20
+        assert set(rows) <= set(ROWS)
+    first = [tuple(b.rows) for b in learner.batches if b.epoch == 0]
+    assert len({tuple(rows) for rows in by_epoch}) == 3
+    assert set(first).isdisjoint(tuple(b.rows) for b in learner.batches if b.epoch)
+
+
+def test_a_batch_holds_the_pictures_and_keys_of_its_rows(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    learner = Watched()
+    run(learner, pictures, tmp_path, replace(SETTINGS, seed=5))
+    for batch in learner.batches:
+        assert (
+            batch.images.permute(0, 2, 3, 1).numpy() == pictures.pixels[batch.rows]
+        ).all()
+        assert (batch.keys == keys_of([f"p{row}" for row in batch.rows])).all()
+        assert batch.seed == 5
+
+
+def test_the_seed_decides(pictures: Pictures, tmp_path: Path) -> None:
+    ends = []
+    for number, seed in enumerate((0, 0, 1)):
+        learner = Watched()
+        run(learner, pictures, tmp_path / str(number), replace(SETTINGS, seed=seed))
+        ends.append(weights(learner))
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    assert not torch.equal(ends[0]["net.0.weight"], ends[2]["net.0.weight"])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("crashes", [[1], [5], [7, 11], [14]])
+def test_a_training_gone_on_with_ends_with_the_same_weights(
+    optimizer: Any,
+    crashes: list[int],
+    pictures: Pictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = replace(SETTINGS, optimizer=optimizer)
+    straight = Watched()
+    outcome = run(straight, pictures, tmp_path / "straight", settings)
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    folder = tmp_path / "crashed"
+    begun = 0
+    for step in crashes:
+        learner = Watched(crash_at=step)
+        learner.first_step = begun
+        with pytest.raises(CrashError):
+            run(learner, pictures, folder, settings)
+        assert len(learner.batches) == step - begun
+        begun = step
+    learner = Watched()
+    learner.first_step = begun
+    torch.manual_seed(123)  # what ran before must not matter
+    again = run(learner, pictures, folder, settings)
+    assert len(learner.batches) == STEPS - begun
+    assert (again.steps, again.last) == (outcome.steps, outcome.last)
+    expected = weights(straight)
+    for name, tensor in weights(learner).items():
+        assert torch.equal(tensor, expected[name]), name
+    assert metrics(folder) == metrics(tmp_path / "straight")
+    assert not (folder / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_checkpoint_older_than_the_crash_is_gone_on_from(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = Watched()
+    run(straight, pictures, tmp_path / "straight")
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    saving = training._Watch._save
+    monkeypatch.setattr(
+        training._Watch,
+        "_save",
+        lambda watch, trainer: trainer.global_step <= 6 and saving(watch, trainer),
+    )
+    with pytest.raises(CrashError):
+        run(Watched(crash_at=12), pictures, tmp_path / "crashed")
+    assert [row for row in metrics(tmp_path / "crashed") if row[0] == 10]
+    learner = Watched()
+    learner.first_step = 6
+    run(learner, pictures, tmp_path / "crashed")
+    assert len(learner.batches) == STEPS - 6
+    expected = weights(straight)
+    assert all(torch.equal(t, expected[n]) for n, t in weights(learner).items())
+    assert metrics(tmp_path / "crashed") == metrics(tmp_path / "straight")
+
+
+def test_a_finished_training_begins_anew(pictures: Pictures, tmp_path: Path) -> None:
+    for _ in range(2):
+        learner = Watched()
+        run(learner, pictures, tmp_path)
+        assert len(learner.batches) == STEPS
+        steps = [step for step, name, _ in metrics(tmp_path) if name == "loss"]
+        assert steps == [10, 15]
+
+
+def test_epochs_are_measured_and_published_in_eval_mode(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    published: list[tuple[int, bool]] = []
+    seen: list[dict[str, Tensor]] = []
+
+    def publish_of(learner: Learner) -> Callable[[int], None]:
+        def publish(epoch: int) -> None:
+            published.append((epoch, learner.training))
+            seen.append(weights(learner))
+
+        return publish
+
+    learner = Watched(crash_at=11)
+    with pytest.raises(CrashError):
+        run(learner, pictures, tmp_path, publish=publish_of(learner))
+    assert published == [(1, False), (2, False)]
+    learner = Watched()
+    learner.first_step = 11
+    run(learner, pictures, tmp_path, publish=publish_of(learner))
+    assert published == [(1, False), (2, False), (3, False)]
+    assert learner.measured_after == [(3, False)]
+    assert all(torch.equal(t, seen[2][n]) for n, t in weights(learner).items())
+    assert not torch.equal(seen[1]["net.0.weight"], seen[2]["net.0.weight"])
+
+
+def test_what_is_measured_is_logged_and_returned(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import (
+        EventAccumulator,
+    )
+
+    outcome = run(Watched(), pictures, tmp_path)
+    rows = metrics(tmp_path)
+    by_name = {name: [s for s, n, _ in rows if n == name] for _, name, _ in rows}
+    assert by_name["loss"] == by_name["mean"] == [10, 15]
+    assert by_name["held_out"] == [5, 10, 15]
+    assert [v for _, name, v in rows if name == "held_out"] == [0.1, 0.2, 0.3]
+    assert set(outcome.last) == {"loss", "mean", "held_out"}
+    assert outcome.last["loss"] == [v for _, name, v in rows if name == "loss"][-1]
+    events = EventAccumulator(str(tmp_path / "logs")).Reload()
+    assert {"loss", "mean", "held_out", "learning_rate"} <= set(
+        events.Tags()["scalars"]
+    )
+    assert [event.step for event in events.Scalars("held_out")] == [5, 10, 15]
+    assert outcome.images_per_s > 0
+    assert 0 < outcome.data_share < 1
+
+
+def test_a_short_training_has_its_last_loss_too(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    outcome = run(Watched(), pictures, tmp_path, replace(SETTINGS, epochs=1))
+    assert outcome.steps == 5
+    assert math.isfinite(outcome.last["loss"])
+
+
+def test_more_pictures_per_step_than_there_are_is_refused(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    message = "batch_size = 22, but tryout has only 21 pictures to train on; give a sma"
+    with pytest.raises(UserError, match=message):
+        run(Watched(), pictures, tmp_path, replace(SETTINGS, batch_size=22))
+    learner = Watched()
+    outcome = run(
+        learner, pictures, tmp_path, replace(SETTINGS, batch_size=21, epochs=1)
+    )
+    assert outcome.steps == 1
+    assert set(learner.batches[0].rows) == set(ROWS)
+
+
+@pytest.mark.parametrize("step", [0, 3, 14])
+def test_a_loss_that_is_no_number_stops_the_training(
+    step: int, pictures: Pictures, tmp_path: Path
+) -> None:
+    message = rf"the loss is nan at step {step} of 15; give a smaller --learning-rate"
+    with pytest.raises(DivergedError, match=message):
+        run(Watched(bad_at=step), pictures, tmp_path)
+
+
+def test_weights_that_are_no_numbers_are_not_published(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    class Exploding(Watched):
+        def loss(self, batch: Batch) -> dict[str, Tensor]:
+            measured = super().loss(batch)
+            if len(self.batches) == STEPS_PER_EPOCH:  # finite, its gradient is not
+                zero = 0 * self.net.get_parameter("5.weight").sum()
+                measured["loss"] = measured["loss"] + zero.sqrt()
+            return measured
+
+    published: list[int] = []
+    with pytest.raises(
+        DivergedError, match="a weight is not a finite number at step 5"
+    ):
+        run(Exploding(), pictures, tmp_path, publish=published.append)
+    assert published == []
+
+
+def test_ctrl_c_is_heard_and_can_be_gone_on_from(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(Watched):
+        def loss(self, batch: Batch) -> dict[str, Tensor]:
+            if len(self.batches) == 7:
+                raise KeyboardInterrupt
+            return super().loss(batch)
+
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run(Stopped(), pictures, tmp_path)
+    assert signal.getsignal(signal.SIGINT) is before
+    learner = Watched()
+    run(learner, pictures, tmp_path)
+    assert len(learner.batches) == STEPS - 7
+
+
+def test_a_checkpoint_is_written_where_it_belongs_and_nowhere_else(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    run(Watched(), pictures, tmp_path / "fine")
+    (tmp_path / "full" / "checkpoints").mkdir(parents=True)
+    draft = tmp_path / "full" / "checkpoints" / "last.ckpt.draft"
+    draft.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        run(Watched(), pictures, tmp_path / "full")
+    assert not draft.with_name("last.ckpt").exists()
+
+
+def test_a_damaged_checkpoint_is_named_and_not_gone_on_from(
+    pictures: Pictures, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"PK\x03\x04 cut off")
+    learner = Watched()
+    run(learner, pictures, tmp_path)
+    assert len(learner.batches) == STEPS
+    assert "last.ckpt is damaged; beginning anew" in caplog.text
+
+
+def test_a_checkpoint_of_another_net_is_an_error_of_its_own(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    with pytest.raises(CrashError):
+        run(Watched(crash_at=3), pictures, tmp_path)
+    other = Watched()
+    other.net[5] = nn.Linear(54, 3)
+    with pytest.raises(RuntimeError, match=r"size mismatch for learner\.net\.5"):
+        run(other, pictures, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("step", "total", "warmup", "expected"),
+    [
+        *((step, 10, 0.4, (step + 1) / 4) for step in range(4)),  # up
+        (4, 10, 0.4, 1.0),
+        (7, 10, 0.4, 0.5),  # half of the way down
+        (10, 10, 0.4, 0.0),
+        (99, 10, 0.4, 0.0),
+        (0, 10, 0.0, 1.0),
+        (5, 10, 0.0, 0.5),
+        (0, 1, 0.9, 1.0),
+        (1, 3, 0.0, 0.75),  # (1 + cos 60 degrees) / 2
+    ],
+)
+def test_the_schedule_by_hand(
+    step: int, total: int, warmup: float, expected: float
+) -> None:
+    assert cosine_with_warmup(step, total, warmup) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_rates_and_decays_are_as_said(
+    optimizer: Any, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[torch.optim.Optimizer] = []
+    rates: list[list[float]] = []
+
+    class WithConstant(Watched):
+        def constant_rate(self) -> list[nn.Parameter]:
+            return list(self.net[5].parameters())
+
+        def loss(self, batch: Batch) -> dict[str, Tensor]:
+            rates.append([group["lr"] for group in made[0].param_groups])
+            return super().loss(batch)
+
+    configure = training._Module.configure_optimizers
+
+    def watched(module: training._Module) -> Any:
+        plan = configure(module)
+        made.append(plan["optimizer"])
+        return plan
+
+    monkeypatch.setattr(training._Module, "configure_optimizers", watched)
+    settings = replace(SETTINGS, optimizer=optimizer, warmup=0.2, weight_decay=0.3)
+    learner = WithConstant()
+    run(learner, pictures, tmp_path, settings)
+    name_of = {id(p): name for name, p in learner.named_parameters()}
+    found = {
+        frozenset(name_of[id(p)] for p in group["params"]): (
+            group["weight_decay"],
+            [of_step[number] for of_step in rates],
+        )
+        for number, group in enumerate(made[0].param_groups)
+    }
+    curve = [0.01 * cosine_with_warmup(step, STEPS, 0.2) for step in range(STEPS)]
+    constant = [0.01] * STEPS
+    assert found == {
+        frozenset({"net.0.weight"}): (0.3, curve),
+        frozenset({"net.0.bias", "net.1.weight", "net.1.bias"}): (0.0, curve),
+        frozenset({"net.5.weight"}): (0.3, constant),
+        frozenset({"net.5.bias"}): (0.0, constant),
+    }
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.001])
+def test_gradients_are_clipped_as_said(
+    clip: float, pictures: Pictures, tmp_path: Path
+) -> None:
+    norms = []
+
+    class Sgd(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            loss = closure()
+            parameters = [p for group in self.param_groups for p in group["params"]]
+            norms.append(math.hypot(*(float(p.grad.norm()) for p in parameters)))
+            return super().step(lambda: loss)
+
+    settings = replace(SETTINGS, optimizer="sgd", clip=clip, epochs=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.optim.SGD", Sgd)
+        run(Watched(), pictures, tmp_path, settings)
+    assert len(norms) == 5
+    assert all((norm <= 0.001 * 1.01) == (clip > 0) for norm in norms)
+
+
+def test_bfloat16_trains_and_is_not_float32(pictures: Pictures, tmp_path: Path) -> None:
+    ends = []
+    precisions: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
+    for precision in precisions:
+        learner = Watched()
+        settings = replace(SETTINGS, precision=precision)
+        outcome = run(learner, pictures, tmp_path / precision, settings)
+        assert math.isfinite(outcome.last["loss"])
+        ends.append(weights(learner)["net.0.weight"])
+    assert ends[1].dtype == torch.float32
+    assert not torch.equal(ends[0], ends[1])
+    assert (ends[0] - ends[1]).abs().max() < 0.1
+
+
+def test_precision_is_as_asked_unless_it_is_automatic() -> None:
+    cpu = torch.device("cpu")
+    assert use_bf16("bf16", cpu)
+    assert not use_bf16("fp32", cpu)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_has_bf16_units", lambda: False)
+        assert not use_bf16("auto", cpu)
+
+
+def test_threads_are_as_asked_and_as_usual_again() -> None:
+    try:
+        set_threads(2)
+        assert torch.get_num_threads() == 2
+    finally:
+        set_threads(0)
+    assert torch.get_num_threads() == training.USUAL_THREADS
+
+
+def test_lightning_is_quiet(
+    pictures: Pictures,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.INFO)
+    run(Watched(), pictures, tmp_path, replace(SETTINGS, epochs=1))
+    assert caplog.records == []
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert all(
+        line.strip().startswith("tryout") for line in shown.err.split("\r") if line
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "epochs = 0: give more than 0"),
+        ({"batch_size": 1}, "batch_size = 1: give 2 or more"),
+        ({"learning_rate": 0.0}, "learning_rate = 0.0: give more than 0"),
+        ({"warmup": 1.0}, "warmup = 1.0: give a share from 0 to below 1"),
+        ({"warmup": -0.1}, "warmup = -0.1: give a share from 0 to below 1"),
+        ({"weight_decay": -1.0}, "weight_decay = -1.0: give 0 or more"),
+        ({"clip": -1.0}, "clip = -1.0: give 0 or more"),
+        ({"threads": -1}, "threads = -1: give 0 or more"),
+    ],
+)
+def test_settings_out_of_range_are_refused(
+    change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=f"^{message}$"):
+        TrainingSettings(**change)

@@ -1,0 +1,203 @@
+"""The whole chain, end to end on a tiny drawn collection, as a user would type it."""
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pipeline
+
+ROOT = Path(__file__).parents[1]
+TINY = """
+[pipeline]
+stages = [
+    "data_prep.demo", "data_prep.prepare", "pretext.jigsaw", "transfer.finetune",
+    "features.extract", "stacking.fit",
+]
+[data]
+images = "{run}/data_prep.demo/images"
+train = "{run}/data_prep.demo/train.csv"
+test = "{run}/data_prep.demo/test.csv"
+sample = "{run}/data_prep.demo/sample_submission.csv"
+target = "target"
+group = "series"
+date = "year"
+attributes = [
+    "{run}/data_prep.demo/materials.csv", "{run}/data_prep.demo/techniques.csv",
+]
+[data_prep.demo]
+n_train = 72
+n_test = 24
+side = 64
+[data_prep.prepare]
+side = 48
+workers = 1
+[pretext.jigsaw]
+backbone = "test_resnet"
+epochs = 1
+batch_size = 16
+threads = 1
+[transfer.finetune]
+joint = true
+epochs = 2
+batch_size = 16
+threads = 1
+[features.extract]
+threads = 1
+insample = true
+"""
+
+
+def run_python(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of ours in a folder, as a user would."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an experiment file, and its run made by the pipeline."""
+    place = tmp_path_factory.mktemp("place")
+    (place / "demo.toml").write_text(TINY)
+    done = run_python(place, "pipeline", "demo.toml")
+    assert done.returncode == 0, done.stderr
+    assert "report: runs/demo/stacking.fit/report.html" in done.stderr
+    return place
+
+
+def test_every_stage_leaves_what_the_design_names(place: Path) -> None:
+    for name in (
+        *("data_prep.prepare/table.parquet", "data_prep.prepare/images.npy"),
+        *("data_prep.prepare/words.parquet", "data_prep.prepare/report.html"),
+        *("pretext.jigsaw/backbone.safetensors", "pretext.jigsaw/record.json"),
+        "transfer.finetune/joint/fold2/weights.safetensors",
+        *("features.extract/features.pkl", "features.extract/views/date.oof.pkl"),
+        "features.extract/views/words.test.fold0.pkl",
+        *("stacking.fit/oof.csv", "stacking.fit/predictions.csv"),
+        *("stacking.fit/stacking.json", "stacking.fit/report.html"),
+    ):
+        assert (place / "runs/demo" / name).is_file(), name
+    assert not list((place / "runs/demo").glob("*.partial"))
+
+
+def test_predictions_follow_the_sample(place: Path) -> None:
+    run = place / "runs/demo"
+    sample = pd.read_csv(run / "data_prep.demo/sample_submission.csv")
+    predictions = pd.read_csv(run / "stacking.fit/predictions.csv")
+    assert predictions.columns.tolist() == ["id", "target"]
+    assert predictions["id"].tolist() == sample["id"].tolist()
+    assert predictions["target"].between(0, 3).all()
+
+
+def test_oof_covers_every_labelled_picture_that_can_be_read(place: Path) -> None:
+    run = place / "runs/demo"
+    train = pd.read_csv(run / "data_prep.demo/train.csv")
+    left_out = pd.read_csv(run / "data_prep.prepare/left_out.csv")
+    oof = pd.read_csv(run / "stacking.fit/oof.csv")
+    assert len(left_out) == 1
+    assert set(oof["id"]) == set(train["id"]) - set(left_out["id"])
+
+
+def test_the_store_is_a_plain_pickle(place: Path) -> None:
+    path = place / "runs/demo/features.extract/features.pkl"
+    with path.open("rb") as file:
+        features = pickle.load(file)
+    assert type(features) is dict
+    assert {row.shape for row in features.values()} == {((1 + 4 + 1 + 20) * 4,)}
+    assert all(np.isfinite(row).all() for row in features.values())
+
+
+def test_the_same_again_does_nothing(place: Path) -> None:
+    record = place / "runs/demo/stacking.fit/record.json"
+    before = record.stat().st_mtime_ns
+    done = run_python(place, "pipeline", "demo.toml")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("already done") == 6
+    assert record.stat().st_mtime_ns == before
+
+
+def test_commands_work_as_typed_on_the_last_run(place: Path) -> None:
+    for command in (["pretext.jigsaw"], ["stacking.fit", "--cv", "sgkfold3"]):
+        done = run_python(place, *command)
+        assert done.returncode == 0, done.stderr
+        assert "runs/demo" in done.stderr
+
+
+def test_the_leaky_protocol_is_labelled_as_such(place: Path) -> None:
+    done = run_python(place, "stacking.fit", "--protocol", "insample")
+    assert done.returncode == 0, done.stderr
+    assert "leak" in done.stderr
+    assert (place / "runs/demo/stacking.fit.insample/record.json").is_file()
+
+
+def test_other_folds_are_refused(place: Path) -> None:
+    done = run_python(place, "stacking.fit", "--cv", "sgkfold5")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") <= 2
+    assert "sgkfold3" in done.stderr
+
+
+def test_a_moved_run_goes_on(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "runs/demo", tmp_path / "elsewhere")
+    done = run_python(tmp_path, "stacking.fit", "--run", "elsewhere")
+    assert done.returncode == 0, done.stderr
+    assert "already done" in done.stderr
+
+
+def test_a_stage_made_from_something_replaced_is_refused(
+    place: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "stale"
+    shutil.copytree(place / "runs/demo", run)
+    file = run / "pretext.jigsaw/record.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | {"digest": "another"}))
+    done = run_python(tmp_path, "features.extract", "--again", "--run", "stale")
+    assert done.returncode == 2
+    assert "python -m transfer.finetune --run stale" in done.stderr
+
+
+def test_a_fresh_folder_says_what_to_type(tmp_path: Path) -> None:
+    done = run_python(tmp_path, "pretext.jigsaw")
+    assert done.returncode == 2
+    assert "there is no run yet" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_notebook_runs_on_the_demo(place: Path) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(ROOT / "notebooks/reuse_features.ipynb", as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells)
+    (place / "notebooks").mkdir(exist_ok=True)
+    resources = {"metadata": {"path": str(place / "notebooks")}}
+    client = NotebookClient(notebook, timeout=120, resources=resources)
+    old = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(ROOT)
+    try:
+        client.execute()
+    finally:
+        os.environ.pop("PYTHONPATH") if old is None else os.environ.update(
+            PYTHONPATH=old
+        )
+    assert "RMSE" in str(notebook.cells[-1].outputs)
+
+
+def test_the_experiments_that_come_along_are_valid(tmp_path: Path) -> None:
+    for file in sorted((ROOT / "experiments").glob("*.toml")):
+        assert pipeline.stages_of(file, tmp_path)
