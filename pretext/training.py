@@ -8,14 +8,12 @@ A task is a ``Learner``: a module that turns a batch into a loss. Everything els
 precision to the progress bar, is here, for pretext and transfer alike.
 """
 
-import csv
-import io
 import logging
 import time
 import warnings
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,19 +23,16 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
-from tqdm import tqdm
 
 from data_prep.errors import UserError
 from pretext.draws import shuffled
 from pretext.pictures import Pictures
 from pretext.settings import TrainingSettings
+from pretext.watch import LOG_EVERY_STEPS, InPlace, Watch
 
 USUAL_THREADS = torch.get_num_threads()  # knows OMP_NUM_THREADS and the affinity
-CHECKPOINT_EVERY_S = 45.0
-LOG_EVERY_STEPS = 10
 log = logging.getLogger(__name__)
 
 
@@ -135,8 +130,8 @@ def train(
     device = pick_device()
     set_threads(settings.threads)
     steps_per_epoch = len(rows) // settings.batch_size
-    module = _Module(learner.to(device), pictures, rows, keys, settings)
-    watch = _Watch(label, settings, steps_per_epoch, folder, publish)
+    module = Module(learner.to(device), pictures, rows, keys, settings)
+    watch = Watch(label, settings.batch_size, steps_per_epoch, folder, publish)
     checkpoint = folder / "checkpoints" / "last.ckpt"
     is_bf16 = use_bf16(settings.precision, device)
     # importing Lightning sets its loggers to chatter
@@ -155,7 +150,7 @@ def train(
             gradient_clip_val=settings.clip or None,
             logger=TensorBoardLogger(folder / "logs", name="", version=""),
             callbacks=[watch],
-            plugins=[_InPlace()],
+            plugins=[InPlace()],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -201,18 +196,6 @@ def _has_bf16_units() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-class _InPlace(TorchCheckpointIO):
-    """Writes a checkpoint where it belongs; Lightning would go by way of /tmp."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
-        del storage_options
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        Path(path).write_bytes(buffer.getbuffer())
-
-
 class _Endless(IterableDataset[int]):
     """Gives Lightning something to iterate; the step says what the batch is."""
 
@@ -225,7 +208,7 @@ def _endless() -> DataLoader[int]:
     return DataLoader(_Endless(), batch_size=None)
 
 
-class _Module(pl.LightningModule):
+class Module(pl.LightningModule):
     """Joins learner, pictures and settings for Lightning."""
 
     def __init__(
@@ -257,6 +240,7 @@ class _Module(pl.LightningModule):
         return Batch(self.pictures.take(rows), rows, self.keys[chosen], seed, epoch)
 
     def training_step(self, _: Any, batch_idx: int) -> Tensor:
+        """Give the loss of the step that the trainer is at."""
         del batch_idx
         step = self.trainer.global_step
         # dropout and the like: their state need not be kept if it is a function of step
@@ -273,12 +257,14 @@ class _Module(pl.LightningModule):
         return measured["loss"]
 
     def diverged(self, what: str, step: int) -> DivergedError:
+        """Say what is no longer finite, where, and what may help."""
         total = self.trainer.max_steps
         return DivergedError(
             f"{what} at step {step} of {total}; give a smaller --learning-rate"
         )
 
     def configure_optimizers(self) -> Any:
+        """Group the parameters by decay and by schedule."""
         settings = self.settings
         constant = {id(p) for p in self.learner.constant_rate()}
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -316,136 +302,3 @@ def cosine_with_warmup(step: int, total: int, warmup: float) -> float:
         return (step + 1) / rising
     done = (step - rising) / max(1, total - rising)
     return float(0.5 * (1 + np.cos(np.pi * min(1.0, done))))
-
-
-class _Watch(pl.Callback):
-    """Progress bar, checkpoints, and what happens between epochs."""
-
-    def __init__(
-        self,
-        label: str,
-        settings: TrainingSettings,
-        steps_per_epoch: int,
-        folder: Path,
-        publish: Callable[[int], None] | None,
-    ) -> None:
-        self.label, self.settings = label, settings
-        self.steps_per_epoch = steps_per_epoch
-        self.checkpoints = folder / "checkpoints"
-        self.metrics = folder / "logs" / "metrics.csv"
-        self.publish = publish
-        self.bar: tqdm[Any] | None = None
-        self.last: dict[str, float] = {}
-        self.images, self.busy_s, self.fetch_s = 0, 0.0, 0.0
-
-    def rate(self) -> float:
-        return self.images / self.busy_s if self.busy_s else 0.0
-
-    def data_share(self) -> float:
-        return self.fetch_s / self.busy_s if self.busy_s else 0.0
-
-    def on_train_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule
-    ) -> None:
-        del pl_module
-        size = self.settings.batch_size
-        self.bar = tqdm(
-            total=int(trainer.max_steps) * size,
-            initial=trainer.global_step * size,
-            desc=self.label,
-            unit="img",
-            mininterval=1.0,
-            smoothing=0.05,
-        )
-        self.saved_at = time.monotonic()
-        self.first_step = trainer.global_step
-        _forget_after(trainer.global_step, self.metrics)
-        self.began = time.perf_counter()
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
-    ) -> None:
-        assert isinstance(pl_module, _Module)
-        step, size = trainer.global_step, self.settings.batch_size
-        if step - self.first_step > 3:  # the first steps pay for warming up
-            self.images += size
-            self.busy_s += time.perf_counter() - self.began  # since the last step's end
-            self.fetch_s += pl_module.fetch_s
-        pl_module.fetch_s = 0.0
-        is_over = step >= int(trainer.max_steps)
-        if step % LOG_EVERY_STEPS == 0 or is_over:
-            self._log(trainer, {k: v.item() for k, v in pl_module.measured.items()})
-        if step % self.steps_per_epoch == 0:
-            self._between_epochs(trainer, pl_module)
-        if self.bar is not None:
-            self.bar.update(size)
-        if not is_over and time.monotonic() - self.saved_at > CHECKPOINT_EVERY_S:
-            self._save(trainer)
-        self.began = time.perf_counter()
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        del trainer, pl_module
-        self._close()
-
-    def on_exception(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        exception: BaseException,
-    ) -> None:
-        del trainer, pl_module, exception
-        self._close()
-
-    def _close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def _log(self, trainer: pl.Trainer, measured: Mapping[str, float]) -> None:
-        """Put numbers into TensorBoard's events, the CSV file and the progress bar."""
-        step = trainer.global_step
-        self.last.update(measured)
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        numbers = {**measured, "learning_rate": float(rate)}
-        for logger in trainer.loggers:
-            logger.log_metrics(numbers, step)
-        with self.metrics.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([step, *item] for item in numbers.items())
-        if self.bar is not None:
-            shown = {name: f"{value:.3f}" for name, value in self.last.items()}
-            shown["wait"] = f"{self.data_share():.1%}"
-            self.bar.set_postfix(shown, refresh=False)
-
-    def _between_epochs(self, trainer: pl.Trainer, module: "_Module") -> None:
-        learner, step = module.learner, trainer.global_step
-        if not all(bool(p.isfinite().all()) for p in learner.parameters()):
-            raise module.diverged("a weight is not a finite number", step)
-        epoch = step // self.steps_per_epoch
-        learner.eval()
-        with torch.inference_mode():
-            measured = learner.after_epoch(epoch)
-        if measured:
-            self._log(trainer, measured)
-        if self.publish is not None:
-            self.publish(epoch)
-        learner.train()
-
-    def _save(self, trainer: pl.Trainer) -> None:
-        """Write the whole state of the training, atomically."""
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
-        draft = self.checkpoints / "last.ckpt.draft"
-        trainer.save_checkpoint(draft)
-        draft.replace(self.checkpoints / "last.ckpt")
-        self.saved_at = time.monotonic()
-
-
-def _forget_after(step: int, metrics: Path) -> None:
-    """Begin the CSV file, or drop what was logged after the checkpoint gone on from."""
-    rows: list[list[str]] = []
-    if metrics.exists():
-        with metrics.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= step]
-    metrics.parent.mkdir(parents=True, exist_ok=True)
-    draft = metrics.with_suffix(".draft")
-    with draft.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["step", "name", "value"], *rows])
-    draft.replace(metrics)

@@ -3,16 +3,19 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import pipeline
+from data_prep.experiment import read_experiment
 
 ROOT = Path(__file__).parents[1]
 TINY = """
@@ -196,6 +199,41 @@ def test_the_notebook_runs_on_the_demo(place: Path) -> None:
             PYTHONPATH=old
         )
     assert "RMSE" in str(notebook.cells[-1].outputs)
+
+
+def blocks_of_readme(language: str) -> list[str]:
+    """Give the code blocks of README.md in a language."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def test_the_python_of_the_readme_runs_on_the_demo(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    found: dict[str, Any] = {}
+    for block in blocks_of_readme("python"):
+        exec(block.replace('["..."]', "[next(iter(features))]"), found)
+    assert set(found["store"]) == set(found["features"])
+
+
+def test_the_experiment_of_the_readme_is_valid(tmp_path: Path) -> None:
+    (block,) = blocks_of_readme("toml")
+    file = tmp_path / "leaves.toml"
+    file.write_text(block)
+    experiment = read_experiment(file, tmp_path)
+    assert experiment.data.group == "plant"
+    assert pipeline.stages_of(file, tmp_path) == [*pipeline.USUAL]
+
+
+def test_the_commands_of_the_readme_are_there(tmp_path: Path) -> None:
+    lines = re.findall(r"^python -m (\S+)(.*)$", "".join(blocks_of_readme("")), re.M)
+    assert len(lines) >= 6
+    for module, rest in lines:
+        helped = run_python(tmp_path, module, "--help")
+        assert helped.returncode == 0, helped.stderr
+        for flag in re.findall(r"--[a-z-]+", rest):
+            assert flag in helped.stdout
 
 
 def test_the_experiments_that_come_along_are_valid(tmp_path: Path) -> None:

@@ -155,6 +155,7 @@ def _train(
         label=job.place,
         publish=publish,
     )
+    net.to(material.pictures.device)  # Lightning leaves it on the CPU
     if outcome.images_per_s:
         log.info("%s: %.0f images/s", job.place, outcome.images_per_s)
     return {

@@ -14,7 +14,7 @@ import torch
 
 from data_prep.errors import UserError
 from data_prep.runs import Run, UnfinishedStageError
-from pretext import backbones, jigsaw, simsiam, training
+from pretext import backbones, jigsaw, simsiam, training, watch
 from pretext.backbones import build_backbone, load_backbone
 from pretext.draws import keys_of
 from pretext.jigsaw import JigsawSettings, tile_side
@@ -51,13 +51,13 @@ def _on_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def watched(monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
     """Note every batch that is trained on."""
     batches: list[Batch] = []
-    batch_of = training._Module.batch_of
+    batch_of = training.Module.batch_of
 
     def note(module: Any, step: int) -> Batch:
         batches.append(batch_of(module, step))
         return batches[-1]
 
-    monkeypatch.setattr(training._Module, "batch_of", note)
+    monkeypatch.setattr(training.Module, "batch_of", note)
     return batches
 
 
@@ -210,8 +210,8 @@ def test_a_crash_is_gone_on_from(
     straight = pretrain(command, prepared_run())
     n_batches = len(watched)
     run = prepared_run()
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
-    batch_of = training._Module.batch_of
+    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    batch_of = training.Module.batch_of
 
     def crash(module: Any, step: int) -> Batch:
         if step == 3:
@@ -219,7 +219,7 @@ def test_a_crash_is_gone_on_from(
         return batch_of(module, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._Module, "batch_of", crash)
+        patch.setattr(training.Module, "batch_of", crash)
         with pytest.raises(OSError, match="a plug was pulled"):
             pretrain(command, run)
     assert not run.has(command.STAGE)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data_prep.errors import UserError
-from pretext import training
+from pretext import training, watch
 from pretext.draws import keys_of
 from pretext.pictures import Pictures
 from pretext.settings import TrainingSettings
@@ -177,7 +177,7 @@ def test_a_training_gone_on_with_ends_with_the_same_weights(
     settings = replace(SETTINGS, optimizer=optimizer)
     straight = Watched()
     outcome = run(straight, pictures, tmp_path / "straight", settings)
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
     folder = tmp_path / "crashed"
     begun = 0
     for step in crashes:
@@ -205,10 +205,10 @@ def test_a_checkpoint_older_than_the_crash_is_gone_on_from(
 ) -> None:
     straight = Watched()
     run(straight, pictures, tmp_path / "straight")
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
-    saving = training._Watch._save
+    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    saving = watch.Watch._save
     monkeypatch.setattr(
-        training._Watch,
+        watch.Watch,
         "_save",
         lambda watch, trainer: trainer.global_step <= 6 and saving(watch, trainer),
     )
@@ -236,7 +236,7 @@ def test_a_finished_training_begins_anew(pictures: Pictures, tmp_path: Path) -> 
 def test_epochs_are_measured_and_published_in_eval_mode(
     pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
     published: list[tuple[int, bool]] = []
     seen: list[dict[str, Tensor]] = []
 
@@ -343,7 +343,7 @@ def test_ctrl_c_is_heard_and_can_be_gone_on_from(
                 raise KeyboardInterrupt
             return super().loss(batch)
 
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         run(Stopped(), pictures, tmp_path)
@@ -356,7 +356,7 @@ def test_ctrl_c_is_heard_and_can_be_gone_on_from(
 def test_a_checkpoint_is_written_where_it_belongs_and_nowhere_else(
     pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     run(Watched(), pictures, tmp_path / "fine")
     (tmp_path / "full" / "checkpoints").mkdir(parents=True)
@@ -381,7 +381,7 @@ def test_a_damaged_checkpoint_is_named_and_not_gone_on_from(
 def test_a_checkpoint_of_another_net_is_an_error_of_its_own(
     pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
     with pytest.raises(CrashError):
         run(Watched(crash_at=3), pictures, tmp_path)
     other = Watched()
@@ -425,14 +425,14 @@ def test_rates_and_decays_are_as_said(
             rates.append([group["lr"] for group in made[0].param_groups])
             return super().loss(batch)
 
-    configure = training._Module.configure_optimizers
+    configure = training.Module.configure_optimizers
 
-    def watched(module: training._Module) -> Any:
+    def watched(module: training.Module) -> Any:
         plan = configure(module)
         made.append(plan["optimizer"])
         return plan
 
-    monkeypatch.setattr(training._Module, "configure_optimizers", watched)
+    monkeypatch.setattr(training.Module, "configure_optimizers", watched)
     settings = replace(SETTINGS, optimizer=optimizer, warmup=0.2, weight_decay=0.3)
     learner = WithConstant()
     run(learner, pictures, tmp_path, settings)

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from data_prep.errors import UserError
 from data_prep.runs import Run, UnfinishedStageError
-from pretext import training as engine
+from pretext import watch
 from pretext.backbones import build_backbone, save_weights
 from pretext.draws import keys_of
 from pretext.pictures import Normalisation, Pictures
@@ -212,17 +212,17 @@ def stop_between_nets(patch: pytest.MonkeyPatch) -> None:
 
 
 def stop_inside_a_net(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(engine, "CHECKPOINT_EVERY_S", -1.0)
+    patch.setattr(watch, "CHECKPOINT_EVERY_S", -1.0)
     patch.setattr(FinetuneLearner, "loss", fail_at(8, FinetuneLearner.loss))
 
 
 def stop_at_publishing_an_epoch(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(engine, "CHECKPOINT_EVERY_S", -1.0)
+    patch.setattr(watch, "CHECKPOINT_EVERY_S", -1.0)
     patch.setattr(training, "save_weights", fail_at(2, save_weights))
 
 
 def stop_at_keeping_the_weights(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(engine, "CHECKPOINT_EVERY_S", -1.0)
+    patch.setattr(watch, "CHECKPOINT_EVERY_S", -1.0)
     patch.setattr(training, "save_weights", fail_at(3, save_weights))
 
 

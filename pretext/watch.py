@@ -1,0 +1,171 @@
+"""What is seen and kept of a training: progress bar, logs, checkpoints, epochs."""
+
+import csv
+import io
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from pretext.training import Module
+
+CHECKPOINT_EVERY_S = 45.0
+LOG_EVERY_STEPS = 10
+
+
+class InPlace(TorchCheckpointIO):
+    """Writes a checkpoint where it belongs; Lightning would go by way of /tmp."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write the file at ``path``."""
+        del storage_options
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        Path(path).write_bytes(buffer.getbuffer())
+
+
+class Watch(pl.Callback):
+    """Progress bar, checkpoints, and what happens between epochs."""
+
+    def __init__(
+        self,
+        label: str,
+        batch_size: int,
+        steps_per_epoch: int,
+        folder: Path,
+        publish: Callable[[int], None] | None,
+    ) -> None:
+        self.label, self.batch_size = label, batch_size
+        self.steps_per_epoch = steps_per_epoch
+        self.checkpoints = folder / "checkpoints"
+        self.metrics = folder / "logs" / "metrics.csv"
+        self.publish = publish
+        self.bar: tqdm[Any] | None = None
+        self.last: dict[str, float] = {}
+        self.images, self.busy_s, self.fetch_s = 0, 0.0, 0.0
+
+    def rate(self) -> float:
+        """Give the pictures per second so far."""
+        return self.images / self.busy_s if self.busy_s else 0.0
+
+    def data_share(self) -> float:
+        """Give the share of the time that went into fetching batches."""
+        return self.fetch_s / self.busy_s if self.busy_s else 0.0
+
+    def on_train_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> None:
+        """Open the bar, and drop logs of steps that are made again."""
+        del pl_module
+        size = self.batch_size
+        self.bar = tqdm(
+            total=int(trainer.max_steps) * size,
+            initial=trainer.global_step * size,
+            desc=self.label,
+            unit="img",
+            mininterval=1.0,
+            smoothing=0.05,
+        )
+        self.saved_at = time.monotonic()
+        self.first_step = trainer.global_step
+        _forget_after(trainer.global_step, self.metrics)
+        self.began = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+    ) -> None:
+        """Log, and do what is due between epochs and every so many seconds."""
+        module = cast("Module", pl_module)
+        step, size = trainer.global_step, self.batch_size
+        if step - self.first_step > 3:  # the first steps pay for warming up
+            self.images += size
+            self.busy_s += time.perf_counter() - self.began  # since the last step's end
+            self.fetch_s += module.fetch_s
+        module.fetch_s = 0.0
+        is_over = step >= int(trainer.max_steps)
+        if step % LOG_EVERY_STEPS == 0 or is_over:
+            self._log(trainer, {k: v.item() for k, v in module.measured.items()})
+        if step % self.steps_per_epoch == 0:
+            self._between_epochs(trainer, module)
+        if self.bar is not None:
+            self.bar.update(size)
+        if not is_over and time.monotonic() - self.saved_at > CHECKPOINT_EVERY_S:
+            self._save(trainer)
+        self.began = time.perf_counter()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the bar."""
+        del trainer, pl_module
+        self._close()
+
+    def on_exception(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        exception: BaseException,
+    ) -> None:
+        """Close the bar."""
+        del trainer, pl_module, exception
+        self._close()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def _log(self, trainer: pl.Trainer, measured: Mapping[str, float]) -> None:
+        """Put numbers into TensorBoard's events, the CSV file and the progress bar."""
+        step = trainer.global_step
+        self.last.update(measured)
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        numbers = {**measured, "learning_rate": float(rate)}
+        for logger in trainer.loggers:
+            logger.log_metrics(numbers, step)
+        with self.metrics.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([step, *item] for item in numbers.items())
+        if self.bar is not None:
+            shown = {name: f"{value:.3f}" for name, value in self.last.items()}
+            shown["wait"] = f"{self.data_share():.1%}"
+            self.bar.set_postfix(shown, refresh=False)
+
+    def _between_epochs(self, trainer: pl.Trainer, module: "Module") -> None:
+        learner, step = module.learner, trainer.global_step
+        if not all(bool(p.isfinite().all()) for p in learner.parameters()):
+            raise module.diverged("a weight is not a finite number", step)
+        epoch = step // self.steps_per_epoch
+        learner.eval()
+        with torch.inference_mode():
+            measured = learner.after_epoch(epoch)
+        if measured:
+            self._log(trainer, measured)
+        if self.publish is not None:
+            self.publish(epoch)
+        learner.train()
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        """Write the whole state of the training, atomically."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        draft = self.checkpoints / "last.ckpt.draft"
+        trainer.save_checkpoint(draft)
+        draft.replace(self.checkpoints / "last.ckpt")
+        self.saved_at = time.monotonic()
+
+
+def _forget_after(step: int, metrics: Path) -> None:
+    """Begin the CSV file, or drop what was logged after the checkpoint gone on from."""
+    rows: list[list[str]] = []
+    if metrics.exists():
+        with metrics.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= step]
+    metrics.parent.mkdir(parents=True, exist_ok=True)
+    draft = metrics.with_suffix(".draft")
+    with draft.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["step", "name", "value"], *rows])
+    draft.replace(metrics)
