@@ -14,7 +14,6 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## the whole chain on drawn pictures, up to a report
-	$(PY) -m data_prep.demo
 	$(PY) -m pipeline experiments/demo.toml
 
 test: check ## the same as check
@@ -36,9 +35,9 @@ tests: $(READY) ## pytest, on several processes
 drills: $(READY) ## the tests that take minutes
 	$(PY) -m pytest -m drill
 
-benchmarks: $(READY) ## every script of benchmarks/
-	@set -e; for script in benchmarks/*.py; do \
-		echo "== $$script"; $(PY) "$$script"; done
+benchmarks: $(READY) ## speed as ratios; the machine must be idle
+	$(PY) -m benchmarks.ceiling
+	$(PY) -m benchmarks.store
 
 env: $(READY) ## the virtual environment .venv and what it needs
 

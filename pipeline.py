@@ -16,35 +16,72 @@ from pathlib import Path
 
 from data_prep.command import RUNS, run_command
 from data_prep.errors import UserError
-from data_prep.experiment import commands, read_experiment
+from data_prep.experiment import Experiment, commands, read_experiment
 from data_prep.runs import Run
-from data_prep.settings import Parser, nearest
+from data_prep.settings import Parser, from_table, nearest
 
-USUAL = (
-    *("data_prep.prepare", "pretext.jigsaw", "transfer.finetune"),
-    *("features.extract", "stacking.fit"),
-)
+LEARNING = ("transfer.finetune", "features.extract", "stacking.fit")
 log = logging.getLogger(__name__)
 
 
-def stages_of(experiment: Path, run: Path) -> list[str]:
+def stages_of(experiment: Experiment) -> list[str]:
     """List the stages of an experiment, in order.
+
+    Without ``[pipeline] stages`` they are the usual ones; the pretext is the one that
+    the transfer begins from.
 
     Raises:
         UserError: ``[pipeline] stages`` names a stage that is not there.
     """
-    table = read_experiment(experiment, run).stages.get("pipeline", {})
+    where = f"{experiment.source} [pipeline]"
+    table = experiment.stages.get("pipeline", {})
     for key in table:
         if key != "stages":
-            raise UserError(f"{experiment} [pipeline]: unknown key {key!r}; use stages")
-    stages = table.get("stages", USUAL)
-    if not isinstance(stages, (list, tuple)):
-        raise UserError(f"{experiment} [pipeline]: stages = {stages!r} is not a list")
+            raise UserError(f"{where}: unknown key {key!r}; use stages")
+    init = experiment.stages.get("transfer.finetune", {}).get("init", "pretext.jigsaw")
+    pretexts = [init] if init in commands() else []
+    stages = table.get("stages", ["data_prep.prepare", *pretexts, *LEARNING])
+    if not isinstance(stages, list):
+        raise UserError(f"{where}: stages = {stages!r} is not a list")
     for stage in stages:
         if stage not in commands():
             hint = nearest(str(stage), commands())
-            raise UserError(f"{experiment} [pipeline]: no stage {stage!r}; {hint}")
-    return list(stages)
+            raise UserError(f"{where}: no stage {stage!r}; {hint}")
+    return stages
+
+
+def check_settings(experiment: Experiment, stages: Sequence[str]) -> None:
+    """Check the settings of all stages before the first one runs.
+
+    Raises:
+        UserError: A table has an unknown key or a value that does not fit.
+    """
+    for stage in stages:
+        module = importlib.import_module(stage)
+        name = stage.rpartition(".")[2] + "settings"
+        kind = next(v for k, v in vars(module).items() if k.lower() == name)
+        where = f"{experiment.source} [{stage}]"
+        from_table(kind, experiment.stages.get(stage, {}), where, {})
+
+
+def check_tasks(experiment: Experiment, run: Run) -> None:
+    """Check the sub-tasks against the prepared table, before any training.
+
+    Raises:
+        UserError: A task or its column is unknown, or its labels do not fit its kind.
+    """
+    import pandas as pd
+
+    from transfer.settings import FinetuneSettings
+    from transfer.tasks import build_tasks
+
+    prepared = run.finished("data_prep.prepare")
+    table = pd.read_parquet(prepared.folder / "table.parquet")
+    given = experiment.stages.get("transfer.finetune", {})
+    settings = from_table(FinetuneSettings, given, "[transfer.finetune]", {})
+    build_tasks(
+        experiment.tasks, table, prepared.folder, prepared.facts, settings.tasks
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -58,10 +95,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
         "--run", type=Path, help="run folder (default: runs/<name of the file>)"
     )
     given = parser.parse(argv)
-    experiment: Path = given["experiment"]
-    folder: Path = given["run"] or RUNS / experiment.stem
-    stages = stages_of(experiment, folder)
-    flags = ["--experiment", str(experiment), "--run", str(folder)]
+    file: Path = given["experiment"]
+    folder: Path = given["run"] or RUNS / file.stem
+    experiment, run = read_experiment(file, folder), Run(folder)
+    stages = stages_of(experiment)
+    check_settings(experiment, stages)
+    flags = ["--experiment", str(file), "--run", str(folder)]
     began = time.monotonic()
     for number, stage in enumerate(stages, start=1):
         log.info("\n== %d of %d: %s", number, len(stages), stage)
@@ -69,16 +108,25 @@ def main(argv: Sequence[str] | None = None) -> Path:
             done = subprocess.run([sys.executable, "-m", stage, *flags], check=False)
             if done.returncode:
                 raise UserError(
-                    f"{stage} did not finish; what was done before it is kept"
+                    f"{stage} did not finish; what was done before it is kept;"
+                    f" again: python -m {stage} --run {folder}"
                 )
         else:
             importlib.import_module(stage).main(flags)
+        if stage == "data_prep.prepare" and "transfer.finetune" in stages:
+            check_tasks(experiment, run)
     log.info(
         "\n%d stages in %.1f minutes", len(stages), (time.monotonic() - began) / 60
     )
+    if "stacking.fit" in stages:
+        facts = run.finished("stacking.fit").facts
+        log.info(
+            "%s %.4f (95 %% interval %.4f to %.4f, by groups; constant %.4f)",
+            *(facts["metric"], facts["score"], *facts["interval"], facts["constant"]),
+        )
     for stage in reversed(stages):
         report = folder / stage / "report.html"
-        if Run(folder).has(stage) and report.exists():
+        if run.has(stage) and report.exists():
             log.info("report: %s", report)
             break
     return folder

@@ -9,7 +9,6 @@ or puzzles, logging, bar. Both alternate in one process, and only their ratio is
 reported: it carries across machines, images/s do not.
 """
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from data_prep.command import run_command
+from data_prep.settings import Parser
 from features.passes import run_pass
 from features.sources import joined
 from pretext.backbones import build_backbone
@@ -88,8 +89,11 @@ def report(name: str, ours: list[float], ceiling: list[float], wait: float) -> N
     )
 
 
-def main(backbone: str = "resnet18") -> None:
+def main() -> None:
     """Measure jigsaw, SimSiam and the extraction."""
+    parser = Parser(prog="python -m benchmarks.ceiling", description=__doc__)
+    parser.add_argument("--backbone", default="resnet18", help="name of a timm network")
+    backbone = parser.parse(None)["backbone"]
     device = pick_device()
     set_threads(0)
     rows: NDArray[np.int64] = np.arange(N)
@@ -165,4 +169,4 @@ def extraction(backbone: str, pictures: Pictures, scratch: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_command(main)

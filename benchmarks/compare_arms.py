@@ -11,7 +11,6 @@ the plain regression on the held-out fold, clipped to the target's range; interv
 import importlib
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -21,7 +20,10 @@ from numpy.typing import NDArray
 
 from data_prep import prepare
 from data_prep.command import RUNS, run_command
+from data_prep.errors import UserError
 from data_prep.runs import Run
+from data_prep.scores import METRICS, group_bootstrap, paired_bootstrap
+from data_prep.settings import Parser, nearest
 
 FOLD = "0"
 ARMS = {  # name: flags of transfer.finetune
@@ -39,7 +41,10 @@ def arm_run(base: Path, name: str) -> Path:
     folder = base.with_name(f"{base.name}.{name.replace(', ', '_').replace(' ', '_')}")
     for stage in ("data_prep.prepare", "pretext.jigsaw", "pretext.simsiam"):
         if (base / stage).exists() and not (folder / stage).exists():
-            shutil.copytree(base / stage, folder / stage, copy_function=os.link)
+            draft = folder / f"{stage}.draft"
+            shutil.rmtree(draft, ignore_errors=True)
+            shutil.copytree(base / stage, draft, copy_function=os.link)
+            draft.replace(folder / stage)
     return folder
 
 
@@ -75,31 +80,26 @@ def plain_net(run: Path, table: pd.DataFrame) -> NDArray[np.float64]:
     return clipped
 
 
-def interval(a: np.ndarray, b: np.ndarray | None, clusters: np.ndarray) -> str:
-    """Give the 95 % interval of an RMSE from squared errors, or of a difference."""
-    codes = np.unique(clusters, return_inverse=True)[1]
-    n = codes.max() + 1
-    sums = [np.bincount(codes, e, n) for e in ((a,) if b is None else (a, b))]
-    sizes = np.bincount(codes, minlength=n)
-    weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=4000)
-    scores = [np.sqrt(weights @ part / (weights @ sizes)) for part in sums]
-    drawn = scores[0] if b is None else scores[0] - scores[1]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return f"{low:+.4f} to {high:+.4f}" if b is not None else f"{low:.4f} to {high:.4f}"
-
-
 def main() -> None:
     """Train what is missing, then print the table."""
-    experiment = Path(sys.argv[1])
-    wanted = sys.argv[2:] or list(ARMS)
+    parser = Parser(prog="python -m benchmarks.compare_arms", description=__doc__)
+    parser.add_argument("experiment", type=Path, help="experiment file (TOML)")
+    parser.add_argument("arms", nargs="*", help=f"some of: {', '.join(ARMS)}")
+    given = parser.parse(None)
+    experiment, wanted = given["experiment"], given["arms"] or list(ARMS)
+    for name in wanted:
+        if name not in ARMS:
+            raise UserError(f"no arm {name!r}; {nearest(name, ARMS)}")
     base = RUNS / experiment.stem
     prepare.main(["--experiment", str(experiment)])
     from transfer import finetune
 
-    errors: dict[str, np.ndarray] = {}
     table = pd.read_parquet(base / "data_prep.prepare/table.parquet")
     table = table[(table["fold"] == int(FOLD)) & table["target"].notna()]
-    y = table["target"].to_numpy()
+    y, clusters = table["target"].to_numpy(), table["cluster"].to_numpy()
+    rmse = METRICS["rmse"]
+    print(f"fold {FOLD}, {len(table)} pictures, constant {np.std(y):.4f}", flush=True)
+    first: NDArray[np.float64] | None = None
     for name in wanted:
         for stage in ARMS[name]:
             if stage.startswith("pretext."):
@@ -107,23 +107,17 @@ def main() -> None:
         run = arm_run(base, name)
         flags = ["--experiment", str(experiment), "--run", str(run)]
         finetune.main([*flags, "--folds", FOLD, *ARMS[name]])
-        errors[name] = (plain_net(run, table) - y) ** 2
+        predicted = plain_net(run, table)
+        score = group_bootstrap(rmse, y, predicted, clusters)
+        line = f"{name:<22} {score.value:.4f} ({score.low:.4f} to {score.high:.4f})"
+        if first is None:
+            first = predicted
+        else:
+            gain = paired_bootstrap(rmse, y, predicted, first, clusters)
+            line += f"  against {wanted[0]} {gain.value:+.4f}"
+            line += f" ({gain.low:+.4f} to {gain.high:+.4f})"
         minutes = Run(run).finished("transfer.finetune").record["seconds"] / 60
-        print(
-            f"{name}: {np.sqrt(errors[name].mean()):.4f}, {minutes:.1f} minutes",
-            flush=True,
-        )
-    clusters = table["cluster"].to_numpy()
-    print(f"\nfold {FOLD}, {len(table)} pictures, constant {np.std(y):.4f}")
-    first = wanted[0]
-    for name, squared in errors.items():
-        rmse = np.sqrt(squared.mean())
-        line = f"{name:<22} {rmse:.4f} ({interval(squared, None, clusters)})"
-        if name != first:
-            gain = rmse - np.sqrt(errors[first].mean())
-            paired = interval(squared, errors[first], clusters)
-            line += f"   against {first} {gain:+.4f} ({paired})"
-        print(line)
+        print(f"{line}  {minutes:.1f} minutes of fine-tuning", flush=True)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,8 @@ def _frame_of(lines: list[list[str]], path: Path) -> pd.DataFrame:
 
 def is_missing(value: Any) -> bool:
     """Tell whether a cell holds nothing."""
+    if isinstance(value, (list, dict, np.ndarray)):  # a parquet file may hold such
+        return False
     return bool(value is None or value is pd.NA or value is pd.NaT or value != value)
 
 

@@ -28,6 +28,8 @@ def open_command(
 ) -> tuple[Settings, Run, Experiment]:
     """Resolve the settings of one stage, the run it writes into, and its experiment.
 
+    The run becomes the one last worked on, and keeps a copy of the experiment file.
+
     Args:
         kind: Dataclass of the stage's settings; its docstring opens ``--help``.
         stage: Dotted name of the stage, such as ``"pretext.jigsaw"``.
@@ -65,13 +67,20 @@ def run_command(main: Callable[[], Any]) -> NoReturn:
     except UserError as error:
         sys.exit(_failed(str(error)))
     except KeyboardInterrupt:
-        log.error("stopped; the same command goes on where it was")
+        log.error("stopped; the same command goes on where it can")
         sys.exit(130)
     except OSError as error:
-        if not _is_disk_full(error):
-            raise
         place = f"{error.filename}: " if error.filename else ""
-        sys.exit(_failed(f"{place}the disk is full; free some space and run again"))
+        if _is_disk_full(error):
+            sys.exit(_failed(f"{place}the disk is full; free some space and run again"))
+        mistakes = (PermissionError, NotADirectoryError, FileExistsError)
+        if not (error.filename and isinstance(error, mistakes)):
+            raise
+        sys.exit(_failed(f"{place}{error.strerror}"))
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's; not imported here
+            raise
+        sys.exit(_failed("the GPU has too little memory; give a smaller --batch-size"))
     sys.exit(0)
 
 
@@ -90,7 +99,10 @@ def _parser(kind: type[Any], stage: str) -> Parser:
     text = (kind.__doc__ or "").strip()
     parser = Parser(prog=f"python -m {stage}", description=text)
     parser.add_argument(
-        "--experiment", type=Path, metavar="FILE", help="experiment file (TOML)"
+        "--experiment",
+        type=Path,
+        metavar="FILE",
+        help="experiment file, TOML (default: the copy that the run kept of it)",
     )
     parser.add_argument(
         "--run",
@@ -137,5 +149,13 @@ def _experiment_of(run: Run) -> Experiment:
         raise UserError(
             f"{run.folder} holds no experiment yet; give --experiment FILE.toml"
         )
-    base = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))["base"]
-    return read_experiment(kept, run.folder, run.folder / base)
+    origin = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
+    base = run.folder / origin["base"]
+    file = Path(os.path.relpath(base / origin["experiment"]))
+    if file.is_file() and file.read_bytes() != kept.read_bytes():
+        log.warning(
+            "%s has changed since this run read it; to use it: --experiment %s",
+            file,
+            file,
+        )
+    return read_experiment(kept, run.folder, base)

@@ -8,6 +8,7 @@ materials and techniques. All of it is drawn by code, and the same for the same 
 
 import argparse
 import logging
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +35,12 @@ class DemoSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name, least in (("n_train", 24), ("n_test", 4), ("side", 32)):
+        for name, least in (
+            ("n_train", 24),
+            ("n_test", 4),
+            ("side", 32),
+            ("seed", 0),
+        ):
             if getattr(self, name) < least:
                 raise UserError(f"{name} = {getattr(self, name)}: give {least} or more")
 
@@ -52,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from data_prep.collection import draw_collection
 
     with run.stage(STAGE, key) as stage:
+        shutil.rmtree(stage.folder / "images", ignore_errors=True)  # cut short
         draw_collection(
             stage.folder,
             settings.n_train,

@@ -27,6 +27,7 @@ from data_prep.settings import from_table, nearest
 RUN_MARK = "{run}"  # a path that begins with it lies in the run
 TASK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
 PACKAGES = ("data_prep", "pretext", "transfer", "features", "stacking")
+TAKEN_NAMES = ("checkpoints", "epochs", "joint", "logs")
 TASK_KINDS = ("regression", "classes", "date", "words")
 LOSSES = {
     "regression": ("mse", "mae", "smooth_l1"),
@@ -64,7 +65,7 @@ class TaskSettings:
 
     kind: Annotated[Literal["regression", "classes", "date", "words"], "what it is"]
     column: Annotated[str | None, "column of the training table"] = None
-    loss: Annotated[str | None, "loss; none: the usual one of the kind"] = None
+    loss: Annotated[str | None, "loss; left out: the usual one of the kind"] = None
     weight: Annotated[float, "weight of the loss in a joint net"] = 1.0
 
     def __post_init__(self) -> None:
@@ -72,6 +73,11 @@ class TaskSettings:
         if self.loss is not None and self.loss not in LOSSES[self.kind]:
             raise UserError(
                 f"loss = {self.loss!r}: {nearest(self.loss, LOSSES[self.kind])}"
+            )
+        if self.kind == "words" and self.column is not None:
+            raise UserError(
+                f"column = {self.column!r}: words come from [data] attributes;"
+                " take it out"
             )
         if not self.weight > 0:
             raise UserError(f"weight = {self.weight}: give a number above 0")
@@ -106,7 +112,10 @@ def read_experiment(path: Path, run: Path, base: Path | None = None) -> Experime
         UserError: The file is missing, is not TOML, or names an unknown table or key.
     """
     if not path.is_file():
-        raise UserError(f"{path}: there is no such experiment file")
+        others = [str(file) for file in path.parent.glob("*.toml")]
+        raise UserError(
+            f"{path}: there is no such experiment file; {nearest(str(path), others)}"
+        )
     try:
         # utf-8-sig: some editors begin a file with a mark that TOML does not allow
         tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -123,6 +132,10 @@ def read_experiment(path: Path, run: Path, base: Path | None = None) -> Experime
         where = f"{path} [tasks.{name}]"
         if not TASK_NAME.fullmatch(name):
             raise UserError(f"{where}: a task's name is letters, digits and single _")
+        if name in TAKEN_NAMES:
+            raise UserError(
+                f"{where}: {name!r} is the name of a folder; choose another"
+            )
         if not isinstance(table, Mapping) or "kind" not in table:
             raise UserError(f"{where}: kind is missing; one of {', '.join(TASK_KINDS)}")
         tasks[name] = from_table(TaskSettings, table, where, {})

@@ -61,6 +61,20 @@ def check_scheme(cv: str, *, has_group: bool) -> None:
         )
 
 
+def check_count(cv: str, n: int, noun: str = "groups") -> None:
+    """Refuse fewer groups, or rows, than folds.
+
+    Raises:
+        UserError: There are.
+    """
+    n_folds = parse_scheme(cv)[1]
+    if n < n_folds:
+        raise UserError(
+            f"cv = {cv!r}: {n} {noun} do not fill {n_folds} folds;"
+            f" take fewer folds, or give more {noun}"
+        )
+
+
 def assign_folds(
     cv: str, labels: ArrayLike, groups: ArrayLike | None = None, seed: int = 0
 ) -> Ints:
@@ -90,12 +104,7 @@ def assign_folds(
     codes = _codes(labels)
     members = np.arange(len(codes)) if groups is None else _codes(groups)
     n_groups = int(members.max()) + 1 if len(members) else 0
-    if n_groups < n_folds:
-        noun = "rows" if n_groups == len(codes) else "groups"
-        raise UserError(
-            f"cv = {cv!r}: {n_groups} {noun} do not fill {n_folds} folds;"
-            f" take fewer folds, or give more {noun}"
-        )
+    check_count(cv, n_groups, "rows" if n_groups == len(codes) else "groups")
     best, least = None, (0, 0.0)
     # What no deal can better: strata within one group, and a row too many in each cell.
     enough = (

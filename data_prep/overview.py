@@ -143,11 +143,6 @@ def _remarks_on_folds(
             f"{share:.0%} of the rows share their group with another;"
             f" the largest has {_n(sizes.max(), 'row')}"
         )
-        if n_torn := int((groups["fold"].nunique() > 1).sum()):
-            found.append(
-                f"cv = {facts['cv']} tears {_n(n_torn, 'group')} apart; what their rows"
-                " share flatters the scores, and sgkfold would not"
-            )
     if "target" in dealt and (n_missing := int(dealt["target"].isna().sum())):
         found.append(f"{_n(n_missing, 'row')} of the training part without a target")
     if facts["classes"] is not None:

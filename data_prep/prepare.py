@@ -43,10 +43,12 @@ class PrepareSettings:
 
     side: Annotated[int, "side of the stored pictures, px"] = 128
     fit: Annotated[
-        Literal["pad", "squash"], "to a square by repeated edges, or by stretching"
+        Literal["pad", "squash"],
+        "how a picture becomes square: edges repeated, or stretched",
     ] = "pad"
     cv: Annotated[
-        str, "scheme of the folds: kfold, skfold, gkfold, sgkfold and their number"
+        str,
+        "[s][g]kfoldN: s equal shares of the target, g groups kept together, N folds",
     ] = "sgkfold3"
     seed: Annotated[int, "seed of the folds and the word vectors"] = 0
     word_dimensions: Annotated[int, "length of the word vectors"] = 20
@@ -70,7 +72,7 @@ class PrepareSettings:
 def main(argv: Sequence[str] | None = None) -> Path:
     """Prepare as the command line says, and return the folder of the stage."""
     settings, run, experiment = open_command(PrepareSettings, STAGE, argv)
-    from data_prep.folds import check_scheme
+    from data_prep.folds import check_scheme, is_grouped
     from data_prep.images import find_pictures
     from data_prep.tables import read_tables
 
@@ -79,6 +81,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
     cv = settings.cv if is_learned(experiment) else None
     if cv:
         check_scheme(cv, has_group=data.group is not None)
+        if data.group is not None and not is_grouped(cv):
+            grouped = cv.replace("kfold", "gkfold")
+            raise UserError(
+                f"cv = {cv!r} would tear the groups of column {data.group!r} apart;"
+                f" set cv = {grouped!r} in [data_prep.prepare], or take group out of"
+                " [data]"
+            )
     pictures = find_pictures(data.images)
     tables = read_tables(data)
     key = recorded(settings) | {
@@ -113,7 +122,10 @@ def check_places(data: DataSettings, run: Run) -> None:
             if path is None or path.is_file():
                 continue
             kind = "folder" if name == "images" else "table"
-            message = f"{path}: there is no such {kind} ([data] {name})"
+            message = (
+                f"{path}: there is no such {kind} ([data] {name}; paths are relative"
+                " to the experiment file)"
+            )
             if run.has(STAGE):
                 message += (
                     f"; {run.folder / STAGE} is finished and can be used as it is"
@@ -163,6 +175,7 @@ def _prepare(
     from data_prep.overview import Prepared, describe, write_overview
     from data_prep.rows import (
         COLUMNS,
+        check_groups,
         check_what_is_left,
         keep_readable,
         match_pictures,
@@ -180,6 +193,8 @@ def _prepare(
             f"{data.attributes[0]}: none of its {n_unknown:,} ids has a picture;"
             f" an id is {tables.attributes['id'].iloc[0]!r}"
         )
+    if cv:
+        check_groups(cv, rows)
     store = stage.folder / "images.npy"
     decoded = store_pictures(
         [pictures[id_] for id_ in rows["id"]],
@@ -207,7 +222,6 @@ def _prepare(
     gone.to_csv(stage.folder / "left_out.csv", index=False)
     if tables.sample:
         _copy_sample(tables.sample, stage.folder / "sample.csv")
-    store.with_suffix(JOURNAL).unlink()
     stage.facts = _facts(rows, classes, cv, tables, settings, data)
     stage.facts["counts"]["left_out"] = len(left_out)
     images = np.load(store, mmap_mode="r")
@@ -222,6 +236,7 @@ def _prepare(
     )
     log.info("%s", describe(prepared))
     write_overview(stage.folder / "report.html", prepared, images, title)
+    store.with_suffix(JOURNAL).unlink()  # last: until here a rerun need not decode
 
 
 def _facts(

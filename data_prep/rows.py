@@ -10,7 +10,14 @@ import pandas as pd
 
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
-from data_prep.folds import MAX_CLASSES, assign_folds, clusters, is_grouped, strata
+from data_prep.folds import (
+    MAX_CLASSES,
+    assign_folds,
+    check_count,
+    clusters,
+    is_grouped,
+    strata,
+)
 
 if TYPE_CHECKING:
     from data_prep.images import Decoded
@@ -129,13 +136,24 @@ def with_classes(
     return rows.assign(class_index=index.astype(np.int64)), classes
 
 
+def check_groups(cv: str, rows: pd.DataFrame) -> None:
+    """Refuse too few groups before any picture is decoded.
+
+    Raises:
+        UserError: There are fewer groups than folds.
+    """
+    is_dealt = (rows["part"] == "train") & ~rows["is_excluded"]
+    if is_grouped(cv):
+        check_count(cv, rows.loc[is_dealt, "group"].nunique())
+
+
 def with_folds(
     rows: pd.DataFrame, cv: str | None, *, has_group: bool, seed: int
 ) -> pd.DataFrame:
     """Deal the rows of the training part to folds; all others get -1.
 
     A cluster is what a fold must not tear: the user's groups, joined where pictures
-    are the same byte by byte. Schemes without groups keep only such copies together.
+    are the same byte by byte.
 
     Args:
         rows: With group ("" for none), sha256, is_excluded, date, maybe target.
@@ -159,8 +177,8 @@ def with_folds(
     if dealt.empty:
         raise UserError("every row is excluded from validation; leave some of them in")
     labels = strata(dealt["target" if "target" in dealt else "date"])
-    kept = rows["cluster"] if is_grouped(cv) else clusters(None, digests)
-    rows.loc[is_dealt, "fold"] = assign_folds(cv, labels, kept[is_dealt], seed)
+    kept = dealt["cluster"]
+    rows.loc[is_dealt, "fold"] = assign_folds(cv, labels, kept, seed)
     return rows
 
 

@@ -153,6 +153,7 @@ class Run:
         Raises:
             UnfinishedStageError: A stage it reads is not finished.
             LockedStageError: Another process is writing it.
+            UserError: An unfinished attempt has other settings, and would be lost.
         """
         digests = self._digests(reads)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -164,7 +165,10 @@ class Run:
             is_resumed = _read_json(partial / KEY) == key
             if not is_resumed:
                 if partial.exists():
-                    log.info("an unfinished %s with other settings is dropped", name)
+                    self._check_may_be_dropped(partial, key)
+                    log.info(
+                        "an unfinished %s made from something else is dropped", name
+                    )
                     shutil.rmtree(partial)
                 partial.mkdir()
                 write_json(partial / KEY, key)
@@ -191,6 +195,23 @@ class Run:
 
     def _digests(self, reads: Sequence[str]) -> dict[str, str]:
         return {earlier: self.finished(earlier).record["digest"] for earlier in reads}
+
+    def _check_may_be_dropped(self, partial: Path, key: Mapping[str, Any]) -> None:
+        """Refuse to drop what may be hours of work because a setting changed."""
+        begun = _read_json(partial / KEY) or {}
+        is_begun = any(
+            path.is_file() and path.name != KEY and "logs" not in path.parts
+            for path in partial.rglob("*")
+        )
+        # what was made from replaced inputs cannot be gone on with in any case
+        if self.again or not is_begun or begun.get("reads") != key["reads"]:
+            return
+        was, now = begun.get("settings", {}), key["settings"]
+        name = next(k for k in [*was, *now] if was.get(k) != now.get(k))
+        raise UserError(
+            f"{partial} was begun with {name} = {was.get(name)!r} and not"
+            f" {now.get(name)!r}; give that to go on with it, or --again to drop it"
+        )
 
     def _publish(self, name: str) -> None:
         """Move a complete partial folder to its place."""

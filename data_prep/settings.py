@@ -5,7 +5,7 @@ One dotted name does for everything: ``pretext.jigsaw`` is the module, the comma
 inside a run.
 
 A stage declares a frozen dataclass whose fields are ``Annotated[type, "help"]``. The
-types are str, int, float, bool, ``Literal``, a tuple of str or int (commas on the
+types are str, int, float, bool, Path, ``Literal``, a tuple of str or int (commas on the
 command line, an array in TOML), and any of them ``| None``. A second annotation
 ``NEUTRAL`` says that the field changes how fast a result comes, not what it is; such
 fields are left out of the record, so that changing them does not make a finished stage
@@ -107,7 +107,7 @@ def add_flags(parser: argparse.ArgumentParser, kind: type[Any]) -> None:
             f"--{field.name.replace('_', '-')}",
             dest=field.name,
             default=argparse.SUPPRESS,
-            help=f"{field.help} (default: {_shown(field.default)})".replace("%", "%%"),
+            help=f"{field.help}{_shown(field.default)}".replace("%", "%%"),
             **_parsing(field.type),
         )
 
@@ -151,23 +151,25 @@ def _as_json(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
+    """Tell the default; where it is nothing, the help says what that means."""
     if value is None or value in ("", ()):
-        return "none"
+        return ""
     if isinstance(value, bool):
-        return "on" if value else "off"
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        text = "on" if value else "off"
+    else:
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return f" (default: {text})"
 
 
-def _without_none(kind: Any) -> tuple[Any, bool]:
+def _without_none(kind: Any) -> Any:
     if get_origin(kind) in (types.UnionType, Union):
-        parts = [part for part in get_args(kind) if part is not type(None)]
-        return parts[0], len(parts) < len(get_args(kind))
-    return kind, False
+        return next(part for part in get_args(kind) if part is not type(None))
+    return kind
 
 
 def _parsing(kind: Any) -> dict[str, Any]:
     """Tell argparse how to read one value of the type."""
-    kind, _ = _without_none(kind)
+    kind = _without_none(kind)
     if kind is bool:  # type=bool would read "--flag False" as True
         return {"action": argparse.BooleanOptionalAction}
     if get_origin(kind) is Literal:
@@ -205,7 +207,7 @@ def _number(text: str) -> float:
 
 def _checked(value: Any, kind: Any, where: str) -> Any:
     """Check one TOML value against its type."""
-    kind, _ = _without_none(kind)
+    kind = _without_none(kind)
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise UserError(
@@ -215,6 +217,8 @@ def _checked(value: Any, kind: Any, where: str) -> Any:
     if get_origin(kind) is tuple:
         item = get_args(kind)[0]
         values = value if isinstance(value, list) else [value]
+        if item is str:  # folds = [0, 1] means the same as ["0", "1"]
+            values = [str(part) if type(part) is int else part for part in values]
         return tuple(_checked(part, item, where) for part in values)
     if kind is float and type(value) is int:
         return float(value)

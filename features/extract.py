@@ -29,6 +29,7 @@ from data_prep.errors import UserError
 from data_prep.experiment import commands
 from data_prep.runs import Finished
 from data_prep.settings import NEUTRAL, nearest, recorded
+from features.header import UNTRAINED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +58,8 @@ class ExtractSettings:
     ] = FINETUNED
     insample: Annotated[bool, "add the rows each net was trained on"] = False
     precision: Annotated[
-        Literal["auto", "bf16", "fp32"], "auto: bf16 where the machine has it"
+        Literal["auto", "bf16", "fp32"],
+        "arithmetic: bf16 (mixed), fp32, or auto: bf16 where the hardware has it",
     ] = "auto"
     threads: Annotated[int, "CPU threads; 0: all cores", NEUTRAL] = 0
 
@@ -126,7 +128,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
             "folds": source.folds,
             "seconds": round(seconds, 1),
         }
-        shutil.rmtree(work, ignore_errors=True)
+    # only now: until the stage has its place, a rerun need not pass over them again
+    shutil.rmtree(run.folder / STAGE / WORK, ignore_errors=True)
     n_passed = sum(len(part.rows) for part in parts)
     log.info(
         "%s: %d pictures of 8 views through %d nets, %d outputs each, %.0f pictures/s",
@@ -207,7 +210,7 @@ def _failures(table: "pd.DataFrame", parts: "Sequence[Part]") -> dict[str, str]:
             is_missing[part.rows] = False
     missing = table[is_missing]
     return {
-        id_: f"no net of fold {fold} was trained"
+        id_: f"{UNTRAINED} {fold} was trained"
         for id_, fold in zip(missing["id"], missing["fold"], strict=True)
     }
 

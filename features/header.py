@@ -18,6 +18,7 @@ FORMAT = "tessera-features/1"
 DTYPES = ("<f2", "<f4", "<f8")
 ROLES = ("oof", "oof_selected", "test", "insample", "label_free")
 HELD_OUT = ("oof", "oof_selected")  # by the fold of the row, so there must be one
+UNTRAINED = "no net of fold"  # how a reason among the failures begins; stacking asks
 
 
 def check_layout(header: Mapping[str, Any], size: int) -> None:

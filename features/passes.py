@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data_prep.dihedral import VIEWS, stack_views
-from data_prep.runs import digest_of
+from data_prep.runs import digest_of, write_json
 from pretext.pictures import Pictures
 
 BLOCK = 32  # pictures of a forward: 256 views
@@ -85,7 +85,7 @@ def run_pass(
         bar.update(len(values[part]))
         if (block + 1) % JOURNAL_EVERY == 0 or block + 1 == n_blocks:
             values.flush()  # the blocks before the journal that counts them
-            _write(journal, {"key": key, "done": block + 1})
+            write_json(journal, {"key": key, "done": block + 1})
     return values
 
 
@@ -104,9 +104,3 @@ def _read(journal: Path) -> dict[str, Any]:
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
     return state
-
-
-def _write(journal: Path, state: dict[str, Any]) -> None:
-    draft = journal.with_suffix(".draft")
-    draft.write_text(json.dumps(state), encoding="utf-8")
-    draft.replace(journal)

@@ -38,13 +38,9 @@ class Source(ABC):
         """The folds that have nets, in the order of their training."""
         return list(dict.fromkeys(str(net["fold"]) for net in self.nets))
 
-    def nets_of(self, folds: Sequence[str]) -> list[dict[str, Any]]:
-        """Describe the nets of some folds."""
-        return [net for net in self.nets if str(net["fold"]) in folds]
-
     def digests(self, fold: str) -> list[str]:
         """Identify the weights of a fold's nets."""
-        return [net["digest"] for net in self.nets_of([fold])]
+        return [net["digest"] for net in self.nets if str(net["fold"]) == fold]
 
     @abstractmethod
     def load(self, fold: str, device: "torch.device") -> Forward:

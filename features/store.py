@@ -43,6 +43,7 @@ OWN_KEYS = (
     *("format", "shape", "dtype", "ids", "payload_sha256"),
     *("offset", "header_sha256"),
 )
+DAMAGED = ("damaged", "cut short", "too long")  # how such messages begin
 Values = NDArray[np.floating[Any]]
 
 
@@ -264,7 +265,9 @@ def _reading(path: Path) -> Iterator[BinaryIO]:
     except IsADirectoryError:
         raise StoreError(f"{path}: this is a folder; name a file in it") from None
     except ValueError as error:
-        raise StoreError(f"{path}: {error}") from None
+        is_damaged = str(error).startswith(DAMAGED)
+        remedy = "; make it again: python -m features.extract --again"
+        raise StoreError(f"{path}: {error}{remedy if is_damaged else ''}") from None
 
 
 def _check_finite(ids: Sequence[str], values: Values) -> None:

@@ -35,8 +35,12 @@ class JigsawSettings(TrainingSettings):
     gap: Annotated[float, "share of a cell's side cut away: no edges match"] = 0.125
     min_area: Annotated[float, "smallest share of the picture in a puzzle"] = 0.6
     grey: Annotated[float, "share of puzzles without colour"] = 0.3
-    channel_shift: Annotated[float, "largest shift of a channel, by tile"] = 0.03
-    held_out: Annotated[float, "share of pictures that only measure, up to 512"] = 0.05
+    channel_shift: Annotated[float, "largest shift of a channel, share of a tile"] = (
+        0.03
+    )
+    held_out: Annotated[
+        float, "share of pictures kept back to measure by, at most 512"
+    ] = 0.05
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -84,7 +88,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
         )
         held_out, keys = material.held_out, material.keys[material.held_out]
         return JigsawLearner(
-            material.backbone, rules, material.pictures, held_out, keys, settings.seed
+            material.backbone,
+            rules,
+            material.pictures,
+            held_out,
+            keys,
+            settings.seed,
+            material.extents,
         )
 
     def summary(last: dict[str, float]) -> str:

@@ -26,6 +26,7 @@ class JigsawLearner(Learner):
         held_out: Rows never trained on.
         held_out_keys: Their keys.
         seed: Seed of their puzzles.
+        extents: (N, 2) share of width and height that each picture fills; None: all.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class JigsawLearner(Learner):
         held_out: NDArray[np.int64],
         held_out_keys: NDArray[np.uint64],
         seed: int,
+        extents: NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.rules = backbone, rules
@@ -43,6 +45,11 @@ class JigsawLearner(Learner):
         self.head = nn.Linear(feature_width(backbone), n_tiles * n_tiles)
         self.pictures, self.seed = pictures, seed
         self.held_out, self.held_out_keys = held_out, held_out_keys
+        self.extents = extents
+
+    def extents_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """Give the (B, 2) extents of some rows."""
+        return None if self.extents is None else self.extents[rows]
 
     def forward(self, puzzles: Tensor) -> Tensor:
         """Give the (B, T, T) scores: row = place in the puzzle, column = tile."""
@@ -60,7 +67,9 @@ class JigsawLearner(Learner):
             epoch=batch.epoch,
             purpose="jigsaw",
         )
-        puzzles, answers = make_puzzles(batch.images, draws, self.rules)
+        puzzles, answers = make_puzzles(
+            batch.images, draws, self.rules, self.extents_of(batch.rows)
+        )
         scores = self(puzzles)
         right = (scores.detach().argmax(dim=2) == answers).float().mean()
         return {
@@ -81,8 +90,10 @@ class JigsawLearner(Learner):
                 epoch=HELD_OUT_EPOCH,
                 purpose="jigsaw",
             )
-            images = self.pictures.take(self.held_out[part])
-            puzzles, answers = make_puzzles(images, draws, self.rules)
+            rows = self.held_out[part]
+            puzzles, answers = make_puzzles(
+                self.pictures.take(rows), draws, self.rules, self.extents_of(rows)
+            )
             right += int((self(puzzles).argmax(dim=2) == answers).sum())
             total += answers.numel()
         return {"held_out": right / total} if total else {}
@@ -127,6 +138,8 @@ class SimSiamLearner(Learner):
         """
         z1, z2 = (self._project(batch, name) for name in ("first", "second"))
         p1, p2 = self.predictor(z1), self.predictor(z2)
+        # in float32: a cosine near -1 has no digits left in bfloat16
+        z1, z2, p1, p2 = (part.float() for part in (z1, z2, p1, p2))
         loss = self.criterion(p1, z2.detach()) + self.criterion(p2, z1.detach())
         unit = F.normalize(z1.detach().float(), dim=1)
         spread = unit.std(dim=0, correction=0).mean() * unit.shape[1] ** 0.5

@@ -48,7 +48,9 @@ class Pictures:
     def take(self, rows: NDArray[np.int64]) -> Tensor:
         """Cut out (B,) rows as (B, 3, S, S) uint8 on the device, channels last."""
         if self._on_device is not None:
-            batch = self._on_device[torch.from_numpy(rows).to(self.device)]
+            # pinned, or the copy would wait for the step before
+            chosen = torch.from_numpy(rows).pin_memory()
+            batch = self._on_device[chosen.to(self.device, non_blocking=True)]
         else:
             batch = torch.from_numpy(self.pixels[rows])
             if self.device.type == "cuda":

@@ -1,6 +1,7 @@
 """What every pretext command does around its task: open, train, keep the weights."""
 
 import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from data_prep.settings import recorded
 from pretext.settings import TrainingSettings
 
 if TYPE_CHECKING:
-    import torch
+    import pandas as pd
     from torch import nn
 
     from pretext.pictures import Normalisation, Pictures
@@ -34,7 +35,7 @@ class Material:
         keys: (N,) keys of all pictures, by row.
         held_out: Rows that are not trained on.
         normalise: Statistics of the collection.
-        device: Where to train.
+        extents: (N, 2) share of width and height that each picture fills.
     """
 
     backbone: "nn.Module"
@@ -42,7 +43,7 @@ class Material:
     keys: NDArray[np.uint64]
     held_out: NDArray[np.int64]
     normalise: "Normalisation"
-    device: "torch.device"
+    extents: NDArray[np.float32]
 
 
 def pretrain(
@@ -84,10 +85,10 @@ def pretrain(
     from pretext.pictures import Normalisation, Pictures
     from pretext.training import pick_device, train
 
-    columns = ["id", "image_row"]
+    columns = ["id", "image_row", "width", "height"]
     table = pd.read_parquet(prepared.folder / "table.parquet", columns=columns)
-    keys = np.empty(len(table), dtype=np.uint64)
-    keys[table["image_row"].to_numpy()] = keys_of(table["id"].tolist())
+    table = table.sort_values("image_row")
+    keys = keys_of(table["id"].tolist())
     n_held_out = min(512, round(held_out * len(keys)))
     chance = uniforms(keys, 1, seed=settings.seed, epoch=0, purpose="held out")[:, 0]
     is_held_out = np.isin(np.arange(len(keys)), np.argsort(chance)[:n_held_out])
@@ -103,7 +104,7 @@ def pretrain(
         keys,
         np.flatnonzero(is_held_out),
         Normalisation(tuple(prepared.facts["mean"]), tuple(prepared.facts["std"])),
-        device,
+        extents_of(table, prepared.facts["fit"]),
     )
     learner = build(material)
     with run.stage(stage_name, key, reads=[PREPARED]) as stage:
@@ -129,6 +130,7 @@ def pretrain(
         kept = learner.backbone
         assert isinstance(kept, torch.nn.Module)
         save_weights(stage.folder / "backbone.safetensors", kept.state_dict(), about)
+        shutil.rmtree(stage.folder / "checkpoints", ignore_errors=True)
         stage.device = str(device)
         stage.facts = {
             "backbone": backbone,
@@ -145,3 +147,15 @@ def pretrain(
         run.folder / stage_name,
     )
     return run.folder / stage_name
+
+
+def extents_of(table: "pd.DataFrame", fit: str) -> NDArray[np.float32]:
+    """Give the (N, 2) share of width and height that each picture fills.
+
+    Args:
+        table: With the width and height of the originals, in pixels.
+        fit: How they were made square: ``pad`` or ``squash``.
+    """
+    sides = table[["width", "height"]].to_numpy(dtype=np.float32)
+    filled: NDArray[np.float32] = sides / sides.max(axis=1, keepdims=True)
+    return filled if fit == "pad" else np.ones_like(filled)

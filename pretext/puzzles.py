@@ -58,7 +58,10 @@ class PuzzleRules:
 
 
 def make_puzzles(
-    images: Tensor, draws: NDArray[np.float32], rules: PuzzleRules
+    images: Tensor,
+    draws: NDArray[np.float32],
+    rules: PuzzleRules,
+    extents: NDArray[np.float32] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Make a puzzle of each picture.
 
@@ -66,6 +69,8 @@ def make_puzzles(
         images: (B, 3, H, W) grey levels.
         draws: (B, rules.n_draws) from [0, 1).
         rules: How.
+        extents: (B, 2) share of width and height that the picture fills, in the middle;
+            None: all. What pads it would tell the outer tiles by their streaks.
 
     Returns:
         Puzzles (B, 3, G * t, G * t), every tile standardised per channel, and the
@@ -74,11 +79,14 @@ def make_puzzles(
     """
     # as in pretext.views: in bfloat16 the tiles would be cut a quarter pixel off
     with torch.autocast(images.device.type, enabled=False):
-        return _make_puzzles(images, draws, rules)
+        return _make_puzzles(images, draws, rules, extents)
 
 
 def _make_puzzles(
-    images: Tensor, draws: NDArray[np.float32], rules: PuzzleRules
+    images: Tensor,
+    draws: NDArray[np.float32],
+    rules: PuzzleRules,
+    extents: NDArray[np.float32] | None,
 ) -> tuple[Tensor, Tensor]:
     size, n_tiles = len(images), rules.grid**2
     u = torch.from_numpy(draws).to(images.device)
@@ -89,6 +97,8 @@ def _make_puzzles(
 
     places = tile_places(answers, jitter, rules)
     boxes = crop_boxes(view, rules.min_area, rules.ratio)
+    if extents is not None:
+        boxes = boxes * torch.from_numpy(extents).to(boxes.device).repeat(1, 2)
     maps = boxes_and_turns(boxes, turn_matrices(turn, rules.turns))
     places = torch.einsum("bij,bhwj->bhwi", maps[:, :, :2], places)
     places = places + maps[:, None, None, :, 2]

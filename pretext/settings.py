@@ -13,13 +13,16 @@ class TrainingSettings:
 
     epochs: Annotated[int, "passes over the pictures"] = 30
     batch_size: Annotated[int, "pictures per step"] = 64
-    optimizer: Annotated[Literal["adamw", "sgd"], "how the weights are moved"] = "adamw"
+    optimizer: Annotated[
+        Literal["adamw", "sgd"], "optimiser: adamw, or sgd with momentum 0.9"
+    ] = "adamw"
     learning_rate: Annotated[float, "peak of the cosine schedule"] = 1e-3
     weight_decay: Annotated[float, "decay of all weights but biases and norms"] = 0.05
     warmup: Annotated[float, "share of the steps with a rising learning rate"] = 0.1
-    clip: Annotated[float, "largest norm of the gradient; 0: any"] = 5.0
+    clip: Annotated[float, "gradients are clipped to this norm; 0: never"] = 5.0
     precision: Annotated[
-        Literal["auto", "bf16", "fp32"], "auto: bf16 where the machine has it"
+        Literal["auto", "bf16", "fp32"],
+        "arithmetic: bf16 (mixed), fp32, or auto: bf16 where the hardware has it",
     ] = "auto"
     seed: Annotated[int, "seed of the weights and of every random draw"] = 0
     threads: Annotated[int, "CPU threads; 0: all cores", NEUTRAL] = 0

@@ -30,14 +30,16 @@ COLLAPSED = 0.3  # of the spread that a sphere filled evenly has
 class SimSiamSettings(TrainingSettings):
     """Pretrain a backbone on all pictures with SimSiam; no labels are read."""
 
-    optimizer: Annotated[Literal["adamw", "sgd"], "how the weights are moved"] = "sgd"
+    optimizer: Annotated[
+        Literal["adamw", "sgd"], "optimiser: adamw, or sgd with momentum 0.9"
+    ] = "sgd"
     learning_rate: Annotated[float, "peak of the cosine schedule"] = 0.025
     weight_decay: Annotated[float, "decay of all weights but biases and norms"] = 5e-4
     backbone: Annotated[str, "name of a timm network"] = "resnet34"
     side: Annotated[int, "side of the views, px; 0: that of the pictures"] = 0
     width: Annotated[int, "outputs of the projector"] = 1024
     min_area: Annotated[float, "smallest share of the picture in a view"] = 0.3
-    colour: Annotated[float, "largest change of brightness, contrast, colour"] = 0.2
+    colour: Annotated[float, "largest change of brightness, contrast, saturation"] = 0.2
     grey: Annotated[float, "share of views without colour"] = 0.1
 
     def __post_init__(self) -> None:

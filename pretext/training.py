@@ -106,6 +106,8 @@ def train(
 ) -> Outcome:
     """Train, going on from the checkpoint in ``folder`` when there is one.
 
+    Whoever has kept the weights deletes ``checkpoints/``; until then nothing is lost.
+
     Args:
         learner: The module to train, in place.
         pictures: All prepared pictures.
@@ -166,7 +168,6 @@ def train(
         except SystemExit:
             # Lightning's answer to Ctrl-C, which would tell the user nothing
             raise KeyboardInterrupt from None
-    checkpoint.unlink(missing_ok=True)
     return Outcome(trainer.global_step, watch.rate(), watch.data_share(), watch.last)
 
 

@@ -85,18 +85,19 @@ class Watch(pl.Callback):
         """Log, and do what is due between epochs and every so many seconds."""
         module = cast("Module", pl_module)
         step, size = trainer.global_step, self.batch_size
+        is_over = step >= int(trainer.max_steps)
+        if step % LOG_EVERY_STEPS == 0 or is_over:
+            self._log(trainer, {k: v.item() for k, v in module.measured.items()})
+        if self.bar is not None:
+            self.bar.update(size)
         if step - self.first_step > 3:  # the first steps pay for warming up
             self.images += size
             self.busy_s += time.perf_counter() - self.began  # since the last step's end
             self.fetch_s += module.fetch_s
         module.fetch_s = 0.0
-        is_over = step >= int(trainer.max_steps)
-        if step % LOG_EVERY_STEPS == 0 or is_over:
-            self._log(trainer, {k: v.item() for k, v in module.measured.items()})
+        # what follows is not a part of the steps
         if step % self.steps_per_epoch == 0:
             self._between_epochs(trainer, module)
-        if self.bar is not None:
-            self.bar.update(size)
         if not is_over and time.monotonic() - self.saved_at > CHECKPOINT_EVERY_S:
             self._save(trainer)
         self.began = time.perf_counter()

@@ -40,31 +40,33 @@ def assemble(
     """
     import pandas as pd
 
-    from data_prep.folds import fold_hash
     from features.store import open_store
 
     facts, place = prepared.facts, prepared.folder / "table.parquet"
     table = pd.read_parquet(place)
     if "target" not in table or facts.get("target_kind") is None:
         raise UserError(
-            "there is no target to predict; name its column in [data] target, then"
-            f" {guards.PREPARE}"
+            f"{place}: there is no target to predict; name its column in [data] target,"
+            " then: python -m data_prep.prepare --experiment FILE"
         )
-    guards.check_folds(table, facts["fold_hash"], place)
+    digest = facts["fold_hash"]
+    guards.check_folds(table, digest, place)
     table = table.set_index("id", drop=False)
     store = open_store(extracted.folder / "features.pkl")
-    guards.check_columns(store)
+    guards.check_pooled(store)
+    is_label_free = bool(np.all(store.roles == "label_free"))
+    guards.check_protocol(protocol, is_label_free=is_label_free)
     dealt = table[table["fold"] >= 0]
     others = table[table["part"].isin(["test", "unlabelled"])]
     wanted = [*dealt["id"], *others["id"]]
     guards.check_ids(store, wanted, list(table["id"]), "the run's rows")
-    guards.check_fold_of_rows(store, dict(table["fold"]), facts["fold_hash"])
-    scored = dealt[dealt["target"].notna()]
+    guards.check_fold_of_rows(store, dict(table["fold"]), digest)
+    if guards.check_scheme(cv, facts["cv"], is_label_free=is_label_free):
+        table, digest = _dealt_anew(table, cv, prepared)
+    scored = table[(table["fold"] >= 0) & table["target"].notna()]
     guards.check_roles(store, list(scored["id"]), guards.HONEST)
     guards.check_roles(store, list(others["id"]), ("test", "label_free"))
-    if guards.check_scheme(cv, facts["cv"], [store]):
-        scored = _with_new_folds(scored, cv, facts)
-    guards.check_enough(scored["target"].to_numpy(), scored["fold"].to_numpy())
+    guards.check_enough(scored["fold"].to_numpy(), place)
     nets = _nets(extracted.folder, store, list(others["id"]), facts)
     asked = "test" if (others["part"] == "test").any() else "unlabelled"
     classes = facts.get("classes") or []
@@ -85,9 +87,8 @@ def assemble(
         is_predicted=(others["part"] == asked).to_numpy(dtype=bool),
         target_range=(float(low), float(high)) if is_number else None,
         cv=cv or facts["cv"],
-        fold_hash=fold_hash(list(scored["id"]), list(scored["fold"]))
-        if cv not in ("", facts["cv"])
-        else facts["fold_hash"],
+        fold_hash=digest,
+        is_label_free=is_label_free,
         in_sample=_in_sample(extracted.folder, store, scored, facts)
         if protocol == "insample"
         else (),
@@ -95,15 +96,26 @@ def assemble(
     )
 
 
-def _with_new_folds(
-    scored: "pd.DataFrame", cv: str, facts: dict[str, Any]
-) -> "pd.DataFrame":
-    from data_prep.folds import assign_folds, is_grouped, strata
+def _dealt_anew(
+    table: "pd.DataFrame", cv: str, prepared: Finished
+) -> tuple["pd.DataFrame", str]:
+    """Deal the rows that have a fold anew, as ``data_prep.prepare --cv`` would.
 
-    if is_grouped(cv) and not facts.get("has_group"):
-        raise UserError(f"cv = {cv!r} needs a group column; name it in [data] group")
-    labels = strata(scored["target"].to_numpy())
-    return scored.assign(fold=assign_folds(cv, labels, scored["cluster"].to_numpy()))
+    Returns:
+        The table, and the hash of its folds.
+    """
+    from data_prep.folds import fold_hash
+    from data_prep.rows import with_folds
+
+    has_group = bool(prepared.facts["has_group"])
+    guards.check_groups(cv, has_group=has_group)
+    # A row without a group is stored with its id for one; clusters need no guess.
+    rows = table.assign(
+        group=table["cluster"].astype(str), is_excluded=table["fold"] < 0
+    )
+    seed = prepared.record["settings"]["seed"]
+    folds = with_folds(rows, cv, has_group=has_group, seed=seed)["fold"]
+    return table.assign(fold=folds), fold_hash(table["id"], folds)
 
 
 def _class_index(scored: "pd.DataFrame", has_classes: bool) -> Ints:
@@ -133,7 +145,7 @@ def _nets(
     if not ids:
         return []
     if np.all(store.roles == "label_free"):
-        return [store]  # one net made all rows
+        return [store]
     nets = []
     for fold in range(facts["n_folds"]):
         path = folder / "nets" / f"fold{fold}.pkl"

@@ -44,12 +44,7 @@ class Boosting:
 
     def parameters(self, n_rows: int, n_columns: int, seed: int) -> dict[str, Any]:
         """Give LightGBM's parameters for a table of this size."""
-        objective = (
-            {"objective": "multiclass", "num_class": self.n_classes}
-            if self.n_classes
-            else {"objective": "regression"}
-        )
-        return objective | {
+        return objective(self.n_classes) | {
             "num_leaves": 8,
             "learning_rate": 0.03,
             "min_data_in_leaf": max(3, min(40, n_rows // 30)),
@@ -64,6 +59,13 @@ class Boosting:
             "num_threads": self.n_threads,
             "verbosity": -1,
         }
+
+
+def objective(n_classes: int) -> dict[str, Any]:
+    """Give LightGBM's parameters for that many classes; 0 for a number."""
+    if n_classes:
+        return {"objective": "multiclass", "num_class": n_classes}
+    return {"objective": "regression"}
 
 
 def cross_fit_boosters(

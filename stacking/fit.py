@@ -4,7 +4,9 @@
 
 Reads ``data_prep.prepare`` and ``features.extract``; writes ``stacking.fit/``:
 model_fold0.txt ... (LightGBM), stacking.json (all that was chosen), oof.csv,
-predictions.csv (if there are pictures to predict), importance.csv, report.html.
+predictions.csv (if there are pictures to predict), importance.csv, report.html. What
+the sample asks for without a picture that can be read gets the mean of the training
+targets, or the most frequent class.
 
 Rows are learned from through the net that never saw them, by the run's own folds.
 ``--protocol insample`` reproduces the leak of the original instead, for comparison, and
@@ -24,6 +26,7 @@ from data_prep.settings import NEUTRAL, recorded
 
 if TYPE_CHECKING:
     from data_prep.experiment import Experiment
+    from stacking.outputs import Asked
     from stacking.stack import Stacked
 
 STAGE = "stacking.fit"
@@ -41,16 +44,18 @@ class FitSettings:
     """
 
     cv: Annotated[
-        str, "scheme of the folds; none: the run's own, and any other is refused"
+        str, "scheme of the folds; another than the run's only for label-free features"
     ] = ""
     protocol: Annotated[
         Literal["oof", "insample"], "insample: the original's leak, for comparison"
     ] = "oof"
     align: Annotated[
-        Literal["rank", "moments", "none"], "bring the nets to one scale, by what"
+        Literal["rank", "moments", "none"],
+        "one scale for all fold nets: rank (quantiles), moments (mean, deviation) or"
+        " none (protocol oof only)",
     ] = "rank"
-    seeds: Annotated[int, "boosters averaged per fold"] = 3
-    max_rounds: Annotated[int, "cap on the boosting rounds"] = 2000
+    seeds: Annotated[int, "boosters averaged per fold (protocol oof only)"] = 3
+    max_rounds: Annotated[int, "cap on the boosting rounds (protocol oof only)"] = 2000
     seed: Annotated[int, "seed of the boosters and of the inner splits"] = 0
     threads: Annotated[int, "threads of LightGBM; 0: by table size", NEUTRAL] = 0
 
@@ -91,14 +96,15 @@ def main(argv: Sequence[str] | None = None) -> Path:
         for id_, flag in zip(rows.common_ids, rows.is_predicted, strict=True)
         if flag
     ]
-    order = read_order(prepared, predicted)
+    asked = read_order(prepared, predicted)
     with run.stage(name, key, reads) as stage:
         stacked = fit(rows, settings, experiment)
         common = predict_common(stacked, own=is_leaky)
-        write_all(stage.folder, stacked, common, order, prepared.facts, key)
-        write(stage.folder / "report.html", stacked, common, prepared, key, _versions())
-        stage.facts = _facts(stacked, settings, len(order))
-    _tell(stacked, is_leaky, len(order), run.folder / name)
+        write_all(stage.folder, stacked, common, asked, prepared.facts, key)
+        path = stage.folder / "report.html"
+        write(path, stacked, common, asked, prepared, key, _versions())
+        stage.facts = _facts(stacked, settings, len(asked.ids))
+    _tell(stacked, is_leaky, asked, run.folder / name)
     return run.folder / name
 
 
@@ -123,7 +129,7 @@ def fit(rows: Any, settings: FitSettings, experiment: "Experiment") -> "Stacked"
             n_threads=n_threads,
         )
         members = fit_members(scales, boosting, settings.seed)
-        if scales.alignment.method != settings.align and len(rows.nets) != 1:
+        if scales.alignment.method != settings.align and not rows.is_label_free:
             log.info(
                 "the nets are not aligned: they have %d pictures in common",
                 len(rows.common_ids),
@@ -139,10 +145,10 @@ def _facts(stacked: "Stacked", settings: FitSettings, n: int) -> dict[str, Any]:
         "score": final.scores.pooled,
         "interval": [final.interval.low, final.interval.high],
         "apparent": final.apparent,
-        "plain": stacked.rung("plain").scores.pooled
+        "plain": stacked.line("plain").scores.pooled
         if stacked.baseline == "plain"
         else None,
-        "constant": stacked.rung("constant").scores.pooled,
+        "constant": stacked.line("constant").scores.pooled,
         "steps": [step.name for step in stacked.steps if step.is_on],
         "predictions": n,
     }
@@ -158,30 +164,33 @@ def _versions() -> dict[str, str]:
 def table_of(stacked: "Stacked") -> str:
     """Write the steps as a table that is read in a terminal."""
     folds = range(stacked.scales.rows.n_folds)
-    wide = max(len(rung.title) for rung in stacked.rungs) + 6
+    wide = max(len(line.title) for line in stacked.lines) + 6
     head = f"{stacked.loss.title:<{wide}} apparent  nested  95 % interval   "
     head += "".join(f" fold {k} " for k in folds)
-    lines = [f"{head} gain over {stacked.baseline}"]
-    for rung in stacked.rungs:
-        title = rung.title + (" (off)" if rung.is_off else "")
-        apparent = "       -" if rung.apparent is None else f"{rung.apparent:8.4f}"
-        line = f"{title:<{wide}} {apparent}  {rung.scores.pooled:.4f}"
-        line += f"  {rung.interval.low:.4f}..{rung.interval.high:.4f} "
-        line += "".join(f" {score:.4f} " for score in rung.scores.by_fold.values())
-        if rung.gain is not None:
-            gain = rung.gain
-            line += f" {gain.value:+.4f} ({gain.low:+.4f}..{gain.high:+.4f})"
-        lines.append(line)
-    return "\n".join(lines)
+    texts = [f"{head} gain over {stacked.baseline}"]
+    for line in stacked.lines:
+        apparent = "       -" if line.apparent is None else f"{line.apparent:8.4f}"
+        text = f"{line.label:<{wide}} {apparent}  {line.scores.pooled:.4f}"
+        text += f"  {line.interval.low:.4f}..{line.interval.high:.4f} "
+        text += "".join(f" {score:.4f} " for score in line.scores.by_fold.values())
+        if line.gain is not None:
+            gain = line.gain
+            text += f" {gain.value:+.4f} ({gain.low:+.4f}..{gain.high:+.4f})"
+        texts.append(text)
+    return "\n".join(texts)
 
 
-def _tell(stacked: "Stacked", is_leaky: bool, n: int, folder: Path) -> None:
+def _tell(stacked: "Stacked", is_leaky: bool, asked: "Asked", folder: Path) -> None:
+    from stacking.outputs import stand_in
+
     log.info("%s", table_of(stacked))
     if is_leaky:
         log.info("%s", LEAKY)
-    for note in stacked.scales.rows.notes:
+    for note in stacked.notes:
         log.info("%s", note)
-    if not n:
+    if asked.unreadable:
+        log.warning("%s", stand_in(stacked, asked.unreadable))
+    if not asked.ids:
         log.info("there is no picture to predict, so there is no predictions.csv")
     log.info("-> %s", folder / "report.html")
 

@@ -1,5 +1,6 @@
 """What stacking refuses: inputs that would make a score a lie, each by its name."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
+from features.header import UNTRAINED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,9 +17,12 @@ if TYPE_CHECKING:
     from features.store import Store
 
 HONEST = ("oof", "oof_selected", "label_free")  # roles of rows that may be learned from
-OUTPUTS = ("", "output", "outputs")  # the space of columns that all nets share
-EXTRACT = "re-run: python -m features.extract"
-PREPARE = "re-run: python -m data_prep.prepare"
+EXTRACT = "again: python -m features.extract --again"
+PREPARE = "again: python -m data_prep.prepare --again"
+TRAIN = (
+    "train the missing folds: python -m transfer.finetune (without --folds), then"
+    " python -m features.extract"
+)
 
 
 def named(ids: Iterable[str], at_most: int = 3) -> str:
@@ -59,23 +64,50 @@ def check_folds(table: "pd.DataFrame", stored_hash: str, place: Path) -> None:
         )
 
 
-def check_scheme(cv: str, stored: str, stores: Collection["Store"]) -> bool:
-    """Tell whether new folds are to be made: only rows that saw no label may have any.
+def check_scheme(cv: str, stored: str, *, is_label_free: bool) -> bool:
+    """Tell whether new folds are to be dealt: only features without labels allow it.
 
     Args:
         cv: The scheme asked for; empty: the stored one.
         stored: The run's scheme.
-        stores: The features that would be given new folds.
+        is_label_free: The features come from one net that saw no label.
     """
     if cv in ("", stored):
         return False
-    roles = {str(role) for store in stores for role in store.roles}
-    if roles <= {"label_free", "test"} and "label_free" in roles:
+    if is_label_free:
         return True
     raise UserError(
         f"cv = {cv!r}: the run's folds are {stored}, and its nets were trained by them;"
-        f" leave --cv out, or {PREPARE} --cv {cv}, and what follows it"
+        " leave --cv out, or deal other folds and train anew:"
+        f" python -m data_prep.prepare --cv {cv}"
     )
+
+
+def check_groups(cv: str, *, has_group: bool) -> None:
+    """Refuse the schemes that ``data_prep.prepare`` refuses.
+
+    Args:
+        cv: The scheme of new folds.
+        has_group: The table has groups of the user's.
+    """
+    from data_prep.folds import is_grouped
+
+    if is_grouped(cv) == has_group:
+        return
+    why, other = "keeps groups, but [data] group names no column", "kfold"
+    if has_group:
+        why, other = "would tear the groups of [data] group apart", "gkfold"
+    other = cv.replace("gkfold", "kfold").replace("kfold", other)
+    raise UserError(f"cv = {cv!r} {why}; give --cv {other}")
+
+
+def check_protocol(protocol: str, *, is_label_free: bool) -> None:
+    """Refuse to look for a leak where no net saw a label."""
+    if protocol == "insample" and is_label_free:
+        raise UserError(
+            "protocol = 'insample': the features come from a net that saw no label, so"
+            " nothing can leak; leave --protocol out"
+        )
 
 
 def check_roles(store: "Store", ids: Sequence[str], allowed: Collection[str]) -> None:
@@ -104,10 +136,12 @@ def check_ids(
     missing, surplus = set(wanted) - set(store.ids), set(store.ids) - set(known)
     if missing:
         failures = store.header.get("failures") or {}
-        reasons = {failures[id_] for id_ in missing if id_ in failures}
-        why = f" ({'; '.join(sorted(reasons)[:2])})" if reasons else ""
+        reasons = sorted({failures[id_] for id_ in missing if id_ in failures})
+        why = f" ({'; '.join(reasons[:2])})" if reasons else ""
+        is_untrained = any(reason.startswith(UNTRAINED) for reason in reasons)
         raise UserError(
-            f"{store.path}: it lacks {named(missing)} of {what}{why}; {EXTRACT}"
+            f"{store.path}: it lacks {named(missing)} of {what}{why};"
+            f" {TRAIN if is_untrained else EXTRACT}"
         )
     if surplus:
         raise UserError(
@@ -137,21 +171,10 @@ def check_fold_of_rows(store: "Store", fold_of: dict[str, int], stored: str) -> 
         )
 
 
-def check_columns(store: "Store") -> None:
-    """Check that no column mixes the inner layers of several nets."""
+def check_pooled(store: "Store") -> None:
+    """Check that there is one value per column, and not one per view."""
     if store.values.ndim != 2:
-        raise UserError(
-            f"{store.path}: its views are not pooled; give features.pkl, not views/"
-        )
-    for column in store.header["columns"]:
-        space = column.get("space")
-        several = len(set(space)) > 1 if isinstance(space, list) else False
-        if several or (isinstance(space, str) and len(set(space.split("+"))) > 1):
-            raise UserError(
-                f"{store.path}: column {column['name']!r} mixes several spaces"
-                f" ({space}): the inner layers of different nets have nothing in"
-                f" common; {EXTRACT}"
-            )
+        raise UserError(f"{store.path}: its views are not pooled; {EXTRACT}")
 
 
 def check_same_columns(store: "Store", other: "Store") -> None:
@@ -193,25 +216,40 @@ def check_net(store: "Store", fold: int) -> None:
 def check_sample(
     sample_ids: Sequence[str], predicted: Collection[str], place: Path
 ) -> None:
-    """Check that the sample of the prediction file asks for just the test rows."""
+    """Check that the sample of the prediction file asks for just the test rows.
+
+    Args:
+        sample_ids: Ids of the sample.
+        predicted: Ids that can be given a prediction.
+        place: The sample's file.
+    """
     asked = set(sample_ids)
+    remedy = f"mend the table of [data] sample; {PREPARE}"
     if len(asked) < len(sample_ids):
-        repeated = {id_ for id_ in asked if list(sample_ids).count(id_) > 1}
-        raise UserError(f"{place}: {named(repeated)} occur twice")
+        repeated = [id_ for id_, times in Counter(sample_ids).items() if times > 1]
+        raise UserError(f"{place}: {named(repeated)} occur twice; {remedy}")
     if missing := asked - set(predicted):
         raise UserError(
-            f"{place}: {named(missing)} have no features: see left_out.csv beside it;"
-            f" mend their pictures, then {PREPARE}"
+            f"{place}: {named(missing)} are neither in the test part nor in"
+            f" left_out.csv; {remedy}"
         )
     if surplus := set(predicted) - asked:
-        raise UserError(f"{place}: it lacks {named(surplus)} of the test part")
-
-
-def check_enough(target: NDArray[Any], folds: NDArray[np.int64]) -> None:
-    """Check that there is something to learn in every fold."""
-    sizes = np.bincount(folds) if len(folds) else np.array([0])
-    if len(sizes) < 2 or sizes.min() < 2 or len(target) < 20:
         raise UserError(
-            f"{len(target)} rows have a target and a fold ({sizes.tolist()} by fold);"
-            " give 20 or more, and two in every fold"
+            f"{place}: it lacks {named(surplus)} of the test part; {remedy}"
+        )
+
+
+def check_enough(folds: NDArray[np.int64], place: Path) -> None:
+    """Check that there is something to learn in every fold.
+
+    Args:
+        folds: (N,) fold of each row that has a target.
+        place: The table's file.
+    """
+    sizes = np.bincount(folds) if len(folds) else np.array([0])
+    if len(sizes) < 2 or sizes.min() < 2 or len(folds) < 20:
+        raise UserError(
+            f"{place}: {len(folds)} rows have a target and a fold ({sizes.tolist()} by"
+            " fold); give 20 or more, and two in every fold, in the table of [data]"
+            f" train; {PREPARE}"
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from stacking.boosting import objective
 from stacking.inner import CrossFit, outer_folds
 from stacking.members import Scales
 
@@ -36,12 +37,8 @@ def fit_insample(scales: Scales, seed: int, n_threads: int) -> dict[str, CrossFi
     rows, target = scales.rows, scales.target()
     n_classes = target.shape[1] if target.ndim == 2 else 0
     labels = target.argmax(axis=1) if n_classes else target
-    objective = (
-        {"objective": "multiclass", "num_class": n_classes}
-        if n_classes
-        else {"objective": "regression"}
-    )
-    parameters = PARAMETERS | objective | {"seed": seed, "num_threads": n_threads}
+    parameters = PARAMETERS | objective(n_classes)
+    parameters |= {"seed": seed, "num_threads": n_threads}
     outer = np.empty_like(target)
     models, notes = [], []
     for fold, _, held_out in outer_folds(rows.folds):

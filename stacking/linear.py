@@ -101,17 +101,15 @@ def as_shares(outputs: Floats, least: float = 0.005) -> Floats:
     return shares
 
 
-def cross_fit_monotone(
-    x: Floats, target: Floats, folds: Ints, clusters: Ints, seed: int = 0
-) -> CrossFit:
-    """Cross-fit a rising or falling curve of one column.
+def cross_fit_monotone(x: Floats, target: Floats, folds: Ints) -> Floats:
+    """Predict each fold by a rising or falling curve of the others.
+
+    Nothing is tuned on what it says, so there are no inner predictions.
 
     Args:
         x: (N,) such as the date that a net read from the picture.
         target: (N,) numbers.
         folds: (N,) fold of each row.
-        clusters: (N,) what no inner split tears.
-        seed: Seed of the inner splits.
     """
     from sklearn.isotonic import IsotonicRegression
 
@@ -120,14 +118,7 @@ def cross_fit_monotone(
         model = IsotonicRegression(increasing=not falls, out_of_bounds="clip")
         return model.fit(x[rows], target[rows])
 
-    found = CrossFit.empty(target, folds)
-    for fold, rest, held_out in outer_folds(folds):
-        parts = deal_inner(target[rest], clusters[rest], seed)
-        for part in range(parts.max() + 1):
-            outside = rest[parts == part]
-            found.inner[fold, outside] = fitted(rest[parts != part]).predict(x[outside])
-        model = fitted(rest)
-        found.outer[held_out] = model.predict(x[held_out])
-        found.models.append(model)
-        found.notes.append({})
-    return found
+    predicted = np.empty_like(target)
+    for _, rest, held_out in outer_folds(folds):
+        predicted[held_out] = fitted(rest).predict(x[held_out])
+    return predicted

@@ -26,17 +26,6 @@ N_DRAWS = 1000
 LEAST = 1e-6  # of a probability: one sure mistake must not decide everything
 
 
-def _surprise(_: NDArray[np.float64], shares: NDArray[np.float64]) -> Floats:
-    return np.stack([np.ones(len(shares)), -np.log(np.maximum(shares, LEAST))], axis=-1)
-
-
-def _mean(sums: Floats) -> Floats:
-    return np.asarray(sums[..., 1] / sums[..., 0])
-
-
-_LOG_LOSS = Metric(False, _surprise, _mean)  # of the true class's probability
-
-
 @dataclass(frozen=True)
 class Loss:
     """The score that everything is tuned and compared by; lower is better.
@@ -90,11 +79,14 @@ class Loss:
 
     @property
     def _metric(self) -> Metric:
-        return METRICS["rmse"] if self.is_squared else _LOG_LOSS
+        return METRICS["rmse" if self.is_squared else "mae"]
 
     def _flat(self, target: Floats, prediction: Floats) -> tuple[Floats, Floats]:
-        """Bring both to one number per row."""
+        """Bring both to one number per row; of classes, the surprise and none at all.
+
+        Their mean absolute difference is the log-loss.
+        """
         if self.is_squared:
             return target, prediction
-        shares: Floats = (target * prediction).sum(axis=1)
-        return np.ones(len(shares)), shares
+        surprise = self.rows(target, prediction)
+        return np.zeros(len(surprise)), surprise

@@ -185,7 +185,6 @@ def fit_alone(scales: Scales, seed: int) -> dict[str, tuple[str, Floats]]:
         By task: how its outputs become the target, and (N, ...) predictions.
     """
     rows, target = scales.rows, scales.target()
-    split = (rows.folds, rows.clusters, seed)
     own = {scales.roles.plain, scales.roles.shares}
     found = {}
     for task in dict.fromkeys(column.task for column in rows.columns):
@@ -193,10 +192,12 @@ def fit_alone(scales: Scales, seed: int) -> dict[str, tuple[str, Floats]]:
         if task in own or not len(means):
             continue
         if len(means) == 1 and target.ndim == 1:
-            fit = cross_fit_monotone(scales.aligned[:, means[0]], target, *split)
-            found[task] = ("monotone curve", scales.clip(fit.outer))
+            column = scales.aligned[:, means[0]]
+            said = cross_fit_monotone(column, target, rows.folds)
+            found[task] = ("monotone curve", scales.clip(said))
         else:
-            fit = cross_fit_ridge(scales.aligned[:, means], target, *split)
+            chosen = scales.aligned[:, means]
+            fit = cross_fit_ridge(chosen, target, rows.folds, rows.clusters, seed)
             found[task] = ("ridge", scales.clip(fit.outer))
     return found
 

@@ -1,7 +1,7 @@
 """The files of the stage: models, predictions, importance, and all that was chosen."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from data_prep.errors import UserError
 from data_prep.runs import Finished, write_json
 from stacking.boosting import gains
-from stacking.guards import check_sample
+from stacking.guards import check_sample, named
 from stacking.stack import Stacked
 
 if TYPE_CHECKING:
@@ -20,7 +20,20 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
-def read_order(prepared: Finished, predicted: Sequence[str]) -> list[str]:
+@dataclass(frozen=True)
+class Asked:
+    """The ids of predictions.csv.
+
+    Attributes:
+        ids: In the order of the sample, or as they are; none: no file is written.
+        unreadable: Those of them whose picture cannot be read.
+    """
+
+    ids: list[str]
+    unreadable: list[str]
+
+
+def read_order(prepared: Finished, predicted: Sequence[str]) -> Asked:
     """Give the ids to predict in the order of the sample, or as they are.
 
     Args:
@@ -28,20 +41,23 @@ def read_order(prepared: Finished, predicted: Sequence[str]) -> list[str]:
         predicted: Ids that can be predicted.
 
     Raises:
-        UserError: The sample asks for other ids than those, or names none.
+        UserError: The sample asks for other ids than those and the ones left out, or
+            names none.
     """
     from data_prep.cells import as_ids, read_table
 
     path = prepared.folder / "sample.csv"
     if not path.exists() or not len(predicted):
-        return list(predicted)
+        return Asked(list(predicted), [])
     sample = read_table(path)
     column = prepared.facts["id_column"]
     if column not in sample:
         raise UserError(f"{path}: there is no column {column!r}; it names the ids")
     ids = as_ids(sample[column])
-    check_sample(ids, predicted, path)
-    return ids
+    left_out = set(as_ids(read_table(prepared.folder / "left_out.csv")["id"]))
+    unreadable = [id_ for id_ in ids if id_ in left_out]
+    check_sample(ids, [*predicted, *unreadable], path)
+    return Asked(ids, unreadable)
 
 
 def write_models(folder: Path, stacked: Stacked) -> list[list[str]]:
@@ -72,8 +88,8 @@ def oof_table(stacked: Stacked) -> "pd.DataFrame":
 
     rows = stacked.scales.rows
     table = pd.DataFrame({"id": rows.ids, "fold": rows.folds, "target": rows.target})
-    for rung in stacked.rungs:
-        table[rung.name] = labels_of(rung.prediction, stacked)
+    for line in stacked.lines:
+        table[line.name] = labels_of(line.prediction, stacked)
     if stacked.final.prediction.ndim == 2:
         for k, name in enumerate(rows.classes):
             table[f"probability_{name}"] = stacked.final.prediction[:, k]
@@ -92,21 +108,44 @@ def importance_table(stacked: Stacked) -> "pd.DataFrame":
     return table.sort_values("gain", ascending=False, ignore_index=True)
 
 
+def constant_of(stacked: Stacked) -> float | str:
+    """Give the mean target, or the most frequent class."""
+    rows = stacked.scales.rows
+    if rows.target_range is not None:
+        return float(rows.target.mean())
+    return rows.classes[int(np.bincount(rows.class_index).argmax())]
+
+
+def stand_in(stacked: Stacked, unreadable: Sequence[str]) -> str:
+    """Say what is predicted of pictures that cannot be read."""
+    constant = constant_of(stacked)
+    what = (
+        f"the mean of the training targets, {constant:.4f}"
+        if isinstance(constant, float)
+        else f"the most frequent class, {constant!r}"
+    )
+    return (
+        f"{named(unreadable)} of the sample have no picture that can be read (see"
+        f" left_out.csv); their prediction is {what}"
+    )
+
+
 def write_predictions(
     path: Path,
     stacked: Stacked,
     prediction: Floats,
-    order: Sequence[str],
+    asked: Asked,
     columns: tuple[str, str],
 ) -> None:
-    """Write ``id,target`` in the order asked for."""
+    """Write ``id,target`` in the order asked for; the constant where no picture is."""
     import pandas as pd
 
     rows = stacked.scales.rows
     labels = labels_of(prediction, stacked)
     by_id = dict(zip(rows.common_ids, labels.tolist(), strict=True))
-    table = pd.DataFrame({columns[0]: order, columns[1]: [by_id[id_] for id_ in order]})
-    _write_csv(path, table)
+    by_id |= dict.fromkeys(asked.unreadable, constant_of(stacked))
+    values = [by_id[id_] for id_ in asked.ids]
+    _write_csv(path, pd.DataFrame({columns[0]: asked.ids, columns[1]: values}))
 
 
 def summary(stacked: Stacked, models: list[list[str]]) -> dict[str, Any]:
@@ -152,17 +191,17 @@ def summary(stacked: Stacked, models: list[list[str]]) -> dict[str, Any]:
             for step in stacked.steps
         ],
         "scores": {
-            rung.name: {
-                "nested": rung.scores.pooled,
-                "apparent": rung.apparent,
-                "mean_of_folds": rung.scores.mean,
-                "by_fold": list(rung.scores.by_fold.values()),
-                "interval": [rung.interval.low, rung.interval.high],
-                "gain": None if rung.gain is None else asdict(rung.gain),
+            line.name: {
+                "nested": line.scores.pooled,
+                "apparent": line.apparent,
+                "mean_of_folds": line.scores.mean,
+                "by_fold": list(line.scores.by_fold.values()),
+                "interval": [line.interval.low, line.interval.high],
+                "gain": None if line.gain is None else asdict(line.gain),
             }
-            for rung in stacked.rungs
+            for line in stacked.lines
         },
-        "notes": list(rows.notes),
+        "notes": list(stacked.notes),
     }
 
 
@@ -170,7 +209,7 @@ def write_all(
     folder: Path,
     stacked: Stacked,
     common: Mapping[str, Floats],
-    order: Sequence[str],
+    asked: Asked,
     facts: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> None:
@@ -180,21 +219,23 @@ def write_all(
         folder: Where.
         stacked: What came out.
         common: (M, ...) by name, of the pictures all nets have in common.
-        order: The ids of predictions.csv; none: it is not written.
+        asked: The ids of predictions.csv.
         facts: Those of ``data_prep.prepare``.
         settings: For the record of what was chosen.
     """
     models = write_models(folder, stacked)
     write_json(
         folder / "stacking.json",
-        {"settings": dict(settings)} | summary(stacked, models),
+        {"settings": dict(settings)}
+        | summary(stacked, models)
+        | {"constant_for": asked.unreadable},
     )
     _write_csv(folder / "oof.csv", oof_table(stacked))
     _write_csv(folder / "importance.csv", importance_table(stacked))
-    if order:
+    if asked.ids:
         names = (facts["id_column"], facts["target_column"])
         path = folder / "predictions.csv"
-        write_predictions(path, stacked, common["prediction"], order, names)
+        write_predictions(path, stacked, common["prediction"], asked, names)
 
 
 def _write_csv(path: Path, table: "pd.DataFrame") -> None:

@@ -12,8 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from data_prep.charts import Rung as Line
-from data_prep.charts import ladder
+from data_prep.charts import Rung, ladder
 from data_prep.report import (
     Section,
     Tile,
@@ -28,8 +27,9 @@ from data_prep.report import (
 from data_prep.runs import Finished
 from stacking import sections
 from stacking.alignment import MIN_COMMON
+from stacking.outputs import Asked
 from stacking.residuals import other_scores
-from stacking.stack import Rung, Stacked
+from stacking.stack import Line, Stacked
 
 LEAKY = (
     "In-sample protocol, for comparison only: the boosters learned from what each net"
@@ -44,6 +44,7 @@ def write(
     path: Path,
     stacked: Stacked,
     common: Mapping[str, Floats],
+    asked: Asked,
     prepared: Finished,
     settings: Mapping[str, Any],
     versions: Mapping[str, str],
@@ -54,6 +55,7 @@ def write(
         path: The file.
         stacked: What came out.
         common: (M, ...) predictions by name, of the pictures all nets have in common.
+        asked: The ids of predictions.csv.
         prepared: The finished ``data_prep.prepare``, for the pictures.
         settings: What the stage was asked for.
         versions: Of the packages.
@@ -68,7 +70,7 @@ def write(
         sections.classes(stacked),
         sections.importance(stacked),
         sections.worst(stacked, pixels),
-        *sections.predicted(stacked, common),
+        *sections.predicted(stacked, common, asked.unreadable),
         _meaning(stacked, is_leaky),
         Section(
             "Settings",
@@ -95,9 +97,9 @@ def _glance(stacked: Stacked, is_leaky: bool) -> Section:
     figures = [Tile(f"{loss.title}, out of fold", _3(final), interval, is_strong=True)]
     if stacked.baseline == "plain":
         figures.append(
-            Tile("the plain net", _3(stacked.rung("plain")), "mean of 8 views")
+            Tile("the plain net", _3(stacked.line("plain")), "mean of 8 views")
         )
-    figures.append(Tile("a constant", _3(stacked.rung("constant")), "knows nothing"))
+    figures.append(Tile("a constant", _3(stacked.line("constant")), "knows nothing"))
     others = other_scores(stacked)
     if not loss.is_squared:
         share = f"{others.pop('accuracy'):.1%}"
@@ -111,11 +113,14 @@ def _glance(stacked: Stacked, is_leaky: bool) -> Section:
             if gain.excludes_zero
             else "which does not count: the interval includes zero."
         )
+        how = "better" if gain.value >= 0 else "worse"
         than = "plain net" if stacked.baseline == "plain" else "constant"
         sentences.append(
-            f"The final prediction is better than the {than} by {gain.value:.4f}"
-            f" (95 %: {gain.low:+.4f} to {gain.high:+.4f}), {verdict}"
+            f"The final prediction is {how} than the {than} by {abs(gain.value):.4f}"
+            f" (gain, 95 %: {gain.low:+.4f} to {gain.high:+.4f}), {verdict}"
         )
+    if stacked.remark:
+        sentences.append(stacked.remark)
     sentences.append(
         f"Post-processing that pays, and is on: {', '.join(on)}."
         if on
@@ -128,60 +133,61 @@ def _glance(stacked: Stacked, is_leaky: bool) -> Section:
             prose(*([LEAKY] if is_leaky else []), *sentences),
             definitions(others) if others else Markup(),
         ),
-        "Every figure is of pictures whose label the nets, the stack and the tuning did"
-        " not see. Lower is better."
+        "Every figure but those called apparent is of pictures whose label the nets,"
+        " the stack and the tuning did not see; only whether a step is on was decided"
+        " on all rows. Lower is better."
         if not is_leaky
         else "",
     )
 
 
-def _3(rung: Rung) -> str:
-    return f"{rung.scores.pooled:.3f}"
+def _3(line: Line) -> str:
+    return f"{line.scores.pooled:.3f}"
 
 
 def _steps(stacked: Stacked) -> Section:
     title = stacked.loss.title
-    lines = [
-        Line(
-            rung.title + (" (off)" if rung.is_off else ""),
-            rung.scores.pooled,
-            rung.interval.low,
-            rung.interval.high,
-            is_strong=rung is stacked.final,
+    scores = [
+        Rung(
+            line.label,
+            line.scores.pooled,
+            line.interval.low,
+            line.interval.high,
+            is_strong=line is stacked.final,
         )
-        for rung in stacked.rungs
+        for line in stacked.lines
     ]
     gains = [
-        Line(
-            rung.title + (" (off)" if rung.is_off else ""),
-            rung.gain.value,
-            rung.gain.low,
-            rung.gain.high,
-            is_strong=rung is stacked.final,
-            text=f"{rung.gain.value:+.4f}",
+        Rung(
+            line.label,
+            line.gain.value,
+            line.gain.low,
+            line.gain.high,
+            is_strong=line is stacked.final,
+            text=f"{line.gain.value:+.4f}",
         )
-        for rung in stacked.rungs
-        if rung.gain is not None and rung.name != "constant"
+        for line in stacked.lines
+        if line.gain is not None and line.name != "constant"
     ]
     than = "the plain net" if stacked.baseline == "plain" else "the constant"
     folds = range(stacked.scales.rows.n_folds)
     figures = pd.DataFrame(
         [
             {
-                "step": line.name,
-                "apparent": np.nan if rung.apparent is None else rung.apparent,
-                "nested": rung.scores.pooled,
-                "95 %": f"{rung.interval.low:.4f}{TO}{rung.interval.high:.4f}",
-                "mean of folds": rung.scores.mean,
-                **{f"fold {k}": rung.scores.by_fold[k] for k in folds},
+                "step": line.label,
+                "apparent": np.nan if line.apparent is None else line.apparent,
+                "nested": line.scores.pooled,
+                "95 %": f"{line.interval.low:.4f}{TO}{line.interval.high:.4f}",
+                "mean of folds": line.scores.mean,
+                **{f"fold {k}": line.scores.by_fold[k] for k in folds},
             }
-            for rung, line in zip(stacked.rungs, lines, strict=True)
+            for line in stacked.lines
         ]
     )
     return Section(
         "Step by step",
         together(
-            ladder(lines, label=f"{title}, lower is better"),
+            ladder(scores, label=f"{title}, lower is better"),
             subheading(f"Gain over {than}, on the same pictures"),
             ladder(gains, label=f"{title} saved", guide=0.0),
             table(figures, digits=4, strong=[len(figures) - 1]),
@@ -193,20 +199,14 @@ def _steps(stacked: Stacked) -> Section:
 
 
 def _meaning(stacked: Stacked, is_leaky: bool) -> Section:
-    n_nets = stacked.scales.rows.n_folds
     return Section(
         "What these figures mean",
         prose(
             *([LEAKY] if is_leaky else []),
             *stacked.scales.rows.notes,
             *_on_scales(stacked),
-            "Cross-validation measures a prediction by one net per picture, the one"
-            f" that never saw it, trained on {n_nets - 1} of {n_nets} folds. A picture"
-            f" without label is predicted by all {n_nets} nets, averaged, which is"
-            " usually a little better than what is measured here.",
-            "The stack learns from outputs of nets whose training labels include those"
-            " of other folds; strict honesty would need a net per pair of folds. The"
-            " rules of post-processing are chosen without any label of the fold they"
+            *_on_nets(stacked),
+            "The rules of post-processing are chosen without any label of the fold they"
             " are scored on; whether a step is on is decided by all rows.",
             "Where the pretext stage saw all pictures, the score speaks of pictures"
             " that were there, unlabelled, when the features were learned. Pictures"
@@ -215,9 +215,28 @@ def _meaning(stacked: Stacked, is_leaky: bool) -> Section:
     )
 
 
+def _on_nets(stacked: Stacked) -> list[str]:
+    rows = stacked.scales.rows
+    if rows.is_label_free:
+        return [
+            "The features come from one net that saw no label, so the folds hold rows"
+            " out from the stack alone. A picture without label is predicted by the"
+            f" models of all {rows.n_folds} folds, averaged."
+        ]
+    n_nets = len(rows.nets) or rows.n_folds
+    return [
+        "Cross-validation measures a prediction by one net per picture, the one that"
+        f" never saw it, trained on {n_nets - 1} of {n_nets} folds. A picture without"
+        f" label is predicted by all {n_nets} nets, averaged, which is usually a little"
+        " better than what is measured here.",
+        "The stack learns from outputs of nets whose training labels include those of"
+        " other folds; strict honesty would need a net per pair of folds.",
+    ]
+
+
 def _on_scales(stacked: Stacked) -> list[str]:
     rows = stacked.scales.rows
-    if stacked.scales.alignment.method != "none" or len(rows.nets) == 1:
+    if stacked.scales.alignment.method != "none" or rows.is_label_free:
         return []
     return [
         "The nets were not aligned, so each speaks on a scale of its own. Alignment"

@@ -51,12 +51,13 @@ class Assembled:
         image_rows: (N,) rows of images.npy.
         columns: C columns.
         common_ids: M ids of the pictures that every net saw as a test.
-        nets: K arrays (M, C), those pictures through each net; one array of them where
-            one net made all rows.
+        nets: K arrays (M, C), those pictures through each net; one array where one net
+            made all rows, none where there are no such pictures.
         is_predicted: (M,) which of them are to be predicted.
         target_range: Smallest and largest target; None: classes.
         cv: Scheme of the folds.
         fold_hash: Their hash.
+        is_label_free: One net that saw no label made all rows.
         in_sample: K sets of rows, for the protocol ``insample`` only.
         notes: Sentences for the report.
     """
@@ -76,6 +77,7 @@ class Assembled:
     target_range: tuple[float, float] | None
     cv: str
     fold_hash: str
+    is_label_free: bool = False
     in_sample: tuple[InSample, ...] = ()
     notes: tuple[str, ...] = ()
 

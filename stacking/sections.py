@@ -8,8 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from data_prep.charts import Rung as Line
-from data_prep.charts import bars, heat_table, histogram, scatter
+from data_prep.charts import Rung, bars, heat_table, histogram, scatter
 from data_prep.report import (
     Section,
     picture_grid,
@@ -20,7 +19,7 @@ from data_prep.report import (
     together,
 )
 from features.pooling import STATISTICS
-from stacking.outputs import importance_table, labels_of
+from stacking.outputs import importance_table, labels_of, stand_in
 from stacking.residuals import by_class, by_fold, confusion, misses, spread_sample
 from stacking.stack import Stacked
 
@@ -93,7 +92,7 @@ def importance(stacked: Stacked) -> Section:
         subheading("The twelve columns used most"),
         bars(
             [
-                Line(str(name), float(gain), text=f"{gain:.1%}")
+                Rung(str(name), float(gain), text=f"{gain:.1%}")
                 for name, gain in zip(top["column"], top["gain"], strict=True)
             ]
         ),
@@ -137,13 +136,24 @@ def _value(value: Any) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
 
 
-def predicted(stacked: Stacked, common: Mapping[str, Floats]) -> Sequence[Section]:
-    """Show the predictions of the pictures without label; none: nothing."""
+def predicted(
+    stacked: Stacked, common: Mapping[str, Floats], unreadable: Sequence[str]
+) -> Sequence[Section]:
+    """Show the predictions of the pictures without label; none: nothing.
+
+    Args:
+        stacked: What came out.
+        common: (M, ...) predictions by name.
+        unreadable: Ids that are given a constant.
+    """
     rows = stacked.scales.rows
     if not common or not rows.is_predicted.any():
         return []
     said = common["prediction"][rows.is_predicted]
-    note = f"{len(said):,} pictures, each through all {len(rows.nets)} nets."
+    nets = "the one net" if rows.is_label_free else f"all {len(rows.nets)} nets"
+    note = f"{len(said):,} pictures, each through {nets}."
+    if unreadable:
+        note += f" {stand_in(stacked, unreadable)}."
     if stacked.loss.is_squared:
         spread = said.std() / max(stacked.final.prediction.std(), 1e-300)
         body = together(
@@ -151,13 +161,13 @@ def predicted(stacked: Stacked, common: Mapping[str, Floats]) -> Sequence[Sectio
             prose(
                 f"Their mean is {said.mean():.3f}, that of the out-of-fold predictions"
                 f" {stacked.final.prediction.mean():.3f}; their spread is {spread:.2f}"
-                " times theirs. Averaging the nets narrows it a little; far from 1, the"
-                " two parts differ in kind."
+                " times theirs. Averaging narrows it a little; far from 1, the two"
+                " parts differ in kind."
             ),
         )
     else:
         counts = np.bincount(said.argmax(axis=1), minlength=len(rows.classes))
         body = bars(
-            [Line(n, float(c)) for n, c in zip(rows.classes, counts, strict=True)]
+            [Rung(n, float(c)) for n, c in zip(rows.classes, counts, strict=True)]
         )
     return [Section("The predictions", body, note)]

@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Rung:
+class Line:
     """One line of the table of steps.
 
     Attributes:
@@ -49,6 +49,11 @@ class Rung:
     apparent: float | None = None
     is_off: bool = False
 
+    @property
+    def label(self) -> str:
+        """Its title, and whether it is off."""
+        return f"{self.title} (off)" if self.is_off else self.title
+
 
 @dataclass(frozen=True)
 class Stacked:
@@ -59,8 +64,8 @@ class Stacked:
         loss: What it is judged by.
         members: The members that are blended, the boosters first.
         steps: The steps of the post-processing.
-        rungs: The lines of the table, from the constant to the final prediction.
-        baseline: Name of the rung that gains are measured by.
+        lines: The lines of the table, from the constant to the final prediction.
+        baseline: Name of the line that gains are measured by.
         shares: (N, K) class probabilities of the nets, or None.
     """
 
@@ -68,18 +73,37 @@ class Stacked:
     loss: Loss
     members: Mapping[str, CrossFit]
     steps: tuple[Step, ...]
-    rungs: tuple[Rung, ...]
+    lines: tuple[Line, ...]
     baseline: str
     shares: Floats | None
 
-    def rung(self, name: str) -> Rung:
+    def line(self, name: str) -> Line:
         """Find a line by its name."""
-        return next(rung for rung in self.rungs if rung.name == name)
+        return next(line for line in self.lines if line.name == name)
 
     @property
-    def final(self) -> Rung:
+    def final(self) -> Line:
         """The line of the prediction that is handed out."""
-        return self.rungs[-1]
+        return self.lines[-1]
+
+    @property
+    def remark(self) -> str:
+        """Where the plain net scores better than what is handed out, say so."""
+        if self.baseline != "plain" or self.scales.rows.in_sample:
+            return ""
+        plain, final = self.line("plain").scores.pooled, self.final.scores.pooled
+        if plain >= final:
+            return ""
+        return (
+            "The plain net scores better in cross-validation than the stack"
+            f" ({plain:.4f} against {final:.4f}); on averaged test nets the stack may"
+            " still gain: see docs/decisions.md."
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All that a reader of the scores should know of."""
+        return (*self.scales.rows.notes, *filter(None, [self.remark]))
 
 
 def stack(scales: Scales, members: Mapping[str, CrossFit], seed: int) -> Stacked:
@@ -104,10 +128,10 @@ def stack(scales: Scales, members: Mapping[str, CrossFit], seed: int) -> Stacked
     baseline = "plain" if "plain" in members else "constant"
     base = members["plain"].outer if "plain" in members else constant(*split[:2])
 
-    def rung(
+    def line(
         name: str, title: str, prediction: Floats, step: Step | None = None
-    ) -> Rung:
-        return Rung(
+    ) -> Line:
+        return Line(
             name,
             title,
             prediction,
@@ -120,27 +144,27 @@ def stack(scales: Scales, members: Mapping[str, CrossFit], seed: int) -> Stacked
             step is not None and not step.is_on,
         )
 
-    rungs = [rung("constant", "constant", constant(*split[:2]))]
+    lines = [line("constant", "constant", constant(*split[:2]))]
     for task, (way, prediction) in fit_alone(scales, seed).items():
-        rungs.append(rung(f"{task}_alone", f"{task} alone, {way}", prediction))
+        lines.append(line(f"{task}_alone", f"{task} alone, {way}", prediction))
     if "expected" in members:
         title = f"{scales.roles.shares} alone, expected value"
-        rungs.append(rung("expected", title, members["expected"].outer))
+        lines.append(line("expected", title, members["expected"].outer))
     if "plain" in members:
-        rungs.append(
-            rung("plain", "plain net, mean of 8 views", members["plain"].outer)
+        lines.append(
+            line("plain", "plain net, mean of 8 views", members["plain"].outer)
         )
     if "ridge" in members:
-        rungs.append(rung("ridge", "ridge on all columns", members["ridge"].outer))
-    rungs.append(rung("stack", "stack, boosted trees", members["stack"].outer))
+        lines.append(line("ridge", "ridge on all columns", members["ridge"].outer))
+    lines.append(line("stack", "stack, boosted trees", members["stack"].outer))
     final, last = members["stack"].outer, None
     titles = {"blend": "+ blend of the members", "snap": "+ snap to sure classes"}
     for step in steps:
-        rungs.append(rung(step.name, titles[step.name], step.nested, step))
+        lines.append(line(step.name, titles[step.name], step.nested, step))
         if step.is_on:
             final, last = step.nested, step
-    rungs.append(rung("prediction", "final prediction", final, last))
-    return Stacked(scales, loss, members, tuple(steps), tuple(rungs), baseline, shares)
+    lines.append(line("prediction", "final prediction", final, last))
+    return Stacked(scales, loss, members, tuple(steps), tuple(lines), baseline, shares)
 
 
 def post_process(

@@ -91,6 +91,7 @@ def make_run(
     table = table.iloc[order].reset_index(drop=True)
     table["group"] = table["id"]
     table["image_row"] = index
+    table["width"] = table["height"] = side
     pixels, vectors = pixels[order], vectors[order]
     run = Run(folder)
     with run.stage(STAGE, {"made": "up"}) as stage:

@@ -7,19 +7,53 @@ import pytest
 
 import pipeline
 from data_prep.errors import UserError
-from data_prep.experiment import commands
-from pipeline import USUAL, stages_of
+from data_prep.experiment import commands, read_experiment
+from pipeline import LEARNING, check_settings, stages_of
 
 
 def stages(folder: Path, text: str) -> list[str]:
     file = folder / "leaves.toml"
     file.write_text(text)
-    return stages_of(file, folder / "run")
+    return stages_of(read_experiment(file, folder / "run"))
 
 
 def test_without_a_list_the_usual_stages_run(tmp_path: Path) -> None:
-    assert stages(tmp_path, "") == list(USUAL)
-    assert set(USUAL) <= set(commands())
+    usual = ["data_prep.prepare", "pretext.jigsaw", *LEARNING]
+    assert stages(tmp_path, "") == usual
+    assert set(usual) <= set(commands())
+
+
+@pytest.mark.parametrize(
+    ("init", "pretexts"),
+    [
+        ("pretext.simsiam", ["pretext.simsiam"]),
+        ("scratch", []),
+        ("weights/backbone.safetensors", []),
+    ],
+)
+def test_the_pretext_is_the_one_that_the_transfer_begins_from(
+    tmp_path: Path, init: str, pretexts: list[str]
+) -> None:
+    found = stages(tmp_path, f'[transfer.finetune]\ninit = "{init}"\n')
+    assert found == ["data_prep.prepare", *pretexts, *LEARNING]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[stacking.fit]\nseds = 5", "did you mean 'seeds'?"),
+        ("[transfer.finetune]\nepoch = 28", "did you mean 'epochs'?"),
+        ("[data_prep.prepare]\nside = 2", "side = 2: give 16"),
+    ],
+)
+def test_a_mistake_in_a_late_stage_is_found_before_the_first_one_runs(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    file = tmp_path / "leaves.toml"
+    file.write_text(text)
+    experiment = read_experiment(file, tmp_path)
+    with pytest.raises(UserError, match=re.escape(message)):
+        check_settings(experiment, stages_of(experiment))
 
 
 def test_the_order_of_the_list_is_kept(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ if [ "$(uname -s)" = Linux ]; then
     has_openmp || say "LightGBM does not load without libgomp1"
 fi
 has_venv || stop "$python cannot make virtual environments (no ensurepip)"
-has_imagemagick || say "without ImageMagick, pictures are read by Pillow"
+has_imagemagick || say "without ImageMagick, HEIC, JPEG XL and the like are not read;" \
+    "JPEG, PNG, TIFF and WebP are"
 
 # --- The virtual environment ------------------------------------------------------
 

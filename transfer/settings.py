@@ -12,7 +12,7 @@ from pretext.settings import TrainingSettings
 class FinetuneSettings(TrainingSettings):
     """Train nets on the labels, one per sub-task and fold, from pretext weights.
 
-    python -m transfer.finetune --experiment experiments/demo.toml --joint
+    python -m transfer.finetune --experiment experiments/demo.toml
     """
 
     batch_size: Annotated[int, "pictures per step"] = 32
@@ -20,21 +20,25 @@ class FinetuneSettings(TrainingSettings):
         str, "first weights: a pretext stage, scratch, or a .safetensors file"
     ] = "pretext.jigsaw"
     backbone: Annotated[
-        str, "name of a timm network; none: that of the first weights"
+        str, "name of a timm network; left out: that of the first weights"
     ] = ""
     joint: Annotated[bool, "one net with a head per task, not a net per task"] = False
-    tasks: Annotated[tuple[str, ...], "tasks to train; none: all of them"] = ()
+    tasks: Annotated[
+        tuple[str, ...], "tasks to train, such as target,date; left out: all"
+    ] = ()
     folds: Annotated[
-        tuple[str, ...], "folds to train, such as 0,1 or all; none: each"
+        tuple[str, ...], "folds to train, such as 0,1; left out: each"
     ] = ()
     all: Annotated[bool, "add a net trained on every labelled row"] = False
     side: Annotated[int, "side of the training views, px; 0: that of the pictures"] = 0
     min_area: Annotated[float, "smallest share of the picture in a view"] = 0.6
     turns: Annotated[bool, "flip and rotate the views all eight ways"] = True
-    colour: Annotated[float, "largest change of brightness, contrast, colour"] = 0.1
+    colour: Annotated[
+        float, "largest change of brightness, contrast, saturation: 0.1 is 10 %"
+    ] = 0.1
     dropout: Annotated[float, "share of features dropped before the heads"] = 0.2
     keep_epochs: Annotated[
-        int, "weights of how many epochs to keep for watching", NEUTRAL
+        int, "weights of the last N epochs kept in epochs/; 0: none", NEUTRAL
     ] = 1
 
     def __post_init__(self) -> None:

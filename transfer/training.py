@@ -60,9 +60,11 @@ def train_net(job: Job, material: Material) -> dict[str, Any]:
         What the record says of the net.
     """
     folder = material.folder / job.place
-    if (folder / "result.json").exists():
+    # in logs/, since its images/s must not make equal weights another result
+    result_file = folder / "logs" / "result.json"
+    if result_file.exists():
         log.info("%s is done already", job.place)
-        done: dict[str, Any] = json.loads((folder / "result.json").read_text("utf-8"))
+        done: dict[str, Any] = json.loads(result_file.read_text("utf-8"))
         return done
     weights = folder / "weights.safetensors"
     rate: dict[str, Any] = {}
@@ -88,7 +90,7 @@ def train_net(job: Job, material: Material) -> dict[str, Any]:
         "held_out_scores": scores,
         **rate,
     }
-    write_json(folder / "result.json", result)
+    write_json(result_file, result)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return result
 

@@ -139,6 +139,19 @@ def test_a_new_experiment_replaces_the_kept_one(fresh: Path) -> None:
     assert open_tryout("--run", "runs/x")[0].epochs == 6
 
 
+def test_a_file_changed_since_the_run_read_it_is_named(
+    fresh: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = experiment_file(fresh / "experiments")
+    open_tryout("--experiment", str(file))
+    assert open_tryout()[0].epochs == 5
+    assert "has changed" not in caplog.text
+    experiment_file(fresh / "experiments", epochs=6)
+    assert open_tryout()[0].epochs == 5
+    told = "experiments/leaves.toml has changed since this run read it; to use it:"
+    assert f"{told} --experiment experiments/leaves.toml" in caplog.text
+
+
 def test_the_kept_experiment_can_be_given_itself(fresh: Path) -> None:
     open_tryout("--experiment", str(experiment_file(fresh)))
     kept = "runs/leaves/experiment.toml"
@@ -172,7 +185,7 @@ def raising(error: BaseException) -> Callable[[], None]:
     [
         (UserError("side = 4: give 16"), 2, "error: side = 4: give 16"),
         (UserError("two\nlines"), 2, "error: two lines"),
-        (KeyboardInterrupt(), 130, "stopped; the same command goes on where it was"),
+        (KeyboardInterrupt(), 130, "stopped; the same command goes on where it can"),
         (
             OSError(errno.ENOSPC, "No space left on device", "x/images.npy"),
             2,

@@ -106,6 +106,14 @@ def test_a_mark_of_the_byte_order_is_no_mistake(tmp_path: Path) -> None:
         ('[data]\ntraget = "x"\n', "[data]: unknown key 'traget'; did you mean"),
         ("[data]\ntarget = 3\n", "[data]: target = 3 is not a text"),
         ("[data]\nimages = [3]\n", "[data]: images = 3 is not a path"),
+        (
+            '[tasks.x]\nkind = "words"\ncolumn = "artist"\n',
+            "[tasks.x]: column = 'artist': words come from [data] attributes; take it",
+        ),
+        (
+            '[tasks.joint]\nkind = "date"\n',
+            "[tasks.joint]: 'joint' is the name of a folder; choose another",
+        ),
         ("[tasks]\nx = 3\n", "[tasks.x]: kind is missing; one of regression, "),
         ("[tasks.x]\n", "[tasks.x]: kind is missing; one of regression, classes, "),
         (

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from data_prep.errors import UserError
 from data_prep.runs import (
     KEY,
     PASSING,
@@ -111,6 +112,16 @@ def test_a_crash_keeps_the_old_result_and_the_half_of_the_new(tmp_path: Path) ->
     assert (tmp_path / f"{FIRST}.partial" / "half.txt").read_text() == "half"
 
 
+def test_half_a_stage_of_other_settings_is_not_dropped_unasked(tmp_path: Path) -> None:
+    crash(Run(tmp_path), FIRST, "half", side=32)
+    message = r"partial was begun with side = 32 and not 64; .* or --again to drop it"
+    with pytest.raises(UserError, match=message):
+        write(Run(tmp_path), FIRST, "new", side=64)
+    assert (tmp_path / f"{FIRST}.partial" / "half.txt").read_text() == "half"
+    write(Run(tmp_path, again=True), FIRST, "new", side=64)
+    assert text_of(Run(tmp_path), FIRST) == "new"
+
+
 def test_half_a_stage_is_no_stage(tmp_path: Path) -> None:
     crash(Run(tmp_path), FIRST, "half")
     assert not Run(tmp_path).has(FIRST)
@@ -130,8 +141,8 @@ def test_the_same_settings_go_on_where_a_crash_was(tmp_path: Path) -> None:
         assert [p.name for p in stage.folder.iterdir()] == [KEY]
 
 
-def test_other_settings_begin_anew(tmp_path: Path) -> None:
-    run = Run(tmp_path)
+def test_other_settings_begin_anew_if_asked(tmp_path: Path) -> None:
+    run = Run(tmp_path, again=True)
     crash(run, FIRST, "half", side=64)
     with run.stage(FIRST, {"side": 32}) as stage:
         assert not stage.is_resumed

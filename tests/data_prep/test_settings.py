@@ -122,7 +122,7 @@ def test_a_whole_number_does_for_a_number_but_not_the_reverse() -> None:
         ({"share": float("inf")}, "share = inf is not a number"),
         ({"is_on": 1}, "is_on = 1 is not true or false"),
         ({"is_on": "no"}, "is_on = 'no' is not true or false"),
-        ({"names": [1]}, "names = 1 is not a text"),
+        ({"names": [1.5]}, "names = 1.5 is not a text"),
         ({"sizes": ["1"]}, "sizes = '1' is not a whole number"),
         ({"file": 3}, "file = 3 is not a path"),
         ({"count": -1}, "count = -1: give 0 or more"),
@@ -212,10 +212,10 @@ def test_help_shows_every_setting_with_its_default() -> None:
         "--is-on, --no-is-on a switch (default: on)",
         "--is-off, --no-is-off another switch (default: off)",
         "--kind {leaf,coin} a choice (default: leaf)",
-        "--names STR,... several texts (default: none)",
+        "--names STR,... several texts --sizes",
         "--sizes INT,... several counts (default: 3,4)",
-        "--file PATH a path (default: none)",
-        "--most INT a count, if any (default: none)",
+        "--file PATH a path --most",
+        "--most INT a count, if any --places",
         "--speed INT how fast (default: 2)",
     ):
         assert line in shown

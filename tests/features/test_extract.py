@@ -525,7 +525,7 @@ def test_mistakes(small: Run, tmp_path: Path) -> None:
 def test_bf16_is_near_and_told(small: Run) -> None:
     extract(small)
     exact = store_of(small, "features.pkl").frame()
-    extract(small, "--precision=bf16")
+    extract(small, "--precision=bf16", "--again")
     store = store_of(small, "features.pkl")
     assert store.header["precision"] == "bf16"
     near = store.frame()

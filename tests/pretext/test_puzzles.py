@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.testing import assert_close
 
+from pretext import puzzles as puzzles_module
 from pretext.draws import keys_of, uniforms
 from pretext.puzzles import PuzzleRules, make_puzzles, standardise_tiles, tile_places
 
@@ -221,3 +223,28 @@ def test_turns_come_before_the_cutting(turns: bool) -> None:
     assert (is_marked.sum(dim=1) == 1).all()
     corners = set(answers[is_marked].tolist())
     assert corners == ({0, 2, 6, 8} if turns else {0, 2})
+
+
+def test_puzzles_stay_inside_the_extent_of_the_picture() -> None:
+    # a padded picture: all signal in the middle half, streaks of 255 beside it
+    images = torch.full((6, 3, 64, 64), 255.0)
+    images[:, :, :, 16:48] = torch.arange(32).float()
+    rules = replace(PLAIN, gap=0.1, min_area=0.5)
+    drawn = draws(6, rules)
+    extents = np.tile(np.float32([0.5, 1.0]), (6, 1))
+    tiles = _raw(images, drawn, rules, extents)
+    # half of a pixel of the border may be mixed in, never a whole one
+    assert tiles.max() < 31 + (255 - 31) / 2 + 1
+    assert _raw(images, drawn, rules, None).max() > 254
+
+
+def _raw(
+    images: torch.Tensor,
+    drawn: NDArray[np.float32],
+    rules: PuzzleRules,
+    extents: NDArray[np.float32] | None,
+) -> torch.Tensor:
+    """Make puzzles whose tiles are not standardised."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(puzzles_module, "standardise_tiles", lambda puzzles, _: puzzles)
+        return make_puzzles(images, drawn, rules, extents)[0]

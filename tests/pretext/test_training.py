@@ -3,6 +3,7 @@
 import csv
 import logging
 import math
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -197,7 +198,6 @@ def test_a_training_gone_on_with_ends_with_the_same_weights(
     for name, tensor in weights(learner).items():
         assert torch.equal(tensor, expected[name]), name
     assert metrics(folder) == metrics(tmp_path / "straight")
-    assert not (folder / "checkpoints" / "last.ckpt").exists()
 
 
 def test_a_checkpoint_older_than_the_crash_is_gone_on_from(
@@ -224,10 +224,16 @@ def test_a_checkpoint_older_than_the_crash_is_gone_on_from(
     assert metrics(tmp_path / "crashed") == metrics(tmp_path / "straight")
 
 
-def test_a_finished_training_begins_anew(pictures: Pictures, tmp_path: Path) -> None:
+def test_a_training_whose_checkpoints_are_deleted_begins_anew(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
     for _ in range(2):
         learner = Watched()
         run(learner, pictures, tmp_path)
+        # the weights are not on disk yet, so the checkpoint must still be
+        assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+        shutil.rmtree(tmp_path / "checkpoints")
         assert len(learner.batches) == STEPS
         steps = [step for step, name, _ in metrics(tmp_path) if name == "loss"]
         assert steps == [10, 15]

@@ -5,6 +5,7 @@ reads the date with an error, on a scale of its own, and has learned its trainin
 by heart, as the fold nets of ``transfer.finetune`` do.
 """
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ class FakeRun:
     has_insample: bool = False
     has_sample: bool = True
     is_shifted: bool = True
+    is_label_free: bool = False
     seed: int = 0
     header: dict[str, Any] = field(default_factory=dict)
 
@@ -69,7 +71,8 @@ class FakeRun:
         self._prepare(run, table, rng)
         self._extract(run, table, date, period, rng)
         (folder / "experiment.toml").write_text("[data]\ntarget = 'period'\n")
-        (folder / "run.json").write_text('{"base": "."}')
+        origin = {"base": ".", "experiment": "experiment.toml"}
+        (folder / "run.json").write_text(json.dumps(origin))
         return folder
 
     @property
@@ -123,11 +126,12 @@ class FakeRun:
             "target_column": "period",
             "words": 0,
         }
-        with run.stage("data_prep.prepare", {}) as stage:
+        with run.stage("data_prep.prepare", {"seed": self.seed}) as stage:
             table.to_parquet(stage.folder / "table.parquet")
             shape = (len(table), SIDE_PX, SIDE_PX, 3)
             pictures = rng.integers(0, 256, shape, dtype=np.uint8)
             np.save(stage.folder / "images.npy", pictures)
+            (stage.folder / "left_out.csv").write_text("id,file,reason\n")
             test = table["id"][table["part"] == "test"]
             if self.has_sample and len(test):
                 sample = pd.DataFrame({"name": test.iloc[::-1], "period": 0.0})
@@ -162,11 +166,11 @@ class FakeRun:
             "columns": [
                 {
                     "name": pooled_columns([name], [statistic])[0],
-                    "task": task,
+                    "task": "embedding" if self.is_label_free else task,
                     "output": output,
                     "activation": "softmax" if task == "onehot" else "identity",
                     "statistic": statistic,
-                    "space": "outputs",
+                    "space": "3f2a" if self.is_label_free else "outputs",
                 }
                 for name, task, output in described
                 for statistic in STATISTICS
@@ -176,6 +180,11 @@ class FakeRun:
         rows = np.arange(len(table))
         common = rows[~is_train]
         with run.stage("features.extract", {}, ["data_prep.prepare"]) as stage:
+            path = stage.folder / "features.pkl"
+            if self.is_label_free:
+                values = self._net(date, period, rng)(rows, False)
+                _store(path, table, rows, values, "label_free", header)
+                return
             oof_rows, oof, tests = [], [], []
             for k in range(self.n_folds):
                 net = self._net(date, period, rng)
@@ -185,16 +194,15 @@ class FakeRun:
                 tests.append(net(common, False))
                 name = f"fold{k}.pkl"
                 if len(common):
-                    path = stage.folder / "nets" / name
-                    _store(path, table, common, tests[-1], "test", header)
+                    own = stage.folder / "nets" / name
+                    _store(own, table, common, tests[-1], "test", header)
                 if self.has_insample:
                     seen = rows[is_train & (fold != k)]
-                    path = stage.folder / "insample" / name
-                    _store(path, table, seen, net(seen, True), "insample", header)
+                    own = stage.folder / "insample" / name
+                    _store(own, table, seen, net(seen, True), "insample", header)
             order = np.concatenate([*oof_rows, common])
             values = np.concatenate([*oof, np.mean(tests, axis=0)])
             roles = ["oof"] * int(is_train.sum()) + ["test"] * len(common)
-            path = stage.folder / "features.pkl"
             _store(path, table, order, values, roles, header)
 
     def _net(self, date: Floats, period: Any, rng: np.random.Generator) -> Any:

@@ -11,6 +11,7 @@ import pytest
 
 from data_prep.errors import UserError
 from data_prep.folds import fold_hash
+from data_prep.rows import with_folds
 from data_prep.runs import Run
 from features.store import open_store, write_store
 from stacking.assemble import assemble
@@ -35,6 +36,13 @@ def edit_facts(folder: Path, **facts: Any) -> None:
     path = folder / "data_prep.prepare" / "record.json"
     record = json.loads(path.read_text())
     record["facts"] |= facts
+    path.write_text(json.dumps(record))
+
+
+def edit_seed(folder: Path, seed: int) -> None:
+    path = folder / "data_prep.prepare" / "record.json"
+    record = json.loads(path.read_text())
+    record["settings"]["seed"] = seed
     path.write_text(json.dumps(record))
 
 
@@ -134,29 +142,77 @@ def test_the_stored_scheme_may_be_named(make_run: MakeRun) -> None:
     assert assembled(make_run(), cv="sgkfold3").cv == "sgkfold3"
 
 
-def label_free(header: dict[str, Any]) -> None:
-    header["roles"] = ["label_free"] * len(header["roles"])
-    header["folds"] = [-1] * len(header["folds"])
-    for column in header["columns"]:
-        column |= {"task": "embedding", "space": "3f2a"}
-
-
 def test_features_that_saw_no_label_may_be_given_new_folds(make_run: MakeRun) -> None:
-    folder = make_run()
-    edit_store(features(folder), label_free)
-    rows = assembled(folder, cv="gkfold5")
+    rows = assembled(make_run(is_label_free=True), cv="gkfold5")
     assert rows.n_folds == 5
+    assert rows.is_label_free
     assert len(rows.nets) == 1
     torn = pd.Series(rows.folds).groupby(rows.clusters).nunique()
     assert torn.max() == 1
 
 
-def test_grouped_folds_need_groups(make_run: MakeRun) -> None:
-    folder = make_run()
-    edit_store(features(folder), label_free)
-    edit_facts(folder, has_group=False)
-    with pytest.raises(UserError, match="cv = 'gkfold5' needs a group column"):
-        assembled(folder, cv="gkfold5")
+@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize("is_text", [True, False])
+@pytest.mark.parametrize(
+    ("stored", "cv", "has_group"),
+    [
+        ("sgkfold3", "gkfold5", True),
+        ("gkfold3", "sgkfold4", True),
+        ("skfold3", "kfold3", False),
+        ("kfold5", "skfold2", False),
+    ],
+)
+def test_new_folds_are_those_that_prepare_deals_under_that_name(
+    make_run: MakeRun, stored: str, cv: str, has_group: bool, is_text: bool, seed: int
+) -> None:
+    folder = make_run(is_label_free=True, is_text=is_text)
+    table = pd.read_parquet(folder / "data_prep.prepare" / "table.parquet")
+    number = np.arange(len(table))
+    rows = table.assign(
+        group=table["group"].where(number % 7 > 0, "") if has_group else "",
+        sha256=table["sha256"].where(number % 9 > 0, "copies"),
+        is_excluded=(table["part"] == "train") & (number % 11 == 0),
+        target=table["target"].mask(number % 13 == 0),
+    )
+
+    def dealt(scheme: str) -> pd.DataFrame:
+        return with_folds(rows, scheme, has_group=has_group, seed=seed)
+
+    before, expected = dealt(stored), dealt(cv)
+    edit_table(folder, lambda _: before.drop(columns="is_excluded"))
+    digest = fold_hash(before["id"], before["fold"])
+    edit_facts(folder, has_group=has_group, cv=stored, fold_hash=digest)
+    edit_seed(folder, seed)
+    found = assembled(folder, cv=cv)
+    scored = expected[(expected["fold"] >= 0) & expected["target"].notna()]
+    assert list(found.ids) == scored["id"].tolist()
+    assert found.folds.tolist() == scored["fold"].tolist()
+    assert found.fold_hash == fold_hash(expected["id"], expected["fold"])
+    assert found.fold_hash != digest
+
+
+@pytest.mark.parametrize(
+    ("cv", "has_group", "message"),
+    [
+        ("gkfold5", False, r"'gkfold5' keeps groups, but .* give --cv kfold5$"),
+        ("sgkfold4", False, r"'sgkfold4' keeps groups, but .* give --cv skfold4$"),
+        ("kfold5", True, r"'kfold5' would tear the groups .* give --cv gkfold5$"),
+        ("skfold4", True, r"'skfold4' would tear the groups .* give --cv sgkfold4$"),
+        ("fold4", True, r"cv = 'fold4': give kfold, skfold"),
+    ],
+)
+def test_schemes_that_prepare_refuses_are_refused(
+    make_run: MakeRun, cv: str, has_group: bool, message: str
+) -> None:
+    folder = make_run(is_label_free=True)
+    edit_facts(folder, has_group=has_group)
+    with pytest.raises(UserError, match=message):
+        assembled(folder, cv=cv)
+
+
+def test_features_that_saw_no_label_have_no_leak_to_show(make_run: MakeRun) -> None:
+    with pytest.raises(UserError, match=r"saw no label.*leave --protocol out"):
+        assembled(make_run(is_label_free=True), protocol="insample")
 
 
 @pytest.mark.parametrize("role", ["insample", "test"])
@@ -254,7 +310,24 @@ def test_missing_rows_are_refused_with_the_reason(make_run: MakeRun) -> None:
     ids = list(open_store(features(folder)).ids)
     failures = {ids[-1]: "it broke"}
     edit_store(features(folder), lambda h: h.update(failures=failures), ids[:-1])
-    with pytest.raises(UserError, match=rf"lacks 1 id \('{ids[-1]}'\).*it broke"):
+    remedy = r"again: python -m features\.extract --again$"
+    match = rf"lacks 1 id \('{ids[-1]}'\) of the run's rows \(it broke\); {remedy}"
+    with pytest.raises(UserError, match=match):
+        assembled(folder)
+
+
+def test_rows_of_a_fold_that_was_not_trained_are_to_be_trained(
+    make_run: MakeRun,
+) -> None:
+    folder = make_run()
+    ids = list(open_store(features(folder)).ids)
+    failures = {ids[0]: "no net of fold 1 was trained"}
+    edit_store(features(folder), lambda h: h.update(failures=failures), ids[1:])
+    match = (
+        r"no net of fold 1 was trained\); train the missing folds: python -m"
+        r" transfer\.finetune \(without --folds\), then python -m features\.extract$"
+    )
+    with pytest.raises(UserError, match=match):
         assembled(folder)
 
 
@@ -263,15 +336,6 @@ def test_surplus_rows_are_refused(make_run: MakeRun) -> None:
     ids = [*open_store(features(folder)).ids, "stranger"]
     edit_store(features(folder), lambda _: None, ids)
     with pytest.raises(UserError, match=r"1 id \('stranger'\) are not among"):
-        assembled(folder)
-
-
-def test_inner_layers_of_several_nets_are_refused(make_run: MakeRun) -> None:
-    folder = make_run()
-    edit_store(
-        features(folder), lambda h: h["columns"][3].update(space=["net 0", "net 1"])
-    )
-    with pytest.raises(UserError, match="'target__min' mixes several spaces"):
         assembled(folder)
 
 
@@ -311,14 +375,14 @@ def test_views_that_are_not_pooled_are_refused(make_run: MakeRun) -> None:
     header = store.header | {"views": ["e"]}
     values = np.array(store.values)[:, None, :]
     write_store(features(folder), store.ids, values, header)
-    with pytest.raises(UserError, match="views are not pooled"):
+    with pytest.raises(UserError, match="views are not pooled; again: python -m fea"):
         assembled(folder)
 
 
 def test_a_net_that_is_missing_is_named(make_run: MakeRun) -> None:
     folder = make_run()
     (folder / "features.extract" / "nets" / "fold1.pkl").unlink()
-    with pytest.raises(UserError, match=r"fold1.pkl is missing; re-run: python -m fea"):
+    with pytest.raises(UserError, match=r"fold1.pkl is missing; again: python -m fe"):
         assembled(folder)
 
 
@@ -330,22 +394,26 @@ def test_no_target_is_refused(make_run: MakeRun) -> None:
 
 
 def test_too_few_rows_are_refused() -> None:
-    with pytest.raises(UserError, match="10 rows have a target and a fold"):
-        check_enough(np.zeros(10), np.arange(10) % 3)
+    place, remedy = Path("t.parquet"), r".*\[data\] train; again: python -m data_prep"
+    with pytest.raises(UserError, match=f"^t.parquet: 10 rows have a target{remedy}"):
+        check_enough(np.arange(10) % 3, place)
     with pytest.raises(UserError, match=r"\[29, 1\] by fold"):
-        check_enough(np.zeros(30), np.array([0] * 29 + [1]))
+        check_enough(np.array([0] * 29 + [1]), place)
+    with pytest.raises(UserError, match="0 rows have a target"):
+        check_enough(np.array([], dtype=np.int64), place)
 
 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
         (["a", "b", "b"], r"1 id \('b'\) occur twice"),
-        (["a", "b", "c"], r"1 id \('c'\) have no features"),
+        (["a", "b", "c"], r"1 id \('c'\) are neither in the test part nor in left_"),
         (["a"], r"it lacks 1 id \('b'\) of the test part"),
     ],
 )
 def test_a_sample_of_other_ids_is_refused(asked: list[str], message: str) -> None:
-    with pytest.raises(UserError, match=message):
+    remedy = r".*; mend the table of \[data\] sample; again: python -m data_prep\.prep"
+    with pytest.raises(UserError, match=f"^sample.csv: .*{message}{remedy}"):
         check_sample(asked, ["a", "b"], Path("sample.csv"))
 
 

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import logging
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,12 +14,14 @@ import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
+from markupsafe import escape
 from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
 from data_prep.runs import Run
-from features.store import open_store, write_store
+from data_prep.scores import Interval
+from features.store import open_store
 from stacking.alignment import learn_alignment
 from stacking.assemble import assemble
 from stacking.fit import FitSettings, fit, main
@@ -154,9 +155,9 @@ def test_the_constant_is_the_mean_of_the_other_folds() -> None:
 def test_random_labels_cannot_be_predicted(make_run: MakeRun, seed: int) -> None:
     rows = rows_of(make_run(has_signal=False, seed=seed, is_shifted=False))
     stacked = stacked_of(rows)
-    lowest = 0.97 * stacked.rung("constant").scores.pooled
-    for rung in stacked.rungs:
-        assert rung.scores.pooled > lowest, rung.name
+    lowest = 0.97 * stacked.line("constant").scores.pooled
+    for line in stacked.lines:
+        assert line.scores.pooled > lowest, line.name
 
 
 @pytest.mark.parametrize("fold", range(3))
@@ -169,9 +170,9 @@ def test_nested_predictions_of_a_fold_never_look_at_its_labels(
     other = dataclasses.replace(rows, target=index.astype(float), class_index=index)
     before, after = stacked_of(rows, max_rounds=60), stacked_of(other, max_rounds=60)
     for name in ("stack", "ridge", "expected", "plain", "blend", "date_alone"):
-        first, second = before.rung(name), after.rung(name)
+        first, second = before.line(name), after.line(name)
         assert np.array_equal(first.prediction[own], second.prediction[own]), name
-    assert before.rung("stack").scores.pooled < after.rung("stack").scores.pooled
+    assert before.line("stack").scores.pooled < after.line("stack").scores.pooled
     assert before.steps[0].rules[fold] == after.steps[0].rules[fold]
     assert before.steps[0].rule != after.steps[0].rule
 
@@ -201,7 +202,7 @@ def test_alignment_helps_where_nets_differ_in_scale(
 ) -> None:
     rows = rows_of(make_run(n_train=400, n_test=300, seed=seed))
     score = {
-        method: stacked_of(rows, align=method).rung("stack").scores.pooled
+        method: stacked_of(rows, align=method).line("stack").scores.pooled
         for method in ("none", "moments", "rank")
     }
     assert score["rank"] < score["none"]
@@ -225,11 +226,19 @@ def test_the_leaky_protocol_stands_apart_and_says_what_it_is(
     assert (stage / "oof.csv").exists()
 
 
+def test_the_leaky_way_gives_probabilities_of_classes(make_run: MakeRun) -> None:
+    folder = make_run(has_insample=True, is_text=True, tasks=("onehot", "date"))
+    stacked = stacked_of(rows_of(folder, "insample"), protocol="insample")
+    shares = stacked.line("stack").prediction
+    assert shares.shape == (240, 4)
+    assert_allclose(shares.sum(axis=1), 1)
+
+
 def test_the_leaky_way_is_worse_than_the_honest_one(make_run: MakeRun) -> None:
     folder = make_run(has_insample=True, n_train=400, is_shifted=False)
     leaky = stacked_of(rows_of(folder, "insample"), protocol="insample")
     honest = stacked_of(rows_of(folder))
-    scores = [one.rung("stack").scores.pooled for one in (leaky, honest)]
+    scores = [one.line("stack").scores.pooled for one in (leaky, honest)]
     assert scores[0] > 1.05 * scores[1]
 
 
@@ -273,27 +282,29 @@ def test_runs_of_other_kinds(
     )
 
 
-def test_features_that_saw_no_label_are_stacked_by_folds_of_any_scheme(
-    make_run: MakeRun,
+def test_features_that_saw_no_label_are_stacked_by_folds_of_another_scheme(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = make_run(tasks=("words",), is_shifted=False)
-    path = folder / "features.extract" / "features.pkl"
-    store = open_store(path)
-    header = json.loads(json.dumps(store.header))
-    header["roles"] = ["label_free"] * len(store)
-    for column in header["columns"]:
-        column |= {"task": "embedding", "space": "3f2a"}
-    write_store(path, store.ids, store.matrix(), header)
-    shutil.rmtree(folder / "features.extract" / "nets")
-    stage = run_fit(folder, "--cv", "skfold4")
+    folder = make_run(tasks=("words",), is_label_free=True)
+    with caplog.at_level(logging.INFO):
+        stage = run_fit(folder, "--cv", "sgkfold4")
     chosen = json.loads((stage / "stacking.json").read_text())
-    assert chosen["cv"] == "skfold4"
+    assert chosen["cv"] == "sgkfold4"
     assert chosen["baseline"] == "constant"
     assert len(chosen["models"]) == 4
     scores = chosen["scores"]
     assert scores["prediction"]["nested"] < 0.9 * scores["constant"]["nested"]
     assert len(pd.read_csv(stage / "predictions.csv")) == 80
-    assert "not aligned" not in (stage / "report.html").read_text()
+    assert "not aligned" not in (stage / "report.html").read_text() + caplog.text
+
+
+def test_one_net_without_pictures_to_predict_is_not_said_to_be_unaligned(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_run(is_label_free=True, n_test=0, n_unlabelled=0)
+    with caplog.at_level(logging.INFO):
+        stage = run_fit(folder)
+    assert "not aligned" not in (stage / "report.html").read_text() + caplog.text
 
 
 def test_classes_are_predicted_by_name(make_run: MakeRun) -> None:
@@ -348,9 +359,113 @@ def test_a_sample_of_other_pictures_is_refused_before_anything_is_fitted(
     folder = make_run()
     path = folder / "data_prep.prepare" / "sample.csv"
     path.write_text(path.read_text() + "stranger,0\n")
-    with pytest.raises(UserError, match=r"\('stranger'\) have no features"):
+    with pytest.raises(UserError, match=r"\('stranger'\) are neither in the test par"):
         run_fit(folder)
     assert not (folder / "stacking.fit.partial").exists()
+
+
+def ask_for_unreadable(folder: Path, *ids: str) -> None:
+    """Name ids in left_out.csv, and ask for them in the middle of the sample."""
+    prepared = folder / "data_prep.prepare"
+    with (prepared / "left_out.csv").open("a") as left_out:
+        left_out.write("".join(f'{id_},{id_}.jpg,"cut, short"\n' for id_ in set(ids)))
+        left_out.write("of_train,,no picture\n")
+    head, *lines = (prepared / "sample.csv").read_text().splitlines()
+    lines[5:5] = [f"{id_},0" for id_ in ids]
+    (prepared / "sample.csv").write_text("\n".join([head, *lines]) + "\n")
+
+
+@pytest.mark.parametrize("is_text", [False, True])
+def test_what_cannot_be_read_is_predicted_as_a_constant_and_it_is_said(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture, is_text: bool
+) -> None:
+    folder = make_run(is_text=is_text, tasks=("onehot", "date"))
+    ask_for_unreadable(folder, "torn", "007")
+    with caplog.at_level(logging.INFO):
+        stage = run_fit(folder)
+    ids = {"name": str}
+    found = pd.read_csv(stage / "predictions.csv", dtype=ids).set_index("name")
+    sample = pd.read_csv(folder / "data_prep.prepare" / "sample.csv", dtype=ids)
+    assert list(found.index) == sample["name"].tolist()
+    assert len(found) == 82
+    targets = pd.read_csv(stage / "oof.csv")["target"]
+    for id_ in ("torn", "007"):
+        if is_text:
+            assert found.loc[id_, "period"] == targets.mode().item()
+        else:
+            assert found.loc[id_, "period"] == pytest.approx(targets.mean(), abs=1e-6)
+    assert found["period"].nunique() > 2
+    chosen = json.loads((stage / "stacking.json").read_text())
+    assert chosen["constant_for"] == ["torn", "007"]
+    (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert warning.startswith("2 ids ('007', 'torn') of the sample have no picture")
+    constant = repr(targets.mode().item()) if is_text else f"{targets.mean():.4f}"
+    assert warning.endswith(constant)
+    assert escape(warning) in (stage / "report.html").read_text()
+
+
+def test_nothing_is_said_of_constants_where_all_can_be_read(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = run_fit(make_run())
+    assert json.loads((stage / "stacking.json").read_text())["constant_for"] == []
+    assert "left_out.csv" not in caplog.text + (stage / "report.html").read_text()
+
+
+def test_a_sample_that_names_an_unreadable_picture_twice_is_refused(
+    make_run: MakeRun,
+) -> None:
+    folder = make_run()
+    ask_for_unreadable(folder, "torn", "torn")
+    with pytest.raises(UserError, match=r"sample.csv: 1 id \('torn'\) occur twice"):
+        run_fit(folder)
+
+
+def with_plain(stacked: Stacked, ahead: float) -> Stacked:
+    """Let the plain net score better than the final prediction, by so much."""
+    score = stacked.final.scores.pooled - ahead
+    scores = dataclasses.replace(stacked.line("plain").scores, pooled=score)
+    plain = dataclasses.replace(stacked.line("plain"), scores=scores)
+    gain = Interval(-ahead, -ahead - 1, -ahead + 1)
+    final = dataclasses.replace(stacked.final, gain=gain)
+    others = [plain if line.name == "plain" else line for line in stacked.lines[:-1]]
+    return dataclasses.replace(stacked, lines=(*others, final))
+
+
+@pytest.mark.parametrize("ahead", [-0.25, 0.0, 0.25])
+def test_where_the_plain_net_scores_better_it_is_said(
+    make_run: MakeRun,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    ahead: float,
+) -> None:
+    made: list[Stacked] = []
+
+    def fitted(*arguments: Any) -> Stacked:
+        made.append(with_plain(fit(*arguments), ahead))
+        return made[0]
+
+    monkeypatch.setattr("stacking.fit.fit", fitted)
+    with caplog.at_level(logging.INFO):
+        stage = run_fit(make_run())
+    final = made[0].final.scores.pooled
+    sentence = (
+        "The plain net scores better in cross-validation than the stack"
+        f" ({final - ahead:.4f} against {final:.4f}); on averaged test nets the stack"
+        " may still gain: see docs/decisions.md."
+    )
+    page = (stage / "report.html").read_text()
+    notes = json.loads((stage / "stacking.json").read_text())["notes"]
+    for place in (caplog.text, page, notes):
+        assert (sentence in place) == (ahead > 0)
+    assert (f"is worse than the plain net by {ahead:.4f}" in page) == (ahead > 0)
+    assert (f"is better than the plain net by {-ahead:.4f}" in page) == (ahead < 0)
+
+
+def test_a_leaky_stack_is_not_hoped_for(make_run: MakeRun) -> None:
+    rows = rows_of(make_run(has_insample=True), "insample")
+    stacked = stacked_of(rows, protocol="insample")
+    assert with_plain(stacked, 0.25).remark == ""
 
 
 @pytest.mark.parametrize("name", ["seeds", "max_rounds", "seed", "threads"])

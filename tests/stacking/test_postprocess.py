@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.metrics import log_loss
 
 from stacking.inner import CrossFit
 from stacking.losses import Loss
@@ -214,6 +215,23 @@ def test_log_loss_by_hand() -> None:
     target, said = np.eye(2), np.array([[0.5, 0.5], [0.75, 0.25]])
     assert LOG_LOSS.score(target, said) == pytest.approx(np.log([2, 4]).mean())
     assert_allclose(LOG_LOSS.rows(target, said), np.log([2, 4]))
+
+
+def test_log_losses_and_their_gain_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    index = rng.integers(3, size=N)
+    first, second = rng.dirichlet(np.ones(3), N), rng.dirichlet(np.full(3, 5.0), N)
+    target, scores = np.eye(3)[index], [log_loss(index, s) for s in (first, second)]
+    by_fold = LOG_LOSS.by_fold(target, first, FOLDS)
+    assert by_fold.pooled == pytest.approx(scores[0])
+    own = FOLDS == 1
+    expected = log_loss(index[own], first[own], labels=[0, 1, 2])
+    assert by_fold.by_fold[1] == pytest.approx(expected)
+    gain = LOG_LOSS.gain(target, first, second, CLUSTERS)
+    assert gain.value == pytest.approx(scores[0] - scores[1])
+    assert gain.low > 0
+    interval = LOG_LOSS.interval(target, second, CLUSTERS)
+    assert interval.low < scores[1] < interval.high
 
 
 def test_a_gain_is_positive_where_the_second_is_better() -> None:

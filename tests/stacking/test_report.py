@@ -41,6 +41,35 @@ def test_the_report_says_what_matters(page: str) -> None:
         assert words in page, words
 
 
+FOLD_NETS = (
+    "one net per picture",
+    "trained on 2 of 3 folds",
+    "all 3 nets",
+    "nets whose training labels include",
+)
+
+
+def test_the_fold_nets_are_told_of_where_there_are_some(page: str) -> None:
+    for words in FOLD_NETS:
+        assert words in page, words
+    assert "one net that saw no label" not in page
+
+
+def test_one_net_that_saw_no_label_is_not_said_to_be_one_of_each_fold(
+    make_run: MakeRun,
+) -> None:
+    page = report(make_run(is_label_free=True), "--cv", "gkfold3")
+    for words in (*FOLD_NETS, "1 nets", "plain net"):
+        assert words not in page, words
+    assert "one net that saw no label" in page
+    assert "80 pictures, each through the one net." in page
+
+
+def test_what_was_decided_on_all_rows_is_said(page: str) -> None:
+    assert "Every figure but those called apparent is of pictures whose label" in page
+    assert "only whether a step is on was decided on all rows" in page
+
+
 def test_the_report_is_one_small_file(page: str) -> None:
     assert len(page) < 2_000_000
     assert not re.search(r"https?:", page)

@@ -266,7 +266,9 @@ def test_a_resumed_training_ends_with_the_same_weights(
         place = f"joint/fold{fold}"
         assert are_equal(weights(whole, place), weights(resumed, place))
         results = [
-            json.loads((folder / place / "result.json").read_text())["held_out_scores"]
+            json.loads((folder / place / "logs" / "result.json").read_text())[
+                "held_out_scores"
+            ]
             for folder in (whole, resumed)
         ]
         assert results[0] == results[1]
