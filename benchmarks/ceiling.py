@@ -79,13 +79,15 @@ def rate(step: Callable[[], object], images: int, warm_up: int, steps: int) -> f
     return images * steps / (time.perf_counter() - began)
 
 
-def report(name: str, ours: list[float], ceiling: list[float], wait: float) -> None:
+def report(
+    name: str, ours: list[float], ceiling: list[float], wait: float | None = None
+) -> None:
     """Print one line: both rates, and the median of the rounds' ratios."""
     ratios = [a / b for a, b in zip(ours, ceiling, strict=True)]
     print(
         f"{name:<22} ours {median(ours):7.1f} img/s   ceiling {median(ceiling):7.1f}"
         f"   share {median(ratios):6.1%} ({min(ratios):.1%} to {max(ratios):.1%})"
-        f"   data wait {wait:.2%}"
+        + ("" if wait is None else f"   data wait {wait:.2%}")
     )
 
 
@@ -165,7 +167,7 @@ def extraction(backbone: str, pictures: Pictures, scratch: Path) -> None:
             run_pass(forward, 1, pictures, rows, work, weights="", bf16=bf16, bar=bar)
         ours.append(8 * len(rows) / (time.perf_counter() - began))
         ceiling.append(rate(alone, 256, 1, 8))
-    report("extraction, views", ours, ceiling, 0.0)
+    report("extraction, views", ours, ceiling)
 
 
 if __name__ == "__main__":
