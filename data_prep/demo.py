@@ -53,7 +53,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings, run, _ = open_command(DemoSettings, STAGE, given)
     key = recorded(settings)
     if done := run.current(STAGE, key):
-        log.info("%s is already done; --again makes it anew", done.folder)
         return done.folder
     from data_prep.collection import draw_collection
 

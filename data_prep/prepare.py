@@ -96,7 +96,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
         "has_folds": cv is not None,
     }
     if done := run.current(STAGE, key):
-        log.info("%s is already done; --again makes it anew", done.folder)
         return done.folder
     with run.stage(STAGE, key) as stage:
         _prepare(stage, settings, data, cv, pictures, tables, run.folder.name)

@@ -132,12 +132,15 @@ class Run:
     def current(
         self, stage: str, settings: Mapping[str, Any], reads: Sequence[str] = ()
     ) -> Finished | None:
-        """Return the stage if it was made from just these settings and inputs."""
+        """Return the stage, and say so, if it was made from just these."""
         if self.again or not self.has(stage):
             return None
         found = self.finished(stage, check_inputs=False)
         same = found.record["settings"] == _plain(settings)
-        return found if same and found.record["reads"] == self._digests(reads) else None
+        if not same or found.record["reads"] != self._digests(reads):
+            return None
+        log.info("%s is already done; --again makes it anew", found.folder)
+        return found
 
     @contextmanager
     def stage(

@@ -79,7 +79,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings, run, _ = open_command(ExtractSettings, STAGE, argv)
     key, reads = recorded(settings), [PREPARED, settings.source]
     if done := run.current(STAGE, key, reads=reads):
-        log.info("%s is already done; --again makes it anew", done.folder)
         return done.folder
     prepared, made = run.finished(PREPARED), run.finished(settings.source)
     import pandas as pd

@@ -74,7 +74,6 @@ def pretrain(
     """
     key = recorded(settings)
     if done := run.current(stage_name, key, reads=[PREPARED]):
-        log.info("%s is already done; --again makes it anew", done.folder)
         return done.folder
     prepared = run.finished(PREPARED)
     import pandas as pd

@@ -81,7 +81,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
     }
     reads = [PREPARED, EXTRACTED]
     if done := run.current(name, key, reads):
-        log.info("%s is already done; --again makes it anew", done.folder)
         return done.folder
     # Before LightGBM loads: threads that wait must not keep the others' cores busy.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

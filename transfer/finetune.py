@@ -35,7 +35,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
     reads = [PREPARED, *([settings.init] if is_stage(settings.init) else [])]
     key = _key(settings, experiment, first_weights)
     if done := run.current(STAGE, key, reads=reads):
-        log.info("%s is already done; --again makes it anew", done.folder)
         return done.folder
     prepared = run.finished(PREPARED)
     import pandas as pd
