@@ -72,8 +72,8 @@ def check_tasks(experiment: Experiment, run: Run) -> None:
     """
     import pandas as pd
 
+    from data_prep.tasks import build_tasks
     from transfer.settings import FinetuneSettings
-    from transfer.tasks import build_tasks
 
     prepared = run.finished("data_prep.prepare")
     table = pd.read_parquet(prepared.folder / "table.parquet")

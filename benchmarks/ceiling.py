@@ -24,14 +24,16 @@ from data_prep.command import run_command
 from data_prep.settings import Parser
 from features.passes import run_pass
 from features.sources import joined
+from pretext.answering import JigsawLearner
 from pretext.backbones import build_backbone
-from pretext.draws import keys_of
+from pretext.device import pick_device, set_threads, use_bf16
 from pretext.jigsaw import JigsawSettings, tile_side
-from pretext.learners import JigsawLearner, SimSiamLearner
+from pretext.learner import Learner
 from pretext.pictures import Normalisation, Pictures
 from pretext.puzzles import PuzzleRules
+from pretext.siamese import SimSiamLearner
 from pretext.simsiam import SimSiamSettings
-from pretext.training import Learner, pick_device, set_threads, train, use_bf16
+from pretext.training import train
 from pretext.views import Strength
 from transfer.nets import TaskNet
 
@@ -99,7 +101,7 @@ def main() -> None:
     device = pick_device()
     set_threads(0)
     rows: NDArray[np.int64] = np.arange(N)
-    keys = keys_of([str(row) for row in rows])
+    ids = [str(row) for row in rows]
     with tempfile.TemporaryDirectory() as scratch:
         pictures = pictures_on_disk(Path(scratch), device)
 
@@ -124,7 +126,7 @@ def main() -> None:
                 folder = Path(scratch) / f"{name}{number}"
                 chosen = settings(epochs=1, batch_size=BATCH)
                 outcome = train(
-                    learner, pictures, rows, keys, chosen, folder, label=name
+                    learner, pictures, rows, ids, chosen, folder, label=name
                 )
                 ours.append(outcome.images_per_s)
                 wait = max(wait, outcome.data_share)

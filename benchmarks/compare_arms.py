@@ -2,6 +2,7 @@
 
     python -m benchmarks.compare_arms experiments/pomological_compare.toml
 
+An arm is one of the names below, or a file of weights to begin from (.safetensors).
 Each arm is a run beside the base run, sharing its prepared pictures and pretext weights
 by hard links, so a killed comparison goes on where it was. Scored is the 8-view mean of
 the plain regression on the held-out fold, clipped to the target's range; intervals are
@@ -10,6 +11,7 @@ the plain regression on the held-out fold, clipped to the target's range; interv
 
 import importlib
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -24,6 +26,7 @@ from data_prep.errors import UserError
 from data_prep.runs import Run
 from data_prep.scores import METRICS, group_bootstrap, paired_bootstrap
 from data_prep.settings import Parser, nearest
+from pretext.first_weights import pretexts
 
 FOLD = "0"
 ARMS = {  # name: flags of transfer.finetune
@@ -38,7 +41,9 @@ ARMS = {  # name: flags of transfer.finetune
 
 def arm_run(base: Path, name: str) -> Path:
     """Make the run of an arm from hard links to the base run's finished stages."""
-    folder = base.with_name(f"{base.name}.{name.replace(', ', '_').replace(' ', '_')}")
+    # a file of weights: .../runs/BASE.NAME/pretext.X/backbone.safetensors
+    place = Path(name).parent.as_posix() if name.endswith(".safetensors") else name
+    folder = base.with_name(f"{base.name}.{re.sub(r'[^A-Za-z0-9]+', '_', place)}")
     for stage in ("data_prep.prepare", "pretext.jigsaw", "pretext.simsiam"):
         if (base / stage).exists() and not (folder / stage).exists():
             draft = folder / f"{stage}.draft"
@@ -54,8 +59,8 @@ def plain_net(run: Path, table: pd.DataFrame) -> NDArray[np.float64]:
 
     from features.passes import run_pass
     from features.sources import joined
+    from pretext.device import pick_device, set_threads, use_bf16
     from pretext.pictures import Pictures
-    from pretext.training import pick_device, set_threads, use_bf16
     from transfer.nets import load_net
 
     device = pick_device()
@@ -84,11 +89,13 @@ def main() -> None:
     """Train what is missing, then print the table."""
     parser = Parser(prog="python -m benchmarks.compare_arms", description=__doc__)
     parser.add_argument("experiment", type=Path, help="experiment file (TOML)")
-    parser.add_argument("arms", nargs="*", help=f"some of: {', '.join(ARMS)}")
+    parser.add_argument(
+        "arms", nargs="*", help=f"some of: {', '.join(ARMS)}; or files of weights"
+    )
     given = parser.parse(None)
     experiment, wanted = given["experiment"], given["arms"] or list(ARMS)
     for name in wanted:
-        if name not in ARMS:
+        if name not in ARMS and not name.endswith(".safetensors"):
             raise UserError(f"no arm {name!r}; {nearest(name, ARMS)}")
     base = RUNS / experiment.stem
     prepare.main(["--experiment", str(experiment)])
@@ -101,12 +108,13 @@ def main() -> None:
     print(f"fold {FOLD}, {len(table)} pictures, constant {np.std(y):.4f}", flush=True)
     first: NDArray[np.float64] | None = None
     for name in wanted:
-        for stage in ARMS[name]:
-            if stage.startswith("pretext."):
+        given_flags = ARMS.get(name, ["--init", name])
+        for stage in given_flags:
+            if stage in pretexts():
                 importlib.import_module(stage).main(["--experiment", str(experiment)])
         run = arm_run(base, name)
         flags = ["--experiment", str(experiment), "--run", str(run)]
-        finetune.main([*flags, "--folds", FOLD, *ARMS[name]])
+        finetune.main([*flags, "--folds", FOLD, *given_flags])
         predicted = plain_net(run, table)
         score = group_bootstrap(rmse, y, predicted, clusters)
         line = f"{name:<22} {score.value:.4f} ({score.low:.4f} to {score.high:.4f})"

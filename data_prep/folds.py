@@ -12,13 +12,17 @@ import hashlib
 import re
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data_prep.errors import UserError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALL = "all"  # the fold of a net trained on every labelled row
 SCHEMES = ("kfold", "skfold", "gkfold", "sgkfold")
 N_DEALS = 8  # shuffles tried
 MAX_CLASSES = 20  # a numeric target with more values is a quantity only
@@ -261,6 +265,26 @@ def clusters(groups: Sequence[str] | None, digests: Sequence[str]) -> Ints:
     roots = [root(row) for row in range(len(digests))]
     number = {row: index for index, row in enumerate(dict.fromkeys(roots))}
     return np.array([number[row] for row in roots], dtype=np.int64)
+
+
+def split(
+    table: "pd.DataFrame", fold: str
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Say which (N,) rows are held out with a fold, and which may be learned from.
+
+    A row that is never validated may still be a copy of a row that is, or be of its
+    group: then it is neither held out nor learned from.
+
+    Args:
+        table: N rows as prepared, with ``part``, ``fold`` and ``cluster``.
+        fold: Number of a fold, or ``all``, which holds out none.
+    """
+    is_train = (table["part"] == "train").to_numpy()
+    if fold == ALL:
+        return np.zeros(len(table), dtype=np.bool_), is_train
+    is_held_out = is_train & (table["fold"] == int(fold)).to_numpy()
+    clusters = table["cluster"].to_numpy()
+    return is_held_out, is_train & ~np.isin(clusters, clusters[is_held_out])
 
 
 def fold_hash(ids: Iterable[str], folds: Iterable[int]) -> str:

@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.dihedral import VIEWS
+from data_prep.folds import ALL
+from features.header import SELECTED
 from features.parts import Column, Part
 from features.pooling import STATISTICS, pool
 from features.store import write_store
-from transfer.jobs import ALL, fold_name
+from transfer.jobs import fold_name
 
 CHUNK = 4096  # rows pooled at a time: the values lie on the disk
 
@@ -73,7 +75,8 @@ class Assembly:
         for one in extracted:
             by_role.setdefault(one.part.role, []).append(one)
         oof = by_role.get("oof", [])
-        label_free = by_role.get("label_free", [])
+        # one net made all rows, whether or not labels chose its epoch
+        label_free = [*by_role.get("label_free", []), *by_role.get(SELECTED, [])]
         for task in dict.fromkeys(column.task for column in self.columns):
             if oof:
                 self._write_views(f"views/{task}.oof.pkl", oof, task)

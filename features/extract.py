@@ -13,6 +13,7 @@ Reads ``data_prep.prepare`` and ``transfer.finetune`` (or one pretext stage, wit
   ``insample/foldK.pkl`` and their views.
 """
 
+import json
 import logging
 import shutil
 import sys
@@ -26,10 +27,10 @@ import numpy as np
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
-from data_prep.experiment import commands
-from data_prep.runs import Finished
+from data_prep.runs import Finished, Run
 from data_prep.settings import NEUTRAL, nearest, recorded
-from features.header import UNTRAINED
+from features.header import SELECTED, UNTRAINED
+from pretext.first_weights import pretexts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,7 @@ class ExtractSettings:
 
     def __post_init__(self) -> None:
         """Check the source and the ranges."""
-        known = [FINETUNED, *(name for name in commands() if name[:8] == "pretext.")]
+        known = [FINETUNED, *pretexts()]
         if self.source not in known:
             raise UserError(f"source = {self.source!r}: {nearest(self.source, known)}")
         if self.insample and self.source != FINETUNED:
@@ -86,8 +87,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from features.assembly import Assembly
     from features.parts import NO_FOLD, Part, plan_parts
     from features.sources import BackboneSource, TransferSource
+    from pretext.device import pick_device, set_threads, use_bf16
     from pretext.pictures import Normalisation, Pictures
-    from pretext.training import pick_device, set_threads, use_bf16
 
     facts = prepared.facts
     table = pd.read_parquet(prepared.folder / "table.parquet")
@@ -102,7 +103,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     else:
         normalise = Normalisation(tuple(facts["mean"]), tuple(facts["std"]))
         source = BackboneSource(made, pictures.side_px, normalise)
-        parts = [Part(NO_FOLD, "label_free", np.arange(len(table)))]
+        role = SELECTED if chosen_with_labels(run, made) else "label_free"
+        parts = [Part(NO_FOLD, role, np.arange(len(table)))]
     with run.stage(STAGE, key, reads=reads) as stage:
         began = time.perf_counter()
         work = stage.folder / WORK
@@ -114,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             table["fold"].to_numpy(),
             source.columns,
             source.nets,
-            _header(prepared, made, bf16=bf16),
+            _header(run, prepared, made, bf16=bf16),
             {} if settings.source != FINETUNED else _failures(table, parts),
         ).write(extracted)
         stage.device = str(device)
@@ -186,13 +188,29 @@ def pass_over(
     return extracted
 
 
-def _header(prepared: Finished, made: Finished, *, bf16: bool) -> dict[str, Any]:
+def chosen_with_labels(run: Run, made: Finished) -> bool:
+    """Tell whether labels chose the epoch of a backbone that a stage is or began from.
+
+    Then nothing learned the labels, and yet every score by them is a little too good.
+    """
+    note = made.folder / "backbone.json"
+    if note.is_file():
+        about = json.loads(note.read_text(encoding="utf-8"))
+        if about.get("selected_with_labels"):
+            return True
+    earlier = [name for name in made.record["reads"] if name.startswith("pretext.")]
+    return any(chosen_with_labels(run, run.finished(name)) for name in earlier)
+
+
+def _header(
+    run: Run, prepared: Finished, made: Finished, *, bf16: bool
+) -> dict[str, Any]:
     """Say how the stores were made."""
     facts = prepared.facts
     return {
         "cv": facts["cv"],
         "fold_hash": facts["fold_hash"],
-        "selected_with_labels": False,
+        "selected_with_labels": chosen_with_labels(run, made),
         "transform": {k: facts[k] for k in ("side", "fit", "mean", "std")},
         "precision": "bf16" if bf16 else "fp32",
         "source": {"stage": made.record["stage"], "digest": made.record["digest"]},

@@ -16,7 +16,8 @@ from features.stream import ALIGNMENT, ENDING
 
 FORMAT = "tessera-features/1"
 DTYPES = ("<f2", "<f4", "<f8")
-ROLES = ("oof", "oof_selected", "test", "insample", "label_free")
+SELECTED = "selected_with_labels"  # by a net without labels, but for its epoch
+ROLES = ("oof", "oof_selected", "test", "insample", "label_free", SELECTED)
 HELD_OUT = ("oof", "oof_selected")  # by the fold of the row, so there must be one
 UNTRAINED = "no net of fold"  # how a reason among the failures begins; stacking asks
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
-from transfer.jobs import split
+from data_prep.folds import split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,8 @@ class Part:
 
     Attributes:
         fold: Number of the fold, ``all``, or ``none`` for a net without labels.
-        role: ``oof``, ``test``, ``insample`` or ``label_free``.
+        role: ``oof``, ``test``, ``insample``, ``label_free``, or
+            ``selected_with_labels``.
         rows: (N,) rows of the prepared table.
     """
 

@@ -1,23 +1,18 @@
 """Whose outputs are extracted: the nets of the transfer, or a label-free backbone."""
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.errors import UserError
 from data_prep.runs import Finished
 from features.parts import NO_FOLD, OUTPUTS, Column
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from pretext.pictures import Normalisation
     from transfer.nets import TaskNet
-
-log = logging.getLogger(__name__)
 
 Forward = Callable[["Tensor"], "Tensor"]  # (B, 3, S, S) grey levels -> (B, F) outputs
 
@@ -95,10 +90,11 @@ class BackboneSource(Source):
         self, finished: Finished, side_px: int, normalise: "Normalisation"
     ) -> None:
         from pretext.backbones import feature_width
+        from pretext.embed import load_for
 
         path = finished.folder / "backbone.safetensors"
         self._normalise = normalise
-        self._backbone, self._side_px = _load_backbone(path, side_px)
+        self._backbone, self._side_px = load_for(path, side_px)
         digest = finished.record["files"][path.name]
         self.nets = [{"task": "embedding", "fold": NO_FOLD, "digest": digest}]
         self.columns = [
@@ -108,21 +104,11 @@ class BackboneSource(Source):
 
     def load(self, fold: str, device: "torch.device") -> Forward:
         """Give the backbone with what comes before it."""
-        import torch
-
-        from transfer.nets import at_side
+        from pretext.embed import forward_of
 
         assert fold == NO_FOLD
         backbone = self._backbone.eval().to(device)
-
-        def forward(images: "Tensor") -> "Tensor":
-            inputs = self._normalise(at_side(images, self._side_px))
-            features: Tensor = backbone(
-                inputs.contiguous(memory_format=torch.channels_last)
-            )
-            return features
-
-        return forward
+        return forward_of(backbone, self._normalise, self._side_px)
 
 
 def joined(nets: "Sequence[TaskNet]") -> Forward:
@@ -146,22 +132,3 @@ def _columns(task: dict[str, Any]) -> list[Column]:
         Column(name, task["name"], output, task["activation"], OUTPUTS)
         for name, output in named
     ]
-
-
-def _load_backbone(path: Path, side_px: int) -> "tuple[nn.Module, int]":
-    """Load a backbone for pictures of a side, or else for the side it was trained at.
-
-    A convolutional network takes pictures of any size; vit and swin only those of the
-    size they were trained on, so pictures are brought to that.
-    """
-    from pretext.backbones import load_backbone, load_weights
-
-    about = load_weights(path)[1]
-    trained_px = int(about["side_px"])
-    try:
-        backbone, report = load_backbone(path, about["backbone"], side_px)
-    except UserError:
-        side_px = trained_px
-        backbone, report = load_backbone(path, about["backbone"], side_px)
-    log.info("features of %s, at %d px", report, side_px)
-    return backbone, side_px

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from data_prep.errors import UserError
+
 GPU_SHARE = 0.4  # of the free memory of a GPU that the pictures may take
 
 
@@ -44,6 +46,19 @@ class Pictures:
     def side_px(self) -> int:
         """Side of the pictures."""
         return int(self.pixels.shape[1])
+
+    def check_different(self, rows: NDArray[np.int64]) -> None:
+        """Check that some of the pictures differ from others.
+
+        Raises:
+            UserError: All are the same, so that there is nothing to learn.
+        """
+        first = self.pixels[rows[0]] if len(rows) else None
+        if len(rows) > 1 and all((self.pixels[row] == first).all() for row in rows):
+            raise UserError(
+                f"{len(rows)} of {len(rows)} pictures looked at are the same, so there"
+                " is nothing to learn; look at [data] images"
+            )
 
     def take(self, rows: NDArray[np.int64]) -> Tensor:
         """Cut out (B,) rows as (B, 3, S, S) uint8 on the device, channels last."""

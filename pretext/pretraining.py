@@ -5,23 +5,27 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.errors import UserError
+from data_prep.experiment import Experiment
 from data_prep.runs import Run
 from data_prep.settings import recorded
-from pretext.settings import TrainingSettings
+from pretext.first_weights import begin_backbone, find_weights, is_stage, key_of
+from pretext.settings import PretextSettings
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from pretext.learner import Learner
     from pretext.pictures import Normalisation, Pictures
-    from pretext.training import Learner
 
 PREPARED = "data_prep.prepare"
+LOOKED_AT = 500  # pictures, to see whether there are different ones
 log = logging.getLogger(__name__)
 
 
@@ -30,9 +34,10 @@ class Material:
     """What a pretext task is made from.
 
     Attributes:
-        backbone: Untrained network.
-        pictures: All prepared pictures.
+        backbone: Network with its first weights.
+        pictures: All N prepared pictures.
         keys: (N,) keys of all pictures, by row.
+        rows: Rows that are trained on.
         held_out: Rows that are not trained on.
         normalise: Statistics of the collection.
         extents: (N, 2) share of width and height that each picture fills.
@@ -41,21 +46,30 @@ class Material:
     backbone: "nn.Module"
     pictures: "Pictures"
     keys: NDArray[np.uint64]
+    rows: NDArray[np.int64]
     held_out: NDArray[np.int64]
     normalise: "Normalisation"
     extents: NDArray[np.float32]
 
 
+class NetSide(Protocol):
+    """Gives the side of the network's input, px."""
+
+    def __call__(self, picture_px: int, scale: float) -> int:
+        """For pictures of a side, and views larger than usual by ``scale``."""
+
+
 def pretrain(
     stage_name: str,
-    settings: TrainingSettings,
+    settings: PretextSettings,
     run: Run,
+    experiment: Experiment,
     *,
-    backbone: str,
-    net_side_px: Callable[[int], int],
+    net_side_px: NetSide,
     held_out: float,
     build: Callable[[Material], "Learner"],
     summary: Callable[[dict[str, float]], str],
+    facts: Callable[["Learner"], dict[str, Any]] = lambda _: {},
 ) -> Path:
     """Train a pretext task on all pictures and keep the backbone.
 
@@ -63,81 +77,110 @@ def pretrain(
         stage_name: Dotted name of the stage.
         settings: How to train.
         run: Where.
-        backbone: Name of the network.
-        net_side_px: Gives the side of the network's input from that of the pictures.
+        experiment: What the labels are, for the health to be measured by.
+        net_side_px: Gives the side of the network's input.
         held_out: Share of the pictures that only measure, at most 512.
         build: Makes the learner; its ``backbone`` attribute is kept.
         summary: Puts the last measurements into a sentence.
+        facts: What else belongs beside the weights.
 
     Returns:
-        The folder of the finished stage.
+        The folder of the finished stage, or of what ``find_lr`` wrote.
     """
-    key = recorded(settings)
-    if done := run.current(stage_name, key, reads=[PREPARED]):
+    first_weights = find_weights(settings.init, run)
+    reads = [PREPARED, *([settings.init] if is_stage(settings.init) else [])]
+    key = recorded(settings) | key_of(settings.init, first_weights)
+    if not settings.find_lr and (done := run.current(stage_name, key, reads=reads)):
         return done.folder
     prepared = run.finished(PREPARED)
     import pandas as pd
     import torch
 
-    from pretext.backbones import build_backbone, save_weights
-    from pretext.draws import keys_of, uniforms
+    from pretext.backbones import save_weights
+    from pretext.device import pick_device
+    from pretext.draws import keys_of
+    from pretext.health import Health
     from pretext.pictures import Normalisation, Pictures
-    from pretext.training import pick_device, train
+    from pretext.training import train
 
-    columns = ["id", "image_row", "width", "height"]
-    table = pd.read_parquet(prepared.folder / "table.parquet", columns=columns)
+    table = pd.read_parquet(prepared.folder / "table.parquet")
     table = table.sort_values("image_row")
-    keys = keys_of(table["id"].tolist())
-    n_held_out = min(512, round(held_out * len(keys)))
-    chance = uniforms(keys, 1, seed=settings.seed, epoch=0, purpose="held out")[:, 0]
-    is_held_out = np.isin(np.arange(len(keys)), np.argsort(chance)[:n_held_out])
-    rows = np.flatnonzero(~is_held_out)
+    ids = table["id"].tolist()
+    keys = keys_of(ids)
+    rows, held_out_rows = rows_of(table, keys, settings, held_out)
+    settings.check_enough(len(rows), stage_name)
 
     device = pick_device()
     pictures = Pictures.open(prepared.folder, device)
-    side_px = net_side_px(pictures.side_px)
+    pictures.check_different(rows[:LOOKED_AT])
+    side_px = net_side_px(pictures.side_px, 1.0)
     torch.manual_seed(settings.seed)
+    name, backbone, begun_from = begin_backbone(
+        settings.backbone, first_weights, side_px
+    )
+    final_px = net_side_px(pictures.side_px, settings.final_scale)
+    check_final_side(backbone, name, final_px, pictures.side_px, settings.final_scale)
     material = Material(
-        build_backbone(backbone, side_px),
+        backbone,
         pictures,
         keys,
-        np.flatnonzero(is_held_out),
+        rows,
+        held_out_rows,
         Normalisation(tuple(prepared.facts["mean"]), tuple(prepared.facts["std"])),
         extents_of(table, prepared.facts["fit"]),
     )
     learner = build(material)
-    with run.stage(stage_name, key, reads=[PREPARED]) as stage:
+    trained_on = [ids[row] for row in rows]
+    if settings.find_lr:
+        from pretext.find_rate import find_rate
+
+        place = run.folder / "find_lr" / stage_name
+        find_rate(learner, pictures, rows, trained_on, settings, place, stage_name)
+        return place
+    if is_stage(settings.init) or first_weights:
+        log.info("%s begins from %s", stage_name, begun_from)
+    with run.stage(stage_name, key, reads=reads) as stage:
+        health = Health.of(
+            learner, material, table, prepared, experiment, settings, stage.folder
+        )
         outcome = train(
-            learner,
-            pictures,
-            rows,
-            keys[rows],
-            settings,
-            stage.folder,
+            *(learner, pictures, rows, trained_on, settings, stage.folder),
             label=stage_name,
+            publish=health,
         )
         about: dict[str, Any] = {
             "format": "tessera-backbone/1",
             "stage": stage_name,
-            "backbone": backbone,
-            "side_px": side_px,
+            "backbone": name,
+            "side_px": final_px,
             "mean": prepared.facts["mean"],
             "std": prepared.facts["std"],
+            "fit": prepared.facts["fit"],
             "epochs": settings.epochs,
+            "steps": outcome.steps,
+            "begun_from": begun_from,
+            "inductive": settings.inductive,
             "label_free": True,
+            "selected_with_labels": False,
+            **facts(learner),
         }
         kept = learner.backbone
         assert isinstance(kept, torch.nn.Module)
-        save_weights(stage.folder / "backbone.safetensors", kept.state_dict(), about)
+        tensors, chosen = health.choose(kept.state_dict())
+        about |= chosen
+        save_weights(stage.folder / "backbone.safetensors", tensors, about)
         shutil.rmtree(stage.folder / "checkpoints", ignore_errors=True)
         stage.device = str(device)
         stage.facts = {
-            "backbone": backbone,
+            "backbone": name,
             "pictures": len(rows),
+            "pictures_per_step": settings.pictures_per_step,
             "steps": outcome.steps,
+            "stopped": outcome.stopped,
             "images_per_s": round(outcome.images_per_s, 1),
             "data_wait": round(outcome.data_share, 4),
             **{name: round(value, 4) for name, value in outcome.last.items()},
+            **chosen,
         }
     log.info("%s: %s", stage_name, summary(outcome.last))
     log.info(
@@ -146,6 +189,60 @@ def pretrain(
         run.folder / stage_name,
     )
     return run.folder / stage_name
+
+
+def rows_of(
+    table: "pd.DataFrame",
+    keys: NDArray[np.uint64],
+    settings: PretextSettings,
+    held_out: float,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Say which rows are trained on, and which only measure.
+
+    Args:
+        table: N rows, in the order of the pictures.
+        keys: (N,) their keys.
+        settings: With ``inductive``, pictures of the test table are in neither.
+        held_out: Share of the rows that only measure, at most 512.
+    """
+    from pretext.draws import uniforms
+
+    may_be_seen = np.ones(len(table), dtype=np.bool_)
+    if settings.inductive:
+        may_be_seen = (table["part"] != "test").to_numpy()
+    seen = np.flatnonzero(may_be_seen)
+    n_held_out = min(512, round(held_out * len(seen)))
+    chance = uniforms(keys[seen], 1, seed=settings.seed, epoch=0, purpose="held out")
+    held_out_rows = np.sort(seen[np.argsort(chance[:, 0])[:n_held_out]])
+    return np.setdiff1d(seen, held_out_rows), held_out_rows
+
+
+def check_final_side(
+    backbone: "nn.Module", name: str, final_px: int, picture_px: int, scale: float
+) -> None:
+    """Check that the larger views of the last part can be made and taken.
+
+    Raises:
+        UserError: The pictures are too small for them, or the network has a fixed side.
+    """
+    if scale == 1:
+        return
+    if final_px > picture_px:
+        raise UserError(
+            f"final_scale = {scale} makes views of {final_px} px, but the pictures are"
+            f" stored at {picture_px} px; give a smaller one, a smaller --side, or"
+            " prepare with a larger --side"
+        )
+    import torch
+
+    was_training = backbone.training
+    try:
+        backbone.eval()(torch.zeros(1, 3, final_px, final_px))
+    except (AssertionError, RuntimeError) as error:
+        raise UserError(
+            f"final_scale = {scale}: {name} takes pictures of one size only ({error})"
+        ) from None
+    backbone.train(was_training)
 
 
 def extents_of(table: "pd.DataFrame", fit: str) -> NDArray[np.float32]:

@@ -12,30 +12,127 @@ class TrainingSettings:
     """What any training needs to be told; stages add their own to it."""
 
     epochs: Annotated[int, "passes over the pictures"] = 30
-    batch_size: Annotated[int, "pictures per step"] = 64
+    steps: Annotated[int, "optimiser steps, instead of epochs; 0: by epochs"] = 0
+    batch_size: Annotated[int, "pictures per forward"] = 64
+    accumulate: Annotated[int, "forwards per optimiser step"] = 1
     optimizer: Annotated[
-        Literal["adamw", "sgd"], "optimiser: adamw, or sgd with momentum 0.9"
+        str, "optimiser: adamw, sgd (momentum 0.9), or a name of pytorch-optimizer"
     ] = "adamw"
-    learning_rate: Annotated[float, "peak of the cosine schedule"] = 1e-3
+    learning_rate: Annotated[float, "peak of the schedule"] = 1e-3
     weight_decay: Annotated[float, "decay of all weights but biases and norms"] = 0.05
+    schedule: Annotated[
+        Literal["cosine", "linear", "exponential", "constant"],
+        "learning rate after the warm-up: cosine or linear to 0, exponential to"
+        " a thousandth, or constant",
+    ] = "cosine"
     warmup: Annotated[float, "share of the steps with a rising learning rate"] = 0.1
     clip: Annotated[float, "gradients are clipped to this norm; 0: never"] = 5.0
+    ema: Annotated[
+        float, "keep weights averaged with this decay, such as 0.999; 0: the last ones"
+    ] = 0.0
+    final_scale: Annotated[
+        float, "the last part is trained on views larger by this factor; 1: not"
+    ] = 1.0
+    final_share: Annotated[float, "share of the steps that are that last part"] = 0.2
     precision: Annotated[
         Literal["auto", "bf16", "fp32"],
         "arithmetic: bf16 (mixed), fp32, or auto: bf16 where the hardware has it",
     ] = "auto"
+    compile: Annotated[bool, "compile the learner: slow to start, may be faster"] = (
+        False
+    )
     seed: Annotated[int, "seed of the weights and of every random draw"] = 0
     threads: Annotated[int, "CPU threads; 0: all cores", NEUTRAL] = 0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("epochs", "learning_rate"):
+        for name in ("epochs", "accumulate", "learning_rate", "final_scale"):
             if getattr(self, name) <= 0:
                 raise UserError(f"{name} = {getattr(self, name)}: give more than 0")
         if self.batch_size < 2:  # batch normalisation compares pictures
             raise UserError(f"batch_size = {self.batch_size}: give 2 or more")
-        if not 0 <= self.warmup < 1:
-            raise UserError(f"warmup = {self.warmup}: give a share from 0 to below 1")
-        for name in ("weight_decay", "clip", "threads"):
+        for name in ("warmup", "ema", "final_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(
+                    f"{name} = {getattr(self, name)}: give a share from 0 to below 1"
+                )
+        for name in ("steps", "weight_decay", "clip", "threads"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} = {getattr(self, name)}: give 0 or more")
+
+    @property
+    def peak_rate(self) -> float:
+        """The highest learning rate."""
+        return self.learning_rate
+
+    @property
+    def pictures_per_step(self) -> int:
+        """Pictures that one optimiser step sees."""
+        return self.batch_size * self.accumulate
+
+    def steps_per_epoch(self, n_pictures: int) -> int:
+        """Count the steps of a pass; pictures that fill no batch wait for the next."""
+        return n_pictures // self.pictures_per_step
+
+    def total_steps(self, n_pictures: int) -> int:
+        """Count the steps of the training."""
+        return self.steps or self.epochs * self.steps_per_epoch(n_pictures)
+
+    def check_enough(self, n_pictures: int, label: str) -> None:
+        """Check that there are pictures for one step.
+
+        Raises:
+            UserError: There are fewer.
+        """
+        if n_pictures >= self.pictures_per_step:
+            return
+        asked, flags = f"batch_size = {self.batch_size}", "--batch-size"
+        if self.accumulate > 1:
+            asked += f" x accumulate = {self.accumulate}"
+            flags += " or --accumulate"
+        raise UserError(
+            f"{asked}, but {label} has only {n_pictures}"
+            f" picture{'s' * (n_pictures != 1)} to train on; give a smaller {flags}"
+        )
+
+    def scale_at(self, step: int, total: int) -> float:
+        """Say how much larger than usual the views of a step are."""
+        is_late = step >= total - round(total * self.final_share)
+        return self.final_scale if is_late else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretextSettings(TrainingSettings):
+    """What any pretext needs to be told besides."""
+
+    backbone: Annotated[
+        str, "name of a timm network; left out: that of the first weights, or resnet34"
+    ] = ""
+    init: Annotated[
+        str, "first weights: scratch, another pretext stage, or a .safetensors file"
+    ] = "scratch"
+    inductive: Annotated[bool, "leave the pictures of the test table out"] = False
+    health_every: Annotated[int, "epochs between two looks at the health; 0: never"] = 5
+    stop: Annotated[
+        Literal["never", "collapse", "plateau", "both"],
+        "end early when the health says so",
+    ] = "never"
+    keep: Annotated[
+        Literal["last", "best-probe"],
+        "weights to keep: the last, or those that a probe of the labels likes best",
+    ] = "last"
+    find_lr: Annotated[
+        bool, "try learning rates, plot the loss, suggest one; trains nothing", NEUTRAL
+    ] = False
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        super().__post_init__()
+        if self.health_every < 0:
+            raise UserError(f"health_every = {self.health_every}: give 0 or more")
+        if self.health_every == 0 and (self.stop != "never" or self.keep != "last"):
+            asked = "stop" if self.stop != "never" else "keep"
+            raise UserError(
+                f"{asked} = {getattr(self, asked)!r} needs the health, but"
+                " health_every = 0; give it 1 or more"
+            )

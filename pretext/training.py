@@ -12,8 +12,7 @@ import logging
 import time
 import warnings
 import zipfile
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,53 +26,20 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from data_prep.errors import UserError
-from pretext.draws import shuffled
+from pretext.averaging import Average
+from pretext.device import pick_device, set_threads, use_bf16
+from pretext.draws import keys_of, shuffled
+from pretext.learner import Batch, Learner
+from pretext.optimizers import build_optimizer, check_optimizer, rate_at
 from pretext.pictures import Pictures
 from pretext.settings import TrainingSettings
 from pretext.watch import LOG_EVERY_STEPS, InPlace, Watch
 
-USUAL_THREADS = torch.get_num_threads()  # knows OMP_NUM_THREADS and the affinity
 log = logging.getLogger(__name__)
 
 
 class DivergedError(UserError):
     """The loss is no longer a finite number."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One step's pictures.
-
-    Attributes:
-        images: (B, 3, S, S) uint8 on the device.
-        rows: (B,) rows of the pictures in the prepared table.
-        keys: (B,) keys for ``pretext.draws``.
-        seed: Seed of the training.
-        epoch: Pass over the pictures, from 0.
-    """
-
-    images: Tensor
-    rows: NDArray[np.int64]
-    keys: NDArray[np.uint64]
-    seed: int
-    epoch: int
-
-
-class Learner(nn.Module, ABC):
-    """What is trained: give the loss of a batch."""
-
-    @abstractmethod
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return scalars to log; ``"loss"`` is minimised."""
-
-    def constant_rate(self) -> list[nn.Parameter]:
-        """List the parameters whose learning rate does not follow the schedule."""
-        return []
-
-    def after_epoch(self, epoch: int) -> dict[str, float]:
-        """Measure after an epoch, in eval mode; ``epoch`` counts from 1."""
-        del epoch
-        return {}
 
 
 @dataclass(frozen=True)
@@ -85,24 +51,26 @@ class Outcome:
         images_per_s: Pictures per second of this process, without start and measuring.
         data_share: Share of that time spent on fetching batches.
         last: The last value of each thing logged.
+        stopped: Why it ended early; empty: it did not.
     """
 
     steps: int
     images_per_s: float
     data_share: float
     last: dict[str, float]
+    stopped: str = ""
 
 
 def train(
     learner: Learner,
     pictures: Pictures,
     rows: NDArray[np.int64],
-    keys: NDArray[np.uint64],
+    ids: Sequence[str],
     settings: TrainingSettings,
     folder: Path,
     *,
     label: str,
-    publish: Callable[[int], None] | None = None,
+    publish: Callable[[int], Mapping[str, float] | None] | None = None,
 ) -> Outcome:
     """Train, going on from the checkpoint in ``folder`` when there is one.
 
@@ -112,28 +80,25 @@ def train(
         learner: The module to train, in place.
         pictures: All prepared pictures.
         rows: (N,) rows of the pictures to train on.
-        keys: (N,) keys of those rows.
+        ids: N ids of those rows.
         settings: How to train.
         folder: Where ``checkpoints/`` and ``logs/`` go.
         label: Name for the progress bar.
-        publish: Called with the epoch (from 1) after each, in eval mode. After a crash
-            it may be called again for an epoch, with the same weights.
+        publish: Called with the epoch (from 1) after each, in eval mode, and after the
+            last step; what it returns is logged. After a crash it may be called again
+            for an epoch, with the same weights. It may raise ``StopTraining``.
 
     Raises:
         UserError: There are fewer pictures than the batch holds.
         DivergedError: The loss or a weight stopped being finite.
         KeyboardInterrupt: The user stopped it.
     """
-    if len(rows) < settings.batch_size:
-        raise UserError(
-            f"batch_size = {settings.batch_size}, but {label} has only {len(rows)}"
-            f" picture{'s' * (len(rows) != 1)} to train on; give a smaller --batch-size"
-        )
+    settings.check_enough(len(rows), label)
+    check_optimizer(settings.optimizer)
     device = pick_device()
     set_threads(settings.threads)
-    steps_per_epoch = len(rows) // settings.batch_size
-    module = Module(learner.to(device), pictures, rows, keys, settings)
-    watch = Watch(label, settings.batch_size, steps_per_epoch, folder, publish)
+    module = Module(learner.to(device), pictures, rows, ids, settings, folder)
+    watch = Watch(label, settings, len(rows), folder, publish)
     checkpoint = folder / "checkpoints" / "last.ckpt"
     is_bf16 = use_bf16(settings.precision, device)
     # importing Lightning sets its loggers to chatter
@@ -146,10 +111,11 @@ def train(
         trainer = pl.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=1,
-            max_steps=settings.epochs * steps_per_epoch,
+            max_steps=settings.total_steps(len(rows)),
             max_epochs=-1,
             precision="bf16-mixed" if is_bf16 else "32-true",
             gradient_clip_val=settings.clip or None,
+            accumulate_grad_batches=settings.accumulate,
             logger=TensorBoardLogger(folder / "logs", name="", version=""),
             callbacks=[watch],
             plugins=[InPlace()],
@@ -168,33 +134,12 @@ def train(
         except SystemExit:
             # Lightning's answer to Ctrl-C, which would tell the user nothing
             raise KeyboardInterrupt from None
-    return Outcome(trainer.global_step, watch.rate(), watch.data_share(), watch.last)
-
-
-def pick_device() -> torch.device:
-    """Choose the GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def set_threads(threads: int) -> None:
-    """Give torch a number of threads; 0: as many as it takes unasked."""
-    torch.set_num_threads(threads or USUAL_THREADS)
-
-
-def use_bf16(precision: str, device: torch.device) -> bool:
-    """Decide on bfloat16: emulated it is slower than float32, so ask the hardware."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _has_bf16_units()
-
-
-def _has_bf16_units() -> bool:
-    # Linux names the units; elsewhere float32 is the safe choice
-    info = Path("/proc/cpuinfo")
-    flags = info.read_text(encoding="utf-8") if info.exists() else ""
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    if module.average is not None:
+        module.average.apply()
+    return Outcome(
+        *(trainer.global_step, watch.rate(), watch.data_share(), watch.last),
+        watch.stopped,
+    )
 
 
 class _Endless(IterableDataset[int]):
@@ -217,52 +162,90 @@ class Module(pl.LightningModule):
         learner: Learner,
         pictures: Pictures,
         rows: NDArray[np.int64],
-        keys: NDArray[np.uint64],
+        ids: Sequence[str],
         settings: TrainingSettings,
+        folder: Path,
     ) -> None:
         super().__init__()
         self.learner = learner
         self.pictures = pictures
-        self.rows, self.keys = rows, keys
-        self.settings = settings
+        self.rows, self.ids, self.keys = rows, ids, keys_of(ids)
+        self.settings, self.folder = settings, folder
+        self.average = Average(learner, settings.ema) if settings.ema else None
         self.fetch_s = 0.0
         self.measured: dict[str, Tensor] = {}
         self._order: tuple[int, NDArray[np.int64]] = (-1, rows)
+        if settings.compile:
+            for part in learner.children():
+                part.compile()
 
-    def batch_of(self, step: int) -> Batch:
-        """Cut out the batch of an optimiser step: a function of (seed, step)."""
-        size, seed = self.settings.batch_size, self.settings.seed
-        epoch, place = divmod(step, len(self.rows) // size)
+    def batch_of(self, step: int, part: int = 0) -> Batch:
+        """Cut out a batch of an optimiser step: a function of (seed, step, part)."""
+        settings, n = self.settings, len(self.rows)
+        size, seed = settings.batch_size, settings.seed
+        epoch, place = divmod(step, settings.steps_per_epoch(n))
         if self._order[0] != epoch:
             self._order = (epoch, shuffled(self.keys, seed=seed, epoch=epoch))
+        start = (place * settings.accumulate + part) * size
         # sorted, so that the memory map is read forward
-        chosen = np.sort(self._order[1][place * size : (place + 1) * size])
+        chosen = np.sort(self._order[1][start : start + size])
         rows = self.rows[chosen]
-        return Batch(self.pictures.take(rows), rows, self.keys[chosen], seed, epoch)
+        scale = settings.scale_at(step, settings.total_steps(n))
+        images = self.pictures.take(rows)
+        return Batch(images, rows, self.keys[chosen], seed, epoch, scale)
 
     def training_step(self, _: Any, batch_idx: int) -> Tensor:
         """Give the loss of the step that the trainer is at."""
-        del batch_idx
-        step = self.trainer.global_step
+        step, parts = self.trainer.global_step, self.settings.accumulate
+        part = batch_idx % parts
         # dropout and the like: their state need not be kept if it is a function of step
-        torch.manual_seed((self.settings.seed * 1_000_003 + step) % 2**63)
+        forward = step * parts + part
+        torch.manual_seed((self.settings.seed * 1_000_003 + forward) % 2**63)
         began = time.perf_counter()
-        batch = self.batch_of(step)
+        batch = self.batch_of(step, part)
         self.fetch_s += time.perf_counter() - began
         measured = self.learner.loss(batch)
         # a GPU would have to wait for the answer, so it is asked less often
         is_asked = step % LOG_EVERY_STEPS == 0 or not measured["loss"].is_cuda
         if is_asked and not torch.isfinite(measured["loss"]):
-            raise self.diverged(f"the loss is {measured['loss'].item()}", step)
-        self.measured = {name: value.detach() for name, value in measured.items()}
+            kept = self._keep_ids(batch, step)
+            what = f"the loss is {measured['loss'].item()}"
+            raise self.diverged(what, step, f"; the pictures of that batch: {kept}")
+        before = self.measured if part else {}
+        self.measured = {
+            name: before.get(name, 0) + value.detach() / parts
+            for name, value in measured.items()
+        }
         return measured["loss"]
 
-    def diverged(self, what: str, step: int) -> DivergedError:
+    def diverged(self, what: str, step: int, where: str = "") -> DivergedError:
         """Say what is no longer finite, where, and what may help."""
         total = self.trainer.max_steps
         return DivergedError(
-            f"{what} at step {step} of {total}; give a smaller --learning-rate"
+            f"{what} at step {step} of {total}; give a smaller --learning-rate{where}"
         )
+
+    def _keep_ids(self, batch: Batch, step: int) -> Path:
+        """List the pictures of a batch in a file, with what may be wrong with them."""
+        id_of = dict(zip(self.rows.tolist(), self.ids, strict=True))
+        levels = batch.images.float().flatten(1)
+        described = zip(batch.rows.tolist(), levels.mean(1), levels.std(1), strict=True)
+        lines = [f"{id_of[row]},{mean:.1f},{std:.1f}" for row, mean, std in described]
+        file = self.folder / "logs" / f"diverged_at_step{step}.csv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = "\n".join(["id,mean_level,std_level", *lines, ""])
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the average with the weights."""
+        if self.average is not None:
+            checkpoint["average"] = self.average.tensors
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the average."""
+        if self.average is not None:
+            self.average.load(checkpoint["average"])
 
     def configure_optimizers(self) -> Any:
         """Group the parameters by decay and by schedule."""
@@ -270,6 +253,8 @@ class Module(pl.LightningModule):
         constant = {id(p) for p in self.learner.constant_rate()}
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for parameter in self.learner.parameters():
+            if not parameter.requires_grad:  # such as a teacher's
+                continue
             # no decay for biases and norms: Goyal et al. 2017, arXiv 1706.02677
             kind = (id(parameter) in constant, parameter.ndim > 1)
             groups.setdefault(kind, []).append(parameter)
@@ -277,16 +262,12 @@ class Module(pl.LightningModule):
             {"params": members, "weight_decay": settings.weight_decay * is_decayed}
             for (_, is_decayed), members in groups.items()
         ]
-        optimizer: torch.optim.Optimizer
-        if settings.optimizer == "sgd":
-            optimizer = torch.optim.SGD(options, settings.learning_rate, momentum=0.9)
-        else:
-            optimizer = torch.optim.AdamW(options, settings.learning_rate)
-        total = self.trainer.max_steps
+        optimizer = build_optimizer(settings.optimizer, options, settings.peak_rate)
+        total, warmup = settings.total_steps(len(self.rows)), settings.warmup
         curves = [
             (lambda _: 1.0)
             if is_constant
-            else (lambda step: cosine_with_warmup(step, total, settings.warmup))
+            else (lambda step: rate_at(settings.schedule, step, total, warmup))
             for is_constant, _ in groups
         ]
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, curves)
@@ -294,12 +275,3 @@ class Module(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
-
-
-def cosine_with_warmup(step: int, total: int, warmup: float) -> float:
-    """Give the share of the peak learning rate at a step: linear up, cosine to 0."""
-    rising = round(total * warmup)
-    if step < rising:
-        return (step + 1) / rising
-    done = (step - rising) / max(1, total - rising)
-    return float(0.5 * (1 + np.cos(np.pi * min(1.0, done))))

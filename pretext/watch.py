@@ -2,8 +2,10 @@
 
 import csv
 import io
+import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,11 +14,19 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from tqdm import tqdm
 
+from pretext.settings import TrainingSettings
+
 if TYPE_CHECKING:
     from pretext.training import Module
 
 CHECKPOINT_EVERY_S = 45.0
 LOG_EVERY_STEPS = 10
+ESTIMATE_AFTER_STEPS = 8
+log = logging.getLogger(__name__)
+
+
+class StopTraining(Exception):  # noqa: N818 - not a failure
+    """Raised between epochs to end a training early; its text says why."""
 
 
 class InPlace(TorchCheckpointIO):
@@ -38,18 +48,20 @@ class Watch(pl.Callback):
     def __init__(
         self,
         label: str,
-        batch_size: int,
-        steps_per_epoch: int,
+        settings: TrainingSettings,
+        n_pictures: int,
         folder: Path,
-        publish: Callable[[int], None] | None,
+        publish: Callable[[int], Mapping[str, float] | None] | None,
     ) -> None:
-        self.label, self.batch_size = label, batch_size
-        self.steps_per_epoch = steps_per_epoch
+        self.label, self.accumulate = label, settings.accumulate
+        self.step_size = settings.pictures_per_step
+        self.steps_per_epoch = settings.steps_per_epoch(n_pictures)
         self.checkpoints = folder / "checkpoints"
         self.metrics = folder / "logs" / "metrics.csv"
         self.publish = publish
         self.bar: tqdm[Any] | None = None
         self.last: dict[str, float] = {}
+        self.stopped = ""
         self.images, self.busy_s, self.fetch_s = 0, 0.0, 0.0
 
     def rate(self) -> float:
@@ -65,7 +77,7 @@ class Watch(pl.Callback):
     ) -> None:
         """Open the bar, and drop logs of steps that are made again."""
         del pl_module
-        size = self.batch_size
+        size = self.step_size
         self.bar = tqdm(
             total=int(trainer.max_steps) * size,
             initial=trainer.global_step * size,
@@ -80,12 +92,23 @@ class Watch(pl.Callback):
         self.began = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Log, and do what is due between epochs and every so many seconds."""
+        del outputs, batch
+        if (batch_idx + 1) % self.accumulate:
+            return  # the optimiser has not stepped yet
         module = cast("Module", pl_module)
-        step, size = trainer.global_step, self.batch_size
+        step, size = trainer.global_step, self.step_size
         is_over = step >= int(trainer.max_steps)
+        module.learner.after_step(step / int(trainer.max_steps))
+        if module.average is not None:
+            module.average.update(step)
         if step % LOG_EVERY_STEPS == 0 or is_over:
             self._log(trainer, {k: v.item() for k, v in module.measured.items()})
         if self.bar is not None:
@@ -94,10 +117,14 @@ class Watch(pl.Callback):
             self.images += size
             self.busy_s += time.perf_counter() - self.began  # since the last step's end
             self.fetch_s += module.fetch_s
+        if step - self.first_step == ESTIMATE_AFTER_STEPS and not is_over:
+            left_s = (int(trainer.max_steps) - step) * size / self.rate()
+            log.info("%s: about %s to go", self.label, duration(left_s))
         module.fetch_s = 0.0
         # what follows is not a part of the steps
-        if step % self.steps_per_epoch == 0:
+        if step % self.steps_per_epoch == 0 or is_over:
             self._between_epochs(trainer, module)
+        is_over = is_over or bool(self.stopped)
         if not is_over and time.monotonic() - self.saved_at > CHECKPOINT_EVERY_S:
             self._save(trainer)
         self.began = time.perf_counter()
@@ -140,14 +167,20 @@ class Watch(pl.Callback):
         learner, step = module.learner, trainer.global_step
         if not all(bool(p.isfinite().all()) for p in learner.parameters()):
             raise module.diverged("a weight is not a finite number", step)
-        epoch = step // self.steps_per_epoch
+        epoch = -(-step // self.steps_per_epoch)
+        average = module.average
         learner.eval()
-        with torch.inference_mode():
-            measured = learner.after_epoch(epoch)
+        with average.in_place() if average else nullcontext():
+            with torch.inference_mode():
+                measured = learner.after_epoch(epoch)
+            if self.publish is not None:
+                try:
+                    measured = {**measured, **(self.publish(epoch) or {})}
+                except StopTraining as reason:
+                    self.stopped = str(reason)
+                    trainer.should_stop = True
         if measured:
             self._log(trainer, measured)
-        if self.publish is not None:
-            self.publish(epoch)
         learner.train()
 
     def _save(self, trainer: pl.Trainer) -> None:
@@ -170,3 +203,11 @@ def _forget_after(step: int, metrics: Path) -> None:
     with draft.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["step", "name", "value"], *rows])
     draft.replace(metrics)
+
+
+def duration(seconds: float) -> str:
+    """Say a time as a person would."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    minutes = seconds / 60
+    return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"

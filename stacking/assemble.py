@@ -54,6 +54,7 @@ def assemble(
     table = table.set_index("id", drop=False)
     store = open_store(extracted.folder / "features.pkl")
     guards.check_pooled(store)
+    guards.check_not_selected(store)
     is_label_free = bool(np.all(store.roles == "label_free"))
     guards.check_protocol(protocol, is_label_free=is_label_free)
     dealt = table[table["fold"] >= 0]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
-from features.header import UNTRAINED
+from features.header import SELECTED, UNTRAINED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,6 +127,16 @@ def _consequence(role: str) -> str:
             ": their nets were trained on their labels, so every score would be a lie"
         )
     return ""
+
+
+def check_not_selected(store: "Store") -> None:
+    """Refuse features of a backbone whose epoch was chosen by these rows' labels."""
+    if np.any(store.roles == SELECTED):
+        raise UserError(
+            f"{store.path}: its rows have role {SELECTED!r}: a probe of their labels"
+            " chose the epoch of the backbone, so every score would be too good;"
+            " pretrain with --keep last and --stop never, then extract again"
+        )
 
 
 def check_ids(

@@ -8,7 +8,6 @@ or ``joint``. The net of fold K never sees a label of fold K; the last epoch is 
 nothing is chosen on those labels either.
 """
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,15 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.command import open_command, run_command
-from data_prep.errors import UserError
-from data_prep.experiment import Experiment, commands
-from data_prep.runs import Run
-from data_prep.settings import nearest, recorded
+from data_prep.experiment import Experiment
+from data_prep.settings import recorded
+from pretext.first_weights import find_weights, is_stage, key_of
 from transfer.settings import FinetuneSettings
 
 STAGE = "transfer.finetune"
 PREPARED = "data_prep.prepare"
-SCRATCH = "scratch"
 log = logging.getLogger(__name__)
 
 
@@ -39,16 +36,16 @@ def main(argv: Sequence[str] | None = None) -> Path:
     prepared = run.finished(PREPARED)
     import pandas as pd
 
+    from data_prep.tasks import build_tasks
     from transfer.jobs import plan
-    from transfer.tasks import build_tasks
 
     facts = prepared.facts
     table = pd.read_parquet(prepared.folder / "table.parquet")
     tasks = build_tasks(experiment.tasks, table, prepared.folder, facts, settings.tasks)
     jobs = plan(table, tasks, settings, facts["n_folds"])
 
+    from pretext.device import pick_device, set_threads
     from pretext.pictures import Normalisation, Pictures
-    from pretext.training import pick_device, set_threads
     from transfer.training import Material, train_net
 
     device = pick_device()
@@ -76,39 +73,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
             "nets": nets,
             "joint": settings.joint,
             "folds": list(dict.fromkeys(job.fold for job in jobs)),
-            "side_px": material.side_px,
+            "side_px": material.final_side_px,
             "init": settings.init,
         }
     for line in summary(nets):
         log.info("%s", line)
     log.info("-> %s", run.folder / STAGE)
     return run.folder / STAGE
-
-
-def is_stage(init: str) -> bool:
-    """Tell whether the first weights are those of a stage of the run."""
-    return init.startswith("pretext.") and not init.endswith(".safetensors")
-
-
-def find_weights(init: str, run: Run) -> Path | None:
-    """Find the weights to begin with; None: random ones, because the user said scratch.
-
-    Raises:
-        UserError: The stage is not finished, or there is no such stage or file.
-    """
-    if init == SCRATCH:
-        return None
-    if init.endswith(".safetensors"):
-        if not Path(init).is_file():
-            raise UserError(f"init = {init!r}: there is no such file")
-        return Path(init)
-    stages = [name for name in commands() if name.startswith("pretext.")]
-    if init not in stages:
-        raise UserError(
-            f"init = {init!r} is no pretext stage, {SCRATCH} or .safetensors file;"
-            f" {nearest(init, [*stages, SCRATCH])}"
-        )
-    return run.finished(init).folder / "backbone.safetensors"
 
 
 def summary(nets: Sequence[dict[str, Any]]) -> list[str]:
@@ -129,12 +100,11 @@ def _key(
 ) -> dict[str, Any]:
     """Say what decides the result besides the stages that are read."""
     tasks = {name: asdict(task) for name, task in experiment.tasks.items()}
-    key = recorded(settings) | {"tasks_of_experiment": tasks}
-    if first_weights is not None and not is_stage(settings.init):
-        with first_weights.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        key["init"] = {"file": first_weights.name, "sha256": digest}
-    return key
+    return (
+        recorded(settings)
+        | {"tasks_of_experiment": tasks}
+        | key_of(settings.init, first_weights)
+    )
 
 
 if __name__ == "__main__":

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
+from data_prep.folds import ALL, split
+from data_prep.tasks import Task
 from transfer.settings import FinetuneSettings
-from transfer.tasks import Task
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ALL = "all"  # the fold of a net trained on every labelled row
 JOINT = "joint"  # the name of a net that has all tasks
 
 
@@ -48,22 +48,6 @@ class Job:
 def fold_name(fold: str) -> str:
     """Name a fold in paths: ``fold0``, or ``all``."""
     return fold if fold == ALL else f"fold{fold}"
-
-
-def split(
-    table: "pd.DataFrame", fold: str
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Say which (N,) rows the nets of a fold hold out, and which they may learn from.
-
-    A row that is never validated may still be a copy of a row that is, or be of its
-    group: then it is neither held out nor learned from.
-    """
-    is_train = (table["part"] == "train").to_numpy()
-    if fold == ALL:
-        return np.zeros(len(table), dtype=np.bool_), is_train
-    is_held_out = is_train & (table["fold"] == int(fold)).to_numpy()
-    clusters = table["cluster"].to_numpy()
-    return is_held_out, is_train & ~np.isin(clusters, clusters[is_held_out])
 
 
 def plan(
@@ -104,16 +88,19 @@ def plan(
             has_label = np.logical_or.reduce([task.has_label for task in members])
             rows = np.flatnonzero(has_label & may_be_seen)
             jobs.append(Job(name, fold, members, rows, np.flatnonzero(is_held_out)))
-    _check(jobs, settings.batch_size)
+    _check(jobs, settings)
     return jobs
 
 
-def _check(jobs: Sequence[Job], batch_size: int) -> None:
+def _check(jobs: Sequence[Job], settings: FinetuneSettings) -> None:
     """Check that each net has something to learn from, before the first is trained."""
+    asked = f"batch_size = {settings.batch_size}"
+    if settings.accumulate > 1:
+        asked += f" x accumulate = {settings.accumulate}"
     for job in jobs:
-        if len(job.rows) < batch_size:
+        if len(job.rows) < settings.pictures_per_step:
             raise UserError(
-                f"batch_size = {batch_size}, but {job.place} has only {len(job.rows)}"
+                f"{asked}, but {job.place} has only {len(job.rows)}"
                 " labelled pictures to train on; give a smaller --batch-size"
             )
         for task in job.tasks:

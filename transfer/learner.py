@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from data_prep.tasks import Task
 from pretext.draws import uniforms
+from pretext.learner import Batch, Learner
 from pretext.pictures import Pictures
-from pretext.training import Batch, Learner
 from pretext.views import N_DRAWS, Strength, random_views
 from transfer.nets import TaskNet, task_loss
-from transfer.tasks import Task
 
 BLOCK = 256  # pictures of a forward without gradients
 
@@ -42,7 +42,8 @@ class FinetuneLearner(Learner):
         draws = uniforms(
             batch.keys, N_DRAWS, seed=batch.seed, epoch=batch.epoch, purpose="finetune"
         )
-        views = random_views(batch.images, draws, self.side_px, self.strength)
+        side_px = round(self.side_px * batch.scale)
+        views = random_views(batch.images, draws, side_px, self.strength)
         outputs = self.net(views)
         rows = torch.from_numpy(batch.rows).to(batch.images.device)
         total = torch.zeros((), device=rows.device)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data_prep.errors import UserError
+from data_prep.tasks import Task
 from pretext.backbones import build_backbone, feature_width, load_weights
+from pretext.embed import at_side
 from pretext.pictures import Normalisation
-from transfer.tasks import Task
 
 FORMAT = "tessera-net/1"
 HEAD = "of_"  # before a task's name: "type" or "keys" alone would be refused by torch
@@ -125,14 +126,6 @@ class TaskNet(nn.Module):
             else self.head(name).in_unit(outputs[name])
             for name, kind in self.kinds.items()
         }
-
-
-def at_side(images: Tensor, side_px: int) -> Tensor:
-    """Resize (B, 3, H, H) pictures to the side a network was trained at, if need be."""
-    if images.shape[-1] == side_px:
-        return images
-    size = (side_px, side_px)
-    return F.interpolate(images.float(), size, mode="bilinear", antialias=True)
 
 
 def describe(task: Task) -> dict[str, Any]:

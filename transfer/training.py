@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from data_prep.errors import UserError
 from data_prep.runs import write_json
-from pretext.backbones import build_backbone, load_backbone, load_weights, save_weights
-from pretext.draws import keys_of
+from pretext.backbones import save_weights
+from pretext.first_weights import begin_backbone
 from pretext.pictures import Normalisation, Pictures
+from pretext.pretraining import check_final_side
 from pretext.training import train
 from pretext.views import Strength
 from transfer.jobs import Job
@@ -23,7 +22,6 @@ from transfer.learner import FinetuneLearner, score_rows
 from transfer.nets import FORMAT, TaskNet, describe, load_net
 from transfer.settings import FinetuneSettings
 
-DEFAULT_BACKBONE = "resnet34"  # where neither the weights nor the settings name one
 log = logging.getLogger(__name__)
 
 
@@ -51,6 +49,11 @@ class Material:
     def side_px(self) -> int:
         """Side of the training views."""
         return self.settings.side or self.pictures.side_px
+
+    @property
+    def final_side_px(self) -> int:
+        """Side of the views of the last part, at which the net is asked."""
+        return round(self.side_px * self.settings.final_scale)
 
 
 def train_net(job: Job, material: Material) -> dict[str, Any]:
@@ -104,18 +107,24 @@ def _begin(job: Job, material: Material) -> tuple[TaskNet, dict[str, Any]]:
     )
     log.info("%s begins from %s", job.place, begun_from)
     heads = [describe(task) for task in job.tasks]
-    net = TaskNet(backbone, heads, normalise, material.side_px, settings.dropout)
+    final_px = material.final_side_px
+    check_final_side(
+        *(backbone, name, final_px, material.pictures.side_px, settings.final_scale)
+    )
+    net = TaskNet(backbone, heads, normalise, final_px, settings.dropout)
     for task in job.tasks:
         net.head(task.name).start_at(task, job.rows[task.has_label[job.rows]])
+    n = len(job.rows)
+    n_epochs = -(-settings.total_steps(n) // settings.steps_per_epoch(n))
     about = {
         "format": FORMAT,
         "backbone": name,
-        "side_px": material.side_px,
+        "side_px": final_px,
         "mean": list(normalise.mean),
         "std": list(normalise.std),
         "tasks": heads,
         "fold": job.fold,
-        "epoch": settings.epochs,
+        "epoch": n_epochs,
         "begun_from": begun_from,
     }
     return net, about
@@ -136,8 +145,6 @@ def _train(
 
     def publish(epoch: int) -> None:
         """Put this epoch's weights where a watcher looks, and drop the oldest."""
-        if epoch == settings.epochs:  # here, while the checkpoint is still there
-            save_weights(weights, net.state_dict(), about)
         if settings.keep_epochs == 0:
             return
         file = folder / "epochs" / f"epoch{epoch:04d}.safetensors"
@@ -151,12 +158,13 @@ def _train(
         FinetuneLearner(net, job.tasks, material.side_px, strength),
         material.pictures,
         job.rows,
-        keys_of([material.ids[row] for row in job.rows]),
+        [material.ids[row] for row in job.rows],
         settings,
         folder,
         label=job.place,
         publish=publish,
     )
+    save_weights(weights, net.state_dict(), about)  # the checkpoint is still there
     net.to(material.pictures.device)  # Lightning leaves it on the CPU
     if outcome.images_per_s:
         log.info("%s: %.0f images/s", job.place, outcome.images_per_s)
@@ -164,42 +172,3 @@ def _train(
         "images_per_s": round(outcome.images_per_s, 1),
         "data_wait": round(outcome.data_share, 4),
     }
-
-
-def begin_backbone(
-    asked: str, first_weights: Path | None, side_px: int
-) -> tuple[str, nn.Module, str]:
-    """Give the backbone a training begins with.
-
-    Args:
-        asked: Name of the network; empty: that of the weights.
-        first_weights: File of the weights; None: random ones.
-        side_px: Side of its input.
-
-    Returns:
-        Its name, the network, and a sentence on what it was filled with.
-
-    Raises:
-        UserError: The weights are of another network or do not fit.
-    """
-    if first_weights is None:
-        name = asked or DEFAULT_BACKBONE
-        network = build_backbone(name, side_px)
-        return name, network, f"scratch: random weights of {name}, as asked for"
-    _, about = load_weights(first_weights)
-    if "backbone" not in about or about.get("format") == FORMAT:
-        raise UserError(
-            f"{first_weights}: these are not the weights of a backbone alone but"
-            f" {about.get('format')!r}; give backbone.safetensors of a pretext stage"
-        )
-    name = asked or str(about["backbone"])
-    try:
-        network, report = load_backbone(first_weights, name, side_px)
-    except UserError as error:
-        trained_at = about.get("side_px")
-        if name != about["backbone"] or trained_at in (None, side_px):
-            raise
-        raise UserError(
-            f"{error}; they were trained on {trained_at} px: try --side {trained_at}"
-        ) from None
-    return name, network, report

@@ -491,6 +491,48 @@ def test_features_of_a_pretext_stage_are_label_free(
     assert store.columns[:2] == ["embedding_0__mean", "embedding_0__var"]
 
 
+def select_with_labels(run: Run) -> None:
+    """Let the pretext stage say that a probe chose its epoch."""
+    note = run.folder / "pretext.jigsaw" / "backbone.json"
+    about = json.loads(note.read_text()) | {"selected_with_labels": True}
+    note.write_text(json.dumps(about))
+
+
+def test_a_backbone_that_labels_chose_is_not_called_label_free(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    make_pretext(run)
+    extract(run, "--source=pretext.jigsaw")
+    free = store_of(run, "features.pkl")
+    assert (set(free.roles), free.header["selected_with_labels"]) == (
+        {"label_free"},
+        False,
+    )
+    values = free.matrix()
+    select_with_labels(run)
+    extract(run, "--source=pretext.jigsaw", "--again")
+    store = store_of(run, "features.pkl")
+    assert set(store.roles) == {"selected_with_labels"}
+    assert store.header["selected_with_labels"] is True
+    assert set(store_of(run, "views/embedding.pkl").roles) == {"selected_with_labels"}
+    assert store.ids == free.ids
+    np.testing.assert_array_equal(store.matrix(), values)
+
+
+@pytest.mark.parametrize("is_selected", [True, False])
+def test_nets_that_began_from_such_a_backbone_say_so(
+    tmp_path: Path, is_selected: bool
+) -> None:
+    run = make_run(tmp_path)
+    make_pretext(run)
+    if is_selected:
+        select_with_labels(run)
+    finetune(run, "--joint", "--init=pretext.jigsaw")
+    extract(run)
+    store = store_of(run, "features.pkl")
+    assert set(store.roles) == {"oof", "test"}
+    assert store.header["selected_with_labels"] is is_selected
+
+
 def test_pooling_in_chunks_is_pooling(
     small: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

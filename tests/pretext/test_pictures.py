@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from data_prep.errors import UserError
 from pretext.pictures import Normalisation, Pictures
 
 CPU = torch.device("cpu")
@@ -47,3 +48,15 @@ def test_a_channel_that_never_varies_stays_finite() -> None:
     images = torch.full((1, 3, 2, 2), 255, dtype=torch.uint8)
     normalised = Normalisation((255.0, 255.0, 250.0), (0.0, 0.2, 5.0))(images)
     assert_close(normalised[0, :, 0, 0], torch.tensor([0.0, 0.0, 1.0]))
+
+
+@pytest.mark.parametrize("n", [2, 30])
+def test_pictures_that_are_all_the_same_are_refused(n: int) -> None:
+    pictures = Pictures(np.full((n, 4, 4, 3), 200, dtype=np.uint8))
+    message = f"{n} of {n} pictures looked at are the same, so there is nothing to lea"
+    with pytest.raises(UserError, match=message):
+        pictures.check_different(np.arange(n))
+    pictures.check_different(np.arange(1))
+    pictures.check_different(np.arange(0))
+    pictures.pixels[-1, 0, 0, 0] ^= 1
+    pictures.check_different(np.arange(n))

@@ -1,6 +1,7 @@
 """Tests of pretext.puzzles."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,15 @@ from torch.testing import assert_close
 
 from pretext import puzzles as puzzles_module
 from pretext.draws import keys_of, uniforms
-from pretext.puzzles import PuzzleRules, make_puzzles, standardise_tiles, tile_places
+from pretext.permutations import spread_orders
+from pretext.pictures import Normalisation
+from pretext.puzzles import (
+    PuzzleRules,
+    make_puzzles,
+    split_tiles,
+    standardise_tiles,
+    tile_places,
+)
 
 SEEDS = range(5)
 PLAIN = PuzzleRules(
@@ -22,6 +31,18 @@ RULES = [
     PuzzleRules(grid=2, tile_px=12, turns=True),
     PuzzleRules(grid=4, tile_px=6, gap=0.4, grey=1.0, channel_shift=0.2),
     PuzzleRules(tile_px=9, gap=0, min_area=0.3, ratio=2, grey=0),
+    PuzzleRules(tile_px=8, resize_jitter=0.3),
+]
+NORMALISE = Normalisation((100.0, 120.0, 140.0), (50.0, 60.0, 70.0))
+GOLDEN = [
+    [0, 8, 5, 3, 1, 7, 6, 2, 4],
+    [8, 7, 0, 5, 3, 2, 4, 1, 6],
+    [0, 8, 3, 1, 5, 4, 7, 2, 6],
+]
+GOLDEN_LEVELS = [
+    [73.73, 16.55, 16.62, 74.88, 47.66, 45.23, 76.54, 18.61, 47.51],
+    [79.02, 50.48, 19.2, 78.64, 18.29, 79.79, 50.53, 48.92, 19.53],
+    [24.27, 79.14, 23.85, 50.54, 79.34, 52.23, 53.06, 80.29, 24.7],
 ]
 
 
@@ -72,26 +93,30 @@ def test_without_tricks_the_tiles_are_the_cells_in_the_order_of_the_answers(
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("turns", [True, False])
+@pytest.mark.parametrize("resize_jitter", [0.0, 0.4])
 @pytest.mark.parametrize("gap", [0.0, 0.125, 0.5])
 @pytest.mark.parametrize("grid", [2, 3, 4])
 def test_every_tile_stays_inside_its_cell(
-    seed: int, gap: float, grid: int, turns: bool
+    seed: int, gap: float, grid: int, resize_jitter: float
 ) -> None:
-    rules = PuzzleRules(grid=grid, tile_px=8, gap=gap, turns=turns)
+    rules = PuzzleRules(grid=grid, tile_px=8, gap=gap, resize_jitter=resize_jitter)
     rng = torch.Generator().manual_seed(seed)
     answers = torch.rand(6, grid**2, generator=rng).argsort(dim=1)
     jitter = torch.rand(6, grid**2, 2, generator=rng)
     jitter[0], jitter[1] = 0, 1 - 2**-24
-    places = cells(tile_places(answers, jitter, rules).movedim(3, 1), grid)
+    zoom = torch.rand(6, grid**2, generator=rng)
+    width = (1 - gap) * (1 - resize_jitter * zoom)
+    places = cells(tile_places(answers, jitter, zoom, rules).movedim(3, 1), grid)
     column, row = answers % grid, answers // grid
     for axis, number in ((0, column), (1, row)):
         where = (places[:, :, axis] + 1) / 2 * grid - number[..., None, None]
-        half_pixel = (1 - gap) / 8 / 2
-        assert where.min() >= half_pixel - 1e-5
-        assert where.max() <= 1 - half_pixel + 1e-5
-        spread = where.amax(dim=(2, 3)) - where.amin(dim=(2, 3))
-        assert_close(spread, torch.full_like(spread, (1 - gap) * 7 / 8))
+        half_pixel = width / 8 / 2
+        first, last = where.amin(dim=(2, 3)), where.amax(dim=(2, 3))
+        assert (first >= half_pixel - 1e-5).all()
+        assert (last <= 1 - half_pixel + 1e-5).all()
+        assert_close(last - first, width * 7 / 8, atol=1e-5, rtol=0)
+        assert_close(first[0], half_pixel[0], atol=1e-5, rtol=0)
+        assert_close(last[1], 1 - half_pixel[1], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -100,7 +125,8 @@ def test_a_tile_lies_anywhere_in_its_cell(seed: int) -> None:
     rng = torch.Generator().manual_seed(seed)
     answers = torch.arange(9).expand(500, 9)
     jitter = torch.rand(500, 9, 2, generator=rng)
-    places = cells(tile_places(answers, jitter, rules).movedim(3, 1), 3)
+    zoom = torch.zeros(500, 9)
+    places = cells(tile_places(answers, jitter, zoom, rules).movedim(3, 1), 3)
     start = (
         places[:, 0, 0, 0, 0] + 1
     ) / 2 * 3 - 0.5 / 16  # of the first tile, in cells
@@ -231,7 +257,7 @@ def test_puzzles_stay_inside_the_extent_of_the_picture() -> None:
     images[:, :, :, 16:48] = torch.arange(32).float()
     rules = replace(PLAIN, gap=0.1, min_area=0.5)
     drawn = draws(6, rules)
-    extents = np.tile(np.float32([0.5, 1.0]), (6, 1))
+    extents = np.tile(np.array([0.5, 1.0], np.float32), (6, 1))
     tiles = _raw(images, drawn, rules, extents)
     # half of a pixel of the border may be mixed in, never a whole one
     assert tiles.max() < 31 + (255 - 31) / 2 + 1
@@ -248,3 +274,142 @@ def _raw(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(puzzles_module, "standardise_tiles", lambda puzzles, _: puzzles)
         return make_puzzles(images, drawn, rules, extents)[0]
+
+
+def test_the_same_seed_gives_the_same_puzzles_for_good() -> None:
+    # whoever adds draws adds them at the end
+    drawn = draws(3, PuzzleRules(), seed=7)
+    rules = PuzzleRules()
+    _, answers = make_puzzles(pictures(3), drawn, rules)
+    assert answers.tolist() == GOLDEN
+    ramp = torch.arange(96.0).expand(3, 3, 96, 96)
+    middle = _raw(ramp, drawn, rules, None)[:, 1, 14::28, 14::28].flatten(1)
+    assert_close(middle, torch.tensor(GOLDEN_LEVELS), atol=0.01, rtol=0)
+
+
+def test_a_switch_that_is_off_hears_no_draws() -> None:
+    drawn = draws(4, PLAIN)
+    first, answers = make_puzzles(pictures(), drawn, PLAIN)
+    used = 7 + 9
+    others = np.concatenate([drawn[:, :used], drawn[::-1, used:]], axis=1)
+    again, same = make_puzzles(pictures(), others, PLAIN)
+    assert torch.equal(again, first)
+    assert torch.equal(same, answers)
+
+
+SWITCHES = [
+    {"gap": 0.25},
+    {"grey": 0.999},
+    {"channel_shift": 0.1},
+    {"resize_jitter": 0.2},
+    {"normalise": NORMALISE},
+    {"turns": True},
+    {"min_area": 0.5},
+]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: next(iter(switch)))
+def test_each_switch_changes_the_tiles_and_not_the_question(
+    switch: dict[str, Any], seed: int
+) -> None:
+    drawn = draws(8, PLAIN, seed)
+    images = pictures(8, seed=seed)
+    first, answers = make_puzzles(images, drawn, PLAIN)
+    other, same = make_puzzles(images, drawn, replace(PLAIN, **switch))
+    assert torch.equal(same, answers)
+    # a quarter of the turns are no more than the mirror
+    assert ((first - other).abs().amax(dim=(1, 2, 3)) > 0.01).sum() >= 3
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("rules", RULES)
+def test_without_tile_norm_the_collection_s_statistics_are_used(
+    rules: PuzzleRules, seed: int
+) -> None:
+    images, drawn = pictures(seed=seed), draws(4, rules, seed)
+    puzzles, _ = make_puzzles(images, drawn, replace(rules, normalise=NORMALISE))
+    raw = _raw(images, drawn, rules, None)
+    for channel in range(3):
+        mean, std = NORMALISE.mean[channel], NORMALISE.std[channel]
+        expected = (raw[:, channel] - mean) / std
+        assert_close(puzzles[:, channel], expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_resize_jitter_cuts_each_tile_at_a_size_of_its_own(seed: int) -> None:
+    # on a ramp the difference between the sides of a tile is its size
+    ramp = torch.linspace(0, 255, 96).expand(20, 3, 96, 96)
+    rules = replace(PLAIN, tile_px=24, gap=0.125, resize_jitter=0.4)
+    tiles = split_tiles(_raw(ramp, draws(20, rules, seed), rules, None), 3)
+    widths = (tiles[:, :, 0, :, -1] - tiles[:, :, 0, :, 0]).abs().mean(dim=2)
+    plain = replace(rules, resize_jitter=0.0)
+    whole = split_tiles(_raw(ramp, draws(20, rules, seed), plain, None), 3)
+    whole_width = (whole[:, :, 0, :, -1] - whole[:, :, 0, :, 0]).abs().mean()
+    share = widths / whole_width
+    assert share.min() >= 0.6 - 0.01
+    assert share.max() <= 1 + 0.01
+    assert share.mean().item() == pytest.approx(0.8, abs=0.04)
+    assert share.std(dim=1).min() > 0.03  # also within a picture
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("grid", "n_orders"), [(2, 24), (3, 10), (4, 5)])
+def test_with_orders_the_answer_is_the_one_the_tiles_lie_in(
+    grid: int, n_orders: int, seed: int
+) -> None:
+    rules = replace(PLAIN, grid=grid, tile_px=24 // grid, normalise=NORMALISE)
+    orders = spread_orders(n_orders, grid**2, seed)
+    images, drawn = pictures(6, seed=seed), unmirrored(draws(6, rules, seed))
+    puzzles, answers = make_puzzles(images, drawn, rules, orders=orders)
+    assert answers.shape == (6, 1)
+    assert answers.dtype == torch.int64
+    in_order = cells(NORMALISE(images), grid)
+    tiles = split_tiles(puzzles, grid)
+    for picture in range(6):
+        order = orders[answers[picture, 0]]
+        assert_close(tiles[picture], in_order[picture, order], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("n_orders", [3, 24])
+def test_all_orders_are_asked_equally_often(n_orders: int) -> None:
+    rules = PuzzleRules(grid=2, tile_px=2)
+    orders = spread_orders(n_orders, 4, 0)
+    _, answers = make_puzzles(
+        torch.zeros(2400, 3, 2, 2), draws(2400, rules), rules, orders=orders
+    )
+    counts = answers.flatten().bincount(minlength=n_orders)
+    expected = 2400 / n_orders
+    assert len(counts) == n_orders
+    assert (counts - expected).abs().max() < 4.5 * expected**0.5
+
+
+def test_the_largest_draw_is_an_order_too() -> None:
+    rules = PuzzleRules(grid=2, tile_px=2)
+    drawn = np.full((2, rules.n_draws), 1 - 2**-24, dtype=np.float32)
+    for n_orders in range(2, 25):
+        orders = spread_orders(n_orders, 4, 0)
+        _, answers = make_puzzles(torch.zeros(2, 3, 2, 2), drawn, rules, orders=orders)
+        assert answers.tolist() == [[n_orders - 1]] * 2
+
+
+@pytest.mark.parametrize("grid", [2, 3, 4])
+def test_splitting_gives_the_tiles_in_reading_order(grid: int) -> None:
+    puzzles = pictures(3).float()
+    assert torch.equal(split_tiles(puzzles, grid), cells(puzzles, grid))
+
+
+@pytest.mark.parametrize("k", [4, 8])
+def test_puzzles_much_smaller_than_the_picture_do_not_alias(k: int) -> None:
+    # of every k pixels half are white; their mean is grey, a sample of two is white
+    white = (torch.arange(96) % k >= k // 4) & (torch.arange(96) % k < 3 * k // 4)
+    stripes = (white * 255.0).expand(4, 3, 96, 96)
+    rules = replace(PLAIN, grid=2, tile_px=48 // k)
+    raw = _raw(stripes, draws(4, rules), rules, None)
+    assert_close(raw, torch.full_like(raw, 127.5), atol=1, rtol=0)
+
+
+def test_pictures_that_are_just_large_enough_keep_every_pixel() -> None:
+    rules = PuzzleRules(tile_px=28)
+    images = pictures(side=96)
+    assert puzzles_module._enough_pixels(images.float(), rules).shape == images.shape

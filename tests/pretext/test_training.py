@@ -5,7 +5,7 @@ import logging
 import math
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,20 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data_prep.errors import UserError
-from pretext import training, watch
+from pretext import device, training, watch
+from pretext.device import set_threads, use_bf16
 from pretext.draws import keys_of
+from pretext.learner import Batch, Learner
+from pretext.optimizers import rate_at
 from pretext.pictures import Pictures
 from pretext.settings import TrainingSettings
-from pretext.training import (
-    Batch,
-    DivergedError,
-    Learner,
-    Outcome,
-    cosine_with_warmup,
-    set_threads,
-    train,
-    use_bf16,
-)
+from pretext.training import DivergedError, Outcome, train
 
 N, SIDE = 23, 8
 ROWS = np.arange(2, N)  # 21 pictures; two are not trained on
@@ -102,11 +96,11 @@ def run(
     pictures: Pictures,
     folder: Path,
     settings: TrainingSettings = SETTINGS,
-    publish: Callable[[int], None] | None = None,
+    publish: Callable[[int], Mapping[str, float] | None] | None = None,
 ) -> Outcome:
-    keys = keys_of([f"p{row}" for row in ROWS])
+    ids = [f"p{row}" for row in ROWS]
     return train(
-        *(learner, pictures, ROWS, keys, settings, folder),
+        *(learner, pictures, ROWS, ids, settings, folder),
         label="tryout",
         publish=publish,
     )
@@ -166,16 +160,25 @@ def test_the_seed_decides(pictures: Pictures, tmp_path: Path) -> None:
     assert not torch.equal(ends[0]["net.0.weight"], ends[2]["net.0.weight"])
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"optimizer": "sgd", "schedule": "linear"},
+        {"optimizer": "radam", "ema": 0.9},
+        {"ema": 0.5, "warmup": 0.3, "final_scale": 2.0},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("crashes", [[1], [5], [7, 11], [14]])
 def test_a_training_gone_on_with_ends_with_the_same_weights(
-    optimizer: Any,
+    change: dict[str, Any],
     crashes: list[int],
     pictures: Pictures,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = replace(SETTINGS, optimizer=optimizer)
+    settings = replace(SETTINGS, **change)
     straight = Watched()
     outcome = run(straight, pictures, tmp_path / "straight", settings)
     monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
@@ -413,7 +416,7 @@ def test_a_checkpoint_of_another_net_is_an_error_of_its_own(
 def test_the_schedule_by_hand(
     step: int, total: int, warmup: float, expected: float
 ) -> None:
-    assert cosine_with_warmup(step, total, warmup) == pytest.approx(expected)
+    assert rate_at("cosine", step, total, warmup) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -450,7 +453,7 @@ def test_rates_and_decays_are_as_said(
         )
         for number, group in enumerate(made[0].param_groups)
     }
-    curve = [0.01 * cosine_with_warmup(step, STEPS, 0.2) for step in range(STEPS)]
+    curve = [0.01 * rate_at("cosine", step, STEPS, 0.2) for step in range(STEPS)]
     constant = [0.01] * STEPS
     assert found == {
         frozenset({"net.0.weight"}): (0.3, curve),
@@ -500,7 +503,7 @@ def test_precision_is_as_asked_unless_it_is_automatic() -> None:
     assert use_bf16("bf16", cpu)
     assert not use_bf16("fp32", cpu)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_has_bf16_units", lambda: False)
+        patch.setattr(device, "_has_bf16_units", lambda: False)
         assert not use_bf16("auto", cpu)
 
 
@@ -510,7 +513,7 @@ def test_threads_are_as_asked_and_as_usual_again() -> None:
         assert torch.get_num_threads() == 2
     finally:
         set_threads(0)
-    assert torch.get_num_threads() == training.USUAL_THREADS
+    assert torch.get_num_threads() == device.USUAL_THREADS
 
 
 def test_lightning_is_quiet(
@@ -547,3 +550,220 @@ def test_settings_out_of_range_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=f"^{message}$"):
         TrainingSettings(**change)
+
+
+@pytest.mark.parametrize("crash_at", [None, 3, 9])
+def test_accumulating_is_the_same_as_a_larger_batch(
+    crash_at: int | None,
+    pictures: Pictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Plain(Learner):
+        """Nothing that looks across the batch, so that only the sums can differ."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(1)
+            self.net = nn.Linear(3 * SIDE * SIDE, 2)
+            self.forwards = 0
+
+        def loss(self, batch: Batch) -> dict[str, Tensor]:
+            if self.forwards == crash_at:
+                raise CrashError
+            self.forwards += 1
+            scores = self.net(batch.images.flatten(1).float() / 255)
+            wanted = torch.from_numpy(batch.rows % 2)
+            return {"loss": F.cross_entropy(scores, wanted)}
+
+    whole = Plain()
+    settings = replace(SETTINGS, batch_size=8, clip=0.5)
+    crash, crash_at = crash_at, None
+    outcome = run(whole, pictures, tmp_path / "whole", settings)
+    assert (outcome.steps, whole.forwards) == (6, 6)
+    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    halves = replace(settings, batch_size=4, accumulate=2)
+    if crash is not None:
+        crash_at = crash
+        with pytest.raises(CrashError):
+            run(Plain(), pictures, tmp_path / "parts", halves)
+        crash_at = None
+    parts = Plain()
+    again = run(parts, pictures, tmp_path / "parts", halves)
+    assert again.steps == 6
+    assert parts.forwards == 12 - (crash or 0) // 2 * 2
+    expected = weights(whole)
+    for name, tensor in weights(parts).items():
+        assert torch.allclose(tensor, expected[name], atol=1e-6), name
+    assert again.last == pytest.approx(outcome.last, abs=1e-6)
+
+
+def test_averaged_weights_are_kept_measured_and_published(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    decay = 0.6
+    trail: list[dict[str, Tensor]] = []
+    published: list[dict[str, Tensor]] = []
+
+    class Trailed(Watched):
+        def after_step(self, done: float) -> None:
+            trail.append(weights(self))
+            assert done == len(trail) / STEPS
+
+    learner = Trailed()
+    first = weights(learner)
+    run(
+        learner,
+        pictures,
+        tmp_path,
+        replace(SETTINGS, ema=decay),
+        publish=lambda _: published.append(weights(learner)),
+    )
+    expected, after_epochs = first, []
+    for step, now in enumerate(trail, start=1):
+        d = min(decay, (1 + step) / (10 + step))
+        expected = {
+            name: d * expected[name] + (1 - d) * now[name]
+            if now[name].is_floating_point()
+            else now[name]
+            for name in now
+        }
+        if step % STEPS_PER_EPOCH == 0:
+            after_epochs.append(expected)
+    for wanted, found in zip(
+        [*after_epochs, after_epochs[-1]], [*published, weights(learner)], strict=True
+    ):
+        assert all(torch.allclose(wanted[n], found[n], atol=1e-6) for n in wanted)
+    # the training itself went on from its own weights, not from the average
+    plain = Watched()
+    run(plain, pictures, tmp_path / "plain")
+    assert all(torch.equal(trail[-1][n], t) for n, t in weights(plain).items())
+    assert not torch.equal(weights(learner)["net.0.weight"], trail[-1]["net.0.weight"])
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(1, [1]), (7, [1, 2]), (10, [1, 2])])
+def test_a_training_may_be_given_in_steps(
+    steps: int, epochs: list[int], pictures: Pictures, tmp_path: Path
+) -> None:
+    published: list[int] = []
+    learner = Watched()
+    outcome = run(
+        *(learner, pictures, tmp_path, replace(SETTINGS, steps=steps)),
+        publish=published.append,  # type: ignore[arg-type]
+    )
+    assert (outcome.steps, len(learner.batches)) == (steps, steps)
+    assert published == epochs
+    assert SETTINGS.total_steps(len(ROWS)) == STEPS
+
+
+def test_views_grow_for_the_last_part(pictures: Pictures, tmp_path: Path) -> None:
+    learner = Watched()
+    settings = replace(SETTINGS, final_scale=1.5, final_share=0.2)
+    run(learner, pictures, tmp_path, settings)
+    assert [batch.scale for batch in learner.batches] == [1.0] * 12 + [1.5] * 3
+    for share, late in ((0.0, 0), (0.5, 8), (0.99, 15)):
+        changed = replace(settings, final_share=share)
+        scales = [changed.scale_at(step, 15) for step in range(15)]
+        assert scales == [1.0] * (15 - late) + [1.5] * late
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_training_may_be_ended_between_epochs(
+    resumed: bool, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+
+    def enough(epoch: int) -> dict[str, float]:
+        if epoch == 2:
+            raise watch.StopTraining("it is good enough")
+        return {"probe": epoch + 0.5}
+
+    learner = Watched(crash_at=8 if resumed else -1)
+    if resumed:
+        with pytest.raises(CrashError):
+            run(learner, pictures, tmp_path, publish=enough)
+        learner = Watched()
+        learner.first_step = 8
+    outcome = run(learner, pictures, tmp_path, publish=enough)
+    assert (outcome.steps, outcome.stopped) == (10, "it is good enough")
+    probes = [(s, v) for s, name, v in metrics(tmp_path) if name == "probe"]
+    assert probes == [(5, 1.5)]
+    straight = run(Watched(), pictures, tmp_path / "straight")
+    assert straight.stopped == ""
+
+
+def test_the_pictures_of_a_diverged_batch_are_kept(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    learner = Watched(bad_at=3)
+    message = r"the pictures of that batch: .*logs/diverged_at_step3\.csv$"
+    with pytest.raises(DivergedError, match=message):
+        run(learner, pictures, tmp_path)
+    with (tmp_path / "logs" / "diverged_at_step3.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    rows = learner.batches[3].rows
+    assert [row["id"] for row in found] == [f"p{row}" for row in rows]
+    levels = pictures.pixels[rows].reshape(4, -1).astype(float)
+    for name, expected in (
+        ("mean_level", levels.mean(axis=1)),
+        ("std_level", levels.std(axis=1, ddof=1)),
+    ):
+        assert [float(r[name]) for r in found] == pytest.approx(expected, abs=0.06)
+
+
+def test_how_long_it_will_take_is_said_early(
+    pictures: Pictures, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    run(Watched(), pictures, tmp_path)
+    assert "tryout: about 0 seconds to go" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(3.4, "3 seconds"), (89, "89 seconds"), (100, "2 minutes"), (9000, "2.5 hours")],
+)
+def test_durations_by_hand(seconds: float, text: str) -> None:
+    assert watch.duration(seconds) == text
+
+
+def test_all_parts_of_the_learner_are_compiled_when_asked(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[nn.Module] = []
+
+    def noted(part: nn.Module) -> None:
+        compiled.append(part)
+
+    monkeypatch.setattr(nn.Module, "compile", noted)
+    learner = Watched()
+    run(learner, pictures, tmp_path, replace(SETTINGS, compile=True))
+    assert compiled == list(learner.children())
+
+
+def test_what_needs_no_gradient_is_left_as_it_is(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    learner = Watched()
+    learner.net[0].requires_grad_(False)
+    before = weights(learner)
+    run(learner, pictures, tmp_path)
+    after = weights(learner)
+    assert torch.equal(before["net.0.weight"], after["net.0.weight"])
+    assert not torch.equal(before["net.5.weight"], after["net.5.weight"])
+
+
+def test_batch_times_accumulate_must_fit_too(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    message = "batch_size = 4 x accumulate = 6, but tryout has only 21 pictures"
+    with pytest.raises(UserError, match=message):
+        run(Watched(), pictures, tmp_path, replace(SETTINGS, accumulate=6))
+
+
+def test_an_unknown_optimizer_is_refused_before_anything_is_written(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="optimizer = 'adamv': no such optimiser; did"):
+        run(Watched(), pictures, tmp_path, replace(SETTINGS, optimizer="adamv"))
+    assert not list(tmp_path.iterdir())

@@ -254,6 +254,22 @@ def test_rows_whose_epoch_was_chosen_on_them_are_named(make_run: MakeRun) -> Non
     assert any("chosen by a probe" in note for note in notes)
 
 
+@pytest.mark.parametrize("cv", ["", "gkfold5"])
+@pytest.mark.parametrize("protocol", ["oof", "insample"])
+def test_features_whose_backbone_was_chosen_by_labels_are_refused_by_name(
+    make_run: MakeRun, cv: str, protocol: str
+) -> None:
+    folder = make_run(is_label_free=True)
+
+    def change(header: dict[str, Any]) -> None:
+        header["roles"] = ["selected_with_labels"] * len(header["roles"])
+
+    edit_store(features(folder), change)
+    message = r"features.pkl: its rows have role 'selected_with_labels': a probe .*last"
+    with pytest.raises(UserError, match=message):
+        assembled(folder, cv=cv, protocol=protocol)
+
+
 def test_features_of_other_folds_are_refused(make_run: MakeRun) -> None:
     folder = make_run()
     edit_store(features(folder), lambda header: header.update(fold_hash="other"))

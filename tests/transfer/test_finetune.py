@@ -15,11 +15,12 @@ from torch.testing import assert_close
 
 from data_prep.errors import UserError
 from data_prep.runs import Run, UnfinishedStageError
+from data_prep.tasks import Task, build_tasks
 from pretext import watch
 from pretext.backbones import build_backbone, save_weights
 from pretext.draws import keys_of
+from pretext.learner import Batch
 from pretext.pictures import Normalisation, Pictures
-from pretext.training import Batch
 from pretext.views import Strength
 from tests.prepared_runs import (
     STAGE,
@@ -32,7 +33,6 @@ from tests.prepared_runs import (
 from transfer import training
 from transfer.learner import FinetuneLearner, score_rows
 from transfer.nets import TaskNet, describe, load_net, task_loss
-from transfer.tasks import Task, build_tasks
 
 TASKS = ("target", "onehot", "date", "words")
 
@@ -302,6 +302,26 @@ def test_each_epoch_is_published_whole_and_few_are_kept(
     if kept:
         last = load_file(files[-1])
         assert are_equal(last, load_file(folder / "weights.safetensors"))
+
+
+def test_a_net_is_asked_at_the_side_it_was_last_trained_at(tmp_path: Path) -> None:
+    run = make_run(tmp_path, side=48)
+    flags = ("--joint", "--folds=0", "--side=32", "--final-scale=1.5", "--steps=3")
+    folder = finetune(run, *flags, "--keep-epochs=9", "--ema=0.5")
+    net, about = load_net(folder / "joint" / "fold0" / "weights.safetensors")
+    assert net.side_px == about["side_px"] == 48
+    assert about["epoch"] == 2  # of two steps each
+    epochs = folder / "joint" / "fold0" / "epochs"
+    assert len(list(epochs.glob("*.safetensors"))) == 2
+    last = load_file(epochs / "epoch0002.safetensors")
+    assert are_equal(last, load_file(folder / "joint/fold0/weights.safetensors"))
+    assert json.loads((folder / "record.json").read_text())["facts"]["side_px"] == 48
+
+
+def test_a_step_must_not_take_more_pictures_than_there_are(tmp_path: Path) -> None:
+    message = "batch_size = 8 x accumulate = 3, but joint/fold0 has only 16 labelled"
+    with pytest.raises(UserError, match=message):
+        finetune(make_run(tmp_path), "--joint", "--accumulate=3")
 
 
 def test_joint_nets_and_nets_apart(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from data_prep.errors import UserError
+from data_prep.tasks import Task
 from pretext.backbones import build_backbone, load_weights, save_weights
 from pretext.pictures import Normalisation
 from transfer.nets import FORMAT, Head, TaskNet, describe, load_net, task_loss
-from transfer.tasks import Task
 
 SIDE = 32
 NORMALISE = Normalisation((120.0, 110.0, 100.0), (60.0, 50.0, 40.0))

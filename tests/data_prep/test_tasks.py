@@ -1,4 +1,4 @@
-"""Tests of transfer.tasks."""
+"""Tests of data_prep.tasks."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ import pytest
 from data_prep.errors import UserError
 from data_prep.experiment import TaskSettings
 from data_prep.runs import Run
+from data_prep.tasks import FEWEST, Task, build_tasks
 from tests.prepared_runs import STAGE, make_run, table_of
-from transfer.tasks import FEWEST, Task, build_tasks
 
 
 def tasks_of(

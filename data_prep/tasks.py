@@ -1,4 +1,4 @@
-"""The sub-tasks of the transfer: from the prepared table to numbers and masks by row.
+"""The sub-tasks: from the prepared table to numbers and masks by row.
 
 Torch-free, so that other stages may ask which outputs a task has.
 

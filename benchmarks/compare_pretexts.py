@@ -1,0 +1,101 @@
+"""Which pretext? Each gets the same compute; what it learnt is probed by folds.
+
+    python -m benchmarks.compare_pretexts experiments/pomological_compare.toml
+
+Compute is CPU minutes: time x threads. How many steps that is, a short trial of each
+pretext says; it is written down, so that a comparison that was killed goes on with the
+same numbers. Random weights stand in the table too. To fine-tune from the best:
+
+    python -m benchmarks.compare_arms FILE.toml scratch FILE.safetensors ...
+"""
+
+import importlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from data_prep import prepare
+from data_prep.command import RUNS, run_command
+from data_prep.errors import UserError
+from data_prep.runs import Run, write_json
+from data_prep.settings import Parser, nearest
+from pretext.device import set_threads
+
+TRIAL_STEPS = 24
+PREPARED = "data_prep.prepare"
+ARMS = {  # name: the command and its flags
+    "places": ["pretext.jigsaw"],
+    "orders": ["pretext.jigsaw", "--form", "orders"],
+    "exact_original": ["pretext.jigsaw", "--exact-original"],
+    "rotation": ["pretext.rotation"],
+    "simsiam": ["pretext.simsiam"],
+    "dino": ["pretext.dino"],
+}
+
+
+def arm_run(base: Path, name: str) -> Path:
+    """Make the run of an arm from hard links to the prepared pictures."""
+    folder = base.with_name(f"{base.name}.{name}")
+    if not (folder / PREPARED).exists():
+        draft = folder / f"{PREPARED}.draft"
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(base / PREPARED, draft, copy_function=os.link)
+        draft.replace(folder / PREPARED)
+    return folder
+
+
+def steps_for(minutes: float, base: Path, name: str, flags: list[str]) -> int:
+    """Time a few steps, and give the number that takes so many CPU minutes."""
+    trial = arm_run(base, f"{name}.trial")
+    command, *others = ARMS[name]
+    module = importlib.import_module(command)
+    size = ["--steps", str(TRIAL_STEPS), "--again"]
+    module.main(["--run", str(trial), *flags, *others, *size])
+    facts = Run(trial).finished(command).facts
+    shutil.rmtree(trial)
+    per_step = facts["pictures_per_step"]
+    seconds = minutes * 60 / torch.get_num_threads()
+    return max(1, round(seconds * facts["images_per_s"] / per_step))
+
+
+def main() -> None:
+    """Train what is missing, then probe all of it."""
+    parser = Parser(prog="python -m benchmarks.compare_pretexts", description=__doc__)
+    parser.add_argument("experiment", type=Path, help="experiment file (TOML)")
+    parser.add_argument("--arms", help=f"some of: {','.join(ARMS)} (default: all)")
+    parser.add_argument(
+        "--minutes", type=float, default=15.0, help="CPU minutes of each (15)"
+    )
+    given = parser.parse(None)
+    experiment, wanted = given["experiment"], list(ARMS)
+    if given["arms"]:
+        wanted = given["arms"].split(",")
+    for name in wanted:
+        if name not in ARMS:
+            raise UserError(f"no arm {name!r}; {nearest(name, ARMS)}")
+    base = RUNS / experiment.stem
+    prepare.main(["--experiment", str(experiment)])
+    set_threads(0)
+    plan_file = base / "compare_pretexts.json"
+    plan = json.loads(plan_file.read_text()) if plan_file.exists() else {}
+    flags = ["--experiment", str(experiment), "--health-every", "0"]
+    weights = []
+    for name in wanted:
+        key = f"{name}, {given['minutes']:g} minutes"
+        if key not in plan:
+            plan[key] = steps_for(given["minutes"], base, name, flags)
+            write_json(plan_file, plan)
+        command, *others = ARMS[name]
+        print(f"{key}: {plan[key]} steps", flush=True)
+        where = ["--run", str(arm_run(base, name)), "--steps", str(plan[key])]
+        folder = importlib.import_module(command).main([*where, *flags, *others])
+        weights.append(str(folder / "backbone.safetensors"))
+    probe = importlib.import_module("pretext.probe")
+    probe.main(["--run", str(base), "--weights", ",".join(weights), "--again"])
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,33 @@
+"""Where a training runs, on how many threads, and in which arithmetic."""
+
+from pathlib import Path
+
+import torch
+
+USUAL_THREADS = torch.get_num_threads()  # knows OMP_NUM_THREADS and the affinity
+
+
+def pick_device() -> torch.device:
+    """Choose the GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def set_threads(threads: int) -> None:
+    """Give torch a number of threads; 0: as many as it takes unasked."""
+    torch.set_num_threads(threads or USUAL_THREADS)
+
+
+def use_bf16(precision: str, device: torch.device) -> bool:
+    """Decide on bfloat16: emulated it is slower than float32, so ask the hardware."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _has_bf16_units()
+
+
+def _has_bf16_units() -> bool:
+    # Linux names the units; elsewhere float32 is the safe choice
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text(encoding="utf-8") if info.exists() else ""
+    return "avx512_bf16" in flags or "amx_bf16" in flags

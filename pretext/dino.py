@@ -1,0 +1,116 @@
+"""DINO: pretrain a backbone by a student that follows its own average.
+
+    python -m pretext.dino --experiment experiments/demo.toml --epochs 100
+
+Reads ``data_prep.prepare``; writes ``pretext.dino/backbone.safetensors``: the teacher.
+
+Source: Caron et al. 2021, arXiv 2104.14294; head and loss by lightly.
+Differs: for thousands of pictures, there are 2048 classes (paper: 65536), a head of
+half the width and a teacher that follows from 0.99 on (0.996). The weight decay is
+constant (rises to 0.4); the teacher's temperature rises over 30 % of the epochs (30
+epochs). All views have the same changes of the colour, weak ones unless ``--colour
+strong``, and none is solarised.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from data_prep.command import open_command, run_command
+from data_prep.errors import UserError
+from pretext.pretraining import Material, pretrain
+from pretext.view_settings import ViewSettings, spread_verdict
+
+if TYPE_CHECKING:
+    from pretext.learner import Learner
+
+STAGE = "pretext.dino"
+LOCAL_MIN_AREA = 0.05  # share of the picture
+WARM_SHARE = 0.3  # of the epochs
+
+
+@dataclass(frozen=True, kw_only=True)
+class DinoSettings(ViewSettings):
+    """Pretrain a backbone on all pictures with DINO; no labels are read."""
+
+    learning_rate: Annotated[
+        float, "peak of the schedule, for a batch of 256; scaled to the batch"
+    ] = 5e-4
+    weight_decay: Annotated[float, "decay of all weights but biases and norms"] = 0.04
+    side: Annotated[int, "side of the global views, px; 0: that of the pictures"] = 0
+    min_area: Annotated[
+        float, "smallest share of the picture in a global view, largest in a local one"
+    ] = 0.4
+    local_crops: Annotated[int, "local views of each picture, 3/7 of the side"] = 6
+    outputs: Annotated[int, "classes that the student and its teacher have"] = 2048
+    teacher_decay: Annotated[
+        float, "share of the teacher that a step keeps; rises to 1"
+    ] = 0.99
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        super().__post_init__()
+        if self.min_area <= LOCAL_MIN_AREA:
+            raise UserError(
+                f"min_area = {self.min_area}: give more than {LOCAL_MIN_AREA}, the"
+                " smallest share in a local view"
+            )
+        if self.local_crops < 0:
+            raise UserError(f"local_crops = {self.local_crops}: give 0 or more")
+        if self.outputs < 2:
+            raise UserError(f"outputs = {self.outputs}: give 2 or more")
+        if not 0 <= self.teacher_decay < 1:
+            raise UserError(
+                f"teacher_decay = {self.teacher_decay}: give a share from 0 to below 1"
+            )
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Pretrain as the command line says, and return the folder of the stage."""
+    settings, run, experiment = open_command(DinoSettings, STAGE, argv)
+
+    def build(material: Material) -> "Learner":
+        from pretext.distillation import Crops, DinoLearner
+
+        crops = Crops(
+            settings.side or material.pictures.side_px,
+            settings.strength(settings.min_area),
+            settings.strength(LOCAL_MIN_AREA, settings.min_area),
+            settings.local_crops,
+        )
+        crops.check(material.backbone)
+        n_pictures = len(material.keys)
+        epochs = settings.total_steps(n_pictures) / max(
+            1, settings.steps_per_epoch(n_pictures)
+        )
+        return DinoLearner(
+            material.backbone,
+            material.normalise,
+            crops,
+            settings.outputs,
+            settings.teacher_decay,
+            round(WARM_SHARE * epochs),
+        )
+
+    def summary(last: dict[str, float]) -> str:
+        return (
+            f"loss {last.get('loss', float('nan')):.3f}; mean of the outputs: entropy"
+            f" {last.get('entropy', float('nan')):.2f} of log K;"
+            f" {spread_verdict(last)}"
+        )
+
+    return pretrain(
+        STAGE,
+        settings,
+        run,
+        experiment,
+        net_side_px=settings.net_side_px,
+        held_out=0.0,
+        build=build,
+        summary=summary,
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

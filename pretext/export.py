@@ -1,0 +1,195 @@
+"""Export a trained backbone for use elsewhere: as a graph in ONNX, or for timm.
+
+    python -m pretext.export --to onnx --out leaves.onnx
+
+Reads the weights of a pretext stage, or any such file. What was written is loaded the
+way its reader will load it, and compared with the backbone, before it takes its place.
+This is no stage of a run: it leaves no record.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from data_prep.command import LAST, run_command
+from data_prep.errors import UserError
+from data_prep.runs import RECORD, Run
+from data_prep.settings import Parser, add_flags, nearest
+from pretext.first_weights import begin_backbone, pretexts
+
+ENDINGS = {"onnx": ".onnx", "timm": ".timm.safetensors"}
+log = logging.getLogger(__name__)
+
+USE_ONNX = """\
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+# stretched to a square, as by data_prep.prepare --fit squash; --fit pad repeats edges
+picture = Image.open("picture.jpg").convert("RGB").resize(({side}, {side}))
+images = np.asarray(picture, np.float32).transpose(2, 0, 1)[None]  # grey levels 0..255
+session = onnxruntime.InferenceSession({file})
+features = session.run(["features"], {{"images": images}})[0]  # (1, {width})"""
+
+USE_TIMM = """\
+import json
+from pathlib import Path
+
+import timm
+from PIL import Image
+
+cfg = json.loads(Path({note}).read_text()) | {{"file": {file}}}
+backbone = timm.create_model(
+    {name}, pretrained=True, num_classes=0, pretrained_cfg_overlay=cfg
+).eval()
+prepare = timm.data.create_transform(**timm.data.resolve_model_data_config(backbone))
+picture = Image.open("picture.jpg").convert("RGB")
+features = backbone(prepare(picture)[None])  # (1, {width})"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """Write a trained backbone as a file that other programs load."""
+
+    weights: Annotated[
+        str,
+        "pretext stage of the run, or .safetensors file (default: the one pretext"
+        " stage that is finished)",
+    ] = ""
+    to: Annotated[
+        Literal["onnx", "timm"],
+        "onnx: a graph from grey levels to features, or timm: weights and a JSON for"
+        " timm.create_model",
+    ] = "onnx"
+    out: Annotated[
+        Path | None, "file to write (default: beside stage or weights, by their name)"
+    ] = None
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Export as the command line says, and return the path of the file."""
+    parser = Parser(prog="python -m pretext.export", description=ExportSettings.__doc__)
+    parser.add_argument(
+        "--run", type=Path, metavar="FOLDER", help="run (default: that last worked on)"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="replace a file that is there already"
+    )
+    add_flags(parser, ExportSettings)
+    flags = parser.parse(argv)
+    folder, again = flags.pop("run"), flags.pop("again")
+    settings = ExportSettings(**flags)
+    weights, place = find(settings.weights, folder)
+    out = settings.out or place.with_name(place.name + ENDINGS[settings.to])
+    files = check_free(out, settings.to, weights, again)
+
+    from pretext.backbones import feature_width, load_weights
+    from pretext.formats import FromGreyLevels, write_onnx, write_timm
+    from pretext.pictures import Normalisation
+
+    _, about = load_weights(weights)
+    if lacks := {"side_px", "mean", "std"} - about.keys():
+        raise UserError(
+            f"{weights.with_suffix('.json')}: does not say {', '.join(sorted(lacks))};"
+            " give backbone.safetensors of a pretext stage"
+        )
+    name, backbone, loaded = begin_backbone("", weights, about["side_px"])
+    normalise = Normalisation(tuple(about["mean"]), tuple(about["std"]))
+    model = FromGreyLevels(backbone, normalise)
+    for noisy in ("onnx_ir", "onnxscript", "timm"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    with drafts_of(files) as draft:
+        write = write_onnx if settings.to == "onnx" else write_timm
+        found = write(model, about, draft / out.name)
+    log.info("%s -> %s: %s", loaded, " and ".join(map(str, files[::-1])), found)
+    use = (USE_ONNX if settings.to == "onnx" else USE_TIMM).format(
+        file=json.dumps(str(out)),
+        note=json.dumps(str(files[0])),
+        name=json.dumps(name),
+        side=about["side_px"],
+        width=feature_width(backbone),
+    )
+    log.info("\nto use it:\n\n%s\n", use)
+    return out
+
+
+def find(asked: str, folder: Path | None) -> tuple[Path, Path]:
+    """Find the weights, and the path that the export is named after.
+
+    Args:
+        asked: Pretext stage, path that ends with ``.safetensors``, or empty.
+        folder: Folder of the run; None: the run last worked on.
+
+    Raises:
+        UserError: There is no run, no such stage in it, or not one stage but several.
+    """
+    if asked.endswith(".safetensors"):
+        return Path(asked), Path(asked).with_suffix("")
+    if folder is None and LAST.is_file():
+        folder = Path(LAST.read_text(encoding="utf-8").strip())
+        log.info("run: %s (the one last worked on)", folder)
+    if folder is None or not folder.is_dir():
+        raise UserError(
+            f"there is no run {folder or 'yet'}; give --run FOLDER or --weights FILE"
+        )
+    run, stages = Run(folder), pretexts()
+    if asked and asked not in stages:
+        raise UserError(
+            f"weights = {asked!r} is no pretext stage or .safetensors file;"
+            f" {nearest(asked, stages)}"
+        )
+    finished = [asked] if asked else [stage for stage in stages if run.has(stage)]
+    if len(finished) > 1:
+        raise UserError(
+            f"{folder} has {' and '.join(finished)}; choose one with --weights"
+        )
+    if not finished:
+        raise UserError(
+            f"{folder} has no finished pretext stage;"
+            f" first: python -m {stages[0]} --run {folder}"
+        )
+    # the weights are whole in themselves, even if the pictures were prepared anew
+    stage = run.finished(finished[0], check_inputs=False).folder
+    return stage / "backbone.safetensors", stage
+
+
+def check_free(out: Path, to: str, weights: Path, again: bool) -> list[Path]:
+    """Give the files that will be written, the main one last, if they may be.
+
+    Raises:
+        UserError: The name has another ending, something is there, or the place belongs
+            to a stage.
+    """
+    ending = f".{ENDINGS[to].rpartition('.')[2]}"
+    if out.suffix != ending:
+        raise UserError(f"out = '{out}': --to {to} writes a file NAME{ending}")
+    if (out.parent / RECORD).exists() or out.resolve() == weights.resolve():
+        raise UserError(f"out = '{out}' is the place of trained weights; give another")
+    files = [out] if to == "onnx" else [out.with_suffix(".json"), out]
+    for file in files:
+        if file.exists() and not again:
+            raise UserError(f"{file} is there already; --again replaces it")
+    return files
+
+
+@contextmanager
+def drafts_of(files: Sequence[Path]) -> Iterator[Path]:
+    """Give a folder whose files take their places, in order, after a clean exit."""
+    folder = files[-1].with_name(f"{files[-1].name}.draft")
+    shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was killed
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+        for file in files:
+            (folder / file.name).replace(file)
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,219 @@
+"""Probe: did a pretext help? What plain models read of the labels, by the stored folds.
+
+    python -m pretext.probe --experiment experiments/demo.toml
+
+Reads ``data_prep.prepare`` and backbones: stages of the run, or any files of weights;
+writes ``pretext.probe/probe.csv`` and the same as a table, ``probe.txt``. Each backbone
+stands beside random weights of its architecture, and its gain on them has an interval
+over draws of whole clusters.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.command import open_command, run_command
+from data_prep.errors import UserError
+from data_prep.experiment import Experiment
+from data_prep.runs import Finished, Run
+from data_prep.settings import NEUTRAL, nearest, recorded
+from pretext.first_weights import key_of, pretexts
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+    from data_prep.tasks import Task
+    from pretext.comparison import Probed
+
+STAGE = "pretext.probe"
+PREPARED = "data_prep.prepare"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeSettings:
+    """Say whether pretraining helped: probe backbones beside random weights."""
+
+    weights: Annotated[
+        tuple[str, ...],
+        "pretext stages or .safetensors files (default: every finished pretext stage)",
+    ] = ()
+    tasks: Annotated[tuple[str, ...], "names of the tasks (default: all)"] = ()
+    precision: Annotated[
+        Literal["auto", "bf16", "fp32"],
+        "arithmetic: bf16 (mixed), fp32, or auto: bf16 where the hardware has it",
+    ] = "auto"
+    seed: Annotated[int, "seed of the random weights"] = 0
+    threads: Annotated[int, "CPU threads; 0: all cores", NEUTRAL] = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.threads < 0:
+            raise UserError(f"threads = {self.threads}: give 0 or more")
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Probe as the command line says, and return the folder of the stage."""
+    settings, run, experiment = open_command(ProbeSettings, STAGE, argv)
+    files = find_files(settings.weights, run)
+    reads = [PREPARED, *(name for name in files if name in pretexts())]
+    key = recorded(settings) | {
+        "tasks_of_experiment": {k: asdict(v) for k, v in experiment.tasks.items()},
+        "files": [key_of(name, path)["init"] for name, path in files.items()],
+    }
+    if done := run.current(STAGE, key, reads=reads):
+        log.info("%s", (done.folder / "probe.txt").read_text(encoding="utf-8"))
+        return done.folder
+    prepared = run.finished(PREPARED)
+    table, tasks = read_labels(prepared, experiment, settings.tasks)
+
+    from pretext.comparison import as_table, as_text
+
+    with run.stage(STAGE, key, reads=reads) as stage:
+        probed, device = probe_all(files, table, tasks, prepared, settings)
+        text = as_text(probed)
+        as_table(probed).to_csv(stage.folder / "probe.csv", index=False)
+        (stage.folder / "probe.txt").write_text(text, encoding="utf-8")
+        stage.device = device
+        stage.facts = {"backbones": list(files), "tasks": [task.name for task in tasks]}
+    log.info("%s\n-> %s", text, run.folder / STAGE / "probe.csv")
+    return run.folder / STAGE
+
+
+def find_files(asked: Sequence[str], run: Run) -> dict[str, Path]:
+    """Find the weights to probe, by the name they go under in the table.
+
+    Raises:
+        UserError: There is no such stage or file, or no finished stage at all.
+    """
+    stages, files = pretexts(), {}
+    for name in asked or [stage for stage in stages if run.has(stage)]:
+        if name.endswith(".safetensors"):
+            if not Path(name).is_file():
+                raise UserError(f"weights = {name!r}: there is no such file")
+            files[name] = Path(name)
+        elif name in stages:
+            files[name] = run.finished(name).folder / "backbone.safetensors"
+        else:
+            raise UserError(
+                f"weights = {name!r} is no pretext stage or .safetensors file;"
+                f" {nearest(name, stages)}"
+            )
+    if not files:
+        raise UserError(
+            f"{run.folder} has no finished pretext stage to probe; first: python -m"
+            f" pretext.jigsaw --run {run.folder}, or give files with --weights"
+        )
+    return files
+
+
+def read_labels(
+    prepared: Finished, experiment: Experiment, only: Sequence[str]
+) -> "tuple[pd.DataFrame, list[Task]]":
+    """Read the prepared table, in the order of the pictures, and the tasks.
+
+    Raises:
+        UserError: There are no folds or labels, or no such task.
+    """
+    import pandas as pd
+
+    from data_prep.tasks import build_tasks
+
+    if not prepared.facts.get("n_folds"):
+        raise UserError(
+            "the run has no folds to probe by; give a train table and a target in"
+            " [data], then: python -m data_prep.prepare --experiment FILE"
+        )
+    table = pd.read_parquet(prepared.folder / "table.parquet")
+    table = table.sort_values("image_row", ignore_index=True)
+    facts = prepared.facts
+    return table, build_tasks(experiment.tasks, table, prepared.folder, facts, only)
+
+
+def probe_all(
+    files: dict[str, Path],
+    table: "pd.DataFrame",
+    tasks: "Sequence[Task]",
+    prepared: Finished,
+    settings: ProbeSettings,
+) -> "tuple[list[Probed], str]":
+    """Embed the labelled pictures by each backbone once, and probe every task.
+
+    Args:
+        files: Weights by name.
+        table: N rows, in the order of the pictures.
+        tasks: What to probe for.
+        prepared: The stage of the table.
+        settings: Of the command.
+
+    Returns:
+        What was found of each backbone, random weights before those they stand beside,
+        and the device.
+    """
+    import torch
+    from tqdm import tqdm
+
+    from pretext.backbones import build_backbone, load_weights
+    from pretext.comparison import Probed
+    from pretext.device import pick_device, set_threads, use_bf16
+    from pretext.embed import embed, load_for
+    from pretext.pictures import Normalisation, Pictures
+    from pretext.probing import labels_of, probe, probes_of, stored_splits
+
+    device = pick_device()
+    set_threads(settings.threads)
+    pictures = Pictures.open(prepared.folder, device)
+    facts = prepared.facts
+    normalise = Normalisation(tuple(facts["mean"]), tuple(facts["std"]))
+    rows = np.flatnonzero(np.logical_or.reduce([task.has_label for task in tasks]))
+    splits = [
+        (held_out[rows], may_be_seen[rows])
+        for held_out, may_be_seen in stored_splits(table, facts["n_folds"])
+    ]
+    clusters = table["cluster"].to_numpy(dtype=np.int64)[rows]
+    tasks = [labels_of(task, rows) for task in tasks]
+
+    loaded = {}
+    for name, path in files.items():
+        architecture = str(load_weights(path)[1].get("backbone"))
+        loaded[name] = (architecture, *load_for(path, pictures.side_px))
+    kinds = dict.fromkeys((kind, side_px) for kind, _, side_px in loaded.values())
+    bar: tqdm[Any]
+    total = len(rows) * (len(loaded) + len(kinds))
+    with tqdm(total=total, desc=STAGE, unit="img", mininterval=1.0) as bar:
+
+        def probed(name: str, backbone: "nn.Module", side_px: int) -> Probed:
+            features: NDArray[np.float32] = embed(
+                *(backbone.to(device), pictures, rows, normalise),
+                side_px=side_px,
+                bf16=use_bf16(settings.precision, device),
+                bar=bar,
+            )
+            found = {
+                (task.name, kind): probe(kind, features, task, splits, clusters)
+                for task in tasks
+                for kind in probes_of(task)
+            }
+            return Probed(name, found, splits, clusters)
+
+        everything: list[Probed] = []
+        for kind, side_px in kinds:
+            torch.manual_seed(settings.seed)
+            untrained = build_backbone(kind, side_px)
+            name = "random weights" + (f" of {kind}" if len(kinds) > 1 else "")
+            random = probed(name, untrained, side_px)
+            everything.append(random)
+            for name, (own, backbone, own_side_px) in loaded.items():
+                if (own, own_side_px) == (kind, side_px):
+                    everything.append(probed(name, backbone, side_px).beside(random))
+    return everything, str(device)
+
+
+if __name__ == "__main__":
+    run_command(main)

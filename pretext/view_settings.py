@@ -1,0 +1,86 @@
+"""The settings of the tasks that compare views: SimSiam and DINO."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from data_prep.errors import UserError
+from pretext.settings import PretextSettings
+
+if TYPE_CHECKING:
+    from pretext.views import Strength
+
+COLLAPSED = 0.3  # of the spread that a sphere filled evenly has
+RATE_IS_FOR = 256  # pictures per step: Goyal et al. 2017, arXiv 1706.02677
+CROP = {"ratio": 4 / 3, "tries": 10}  # torchvision's RandomResizedCrop
+COLOURS: dict[str, dict[str, float]] = {
+    "keep": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "grey": 0.1},
+    "strong": {  # of SimCLR, arXiv 2002.05709, as MoCo v2, SimSiam and others took it
+        **{"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+        **{"colour_p": 0.8, "grey": 0.2, "blur": 0.5},
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewSettings(PretextSettings):
+    """How the views are made that are to agree."""
+
+    learning_rate: Annotated[
+        float, "peak of the schedule, for a batch of 256; scaled to the batch"
+    ] = 0.05
+    side: Annotated[int, "side of the views, px; 0: that of the pictures"] = 0
+    min_area: Annotated[float, "smallest share of the picture in a view"] = 0.3
+    colour: Annotated[
+        Literal["keep", "strong"],
+        "changes of the colour: keep (weak, where it may carry the label) or strong"
+        " (of the papers: weights that do not look at colour; blurs too)",
+    ] = "keep"
+    turns: Annotated[bool, "flip and rotate the views: pictures without an up"] = False
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        super().__post_init__()
+        if not 0 < self.min_area <= 1:
+            raise UserError(f"min_area = {self.min_area}: give above 0, at most 1")
+        if self.side != 0 and self.side < 32:
+            raise UserError(f"side = {self.side}: give 32 px or more, or 0")
+        if self.colour not in COLOURS:
+            raise UserError(f"colour = {self.colour!r}: give {' or '.join(COLOURS)}")
+
+    @property
+    def peak_rate(self) -> float:
+        """The highest learning rate, in proportion to the pictures of a step."""
+        return self.learning_rate * self.pictures_per_step / RATE_IS_FOR
+
+    def net_side_px(self, picture_px: int, scale: float) -> int:
+        """Give the side of the views, px, where they are larger by ``scale``."""
+        return round((self.side or picture_px) * scale)
+
+    def strength(self, min_area: float, max_area: float = 1.0) -> "Strength":
+        """Give the ranges of views that show a share of the picture."""
+        from pretext.views import Strength
+
+        return Strength(
+            min_area=min_area,
+            max_area=max_area,
+            turns=self.turns,
+            **CROP,  # type: ignore[arg-type]
+            **COLOURS[self.colour],  # type: ignore[arg-type]
+        )
+
+
+def spread_verdict(last: dict[str, float]) -> str:
+    """Say what the spread of the outputs means.
+
+    Args:
+        last: The last of each figure of a training; ``spread`` is 1 when the outputs
+            fill the sphere, and 0 when all pictures give the same.
+    """
+    spread = last.get("spread", float("nan"))
+    said = f"spread of the outputs {spread:.2f} of 1/sqrt(d)"
+    if spread >= COLLAPSED:
+        return said
+    return (
+        f"{said}: the outputs have COLLAPSED: try a smaller --learning-rate, stronger"
+        " views"
+    )
