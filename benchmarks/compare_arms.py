@@ -1,12 +1,13 @@
-"""What is each part worth? Arms that differ in one thing, scored on the same fold.
+"""What is each part worth? Arms that differ in one thing, scored on the same folds.
 
-    python -m benchmarks.compare_arms experiments/pomological_compare.toml
+    python -m benchmarks.compare_arms experiments/pomological_compare.toml --folds 0,1,2
 
 An arm is one of the names below, or a file of weights to begin from (.safetensors).
-Each arm is a run beside the base run, sharing its prepared pictures and pretext weights
-by hard links, so a killed comparison goes on where it was. Scored is the 8-view mean of
-the plain regression on the held-out fold, clipped to the target's range; intervals are
-95 %, resampling whole clusters, and those of the differences are paired by picture.
+Each arm and fold is a run beside the base run, sharing its prepared pictures and its
+pretext weights by hard links, so a killed comparison goes on where it was. Scored is
+the 8-view mean of the plain regression on the held-out folds, clipped to the target's
+range; intervals are 95 %, resampling whole clusters, and those of the differences are
+paired by picture.
 """
 
 import importlib
@@ -28,7 +29,6 @@ from data_prep.scores import METRICS, group_bootstrap, paired_bootstrap
 from data_prep.settings import Parser, nearest
 from pretext.first_weights import pretexts
 
-FOLD = "0"
 ARMS = {  # name: flags of transfer.finetune
     "scratch": ["--init", "scratch", "--backbone", "resnet18"],
     "jigsaw": ["--init", "pretext.jigsaw"],
@@ -39,11 +39,12 @@ ARMS = {  # name: flags of transfer.finetune
 }
 
 
-def arm_run(base: Path, name: str) -> Path:
-    """Make the run of an arm from hard links to the base run's finished stages."""
+def arm_run(base: Path, name: str, fold: str) -> Path:
+    """Make the run of an arm and fold from hard links to the base run's stages."""
     # a file of weights: .../runs/BASE.NAME/pretext.X/backbone.safetensors
     place = Path(name).parent.as_posix() if name.endswith(".safetensors") else name
-    folder = base.with_name(f"{base.name}.{re.sub(r'[^A-Za-z0-9]+', '_', place)}")
+    arm = re.sub(r"[^A-Za-z0-9]+", "_", place)
+    folder = base.with_name(f"{base.name}.{arm}.fold{fold}")
     for stage in ("data_prep.prepare", "pretext.jigsaw", "pretext.simsiam"):
         if (base / stage).exists() and not (folder / stage).exists():
             draft = folder / f"{stage}.draft"
@@ -92,6 +93,7 @@ def main() -> None:
     parser.add_argument(
         "arms", nargs="*", help=f"some of: {', '.join(ARMS)}; or files of weights"
     )
+    parser.add_argument("--folds", default="0", help="such as 0,1,2 (default: 0)")
     given = parser.parse(None)
     experiment, wanted = given["experiment"], given["arms"] or list(ARMS)
     for name in wanted:
@@ -102,20 +104,29 @@ def main() -> None:
     from transfer import finetune
 
     table = pd.read_parquet(base / "data_prep.prepare/table.parquet")
-    table = table[(table["fold"] == int(FOLD)) & table["target"].notna()]
+    folds = given["folds"].split(",")
+    scored = table["fold"].isin([int(fold) for fold in folds])
+    table = table[scored & table["target"].notna()].reset_index(drop=True)
     y, clusters = table["target"].to_numpy(), table["cluster"].to_numpy()
     rmse = METRICS["rmse"]
-    print(f"fold {FOLD}, {len(table)} pictures, constant {np.std(y):.4f}", flush=True)
+    print(
+        f"folds {', '.join(folds)}: {len(table)} pictures, constant {np.std(y):.4f}",
+        flush=True,
+    )
     first: NDArray[np.float64] | None = None
     for name in wanted:
         given_flags = ARMS.get(name, ["--init", name])
         for stage in given_flags:
             if stage in pretexts():
                 importlib.import_module(stage).main(["--experiment", str(experiment)])
-        run = arm_run(base, name)
-        flags = ["--experiment", str(experiment), "--run", str(run)]
-        finetune.main([*flags, "--folds", FOLD, *given_flags])
-        predicted = plain_net(run, table)
+        predicted, seconds = np.full(len(table), np.nan), 0.0
+        for fold in folds:
+            run = arm_run(base, name, fold)
+            flags = ["--experiment", str(experiment), "--run", str(run)]
+            finetune.main([*flags, "--folds", fold, *given_flags])
+            part = (table["fold"] == int(fold)).to_numpy()
+            predicted[part] = plain_net(run, table[part])
+            seconds += Run(run).finished("transfer.finetune").record["seconds"]
         score = group_bootstrap(rmse, y, predicted, clusters)
         line = f"{name:<22} {score.value:.4f} ({score.low:.4f} to {score.high:.4f})"
         if first is None:
@@ -124,8 +135,7 @@ def main() -> None:
             gain = paired_bootstrap(rmse, y, predicted, first, clusters)
             line += f"  against {wanted[0]} {gain.value:+.4f}"
             line += f" ({gain.low:+.4f} to {gain.high:+.4f})"
-        minutes = Run(run).finished("transfer.finetune").record["seconds"] / 60
-        print(f"{line}  {minutes:.1f} minutes of fine-tuning", flush=True)
+        print(f"{line}  {seconds / 60:.1f} minutes of fine-tuning", flush=True)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,8 @@ def audit(
     rules: PuzzleRules,
     extents: NDArray[np.float32] | None,
     seed: int,
+    *,
+    advise: bool = True,
 ) -> dict[str, Any]:
     """Measure the shortcuts that puzzles leave, and log what to do about them.
 
@@ -65,6 +67,7 @@ def audit(
         rules: How the puzzles are made.
         extents: (N, 2) share of width and height that each picture fills; None: all.
         seed: Decides which of the pictures are taken, and their puzzles.
+        advise: Say which switches would help; else the figures alone are logged.
 
     Returns:
         The figures by cue, as JSON values; none where there are too few pictures.
@@ -82,7 +85,7 @@ def audit(
     said = "; ".join(_finding(cue, figure) for cue, figure in found.items())
     log.info("shortcuts, on %d pictures: %s", len(chosen) - len(chosen) // 2, said)
     for cue, figure in found.items():
-        if figure.beats_chance:
+        if advise and figure.beats_chance:
             closed, off = switched_on(cue, rules)
             left = figure_of(cue, closed) if off else figure
             _advise(cue, figure, off, left)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 USUAL_THREADS = torch.get_num_threads()  # knows OMP_NUM_THREADS and the affinity
 
@@ -10,6 +11,13 @@ USUAL_THREADS = torch.get_num_threads()  # knows OMP_NUM_THREADS and the affinit
 def pick_device() -> torch.device:
     """Choose the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """Send what is small to the device without waiting for the step before."""
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def set_threads(threads: int) -> None:

@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             settings.local_crops,
         )
         crops.check(material.backbone)
-        n_pictures = len(material.keys)
+        n_pictures = len(material.rows)
         epochs = settings.total_steps(n_pictures) / max(
             1, settings.steps_per_epoch(n_pictures)
         )

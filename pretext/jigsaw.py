@@ -200,6 +200,7 @@ def build_learner(
         rules,
         material.extents,
         settings.seed,
+        advise=not settings.exact_original,  # whose switches are fixed
     )
     learner = JigsawLearner(
         material.backbone,

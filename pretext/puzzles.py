@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from pretext.device import moved
 from pretext.pictures import Normalisation
 from pretext.views import boxes_and_turns, crop_boxes, turn_matrices
 
@@ -103,7 +104,7 @@ def _make_puzzles(
     orders: NDArray[np.int64] | None,
 ) -> tuple[Tensor, Tensor]:
     size, n_tiles = len(images), rules.grid**2
-    u = _moved(torch.from_numpy(draws), images.device)
+    u = moved(torch.from_numpy(draws), images.device)
     view, turn, order, jitter, grey, shift, zoom = torch.split(
         u, [4, 3, n_tiles, 2 * n_tiles, 1, 6, n_tiles], dim=1
     )
@@ -111,12 +112,12 @@ def _make_puzzles(
         tiles = answers = order.argsort(dim=1)
     else:
         answers = (order[:, :1] * len(orders)).long()
-        tiles = _moved(torch.from_numpy(orders), images.device)[answers[:, 0]]
+        tiles = moved(torch.from_numpy(orders), images.device)[answers[:, 0]]
 
     places = tile_places(tiles, jitter.view(size, n_tiles, 2), zoom, rules)
     boxes = crop_boxes(view, rules.min_area, rules.ratio)
     if extents is not None:
-        boxes = boxes * _moved(torch.from_numpy(extents), images.device).repeat(1, 2)
+        boxes = boxes * moved(torch.from_numpy(extents), images.device).repeat(1, 2)
     maps = boxes_and_turns(boxes, turn_matrices(turn, rules.turns))
     places = torch.einsum("bij,bhwj->bhwi", maps[:, :, :2], places)
     places = places + maps[:, None, None, :, 2]
@@ -198,10 +199,3 @@ def standardise_tiles(puzzles: Tensor, grid: int) -> Tensor:
     deviation, mean = torch.std_mean(tiles, dim=(3, 5), keepdim=True)
     # a blank tile (paper) stays near zero instead of becoming amplified noise
     return ((tiles - mean) / deviation.clamp(min=4.0)).reshape(puzzles.shape)
-
-
-def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """Send what is small to the device without waiting for the step before."""
-    if device.type == "cpu":
-        return tensor
-    return tensor.pin_memory().to(device, non_blocking=True)

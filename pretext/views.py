@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pretext.blur import gaussian_blur
+from pretext.device import moved
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 # luma and two differences of colours; the rows of the differences add up to 0
@@ -156,7 +157,7 @@ def resample(images: Tensor, boxes: Tensor, turns: Tensor, side_px: int) -> Tens
         turns: (B, 2, 2) of ``turn_matrices``, on the CPU.
         side_px: S.
     """
-    maps = _moved(boxes_and_turns(boxes, turns), images.device)
+    maps = moved(boxes_and_turns(boxes, turns), images.device)
     height, width = images.shape[2:]
     needed = boxes[:, 2:] * torch.tensor([width, height]) / side_px
     factors = needed.amin(dim=1).long().clamp(min=1)
@@ -165,7 +166,7 @@ def resample(images: Tensor, boxes: Tensor, turns: Tensor, side_px: int) -> Tens
         return _sample(images.float(), maps, side_px)
     views = torch.empty(len(images), 3, side_px, side_px, device=images.device)
     for factor in kinds:
-        chosen = _moved((factors == factor).nonzero()[:, 0], images.device)
+        chosen = moved((factors == factor).nonzero()[:, 0], images.device)
         source = images[chosen].float()
         if factor > 1:
             size = (height // factor, width // factor)
@@ -209,9 +210,9 @@ def recolour(images: Tensor, u: Tensor, strength: Strength) -> Tensor:
     matrix = matrix + (1 - saturation)[:, None, None] * luma
     if strength.hue:
         matrix = hue_matrices(change(strength.hue, u[:, 4])) @ matrix
-    matrix = _moved((bright * contrast)[:, None, None] * matrix, images.device)
-    weight = _moved(bright * (1 - contrast), images.device)
-    luma = _moved(luma, images.device)
+    matrix = moved((bright * contrast)[:, None, None] * matrix, images.device)
+    weight = moved(bright * (1 - contrast), images.device)
+    luma = moved(luma, images.device)
     centre = torch.einsum("bchw,c->b", images, luma) / images[0, 0].numel()
     shift = (weight * centre)[:, None, None, None]
     coloured = torch.einsum("bij,bjhw->bihw", matrix, images)
@@ -247,13 +248,6 @@ def blur_some(images: Tensor, u: Tensor, strength: Strength) -> Tensor:
     if len(chosen) == 0 or radius == 0:
         return images
     sigmas = lowest + (highest - lowest) * u[chosen, 1]
-    chosen, sigmas = _moved(chosen, images.device), _moved(sigmas, images.device)
+    chosen, sigmas = moved(chosen, images.device), moved(sigmas, images.device)
     images[chosen] = gaussian_blur(images[chosen], sigmas, radius)
     return images
-
-
-def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """Send what is small to the device without waiting for the step before."""
-    if device.type == "cpu":
-        return tensor
-    return tensor.pin_memory().to(device, non_blocking=True)

@@ -159,7 +159,9 @@ class Watch(pl.Callback):
         with self.metrics.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([step, *item] for item in numbers.items())
         if self.bar is not None:
-            shown = {name: f"{value:.3f}" for name, value in self.last.items()}
+            # the looks at the health, health/... and probe/..., would fill the line
+            short = {name: v for name, v in self.last.items() if "/" not in name}
+            shown = {name: f"{value:.3f}" for name, value in short.items()}
             shown["wait"] = f"{self.data_share():.1%}"
             self.bar.set_postfix(shown, refresh=False)
 

@@ -238,13 +238,18 @@ def test_the_shortcuts_are_recorded_and_warned_of(
     folder = pretrain(run, "--again")
     assert "--tile-norm" not in caplog.text
     assert about_of(folder)["shortcuts"]["levels"]["right"] < 0.2
+    caplog.clear()
+    folder = pretrain(run, "--exact-original")  # has no such flag to turn on
+    assert "tile means and deviations alone tell" in caplog.text
+    assert "turn on" not in caplog.text
+    assert about_of(folder)["shortcuts"]["levels"]["right"] > 0.3
 
 
 def test_the_audit_leaves_the_weights_alone(
     prepared_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = pretrain(prepared_run(n=60)) / "backbone.safetensors"
-    monkeypatch.setattr("pretext.audit.audit", lambda *_: {})
+    monkeypatch.setattr("pretext.audit.audit", lambda *_, **__: {})
     second = pretrain(prepared_run(n=60)) / "backbone.safetensors"
     assert first.read_bytes() == second.read_bytes()
 
@@ -255,8 +260,8 @@ def test_an_inductive_audit_looks_at_no_test_picture(
 ) -> None:
     seen: list[int] = []
 
-    def noted(pictures: Any, rows: Any, *rest: Any) -> dict[str, Any]:
-        del pictures, rest
+    def noted(pictures: Any, rows: Any, *rest: Any, **more: Any) -> dict[str, Any]:
+        del pictures, rest, more
         seen.extend(rows.tolist())
         return {}
 

@@ -20,7 +20,7 @@ from pretext.simsiam import SimSiamSettings
 from pretext.symptoms import spread
 from pretext.training import train
 from pretext.views import Strength
-from tests.pretext.collapsing import WithoutStop, blots, without_last_norm
+from tests.pretext.collapsing import DRILL, WithoutStop, blots, without_last_norm
 
 NORMALISE = Normalisation((128.0, 128.0, 128.0), (64.0, 64.0, 64.0))
 IDS = [str(number) for number in range(200)]
@@ -193,16 +193,7 @@ def test_without_stop_gradient_the_outputs_collapse_and_with_it_they_do_not(
     seed: int, tmp_path: Path
 ) -> None:
     pictures, rows = blots(160), np.arange(160)
-    settings = SimSiamSettings(
-        epochs=2,
-        batch_size=16,
-        optimizer="adamw",
-        learning_rate=0.1,
-        schedule="constant",
-        precision="fp32",
-        threads=1,
-        seed=seed,
-    )
+    settings = replace(DRILL, seed=seed)
     ends = []
     for kind in (SimSiamLearner, WithoutStop):
         torch.manual_seed(seed)
@@ -213,7 +204,7 @@ def test_without_stop_gradient_the_outputs_collapse_and_with_it_they_do_not(
             *(without_last_norm(learner), pictures, rows, IDS[:160], settings, folder),
             label="drill",
         )
-        assert outcome.steps == 20
+        assert outcome.steps == 40
         ends.append(outcome.last["spread"])
     assert ends[0] > 0.6
     assert ends[1] < 0.2
