@@ -9,6 +9,7 @@ over draws of whole clusters.
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,11 +94,12 @@ def find_files(asked: Sequence[str], run: Run) -> dict[str, Path]:
         UserError: There is no such stage or file, or no finished stage at all.
     """
     stages, files = pretexts(), {}
+    names = short_names([name for name in asked if name.endswith(".safetensors")])
     for name in asked or [stage for stage in stages if run.has(stage)]:
-        if name.endswith(".safetensors"):
+        if name in names:
             if not Path(name).is_file():
                 raise UserError(f"weights = {name!r}: there is no such file")
-            files[name] = Path(name)
+            files[names[name]] = Path(name)
         elif name in stages:
             files[name] = run.finished(name).folder / "backbone.safetensors"
         else:
@@ -111,6 +113,22 @@ def find_files(asked: Sequence[str], run: Run) -> dict[str, Path]:
             f" pretext.jigsaw --run {run.folder}, or give files with --weights"
         )
     return files
+
+
+def short_names(paths: Sequence[str]) -> dict[str, str]:
+    """Leave out what paths of weights share, so that a table of them can be read.
+
+    >>> short_names(["runs/a/pretext.dino/b.safetensors", "runs/c/b.safetensors"])
+    {'runs/a/pretext.dino/b.safetensors': 'a/pretext.dino', 'runs/c/b.safetensors': 'c'}
+    """
+    if len(set(paths)) < 2:
+        return {path: path for path in paths}
+    places = [Path(path).absolute() for path in paths]
+    if len({place.name for place in places}) == 1:  # all are backbone.safetensors
+        places = [place.parent for place in places]
+    shared = os.path.commonpath([place.parent for place in places])
+    names = [str(place.relative_to(shared)) for place in places]
+    return dict(zip(paths, names, strict=True))
 
 
 def read_labels(

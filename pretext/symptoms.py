@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-COLLAPSED = 0.15  # share of what the untrained network had
+COLLAPSED = 0.25  # share of what the untrained network had
 FEWEST = 20  # pictures that a verdict needs
 PATIENCE = 5  # looks without a gain
 GAIN = 0.003  # of R2 or accuracy, that counts as one

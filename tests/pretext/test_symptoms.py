@@ -78,9 +78,9 @@ START = {"health/spread": 0.8, "health/rank": 100.0}
     ("spread_now", "rank_now", "n", "verdict"),
     [
         (0.8, 100.0, 1000, False),
-        (0.13, 16.0, 1000, False),
-        (0.11, 100.0, 1000, True),
-        (0.8, 14.0, 1000, True),
+        (0.21, 26.0, 1000, False),
+        (0.19, 100.0, 1000, True),
+        (0.8, 24.0, 1000, True),
         (math.nan, 100.0, 1000, True),
         (0.0, 1.0, 20, True),
         (0.0, 1.0, 19, False),
