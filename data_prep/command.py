@@ -41,7 +41,7 @@ def open_command(
     flags = _parser(kind, stage).parse(argv)
     file, folder = flags.pop("experiment"), flags.pop("run")
     run = Run(
-        folder or (RUNS / file.stem if file else _last_run(stage)), flags.pop("again")
+        folder or (RUNS / file.stem if file else last_run(stage)), flags.pop("again")
     )
     experiment = read_experiment(file, run.folder) if file else _experiment_of(run)
     settings = from_table(
@@ -118,7 +118,15 @@ def _parser(kind: type[Any], stage: str) -> Parser:
     return parser
 
 
-def _last_run(stage: str) -> Path:
+def last_run(stage: str) -> Path:
+    """Give the folder of the run last worked on.
+
+    Args:
+        stage: Dotted name of the command that asks, for the message.
+
+    Raises:
+        UserError: There is none, or it is gone.
+    """
     if not LAST.is_file():
         raise UserError(
             "there is no run yet; begin with: python -m pipeline experiments/demo.toml,"

@@ -11,6 +11,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 VIEWS = ("e", "h", "v", "hv", "r", "hr", "vr", "hvr")
+# Each of these is closed: a view of a view is one of the set. "e" is always first.
+VIEW_SETS = {
+    "e": ("e",),
+    "flip": ("e", "h"),
+    "c4": ("e", "hv", "r", "hvr"),
+    "d4": VIEWS,
+}
 
 # Is it transposed first, and which of the two axes (row, column) are then flipped?
 # A clockwise quarter turn is the transpose, mirrored left to right; a flip of columns

@@ -129,6 +129,23 @@ class Run:
         self._recover(stage)
         return (self.folder / stage / RECORD).exists()
 
+    def unfinished(self, stage: str) -> tuple[Path, dict[str, Any]] | None:
+        """Give the folder of a stage that is being made, and what it is made from."""
+        folder = self.folder / f"{stage}.partial"
+        key = _read_json(folder / KEY)
+        return (folder, key) if isinstance(key, dict) else None
+
+    def is_being_written(self, stage: str) -> bool:
+        """Tell whether a process is at it; this holds its lock for a moment."""
+        lock = self.folder / f".{stage}.lock"
+        if not lock.exists():
+            return False
+        try:
+            with _lock(lock, stage):
+                return False
+        except LockedStageError:
+            return True
+
     def current(
         self, stage: str, settings: Mapping[str, Any], reads: Sequence[str] = ()
     ) -> Finished | None:

@@ -2,27 +2,23 @@
 
 Torch-free.
 
-Shapes: N rows of a part, V = 8 views, F outputs, S statistics.
+Shapes: N rows of a part, V views, F outputs, S statistics.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.dihedral import VIEWS
 from data_prep.folds import ALL
 from features.header import SELECTED
 from features.parts import Column, Part
-from features.pooling import STATISTICS, pool
+from features.rows import Rows, joined, mean_of, pooled
 from features.store import write_store
 from transfer.jobs import fold_name
-
-CHUNK = 4096  # rows pooled at a time: the values lie on the disk
 
 
 @dataclass(frozen=True)
@@ -31,20 +27,13 @@ class Extracted:
 
     Attributes:
         part: Which rows.
-        values: (N, V, F), possibly mapped from a file.
+        views: (N, V, F).
+        failures: Why rows of the part are not there, by id.
     """
 
     part: Part
-    values: NDArray[np.float32]
-
-    @cached_property
-    def pooled(self) -> NDArray[np.float32]:
-        """(N, F * S) statistics of the views."""
-        chunks = [
-            pool(self.values[start : start + CHUNK]).astype(np.float32, copy=False)
-            for start in range(0, len(self.values), CHUNK)
-        ]
-        return np.concatenate(chunks)
+    views: Rows
+    failures: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,8 +44,10 @@ class Assembly:
         folder: Where they go.
         ids: Ids of the prepared table, by row.
         fold_of: Folds of its rows; -1: none.
-        columns: F outputs.
+        columns: F outputs of the nets of each fold.
         nets: ``task``, ``fold`` and ``digest`` of each net, by task.
+        views: V names.
+        statistics: S names.
         header: What else their headers say.
         failures: Why rows that one may expect are not there, by id.
     """
@@ -64,8 +55,10 @@ class Assembly:
     folder: Path
     ids: NDArray[np.str_]
     fold_of: NDArray[np.int64]
-    columns: Sequence[Column]
+    columns: Mapping[str, Sequence[Column]]
     nets: Sequence[dict[str, Any]]
+    views: tuple[str, ...]
+    statistics: tuple[str, ...]
     header: Mapping[str, Any]
     failures: Mapping[str, str]
 
@@ -74,10 +67,11 @@ class Assembly:
         by_role: dict[str, list[Extracted]] = {}
         for one in extracted:
             by_role.setdefault(one.part.role, []).append(one)
-        oof = by_role.get("oof", [])
+        oof, tests = by_role.get("oof", []), by_role.get("test", [])
         # one net made all rows, whether or not labels chose its epoch
         label_free = [*by_role.get("label_free", []), *by_role.get(SELECTED, [])]
-        for task in dict.fromkeys(column.task for column in self.columns):
+        columns = next(iter(self.columns.values()))
+        for task in dict.fromkeys(column.task for column in columns):
             if oof:
                 self._write_views(f"views/{task}.oof.pkl", oof, task)
             if label_free:
@@ -88,9 +82,21 @@ class Assembly:
                     self._write_views(name, [one], task)
         for role, folder in (("test", "nets"), ("insample", "insample")):
             for one in by_role.get(role, []):
-                name = f"{folder}/{fold_name(one.part.fold)}.pkl"
-                self._write_pooled(name, [one], one.pooled)
-        self._write_features([*label_free, *oof], by_role.get("test", []))
+                self._write_pooled(f"{folder}/{fold_name(one.part.fold)}.pkl", [one])
+        if label_free or oof or tests:
+            self._write_features([*label_free, *oof], tests)
+
+    def write_inner(self, extracted: Sequence[Extracted]) -> None:
+        """Write inner layers, pooled: a store for each fold, whose space is its nets'.
+
+        A net without labels has but one, ``features.pkl``.
+        """
+        for fold in self.columns:
+            own = [one for one in extracted if one.part.fold == fold]
+            is_labelled = fold.isdecimal() or fold == ALL
+            name = f"nets/{fold_name(fold)}.pkl" if is_labelled else "features.pkl"
+            if own:
+                self._write_pooled(name, own)
 
     def _write_features(
         self, own: Sequence[Extracted], tests: Sequence[Extracted]
@@ -98,15 +104,16 @@ class Assembly:
         """Write all rows pooled: those of one net each, and the mean over the nets."""
         # A net that saw every label speaks for the test pictures if no other does.
         tests = [one for one in tests if one.part.fold != ALL] or tests
-        pooled = [one.pooled for one in own]
+        values = [pooled(one.views, self.statistics) for one in own]
         if tests:
             # Statistics per net, then their mean: the views of an averaged net spread
             # less than those of the one net behind an oof row.
-            pooled.append(np.mean([one.pooled for one in tests], axis=0))
+            by_net = [pooled(one.views, self.statistics) for one in tests]
+            values.append(mean_of(by_net))
         self._write_pooled(
             "features.pkl",
             [*own, *tests[:1]],
-            np.concatenate(pooled),
+            joined(values),
             folds=[one.part.fold for one in (*own, *tests)],
             failures=self.failures,
         )
@@ -114,30 +121,40 @@ class Assembly:
     def _write_views(
         self, name: str, extracted: Sequence[Extracted], task: str
     ) -> None:
-        inside = [k for k, column in enumerate(self.columns) if column.task == task]
-        values = [_columns(one.values, inside) for one in extracted]
+        columns = self.columns[extracted[0].part.fold]
+        inside = [k for k, column in enumerate(columns) if column.task == task]
         self._write(
             name,
             extracted,
-            values[0] if len(values) == 1 else np.concatenate(values),
-            [self.columns[k].header() for k in inside],
-            {"views": list(VIEWS), "nets": self._nets_of(_folds(extracted), task)},
+            joined([one.views for one in extracted]).columns(inside),
+            [columns[k].header() for k in inside],
+            {
+                "views": list(self.views),
+                "nets": self._nets_of(_folds(extracted), task),
+            },
         )
 
     def _write_pooled(
         self,
         name: str,
         extracted: Sequence[Extracted],
-        values: NDArray[np.float32],
+        values: Rows | None = None,
         folds: Sequence[str] = (),
         failures: Mapping[str, str] | None = None,
     ) -> None:
+        if values is None:
+            values = joined([pooled(one.views, self.statistics) for one in extracted])
+        columns = self.columns[extracted[0].part.fold]
         self._write(
             name,
             extracted,
             values,
-            [column.header(name) for column in self.columns for name in STATISTICS],
-            {"views": None, "nets": self._nets_of(folds or _folds(extracted))},
+            [column.header(name) for column in columns for name in self.statistics],
+            {
+                "views": None,
+                "pooled_over": list(self.views),
+                "nets": self._nets_of(folds or _folds(extracted)),
+            },
             failures or {},
         )
 
@@ -145,7 +162,7 @@ class Assembly:
         self,
         name: str,
         extracted: Sequence[Extracted],
-        values: NDArray[np.float32],
+        values: Rows,
         columns: list[dict[str, Any]],
         header: dict[str, Any],
         failures: Mapping[str, str] | None = None,
@@ -157,21 +174,22 @@ class Assembly:
             [len(one.part.rows) for one in extracted],
         )
         order = np.argsort(self.ids[rows], kind="stable")
-        if np.any(np.diff(order) != 1):
-            values, rows, roles = values[order], rows[order], roles[order]
-        failures = dict(failures or {})
+        rows, roles = rows[order], roles[order]
+        ledger = dict(failures or {})
+        for one in extracted:
+            ledger |= one.failures
         write_store(
             self.folder / name,
             self.ids[rows].tolist(),
-            values,
+            values.chosen(order),
             {
                 **self.header,
                 **header,
                 "columns": columns,
                 "roles": roles.tolist(),
                 "folds": np.where(roles == "test", -1, self.fold_of[rows]).tolist(),
-                "failures": failures,
-                "n_expected": len(rows) + len(failures),
+                "failures": ledger,
+                "n_expected": len(rows) + len(ledger),
             },
         )
 
@@ -187,8 +205,3 @@ class Assembly:
 
 def _folds(extracted: Sequence[Extracted]) -> list[str]:
     return [one.part.fold for one in extracted]
-
-
-def _columns(values: NDArray[np.float32], inside: list[int]) -> NDArray[np.float32]:
-    """Cut out some columns; all of them without a copy."""
-    return values if len(inside) == values.shape[2] else values[..., inside]

@@ -37,7 +37,8 @@ def drafted(path: Path) -> Iterator[BinaryIO]:
 def _locked(path: Path) -> Iterator[BinaryIO]:
     """Open a file that no other writer has open."""
     while True:
-        with path.open("ab") as file:
+        # created if need be, and never emptied while another writer is at it
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             try:
                 is_current = os.path.samestat(os.fstat(file.fileno()), path.stat())

@@ -11,6 +11,12 @@ Reads ``data_prep.prepare`` and ``transfer.finetune`` (or one pretext stage, wit
 - ``views/TASK.oof.pkl`` and ``views/TASK.test.foldK.pkl``: each view apart,
 - with ``--insample`` the rows the nets of a fold may have learned from:
   ``insample/foldK.pkl`` and their views.
+
+Inner layers (``--layer layer3``) mean something else in every net. So each fold has a
+store of its own for them, ``nets/foldK.pkl``, and nothing is averaged over nets.
+
+Many machines: ``--shard 0/4`` to ``3/4`` write ``features.extract.shard0of4/`` and so
+on, and ``features.merge`` joins them to what one machine would have written.
 """
 
 import json
@@ -18,110 +24,101 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
-from data_prep.errors import UserError
+from data_prep.dihedral import VIEW_SETS
 from data_prep.runs import Finished, Run
-from data_prep.settings import NEUTRAL, nearest, recorded
+from data_prep.settings import recorded
 from features.header import SELECTED, UNTRAINED
-from pretext.first_weights import pretexts
+from features.parts import NO_FOLD, Group, Part, group_rows, in_shard, plan_parts
+from features.rows import Rows
+from features.settings import FINETUNED, ExtractSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from features.assembly import Extracted
-    from features.parts import Part
     from features.sources import Source
     from pretext.pictures import Pictures
 
 STAGE = "features.extract"
 PREPARED = "data_prep.prepare"
-FINETUNED = "transfer.finetune"
 WORK = "checkpoints"  # folder of unfinished passes
+CHUNK = 4096  # rows looked at at a time: the values lie on the disk
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExtractSettings:
-    """Extract the outputs of the nets in eight views, pooled and kept by id.
-
-    python -m features.extract --experiment experiments/demo.toml
-    """
-
-    source: Annotated[
-        str, "whose outputs: transfer.finetune, or the features of a pretext stage"
-    ] = FINETUNED
-    insample: Annotated[bool, "add the rows each net was trained on"] = False
-    precision: Annotated[
-        Literal["auto", "bf16", "fp32"],
-        "arithmetic: bf16 (mixed), fp32, or auto: bf16 where the hardware has it",
-    ] = "auto"
-    threads: Annotated[int, "CPU threads; 0: all cores", NEUTRAL] = 0
-
-    def __post_init__(self) -> None:
-        """Check the source and the ranges."""
-        known = [FINETUNED, *pretexts()]
-        if self.source not in known:
-            raise UserError(f"source = {self.source!r}: {nearest(self.source, known)}")
-        if self.insample and self.source != FINETUNED:
-            raise UserError(f"insample: the nets of {self.source} saw no label at all")
-        if self.threads < 0:
-            raise UserError(f"threads = {self.threads}: give 0 or more")
+def stage_of(number: int, n_shards: int) -> str:
+    """Name the stage of a shard; without shards, that of all."""
+    return STAGE if n_shards == 1 else f"{STAGE}.shard{number}of{n_shards}"
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Extract as the command line says, and return the folder of the stage."""
     settings, run, _ = open_command(ExtractSettings, STAGE, argv)
+    number, n_shards = settings.shard_of()
+    stage_name = stage_of(number, n_shards)
     key, reads = recorded(settings), [PREPARED, settings.source]
-    if done := run.current(STAGE, key, reads=reads):
+    if not settings.layers and (done := run.current(stage_name, key, reads=reads)):
         return done.folder
     prepared, made = run.finished(PREPARED), run.finished(settings.source)
     import pandas as pd
 
     from features.assembly import Assembly
-    from features.parts import NO_FOLD, Part, plan_parts
-    from features.sources import BackboneSource, TransferSource
     from pretext.device import pick_device, set_threads, use_bf16
-    from pretext.pictures import Normalisation, Pictures
+    from pretext.pictures import Pictures
 
-    facts = prepared.facts
     table = pd.read_parquet(prepared.folder / "table.parquet")
     device = pick_device()
     set_threads(settings.threads)
     bf16 = use_bf16(settings.precision, device)
     pictures = Pictures.open(prepared.folder, device)
-    source: Source
+    source = open_source(settings, prepared, made, pictures)
+    if settings.layers:
+        show_layers(source)
+        return run.folder
     if settings.source == FINETUNED:
-        source = TransferSource(made)
         parts = plan_parts(table, source.folds, insample=settings.insample)
     else:
-        normalise = Normalisation(tuple(facts["mean"]), tuple(facts["std"]))
-        source = BackboneSource(made, pictures.side_px, normalise)
         role = SELECTED if chosen_with_labels(run, made) else "label_free"
         parts = [Part(NO_FOLD, role, np.arange(len(table)))]
-    with run.stage(STAGE, key, reads=reads) as stage:
+    groups = [group.shard(number, n_shards) for group in group_rows(parts)]
+    failures = failures_of(table, parts, prepared, settings) if number == 0 else {}
+    parts = [in_shard(part, groups) for part in parts]
+    with run.stage(stage_name, key, reads=reads) as stage:
         began = time.perf_counter()
-        work = stage.folder / WORK
-        extracted = pass_over(parts, source, pictures, work, bf16=bf16)
+        passes = Passes(groups, source, pictures, VIEW_SETS[settings.views], bf16=bf16)
+        passes.run(stage.folder / WORK)
         seconds = time.perf_counter() - began
-        Assembly(
+        ids = table["id"].to_numpy(dtype=object)
+        header = _header(run, prepared, made, bf16=bf16)
+        assembly = Assembly(
             stage.folder,
-            table["id"].to_numpy(dtype=object),
+            ids,
             table["fold"].to_numpy(),
             source.columns,
             source.nets,
-            _header(run, prepared, made, bf16=bf16),
-            {} if settings.source != FINETUNED else _failures(table, parts),
-        ).write(extracted)
+            passes.views,
+            settings.statistics,
+            header | ({"shard": [number, n_shards]} if n_shards > 1 else {}),
+            failures,
+        )
+        extracted = passes.extracted(parts, ids)
+        if settings.layer:
+            assembly.write_inner(extracted)
+        else:
+            assembly.write(extracted)
         stage.device = str(device)
         stage.facts = {
-            "columns": len(source.columns),
+            "columns": source.width,
+            "views": len(passes.views),
             "rows": {
                 role: sum(len(part.rows) for part in parts if part.role == role)
                 for role in dict.fromkeys(part.role for part in parts)
@@ -130,62 +127,153 @@ def main(argv: Sequence[str] | None = None) -> Path:
             "seconds": round(seconds, 1),
         }
     # only now: until the stage has its place, a rerun need not pass over them again
-    shutil.rmtree(run.folder / STAGE / WORK, ignore_errors=True)
-    n_passed = sum(len(part.rows) for part in parts)
+    shutil.rmtree(run.folder / stage_name / WORK, ignore_errors=True)
+    n_failed = len({id_ for one in extracted for id_ in one.failures})
+    if n_failed:
+        log.warning("%d pictures failed: features.inspect says why", n_failed)
+    n_pictures = sum(len(group.rows) for group in groups)
     log.info(
-        "%s: %d pictures of 8 views through %d nets, %d outputs each, %.0f pictures/s",
-        *(STAGE, n_passed, len(source.nets), len(source.columns), n_passed / seconds),
+        "%s: %d pictures in %d views through %d nets, %d outputs each, %.0f pictures/s",
+        *(stage_name, n_pictures, len(passes.views)),
+        *(len(source.nets), source.width, n_pictures / seconds),
     )
-    log.info("-> %s", run.folder / STAGE / "features.pkl")
-    return run.folder / STAGE
+    log.info("-> %s", run.folder / stage_name)
+    return run.folder / stage_name
 
 
-def pass_over(
-    parts: "Sequence[Part]",
-    source: "Source",
-    pictures: "Pictures",
-    work: Path,
-    *,
-    bf16: bool,
-) -> "list[Extracted]":
-    """Send each part through the nets of its fold, which are loaded once.
+@dataclass
+class Passes:
+    """The passes over the pictures: one for the rows of each set of nets.
 
-    Args:
-        parts: Those of a fold together.
+    Attributes:
+        groups: Which rows go through the nets of which folds.
         source: The nets.
-        pictures: All prepared pictures.
-        work: Folder for the values.
+        pictures: All N prepared pictures.
+        views: V names.
         bf16: Compute in bfloat16.
     """
-    from tqdm import tqdm
 
-    from features.assembly import Extracted
-    from features.passes import run_pass
+    groups: Sequence[Group]
+    source: "Source"
+    pictures: "Pictures"
+    views: tuple[str, ...]
+    bf16: bool
 
-    total = sum(len(part.rows) for part in parts)
-    extracted: list[Extracted] = []
-    bar: tqdm[Any]
-    with tqdm(total=total, desc=STAGE, unit="img", mininterval=1.0) as bar:
-        for fold in dict.fromkeys(part.fold for part in parts):
-            forward = source.load(fold, pictures.device)
-            extracted += [
-                Extracted(
-                    part,
+    def run(self, work: Path) -> None:
+        """Send all groups through their nets, or go on where that stopped.
+
+        Args:
+            work: Folder for the values.
+        """
+        import torch
+        from tqdm import tqdm
+
+        from features.passes import run_pass
+
+        source, device = self.source, self.pictures.device
+        folds = dict.fromkeys(fold for group in self.groups for fold in group.folds)
+        nets = {fold: source.load(fold, device) for fold in folds}
+        self._values: list[NDArray[np.float32]] = []
+        bar: tqdm[Any]
+        total = sum(len(group.rows) for group in self.groups)
+        with tqdm(total=total, desc=STAGE, unit="img", mininterval=1.0) as bar:
+            for group in self.groups:
+                own = [nets[fold] for fold in group.folds]
+                digests = [d for fold in group.folds for d in source.digests(fold)]
+                self._values.append(
                     run_pass(
-                        forward,
-                        len(source.columns),
-                        pictures,
-                        part.rows,
-                        work / f"{part.role}.{fold}.npy",
-                        weights=" ".join(source.digests(fold)),
-                        bf16=bf16,
+                        lambda images, own=own: torch.cat([f(images) for f in own], 1),  # type: ignore[misc]
+                        source.width * len(own),
+                        self.pictures,
+                        group.rows,
+                        work / f"{'-'.join(group.folds)}.npy",
+                        views=self.views,
+                        weights=" ".join(digests),
+                        bf16=self.bf16,
                         bar=bar,
-                    ),
+                    )
                 )
-                for part in parts
-                if part.fold == fold
-            ]
-    return extracted
+
+    def of_fold(self, fold: str) -> Rows:
+        """Give what the nets of a fold said, by rows of the prepared table."""
+        n_rows, width = len(self.pictures.pixels), self.source.width
+        group_of = np.full(n_rows, -1, np.int32)
+        place_of = np.full(n_rows, -1, np.int32)
+        for number, group in enumerate(self.groups):
+            if fold in group.folds:
+                group_of[group.rows] = number
+                place_of[group.rows] = np.arange(len(group.rows))
+
+        def read(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            found = np.empty((len(rows), len(self.views), width), np.float32)
+            for number in np.unique(group_of[rows]):
+                inside = group_of[rows] == number
+                first = self.groups[number].folds.index(fold) * width
+                values = self._values[number][place_of[rows[inside]]]
+                found[inside] = values[:, :, first : first + width]
+            return found
+
+        return Rows((n_rows, len(self.views), width), read)
+
+    def extracted(self, parts: Sequence[Part], ids: NDArray[Any]) -> "list[Extracted]":
+        """Give what was found of each part; what is no number is a failure.
+
+        A row without label must have come through all nets, or it is in no mean.
+
+        Args:
+            parts: Which rows, in which role.
+            ids: (N,) of the prepared table.
+        """
+        from features.assembly import Extracted
+
+        views = {fold: self.of_fold(fold) for fold in {part.fold for part in parts}}
+        failed: dict[tuple[str, str], dict[int, str]] = {}
+        for part in parts:
+            fold = "" if part.role == "test" else part.fold
+            known = failed.setdefault((part.role, fold), {})
+            for row in _not_finite(views[part.fold], part.rows):
+                known[row] = f"outputs of the nets of fold {part.fold} are not finite"
+        found = []
+        for part in parts:
+            fold = "" if part.role == "test" else part.fold
+            bad = failed[part.role, fold]
+            kept = replace(part, rows=part.rows[~np.isin(part.rows, list(bad))])
+            reasons = {str(ids[row]): why for row, why in bad.items()}
+            found.append(Extracted(kept, views[part.fold].chosen(kept.rows), reasons))
+        return found
+
+
+def _not_finite(values: Rows, rows: NDArray[np.int64]) -> Iterator[int]:
+    """Find the rows that have a value which is no number."""
+    for start in range(0, len(rows), CHUNK):
+        part = rows[start : start + CHUNK]
+        is_bad = ~np.isfinite(values.read(part)).all(axis=(1, 2))
+        yield from part[is_bad].tolist()
+
+
+def open_source(
+    settings: ExtractSettings, prepared: Finished, made: Finished, pictures: "Pictures"
+) -> "Source":
+    """Open the nets whose outputs or layers are asked for."""
+    from features.sources import BackboneSource, Inner, TransferSource
+    from pretext.pictures import Normalisation
+
+    inner = Inner(settings.layer, settings.layer_pool)
+    if settings.source == FINETUNED:
+        return TransferSource(made, inner)
+    facts = prepared.facts
+    normalise = Normalisation(tuple(facts["mean"]), tuple(facts["std"]))
+    return BackboneSource(made, pictures.side_px, normalise, inner)
+
+
+def show_layers(source: "Source") -> None:
+    """List the layers that can be asked for."""
+    from features.layers import list_layers
+
+    found = list_layers(*source.backbone())
+    width = max(len(name) for name, _ in found)
+    for name, shape in found:
+        log.info("%-*s  %s", width, name, shape)
 
 
 def chosen_with_labels(run: Run, made: Finished) -> bool:
@@ -219,14 +307,31 @@ def _header(
     }
 
 
-def _failures(table: "pd.DataFrame", parts: "Sequence[Part]") -> dict[str, str]:
-    """Say of each row that should have been held out by a net why it was not."""
+def failures_of(
+    table: "pd.DataFrame",
+    parts: Sequence[Part],
+    prepared: Finished,
+    settings: ExtractSettings,
+) -> dict[str, str]:
+    """Say of each picture that one may expect why it is not there.
+
+    Either it could not be read, or no net was trained that holds it out.
+    """
+    import pandas as pd
+
+    failures: dict[str, str] = {}
+    left_out = prepared.folder / "left_out.csv"
+    if left_out.exists():
+        lost = pd.read_csv(left_out, dtype=str, keep_default_na=False)
+        failures |= dict(zip(lost["id"], lost["reason"], strict=True))
+    if settings.source != FINETUNED:
+        return failures
     is_missing = (table["fold"] >= 0).to_numpy(copy=True)
     for part in parts:
         if part.role == "oof":
             is_missing[part.rows] = False
     missing = table[is_missing]
-    return {
+    return failures | {
         id_: f"{UNTRAINED} {fold} was trained"
         for id_, fold in zip(missing["id"], missing["fold"], strict=True)
     }

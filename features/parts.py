@@ -1,10 +1,10 @@
-"""What is extracted: which rows go through which nets, into which columns.
+"""What is extracted: which rows go through which nets, in which passes and columns.
 
 Torch-free.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NO_FOLD = "none"  # the fold of a net that saw no label
+BLOCK = 32  # pictures of a forward: the last bits depend on which are together
 # The space of all outputs: they are in the unit of the label or probabilities, so those
 # of several nets may share a column. Inner layers have a space for each net.
 OUTPUTS = "outputs"
@@ -91,3 +92,46 @@ def plan_parts(
             " and there is no test picture; train the folds, or give --insample"
         )
     return parts
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rows that go through the nets of the same folds: one pass over pictures.
+
+    Attributes:
+        folds: Of the nets.
+        rows: (N,) rows of the prepared table.
+    """
+
+    folds: tuple[str, ...]
+    rows: NDArray[np.int64]
+
+    def shard(self, number: int, n_shards: int) -> "Group":
+        """Give every n-th block: whole ones, so that no bit depends on the sharding."""
+        inside = np.arange(len(self.rows)) // BLOCK % n_shards == number
+        return replace(self, rows=self.rows[inside])
+
+
+def group_rows(parts: Sequence[Part]) -> list[Group]:
+    """Put rows together that go through the same nets: each picture is read once."""
+    folds = list(dict.fromkeys(part.fold for part in parts))
+    n_rows = 1 + max(int(part.rows.max()) for part in parts)
+    asked = np.zeros((n_rows, len(folds)), dtype=np.bool_)
+    for part in parts:
+        asked[part.rows, folds.index(part.fold)] = True
+    kinds, kind_of = np.unique(asked, axis=0, return_inverse=True)
+    groups = [
+        Group(
+            tuple(fold for fold, is_asked in zip(folds, kind, strict=True) if is_asked),
+            np.flatnonzero(kind_of == number),
+        )
+        for number, kind in enumerate(kinds)
+        if kind.any()
+    ]
+    return sorted(groups, key=lambda group: [folds.index(f) for f in group.folds])
+
+
+def in_shard(part: Part, groups: Sequence[Group]) -> Part:
+    """Keep the rows of a part that the groups of a shard hold."""
+    inside = [np.isin(part.rows, g.rows) for g in groups if part.fold in g.folds]
+    return replace(part, rows=part.rows[np.logical_or.reduce(inside)])

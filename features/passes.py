@@ -1,13 +1,14 @@
-"""One pass of nets over pictures: eight views from one decode and one stacked forward.
+"""One pass of nets over pictures: all views from one decode and one stacked forward.
 
 The rows go through in fixed blocks, so that a pass that was killed and resumed gives
 the same numbers, to the bit, as one that was not. Finished blocks lie in a
 memory-mapped work file, and a journal counts them.
 
-Shapes: N rows, V = 8 views, F outputs of all nets side by side.
+Shapes: N rows, V views, F outputs of all nets side by side.
 """
 
 import json
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -21,10 +22,10 @@ from tqdm import tqdm
 
 from data_prep.dihedral import VIEWS, stack_views
 from data_prep.runs import digest_of, write_json
+from features.parts import BLOCK
 from pretext.pictures import Pictures
 
-BLOCK = 32  # pictures of a forward: 256 views
-JOURNAL_EVERY = 8  # blocks that a killed pass may have to repeat
+JOURNAL_EVERY_S = 0.5  # what a killed pass may have to repeat, or one block
 
 
 @torch.inference_mode()
@@ -38,6 +39,7 @@ def run_pass(
     weights: str,
     bf16: bool,
     bar: "tqdm[Any]",
+    views: tuple[str, ...] = VIEWS,
 ) -> NDArray[np.float32]:
     """Send all views of some pictures through nets, going on where a pass stopped.
 
@@ -50,17 +52,19 @@ def run_pass(
         weights: Digest of the nets; a work file of others is begun anew.
         bf16: Compute in bfloat16.
         bar: Progress, in pictures.
+        views: V names.
 
     Returns:
         (N, V, F), mapped from the work file.
     """
-    shape = (len(rows), len(VIEWS), width)
+    shape = (len(rows), len(views), width)
     n_blocks = -(-len(rows) // BLOCK)
     key = {
         "weights": weights,
         "rows": digest_of(rows.tolist()),
         "shape": list(shape),
         "block": BLOCK,
+        "views": list(views),
         "bf16": bf16,
         "device": pictures.device.type,
     }
@@ -76,25 +80,28 @@ def run_pass(
     bar.update(min(len(rows), done * BLOCK))
     device = pictures.device.type
     precision = torch.autocast(device, torch.bfloat16) if bf16 else nullcontext()
+    counted_at = time.monotonic()
     for block in range(done, n_blocks):
         part = slice(block * BLOCK, (block + 1) * BLOCK)
-        views = views_of(pictures.take(rows[part]))
+        stacked = views_of(pictures.take(rows[part]), views)
         with precision:
-            outputs = forward(views)
-        values[part] = outputs.float().view(-1, len(VIEWS), width).cpu().numpy()
+            outputs = forward(stacked)
+        values[part] = outputs.float().view(-1, len(views), width).cpu().numpy()
         bar.update(len(values[part]))
-        if (block + 1) % JOURNAL_EVERY == 0 or block + 1 == n_blocks:
+        is_due = time.monotonic() - counted_at >= JOURNAL_EVERY_S
+        if is_due or block + 1 == n_blocks:
             values.flush()  # the blocks before the journal that counts them
             write_json(journal, {"key": key, "done": block + 1})
+            counted_at = time.monotonic()
     return values
 
 
-def views_of(images: Tensor) -> Tensor:
+def views_of(images: Tensor, names: tuple[str, ...] = VIEWS) -> Tensor:
     """Give the (B * V, 3, S, S) views of (B, 3, S, S) pictures, one picture's together.
 
     Both are channels last in memory, so that nothing is copied twice.
     """
-    views = stack_views(images.permute(0, 2, 3, 1), axes=(-3, -2))
+    views = stack_views(images.permute(0, 2, 3, 1), axes=(-3, -2), views=names)
     return views.flatten(0, 1).permute(0, 3, 1, 2)
 
 

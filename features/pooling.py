@@ -1,4 +1,4 @@
-"""Pool the eight views of a picture into a few statistics of each output.
+"""Pool the views of a picture into a few statistics of each output.
 
 Shapes: N rows, V views, F outputs, S statistics.
 """
@@ -12,22 +12,34 @@ from numpy.typing import NDArray
 from data_prep.errors import UserError
 from data_prep.settings import nearest
 
+
+def _identity(
+    values: NDArray[np.floating[Any]], axis: int
+) -> NDArray[np.floating[Any]]:
+    """Give the picture as it is: the first of the views."""
+    return np.asarray(np.take(values, 0, axis))
+
+
 # The variance is that of the views themselves, which are all there are: divided by V.
 STATISTICS: dict[str, Callable[..., NDArray[np.floating[Any]]]] = {
     "mean": np.mean,
     "var": np.var,
     "max": np.max,
     "min": np.min,
+    "median": np.median,
+    "std": np.std,
+    "identity": _identity,
 }
+USUAL = ("mean", "var", "max", "min")
 
 
 def pool(
-    values: NDArray[np.floating[Any]], statistics: Sequence[str] = tuple(STATISTICS)
+    values: NDArray[np.floating[Any]], statistics: Sequence[str] = USUAL
 ) -> NDArray[np.floating[Any]]:
     """Pool the views of each row.
 
     Args:
-        values: (N, V, F) at least one view.
+        values: (N, V, F) at least one view; the first is the picture as it is.
         statistics: Names in ``STATISTICS``.
 
     Returns:
@@ -41,7 +53,7 @@ def pool(
         >>> pool(np.array([[[1.0, 10.0], [3.0, 10.0]]]), ["mean", "var"])
         array([[ 2.,  1., 10.,  0.]])
     """
-    _check(statistics)
+    check_statistics(statistics)
     if values.ndim != 3 or values.shape[1] == 0:
         raise UserError(
             f"values of shape {values.shape} have no views to pool; give"
@@ -54,7 +66,7 @@ def pool(
 
 
 def pooled_columns(
-    columns: Sequence[str], statistics: Sequence[str] = tuple(STATISTICS)
+    columns: Sequence[str], statistics: Sequence[str] = USUAL
 ) -> list[str]:
     """Name the columns that ``pool`` makes of these outputs, in its order.
 
@@ -62,11 +74,16 @@ def pooled_columns(
         >>> pooled_columns(["target", "onehot_2"], ["mean", "var"])
         ['target__mean', 'target__var', 'onehot_2__mean', 'onehot_2__var']
     """
-    _check(statistics)
+    check_statistics(statistics)
     return [f"{column}__{name}" for column in columns for name in statistics]
 
 
-def _check(statistics: Sequence[str]) -> None:
+def check_statistics(statistics: Sequence[str]) -> None:
+    """Check that the names are known and different.
+
+    Raises:
+        UserError: One is not, or there is none.
+    """
     if not statistics:
         raise UserError(f"no statistic is named; there are: {', '.join(STATISTICS)}")
     for name in statistics:

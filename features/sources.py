@@ -1,7 +1,11 @@
-"""Whose outputs are extracted: the nets of the transfer, or a label-free backbone."""
+"""Whose outputs are extracted: the nets of the transfer, or a label-free backbone.
+
+Shapes: B pictures, S side of the pictures, F outputs of the nets of a fold.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from data_prep.runs import Finished
@@ -9,29 +13,67 @@ from features.parts import NO_FOLD, OUTPUTS, Column
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
+    from features.layers import Layers
     from pretext.pictures import Normalisation
     from transfer.nets import TaskNet
 
 Forward = Callable[["Tensor"], "Tensor"]  # (B, 3, S, S) grey levels -> (B, F) outputs
 
 
-class Source(ABC):
-    """Nets by fold, all with the same F columns.
+@dataclass(frozen=True)
+class Inner:
+    """Which inner layers are asked for, instead of the outputs.
 
     Attributes:
-        columns: F outputs.
+        names: Modules of the backbone; none: the outputs.
+        pooling: ``avg`` or ``gem``.
+    """
+
+    names: tuple[str, ...] = ()
+    pooling: str = "avg"
+
+    def of(self, backbone: "nn.Module", side_px: int) -> "Layers":
+        """Tap a backbone."""
+        from features.layers import Layers
+
+        return Layers(backbone, self.names, self.pooling, side_px)
+
+    def columns(
+        self, widths: Sequence[int], digest: str, prefix: str = ""
+    ) -> list[Column]:
+        """Name what the layers of a net give; its digest is their space."""
+        found = []
+        for layer, width in zip(self.names, widths, strict=True):
+            task = prefix + layer.replace(".", "_")
+            found += [
+                Column(f"{task}_{k}", task, str(k), "identity", digest)
+                for k in range(width)
+            ]
+        return found
+
+
+class Source(ABC):
+    """Nets by fold, all with columns of the same names.
+
+    Attributes:
+        columns: F outputs of the nets of each fold.
         nets: ``task``, ``fold`` and ``digest`` of each net, by task.
     """
 
-    columns: list[Column]
+    columns: dict[str, list[Column]]
     nets: list[dict[str, Any]]
 
     @property
     def folds(self) -> list[str]:
         """The folds that have nets, in the order of their training."""
-        return list(dict.fromkeys(str(net["fold"]) for net in self.nets))
+        return list(self.columns)
+
+    @property
+    def width(self) -> int:
+        """F."""
+        return len(next(iter(self.columns.values())))
 
     def digests(self, fold: str) -> list[str]:
         """Identify the weights of a fold's nets."""
@@ -41,40 +83,78 @@ class Source(ABC):
     def load(self, fold: str, device: "torch.device") -> Forward:
         """Load the nets of a fold and join them into one function."""
 
+    @abstractmethod
+    def backbone(self) -> "tuple[nn.Module, int]":
+        """Give one of the backbones, and the side of its input."""
+
 
 class TransferSource(Source):
     """The nets of ``transfer.finetune``.
 
     Args:
         finished: That stage.
+        inner: The layers asked for.
     """
 
-    def __init__(self, finished: Finished) -> None:
-        self._finished = finished
-        self.nets = []
-        by_fold: dict[str, list[Column]] = {}
+    def __init__(self, finished: Finished, inner: Inner) -> None:
+        self._finished, self._inner = finished, inner
+        self.columns, self.nets = {}, []
+        widths: dict[str, list[int]] = {}
         for net in finished.facts["nets"]:
-            fold = net["fold"]
+            fold, name = net["fold"], net["net"]
             digest = finished.record["files"][_weights_of(net)]
-            for task in net["tasks"]:
-                described = int(fold) if fold.isdecimal() else fold
-                self.nets.append(
-                    {"task": task["name"], "fold": described, "digest": digest}
-                )
-                by_fold.setdefault(fold, []).extend(_columns(task))
-        self.columns = next(iter(by_fold.values()))
-        assert all(columns == self.columns for columns in by_fold.values())
+            if inner.names:
+                if name not in widths:
+                    loaded = self._load(net)
+                    widths[name] = inner.of(loaded.backbone, loaded.side_px).widths
+                is_alone = len({n["net"] for n in finished.facts["nets"]}) == 1
+                prefix = "" if is_alone else f"{name}_"
+                columns = inner.columns(widths[name], digest, prefix)
+            else:
+                columns = [column for task in net["tasks"] for column in _columns(task)]
+            self.columns.setdefault(fold, []).extend(columns)
+            described = int(fold) if fold.isdecimal() else fold
+            self.nets += [
+                {"task": task, "fold": described, "digest": digest}
+                for task in dict.fromkeys(column.task for column in columns)
+            ]
+        assert len({len(columns) for columns in self.columns.values()}) == 1
 
     def load(self, fold: str, device: "torch.device") -> Forward:
         """Load the nets of a fold; their outputs are joined side by side."""
-        from transfer.nets import load_net
-
         nets = [
-            load_net(self._finished.folder / _weights_of(net))[0].to(device)
+            self._load(net).to(device)
             for net in self._finished.facts["nets"]
             if net["fold"] == fold
         ]
-        return joined(nets)
+        return self._tapped(nets) if self._inner.names else joined(nets)
+
+    def backbone(self) -> "tuple[nn.Module, int]":
+        """Give the backbone of the first net."""
+        net = self._load(self._finished.facts["nets"][0])
+        return net.backbone, net.side_px
+
+    def _load(self, net: dict[str, Any]) -> "TaskNet":
+        from transfer.nets import load_net
+
+        return load_net(self._finished.folder / _weights_of(net))[0]
+
+    def _tapped(self, nets: "Sequence[TaskNet]") -> Forward:
+        import torch
+
+        from pretext.embed import forward_of
+
+        forwards = [
+            forward_of(
+                self._inner.of(net.backbone, net.side_px), net.normalise, net.side_px
+            )
+            for net in nets
+        ]
+
+        def forward(images: "Tensor") -> "Tensor":
+            return torch.cat([one(images) for one in forwards], dim=1)
+
+        return forward
 
 
 class BackboneSource(Source):
@@ -84,22 +164,35 @@ class BackboneSource(Source):
         finished: That stage.
         side_px: Side of the pictures.
         normalise: Statistics of the collection.
+        inner: The layers asked for.
     """
 
     def __init__(
-        self, finished: Finished, side_px: int, normalise: "Normalisation"
+        self,
+        finished: Finished,
+        side_px: int,
+        normalise: "Normalisation",
+        inner: Inner,
     ) -> None:
         from pretext.backbones import feature_width
         from pretext.embed import load_for
 
         path = finished.folder / "backbone.safetensors"
-        self._normalise = normalise
+        self._normalise, self._inner = normalise, inner
         self._backbone, self._side_px = load_for(path, side_px)
         digest = finished.record["files"][path.name]
-        self.nets = [{"task": "embedding", "fold": NO_FOLD, "digest": digest}]
-        self.columns = [
-            Column(f"embedding_{k}", "embedding", str(k), "identity", digest)
-            for k in range(feature_width(self._backbone))
+        if inner.names:
+            widths = inner.of(self._backbone.eval(), self._side_px).widths
+            columns = inner.columns(widths, digest)
+        else:
+            columns = [
+                Column(f"embedding_{k}", "embedding", str(k), "identity", digest)
+                for k in range(feature_width(self._backbone))
+            ]
+        self.columns = {NO_FOLD: columns}
+        self.nets = [
+            {"task": task, "fold": NO_FOLD, "digest": digest}
+            for task in dict.fromkeys(column.task for column in columns)
         ]
 
     def load(self, fold: str, device: "torch.device") -> Forward:
@@ -107,8 +200,14 @@ class BackboneSource(Source):
         from pretext.embed import forward_of
 
         assert fold == NO_FOLD
-        backbone = self._backbone.eval().to(device)
-        return forward_of(backbone, self._normalise, self._side_px)
+        network: Any = self._backbone.eval().to(device)
+        if self._inner.names:
+            network = self._inner.of(network, self._side_px)
+        return forward_of(network, self._normalise, self._side_px)
+
+    def backbone(self) -> "tuple[nn.Module, int]":
+        """Give the backbone."""
+        return self._backbone, self._side_px
 
 
 def joined(nets: "Sequence[TaskNet]") -> Forward:

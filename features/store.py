@@ -33,7 +33,8 @@ from data_prep.errors import UserError
 from features import stream
 from features.drafts import drafted
 from features.header import DTYPES, FORMAT, check_layout, check_rows
-from features.pooling import STATISTICS, pool, pooled_columns
+from features.pooling import USUAL, pool, pooled_columns
+from features.rows import Rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +44,7 @@ OWN_KEYS = (
     *("format", "shape", "dtype", "ids", "payload_sha256"),
     *("offset", "header_sha256"),
 )
+AT_ONCE = 4096  # rows written at a time
 DAMAGED = ("damaged", "cut short", "too long")  # how such messages begin
 Values = NDArray[np.floating[Any]]
 
@@ -129,7 +131,9 @@ class Store:
     def pool(
         self, *statistics: str, ids: Iterable[str] | None = None
     ) -> "pd.DataFrame":
-        """Pool the views into a table with columns ``NAME__STATISTIC``; none: all four.
+        """Pool the views into a table with columns ``NAME__STATISTIC``.
+
+        Without names they are mean, var, max and min.
 
         Raises:
             StoreError: The views are pooled already.
@@ -140,9 +144,25 @@ class Store:
                 " of views/"
             )
         asked = list(self.ids if ids is None else ids)
-        names = statistics or tuple(STATISTICS)
+        names = statistics or USUAL
         columns = pooled_columns(self.columns, names)
         return _frame(pool(self.matrix(asked), names), asked, columns)
+
+    def to_parquet(self, path: Path | str) -> None:
+        """Write a Parquet file: ``id``, ``role``, ``fold``, and the columns of frame.
+
+        Raises:
+            UserError: A feature has the name of one of these.
+        """
+        from features.exports import to_parquet
+
+        to_parquet(self, Path(path))
+
+    def to_npz(self, path: Path | str) -> None:
+        """Write an npz file: ids, values, columns, views, roles, folds and header."""
+        from features.exports import to_npz
+
+        to_npz(self, Path(path))
 
     def _rows_of(self, ids: Iterable[str]) -> list[int]:
         ids = list(ids)
@@ -157,9 +177,14 @@ class Store:
 
 
 def write_store(
-    path: Path | str, ids: Iterable[str], values: Values, header: Mapping[str, Any]
+    path: Path | str,
+    ids: Iterable[str],
+    values: Values | Rows,
+    header: Mapping[str, Any],
 ) -> None:
     """Write a feature store, whole or not at all; the same rows give the same bytes.
+
+    The values are read a piece at a time, so that they need not fit into memory.
 
     Args:
         path: The file; what was there stays until the new one is complete.
@@ -174,13 +199,14 @@ def write_store(
         StoreError: Something does not fit; nothing was written.
     """
     path = Path(path)
-    ids, values = list(ids), np.asarray(values)
+    ids = list(ids)
+    if not isinstance(values, Rows):
+        values = np.asarray(values)
     dtype = values.dtype.newbyteorder("<")
     if dtype.str not in DTYPES:
         raise StoreError(
             f"{path}: values are {values.dtype}; give float16, float32 or float64"
         )
-    values = np.ascontiguousarray(values, dtype)
     try:
         complete = {
             "format": FORMAT,
@@ -190,17 +216,24 @@ def write_store(
             "roles": [str(role) for role in header.get("roles", [])],
             "folds": [operator.index(fold) for fold in header.get("folds", [])],
             "ids": ids,
+            "payload_sha256": hashlib.sha256().hexdigest(),  # its place is kept
         }
         check_rows(complete)
-        _check_finite(ids, values)
-        complete["payload_sha256"] = _digest(values)
         opening = stream.opening(complete, ids)
+        with drafted(path) as file:
+            file.seek(len(opening))
+            digest = hashlib.sha256()
+            for start in range(0, len(ids), AT_ONCE):
+                piece = np.ascontiguousarray(values[start : start + AT_ONCE], dtype)
+                _check_finite(ids[start : start + AT_ONCE], piece)
+                digest.update(_bytes_of(piece))
+                file.write(_bytes_of(piece))
+            file.write(stream.ENDING)
+            complete["payload_sha256"] = digest.hexdigest()
+            file.seek(0)
+            file.write(stream.opening(complete, ids))
     except (ValueError, TypeError) as error:
         raise StoreError(f"{path}: {error}") from None
-    with drafted(path) as file:
-        file.write(opening)
-        file.write(_bytes_of(values))
-        file.write(stream.ENDING)
 
 
 def open_store(path: Path | str) -> Store:

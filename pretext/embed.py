@@ -35,7 +35,9 @@ def at_side(images: Tensor, side_px: int) -> Tensor:
     return F.interpolate(images.float(), size, mode="bilinear", antialias=True)
 
 
-def forward_of(backbone: nn.Module, normalise: Normalisation, side_px: int) -> Forward:
+def forward_of(
+    backbone: Callable[[Tensor], Tensor], normalise: Normalisation, side_px: int
+) -> Forward:
     """Join a backbone with what comes before it: resizing and normalising."""
 
     def forward(images: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ def assemble(
 
     from features.store import open_store
 
+    guards.check_of_outputs(extracted.folder)
     facts, place = prepared.facts, prepared.folder / "table.parquet"
     table = pd.read_parquet(place)
     if "target" not in table or facts.get("target_kind") is None:

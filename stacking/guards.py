@@ -181,6 +181,16 @@ def check_fold_of_rows(store: "Store", fold_of: dict[str, int], stored: str) -> 
         )
 
 
+def check_of_outputs(folder: Path) -> None:
+    """Refuse an extraction of inner layers, which mean something else in every net."""
+    if not (folder / "features.pkl").exists():
+        raise UserError(
+            f"{folder} has no features.pkl: its columns are inner layers (--layer), of"
+            " which no two nets share a space; without --layer: python -m"
+            " features.extract"
+        )
+
+
 def check_pooled(store: "Store") -> None:
     """Check that there is one value per column, and not one per view."""
     if store.values.ndim != 2:

@@ -1,6 +1,7 @@
 """Fine-tuning as a learner: random views, masked losses, scores of a held-out fold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,12 +77,25 @@ def score_rows(
         outputs = net.predict(pictures.take(rows[start : start + BLOCK]))
         for name, values in outputs.items():
             parts[name].append(values.float().cpu())
+    predicted = {n: torch.cat(found).numpy() for n, found in parts.items() if found}
+    return score_outputs(tasks, predicted, rows)
+
+
+def score_outputs(
+    tasks: Sequence[Task],
+    outputs: Mapping[str, NDArray[np.floating[Any]]],
+    rows: NDArray[np.int64],
+) -> dict[str, float]:
+    """Score the (n, F) outputs of (n,) rows by task: RMSE, or accuracy for classes.
+
+    Rows without a label do not count; a task without any labelled row has no score.
+    """
     scores = {}
     for task in tasks:
         mask = task.has_label[rows]
         if not mask.any():
             continue
-        predicted = torch.cat(parts[task.name]).numpy()[mask]
+        predicted = outputs[task.name][mask]
         labels = task.values[rows][mask]
         if task.kind == "classes":
             is_right = predicted.argmax(axis=1) == labels[:, 0]

@@ -35,6 +35,11 @@ def test_each_column_is_what_its_name_says(seed: int, statistics: list[str]) -> 
             "var": [sum((x - sum(row) / 8) ** 2 for x in row) / 8 for row in views],
             "max": [max(row) for row in views],
             "min": [min(row) for row in views],
+            "median": [sum(sorted(row)[3:5]) / 2 for row in views],
+            "std": [
+                (sum((x - sum(row) / 8) ** 2 for x in row) / 8) ** 0.5 for row in views
+            ],
+            "identity": [row[0] for row in views],
         }[statistic]
         assert_allclose(pooled[:, column], expected, rtol=2e-6, atol=1e-7)
 

@@ -1,0 +1,199 @@
+"""Convert: bring in pickled dicts of other programs, or take a store to other tools.
+
+    python -m features.convert FILE.pkl --to parquet
+    python -m features.convert fold0.pkl fold1.pkl --task date --role oof --folds 0,1
+        --out date.oof.pkl
+
+A foreign pickle is a dict, or defaultdict, of ids to arrays (F,) or (V, F), or to lists
+of V arrays. It does not say what it holds, so the flags must: the task, and what the
+nets knew of the labels. Nothing of it is executed: see ``features.foreign``.
+"""
+
+import hashlib
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.command import run_command
+from data_prep.dihedral import VIEWS
+from data_prep.errors import UserError
+from data_prep.settings import Parser, nearest
+from features.foreign import load_foreign
+from features.header import HELD_OUT, ROLES
+from features.parts import OUTPUTS, Column
+from features.store import open_store, write_store
+
+# The order of the eight folders of pictures of the first user of such pickles.
+FOREIGN_VIEWS = "e,h,v,r,hv,hr,vr,hvr"
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Convert what the command line names, and return the path of the result."""
+    parser = Parser(
+        prog="python -m features.convert",
+        description="Bring in pickled dicts of other programs (--task, --role, --out),"
+        " or take a store to other tools (--to).",
+    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--to", choices=("parquet", "npz"), help="take one store there")
+    parser.add_argument("--task", help="what the outputs are, such as date")
+    parser.add_argument("--role", help=f"of all rows: {', '.join(ROLES)}")
+    parser.add_argument("--folds", help="the fold of each file, such as 0,1,2")
+    parser.add_argument(
+        "--views",
+        default=FOREIGN_VIEWS,
+        help=f"the views of each id, in their order (default: {FOREIGN_VIEWS})",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="file to write (--to: beside FILE)"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="replace what is there already"
+    )
+    given = parser.parse(argv)
+    files: list[Path] = given["files"]
+    if given["to"] and len(files) > 1:
+        raise UserError("--to takes one store at a time")
+    out: Path | None = given["out"]
+    if given["to"] and out is None:
+        out = files[0].with_suffix(f".{given['to']}")
+    if out is None:
+        raise UserError("where to? give --out FILE.pkl")
+    if out.exists() and not given["again"]:
+        raise UserError(f"{out} is there already; --again replaces it")
+    if given["to"]:
+        store = open_store(files[0])
+        (store.to_parquet if given["to"] == "parquet" else store.to_npz)(out)
+        log.info("%d ids -> %s", len(store), out)
+        return out
+    n_ids = bring_in(
+        files,
+        out,
+        task=given["task"] or "",
+        role=given["role"] or "",
+        folds=given["folds"].split(",") if given["folds"] else [],
+        views=given["views"].split(","),
+    )
+    log.info("%d ids of %d files -> %s", n_ids, len(files), out)
+    return out
+
+
+def bring_in(
+    files: Sequence[Path],
+    out: Path,
+    *,
+    task: str,
+    role: str,
+    folds: Sequence[str],
+    views: Sequence[str],
+) -> int:
+    """Make one store of foreign pickles.
+
+    Args:
+        files: With ids of their own each.
+        out: The store.
+        task: What the outputs are.
+        role: Of all rows.
+        folds: The fold of each file; none where the role needs none.
+        views: Names of the views, in the order of the pickles.
+
+    Returns:
+        How many ids it has.
+
+    Raises:
+        UserError: The flags are missing or do not fit the files.
+    """
+    if not task.isidentifier():
+        raise UserError(f"task = {task!r}: say what the outputs are, such as date")
+    if role not in ROLES:
+        raise UserError(
+            f"role = {role!r}: {nearest(role, ROLES)}; say what the nets knew of the"
+            " labels of these rows: oof if nothing, insample if they learned from them"
+        )
+    if (folds or role in HELD_OUT) and len(folds) != len(files):
+        raise UserError(
+            f"{len(files)} files and {len(folds)} folds: give --folds with the fold"
+            " that each file's rows are held out with"
+        )
+    if bad := [fold for fold in folds if not fold.isdecimal()]:
+        raise UserError(f"folds = {bad[0]!r}: give numbers, such as 0,1,2")
+    rows: dict[str, Any] = {}
+    fold_of: dict[str, int] = {}
+    for number, file in enumerate(files):
+        found = load_foreign(file)
+        if twice := rows.keys() & found.keys():
+            raise UserError(
+                f"{file}: {len(twice)} of its ids are in an earlier file too, such as"
+                f" {min(twice)!r}; bring in each net's pictures by themselves"
+            )
+        rows |= found
+        fold_of |= dict.fromkeys(found, int(folds[number]) if folds else -1)
+    values = _stacked(rows, files)
+    is_apart = values.ndim == 3
+    if is_apart:
+        values, views = _in_our_order(values, views)
+    n_outputs = values.shape[-1]
+    names = [task] if n_outputs == 1 else [f"{task}_{k}" for k in range(n_outputs)]
+    ids = sorted(rows)
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    write_store(
+        out,
+        ids,
+        values,
+        {
+            "columns": [
+                Column(
+                    name, task, str(k) if n_outputs > 1 else "", "identity", OUTPUTS
+                ).header()
+                for k, name in enumerate(names)
+            ],
+            "views": list(views) if is_apart else None,
+            "roles": [role] * len(ids),
+            "folds": [fold_of[id_] for id_ in ids],
+            "nets": [
+                {"task": task, "fold": folds[k] if folds else "none", "digest": digest}
+                for k, digest in enumerate(digests)
+            ],
+            "fold_hash": None,
+            "source": {"stage": "features.convert", "files": [f.name for f in files]},
+            "failures": {},
+            "n_expected": len(ids),
+            "command": " ".join(sys.orig_argv[1:]),
+        },
+    )
+    return len(ids)
+
+
+def _stacked(rows: dict[str, Any], files: Sequence[Path]) -> Any:
+    """Put the arrays of all ids, sorted, into (N, F) or (N, V, F) float32."""
+    shapes = {array.shape for array in rows.values()}
+    shape = shapes.pop()
+    if shapes or len(shape) not in (1, 2):
+        kinds = ", ".join(map(str, sorted([shape, *shapes])[:3]))
+        raise UserError(
+            f"{files[0]}: the arrays have shapes {kinds}; one shape for all is needed,"
+            " (F,) or (V, F)"
+        )
+    return np.stack([rows[id_] for id_ in sorted(rows)]).astype(np.float32)
+
+
+def _in_our_order(values: Any, views: Sequence[str]) -> tuple[Any, list[str]]:
+    """Sort (N, V, F) views into the order of ``VIEWS``."""
+    if unknown := [view for view in views if view not in VIEWS]:
+        raise UserError(f"views = {unknown[0]!r}: give some of {','.join(VIEWS)}")
+    if len(set(views)) < len(views) or len(views) != values.shape[1]:
+        raise UserError(
+            f"each id has {values.shape[1]} views, and --views names {len(views)}:"
+            f" {','.join(views)}"
+        )
+    ours = [view for view in VIEWS if view in views]
+    return values[:, [list(views).index(view) for view in ours]], ours
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,254 @@
+"""Merge: join the shards of an extraction, or stores made alike, into one.
+
+    python -m features.merge                           # all shards of the run
+    python -m features.merge A.pkl B.pkl --out C.pkl   # or some files
+
+Stores are joined only where their headers say that they were made alike: of the same
+columns, views, nets, folds, pictures, precision and versions. No id may be in two, and
+of shards none may be missing. The values are those that one machine would have
+written, to the bit.
+"""
+
+import logging
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.command import last_run, run_command
+from data_prep.errors import UserError
+from data_prep.runs import Finished, Run
+from data_prep.settings import Parser
+from features.extract import STAGE, stage_of
+from features.rows import joined, rows_of
+from features.store import OWN_KEYS, Store, open_store, verify, write_store
+
+# What the rows of a store decide, and not how it was made.
+OF_THE_ROWS = (
+    *("ids", "roles", "folds", "failures", "n_expected", "shard", "command"),
+    *OWN_KEYS,
+)
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Merge what the command line names, and return the file or the stage's folder."""
+    parser = Parser(
+        prog="python -m features.merge",
+        description="Join the shards of an extraction, or stores made alike, into one.",
+    )
+    parser.add_argument(
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="stores (.pkl); none: all shards of the run",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="store to write")
+    parser.add_argument(
+        "--run", type=Path, metavar="FOLDER", help="run (default: that last worked on)"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="replace what is there already"
+    )
+    given = parser.parse(argv)
+    files: list[Path] = given["files"]
+    out: Path | None = given["out"]
+    if not files:
+        if out:
+            raise UserError("--out needs files; the shards of a run go to its stage")
+        return merge_run(Run(given["run"] or last_run(STAGE), given["again"]))
+    if not out:
+        raise UserError("where to? give --out FILE.pkl")
+    if out.exists() and not given["again"]:
+        raise UserError(f"{out} is there already; --again replaces it")
+    n_rows = merge_stores(files, out)
+    log.info("%d ids of %d stores -> %s", n_rows, len(files), out)
+    return out
+
+
+def merge_stores(paths: Sequence[Path], out: Path) -> int:
+    """Join stores into one, its rows in the order of the ids.
+
+    Returns:
+        How many rows it has.
+
+    Raises:
+        UserError: A store is damaged, they were not made alike, an id is in two of
+            them, or a shard is missing.
+    """
+    stores = []
+    for path in paths:
+        verify(path)
+        stores.append(open_store(path))
+    first = stores[0]
+    for other in stores[1:]:
+        check_alike(first, other)
+    check_distinct(stores)
+    check_shards(stores)
+    ids = np.array([id_ for store in stores for id_ in store.ids], dtype=object)
+    order = np.argsort(ids, kind="stable")
+    failures: dict[str, str] = {}
+    for store in stores:
+        failures |= store.header.get("failures") or {}
+    write_store(
+        out,
+        ids[order].tolist(),
+        joined([rows_of(np.asarray(store.values)) for store in stores]).chosen(order),
+        {
+            **{k: v for k, v in first.header.items() if k not in OF_THE_ROWS},
+            "roles": np.concatenate([store.roles for store in stores])[order].tolist(),
+            "folds": np.concatenate([store.folds for store in stores])[order].tolist(),
+            "failures": failures,
+            "n_expected": len(ids) + len(failures),
+            "command": " ".join(sys.orig_argv[1:]),
+        },
+    )
+    return len(ids)
+
+
+def check_alike(first: Store, other: Store) -> None:
+    """Check that two stores were made alike.
+
+    Raises:
+        UserError: They were not; the first thing that differs is named.
+    """
+    one, two = first.header, other.header
+    for key in dict.fromkeys([*one, *two]):
+        if key in OF_THE_ROWS and key != "dtype":
+            continue
+        mine, theirs = one.get(key), two.get(key)
+        if mine != theirs:
+            raise UserError(
+                f"{other.path}: made otherwise than {first.path}: {key} is"
+                f" {_difference(theirs, mine)}; only stores made alike are merged"
+            )
+
+
+def check_distinct(stores: Sequence[Store]) -> None:
+    """Check that no id is in two stores.
+
+    Raises:
+        UserError: Some are.
+    """
+    counts = Counter(id_ for store in stores for id_ in store.ids)
+    twice = [id_ for id_, times in counts.items() if times > 1]
+    if twice:
+        both = [str(store.path) for store in stores if twice[0] in store]
+        raise UserError(
+            f"{len(twice)} ids are in two stores or more, such as {twice[0]!r} in"
+            f" {' and '.join(both)}; give each store once"
+        )
+
+
+def check_shards(stores: Sequence[Store]) -> None:
+    """Check that no shard is missing.
+
+    Raises:
+        UserError: One is, or they are of different extractions.
+    """
+    shards: list[Any] = [store.header.get("shard") for store in stores]
+    if not any(shards):
+        return
+    if not all(shards) or len({n for _, n in shards}) > 1:
+        named = ", ".join(
+            f"{store.path} ({'{}/{}'.format(*shard) if shard else 'whole'})"
+            for store, shard in zip(stores, shards, strict=True)
+        )
+        raise UserError(f"these are not shards of one extraction: {named}")
+    n_shards = shards[0][1]
+    if missing := sorted({*range(n_shards)} - {number for number, _ in shards}):
+        raise UserError(
+            f"of {n_shards} shards {', '.join(map(str, missing))} are missing"
+            if len(missing) > 1
+            else f"of {n_shards} shards number {missing[0]} is missing"
+        )
+
+
+def merge_run(run: Run) -> Path:
+    """Join all shards of a run into its extraction.
+
+    Raises:
+        UserError: There are no shards, or some are missing or made otherwise.
+    """
+    shards = find_shards(run)
+    record = shards[0].record
+    key = {**record["settings"], "shard": ""}
+    reads = list(record["reads"])
+    if done := run.current(STAGE, key, reads=reads):
+        return done.folder
+    for shard in shards:
+        theirs = {**shard.record["settings"], "shard": ""}
+        if theirs != key:
+            name = next(k for k in key if theirs.get(k) != key[k])
+            raise UserError(
+                f"{shard.folder}: made with {name} ="
+                f" {_difference(theirs.get(name), key[name])}; make the shards alike"
+            )
+    files = sorted(path.relative_to(shards[0].folder) for path in _stores(shards[0]))
+    with run.stage(STAGE, key, reads=reads) as stage:
+        for file in files:
+            merge_stores([shard.folder / file for shard in shards], stage.folder / file)
+        facts = [shard.facts for shard in shards]
+        stage.device = record["device"]
+        stage.facts = facts[0] | {
+            "rows": {
+                role: sum(fact["rows"].get(role, 0) for fact in facts)
+                for role in dict.fromkeys(
+                    role for fact in facts for role in fact["rows"]
+                )
+            },
+            "seconds": max(fact["seconds"] for fact in facts),
+            "shards": len(shards),
+        }
+    log.info("%d shards, %d stores -> %s", len(shards), len(files), run.folder / STAGE)
+    return run.folder / STAGE
+
+
+def find_shards(run: Run) -> list[Finished]:
+    """Find the finished shards of a run.
+
+    Raises:
+        UserError: There is none, some are missing, or there are two sets of them.
+    """
+    names = [path.name for path in run.folder.glob(f"{STAGE}.shard*of*")]
+    found = [re.fullmatch(rf"{re.escape(STAGE)}\.shard(\d+)of(\d+)", n) for n in names]
+    sets = sorted({int(match[2]) for match in found if match})
+    if not sets:
+        raise UserError(
+            f"{run.folder} has no shards; make them with"
+            f" python -m features.extract --shard 0/2, and 1/2"
+        )
+    if len(sets) > 1:
+        raise UserError(
+            f"{run.folder} has shards of {' and of '.join(map(str, sets))};"
+            " delete those that are not wanted"
+        )
+    return [run.finished(stage_of(number, sets[0])) for number in range(sets[0])]
+
+
+def _stores(shard: Finished) -> list[Path]:
+    return list(shard.folder.rglob("*.pkl"))
+
+
+def _difference(theirs: Any, mine: Any) -> str:
+    """Say how two values differ, of tables and lists only the first difference."""
+    if isinstance(theirs, dict) and isinstance(mine, dict):
+        for key in dict.fromkeys([*mine, *theirs]):
+            if theirs.get(key) != mine.get(key):
+                return f"{key} {_difference(theirs.get(key), mine.get(key))}"
+    if isinstance(theirs, list) and isinstance(mine, list):
+        if len(theirs) != len(mine):
+            return f"a list of {len(theirs)} and not of {len(mine)}"
+        for one, two in zip(theirs, mine, strict=True):
+            if one != two:
+                return _difference(one, two)
+    return f"{theirs!r} and not {mine!r}"
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,183 @@
+"""The scores of a training that is watched: a CSV file, a table and a plot.
+
+Torch-free.
+"""
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.runs import write_json
+from features.drafts import drafted
+
+HEAD = ("net", "fold", "epoch", "score", "value", "pictures", "seconds")
+SHOWN_EPOCHS = 12  # last ones of the table
+COLOURS = ("#0b6e99", "#c4501b", "#5b8c3e", "#8a4f9e", "#9a7b1c", "#4d5966")
+INK, GRID = "#333333", "#dddddd"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One score of one net after one epoch.
+
+    Attributes:
+        net: Name of its task, or ``joint``.
+        fold: What it never saw, and is scored on.
+        epoch: Counted from 1.
+        score: Such as ``target_rmse``.
+        value: Of the mean over the views.
+        pictures: How many were scored.
+        seconds: How long that took.
+    """
+
+    net: str
+    fold: str
+    epoch: int
+    score: str
+    value: float
+    pictures: int
+    seconds: float
+
+
+class Scoreboard:
+    """Scores by epoch and fold, the same on the disk.
+
+    Args:
+        folder: Where ``scores.csv`` and ``scores.png`` go.
+        training: What the training is made from; scores of another are dropped.
+    """
+
+    def __init__(self, folder: Path, training: Mapping[str, object]) -> None:
+        self.folder = folder
+        self.entries: list[Entry] = []
+        folder.mkdir(parents=True, exist_ok=True)
+        note, file = folder / "training.json", folder / "scores.csv"
+        draft = folder / "training.json.new"
+        write_json(draft, training)
+        is_same = note.exists() and note.read_bytes() == draft.read_bytes()
+        draft.replace(note)
+        if not is_same:
+            file.unlink(missing_ok=True)
+        elif file.exists():
+            with file.open(newline="", encoding="utf-8") as rows:
+                self.entries = [_entry(row) for row in csv.DictReader(rows)]
+
+    def has(self, net: str, fold: str, epoch: int) -> bool:
+        """Tell whether an epoch of a net is there."""
+        return any((e.net, e.fold, e.epoch) == (net, fold, epoch) for e in self.entries)
+
+    def add(self, entries: list[Entry]) -> None:
+        """Put in the scores of an epoch, and write file and plot anew."""
+        self.entries += entries
+        with drafted(self.folder / "scores.csv") as file:
+            lines = [",".join(HEAD)]
+            lines += [
+                ",".join(map(str, vars(entry).values())) for entry in self.entries
+            ]
+            file.write("\n".join([*lines, ""]).encode())
+        self._draw()
+
+    def by_epoch(self, score: str) -> dict[int, dict[str, float]]:
+        """Give a score by epoch and fold, both in order."""
+        found: dict[int, dict[str, float]] = {}
+        for entry in sorted(self.entries, key=lambda e: (e.epoch, e.fold)):
+            if entry.score == score:
+                found.setdefault(entry.epoch, {})[entry.fold] = entry.value
+        return found
+
+    def scores(self) -> list[str]:
+        """Name the scores."""
+        return list(dict.fromkeys(entry.score for entry in self.entries))
+
+    def best(self, score: str) -> tuple[int, float]:
+        """Give the epoch whose mean over all folds is best, and that mean."""
+        complete = complete_means(self.by_epoch(score))
+        sign = -1 if is_error(score) else 1
+        epoch = max(complete, key=lambda e: sign * complete[e])
+        return epoch, complete[epoch]
+
+    def text(self) -> str:
+        """Set the last epochs as a table: the mean over the folds, and the folds."""
+        blocks = []
+        for score in self.scores():
+            found = self.by_epoch(score)
+            folds = sorted({fold for values in found.values() for fold in values})
+            head = "".join(f"{'fold ' + fold:>10}" for fold in folds)
+            lines = [f"{score:<22}{'mean':>10}{head}"]
+            for epoch in list(found)[-SHOWN_EPOCHS:]:
+                values = found[epoch]
+                mean = sum(values.values()) / len(values)
+                cells = "".join(f"{_shown(values.get(fold)):>10}" for fold in folds)
+                mark = "" if len(values) == len(folds) else f" of {len(values)}"
+                lines.append(f"  epoch {epoch:<14}{mean:>10.4f}{cells}{mark}")
+            blocks.append("\n".join(lines))
+        return "\n\n".join(blocks)
+
+    def _draw(self) -> None:
+        """Draw each score over the epochs: folds thin, their mean thick."""
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+
+        scores = self.scores()
+        columns = min(3, len(scores))
+        rows = -(-len(scores) // columns)
+        figure = Figure((4.2 * columns, 3.1 * rows), dpi=110, layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False).flatten()
+        for axis in axes[len(scores) :]:
+            axis.set_visible(False)
+        for axis, score in zip(axes, scores, strict=False):
+            found = self.by_epoch(score)
+            folds = sorted({fold for values in found.values() for fold in values})
+            for number, fold in enumerate(folds):
+                own = {e: v[fold] for e, v in found.items() if fold in v}
+                colour = COLOURS[number % len(COLOURS)]
+                axis.plot(
+                    [*own], [*own.values()], color=colour, linewidth=1, marker="."
+                )
+                axis.annotate(
+                    f"fold {fold}", (list(own)[-1], list(own.values())[-1]),
+                    color=colour, fontsize=8, xytext=(4, 0),
+                    textcoords="offset points", va="center",
+                )  # fmt: skip
+            means = complete_means(found)
+            if len(folds) > 1 and means:
+                axis.plot([*means], [*means.values()], color=INK, linewidth=2.2)
+            better = "lower is better" if is_error(score) else "higher is better"
+            axis.set_title(f"{score} ({better})", loc="left", fontsize=9, color=INK)
+            axis.set_xlabel("epoch", fontsize=8, color=INK)
+            axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+            axis.margins(x=0.12)
+            axis.tick_params(labelsize=8, colors=INK, length=0)
+            axis.grid(color=GRID, linewidth=0.6)
+            for side in ("top", "right", "left", "bottom"):
+                axis.spines[side].set_visible(False)
+        with drafted(self.folder / "scores.png") as file:
+            figure.savefig(file, format="png")
+
+
+def complete_means(by_epoch: Mapping[int, Mapping[str, float]]) -> dict[int, float]:
+    """Average the epochs that all folds have, or all if there is none."""
+    most = max((len(values) for values in by_epoch.values()), default=0)
+    return {
+        epoch: sum(values.values()) / len(values)
+        for epoch, values in by_epoch.items()
+        if len(values) == most
+    }
+
+
+def is_error(score: str) -> bool:
+    """Tell whether a lower score is better."""
+    return score.endswith("_rmse")
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def _entry(row: Mapping[str, str]) -> Entry:
+    return Entry(
+        *(row["net"], row["fold"], int(row["epoch"]), row["score"]),
+        *(float(row["value"]), int(row["pictures"]), float(row["seconds"])),
+    )

@@ -1,0 +1,72 @@
+"""The settings of the extraction."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from data_prep.errors import UserError
+from data_prep.settings import NEUTRAL, nearest
+from features.pooling import USUAL, check_statistics
+from pretext.first_weights import pretexts
+
+FINETUNED = "transfer.finetune"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractSettings:
+    """Extract the outputs of the nets in all views, pooled and kept by id.
+
+    python -m features.extract --experiment experiments/demo.toml
+    """
+
+    source: Annotated[
+        str, "whose outputs: transfer.finetune, or the features of a pretext stage"
+    ] = FINETUNED
+    insample: Annotated[bool, "add the rows each net was trained on"] = False
+    views: Annotated[
+        Literal["d4", "c4", "flip", "e"],
+        "flips and turns: d4 all eight, c4 four turns, flip the mirror image, e none",
+    ] = "d4"
+    statistics: Annotated[
+        tuple[str, ...],
+        "over the views: some of mean,var,max,min,median,std,identity",
+    ] = USUAL
+    layer: Annotated[
+        tuple[str, ...], "inner layers instead of the outputs, such as layer3,layer4"
+    ] = ()
+    layer_pool: Annotated[
+        Literal["avg", "gem"], "how a layer is pooled over the picture"
+    ] = "avg"
+    layers: Annotated[bool, "list the layers of the network, and stop", NEUTRAL] = False
+    shard: Annotated[str, "one of n parts, such as 0/4; features.merge joins them"] = ""
+    precision: Annotated[
+        Literal["auto", "bf16", "fp32"],
+        "arithmetic: bf16 (mixed), fp32, or auto: bf16 where the hardware has it",
+    ] = "auto"
+    threads: Annotated[int, "CPU threads; 0: all cores", NEUTRAL] = 0
+
+    def __post_init__(self) -> None:
+        """Check the source and the ranges."""
+        known = [FINETUNED, *pretexts()]
+        if self.source not in known:
+            raise UserError(f"source = {self.source!r}: {nearest(self.source, known)}")
+        if self.insample and self.source != FINETUNED:
+            raise UserError(f"insample: the nets of {self.source} saw no label at all")
+        check_statistics(self.statistics)
+        if self.threads < 0:
+            raise UserError(f"threads = {self.threads}: give 0 or more")
+        if self.shard:
+            self.shard_of()
+
+    def shard_of(self) -> tuple[int, int]:
+        """Give the number of the shard, and of how many.
+
+        Raises:
+            UserError: It is not of the form ``i/n`` with i from 0 to n - 1.
+        """
+        found = re.fullmatch(r"(\d+)/(\d+)", self.shard or "0/1")
+        if not found or not int(found[1]) < int(found[2]):
+            raise UserError(
+                f"shard = {self.shard!r}: give i/n with i from 0 to n - 1, such as 0/4"
+            )
+        return int(found[1]), int(found[2])

@@ -1,0 +1,258 @@
+"""Watch: follow a fine-tuning from a process of its own, and score each epoch.
+
+    python -m features.watch          # in a second terminal; ends with the training
+
+``transfer.finetune`` publishes the weights of each epoch. The watcher sends the rows
+that a net never saw through it, in all views, and keeps the scores in
+``features.watch/scores.csv`` and ``scores.png``. So the training stops for no
+evaluation, and no mistake of an evaluation can stop it.
+
+What an epoch scores may be looked at, but not chosen by: its rows would have had a part
+in their own prediction.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.command import open_command, run_command
+from data_prep.dihedral import VIEW_SETS
+from data_prep.errors import UserError
+from data_prep.experiment import Experiment
+from data_prep.folds import split
+from data_prep.runs import Run
+from features.scoreboard import Entry, Scoreboard
+
+if TYPE_CHECKING:
+    from data_prep.tasks import Task
+    from pretext.pictures import Pictures
+    from transfer.nets import TaskNet
+
+STAGE = "features.watch"
+WATCHED = "transfer.finetune"
+PREPARED = "data_prep.prepare"
+QUIET_S = 30.0  # without news, before it is asked whether the training is alive
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchSettings:
+    """Follow a running transfer.finetune and score the weights of each epoch.
+
+    python -m features.watch
+    """
+
+    views: Annotated[
+        Literal["d4", "c4", "flip", "e"], "flips and turns that are averaged"
+    ] = "d4"
+    every: Annotated[float, "seconds between two looks for new weights"] = 5.0
+    precision: Annotated[Literal["auto", "bf16", "fp32"], "arithmetic"] = "auto"
+    threads: Annotated[
+        int, "CPU threads; more would slow a training on the same cores; 0: all"
+    ] = 1
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.every <= 0:
+            raise UserError(f"every = {self.every}: give seconds above 0")
+        if self.threads < 0:
+            raise UserError(f"threads = {self.threads}: give 0 or more")
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Watch until the training has ended, and return the folder of the scores."""
+    settings, run, experiment = open_command(WatchSettings, STAGE, argv)
+    training = wait_for_training(run, settings.every)
+    board = Scoreboard(run.folder / STAGE, training)
+    scorer = Scorer.of(settings, run, experiment)
+    missed: set[tuple[str, str, int]] = set()
+    heard = time.monotonic()
+    while True:
+        is_over = has_ended(run, training)
+        for file, net, fold, epoch in published(run):
+            key = (net, fold, epoch)
+            if board.has(*key) or key in missed:
+                continue
+            found = scorer.score(file, *key)
+            if not found:
+                missed.add(key)
+                continue
+            board.add(found)
+            show(board, found)
+            heard = time.monotonic()
+        if is_over:
+            break
+        if time.monotonic() - heard > QUIET_S:
+            heard = time.monotonic()
+            if not run.is_being_written(WATCHED) and not has_ended(run, training):
+                log.warning("%s was interrupted; begin it and me again", WATCHED)
+                break
+        time.sleep(settings.every)
+    sum_up(board, missed)
+    return run.folder / STAGE
+
+
+def wait_for_training(run: Run, every: float) -> dict[str, Any]:
+    """Give what the training is made from, as soon as there is one."""
+    told = False
+    while True:
+        if unfinished := run.unfinished(WATCHED):
+            return unfinished[1]
+        if run.has(WATCHED):
+            record = run.finished(WATCHED, check_inputs=False).record
+            return {key: record[key] for key in ("settings", "reads")}
+        if not told:
+            log.info("waiting for %s to begin in %s", WATCHED, run.folder)
+            told = True
+        time.sleep(every)
+
+
+def has_ended(run: Run, training: dict[str, Any]) -> bool:
+    """Tell whether this training, and no other, is finished."""
+    if run.unfinished(WATCHED) or not run.has(WATCHED):
+        return False
+    record = run.finished(WATCHED, check_inputs=False).record
+    return all(record[key] == training[key] for key in ("settings", "reads"))
+
+
+def published(run: Run) -> Iterator[tuple[Path, str, str, int]]:
+    """Find the weights of epochs: their file, net, fold and epoch."""
+    unfinished = run.unfinished(WATCHED)
+    folder = unfinished[0] if unfinished else run.folder / WATCHED
+    for file in sorted(folder.glob("*/*/epochs/epoch*.safetensors")):
+        net, fold = file.parts[-4], file.parts[-3].removeprefix("fold")
+        if fold.isdecimal():  # a net of all rows has none to be scored on
+            yield file, net, fold, int(file.stem.removeprefix("epoch"))
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores weights on the rows that they never saw.
+
+    Attributes:
+        table: N rows of the prepared table.
+        tasks: Labels of all rows, by name.
+        pictures: All prepared pictures.
+        views: V names.
+        bf16: Compute in bfloat16.
+    """
+
+    table: Any
+    tasks: "dict[str, Task]"
+    pictures: "Pictures"
+    views: tuple[str, ...]
+    bf16: bool
+
+    @classmethod
+    def of(cls, settings: WatchSettings, run: Run, experiment: Experiment) -> "Scorer":
+        """Open what is scored with."""
+        import pandas as pd
+
+        from data_prep.tasks import build_tasks
+        from pretext.device import pick_device, set_threads, use_bf16
+        from pretext.pictures import Pictures
+
+        prepared = run.finished(PREPARED)
+        table = pd.read_parquet(prepared.folder / "table.parquet")
+        device = pick_device()
+        set_threads(settings.threads)
+        tasks = build_tasks(
+            *(experiment.tasks, table, prepared.folder, prepared.facts, ())
+        )
+        return cls(
+            table,
+            {task.name: task for task in tasks},
+            Pictures.open(prepared.folder, device),
+            VIEW_SETS[settings.views],
+            use_bf16(settings.precision, device),
+        )
+
+    def score(self, file: Path, net: str, fold: str, epoch: int) -> list[Entry]:
+        """Score the weights of an epoch; nothing if they are gone by now."""
+        from transfer.learner import score_outputs
+        from transfer.nets import load_net
+
+        began = time.perf_counter()
+        try:
+            network, about = load_net(file)
+        except (UserError, FileNotFoundError):
+            if file.exists():
+                raise
+            return []  # dropped by the training, which keeps --keep-epochs of them
+        rows = np.flatnonzero(split(self.table, fold)[0])
+        tasks = [self.tasks[task["name"]] for task in about["tasks"]]
+        outputs = self._outputs(network, rows)
+        scores = score_outputs(tasks, outputs, rows)
+        seconds = round(time.perf_counter() - began, 1)
+        return [
+            Entry(net, fold, epoch, name, value, len(rows), seconds)
+            for name, value in scores.items()
+        ]
+
+    def _outputs(
+        self, net: "TaskNet", rows: NDArray[np.int64]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Give the mean over the views of each task's outputs of (n,) rows."""
+        from contextlib import nullcontext
+
+        import torch
+
+        from features.parts import BLOCK
+        from features.passes import views_of
+
+        device = self.pictures.device
+        net.to(device)
+        precision = (
+            torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
+        )
+        parts: dict[str, list[Any]] = {}
+        with torch.inference_mode():
+            for start in range(0, len(rows), BLOCK):
+                images = self.pictures.take(rows[start : start + BLOCK])
+                with precision:
+                    found = net.predict(views_of(images, self.views))
+                for name, values in found.items():
+                    by_view = values.float().view(-1, len(self.views), values.shape[1])
+                    parts.setdefault(name, []).append(by_view.mean(dim=1).cpu())
+        return {name: torch.cat(values).numpy() for name, values in parts.items()}
+
+
+def show(board: Scoreboard, found: list[Entry]) -> None:
+    """Show the table anew in a terminal, or a line for what was found."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\x1b[H\x1b[2J{board.text()}\n")
+        sys.stderr.flush()
+        return
+    first = found[0]
+    scores = ", ".join(f"{entry.score} {entry.value:.4f}" for entry in found)
+    log.info("%s/fold%s epoch %d: %s", first.net, first.fold, first.epoch, scores)
+
+
+def sum_up(board: Scoreboard, missed: set[tuple[str, str, int]]) -> None:
+    """Say what came out, and what was missed."""
+    if missed:
+        log.warning(
+            "%d epochs were gone before they could be scored; transfer.finetune"
+            " --keep-epochs 3 keeps more",
+            len(missed),
+        )
+    if not board.entries:
+        log.warning("no epoch was published; transfer.finetune --keep-epochs 1 does it")
+        return
+    log.info("%s", board.text())
+    for score in board.scores():
+        epoch, value = board.best(score)
+        log.info("best mean of %s: %.4f after epoch %d", score, value, epoch)
+    log.info("to look at, not to choose by: these rows would judge themselves")
+    log.info("-> %s", board.folder / "scores.png")
+
+
+if __name__ == "__main__":
+    run_command(main)
