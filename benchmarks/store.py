@@ -120,7 +120,9 @@ def best(*arguments: str) -> dict[str, float]:
     runs = [
         json.loads(
             subprocess.run(
-                [sys.executable, __file__, *arguments], check=True, capture_output=True
+                [sys.executable, "-m", "benchmarks.store", *arguments],
+                check=True,
+                capture_output=True,
             ).stdout
         )
         for _ in range(N_REPEATS)

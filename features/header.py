@@ -4,9 +4,11 @@ These functions know no file; their ``ValueError`` says what is wrong, not where
 """
 
 import math
+import operator
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -103,7 +105,11 @@ def _listed(header: Mapping[str, Any], key: str, length: int) -> Sequence[Any]:
 
 
 def _check_distinct(names: Sequence[str], what: str) -> None:
-    if len(set(names)) < len(names):
+    if other := [name for name in names if not isinstance(name, str)]:
+        raise ValueError(f"{what} are text, and {other[0]!r} is not")
+    # neighbours of a sorted list: a set would take ten times its memory
+    ordered = sorted(names)
+    if any(map(operator.eq, ordered, islice(ordered, 1, None))):
         repeated = [name for name, times in Counter(names).items() if times > 1]
         examples = ", ".join(map(repr, repeated[:3]))
         raise ValueError(

@@ -90,13 +90,19 @@ def read_header(file: BinaryIO, size: int) -> dict[str, Any]:
         )
     if len(start) < _START or (length := _length(start)) > size - _START:
         raise ValueError("cut short: it ends within its header")
-    body, seal, end = file.read(length).rpartition(_SEAL)
-    if not seal:
+    text = bytearray(file.read(length))  # changed in place: it may be long
+    place = text.rfind(_SEAL)
+    if place < 0:
         raise ValueError("this is not a feature store: it has no header, or a damaged")
-    if end.rstrip(b" ") != hashlib.sha256(body).hexdigest().encode("ascii") + b'"}':
+    end = bytes(text[place + len(_SEAL) :]).rstrip(b" ")
+    del text[place:]
+    if end != hashlib.sha256(text).hexdigest().encode("ascii") + b'"}':
         raise ValueError("damaged: its header does not fit the header's own checksum")
+    text += b"}"
     try:
-        header = json.loads(body + b"}")
+        decoded = text.decode("utf-8")
+        text.clear()  # two copies would be most of the memory of opening a store
+        header = json.loads(decoded)
     except (ValueError, RecursionError):
         raise ValueError("damaged: its header is not JSON") from None
     if not isinstance(header, dict):

@@ -142,7 +142,7 @@ def test_stacking_refuses_inner_layers(trained: Run) -> None:
     extract(trained, "--layer=layer4", "--statistics=mean")
     with (
         elsewhere(trained),
-        pytest.raises(UserError, match="are inner layers .--layer"),
+        pytest.raises(UserError, match=r"are inner layers .--layer"),
     ):
         fit.main([f"--run={trained.folder}"])
 

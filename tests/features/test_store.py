@@ -527,6 +527,9 @@ def test_a_store_of_objects_is_refused(tmp_path: Path) -> None:
         ({"roles": ["oof", {}]}, "role '{}'; there are"),
         ({"folds": [0, "1"]}, "id 'b' has role 'oof' and fold '1'"),
         ({"columns": 3}, "no list of columns"),
+        ({"views": [1, *VIEWS[1:]]}, "views are text, and 1 is not"),
+        ({"views": [{}, *VIEWS[1:]]}, "views are text, and {} is not"),
+        ({"ids": ["a", 1]}, "id 1 is int; ids are text"),
     ],
 )
 def test_a_forged_header_is_refused(
