@@ -47,9 +47,12 @@ class Scoreboard:
     Args:
         folder: Where ``scores.csv`` and ``scores.png`` go.
         training: What the training is made from; scores of another are dropped.
+        again: Drop those of this one too.
     """
 
-    def __init__(self, folder: Path, training: Mapping[str, object]) -> None:
+    def __init__(
+        self, folder: Path, training: Mapping[str, object], *, again: bool = False
+    ) -> None:
         self.folder = folder
         self.entries: list[Entry] = []
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +61,7 @@ class Scoreboard:
         write_json(draft, training)
         is_same = note.exists() and note.read_bytes() == draft.read_bytes()
         draft.replace(note)
-        if not is_same:
+        if again or not is_same:
             file.unlink(missing_ok=True)
         elif file.exists():
             with file.open(newline="", encoding="utf-8") as rows:

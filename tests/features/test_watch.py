@@ -90,6 +90,9 @@ def test_the_scores_of_another_training_are_dropped(tmp_path: Path) -> None:
     board = Scoreboard(tmp_path, {"settings": 1})
     board.add([Entry("joint", "0", 1, "target_rmse", 0.5, 10, 0.1)])
     assert Scoreboard(tmp_path, {"settings": 1}).entries == board.entries
+    assert Scoreboard(tmp_path, {"settings": 1}, again=True).entries == []
+    board = Scoreboard(tmp_path, {"settings": 1})
+    board.add([Entry("joint", "0", 1, "target_rmse", 0.5, 10, 0.1)])
     assert Scoreboard(tmp_path, {"settings": 2}).entries == []
     assert Scoreboard(tmp_path, {"settings": 2}).entries == []
 

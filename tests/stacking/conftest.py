@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from data_prep.folds import fold_hash
 from data_prep.runs import Run
-from features.pooling import STATISTICS, pool, pooled_columns
+from features.pooling import USUAL, pool, pooled_columns
 from features.store import write_store
 
 # Read when LightGBM loads; without, two threads on a busy machine take seconds.
@@ -173,7 +173,7 @@ class FakeRun:
                     "space": "3f2a" if self.is_label_free else "outputs",
                 }
                 for name, task, output in described
-                for statistic in STATISTICS
+                for statistic in USUAL
             ],
         } | self.header
         is_train, fold = table["part"] == "train", table["fold"].to_numpy()
