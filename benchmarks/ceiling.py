@@ -22,7 +22,8 @@ from torch import nn
 
 from data_prep.command import run_command
 from data_prep.settings import Parser
-from features.passes import run_pass
+from features.parts import BLOCK
+from features.passes import CPU_PICTURES, run_pass
 from features.sources import joined
 from pretext.answering import JigsawLearner
 from pretext.backbones import build_backbone
@@ -150,7 +151,8 @@ def extraction(backbone: str, pictures: Pictures, scratch: Path) -> None:
     net = TaskNet(build_backbone(backbone, SIDE), OUTPUT, PLAIN, SIDE).eval().to(device)
     bf16 = use_bf16("auto", device)
     forward = joined([net])
-    fixed = torch.randn(256, 3, SIDE, SIDE, device=device)
+    at_once = 8 * CPU_PICTURES if device.type == "cpu" else 8 * BLOCK
+    fixed = torch.randn(at_once, 3, SIDE, SIDE, device=device)
     fixed = fixed.contiguous(memory_format=torch.channels_last)
     rows = np.arange(256)
 
@@ -168,7 +170,7 @@ def extraction(backbone: str, pictures: Pictures, scratch: Path) -> None:
         with tqdm(disable=True) as bar:
             run_pass(forward, 1, pictures, rows, work, weights="", bf16=bf16, bar=bar)
         ours.append(8 * len(rows) / (time.perf_counter() - began))
-        ceiling.append(rate(alone, 256, 1, 8))
+        ceiling.append(rate(alone, at_once, 1, 8 * 256 // at_once))
     report("extraction, views", ours, ceiling)
 
 

@@ -38,8 +38,10 @@ from tqdm import tqdm
 
 from data_prep.command import run_command
 from data_prep.dihedral import VIEWS, apply_view
+from data_prep.errors import UserError
 from data_prep.settings import Parser
-from features.passes import run_pass
+from features.parts import BLOCK
+from features.passes import CPU_PICTURES, run_pass
 from features.sources import joined
 from pretext.backbones import build_backbone
 from pretext.device import pick_device, set_threads, use_bf16
@@ -112,10 +114,20 @@ def by_torchvision(name: str, images: Tensor) -> Tensor:
     return tv.rotate(images, -90) if "r" in name else images
 
 
+def plain_forward(net: TaskNet) -> Callable[[Tensor], Tensor]:
+    """Ask a network as it comes: float32, in torch's usual layout of memory."""
+
+    def forward(images: Tensor) -> Tensor:
+        features = net.backbone(net.normalise(images).contiguous())
+        return torch.cat([net.head(n).linear(features) for n in net.kinds], dim=1)
+
+    return forward
+
+
 @torch.inference_mode()
 def torchvision_way(net: TaskNet, folder: Path, workers: int) -> NDArray[Any]:
     """Read with a DataLoader, and send view after view through: (N, 8, F)."""
-    forward = joined([net])
+    forward = plain_forward(net)
     loader = DataLoader(Files(folder / "e"), batch_size=AT_ONCE, num_workers=workers)
     parts = [
         torch.stack([forward(by_torchvision(v, batch)) for v in VIEWS], dim=1)
@@ -127,7 +139,7 @@ def torchvision_way(net: TaskNet, folder: Path, workers: int) -> NDArray[Any]:
 @torch.inference_mode()
 def folders_way(net: TaskNet, folder: Path) -> NDArray[Any]:
     """Open one view of one picture at a time, and grow a dict of lists: (N, 8, F)."""
-    forward = joined([net])
+    forward = plain_forward(net)
     rows: dict[str, list[NDArray[Any]]] = defaultdict(list)
     for view in VIEWS:
         files = Files(folder / view)
@@ -143,7 +155,7 @@ def ttach_way(net: TaskNet, pictures: Pictures) -> NDArray[Any] | None:
         from ttach.aliases import d4_transform
     except ImportError:
         return None
-    forward, parts = joined([net]), []
+    forward, parts = plain_forward(net), []
     for start in range(0, len(pictures.pixels), AT_ONCE):
         rows = np.arange(start, min(start + AT_ONCE, len(pictures.pixels)))
         batch = pictures.take(rows).float().contiguous()
@@ -171,6 +183,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=128, help="how many")
     given = parser.parse(None)
     backbone, side_px, n = given["backbone"], given["side"], given["pictures"]
+    if n <= 0 or n % BLOCK:
+        raise UserError(f"pictures = {n}: give a multiple of {BLOCK}")
     device = pick_device()
     set_threads(0)
     bf16 = use_bf16("auto", device)
@@ -178,7 +192,8 @@ def main() -> None:
         folder = Path(scratch)
         pictures = make_pictures(folder, n, side_px)
         net = make_net(backbone, side_px, [*TASKS], seed=0).to(device)
-        fixed = torch.randn(8 * AT_ONCE, 3, side_px, side_px, device=device)
+        at_once = 8 * (CPU_PICTURES if device.type == "cpu" else BLOCK)
+        fixed = torch.randn(at_once, 3, side_px, side_px, device=device)
         fixed = fixed.contiguous(memory_format=torch.channels_last)
         count = 0
 
@@ -198,7 +213,7 @@ def main() -> None:
                 torch.inference_mode(),
                 torch.autocast(device.type, torch.bfloat16, enabled=bf16),
             ):
-                for _ in range(0, n, AT_ONCE):
+                for _ in range(8 * n // at_once):
                     net(fixed)
 
         # the other ways come as they are: float32, and in the usual layout

@@ -25,6 +25,7 @@ from data_prep.runs import digest_of, write_json
 from features.parts import BLOCK
 from pretext.pictures import Pictures
 
+CPU_PICTURES = 8  # of a forward: more views than 64 leave the caches of a CPU
 JOURNAL_EVERY_S = 0.5  # what a killed pass may have to repeat, or one block
 
 
@@ -84,8 +85,11 @@ def run_pass(
     for block in range(done, n_blocks):
         part = slice(block * BLOCK, (block + 1) * BLOCK)
         stacked = views_of(pictures.take(rows[part]), views)
+        # whole pictures at a time; the parts of a block are the same in every run
+        at_once = CPU_PICTURES * len(views) if device == "cpu" else len(stacked)
         with precision:
-            outputs = forward(stacked)
+            pieces = torch.split(stacked, at_once)
+            outputs = torch.cat([forward(some) for some in pieces])
         values[part] = outputs.float().view(-1, len(views), width).cpu().numpy()
         bar.update(len(values[part]))
         is_due = time.monotonic() - counted_at >= JOURNAL_EVERY_S
