@@ -37,7 +37,9 @@ drills: $(READY) ## the tests that take minutes
 
 benchmarks: $(READY) ## speed as ratios; the machine must be idle
 	$(PY) -m benchmarks.ceiling
+	$(PY) -m benchmarks.extraction
 	$(PY) -m benchmarks.store
+	$(PY) -m benchmarks.memory
 	$(PY) -m benchmarks.peer_simsiam
 
 env: $(READY) ## the virtual environment .venv and what it needs

@@ -38,6 +38,24 @@ def peak_of(command: list[str], folder: Path) -> tuple[float, float]:
     return most, time.perf_counter() - began
 
 
+def index_alone(table_file: str) -> None:
+    """Read the table of a run, and write its ids, roles and folds as a store."""
+    import numpy as np
+    import pandas as pd
+
+    from features.store import write_store
+
+    table = pd.read_parquet(table_file)
+    header = {
+        "columns": [{"name": "target"}],
+        "roles": ["label_free"] * len(table),
+        "folds": table["fold"].tolist(),
+    }
+    values = np.zeros((len(table), 1), np.float32)
+    with tempfile.TemporaryDirectory() as scratch:
+        write_store(Path(scratch) / "index.pkl", table["id"].tolist(), values, header)
+
+
 def anonymous_of(pid: int) -> float:
     """Give the anonymous memory of a process now, MB."""
     try:
@@ -56,8 +74,13 @@ def main() -> None:
     parser.add_argument(
         "--sizes", default="2000,20000,200000", help="numbers of pictures"
     )
-    first = None
-    for size in map(int, parser.parse(None)["sizes"].split(",")):
+    first: tuple[float, float] | None = None
+    parser.add_argument("--index", metavar="TABLE", help="the index of a table alone")
+    given = parser.parse(None)
+    if given["index"]:
+        index_alone(given["index"])
+        return
+    for size in map(int, given["sizes"].split(",")):
         with tempfile.TemporaryDirectory() as scratch:
             run = make_run(
                 Path(scratch) / "run",
@@ -72,14 +95,19 @@ def main() -> None:
                 finetune.main([*where, *TRAIN, "--joint"])
             command = [sys.executable, "-m", "features.extract", *where]
             most, seconds = peak_of(command, Path(scratch))
+            table = str(run.folder / "data_prep.prepare" / "table.parquet")
+            alone = [sys.executable, "-m", "benchmarks.memory", "--index", table]
+            index, _ = peak_of(alone, Path(scratch))
             stored = sum(
                 file.stat().st_size
                 for file in (run.folder / "features.extract").rglob("*.pkl")
             )
-        first = first or most
+        first = first or (most, index)
+        grown, of_index = most - first[0], index - first[1]
         print(
-            f"{size:>9,} pictures: {most:7.0f} MB of its own, {most - first:+6.0f} MB"
-            f" against the first; {stored / 1e6:8.1f} MB of stores; {seconds:.0f} s",
+            f"{size:>9,} pictures: {most:5.0f} MB of its own, {grown:+5.0f} MB against"
+            f" the first, of which the index {of_index:+5.0f} MB;"
+            f" {stored / 1e6:.0f} MB of stores; {seconds:.0f} s",
             flush=True,
         )
 
