@@ -39,6 +39,7 @@ CHUNK_BYTES = 2**23  # ... unless they are large
 JOURNAL = ".journal"  # beside the array: what became of each file so far
 SAVE_EVERY_S = 10.0
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container, Linux
 
 
 @dataclass(frozen=True)
@@ -191,10 +192,15 @@ def channel_statistics(images: Pixels) -> tuple[list[float], list[float]]:
 
 
 def n_cores() -> int:
-    """Count the cores this process may use."""
+    """Count the cores this process may use, also where a container has a quota."""
+    n = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        n = len(os.sched_getaffinity(0))
+    try:  # microseconds of each period, or "max"
+        quota, period = CPU_QUOTA.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return n
+    return n if quota == "max" else max(1, min(n, int(quota) // int(period)))
 
 
 def _decode_file(path: Path, side: int, fit: Fit) -> tuple[Decoded, Pixels | None]:

@@ -8,101 +8,24 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn import metrics as theirs
 
 from data_prep.errors import UserError
+from data_prep.metrics import METRICS, Metric
 from data_prep.scores import (
-    METRICS,
-    Metric,
+    GROUP_SIZES,
+    by_group_size,
     group_bootstrap,
     paired_bootstrap,
     per_fold,
     spread_ratio,
 )
-
-SEEDS = range(10)
-SKLEARN: dict[str, Callable[..., float]] = {
-    "rmse": theirs.root_mean_squared_error,
-    "mae": theirs.mean_absolute_error,
-    "r2": theirs.r2_score,
-    "accuracy": theirs.accuracy_score,
-    "quadratic_kappa": lambda y, p: theirs.cohen_kappa_score(y, p, weights="quadratic"),
-}
-Rows = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
-
-
-def rated(seed: int, n_groups: int = 30, offset: float = 0) -> Rows:
-    """Give targets 1 to 5, predictions that err by group, and groups of 1 to 6."""
-    rng = np.random.default_rng(seed)
-    groups = np.repeat(np.arange(n_groups), rng.integers(1, 7, n_groups))
-    target = rng.integers(1, 6, len(groups)).astype(np.float64)
-    error = rng.normal(size=n_groups)[groups] + 0.3 * rng.normal(size=len(groups))
-    return target + offset, np.clip(np.rint(target + error), 0, 9) + offset, groups
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("offset", [0, 1_000_000])
-@pytest.mark.parametrize("name", METRICS)
-def test_same_as_scikit_learn(name: str, offset: float, seed: int) -> None:
-    target, prediction, _ = rated(seed, offset=offset)
-    ours, expected = (
-        METRICS[name](target, prediction),
-        SKLEARN[name](target, prediction),
-    )
-    assert ours == pytest.approx(expected, rel=1e-9)
-    assert type(ours) is float
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("rmse", sqrt((0 + 1 + 0 + 4) / 4)),
-        ("mae", (0 + 1 + 0 + 2) / 4),
-        ("r2", 1 - 5 / 4),  # the targets' squared distances from 2: 1 + 1 + 1 + 1
-        ("accuracy", 2 / 4),
-        # places 0 0 2 2 and 0 1 2 0; of all 16 pairs the squares sum to 28
-        ("quadratic_kappa", 1 - 5 / (28 / 4)),
-    ],
-)
-def test_four_rows_by_hand(name: str, expected: float) -> None:
-    assert METRICS[name]([1, 1, 3, 3], [1, 2, 3, 1]) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_a_better_prediction_scores_better(name: str) -> None:
-    target = np.tile([1.0, 2.0, 3.0, 4.0], 5)
-    metric = METRICS[name]
-    better, worse = (
-        metric(target, np.where(np.arange(20) < n_wrong, 5 - target, target))
-        for n_wrong in (2, 9)
-    )
-    assert (better > worse) is metric.higher_is_better
-
-
-def test_classes_may_be_text_and_unevenly_spaced() -> None:
-    assert METRICS["accuracy"](["oak", "elm", "oak"], ["oak", "oak", "oak"]) == 2 / 3
-    uneven = METRICS["quadratic_kappa"]([1, 2, 200, 2], [2, 2, 200, 1])
-    assert uneven == METRICS["quadratic_kappa"]([0, 1, 2, 1], [1, 1, 2, 0])
-
-
-@pytest.mark.parametrize("value", [0.1, 7.0, 1e6])
-def test_what_is_not_defined_is_nan(value: float) -> None:
-    same = np.full(30, value)
-    assert isnan(METRICS["r2"](same, same + 1))
-    assert isnan(METRICS["quadratic_kappa"](same, same))
-    assert isnan(spread_ratio(same + np.arange(30), same))
-
-
-@pytest.mark.parametrize("n", range(1, 50))
-def test_a_draw_of_equal_targets_has_no_r2_for_all_rounding(n: int) -> None:
-    away = 0.1  # from the median of all
-    sums = np.sum([[1, away, away**2, 2.0]] * n, axis=0)
-    assert isnan(METRICS["r2"].of_sums(sums))
+from tests.data_prep.test_metrics import rated, rated_for
 
 
 def test_spread_ratio_by_hand() -> None:
     assert spread_ratio([2, 3], [1, 5]) == 0.25
     assert spread_ratio([5, 5], [1, 5]) == 0
+    assert isnan(spread_ratio([1, 2], [0.1, 0.1]))
 
 
 def test_folds_pooled_and_mean_by_hand() -> None:
@@ -113,7 +36,58 @@ def test_folds_pooled_and_mean_by_hand() -> None:
     assert scores.pooled == sqrt(28 / 4)
 
 
-# Intervals
+@pytest.mark.parametrize("name", METRICS)
+def test_folds_are_scored_by_the_metric(name: str) -> None:
+    target, prediction, groups = rated_for(name, 0)
+    folds = groups % 4 - 1
+    scores = per_fold(METRICS[name], target, prediction, folds)
+    expected = {
+        fold: METRICS[name](target[folds == fold], prediction[folds == fold])
+        for fold in range(3)
+    }
+    assert scores.by_fold == expected
+    assert scores.mean == pytest.approx(sum(expected.values()) / 3)
+    assert scores.pooled == METRICS[name](target[folds >= 0], prediction[folds >= 0])
+
+
+def test_sizes_of_groups_by_hand() -> None:
+    # one group of 1, two of 2, one of 5, one of 6, one of 11; each errs by its own size
+    clusters = np.repeat(["f", "a", "e", "b", "d", "c"], [1, 2, 2, 5, 6, 11])
+    error = np.repeat([1.0, 2, 2, 5, 6, 11], [1, 2, 2, 5, 6, 11])
+    order = np.random.default_rng(0).permutation(27)
+    found = by_group_size(METRICS["mae"], np.zeros(27), error[order], clusters[order])
+    assert [(line.size, line.rows, line.groups, line.score) for line in found] == [
+        ("1", 1, 1, 1.0),
+        ("2", 4, 2, 2.0),
+        ("3-5", 5, 1, 5.0),
+        ("6-10", 6, 1, 6.0),
+        ("more", 11, 1, 11.0),
+    ]
+
+
+@pytest.mark.parametrize("size", range(1, 14))
+def test_every_size_of_a_group_has_a_place(size: int) -> None:
+    places = [(1, 1), (2, 2), (3, 5), (6, 10), (11, 99)]
+    expected = next(
+        name
+        for name, (low, high) in zip(GROUP_SIZES, places, strict=True)
+        if low <= size <= high
+    )
+    rows = np.arange(3 * size)
+    (line,) = by_group_size(METRICS["rmse"], rows, rows, rows % 3)
+    assert (line.size, line.rows, line.groups) == (expected, 3 * size, 3)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_sizes_of_groups_are_scored_by_the_metric(name: str) -> None:
+    target, prediction, groups = rated_for(name, 0)
+    found = by_group_size(METRICS[name], target, prediction, groups)
+    assert sum(line.rows for line in found) == len(target)
+    assert sum(line.groups for line in found) == 30
+    sizes = np.bincount(groups)[groups]
+    line = next(line for line in found if line.size == "3-5")
+    inside = (sizes >= 3) & (sizes <= 5)
+    assert line.score == METRICS[name](target[inside], prediction[inside])
 
 
 def hidden(metric: Metric) -> Callable[[NDArray[Any], NDArray[Any]], float]:
@@ -124,7 +98,7 @@ def hidden(metric: Metric) -> Callable[[NDArray[Any], NDArray[Any]], float]:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", METRICS)
 def test_sums_give_what_scoring_the_drawn_rows_gives(name: str, seed: int) -> None:
-    target, prediction, groups = rated(seed)
+    target, prediction, groups = rated_for(name, seed)
     given = {"n_draws": 300, "seed": seed}
     fast = group_bootstrap(METRICS[name], target, prediction, groups, **given)
     slow = group_bootstrap(hidden(METRICS[name]), target, prediction, groups, **given)
@@ -178,7 +152,7 @@ def test_rows_drawn_singly_promise_too_much() -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_a_prediction_does_not_differ_from_itself(name: str) -> None:
-    target, prediction, groups = rated(0)
+    target, prediction, groups = rated_for(name, 0)
     metric = METRICS[name]
     found = paired_bootstrap(metric, target, prediction, prediction, groups, n_draws=99)
     assert (found.value, found.low, found.high) == (0, 0, 0)
@@ -238,43 +212,51 @@ def test_draws_without_a_score_are_left_out() -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_two_thousand_draws_take_less_than_a_second(name: str) -> None:
-    target, prediction, _ = rated(0, n_groups=1200)
+    target, prediction, _ = rated_for(name, 0, n_groups=1200)
     target, prediction = target[:4000], prediction[:4000]
     began = time.process_time()
     group_bootstrap(METRICS[name], target, prediction, np.arange(4000))
     assert time.process_time() - began < 1
 
 
-# What cannot be scored
+@pytest.mark.parametrize("shape", [(2,), (2, 2)])
+def test_a_function_is_given_rows_of_any_shape(shape: tuple[int, ...]) -> None:
+    def has_shape(target: NDArray[Any], prediction: NDArray[Any]) -> float:
+        return len(target) == 2 and prediction.shape == shape
+
+    found = group_bootstrap(has_shape, [1, 2], np.ones(shape), [1, 2], n_draws=9)
+    assert (found.value, found.low) == (1, 1)
 
 
-@pytest.mark.parametrize(
-    ("target", "prediction", "message"),
-    [
-        ([1, 2], [1, 2, 3], "2 targets for 3 predictions"),
-        ([], [], r"target of shape \(0,\)"),
-        ([1, 2], [[1, 2]], r"prediction of shape \(1, 2\); give one value per row"),
-        ([1, nan, nan], [1, 2, 3], "2 of 3 values of target are missing or not finite"),
-        ([1, 2], [1, np.inf], "1 of 2 values of prediction are missing or not finite"),
-    ],
-)
-def test_rows_that_do_not_match_are_refused(
-    target: list[Any], prediction: list[Any], message: str
-) -> None:
-    groups = [*range(max(len(target), 2))]
-    with pytest.raises(UserError, match=message):
-        METRICS["rmse"](target, prediction)
-    with pytest.raises(UserError, match=message):
-        spread_ratio(prediction, target)
-    with pytest.raises(UserError, match=message):
-        group_bootstrap(METRICS["rmse"], target, prediction, groups)
-    with pytest.raises(UserError, match=message):
-        paired_bootstrap(METRICS["rmse"], target, prediction, prediction, groups)
+def test_undefined_folds_leave_the_mean_undefined() -> None:
+    shares = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]
+    scores = per_fold(METRICS["auc"], [0, 1, 1], shares, [0, 0, 1])
+    assert scores.by_fold[0] == 1
+    assert isnan(scores.by_fold[1])
+    assert isnan(scores.mean)
+    assert scores.pooled == 1
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_rows_that_cannot_be_scored_are_refused(name: str) -> None:
+    metric, wrong = METRICS[name], [[1, 2, 3]]
+    for score in (
+        lambda: metric([1, nan], wrong),
+        lambda: group_bootstrap(metric, [1, 2], wrong, [1, 2]),
+        lambda: paired_bootstrap(metric, [1, 2], wrong, wrong, [1, 2]),
+        lambda: per_fold(metric, [1, 2], np.ones((2, 1, 1)), [0, 1]),
+        lambda: by_group_size(metric, [1, 2], wrong, [1, 2]),
+        lambda: spread_ratio(wrong, [1, 2]),
+    ):
+        with pytest.raises(UserError, match=r"give one|missing or not finite|for 1"):
+            score()
 
 
 def test_groups_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UserError, match="3 groups for 2 rows; give one each"):
         group_bootstrap(METRICS["rmse"], [1, 2], [1, 2], [1, 2, 3])
+    with pytest.raises(UserError, match="3 groups for 2 rows; give one each"):
+        by_group_size(METRICS["rmse"], [1, 2], [1, 2], [1, 2, 3])
     with pytest.raises(UserError, match="all rows are of one group"):
         group_bootstrap(METRICS["rmse"], [1, 2], [1, 2], ["a", "a"])
     with pytest.raises(UserError, match="give one value per row"):
