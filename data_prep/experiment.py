@@ -57,6 +57,9 @@ class DataSettings:
     exclude_from_validation: Annotated[
         str | None, "0/1 column: rows that are trained on but never scored"
     ] = None
+    doubts: Annotated[
+        Path | None, "table id,weight: what training rows weigh, from 0 to 1"
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +154,7 @@ def _data(table: Mapping[str, Any], where: str, base: Path, run: Path) -> DataSe
 
     paths: dict[str, Any] = {
         name: located(value)
-        for name in ("train", "test", "sample")
+        for name in ("train", "test", "sample", "doubts")
         if (value := getattr(data, name)) is not None
     }
     for name in ("images", "attributes"):

@@ -127,6 +127,12 @@ def remarks(prepared: Prepared) -> list[str]:
     if n_crossing:
         n = _n(n_crossing, "picture")
         found.append(f"{n} to be predicted copied from a picture of the training part")
+    if n_doubted := facts["dropped"] + facts["softened"]:
+        found.append(
+            f"{_n(n_doubted, 'row')} doubted by [data] doubts: {facts['dropped']:,}"
+            f" dropped from training, {facts['softened']:,} softened; all are scored, a"
+            " little too well if predictions of these folds raised the doubts"
+        )
     dealt = rows[rows["fold"] >= 0]
     return found + (_remarks_on_folds(rows, dealt, facts) if len(dealt) else [])
 

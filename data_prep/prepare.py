@@ -115,6 +115,7 @@ def check_places(data: DataSettings, run: Run) -> None:
         "test": [data.test],
         "sample": [data.sample],
         "attributes": data.attributes,
+        "doubts": [data.doubts],
     }
     for name, paths in asked.items():
         for path in paths:
@@ -144,6 +145,7 @@ def source_digest(data: DataSettings, pictures: Mapping[str, Path]) -> str:
     from data_prep.images import cheap_digest
 
     tables = [data.train, data.test, data.sample, *data.attributes]
+    tables += [data.doubts] if data.doubts else []
     return digest_of(
         {
             "tables": [
@@ -250,6 +252,7 @@ def _facts(
     from data_prep.folds import fold_hash
     from data_prep.overview import copies
 
+    weights = rows["weight"]
     is_numeric = tables.target_kind == "numeric"
     target = rows["target"] if is_numeric else None
     n_copies, n_crossing = copies(rows)
@@ -270,6 +273,8 @@ def _facts(
         },
         "copies": n_copies,
         "copies_of_train_in_test": n_crossing,
+        "dropped": int((weights == 0).sum()),
+        "softened": int(((weights > 0) & (weights < 1)).sum()),
         "has_group": tables.has_group,
         "id_column": data.id,
         "target_column": data.target,
@@ -286,7 +291,10 @@ def _named(data: DataSettings) -> dict[str, Any]:
             return [plain(part) for part in value]
         return value.name if isinstance(value, Path) else value
 
-    return {name: plain(value) for name, value in vars(data).items()}
+    named = {name: plain(value) for name, value in vars(data).items()}
+    if data.doubts is None:
+        del named["doubts"]  # what was prepared before there was the key stays current
+    return named
 
 
 def _copy_sample(sample: Path, target: Path) -> None:

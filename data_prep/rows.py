@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (  # of table.parquet; after them come the user's further columns
     *("id", "part", "image_row", "target", "class_index", "group", "cluster"),
-    *("date", "fold", "sha256", "width", "height"),
+    *("date", "fold", "weight", "sha256", "width", "height"),
 )
 
 
@@ -60,7 +61,7 @@ def match_pictures(
     left_out = [LeftOut(id_, "", "no picture") for id_ in rows["id"][~has_picture]]
     others = sorted(set(pictures) - set(rows["id"]))
     unlabelled = pd.DataFrame({"id": others, "part": "unlabelled", "group": ""})
-    unlabelled["is_excluded"] = False
+    unlabelled["is_excluded"], unlabelled["weight"] = False, 1.0
     parts = [part for part in (rows[has_picture], unlabelled) if len(part)]
     joined = pd.concat(parts).reindex(columns=rows.columns)
     return joined.sort_values("id", ignore_index=True), left_out
@@ -180,6 +181,17 @@ def with_folds(
     kept = dealt["cluster"]
     rows.loc[is_dealt, "fold"] = assign_folds(cv, labels, kept, seed)
     return rows
+
+
+def weights_of(table: pd.DataFrame) -> NDArray[np.float64]:
+    """Give what the (N,) rows of a prepared table weigh in training, from 0 to 1.
+
+    Scores never ask for it: a doubted row is held out with its label, like any other.
+    Tables that were prepared before there was such a column weigh 1.
+    """
+    if "weight" not in table:
+        return np.ones(len(table))
+    return table["weight"].to_numpy(dtype=np.float64)
 
 
 def _parts(data: DataSettings) -> list[tuple[str, Path]]:

@@ -24,7 +24,7 @@ from data_prep.experiment import DataSettings
 from data_prep.folds import MAX_CLASSES
 from data_prep.settings import nearest
 
-OURS = ("id", "part", "group", "date", "is_excluded")
+OURS = ("id", "part", "group", "date", "is_excluded", "weight")
 GIVEN = "given."  # before the names of the user's further columns
 
 TargetKind = Literal["numeric", "classes"]
@@ -36,8 +36,9 @@ class Tables:
 
     Attributes:
         rows: A row per id of the train and test tables: id, part, group ("" where not
-            given), date (decimal year), is_excluded, target if there is such a column,
-            and ``given.NAME`` for each further column of the train table.
+            given), date (decimal year), is_excluded, weight (1 where not given), target
+            if there is such a column, and ``given.NAME`` for each further column of the
+            train table.
         attributes: id, name; no row twice.
         target_kind: What the target is; None if there is none.
         has_group: A group column is named.
@@ -63,6 +64,9 @@ def read_tables(data: DataSettings) -> Tables:
     tested = data.test or data.sample
     train, kind = _read_train(data, data.train) if data.train else (None, None)
     test = _read_test(data, tested) if tested else None
+    if train is not None and data.doubts:
+        weights = read_weights(data.doubts, data.id, train["id"].tolist())
+        train["weight"] = train["id"].map(weights).fillna(1.0)
     if data.test and data.sample and test is not None:
         _check_sample(data, data.sample, set(test["id"]))
     if train is not None and test is not None:
@@ -104,6 +108,33 @@ def read_attributes(paths: Sequence[Path], id_column: str = "id") -> pd.DataFram
     return named.sort_values(["id", "name"], ignore_index=True)
 
 
+def read_weights(path: Path, id_column: str, known: Sequence[str]) -> dict[str, float]:
+    """Read a table of id and weight, such as ``stacking.noise`` writes.
+
+    Args:
+        path: The table; its further columns are not looked at.
+        id_column: Name of the id column; ``id`` is understood as well.
+        known: Ids of the training table.
+
+    Raises:
+        UserError: The table is missing or empty, an id is unknown or there twice, or a
+            weight is not a number from 0 to 1.
+    """
+    table = read_table(path)
+    column = id_column if id_column in table else "id"
+    _raise_if(path, _lacking(table, {"id": column, "doubts": "weight"}))
+    ids, weights = as_ids(table[column]), as_numbers(table["weight"])
+    problems = _problems_of_ids(ids)
+    if unknown := sorted(set(ids) - set(known) - {""}):
+        problems.append(f"{_some(unknown, 'id')} not in the train table")
+    is_weight = (weights >= 0) & (weights <= 1)  # not so for NaN
+    texts = as_texts(table["weight"])
+    if bad := [text for text, good in zip(texts, is_weight, strict=True) if not good]:
+        problems.append(f"column 'weight': {_some(bad, 'value')} no number from 0 to 1")
+    _raise_if(path, problems)
+    return dict(zip(ids, weights.tolist(), strict=True))
+
+
 def _check_named(data: DataSettings) -> None:
     for name in ("target", "group", "date", "exclude_from_validation"):
         column = getattr(data, name)
@@ -112,6 +143,11 @@ def _check_named(data: DataSettings) -> None:
                 f"[data] {name} = {column!r} names a column, but there is no table;"
                 ' add train = "train.csv", or take it out'
             )
+    if data.doubts and data.train is None:
+        raise UserError(
+            f"[data] doubts = '{data.doubts}' weighs training rows, but there is no"
+            ' table of them; add train = "train.csv", or take it out'
+        )
 
 
 def _read_train(
@@ -162,6 +198,7 @@ def _read_columns(
     rows["group"] = as_ids(table[named["group"]]) if "group" in named else ""
     rows["date"] = math.nan
     rows["is_excluded"] = False
+    rows["weight"] = 1.0
     if "date" in named:
         rows["date"], unread = as_years(table[named["date"]])
         if unread:
@@ -252,7 +289,7 @@ def _joined(train: pd.DataFrame | None, test: pd.DataFrame | None) -> pd.DataFra
     ]
     if not parts:
         none = pd.DataFrame({name: [] for name in columns}, dtype=object)
-        return none.astype({"date": float, "is_excluded": bool})
+        return none.astype({"date": float, "is_excluded": bool, "weight": float})
     joined = pd.concat(parts, ignore_index=True)
     for name in columns:
         if name.startswith(GIVEN):

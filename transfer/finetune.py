@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     prepared = run.finished(PREPARED)
     import pandas as pd
 
+    from data_prep.rows import weights_of
     from data_prep.tasks import build_tasks
     from transfer.jobs import plan
 
@@ -43,6 +44,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
     table = pd.read_parquet(prepared.folder / "table.parquet")
     tasks = build_tasks(experiment.tasks, table, prepared.folder, facts, settings.tasks)
     jobs = plan(table, tasks, settings, facts["n_folds"])
+    weights = weights_of(table)
+    if (weights < 1).any():
+        log.info(
+            "[data] doubts: %d rows are not trained on, %d with less weight",
+            *((weights == 0).sum(), ((weights > 0) & (weights < 1)).sum()),
+        )
 
     from pretext.device import pick_device, set_threads
     from pretext.pictures import Normalisation, Pictures
@@ -60,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             table["id"].tolist(),
             normalise,
             stage.folder,
+            weights,
         )
         nets = []
         for number, job in enumerate(jobs, start=1):

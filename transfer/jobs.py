@@ -58,10 +58,14 @@ def plan(
 ) -> list[Job]:
     """List the nets to train, those of a fold together.
 
+    Rows of weight 0 are not trained on; they are held out like any other.
+
     Raises:
         UserError: The table has no folds, a fold asked for is not one of them, or a net
             has fewer rows than a batch.
     """
+    from data_prep.rows import weights_of
+
     known = [str(k) for k in range(n_folds)]
     if not known and not (settings.all or settings.folds == (ALL,)):
         raise UserError(
@@ -80,13 +84,14 @@ def plan(
             "table.parquet and images.npy are not in the same order;"
             " again: python -m data_prep.prepare --again"
         )
+    is_taught = weights_of(table) > 0
     nets = [(JOINT, tasks)] if settings.joint else [(t.name, [t]) for t in tasks]
     jobs = []
     for fold in wanted:
         is_held_out, may_be_seen = split(table, fold)
         for name, members in nets:
             has_label = np.logical_or.reduce([task.has_label for task in members])
-            rows = np.flatnonzero(has_label & may_be_seen)
+            rows = np.flatnonzero(has_label & may_be_seen & is_taught)
             jobs.append(Job(name, fold, members, rows, np.flatnonzero(is_held_out)))
     _check(jobs, settings)
     return jobs

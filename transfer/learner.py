@@ -26,10 +26,18 @@ class FinetuneLearner(Learner):
         tasks: What to learn, with the labels of all N rows of the prepared table.
         side_px: Side of the views.
         strength: Ranges of the views.
+        weights: (N,) factors of the rows' losses; None: all are 1.
     """
 
+    weights: Tensor
+
     def __init__(
-        self, net: TaskNet, tasks: Sequence[Task], side_px: int, strength: Strength
+        self,
+        net: TaskNet,
+        tasks: Sequence[Task],
+        side_px: int,
+        strength: Strength,
+        weights: NDArray[np.float64] | None = None,
     ) -> None:
         super().__init__()
         self.net, self.tasks = net, tasks
@@ -37,9 +45,18 @@ class FinetuneLearner(Learner):
         for task in tasks:
             self.register_buffer(f"{task.name}_labels", torch.tensor(task.values))
             self.register_buffer(f"{task.name}_mask", torch.tensor(task.has_label))
+        factors = np.ones(len(tasks[0].values)) if weights is None else weights
+        # not in the checkpoint, so that one from before there were weights still fits
+        self.register_buffer(
+            "weights", torch.tensor(factors, dtype=torch.float32), persistent=False
+        )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Weighted sum of the tasks' mean losses over the rows that have the label."""
+        """Weighted sum of the tasks' mean losses over the rows that have the label.
+
+        A row's weight multiplies its loss and leaves the number of rows as it is, so
+        that a row of weight 0.5 pulls half as hard whatever it shares its batch with.
+        """
         draws = uniforms(
             batch.keys, N_DRAWS, seed=batch.seed, epoch=batch.epoch, purpose="finetune"
         )
@@ -48,6 +65,7 @@ class FinetuneLearner(Learner):
         outputs = self.net(views)
         rows = torch.from_numpy(batch.rows).to(batch.images.device)
         total = torch.zeros((), device=rows.device)
+        weights = self.weights[rows]
         measured = {}
         for task in self.tasks:
             labels = getattr(self, f"{task.name}_labels")[rows]
@@ -55,7 +73,7 @@ class FinetuneLearner(Learner):
             losses = task_loss(
                 task.loss, outputs[task.name], labels, self.net.head(task.name)
             )
-            mean = (losses * mask).sum() / mask.sum().clamp(min=1)
+            mean = (losses * mask * weights).sum() / mask.sum().clamp(min=1)
             total = total + task.weight * mean
             measured[task.name] = mean
         return {**measured, "loss": total}

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from data_prep.runs import write_json
 from pretext.backbones import save_weights
@@ -36,6 +38,7 @@ class Material:
         ids: N ids.
         normalise: Statistics of the collection.
         folder: Folder of the stage.
+        weights: (N,) factors of the rows' losses; None: all are 1.
     """
 
     settings: FinetuneSettings
@@ -44,6 +47,7 @@ class Material:
     ids: Sequence[str]
     normalise: Normalisation
     folder: Path
+    weights: NDArray[np.float64] | None = None
 
     @property
     def side_px(self) -> int:
@@ -155,7 +159,7 @@ def _train(
             old.with_suffix(".json").unlink(missing_ok=True)
 
     outcome = train(
-        FinetuneLearner(net, job.tasks, material.side_px, strength),
+        FinetuneLearner(net, job.tasks, material.side_px, strength, material.weights),
         material.pictures,
         job.rows,
         [material.ids[row] for row in job.rows],

@@ -89,7 +89,7 @@ def test_everything_is_written(folder: Path) -> None:
     table, facts = table_of(stage), facts_of(stage)
     assert list(table.columns) == [
         *("id", "part", "image_row", "target", "class_index", "group", "cluster"),
-        *("date", "fold", "sha256", "width", "height", "given.maker"),
+        *("date", "fold", "weight", "sha256", "width", "height", "given.maker"),
     ]
     assert table["id"].tolist() == sorted(table["id"])
     assert table["id"].iloc[:2].tolist() == ["00", "01"]
@@ -101,7 +101,8 @@ def test_everything_is_written(folder: Path) -> None:
     types = table.dtypes.astype(str).to_dict()
     for name in ("image_row", "class_index", "cluster", "fold", "width", "height"):
         assert types[name] == "int64"
-    assert types["target"] == types["date"] == "float64"
+    assert types["target"] == types["date"] == types["weight"] == "float64"
+    assert (table["weight"] == 1).all()
     is_train = table["part"] == "train"
     assert_array_equal(table["target"][is_train], np.arange(N_TRAIN) // 3 % 3)
     assert table["target"][~is_train].isna().all()
@@ -127,6 +128,8 @@ def test_everything_is_written(folder: Path) -> None:
         "counts": {"train": 36, "test": 6, "unlabelled": 2, "left_out": 0},
         "copies": 0,
         "copies_of_train_in_test": 0,
+        "dropped": 0,
+        "softened": 0,
         "words": 20,
         "has_group": True,
         "id_column": "id",
@@ -268,6 +271,43 @@ def test_excluded_rows_are_in_no_fold(
     assert "6 rows of these in a group or of a file that is scored" in caplog.text
 
 
+def test_doubted_rows_weigh_less_and_stay_in_their_folds(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    before = table_of(prepare(folder))
+    assert "[data] doubts" not in caplog.text
+    (folder / "pictures" / "07.png").unlink()
+    doubts = "id,reason,weight\n03,odd,0\n07,gone,0\n05,odd,0.5\n04,right,1\n06,odd,0\n"
+    (folder / "doubts.csv").write_text(doubts)
+    stage = prepare(folder, doubts='"doubts.csv"')
+    table = table_of(stage).set_index("id")
+    assert table["weight"][table["weight"] < 1].to_dict() == {
+        **{"03": 0.0, "05": 0.5, "06": 0.0}
+    }
+    assert (table["fold"][table["part"] == "train"] >= 0).all()
+    kept = before.set_index("id")["target"].drop("07")
+    pd.testing.assert_series_equal(table["target"], kept)
+    facts = facts_of(stage)
+    assert (facts["dropped"], facts["softened"]) == (2, 1)
+    told = "3 rows doubted by [data] doubts: 2 dropped from training, 1 softened; all"
+    assert told in caplog.text
+    assert told in (stage / "report.html").read_text()
+
+
+def test_a_changed_doubt_is_seen_and_no_doubt_is_as_before(folder: Path) -> None:
+    path, named = folder / "doubts.csv", {"doubts": '"doubts.csv"'}
+    stage = prepare(folder)
+    settings = json.loads((stage / "record.json").read_text())["settings"]
+    assert "doubts" not in settings["data"]  # or all that is finished would be stale
+    plain = (stage / "table.parquet").read_bytes()
+    path.write_text("id,weight\n03,1\n")
+    assert (prepare(folder, **named) / "table.parquet").read_bytes() == plain
+    path.write_text("id,weight\n03,0\n")
+    assert (prepare(folder, **named) / "table.parquet").read_bytes() != plain
+    assert (prepare(folder) / "table.parquet").read_bytes() == plain
+
+
 def test_what_is_done_is_not_done_again(folder: Path) -> None:
     stage = prepare(folder)
     record = (stage / "record.json").stat().st_mtime_ns
@@ -342,6 +382,8 @@ def test_an_interrupted_run_leaves_what_was_finished(
         ({"group": '"maker"'}, r"'sgkfold3': 1 groups? do not fill 3 folds"),
         ({"sample": '"train.csv"'}, r"36 ids .* are not in .*test.csv"),
         ({"test": '"train.csv"', "sample": None}, r"36 ids .* are in both"),
+        ({"doubts": '"gone.csv"'}, r"gone.csv: there is no such table \(\[data\] dou"),
+        ({"doubts": '"test.csv"'}, r"no column 'weight' \(\[data\] doubts\)"),
     ],
 )
 def test_mistakes_are_one_line(

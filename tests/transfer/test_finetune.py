@@ -84,6 +84,89 @@ def test_a_net_never_sees_a_label_of_its_fold(tmp_path: Path, flags: list[str]) 
                 assert same == (net == fold), f"{place}, labels of fold {fold} changed"
 
 
+def weigh(run: Run, weights: dict[int, float], **changed: float) -> None:
+    """Write a weight for each row, and other labels for the rows named."""
+    path = run.folder / STAGE / "table.parquet"
+    table = table_of(run).assign(weight=1.0)
+    for row, weight in weights.items():
+        table.loc[row, "weight"] = weight
+        for name, value in changed.items():
+            table.loc[row, name] = value
+    table.to_parquet(path, index=False)
+
+
+def test_weights_of_one_are_as_none(tmp_path: Path) -> None:
+    flags = ("--joint", "--folds=1", "--ema=0.9")
+    plain = finetune(make_run(tmp_path / "plain"), *flags)
+    run = make_run(tmp_path / "weighed")
+    weigh(run, {})
+    same = finetune(run, *flags)
+    assert are_equal(weights(plain, "joint/fold1"), weights(same, "joint/fold1"))
+
+
+def test_the_label_of_a_row_without_weight_is_never_learned(tmp_path: Path) -> None:
+    table = table_of(make_run(tmp_path / "made"))
+    row = int(np.flatnonzero(table["fold"] == 0)[0])
+    other = {"target": 3 - table["target"][row], "class_index": 3.0, "date": 1999.0}
+
+    def trained(weight: float, labels: dict[str, float]) -> list[dict[str, Tensor]]:
+        run = make_run(tmp_path / f"{weight} {len(labels)}")
+        weigh(run, {row: weight}, **labels)
+        folder = finetune(run, "--joint", "--folds=0,1")
+        return [weights(folder, f"joint/fold{fold}") for fold in (0, 1)]
+
+    dropped, softened = trained(0.0, {}), trained(0.5, {})
+    for one, another in zip(dropped, trained(0.0, other), strict=True):
+        assert are_equal(one, another)
+    # The net of fold 0 never sees the row, that of fold 1 learns half of its label.
+    is_same = [
+        are_equal(one, another)
+        for one, another in zip(softened, trained(0.5, other), strict=True)
+    ]
+    assert is_same == [True, False]
+    assert are_equal(dropped[0], softened[0])
+    assert not are_equal(dropped[1], softened[1])
+
+
+def test_a_doubted_row_is_scored_with_its_label(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    run = make_run(tmp_path)
+    plain = score_of(finetune(run, "--joint", "--folds=0"))
+    assert "[data] doubts" not in caplog.text
+    held_out = np.flatnonzero(table_of(run)["fold"] == 0)
+    weigh(run, dict.fromkeys(held_out[:3].tolist(), 0.0) | {int(held_out[3]): 0.5})
+    assert score_of(finetune(run, "--joint", "--folds=0", "--again")) == plain
+    told = "[data] doubts: 3 rows are not trained on, 1 with less weight"
+    assert told in caplog.text
+
+
+def score_of(folder: Path) -> dict[str, float]:
+    (net,) = json.loads((folder / "record.json").read_text())["facts"]["nets"]
+    scores: dict[str, float] = net["held_out_scores"]
+    return scores
+
+
+def test_a_weight_multiplies_the_loss_of_its_row_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transfer.learner.random_views", lambda images, *_: images)
+    run = make_run(tmp_path)
+    tasks = tasks_of(run)
+    plain, batch = learner_of(run, tasks)
+    factors = np.random.default_rng(0).uniform(0, 1, len(batch.rows))
+    learner = FinetuneLearner(plain.net, tasks, 32, plain.strength, factors).eval()
+    assert "weights" not in learner.state_dict()  # of checkpoints from before
+    slopes = []
+    for one in (plain, learner):
+        loss = one.loss(batch)["target"]
+        slopes.append(torch.autograd.grad(loss, batch.images)[0].flatten(1))
+    expected = slopes[0] * torch.from_numpy(factors).float()[:, None]
+    assert slopes[0].any()
+    assert_close(slopes[1], expected, rtol=1e-4, atol=1e-9)
+
+
 def test_no_picture_of_the_fold_is_trained_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

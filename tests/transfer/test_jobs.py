@@ -59,6 +59,27 @@ def test_a_copy_of_a_held_out_row_is_not_learned_from(tmp_path: Path) -> None:
         assert (may_be_seen & pairs & (table["fold"] == -1)).any()
 
 
+@pytest.mark.parametrize("joint", [True, False])
+def test_rows_of_no_weight_are_held_out_and_not_learned_from(
+    tmp_path: Path, joint: bool
+) -> None:
+    run = make_run(tmp_path, n_train=30, n_excluded=3)
+    table = table_of(run)
+    before = jobs_of(run, joint=joint, all=True)
+    train = np.flatnonzero(table["part"] == "train")
+    weights = np.ones(len(table))
+    weights[train[:12]] = np.repeat([0.0, 0.5, 1e-9], 4)
+    table.assign(weight=weights).to_parquet(run.folder / STAGE / "table.parquet")
+    jobs = jobs_of(run, joint=joint, all=True)
+    for job, plain in zip(jobs, before, strict=True):
+        assert job.place == plain.place
+        assert job.rows.tolist() == [row for row in plain.rows if weights[row] > 0]
+        assert (job.held_out == plain.held_out).all()
+    assert sum(
+        len(plain.rows) - len(job.rows) for job, plain in zip(jobs, before, strict=True)
+    )
+
+
 def test_places(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     joint = [job.place for job in jobs_of(run, joint=True, all=True)]
