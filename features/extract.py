@@ -152,6 +152,7 @@ class Passes:
         pictures: All N prepared pictures.
         views: V names.
         bf16: Compute in bfloat16.
+        title: Of the progress bar.
     """
 
     groups: Sequence[Group]
@@ -159,6 +160,7 @@ class Passes:
     pictures: "Pictures"
     views: tuple[str, ...]
     bf16: bool
+    title: str = STAGE
 
     def run(self, work: Path) -> None:
         """Send all groups through their nets, or go on where that stopped.
@@ -177,7 +179,7 @@ class Passes:
         self._values: list[NDArray[np.float32]] = []
         bar: tqdm[Any]
         total = sum(len(group.rows) for group in self.groups)
-        with tqdm(total=total, desc=STAGE, unit="img", mininterval=1.0) as bar:
+        with tqdm(total=total, desc=self.title, unit="img", mininterval=1.0) as bar:
             for group in self.groups:
                 own = [nets[fold] for fold in group.folds]
                 digests = [d for fold in group.folds for d in source.digests(fold)]

@@ -1,0 +1,138 @@
+"""How the nets of a run were asked, and whether they are still the same nets.
+
+Torch-free.
+"""
+
+import hashlib
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from data_prep.errors import UserError
+from data_prep.runs import RECORD, Finished, Run
+from data_prep.settings import from_table
+from features.extract import PREPARED
+from features.extract import STAGE as EXTRACTED
+from features.header import SELECTED
+from features.settings import FINETUNED, ExtractSettings
+from features.store import open_store
+
+if TYPE_CHECKING:
+    from data_prep.images import Decoded
+
+# What a header says of how the rows were made, and not of which rows.
+OF_ALL = (
+    *("cv", "fold_hash", "selected_with_labels", "transform", "precision", "source"),
+    "versions",
+)
+OF_NETS = (".safetensors", ".json")  # endings of the files that decide an output
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How the nets of a run were asked.
+
+    Attributes:
+        settings: Of ``features.extract``.
+        prepared: The stage that says how pictures are decoded.
+        made: The stage whose nets were asked.
+        digest: Of what they gave.
+        header: Of one of the stores of that.
+    """
+
+    settings: ExtractSettings
+    prepared: Finished
+    made: Finished
+    digest: str
+    header: Mapping[str, Any]
+
+    @property
+    def role(self) -> str:
+        """What the nets know of the label of a picture that came later."""
+        if self.settings.source == FINETUNED:
+            return "test"
+        return SELECTED if self.header["selected_with_labels"] else "label_free"
+
+    def header_of_more(self) -> dict[str, Any]:
+        """Say of further rows how they are made, as of the rows that there are."""
+        kept = {name: self.header[name] for name in OF_ALL}
+        return kept | {"command": " ".join(sys.orig_argv[1:])}
+
+
+def find_extraction(run: Run) -> Extraction:
+    """Find how the run's nets were asked, and check that they are the same nets.
+
+    Raises:
+        UserError: The run has no extraction, or one of inner layers, or a file of its
+            nets was replaced.
+    """
+    extracted = run.finished(EXTRACTED)
+    settings = from_table(
+        ExtractSettings,
+        extracted.record["settings"],
+        str(extracted.folder / RECORD),
+        {},
+    )
+    if settings.layer:
+        raise UserError(
+            f"{extracted.folder} holds inner layers (--layer), which mean something"
+            " else in every net; extract the outputs: python -m features.extract --run"
+            f" {run.folder}"
+        )
+    made = run.finished(settings.source)
+    # features.pkl, but where the only net has seen all rows there is none
+    header = open_store(min(extracted.folder.rglob("*.pkl"))).header
+    check_nets(made, header)
+    prepared = run.finished(PREPARED)
+    return Extraction(settings, prepared, made, extracted.record["digest"], header)
+
+
+def check_nets(made: Finished, header: Mapping[str, Any]) -> None:
+    """Check that the nets are those that a store is from, file by file.
+
+    Args:
+        made: The stage of the nets.
+        header: Of the store.
+
+    Raises:
+        UserError: A file is missing or another, or the store is from other nets.
+    """
+    files: dict[str, str] = made.record["files"]
+    anew = f"again: python -m {made.record['stage']} --again"
+    for name, digest in files.items():
+        path = made.folder / name
+        if path.suffix not in OF_NETS:
+            continue
+        if not path.is_file():
+            raise UserError(f"{path} is missing; put it back, or {anew}")
+        with path.open("rb") as data:
+            found = hashlib.file_digest(data, "sha256").hexdigest()
+        if found != digest:
+            raise UserError(
+                f"{path} is not the file that was written at the end of the training;"
+                f" put that back, or {anew}"
+            )
+    if not {net["digest"] for net in header["nets"]} <= set(files.values()):
+        raise UserError(
+            f"{made.folder}: {EXTRACTED} is from other nets than these; again: python"
+            f" -m {EXTRACTED} --again"
+        )
+
+
+def warn_of_learned(prepared: Finished, decoded: Sequence["Decoded"]) -> None:
+    """Say so if the nets were trained on some of the pictures, byte for byte."""
+    import pandas as pd
+
+    table = pd.read_parquet(prepared.folder / "table.parquet")
+    if "sha256" not in table:
+        return
+    learned = set(table["sha256"][table["part"] == "train"])
+    if n_learned := sum(one.sha256 in learned for one in decoded):
+        log.warning(
+            "%d of %d pictures are training pictures of the run: the nets know their"
+            " labels, and what they say of them is too good; %s has honest rows",
+            *(n_learned, len(decoded), EXTRACTED),
+        )

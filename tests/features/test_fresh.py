@@ -1,0 +1,443 @@
+"""Tests of features.fresh, and of asking it from another process."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from data_prep.decoding import fit_square
+from data_prep.dihedral import VIEWS, apply_view
+from data_prep.errors import UserError
+from data_prep.runs import RECORD, Run
+from features import asking, fresh, passes
+from features.asking import ask_nets
+from features.merge import check_alike
+from features.passes import views_of
+from features.store import open_store, verify
+from tests.prepared_runs import (
+    STAGE,
+    elsewhere,
+    extract,
+    finetune,
+    make_pretext,
+    make_run,
+    pixels_of,
+    table_of,
+)
+from transfer.nets import load_net
+
+ROOT = Path(__file__).parents[2]
+HELD = ("features.pkl", "nets/all.pkl", "nets/fold0.pkl", "nets/fold1.pkl")
+
+
+class PowerCutError(Exception):
+    """The machine goes off."""
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run with joint nets of two folds and one of all rows, extracted."""
+    run = make_run(tmp_path_factory.mktemp("run"), n_folds=2, n_test=9, words=0)
+    finetune(run, "--joint", "--all", "--learning-rate=0.02")
+    extract(run, "--statistics=mean,std")
+    return run
+
+
+@pytest.fixture
+def run(original: Run, tmp_path: Path) -> Run:
+    """A copy of that run without its pictures."""
+    copy = Run(tmp_path / "run")
+    shutil.copytree(original.folder, copy.folder)
+    (copy.folder / STAGE / "images.npy").unlink()
+    return copy
+
+
+@pytest.fixture
+def images(original: Run, tmp_path: Path) -> Path:
+    """The test pictures of the run, as files under the ids they have there."""
+    folder = tmp_path / "new"
+    table, pixels = table_of(original), pixels_of(original)
+    for row in np.flatnonzero(table["part"] != "train"):
+        draw(folder / f"{table['id'][row]}.png", pixels[row])
+    return folder
+
+
+def draw(path: Path, pixels: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def noise(path: Path, height: int = 32, width: int = 32, seed: int = 0) -> None:
+    rng = np.random.default_rng(seed)
+    draw(path, rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def ask(run: Run, *flags: Any) -> Path:
+    with elsewhere(run):
+        return fresh.main([f"--run={run.folder}", "--threads=1", *map(str, flags)])
+
+
+def left_out(folder: Path) -> list[dict[str, str]]:
+    with (folder / "left_out.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def difference(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
+    """Measure the largest difference of a column, in units of its spread."""
+    flat = theirs.reshape(-1, theirs.shape[-1]).astype(np.float64)
+    errors = np.abs(ours.reshape(flat.shape) - flat).max(axis=0)
+    return float((errors / flat.std(axis=0)).max())
+
+
+def stores(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*.pkl")
+    }
+
+
+def test_a_picture_gets_what_the_extraction_gave_it_as_a_test_row(
+    run: Run, images: Path
+) -> None:
+    gone = max(images.iterdir())  # other blocks, so that only rounding may differ
+    gone.unlink()
+    out = ask(run, f"--images={images}")
+    assert out == run.folder / "fresh" / "new"
+    names = sorted(stores(out))
+    theirs = run.folder / "features.extract"
+    expected = [p.relative_to(theirs).as_posix() for p in theirs.rglob("*.pkl")]
+    assert names == sorted(n for n in expected if not n.endswith("oof.pkl"))
+    assert set(names) >= set(HELD)
+    for name in names:
+        verify(out / name)
+        ours, old = open_store(out / name), open_store(theirs / name)
+        assert list(ours.ids) == sorted(path.stem for path in images.iterdir())
+        assert difference(ours.matrix(), old.matrix(ours.ids)) < 0.02
+        assert difference(ours.matrix(), old.matrix(reversed(ours.ids))) > 1
+        assert set(ours.roles) == {"test"}
+        assert set(ours.folds.tolist()) == {-1}
+        check_alike(old, ours)
+    assert left_out(out) == []
+    assert not (out / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("fit", ["pad", "squash"])
+def test_pictures_are_decoded_as_those_of_the_run(
+    run: Run, tmp_path: Path, fit: str
+) -> None:
+    path = run.folder / "features.extract" / "features.pkl"
+    transform = open_store(path).header["transform"]
+    restate(path, transform=transform | {"fit": fit})
+    settle(run, "features.extract")
+    noise(tmp_path / "new" / "wide.png", 40, 90)
+    noise(tmp_path / "new" / "tall.png", 70, 30, seed=1)
+    out = ask(run, f"--images={tmp_path / 'new'}")
+    place = run.folder / "transfer.finetune" / "joint" / "fold1" / "weights.safetensors"
+    net, _ = load_net(place)
+    store = open_store(out / "views" / "target.test.fold1.pkl")
+    for id_ in ("tall", "wide"):
+        image = Image.open(tmp_path / "new" / f"{id_}.png")
+        pixels = fit_square(image, 32, fit)  # type: ignore[arg-type]
+        views = [apply_view(v, pixels, axes=(0, 1)).transpose(2, 0, 1) for v in VIEWS]
+        with torch.no_grad():
+            theirs = net.predict(torch.from_numpy(np.stack(views)))["target"]
+        np.testing.assert_allclose(store[id_], theirs.numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("is_selected", [False, True])
+def test_a_backbone_without_labels_gives_rows_of_its_own_role(
+    tmp_path: Path, is_selected: bool
+) -> None:
+    run = make_run(tmp_path / "run", n_folds=0, target=None, dates=False, words=0)
+    make_pretext(run)
+    note = run.folder / "pretext.jigsaw" / "backbone.json"
+    about = json.loads(note.read_text()) | {"selected_with_labels": is_selected}
+    note.write_text(json.dumps(about))
+    settle(run, "pretext.jigsaw")
+    extract(run, "--source=pretext.jigsaw", "--views=c4")
+    old = open_store(run.folder / "features.extract" / "features.pkl")
+    id_ = old.ids[3]
+    draw(tmp_path / "new" / f"{id_}.png", pixels_of(run)[3])
+    out = ask(run, f"--images={tmp_path / 'new'}")
+    assert sorted(stores(out)) == ["features.pkl", "views/embedding.pkl"]
+    ours = open_store(out / "features.pkl")
+    role = "selected_with_labels" if is_selected else "label_free"
+    assert ours.roles.tolist() == [role]
+    np.testing.assert_allclose(ours[id_], old[id_], rtol=1e-4, atol=1e-4)
+    check_alike(old, ours)
+
+
+def settle(run: Run, stage: str) -> None:
+    """Make a record fit files that a test has changed."""
+    from data_prep.runs import digest_files, digest_of
+
+    note = run.folder / stage / RECORD
+    record = json.loads(note.read_text())
+    record["files"] = digest_files(note.parent)
+    record["digest"] = digest_of(record["files"])
+    note.write_text(json.dumps(record))
+
+
+def test_the_arithmetic_is_that_of_the_extraction(run: Run, images: Path) -> None:
+    for path in sorted(images.iterdir())[2:]:
+        path.unlink()  # bfloat16 is slow where it is emulated
+    shutil.copytree(run.folder, run.folder.with_name("exact"))
+    exact = ask(Run(run.folder.with_name("exact")), f"--images={images}")
+    for path in (run.folder / "features.extract").rglob("*.pkl"):
+        restate(path, precision="bf16")
+    settle(run, "features.extract")
+    out = ask(run, f"--images={images}")
+    ours, theirs = (open_store(f / "features.pkl") for f in (out, exact))
+    assert ours.header["precision"] == "bf16"
+    difference = np.abs(ours.matrix() - theirs.matrix()).max()
+    assert 1e-4 < difference < 0.2
+
+
+def restate(path: Path, **header: Any) -> None:
+    from features.store import write_store
+
+    store = open_store(path)
+    write_store(path, store.ids, store.matrix(), store.header | header)
+
+
+def test_what_cannot_be_read_or_is_not_finite_is_left_out(
+    run: Run, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (images / "broken.jpg").write_bytes(b"no picture")
+    (images / "notes.txt").write_text("not looked at")
+    first = min(path for path in images.iterdir() if path.suffix == ".png")
+    open_source = fresh.open_source
+
+    def with_one_blind_net(*given: Any) -> Any:
+        source = open_source(*given)
+        load = source.load
+
+        def loaded(fold: str, device: torch.device) -> Any:
+            def forward(pictures: Tensor) -> Tensor:
+                outputs = load(fold, device)(pictures).clone()
+                if fold == "1":
+                    outputs[0] = torch.nan  # a view of the first picture
+                return outputs
+
+            return forward
+
+        source.load = loaded
+        return source
+
+    monkeypatch.setattr(fresh, "open_source", with_one_blind_net)
+    monkeypatch.setattr(passes, "CPU_PICTURES", 32)
+    out = ask(run, f"--images={images}")
+    lost = left_out(out)
+    assert [(row["id"], row["file"]) for row in lost] == sorted(
+        [("broken", "broken.jpg"), (first.stem, first.name)]
+    )
+    reasons = {row["id"]: row["reason"] for row in lost}
+    assert "in no format" in reasons["broken"]
+    assert reasons[first.stem] == "outputs of the nets of fold 1 are not finite"
+    store = open_store(out / "features.pkl")
+    assert len(store) == len(list(images.iterdir())) - 3
+    assert store.header["failures"] == reasons
+    assert store.header["n_expected"] == len(store) + 2
+    record = json.loads((out / RECORD).read_text())
+    assert (record["facts"]["pictures"], record["facts"]["left_out"]) == (len(store), 2)
+
+
+def test_killed_and_resumed_gives_the_same_bytes(
+    run: Run, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "BLOCK", 4)
+    monkeypatch.setattr(passes, "JOURNAL_EVERY_S", 0.0)
+    whole = stores(ask(run, f"--images={images}"))
+    calls: list[int] = []
+
+    def failing(pictures: Tensor, names: tuple[str, ...]) -> Tensor:
+        calls.append(len(pictures))
+        if len(calls) == 3:
+            raise PowerCutError
+        return views_of(pictures, names)
+
+    monkeypatch.setattr(passes, "views_of", failing)
+    flags = (f"--images={images}", "--again")
+    with pytest.raises(PowerCutError):
+        ask(run, *flags)
+    kept = run.folder / "fresh" / "new"
+    assert stores(kept) == whole  # what was finished stays until then
+    assert stores(ask(run, *flags)) == whole
+    assert len(calls) == 3 + 1  # 11 pictures are 3 blocks
+    assert not kept.with_name("new.partial").exists()
+
+
+def test_what_is_done_is_not_repeated_and_other_nets_make_it_anew(
+    run: Run, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = ask(run, f"--images={images}")
+    before = open_store(out / "features.pkl").matrix()
+    monkeypatch.setattr(fresh, "ask", None)
+    assert ask(run, f"--images={images}") == out
+    monkeypatch.undo()
+    old = run.folder / "features.extract" / "features.pkl"
+    restate(old, note="made anew")
+    settle(run, "features.extract")
+    made_at = (out / RECORD).stat().st_mtime_ns
+    assert ask(run, f"--images={images}") == out
+    assert (out / RECORD).stat().st_mtime_ns > made_at
+    np.testing.assert_array_equal(open_store(out / "features.pkl").matrix(), before)
+
+
+def test_training_pictures_are_told(
+    run: Run, images: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import hashlib
+
+    path = run.folder / STAGE / "table.parquet"
+    table = pd.read_parquet(path)
+    some = min(images.iterdir())
+    table["sha256"] = "none"
+    is_train = table["part"] == "train"
+    table.loc[is_train.idxmax(), "sha256"] = hashlib.sha256(
+        some.read_bytes()
+    ).hexdigest()
+    table.to_parquet(path)
+    with caplog.at_level("WARNING"):
+        ask(run, f"--images={images}")
+    assert "1 of 11 pictures are training pictures of the run" in caplog.text
+
+
+def mistake(run: Run, *flags: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        ask(run, *flags)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_mistakes_about_the_pictures(run: Run, tmp_path: Path) -> None:
+    new, other = tmp_path / "new", tmp_path / "other"
+    assert "there is no such folder (--images)" in mistake(run, f"--images={new}")
+    new.mkdir()
+    message = mistake(run, f"--images={new}")
+    assert "no pictures here" in message
+    assert message.endswith("name the folder that holds them in --images")
+    noise(new / "a.png")
+    noise(other / "a.jpg")
+    assert "have the same id 'a'; rename one" in mistake(run, "--images", new, other)
+    (new / "a.png").write_bytes(b"")
+    assert "none of 1 pictures can be read" in mistake(run, f"--images={new}")
+    assert not (run.folder / "fresh" / "new").exists()
+    noise(new / "a.png")  # what was begun with the broken one is dropped
+    assert ask(run, f"--images={new}").is_dir()
+
+
+def test_mistakes_about_the_run(run: Run, images: Path, tmp_path: Path) -> None:
+    flag = f"--images={images}"
+    bare = make_run(tmp_path / "bare")
+    assert "first: python -m features.extract --run" in mistake(bare, flag)
+    assert "threads = -1: give 0 or more" in mistake(run, flag, "--threads=-1")
+    with pytest.raises(UserError, match="there is no run yet"), elsewhere(run):
+        fresh.main([flag])
+    shutil.copytree(run.folder, tmp_path / "layers")
+    make_run(tmp_path / "pictures", n_folds=2, n_test=9, words=0)
+    shutil.copy(
+        tmp_path / "pictures" / STAGE / "images.npy", tmp_path / "layers" / STAGE
+    )
+    extract(Run(tmp_path / "layers"), "--layer=layer3")
+    message = mistake(Run(tmp_path / "layers"), flag)
+    assert "holds inner layers (--layer)" in message
+    place = run.folder / "transfer.finetune" / "joint" / "fold0"
+    weights = place / "weights.safetensors"
+    held = weights.read_bytes()
+    shutil.copy(place.parent / "fold1" / weights.name, weights)
+    assert f"{weights} is not the file" in mistake(run, flag)
+    weights.unlink()
+    assert f"{weights} is missing; put it back" in mistake(run, flag)
+    weights.write_bytes(held)
+    restate(
+        run.folder / "features.extract" / "features.pkl",
+        nets=[{"task": "target", "fold": 0, "digest": "another"}],
+    )
+    settle(run, "features.extract")
+    assert "is from other nets than these" in mistake(run, flag)
+    shutil.rmtree(run.folder / "transfer.finetune")
+    assert "first: python -m transfer.finetune --run" in mistake(run, flag)
+
+
+def test_nothing_of_others_is_replaced(run: Run, images: Path, tmp_path: Path) -> None:
+    flag, out = f"--images={images}", tmp_path / "out"
+    noise(out / "holiday.png")
+    assert "was not made by features.fresh" in mistake(run, flag, f"--out={out}")
+    assert (out / "holiday.png").exists()
+    shutil.rmtree(out)
+    noise(tmp_path / "out.partial" / "holiday.png")
+    assert "out.partial is there and" in mistake(run, flag, "--again", f"--out={out}")
+    shutil.rmtree(tmp_path / "out.partial")
+    out.mkdir()  # an empty one is taken
+    assert ask(run, flag, f"--out={out}") == out
+    shutil.copytree(out, tmp_path / "out.old")
+    assert "out.old is in the way" in mistake(run, flag, "--again", f"--out={out}")
+    shutil.rmtree(tmp_path / "out.old")
+    noise(tmp_path / "other" / "a.png")
+    more = (f"--images={tmp_path / 'other'}", f"--out={out}")
+    assert "holds the features of other pictures" in mistake(run, *more)
+    assert len(open_store(out / "features.pkl")) == 11
+    assert list(open_store(ask(run, *more, "--again") / "features.pkl").ids) == ["a"]
+
+
+def test_a_child_does_it_and_the_parent_never_loads_torch(
+    run: Run, images: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "a, b"
+    ask(run, f"--images={images}", f"--out={out}")
+    # it is done already, so that the child need not load torch either
+    code = """
+import sys
+from pathlib import Path
+from features.asking import ask_nets
+
+run, images, out = map(Path, sys.argv[1:])
+assert ask_nets(run, [images], out, 1) == out
+assert "torch" not in sys.modules
+"""
+    child = subprocess.run(
+        [sys.executable, "-c", code, str(run.folder), str(images), str(out)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    assert f"{out} is already done" in child.stderr
+
+
+def test_what_the_child_is_told_and_how_its_end_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Sequence[str]] = []
+    status = 0
+
+    def child(command: Sequence[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        told.append(command[1:])
+        return subprocess.CompletedProcess(command, status)
+
+    monkeypatch.setattr(asking.subprocess, "run", child)
+    out = tmp_path / "out"
+    given = (Path("run"), [Path("a"), Path("b")], out)
+    assert ask_nets(*given, 3, again=True) == out
+    flags = ["--run", "run", "--out", str(out), "--threads", "3", "--again"]
+    assert told == [["-m", "features.fresh", *flags, "--images", "a", "b"]]
+    status = 2
+    with pytest.raises(UserError, match="did not finish, for the reason above"):
+        ask_nets(*given)
+    status = -9
+    with pytest.raises(UserError, match="killed by signal 9, probably for want of mem"):
+        ask_nets(*given)
