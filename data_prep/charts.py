@@ -7,7 +7,6 @@ stays readable on a phone.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -28,6 +27,7 @@ class Rung:
         note: A smaller line under the name.
         is_strong: Set in bold and in colour.
         text: What stands to the right; empty: the value.
+        other: A second value to compare with, drawn as a ring; NaN: there is none.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Rung:
     note: str = ""
     is_strong: bool = False
     text: str = ""
+    other: float = math.nan
 
 
 def ladder(
@@ -54,33 +55,34 @@ def ladder(
         digits: Decimals of the values.
         guide: A place to mark, such as 0 for differences.
     """
-    ends = [guide, *(end for r in rungs for end in (r.value, r.low, r.high))]
+    ends = [guide, *(end for r in rungs for end in (r.value, r.low, r.high, r.other))]
     ends = [end for end in ends if math.isfinite(end)]
     if not ends:
         return Markup()
     ticks = nice_ticks(min(ends), max(ends), 5)
     span = (ticks[0], ticks[-1])
     grid = Markup().join(
-        Markup('<line class="grid" x1="{0}%" x2="{0}%" y1="-8" y2="28"/>').format(
+        Markup('<line class="grid" x1="{0}%" x2="{0}%" y1="0%" y2="100%"/>').format(
             percent(tick, span)
         )
         for tick in ticks
     )
     if math.isfinite(guide):
         grid += Markup(
-            '<line class="guide" x1="{0}%" x2="{0}%" y1="-8" y2="28"/>'
+            '<line class="guide" x1="{0}%" x2="{0}%" y1="0%" y2="100%"/>'
         ).format(percent(guide, span))
     lines = []
     for rung in rungs:
         marks = grid
         if math.isfinite(rung.low) and math.isfinite(rung.high):
             marks += Markup(
-                '<line class="whisker" x1="{}%" x2="{}%" y1="10" y2="10"/>'
+                '<line class="whisker" x1="{}%" x2="{}%" y1="50%" y2="50%"/>'
             ).format(percent(rung.low, span), percent(rung.high, span))
-        if math.isfinite(rung.value):
-            marks += Markup('<circle class="dot" cx="{}%" cy="10" r="5"/>').format(
-                percent(rung.value, span)
-            )
+        for kind, place in (("ring", rung.other), ("dot", rung.value)):
+            if math.isfinite(place):
+                marks += Markup('<circle class="{}" cx="{}%" cy="50%" r="5"/>').format(
+                    kind, percent(place, span)
+                )
         lines.append(_rung(rung, marks, digits))
     written = Markup().join(
         Markup('<text x="{}%" y="14" text-anchor="middle">{}</text>').format(
@@ -98,10 +100,18 @@ def ladder(
     )
 
 
+def key(dot: str, ring: str) -> Markup:
+    """Say what the dots and the rings of a ladder are."""
+    return Markup(
+        '<p class="legend"><span><i class="dot"></i>{}</span>'
+        '<span><i class="ring"></i>{}</span></p>'
+    ).format(dot, ring)
+
+
 def bars(rungs: Sequence[Rung], *, digits: int = 0) -> Markup:
     """Draw values as horizontal bars from zero, a line each."""
     longest = max((abs(rung.value) for rung in rungs), default=0.0) or 1.0
-    bar = Markup('<rect class="bar" y="4" height="12" rx="2" width="{}%"/>')
+    bar = Markup('<rect class="bar" y="50%" height="12" rx="2" width="{}%"/>')
     return Markup('<div class="rungs" role="list">{}</div>').format(
         Markup("\n").join(
             _rung(rung, bar.format(round(100 * abs(rung.value) / longest, 2)), digits)
@@ -134,6 +144,9 @@ def scatter(
     captions: Sequence[str] = (),
     pictures: Sequence[str] = (),
     has_diagonal: bool = False,
+    low: NDArray[np.float64] | None = None,
+    high: NDArray[np.float64] | None = None,
+    level: float = math.nan,
 ) -> Markup:
     """Draw points; one under the pointer shows its picture and caption.
 
@@ -145,24 +158,34 @@ def scatter(
         captions: N texts shown for the point under the pointer.
         pictures: N addresses from ``data_prep.report.picture_uri``.
         has_diagonal: Draw the line x = y.
+        low: (N,) lower ends of intervals around y; NaN: there is none.
+        high: (N,) upper ends.
+        level: A height to mark, such as 0 for differences.
     """
     if not len(x):
         return Markup()
+    low, high = y if low is None else low, y if high is None else high
     wide, x_ticks = padded(float(x.min()), float(x.max()))
-    tall, y_ticks = padded(float(y.min()), float(y.max()))
+    heights = np.concatenate([y, low, high, [level] * math.isfinite(level)])
+    tall, y_ticks = padded(float(np.nanmin(heights)), float(np.nanmax(heights)))
     parts = [draw_axes((wide, x_ticks, x_label), (tall, y_ticks, y_label))]
-    if has_diagonal:
-        low, high = max(wide[0], tall[0]), min(wide[1], tall[1])
-        line = '<line class="guide" x1="{}%" x2="{}%" y1="{}%" y2="{}%"/>'
+
+    def line(kind: str, x1: float, y1: float, x2: float, y2: float) -> None:
         parts.append(
-            Markup(line).format(
-                percent(low, wide),
-                percent(high, wide),
-                from_top(low, tall),
-                from_top(high, tall),
+            Markup('<line class="{}" x1="{}%" x2="{}%" y1="{}%" y2="{}%"/>').format(
+                *(kind, percent(x1, wide), percent(x2, wide)),
+                *(from_top(y1, tall), from_top(y2, tall)),
             )
         )
+
+    if has_diagonal:
+        start, end = max(wide[0], tall[0]), min(wide[1], tall[1])
+        line("guide", start, start, end, end)
+    if math.isfinite(level):
+        line("guide", wide[0], level, wide[1], level)
     for row in range(len(x)):
+        if high[row] > low[row]:
+            line("whisker", x[row], low[row], x[row], high[row])
         extra = Markup()
         if captions:
             extra += Markup(' tabindex="-1" data-caption="{}"').format(captions[row])
@@ -198,51 +221,3 @@ def histogram(values: NDArray[np.float64], *, label: str, n_bins: int = 30) -> M
     return Markup(
         '<div class="plot low"><svg role="img" aria-label="{}">{}</svg></div>'
     ).format(f"histogram of {label}", Markup().join(parts))
-
-
-def heat_table(
-    values: NDArray[Any],
-    rows: Sequence[str],
-    columns: Sequence[str],
-    *,
-    corner: str = "",
-    is_count: bool = True,
-) -> Markup:
-    """Set a table whose cells are coloured by their values.
-
-    Args:
-        values: (R, C) counts, such as true classes by predicted classes, which are
-            coloured by their share of the row; or shares of a whole.
-        rows: R names.
-        columns: C names.
-        corner: What rows and columns are.
-        is_count: Whether the values are counts.
-    """
-    if is_count:
-        shares = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
-    else:
-        shares = values / max(float(values.max()), 1e-300)
-    head = Markup().join(Markup("<th>{}</th>").format(name) for name in columns)
-    body = Markup("\n").join(
-        Markup("<tr><th>{}</th>{}</tr>").format(
-            name,
-            Markup().join(
-                _cell(value, float(share), is_count)
-                for value, share in zip(values[row], shares[row], strict=True)
-            ),
-        )
-        for row, name in enumerate(rows)
-    )
-    return Markup(
-        '<div class="scroll"><table class="heat"><thead><tr><th>{}</th>{}</tr></thead>'
-        "<tbody>{}</tbody></table></div>"
-    ).format(corner, head, body)
-
-
-def _cell(value: Any, share: float, is_count: bool) -> Markup:
-    text = Markup("{}<small>{}</small>").format(f"{value:,}", f"{share:.0%}")
-    return Markup('<td class="{}" style="--share:{}">{}</td>').format(
-        "dark" if share > 0.72 else "",
-        round(share, 3),
-        text if is_count else f"{value:.1%}",
-    )

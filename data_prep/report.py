@@ -1,7 +1,8 @@
 """Reports: one self-contained HTML file, for the screen, the phone and the mail.
 
 Every piece is ``Markup`` made by escaping its inputs, so a file name or a class called
-``<script>`` is shown and never run. Charts are in ``data_prep.charts``.
+``<script>`` is shown and never run. Charts are in ``data_prep.charts``, ``heat`` and
+``lines``.
 """
 
 import io
@@ -80,6 +81,11 @@ def prose(*paragraphs: str) -> Markup:
 def subheading(text: str) -> Markup:
     """Set a small heading inside a section."""
     return Markup("<h3>{}</h3>").format(text)
+
+
+def folded(summary: str, body: Markup) -> Markup:
+    """Hide a long piece behind a line that opens it."""
+    return Markup("<details><summary>{}</summary>{}</details>").format(summary, body)
 
 
 def tiles(figures: Sequence[Tile]) -> Markup:
@@ -192,27 +198,34 @@ def picture_uri(pixels: NDArray[np.uint8], side: int = 0, quality: int = 80) -> 
 
 
 def picture_grid(
-    pixels: NDArray[np.uint8],
+    pixels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
     captions: Sequence[str],
     *,
+    beside: Sequence[NDArray[np.uint8] | None] = (),
     side: int = 128,
     quality: int = 80,
 ) -> Markup:
     """Set pictures in rows, each over its caption.
 
     Args:
-        pixels: (N, S, S, 3) red, green, blue.
+        pixels: N pictures (H, W, 3), red, green, blue.
         captions: N texts; a line break in them is kept.
+        beside: N second pictures (H, W, 3), such as maps of what a net looks at; None:
+            there is none.
         side: Side they are brought down to, px.
         quality: As for ``picture_uri``.
     """
-    figure = Markup(
-        '<figure><img loading="lazy" alt="{}" src="{}">'
-        "<figcaption>{}</figcaption></figure>"
-    )
-    return Markup('<div class="pictures">{}</div>').format(
-        Markup("\n").join(
-            figure.format(caption, picture_uri(picture, side, quality), caption)
-            for picture, caption in zip(pixels, captions, strict=True)
-        )
+    figure = Markup("<figure{}><div>{}</div><figcaption>{}</figcaption></figure>")
+    image = Markup('<img loading="lazy" alt="{}" src="{}">')
+    seconds = beside or [None] * len(captions)
+    figures = []
+    for first, second, caption in zip(pixels, seconds, captions, strict=True):
+        shown = image.format(caption, picture_uri(first, side, quality))
+        if second is not None:
+            shown += image.format("map of it", picture_uri(second, side, quality))
+        mark = "" if second is None else Markup(' class="pair"')
+        figures.append(figure.format(mark, shown, caption))
+    is_paired = any(second is not None for second in seconds)
+    return Markup('<div class="pictures{}">{}</div>').format(
+        " paired" if is_paired else "", Markup("\n").join(figures)
     )

@@ -1,4 +1,4 @@
-"""Tests of data_prep.report and data_prep.charts."""
+"""Tests of data_prep.report and of its charts."""
 
 import base64
 import io
@@ -15,12 +15,15 @@ from markupsafe import Markup
 from PIL import Image
 
 from data_prep.axes import nice_ticks, padded, percent, tick_text
-from data_prep.charts import Rung, bars, heat_table, histogram, ladder, scatter
+from data_prep.charts import Rung, bars, histogram, key, ladder, scatter
+from data_prep.heat import heat_table
+from data_prep.lines import Curve, legend, lines, panels
 from data_prep.report import (
     Section,
     Tile,
     cell_text,
     definitions,
+    folded,
     picture_grid,
     picture_uri,
     prose,
@@ -42,6 +45,13 @@ PIECES: dict[str, Callable[[str], Markup]] = {
     "ladder": lambda text: ladder([Rung(text, 1.0, note=text)], label=text),
     "bars": lambda text: bars([Rung(text, 1.0, text=text)]),
     "heat_table": lambda text: heat_table(np.eye(1), [text], [text], corner=text),
+    "key": lambda text: key(text, text),
+    "folded": lambda text: folded(text, prose(text)),
+    "lines": lambda text: lines(
+        [Curve(text, [0, 1], [2, 3])], x_label=text, y_label=text
+    ),
+    "legend": lambda text: legend([text]),
+    "panels": lambda text: panels([(text, prose(text))]),
     "histogram": lambda text: histogram(np.arange(9.0), label=text),
     "scatter": lambda text: scatter(
         np.arange(2.0),
@@ -103,7 +113,7 @@ def test_a_report_is_one_file_that_loads_nothing(tmp_path: Path) -> None:
     page = write(tmp_path / "report.html")
     addresses = [a for a in nested(page).addresses if a != NASTY]
     assert addresses
-    assert all(address.startswith("data:image/") for address in addresses)
+    assert all(address.startswith(("data:image/", "#s")) for address in addresses)
     assert not re.search(r"https?:|url\(|@import", page)
     assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
     assert page.count("<script>") == 1  # its own
@@ -142,6 +152,25 @@ def test_a_picture_is_brought_down_to_a_side() -> None:
     wide = np.zeros((10, 40, 3), dtype=np.uint8)
     data = base64.b64decode(picture_uri(wide, side=20).partition(",")[2])
     assert Image.open(io.BytesIO(data)).size == (20, 5)
+
+
+def test_a_long_report_opens_with_its_contents(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    sections = [Section(f"Part {n} & more", prose("text")) for n in range(1, 9)]
+    write_report(path, "title", "", sections)
+    links = re.findall(r'<a href="#(s\d)">([^<]+)</a>', path.read_text())
+    assert links == [(f"s{n}", f"Part {n} &amp; more") for n in range(1, 9)]
+    write_report(path, "title", "", sections[:6])
+    assert "<nav" not in path.read_text()
+
+
+def test_a_second_picture_stands_beside_the_first() -> None:
+    html = picture_grid(PICTURES[:2], ["a", "b"], beside=[None, PICTURES[2]])
+    first, second = html.split("</figure>")[:2]
+    assert (first.count("<img"), second.count("<img")) == (1, 2)
+    mark = 'class="pair"'
+    assert (mark in first, mark in second) == (False, True)
+    assert str(picture_uri(PICTURES[2], 128)) in second
 
 
 def test_a_grid_needs_a_caption_for_each_picture() -> None:
@@ -212,6 +241,12 @@ def test_a_ladder_reaches_its_guide() -> None:
     assert numbers(html, "x1", "guide") == [0.0, 0.0]
 
 
+def test_a_ring_stands_at_the_other_value() -> None:
+    html = ladder([Rung("a", 0.0, other=1.0), Rung("b", 2.0)])
+    assert numbers(html, "cx", "ring") == [50.0]
+    assert numbers(html, "cx", "dot") == [0.0, 100.0]
+
+
 def test_bars_are_as_long_as_their_values() -> None:
     html = bars([Rung("a", 50), Rung("b", 200), Rung("c", 0)])
     assert re.findall(r'width="([0-9.]+)%"', html) == ["25.0", "100.0", "0.0"]
@@ -228,6 +263,43 @@ def test_higher_points_are_nearer_to_the_top() -> None:
     assert float(low) > float(high)
 
 
+def test_whiskers_reach_as_far_as_their_intervals() -> None:
+    x, y = np.array([0.0, 1.0]), np.array([5.0, 5.0])
+    html = scatter(
+        *(x, y),
+        x_label="x",
+        y_label="y",
+        low=np.array([0.0, 5.0]),
+        high=np.array([10.0, 5.0]),
+        level=-10.0,
+    )
+    (low,), (high,) = numbers(html, "y1", "whisker"), numbers(html, "y2", "whisker")
+    (level,) = numbers(html, "y1", "guide")
+    assert high < low < level
+    assert level - low == pytest.approx(low - high, abs=0.02)
+
+
+def test_curves_share_their_axes() -> None:
+    curves = [Curve("a", [0, 10], [0, 1]), Curve("b", [10, 20], [1, 2])]
+    html = lines(curves, x_label="step")
+    drawn = re.findall(r'class="line c(\d)"[^>]*points="([^"]+)"', html)
+    assert [colour for colour, _ in drawn] == ["0", "1"]
+    first, second = ([p.split(",") for p in points.split()] for _, points in drawn)
+    assert first[1] == second[0]
+    assert float(first[0][0]) < float(first[1][0]) < float(second[1][0])
+    assert float(first[0][1]) > float(first[1][1]) > float(second[1][1])
+
+
+@pytest.mark.parametrize(
+    ("x", "texts"),
+    [([1, 12], ["5", "10"]), ([1, 3], ["1", "2", "3"]), ([0.5, 1.5], ["0.50", "0.75"])],
+)
+def test_ticks_of_epochs_are_whole(x: list[float], texts: list[str]) -> None:
+    html = lines([Curve("a", x, [0, 1])], x_label="")
+    ticks = re.findall(r'y="100%" dy="18"[^>]*>([^<]+)<', html)
+    assert ticks[: len(texts)] == texts
+
+
 def test_a_heat_table_colours_by_the_share_of_the_row() -> None:
     html = heat_table(np.array([[3, 1], [0, 0]]), ["a", "b"], ["a", "b"])
     assert re.findall(r"--share:([0-9.]+)", html) == ["0.75", "0.25", "0.0", "0.0"]
@@ -240,6 +312,7 @@ def test_a_heat_table_colours_by_the_share_of_the_row() -> None:
         ladder([]),
         ladder([Rung("a", float("nan"))]),
         bars([]),
+        lines([], x_label=""),
         histogram(np.array([np.nan]), label=""),
         scatter(np.array([]), np.array([]), x_label="", y_label=""),
         heat_table(np.zeros((0, 0)), [], []),
