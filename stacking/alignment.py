@@ -50,6 +50,17 @@ class Alignment:
             )
         return mapped
 
+    def with_net(self, values: Floats) -> "Alignment":
+        """Add a net that said (M, C) of the common pictures; the places stay."""
+        if self.method == "none":
+            return Alignment(
+                "none",
+                np.zeros((len(self.knots) + 1, *self.knots.shape[1:])),
+                self.places,
+            )
+        knots = _knots(values[None], self.method, len(self.places))
+        return Alignment(self.method, np.concatenate([self.knots, knots]), self.places)
+
     def shifts(self) -> Floats:
         """Measure, per net and column, the mean shift in units of the common spread.
 
@@ -81,14 +92,17 @@ def learn_alignment(common: Sequence[Floats], method: str = "rank") -> Alignment
         nothing = np.zeros((len(common), 0, n_columns))
         return Alignment("none", nothing, nothing[:1].reshape(0, n_columns))
     stacked = np.stack([np.asarray(values, dtype=np.float64) for values in common])
+    knots = _knots(stacked, method, min(stacked.shape[1], MAX_LEVELS))
+    return Alignment(method, knots, knots.mean(axis=0))
+
+
+def _knots(stacked: Floats, method: str, n_levels: int) -> Floats:
+    """Give the (K, Q, C) places where the nets' (K, M, C) values stand."""
     if method == "moments":
         mean, spread = stacked.mean(axis=1), stacked.std(axis=1)
-        knots = np.stack([mean - spread, mean + spread], axis=1)
-    else:
-        n_levels = min(stacked.shape[1], MAX_LEVELS)
-        levels = (np.arange(n_levels) + 0.5) / n_levels
-        knots = np.quantile(stacked, levels, axis=1).transpose(1, 0, 2)
-    return Alignment(method, knots, knots.mean(axis=0))
+        return np.stack([mean - spread, mean + spread], axis=1)
+    levels = (np.arange(n_levels) + 0.5) / n_levels
+    return np.quantile(stacked, levels, axis=1).transpose(1, 0, 2)
 
 
 def _line(values: Floats, source: Floats, places: Floats) -> Floats:

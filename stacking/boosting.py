@@ -9,18 +9,20 @@ Shapes: N rows, C columns, K classes.
 
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stacking.inner import CrossFit, deal_inner, outer_folds
+from data_prep.images import n_cores as usable_cores
+from stacking.inner import CrossFit, FoldFit, deal_inner
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+QUICK_ROUNDS = 120
 SMALL = 1_000_000  # values; measured: two threads gain nothing at 2,500 x 44
 
 
@@ -34,6 +36,8 @@ class Boosting:
         max_rounds: Cap on the rounds.
         patience: Rounds without improvement after which the search ends.
         n_threads: Threads of LightGBM.
+        n_workers: Folds boosted at the same time.
+        tuned: Parameters of LightGBM that replace the usual ones.
     """
 
     n_classes: int = 0
@@ -41,6 +45,8 @@ class Boosting:
     max_rounds: int = 2000
     patience: int = 80
     n_threads: int = 1
+    n_workers: int = 1
+    tuned: Mapping[str, Any] = field(default_factory=dict)
 
     def parameters(self, n_rows: int, n_columns: int, seed: int) -> dict[str, Any]:
         """Give LightGBM's parameters for a table of this size."""
@@ -58,7 +64,31 @@ class Boosting:
             "seed": seed,
             "num_threads": self.n_threads,
             "verbosity": -1,
+            **self.tuned,
         }
+
+
+@dataclass(frozen=True)
+class Boosters:
+    """Boosters of several seeds, averaged.
+
+    Attributes:
+        boosters: Of ``lightgbm.Booster``, one or more.
+    """
+
+    boosters: Sequence[Any]
+
+    def predict(self, X: Floats) -> Floats:
+        """Give (N,) numbers, or (N, K) probabilities, of (N, C) rows."""
+        said = [booster.predict(X, num_threads=1) for booster in self.boosters]
+        mean: Floats = np.mean(said, axis=0)
+        return mean
+
+    def gains(self) -> Floats:
+        """Give the (C,) share of each column in the boosters' total gain."""
+        total = np.sum([b.feature_importance("gain") for b in self.boosters], axis=0)
+        shares: Floats = total / max(total.sum(), 1e-300)
+        return shares
 
 
 def objective(n_classes: int) -> dict[str, Any]:
@@ -73,39 +103,81 @@ def cross_fit_boosters(
     target: Floats,
     folds: Ints,
     clusters: Ints,
-    boosting: Boosting,
+    boosting: Boosting | Sequence[Boosting],
     names: Sequence[str],
     seed: int = 0,
+    weights: Floats | None = None,
 ) -> CrossFit:
-    """Cross-fit boosters; each model is the list of the fold's boosters.
+    """Cross-fit boosters; each model is a ``Boosters``.
 
     Args:
         X: (N, C) columns.
         target: (N,) numbers, or (N, K) one column per class.
         folds: (N,) fold of each row.
         clusters: (N,) what no inner split tears.
-        boosting: How to boost.
+        boosting: How to boost, or how around each fold.
         names: C names.
         seed: Seed of the inner splits and of the first booster.
+        weights: (N,) how much each row is learned from; None: all alike.
     """
-    found = CrossFit.empty(target, folds)
-    labels = target.argmax(axis=1) if boosting.n_classes else target
-    for fold, rest, held_out in outer_folds(folds):
+    n_folds = int(folds.max()) + 1
+    hows = [boosting] * n_folds if isinstance(boosting, Boosting) else boosting
+    labels = target.argmax(axis=1) if hows[0].n_classes else target
+    counts = np.ones(len(X)) if weights is None else weights
+
+    def fit(fold: int, rest: Ints, held_out: Ints) -> FoldFit:
         parts = deal_inner(target[rest], clusters[rest], seed)
-        rounds, inner = find_rounds(X[rest], labels[rest], parts, boosting, seed)
-        found.inner[fold, rest] = inner
+        taught = (X[rest], labels[rest], hows[fold])
+        rounds, inner = find_rounds(*taught[:2], parts, hows[fold], seed, counts[rest])
         boosters = [
-            fit_booster(X[rest], labels[rest], boosting, rounds, seed + number, names)
-            for number in range(boosting.n_seeds)
+            fit_booster(*taught, rounds, seed + number, names, counts[rest])
+            for number in range(hows[fold].n_seeds)
         ]
-        found.outer[held_out] = predict(boosters, X[held_out])
-        found.models.append(boosters)
-        found.notes.append({"rounds": rounds})
-    return found
+        model = Boosters(boosters)
+        note = {"rounds": rounds} | dict(hows[fold].tuned)
+        return FoldFit(inner, model.predict(X[held_out]), model, note)
+
+    return CrossFit.over(fit, target, folds, hows[0].n_workers)
+
+
+def quick(
+    X: Floats,
+    target: Floats,
+    folds: Ints,
+    boosting: Boosting,
+    weights: Floats | None = None,
+) -> Floats:
+    """Give (N, ...) out-of-fold predictions of boosters of fixed size, soon.
+
+    Nothing is chosen on any label, so two tables can be compared by them.
+
+    Args:
+        X: (N, C) columns.
+        target: (N,) numbers, or (N, K) one column per class.
+        folds: (N,) fold of each row.
+        boosting: Says how many classes, and what runs at the same time.
+        weights: (N,) how much each row is learned from; None: all alike.
+    """
+    labels = target.argmax(axis=1) if boosting.n_classes else target
+    counts = np.ones(len(X)) if weights is None else weights
+    how = replace(boosting, n_seeds=1, tuned={"learning_rate": 0.1})
+    names = [f"c{place}" for place in range(X.shape[1])]
+
+    def fit(_: int, rest: Ints, held_out: Ints) -> FoldFit:
+        taught = (X[rest], labels[rest], how, QUICK_ROUNDS)
+        model = Boosters([fit_booster(*taught, 0, names, counts[rest])])
+        return FoldFit(target[rest], model.predict(X[held_out]), model)
+
+    return CrossFit.over(fit, target, folds, boosting.n_workers).outer
 
 
 def find_rounds(
-    X: Floats, labels: Floats | Ints, parts: Ints, boosting: Boosting, seed: int
+    X: Floats,
+    labels: Floats | Ints,
+    parts: Ints,
+    boosting: Boosting,
+    seed: int,
+    weights: Floats | None = None,
 ) -> tuple[int, Floats]:
     """Find the round at which the mean curve of the inner parts is lowest.
 
@@ -115,23 +187,31 @@ def find_rounds(
         parts: (N,) inner part of each row.
         boosting: How to boost.
         seed: Seed of the boosters.
+        weights: (N,) how much each row counts; None: all alike.
 
     Returns:
         The rounds, and the (N, ...) predictions of each part by the others' booster.
     """
     import lightgbm
 
+    counts = np.ones(len(X)) if weights is None else weights
     boosters = []
     for part in range(parts.max() + 1):
         inside, outside = parts != part, parts == part
         parameters = boosting.parameters(int(inside.sum()), X.shape[1], seed)
-        train = lightgbm.Dataset(X[inside], labels[inside], params=parameters)
+        train = lightgbm.Dataset(
+            X[inside], labels[inside], weight=counts[inside], params=parameters
+        )
         booster = lightgbm.Booster(parameters, train)
         held_out = lightgbm.Dataset(
-            X[outside], labels[outside], reference=train, params=parameters
+            X[outside],
+            labels[outside],
+            weight=counts[outside],
+            reference=train,
+            params=parameters,
         )
         boosters.append(booster.add_valid(held_out, "held out"))
-    sizes = np.bincount(parts)
+    sizes = np.bincount(parts, counts)
     best, lowest = 1, math.inf
     for number in range(1, boosting.max_rounds + 1):
         errors = []
@@ -160,39 +240,32 @@ def fit_booster(
     rounds: int,
     seed: int,
     names: Sequence[str],
+    weights: Floats | None = None,
 ) -> Any:
     """Fit one ``lightgbm.Booster`` with a given number of rounds."""
     import lightgbm
 
     parameters = boosting.parameters(len(X), X.shape[1], seed)
-    train = lightgbm.Dataset(X, labels, feature_name=list(names), params=parameters)
+    train = lightgbm.Dataset(
+        X, labels, weight=weights, feature_name=list(names), params=parameters
+    )
     return lightgbm.train(parameters, train, num_boost_round=rounds)
 
 
-def predict(boosters: Sequence[Any], X: Floats) -> Floats:
-    """Average what the boosters say of (N, C) rows."""
-    mean: Floats = np.mean([booster.predict(X) for booster in boosters], axis=0)
-    return mean
+def threads_for(n_values: int, n_cores: int = 0) -> tuple[int, int]:
+    """Share the cores between folds boosted side by side and threads of each.
 
+    A small table is boosted fastest by one thread: others only wait for each other.
 
-def gains(boosters: Sequence[Any]) -> Floats:
-    """Give the (C,) share of each column in the boosters' total gain."""
-    total = np.sum([b.feature_importance("gain") for b in boosters], axis=0)
-    shares: Floats = total / max(total.sum(), 1e-300)
-    return shares
+    Args:
+        n_values: Of the table, rows times columns.
+        n_cores: Cores to use; 0: those of OMP_NUM_THREADS, or all this process may use.
 
-
-def threads_for(n_values: int) -> int:
-    """Choose the number of threads for a table of so many values.
-
-    A small table is boosted fastest by one: the others would only wait for each other.
+    Returns:
+        Folds at the same time, and threads of each.
     """
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    if n_values < SMALL:
-        return 1
-    if asked.isdigit() and int(asked):
-        return int(asked)
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        return os.cpu_count() or 1
+    if not n_cores and asked.isdigit():
+        n_cores = int(asked)
+    n_cores = n_cores or usable_cores()
+    return (n_cores, 1) if n_values < SMALL else (1, n_cores)

@@ -3,10 +3,10 @@
     python -m stacking.fit --cv sgkfold3
 
 Reads ``data_prep.prepare`` and ``features.extract``; writes ``stacking.fit/``:
-model_fold0.txt ... (LightGBM), stacking.json (all that was chosen), oof.csv,
-predictions.csv (if there are pictures to predict), importance.csv, report.html. What
-the sample asks for without a picture that can be read gets the mean of the training
-targets, or the most frequent class.
+predictor.json with its models (model_fold0.txt ..., nothing pickled), stacking.json
+(all that was chosen and scored), oof.csv, predictions.csv (if there are pictures to
+predict), importance.csv, report.html. What the sample asks for without a picture that
+can be read gets the mean of the training targets, or the most frequent class.
 
 Rows are learned from through the net that never saw them, by the run's own folds.
 ``--protocol insample`` reproduces the leak of the original instead, for comparison, and
@@ -15,17 +15,19 @@ writes ``stacking.fit.insample/``.
 
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
-from data_prep.settings import NEUTRAL, recorded
+from data_prep.runs import Finished, Run
+from data_prep.settings import recorded
+from stacking.settings import FitSettings
 
 if TYPE_CHECKING:
-    from data_prep.experiment import Experiment
+    from stacking.findings import Findings
     from stacking.outputs import Asked
     from stacking.stack import Stacked
 
@@ -36,124 +38,101 @@ LEAKY = "in-sample protocol: it leaks, and is for comparison only"
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class FitSettings:
-    """Stack the nets' outputs, tune the post-processing, score it honestly, predict.
-
-    python -m stacking.fit --cv sgkfold3
-    """
-
-    cv: Annotated[
-        str, "scheme of the folds; another than the run's only for label-free features"
-    ] = ""
-    protocol: Annotated[
-        Literal["oof", "insample"], "insample: the original's leak, for comparison"
-    ] = "oof"
-    align: Annotated[
-        Literal["rank", "moments", "none"],
-        "one scale for all fold nets: rank (quantiles), moments (mean, deviation) or"
-        " none (protocol oof only)",
-    ] = "rank"
-    seeds: Annotated[int, "boosters averaged per fold (protocol oof only)"] = 3
-    max_rounds: Annotated[int, "cap on the boosting rounds (protocol oof only)"] = 2000
-    seed: Annotated[int, "seed of the boosters and of the inner splits"] = 0
-    threads: Annotated[int, "threads of LightGBM; 0: by table size", NEUTRAL] = 0
-
-    def __post_init__(self) -> None:
-        """Check what can be checked without data."""
-        for name in ("seeds", "max_rounds"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} = {getattr(self, name)}: give 1 or more")
-        for name in ("seed", "threads"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} = {getattr(self, name)}: give 0 or more")
-
-
 def main(argv: Sequence[str] | None = None) -> Path:
     """Fit as the command line says, and return the folder of the stage."""
     settings, run, experiment = open_command(FitSettings, STAGE, argv)
     prepared, extracted = run.finished(PREPARED), run.finished(EXTRACTED)
+    others = other_runs(settings.also, run)
     is_leaky = settings.protocol == "insample"
     name = f"{STAGE}.insample" if is_leaky else STAGE
     key: dict[str, Any] = recorded(settings) | {
         "cv": settings.cv or prepared.facts["cv"],
         "tasks": {task: asdict(one) for task, one in experiment.tasks.items()},
+        "also": {other: one.record["digest"] for other, one in others.items()},
     }
     reads = [PREPARED, EXTRACTED]
     if done := run.current(name, key, reads):
         return done.folder
+    log.info("reading %s", extracted.folder)
     # Before LightGBM loads: threads that wait must not keep the others' cores busy.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from stacking.assemble import assemble
     from stacking.outputs import read_order, write_all
     from stacking.report import write
-    from stacking.stack import predict_common
+    from stacking.work import Work
 
-    rows = assemble(prepared, extracted, settings.cv, settings.protocol)
+    rows = assemble(
+        prepared,
+        extracted,
+        settings.cv,
+        settings.protocol,
+        others=others,
+        columns=settings.columns,
+    )
     predicted = [
         id_
         for id_, flag in zip(rows.common_ids, rows.is_predicted, strict=True)
         if flag
     ]
     asked = read_order(prepared, predicted)
+    work = Work.of(rows, settings, experiment, prepared, extracted)
+    log.info(
+        "%d rows, %d columns, %d pictures without label through %d nets",
+        *(len(rows.ids), len(rows.columns), len(rows.common_ids), len(rows.nets)),
+    )
     with run.stage(name, key, reads) as stage:
-        stacked = fit(rows, settings, experiment)
-        common = predict_common(stacked, own=is_leaky)
-        write_all(stage.folder, stacked, common, asked, prepared.facts, key)
+        stacked = work.fit(stage.folder)
+        findings = work.look(stacked)
+        write_all(stage.folder, stacked, findings, asked, prepared.facts, key)
         path = stage.folder / "report.html"
-        write(path, stacked, common, asked, prepared, key, _versions())
+        write(path, stacked, findings, asked, prepared, key, _versions())
         stage.facts = _facts(stacked, settings, len(asked.ids))
-    _tell(stacked, is_leaky, asked, run.folder / name)
+    _tell(stacked, findings, is_leaky, asked, run.folder / name)
     return run.folder / name
 
 
-def fit(rows: Any, settings: FitSettings, experiment: "Experiment") -> "Stacked":
-    """Fit the members and the post-processing on what was assembled."""
-    from stacking.boosting import Boosting, threads_for
-    from stacking.insample import fit_insample
-    from stacking.members import Scales, find_roles, fit_members
-    from stacking.stack import stack
+def other_runs(folders: Sequence[str], run: Run) -> dict[str, Finished]:
+    """Find the extractions of other runs, by the name of the run.
 
-    roles = find_roles(experiment.tasks, experiment.data.target, rows)
-    n_threads = settings.threads or threads_for(rows.X.size)
-    if settings.protocol == "insample":
-        scales = Scales.of(rows, roles, "none")
-        members = fit_insample(scales, settings.seed, n_threads)
-    else:
-        scales = Scales.of(rows, roles, settings.align)
-        boosting = Boosting(
-            n_classes=0 if rows.target_range is not None else len(rows.classes),
-            n_seeds=settings.seeds,
-            max_rounds=settings.max_rounds,
-            n_threads=n_threads,
-        )
-        members = fit_members(scales, boosting, settings.seed)
-        if scales.alignment.method != settings.align and not rows.is_label_free:
-            log.info(
-                "the nets are not aligned: they have %d pictures in common",
-                len(rows.common_ids),
-            )
-    return stack(scales, members, settings.seed)
+    Raises:
+        UserError: A folder is no other run, is not finished, or two have one name.
+    """
+    found: dict[str, Finished] = {}
+    for text in folders:
+        folder = Path(text)
+        if not folder.is_dir():
+            raise UserError(f"also = {text!r}: there is no such run")
+        if folder.resolve() == run.folder.resolve():
+            raise UserError(f"also = {text!r} is the run itself; leave it out")
+        name = folder.resolve().name
+        if name in found:
+            raise UserError(f"also: two runs are called {name!r}; rename a folder")
+        found[name] = Run(folder).finished(EXTRACTED)
+    return found
 
 
 def _facts(stacked: "Stacked", settings: FitSettings, n: int) -> dict[str, Any]:
     final = stacked.final
+
+    def score(name: str) -> float | None:
+        return stacked.line(name).scores.pooled if stacked.has_line(name) else None
+
     return {
         "protocol": settings.protocol,
         "metric": stacked.loss.name,
         "score": final.scores.pooled,
         "interval": [final.interval.low, final.interval.high],
         "apparent": final.apparent,
-        "plain": stacked.line("plain").scores.pooled
-        if stacked.baseline == "plain"
-        else None,
-        "constant": stacked.line("constant").scores.pooled,
+        "plain": score("plain") if stacked.baseline == "plain" else None,
+        "no_net": score("no_net"),
+        "constant": score("constant"),
+        "winner": stacked.winner,
         "steps": [step.name for step in stacked.steps if step.is_on],
         "predictions": n,
     }
 
 
-def _versions() -> dict[str, str]:
+def _versions() -> Mapping[str, str]:
     from importlib.metadata import version
 
     names = ("lightgbm", "scikit-learn", "numpy", "pandas")
@@ -179,10 +158,30 @@ def table_of(stacked: "Stacked") -> str:
     return "\n".join(texts)
 
 
-def _tell(stacked: "Stacked", is_leaky: bool, asked: "Asked", folder: Path) -> None:
+def _tell(
+    stacked: "Stacked",
+    findings: "Findings",
+    is_leaky: bool,
+    asked: "Asked",
+    folder: Path,
+) -> None:
     from stacking.outputs import stand_in
+    from stacking.shift import verdict
 
     log.info("%s", table_of(stacked))
+    if averaging := findings.averaging:
+        log.info(
+            "%s of one net per row: %.4f; of all nets averaged, to expect: %.4f",
+            *(stacked.loss.title, averaging.one, averaging.all),
+        )
+    if findings.shift:
+        log.info("%s", verdict(findings.shift, findings.shift_of_all))
+    if findings.control:
+        gain = findings.control
+        log.info(
+            "control: permuted labels gain %+.4f (%+.4f..%+.4f) over a constant",
+            *(gain.value, gain.low, gain.high),
+        )
     if is_leaky:
         log.info("%s", LEAKY)
     for note in stacked.notes:

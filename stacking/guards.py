@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from features.store import Store
 
 HONEST = ("oof", "oof_selected", "label_free")  # roles of rows that may be learned from
+SLACK = 0.01  # of a sum of probabilities, some of them rounded to 16 bits
+AT_ONCE = 4096  # rows looked at at a time
 EXTRACT = "again: python -m features.extract --again"
 PREPARE = "again: python -m data_prep.prepare --again"
 TRAIN = (
@@ -223,10 +225,10 @@ def _pairs(store: "Store", other: "Store") -> Iterable[tuple[Any, Any]]:
     )
 
 
-def check_net(store: "Store", fold: int) -> None:
+def check_net(store: "Store", fold: str) -> None:
     """Check that a file of one net was not made by the nets of other folds alone."""
     folds = {str(net.get("fold")) for net in store.header.get("nets") or []}
-    if folds and str(fold) not in folds:
+    if folds and fold not in folds:
         raise UserError(
             f"{store.path}: it holds outputs of the nets of folds"
             f" {', '.join(sorted(folds))} and not of fold {fold}; {EXTRACT}"
@@ -259,11 +261,82 @@ def check_sample(
         )
 
 
-def check_enough(folds: NDArray[np.int64], place: Path) -> None:
-    """Check that there is something to learn in every fold.
+def check_finite(store: "Store") -> None:
+    """Refuse values that are no numbers."""
+    for start in range(0, len(store), AT_ONCE):
+        part = store.values[start : start + AT_ONCE]
+        bad = np.argwhere(~np.isfinite(part))
+        if len(bad):
+            row, column = bad[0]
+            raise UserError(
+                f"{store.path}: {store.columns[column]} of"
+                f" {store.ids[start + row]!r} is {part[row, column]}; a value that is"
+                f" no number would spoil every score; {EXTRACT}"
+            )
+
+
+def check_varying(X: NDArray[np.float64], names: Sequence[str]) -> None:
+    """Refuse features that are the same for every row.
+
+    Args:
+        X: (N, C).
+        names: Of the C columns.
+    """
+    if not len(X) or (np.ptp(X, axis=0) > 0).any():
+        return
+    raise UserError(
+        f"all {len(names)} feature columns ({names[0]}, ...) are the same for every"
+        " row, so there is nothing to learn from; the nets say nothing: train them"
+        " anew, python -m transfer.finetune --again"
+    )
+
+
+def check_shares(means: NDArray[np.float64], task: str, ids: Sequence[str]) -> None:
+    """Refuse class probabilities that are none.
+
+    Args:
+        means: (N, K) means over the views of the class outputs.
+        task: Their sub-task.
+        ids: Of the N rows.
+    """
+    totals = means.sum(axis=1)
+    is_wrong = (means < -SLACK).any(axis=1) | (np.abs(totals - 1) > SLACK)
+    if not is_wrong.any():
+        return
+    worst = int(np.abs(totals - 1).argmax())
+    raise UserError(
+        f"the outputs of {task!r} are no probabilities in {int(is_wrong.sum())} of"
+        f" {len(means)} rows: those of {ids[worst]!r} add up to {totals[worst]:.4g}; a"
+        " task of kind 'classes' gives some: train it, or name the task otherwise so"
+        " that its outputs are taken for plain numbers"
+    )
+
+
+def check_targets(table: "pd.DataFrame", place: Path) -> None:
+    """Refuse a target that is no finite number.
+
+    Args:
+        table: The rows of ``data_prep.prepare``.
+        place: The table's file.
+    """
+    if table["target"].dtype.kind != "f":
+        return
+    is_infinite = np.isinf(table["target"])
+    if is_infinite.any():
+        raise UserError(
+            f"{place}: the target of {named(table['id'][is_infinite])} is infinite;"
+            f" mend the table of [data] train; {PREPARE}"
+        )
+
+
+def check_enough(
+    folds: NDArray[np.int64], clusters: NDArray[np.int64], place: Path
+) -> None:
+    """Check that there is something to learn in every fold, from several clusters.
 
     Args:
         folds: (N,) fold of each row that has a target.
+        clusters: (N,) what no fold tears.
         place: The table's file.
     """
     sizes = np.bincount(folds) if len(folds) else np.array([0])
@@ -273,3 +346,11 @@ def check_enough(folds: NDArray[np.int64], place: Path) -> None:
             " fold); give 20 or more, and two in every fold, in the table of [data]"
             f" train; {PREPARE}"
         )
+    for fold in range(len(sizes)):
+        n_clusters = len(np.unique(clusters[folds == fold]))
+        if n_clusters < 2:
+            raise UserError(
+                f"{place}: fold {fold} is one group, so its score tells how one group"
+                " fares, and no more; name a finer column in [data] group, or fewer"
+                f" folds; {PREPARE}"
+            )

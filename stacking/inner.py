@@ -6,12 +6,13 @@ learned from it. So each outer model leaves behind inner predictions too: those 
 rows outside fold k, made by cross-validation among those rows alone. Whatever is chosen
 for fold k is chosen on them.
 
-Shapes: N rows, F folds, D outputs (numbers: none; classes: one each).
+Shapes: N rows, n of them outside a fold and m in it, F folds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,31 @@ N_INNER = 4
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+
+class Model(Protocol):
+    """What a stacker has learned."""
+
+    def predict(self, X: Floats) -> Floats:
+        """Give the (N, ...) predictions of (N, ...) inputs."""
+        ...
+
+
+@dataclass(frozen=True)
+class FoldFit:
+    """What one kind of model says around one fold.
+
+    Attributes:
+        inner: (n, ...) of the rows outside the fold.
+        outer: (m, ...) of the rows of the fold.
+        model: What was learned from all rows outside the fold.
+        note: Facts, such as the number of rounds.
+    """
+
+    inner: Floats
+    outer: Floats
+    model: Model
+    note: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -36,8 +62,36 @@ class CrossFit:
 
     outer: Floats
     inner: Floats
-    models: list[Any] = field(default_factory=list)
+    models: list[Model] = field(default_factory=list)
     notes: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def over(
+        cls,
+        fit: Callable[[int, Ints, Ints], FoldFit],
+        target: Floats,
+        folds: Ints,
+        n_workers: int = 1,
+    ) -> "CrossFit":
+        """Fit around every fold.
+
+        Args:
+            fit: Of a fold, the positions of the other rows and of its own; it looks at
+                no label of the fold.
+            target: (N, ...).
+            folds: (N,) fold of each row.
+            n_workers: Folds fitted at the same time, in threads.
+        """
+        found = cls.empty(target, folds)
+        parts = list(outer_folds(folds))
+        with ThreadPoolExecutor(min(n_workers, len(parts))) as pool:
+            fits = list(pool.map(lambda part: fit(*part), parts))
+        for (fold, rest, held_out), one in zip(parts, fits, strict=True):
+            found.inner[fold, rest] = one.inner
+            found.outer[held_out] = one.outer
+            found.models.append(one.model)
+            found.notes.append(one.note)
+        return found
 
     @classmethod
     def of_fixed(cls, values: Floats, folds: Ints) -> "CrossFit":

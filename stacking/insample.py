@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from stacking.boosting import objective
-from stacking.inner import CrossFit, outer_folds
-from stacking.members import Scales
+from stacking.boosting import Boosters, objective
+from stacking.inner import CrossFit, Model, outer_folds
+from stacking.members import Member, Scales
 
 PARAMETERS: dict[str, Any] = {
     "num_leaves": 31,
@@ -30,8 +30,8 @@ MAX_ROUNDS = 10_000
 PATIENCE = 10
 
 
-def fit_insample(scales: Scales, seed: int, n_threads: int) -> dict[str, CrossFit]:
-    """Fit the members the leaky way; their inner predictions leak as the outer do."""
+def fit_insample(scales: Scales, seed: int, n_threads: int) -> Member:
+    """Fit the boosters the leaky way; their inner predictions leak as the outer do."""
     import lightgbm
 
     rows, target = scales.rows, scales.target()
@@ -40,7 +40,8 @@ def fit_insample(scales: Scales, seed: int, n_threads: int) -> dict[str, CrossFi
     parameters = PARAMETERS | objective(n_classes)
     parameters |= {"seed": seed, "num_threads": n_threads}
     outer = np.empty_like(target)
-    models, notes = [], []
+    models: list[Model] = []
+    notes: list[dict[str, Any]] = []
     for fold, _, held_out in outer_folds(rows.folds):
         seen = rows.in_sample[fold]
         train = lightgbm.Dataset(
@@ -60,13 +61,9 @@ def fit_insample(scales: Scales, seed: int, n_threads: int) -> dict[str, CrossFi
             callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
         )
         outer[held_out] = booster.predict(rows.X[held_out])
-        models.append([booster])
+        models.append(Boosters([booster]))
         notes.append({"rounds": booster.best_iteration})
-    leaky = CrossFit.of_fixed(outer, rows.folds)
-    return {
-        "stack": scales.clip_fit(CrossFit(outer, leaky.inner, models, notes)),
-        **{
-            name: CrossFit.of_fixed(values, rows.folds)
-            for name, values in scales.fixed(rows.X).items()
-        },
-    }
+    inner = CrossFit.of_fixed(outer, rows.folds).inner
+    fit = CrossFit(outer, inner, models, notes)
+    every = np.arange(len(rows.columns))
+    return Member("boosted trees, in-sample", fit, every)

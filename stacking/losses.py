@@ -1,14 +1,22 @@
-"""How predictions are judged: numbers by RMSE, classes by log-loss.
+"""How predictions are judged: the metric, and the loss of a row that tunes rules.
+
+A metric such as the accuracy is flat almost everywhere, so weights and curves are tuned
+by the loss of the rows (squared or absolute error, surprise), and everything is scored
+and compared by the metric itself.
 
 Targets of classes are (N, K) with a 1 in the column of the class, predictions (N, K)
 probabilities; so both kinds pass through the same code.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.errors import UserError
+from data_prep.metrics import LEAST_PROBABILITY
 from data_prep.scores import (
     METRICS,
     FoldScores,
@@ -18,75 +26,136 @@ from data_prep.scores import (
     paired_bootstrap,
     per_fold,
 )
+from data_prep.settings import nearest
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 N_DRAWS = 1000
-LEAST = 1e-6  # of a probability: one sure mistake must not decide everything
+TITLES = {
+    "rmse": "RMSE",
+    "mae": "mean absolute error",
+    "r2": "R²",
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "quadratic_kappa": "quadratic kappa",
+    "log_loss": "log-loss",
+    "auc": "AUC",
+}
+OF_NUMBERS = ("rmse", "mae", "r2")
+OF_ORDERED = ("accuracy", "macro_f1", "quadratic_kappa")  # of the nearest class
+OF_CLASSES = ("log_loss", "auc", "accuracy", "macro_f1")
 
 
 @dataclass(frozen=True)
 class Loss:
-    """The score that everything is tuned and compared by; lower is better.
+    """The score that everything is tuned and compared by.
 
     Attributes:
-        name: ``"rmse"`` or ``"log_loss"``.
+        name: One of ``TITLES``.
+        class_values: (K,) numbers that the classes of a numeric target stand for; none
+            where it has no classes.
+        is_number: The target is a number, and not a class.
     """
 
     name: str
+    class_values: tuple[float, ...] = ()
+    is_number: bool = True
 
-    @property
-    def is_squared(self) -> bool:
-        """Whether rows are judged by their squared error."""
-        return self.name == "rmse"
+    @classmethod
+    def named(
+        cls, name: str, class_values: Sequence[float], *, is_number: bool
+    ) -> "Loss":
+        """Choose the metric; without a name RMSE for numbers, log-loss for classes.
+
+        Raises:
+            UserError: There is no such metric, or it does not fit the target.
+        """
+        usual = "rmse" if is_number else "log_loss"
+        if not name:
+            return cls(usual, tuple(class_values), is_number)
+        if name not in TITLES:
+            raise UserError(f"metric = {name!r}: {nearest(name, TITLES)}")
+        fitting = OF_NUMBERS + OF_ORDERED * bool(class_values)
+        fitting = fitting if is_number else OF_CLASSES
+        if name not in fitting:
+            kind = "classes" if not is_number else "numbers"
+            kind += " without classes" if is_number and not class_values else ""
+            raise UserError(
+                f"metric = {name!r} does not fit a target of {kind}; give one of"
+                f" {', '.join(fitting)}"
+            )
+        return cls(name, tuple(class_values), is_number)
 
     @property
     def title(self) -> str:
         """Its name for people."""
-        return {"rmse": "RMSE", "log_loss": "log-loss"}[self.name]
+        return TITLES[self.name]
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Its direction."""
+        return METRICS[self.name].higher_is_better
+
+    @property
+    def is_of_ordered(self) -> bool:
+        """Whether numbers are judged by the class nearest to them."""
+        return self.is_number and self.name in OF_ORDERED
+
+    def is_better(self, first: float, second: float) -> bool:
+        """Tell whether the first score is better than the second."""
+        return first > second if self.higher_is_better else first < second
 
     def rows(self, target: Floats, prediction: Floats) -> Floats:
-        """Judge each row: its squared error, or its surprise."""
-        if self.is_squared:
-            squares: Floats = (prediction - target) ** 2
-            return squares
-        surprise: Floats = -np.log(np.maximum((target * prediction).sum(axis=1), LEAST))
-        return surprise
+        """Judge each row: its squared or absolute error, or its surprise."""
+        if not self.is_number:
+            true = (target * prediction).sum(axis=1)
+            surprise: Floats = -np.log(np.maximum(true, LEAST_PROBABILITY))
+            return surprise
+        errors: Floats = np.abs(prediction - target)
+        return errors if self.name == "mae" else errors**2
+
+    def nearest(self, values: Floats) -> Ints:
+        """Give the (N,) class nearest to (N,) numbers, the lower of two as near."""
+        distances = np.abs(values[:, None] - np.array(self.class_values))
+        found: Ints = distances.argmin(axis=1)
+        return found
 
     def score(self, target: Floats, prediction: Floats) -> float:
         """Score all rows at once."""
-        return self._metric(*self._flat(target, prediction))
+        return self._metric(*self._pair(target, prediction))
 
     def by_fold(self, target: Floats, prediction: Floats, folds: Ints) -> FoldScores:
         """Score each fold, and all rows at once."""
-        return per_fold(self._metric, *self._flat(target, prediction), folds)
+        return per_fold(self._metric, *self._pair(target, prediction), folds)
 
     def interval(self, target: Floats, prediction: Floats, clusters: Ints) -> Interval:
         """Give the 95 % interval of the score over draws of clusters."""
-        rows = self._flat(target, prediction)
+        rows = self._pair(target, prediction)
         return group_bootstrap(self._metric, *rows, clusters, n_draws=N_DRAWS)
 
     def gain(
         self, target: Floats, before: Floats, after: Floats, clusters: Ints
     ) -> Interval:
         """Give by how much ``after`` is better, over the same draws of clusters."""
-        flat, first = self._flat(target, before)
-        _, second = self._flat(target, after)
-        return paired_bootstrap(
-            self._metric, flat, first, second, clusters, n_draws=N_DRAWS
-        )
+        asked, first = self._pair(target, before)
+        _, second = self._pair(target, after)
+        pair = (second, first) if self.higher_is_better else (first, second)
+        return paired_bootstrap(self._metric, asked, *pair, clusters, n_draws=N_DRAWS)
 
     @property
     def _metric(self) -> Metric:
-        return METRICS["rmse" if self.is_squared else "mae"]
+        return METRICS[self.name]
 
-    def _flat(self, target: Floats, prediction: Floats) -> tuple[Floats, Floats]:
-        """Bring both to one number per row; of classes, the surprise and none at all.
-
-        Their mean absolute difference is the log-loss.
-        """
-        if self.is_squared:
-            return target, prediction
-        surprise = self.rows(target, prediction)
-        return np.zeros(len(surprise)), surprise
+    def _pair(
+        self, target: Floats, prediction: Floats
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Bring both to what the metric compares."""
+        if not self.is_number:
+            index = target.argmax(axis=1)
+            if self.name in ("log_loss", "auc"):
+                return index, np.maximum(prediction, LEAST_PROBABILITY)
+            return index, prediction.argmax(axis=1)
+        if self.is_of_ordered:
+            return self.nearest(target), self.nearest(prediction)
+        return target, prediction

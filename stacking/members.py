@@ -1,74 +1,45 @@
 """The members of the stack: what each of them says of every row, out of fold.
 
-``plain`` is the net's own prediction (the mean of the eight views), ``expected`` the
-expected value of its class probabilities, ``stack`` the boosters and ``ridge`` a linear
-model on all columns; each other sub-task is tried alone, to show what it is worth.
+Three sorts: what the nets say themselves (``plain``, ``expected``), each other sub-task
+alone (``date_alone``), which shows what it is worth, and the stackers, which learn from
+all columns. ``weighted`` is the mean of the sub-tasks and ``blend`` that of everything,
+both by greedy selection.
 
 Shapes: N rows, M pictures to predict, C columns, K classes.
 """
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stacking.alignment import Alignment, learn_alignment
-from stacking.boosting import Boosting, cross_fit_boosters, predict
+from stacking.alignment import METHODS, Alignment, learn_alignment
+from stacking.boosting import Boosting, cross_fit_boosters, quick
 from stacking.inner import CrossFit, outer_folds
-from stacking.linear import as_shares, cross_fit_monotone, cross_fit_ridge
+from stacking.linear import cross_fit_curve, cross_fit_ridge
+from stacking.losses import Loss
+from stacking.reading import Reading
 from stacking.rows import Assembled
-
-if TYPE_CHECKING:
-    from data_prep.experiment import TaskSettings
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-WIDE = 300  # columns; of more, the ridge sees the means over the views only
-
-
-@dataclass(frozen=True)
-class Roles:
-    """Which sub-tasks speak of the target itself.
-
-    Attributes:
-        plain: The regression of the target; empty: there is none.
-        shares: The class probabilities of the target; empty: there are none.
-    """
-
-    plain: str = ""
-    shares: str = ""
-
-
-def find_roles(
-    tasks: Mapping[str, "TaskSettings"], target_column: str | None, rows: Assembled
-) -> Roles:
-    """Find the sub-tasks whose label is the target.
-
-    Args:
-        tasks: Tables ``[tasks.NAME]`` of the experiment; empty: the default tasks.
-        target_column: The user's name of the target column.
-        rows: What was assembled.
-    """
-
-    def first(kind: str, usual: str, n_outputs: int) -> str:
-        own = [
-            name
-            for name, task in tasks.items()
-            if task.kind == kind and task.column in (None, target_column)
-        ]
-        for name in own if tasks else [usual]:
-            if n_outputs and len(rows.columns_of(name, "mean")) == n_outputs:
-                return name
-        return ""
-
-    is_number = rows.target_range is not None
-    return Roles(
-        first("regression", "target", 1) if is_number else "",
-        first("classes", "onehot", len(rows.classes)),
-    )
+WIDE = 300  # columns; of more, the linear models see the means over the views only
+STACKERS = {
+    "lightgbm": "boosted trees",
+    "ridge": "ridge on all columns",
+    "weighted": "weighted mean of the sub-tasks",
+    "svr": "support vectors",
+    "mlp": "small network",
+    "cnn1d": "1-D convolutions over the views",
+    "cnn2d": "2-D convolutions, outputs x views",
+}
+USUAL = ("lightgbm", "ridge", "weighted")
+OF_VIEWS = ("cnn1d", "cnn2d")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,79 +48,62 @@ class Scales:
 
     Attributes:
         rows: What was assembled.
-        roles: Which sub-tasks speak of the target.
+        reading: Which columns speak of the target.
         alignment: The maps between the nets.
         aligned: (N, C).
-        nets: K arrays (M, C), aligned.
+        tried: By method of alignment, the score of quick boosters; empty: none was
+            chosen.
     """
 
     rows: Assembled
-    roles: Roles
+    reading: Reading
     alignment: Alignment
     aligned: Floats
-    nets: tuple[Floats, ...]
+    tried: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, rows: Assembled, roles: Roles, method: str) -> "Scales":
+    def of(cls, rows: Assembled, reading: Reading, method: str) -> "Scales":
         """Align the rows by the method."""
         alignment = learn_alignment(rows.nets, method)
         aligned = rows.X.copy()
         if alignment.method != "none":
             for fold, _, own in outer_folds(rows.folds):
                 aligned[own] = alignment.apply(fold, rows.X[own])
-        nets = tuple(alignment.apply(k, net) for k, net in enumerate(rows.nets))
-        return cls(rows, roles, alignment, aligned, nets)
+        return cls(rows, reading, alignment, aligned)
+
+    @classmethod
+    def chosen(
+        cls, rows: Assembled, reading: Reading, loss: Loss, boosting: Boosting
+    ) -> "Scales":
+        """Align the rows by the method with the best out-of-fold score.
+
+        Boosters with a fixed number of rounds tell, so nothing is tuned on what is
+        scored but the one choice between three methods.
+        """
+        found, scores = {}, {}
+        for method in METHODS[::-1]:
+            scales = cls.of(rows, reading, method)
+            if scales.alignment.method != method and method != "none":
+                return cls.of(rows, reading, "none")  # nothing to align by
+            found[method] = scales
+            target = scales.target()
+            said = quick(
+                scales.aligned, target, rows.folds, boosting, weights=rows.weights
+            )
+            scores[method] = loss.score(target, reading.clip(said))
+        best = "rank"
+        for method, score in scores.items():
+            best = method if loss.is_better(score, scores[best]) else best
+        return replace(found[best], tried=scores)
 
     def target(self) -> Floats:
         """Give the (N,) numbers, or (N, K) with a 1 in the column of the class."""
-        if self.rows.target_range is not None:
+        if self.reading.is_number:
             return self.rows.target.astype(np.float64)
         return np.eye(len(self.rows.classes))[self.rows.class_index]
 
-    def class_values(self) -> Floats:
-        """Give the (K,) numbers that the classes of a numeric target stand for."""
-        return np.array([float(name) for name in self.rows.classes])
-
-    def shares(self, values: Floats) -> Floats | None:
-        """Read the (..., K) class probabilities from (..., C) unaligned columns."""
-        if not self.roles.shares:
-            return None
-        means = np.maximum(
-            values[:, self.rows.columns_of(self.roles.shares, "mean")], 0
-        )
-        total = means.sum(axis=1, keepdims=True)
-        even = np.full_like(means, 1 / means.shape[1])
-        shares: Floats = np.divide(means, total, out=even, where=total > 0)
-        return shares
-
-    def fixed(self, values: Floats) -> dict[str, Floats]:
-        """Read the members that need no fitting from (..., C) unaligned columns."""
-        found: dict[str, Floats] = {}
-        shares = self.shares(values)
-        if self.rows.target_range is None:
-            return {"plain": shares} if shares is not None else {}
-        if self.roles.plain:
-            (column,) = self.rows.columns_of(self.roles.plain, "mean")
-            found["plain"] = self.clip(values[:, column])
-        if shares is not None:
-            found["expected"] = self.clip(shares @ self.class_values())
-        return found
-
-    def clip(self, prediction: Floats) -> Floats:
-        """Bring numbers into the target's range; leave probabilities."""
-        if self.rows.target_range is None:
-            return prediction
-        clipped: Floats = np.clip(prediction, *self.rows.target_range)
-        return clipped
-
-    def clip_fit(self, fit: CrossFit) -> CrossFit:
-        """Bring the predictions of a cross-fit into the target's range."""
-        return CrossFit(
-            self.clip(fit.outer), self.clip(fit.inner), fit.models, fit.notes
-        )
-
     def linear_columns(self) -> Ints:
-        """Give the columns of the ridge."""
+        """Give the columns of the linear models."""
         columns = self.rows.columns
         return np.array(
             [
@@ -160,46 +114,103 @@ class Scales:
         )
 
 
-def fit_members(scales: Scales, boosting: Boosting, seed: int) -> dict[str, CrossFit]:
-    """Cross-fit the members, the boosters first."""
-    rows, target = scales.rows, scales.target()
-    names = [column.name for column in rows.columns]
-    split = (rows.folds, rows.clusters)
-    stack = cross_fit_boosters(scales.aligned, target, *split, boosting, names, seed)
-    chosen = scales.aligned[:, scales.linear_columns()]
-    ridge = cross_fit_ridge(chosen, target, *split, seed)
-    return {
-        "stack": scales.clip_fit(stack),
-        "ridge": scales.clip_fit(ridge),
-        **{
-            name: CrossFit.of_fixed(values, rows.folds)
-            for name, values in scales.fixed(rows.X).items()
-        },
-    }
+@dataclass(frozen=True)
+class Member:
+    """One member.
 
-
-def fit_alone(scales: Scales, seed: int) -> dict[str, tuple[str, Floats]]:
-    """Cross-fit each sub-task alone; those of the target itself are members.
-
-    Returns:
-        By task: how its outputs become the target, and (N, ...) predictions.
+    Attributes:
+        title: For people.
+        fit: What it says of every row, not yet clipped.
+        inputs: Positions of the columns its models see, aligned; none: it has no models
+            and is read from the nets, or its models see single views.
+        sees_views: Its models see single views.
     """
-    rows, target = scales.rows, scales.target()
-    own = {scales.roles.plain, scales.roles.shares}
+
+    title: str
+    fit: CrossFit
+    inputs: Ints = field(default_factory=lambda: np.array([], dtype=np.int64))
+    sees_views: bool = False
+
+
+def fit_stackers(
+    scales: Scales,
+    names: tuple[str, ...],
+    boosting: Boosting | list[Boosting],
+    seed: int,
+    views: Any = None,
+) -> dict[str, Member]:
+    """Cross-fit the stackers that learn from all columns.
+
+    Args:
+        scales: The rows.
+        names: Of ``STACKERS``.
+        boosting: How to boost, or how around each fold.
+        seed: Seed of the inner splits and of all that is random.
+        views: The single views (``stacking.views.Views``), for stackers of them.
+    """
+    rows, target, X = scales.rows, scales.target(), scales.aligned
+    split = (rows.folds, rows.clusters)
+    every, linear = np.arange(X.shape[1]), scales.linear_columns()
+    how: dict[str, Any] = {"seed": seed, "weights": rows.weights}
+    found = {}
+    for name in names:
+        title = STACKERS[name]
+        if name == "lightgbm":
+            titles = [column.name for column in rows.columns]
+            fit = cross_fit_boosters(X, target, *split, boosting, titles, **how)
+            found[name] = Member(title, fit, every)
+        elif name == "ridge":
+            fit = cross_fit_ridge(X[:, linear], target, *split, **how)
+            found[name] = Member(title, fit, linear)
+        elif name == "svr":
+            from stacking.svr import cross_fit_svr
+
+            fit = cross_fit_svr(X[:, linear], target, *split, **how)
+            found[name] = Member(title, fit, linear)
+        elif name in ("mlp", *OF_VIEWS):
+            from stacking.neural import cross_fit_neural
+
+            sees_views = name in OF_VIEWS
+            inputs = views.values if sees_views else X[:, linear]
+            kind: Any = name
+            fit = cross_fit_neural(kind, inputs, target, *split, **how)
+            found[name] = Member(
+                title, fit, linear[:0] if sees_views else linear, sees_views
+            )
+    return found
+
+
+def fit_tasks(scales: Scales, seed: int) -> dict[str, Member]:
+    """Cross-fit each sub-task alone; those of the target itself are read instead."""
+    rows, target, reading = scales.rows, scales.target(), scales.reading
+    own = {reading.plain, reading.shares_of}
+    split = (rows.folds, rows.clusters, seed, rows.weights)
     found = {}
     for task in dict.fromkeys(column.task for column in rows.columns):
         means = rows.columns_of(task, "mean")
         if task in own or not len(means):
             continue
+        X = scales.aligned[:, means]
         if len(means) == 1 and target.ndim == 1:
-            column = scales.aligned[:, means[0]]
-            said = cross_fit_monotone(column, target, rows.folds)
-            found[task] = ("monotone curve", scales.clip(said))
+            fit = cross_fit_curve(X[:, 0], target, *split)
+            found[f"{task}_alone"] = Member(f"{task} alone, rising curve", fit, means)
         else:
-            chosen = scales.aligned[:, means]
-            fit = cross_fit_ridge(chosen, target, rows.folds, rows.clusters, seed)
-            found[task] = ("ridge", scales.clip(fit.outer))
+            fit = cross_fit_ridge(X, target, *split)
+            found[f"{task}_alone"] = Member(f"{task} alone, ridge", fit, means)
     return found
+
+
+def read_fixed(scales: Scales) -> dict[str, Member]:
+    """Read what the nets say of the target themselves."""
+    reading, rows = scales.reading, scales.rows
+    titles = {
+        "plain": "plain net, mean of the views",
+        "expected": f"{reading.shares_of} alone, expected value",
+    }
+    return {
+        name: Member(titles[name], CrossFit.of_fixed(values, rows.folds))
+        for name, values in reading.fixed(rows.X).items()
+    }
 
 
 def constant(target: Floats, folds: Ints) -> Floats:
@@ -208,36 +219,3 @@ def constant(target: Floats, folds: Ints) -> Floats:
     for _, rest, held_out in outer_folds(folds):
         predicted[held_out] = target[rest].mean(axis=0)
     return predicted
-
-
-def predict_net(
-    scales: Scales, members: Mapping[str, CrossFit], net: int, *, own: bool = False
-) -> dict[str, Floats]:
-    """Give what each member says of the (M) common pictures through one net.
-
-    Args:
-        scales: The rows.
-        members: The cross-fitted members.
-        net: Whose rows.
-        own: Ask the models of the net's own fold alone, not those of all folds.
-    """
-    aligned = scales.nets[net]
-    chosen = aligned[:, scales.linear_columns()]
-    found: dict[str, Floats] = {}
-    for name in members:
-        models: list[Any] = members[name].models
-        models = models[net : net + 1] if own else models
-        if name == "stack":
-            said = np.mean([predict(boosters, aligned) for boosters in models], axis=0)
-        elif name == "ridge":
-            said = np.mean([ridge_says(one, chosen, scales) for one in models], axis=0)
-        else:
-            continue
-        found[name] = scales.clip(said)
-    return found | scales.fixed(scales.rows.nets[net])
-
-
-def ridge_says(ridge: Any, X: Floats, scales: Scales) -> Floats:
-    """Give a ridge's numbers or probabilities."""
-    outputs: Floats = ridge.predict(X)
-    return outputs[:, 0] if scales.rows.target_range is not None else as_shares(outputs)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from data_prep.errors import UserError
 from data_prep.runs import Finished, write_json
-from stacking.boosting import gains
+from stacking.findings import Findings
 from stacking.guards import check_sample, named
+from stacking.importance import gain_table
 from stacking.stack import Stacked
 
 if TYPE_CHECKING:
@@ -60,19 +61,6 @@ def read_order(prepared: Finished, predicted: Sequence[str]) -> Asked:
     return Asked(ids, unreadable)
 
 
-def write_models(folder: Path, stacked: Stacked) -> list[list[str]]:
-    """Write the boosters as text; return their names by fold."""
-    names = []
-    for fold, boosters in enumerate(stacked.members["stack"].models):
-        of_fold = []
-        for number, booster in enumerate(boosters):
-            name = f"model_fold{fold}{f'_seed{number}' if number else ''}.txt"
-            booster.save_model(str(folder / name))
-            of_fold.append(name)
-        names.append(of_fold)
-    return names
-
-
 def labels_of(prediction: Floats, stacked: Stacked) -> NDArray[Any]:
     """Give numbers as they are, and of probabilities the most probable class."""
     if prediction.ndim == 1:
@@ -90,22 +78,13 @@ def oof_table(stacked: Stacked) -> "pd.DataFrame":
     table = pd.DataFrame({"id": rows.ids, "fold": rows.folds, "target": rows.target})
     for line in stacked.lines:
         table[line.name] = labels_of(line.prediction, stacked)
-    if stacked.final.prediction.ndim == 2:
+    shares = stacked.scales.reading.shares(rows.X)
+    if not stacked.loss.is_number:
+        shares = stacked.final.prediction
+    if shares is not None:
         for k, name in enumerate(rows.classes):
-            table[f"probability_{name}"] = stacked.final.prediction[:, k]
+            table[f"probability_{name}"] = shares[:, k]
     return table
-
-
-def importance_table(stacked: Stacked) -> "pd.DataFrame":
-    """Give each column's share of the gain, averaged over the folds."""
-    import pandas as pd
-
-    shares = np.mean(
-        [gains(found) for found in stacked.members["stack"].models], axis=0
-    )
-    table = pd.DataFrame([asdict(column) for column in stacked.scales.rows.columns])
-    table = table.rename(columns={"name": "column"}).assign(gain=shares)
-    return table.sort_values("gain", ascending=False, ignore_index=True)
 
 
 def constant_of(stacked: Stacked) -> float | str:
@@ -148,7 +127,7 @@ def write_predictions(
     _write_csv(path, pd.DataFrame({columns[0]: asked.ids, columns[1]: values}))
 
 
-def summary(stacked: Stacked, models: list[list[str]]) -> dict[str, Any]:
+def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
     """Collect all that was chosen and scored, as JSON values."""
     scales, rows = stacked.scales, stacked.scales.rows
     shifts = scales.alignment.shifts()
@@ -158,13 +137,11 @@ def summary(stacked: Stacked, models: list[list[str]]) -> dict[str, Any]:
         "fold_hash": rows.fold_hash,
         "rows": len(rows.ids),
         "columns": [column.name for column in rows.columns],
-        "classes": list(rows.classes),
-        "target_range": rows.target_range,
-        "roles": asdict(scales.roles),
         "baseline": stacked.baseline,
         "alignment": {
             "method": scales.alignment.method,
             "common_pictures": len(rows.common_ids),
+            "tried": dict(scales.tried),
             "shift_in_spreads": {
                 column.name: np.round(shifts[:, place], 4).tolist()
                 for place, column in enumerate(rows.columns)
@@ -172,14 +149,14 @@ def summary(stacked: Stacked, models: list[list[str]]) -> dict[str, Any]:
             if shifts.any()
             else {},
         },
-        "models": models,
-        "boosters": [
-            {"fold": fold} | note
-            for fold, note in enumerate(stacked.members["stack"].notes)
-        ],
-        "ridges": [*stacked.members["ridge"].notes]
-        if "ridge" in stacked.members
-        else [],
+        "fits": {
+            name: member.fit.notes
+            for name, member in stacked.members.items()
+            if any(member.fit.notes)
+        },
+        "means": {name: dict(weights) for name, weights in stacked.means.items()},
+        "winner": stacked.winner,
+        "winners_by_fold": list(stacked.winners),
         "steps": [
             {
                 "name": step.name,
@@ -187,6 +164,7 @@ def summary(stacked: Stacked, models: list[list[str]]) -> dict[str, Any]:
                 "rule": step.rule,
                 "rules_by_fold": step.rules,
                 "gain": asdict(step.gain),
+                "gain_alone": asdict(step.alone),
             }
             for step in stacked.steps
         ],
@@ -201,6 +179,16 @@ def summary(stacked: Stacked, models: list[list[str]]) -> dict[str, Any]:
             }
             for line in stacked.lines
         },
+        "optimism": stacked.optimism,
+        "averaging": asdict(findings.averaging) if findings.averaging else None,
+        "leave_one_task_out": {
+            task: asdict(gain) for task, gain in findings.without.items()
+        },
+        "shift": {
+            "fold_nets": [asdict(one) for one in findings.shift],
+            "all_net": [asdict(one) for one in findings.shift_of_all],
+        },
+        "control": asdict(findings.control) if findings.control else None,
         "notes": list(stacked.notes),
     }
 
@@ -208,7 +196,7 @@ def summary(stacked: Stacked, models: list[list[str]]) -> dict[str, Any]:
 def write_all(
     folder: Path,
     stacked: Stacked,
-    common: Mapping[str, Floats],
+    findings: Findings,
     asked: Asked,
     facts: Mapping[str, Any],
     settings: Mapping[str, Any],
@@ -218,24 +206,27 @@ def write_all(
     Args:
         folder: Where.
         stacked: What came out.
-        common: (M, ...) by name, of the pictures all nets have in common.
+        findings: What was found beside the scores.
         asked: The ids of predictions.csv.
         facts: Those of ``data_prep.prepare``.
         settings: For the record of what was chosen.
     """
-    models = write_models(folder, stacked)
+    stacked.predictor.save(folder)
     write_json(
         folder / "stacking.json",
         {"settings": dict(settings)}
-        | summary(stacked, models)
+        | summary(stacked, findings)
         | {"constant_for": asked.unreadable},
     )
     _write_csv(folder / "oof.csv", oof_table(stacked))
-    _write_csv(folder / "importance.csv", importance_table(stacked))
+    gains = gain_table(stacked.scales, stacked.members)
+    if gains is not None:
+        _write_csv(folder / "importance.csv", gains)
     if asked.ids:
         names = (facts["id_column"], facts["target_column"])
         path = folder / "predictions.csv"
-        write_predictions(path, stacked, common["prediction"], asked, names)
+        prediction = findings.predicted["prediction"]
+        write_predictions(path, stacked, prediction, asked, names)
 
 
 def _write_csv(path: Path, table: "pd.DataFrame") -> None:

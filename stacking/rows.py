@@ -3,11 +3,15 @@
 Shapes: N scored rows, C columns, K nets, M pictures that all nets have in common.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from stacking.baseline import OwnColumns
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -21,6 +25,18 @@ class Column:
     task: str
     output: str
     statistic: str
+
+
+def columns_of(columns: Sequence[Column], task: str, statistic: str = "") -> Ints:
+    """Give the positions of a task's columns; with one statistic, only of it."""
+    return np.array(
+        [
+            place
+            for place, column in enumerate(columns)
+            if column.task == task and statistic in ("", column.statistic)
+        ],
+        dtype=np.int64,
+    )
 
 
 @dataclass(frozen=True)
@@ -60,6 +76,11 @@ class Assembled:
         is_label_free: One net that saw no label made all rows.
         in_sample: K sets of rows, for the protocol ``insample`` only.
         notes: Sentences for the report.
+        weights: (N,) how much each row is learned from; 0: not at all. Never in scores.
+        of_all: (M, C) the common pictures through the net that was trained on every
+            labelled row; None: there is no such net.
+        common_clusters: (M,) clusters of the common pictures; None: each its own.
+        own: How the user's own columns were made numbers; None: there are none.
     """
 
     ids: tuple[str, ...]
@@ -80,6 +101,10 @@ class Assembled:
     is_label_free: bool = False
     in_sample: tuple[InSample, ...] = ()
     notes: tuple[str, ...] = ()
+    weights: Floats | None = None
+    of_all: Floats | None = None
+    common_clusters: Ints | None = None
+    own: "OwnColumns | None" = None
 
     @property
     def n_folds(self) -> int:
@@ -88,11 +113,4 @@ class Assembled:
 
     def columns_of(self, task: str, statistic: str = "") -> Ints:
         """Give the positions of a task's columns; with one statistic, only of it."""
-        return np.array(
-            [
-                place
-                for place, column in enumerate(self.columns)
-                if column.task == task and statistic in ("", column.statistic)
-            ],
-            dtype=np.int64,
-        )
+        return columns_of(self.columns, task, statistic)

@@ -1,28 +1,31 @@
-"""The whole stack in memory: members, post-processing, scores and predictions.
+"""The whole stack in memory: the race of the members, post-processing, and the scores.
 
-Shapes: N scored rows, M pictures to predict, F folds, K classes.
+The members race on the same folds; the best of them, or their blend, is what the links
+of the post-processing begin from. For the nested score each fold's winner is chosen on
+inner predictions of the other folds.
+
+Shapes: N scored rows, F folds, K classes.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.scores import FoldScores, Interval
-from stacking.inner import CrossFit
+from stacking.alignment import Alignment
+from stacking.inner import CrossFit, outer_folds
+from stacking.links import choose_links
 from stacking.losses import Loss
-from stacking.members import Scales, constant, fit_alone, predict_net
-from stacking.postprocess import (
-    Step,
-    Sureness,
-    after_blend,
-    blend_step,
-    snap_step,
-    snapped,
-)
+from stacking.members import STACKERS, Member, Scales, constant
+from stacking.postprocess import Judged, Start, Step, run_chain
+from stacking.predictor import Learned, Predictor
+from stacking.selection import cross_select, weighted
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -62,24 +65,38 @@ class Stacked:
     Attributes:
         scales: The rows, on the nets' own scales and on the common one.
         loss: What it is judged by.
-        members: The members that are blended, the boosters first.
-        steps: The steps of the post-processing.
-        lines: The lines of the table, from the constant to the final prediction.
+        members: Every member by name, its predictions clipped.
+        means: Weights of the means, ``weighted`` and ``blend``.
+        winner: The member that post-processing begins from.
+        winners: F winners of the nested score.
+        steps: The links of the post-processing.
+        clip: What clipping to the target's range is worth; None: it is no number.
+        lines: The lines of the table, from the model without nets to the prediction.
         baseline: Name of the line that gains are measured by.
-        shares: (N, K) class probabilities of the nets, or None.
+        notes: What a reader of the scores should know of.
+        views: The maps between the nets' single views, where a member sees those.
     """
 
     scales: Scales
     loss: Loss
-    members: Mapping[str, CrossFit]
+    members: Mapping[str, Member]
+    means: Mapping[str, Mapping[str, float]]
+    winner: str
+    winners: Sequence[str]
     steps: tuple[Step, ...]
+    clip: Interval | None
     lines: tuple[Line, ...]
     baseline: str
-    shares: Floats | None
+    notes: tuple[str, ...] = ()
+    views: Alignment | None = None
 
     def line(self, name: str) -> Line:
         """Find a line by its name."""
         return next(line for line in self.lines if line.name == name)
+
+    def has_line(self, name: str) -> bool:
+        """Tell whether there is such a line."""
+        return any(line.name == name for line in self.lines)
 
     @property
     def final(self) -> Line:
@@ -87,130 +104,208 @@ class Stacked:
         return self.lines[-1]
 
     @property
-    def remark(self) -> str:
-        """Where the plain net scores better than what is handed out, say so."""
-        if self.baseline != "plain" or self.scales.rows.in_sample:
-            return ""
-        plain, final = self.line("plain").scores.pooled, self.final.scores.pooled
-        if plain >= final:
-            return ""
-        return (
-            "The plain net scores better in cross-validation than the stack"
-            f" ({plain:.4f} against {final:.4f}); on averaged test nets the stack may"
-            " still gain: see docs/decisions.md."
-        )
+    def optimism(self) -> float:
+        """How much better the apparent score is than the nested one, in the metric."""
+        apparent = self.final.apparent
+        if apparent is None:
+            return 0.0
+        better = apparent - self.final.scores.pooled
+        return better if self.loss.higher_is_better else -better
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """All that a reader of the scores should know of."""
-        return (*self.scales.rows.notes, *filter(None, [self.remark]))
+    def predictor(self) -> Predictor:
+        """What is stored: the models, and how they are put together."""
+        learned = {
+            name: Learned(member.fit.models, member.inputs, member.sees_views)
+            for name, member in self.members.items()
+            if member.fit.models
+        }
+        links = [(step.name, step.rule) for step in self.steps if step.is_on]
+        alignment, of_all = self.scales.alignment, self.scales.rows.of_all
+        return Predictor(
+            self.scales.reading,
+            alignment if of_all is None else alignment.with_net(of_all),
+            learned,
+            self.means,
+            self.winner,
+            links,
+            self.scales.rows.own,
+            self.views,
+        )
 
 
-def stack(scales: Scales, members: Mapping[str, CrossFit], seed: int) -> Stacked:
-    """Post-process the members and score every step.
+def stack(
+    scales: Scales,
+    members: Mapping[str, Member],
+    loss: Loss,
+    *,
+    stackers: Sequence[str],
+    links: tuple[str, ...] = (),
+    no_net: Floats | None = None,
+) -> Stacked:
+    """Race the members, post-process the winner and score every step.
 
     Args:
         scales: The rows.
-        members: The cross-fitted members, the boosters first.
-        seed: Seed of the inner splits of the tasks alone.
+        members: All but the means, by name, as they come from ``stacking.members``.
+        loss: What is judged by.
+        stackers: Which members race, with what the nets say themselves; of the means,
+            ``weighted`` too. A blend of all joins where there are two or more.
+        links: Names of the links to try; none: all that fit.
+        no_net: (N, ...) what a model without any net predicts; None: there is none.
     """
-    rows, target = scales.rows, scales.target()
-    loss = Loss("rmse" if rows.target_range is not None else "log_loss")
-    split = (target, rows.folds, rows.clusters)
-    shares = scales.shares(rows.X)
-    blend = blend_step(members, *split, loss)
-    steps = [blend]
-    if shares is not None and loss.is_squared:
-        before = after_blend(blend, members, rows.folds)
-        apparent = blend.apparent if blend.is_on else before.outer
-        sure = Sureness.of(shares, scales.class_values())
-        steps.append(snap_step(before, apparent, sure, *split, loss))
-    baseline = "plain" if "plain" in members else "constant"
-    base = members["plain"].outer if "plain" in members else constant(*split[:2])
+    rows, target, reading = scales.rows, scales.target(), scales.reading
+    judged = Judged(target, rows.folds, rows.clusters, loss)
+    raw = dict(members)
+    means: dict[str, dict[str, float]] = {}
+    apparent: dict[str, Floats] = {}
 
-    def line(
-        name: str, title: str, prediction: Floats, step: Step | None = None
-    ) -> Line:
-        return Line(
-            name,
-            title,
-            prediction,
-            loss.by_fold(target, prediction, rows.folds),
-            loss.interval(target, prediction, rows.clusters),
-            None
-            if name == baseline
-            else loss.gain(target, base, prediction, rows.clusters),
-            None if step is None else loss.score(target, step.apparent),
-            step is not None and not step.is_on,
-        )
+    def add_mean(name: str, title: str, parts: Sequence[str]) -> None:
+        fits = {part: _clipped(raw[part].fit, scales) for part in parts}
+        fit, means[name], apparent[name] = cross_select(fits, target, rows.folds, loss)
+        raw[name] = Member(title, fit)
 
-    lines = [line("constant", "constant", constant(*split[:2]))]
-    for task, (way, prediction) in fit_alone(scales, seed).items():
-        lines.append(line(f"{task}_alone", f"{task} alone, {way}", prediction))
-    if "expected" in members:
-        title = f"{scales.roles.shares} alone, expected value"
-        lines.append(line("expected", title, members["expected"].outer))
-    if "plain" in members:
-        lines.append(
-            line("plain", "plain net, mean of 8 views", members["plain"].outer)
+    fixed = [name for name in ("plain", "expected") if name in members]
+    tasks = [name for name in members if name.endswith("_alone")]
+    if "weighted" in stackers and len(tasks + fixed) > 1:
+        add_mean("weighted", STACKERS["weighted"], [*fixed, *tasks])
+    # Of equals the first wins, so what needs no fitting comes first.
+    racing = fixed + [name for name in stackers if name in raw]
+    if len(racing) > 1 and not rows.in_sample:
+        blended = [name for name in racing if name not in means]
+        add_mean("blend", "blend of all", blended)
+        racing.append("blend")
+    clipped = {
+        name: Member(m.title, _clipped(m.fit, scales), m.inputs, m.sees_views)
+        for name, m in raw.items()
+    }
+    if rows.in_sample:
+        racing = list(stackers[:1])
+    start, winner, winners = _race(clipped, racing, apparent, judged)
+    evidence = reading.evidence(rows.X)
+    chosen = choose_links(links, evidence, loss)
+    steps = run_chain(chosen, start, evidence, judged)
+    clip = None
+    if loss.is_number:
+        weights = means.get(winner, {winner: 1.0})
+        unclipped = weighted(weights, {n: raw[n].fit.outer for n in weights})
+        bound = weighted(weights, {n: clipped[n].fit.outer for n in weights})
+        clip = loss.gain(target, unclipped, bound, rows.clusters)
+    on = [step for step in steps if step.is_on]
+    final = on[-1].after if on else start
+    write = _Lines(judged, scales, clipped)
+    if no_net is not None:
+        write.add("no_net", "no net: colours and tiny pixels, boosted", no_net)
+    write.add("constant", "constant", constant(target, rows.folds))
+    for name in [*tasks, *fixed[::-1], *(n for n in racing if n not in fixed)]:
+        write.add(
+            name, clipped[name].title, clipped[name].fit.outer, apparent.get(name)
         )
-    if "ridge" in members:
-        lines.append(line("ridge", "ridge on all columns", members["ridge"].outer))
-    lines.append(line("stack", "stack, boosted trees", members["stack"].outer))
-    final, last = members["stack"].outer, None
-    titles = {"blend": "+ blend of the members", "snap": "+ snap to sure classes"}
+    if len(racing) > 1:
+        title = f"the winner: {clipped[winner].title}"
+        write.add("winner", title, start.fit.outer, start.apparent)
     for step in steps:
-        lines.append(line(step.name, titles[step.name], step.nested, step))
-        if step.is_on:
-            final, last = step.nested, step
-    lines.append(line("prediction", "final prediction", final, last))
-    return Stacked(scales, loss, members, tuple(steps), tuple(lines), baseline, shares)
+        title = f"+ {step.title}"
+        write.add(step.name, title, *_both(step.after), is_off=not step.is_on)
+    write.add("prediction", "final prediction", *_both(final))
+    return Stacked(
+        scales,
+        loss,
+        clipped,
+        means,
+        winner,
+        winners,
+        tuple(steps),
+        clip,
+        tuple(write.lines),
+        write.baseline,
+        rows.notes,
+    )
 
 
-def post_process(
-    stacked: Stacked, said: Mapping[str, Floats], shares: Floats | None
-) -> Floats:
-    """Apply the final rules to what the members say of other rows.
-
-    Args:
-        stacked: What came out.
-        said: By member, (M, ...) predictions.
-        shares: (M, K) class probabilities of the net.
-    """
-    prediction = said["stack"]
-    for step in stacked.steps:
-        if not step.is_on:
-            continue
-        if step.name == "blend":
-            weighted = [weight * said[name] for name, weight in step.rule.items()]
-            prediction = np.sum(weighted, axis=0)
-        elif shares is not None:
-            sure = Sureness.of(shares, stacked.scales.class_values())
-            prediction = snapped(prediction, sure, step.rule["threshold"])
-    return prediction
+def _both(start: Start) -> tuple[Floats, Floats]:
+    return start.fit.outer, start.apparent
 
 
-def predict_common(stacked: Stacked, *, own: bool = False) -> dict[str, Floats]:
-    """Predict the pictures that all nets have in common.
+def _clipped(fit: CrossFit, scales: Scales) -> CrossFit:
+    clip = scales.reading.clip
+    return CrossFit(clip(fit.outer), clip(fit.inner), fit.models, fit.notes)
 
-    Each net's rows pass through members and post-processing as a row of its fold did;
-    then the nets are averaged.
 
-    Args:
-        stacked: What came out.
-        own: Only the models of fold k see net k's rows, as under ``insample``.
+def _race(
+    members: Mapping[str, Member],
+    racing: Sequence[str],
+    apparent: Mapping[str, Floats],
+    judged: Judged,
+) -> tuple[Start, str, list[str]]:
+    """Choose the member that scores best, and for each fold the one that does inside.
 
     Returns:
-        (M, ...) by name: every member and ``prediction``.
+        Where post-processing begins, the winner, and the F winners of the nested score.
     """
-    scales = stacked.scales
-    by_net: list[dict[str, Floats]] = []
-    for net, values in enumerate(scales.rows.nets):
-        said = predict_net(scales, stacked.members, net, own=own)
-        final = post_process(stacked, said, scales.shares(values))
-        by_net.append(said | {"prediction": final})
-    if not by_net:
-        return {}
-    return {
-        name: np.mean([said[name] for said in by_net], axis=0) for name in by_net[0]
-    }
+    target, loss = judged.target, judged.loss
+
+    def best(scores: Mapping[str, float]) -> str:
+        first, *others = scores
+        for name in others:
+            first = name if loss.is_better(scores[name], scores[first]) else first
+        return first
+
+    nested = CrossFit.empty(target, judged.folds)
+    winners = []
+    for fold, rest, held_out in outer_folds(judged.folds):
+        inner = {name: members[name].fit.inner[fold, rest] for name in racing}
+        own = best({n: loss.score(target[rest], said) for n, said in inner.items()})
+        nested.inner[fold, rest] = inner[own]
+        nested.outer[held_out] = members[own].fit.outer[held_out]
+        winners.append(own)
+    winner = best({n: loss.score(target, members[n].fit.outer) for n in racing})
+    said = apparent.get(winner, members[winner].fit.outer)
+    return Start(nested, said), winner, winners
+
+
+@dataclass
+class _Lines:
+    """The lines of the table, as they are added."""
+
+    judged: Judged
+    scales: Scales
+    members: Mapping[str, Member]
+    lines: list[Line] = field(default_factory=list)
+
+    @property
+    def baseline(self) -> str:
+        return "plain" if "plain" in self.members else "constant"
+
+    def add(
+        self,
+        name: str,
+        title: str,
+        prediction: Floats,
+        apparent: Floats | None = None,
+        *,
+        is_off: bool = False,
+    ) -> None:
+        judged, loss = self.judged, self.judged.loss
+        clip: Any = self.scales.reading.clip
+        prediction = clip(prediction)
+        target, clusters = judged.target, judged.clusters
+        base = (
+            self.members["plain"].fit.outer
+            if "plain" in self.members
+            else constant(target, judged.folds)
+        )
+        self.lines.append(
+            Line(
+                name,
+                title,
+                prediction,
+                loss.by_fold(target, prediction, judged.folds),
+                loss.interval(target, prediction, clusters),
+                None
+                if name == self.baseline
+                else loss.gain(target, base, prediction, clusters),
+                None if apparent is None else loss.score(target, clip(apparent)),
+                is_off,
+            )
+        )

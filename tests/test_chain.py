@@ -147,11 +147,35 @@ def test_the_leaky_protocol_is_labelled_as_such(place: Path) -> None:
     assert (place / "runs/demo/stacking.fit.insample/record.json").is_file()
 
 
+def test_pictures_that_come_later_are_predicted_as_test_pictures_are(
+    place: Path,
+) -> None:
+    run, new = place / "runs/demo", place / "new"
+    expected = pd.read_csv(run / "stacking.fit/predictions.csv", index_col="id")
+    new.mkdir()
+    drawn = sorted((run / "data_prep.demo/images").iterdir())
+    for file in [one for one in drawn if one.stem in expected.index][:9]:
+        shutil.copy(file, new)
+    (new / "broken.jpg").write_bytes(b"no picture")
+    done = run_python(place, "stacking.predict", "--images", "new")
+    assert done.returncode == 0, done.stderr
+    assert "1 id ('broken') have no prediction" in done.stderr
+    found = pd.read_csv(run / "stacking.predict/new.csv", index_col="id")
+    assert len(found) == 9
+    # other pictures stand beside it in its block, which moves its last bits
+    difference = found["prediction"] - expected["target"][found.index]
+    assert difference.abs().max() < 0.05
+    assert found["prediction"].between(found["low"], found["high"]).all()
+
+
 def test_other_folds_are_refused(place: Path) -> None:
     done = run_python(place, "stacking.fit", "--cv", "sgkfold5")
     assert done.returncode == 2
-    assert done.stderr.count("\n") <= 2
-    assert "sgkfold3" in done.stderr
+    run, reading, error = done.stderr.splitlines()
+    assert run.startswith("run: ")
+    assert reading == "reading runs/demo/features.extract"
+    assert error.startswith("error: cv = 'sgkfold5'")
+    assert "sgkfold3" in error
 
 
 def test_a_moved_run_goes_on(place: Path, tmp_path: Path) -> None:

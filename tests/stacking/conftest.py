@@ -41,6 +41,7 @@ class FakeRun:
     n_unlabelled: int = 10
     n_folds: int = 3
     tasks: Sequence[str] = ALL_TASKS
+    n_words: int = 5
     is_text: bool = False
     is_continuous: bool = False
     has_signal: bool = True
@@ -49,6 +50,7 @@ class FakeRun:
     is_shifted: bool = True
     is_label_free: bool = False
     seed: int = 0
+    net_seed: int = 0  # other nets of the same pictures
     header: dict[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> Path:
@@ -69,7 +71,8 @@ class FakeRun:
         table = self._table(ids, part, cluster, date, period, fold)
         run = Run(folder)
         self._prepare(run, table, rng)
-        self._extract(run, table, date, period, rng)
+        nets = np.random.default_rng(self.net_seed) if self.net_seed else rng
+        self._extract(run, table, date, period, nets)
         (folder / "experiment.toml").write_text("[data]\ntarget = 'period'\n")
         origin = {"base": ".", "experiment": "experiment.toml"}
         (folder / "run.json").write_text(json.dumps(origin))
@@ -145,7 +148,7 @@ class FakeRun:
             "target": [""],
             "onehot": ["0", "1", "2", "3"],
             "date": [""],
-            "words": [str(k) for k in range(5)],
+            "words": [str(k) for k in range(self.n_words)],
         }
         described = [
             (f"{task}_{output}" if output else task, task, output)
@@ -210,7 +213,7 @@ class FakeRun:
         scale, shift = (rng.uniform(0.6, 1.6), rng.normal(0, 0.5))
         if not self.is_shifted:
             scale, shift = 1.0, 0.0
-        words = np.random.default_rng(99).normal(size=5)
+        words = np.random.default_rng(99).normal(size=self.n_words)
 
         def read(rows: Any, by_heart: bool, error: float) -> Floats:
             """Read the date in (rows, views), with an error of the task's own."""
@@ -256,6 +259,12 @@ def _store(
         values,
         {**header, "roles": roles, "folds": fold.tolist()},
     )
+
+
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let boosters that only compare be small."""
+    monkeypatch.setattr("stacking.boosting.QUICK_ROUNDS", 20)
 
 
 @pytest.fixture

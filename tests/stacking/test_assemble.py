@@ -412,11 +412,17 @@ def test_no_target_is_refused(make_run: MakeRun) -> None:
 def test_too_few_rows_are_refused() -> None:
     place, remedy = Path("t.parquet"), r".*\[data\] train; again: python -m data_prep"
     with pytest.raises(UserError, match=f"^t.parquet: 10 rows have a target{remedy}"):
-        check_enough(np.arange(10) % 3, place)
+        check_enough(np.arange(10) % 3, np.arange(10), place)
     with pytest.raises(UserError, match=r"\[29, 1\] by fold"):
-        check_enough(np.array([0] * 29 + [1]), place)
+        check_enough(np.array([0] * 29 + [1]), np.arange(30), place)
     with pytest.raises(UserError, match="0 rows have a target"):
-        check_enough(np.array([], dtype=np.int64), place)
+        check_enough(np.array([], dtype=np.int64), np.array([]), place)
+
+
+def test_a_fold_that_is_one_group_is_refused() -> None:
+    folds = np.arange(30) % 3
+    with pytest.raises(UserError, match=r"^t.parquet: fold 1 is one group.*finer col"):
+        check_enough(folds, np.where(folds == 1, 7, np.arange(30)), Path("t.parquet"))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Tests of stacking.boosting."""
 
 import os
+from dataclasses import replace
 
 import lightgbm
 import numpy as np
@@ -9,11 +10,12 @@ from numpy.testing import assert_allclose
 
 from stacking.boosting import (
     SMALL,
+    Boosters,
     Boosting,
     cross_fit_boosters,
     find_rounds,
     fit_booster,
-    gains,
+    quick,
     threads_for,
 )
 from stacking.inner import CrossFit, deal_inner
@@ -122,7 +124,9 @@ def test_classes_get_probabilities_even_where_a_fold_lacks_one() -> None:
 
 
 def test_gains_are_shares_and_find_the_columns_that_matter() -> None:
-    shares = gains(fitted().models[0])
+    model = fitted().models[0]
+    assert isinstance(model, Boosters)
+    shares = model.gains()
     assert_allclose(shares.sum(), 1)
     assert {*shares.argsort()[-2:].tolist()} == {0, 1}
 
@@ -133,11 +137,55 @@ def test_small_tables_get_small_leaves_and_wide_ones_few_columns() -> None:
     assert QUICK.parameters(60, 2048, 0)["feature_fraction"] < 0.1
 
 
-def test_a_small_table_gets_one_thread_and_a_large_one_what_there_is(
+def test_folds_of_a_small_table_are_boosted_side_by_side(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3,2")
-    assert threads_for(4000 * 104) == 1
-    assert threads_for(SMALL) == 3
+    assert threads_for(4000 * 104) == (3, 1)
+    assert threads_for(SMALL) == (1, 3)
+    assert threads_for(SMALL, 2) == (1, 2)
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert 1 <= threads_for(SMALL) <= (os.cpu_count() or 1)
+    assert 1 <= threads_for(SMALL)[1] <= (os.cpu_count() or 1)
+
+
+def test_folds_side_by_side_are_folds_one_by_one() -> None:
+    one, two = (fitted(boosting=replace(QUICK, n_workers=n)) for n in (1, 3))
+    assert np.array_equal(one.outer, two.outer)
+    assert np.array_equal(one.inner, two.inner, equal_nan=True)
+    assert one.notes == two.notes
+
+
+def test_each_fold_is_boosted_in_its_own_way() -> None:
+    hows = [replace(QUICK, tuned={"num_leaves": n}) for n in (4, 6, 8)]
+    found = cross_fit_boosters(X, Y, FOLDS, CLUSTERS, hows, NAMES)
+    assert [note["num_leaves"] for note in found.notes] == [4, 6, 8]
+    alone = fitted(boosting=hows[1])
+    own = FOLDS == 1
+    assert np.array_equal(found.outer[own], alone.outer[own])
+    assert (found.outer[~own] != alone.outer[~own]).any()
+
+
+def test_the_label_of_a_row_of_weight_zero_changes_nothing() -> None:
+    weights = np.where(np.arange(N) % 9 == 4, 0.0, 1.0)
+    nudged = np.where(weights == 0, Y + 1e-9, Y)  # the inner parts stay as they are
+    far = np.where(weights == 0, -50.0, Y)
+
+    def said(target: np.ndarray) -> np.ndarray:
+        return quick(X, target, FOLDS, QUICK, weights)
+
+    assert_allclose(said(nudged), said(far), atol=1e-9)
+    found = [
+        cross_fit_boosters(X, y, FOLDS, CLUSTERS, QUICK, NAMES, 0, weights).outer
+        for y in (Y, nudged)
+    ]
+    assert_allclose(*found, atol=1e-6)
+    assert (found[0] != fitted().outer).any()
+
+
+def test_quick_boosters_never_see_their_fold() -> None:
+    before, after = (
+        quick(X, y, FOLDS, QUICK) for y in (Y, np.where(FOLDS == 1, -9 * Y, Y))
+    )
+    assert np.array_equal(before[FOLDS == 1], after[FOLDS == 1])
+    assert (before[FOLDS == 0] != after[FOLDS == 0]).any()
+    assert ((before - Y) ** 2).mean() < 0.5 * Y.var()

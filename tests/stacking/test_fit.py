@@ -20,17 +20,19 @@ from numpy.testing import assert_allclose
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
 from data_prep.runs import Run
-from data_prep.scores import Interval
 from features.store import open_store
 from stacking.alignment import learn_alignment
 from stacking.assemble import assemble
-from stacking.fit import FitSettings, fit, main
-from stacking.members import constant
+from stacking.fit import main
+from stacking.members import Member, constant
+from stacking.predictor import Predictor
 from stacking.rows import Assembled
-from stacking.stack import Stacked, predict_common
+from stacking.settings import FitSettings
+from stacking.stack import Stacked
+from stacking.work import Work
 
 MakeRun = Callable[..., Path]
-QUICK = ["--seeds", "1", "--max-rounds", "150"]
+QUICK = ["--seeds", "1", "--max-rounds", "60"]
 ROOT = Path(__file__).parents[2]
 
 
@@ -45,9 +47,9 @@ def rows_of(folder: Path, protocol: Any = "oof") -> Assembled:
 
 
 def stacked_of(rows: Assembled, **settings: Any) -> Stacked:
-    quick: dict[str, Any] = {"seeds": 1, "max_rounds": 150} | settings
+    quick: dict[str, Any] = {"seeds": 1, "max_rounds": 60, "align": "rank"} | settings
     experiment = Experiment(DataSettings(target="period"))
-    return fit(rows, FitSettings(**quick), experiment)
+    return Work.of(rows, FitSettings(**quick), experiment).fit(Path("unused"))
 
 
 def test_all_files_are_written_and_agree(make_run: MakeRun) -> None:
@@ -56,8 +58,13 @@ def test_all_files_are_written_and_agree(make_run: MakeRun) -> None:
     assert stage == folder / "stacking.fit"
     assert {path.name for path in stage.iterdir()} == {
         *("record.json", "stacking.json", "oof.csv", "predictions.csv"),
-        *("importance.csv", "report.html"),
+        *("importance.csv", "report.html", "predictor.json", "alignment.npz"),
         *(f"model_fold{fold}.txt" for fold in range(3)),
+        *(
+            f"{name}_fold{fold}.npz"
+            for name in ("ridge", "date_alone", "words_alone")
+            for fold in range(3)
+        ),
     }
     oof = pd.read_csv(stage / "oof.csv")
     chosen = json.loads((stage / "stacking.json").read_text())
@@ -101,7 +108,7 @@ def test_predictions_are_as_good_as_cross_validation_says(make_run: MakeRun) -> 
 
 def test_out_of_fold_numbers_come_out_of_the_stored_models(make_run: MakeRun) -> None:
     folder = make_run()
-    stage = run_fit(folder)
+    stage = run_fit(folder, "--align", "rank")
     oof = pd.read_csv(stage / "oof.csv")
     extracted = folder / "features.extract"
     store = open_store(extracted / "features.pkl")
@@ -112,38 +119,77 @@ def test_out_of_fold_numbers_come_out_of_the_stored_models(make_run: MakeRun) ->
         X = alignment.apply(fold, store.matrix(own["id"]).astype(np.float64))
         booster = lightgbm.Booster(model_file=str(stage / f"model_fold{fold}.txt"))
         said = np.clip(booster.predict(X), 0, 3)
-        assert_allclose(own["stack"], said, atol=2e-6)
+        assert_allclose(own["lightgbm"], said, atol=2e-6)
+        with np.load(stage / f"ridge_fold{fold}.npz") as ridge:
+            said = (X - ridge["center"]) / ridge["scale"] @ ridge["weights"]
+            said = np.clip(said[:, 0] + ridge["offset"], 0, 3)
+        assert_allclose(own["ridge"], said, atol=2e-6)
 
 
-def test_predictions_come_out_of_the_stored_models_and_rules(make_run: MakeRun) -> None:
-    folder = make_run(tasks=("target", "onehot"))
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"is_text": True, "tasks": ("onehot", "date")},
+        {"tasks": ("words",), "is_label_free": True},
+    ],
+)
+def test_predictions_come_out_of_the_stored_predictor(
+    make_run: MakeRun, fields: dict[str, Any]
+) -> None:
+    folder = make_run(**fields)
     stage = run_fit(folder)
-    chosen = json.loads((stage / "stacking.json").read_text())
     found = pd.read_csv(stage / "predictions.csv").set_index("name")["period"]
-    nets = [
-        open_store(folder / "features.extract" / "nets" / f"fold{k}.pkl")
-        for k in range(3)
-    ]
-    raw = [net.matrix(found.index).astype(np.float64) for net in nets]
-    alignment = learn_alignment([net.matrix().astype(np.float64) for net in nets])
+    extracted = folder / "features.extract"
+    paths = sorted(extracted.glob("nets/*.pkl")) or [extracted / "features.pkl"]
+    nets = [open_store(path).matrix(found.index).astype(np.float64) for path in paths]
+    predictor = Predictor.load(stage)
+    said = predictor.say_all(nets)["prediction"].mean(axis=0)
+    if fields.get("is_text"):
+        assert_allclose(said.sum(axis=1), 1)
+        names = np.array(predictor.reading.classes)[said.argmax(axis=1)]
+        assert names.tolist() == found.tolist()
+    else:
+        assert_allclose(found, said, atol=2e-6)
+
+
+def test_predictions_by_another_route(make_run: MakeRun) -> None:
+    folder = make_run(tasks=("target", "onehot"))
+    stage = run_fit(folder, "--align", "moments", "--stackers", "lightgbm,ridge")
+    about = json.loads((stage / "predictor.json").read_text())
+    found = pd.read_csv(stage / "predictions.csv").set_index("name")["period"]
+    extracted = folder / "features.extract"
+    nets = [open_store(path) for path in sorted(extracted.glob("nets/*.pkl"))]
+    every = [net.matrix().astype(np.float64) for net in nets]
+    centre = np.mean([one.mean(axis=0) for one in every], axis=0)
+    spread = np.mean([one.std(axis=0) for one in every], axis=0)
     boosters = [lightgbm.Booster(model_file=str(p)) for p in stage.glob("model*.txt")]
     by_net = []
-    for k, values in enumerate(raw):
-        aligned = alignment.apply(k, values)
-        said = np.mean([one.predict(aligned) for one in boosters], axis=0)
-        by_net.append(np.clip(said, 0, 3))
-    is_on = {step["name"]: step["is_on"] for step in chosen["steps"]}
-    stacked = stacked_of(rows_of(folder))
-    common = predict_common(stacked)
-    place = {id_: row for row, id_ in enumerate(stacked.scales.rows.common_ids)}
-    order = [place[id_] for id_ in found.index]
-    assert_allclose(common["stack"][order], np.mean(by_net, axis=0), atol=1e-9)
-    plain = np.mean([np.clip(values[:, 0], 0, 3) for values in raw], axis=0)
-    assert_allclose(common["plain"][order], plain)
-    if is_on["blend"] and not is_on["snap"]:
-        weights = chosen["steps"][0]["rule"]
-        blended = sum(weight * common[name] for name, weight in weights.items())
-        assert_allclose(found, np.asarray(blended)[order], atol=2e-6)
+    for net, one in zip(nets, every, strict=True):
+        raw = net.matrix(found.index).astype(np.float64)
+        X = (raw - one.mean(axis=0)) / one.std(axis=0) * spread + centre
+        said = {"lightgbm": np.mean([b.predict(X) for b in boosters], axis=0)}
+        lines = []
+        for fold in range(3):
+            with np.load(stage / f"ridge_fold{fold}.npz") as r:
+                scaled = (X - r["center"]) / r["scale"]
+                lines.append(scaled @ r["weights"][:, 0] + r["offset"])
+        said["ridge"] = np.mean(lines, axis=0)
+        columns = list(net.columns)
+        shares = raw[:, [columns.index(f"onehot_{k}__mean") for k in range(4)]]
+        shares /= shares.sum(axis=1, keepdims=True)
+        said["expected"] = shares @ np.arange(4)
+        said["plain"] = raw[:, columns.index("target__mean")]
+        said = {name: np.clip(values, 0, 3) for name, values in said.items()}
+        weights = about["means"]["blend"]
+        said["blend"] = np.sum([w * said[name] for name, w in weights.items()], axis=0)
+        prediction = said[about["winner"]]
+        for name, rule in about["links"]:
+            other = {"mix": "plain", "expected": "expected"}[name]
+            weight = rule["weight"]
+            prediction = weight * prediction + (1 - weight) * said[other]
+        by_net.append(prediction)
+    assert_allclose(found, np.mean(by_net, axis=0), atol=2e-6)
 
 
 def test_the_constant_is_the_mean_of_the_other_folds() -> None:
@@ -168,13 +214,15 @@ def test_nested_predictions_of_a_fold_never_look_at_its_labels(
     own = rows.folds == fold
     index = np.where(own, 3 - rows.class_index, rows.class_index)
     other = dataclasses.replace(rows, target=index.astype(float), class_index=index)
-    before, after = stacked_of(rows, max_rounds=60), stacked_of(other, max_rounds=60)
-    for name in ("stack", "ridge", "expected", "plain", "blend", "date_alone"):
+    before, after = stacked_of(rows), stacked_of(other)
+    names = ["lightgbm", "ridge", "expected", "plain", "date_alone", "weighted"]
+    for name in [*names, "blend", "winner", before.steps[0].name]:
         first, second = before.line(name), after.line(name)
         assert np.array_equal(first.prediction[own], second.prediction[own]), name
-    assert before.line("stack").scores.pooled < after.line("stack").scores.pooled
+    first, second = (one.line("lightgbm").scores.pooled for one in (before, after))
+    assert first < second  # it is not that labels do not matter
+    assert before.winners[fold] == after.winners[fold]
     assert before.steps[0].rules[fold] == after.steps[0].rules[fold]
-    assert before.steps[0].rule != after.steps[0].rule
 
 
 def test_the_same_command_gives_the_same_files(make_run: MakeRun) -> None:
@@ -202,7 +250,7 @@ def test_alignment_helps_where_nets_differ_in_scale(
 ) -> None:
     rows = rows_of(make_run(n_train=400, n_test=300, seed=seed))
     score = {
-        method: stacked_of(rows, align=method).line("stack").scores.pooled
+        method: stacked_of(rows, align=method).line("lightgbm").scores.pooled
         for method in ("none", "moments", "rank")
     }
     assert score["rank"] < score["none"]
@@ -229,7 +277,7 @@ def test_the_leaky_protocol_stands_apart_and_says_what_it_is(
 def test_the_leaky_way_gives_probabilities_of_classes(make_run: MakeRun) -> None:
     folder = make_run(has_insample=True, is_text=True, tasks=("onehot", "date"))
     stacked = stacked_of(rows_of(folder, "insample"), protocol="insample")
-    shares = stacked.line("stack").prediction
+    shares = stacked.line("lightgbm").prediction
     assert shares.shape == (240, 4)
     assert_allclose(shares.sum(axis=1), 1)
 
@@ -238,7 +286,7 @@ def test_the_leaky_way_is_worse_than_the_honest_one(make_run: MakeRun) -> None:
     folder = make_run(has_insample=True, n_train=400, is_shifted=False)
     leaky = stacked_of(rows_of(folder, "insample"), protocol="insample")
     honest = stacked_of(rows_of(folder))
-    scores = [one.line("stack").scores.pooled for one in (leaky, honest)]
+    scores = [one.line("lightgbm").scores.pooled for one in (leaky, honest)]
     assert scores[0] > 1.05 * scores[1]
 
 
@@ -291,7 +339,7 @@ def test_features_that_saw_no_label_are_stacked_by_folds_of_another_scheme(
     chosen = json.loads((stage / "stacking.json").read_text())
     assert chosen["cv"] == "sgkfold4"
     assert chosen["baseline"] == "constant"
-    assert len(chosen["models"]) == 4
+    assert len(chosen["fits"]["lightgbm"]) == 4
     scores = chosen["scores"]
     assert scores["prediction"]["nested"] < 0.9 * scores["constant"]["nested"]
     assert len(pd.read_csv(stage / "predictions.csv")) == 80
@@ -340,7 +388,14 @@ def test_the_table_of_steps_says_what_a_person_wants(
 ) -> None:
     with caplog.at_level(logging.INFO):
         run_fit(make_run())
-    for words in ("constant", "date alone", "plain net", "stack", "final prediction"):
+    for words in (
+        "constant",
+        "date alone",
+        "plain net",
+        "boosted trees",
+        "no net",
+        "final prediction",
+    ):
         assert words in caplog.text
     assert re.search(r"apparent\s+nested\s+95 % interval\s+fold 0", caplog.text)
 
@@ -421,53 +476,6 @@ def test_a_sample_that_names_an_unreadable_picture_twice_is_refused(
         run_fit(folder)
 
 
-def with_plain(stacked: Stacked, ahead: float) -> Stacked:
-    """Let the plain net score better than the final prediction, by so much."""
-    score = stacked.final.scores.pooled - ahead
-    scores = dataclasses.replace(stacked.line("plain").scores, pooled=score)
-    plain = dataclasses.replace(stacked.line("plain"), scores=scores)
-    gain = Interval(-ahead, -ahead - 1, -ahead + 1)
-    final = dataclasses.replace(stacked.final, gain=gain)
-    others = [plain if line.name == "plain" else line for line in stacked.lines[:-1]]
-    return dataclasses.replace(stacked, lines=(*others, final))
-
-
-@pytest.mark.parametrize("ahead", [-0.25, 0.0, 0.25])
-def test_where_the_plain_net_scores_better_it_is_said(
-    make_run: MakeRun,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    ahead: float,
-) -> None:
-    made: list[Stacked] = []
-
-    def fitted(*arguments: Any) -> Stacked:
-        made.append(with_plain(fit(*arguments), ahead))
-        return made[0]
-
-    monkeypatch.setattr("stacking.fit.fit", fitted)
-    with caplog.at_level(logging.INFO):
-        stage = run_fit(make_run())
-    final = made[0].final.scores.pooled
-    sentence = (
-        "The plain net scores better in cross-validation than the stack"
-        f" ({final - ahead:.4f} against {final:.4f}); on averaged test nets the stack"
-        " may still gain: see docs/decisions.md."
-    )
-    page = (stage / "report.html").read_text()
-    notes = json.loads((stage / "stacking.json").read_text())["notes"]
-    for place in (caplog.text, page, notes):
-        assert (sentence in place) == (ahead > 0)
-    assert (f"is worse than the plain net by {ahead:.4f}" in page) == (ahead > 0)
-    assert (f"is better than the plain net by {-ahead:.4f}" in page) == (ahead < 0)
-
-
-def test_a_leaky_stack_is_not_hoped_for(make_run: MakeRun) -> None:
-    rows = rows_of(make_run(has_insample=True), "insample")
-    stacked = stacked_of(rows, protocol="insample")
-    assert with_plain(stacked, 0.25).remark == ""
-
-
 @pytest.mark.parametrize("name", ["seeds", "max_rounds", "seed", "threads"])
 def test_settings_out_of_range_are_refused(name: str) -> None:
     with pytest.raises(UserError, match=f"{name} = -1: give"):
@@ -483,3 +491,102 @@ def test_the_command_never_loads_torch(make_run: MakeRun) -> None:
     argv = [sys.executable, "-c", code, "--run", str(make_run()), *QUICK]
     child = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stderr
+
+
+def test_the_best_member_is_post_processed_and_not_a_worse_one(
+    make_run: MakeRun,
+) -> None:
+    # A net that already says all there is to say: no stacker can better it.
+    rows = rows_of(make_run(tasks=("target", "onehot"), is_shifted=False))
+    X = rows.X.copy()
+    X[:, 0] = rows.target
+    rows = dataclasses.replace(rows, X=X, nets=())
+    stacked = stacked_of(rows, links=("isotonic",))
+    scores = {
+        name: stacked.line(name).scores.pooled
+        for name in ("plain", "expected", "lightgbm", "ridge", "weighted", "blend")
+    }
+    assert stacked.winner == min(scores, key=lambda name: scores[name])
+    assert scores["plain"] == 0
+    assert stacked.final.scores.pooled < 0.05
+
+
+def test_members_are_what_is_asked_for(make_run: MakeRun) -> None:
+    rows = rows_of(make_run())
+    stacked = stacked_of(rows, stackers=("ridge",), links=("snap",))
+    assert [*stacked.members] == [
+        *("date_alone", "words_alone", "ridge", "plain", "expected", "blend")
+    ]
+    assert [step.name for step in stacked.steps] == ["snap"]
+    assert all(isinstance(member, Member) for member in stacked.members.values())
+
+
+def test_rows_in_another_order_and_other_threads_change_nothing(
+    make_run: MakeRun,
+) -> None:
+    folder = make_run(n_train=120, n_test=60)
+    names = ("oof.csv", "predictions.csv", "predictor.json", "ridge_fold1.npz")
+    stage = run_fit(folder, "--threads", "1")
+    first = [(stage / name).read_bytes() for name in names]
+    place = folder / "data_prep.prepare" / "table.parquet"
+    table = pd.read_parquet(place)
+    table.sample(frac=1, random_state=0).to_parquet(place)
+    stage = run_fit(folder, "--threads", "3", "--again")
+    assert first == [(stage / name).read_bytes() for name in names]
+
+
+def test_labels_permuted_within_folds_score_like_a_constant(make_run: MakeRun) -> None:
+    stage = run_fit(make_run(), "--control")
+    control = json.loads((stage / "stacking.json").read_text())["control"]
+    assert control["low"] <= 0
+
+
+def test_weights_of_rows_reach_every_stacker_and_no_score(make_run: MakeRun) -> None:
+    rows = rows_of(make_run())
+    is_out = np.arange(len(rows.ids)) % 5 == 0
+    weighted = dataclasses.replace(rows, weights=np.where(is_out, 0.0, 1.0))
+    before, after = stacked_of(rows, align="rank"), stacked_of(weighted, align="rank")
+    for name in ("lightgbm", "ridge", "date_alone", "words_alone", "weighted"):
+        first, second = before.line(name), after.line(name)
+        assert (first.prediction != second.prediction).any(), name
+    for name in ("plain", "expected"):
+        assert before.line(name).scores == after.line(name).scores
+
+
+def test_alignment_is_chosen_by_score_and_all_are_told(make_run: MakeRun) -> None:
+    folder = make_run(n_train=400, n_test=300)
+    chosen = json.loads((run_fit(folder) / "stacking.json").read_text())["alignment"]
+    assert set(chosen["tried"]) == {"rank", "moments", "none"}
+    assert chosen["method"] == min(chosen["tried"], key=lambda m: chosen["tried"][m])
+    assert chosen["method"] != "none"
+
+
+def test_averaged_nets_are_expected_to_score_better(make_run: MakeRun) -> None:
+    folder = make_run(n_train=400, n_test=300)
+    chosen = json.loads((run_fit(folder) / "stacking.json").read_text())
+    averaging = chosen["averaging"]
+    assert averaging["one"] == chosen["scores"]["prediction"]["nested"]
+    assert averaging["all"] < averaging["one"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--metric", "rsme"], "metric = 'rsme': did you mean 'rmse'"),
+        (["--metric", "auc"], "does not fit a target of numbers"),
+        (["--stackers", "lightgmb"], "stackers = 'lightgmb': did you mean 'lightgbm'"),
+        (["--stackers", "ridge", "--tune", "5"], "add lightgbm to stackers"),
+        (["--links", "cuts"], "links = 'cuts' needs a metric of ordered classes"),
+        (["--test-nets", "all"], "no net saw every label; train one: python -m tran"),
+        (["--also", "nowhere"], "also = 'nowhere': there is no such run"),
+        (["--columns", "plant"], "columns: there is no column 'plant'"),
+        (["--seeds", "0"], "seeds = 0: give 1 or more"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line_before_anything_is_made(
+    make_run: MakeRun, flags: list[str], message: str
+) -> None:
+    folder = make_run()
+    with pytest.raises(UserError, match=message):
+        run_fit(folder, *flags)
+    assert not (folder / "stacking.fit").exists()

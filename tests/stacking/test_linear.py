@@ -8,8 +8,9 @@ from sklearn.linear_model import Ridge
 
 from stacking.linear import (
     PENALTIES,
+    Curve,
     as_shares,
-    cross_fit_monotone,
+    cross_fit_curve,
     cross_fit_ridge,
     fit_ridges,
 )
@@ -30,7 +31,8 @@ def test_a_ridge_is_that_of_scikit_learn(which: int) -> None:
     ours = fit_ridges(X, y[:, None])[which]
     scaled = (X - X.mean(axis=0)) / X.std(axis=0)
     theirs = Ridge(alpha=PENALTIES[which] * len(X)).fit(scaled, y)
-    assert_allclose(ours.predict(X)[:, 0], theirs.predict(scaled), rtol=1e-9)
+    assert_allclose(ours.outputs(X)[:, 0], theirs.predict(scaled), rtol=1e-9)
+    assert_allclose(ours.predict(X), theirs.predict(scaled), rtol=1e-9)
 
 
 def test_a_column_that_never_varies_is_harmless() -> None:
@@ -47,20 +49,21 @@ def test_outer_predictions_are_those_of_a_ridge_on_the_other_folds() -> None:
     for fold in range(3):
         which = PENALTIES.tolist().index(found.notes[fold]["penalty"])
         model = fit_ridges(X[fold != FOLDS], y[fold != FOLDS][:, None])[which]
-        expected = model.predict(X[fold == FOLDS])[:, 0]
+        expected = model.predict(X[fold == FOLDS])
         assert_allclose(found.outer[fold == FOLDS], expected)
 
 
 @pytest.mark.parametrize("fold", range(3))
-@pytest.mark.parametrize("way", ["ridge", "monotone"])
+@pytest.mark.parametrize("way", ["ridge", "curve"])
 def test_nothing_said_for_a_fold_looks_at_its_labels(way: str, fold: int) -> None:
     X, y = rows()
     other = np.where(fold == FOLDS, y[::-1] * 100, y)
 
     def fit(target: np.ndarray) -> list[np.ndarray]:
-        if way == "monotone":
-            return [cross_fit_monotone(X[:, 0], target, FOLDS)[fold == FOLDS]]
-        found = cross_fit_ridge(X, target, FOLDS, CLUSTERS)
+        if way == "curve":
+            found = cross_fit_curve(X[:, 0], target, FOLDS, CLUSTERS)
+        else:
+            found = cross_fit_ridge(X, target, FOLDS, CLUSTERS)
         return [found.outer[fold == FOLDS], found.inner[fold][fold != FOLDS]]
 
     for before, after in zip(fit(y), fit(other), strict=True):
@@ -70,12 +73,13 @@ def test_nothing_said_for_a_fold_looks_at_its_labels(way: str, fold: int) -> Non
 def test_random_labels_cannot_be_remembered() -> None:
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(90, 40)), rng.normal(size=90)
-    curve = cross_fit_monotone(X[:, 0], y, FOLDS)
-    assert ((curve - y) ** 2).mean() > 0.9 * y.var()
-    found = cross_fit_ridge(X, y, FOLDS, CLUSTERS)
-    assert ((found.outer - y) ** 2).mean() > 0.9 * y.var()
-    inner = found.inner[0][FOLDS != 0]
-    assert ((inner - y[FOLDS != 0]) ** 2).mean() > 0.9 * y.var()
+    for found in (
+        cross_fit_curve(X[:, 0], y, FOLDS, CLUSTERS),
+        cross_fit_ridge(X, y, FOLDS, CLUSTERS),
+    ):
+        assert ((found.outer - y) ** 2).mean() > 0.9 * y.var()
+        inner = found.inner[0][FOLDS != 0]
+        assert ((inner - y[FOLDS != 0]) ** 2).mean() > 0.9 * y.var()
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -83,12 +87,41 @@ def test_a_curve_rises_or_falls_as_the_labels_do(sign: int) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=90)
     y = sign * np.sign(x) + rng.normal(0, 0.1, 90)
-    found = cross_fit_monotone(x, y, FOLDS)
+    found = cross_fit_curve(x, y, FOLDS, CLUSTERS)
     for fold in range(3):
         rest = fold != FOLDS
         theirs = IsotonicRegression(increasing=sign > 0, out_of_bounds="clip")
         expected = theirs.fit(x[rest], y[rest]).predict(x[~rest])
-        assert_allclose(found[~rest], expected)
+        assert_allclose(found.outer[~rest], expected)
+        assert_allclose(found.models[fold].predict(x[~rest][:, None]), expected)
+
+
+def test_a_curve_is_flat_beyond_its_knots() -> None:
+    curve = Curve(np.array([0.0, 2.0]), np.array([1.0, 5.0]))
+    assert curve.predict(np.array([-9.0, 1.0, 9.0])).tolist() == [1.0, 3.0, 5.0]
+
+
+@pytest.mark.parametrize("way", ["ridge", "curve"])
+def test_a_row_of_weight_zero_teaches_nothing_and_two_count_twice(way: str) -> None:
+    X, y = rows()
+    is_out = np.arange(90) % 9 == 4
+    weights = np.where(is_out, 0.0, 1.0)
+
+    def fit(target: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        if way == "curve":
+            found = cross_fit_curve(X[:, 0], target, FOLDS, CLUSTERS, 0, counts)
+        else:
+            found = cross_fit_ridge(X, target, FOLDS, CLUSTERS, 0, counts)
+        return found.models[0].predict(X[:, :1] if way == "curve" else X)
+
+    wrong = np.where(is_out, y + 1e-3, y)  # the deal of inner parts stays as it is
+    assert_allclose(fit(y, weights), fit(wrong, weights), atol=1e-8)
+    assert np.abs(fit(y, weights) - fit(y, np.ones(90))).max() > 1e-3
+    doubled = fit_ridges(np.vstack([X, X[:5]]), np.append(y, y[:5])[:, None])[4]
+    counts = np.where(np.arange(90) < 5, 2.0, 1.0)
+    weighted = fit_ridges(X, y[:, None], counts)[4]
+    scale = doubled.scale / weighted.scale  # columns are standardised without weights
+    assert_allclose(weighted.weights[:, 0] * scale, doubled.weights[:, 0], rtol=0.02)
 
 
 def test_shares_are_positive_and_add_up_to_one() -> None:

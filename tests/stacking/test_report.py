@@ -1,4 +1,4 @@
-"""Tests of stacking.report and stacking.residuals."""
+"""Tests of stacking.report and the parts it is made of."""
 
 import re
 from collections.abc import Callable
@@ -7,38 +7,256 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import cohen_kappa_score
+from markupsafe import escape
+from sklearn.metrics import cohen_kappa_score, f1_score
 
+from data_prep.scores import Interval
 from stacking.fit import main
-from stacking.residuals import spread_sample
+from stacking.outputs import labels_of
+from stacking.run_files import Pictures
+from stacking.section_pictures import view_spread
+from tests.stacking.reported import MAPPED, Reported, add_training, all_there_is, rename
 
+MINUS = "\u2212"
 MakeRun = Callable[..., Path]
-
-
-def report(folder: Path, *flags: str) -> str:
-    quick = ["--seeds", "1", "--max-rounds", "60"]
-    stage = main(["--run", str(folder), *quick, *flags])
-    return (stage / "report.html").read_text(encoding="utf-8")
+Make = Callable[..., Reported]
 
 
 @pytest.fixture
-def page(make_run: MakeRun) -> str:
-    return report(make_run())
+def make(tmp_path: Path) -> Make:
+    """Give a function that makes up a run to report, as ``Reported.of`` does."""
+    return lambda *flags, **fields: Reported.of(tmp_path / "run", *flags, **fields)
 
 
-def test_the_report_says_what_matters(page: str) -> None:
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Reported, str]:
+    """Make a report of a run with all there is."""
+    reported = Reported.of(tmp_path_factory.mktemp("full") / "run")
+    reported.findings = all_there_is(reported.run)
+    return reported, reported.page()
+
+
+def headings(page: str) -> list[str]:
+    return re.findall("<h2>([^<]+)</h2>", page)
+
+
+def part(page: str, heading: str) -> str:
+    """Give the section of that heading."""
+    start = page.index(f"<h2>{heading}</h2>")
+    return page[start : page.index("</section>", start)]
+
+
+def captions(section: str) -> list[str]:
+    return re.findall("<figcaption>([^<]*)</figcaption>", section)
+
+
+def test_fit_writes_a_report_of_what_it_found(make_run: MakeRun) -> None:
+    folder = make_run(n_train=90, n_test=40, n_unlabelled=20)
+    stage = main(["--run", str(folder), "--seeds", "1", "--max-rounds", "10"])
+    page = (stage / "report.html").read_text(encoding="utf-8")
     for words in (
         "Predicting period",
-        "the plain net",
-        "a constant",
-        "Post-processing",
-        "Worst misses",
-        "Cross-validation measures a prediction by one net per picture",
-        "pretext stage saw all pictures",
+        "without any net",
+        "What the blend of all consists of",
+        "What the trees look at",
+        "The alignments that were tried",
         "lightgbm",
         "sgkfold3",
     ):
         assert words in page, words
+    oof = pd.read_csv(stage / "oof.csv")
+    error = (oof["prediction"] - oof["target"]).abs().to_numpy()
+    first = captions(part(page, "Worst misses"))[0]
+    assert first.split("\n")[0] == oof["id"][error.argmax()]
+
+
+def test_what_a_reader_wants_first_comes_first(full: tuple[Reported, str]) -> None:
+    _, page = full
+    assert headings(page) == [
+        "At a glance",
+        "Step by step",
+        "Picture by picture",
+        "Calibration",
+        "What is taken for what",
+        "Where it fails",
+        "Which sub-task earns its keep",
+        "Worst misses",
+        "Most disputed",
+        "The predictions",
+        "Do the pictures to predict differ?",
+        "What these figures mean",
+        "How the nets learned",
+        "Settings, time and versions",
+    ]
+
+
+def test_the_headline_is_the_final_score(full: tuple[Reported, str]) -> None:
+    reported, page = full
+    final = reported.result.final
+    tiles = re.findall(r'class="tile[^>]*><span>([^<]+)</span><b>([^<]+)</b>', page)
+    assert tiles[0] == ("RMSE, out of fold", f"{final.scores.pooled:.3f}")
+    constant = reported.result.line("constant").scores.pooled
+    assert float(dict(tiles)["a constant"]) == pytest.approx(constant, abs=1e-3)
+    low, high = final.interval.low, final.interval.high
+    assert f"95 %: {low:.3f} to {high:.3f}" in page
+
+
+def test_every_line_and_step_is_shown(full: tuple[Reported, str]) -> None:
+    reported, page = full
+    steps = part(page, "Step by step")
+    for line in reported.result.lines:
+        assert f"<td>{escape(line.label)}</td>" in steps
+    for step in reported.result.steps:
+        assert escape(step.title) in steps
+        assert ("on; " if step.is_on else "off; ") in steps
+    assert "clipped to the target&#39;s range" in steps
+    race = steps[: steps.index("rung axis")]
+    named = re.findall('class="name">([^<]+)<', race)
+    raced = reported.result.lines[: -1 - len(reported.result.steps)]
+    assert named == [escape(line.title) for line in (*raced, reported.result.final)]
+    assert "onehot alone, expected value" in named
+    # a ring is apparent, or of a step tried alone
+    n_apparent = sum(line.apparent is not None for line in reported.result.lines)
+    assert steps.count('<circle class="ring"') == n_apparent
+
+
+def test_other_scores_are_those_of_scikit_learn(full: tuple[Reported, str]) -> None:
+    reported, page = full
+    rows, said = reported.result.scales.rows, reported.result.final.prediction
+    shown = dict(re.findall(r"<dt>([^<]+)</dt><dd>(-?[0-9.]+)</dd>", page))
+    error = np.abs(said - rows.target).mean()
+    assert float(shown["mean absolute error"]) == pytest.approx(error, abs=6e-4)
+    nearest = said.round().clip(0, 3).astype(int)
+    kappa = cohen_kappa_score(rows.class_index, nearest, weights="quadratic")
+    found = float(shown["quadratic kappa of the nearest class"])
+    assert found == pytest.approx(kappa, abs=6e-3)
+
+
+def test_the_confusion_counts_every_row_once(full: tuple[Reported, str]) -> None:
+    reported, page = full
+    rows, said = reported.result.scales.rows, reported.result.final.prediction
+    section = part(page, "What is taken for what")
+    cells = re.findall(r'--share:[0-9.]+">(\d+)<small>', section)
+    found = np.array(cells, dtype=int).reshape(4, 4)
+    counts = pd.crosstab(rows.target, said.round().clip(0, 3))
+    counts = counts.reindex(index=range(4), columns=range(4), fill_value=0)
+    assert found.sum() == 90
+    assert np.abs(found - counts.to_numpy()).sum() <= 2  # of halves
+
+
+def test_a_dot_shows_its_picture(full: tuple[Reported, str]) -> None:
+    section = part(full[1], "Picture by picture")
+    dots = re.findall(r'class="point"[^>]*data-caption="([^"]+)" data-pict', section)
+    assert len(dots) == 90
+    assert all("target" in caption for caption in dots)
+
+
+def test_the_disputed_are_those_whose_views_or_nets_differ_most(
+    full: tuple[Reported, str],
+) -> None:
+    reported, page = full
+    stacked = reported.result
+    spread = view_spread(stacked)
+    assert spread is not None
+    (column,) = stacked.scales.rows.columns_of("target", "var")
+    assert spread == pytest.approx(np.sqrt(stacked.scales.rows.X[:, column]))
+    shown = captions(part(page, "Most disputed"))
+    assert shown[0].split("\n")[0] == stacked.scales.rows.ids[spread.argmax()]
+    nets = np.std(stacked.predictor.say_all(stacked.scales.rows.nets)["prediction"], 0)
+    assert shown[12].split("\n")[0] == stacked.scales.rows.common_ids[nets.argmax()]
+
+
+def test_maps_are_set_beside_their_pictures(full: tuple[Reported, str]) -> None:
+    reported, page = full
+    figures = re.findall(
+        r"<figure( class=\"pair\")?>.*?<figcaption>(\w+)\n", page, re.DOTALL
+    )
+    assert figures
+    assert all((id_ in MAPPED) == bool(mark) for mark, id_ in figures)
+    pictures = Pictures.of(reported.prepared)
+    assert pictures.map_of("p0000") is not None
+    assert pictures.map_of("p0009") is None
+
+
+def test_no_id_leads_out_of_the_folder_of_maps(full: tuple[Reported, str]) -> None:
+    reported, _ = full
+    pictures = Pictures.of(reported.prepared)
+    outside = reported.run / "outside.png"
+    outside.write_bytes((pictures.maps / "p0001.png").read_bytes())
+    assert pictures.map_of("p0001") is not None
+    assert pictures.map_of("../outside") is None
+
+
+def test_what_was_found_is_told(full: tuple[Reported, str]) -> None:
+    _, page = full
+    for words in (
+        "target earns its keep: the interval excludes zero.",
+        "a score of about 0.4500 may be expected",
+        "One net per picture scored RMSE 0.5000 here",
+        f"its gain is {MINUS}0.0010 ({MINUS}0.0040\u00a0to\u00a0+0.0020)",
+        "Trust the fold nets",
+        "by quantiles, without a label, on the 54 pictures",
+        "pretext stage saw all pictures",
+        "Every figure but those called apparent is of pictures whose label",
+        "only whether a step is on was decided on all rows",
+    ):
+        assert words in page, words
+    shift = part(page, "Do the pictures to predict differ?")
+    assert re.findall(r'"number">([0-9.]+)<', shift) == [
+        *("0.97", "0.52", "1.21", "0.77"),
+        *("0.91", "0.55", "1.30", "0.80"),
+    ]
+
+
+def test_the_curves_are_those_of_the_training(full: tuple[Reported, str]) -> None:
+    learning = part(full[1], "How the nets learned")
+    titles = re.findall("<h4>([^<]+)</h4>", learning)
+    assert titles == ["loss", "target", "onehot", "target_rmse"]
+    assert learning.count("<polyline") == 4 * 3
+    assert "fold 2" in learning
+
+
+def test_curves_of_another_training_are_not_shown(make: Make) -> None:
+    reported = make()
+    add_training(reported.run, is_used=False)
+    assert "How the nets learned" not in headings(reported.page())
+
+
+def test_times_and_machines_are_told(full: tuple[Reported, str]) -> None:
+    about = part(full[1], "Settings, time and versions")
+    for words in (
+        "data_prep.prepare",
+        "features.extract",
+        "a &lt;b&gt;GPU&lt;/b&gt;",
+        "stackers",
+        "fold hash",
+        "cores, in 83\u202fs.",
+        "<dt>lightgbm</dt><dd>4.0</dd>",
+    ):
+        assert words in about, words
+
+
+def test_the_report_is_one_small_file(full: tuple[Reported, str]) -> None:
+    _, page = full
+    assert len(page) < 400_000
+    assert not re.search(r"https?:|url\(|@import", page)
+
+
+NASTY = "<script>alert('x')</script>"
+
+
+@pytest.mark.parametrize("is_text", [True, False])
+def test_names_are_shown_and_never_run(is_text: bool, make: Make) -> None:
+    reported = make(is_text=is_text)
+    if is_text:
+        rename(reported.run, "modern", NASTY)
+    reported.findings = {"without": {NASTY: Interval(1, 0, 2)}}
+    reported.unreadable = [NASTY]
+    page = reported.page(prefix=NASTY)
+    assert page.count("<script>") == 1  # the page's own
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;p00" in page
+    if is_text:
+        assert f"<td>{escape(NASTY)}</td>" in page
 
 
 FOLD_NETS = (
@@ -49,84 +267,129 @@ FOLD_NETS = (
 )
 
 
-def test_the_fold_nets_are_told_of_where_there_are_some(page: str) -> None:
+def test_the_fold_nets_are_told_of_where_there_are_some(
+    full: tuple[Reported, str],
+) -> None:
     for words in FOLD_NETS:
-        assert words in page, words
-    assert "one net that saw no label" not in page
+        assert words in full[1], words
+    assert "one net that saw no label" not in full[1]
 
 
 def test_one_net_that_saw_no_label_is_not_said_to_be_one_of_each_fold(
-    make_run: MakeRun,
+    make: Make,
 ) -> None:
-    page = report(make_run(is_label_free=True), "--cv", "gkfold3")
-    for words in (*FOLD_NETS, "1 nets", "plain net"):
+    page = make("--cv", "gkfold3", is_label_free=True).page()
+    for words in (*FOLD_NETS, "1 nets", "plain net", "Most disputed"):
         assert words not in page, words
     assert "one net that saw no label" in page
-    assert "80 pictures, each through the one net." in page
+    assert "24 pictures, each through the one net." in page
 
 
-def test_what_was_decided_on_all_rows_is_said(page: str) -> None:
-    assert "Every figure but those called apparent is of pictures whose label" in page
-    assert "only whether a step is on was decided on all rows" in page
-
-
-def test_the_report_is_one_small_file(page: str) -> None:
-    assert len(page) < 2_000_000
-    assert not re.search(r"https?:", page)
-
-
-def test_a_dot_shows_its_picture(page: str) -> None:
-    dots = re.findall(r'class="point".*?data-caption="([^"]+)" data-pict', page, re.S)
-    assert len(dots) == 240
-    assert all("target" in caption for caption in dots)
-
-
-def test_the_confusion_counts_every_row_once(page: str, tmp_path: Path) -> None:
-    oof = pd.read_csv(tmp_path / "run" / "stacking.fit" / "oof.csv")
-    heat = page[page.index('class="heat"') :]
-    cells = re.findall(r'--share:[0-9.]+">(\d+)<small>', heat)
-    nearest = oof["prediction"].round().clip(0, 3)
-    counts = pd.crosstab(oof["target"], nearest)
-    counts = counts.reindex(index=range(4), columns=range(4), fill_value=0)
-    found = np.array(cells[:16], dtype=int).reshape(4, 4)
-    assert found.sum() == 240
-    assert np.abs(found - counts.to_numpy()).sum() <= 2  # of halves
-
-
-def test_the_worst_pictures_come_first(page: str, tmp_path: Path) -> None:
-    oof = pd.read_csv(tmp_path / "run" / "stacking.fit" / "oof.csv")
-    error = (oof["prediction"] - oof["target"]).abs().to_numpy()
-    worst = oof["id"].to_numpy()[error.argmax()]
-    first = re.search(r"<figcaption>(\w+)\n", page)
-    assert first is not None
-    assert first[1] == worst
-
-
-def test_names_of_classes_are_escaped(make_run: MakeRun, tmp_path: Path) -> None:
-    folder = make_run(is_text=True, tasks=("onehot",))
-    path = tmp_path / "run" / "data_prep.prepare" / "record.json"
-    path.write_text(path.read_text().replace('"modern"', '"<b>modern"'))
-    page = report(folder)
-    assert "<b>modern" not in page
-    assert "&lt;b&gt;modern" in page
-
-
-def test_other_scores_are_those_of_scikit_learn(page: str, tmp_path: Path) -> None:
-    oof = pd.read_csv(tmp_path / "run" / "stacking.fit" / "oof.csv")
-    said = dict(re.findall(r"<dt>([^<]+)</dt><dd>(-?[0-9.]+)</dd>", page))
-    error = oof["prediction"] - oof["target"]
-    assert float(said["mean absolute error"]) == pytest.approx(
-        error.abs().mean(), abs=6e-4
+def test_text_classes_have_probabilities(make: Make) -> None:
+    reported = make(is_text=True, tasks=("onehot",))
+    page = reported.page()
+    assert "Picture by picture" not in headings(page)
+    rows, said = reported.result.scales.rows, reported.result.final.prediction
+    shown = dict(re.findall(r"<dt>([^<]+)</dt><dd>(-?[0-9.]+)</dd>", page))
+    score = f1_score(rows.class_index, said.argmax(axis=1), average="macro")
+    found = float(shown["macro F1 of the most probable class"])
+    assert found == pytest.approx(score, abs=6e-4)
+    calibration = part(page, "Calibration")
+    assert f"a probability of {said.max(axis=1).mean():.3f} on average" in calibration
+    assert "confident by" in calibration
+    assert set(rows.classes) <= set(re.findall("<td>([^<]+)</td>", calibration))
+    worst = captions(part(page, "Worst misses"))[0]
+    row = rows.ids.index(worst.split("\n")[0])
+    own = said[np.arange(len(said)), rows.class_index]
+    assert row == own.argmin()
+    assert (
+        worst.split("\n")[1]
+        == f"{rows.target[row]} → {labels_of(said, reported.result)[row]}"
     )
-    nearest = oof["prediction"].round().astype(int)
-    kappa = cohen_kappa_score(oof["target"].astype(int), nearest, weights="quadratic")
-    shown = float(said["quadratic kappa of the nearest class"])
-    assert shown == pytest.approx(kappa, abs=6e-3)
 
 
-def test_a_sample_is_spread_along_the_target() -> None:
-    target = np.concatenate([np.zeros(90), np.ones(10)])
-    chosen = spread_sample(target, 20)
-    assert len(set(chosen.tolist())) == 20
-    assert target[chosen].sum() == 2
-    assert sorted(spread_sample(target, 400).tolist()) == list(range(100))
+def test_a_target_without_classes_is_told_of_in_bands(make: Make) -> None:
+    page = make(is_continuous=True).page()
+    assert "What is taken for what" not in headings(page)
+    assert "By size of the target" in page
+    assert "nearest class" not in page
+
+
+def test_nothing_is_said_of_pictures_to_predict_where_there_are_none(
+    make: Make,
+) -> None:
+    page = make(n_test=0, n_unlabelled=0).page()
+    for heading in ("The predictions", "Do the pictures to predict differ?"):
+        assert heading not in headings(page)
+    assert "Without a label: the nets disagree" not in page
+    assert "The nets were not aligned" in page
+    assert "here there are 0." in page
+
+
+def test_a_single_member_is_no_race(make: Make) -> None:
+    page = make("--stackers", "ridge", tasks=("date",), n_test=2).page()
+    assert "the winner" not in page
+    assert "It begins from ridge on all columns." in page
+
+
+def test_the_net_of_all_rows_is_told_of_where_it_predicts(make: Make) -> None:
+    reported = make()
+    reported.told = {"test_nets": "all"}
+    reported.findings = all_there_is(reported.run)
+    page = reported.page()
+    assert "24 pictures, each through the net of all rows." in page
+    assert "by the net that was trained on every labelled row." in page
+    for words in ("all 3 nets", "all nets, averaged", "of the mean about"):
+        assert words not in page, words
+
+
+@pytest.mark.parametrize(
+    ("low", "words"), [(-0.1, "So nothing leaks"), (0.1, "Something leaks")]
+)
+def test_a_control_that_fails_is_called_so(low: float, words: str, make: Make) -> None:
+    reported = make()
+    reported.findings = {"control": Interval(0.2, low, 0.3)}
+    assert words in part(reported.page(), "What these figures mean")
+
+
+def test_the_leak_is_named_where_it_is_made(make: Make) -> None:
+    page = make("--protocol", "insample", has_insample=True).page()
+    assert "Predicting period (in-sample)" in page
+    assert page.count("comparison only") == 2
+    assert "Neither figure nor prediction should be relied on." in page
+    assert "Every figure but those called apparent" not in page
+
+
+@pytest.mark.parametrize(
+    ("metric", "is_text", "way"),
+    [
+        ("mae", False, "lower"),
+        ("r2", False, "higher"),
+        ("accuracy", True, "higher"),
+        ("log_loss", True, "lower"),
+        ("quadratic_kappa", False, "higher"),
+    ],
+)
+def test_the_better_way_is_that_of_the_metric(
+    metric: str, is_text: bool, way: str, make: Make
+) -> None:
+    page = make("--metric", metric, is_text=is_text, tasks=("onehot",)).page()
+    other = {"lower": "higher", "higher": "lower"}[way]
+    assert f"{way} is better" in page.lower()
+    assert f"{other} is better" not in page.lower()
+
+
+def test_of_many_classes_the_commonest_mistakes_are_shown(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stacking.section_calibration.MOST_HEAT", 3)
+    monkeypatch.setattr("stacking.section_failures.MOST_PARTS", 3)
+    reported = make()
+    page = reported.page()
+    section = part(page, "What is taken for what")
+    counts = [int(n) for n in re.findall(r'"number">(\d+)<', section)]
+    said = reported.result.final.prediction
+    is_wrong = said.round().clip(0, 3) != reported.result.scales.rows.target
+    assert counts == sorted(counts, reverse=True)
+    assert abs(sum(counts) - is_wrong.sum()) <= 2  # of halves
+    assert "The 3 largest of 4." in part(page, "Where it fails")

@@ -1,0 +1,205 @@
+"""The stack as scikit-learn estimators, for tables that come from anywhere.
+
+    Stacker(cv="sgkfold5").fit(X, y, groups=series).predict(X_new)
+
+It races the same stackers on stored folds and post-processes as ``stacking.fit`` does,
+but knows no nets: whether rows of ``X`` saw the label is for the caller to know. For
+features of a store, ``stacking.fit`` refuses what would leak.
+
+Shapes: N rows, C columns, K classes.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from data_prep.errors import UserError
+from data_prep.folds import assign_folds, strata
+from data_prep.scores import FoldScores
+from stacking.boosting import Boosting, threads_for
+from stacking.losses import Loss
+from stacking.members import Scales, fit_stackers
+from stacking.predictor import Predictor
+from stacking.reading import Reading
+from stacking.rows import Assembled, Column
+from stacking.settings import FitSettings
+from stacking.stack import Stacked, stack
+
+Floats = NDArray[np.float64]
+MAX_CLASSES = 20  # of numeric targets, those with more values have no classes
+
+
+class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Predict numbers.
+
+    Args:
+        cv: Scheme of the folds, such as ``"kfold5"`` or ``"sgkfold3"`` with groups.
+        stackers: What races: ``"lightgbm"``, ``"ridge"``, ``"svr"``, ``"mlp"``.
+        metric: What is scored; empty: RMSE, or log-loss for classes.
+        seeds: Boosters averaged per fold.
+        max_rounds: Cap on the boosting rounds.
+        random_state: Seed of folds, inner splits and boosters.
+
+    Attributes:
+        predictor_: The models, and how they are put together.
+        stacked_: All lines of the table of steps, with their out-of-fold predictions.
+        folds_: (N,) fold of each row.
+    """
+
+    _is_number = True
+
+    def __init__(
+        self,
+        cv: str = "kfold5",
+        stackers: Sequence[str] = ("lightgbm", "ridge"),
+        metric: str = "",
+        seeds: int = 3,
+        max_rounds: int = 2000,
+        random_state: int = 0,
+    ) -> None:
+        self.cv = cv
+        self.stackers = stackers
+        self.metric = metric
+        self.seeds = seeds
+        self.max_rounds = max_rounds
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        folds: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Race the stackers and keep the winner.
+
+        Args:
+            X: (N, C) numbers.
+            y: (N,) targets.
+            groups: (N,) what no fold tears; None: every row its own.
+            folds: (N,) fold of each row, from 0; None: dealt by ``cv``.
+            sample_weight: (N,) how much each row is learned from; never in scores.
+
+        Raises:
+            UserError: A setting is unknown or does not fit the data.
+        """
+        values, target = validate_data(
+            self, X, y, dtype=np.float64, y_numeric=self._is_number
+        )
+        rows = self._rows(values, target, groups, folds, sample_weight)
+        self.folds_ = rows.folds
+        reading = Reading(rows.columns, rows.classes, rows.target_range)
+        loss = Loss.named(
+            self.metric, reading.class_values.tolist(), is_number=self._is_number
+        )
+        settings = FitSettings(
+            stackers=tuple(self.stackers), seeds=self.seeds, max_rounds=self.max_rounds
+        )
+        n_workers, n_threads = threads_for(values.size)
+        boosting = Boosting(
+            n_classes=0 if self._is_number else len(rows.classes),
+            n_seeds=settings.seeds,
+            max_rounds=settings.max_rounds,
+            n_threads=n_threads,
+            n_workers=n_workers,
+        )
+        scales = Scales.of(rows, reading, "none")
+        names = settings.stackers
+        members = fit_stackers(scales, names, boosting, self.random_state)
+        self.stacked_: Stacked = stack(scales, members, loss, stackers=names)
+        self.predictor_: Predictor = self.stacked_.predictor
+        return self
+
+    def _rows(
+        self, X: Floats, y: NDArray[Any], groups: Any, folds: Any, weights: Any
+    ) -> Assembled:
+        n = len(X)
+        clusters = np.arange(n)
+        if groups is not None:
+            clusters = np.unique(np.asarray(groups), return_inverse=True)[1]
+        if folds is None:
+            labels = strata(y if self._is_number else y.astype(str))
+            folds = assign_folds(self.cv, labels, clusters, self.random_state)
+        dealt = np.asarray(folds, dtype=np.int64)
+        if len(dealt) != n or sorted(set(dealt)) != list(range(dealt.max() + 1)):
+            raise UserError(
+                f"folds: {len(dealt)} for {n} rows, numbered {sorted(set(dealt))[:5]};"
+                " number them from 0 without a gap, one for each row"
+            )
+        names, index = np.unique(y, return_inverse=True)
+        has_classes = not self._is_number or len(names) <= MAX_CLASSES
+        return Assembled(
+            ids=tuple(map(str, range(n))),
+            X=X,
+            target=y,
+            class_index=index if has_classes else np.full(n, -1),
+            classes=tuple(map(str, names)) if has_classes else (),
+            folds=dealt,
+            clusters=clusters,
+            image_rows=np.arange(n),
+            columns=tuple(Column(f"x{k}", f"x{k}", "", "") for k in range(X.shape[1])),
+            common_ids=(),
+            nets=(),
+            is_predicted=np.array([], dtype=bool),
+            target_range=(float(y.min()), float(y.max())) if self._is_number else None,
+            cv=self.cv,
+            fold_hash="",
+            weights=None if weights is None else np.asarray(weights, dtype=np.float64),
+        )
+
+    @property
+    def scores_(self) -> FoldScores:
+        """The nested score of the final prediction, by fold and as a whole."""
+        check_is_fitted(self)
+        return self.stacked_.final.scores
+
+    @property
+    def oof_prediction_(self) -> Floats:
+        """(N, ...) nested out-of-fold predictions."""
+        check_is_fitted(self)
+        return self.stacked_.final.prediction
+
+    def _said(self, X: ArrayLike) -> Floats:
+        check_is_fitted(self)
+        values = validate_data(self, X, dtype=np.float64, reset=False)
+        return self.predictor_.say(0, values)["prediction"]
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Give the (N,) predictions of (N, C) rows, by the models of all folds."""
+        return self._said(X)
+
+
+class ClassStacker(ClassifierMixin, Stacker):  # type: ignore[misc]
+    """Predict classes; the arguments are those of ``Stacker``.
+
+    Attributes:
+        classes_: (K,) the classes.
+    """
+
+    _is_number = False
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        folds: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Race the stackers and keep the winner; see ``Stacker.fit``."""
+        self.classes_ = np.unique(np.asarray(y))
+        return super().fit(X, y, groups, folds, sample_weight)
+
+    def predict_proba(self, X: ArrayLike) -> Floats:
+        """Give the (N, K) class probabilities of (N, C) rows."""
+        return self._said(X)
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Give the (N,) most probable classes of (N, C) rows."""
+        found: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return found

@@ -1,0 +1,219 @@
+"""From the columns of a net to the prediction: what is stored and asked about new rows.
+
+The same path serves the pictures without label of a run and pictures that come later
+(``stacking.predict``): each net's rows pass through the members and the post-processing
+as a row of its fold did in cross-validation; then the nets are averaged.
+
+Shapes: M pictures, C columns, K nets.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.errors import UserError
+from data_prep.runs import write_json
+from stacking.alignment import Alignment
+from stacking.baseline import OwnColumns
+from stacking.inner import Model
+from stacking.links import link_named
+from stacking.models import load_models, save_models
+from stacking.reading import Reading
+from stacking.rows import Column
+from stacking.selection import weighted
+from stacking.views import apply_to_views
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+FILE = "predictor.json"
+SCALES = "alignment.npz"
+OF_VIEWS = "alignment_of_views.npz"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The models of one member.
+
+    Attributes:
+        models: One for each fold.
+        inputs: Positions of the columns they see, aligned.
+        sees_views: They see single views instead.
+    """
+
+    models: list[Model]
+    inputs: Ints
+    sees_views: bool = False
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """All that turns columns into predictions.
+
+    Attributes:
+        reading: Which columns speak of the target.
+        alignment: The maps between the nets.
+        learned: By member, its models.
+        means: By name, the weights of a mean of members, each of those before it.
+        winner: The member that is post-processed.
+        links: Names and rules of the links that are on.
+        own: How the user's own columns are made numbers; None: there are none.
+        views: The maps between the nets' single views, where a member sees those.
+    """
+
+    reading: Reading
+    alignment: Alignment
+    learned: Mapping[str, Learned]
+    means: Mapping[str, Mapping[str, float]]
+    winner: str
+    links: Sequence[tuple[str, dict[str, Any]]] = ()
+    own: OwnColumns | None = None
+    views: Alignment | None = None
+
+    @property
+    def sees_views(self) -> bool:
+        """Whether single views are needed."""
+        return any(one.sees_views for one in self.learned.values())
+
+    def say(
+        self,
+        net: int,
+        values: Floats,
+        views: Floats | None = None,
+        *,
+        own: bool = False,
+    ) -> dict[str, Floats]:
+        """Predict rows through one net.
+
+        Args:
+            net: Its number, for its scale.
+            values: (M, C) unaligned columns.
+            views: (M, V, F) single views, where a member sees them.
+            own: Ask the models of the net's own fold alone, not those of all folds.
+
+        Returns:
+            (M, ...) by name: every member, and ``prediction``.
+        """
+        reading = self.reading
+        aligned = self.alignment.apply(net, values)
+        found = dict(reading.fixed(values))
+        if views is not None and self.views is not None:
+            views = apply_to_views(self.views, net, views)
+        for name, learned in self.learned.items():
+            X = views if learned.sees_views else aligned[:, learned.inputs]
+            assert X is not None
+            models = learned.models[net : net + 1] if own else learned.models
+            said = np.mean([model.predict(X) for model in models], axis=0)
+            found[name] = reading.clip(said)
+        for name, weights in self.means.items():
+            found[name] = weighted(weights, found)
+        prediction, evidence = found[self.winner], reading.evidence(values)
+        for name, rule in self.links:
+            prediction = link_named(name).apply(prediction, evidence, rule)
+        return found | {"prediction": reading.clip(prediction)}
+
+    def say_all(
+        self,
+        nets: Sequence[Floats],
+        views: Sequence[Floats] | None = None,
+        *,
+        own: bool = False,
+    ) -> dict[str, Floats]:
+        """Predict the same rows through every net.
+
+        Args:
+            nets: K arrays (M, C), unaligned.
+            views: K arrays (M, V, F), unaligned.
+            own: See ``say``.
+
+        Returns:
+            (K, M, ...) by name; nothing where there are no nets.
+        """
+        by_net = [
+            self.say(net, values, None if views is None else views[net], own=own)
+            for net, values in enumerate(nets)
+        ]
+        names = by_net[0] if by_net else []
+        return {name: np.stack([said[name] for said in by_net]) for name in names}
+
+    def save(self, folder: Path) -> None:
+        """Write the models and how they are put together; nothing is pickled."""
+        files = {
+            name: save_models(folder, name, learned.models)
+            for name, learned in self.learned.items()
+        }
+        for file, alignment in ((SCALES, self.alignment), (OF_VIEWS, self.views)):
+            if alignment is not None:
+                knots, places = alignment.knots, alignment.places
+                np.savez(folder / file, knots=knots, places=places)
+        reading = self.reading
+        about = {
+            "columns": [vars(column) for column in reading.columns],
+            "classes": list(reading.classes),
+            "target_range": reading.target_range,
+            "plain": reading.plain,
+            "shares_of": reading.shares_of,
+            "alignment": self.alignment.method,
+            "views": None if self.views is None else self.views.method,
+            "own": None if self.own is None else asdict(self.own),
+            "members": {
+                name: {
+                    "models": files[name],
+                    "inputs": learned.inputs.tolist(),
+                    "sees_views": learned.sees_views,
+                }
+                for name, learned in self.learned.items()
+            },
+            "means": {name: dict(weights) for name, weights in self.means.items()},
+            "winner": self.winner,
+            "links": [list(link) for link in self.links],
+        }
+        write_json(folder / FILE, about)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Predictor":
+        """Read what ``save`` wrote.
+
+        Raises:
+            UserError: A file is missing.
+        """
+        path = folder / FILE
+        if not path.exists():
+            raise UserError(f"{path} is missing; again: python -m stacking.fit --again")
+        about = json.loads(path.read_text(encoding="utf-8"))
+        learned = {
+            name: Learned(
+                load_models(folder, one["models"]),
+                np.array(one["inputs"], dtype=np.int64),
+                one["sees_views"],
+            )
+            for name, one in about["members"].items()
+        }
+        bounds = about["target_range"]
+        reading = Reading(
+            tuple(Column(**column) for column in about["columns"]),
+            tuple(about["classes"]),
+            None if bounds is None else (bounds[0], bounds[1]),
+            about["plain"],
+            about["shares_of"],
+        )
+        links = [(name, rule) for name, rule in about["links"]]
+        return cls(
+            reading,
+            _scales_of(folder / SCALES, about["alignment"]),
+            learned,
+            about["means"],
+            about["winner"],
+            links,
+            about["own"] and OwnColumns.from_json(about["own"]),
+            about["views"] and _scales_of(folder / OF_VIEWS, about["views"]),
+        )
+
+
+def _scales_of(path: Path, method: str) -> Alignment:
+    with np.load(path, allow_pickle=False) as stored:
+        return Alignment(method, stored["knots"], stored["places"])

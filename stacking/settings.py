@@ -1,0 +1,85 @@
+"""The settings of the stack."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from data_prep.errors import UserError
+from data_prep.settings import NEUTRAL, nearest
+
+STACKERS = ("lightgbm", "ridge", "weighted", "svr", "mlp", "cnn1d", "cnn2d")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """Stack the nets' outputs, tune the post-processing, score it honestly, predict.
+
+    python -m stacking.fit --cv sgkfold3
+    """
+
+    cv: Annotated[
+        str, "scheme of the folds; another than the run's only for label-free features"
+    ] = ""
+    metric: Annotated[
+        str,
+        "what is scored: rmse, mae, r2 of numbers; accuracy, macro_f1, quadratic_kappa"
+        " of ordered classes; log_loss, auc, accuracy, macro_f1 of named ones; left"
+        " out: rmse or log_loss",
+    ] = ""
+    also: Annotated[
+        tuple[str, ...],
+        "other runs of the same rows and folds, whose features join: runs/a,runs/b",
+    ] = ()
+    columns: Annotated[
+        tuple[str, ...],
+        "columns of your tables that the stackers see too, such as width,height",
+    ] = ()
+    protocol: Annotated[
+        Literal["oof", "insample"], "insample: the original's leak, for comparison"
+    ] = "oof"
+    align: Annotated[
+        Literal["auto", "rank", "moments", "none"],
+        "one scale for all fold nets: rank (quantiles), moments (mean, deviation),"
+        " none, or the best of them (protocol oof only)",
+    ] = "auto"
+    stackers: Annotated[
+        tuple[str, ...],
+        "what races: lightgbm, ridge, weighted; slower: svr, mlp, cnn1d, cnn2d"
+        " (protocol oof only)",
+    ] = ("lightgbm", "ridge", "weighted")
+    links: Annotated[
+        tuple[str, ...],
+        "post-processing to try: mix, expected, isotonic, snap, snap_class, cuts; left"
+        " out: all that fit",
+    ] = ()
+    test_nets: Annotated[
+        Literal["folds", "all"],
+        "what predicts: the fold nets averaged, or the net of transfer.finetune --all",
+    ] = "folds"
+    tune: Annotated[int, "trials of optuna per fold for the boosted trees; 0: none"] = 0
+    seeds: Annotated[int, "boosters averaged per fold (protocol oof only)"] = 3
+    max_rounds: Annotated[int, "cap on the boosting rounds (protocol oof only)"] = 2000
+    control: Annotated[
+        bool,
+        "also stack labels permuted within folds, which must score like a constant",
+    ] = False
+    seed: Annotated[int, "seed of the boosters and of the inner splits"] = 0
+    threads: Annotated[int, "cores to use; 0: all", NEUTRAL] = 0
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without data."""
+        for name in ("seeds", "max_rounds"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} = {getattr(self, name)}: give 1 or more")
+        for name in ("seed", "threads", "tune"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} = {getattr(self, name)}: give 0 or more")
+        if not self.stackers:
+            raise UserError(f"stackers is empty; give some of {', '.join(STACKERS)}")
+        for name in self.stackers:
+            if name not in STACKERS:
+                raise UserError(f"stackers = {name!r}: {nearest(name, STACKERS)}")
+        if self.tune and "lightgbm" not in self.stackers:
+            raise UserError(
+                f"tune = {self.tune}: it tunes the boosted trees; add lightgbm to"
+                " stackers"
+            )

@@ -1,0 +1,95 @@
+"""How figures and names are put into words in the report."""
+
+import math
+from collections.abc import Sequence
+
+from data_prep.scores import Interval
+from stacking.losses import Loss
+from stacking.stack import Stacked
+
+TO = "\u2060\u2013\u2060"  # a dash at which no line is broken
+MINUS = "\u2212"
+MOST_DIGITS = 6
+
+
+def digits_for(size: float) -> int:
+    """Give the decimals that show four digits of a figure of this size.
+
+    >>> digits_for(0.4757), digits_for(1.2), digits_for(25_000.0)
+    (4, 3, 0)
+    """
+    if not math.isfinite(size) or size == 0:
+        return 3
+    return min(max(3 - math.floor(math.log10(abs(size))), 0), MOST_DIGITS)
+
+
+def score_digits(stacked: Stacked) -> int:
+    """Give the decimals of the scores."""
+    return digits_for(stacked.final.scores.pooled)
+
+
+def unit_digits(stacked: Stacked) -> int:
+    """Give the decimals of predictions and errors, a digit less than of scores."""
+    if not stacked.loss.is_number:
+        return 3
+    return max(digits_for(float(stacked.scales.target().std())) - 1, 0)
+
+
+def better(loss: Loss) -> str:
+    """Say which way is up."""
+    return "higher is better" if loss.higher_is_better else "lower is better"
+
+
+def number(value: float, digits: int) -> str:
+    """Write a number with a true minus.
+
+    >>> number(1234.5, 1)
+    '1,234.5'
+    """
+    return f"{value:,.{digits}f}".replace("-", MINUS)
+
+
+def signed(value: float, digits: int) -> str:
+    """Write a difference, with its sign.
+
+    >>> signed(0.5, 2)
+    '+0.50'
+    """
+    rounded = round(value, digits) + 0.0  # so that nothing is "-0.00"
+    return f"{rounded:+,.{digits}f}".replace("-", MINUS)
+
+
+def interval_text(interval: Interval, digits: int) -> str:
+    """Write the two ends of the interval of a score."""
+    return f"{number(interval.low, digits)} to {number(interval.high, digits)}"
+
+
+def gain_text(gain: Interval, digits: int) -> str:
+    """Write a gain and its interval."""
+    return f"{signed(gain.value, digits)} ({ends_text(gain, digits)})"
+
+
+def ends_text(gain: Interval, digits: int) -> str:
+    """Write the two ends of the interval of a gain, on one line."""
+    low, high = signed(gain.low, digits), signed(gain.high, digits)
+    return f"{low} to {high}".replace(" ", "\u00a0")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Put names into a sentence.
+
+    >>> listed(["date"]), listed(["date", "words", "onehot"])
+    ('date', 'date, words and onehot')
+    """
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def class_name(name: str) -> str:
+    """Write the class of a whole number without its decimal."""
+    return name.removesuffix(".0")
+
+
+def baseline_name(stacked: Stacked) -> str:
+    """Name what gains are measured by."""
+    return "the plain net" if stacked.baseline == "plain" else "the constant"

@@ -1,0 +1,192 @@
+"""Reports of made-up runs, of quick members and findings that are made up too."""
+
+import csv
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from data_prep.command import open_command
+from data_prep.runs import Run, write_json
+from data_prep.scores import Interval
+from stacking.assemble import assemble
+from stacking.diagnostics import Averaging
+from stacking.findings import Findings
+from stacking.outputs import Asked
+from stacking.report import write
+from stacking.settings import FitSettings
+from stacking.shift import TaskShift
+from stacking.stack import Stacked
+from stacking.work import Work
+from tests.stacking.conftest import FakeRun
+
+TASKS = ("target", "onehot")
+SECONDS = 83.2
+N_DRAWS = 60  # of the bootstrap
+MAPPED = ("p0000", "p0001", "p0002")
+
+
+@dataclass
+class Reported:
+    """A report, and what it tells of.
+
+    Attributes:
+        run: Folder of the run.
+        flags: Settings of the stage, as on the command line.
+        findings: What was found, in place of what would be.
+        unreadable: Ids without a picture.
+        told: Settings that the report is told of, whatever the stack was made with.
+    """
+
+    run: Path
+    flags: tuple[str, ...] = ()
+    findings: dict[str, Any] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+    told: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, folder: Path, *flags: str, **fields: Any) -> "Reported":
+        """Make up a run, by the fields of ``FakeRun``."""
+        usual = {"n_train": 90, "n_test": 24, "n_unlabelled": 30, "tasks": TASKS}
+        return cls(FakeRun(**(usual | fields)).write(folder), flags)
+
+    def stacked(self) -> Stacked:
+        """Stack the run; by ridge alone, if the flags ask for nothing else."""
+        stackers = () if "--stackers" in self.flags else ("--stackers", "ridge")
+        quick = ("--align", "rank", "--max-rounds", "20", "--seeds", "1", *stackers)
+        argv = ["--run", str(self.run), *quick, *self.flags]
+        self.settings, run, experiment = open_command(FitSettings, "stacking.fit", argv)
+        self.prepared = run.finished("data_prep.prepare")
+        extracted = run.finished("features.extract")
+        settings = self.settings
+        rows = assemble(self.prepared, extracted, settings.cv, settings.protocol)
+        work = Work.of(rows, settings, experiment)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("stacking.losses.N_DRAWS", N_DRAWS)
+            return work.fit(self.run)
+
+    def page(self, prefix: str = "") -> str:
+        """Write the report, and give its text.
+
+        Args:
+            prefix: Put before every id.
+        """
+        stacked = self._with_ids(self.stacked(), prefix)
+        found = _predictions(stacked) | self.findings
+        asked = Asked(list(stacked.scales.rows.common_ids), self.unreadable)
+        path = self.run / "report.html"
+        write(
+            *(path, stacked, Findings(**found), asked, self.prepared),
+            *(vars(self.settings) | self.told, {"lightgbm": "4.0"}, SECONDS),
+        )
+        self.result, self.path = stacked, path
+        return path.read_text(encoding="utf-8")
+
+    def _with_ids(self, stacked: Stacked, prefix: str) -> Stacked:
+        path = self.run / "data_prep.prepare" / "table.parquet"
+        table = pd.read_parquet(path)
+        table.assign(id=prefix + table["id"]).to_parquet(path)
+        rows = stacked.scales.rows
+        named = {
+            name: tuple(prefix + id_ for id_ in getattr(rows, name))
+            for name in ("ids", "common_ids")
+        }
+        scales = replace(stacked.scales, rows=replace(rows, **named))
+        return replace(stacked, scales=scales)
+
+
+def _predictions(stacked: Stacked) -> dict[str, Any]:
+    """Predict the pictures without label, as ``Work.look`` does."""
+    rows = stacked.scales.rows
+    said = stacked.predictor.say_all(rows.nets, own=bool(rows.in_sample))
+    predicted = {name: values.mean(axis=0) for name, values in said.items()}
+    several = said and not rows.is_label_free
+    disagreement = said["prediction"].std(axis=0) if several else np.array([])
+    return {"predicted": predicted, "disagreement": disagreement}
+
+
+def all_there_is(run: Path) -> dict[str, Any]:
+    """Add to a run all that a report may show, and give findings of every kind."""
+    add_training(run)
+    add_maps(run)
+    return {
+        "averaging": Averaging(0.5, 0.45, 0.2),
+        "without": {
+            "target": Interval(0.04, 0.01, 0.07),
+            "onehot": Interval(0.01, -0.01, 0.03),
+        },
+        "shift": [TaskShift("target", 0.97, 0.52), TaskShift("onehot", 0.91, 0.55)],
+        "shift_of_all": [
+            TaskShift("target", 1.21, 0.77), TaskShift("onehot", 1.3, 0.8),
+        ],
+        "control": Interval(-0.001, -0.004, 0.002),
+    }  # fmt: skip
+
+
+def add_training(run: Path, *, is_used: bool = True) -> None:
+    """Add a finished training with its logs, and scores by epoch.
+
+    Args:
+        run: Folder of the run.
+        is_used: The features come from it.
+    """
+    nets = []
+    with Run(run).stage("transfer.finetune", {"epochs": 3}) as stage:
+        for fold in range(3):
+            place = f"joint/fold{fold}"
+            logs = stage.folder / place / "logs"
+            logs.mkdir(parents=True)
+            with (logs / "metrics.csv").open("w", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(["step", "name", "value"])
+                for step in range(10, 310, 10):
+                    loss = 1 / step + fold / 100
+                    named = {"target": loss, "onehot": 2 * loss, "loss": 3 * loss}
+                    named["learning_rate"] = 0.001
+                    writer.writerows([step, *item] for item in named.items())
+            nets.append({"fold": str(fold), "place": place})
+        stage.facts = {"nets": nets}
+        stage.device = "a <b>GPU</b>"
+    trained = Run(run).finished("transfer.finetune").record
+    if is_used:
+        extracted = run / "features.extract" / "record.json"
+        record = json.loads(extracted.read_text())
+        record["reads"]["transfer.finetune"] = trained["digest"]
+        write_json(extracted, record)
+    watched = run / "features.watch"
+    watched.mkdir()
+    write_json(
+        watched / "training.json", {k: trained[k] for k in ("settings", "reads")}
+    )
+    lines = ["net,fold,epoch,score,value,pictures,seconds"]
+    lines += [
+        f"joint,{fold},{epoch},target_rmse,{1 / epoch},80,1.0"
+        for epoch in (1, 2, 3)
+        for fold in range(3)
+    ]
+    (watched / "scores.csv").write_text("\n".join(lines) + "\n")
+
+
+def add_maps(run: Path) -> None:
+    """Add maps of what a net looks at, of some pictures."""
+    folder = run / "transfer.explain"
+    folder.mkdir()
+    for number, id_ in enumerate(MAPPED):
+        ending = "png" if number else "jpg"
+        Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(folder / f"{id_}.{ending}")
+
+
+def rename(run: Path, old: str, new: str) -> None:
+    """Give a class another name, in the records and tables of a run."""
+    prepared = run / "data_prep.prepare"
+    for path in (prepared / "record.json", run / "features.extract" / "record.json"):
+        text = path.read_text()
+        path.write_text(text.replace(json.dumps(old), json.dumps(new)))
+    table = pd.read_parquet(prepared / "table.parquet")
+    table["target"] = table["target"].replace(old, new)
+    table.to_parquet(prepared / "table.parquet")

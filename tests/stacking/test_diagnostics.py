@@ -1,0 +1,75 @@
+"""Tests of stacking.diagnostics."""
+
+import numpy as np
+import pytest
+
+from data_prep.errors import UserError
+from stacking.diagnostics import expect_of_averaging, judge_control, permuted
+from stacking.losses import Loss
+
+RMSE, LOG_LOSS = Loss("rmse"), Loss("log_loss", (), False)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("n_nets", [2, 3, 5])
+def test_what_averaging_gains_is_what_it_does_gain(n_nets: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    target = rng.normal(size=4000)
+    shared = rng.normal(0, 0.5, 4000)  # an error that all nets make
+    nets = target + shared + rng.normal(0, 0.6, (n_nets, 4000))
+    one = np.sqrt(((nets - target) ** 2).mean())
+    found = expect_of_averaging(nets, float(one), RMSE)
+    assert found is not None
+    assert found.one == one
+    averaged = np.sqrt(((nets.mean(axis=0) - target) ** 2).mean())
+    assert found.all == pytest.approx(averaged)  # an identity, where nothing is sampled
+    assert found.all < one
+
+
+def test_what_averaging_gains_by_hand() -> None:
+    by_net = np.array([[1.0, 2.0], [3.0, 2.0]])
+    found = expect_of_averaging(by_net, 2.0, RMSE)
+    assert found is not None
+    assert found.disagreement == pytest.approx(np.sqrt(0.5))
+    assert found.all == pytest.approx(np.sqrt(4 - 0.5))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_averaging_gains_of_calibrated_probabilities(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    nets = rng.dirichlet(np.ones(3), size=(3, 20_000))
+    mean = nets.mean(axis=0)
+    index = (rng.random((20_000, 1)) > mean.cumsum(axis=1)).sum(axis=1)  # drawn from it
+    target = np.eye(3)[index]
+    one = np.mean([LOG_LOSS.score(target, net) for net in nets])
+    found = expect_of_averaging(nets, float(one), LOG_LOSS)
+    assert found is not None
+    assert found.all == pytest.approx(LOG_LOSS.score(target, mean), abs=0.02)
+
+
+def test_nothing_is_expected_of_one_net_of_no_picture_or_of_other_metrics() -> None:
+    some = np.random.default_rng(0).normal(size=(3, 10))
+    assert expect_of_averaging(some[:1], 1.0, RMSE) is None
+    assert expect_of_averaging(some[:, :0], 1.0, RMSE) is None
+    assert expect_of_averaging(some, 1.0, Loss("quadratic_kappa", (0.0, 1.0))) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_labels_stay_within_their_fold(seed: int) -> None:
+    target, folds = np.arange(60.0), np.arange(60) % 3
+    found = permuted(target, folds, seed)
+    assert (found != target).any()
+    for fold in range(3):
+        own = folds == fold
+        assert sorted(found[own]) == sorted(target[own])
+
+
+def test_a_control_that_beats_the_constant_is_an_error() -> None:
+    rng = np.random.default_rng(0)
+    target, folds = rng.normal(size=300), np.arange(300) % 3
+    nothing = judge_control(np.zeros(300), target, folds, np.arange(300), RMSE)
+    assert nothing.low <= 0
+    with pytest.raises(
+        UserError, match=r"the control failed.*something leaks from row"
+    ):
+        judge_control(0.5 * target, target, folds, np.arange(300), RMSE)

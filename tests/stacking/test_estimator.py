@@ -1,0 +1,80 @@
+"""Tests of stacking.estimator."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from data_prep.errors import UserError
+from stacking.estimator import ClassStacker, Stacker
+
+N = 150
+QUICK = {"seeds": 1, "max_rounds": 40}
+
+
+def rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    groups = np.arange(N) // 3
+    X = rng.normal(size=(N, 5))
+    return X, X[:, 0] + np.abs(X[:, 1]) + 0.3 * rng.normal(size=N), groups
+
+
+def test_numbers_are_predicted_and_scored_out_of_fold() -> None:
+    X, y, groups = rows()
+    model = Stacker(cv="gkfold3", **QUICK).fit(X, y, groups=groups)
+    for group in np.unique(groups):
+        assert len(set(model.folds_[groups == group])) == 1
+    error = np.sqrt(((model.oof_prediction_ - y) ** 2).mean())
+    assert model.scores_.pooled == pytest.approx(error)
+    assert error < 0.75 * y.std()
+    new, target, _ = rows(1)
+    assert model.score(new, target) > 0.5
+    assert model.predict(new).shape == (N,)
+
+
+def test_classes_are_predicted_by_name() -> None:
+    X, y, _ = rows()
+    names = np.array(["low", "middle", "high"])[np.digitize(y, [0.3, 1.2])]
+    model = ClassStacker(cv="skfold3", seeds=1, max_rounds=200).fit(X, names)
+    shares = model.predict_proba(X)
+    assert_allclose(shares.sum(axis=1), 1)
+    assert model.classes_.tolist() == sorted(set(names))
+    assert (model.predict(X) == names).mean() > 0.7
+
+
+def test_it_is_an_estimator_like_others() -> None:
+    X, y, _ = rows()
+    model = Stacker(cv="kfold3", **QUICK)
+    assert clone(model).get_params() == model.get_params()
+    chain = make_pipeline(StandardScaler(), model)
+    assert cross_val_score(chain, X, y, cv=2).mean() > 0.4
+    first, again = (clone(model).fit(X, y).predict(X) for _ in range(2))
+    assert np.array_equal(first, again)
+
+
+def test_folds_may_be_given_and_weights_reach_the_stackers() -> None:
+    X, y, _ = rows()
+    folds = np.arange(N) % 4
+    model = Stacker(**QUICK).fit(X, y, folds=folds)
+    assert np.array_equal(model.folds_, folds)
+    weights = np.where(np.arange(N) % 5 == 0, 0.0, 1.0)
+    other = Stacker(**QUICK).fit(X, y, folds=folds, sample_weight=weights)
+    assert (model.predict(X) != other.predict(X)).any()
+
+
+def test_mistakes_are_said() -> None:
+    X, y, _ = rows()
+    with pytest.raises(NotFittedError):
+        Stacker().predict(X)
+    with pytest.raises(UserError, match="folds: 150 for 150 rows, numbered"):
+        Stacker(**QUICK).fit(X, y, folds=np.arange(N) % 3 + 1)
+    with pytest.raises(UserError, match="stackers = 'ridges': did you mean 'ridge'"):
+        Stacker(stackers=["ridges"]).fit(X, y)
+    with pytest.raises(
+        ValueError, match="X has 4 features, but Stacker is expecting 5"
+    ):
+        Stacker(cv="kfold3", **QUICK).fit(X, y).predict(X[:, :4])

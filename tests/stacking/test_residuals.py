@@ -1,0 +1,187 @@
+"""Tests of stacking.residuals and stacking.calibration."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from data_prep.scores import by_group_size
+from stacking.calibration import by_confidence, by_decile, expected_error, slope
+from stacking.residuals import (
+    bands,
+    mean_interval,
+    of_classes,
+    of_dates,
+    of_sizes,
+    parts,
+    share_interval,
+    spread_sample,
+)
+from tests.stacking.reported import Reported
+
+SEEDS = range(10)
+Floats = NDArray[np.float64]
+
+
+def test_an_interval_of_a_mean_holds_it_as_often_as_it_says() -> None:
+    held, n_times = 0, 400
+    for seed in range(n_times):
+        rng = np.random.default_rng(seed)
+        clusters = np.repeat(np.arange(60), rng.integers(1, 4, 60))
+        values = rng.normal(size=60)[clusters] + 0.3 * rng.normal(size=len(clusters))
+        found = mean_interval(values, clusters)
+        held += found.low <= 0 <= found.high
+    assert 0.91 <= held / n_times <= 0.97
+
+
+def test_an_interval_of_single_rows_is_that_of_the_textbook() -> None:
+    values = np.array([1.0, 2.0, 3.0, 6.0])
+    found = mean_interval(values, np.arange(4))
+    error = values.std(ddof=1) / 2
+    assert found.value == 3
+    assert found.high - found.value == pytest.approx(1.96 * error)
+
+
+def test_rows_of_one_cluster_tell_no_interval() -> None:
+    found = mean_interval(np.array([1.0, 2.0]), np.zeros(2, dtype=np.int64))
+    assert found.value == 1.5
+    assert np.isnan([found.low, found.high]).all()
+
+
+def test_an_interval_of_a_share_stays_a_share() -> None:
+    found = share_interval(np.array([1.0] * 9 + [0.0]), np.arange(10))
+    assert found.value == 0.9
+    assert found.high == 1
+    assert 0 < found.low < 0.9
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_bands_hold_like_many_rows_and_equal_values_together(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=200).round(seed % 3)
+    names, index = bands(values, 5)
+    assert set(index.tolist()) <= set(range(len(names)))
+    for value in np.unique(values):
+        assert len(set(index[values == value].tolist())) == 1
+    order = np.argsort(values)
+    assert (np.diff(index[order]) >= 0).all()
+    if seed % 3:
+        assert np.bincount(index).min() >= 20
+
+
+def test_equal_values_are_one_band() -> None:
+    names, index = bands(np.full(7, 2.5), 5)
+    assert names == ["2.5"]
+    assert index.tolist() == [0] * 7
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "name", "n"),
+    [
+        (1890, 1949, "1890s", 6),
+        (1893, 1912, "1893", 20),
+        (1500, 1999, "1500 to 1549", 10),
+        (-500, 1999, "-600 to -401", 13),
+    ],
+)
+def test_dates_are_told_apart_by_decade_where_that_fits(
+    first: int, last: int, name: str, n: int
+) -> None:
+    dates = np.append(np.arange(first, last + 1, dtype=np.float64), np.nan)
+    (names, index), middles = of_dates(dates)
+    assert names[0] == name
+    assert len(names) == len(middles) == n
+    assert index[-1] == -1
+    width = middles[1] - middles[0]
+    inside = np.abs(dates[:-1] - middles[index[:-1]]) <= width / 2
+    assert inside.all()
+
+
+@pytest.mark.parametrize("dates", [[np.nan] * 3, [1900.0] * 3, [1900.0, 1900.5]])
+def test_no_two_dates_are_no_bands(dates: list[float]) -> None:
+    (names, index), _ = of_dates(np.array(dates))
+    assert not names
+    assert (index == -1).all()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_group_sizes_are_those_of_the_scores(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    clusters = np.repeat(np.arange(12), rng.integers(1, 14, 12))
+    rng.shuffle(clusters)
+    values = rng.normal(size=len(clusters))
+    _, index = of_sizes(clusters)
+
+    def first(target: Floats, _: Floats) -> float:
+        return float(target.min())
+
+    expected = by_group_size(first, values, values, clusters)
+    found = [values[index == k] for k in range(5) if (index == k).any()]
+    assert [one.rows for one in expected] == [len(own) for own in found]
+    assert [one.score for one in expected] == [own.min() for own in found]
+
+
+@pytest.mark.parametrize("is_text", [False, True])
+def test_parts_are_judged_as_by_hand(is_text: bool, tmp_path: Path) -> None:
+    stacked = Reported.of(
+        tmp_path / "run", is_text=is_text, tasks=("onehot",)
+    ).stacked()
+    rows, said = stacked.scales.rows, stacked.final.prediction
+    found = parts(stacked, of_classes(stacked))
+    assert [part.rows for part in found] == np.bincount(rows.class_index).tolist()
+    for number, part in enumerate(found):
+        own = rows.class_index == number
+        if is_text:
+            right = said[own].argmax(axis=1) == number
+            assert part.value.value == pytest.approx(right.mean())
+            assert part.score == pytest.approx(-np.log(said[own, number]).mean())
+        else:
+            errors = said[own] - rows.target[own]
+            assert part.value.value == pytest.approx(errors.mean())
+            assert part.score == pytest.approx(np.sqrt((errors**2).mean()))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_calibrated_lies_on_the_line(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    said, clusters = rng.uniform(0.5, 1, 3000), np.arange(3000)
+    is_right = (rng.uniform(size=3000) < said).astype(np.float64)
+    for one in by_confidence(said, is_right, clusters):
+        assert abs(one.said - one.true.value) < 2 * (one.true.high - one.true.low)
+    assert expected_error(said, is_right) < 0.04
+    assert expected_error(np.sqrt(said), is_right) > 0.06
+    truth = rng.normal(size=3000)
+    noise = rng.normal(size=3000)
+    assert slope(truth, truth + noise) == pytest.approx(1, abs=0.06)
+    assert slope(truth * 2, truth + noise) == pytest.approx(0.5, abs=0.03)
+
+
+def test_an_expected_error_by_hand() -> None:
+    said = np.array([0.95, 0.95, 0.55, 0.05])
+    is_right = np.array([1.0, 0.0, 1.0, 0.0])
+    # two bins of one row, 0.45 and 0.05 off, and one of two rows, 0.45 off
+    assert expected_error(said, is_right) == pytest.approx(0.35)
+
+
+def test_a_probability_of_one_has_a_bin() -> None:
+    (one,) = by_confidence(np.ones(3), np.array([1.0, 1.0, 0.0]), np.arange(3))
+    assert one.rows == 3
+    assert one.true.value == pytest.approx(2 / 3)
+
+
+def test_tenths_of_predictions_hold_every_row_once() -> None:
+    rng = np.random.default_rng(0)
+    said = np.where(rng.uniform(size=500) < 0.3, 2.0, rng.uniform(0, 3, 500))
+    target = said + 1
+    found = by_decile(said, target, np.arange(500))
+    assert sum(one.rows for one in found) == 500
+    assert all(one.true.value == pytest.approx(one.said + 1) for one in found)
+
+
+def test_a_sample_is_spread_along_the_target() -> None:
+    target = np.concatenate([np.zeros(90), np.ones(10)])
+    chosen = spread_sample(target, 20)
+    assert len(set(chosen.tolist())) == 20
+    assert target[chosen].sum() == 2
+    assert sorted(spread_sample(target, 400).tolist()) == list(range(100))

@@ -1,0 +1,111 @@
+"""Tests of stacking.selection."""
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from stacking.inner import CrossFit
+from stacking.losses import Loss
+from stacking.selection import N_PICKS, cross_select, select, weighted
+
+RMSE, MAE, LOG_LOSS = Loss("rmse"), Loss("mae"), Loss("log_loss", (), False)
+N = 300
+FOLDS = np.arange(N) % 3
+
+
+def members(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Three members that see the target through errors of their own."""
+    rng = np.random.default_rng(seed)
+    target = rng.integers(4, size=N).astype(np.float64)
+    spreads = np.array([[0.6], [0.8], [1.0]])
+    return target + spreads * rng.normal(size=(3, N)), target
+
+
+def fixed(said: np.ndarray) -> dict[str, CrossFit]:
+    names = ["lightgbm", "plain", "expected"]
+    pairs = zip(names, said, strict=True)
+    return {name: CrossFit.of_fixed(one, FOLDS) for name, one in pairs}
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("loss", [RMSE, MAE], ids=["rmse", "mae"])
+def test_the_weights_are_near_those_of_a_search_by_hand(loss: Loss, seed: int) -> None:
+    said, target = members(seed)
+    weights = select(said, target, loss)
+    assert weights.sum() == pytest.approx(1)
+    assert (weights >= 0).all()
+    grid = np.arange(21) / 20
+    tried = [
+        loss.rows(target, np.array([a, b, 1 - a - b]) @ said).mean()
+        for a, b in itertools.product(grid, grid)
+        if a + b <= 1 + 1e-9
+    ]
+    assert loss.rows(target, weights @ said).mean() <= min(tried) * 1.002
+
+
+def test_greedy_picks_by_another_route() -> None:
+    said, target = members(1)
+    counts, best, chosen = np.zeros(3), np.inf, np.zeros(3)
+    for _ in range(N_PICKS):
+        errors = []
+        for k in range(3):
+            more = counts + np.eye(3)[k]
+            errors.append(((more @ said / more.sum() - target) ** 2).mean())
+        counts += np.eye(3)[int(np.argmin(errors))]
+        if min(errors) < best:
+            best, chosen = min(errors), counts / counts.sum()
+    assert_allclose(select(said, target, RMSE), chosen)
+
+
+def test_of_equal_members_the_first_is_taken() -> None:
+    said, target = members(0)
+    equal = np.stack([said[0], said[0], said[0]])
+    assert select(equal, target, RMSE).tolist() == [1, 0, 0]
+
+
+def test_weights_of_probabilities_are_judged_by_log_loss() -> None:
+    target = np.eye(2)[[0, 1, 0, 1]]
+    right, wrong = 0.8 * target + 0.1, 0.8 * (1 - target) + 0.1
+    even = np.full((4, 2), 0.5)
+    chosen = select(np.stack([even, right, wrong]), target, LOG_LOSS)
+    assert chosen.tolist() == [0, 1, 0]
+
+
+def test_a_mean_leaves_out_what_weighs_nothing() -> None:
+    said = {"a": np.array([1.0]), "b": np.array([3.0]), "c": np.array([np.nan])}
+    assert weighted({"a": 0.5, "b": 0.5, "c": 0.0}, said).tolist() == [2.0]
+
+
+def test_nested_predictions_are_those_of_weights_from_the_other_folds() -> None:
+    said, target = members(0)
+    found, weights, apparent = cross_select(fixed(said), target, FOLDS, RMSE)
+    for fold in range(3):
+        rest = fold != FOLDS
+        own = select(said[:, rest], target[rest], RMSE)
+        assert_allclose(found.outer[~rest], own @ said[:, ~rest])
+        assert_allclose(found.inner[fold, rest], own @ said[:, rest])
+        assert [*found.notes[fold].values()] == own.tolist()
+    assert_allclose([*weights.values()] @ said, apparent)
+    assert [*weights.values()] == select(said, target, RMSE).tolist()
+
+
+@pytest.mark.parametrize("fold", range(3))
+def test_nested_predictions_never_look_at_their_own_labels(fold: int) -> None:
+    said, target = members(0)
+    own = fold == FOLDS
+    other = np.where(own, 3 - target, target)
+    before, after = (cross_select(fixed(said), y, FOLDS, RMSE) for y in (target, other))
+    assert np.array_equal(before[0].outer[own], after[0].outer[own])
+    assert before[1] != after[1]  # it is not that labels do not matter
+
+
+def test_weights_of_a_fold_are_chosen_on_its_inner_predictions() -> None:
+    # The outer predictions of a member may have seen other folds' labels through its
+    # models; only the inner ones are clean. Here they say opposite things.
+    said, target = members(0)
+    liar = CrossFit(target.copy(), np.full((3, N), 99.0))
+    found, weights, _ = cross_select(fixed(said) | {"liar": liar}, target, FOLDS, RMSE)
+    assert all(note["liar"] == 0 for note in found.notes)
+    assert weights["liar"] == 1  # apparent

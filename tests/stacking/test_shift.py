@@ -1,0 +1,312 @@
+"""Tests of stacking.shift."""
+
+import re
+from math import isnan, nan
+from typing import Any
+
+import numpy as np
+import pytest
+from lightgbm import LGBMClassifier
+from numpy.testing import assert_allclose
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
+
+from stacking import shift
+from stacking.inner import deal_inner
+from stacking.rows import Column
+from stacking.shift import (
+    TaskShift,
+    measure_shift,
+    shift_of_all,
+    shift_of_folds,
+    verdict,
+)
+
+SEEDS = range(4)
+STATISTICS = ("mean", "var")
+COLUMNS = [
+    Column(f"{task}__{statistic}", task, "", statistic)
+    for task in ("target", "date")
+    for statistic in STATISTICS
+]
+N, M = 400, 300
+APART = 10_000 + np.arange(M)  # clusters of the rows to predict: each its own
+
+
+def said(seed: int, n: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, 4))
+
+
+def measured(oof: np.ndarray, test: np.ndarray, seed: int = 0) -> dict[str, TaskShift]:
+    clusters, others = np.arange(len(oof)), APART[: len(test)]
+    found = measure_shift(oof, test, COLUMNS, clusters, others, seed)
+    assert [one.task for one in found] == ["target", "date"]
+    return {one.task: one for one in found}
+
+
+def test_rows_alike_are_not_told_apart() -> None:
+    aucs = [
+        one.auc
+        for seed in SEEDS
+        for one in measured(said(seed, N), said(seed + 100, M), seed).values()
+    ]
+    assert abs(np.mean(aucs) - 0.5) < 0.03
+    assert np.abs(np.array(aucs) - 0.5).max() < 0.1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_column_that_is_shifted_gives_its_task_away(seed: int) -> None:
+    test = said(seed + 100, M)
+    test[:, 3] += 4
+    found = measured(said(seed, N), test, seed)
+    assert found["date"].auc > 0.98
+    assert found["target"].auc < 0.6
+    assert abs(found["target"].std_ratio - 1) < 0.2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_outputs_that_spread_wider_are_told_apart_by_that_alone(seed: int) -> None:
+    test = said(seed + 100, M)
+    test[:, 0] *= 3
+    found = measured(said(seed, N), test, seed)
+    assert found["target"].auc > 0.65
+    assert abs(found["target"].std_ratio - 3) < 0.5
+
+
+def test_spread_ratio_by_hand() -> None:
+    columns = [Column(f"t_{k}__mean", "t", str(k), "mean") for k in range(4)]
+    columns.append(Column("t_0__var", "t", "0", "var"))
+    base = np.tile([-1.0, 1.0], 20)[:, None]
+    oof = base * [1, 2, 4, 0, 1] + [0, 0, 0, 5, 0]
+    test = base * [1, 4, 20, 7, 99]  # ratios 1, 2, 5, of no variation none, of var none
+    own = np.arange(40)
+    (found,) = measure_shift(oof, test, columns, own, 100 + own)
+    assert found.std_ratio == pytest.approx(2)
+
+
+def test_columns_without_a_mean_are_compared_as_they_are() -> None:
+    columns = [Column("width", "columns", "width", "")]
+    base = np.tile([-1.0, 1.0], 20)[:, None]
+    own = np.arange(40)
+    (found,) = measure_shift(base, 3 * base, columns, own, 100 + own)
+    assert found.task == "columns"
+    assert found.std_ratio == pytest.approx(3)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_auc_comes_out_by_another_route(seed: int) -> None:
+    oof, test = said(seed, N), said(seed + 100, M) + 0.3
+    clusters, others = np.arange(N) // 3, 10_000 + np.arange(M) // 5
+    X, is_test = np.concatenate([oof, test]), np.repeat([0, 1], [N, M])
+    parts = deal_inner(is_test, np.concatenate([clusters, others]), seed, 3)
+    model = LGBMClassifier(
+        n_estimators=40,
+        num_leaves=8,
+        learning_rate=0.1,
+        min_child_samples=(N + M) // 30,
+        reg_lambda=5.0,
+        max_bin=63,
+        deterministic=True,
+        force_row_wise=True,
+        random_state=seed,
+        n_jobs=1,
+        verbosity=-1,
+    )
+    found = measure_shift(oof, test, COLUMNS, clusters, others, seed)
+    for one, own in zip(found, ([0, 1], [2, 3]), strict=True):
+        split = PredefinedSplit(parts)
+        probable = cross_val_predict(
+            model, X[:, own], is_test, cv=split, method="predict_proba"
+        )[:, 1]
+        areas = [
+            roc_auc_score(is_test[parts == k], probable[parts == k]) for k in range(3)
+        ]
+        assert one.auc == pytest.approx(np.mean(areas), rel=1e-9)
+
+
+def test_clusters_are_not_known_by_their_other_half() -> None:
+    clusters = np.arange(1200) // 30
+
+    def auc(is_torn: bool, seed: int) -> float:
+        centres = np.random.default_rng(seed).normal(size=(40, 4))
+        rows = centres[clusters] + 0.01 * said(seed, 1200)
+        oof, test = rows[:600], rows[600:]
+        others = 100 + np.arange(600) if is_torn else clusters[600:]
+        return measure_shift(oof, test, COLUMNS, clusters[:600], others, seed)[0].auc
+
+    torn, whole = (
+        np.mean([auc(is_torn, seed) for seed in SEEDS]) for is_torn in (True, False)
+    )
+    assert whole < 0.58
+    assert torn > whole + 0.1
+
+
+def test_the_same_seed_finds_the_same() -> None:
+    oof, test = said(0, N), said(1, M)
+    assert measured(oof, test) == measured(oof, test)
+    assert measured(oof, test) != measured(oof, test, seed=1)
+
+
+def test_of_many_rows_and_columns_some_are_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    columns = [
+        Column(f"e_{k}__{statistic}", "e", str(k), statistic)
+        for k in range(200)
+        for statistic in STATISTICS
+    ]
+    seen: list[tuple[int, ...]] = []
+    true = shift.deal_inner
+
+    def spy(is_test: Any, clusters: Any, *rest: Any) -> Any:
+        seen.append((int((is_test == 0).sum()), int((is_test == 1).sum())))
+        return true(is_test, clusters, *rest)
+
+    monkeypatch.setattr(shift, "deal_inner", spy)
+    monkeypatch.setattr(shift, "MAX_ROWS", 150)
+    rng = np.random.default_rng(0)
+    oof, test = rng.normal(size=(200, 400)), rng.normal(size=(100, 400))
+    test[:, 1::2] += 9  # the variances, which are not looked at
+    (found,) = measure_shift(oof, test, columns, np.arange(200), 999 + np.arange(100))
+    assert seen == [(150, 100)]
+    assert abs(found.auc - 0.5) < 0.12
+    test[:, [0, -2]] += 9  # the first and the last mean are looked at
+    (found,) = measure_shift(oof, test, columns, np.arange(200), 999 + np.arange(100))
+    assert found.auc > 0.98
+
+
+def test_too_few_rows_are_not_told_apart() -> None:
+    found = measured(said(0, 3), said(1, 1))
+    assert isnan(found["target"].auc)
+    same = np.ones((60, 4))
+    found = measured(same, same)
+    assert isnan(found["target"].std_ratio)
+    assert found["target"].auc == 0.5
+
+
+# Several nets
+
+
+def test_each_fold_net_is_compared_with_itself() -> None:
+    # Nets on scales of their own: told apart only where rows of two nets are mixed.
+    folds = np.arange(N) % 3
+    scales, offsets = np.array([1.0, 5, 0.2]), np.array([0.0, 20, -20])
+    X = said(0, N) * scales[folds, None] + offsets[folds, None]
+    nets = [said(9, M) * a + b for a, b in zip(scales, offsets, strict=True)]
+    nets[1] = (nets[1] - 20) * 4 + 20
+    found = shift_of_folds(X, folds, nets, COLUMNS, np.arange(N), APART)
+    alone = [
+        measure_shift(
+            X[folds == k], nets[k], COLUMNS, np.flatnonzero(folds == k), APART
+        )
+        for k in range(3)
+    ]
+    for place, one in enumerate(found):
+        assert one.task == alone[0][place].task
+        assert one.auc == pytest.approx(np.mean([a[place].auc for a in alone]))
+        expected = np.mean([a[place].std_ratio for a in alone])
+        assert one.std_ratio == pytest.approx(expected)
+        assert abs(one.std_ratio - (1 + 4 + 1) / 3) < 0.3
+    mixed = measure_shift(X, nets[0], COLUMNS, np.arange(N), APART)
+    assert mixed[0].auc > 0.8
+
+
+def test_the_net_of_all_rows_is_compared_with_every_fold() -> None:
+    folds, clusters = np.arange(N) % 3, np.arange(N)
+    X, net = said(0, N), 2 * said(9, M)
+    found = shift_of_all(X, folds, net, COLUMNS, clusters, APART)
+    assert found == shift_of_folds(X, folds, [net] * 3, COLUMNS, clusters, APART)
+    assert abs(found[0].std_ratio - 2) < 0.3
+    assert found[0].auc > 0.55
+
+
+def test_one_net_of_all_rows_is_compared_with_all_rows() -> None:
+    X, net, clusters = said(0, N), said(1, M), np.arange(N)
+    found = shift_of_folds(X, np.arange(N) % 3, [net], COLUMNS, clusters, APART)
+    assert found == measure_shift(X, net, COLUMNS, clusters, APART)
+
+
+@pytest.mark.parametrize("nets", [[], [np.empty((0, 4))] * 3])
+def test_without_pictures_to_predict_there_is_nothing(nets: list[np.ndarray]) -> None:
+    folds, clusters = np.arange(N) % 3, np.arange(N)
+    assert shift_of_folds(said(0, N), folds, nets, COLUMNS, clusters, APART[:0]) == []
+
+
+def test_a_net_that_says_nothing_is_left_out_of_the_mean() -> None:
+    folds = (np.arange(N) > 1).astype(np.int64)  # fold 0 has two rows
+    nets = [said(1, M)] * 2
+    clusters = np.arange(N) % 2 + 2 * folds  # two clusters in each fold
+    found = shift_of_folds(said(0, N), folds, nets, COLUMNS, clusters, APART * 0)
+    assert isnan(found[0].auc)
+    clusters = np.where(folds == 0, 0, np.arange(N))
+    found = shift_of_folds(said(0, N), folds, nets, COLUMNS, clusters, APART)
+    own = folds == 1
+    only = measure_shift(said(0, N)[own], nets[1], COLUMNS, clusters[own], APART)
+    assert_allclose([one.auc for one in found], [one.auc for one in only])
+
+
+# Which to trust
+
+
+def task(auc: float, ratio: float = 1.0, name: str = "target") -> TaskShift:
+    return TaskShift(name, ratio, auc)
+
+
+@pytest.mark.parametrize(
+    ("fold_nets", "all_net", "message"),
+    [
+        (
+            [0.52],
+            [0.60],
+            "Trust the fold nets: .* less like .*AUC 0.60 instead of 0.52",
+        ),
+        (
+            [0.62],
+            [0.55],
+            "Trust the net of all rows: .* more like .*AUC 0.55 instead of",
+        ),
+        (
+            [0.52],
+            [0.53],
+            "Trust either: .*AUC 0.53 instead of 0.52, spread ratio 1.00 i",
+        ),
+        (
+            [0.52],
+            [],
+            "^The pictures to predict look like the labelled ones .AUC 0.52.*$",
+        ),
+        (
+            [0.90],
+            [],
+            "^The pictures to predict differ .*AUC 0.90.: expect other scores",
+        ),
+        ([0.90], [0.91], "^Trust either: .* The pictures to predict differ .*AUC 0.90"),
+        ([0.60], [0.91], r"^Trust the fold nets: [^:]*\.$"),
+        (
+            [0.50, 0.60],
+            [0.50, nan],
+            "Trust the net of all rows: .*0.50 instead of 0.55",
+        ),
+        (
+            [0.60],
+            [nan],
+            "^The pictures to predict look like the labelled ones .AUC 0.60",
+        ),
+        ([0.40], [0.30], "Trust either: .*AUC 0.50 instead of 0.50"),  # of few clusters
+        ([nan], [0.60], "There are too few pictures to tell"),
+        ([], [], "There are too few pictures to tell"),
+    ],
+)
+def test_the_verdict(
+    fold_nets: list[float], all_net: list[float], message: str
+) -> None:
+    found = verdict([task(auc) for auc in fold_nets], [task(auc) for auc in all_net])
+    assert re.search(message, found), found
+
+
+def test_the_verdict_names_the_task_that_differs_most() -> None:
+    alike = [task(0.5, 0.9, name) for name in ("target", "date", "words")]
+    worse = [task(nan, nan), task(0.7, 1.3, "date"), task(0.6, 1.1, "words")]
+    found = verdict(alike, worse)
+    assert "(AUC 0.65 instead of 0.50, spread ratio 1.20 instead of 0.90;" in found
+    assert found.endswith("most in date).")
