@@ -1,0 +1,261 @@
+"""Is the cross-validated score true of groups that the whole procedure never saw?
+
+    python -m benchmarks.optimism experiments/pomological_optimism.toml
+
+The labelled rows lie in four quarters that tear no cluster (``cv = "sgkfold4"``). Each
+quarter in turn is held out from everything that sees a label: the other three are
+cross-validated and stacked as ``stacking.fit`` does it, by both of its protocols, and
+what comes out predicts the quarter. *Optimism* is the score on the held-out quarters
+minus that of cross-validation; above zero, cross-validation promised too much.
+
+``benchmarks.optimism_nets`` trains the nets that are missing; where none is, the same
+command scores anew in a few minutes.
+
+Shapes: N labelled rows, C columns.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from benchmarks.optimism_nets import ARMS, PREPARED, QUARTERS, make_missing, outputs_of
+from data_prep.command import RUNS, run_command
+from data_prep.errors import UserError
+from data_prep.experiment import Experiment, read_experiment
+from data_prep.runs import Finished, Run
+from data_prep.scores import METRICS, paired_bootstrap
+from data_prep.settings import Parser, nearest
+from stacking.rows import Assembled, Column, InSample, columns_of
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+PLAIN = "plain net, mean of the views"
+LEAKY = ("in-sample, boosted trees", "in-sample, post-processed")
+HONEST = ("out-of-fold, boosted trees", "out-of-fold, post-processed")
+PROCEDURES = {  # title: protocol, and the name of the member or line
+    "constant": ("oof", "constant"),
+    PLAIN: ("oof", "plain"),
+    LEAKY[0]: ("insample", "lightgbm"),
+    LEAKY[1]: ("insample", "prediction"),
+    HONEST[0]: ("oof", "lightgbm"),
+    HONEST[1]: ("oof", "prediction"),
+}
+RMSE = METRICS["rmse"]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled rows, and what the nets of each pair say of all of them.
+
+    Attributes:
+        table: N rows of the prepared table.
+        facts: What ``data_prep.prepare`` found out.
+        columns: C columns of the outputs.
+        outputs: By pair, (N, C): the nets have seen neither of its quarters.
+    """
+
+    table: pd.DataFrame
+    facts: dict[str, Any]
+    columns: tuple[Column, ...]
+    outputs: dict[frozenset[int], Floats]
+
+    @classmethod
+    def read(cls, prepared: Finished, files: dict[frozenset[int], Path]) -> "Labelled":
+        """Read the outputs of an arm."""
+        table = pd.read_parquet(prepared.folder / "table.parquet")
+        described = next(iter(files.values())).with_name("columns.json")
+        columns = [
+            Column(name="{task}_{output}__{statistic}".format(**one), **one)
+            for one in json.loads(described.read_text(encoding="utf-8"))
+        ]
+        return cls(
+            table[table["fold"] >= 0],
+            prepared.facts,
+            tuple(columns),
+            {pair: np.load(file).astype(np.float64) for pair, file in files.items()},
+        )
+
+    @property
+    def quarter(self) -> Ints:
+        """(N,) quarter of each row."""
+        return self.table["fold"].to_numpy(dtype=np.int64)
+
+    @property
+    def target(self) -> Floats:
+        """(N,) numbers."""
+        return self.table["target"].to_numpy(dtype=np.float64)
+
+    def without(self, held_out: int, protocol: str) -> Assembled:
+        """Give the stack's rows: three quarters, and the fourth to be predicted."""
+        quarter = self.quarter
+        others = [number for number in QUARTERS if number != held_out]
+        said = [self.outputs[frozenset((held_out, other))] for other in others]
+        is_kept = quarter != held_out
+        kept, asked = self.table[is_kept], self.table[~is_kept]
+        folds = np.searchsorted(others, quarter[is_kept])
+        seen = [np.flatnonzero(folds != fold) for fold in range(len(others))]
+        low, high = self.facts["target_range"]
+        return Assembled(
+            ids=tuple(kept["id"]),
+            X=np.stack(said)[folds, np.flatnonzero(is_kept)],
+            target=self.target[is_kept],
+            class_index=kept["class_index"].to_numpy(dtype=np.int64),
+            classes=tuple(map(str, self.facts["classes"])),
+            folds=folds,
+            clusters=kept["cluster"].to_numpy(dtype=np.int64),
+            image_rows=kept["image_row"].to_numpy(dtype=np.int64),
+            columns=self.columns,
+            common_ids=tuple(asked["id"]),
+            nets=tuple(net[~is_kept] for net in said),
+            is_predicted=np.ones(len(asked), dtype=bool),
+            target_range=(float(low), float(high)),
+            cv=f"sgkfold{len(others)}",
+            fold_hash=self.facts["fold_hash"],
+            in_sample=tuple(
+                InSample(rows, net[is_kept][rows])
+                for rows, net in zip(seen, said, strict=True)
+            )
+            if protocol == "insample"
+            else (),
+        )
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one procedure says of all rows, over the four repeats.
+
+    A row is cross-validated in three repeats, through three nets. In the fourth it is
+    held out, and the same three nets are asked. So for a plain net both are equal, and
+    what differs between them is the work of the stack.
+
+    Attributes:
+        cv: (N, 3) in cross-validation.
+        one: (N, 3) held out, through one net and the models of its fold.
+        averaged: (N,) held out, as the procedure predicts: averaged over the nets.
+    """
+
+    cv: Floats
+    one: Floats
+    averaged: Floats
+
+    @classmethod
+    def empty(cls, n: int) -> "Said":
+        """Make room for N rows."""
+        return cls(np.full((n, 3), np.nan), np.full((n, 3), np.nan), np.full(n, np.nan))
+
+
+def ask_all(labelled: Labelled, experiment: Experiment) -> dict[str, Said]:
+    """Hold each quarter out, and collect what the procedures say of all rows."""
+    from stacking.settings import FitSettings
+    from stacking.work import Work
+
+    quarter, n = labelled.quarter, len(labelled.table)
+    found = {title: Said.empty(n) for title in PROCEDURES}
+    for held_out in tqdm(QUARTERS, desc="quarters held out"):
+        kept, asked = np.flatnonzero(quarter != held_out), quarter == held_out
+        # in which of its three repeats a row is: the quarters before its own count
+        repeat = np.where(held_out < quarter[kept], held_out, held_out - 1)
+        for protocol in ("oof", "insample"):
+            rows = labelled.without(held_out, protocol)
+            settings = FitSettings(protocol=protocol, threads=1)
+            stacked = Work.of(rows, settings, experiment).fit(Path())
+            predictor = stacked.predictor
+            alone = predictor.say_all(rows.nets, own=True)
+            all_ = predictor.say_all(rows.nets, own=protocol == "insample")
+            for title, (of, name) in PROCEDURES.items():
+                if of != protocol:
+                    continue
+                said = found[title]
+                said.cv[kept, repeat] = stacked.line(name).prediction
+                if name == "constant":
+                    said.one[asked] = said.averaged[asked] = rows.target.mean()
+                else:
+                    said.one[asked] = alone[name].T
+                    said.averaged[asked] = all_[name].mean(axis=0)
+    return found
+
+
+def table_of(labelled: Labelled, found: Mapping[str, Said]) -> str:
+    """Write the scores of the procedures, and how far cross-validation is from true."""
+    clusters = labelled.table["cluster"].to_numpy()
+
+    def less(first: Floats, second: Floats) -> str:
+        """Write the difference of two RMSE, of (N,) or (N, 3) predictions."""
+        times = first.size // len(clusters)
+        y, groups = (np.repeat(rows, times) for rows in (labelled.target, clusters))
+        found = paired_bootstrap(RMSE, y, first.ravel(), second.ravel(), groups)
+        return f"{found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
+
+    def score(said: Floats) -> str:
+        y = np.repeat(labelled.target, said.size // len(clusters))
+        return f"{RMSE(y, said.ravel()):.4f}"
+
+    plain = found[PLAIN]
+    titles = ["procedure", "CV", "held out, one net", "optimism", "against plain"]
+    titles += ["held out, nets averaged", "against plain"]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    for title, said in found.items():
+        cells = [title, score(said.cv), score(said.one), less(said.one, said.cv)]
+        cells += ["", score(said.averaged), ""]
+        if title != PLAIN:
+            cells[4] = less(said.one, plain.one)
+            cells[6] = less(said.averaged, plain.averaged)
+        lines.append(f"| {' | '.join(cells)} |")
+    for honest, leaky in zip(HONEST, LEAKY, strict=True):
+        one = less(found[leaky].one, found[honest].one)
+        averaged = less(found[leaky].averaged, found[honest].averaged)
+        lines.append(f"{leaky} against {honest}: {one}; averaged {averaged}")
+    return "\n".join(lines)
+
+
+def memorised(labelled: Labelled) -> tuple[float, float]:
+    """Give the RMSE of the plain nets on the rows they learned, and on all others."""
+    (place,), target = columns_of(labelled.columns, "target", "mean"), labelled.target
+    errors: tuple[list[Floats], list[Floats]] = ([], [])
+    for pair, outputs in labelled.outputs.items():
+        said = outputs[:, place].clip(target.min(), target.max())
+        is_other = np.isin(labelled.quarter, list(pair))
+        for part, rows in zip(errors, (~is_other, is_other), strict=True):
+            part.append((said - target)[rows] ** 2)
+    seen, unseen = (float(np.sqrt(np.concatenate(part).mean())) for part in errors)
+    return seen, unseen
+
+
+def main() -> None:
+    """Train what is missing, and print a table for each arm."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before LightGBM loads
+    parser = Parser(prog="python -m benchmarks.optimism", description=__doc__)
+    parser.add_argument("experiment", type=Path, help="experiment file (TOML)")
+    parser.add_argument("arms", nargs="*", help=f"some of: {', '.join(ARMS)}")
+    given = parser.parse(None)
+    file, wanted = given["experiment"], given["arms"] or list(ARMS)
+    for name in wanted:
+        if name not in ARMS:
+            raise UserError(f"no arm {name!r}; {nearest(name, ARMS)}")
+    folder = RUNS / file.stem
+    for name in wanted:
+        make_missing(file, folder, name)
+        labelled = Labelled.read(
+            Run(folder).finished(PREPARED), outputs_of(folder, name)
+        )
+        seen, unseen = memorised(labelled)
+        print(
+            f"\n{name}, {ARMS[name].epochs} epochs: plain nets {seen:.4f} on the rows"
+            f" they learned, {unseen:.4f} on others",
+            flush=True,
+        )
+        found = ask_all(labelled, read_experiment(file, folder))
+        print(table_of(labelled, found), flush=True)
+
+
+if __name__ == "__main__":
+    run_command(main)

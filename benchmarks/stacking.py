@@ -1,0 +1,126 @@
+"""How long the stack takes, how it grows, and what scikit-learn does with the columns.
+
+    python -m benchmarks.stacking
+    python -m benchmarks.stacking --run runs/pomological
+
+``stacking.fit`` as a user calls it, with the default race, on made-up runs of 26
+outputs in four statistics (104 columns) and three folds: seconds until its first line
+and in all, and the most memory of its own. The last figure is that of the time per row
+against the first size: 1 is linear.
+
+Then, on 4,000 rows or on a run, scikit-learn's ``StackingRegressor`` on the same
+columns and folds: LightGBM and ridge below, ridge above, fitted around each fold in
+turn, its inner parts by cluster.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.memory import anonymous_of
+from data_prep.command import run_command
+from data_prep.runs import Run
+from data_prep.settings import Parser
+
+N_WORDS = 20  # outputs; with target, four classes and date 26
+ROOT = Path(__file__).parents[1]
+
+
+def timed(folder: Path, *flags: str) -> tuple[float, float, float]:
+    """Stack a run; give seconds to the first line, in all, and MB of its own."""
+    command = [sys.executable, "-m", "stacking.fit", "--run", str(folder), "--again"]
+    began, first, most = time.perf_counter(), 0.0, 0.0
+    with (folder / "log").open("w+", encoding="utf-8") as log:
+        process = subprocess.Popen([*command, *flags], cwd=ROOT, stderr=log)
+        while process.poll() is None:
+            most = max(most, anonymous_of(process.pid))
+            if not first and (folder / "log").stat().st_size:
+                first = time.perf_counter() - began
+            time.sleep(0.02)
+    if process.returncode:
+        sys.exit((folder / "log").read_text(encoding="utf-8")[-2000:])
+    return first, time.perf_counter() - began, most
+
+
+def compare(folder: Path) -> None:
+    """Print our score and scikit-learn's, on the same columns and folds."""
+    import lightgbm
+    from sklearn.ensemble import StackingRegressor
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import GroupKFold, PredefinedSplit
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from stacking.assemble import assemble
+
+    run = Run(folder)
+    rows = assemble(run.finished("data_prep.prepare"), run.finished("features.extract"))
+    target = rows.target.astype(float)
+    scores = json.loads((folder / "stacking.fit/stacking.json").read_text())["scores"]
+    for name in ("plain", "lightgbm", "ridge", "prediction"):
+        if name in scores:
+            print(f"  ours, {name}: {scores[name]['nested']:.4f}")
+    for title, parameters in (
+        ("usual parameters", {}),
+        ("our parameters", {"num_leaves": 8, "learning_rate": 0.03,
+                            "n_estimators": 400, "min_child_samples": 40,
+                            "colsample_bytree": 0.4, "subsample": 0.7,
+                            "subsample_freq": 1, "reg_lambda": 5.0}),
+    ):  # fmt: skip
+        trees = lightgbm.LGBMRegressor(verbosity=-1, n_jobs=2, **parameters)
+        ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 5, 15)))
+        began, said = time.perf_counter(), np.empty(len(target))
+        for inside, held_out in PredefinedSplit(rows.folds).split():
+            split = GroupKFold(4).split(inside, groups=rows.clusters[inside])
+            model = StackingRegressor(
+                [("trees", trees), ("ridge", ridge)], RidgeCV(), cv=[*split]
+            )
+            model.fit(rows.X[inside], target[inside])
+            said[held_out] = model.predict(rows.X[held_out])
+        seconds = time.perf_counter() - began
+        assert rows.target_range is not None
+        error = np.clip(said, *rows.target_range) - target
+        print(
+            f"  StackingRegressor, {title}: {np.sqrt((error**2).mean()):.4f},"
+            f" {seconds:.1f} s",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Measure each size, then compare."""
+    parser = Parser(prog="python -m benchmarks.stacking", description=__doc__)
+    parser.add_argument("--sizes", default="4000,40000,400000", help="labelled rows")
+    parser.add_argument(
+        "--run", type=Path, help="compare on this run, which has been stacked, alone"
+    )
+    given = parser.parse(None)
+    if given["run"]:
+        compare(given["run"])
+        return
+    from tests.stacking.conftest import FakeRun
+
+    per_row = 0.0
+    for size in map(int, given["sizes"].split(",")):
+        with tempfile.TemporaryDirectory() as scratch:
+            made = FakeRun(n_train=size, n_test=size // 4, n_words=N_WORDS)
+            folder = made.write(Path(scratch) / "run")
+            first, seconds, most = timed(folder)
+            per_row = per_row or seconds / size
+            print(
+                f"{size:>8,} x 104: first line after {first:.1f} s, {seconds:.1f} s in"
+                f" all, {most:.0f} MB of its own,"
+                f" {seconds / size / per_row:.2f} of the time per row",
+                flush=True,
+            )
+            if size <= 4000:
+                compare(folder)
+
+
+if __name__ == "__main__":
+    run_command(main)
