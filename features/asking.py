@@ -4,6 +4,7 @@ LightGBM and torch bring an OpenMP runtime each, and deadlock in one process. So
 predicts with the one has the nets asked by a child.
 """
 
+import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,29 @@ from pathlib import Path
 from data_prep.errors import UserError
 
 COMMAND = "features.fresh"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Give a command that asks the nets the flags that say of what, and where."""
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="where the pictures lie; id = file name without its extension",
+    )
+    parser.add_argument(
+        "--run", type=Path, metavar="FOLDER", help="run (default: that last worked on)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=0, help="CPU threads; 0: all cores (default: 0)"
+    )
+
+
+def name_of(images: Sequence[Path]) -> str:
+    """Name what is made of folders of pictures after them."""
+    return "+".join(folder.resolve().name for folder in images)
 
 
 def ask_nets(

@@ -28,6 +28,7 @@ from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
 from data_prep.runs import KEY, RECORD, Run, digest_of
 from data_prep.settings import Parser
+from features.asking import add_flags, name_of
 from features.extract import WORK, Passes, open_source
 from features.extraction import Extraction, find_extraction, warn_of_learned
 from features.parts import Part, group_rows
@@ -42,25 +43,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
         prog=f"python -m {STAGE}",
         description="Give the features of pictures that came after a run was made.",
     )
-    parser.add_argument(
-        "--images",
-        nargs="+",
-        type=Path,
-        required=True,
-        metavar="FOLDER",
-        help="where the pictures lie; id = file name without its extension",
-    )
-    parser.add_argument(
-        "--run", type=Path, metavar="FOLDER", help="run (default: that last worked on)"
-    )
+    add_flags(parser)
     parser.add_argument(
         "--out",
         type=Path,
         metavar="FOLDER",
         help="where the features go (default: fresh/<name of --images> in the run)",
-    )
-    parser.add_argument(
-        "--threads", type=int, default=0, help="CPU threads; 0: all cores (default: 0)"
     )
     parser.add_argument(
         "--again", action="store_true", help="replace what is there already"
@@ -72,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     pictures = find_images(given["images"])
     run = Run(given["run"] or last_run(STAGE))
     extraction = find_extraction(run)
-    name = "+".join(folder.resolve().name for folder in given["images"])
+    name = name_of(given["images"])
     out: Path = given["out"].resolve() if given["out"] else run.folder / "fresh" / name
     key = {
         "made_by": STAGE,

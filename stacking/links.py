@@ -37,6 +37,29 @@ N_CUTS = 60  # places that are tried for a cut
 N_SWEEPS = 3  # over all cuts
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What rows are judged by.
+
+    Attributes:
+        target: (N, ...).
+        folds: (N,) fold of each row.
+        clusters: (N,) what errs together.
+        loss: How.
+    """
+
+    target: Floats
+    folds: Ints
+    clusters: Ints
+    loss: Loss
+
+    def take(self, rows: Ints) -> "Judged":
+        """Give some of the rows."""
+        return Judged(
+            self.target[rows], self.folds[rows], self.clusters[rows], self.loss
+        )
+
+
 class Link(Protocol):
     """One step of the post-processing."""
 
@@ -58,9 +81,7 @@ class Link(Protocol):
         self,
         prediction: Floats,
         evidence: Evidence,
-        target: Floats,
-        clusters: Ints,
-        loss: Loss,
+        judged: Judged,
     ) -> Rule:
         """Choose the rule on (N,) rows."""
         ...
@@ -99,13 +120,13 @@ class Mix:
         self,
         prediction: Floats,
         evidence: Evidence,
-        target: Floats,
-        clusters: Ints,  # noqa: ARG002
-        loss: Loss,
+        judged: Judged,
     ) -> Rule:
         """Choose the weight with the least mean loss."""
         losses = [
-            loss.rows(target, self.apply(prediction, evidence, {"weight": w})).mean()
+            judged.loss.rows(
+                judged.target, self.apply(prediction, evidence, {"weight": w})
+            ).mean()
             for w in WEIGHTS
         ]
         return {"weight": float(WEIGHTS[int(np.argmin(np.round(losses, 12)))])}
@@ -133,12 +154,10 @@ class Isotonic:
         self,
         prediction: Floats,
         evidence: Evidence,  # noqa: ARG002
-        target: Floats,
-        clusters: Ints,  # noqa: ARG002
-        loss: Loss,  # noqa: ARG002
+        judged: Judged,
     ) -> Rule:
         """Fit the curve by its squared error."""
-        curve = fit_curve(prediction, target, falls=False)
+        curve = fit_curve(prediction, judged.target, falls=False)
         return {"x": curve.x.tolist(), "y": curve.y.tolist()}
 
     def apply(
@@ -168,13 +187,12 @@ class Snap:
         self,
         prediction: Floats,
         evidence: Evidence,
-        target: Floats,
-        clusters: Ints,
-        loss: Loss,
+        judged: Judged,
     ) -> Rule:
         """Choose the middle of the plateau of thresholds, for all or each class."""
         assert evidence.shares is not None
         top, index = _sureness(evidence.shares)
+        target, clusters, loss = judged.target, judged.clusters, judged.loss
         kept = loss.rows(target, prediction)
         won = loss.rows(target, evidence.class_values[index]) - kept
         n_classes = len(evidence.class_values)
@@ -251,11 +269,10 @@ class Cuts:
         self,
         prediction: Floats,
         evidence: Evidence,
-        target: Floats,
-        clusters: Ints,  # noqa: ARG002
-        loss: Loss,
+        judged: Judged,
     ) -> Rule:
         """Move one cut after the other to where the metric is best."""
+        target, loss = judged.target, judged.loss
         values = evidence.class_values
         cuts = (values[1:] + values[:-1]) / 2
         sign = 1 if loss.higher_is_better else -1

@@ -15,29 +15,11 @@ from numpy.typing import NDArray
 
 from data_prep.scores import Interval
 from stacking.inner import CrossFit, outer_folds
-from stacking.links import Link, Rule
-from stacking.losses import Loss
+from stacking.links import Judged, Link, Rule
 from stacking.reading import Evidence
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What rows are judged by.
-
-    Attributes:
-        target: (N, ...).
-        folds: (N,) fold of each row.
-        clusters: (N,) what errs together.
-        loss: How.
-    """
-
-    target: Floats
-    folds: Ints
-    clusters: Ints
-    loss: Loss
 
 
 @dataclass(frozen=True)
@@ -114,17 +96,13 @@ def _tried(
     rules = []
     for fold, rest, held_out in outer_folds(judged.folds):
         seen = before.fit.inner[fold, rest], evidence.take(rest)
-        rule = link.choose(
-            *seen, judged.target[rest], judged.clusters[rest], judged.loss
-        )
+        rule = link.choose(*seen, judged.take(rest))
         nested.inner[fold, rest] = link.apply(*seen, rule)
         nested.outer[held_out] = link.apply(
             before.fit.outer[held_out], evidence.take(held_out), rule
         )
         rules.append(rule)
-    rule = link.choose(
-        before.apparent, evidence, judged.target, judged.clusters, judged.loss
-    )
+    rule = link.choose(before.apparent, evidence, judged)
     apparent = link.apply(before.apparent, evidence, rule)
     return Start(nested, apparent), rule, rules
 

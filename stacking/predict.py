@@ -29,6 +29,7 @@ from data_prep.command import last_run, run_command
 from data_prep.errors import UserError
 from data_prep.runs import Finished, Run
 from data_prep.settings import Parser
+from features.asking import add_flags, name_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,17 +49,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         prog=f"python -m {STAGE}",
         description="Predict new pictures by the stored nets and models of a run.",
     )
-    parser.add_argument(
-        "--images",
-        nargs="+",
-        type=Path,
-        required=True,
-        metavar="FOLDER",
-        help="where the pictures lie; id = file name without its extension",
-    )
-    parser.add_argument(
-        "--run", type=Path, metavar="FOLDER", help="run (default: that last worked on)"
-    )
+    add_flags(parser)
     parser.add_argument(
         "--out",
         type=Path,
@@ -77,9 +68,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
         default=0.9,
         help="share of targets within their interval (default: 0.9)",
     )
-    parser.add_argument(
-        "--threads", type=int, default=0, help="CPU threads; 0: all cores (default: 0)"
-    )
     given = parser.parse(argv)
     run = Run(given["run"] or last_run(STAGE))
     fitted, prepared = run.finished(FIT), run.finished(PREPARED)
@@ -91,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     predictor = Predictor.load(fitted.folder)
     table = _own_table(given["table"], predictor, prepared.facts["id_column"])
     runs = [run, *_other_runs(run, fitted)]
-    name = "+".join(folder.resolve().name for folder in given["images"])
+    name = name_of(given["images"])
     out = given["out"] or run.folder / STAGE / f"{name}.csv"
     asked = [
         ask_nets(

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from data_prep.scores import FoldScores, Interval
 from stacking.alignment import Alignment
 from stacking.inner import CrossFit, outer_folds
-from stacking.links import choose_links
+from stacking.links import Judged, choose_links
 from stacking.losses import Loss
 from stacking.members import STACKERS, Member, Scales, constant
-from stacking.postprocess import Judged, Start, Step, run_chain
+from stacking.postprocess import Start, Step, run_chain
 from stacking.predictor import Learned, Predictor
 from stacking.selection import cross_select, weighted
 

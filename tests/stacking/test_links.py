@@ -15,6 +15,7 @@ from stacking.links import (
     NEVER,
     THRESHOLDS,
     WEIGHTS,
+    Judged,
     best_threshold,
     choose_links,
     link_named,
@@ -29,6 +30,11 @@ RMSE, MAE, KAPPA, F1, ACCURACY = (
 )
 N = 300
 CLUSTERS = np.arange(N)
+
+
+def by(target: np.ndarray, loss: Loss = RMSE) -> Judged:
+    """Judge rows of a group each."""
+    return Judged(target, CLUSTERS % 3, CLUSTERS, loss)
 
 
 def rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray, Evidence]:
@@ -57,7 +63,7 @@ def test_the_weight_is_that_of_a_search_by_hand(
         w: (np.abs(w * prediction + (1 - w) * other - target) ** power).mean()
         for w in WEIGHTS.tolist()
     }
-    rule = link_named(name).choose(prediction, evidence, target, CLUSTERS, loss)
+    rule = link_named(name).choose(prediction, evidence, by(target, loss))
     assert rule["weight"] == min(errors, key=lambda w: errors[w])
     assert 0 < rule["weight"] < 1
     said = link_named(name).apply(prediction, evidence, rule)
@@ -67,19 +73,19 @@ def test_the_weight_is_that_of_a_search_by_hand(
 def test_what_is_as_good_alone_is_kept_as_it_is() -> None:
     target, prediction, evidence = rows()
     same = Evidence(prediction, evidence.shares, evidence.class_values)
-    rule = link_named("mix").choose(prediction, same, target, CLUSTERS, RMSE)
+    rule = link_named("mix").choose(prediction, same, by(target))
     assert rule == {"weight": 1.0}
 
 
 def test_the_curve_is_that_of_scikit_learn_and_never_falls() -> None:
     target, prediction, evidence = rows()
     isotonic = link_named("isotonic")
-    rule = isotonic.choose(prediction, evidence, target, CLUSTERS, RMSE)
+    rule = isotonic.choose(prediction, evidence, by(target))
     theirs = IsotonicRegression(out_of_bounds="clip").fit(prediction, target)
     asked = np.linspace(-3, 6, 50)
     said = isotonic.apply(asked, evidence, rule)
     assert_allclose(said, theirs.predict(asked))
-    worse = isotonic.choose(-prediction, evidence, target, CLUSTERS, RMSE)
+    worse = isotonic.choose(-prediction, evidence, by(target))
     assert np.ptp(isotonic.apply(asked, evidence, worse)) < 0.5  # flat, and not falling
 
 
@@ -113,7 +119,7 @@ def test_the_threshold_is_near_the_best_by_brute_force(seed: int) -> None:
     target, prediction, evidence = rows(seed)
     assert evidence.shares is not None
     snap = link_named("snap")
-    rule = snap.choose(prediction, evidence, target, CLUSTERS, RMSE)
+    rule = snap.choose(prediction, evidence, by(target))
     found = rule["thresholds"][0]
     assert rule["thresholds"] == [found] * 4
     losses = {
@@ -132,7 +138,7 @@ def test_a_class_that_the_net_gets_wrong_is_never_snapped_to() -> None:
     wrong = np.where(index == 2, 0.0, target)  # whoever seems sure of class 2 is wrong
     snap = link_named("snap_class")
     said = np.where(index == 2, 0.1, prediction)
-    rule = snap.choose(said, evidence, wrong, CLUSTERS, RMSE)
+    rule = snap.choose(said, evidence, by(wrong))
     assert rule["thresholds"][2] == NEVER
     assert all(t < 1 for t in rule["thresholds"][:2])
 
@@ -140,11 +146,11 @@ def test_a_class_that_the_net_gets_wrong_is_never_snapped_to() -> None:
 def test_thresholds_of_classes_are_chosen_apart() -> None:
     target, prediction, evidence = rows(3)
     snap = link_named("snap_class")
-    before = snap.choose(prediction, evidence, target, CLUSTERS, RMSE)["thresholds"]
+    before = snap.choose(prediction, evidence, by(target))["thresholds"]
     assert evidence.shares is not None
     is_other = evidence.shares.argmax(axis=1) == 3
     changed = np.where(is_other, 0.0, target)
-    after = snap.choose(prediction, evidence, changed, CLUSTERS, RMSE)["thresholds"]
+    after = snap.choose(prediction, evidence, by(changed))["thresholds"]
     assert before[:3] == after[:3]
     assert before[3] != after[3]
 
@@ -155,7 +161,7 @@ def test_cuts_are_no_worse_than_a_search_over_a_grid(loss: Loss, seed: int) -> N
     target, prediction, evidence = rows(seed)
     shrunk = 1.5 + 0.4 * (prediction - 1.5)  # predictions that hug the mean
     cuts = link_named("cuts")
-    rule = cuts.choose(shrunk, evidence, target, CLUSTERS, loss)
+    rule = cuts.choose(shrunk, evidence, by(target, loss))
     assert rule["cuts"] == sorted(rule["cuts"])
     found = loss.score(target, cuts.apply(shrunk, evidence, rule))
     grid = np.linspace(0.7, 2.3, 13)
@@ -188,7 +194,7 @@ def test_a_rule_is_plain_values_and_does_to_rows_what_it_does_to_all(
 ) -> None:
     target, prediction, evidence = rows(seed)
     loss = KAPPA if link.name == "cuts" else RMSE
-    rule = link.choose(prediction, evidence, target, CLUSTERS, loss)
+    rule = link.choose(prediction, evidence, by(target, loss))
     assert all(isinstance(value, float | list) for value in rule.values())
     some = np.arange(0, N, 7)
     said = link.apply(prediction, evidence, rule)

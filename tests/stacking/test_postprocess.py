@@ -7,9 +7,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from stacking.inner import CrossFit
-from stacking.links import LINKS, choose_links, link_named
+from stacking.links import LINKS, Judged, choose_links, link_named
 from stacking.losses import Loss
-from stacking.postprocess import Judged, Start, run_chain
+from stacking.postprocess import Start, run_chain
 from stacking.reading import Evidence
 
 VALUES = np.arange(4.0)
@@ -47,13 +47,11 @@ def test_nested_predictions_are_those_of_rules_from_the_other_folds() -> None:
     said = start.fit.outer
     for fold in range(3):
         rest, own = np.flatnonzero(fold != FOLDS), np.flatnonzero(fold == FOLDS)
-        rule = mix.choose(
-            said[rest], evidence.take(rest), judged.target[rest], CLUSTERS[rest], RMSE
-        )
+        rule = mix.choose(said[rest], evidence.take(rest), judged.take(rest))
         expected = mix.apply(said[own], evidence.take(own), rule)
         assert_allclose(step.after.fit.outer[own], expected)
         assert step.rules[fold] == rule
-    rule = mix.choose(said, evidence, judged.target, CLUSTERS, RMSE)
+    rule = mix.choose(said, evidence, judged)
     assert step.rule == rule
     assert_allclose(step.after.apparent, mix.apply(said, evidence, rule))
 

@@ -170,7 +170,5 @@ def test_mistakes_are_said_before_any_net_is_asked(
     with pytest.raises(UserError, match="the stack was not given any column of yours"):
         predicted(folder, "--table", "own.csv")
     (folder / "stacking.fit" / "ridge_fold1.npz").unlink()
-    with pytest.raises(
-        UserError, match=r"ridge_fold1\.npz is missing; again: py"
-    ):
+    with pytest.raises(UserError, match=r"ridge_fold1\.npz is missing; again: py"):
         predicted(folder)
