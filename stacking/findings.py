@@ -23,7 +23,7 @@ class Findings:
     Attributes:
         predicted: (M, ...) by name: every member and ``prediction``; nothing where
             there are no common pictures.
-        disagreement: (M,) deviation of the nets from each other; empty: one net.
+        disagreement: (M, ...) deviation of the nets from each other; empty: one net.
         averaging: What the average of the nets may be expected to score.
         without: By sub-task, what having it gains the boosted trees.
         shift: How the test rows differ from the training rows, through the fold nets.

@@ -15,6 +15,7 @@ writes ``stacking.fit.insample/``.
 
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -53,9 +54,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
     reads = [PREPARED, EXTRACTED]
     if done := run.current(name, key, reads):
         return done.folder
+    began = time.monotonic()
     log.info("reading %s", extracted.folder)
     # Before LightGBM loads: threads that wait must not keep the others' cores busy.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from threadpoolctl import threadpool_limits
+
     from stacking.assemble import assemble
     from stacking.outputs import read_order, write_all
     from stacking.report import write
@@ -80,12 +84,15 @@ def main(argv: Sequence[str] | None = None) -> Path:
         "%d rows, %d columns, %d pictures without label through %d nets",
         *(len(rows.ids), len(rows.columns), len(rows.common_ids), len(rows.nets)),
     )
-    with run.stage(name, key, reads) as stage:
+    # The matrices are small: a second thread gains nothing, and on a busy machine it
+    # waits for a core that it does not get (a ridge of 0.5 s took 9 s).
+    with threadpool_limits(1, user_api="blas"), run.stage(name, key, reads) as stage:
         stacked = work.fit(stage.folder)
         findings = work.look(stacked)
         write_all(stage.folder, stacked, findings, asked, prepared.facts, key)
         path = stage.folder / "report.html"
-        write(path, stacked, findings, asked, prepared, key, _versions())
+        took = time.monotonic() - began
+        write(path, stacked, findings, asked, prepared, key, _versions(), took)
         stage.facts = _facts(stacked, settings, len(asked.ids))
     _tell(stacked, findings, is_leaky, asked, run.folder / name)
     return run.folder / name

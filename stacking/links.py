@@ -4,7 +4,7 @@ A link chooses a rule on some rows and applies it to others; a rule is JSON valu
 links are tried, scored nested and switched off is told in ``stacking.postprocess``.
 
 - ``mix``: weigh the prediction with the plain net's regression.
-- ``expected``: weigh it with the expected value of the net's class probabilities.
+- ``mix_expected``: weigh it with the expected value of the net's class probabilities.
 - ``isotonic``: bend it by a rising curve.
 - ``snap``: give a row its most probable class where the net is sure enough of it;
   ``snap_class`` has a threshold for each class.
@@ -310,7 +310,7 @@ class Cuts:
 
 LINKS: tuple[Link, ...] = (  # in the order of the chain
     Mix("mix", "mixed with the plain net"),
-    Mix("expected", "mixed with the expected value"),
+    Mix("mix_expected", "mixed with the expected value"),
     Isotonic(),
     Snap("snap", "snapped to sure classes"),
     Snap("snap_class", "snapped, a threshold per class"),

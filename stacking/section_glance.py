@@ -45,7 +45,7 @@ def glance(
     interval = f"95 %: {interval_text(final.interval, digits)}"
     figures = [
         Tile(
-            f"{loss.title}, out of fold",
+            f"{loss.title}, {'in-sample' if is_leaky else 'out of fold'}",
             _score(final, digits),
             interval,
             is_strong=True,

@@ -15,7 +15,6 @@ from stacking.wording import (
     baseline_name,
     better,
     class_name,
-    digits_for,
     ends_text,
     gain_text,
     interval_text,
@@ -23,6 +22,7 @@ from stacking.wording import (
     number,
     score_digits,
     signed,
+    unit_digits,
 )
 
 NEVER_SURE = 1.0  # a threshold above is reached by no probability
@@ -81,27 +81,26 @@ def _means(stacked: Stacked) -> list[Markup]:
         ]
         title = stacked.members[name].title
         found += [subheading(f"What the {title} consists of"), bars(rungs)]
-    if len(set(stacked.winners)) > 1:
-        folds: dict[str, list[str]] = {}
-        for fold, winner in enumerate(stacked.winners):
-            folds.setdefault(winner, []).append(str(fold))
-        won = [
-            f"{stacked.members[name].title} for fold{'s' * (len(own) > 1)}"
-            f" {listed(own)}"
-            for name, own in folds.items()
-        ]
-        found.append(
-            prose(
-                "So that no label chooses its own prediction, the winner is chosen for"
-                f" each fold on the other folds: {', '.join(won)}."
-            )
-        )
-    elif stacked.has_line("winner"):
-        title = stacked.members[stacked.winners[0]].title
-        found.append(
-            prose(f"Chosen on the other folds, every fold's winner is: {title}.")
-        )
+    if stacked.has_line("winner"):
+        found.append(prose(_winners(stacked)))
     return found
+
+
+def _winners(stacked: Stacked) -> str:
+    """Say who wins on all rows, and who for each fold."""
+    folds: dict[str, list[str]] = {}
+    for fold, winner in enumerate(stacked.winners):
+        folds.setdefault(stacked.members[winner].title, []).append(str(fold))
+    won = [
+        f"{title} for fold{'s' * (len(own) > 1)} {listed(own)}"
+        for title, own in folds.items()
+    ]
+    whose = f"{listed(list(folds))} for each" if len(folds) == 1 else ", ".join(won)
+    return (
+        f"On all rows the winner is {stacked.members[stacked.winner].title}. So that no"
+        " label chooses its own prediction, the nested score takes for each fold what"
+        f" wins on the other folds: {whose}."
+    )
 
 
 def _chain(stacked: Stacked) -> list[Markup]:
@@ -162,8 +161,8 @@ def rule_text(step: Step, stacked: Stacked) -> str:
         sure = zip(classes, rule["thresholds"], strict=True)
         return "; ".join(f"{class_name(name)}: {_sure(at)}" for name, at in sure)
     if "cuts" in rule:
-        digits = digits_for(max(map(abs, rule["cuts"]), default=1.0)) - 1
-        return f"at {', '.join(f'{cut:.{max(digits, 0)}f}' for cut in rule['cuts'])}"
+        digits = unit_digits(stacked)
+        return f"at {', '.join(number(cut, digits) for cut in rule['cuts'])}"
     return f"{len(rule['x'])} corners" if "x" in rule else ""
 
 

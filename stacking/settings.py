@@ -48,8 +48,8 @@ class FitSettings:
     ] = ("lightgbm", "ridge", "weighted")
     links: Annotated[
         tuple[str, ...],
-        "post-processing to try: mix, expected, isotonic, snap, snap_class, cuts; left"
-        " out: all that fit",
+        "post-processing to try: mix, mix_expected, isotonic, snap, snap_class, cuts;"
+        " left out: all that fit",
     ] = ()
     test_nets: Annotated[
         Literal["folds", "all"],

@@ -13,14 +13,15 @@ MOST_DIGITS = 6
 
 
 def digits_for(size: float) -> int:
-    """Give the decimals that show four digits of a figure of this size.
+    """Give the decimals that show four digits or five of a figure of this size.
 
     >>> digits_for(0.4757), digits_for(1.2), digits_for(25_000.0)
-    (4, 3, 0)
+    (4, 4, 0)
     """
     if not math.isfinite(size) or size == 0:
-        return 3
-    return min(max(3 - math.floor(math.log10(abs(size))), 0), MOST_DIGITS)
+        return 4
+    power = math.floor(math.log10(abs(size)))
+    return min(max(3 - power + (power >= 0), 0), MOST_DIGITS)
 
 
 def score_digits(stacked: Stacked) -> int:
@@ -29,10 +30,10 @@ def score_digits(stacked: Stacked) -> int:
 
 
 def unit_digits(stacked: Stacked) -> int:
-    """Give the decimals of predictions and errors, a digit less than of scores."""
+    """Give the decimals of predictions and errors, two less than of scores."""
     if not stacked.loss.is_number:
         return 3
-    return max(digits_for(float(stacked.scales.target().std())) - 1, 0)
+    return max(digits_for(float(stacked.scales.target().std())) - 2, 0)
 
 
 def better(loss: Loss) -> str:

@@ -185,7 +185,7 @@ def test_predictions_by_another_route(make_run: MakeRun) -> None:
         said["blend"] = np.sum([w * said[name] for name, w in weights.items()], axis=0)
         prediction = said[about["winner"]]
         for name, rule in about["links"]:
-            other = {"mix": "plain", "expected": "expected"}[name]
+            other = {"mix": "plain", "mix_expected": "expected"}[name]
             weight = rule["weight"]
             prediction = weight * prediction + (1 - weight) * said[other]
         by_net.append(prediction)

@@ -51,7 +51,7 @@ def rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray, Evidence]:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("loss", [RMSE, MAE], ids=["rmse", "mae"])
-@pytest.mark.parametrize("name", ["mix", "expected"])
+@pytest.mark.parametrize("name", ["mix", "mix_expected"])
 def test_the_weight_is_that_of_a_search_by_hand(
     name: str, loss: Loss, seed: int
 ) -> None:
@@ -204,7 +204,7 @@ def test_a_rule_is_plain_values_and_does_to_rows_what_it_does_to_all(
 @pytest.mark.parametrize(
     ("evidence", "loss", "names"),
     [
-        (rows()[2], RMSE, ["mix", "expected", "isotonic", "snap", "snap_class"]),
+        (rows()[2], RMSE, ["mix", "mix_expected", "isotonic", "snap", "snap_class"]),
         (rows()[2], KAPPA, [link.name for link in LINKS]),
         (Evidence(None, None, np.array([])), Loss("rmse"), ["isotonic"]),
         (

@@ -94,7 +94,7 @@ def test_links_that_pay_are_on_and_the_next_begins_from_them() -> None:
     # after the mix there is less to gain than alone
     assert 0 < expected.gain.value < expected.alone.value
     _, evidence, judged = made_up()
-    (again,) = run_chain([link_named("expected")], mix.after, evidence, judged)
+    (again,) = run_chain([link_named("mix_expected")], mix.after, evidence, judged)
     assert np.array_equal(again.after.fit.outer, expected.after.fit.outer)
 
 
@@ -104,7 +104,7 @@ def test_a_link_that_is_off_leaves_the_chain_as_it_was() -> None:
     mix, expected, *_ = chain(start, useless, judged)
     assert not mix.is_on
     assert mix.gain.value == 0
-    (alone,) = run_chain([link_named("expected")], start, useless, judged)
+    (alone,) = run_chain([link_named("mix_expected")], start, useless, judged)
     assert np.array_equal(alone.after.fit.outer, expected.after.fit.outer)
     assert expected.gain == expected.alone
 

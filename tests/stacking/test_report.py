@@ -356,6 +356,7 @@ def test_the_leak_is_named_where_it_is_made(make: Make) -> None:
     page = make("--protocol", "insample", has_insample=True).page()
     assert "Predicting period (in-sample)" in page
     assert page.count("comparison only") == 2
+    assert "RMSE, in-sample" in page
     assert "Neither figure nor prediction should be relied on." in page
     assert "Every figure but those called apparent" not in page
 

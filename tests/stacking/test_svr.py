@@ -81,8 +81,7 @@ def test_outer_predictions_are_those_of_a_model_of_the_other_folds(kind: str) ->
         assert np.isnan(found.inner[fold][~rest]).all()
 
 
-@pytest.mark.parametrize("fold", range(3))
-@pytest.mark.parametrize("kind", ["numbers", "classes"])
+@pytest.mark.parametrize(("kind", "fold"), [("numbers", 0), ("classes", 2)])
 def test_nothing_said_for_a_fold_looks_at_its_labels(kind: str, fold: int) -> None:
     own, (X, target) = fold == FOLDS, data(kind)
     other = target.copy()
