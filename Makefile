@@ -40,6 +40,7 @@ benchmarks: $(READY) ## speed as ratios; the machine must be idle
 	$(PY) -m benchmarks.extraction
 	$(PY) -m benchmarks.store
 	$(PY) -m benchmarks.memory
+	$(PY) -m benchmarks.stacking
 	$(PY) -m benchmarks.peer_simsiam
 
 env: $(READY) ## the virtual environment .venv and what it needs

@@ -96,14 +96,16 @@ def make_missing(experiment: Path, run: Path, arm: str) -> None:
         return
     tell = partial(logging.basicConfig, level=logging.INFO, format="%(message)s")
     with ProcessPoolExecutor(1, get_context("spawn"), tell) as child:
-        child.submit(begin, experiment).result()
+        child.submit(begin, experiment, run).result()
         child.submit(make_outputs, experiment, run, arm).result()
 
 
-def begin(experiment: Path) -> None:
+def begin(experiment: Path, run: Path) -> None:
     """Prepare the pictures and train the pretext, unless that is done."""
     for stage in (PREPARED, PRETEXT):
-        importlib.import_module(stage).main(["--experiment", str(experiment)])
+        if not Run(run).has(stage):
+            module = importlib.import_module(stage)
+            module.main(["--experiment", str(experiment)])
 
 
 def plan_jobs(table: "pd.DataFrame", tasks: Sequence["Task"], arm: Arm) -> list["Job"]:
