@@ -30,7 +30,7 @@ types: $(READY) ## mypy, strict
 # One thread for each worker: trainings that share cores slow each other down.
 tests: $(READY) ## pytest, on several processes
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
-		$(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile
+		$(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 drills: $(READY) ## the tests that take minutes
 	$(PY) -m pytest -m drill

@@ -9,6 +9,20 @@ from data_prep.runs import Run
 from tests.prepared_runs import make_run
 
 
+# Files of minutes, begun first so that no worker is left alone with one at the end.
+LONGEST = ("test_chain.py", "test_watch.py", "test_extract.py", "test_fit.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest files first, all others as they were."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.name
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
+
+
 @pytest.fixture
 def prepared_run(tmp_path: Path) -> Callable[..., Run]:
     """Make runs whose ``data_prep.prepare`` is finished, of pictures made up.
