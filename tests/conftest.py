@@ -8,7 +8,6 @@ import pytest
 from data_prep.runs import Run
 from tests.prepared_runs import make_run
 
-
 # Files of minutes, begun first so that no worker is left alone with one at the end.
 LONGEST = ("test_chain.py", "test_watch.py", "test_extract.py", "test_fit.py")
 

@@ -245,7 +245,7 @@ def test_what_is_done_is_not_done_again(
 
 
 def test_alignment_helps_where_nets_differ_in_scale(make_run: MakeRun) -> None:
-    rows = rows_of(make_run(n_train=300, n_test=200))
+    rows = rows_of(make_run(n_train=400, n_test=300))
     score = {
         method: stacked_of(rows, align=method).line("lightgbm").scores.pooled
         for method in ("none", "moments", "rank")
