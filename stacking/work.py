@@ -22,6 +22,7 @@ from stacking.guards import check_shares
 from stacking.importance import leave_one_out
 from stacking.insample import fit_insample
 from stacking.linear import cross_fit_ridge
+from stacking.links import choose_links
 from stacking.losses import Loss
 from stacking.members import OF_VIEWS, Scales, fit_stackers, fit_tasks, read_fixed
 from stacking.reading import Reading
@@ -104,6 +105,12 @@ class Work:
                 f"test_nets = 'all' and {of_views[0]}: single views of that net are not"
                 " stacked; leave one of them out"
             )
+        if of_views and settings.also:
+            raise UserError(
+                f"also and {of_views[0]}: the single views of other runs are not read;"
+                " leave one of them out"
+            )
+        choose_links(settings.links, reading.evidence(rows.X), loss)  # or refuse them
         path = prepared.folder / "images.npy" if prepared else None
         pixels = np.load(path, mmap_mode="r") if path and path.exists() else None
         return cls(rows, settings, reading, loss, boosting, pixels, extracted)
@@ -165,11 +172,6 @@ class Work:
         """Read the single views of the first extraction."""
         assert self.extracted is not None
         rows = self.rows
-        if len(self.settings.also):
-            raise UserError(
-                "also and stackers of single views do not go together: the views of"
-                f" other runs are not read; leave {' and '.join(OF_VIEWS)} out"
-            )
         tasks = [column.task for column in rows.columns if column.task != OWN]
         return read_views(
             self.extracted.folder,

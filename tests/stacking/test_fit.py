@@ -21,13 +21,14 @@ from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
 from data_prep.runs import Run
 from features.store import open_store
+from stacking import members
 from stacking.alignment import learn_alignment
 from stacking.assemble import assemble
 from stacking.fit import main
 from stacking.members import Member, constant
 from stacking.predictor import Predictor
 from stacking.rows import Assembled
-from stacking.settings import FitSettings
+from stacking.settings import STACKERS, FitSettings
 from stacking.stack import Stacked
 from stacking.work import Work
 
@@ -586,4 +587,8 @@ def test_what_cannot_be_is_said_in_a_line_before_anything_is_made(
     folder = make_run()
     with pytest.raises(UserError, match=message):
         run_fit(folder, *flags)
-    assert not (folder / "stacking.fit").exists()
+    assert not list(folder.glob("stacking.fit*"))
+
+
+def test_the_settings_know_every_stacker() -> None:
+    assert (*members.STACKERS,) == STACKERS
