@@ -212,6 +212,30 @@ def find_rounds(
         )
         boosters.append(booster.add_valid(held_out, "held out"))
     sizes = np.bincount(parts, counts)
+    best, _ = boost_to_lowest(boosters, sizes, boosting)
+    shape = (len(X), boosting.n_classes) if boosting.n_classes else (len(X),)
+    predicted = np.empty(shape)
+    for part, booster in enumerate(boosters):
+        outside = parts == part
+        predicted[outside] = booster.predict(
+            X[outside], num_iteration=best, num_threads=boosting.n_threads
+        )
+    return best, predicted
+
+
+def boost_to_lowest(
+    boosters: Sequence[Any], sizes: NDArray[Any], boosting: Boosting
+) -> tuple[int, float]:
+    """Boost side by side until the mean error of the held-out parts falls no more.
+
+    Args:
+        boosters: Of ``lightgbm.Booster``, each with a part held out.
+        sizes: What each part weighs in the mean.
+        boosting: Says when to give up.
+
+    Returns:
+        The round at which the mean is lowest, and how low.
+    """
     best, lowest = 1, math.inf
     for number in range(1, boosting.max_rounds + 1):
         errors = []
@@ -223,14 +247,7 @@ def find_rounds(
             best, lowest = number, error
         elif number - best >= boosting.patience:
             break
-    shape = (len(X), boosting.n_classes) if boosting.n_classes else (len(X),)
-    predicted = np.empty(shape)
-    for part, booster in enumerate(boosters):
-        outside = parts == part
-        predicted[outside] = booster.predict(
-            X[outside], num_iteration=best, num_threads=boosting.n_threads
-        )
-    return best, predicted
+    return best, lowest
 
 
 def fit_booster(

@@ -9,6 +9,7 @@ Shapes: N scored rows, F folds, K classes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -277,6 +278,12 @@ class _Lines:
     def baseline(self) -> str:
         return "plain" if "plain" in self.members else "constant"
 
+    @cached_property
+    def _base(self) -> Floats:
+        if "plain" in self.members:
+            return self.members["plain"].fit.outer
+        return constant(self.judged.target, self.judged.folds)
+
     def add(
         self,
         name: str,
@@ -290,11 +297,6 @@ class _Lines:
         clip: Any = self.scales.reading.clip
         prediction = clip(prediction)
         target, clusters = judged.target, judged.clusters
-        base = (
-            self.members["plain"].fit.outer
-            if "plain" in self.members
-            else constant(target, judged.folds)
-        )
         self.lines.append(
             Line(
                 name,
@@ -304,7 +306,7 @@ class _Lines:
                 loss.interval(target, prediction, clusters),
                 None
                 if name == self.baseline
-                else loss.gain(target, base, prediction, clusters),
+                else loss.gain(target, self._base, prediction, clusters),
                 None if apparent is None else loss.score(target, clip(apparent)),
                 is_off,
             )

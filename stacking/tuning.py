@@ -11,8 +11,6 @@ L2 0.01 to 100, L1 0.001 to 10.
 Shapes: N rows, C columns, K classes.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
-from stacking.boosting import Boosting
+from stacking.boosting import Boosting, boost_to_lowest
 from stacking.inner import deal_inner, outer_folds
 
 if TYPE_CHECKING:
@@ -179,19 +177,4 @@ class _Tables:
         for train, scored in self.pairs:
             booster = lightgbm.Booster(parameters, train)
             boosters.append(booster.add_valid(scored, "held out"))
-        best, lowest = 0, math.inf
-        for number in range(1, how.max_rounds + 1):
-            errors: Sequence[float] = []
-            errors = [self._next(booster) for booster in boosters]
-            error = float(np.average(errors, weights=self.sizes))
-            if error < lowest:
-                best, lowest = number, error
-            elif number - best >= how.patience:
-                break
-        return lowest
-
-    @staticmethod
-    def _next(booster: Any) -> float:
-        booster.update()
-        error: float = booster.eval_valid()[0][2]
-        return error
+        return boost_to_lowest(boosters, self.sizes, how)[1]
