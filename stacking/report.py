@@ -1,7 +1,7 @@
 """The report of the stack: how good it is, why, and where it fails.
 
 Opens with the figures a reader wants first; ends with what they mean and the settings.
-Each part is in a module of its own, ``stacking.section_...``.
+Each part is in a module of its own, ``stacking.sections``.
 """
 
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ from data_prep.runs import Finished
 from stacking.findings import Findings
 from stacking.outputs import Asked
 from stacking.run_files import Pictures
-from stacking.section_calibration import calibration, confusion
-from stacking.section_failures import failures
-from stacking.section_glance import glance
-from stacking.section_learning import learning
-from stacking.section_meaning import meaning
-from stacking.section_pictures import by_prediction, disputed, worst
-from stacking.section_predictions import predicted, shift
-from stacking.section_run import about
-from stacking.section_steps import steps
-from stacking.section_tasks import importance, worth
+from stacking.sections.calibration import calibration, confusion
+from stacking.sections.failures import failures
+from stacking.sections.glance import glance
+from stacking.sections.learning import learning
+from stacking.sections.meaning import meaning
+from stacking.sections.pictures import by_prediction, disputed, worst
+from stacking.sections.predictions import predicted, shift
+from stacking.sections.run import about
+from stacking.sections.steps import steps
+from stacking.sections.tasks import importance, worth
 from stacking.stack import Stacked
 
 

@@ -14,7 +14,7 @@ from data_prep.scores import Interval
 from stacking.fit import main
 from stacking.outputs import labels_of
 from stacking.run_files import Pictures
-from stacking.section_pictures import view_spread
+from stacking.sections.pictures import view_spread
 from tests.stacking.reported import MAPPED, Reported, add_training, all_there_is, rename
 
 MINUS = "\u2212"
@@ -383,8 +383,8 @@ def test_the_better_way_is_that_of_the_metric(
 def test_of_many_classes_the_commonest_mistakes_are_shown(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stacking.section_calibration.MOST_HEAT", 3)
-    monkeypatch.setattr("stacking.section_failures.MOST_PARTS", 3)
+    monkeypatch.setattr("stacking.sections.calibration.MOST_HEAT", 3)
+    monkeypatch.setattr("stacking.sections.failures.MOST_PARTS", 3)
     reported = make()
     page = reported.page()
     section = part(page, "What is taken for what")

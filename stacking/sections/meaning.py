@@ -6,7 +6,7 @@ from markupsafe import Markup
 from data_prep.report import Section, folded, prose, table, together
 from stacking.alignment import MIN_COMMON
 from stacking.findings import Findings
-from stacking.section_glance import LEAKY
+from stacking.sections.glance import LEAKY
 from stacking.stack import Stacked
 from stacking.wording import better, gain_text, number, score_digits
 
