@@ -153,13 +153,21 @@ class Said:
         return cls(np.full((n, 3), np.nan), np.full((n, 3), np.nan), np.full(n, np.nan))
 
 
-def ask_all(labelled: Labelled, experiment: Experiment) -> dict[str, Said]:
-    """Hold each quarter out, and collect what the procedures say of all rows."""
+def ask_all(
+    labelled: Labelled, experiment: Experiment
+) -> tuple[dict[str, Said], Floats]:
+    """Hold each quarter out, and collect what the procedures say of all rows.
+
+    Returns:
+        By procedure what it says; and (N,) the squared error that the honest one, to
+        its end, expects of its average over the nets.
+    """
     from stacking.settings import FitSettings
     from stacking.work import Work
 
     quarter, n = labelled.quarter, len(labelled.table)
     found = {title: Said.empty(n) for title in PROCEDURES}
+    expected = np.full(n, np.nan)
     for held_out in tqdm(QUARTERS, desc="quarters held out"):
         kept, asked = np.flatnonzero(quarter != held_out), quarter == held_out
         # in which of its three repeats a row is: the quarters before its own count
@@ -167,7 +175,10 @@ def ask_all(labelled: Labelled, experiment: Experiment) -> dict[str, Said]:
         for protocol in ("oof", "insample"):
             rows = labelled.without(held_out, protocol)
             settings = FitSettings(protocol=protocol, threads=1)
-            stacked = Work.of(rows, settings, experiment).fit(Path())
+            work = Work.of(rows, settings, experiment)
+            stacked = work.fit(Path())
+            if averaging := work.expect(stacked):
+                expected[asked] = averaging.all**2
             predictor = stacked.predictor
             alone = predictor.say_all(rows.nets, own=True)
             all_ = predictor.say_all(rows.nets, own=protocol == "insample")
@@ -181,7 +192,7 @@ def ask_all(labelled: Labelled, experiment: Experiment) -> dict[str, Said]:
                 else:
                     said.one[asked] = alone[name].T
                     said.averaged[asked] = all_[name].mean(axis=0)
-    return found
+    return found, expected
 
 
 def table_of(labelled: Labelled, found: Mapping[str, Said]) -> str:
@@ -253,8 +264,9 @@ def main() -> None:
             f" they learned, {unseen:.4f} on others",
             flush=True,
         )
-        found = ask_all(labelled, read_experiment(file, folder))
-        print(table_of(labelled, found), flush=True)
+        found, expected = ask_all(labelled, read_experiment(file, folder))
+        print(table_of(labelled, found))
+        print(f"{HONEST[1]}, averaged: {np.sqrt(expected.mean()):.4f} is expected")
 
 
 if __name__ == "__main__":

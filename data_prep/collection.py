@@ -8,13 +8,16 @@ import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from data_prep.painting.periods import LAST_YEAR, MANNERS, period_of, year_of
 from data_prep.painting.studio import Project, draw_sheet, plan
+from data_prep.processes import n_cores, pool_of
 
 JPEG_QUALITY = 92
 SHEETS_CHANCES = (0.4, 0.3, 0.18, 0.12)  # of a series of 1, 2, 3 and 4 sheets
@@ -91,18 +94,29 @@ def draw_collection(
     train[twin] = replace(train[original], id_=train[twin].id_, series="s0000")
     train = _forget(train, rng)
 
-    hands = rng.spawn(len(works))
-    for work, hand in zip([*train, *test], hands, strict=True):
-        picture = Image.fromarray(draw_sheet(work.project, side_px, hand))
-        encoded = BytesIO()
-        picture.save(encoded, "JPEG", quality=JPEG_QUALITY)
-        (images / f"{work.id_}.jpg").write_bytes(encoded.getvalue())
+    every = [*train, *test]
+    projects = [work.project for work in every]
+    with pool_of(n_cores()) as pool:
+        drawn = pool.map(
+            *(_draw, projects, repeat(side_px), rng.spawn(len(every))), chunksize=8
+        )
+        bar = tqdm(drawn, "drawing", len(every), unit="work", mininterval=1.0)
+        for work, encoded in zip(every, bar, strict=True):
+            (images / f"{work.id_}.jpg").write_bytes(encoded)
     copied = (images / f"{train[original].id_}.jpg").read_bytes()
     (images / f"{train[twin].id_}.jpg").write_bytes(copied)
     victim = images / f"{train[broken].id_}.jpg"
     victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 3])
 
     _write_tables(folder, train, test, rng)
+
+
+def _draw(project: Project, side_px: int, hand: np.random.Generator) -> bytes:
+    """Draw a sheet, as a JPEG."""
+    encoded = BytesIO()
+    picture = Image.fromarray(draw_sheet(project, side_px, hand))
+    picture.save(encoded, "JPEG", quality=JPEG_QUALITY)
+    return encoded.getvalue()
 
 
 def plan_works(n_works: int, border: int, rng: np.random.Generator) -> list[Work]:

@@ -9,15 +9,12 @@ import io
 import json
 import math
 import os
-import signal
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import IO
 
@@ -33,13 +30,13 @@ from data_prep.decoding import (
     fit_square,
 )
 from data_prep.errors import UserError
+from data_prep.processes import n_cores, pool_of
 
 CHUNK = 16  # pictures a process takes at a time
 CHUNK_BYTES = 2**23  # ... unless they are large
 JOURNAL = ".journal"  # beside the array: what became of each file so far
 SAVE_EVERY_S = 10.0
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container, Linux
 
 
 @dataclass(frozen=True)
@@ -191,18 +188,6 @@ def channel_statistics(images: Pixels) -> tuple[list[float], list[float]]:
     return mean.tolist(), np.sqrt(np.maximum(variance, 0)).tolist()
 
 
-def n_cores() -> int:
-    """Count the cores this process may use, also where a container has a quota."""
-    n = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        n = len(os.sched_getaffinity(0))
-    try:  # microseconds of each period, or "max"
-        quota, period = CPU_QUOTA.read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return n
-    return n if quota == "max" else max(1, min(n, int(quota) // int(period)))
-
-
 def _decode_file(path: Path, side: int, fit: Fit) -> tuple[Decoded, Pixels | None]:
     try:
         data = path.read_bytes()
@@ -233,22 +218,14 @@ def _decoded(
     if n_processes < 2:
         yield from map(work, chunks)
         return
-    pool = ProcessPoolExecutor(
-        n_processes, mp_context=get_context("spawn"), initializer=_leave_interrupts
-    )
     try:
-        yield from pool.map(work, chunks)
+        with pool_of(n_processes) as pool:
+            yield from pool.map(work, chunks)
     except BrokenProcessPool:
         raise UserError(
             f"one of {n_processes} processes was killed, probably for want of memory;"
             " run again with --workers 1"
         ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _leave_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends them
 
 
 def _save(

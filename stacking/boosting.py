@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.images import n_cores as usable_cores
+from data_prep.processes import n_cores as usable_cores
 from stacking.inner import CrossFit, FoldFit, deal_inner
 
 Floats = NDArray[np.float64]

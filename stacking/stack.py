@@ -1,8 +1,9 @@
 """The whole stack in memory: the race of the members, post-processing, and the scores.
 
-The members race on the same folds; the best of them, or their blend, is what the links
-of the post-processing begin from. For the nested score each fold's winner is chosen on
-inner predictions of the other folds.
+The members race on the same folds. Their blend is what the links of the post-processing
+begin from, unless a member is surely better: the best of many close scores is luck, and
+on few rows dear. For the nested score each fold's winner is chosen on inner predictions
+of the other folds.
 
 Shapes: N scored rows, F folds, K classes.
 """
@@ -239,30 +240,48 @@ def _race(
     apparent: Mapping[str, Floats],
     judged: Judged,
 ) -> tuple[Start, str, list[str]]:
-    """Choose the member that scores best, and for each fold the one that does inside.
+    """Choose where to begin on all rows, and for each fold on those of the others.
 
     Returns:
         Where post-processing begins, the winner, and the F winners of the nested score.
     """
-    target, loss = judged.target, judged.loss
-
-    def best(scores: Mapping[str, float]) -> str:
-        first, *others = scores
-        for name in others:
-            first = name if loss.is_better(scores[name], scores[first]) else first
-        return first
-
+    target, clusters = judged.target, judged.clusters
     nested = CrossFit.empty(target, judged.folds)
     winners = []
     for fold, rest, held_out in outer_folds(judged.folds):
         inner = {name: members[name].fit.inner[fold, rest] for name in racing}
-        own = best({n: loss.score(target[rest], said) for n, said in inner.items()})
+        own = best_of(inner, target[rest], clusters[rest], judged.loss)
         nested.inner[fold, rest] = inner[own]
         nested.outer[held_out] = members[own].fit.outer[held_out]
         winners.append(own)
-    winner = best({n: loss.score(target, members[n].fit.outer) for n in racing})
+    outer = {name: members[name].fit.outer for name in racing}
+    winner = best_of(outer, target, clusters, judged.loss)
     said = apparent.get(winner, members[winner].fit.outer)
     return Start(nested, said), winner, winners
+
+
+def best_of(
+    said: Mapping[str, Floats], target: Floats, clusters: Ints, loss: Loss
+) -> str:
+    """Choose the blend, or the best of the members that are surely better.
+
+    A member is surely better if the 95 % interval of its gain excludes zero.
+
+    Args:
+        said: (N, ...) predictions by name; without a ``blend`` the first is the one
+            to beat.
+        target: (N, ...) what they should be.
+        clusters: (N,) what errs together.
+        loss: What is judged by.
+    """
+    first = "blend" if "blend" in said else next(iter(said))
+    scores = {name: loss.score(target, values) for name, values in said.items()}
+    best = first
+    for name, values in said.items():
+        if loss.is_better(scores[name], scores[best]):
+            gain = loss.gain(target, said[first], values, clusters)
+            best = name if gain.low > 0 else best
+    return best
 
 
 @dataclass

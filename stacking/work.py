@@ -4,6 +4,7 @@ Shapes: N scored rows, M pictures that all nets have in common, K nets.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,12 @@ from data_prep.runs import Finished
 from data_prep.scores import Interval
 from stacking.assemble import OWN
 from stacking.boosting import Boosting, cross_fit_boosters, quick, threads_for
-from stacking.diagnostics import expect_of_averaging, judge_control, permuted
+from stacking.diagnostics import (
+    Averaging,
+    expect_of_averaging,
+    judge_control,
+    permuted,
+)
 from stacking.findings import Findings
 from stacking.guards import check_shares
 from stacking.importance import leave_one_out
@@ -211,12 +217,9 @@ class Work:
         views = self._views().nets if predictor.sees_views else None
         said = predictor.say_all(rows.nets, views, own=is_leaky)
         predicted = {name: values.mean(axis=0) for name, values in said.items()}
-        averaging, disagreement = None, np.array([])
+        disagreement = np.array([])
         if said and not is_leaky and not rows.is_label_free:
-            by_net = said["prediction"]
-            score = stacked.final.scores.pooled
-            averaging = expect_of_averaging(by_net, score, self.loss)
-            disagreement = by_net.std(axis=0)
+            disagreement = said["prediction"].std(axis=0)
         if settings.test_nets == "all" and rows.of_all is not None:
             predicted = predictor.say(len(rows.nets), rows.of_all)
         shift, of_all = self._shift(stacked.scales)
@@ -228,12 +231,31 @@ class Work:
         return Findings(
             predicted=predicted,
             disagreement=disagreement,
-            averaging=averaging,
+            averaging=self.expect(stacked, views),
             without=without,
             shift=shift,
             shift_of_all=of_all,
             control=control,
         )
+
+    def expect(
+        self, stacked: Stacked, views: Sequence[Floats] | None = None
+    ) -> Averaging | None:
+        """Tell what the average of the nets may be expected to score.
+
+        Each net is asked with the models of its own fold, which never saw it: such
+        pairs are what cross-validation scores.
+
+        Args:
+            stacked: What came out.
+            views: K arrays of single views of the common pictures, where a member sees
+                those.
+        """
+        rows = self.rows
+        if rows.in_sample or rows.is_label_free or not rows.nets:
+            return None
+        said = stacked.predictor.say_all(rows.nets, views, own=True)["prediction"]
+        return expect_of_averaging(said, stacked.final.scores.pooled, self.loss)
 
     def _shift(self, scales: Scales) -> tuple[list[TaskShift], list[TaskShift]]:
         """Compare the pictures to predict with the labelled ones, net by net."""

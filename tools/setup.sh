@@ -80,6 +80,13 @@ awk '/^[^ #]/ { ours = /^uv==/ } ours' requirements.lock >"$venv/uv.lock"
 pip_install() { "$venv/bin/python" -m pip install -q --require-hashes -r "$1"; }
 uv_install() { "$venv/bin/uv" pip install -q --python "$venv/bin/python" "$@"; }
 
+# Where Python is told to keep no bytecode, as in many containers, every process would
+# compile its libraries anew: half of what it takes to load torch. So it is done here.
+if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then
+    say "compiling the libraries"
+    export UV_COMPILE_BYTECODE=1
+fi
+
 pip_install "$venv/uv.lock"
 uv_install --require-hashes -r requirements.lock || pip_install requirements.lock
 uv_install --no-deps --no-build-isolation -e .

@@ -186,18 +186,3 @@ def test_the_cheap_digest_sees_both_ends_and_the_size(
         assert cheap_digest(path) != first
     path.write_bytes(content)
     assert cheap_digest(path) == first
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), ("", 8)],
-)
-def test_cores_are_those_that_a_container_may_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: int
-) -> None:
-    quota = tmp_path / "cpu.max"
-    if text:
-        quota.write_text(text)
-    monkeypatch.setattr(images, "CPU_QUOTA", quota)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    assert images.n_cores() == expected

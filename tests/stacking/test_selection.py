@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 from stacking.inner import CrossFit
 from stacking.losses import Loss
 from stacking.selection import N_PICKS, cross_select, select, weighted
+from stacking.stack import best_of
 
 RMSE, MAE, LOG_LOSS = Loss("rmse"), Loss("mae"), Loss("log_loss", (), False)
 N = 300
@@ -109,3 +110,28 @@ def test_weights_of_a_fold_are_chosen_on_its_inner_predictions() -> None:
     found, weights, _ = cross_select(fixed(said) | {"liar": liar}, target, FOLDS, RMSE)
     assert all(note["liar"] == 0 for note in found.notes)
     assert weights["liar"] == 1  # apparent
+
+
+def test_a_member_replaces_the_blend_only_if_it_is_surely_better() -> None:
+    rng = np.random.default_rng(0)
+    target, clusters = rng.normal(size=400), np.arange(400) // 2
+    error = rng.normal(size=400)
+    said = {
+        "plain": target + 0.99 * error,
+        "blend": target + error,
+        "ridge": target + 1.5 * rng.normal(size=400),
+    }
+    judged = target, clusters, RMSE
+    assert best_of(said, *judged) == "plain"  # better in every single row
+    luck = target + 0.99 * rng.permutation(error)
+    assert RMSE.score(target, luck) < RMSE.score(target, said["blend"])
+    assert best_of(said | {"plain": luck}, *judged) == "blend"
+    better = said | {"plain": target + 0.8 * error, "ridge": target + 0.7 * error}
+    assert best_of(better, *judged) == "ridge"
+
+
+def test_without_a_blend_the_first_is_the_one_to_beat() -> None:
+    target, clusters = np.arange(100.0), np.arange(100)
+    said = {"plain": target + 1, "ridge": target + 1}
+    assert best_of(said, target, clusters, RMSE) == "plain"
+    assert best_of(said | {"ridge": target}, target, clusters, RMSE) == "ridge"

@@ -1,0 +1,38 @@
+"""Work dealt out to processes, on the cores that this one may use."""
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container, Linux
+
+
+def n_cores() -> int:
+    """Count the cores this process may use, also where a container has a quota."""
+    n = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        n = len(os.sched_getaffinity(0))
+    try:  # microseconds of each period, or "max"
+        quota, period = CPU_QUOTA.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return n
+    return n if quota == "max" else max(1, min(n, int(quota) // int(period)))
+
+
+@contextmanager
+def pool_of(n_processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Give a pool of fresh processes; an error or Ctrl-C drops what has not begun."""
+    context = get_context("spawn")  # a fork would inherit the threads of libraries
+    pool = ProcessPoolExecutor(n_processes, context, _leave_interrupts)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _leave_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends them
