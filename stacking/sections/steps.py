@@ -96,8 +96,10 @@ def _winners(stacked: Stacked) -> str:
         for title, own in folds.items()
     ]
     whose = f"{listed(list(folds))} for each" if len(folds) == 1 else ", ".join(won)
+    winner = stacked.members[stacked.winner].title
     return (
-        f"On all rows the winner is {stacked.members[stacked.winner].title}. So that no"
+        "The best of many close scores is luck, so the blend wins unless a member is"
+        f" surely better. On all rows the winner is {winner}. So that no"
         " label chooses its own prediction, the nested score takes for each fold what"
         f" wins on the other folds: {whose}."
     )
