@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 class DemoSettings:
     """Draw a small collection of prints and paintings, with tables about them."""
 
-    n_train: Annotated[int, "works with a label"] = 320
+    n_train: Annotated[int, "works with a label"] = 960
     n_test: Annotated[int, "works to predict"] = 120
     side: Annotated[int, "longer side of the pictures, px"] = 160
     seed: Annotated[int, "seed of everything drawn"] = 0

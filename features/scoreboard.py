@@ -72,7 +72,7 @@ class Scoreboard:
         return any((e.net, e.fold, e.epoch) == (net, fold, epoch) for e in self.entries)
 
     def add(self, entries: list[Entry]) -> None:
-        """Put in the scores of an epoch, and write file and plot anew."""
+        """Put in the scores of an epoch, and write the file anew."""
         self.entries += entries
         with drafted(self.folder / "scores.csv") as file:
             lines = [",".join(HEAD)]
@@ -80,7 +80,6 @@ class Scoreboard:
                 ",".join(map(str, vars(entry).values())) for entry in self.entries
             ]
             file.write("\n".join([*lines, ""]).encode())
-        self._draw()
 
     def by_epoch(self, score: str) -> dict[int, dict[str, float]]:
         """Give a score by epoch and fold, both in order."""
@@ -118,7 +117,7 @@ class Scoreboard:
             blocks.append("\n".join(lines))
         return "\n\n".join(blocks)
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
         """Draw each score over the epochs: folds thin, their mean thick."""
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     missed: set[tuple[str, str, int]] = set()
     heard = time.monotonic()
     while True:
-        is_over = has_ended(run, training)
+        is_over, n_scored = has_ended(run, training), len(board.entries)
         for file, net, fold, epoch in published(run):
             key = (net, fold, epoch)
             if board.has(*key) or key in missed:
@@ -87,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
             board.add(found)
             show(board, found)
             heard = time.monotonic()
+        if len(board.entries) > n_scored:
+            board.draw()  # takes a second, so not for each epoch of many
         if is_over:
             break
         if time.monotonic() - heard > QUIET_S:

@@ -254,14 +254,34 @@ def test_the_experiment_of_the_readme_is_valid(tmp_path: Path) -> None:
     assert pipeline.stages_of(experiment)[2:] == [*pipeline.LEARNING]
 
 
-def test_the_commands_of_the_readme_are_there(tmp_path: Path) -> None:
+HELP_OF_EACH = """
+import contextlib, io, json, runpy, sys
+found = {}
+for module in sys.argv[1:]:
+    sys.argv, text = [module, "--help"], io.StringIO()
+    try:
+        with contextlib.redirect_stdout(text):
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as left:
+        assert not left.code, module
+    found[module] = text.getvalue()
+print(json.dumps(found))
+"""
+
+
+def test_the_commands_of_the_readme_are_there() -> None:
     lines = re.findall(r"^python -m (\S+)(.*)$", "".join(blocks_of_readme("")), re.M)
     assert len(lines) >= 6
+    modules = sorted({module for module, _ in lines})
+    command = [sys.executable, "-c", HELP_OF_EACH, *modules]
+    asked = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert asked.returncode == 0, asked.stderr
+    helps = json.loads(asked.stdout)
     for module, rest in lines:
-        helped = run_python(tmp_path, module, "--help")
-        assert helped.returncode == 0, helped.stderr
         for flag in re.findall(r"--[a-z-]+", rest):
-            assert flag in helped.stdout
+            assert flag in helps[module]
 
 
 def test_the_experiments_that_come_along_are_valid(tmp_path: Path) -> None:

@@ -277,7 +277,7 @@ def test_the_demo_needs_no_experiment_file(
     assert (folder.parent / "experiment.toml").exists()
     assert demo.main([*flags, "--n-train", "30"]) == folder
     assert demo.main([*flags, "--n-train", "30"]) == folder
-    assert [n_train for _, n_train, *_ in drawn] == [320, 30]
+    assert [n_train for _, n_train, *_ in drawn] == [960, 30]
 
 
 @pytest.mark.usefixtures("fresh")

@@ -365,7 +365,9 @@ def test_an_export_that_is_not_the_backbone_is_not_kept(
     run = make_run(tmp_path)
     out = tmp_path / "out" / ("x.onnx" if to == "onnx" else "x.safetensors")
     flags = [f"--run={run.folder}", f"--to={to}", f"--out={out}", "--again"]
-    main(flags)
+    out.parent.mkdir()
+    out.write_bytes(b"exported before")
+    out.with_suffix(".json").write_bytes(b"{}")
     before = {p: p.read_bytes() for p in out.parent.iterdir()}
     monkeypatch.setattr(formats, "TOLERANCE", -1.0)
     message = r"gives other features than torch: .*; nothing was written"
@@ -376,3 +378,4 @@ def test_an_export_that_is_not_the_backbone_is_not_kept(
     (out.parent / f"{out.name}.draft").mkdir()  # of an attempt that was killed
     main(flags)
     assert left_in(out.parent) == sorted(p.name for p in before)
+    assert out.read_bytes() != before[out]
