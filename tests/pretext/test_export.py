@@ -367,7 +367,8 @@ def test_an_export_that_is_not_the_backbone_is_not_kept(
     flags = [f"--run={run.folder}", f"--to={to}", f"--out={out}", "--again"]
     out.parent.mkdir()
     out.write_bytes(b"exported before")
-    out.with_suffix(".json").write_bytes(b"{}")
+    if to == "timm":
+        out.with_suffix(".json").write_bytes(b"{}")
     before = {p: p.read_bytes() for p in out.parent.iterdir()}
     monkeypatch.setattr(formats, "TOLERANCE", -1.0)
     message = r"gives other features than torch: .*; nothing was written"

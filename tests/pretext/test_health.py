@@ -538,13 +538,15 @@ def test_curves_are_drawn_whatever_there_is(tmp_path: Path) -> None:
         k: FINE | {"probe/a": 0.1 * k, "probe/a_knn": math.nan, "probe/b": -0.2}
         for k in range(60)
     }
+    path = tmp_path / "logs" / "x.png"
     for given, logged in (
         ({}, {}),
         ({}, metrics),
         ({0: FINE}, {}),
-        ({0: looks[0]}, metrics),
-        (looks, metrics),
+        ({0: FINE}, metrics),
     ):
-        draw_curves(given, logged, 50, tmp_path / "logs" / "x.png", "pretext.x")
-    assert (tmp_path / "logs" / "x.png").stat().st_size > 20_000
-    assert [file.name for file in (tmp_path / "logs").iterdir()] == ["x.png"]
+        draw_curves(given, logged, 50, path, "pretext.x")
+    for given in ({0: looks[0]}, looks):
+        draw_curves(given, metrics, 50, path, "pretext.x")
+        assert path.stat().st_size > 20_000
+        assert [file.name for file in path.parent.iterdir()] == ["x.png"]
