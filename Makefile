@@ -42,6 +42,7 @@ benchmarks: $(READY) ## speed as ratios; the machine must be idle
 	$(PY) -m benchmarks.memory
 	$(PY) -m benchmarks.stacking
 	$(PY) -m benchmarks.peer_simsiam
+	$(PY) -m benchmarks.shared_machine
 
 env: $(READY) ## the virtual environment .venv and what it needs
 

@@ -36,6 +36,7 @@ from data_prep.command import open_command, run_command
 from data_prep.dihedral import VIEW_SETS
 from data_prep.runs import Finished, Run
 from data_prep.settings import recorded
+from data_prep.waiting import settle_waiting
 from features.header import SELECTED, UNTRAINED
 from features.parts import NO_FOLD, Group, Part, group_rows, in_shard, plan_parts
 from features.rows import Rows
@@ -70,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if not settings.layers and (done := run.current(stage_name, key, reads=reads)):
         return done.folder
     prepared, made = run.finished(PREPARED), run.finished(settings.source)
+    settle_waiting(settings.threads)
     import pandas as pd
 
     from features.assembly import Assembly

@@ -28,6 +28,7 @@ from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
 from data_prep.runs import KEY, RECORD, Run, digest_of
 from data_prep.settings import Parser
+from data_prep.waiting import settle_waiting
 from features.asking import add_flags, name_of
 from features.extract import WORK, Passes, open_source
 from features.extraction import Extraction, find_extraction, warn_of_learned
@@ -163,6 +164,7 @@ def ask(
     left_out = {id_: reason for id_, reason in reasons.items() if reason}
     warn_of_learned(extraction.prepared, decoded)
 
+    settle_waiting(threads)
     from features.assembly import Assembly
     from pretext.device import pick_device, set_threads
     from pretext.pictures import Pictures

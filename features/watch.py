@@ -28,6 +28,7 @@ from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.folds import split
 from data_prep.runs import Run
+from data_prep.waiting import settle_waiting
 from features.scoreboard import Entry, Scoreboard
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ class Scorer:
         """Open what is scored with."""
         import pandas as pd
 
+        settle_waiting(settings.threads)
         from data_prep.tasks import build_tasks
         from pretext.device import pick_device, set_threads, use_bf16
         from pretext.pictures import Pictures

@@ -14,6 +14,7 @@ from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.runs import Run
 from data_prep.settings import recorded
+from data_prep.waiting import settle_waiting
 from pretext.first_weights import begin_backbone, find_weights, is_stage, key_of
 from pretext.settings import PretextSettings
 
@@ -93,6 +94,7 @@ def pretrain(
     if not settings.find_lr and (done := run.current(stage_name, key, reads=reads)):
         return done.folder
     prepared = run.finished(PREPARED)
+    settle_waiting(settings.threads)
     import pandas as pd
     import torch
 

@@ -23,6 +23,7 @@ from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.runs import Finished, Run
 from data_prep.settings import NEUTRAL, nearest, recorded
+from data_prep.waiting import settle_waiting
 from pretext.first_weights import key_of, pretexts
 
 if TYPE_CHECKING:
@@ -174,6 +175,7 @@ def probe_all(
         What was found of each backbone, random weights before those they stand beside,
         and the device.
     """
+    settle_waiting(settings.threads)
     import torch
     from tqdm import tqdm
 

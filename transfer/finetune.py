@@ -17,6 +17,7 @@ from typing import Any
 from data_prep.command import open_command, run_command
 from data_prep.experiment import Experiment
 from data_prep.settings import recorded
+from data_prep.waiting import settle_waiting
 from pretext.first_weights import find_weights, is_stage, key_of
 from transfer.settings import FinetuneSettings
 
@@ -51,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             *((weights == 0).sum(), ((weights > 0) & (weights < 1)).sum()),
         )
 
+    settle_waiting(settings.threads)
     from pretext.device import pick_device, set_threads
     from pretext.pictures import Normalisation, Pictures
     from transfer.training import Material, train_net
