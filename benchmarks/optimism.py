@@ -33,6 +33,7 @@ from data_prep.experiment import Experiment, read_experiment
 from data_prep.runs import Finished, Run
 from data_prep.scores import METRICS, paired_bootstrap
 from data_prep.settings import Parser, nearest
+from data_prep.spelling import class_names
 from stacking.rows import Assembled, Column, InSample, columns_of
 
 Floats = NDArray[np.float64]
@@ -109,7 +110,7 @@ class Labelled:
             X=np.stack(said)[folds, np.flatnonzero(is_kept)],
             target=self.target[is_kept],
             class_index=kept["class_index"].to_numpy(dtype=np.int64),
-            classes=tuple(map(str, self.facts["classes"])),
+            classes=class_names(self.facts["classes"]),
             folds=folds,
             clusters=kept["cluster"].to_numpy(dtype=np.int64),
             image_rows=kept["image_row"].to_numpy(dtype=np.int64),

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from data_prep.scores import GROUP_SIZES, METRICS, Interval, spread_ratio
 from stacking.losses import OF_NUMBERS, OF_ORDERED, TITLES
 from stacking.stack import Stacked
-from stacking.wording import class_name
 
 N_BANDS = 5  # of a target that has no classes
 USUAL_YEARS, MOST_DATES = 10, 24  # width of a band of dates; how many bands
@@ -101,7 +100,7 @@ def of_classes(stacked: Stacked) -> Banded:
     """Tell the classes apart, or bands of a target that has none."""
     rows = stacked.scales.rows
     if rows.classes:
-        return [class_name(name) for name in rows.classes], rows.class_index
+        return list(rows.classes), rows.class_index
     return bands(rows.target.astype(np.float64), N_BANDS)
 
 

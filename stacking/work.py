@@ -215,13 +215,12 @@ class Work:
         is_leaky = settings.protocol == "insample"
         predictor = stacked.predictor
         views = self._views().nets if predictor.sees_views else None
-        said = predictor.say_all(rows.nets, views, own=is_leaky)
-        predicted = {name: values.mean(axis=0) for name, values in said.items()}
+        predicted = predictor.predict(rows.nets, views, own=is_leaky)
         disagreement = np.array([])
-        if said and not is_leaky and not rows.is_label_free:
-            disagreement = said["prediction"].std(axis=0)
+        if predicted and not is_leaky and not rows.is_label_free:
+            disagreement = predicted.by_net.std(axis=0)
         if settings.test_nets == "all" and rows.of_all is not None:
-            predicted = predictor.say(len(rows.nets), rows.of_all)
+            predicted = predictor.predict([rows.of_all], first=len(rows.nets))
         shift, of_all = self._shift(stacked.scales)
         has_trees = "lightgbm" in stacked.members and not is_leaky
         without = (
@@ -229,7 +228,7 @@ class Work:
         )
         control = self._control(stacked.scales) if settings.control else None
         return Findings(
-            predicted=predicted,
+            predicted=predicted.averaged if predicted else {},
             disagreement=disagreement,
             averaging=self.expect(stacked, views),
             without=without,
@@ -243,6 +242,9 @@ class Work:
     ) -> Averaging | None:
         """Tell what the average of the nets may be expected to score.
 
+        That is told before the average is snapped or cut: only until then does what the
+        nets disagree by say what averaging takes off the error.
+
         Each net is asked with the models of its own fold, which never saw it: such
         pairs are what cross-validation scores.
 
@@ -255,7 +257,8 @@ class Work:
         if rows.in_sample or rows.is_label_free or not rows.nets:
             return None
         said = stacked.predictor.say_all(rows.nets, views, own=True)["prediction"]
-        return expect_of_averaging(said, stacked.final.scores.pooled, self.loss)
+        score = stacked.averaged.scores.pooled
+        return expect_of_averaging(said, score, self.loss)
 
     def _shift(self, scales: Scales) -> tuple[list[TaskShift], list[TaskShift]]:
         """Compare the pictures to predict with the labelled ones, net by net."""

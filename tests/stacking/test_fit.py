@@ -59,7 +59,13 @@ def test_all_files_are_written_and_agree(make_run: MakeRun) -> None:
     assert stage == folder / "stacking.fit"
     assert {path.name for path in stage.iterdir()} == {
         *("record.json", "stacking.json", "oof.csv", "predictions.csv"),
-        *("importance.csv", "report.html", "predictor.json", "alignment.npz"),
+        *(
+            "oof.parquet",
+            "importance.csv",
+            "report.html",
+            "predictor.json",
+            "alignment.npz",
+        ),
         *(f"model_fold{fold}.txt" for fold in range(3)),
         *(
             f"{name}_fold{fold}.npz"
