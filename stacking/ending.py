@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from stacking.links import Rule, link_named
 from stacking.losses import Loss
@@ -72,7 +72,7 @@ def end_prediction(
     return loss.judged(reading.clip(prediction))
 
 
-def labels_of(prediction: Floats, classes: Sequence[Any]) -> NDArray[Any]:
+def labels_of(prediction: Floats, classes: ArrayLike) -> NDArray[Any]:
     """Give numbers as they are, and of probabilities the most probable class.
 
     Args:
@@ -81,7 +81,5 @@ def labels_of(prediction: Floats, classes: Sequence[Any]) -> NDArray[Any]:
     """
     if prediction.ndim == 1:
         return prediction
-    names = np.empty(len(classes), dtype=object)
-    names[:] = list(classes)
-    chosen: NDArray[Any] = names[prediction.argmax(axis=1)]
+    chosen: NDArray[Any] = np.asarray(classes)[prediction.argmax(axis=1)]
     return chosen

@@ -175,12 +175,13 @@ def _tell(
 ) -> None:
     from stacking.outputs import stand_in
     from stacking.shift import verdict
+    from stacking.wording import snapped_later
 
     log.info("%s", table_of(stacked))
     if averaging := findings.averaging:
         log.info(
-            "%s of one net per row: %.4f; of all nets averaged, to expect: %.4f",
-            *(stacked.loss.title, averaging.one, averaging.all),
+            "%s of one net per row%s: %.4f; of all nets averaged, to expect: %.4f",
+            *(stacked.loss.title, snapped_later(stacked), averaging.one, averaging.all),
         )
     if findings.shift:
         log.info("%s", verdict(findings.shift, findings.shift_of_all))

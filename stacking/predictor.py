@@ -260,13 +260,12 @@ class Predictor:
             )
             for name, one in about["members"].items()
         }
-        bounds = about["target_range"]
+        bounds, classes = about["target_range"], about["classes"]
+        if bounds is not None:  # older runs say "0.0" where others say "0"
+            classes = map(float, classes)
         reading = Reading(
             tuple(Column(**column) for column in about["columns"]),
-            # Of a run made before classes were spelled so, "0.0" stands for 0.
-            class_names(
-                about["classes"] if bounds is None else map(float, about["classes"])
-            ),
+            class_names(classes),
             None if bounds is None else (bounds[0], bounds[1]),
             about["plain"],
             about["shares_of"],

@@ -89,3 +89,9 @@ def listed(names: Sequence[str]) -> str:
 def baseline_name(stacked: Stacked) -> str:
     """Name what gains are measured by."""
     return "the plain net" if stacked.baseline == "plain" else "the constant"
+
+
+def snapped_later(stacked: Stacked) -> str:
+    """Say that what is expected of averaging is of what is snapped only then."""
+    is_last = stacked.averaged is stacked.final
+    return "" if is_last else " (before it is snapped to classes)"
