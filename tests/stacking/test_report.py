@@ -11,8 +11,8 @@ from markupsafe import escape
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from data_prep.scores import Interval
-from stacking.fit import main
 from stacking.ending import labels_of
+from stacking.fit import main
 from stacking.run_files import Pictures
 from stacking.sections.pictures import view_spread
 from tests.stacking.reported import MAPPED, Reported, add_training, all_there_is, rename
