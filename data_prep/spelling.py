@@ -77,11 +77,9 @@ def write_csv(path: Path, table: "pd.DataFrame") -> None:
     """Write a table as csv, its numbers spelled as ``number_texts`` does."""
     import pandas as pd
 
-    spelled = {
-        name: pd.Series(number_texts(column), index=table.index, dtype=object)
-        for name, column in table.items()
-        if pd.api.types.is_float_dtype(column)
-    }
-    table.assign(**spelled).to_csv(
-        path, index=False, encoding="utf-8", lineterminator="\n"
-    )
+    spelled = table.copy()
+    for name, column in table.items():
+        if pd.api.types.is_float_dtype(column):
+            texts = number_texts(column)
+            spelled[name] = pd.Series(texts, index=table.index, dtype=object)
+    spelled.to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
