@@ -28,7 +28,7 @@ from data_prep.report import (
     write_report,
 )
 from data_prep.rows import LeftOut
-from data_prep.spelling import class_text
+from data_prep.spelling import class_text, number_texts
 
 N_EXAMPLES = 32  # pictures shown in the report
 MOST_SHOWN = 50  # rows of a long table
@@ -272,7 +272,8 @@ def _examples(rows: pd.DataFrame, images: NDArray[np.uint8]) -> Markup:
 def _target_text(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     given = rows["target"].dropna()
     if facts["classes"] is None:
-        return f"{len(given):,} numbers from {given.min():g} to {given.max():g}"
+        low, high = number_texts([given.min(), given.max()], digits=6)
+        return f"{len(given):,} numbers from {low} to {high}"
     counts = rows["class_index"].value_counts()
     counts = counts[counts.index >= 0]
     if facts["target_kind"] == "numeric":

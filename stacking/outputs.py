@@ -123,6 +123,27 @@ def write_predictions(
     write_csv(path, pd.DataFrame({columns[0]: asked.ids, columns[1]: values}))
 
 
+def write_probabilities(
+    path: Path, stacked: Stacked, prediction: Floats, asked: Asked, id_column: str
+) -> None:
+    """Write the class probabilities that predictions.csv is the top of.
+
+    They are what log-loss and AUC have judged. Where no picture is, they are the
+    shares of the classes.
+    """
+    import pandas as pd
+
+    rows = stacked.scales.rows
+    by_id = dict(zip(rows.common_ids, prediction, strict=True))
+    by_id |= dict.fromkeys(asked.unreadable, stacked.scales.target().mean(axis=0))
+    table = pd.DataFrame(
+        [by_id[id_] for id_ in asked.ids],
+        columns=[probability_column(name) for name in rows.classes],
+    )
+    table.insert(0, id_column, asked.ids)
+    write_csv(path, table)
+
+
 def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
     """Collect all that was chosen and scored, as JSON values."""
     scales, rows = stacked.scales, stacked.scales.rows
@@ -223,3 +244,6 @@ def write_all(
         path = folder / "predictions.csv"
         prediction = findings.predicted["prediction"]
         write_predictions(path, stacked, prediction, asked, names)
+        if not stacked.loss.is_number:
+            path = folder / "probabilities.csv"
+            write_probabilities(path, stacked, prediction, asked, names[0])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.scores import GROUP_SIZES, METRICS, Interval, spread_ratio
+from data_prep.spelling import DIGITS_SHOWN, number_texts
 from stacking.losses import OF_NUMBERS, OF_ORDERED, TITLES
 from stacking.stack import Stacked
 
@@ -159,7 +160,8 @@ def bands(values: Floats, n: int) -> Banded:
     if len(edges) < 2:
         return [f"{edges[0]:.4g}"], np.zeros(len(values), dtype=np.int64)
     index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
-    names = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
+    texts = number_texts(edges, DIGITS_SHOWN)
+    names = [f"{low} to {high}" for low, high in pairwise(texts)]
     return names, index.astype(np.int64)
 
 

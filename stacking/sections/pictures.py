@@ -46,7 +46,8 @@ def by_prediction(stacked: Stacked, pictures: Pictures) -> Section:
     jitter = np.random.default_rng(0).uniform(-width, width, len(chosen))
     ids = [rows.ids[row] for row in chosen]
     captions = [
-        f"{id_}\ntarget {rows.target[row]:g}\npredicted {prediction[row]:.{digits}f}"
+        f"{id_}\ntarget {_value(rows.target[row], stacked)}"
+        f"\npredicted {prediction[row]:.{digits}f}"
         for id_, row in zip(ids, chosen, strict=True)
     ]
     shown = pictures.take(ids)

@@ -103,6 +103,12 @@ def test_classes_have_a_set_that_holds_the_prediction(make_run: MakeRun) -> None
     assert found["prediction"].tolist() == expected[found.index].tolist()
     for name, texts in zip(found["prediction"], found["expected"], strict=True):
         assert name in texts.split(" | ")
+    shares = pd.read_csv(folder / "stacking.fit" / "probabilities.csv")
+    assert shares["name"].tolist() == expected.index.tolist()
+    columns = [f"probability_{name}" for name in sorted(set(expected))]
+    assert [*shares.columns] == ["name", *columns]
+    beside = shares.set_index("name").loc[found.index]
+    assert_allclose(found[columns], beside, rtol=1e-8)
     sizes = found["expected"].str.count(r"\|") + 1
     assert 1 < sizes.mean() < 4
     names = ["antique", "medieval", "modern", "young"]
