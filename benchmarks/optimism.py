@@ -181,8 +181,12 @@ def ask_all(
             if averaging := work.expect(stacked):
                 expected[asked] = averaging.all**2
             predictor = stacked.predictor
-            alone = predictor.say_all(rows.nets, own=True)
-            all_ = predictor.say_all(rows.nets, own=protocol == "insample")
+            alone = [
+                predictor.predict([net], first=number, own=True).averaged
+                for number, net in enumerate(rows.nets)
+            ]
+            is_leaky = protocol == "insample"
+            every = predictor.predict(rows.nets, own=is_leaky).averaged
             for title, (of, name) in PROCEDURES.items():
                 if of != protocol:
                     continue
@@ -191,8 +195,8 @@ def ask_all(
                 if name == "constant":
                     said.one[asked] = said.averaged[asked] = rows.target.mean()
                 else:
-                    said.one[asked] = alone[name].T
-                    said.averaged[asked] = all_[name].mean(axis=0)
+                    said.one[asked] = np.stack([net[name] for net in alone], axis=1)
+                    said.averaged[asked] = every[name]
     return found, expected
 
 

@@ -171,9 +171,7 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def _predicted(self, X: ArrayLike) -> Floats:
         check_is_fitted(self)
         values = validate_data(self, X, dtype=np.float64, reset=False)
-        predicted = self.predictor_.predict([values])
-        assert predicted is not None
-        return predicted.prediction
+        return self.predictor_.predict([values]).prediction
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Give the (N,) predictions of (N, C) rows, by the models of all folds.

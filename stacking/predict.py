@@ -205,7 +205,6 @@ def predict(fresh: Fresh, predictor: "Predictor") -> "pd.DataFrame":
 
     reading = predictor.reading
     said = predictor.predict(fresh.nets, fresh.views, first=fresh.first)
-    assert said is not None
     found = pd.DataFrame({"id": fresh.ids})
     found["prediction"] = labels_of(said.prediction, reading.classes)
     shares, spread = said.shares, said.by_net.std(axis=0)

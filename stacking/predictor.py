@@ -177,20 +177,15 @@ class Predictor:
         *,
         first: int = 0,
         own: bool = False,
-    ) -> Predicted | None:
+    ) -> Predicted:
         """Predict the same rows by all nets, averaged, as what was scored.
 
         Args:
-            nets: K arrays (M, C), unaligned.
+            nets: K arrays (M, C), unaligned; one at least.
             views: K arrays (M, V, F), unaligned.
             first: Number of the first of the nets, for its scale.
             own: See ``say``.
-
-        Returns:
-            None where there are no nets.
         """
-        if not nets:
-            return None
         reading, loss = self.reading, self.loss
         said = self.say_all(nets, views, first=first, own=own)
         evidence = Evidence.averaged([reading.evidence(values) for values in nets])

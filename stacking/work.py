@@ -4,7 +4,7 @@ Shapes: N scored rows, M pictures that all nets have in common, K nets.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,12 +215,16 @@ class Work:
         is_leaky = settings.protocol == "insample"
         predictor = stacked.predictor
         views = self._views().nets if predictor.sees_views else None
-        predicted = predictor.predict(rows.nets, views, own=is_leaky)
+        predicted: Mapping[str, Floats] = {}
         disagreement = np.array([])
-        if predicted and not is_leaky and not rows.is_label_free:
-            disagreement = predicted.by_net.std(axis=0)
+        if rows.nets:
+            said = predictor.predict(rows.nets, views, own=is_leaky)
+            predicted = said.averaged
+            if not is_leaky and not rows.is_label_free:
+                disagreement = said.by_net.std(axis=0)
         if settings.test_nets == "all" and rows.of_all is not None:
-            predicted = predictor.predict([rows.of_all], first=len(rows.nets))
+            said = predictor.predict([rows.of_all], first=len(rows.nets))
+            predicted = said.averaged
         shift, of_all = self._shift(stacked.scales)
         has_trees = "lightgbm" in stacked.members and not is_leaky
         without = (
@@ -228,7 +232,7 @@ class Work:
         )
         control = self._control(stacked.scales) if settings.control else None
         return Findings(
-            predicted=predicted.averaged if predicted else {},
+            predicted=predicted,
             disagreement=disagreement,
             averaging=self.expect(stacked, views),
             without=without,

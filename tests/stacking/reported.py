@@ -103,9 +103,9 @@ class Reported:
 def _predictions(stacked: Stacked) -> dict[str, Any]:
     """Predict the pictures without label, as ``Work.look`` does."""
     rows = stacked.scales.rows
-    said = stacked.predictor.predict(rows.nets, own=bool(rows.in_sample))
-    if said is None:
+    if not rows.nets:
         return {"predicted": {}, "disagreement": np.array([])}
+    said = stacked.predictor.predict(rows.nets, own=bool(rows.in_sample))
     spread = np.array([]) if rows.is_label_free else said.by_net.std(axis=0)
     return {"predicted": said.averaged, "disagreement": spread}
 

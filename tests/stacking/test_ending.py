@@ -130,7 +130,6 @@ def test_through_its_own_net_a_row_is_served_what_was_scored(
     for fold in range(rows.n_folds):
         own = rows.folds == fold
         said = stacked.predictor.predict([rows.X[own]], first=fold, own=True)
-        assert said is not None
         served[own] = said.prediction
     assert_allclose(served, scored, rtol=1e-9, atol=1e-12)
     target = stacked.scales.target()
@@ -156,7 +155,6 @@ def test_what_is_written_is_what_is_served(
     rows = stacked.scales.rows
     assert len(rows.nets) == n_nets
     said = stacked.predictor.predict(rows.nets)
-    assert said is not None
     written, served = tmp_path / "predictions.csv", tmp_path / "new.csv"
     asked = Asked(list(rows.common_ids), [])
     write_predictions(written, stacked, said.prediction, asked, ("id", "prediction"))
