@@ -20,7 +20,13 @@ from stacking.assemble import assemble
 from stacking.ending import end_prediction, labels_of
 from stacking.links import LINKS, link_named
 from stacking.losses import OF_CLASSES, OF_NUMBERS, OF_ORDERED, Loss
-from stacking.outputs import Asked, oof_table, write_predictions
+from stacking.outputs import (
+    Asked,
+    constant_of,
+    oof_table,
+    stand_in,
+    write_predictions,
+)
 from stacking.predict import Fresh, predict
 from stacking.predictor import Predictor
 from stacking.reading import Evidence, Reading
@@ -28,6 +34,7 @@ from stacking.rows import Column
 from stacking.selection import weighted
 from stacking.settings import FitSettings
 from stacking.stack import Stacked
+from stacking.wording import snapped_later
 from stacking.work import Work
 from tests.stacking.conftest import FakeRun
 
@@ -139,8 +146,18 @@ def test_through_its_own_net_a_row_is_served_what_was_scored(
         assert len(set(served)) > 1
 
 
-@pytest.mark.parametrize("n_nets", [1, 3])
-@pytest.mark.parametrize(("kind", "metric", "chain"), cases())
+def cases_by_nets() -> list[tuple[str, str, tuple[str, ...], int]]:
+    """Give the cases for three nets, and for one that saw no label: it has no task."""
+    asks = {"mix", "mix_expected", "snap", "snap_class"}
+    return [
+        (*case, n_nets)
+        for case in cases()
+        for n_nets in (1, 3)
+        if n_nets > 1 or not asks & set(case[2])
+    ]
+
+
+@pytest.mark.parametrize(("kind", "metric", "chain", "n_nets"), cases_by_nets())
 def test_what_is_written_is_what_is_served(
     kind: str,
     metric: str,
@@ -149,8 +166,6 @@ def test_what_is_written_is_what_is_served(
     place: Path,
     tmp_path: Path,
 ) -> None:
-    if n_nets == 1 and {"mix", "mix_expected", "snap", "snap_class"} & set(chain):
-        pytest.skip("one net that saw no label has no regression and no classes")
     stacked = ended(kind, metric, chain, stacked_of(kind, n_nets, place))
     rows = stacked.scales.rows
     assert len(rows.nets) == n_nets
@@ -286,12 +301,39 @@ def test_an_end_is_an_end() -> None:
     ]
 
 
+def test_what_is_told_of_averaging_is_told_before_a_snap(place: Path) -> None:
+    stacked = stacked_of("grades", 3, place)
+    settings = FitSettings(stackers=("ridge",), align="rank")
+    experiment = Experiment(DataSettings(target="period"))
+    work = Work.of(stacked.scales.rows, settings, experiment)
+    by_name = {
+        (): stacked.final.name,
+        ("isotonic",): stacked.final.name,
+        ("snap",): "winner",
+        ("mix", "isotonic", "snap", "snap_class"): "isotonic",
+    }
+    for chain, name in by_name.items():
+        forced = ended("grades", "rmse", chain, stacked)
+        assert forced.averaged.name == name
+        expected = work.expect(forced)
+        assert expected is not None
+        assert expected.one == forced.line(name).scores.pooled
+        assert expected.all < expected.one
+        assert snapped_later(forced).strip(" ()") == (
+            "" if name == "prediction" else "before it is snapped to classes"
+        )
+
+
 def test_every_column_of_oof_holds_what_was_scored(place: Path) -> None:
     stacked = stacked_of("grades", 3, place)
     rows = stacked.scales.rows
     settings = FitSettings(stackers=("ridge",), align="rank", metric="accuracy")
     experiment = Experiment(DataSettings(target="period"))
     graded = Work.of(rows, settings, experiment).fit(place)
+    nearest = float(np.round(rows.target.mean()))
+    assert constant_of(graded) == nearest
+    text = f"is the class nearest to the training targets' mean, {nearest:.0f}"
+    assert stand_in(graded, ["torn"]).endswith(text)
     table = oof_table(graded)
     for line in graded.lines:
         assert set(table[line.name]) <= set(VALUES)
