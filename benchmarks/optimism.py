@@ -33,6 +33,7 @@ from data_prep.experiment import Experiment, read_experiment
 from data_prep.runs import Finished, Run
 from data_prep.scores import METRICS, paired_bootstrap
 from data_prep.settings import Parser, nearest
+from data_prep.spelling import class_names
 from stacking.rows import Assembled, Column, InSample, columns_of
 
 Floats = NDArray[np.float64]
@@ -109,7 +110,7 @@ class Labelled:
             X=np.stack(said)[folds, np.flatnonzero(is_kept)],
             target=self.target[is_kept],
             class_index=kept["class_index"].to_numpy(dtype=np.int64),
-            classes=tuple(map(str, self.facts["classes"])),
+            classes=class_names(self.facts["classes"]),
             folds=folds,
             clusters=kept["cluster"].to_numpy(dtype=np.int64),
             image_rows=kept["image_row"].to_numpy(dtype=np.int64),
@@ -180,8 +181,12 @@ def ask_all(
             if averaging := work.expect(stacked):
                 expected[asked] = averaging.all**2
             predictor = stacked.predictor
-            alone = predictor.say_all(rows.nets, own=True)
-            all_ = predictor.say_all(rows.nets, own=protocol == "insample")
+            alone = [
+                predictor.predict([net], first=number, own=True).averaged
+                for number, net in enumerate(rows.nets)
+            ]
+            is_leaky = protocol == "insample"
+            every = predictor.predict(rows.nets, own=is_leaky).averaged
             for title, (of, name) in PROCEDURES.items():
                 if of != protocol:
                     continue
@@ -190,8 +195,8 @@ def ask_all(
                 if name == "constant":
                     said.one[asked] = said.averaged[asked] = rows.target.mean()
                 else:
-                    said.one[asked] = alone[name].T
-                    said.averaged[asked] = all_[name].mean(axis=0)
+                    said.one[asked] = np.stack([net[name] for net in alone], axis=1)
+                    said.averaged[asked] = every[name]
     return found, expected
 
 

@@ -51,6 +51,10 @@ class DataSettings:
     )
     id: Annotated[str, "column of the picture's name without extension"] = "id"
     target: Annotated[str | None, "column to predict"] = None
+    target_kind: Annotated[
+        Literal["numbers", "classes"] | None,
+        "what the target is, where numbers are names of classes; left out: seen in it",
+    ] = None
     group: Annotated[str | None, "column of what must not be split over folds"] = None
     date: Annotated[str | None, "column of the year or date"] = None
     attributes: Annotated[tuple[Path, ...], "long tables id,name"] = ()

@@ -28,6 +28,7 @@ from data_prep.report import (
     write_report,
 )
 from data_prep.rows import LeftOut
+from data_prep.spelling import class_text, number_texts
 
 N_EXAMPLES = 32  # pictures shown in the report
 MOST_SHOWN = 50  # rows of a long table
@@ -104,7 +105,7 @@ def fold_table(rows: pd.DataFrame, classes: Sequence[Any] | None) -> pd.DataFram
             labelled["fold"], labelled["class_index"], normalize="index"
         )
         for index in sorted(largest):
-            name = f"{_class_text(classes[index])} %"
+            name = f"{class_text(classes[index])} %"
             counted[name] = (100 * shares[index]).round(1)
     elif "target" in dealt:
         counted["mean"] = folds["target"].mean().round(3)
@@ -153,7 +154,7 @@ def _remarks_on_folds(
         found.append(f"{_n(n_missing, 'row')} of the training part without a target")
     if facts["classes"] is not None:
         lacking = untaught(dealt["fold"], dealt["class_index"])
-        names = [_class_text(facts["classes"][code]) for code in lacking if code >= 0]
+        names = [class_text(facts["classes"][code]) for code in lacking if code >= 0]
         if names:
             found.append(
                 f"{_n(len(names), 'class')} ({_few(names)}) in a single group each: the"
@@ -244,7 +245,7 @@ def _target_chart(rows: pd.DataFrame, facts: Mapping[str, Any]) -> Markup:
         shown = shown.sort_index()
     return bars(
         [
-            Rung(_class_text(facts["classes"][index]), float(count))
+            Rung(class_text(facts["classes"][index]), float(count))
             for index, count in shown.items()
         ]
     )
@@ -258,11 +259,12 @@ def _names_chart(attributes: pd.DataFrame) -> Markup:
 def _examples(rows: pd.DataFrame, images: NDArray[np.uint8]) -> Markup:
     n_shown = min(N_EXAMPLES, len(rows))
     drawn = np.sort(np.random.default_rng(0).choice(len(rows), n_shown, replace=False))
-    captions = []
+    captions, has_classes = [], "class_index" in rows
     for row in rows.iloc[drawn].itertuples():
         target = getattr(row, "target", None)
         has_target = target is not None and target == target
-        label = _class_text(target) if has_target else str(row.part)
+        text = class_text if has_classes else "{:g}".format
+        label = text(target) if has_target else str(row.part)
         captions.append(f"{row.id}\n{label}")
     return picture_grid(images[rows["image_row"].to_numpy()[drawn]], captions)
 
@@ -270,20 +272,17 @@ def _examples(rows: pd.DataFrame, images: NDArray[np.uint8]) -> Markup:
 def _target_text(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     given = rows["target"].dropna()
     if facts["classes"] is None:
-        return f"{len(given):,} numbers from {given.min():g} to {given.max():g}"
+        low, high = number_texts([given.min(), given.max()], digits=6)
+        return f"{len(given):,} numbers from {low} to {high}"
     counts = rows["class_index"].value_counts()
     counts = counts[counts.index >= 0]
     if facts["target_kind"] == "numeric":
         counts = counts.sort_index()
     names = [
-        f"{_class_text(facts['classes'][index])} ({count:,})"
+        f"{class_text(facts['classes'][index])} ({count:,})"
         for index, count in counts.items()
     ]
     return f"{len(names)} classes, {_few(names, 8)}"
-
-
-def _class_text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _sizes(rows: pd.DataFrame) -> str:

@@ -292,8 +292,9 @@ def _named(data: DataSettings) -> dict[str, Any]:
         return value.name if isinstance(value, Path) else value
 
     named = {name: plain(value) for name, value in vars(data).items()}
-    if data.doubts is None:
-        del named["doubts"]  # what was prepared before there was the key stays current
+    for name in ("doubts", "target_kind"):
+        if named[name] is None:
+            del named[name]  # what was prepared before there was the key stays current
     return named
 
 

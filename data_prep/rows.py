@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data_prep.cells import as_numbers
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
 from data_prep.folds import (
@@ -132,9 +133,18 @@ def with_classes(
     values = rows["target"].dropna()
     if kind == "numeric" and values.nunique() > MAX_CLASSES:
         return rows, None
-    classes = sorted(values.unique().tolist())
+    classes = _in_order(values.unique().tolist())
     index = pd.Categorical(rows["target"], categories=classes).codes
     return rows.assign(class_index=index.astype(np.int64)), classes
+
+
+def _in_order(classes: list[Any]) -> list[Any]:
+    """Sort classes: codes by their number, so that 10 comes after 9, others by text."""
+    numbers = as_numbers(pd.Series(classes))
+    if not np.isfinite(numbers).all():
+        return sorted(classes)
+    pairs = sorted(zip(numbers.tolist(), classes, strict=True))
+    return [value for _, value in pairs]
 
 
 def check_groups(cv: str, rows: pd.DataFrame) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from data_prep.cells import (
     as_flags,
@@ -23,6 +24,7 @@ from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
 from data_prep.folds import MAX_CLASSES
 from data_prep.settings import nearest
+from data_prep.spelling import class_text
 
 OURS = ("id", "part", "group", "date", "is_excluded", "weight")
 GIVEN = "given."  # before the names of the user's further columns
@@ -143,6 +145,11 @@ def _check_named(data: DataSettings) -> None:
                 f"[data] {name} = {column!r} names a column, but there is no table;"
                 ' add train = "train.csv", or take it out'
             )
+    if data.target_kind and data.target is None:
+        raise UserError(
+            f"[data] target_kind = {data.target_kind!r} says what the target is, but"
+            " target names no column; name it, or take target_kind out"
+        )
     if data.doubts and data.train is None:
         raise UserError(
             f"[data] doubts = '{data.doubts}' weighs training rows, but there is no"
@@ -160,7 +167,9 @@ def _read_train(
     rows, problems = _read_columns(table, named, "train")
     kind = None
     if data.target:
-        target, kind, found = _read_target(table[data.target], data.target)
+        target, kind, found = _read_target(
+            table[data.target], data.target, data.target_kind
+        )
         rows["target"] = target
         problems += found
     _raise_if(path, problems)
@@ -234,20 +243,35 @@ def _problems_of_ids(ids: Sequence[str]) -> list[str]:
 
 
 def _read_target(
-    column: "pd.Series[Any]", name: str
+    column: "pd.Series[Any]", name: str, declared: str | None = None
 ) -> tuple["pd.Series[Any]", TargetKind, list[str]]:
-    """Decide whether the target is numbers or classes; say what is wrong with it."""
+    """Decide whether the target is numbers or classes; say what is wrong with it.
+
+    Args:
+        column: Its cells.
+        name: Its name.
+        declared: What it is said to be, ``"numbers"`` or ``"classes"``; None: classes
+            if there is a text.
+    """
     where = f"column {name!r}"
-    texts = pd.Series(as_texts(column), index=column.index, dtype=object)
+    spelled = column
+    if declared == "classes" and is_numeric_dtype(column):  # of a parquet file
+        spelled = column.map(class_text, na_action="ignore")
+    texts = pd.Series(as_texts(spelled), index=column.index, dtype=object)
     is_given = np.array([not is_missing(value) for value in column])
     numbers = pd.Series(as_numbers(column), index=column.index)
-    is_text = is_given & numbers.isna().to_numpy()
+    is_text = is_given & (numbers.isna().to_numpy() | (declared == "classes"))
     n_given, n_text = int(is_given.sum()), int(is_text.sum())
     kind: TargetKind = "classes" if n_text else "numeric"
     target = texts.where(is_given, None) if n_text else numbers
     n_values = target.nunique()
     if not n_given:
         problem = f"{where} is empty; fill it, or take target out of [data]"
+    elif n_text and declared == "numbers":
+        problem = (
+            f"{where}: {_some(list(texts[is_text]), 'value')} no finite number, and"
+            ' [data] target_kind = "numbers"; correct them, or leave the cells empty'
+        )
     elif 0 < n_text < n_given / 2:
         problem = (
             f"{where}: {_some(list(texts[is_text]), 'value')} no finite number, while"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from data_prep.errors import UserError
 from data_prep.experiment import TaskSettings
 from data_prep.settings import nearest
+from data_prep.spelling import class_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -242,7 +243,7 @@ def _class_labels(
                 "the target has too many values to be classes; use kind = 'regression'"
             )
         index = table["class_index"].to_numpy()
-        classes = tuple(str(value) for value in facts["classes"])
+        classes = class_names(facts["classes"])
     else:
         from data_prep.cells import as_texts
 

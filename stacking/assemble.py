@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from data_prep.errors import UserError
 from data_prep.rows import weights_of
 from data_prep.runs import Finished
+from data_prep.spelling import class_names
 from stacking import guards
 from stacking.baseline import OwnColumns
 from stacking.rows import Assembled, Column, InSample
@@ -95,7 +96,7 @@ def assemble(
         X=X,
         target=scored["target"].to_numpy(dtype=np.float64 if is_number else object),
         class_index=_class_index(scored, bool(classes)),
-        classes=tuple(map(str, classes)),
+        classes=class_names(classes),
         folds=scored["fold"].to_numpy(dtype=np.int64),
         clusters=scored["cluster"].to_numpy(dtype=np.int64),
         image_rows=scored["image_row"].to_numpy(dtype=np.int64),

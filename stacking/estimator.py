@@ -17,10 +17,18 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from data_prep.errors import UserError
 from data_prep.folds import assign_folds, strata
 from data_prep.scores import FoldScores
+from data_prep.spelling import class_names
+from stacking.arguments import (
+    check_target,
+    classes_of,
+    clusters_of,
+    folds_of,
+    weights_of,
+)
 from stacking.boosting import Boosting, threads_for
+from stacking.ending import labels_of
 from stacking.losses import Loss
 from stacking.members import Scales, fit_stackers
 from stacking.predictor import Predictor
@@ -81,13 +89,16 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             X: (N, C) numbers.
             y: (N,) targets.
-            groups: (N,) what no fold tears; None: every row its own.
+            groups: (N,) what no fold tears, names of any kind; None, NaN, NaT or an
+                empty text: the row is a group of its own.
             folds: (N,) fold of each row, from 0; None: dealt by ``cv``.
             sample_weight: (N,) how much each row is learned from; never in scores.
 
         Raises:
-            UserError: A setting is unknown or does not fit the data.
+            UserError: A setting is unknown or does not fit the data, a target is
+                missing, or a length is not that of ``y``.
         """
+        check_target(y)
         values, target = validate_data(
             self, X, y, dtype=np.float64, y_numeric=self._is_number
         )
@@ -119,18 +130,11 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self, X: Floats, y: NDArray[Any], groups: Any, folds: Any, weights: Any
     ) -> Assembled:
         n = len(X)
-        clusters = np.arange(n)
-        if groups is not None:
-            clusters = np.unique(np.asarray(groups), return_inverse=True)[1]
+        clusters = np.arange(n) if groups is None else clusters_of(groups, n)
         if folds is None:
             labels = strata(y if self._is_number else y.astype(str))
             folds = assign_folds(self.cv, labels, clusters, self.random_state)
-        dealt = np.asarray(folds, dtype=np.int64)
-        if len(dealt) != n or sorted(set(dealt)) != list(range(dealt.max() + 1)):
-            raise UserError(
-                f"folds: {len(dealt)} for {n} rows, numbered {sorted(set(dealt))[:5]};"
-                " number them from 0 without a gap, one for each row"
-            )
+        dealt = folds_of(folds, clusters)
         names, index = np.unique(y, return_inverse=True)
         has_classes = not self._is_number or len(names) <= MAX_CLASSES
         return Assembled(
@@ -138,7 +142,7 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             X=X,
             target=y,
             class_index=index if has_classes else np.full(n, -1),
-            classes=tuple(map(str, names)) if has_classes else (),
+            classes=class_names(names.tolist()) if has_classes else (),
             folds=dealt,
             clusters=clusters,
             image_rows=np.arange(n),
@@ -149,7 +153,7 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             target_range=(float(y.min()), float(y.max())) if self._is_number else None,
             cv=self.cv,
             fold_hash="",
-            weights=None if weights is None else np.asarray(weights, dtype=np.float64),
+            weights=None if weights is None else weights_of(weights, n),
         )
 
     @property
@@ -164,14 +168,18 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return self.stacked_.final.prediction
 
-    def _said(self, X: ArrayLike) -> Floats:
+    def _predicted(self, X: ArrayLike) -> Floats:
         check_is_fitted(self)
         values = validate_data(self, X, dtype=np.float64, reset=False)
-        return self.predictor_.say(0, values)["prediction"]
+        return self.predictor_.predict([values]).prediction
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Give the (N,) predictions of (N, C) rows, by the models of all folds."""
-        return self._said(X)
+        """Give the (N,) predictions of (N, C) rows, by the models of all folds.
+
+        They end as ``oof_prediction_`` does: at values of classes where the metric
+        judges the nearest class.
+        """
+        return self._predicted(X)
 
 
 class ClassStacker(ClassifierMixin, Stacker):  # type: ignore[misc]
@@ -192,14 +200,14 @@ class ClassStacker(ClassifierMixin, Stacker):  # type: ignore[misc]
         sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Race the stackers and keep the winner; see ``Stacker.fit``."""
-        self.classes_ = np.unique(np.asarray(y))
+        check_target(y)
+        self.classes_ = classes_of(np.asarray(y))
         return super().fit(X, y, groups, folds, sample_weight)
 
     def predict_proba(self, X: ArrayLike) -> Floats:
         """Give the (N, K) class probabilities of (N, C) rows."""
-        return self._said(X)
+        return self._predicted(X)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Give the (N,) most probable classes of (N, C) rows."""
-        found: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
-        return found
+        return labels_of(self.predict_proba(X), self.classes_)

@@ -21,9 +21,10 @@ class Findings:
     """All of it.
 
     Attributes:
-        predicted: (M, ...) by name: every member and ``prediction``; nothing where
-            there are no common pictures.
-        disagreement: (M, ...) deviation of the nets from each other; empty: one net.
+        predicted: (M, ...) by name: every member and ``prediction``, ended as what was
+            scored; nothing where there are no common pictures.
+        disagreement: (M, ...) deviation of the nets from each other, before they are
+            averaged and ended; empty: one net.
         averaging: What the average of the nets may be expected to score.
         without: By sub-task, what having it gains the boosted trees.
         shift: How the test rows differ from the training rows, through the fold nets.

@@ -4,9 +4,11 @@
 
 Reads ``data_prep.prepare`` and ``features.extract``; writes ``stacking.fit/``:
 predictor.json with its models (model_fold0.txt ..., nothing pickled), stacking.json
-(all that was chosen and scored), oof.csv, predictions.csv (if there are pictures to
-predict), importance.csv, report.html. What the sample asks for without a picture that
-can be read gets the mean of the training targets, or the most frequent class.
+(all that was chosen and scored), oof.csv (and oof.parquet, exact), predictions.csv (if
+there are pictures to predict; of classes also probabilities.csv, which log-loss and AUC
+judge), importance.csv, report.html. What the sample asks for without a picture that can
+be read gets the mean of the training targets, ended as the predictions are (see
+``stacking.ending``), or the most frequent class.
 
 Rows are learned from through the net that never saw them, by the run's own folds.
 ``--protocol insample`` reproduces the leak of the original instead, for comparison, and
@@ -174,12 +176,13 @@ def _tell(
 ) -> None:
     from stacking.outputs import stand_in
     from stacking.shift import verdict
+    from stacking.wording import snapped_later
 
     log.info("%s", table_of(stacked))
     if averaging := findings.averaging:
         log.info(
-            "%s of one net per row: %.4f; of all nets averaged, to expect: %.4f",
-            *(stacked.loss.title, averaging.one, averaging.all),
+            "%s of one net per row%s: %.4f; of all nets averaged, to expect: %.4f",
+            *(stacked.loss.title, snapped_later(stacked), averaging.one, averaging.all),
         )
     if findings.shift:
         log.info("%s", verdict(findings.shift, findings.shift_of_all))

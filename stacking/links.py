@@ -73,6 +73,11 @@ class Link(Protocol):
         """Its name for people."""
         ...
 
+    @property
+    def gives_classes(self) -> bool:
+        """Whether it gives values of classes, and so comes after the nets' average."""
+        ...
+
     def lacks(self, evidence: Evidence, loss: Loss) -> str:
         """Say what it would need and does not have; empty: nothing."""
         ...
@@ -97,6 +102,7 @@ class Mix:
 
     name: str
     title: str
+    gives_classes: bool = False
 
     def lacks(self, evidence: Evidence, loss: Loss) -> str:
         """See ``Link``."""
@@ -145,6 +151,7 @@ class Isotonic:
 
     name: str = "isotonic"
     title: str = "a rising curve"
+    gives_classes: bool = False
 
     def lacks(self, evidence: Evidence, loss: Loss) -> str:  # noqa: ARG002
         """See ``Link``."""
@@ -177,6 +184,7 @@ class Snap:
 
     name: str
     title: str
+    gives_classes: bool = True
 
     def lacks(self, evidence: Evidence, loss: Loss) -> str:
         """See ``Link``."""
@@ -260,6 +268,7 @@ class Cuts:
 
     name: str = "cuts"
     title: str = "cut points between the classes"
+    gives_classes: bool = True
 
     def lacks(self, evidence: Evidence, loss: Loss) -> str:  # noqa: ARG002
         """See ``Link``."""
@@ -308,7 +317,7 @@ class Cuts:
         return found
 
 
-LINKS: tuple[Link, ...] = (  # in the order of the chain
+LINKS: tuple[Link, ...] = (  # in the order of the chain; those to classes come last
     Mix("mix", "mixed with the plain net"),
     Mix("mix_expected", "mixed with the expected value"),
     Isotonic(),

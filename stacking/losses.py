@@ -83,7 +83,7 @@ class Loss:
             kind += " without classes" if is_number and not class_values else ""
             raise UserError(
                 f"metric = {name!r} does not fit a target of {kind}; give one of"
-                f" {', '.join(fitting)}"
+                f" {', '.join(fitting)}{_remedy(name, class_values, is_number)}"
             )
         return cls(name, tuple(class_values), is_number)
 
@@ -120,6 +120,16 @@ class Loss:
         distances = np.abs(values[:, None] - np.array(self.class_values))
         found: Ints = distances.argmin(axis=1)
         return found
+
+    def judged(self, prediction: Floats) -> Floats:
+        """Give (N, ...) what is judged of a prediction: the value of a class, or all.
+
+        Probabilities stay as they are: of those the metric takes what it needs.
+        """
+        if not self.is_of_ordered:
+            return prediction
+        values: Floats = np.array(self.class_values)[self.nearest(prediction)]
+        return values
 
     def score(self, target: Floats, prediction: Floats) -> float:
         """Score all rows at once."""
@@ -159,3 +169,18 @@ class Loss:
         if self.is_of_ordered:
             return self.nearest(target), self.nearest(prediction)
         return target, prediction
+
+
+def _remedy(name: str, class_values: Sequence[float], is_number: bool) -> str:
+    """Say how the target may be made one that the metric fits; empty: in no way."""
+    if is_number and name in OF_CLASSES and class_values:
+        return (
+            ', or say that its numbers are names: target_kind = "classes" in [data]'
+            " (in Python: ClassStacker)"
+        )
+    if not is_number and name in OF_NUMBERS + OF_ORDERED:
+        return (
+            f"; {name} is of numbers: write a number for each class in the table, and"
+            ' leave target_kind = "classes" out of [data]'
+        )
+    return ""

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.settings import recorded
+from data_prep.spelling import class_names, write_csv
 from stacking.doubts import (
     Doubts,
     doubt_classes,
@@ -34,6 +35,7 @@ from stacking.doubts import (
     flagged,
     ranking,
 )
+from stacking.oof import oof_file, probability_column, read_oof
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,20 +79,18 @@ def main(argv: Sequence[str] | None = None) -> Path:
         return done.folder
     from stacking.noise_page import write_page
 
-    oof = fitted.folder / "oof.csv"
+    oof = oof_file(fitted.folder)
     with run.stage(STAGE, key, reads) as stage:
         table = doubt_table(oof, prepared.facts, settings)
-        text = table.drop(columns="is_doubtful").to_csv(
-            index=False, float_format="%.6g", lineterminator="\n"
-        )
-        (stage.folder / "doubts.csv").write_text(text, encoding="utf-8")
-        write_page(stage.folder / "report.html", table, prepared, settings.weight)
+        write_csv(stage.folder / "doubts.csv", table.drop(columns="is_doubtful"))
+        shown = for_people(table)
+        write_page(stage.folder / "report.html", shown, prepared, settings.weight)
         stage.facts = {
             "rows": len(table),
             "doubtful": int(table["is_doubtful"].sum()),
             "flagged": int((table["weight"] < 1).sum()),
         }
-    _tell(table, settings, run.folder / STAGE)
+    _tell(shown, settings, run.folder / STAGE)
     return run.folder / STAGE
 
 
@@ -100,7 +100,7 @@ def doubt_table(
     """Rank the rows of out-of-fold predictions by how far they doubt the label.
 
     Args:
-        path: The file ``oof.csv`` of ``stacking.fit``.
+        path: The out-of-fold predictions of ``stacking.fit``, see ``stacking.oof``.
         facts: Those of ``data_prep.prepare``.
         settings: How many rows are flagged, and what weight is suggested.
 
@@ -113,9 +113,9 @@ def doubt_table(
     """
     import pandas as pd
 
-    from data_prep.cells import as_ids, as_texts, read_table
+    from data_prep.cells import as_ids, as_numbers, as_texts
 
-    oof = read_table(path)
+    oof = read_oof(path, facts)
     for name in ("id", *SCORED):
         if name not in oof:
             raise UserError(f"{path}: there is no column {name!r}; {AGAIN}")
@@ -125,16 +125,14 @@ def doubt_table(
     order = ranking(doubts.doubt, ids)
     is_flagged = flagged(doubts, order, settings.share)
     is_numeric = facts["target_kind"] == "numeric"
-    shown = {
-        name: [
-            f"{float(text):g}" if is_numeric else text for text in as_texts(oof[name])
-        ]
+    scored = {
+        name: as_numbers(oof[name]) if is_numeric else as_texts(oof[name])
         for name in SCORED
     }
     table = pd.DataFrame(
         {
             "id": ids,
-            **shown,
+            **scored,
             "doubt": doubts.doubt,
             "weight": np.where(is_flagged, settings.weight, 1.0),
             "reason": doubts.reasons,
@@ -142,6 +140,16 @@ def doubt_table(
         }
     )
     return table.iloc[order].reset_index(drop=True)
+
+
+def for_people(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Give the numbers of a table of doubts the digits that people are shown."""
+    from data_prep.spelling import DIGITS_SHOWN, number_texts
+
+    numbers = [name for name in SCORED if table[name].dtype.kind == "f"]
+    return table.assign(
+        **{name: number_texts(table[name], DIGITS_SHOWN) for name in numbers}
+    )
 
 
 def read_views(
@@ -157,9 +165,9 @@ def read_views(
     from data_prep.cells import as_texts
 
     views = []
-    classes = [str(name) for name in facts["classes"] or []]
+    classes = class_names(facts["classes"])
     is_numeric = facts["target_kind"] == "numeric"
-    columns = [f"probability_{name}" for name in classes]
+    columns = [probability_column(name) for name in classes]
     if is_numeric:
         target, said = (_numbers(oof, [name], path)[:, 0] for name in SCORED)
         views.append(doubt_numbers(target, said))

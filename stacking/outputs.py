@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from data_prep.errors import UserError
 from data_prep.runs import Finished, write_json
+from data_prep.spelling import write_csv
+from stacking.ending import end_prediction, labels_of
 from stacking.findings import Findings
 from stacking.guards import check_sample, named
 from stacking.importance import gain_table
+from stacking.oof import probability_column, write_oof
 from stacking.stack import Stacked
 
 if TYPE_CHECKING:
@@ -61,15 +64,6 @@ def read_order(prepared: Finished, predicted: Sequence[str]) -> Asked:
     return Asked(ids, unreadable)
 
 
-def labels_of(prediction: Floats, stacked: Stacked) -> NDArray[Any]:
-    """Give numbers as they are, and of probabilities the most probable class."""
-    if prediction.ndim == 1:
-        return prediction
-    names = np.array(stacked.scales.rows.classes, dtype=object)
-    chosen: NDArray[Any] = names[prediction.argmax(axis=1)]
-    return chosen
-
-
 def oof_table(stacked: Stacked) -> "pd.DataFrame":
     """Collect every step's out-of-fold prediction, a row per id."""
     import pandas as pd
@@ -77,32 +71,34 @@ def oof_table(stacked: Stacked) -> "pd.DataFrame":
     rows = stacked.scales.rows
     table = pd.DataFrame({"id": rows.ids, "fold": rows.folds, "target": rows.target})
     for line in stacked.lines:
-        table[line.name] = labels_of(line.prediction, stacked)
+        table[line.name] = labels_of(line.prediction, rows.classes)
     shares = stacked.scales.reading.shares(rows.X)
     if not stacked.loss.is_number:
         shares = stacked.final.prediction
     if shares is not None:
         for k, name in enumerate(rows.classes):
-            table[f"probability_{name}"] = shares[:, k]
+            table[probability_column(name)] = shares[:, k]
     return table
 
 
 def constant_of(stacked: Stacked) -> float | str:
-    """Give the mean target, or the most frequent class."""
+    """Give the mean target, ended as what was scored, or the most frequent class."""
     rows = stacked.scales.rows
     if rows.target_range is not None:
-        return float(rows.target.mean())
+        mean = np.array([rows.target.mean()])
+        return float(end_prediction(mean, stacked.scales.reading, stacked.loss)[0])
     return rows.classes[int(np.bincount(rows.class_index).argmax())]
 
 
 def stand_in(stacked: Stacked, unreadable: Sequence[str]) -> str:
     """Say what is predicted of pictures that cannot be read."""
     constant = constant_of(stacked)
-    what = (
-        f"the mean of the training targets, {constant:.4f}"
-        if isinstance(constant, float)
-        else f"the most frequent class, {constant!r}"
-    )
+    if not isinstance(constant, float):
+        what = f"the most frequent class, {constant!r}"
+    elif stacked.loss.is_of_ordered:
+        what = f"the class nearest to the training targets' mean, {constant:g}"
+    else:
+        what = f"the mean of the training targets, {constant:.4f}"
     return (
         f"{named(unreadable)} of the sample have no picture that can be read (see"
         f" left_out.csv); their prediction is {what}"
@@ -120,11 +116,32 @@ def write_predictions(
     import pandas as pd
 
     rows = stacked.scales.rows
-    labels = labels_of(prediction, stacked)
+    labels = labels_of(prediction, rows.classes)
     by_id = dict(zip(rows.common_ids, labels.tolist(), strict=True))
     by_id |= dict.fromkeys(asked.unreadable, constant_of(stacked))
     values = [by_id[id_] for id_ in asked.ids]
-    _write_csv(path, pd.DataFrame({columns[0]: asked.ids, columns[1]: values}))
+    write_csv(path, pd.DataFrame({columns[0]: asked.ids, columns[1]: values}))
+
+
+def write_probabilities(
+    path: Path, stacked: Stacked, prediction: Floats, asked: Asked, id_column: str
+) -> None:
+    """Write the class probabilities that predictions.csv is the top of.
+
+    They are what log-loss and AUC have judged. Where no picture is, they are the
+    shares of the classes.
+    """
+    import pandas as pd
+
+    rows = stacked.scales.rows
+    by_id = dict(zip(rows.common_ids, prediction, strict=True))
+    by_id |= dict.fromkeys(asked.unreadable, stacked.scales.target().mean(axis=0))
+    table = pd.DataFrame(
+        [by_id[id_] for id_ in asked.ids],
+        columns=[probability_column(name) for name in rows.classes],
+    )
+    table.insert(0, id_column, asked.ids)
+    write_csv(path, table)
 
 
 def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
@@ -218,16 +235,15 @@ def write_all(
         | summary(stacked, findings)
         | {"constant_for": asked.unreadable},
     )
-    _write_csv(folder / "oof.csv", oof_table(stacked))
+    write_oof(folder, oof_table(stacked))
     gains = gain_table(stacked.scales, stacked.members)
     if gains is not None:
-        _write_csv(folder / "importance.csv", gains)
+        write_csv(folder / "importance.csv", gains)
     if asked.ids:
         names = (facts["id_column"], facts["target_column"])
         path = folder / "predictions.csv"
         prediction = findings.predicted["prediction"]
         write_predictions(path, stacked, prediction, asked, names)
-
-
-def _write_csv(path: Path, table: "pd.DataFrame") -> None:
-    table.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")
+        if not stacked.loss.is_number:
+            path = folder / "probabilities.csv"
+            write_probabilities(path, stacked, prediction, asked, names[0])

@@ -6,11 +6,13 @@ The nets are asked by a child process (``features.fresh``), the models of
 ``stacking.fit`` here; no training picture is needed. Writes
 ``runs/NAME/stacking.predict/new_leaves.csv``, or ``--out FILE``:
 
-- ``id``, ``prediction``: as in predictions.csv,
+- ``id``, ``prediction``: as in predictions.csv, averaged over the nets and then ended
+  as what was scored,
 - ``low``, ``high``: where the target of a picture of a new group lies in 90 % of the
   cases, or ``expected``: the classes among which it does, by out-of-fold residuals,
 - ``probability_CLASS``: where the nets give some,
-- ``spread_nets``, ``spread_views``: standard deviation over the nets, and over the
+- ``spread_nets``, ``spread_views``: standard deviation over the nets, before they are
+  averaged and the average is snapped, cut or rounded to a class, and over the
   views of the plain net, or of its probabilities: where they disagree, look twice.
 
 Pictures that cannot be read are in ``new_leaves.left_out.csv``, and named.
@@ -29,6 +31,7 @@ from data_prep.command import last_run, run_command
 from data_prep.errors import UserError
 from data_prep.runs import Finished, Run
 from data_prep.settings import Parser
+from data_prep.spelling import write_csv
 from features.asking import add_flags, name_of
 
 if TYPE_CHECKING:
@@ -197,28 +200,19 @@ def predict(fresh: Fresh, predictor: "Predictor") -> "pd.DataFrame":
     """
     import pandas as pd
 
+    from stacking.ending import labels_of
+    from stacking.oof import probability_column
+
     reading = predictor.reading
-    by_net = [
-        predictor.say(
-            fresh.first + net, values, fresh.views[net] if fresh.views else None
-        )["prediction"]
-        for net, values in enumerate(fresh.nets)
-    ]
-    mean = np.mean(by_net, axis=0)
+    said = predictor.predict(fresh.nets, fresh.views, first=fresh.first)
     found = pd.DataFrame({"id": fresh.ids})
-    spread = np.std(by_net, axis=0)
-    shares: Floats | None
-    if reading.is_number:
-        found["prediction"] = mean
-        said = [reading.shares(values) for values in fresh.nets]
-        given = [one for one in said if one is not None]
-        shares = np.mean(given, axis=0) if given else None
-    else:
-        found["prediction"] = np.array(reading.classes, object)[mean.argmax(axis=1)]
-        shares, spread = mean, np.sqrt((spread**2).mean(axis=1))
+    found["prediction"] = labels_of(said.prediction, reading.classes)
+    shares, spread = said.shares, said.by_net.std(axis=0)
+    if not reading.is_number:
+        shares, spread = said.prediction, np.sqrt((spread**2).mean(axis=1))
     if shares is not None:
         for k, name in enumerate(reading.classes):
-            found[f"probability_{name.removesuffix('.0')}"] = shares[:, k]
+            found[probability_column(name)] = shares[:, k]
     found["spread_nets"] = spread
     own = reading.columns_of(reading.plain or reading.shares_of, "var")
     if len(own):
@@ -237,14 +231,15 @@ def _with_interval(
     """Add where the target is to be expected, by the run's out-of-fold residuals."""
     import pandas as pd
 
-    from data_prep.cells import as_ids, read_table
+    from data_prep.cells import as_ids
     from stacking.conformal import (
         conformal_radius,
         conformal_set_threshold,
         prediction_sets,
     )
+    from stacking.oof import oof_file, probability_column, read_oof
 
-    oof = read_table(fitted.folder / "oof.csv")
+    oof = read_oof(oof_file(fitted.folder), prepared.facts)
     table = pd.read_parquet(prepared.folder / "table.parquet").set_index("id")
     clusters = table["cluster"].loc[as_ids(oof["id"])].to_numpy()
     reading = predictor.reading
@@ -254,7 +249,7 @@ def _with_interval(
         found.insert(2, "low", reading.clip(found["prediction"].to_numpy() - radius))
         found.insert(3, "high", reading.clip(found["prediction"].to_numpy() + radius))
         return found
-    names = [f"probability_{name}" for name in reading.classes]
+    names = [probability_column(name) for name in reading.classes]
     shares = oof[names].to_numpy(dtype=np.float64)
     index = [reading.classes.index(str(name)) for name in oof["target"]]
     least = conformal_set_threshold(shares, index, clusters, coverage)
@@ -311,7 +306,7 @@ def _other_runs(run: Run, fitted: Finished) -> list[Run]:
 def _write(found: Any, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f"{out.name}.draft")
-    found.to_csv(draft, index=False, float_format="%.6f", lineterminator="\n")
+    write_csv(draft, found)
     draft.replace(out)
 
 

@@ -2,7 +2,8 @@
 
 The same path serves the pictures without label of a run and pictures that come later
 (``stacking.predict``): each net's rows pass through the members and the post-processing
-as a row of its fold did in cross-validation; then the nets are averaged.
+as a row of its fold did in cross-validation; then the nets are averaged, and the
+average ends as what was scored (``stacking.ending``).
 
 Shapes: M pictures, C columns, K nets.
 """
@@ -18,12 +19,14 @@ from numpy.typing import NDArray
 
 from data_prep.errors import UserError
 from data_prep.runs import write_json
+from data_prep.spelling import class_names
 from stacking.alignment import Alignment
 from stacking.baseline import OwnColumns
+from stacking.ending import bend, end_prediction
 from stacking.inner import Model
-from stacking.links import link_named
+from stacking.losses import Loss
 from stacking.models import load_models, save_models
-from stacking.reading import Reading
+from stacking.reading import Evidence, Reading
 from stacking.rows import Column
 from stacking.selection import weighted
 from stacking.views import apply_to_views
@@ -51,6 +54,28 @@ class Learned:
 
 
 @dataclass(frozen=True)
+class Predicted:
+    """What is predicted of the same pictures by all nets.
+
+    Attributes:
+        averaged: (M, ...) by name: every member and ``prediction``, averaged over the
+            nets and ended as what was scored.
+        by_net: (K, M, ...) the prediction through each net, before it is averaged and
+            ended: where the nets disagree.
+        shares: (M, K) class probabilities of the nets, averaged; None: there are none.
+    """
+
+    averaged: Mapping[str, Floats]
+    by_net: Floats
+    shares: Floats | None
+
+    @property
+    def prediction(self) -> Floats:
+        """(M, ...) what is handed out."""
+        return self.averaged["prediction"]
+
+
+@dataclass(frozen=True)
 class Predictor:
     """All that turns columns into predictions.
 
@@ -60,6 +85,7 @@ class Predictor:
         learned: By member, its models.
         means: By name, the weights of a mean of members, each of those before it.
         winner: The member that is post-processed.
+        loss: What was scored by.
         links: Names and rules of the links that are on.
         own: How the user's own columns are made numbers; None: there are none.
         views: The maps between the nets' single views, where a member sees those.
@@ -70,6 +96,7 @@ class Predictor:
     learned: Mapping[str, Learned]
     means: Mapping[str, Mapping[str, float]]
     winner: str
+    loss: Loss
     links: Sequence[tuple[str, dict[str, Any]]] = ()
     own: OwnColumns | None = None
     views: Alignment | None = None
@@ -87,7 +114,7 @@ class Predictor:
         *,
         own: bool = False,
     ) -> dict[str, Floats]:
-        """Predict rows through one net.
+        """Predict rows through one net; nothing is ended yet.
 
         Args:
             net: Its number, for its scale.
@@ -96,7 +123,8 @@ class Predictor:
             own: Ask the models of the net's own fold alone, not those of all folds.
 
         Returns:
-            (M, ...) by name: every member, and ``prediction``.
+            (M, ...) by name: every member, and ``prediction``, bent by the links that
+            come before the nets are averaged.
         """
         reading = self.reading
         aligned = self.alignment.apply(net, values)
@@ -111,16 +139,15 @@ class Predictor:
             found[name] = reading.clip(said)
         for name, weights in self.means.items():
             found[name] = weighted(weights, found)
-        prediction, evidence = found[self.winner], reading.evidence(values)
-        for name, rule in self.links:
-            prediction = link_named(name).apply(prediction, evidence, rule)
-        return found | {"prediction": reading.clip(prediction)}
+        bent = bend(found[self.winner], reading.evidence(values), self.links)
+        return found | {"prediction": reading.clip(bent)}
 
     def say_all(
         self,
         nets: Sequence[Floats],
         views: Sequence[Floats] | None = None,
         *,
+        first: int = 0,
         own: bool = False,
     ) -> dict[str, Floats]:
         """Predict the same rows through every net.
@@ -128,17 +155,51 @@ class Predictor:
         Args:
             nets: K arrays (M, C), unaligned.
             views: K arrays (M, V, F), unaligned.
+            first: Number of the first of the nets, for its scale.
             own: See ``say``.
 
         Returns:
             (K, M, ...) by name; nothing where there are no nets.
         """
         by_net = [
-            self.say(net, values, None if views is None else views[net], own=own)
+            self.say(
+                first + net, values, None if views is None else views[net], own=own
+            )
             for net, values in enumerate(nets)
         ]
         names = by_net[0] if by_net else []
         return {name: np.stack([said[name] for said in by_net]) for name in names}
+
+    def predict(
+        self,
+        nets: Sequence[Floats],
+        views: Sequence[Floats] | None = None,
+        *,
+        first: int = 0,
+        own: bool = False,
+    ) -> Predicted:
+        """Predict the same rows by all nets, averaged, as what was scored.
+
+        Args:
+            nets: K arrays (M, C), unaligned; one at least.
+            views: K arrays (M, V, F), unaligned.
+            first: Number of the first of the nets, for its scale.
+            own: See ``say``.
+        """
+        reading, loss = self.reading, self.loss
+        said = self.say_all(nets, views, first=first, own=own)
+        evidence = Evidence.averaged([reading.evidence(values) for values in nets])
+        averaged = {
+            name: end_prediction(
+                values.mean(axis=0),
+                reading,
+                loss,
+                self.links if name == "prediction" else (),
+                evidence,
+            )
+            for name, values in said.items()
+        }
+        return Predicted(averaged, said["prediction"], evidence.shares)
 
     def save(self, folder: Path) -> None:
         """Write the models and how they are put together; nothing is pickled."""
@@ -153,6 +214,7 @@ class Predictor:
         reading = self.reading
         about = {
             "columns": [vars(column) for column in reading.columns],
+            "metric": self.loss.name,
             "classes": list(reading.classes),
             "target_range": reading.target_range,
             "plain": reading.plain,
@@ -193,25 +255,42 @@ class Predictor:
             )
             for name, one in about["members"].items()
         }
-        bounds = about["target_range"]
+        bounds, classes = about["target_range"], about["classes"]
+        if bounds is not None:  # older runs say "0.0" where others say "0"
+            classes = map(float, classes)
         reading = Reading(
             tuple(Column(**column) for column in about["columns"]),
-            tuple(about["classes"]),
+            class_names(classes),
             None if bounds is None else (bounds[0], bounds[1]),
             about["plain"],
             about["shares_of"],
         )
         links = [(name, rule) for name, rule in about["links"]]
+        loss = Loss(
+            about.get("metric") or _metric_of(folder),
+            tuple(reading.class_values.tolist()),
+            reading.is_number,
+        )
         return cls(
             reading,
             _scales_of(folder / SCALES, about["alignment"]),
             learned,
             about["means"],
             about["winner"],
+            loss,
             links,
             about["own"] and OwnColumns.from_json(about["own"]),
             about["views"] and _scales_of(folder / OF_VIEWS, about["views"]),
         )
+
+
+def _metric_of(folder: Path) -> str:
+    """Read the metric of a run whose predictor does not name it."""
+    path = folder / "stacking.json"
+    if not path.exists():
+        raise UserError(f"{path} is missing; again: python -m stacking.fit --again")
+    metric: str = json.loads(path.read_text(encoding="utf-8"))["metric"]
+    return metric
 
 
 def _scales_of(path: Path, method: str) -> Alignment:

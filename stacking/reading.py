@@ -33,6 +33,20 @@ class Evidence:
     shares: Floats | None
     class_values: Floats
 
+    @classmethod
+    def averaged(cls, by_net: Sequence["Evidence"]) -> "Evidence":
+        """Average what several nets say of the same rows."""
+
+        def mean(given: Sequence[Floats | None]) -> Floats | None:
+            values = [one for one in given if one is not None]
+            return np.mean(values, axis=0) if values else None
+
+        return cls(
+            mean([one.plain for one in by_net]),
+            mean([one.shares for one in by_net]),
+            by_net[0].class_values,
+        )
+
     def take(self, rows: Ints) -> "Evidence":
         """Give some of the rows."""
         return Evidence(

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.scores import GROUP_SIZES, METRICS, Interval, spread_ratio
+from data_prep.spelling import DIGITS_SHOWN, number_texts
 from stacking.losses import OF_NUMBERS, OF_ORDERED, TITLES
 from stacking.stack import Stacked
-from stacking.wording import class_name
 
 N_BANDS = 5  # of a target that has no classes
 USUAL_YEARS, MOST_DATES = 10, 24  # width of a band of dates; how many bands
@@ -101,7 +101,7 @@ def of_classes(stacked: Stacked) -> Banded:
     """Tell the classes apart, or bands of a target that has none."""
     rows = stacked.scales.rows
     if rows.classes:
-        return [class_name(name) for name in rows.classes], rows.class_index
+        return list(rows.classes), rows.class_index
     return bands(rows.target.astype(np.float64), N_BANDS)
 
 
@@ -160,7 +160,8 @@ def bands(values: Floats, n: int) -> Banded:
     if len(edges) < 2:
         return [f"{edges[0]:.4g}"], np.zeros(len(values), dtype=np.int64)
     index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
-    names = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
+    texts = number_texts(edges, DIGITS_SHOWN)
+    names = [f"{low} to {high}" for low, high in pairwise(texts)]
     return names, index.astype(np.int64)
 
 

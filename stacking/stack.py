@@ -11,15 +11,15 @@ Shapes: N scored rows, F folds, K classes.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.scores import FoldScores, Interval
 from stacking.alignment import Alignment
+from stacking.ending import end_prediction
 from stacking.inner import CrossFit, outer_folds
-from stacking.links import Judged, choose_links
+from stacking.links import Judged, choose_links, link_named
 from stacking.losses import Loss
 from stacking.members import STACKERS, Member, Scales, constant
 from stacking.postprocess import Start, Step, run_chain
@@ -37,7 +37,7 @@ class Line:
     Attributes:
         name: Short name, that of its column in oof.csv.
         title: Name for people.
-        prediction: (N, ...) nested where something was tuned.
+        prediction: (N, ...) ended as it is scored, nested where something was tuned.
         scores: By fold and as a whole.
         interval: 95 % interval over draws of clusters.
         gain: How much better than the baseline; None: it is the baseline itself.
@@ -106,6 +106,16 @@ class Stacked:
         return self.lines[-1]
 
     @property
+    def averaged(self) -> Line:
+        """The line of what is averaged over the nets, before links to classes."""
+        on = [step for step in self.steps if step.is_on]
+        bends = [step for step in on if not link_named(step.name).gives_classes]
+        if len(bends) == len(on):
+            return self.final
+        name = bends[-1].name if bends else "winner"
+        return self.line(name if self.has_line(name) else self.winner)
+
+    @property
     def optimism(self) -> float:
         """How much better the apparent score is than the nested one, in the metric."""
         apparent = self.final.apparent
@@ -130,6 +140,7 @@ class Stacked:
             learned,
             self.means,
             self.winner,
+            self.loss,
             links,
             self.scales.rows.own,
             self.views,
@@ -313,8 +324,10 @@ class _Lines:
         is_off: bool = False,
     ) -> None:
         judged, loss = self.judged, self.judged.loss
-        clip: Any = self.scales.reading.clip
-        prediction = clip(prediction)
+        reading = self.scales.reading
+        prediction = end_prediction(prediction, reading, loss)
+        if apparent is not None:
+            apparent = end_prediction(apparent, reading, loss)
         target, clusters = judged.target, judged.clusters
         self.lines.append(
             Line(
@@ -326,7 +339,7 @@ class _Lines:
                 None
                 if name == self.baseline
                 else loss.gain(target, self._base, prediction, clusters),
-                None if apparent is None else loss.score(target, clip(apparent)),
+                None if apparent is None else loss.score(target, apparent),
                 is_off,
             )
         )

@@ -86,11 +86,12 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def class_name(name: str) -> str:
-    """Write the class of a whole number without its decimal."""
-    return name.removesuffix(".0")
-
-
 def baseline_name(stacked: Stacked) -> str:
     """Name what gains are measured by."""
     return "the plain net" if stacked.baseline == "plain" else "the constant"
+
+
+def snapped_later(stacked: Stacked) -> str:
+    """Say that what is expected of averaging is of what is snapped only then."""
+    is_last = stacked.averaged is stacked.final
+    return "" if is_last else " (before it is snapped to classes)"

@@ -4,7 +4,7 @@ Shapes: N scored rows, M pictures that all nets have in common, K nets.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,13 +215,16 @@ class Work:
         is_leaky = settings.protocol == "insample"
         predictor = stacked.predictor
         views = self._views().nets if predictor.sees_views else None
-        said = predictor.say_all(rows.nets, views, own=is_leaky)
-        predicted = {name: values.mean(axis=0) for name, values in said.items()}
+        predicted: Mapping[str, Floats] = {}
         disagreement = np.array([])
-        if said and not is_leaky and not rows.is_label_free:
-            disagreement = said["prediction"].std(axis=0)
+        if rows.nets:
+            said = predictor.predict(rows.nets, views, own=is_leaky)
+            predicted = said.averaged
+            if not is_leaky and not rows.is_label_free:
+                disagreement = said.by_net.std(axis=0)
         if settings.test_nets == "all" and rows.of_all is not None:
-            predicted = predictor.say(len(rows.nets), rows.of_all)
+            said = predictor.predict([rows.of_all], first=len(rows.nets))
+            predicted = said.averaged
         shift, of_all = self._shift(stacked.scales)
         has_trees = "lightgbm" in stacked.members and not is_leaky
         without = (
@@ -243,6 +246,9 @@ class Work:
     ) -> Averaging | None:
         """Tell what the average of the nets may be expected to score.
 
+        That is told before the average is snapped or cut: only until then does what the
+        nets disagree by say what averaging takes off the error.
+
         Each net is asked with the models of its own fold, which never saw it: such
         pairs are what cross-validation scores.
 
@@ -255,7 +261,8 @@ class Work:
         if rows.in_sample or rows.is_label_free or not rows.nets:
             return None
         said = stacked.predictor.say_all(rows.nets, views, own=True)["prediction"]
-        return expect_of_averaging(said, stacked.final.scores.pooled, self.loss)
+        score = stacked.averaged.scores.pooled
+        return expect_of_averaging(said, score, self.loss)
 
     def _shift(self, scales: Scales) -> tuple[list[TaskShift], list[TaskShift]]:
         """Compare the pictures to predict with the labelled ones, net by net."""

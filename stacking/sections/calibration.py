@@ -19,7 +19,7 @@ from stacking.calibration import (
 from stacking.residuals import confusion as counted
 from stacking.residuals import nearest_classes
 from stacking.stack import Stacked
-from stacking.wording import class_name, unit_digits
+from stacking.wording import unit_digits
 
 MOST_HEAT = 16  # classes of a table of all pairs; of more, the commonest mistakes
 N_MISTAKES = 20
@@ -73,7 +73,7 @@ def _of_probabilities(stacked: Stacked) -> Section:
     by_class = pd.DataFrame(
         [
             {
-                "class": class_name(name),
+                "class": name,
                 "rows": int((rows.class_index == k).sum()),
                 "mean probability": said[:, k].mean(),
                 "share of the rows": (rows.class_index == k).mean(),
@@ -127,7 +127,7 @@ def confusion(stacked: Stacked) -> Section:
     if not stacked.scales.rows.classes:
         return Section("", Markup())
     counts = counted(stacked)
-    names = [class_name(name) for name in stacked.scales.rows.classes]
+    names = list(stacked.scales.rows.classes)
     nearest, likeliest = "class nearest to the prediction", "most probable class"
     which = nearest if stacked.loss.is_number else likeliest
     share = np.trace(counts) / counts.sum()

@@ -15,6 +15,7 @@ from stacking.wording import (
     listed,
     number,
     score_digits,
+    snapped_later,
 )
 
 LEAKY = (
@@ -126,7 +127,8 @@ def _expectation(stacked: Stacked, findings: Findings) -> list[str]:
     expected = number(findings.averaging.all, score_digits(stacked))
     return [
         "A picture without label is predicted by all nets, averaged; from how far they"
-        f" disagree, a score of about {expected} may be expected of them."
+        f" disagree, a score of about {expected} may be expected of them"
+        f"{snapped_later(stacked)}."
     ]
 
 

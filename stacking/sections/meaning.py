@@ -8,7 +8,13 @@ from stacking.alignment import MIN_COMMON
 from stacking.findings import Findings
 from stacking.sections.glance import LEAKY
 from stacking.stack import Stacked
-from stacking.wording import better, gain_text, number, score_digits
+from stacking.wording import (
+    better,
+    gain_text,
+    number,
+    score_digits,
+    snapped_later,
+)
 
 METHODS = {
     "none": "not aligned",
@@ -90,8 +96,8 @@ def _on_averaging(stacked: Stacked, findings: Findings) -> list[str]:
     return [
         "How much better: on the pictures without label the nets differ by"
         f" {number(averaging.disagreement, digits)} from their mean, an error that the"
-        f" mean does not make. One net per picture scored {title}"
-        f" {number(averaging.one, digits)} here; of the mean about"
+        f" mean does not make. One net per picture{snapped_later(stacked)} scored"
+        f" {title} {number(averaging.one, digits)} here; of the mean about"
         f" {number(averaging.all, digits)} may be expected, if those pictures are like"
         " these. A better score on a leaderboard is then no surprise."
     ]

@@ -19,12 +19,12 @@ from data_prep.report import (
     subheading,
     together,
 )
+from stacking.ending import labels_of
 from stacking.findings import Findings
-from stacking.outputs import labels_of
 from stacking.residuals import misses, spread_sample
 from stacking.run_files import MAPS, Pictures
 from stacking.stack import Stacked
-from stacking.wording import class_name, unit_digits
+from stacking.wording import unit_digits
 
 N_POINTS = 400
 N_WORST, N_DISPUTED = 24, 12
@@ -46,7 +46,8 @@ def by_prediction(stacked: Stacked, pictures: Pictures) -> Section:
     jitter = np.random.default_rng(0).uniform(-width, width, len(chosen))
     ids = [rows.ids[row] for row in chosen]
     captions = [
-        f"{id_}\ntarget {rows.target[row]:g}\npredicted {prediction[row]:.{digits}f}"
+        f"{id_}\ntarget {_value(rows.target[row], stacked)}"
+        f"\npredicted {prediction[row]:.{digits}f}"
         for id_, row in zip(ids, chosen, strict=True)
     ]
     shown = pictures.take(ids)
@@ -71,7 +72,7 @@ def worst(stacked: Stacked, pictures: Pictures) -> Section:
     """Show the pictures that are missed by most."""
     rows = stacked.scales.rows
     order = np.argsort(-misses(stacked), kind="stable")[:N_WORST]
-    said = labels_of(stacked.final.prediction, stacked)
+    said = labels_of(stacked.final.prediction, rows.classes)
     captions = [
         f"{rows.ids[row]}\n{_value(rows.target[row], stacked)} →"
         f" {_value(said[row], stacked)}"
@@ -91,7 +92,7 @@ def disputed(stacked: Stacked, findings: Findings, pictures: Pictures) -> Sectio
     rows, parts = stacked.scales.rows, []
     spread = view_spread(stacked)
     if spread is not None:
-        said = labels_of(stacked.final.prediction, stacked)
+        said = labels_of(stacked.final.prediction, rows.classes)
         order = np.argsort(-spread, kind="stable")[:N_DISPUTED]
         captions = [
             f"{rows.ids[row]}\n{_value(rows.target[row], stacked)} →"
@@ -104,7 +105,7 @@ def disputed(stacked: Stacked, findings: Findings, pictures: Pictures) -> Sectio
         ]
     if findings.disagreement.size and "prediction" in findings.predicted:
         spread = by_picture(findings.disagreement)
-        said = labels_of(findings.predicted["prediction"], stacked)
+        said = labels_of(findings.predicted["prediction"], rows.classes)
         order = np.argsort(-spread, kind="stable")[:N_DISPUTED]
         captions = [
             f"{rows.common_ids[row]}\n{_value(said[row], stacked)}\nnets ±"
@@ -171,7 +172,7 @@ def _spread(value: float, stacked: Stacked) -> str:
 
 def _value(value: Any, stacked: Stacked) -> str:
     if not isinstance(value, float):
-        return class_name(str(value))
+        return str(value)
     if value.is_integer():
         return f"{value:.0f}"
     return f"{value:.{unit_digits(stacked)}f}"

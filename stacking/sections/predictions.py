@@ -12,7 +12,7 @@ from data_prep.report import Section, prose, table, together
 from stacking.outputs import stand_in
 from stacking.shift import TaskShift, verdict
 from stacking.stack import Stacked
-from stacking.wording import class_name, unit_digits
+from stacking.wording import unit_digits
 
 MOST_BARS = 30  # classes; of more, those predicted most
 
@@ -70,7 +70,7 @@ def _classes(said: Floats, stacked: Stacked) -> Markup:
     shown = np.sort(np.argsort(-counts, kind="stable")[:MOST_BARS])
     rungs = [
         Rung(
-            class_name(names[k]),
+            names[k],
             float(counts[k]),
             note=f"{counts[k] / len(said):.1%}; out of fold"
             f" {measured[k] / measured.sum():.1%}",

@@ -14,7 +14,6 @@ from stacking.wording import (
     TO,
     baseline_name,
     better,
-    class_name,
     ends_text,
     gain_text,
     interval_text,
@@ -161,7 +160,7 @@ def rule_text(step: Step, stacked: Stacked) -> str:
             return f"sure from a probability of {texts[0]}{_by_fold(texts)}"
         classes = stacked.scales.rows.classes
         sure = zip(classes, rule["thresholds"], strict=True)
-        return "; ".join(f"{class_name(name)}: {_sure(at)}" for name, at in sure)
+        return "; ".join(f"{name}: {_sure(at)}" for name, at in sure)
     if "cuts" in rule:
         digits = unit_digits(stacked)
         return f"at {', '.join(number(cut, digits) for cut in rule['cuts'])}"

@@ -257,6 +257,27 @@ def test_texts_are_classes(folder: Path) -> None:
     assert (table["fold"][is_train] >= 0).all()
 
 
+def test_codes_are_classes_where_they_are_said_to_be(folder: Path) -> None:
+    train = pd.read_csv(folder / "train.csv", dtype=str)
+    train["grade"] = train["grade"].map({"0": "10", "1": "9", "2": "1"})
+    train.to_csv(folder / "train.csv", index=False)
+    stage = prepare(folder, target_kind='"classes"')
+    assert facts_of(stage)["classes"] == ["1", "9", "10"]  # in the order of numbers
+    assert facts_of(stage)["target_kind"] == "classes"
+    table = table_of(stage)
+    is_train = table["part"] == "train"
+    assert_array_equal(
+        table["class_index"][is_train],
+        np.array([2, 1, 0])[np.arange(N_TRAIN) // 3 % 3],
+    )
+    settings = json.loads((stage / "record.json").read_text())["settings"]
+    assert settings["data"]["target_kind"] == "classes"
+    stage = prepare(folder)
+    assert facts_of(stage)["classes"] == [1.0, 9.0, 10.0]
+    settings = json.loads((stage / "record.json").read_text())["settings"]
+    assert "target_kind" not in settings["data"]  # so what is prepared stays current
+
+
 def test_excluded_rows_are_in_no_fold(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

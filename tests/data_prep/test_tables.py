@@ -95,6 +95,31 @@ def test_the_kind_of_target_is_seen(folder: Path, values: list[str], kind: str) 
     assert tables.rows["target"].isna().tolist() == missing
 
 
+def test_numbers_are_classes_where_they_are_said_to_be(folder: Path) -> None:
+    (folder / "train.csv").write_text("id,kind\n0,07\n1,7\n2,\n3,10\n4,07\n")
+    how = {"group": None, "date": None, "test": None}
+    tables = read_tables(settings(folder, target_kind="classes", **how))
+    assert tables.target_kind == "classes"
+    assert tables.rows["target"].tolist() == ["07", "7", None, "10", "07"]
+    assert read_tables(settings(folder, **how)).target_kind == "numeric"
+    both = read_tables(settings(folder, target_kind="numbers", **how))
+    assert both.target_kind == "numeric"
+    table = pd.DataFrame({"id": [0, 1, 2, 3], "kind": [1.0, np.nan, 10.0, 2.5]})
+    table.to_parquet(folder / "train.parquet")
+    how |= {"train": folder / "train.parquet"}
+    rows = read_tables(settings(folder, target_kind="classes", **how)).rows
+    assert rows["target"].tolist() == ["1", None, "10", "2.5"]
+
+
+def test_a_declared_kind_is_held_to(folder: Path) -> None:
+    (folder / "train.csv").write_text("id,kind\n0,a\n1,b\n2,3\n")
+    how = {"group": None, "date": None, "test": None}
+    with pytest.raises(UserError, match=r"2 values \('a', 'b'\) are no finite number,"):
+        read_tables(settings(folder, target_kind="numbers", **how))
+    with pytest.raises(UserError, match="target_kind = 'classes' says what the target"):
+        read_tables(settings(folder, target_kind="classes", target=None, **how))
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

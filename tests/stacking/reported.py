@@ -103,11 +103,11 @@ class Reported:
 def _predictions(stacked: Stacked) -> dict[str, Any]:
     """Predict the pictures without label, as ``Work.look`` does."""
     rows = stacked.scales.rows
-    said = stacked.predictor.say_all(rows.nets, own=bool(rows.in_sample))
-    predicted = {name: values.mean(axis=0) for name, values in said.items()}
-    several = said and not rows.is_label_free
-    disagreement = said["prediction"].std(axis=0) if several else np.array([])
-    return {"predicted": predicted, "disagreement": disagreement}
+    if not rows.nets:
+        return {"predicted": {}, "disagreement": np.array([])}
+    said = stacked.predictor.predict(rows.nets, own=bool(rows.in_sample))
+    spread = np.array([]) if rows.is_label_free else said.by_net.std(axis=0)
+    return {"predicted": said.averaged, "disagreement": spread}
 
 
 def all_there_is(run: Path) -> dict[str, Any]:

@@ -59,7 +59,13 @@ def test_all_files_are_written_and_agree(make_run: MakeRun) -> None:
     assert stage == folder / "stacking.fit"
     assert {path.name for path in stage.iterdir()} == {
         *("record.json", "stacking.json", "oof.csv", "predictions.csv"),
-        *("importance.csv", "report.html", "predictor.json", "alignment.npz"),
+        *(
+            "oof.parquet",
+            "importance.csv",
+            "report.html",
+            "predictor.json",
+            "alignment.npz",
+        ),
         *(f"model_fold{fold}.txt" for fold in range(3)),
         *(
             f"{name}_fold{fold}.npz"
@@ -448,6 +454,11 @@ def test_what_cannot_be_read_is_predicted_as_a_constant_and_it_is_said(
         else:
             assert found.loc[id_, "period"] == pytest.approx(targets.mean(), abs=1e-6)
     assert found["period"].nunique() > 2
+    assert (stage / "probabilities.csv").exists() == is_text
+    if is_text:
+        shares = pd.read_csv(stage / "probabilities.csv", dtype=ids).set_index("name")
+        mean = targets.value_counts(normalize=True).sort_index()
+        assert_allclose(shares.loc["torn"], mean, rtol=1e-8)
     chosen = json.loads((stage / "stacking.json").read_text())
     assert chosen["constant_for"] == ["torn", "007"]
     (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]

@@ -108,6 +108,13 @@ def test_the_usual_metric() -> None:
     [
         ("rsme", VALUES, True, "metric = 'rsme': did you mean 'rmse'"),
         ("auc", VALUES, True, "'auc' does not fit a target of numbers; give one of rm"),
+        ("auc", VALUES, True, r'are names: target_kind = "classes" in \[data\]'),
+        (
+            "rmse",
+            (),
+            False,
+            "a number for each class in the table, and leave target_ki",
+        ),
         ("accuracy", (), True, "does not fit a target of numbers without classes"),
         ("rmse", (), False, "'rmse' does not fit a target of classes; give one of log"),
         ("quadratic_kappa", (), False, "does not fit a target of classes"),

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
 from data_prep.runs import Run, StaleStageError, UnfinishedStageError
@@ -116,6 +118,22 @@ def test_the_classes_of_a_number_doubt_where_the_residual_does_not(
     for id_ in ("005", "006", "007"):
         assert found["weight"][id_] == 0
         assert "looks like" in found["reason"][id_]
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e-7, 0), (1, 0), (40, 1.6e9)])
+def test_the_file_says_what_was_scored_in_any_unit(
+    tmp_path: Path, scale: float, offset: float
+) -> None:
+    oof = make_run(tmp_path, kind="numeric", has_pictures=True).set_index("id")
+    scaled = offset + scale * oof[["target", "prediction"]]
+    path = tmp_path / "stacking.fit" / "oof.parquet"
+    oof.assign(**scaled).reset_index().to_parquet(path)
+    found = doubts_of(tmp_path).set_index("id").loc[oof.index]
+    for name in ("target", "prediction"):
+        assert_allclose(found[name], scaled[name], rtol=0, atol=3e-8 * scale)
+    page = (tmp_path / "stacking.noise" / "report.html").read_text()
+    shown = re.findall(r"<figcaption>\d+\n(\S+) → (\S+)", page)
+    assert len({said for _, said in shown}) > len(shown) / 2
 
 
 @pytest.mark.parametrize(("share", "n"), [("0.02", 1), ("0.034", 2), ("0.01", 0)])

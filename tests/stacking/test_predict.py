@@ -15,6 +15,7 @@ from data_prep.errors import UserError
 from features.store import open_store, write_store
 from stacking import fit, predict
 from stacking.conformal import conformal_radius
+from tests.stacking.reported import rename
 
 MakeRun = Callable[..., Path]
 QUICK = ["--seeds", "1", "--max-rounds", "40", "--align", "rank"]
@@ -102,11 +103,76 @@ def test_classes_have_a_set_that_holds_the_prediction(make_run: MakeRun) -> None
     assert found["prediction"].tolist() == expected[found.index].tolist()
     for name, texts in zip(found["prediction"], found["expected"], strict=True):
         assert name in texts.split(" | ")
+    shares = pd.read_csv(folder / "stacking.fit" / "probabilities.csv")
+    assert shares["name"].tolist() == expected.index.tolist()
+    columns = [f"probability_{name}" for name in sorted(set(expected))]
+    assert [*shares.columns] == ["name", *columns]
+    beside = shares.set_index("name").loc[found.index]
+    assert_allclose(found[columns], beside, rtol=1e-8)
     sizes = found["expected"].str.count(r"\|") + 1
     assert 1 < sizes.mean() < 4
     names = ["antique", "medieval", "modern", "young"]
     top = found[[f"probability_{n}" for n in names]].idxmax(axis=1)
     assert (top == "probability_" + found["prediction"]).all()
+
+
+def test_a_class_may_be_called_like_a_number(make_run: MakeRun) -> None:
+    folder = make_run(is_text=True, tasks=("onehot", "date"))
+    rename(folder, "modern", "v1.0")
+    rename(folder, "young", "v1")
+    expected = stacked(folder)["period"]
+    assert set(expected) == {"antique", "medieval", "v1.0", "v1"}
+    found = predicted(folder)
+    assert found["prediction"].tolist() == expected[found.index].tolist()
+    names = ["antique", "medieval", "v1.0", "v1"]
+    top = found[[f"probability_{n}" for n in names]].idxmax(axis=1)
+    assert (top == "probability_" + found["prediction"]).all()
+    oof = pd.read_csv(folder / "stacking.fit" / "oof.csv")
+    assert {f"probability_{n}" for n in names} <= set(oof)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "quadratic_kappa", "macro_f1"])
+def test_grades_are_whole_in_every_file(make_run: MakeRun, metric: str) -> None:
+    folder = make_run()
+    expected = stacked(folder, "--metric", metric, "--stackers", "ridge")["period"]
+    found = predicted(folder)
+    assert found["prediction"].tolist() == expected[found.index].tolist()
+    assert (found["spread_nets"] > 0).any()  # of what is not yet a grade
+    stage = folder / "stacking.fit"
+    for file in (stage / "predictions.csv", stage / "oof.csv"):
+        column = pd.read_csv(file, dtype=str).iloc[:, -1 if "pre" in file.name else 2]
+        assert set(column) == {"0", "1", "2", "3"}
+    oof = pd.read_csv(stage / "oof.csv", dtype=str)
+    assert set(oof["prediction"]) <= {"0", "1", "2", "3"}
+    shares = [name for name in oof if name.startswith("probability_")]
+    assert shares == [f"probability_{k}" for k in range(4)]
+    assert shares == [name for name in found if name.startswith("probability_")]
+
+
+@pytest.mark.parametrize("is_text", [True, False])
+def test_a_run_of_an_older_version_is_asked_too(
+    make_run: MakeRun, is_text: bool
+) -> None:
+    folder = make_run(is_text=is_text, tasks=("onehot", "date"))
+    stacked(folder)
+    expected = predicted(folder)
+    stage = folder / "stacking.fit"
+    (stage / "oof.parquet").unlink()
+    oof = pd.read_csv(stage / "oof.csv")
+    older = {f"probability_{k}": f"probability_{k}.0" for k in range(4)}
+    oof.rename(columns=older).to_csv(stage / "oof.csv", float_format="%.6f")
+    about = json.loads((stage / "predictor.json").read_text())
+    del about["metric"]
+    if not is_text:
+        about["classes"] = [f"{name}.0" for name in about["classes"]]
+    (stage / "predictor.json").write_text(json.dumps(about))
+    found = predicted(folder)
+    assert [*found.columns] == [*expected.columns]
+    if is_text:
+        assert found.equals(expected)
+    else:
+        assert found["prediction"].equals(expected["prediction"])
+        assert_allclose(found["low"], expected["low"], atol=2e-6)
 
 
 def test_one_net_without_labels_predicts_too(make_run: MakeRun) -> None:

@@ -11,8 +11,8 @@ from markupsafe import escape
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from data_prep.scores import Interval
+from stacking.ending import labels_of
 from stacking.fit import main
-from stacking.outputs import labels_of
 from stacking.run_files import Pictures
 from stacking.sections.pictures import view_spread
 from tests.stacking.reported import MAPPED, Reported, add_training, all_there_is, rename
@@ -304,7 +304,7 @@ def test_text_classes_have_probabilities(make: Make) -> None:
     assert row == own.argmin()
     assert (
         worst.split("\n")[1]
-        == f"{rows.target[row]} → {labels_of(said, reported.result)[row]}"
+        == f"{rows.target[row]} → {labels_of(said, rows.classes)[row]}"
     )
 
 
