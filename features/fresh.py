@@ -176,6 +176,7 @@ def ask(
     passes = Passes(
         *(group_rows(parts), source, taken, VIEW_SETS[settings.views]),
         bf16=header["precision"] == "bf16",
+        image_rows=np.arange(len(ids)),
         title=STAGE,
     )
     passes.run(work)
