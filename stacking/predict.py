@@ -13,7 +13,8 @@ The nets are asked by a child process (``features.fresh``), the models of
 - ``spread_nets``, ``spread_views``: standard deviation over the nets, and over the
   views of the plain net, or of its probabilities: where they disagree, look twice.
 
-Pictures that cannot be read are in ``new_leaves.left_out.csv``, and named.
+Pictures that cannot be read are in ``new_leaves.left_out.csv``, and named. Typed again
+after pictures were added to the folder, it asks the nets about these only.
 """
 
 import logging
@@ -28,8 +29,8 @@ from numpy.typing import NDArray
 from data_prep.command import last_run, run_command
 from data_prep.errors import UserError
 from data_prep.runs import Finished, Run
-from data_prep.settings import Parser
-from features.asking import add_flags, name_of
+from data_prep.settings import Parser, nearest
+from features.asking import add_flags, place_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,15 +78,16 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     least_groups(given["coverage"])  # refuses what is no share
     predictor = Predictor.load(fitted.folder)
-    table = _own_table(given["table"], predictor, prepared.facts["id_column"])
+    table = _own_table(given["table"], given["images"], predictor, prepared)
     runs = [run, *_other_runs(run, fitted)]
-    name = name_of(given["images"])
-    out = given["out"] or run.folder / STAGE / f"{name}.csv"
+    places = [place_of(one.folder, given["images"]) for one in runs]
+    out = given["out"] or run.folder / STAGE / f"{places[0].name}.csv"
     asked = [
         ask_nets(
-            one.folder, given["images"], one.folder / "fresh" / name, given["threads"]
+            *(one.folder, given["images"], place, given["threads"]),
+            again=given["again"],
         )
-        for one in runs
+        for one, place in zip(runs, places, strict=True)
     ]
     fresh = Fresh.read(asked, predictor, fitted)
     if table is not None:
@@ -126,16 +128,29 @@ class Fresh:
         from features.store import open_store
         from stacking.sources import joined
 
-        by_run, ids = [], tuple[str, ...]()
+        by_run = []
         is_of_all = fitted.record["settings"]["test_nets"] == "all"
         for folder in folders:
             paths = sorted((folder / "nets").glob("fold*.pkl"))
             if is_of_all:
                 paths = [folder / "nets" / "all.pkl"]
-            stores = [open_store(path) for path in paths or [folder / "features.pkl"]]
-            ids = ids or stores[0].ids
-            by_run.append([store.matrix(ids).astype(np.float64) for store in stores])
-        nets = joined(by_run)
+            by_run.append(
+                [open_store(path) for path in paths or [folder / "features.pkl"]]
+            )
+        # A picture that one run's nets fail on has no prediction, and is told of.
+        every = [store for stores in by_run for store in stores]
+        ids = tuple(i for i in every[0].ids if all(i in store for store in every))
+        if not ids:
+            raise UserError(
+                f"no picture came through the nets of all {len(folders)} runs;"
+                f" {folders[-1] / 'left_out.csv'} and those of the others say why"
+            )
+        nets = joined(
+            [
+                [store.matrix(ids).astype(np.float64) for store in stores]
+                for stores in by_run
+            ]
+        )
         own = predictor.own.names if predictor.own else ()
         n_columns = len(predictor.reading.columns) - len(own)
         if nets[0].shape[1] != n_columns:
@@ -268,11 +283,17 @@ def _with_interval(
 
 
 def _own_table(
-    path: Path | None, predictor: "Predictor", id_column: str
+    path: Path | None,
+    images: Sequence[Path],
+    predictor: "Predictor",
+    prepared: Finished,
 ) -> "pd.DataFrame | None":
-    """Read the user's own columns of the new pictures, ids as the index."""
-    from data_prep.cells import as_ids, read_table
+    """Read the user's own columns of the new pictures, ids as the index.
 
+    Raises:
+        UserError: The table lacks a column or a picture, or a cell is no number where
+            those of the training table were.
+    """
     if predictor.own is None:
         if path:
             raise UserError(
@@ -280,13 +301,71 @@ def _own_table(
                 " it out"
             )
         return None
-    names = ", ".join(column.name for column in predictor.own.columns)
+    names = [column.name for column in predictor.own.columns]
     if path is None:
-        raise UserError(f"the stack learned from {names} too; give --table FILE")
-    table = read_table(path)
-    if id_column not in table:
-        raise UserError(f"{path}: there is no column {id_column!r}; it names the ids")
-    return table.assign(**{id_column: as_ids(table[id_column])}).set_index(id_column)
+        texts = ", ".join(names)
+        raise UserError(f"the stack learned from {texts} too; give --table FILE")
+    from data_prep.tables import read_id_table
+    from features.fresh import find_images
+    from stacking.guards import named
+
+    id_column = prepared.facts["id_column"]
+    table = _with_dates(read_id_table(path, id_column), path, names, prepared)
+    if missing := [name for name in names if name not in table]:
+        raise UserError(
+            f"{path}: no column {missing[0]!r}, which the stack learned from;"
+            f" {nearest(missing[0], table.columns)}"
+            + (f" (as for {', '.join(missing[1:])})" if missing[1:] else "")
+        )
+    pictures = find_images(images)
+    rows = table[table[id_column].isin(list(pictures))]
+    if lacking := pictures.keys() - set(rows[id_column]):
+        raise UserError(
+            f"--table {path} has no row for {named(lacking)}; add them (its ids are"
+            f" like {table[id_column].iloc[0]!r})"
+        )
+    try:
+        predictor.own.apply(rows)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    for note in predictor.own.notes(rows, "to predict"):
+        log.warning("%s: %s", path, note.removesuffix("."))
+    return rows.set_index(id_column)
+
+
+def _with_dates(
+    table: "pd.DataFrame", path: Path, names: Sequence[str], prepared: Finished
+) -> "pd.DataFrame":
+    """Read dates as those of the training table, if the stack learned from them.
+
+    Raises:
+        UserError: A cell is no date.
+    """
+    from data_prep.cells import as_years
+    from data_prep.tables import GIVEN
+    from stacking.baseline import PLAIN
+
+    date = PLAIN[0]
+    name = prepared.facts.get("date_column")
+    if date not in names or not name or _has_column(prepared, GIVEN + date):
+        return table  # without a date column, a column of that name is the user's
+    name = name if name in table else date
+    if name not in table:
+        return table
+    years, unread = as_years(table[name])
+    if unread:
+        raise UserError(
+            f"{path}: column {name!r}: {len(unread)} values are no year or date"
+            f" ({unread[0]!r} ...); write 1890, 1890-05 or 1890-05-31, or leave the"
+            " cell empty"
+        )
+    return table.assign(**{date: years})
+
+
+def _has_column(prepared: Finished, name: str) -> bool:
+    from pyarrow import parquet
+
+    return name in parquet.read_schema(prepared.folder / "table.parquet").names
 
 
 def _other_runs(run: Run, fitted: Finished) -> list[Run]:
