@@ -44,7 +44,7 @@ from features.asking import (
 )
 from features.extract import WORK, Passes, open_source
 from features.extraction import Extraction, find_extraction, warn_of_learned
-from features.known import Known, digest_picture, write_note
+from features.known import Known, digest_picture, is_whole, write_note
 from features.parts import Part, group_rows
 from features.rows import joined
 
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if threads < 0:
         raise UserError(f"threads = {threads}: give 0 or more")
     pictures = find_images(given["images"])
-    run = Run(given["run"] or last_run(STAGE))
+    run = Run(given["run"] or last_run(STAGE, "--run FOLDER"))
     extraction = find_extraction(run)
     given_out: Path | None = given["out"]
     out = given_out.resolve() if given_out else place_of(run.folder, given["images"])
@@ -89,10 +89,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
         "folders": resolved(given["images"]),
     }
     check_place(out, key["folders"], again=given["again"])
-    if done := Run(out.parent, given["again"]).current(out.name, key):
+    again = given["again"] or not is_whole(out)
+    if done := Run(out.parent, again).current(out.name, key):
         return done.folder
     known = Known()
-    if not given["again"]:
+    if again and not given["again"]:
+        log.warning("%s is not as it was written: all is asked anew", out)
+    elif not again:
         known = Known.find(out, extraction.digest, pictures, digests)
     # again: an unfinished attempt at other pictures may be dropped
     with Run(out.parent, again=True).stage(out.name, key) as stage:

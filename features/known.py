@@ -8,7 +8,6 @@ Shapes: N known pictures, V views, F outputs of the nets of a fold.
 
 import hashlib
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from data_prep.images import Decoded
 
 NOTE = "pictures.json"  # of each picture: its file, and what became of it
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,14 +66,8 @@ class Known:
         if settings.get("extraction") != extraction:
             return cls()
         try:
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
             noted = json.loads((folder / NOTE).read_text(encoding="utf-8"))
         except (OSError, ValueError):  # made before there was a note
-            return cls()
-        if digest_files(folder) != record["files"]:
-            log.warning(
-                "%s is not as it was written, so all pictures are asked about", folder
-            )
             return cls()
         return cls._of(folder, noted, pictures, digests)
 
@@ -143,6 +135,21 @@ class Known:
             return values
 
         return Rows(shape, read)
+
+
+def is_whole(folder: Path) -> bool:
+    """Tell whether all files of finished features are as they were written.
+
+    Where nothing is finished, nothing is broken.
+    """
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    files = digest_files(folder)
+    return all(files.get(name) == digest for name, digest in record["files"].items())
 
 
 def write_note(

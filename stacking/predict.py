@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         help="share of targets within their interval (default: 0.9)",
     )
     given = parser.parse(argv)
-    run = Run(given["run"] or last_run(STAGE))
+    run = Run(given["run"] or last_run(STAGE, "--run FOLDER"))
     fitted, prepared = run.finished(FIT), run.finished(PREPARED)
     from features.asking import ask_nets
     from stacking.conformal import least_groups
@@ -330,7 +330,8 @@ def _own_table(
         raise UserError(f"{path}: {error}") from None
     for note in predictor.own.notes(rows, "to predict"):
         log.warning("%s: %s", path, note.removesuffix("."))
-    return rows.set_index(id_column)
+    by_id: pd.DataFrame = rows.set_index(id_column)
+    return by_id
 
 
 def _with_dates(

@@ -442,12 +442,21 @@ def test_what_is_not_as_it_was_written_is_not_reused(
     damaged = out / "views" / "target.test.fold0.pkl"
     data = bytearray(damaged.read_bytes())
     data[-40] ^= 1
-    damaged.write_bytes(data)
-    noise(images / "a.png")
+    whole = damaged.read_bytes()
+    (out / "notes.txt").write_text("of the user")
     sent = counted(monkeypatch)
     ask(run, f"--images={images}")
-    assert sent == [12]
-    assert "is not as it was written, so all pictures are asked about" in caplog.text
+    assert sent == []
+    for number in range(2):  # the same pictures, and one more
+        damaged.write_bytes(data)
+        ask(run, f"--images={images}")
+        assert sent == [11 + number]
+        assert damaged.read_bytes() != data
+        assert (damaged.read_bytes() == whole) == (number == 0)
+        assert "new is not as it was written: all is asked anew" in caplog.text
+        noise(images / "a.png")
+        caplog.clear()
+        sent.clear()
 
 
 def test_two_folders_of_one_name_have_a_place_each(
@@ -549,7 +558,8 @@ def test_mistakes_about_the_run(run: Run, images: Path, tmp_path: Path) -> None:
     bare = make_run(tmp_path / "bare")
     assert "first: python -m features.extract --run" in mistake(bare, flag)
     assert "threads = -1: give 0 or more" in mistake(run, flag, "--threads=-1")
-    with pytest.raises(UserError, match="there is no run yet"), elsewhere(run):
+    no_run = r"there is no run yet.* or: python -m features\.fresh --run FOLDER$"
+    with pytest.raises(UserError, match=no_run), elsewhere(run):
         fresh.main([flag])
     shutil.copytree(run.folder, tmp_path / "layers")
     make_run(tmp_path / "pictures", n_folds=2, n_test=9, words=0)
