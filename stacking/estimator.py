@@ -33,6 +33,36 @@ Floats = NDArray[np.float64]
 MAX_CLASSES = 20  # of numeric targets, those with more values have no classes
 
 
+def _checked(model: "Stacker", X: Any, *y: Any, **how: Any) -> Any:
+    """Check a table as scikit-learn does, and say in one line what is wrong with it.
+
+    Raises:
+        UserError: It is no table of finite numbers, or has other columns than when the
+            model learned.
+    """
+    try:
+        return validate_data(model, X, *y, dtype=np.float64, **how)
+    except ValueError as error:
+        text = " ".join(str(error).split())
+    if text.startswith("The feature names"):
+        text += " Give X[list(model.feature_names_in_)]."
+    elif text.startswith(("Input X contains", "could not convert")):
+        cells = np.asarray(X, dtype=object)
+        names = list(getattr(X, "columns", range(cells.shape[1])))
+        for row, column in np.argwhere(~_is_finite(cells))[:1]:
+            text = (
+                f"X: {cells[row, column]!r} in row {row}, column {names[column]!r} is no"
+                " finite number; fill it in, or leave the row or the column out"
+            )
+    raise UserError(text)
+
+
+def _is_finite(cells: NDArray[Any]) -> NDArray[np.bool_]:
+    from data_prep.cells import as_numbers
+
+    return np.isfinite([as_numbers(column) for column in cells.T]).T
+
+
 class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Predict numbers.
 
@@ -88,9 +118,7 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             UserError: A setting is unknown or does not fit the data.
         """
-        values, target = validate_data(
-            self, X, y, dtype=np.float64, y_numeric=self._is_number
-        )
+        values, target = _checked(self, X, y, y_numeric=self._is_number)
         rows = self._rows(values, target, groups, folds, sample_weight)
         self.folds_ = rows.folds
         reading = Reading(rows.columns, rows.classes, rows.target_range)
@@ -166,7 +194,7 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def _said(self, X: ArrayLike) -> Floats:
         check_is_fitted(self)
-        values = validate_data(self, X, dtype=np.float64, reset=False)
+        values = _checked(self, X, reset=False)
         return self.predictor_.say(0, values)["prediction"]
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
