@@ -39,7 +39,7 @@ PACKED: dict[bytes, Callable[..., Any]] = {
 MAX_RATIO = 100  # of unpacked bytes to packed ones: features seldom pack to a tenth
 MIN_LIMIT = 2**26  # bytes that any packed file may unpack to
 REMEDIES = {  # by the package that a pickle asks for
-    "pandas": "save dict(zip(frame.index.astype(str), frame.to_numpy())) instead",
+    "pandas": "save dict(zip(table.index.astype(str), table.to_numpy())) instead",
     "torch": "save {id: tensor.numpy() for id, tensor in tensors.items()} instead",
     "joblib": "save the dict by pickle.dump instead",
 }

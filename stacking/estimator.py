@@ -51,8 +51,8 @@ def _checked(model: "Stacker", X: Any, *y: Any, **how: Any) -> Any:
         names = list(getattr(X, "columns", range(cells.shape[1])))
         for row, column in np.argwhere(~_is_finite(cells))[:1]:
             text = (
-                f"X: {cells[row, column]!r} in row {row}, column {names[column]!r} is no"
-                " finite number; fill it in, or leave the row or the column out"
+                f"X: {cells[row, column]!r} in row {row}, column {names[column]!r} is"
+                " no finite number; fill it in, or leave the row or the column out"
             )
     raise UserError(text)
 

@@ -324,6 +324,8 @@ def _own_table(
             f"--table {path} has no row for {named(lacking)}; add them (its ids are"
             f" like {table[id_column].iloc[0]!r})"
         )
+    if n_more := len(table) - len(rows):
+        log.info("%s: %d rows have no picture in --images", path, n_more)
     try:
         predictor.own.apply(rows)
     except UserError as error:
