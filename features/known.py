@@ -155,9 +155,15 @@ def is_whole(folder: Path) -> bool:
 def write_note(
     folder: Path, pictures: Mapping[str, Path], decoded: Mapping[str, "Decoded"]
 ) -> None:
-    """Note what became of each picture's file, by id."""
+    """Note what became of each picture's file, by id: texts and numbers alone."""
     about = {
-        id_: {"file": pictures[id_].name, **asdict(decoded[id_])} for id_ in pictures
+        id_: {"file": pictures[id_].name}
+        | {
+            name: value
+            for name, value in asdict(decoded[id_]).items()
+            if isinstance(value, (str, int))
+        }
+        for id_ in pictures
     }
     write_json(folder / NOTE, about)
 
