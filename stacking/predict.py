@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from data_prep.command import last_run, run_command
 from data_prep.errors import UserError
 from data_prep.runs import Finished, Run
-from data_prep.settings import Parser, nearest
+from data_prep.settings import Parser
 from features.asking import add_flags, place_of
 
 if TYPE_CHECKING:
@@ -73,12 +73,22 @@ def main(argv: Sequence[str] | None = None) -> Path:
     run = Run(given["run"] or last_run(STAGE, "--run FOLDER"))
     fitted, prepared = run.finished(FIT), run.finished(PREPARED)
     from features.asking import ask_nets
+    from features.fresh import find_images
     from stacking.conformal import least_groups
+    from stacking.later_columns import read_columns, with_sizes
     from stacking.predictor import Predictor
 
     least_groups(given["coverage"])  # refuses what is no share
     predictor = Predictor.load(fitted.folder)
-    table = _own_table(given["table"], given["images"], predictor, prepared)
+    table = None
+    if predictor.own is not None:
+        pictures = list(find_images(given["images"]))
+        table = read_columns(given["table"], pictures, predictor.own, prepared)
+    elif given["table"]:
+        raise UserError(
+            f"--table {given['table']}: the stack was not given any column of yours;"
+            " leave it out"
+        )
     runs = [run, *_other_runs(run, fitted)]
     places = [place_of(one.folder, given["images"]) for one in runs]
     out = given["out"] or run.folder / STAGE / f"{places[0].name}.csv"
@@ -91,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     ]
     fresh = Fresh.read(asked, predictor, fitted)
     if table is not None:
-        fresh = fresh.with_own(table, predictor)
+        fresh = fresh.with_own(with_sizes(table, asked[0]), predictor)
     found = predict(fresh, predictor)
     found = _with_interval(found, fitted, prepared, predictor, given["coverage"])
     _write(found, out)
@@ -280,95 +290,6 @@ def _with_interval(
     ]
     found.insert(2, "expected", texts)
     return found
-
-
-def _own_table(
-    path: Path | None,
-    images: Sequence[Path],
-    predictor: "Predictor",
-    prepared: Finished,
-) -> "pd.DataFrame | None":
-    """Read the user's own columns of the new pictures, ids as the index.
-
-    Raises:
-        UserError: The table lacks a column or a picture, or a cell is no number where
-            those of the training table were.
-    """
-    if predictor.own is None:
-        if path:
-            raise UserError(
-                f"--table {path}: the stack was not given any column of yours; leave"
-                " it out"
-            )
-        return None
-    names = [column.name for column in predictor.own.columns]
-    if path is None:
-        texts = ", ".join(names)
-        raise UserError(f"the stack learned from {texts} too; give --table FILE")
-    from data_prep.tables import read_id_table
-    from features.fresh import find_images
-    from stacking.guards import named
-
-    id_column = prepared.facts["id_column"]
-    table = _with_dates(read_id_table(path, id_column), path, names, prepared)
-    if missing := [name for name in names if name not in table]:
-        raise UserError(
-            f"{path}: no column {missing[0]!r}, which the stack learned from;"
-            f" {nearest(missing[0], table.columns)}"
-            + (f" (as for {', '.join(missing[1:])})" if missing[1:] else "")
-        )
-    pictures = find_images(images)
-    rows = table[table[id_column].isin(list(pictures))]
-    if lacking := pictures.keys() - set(rows[id_column]):
-        raise UserError(
-            f"--table {path} has no row for {named(lacking)}; add them (its ids are"
-            f" like {table[id_column].iloc[0]!r})"
-        )
-    if n_more := len(table) - len(rows):
-        log.info("%s: %d rows have no picture in --images", path, n_more)
-    try:
-        predictor.own.apply(rows)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    for note in predictor.own.notes(rows, "to predict"):
-        log.warning("%s: %s", path, note.removesuffix("."))
-    by_id: pd.DataFrame = rows.set_index(id_column)
-    return by_id
-
-
-def _with_dates(
-    table: "pd.DataFrame", path: Path, names: Sequence[str], prepared: Finished
-) -> "pd.DataFrame":
-    """Read dates as those of the training table, if the stack learned from them.
-
-    Raises:
-        UserError: A cell is no date.
-    """
-    from data_prep.cells import as_years
-    from data_prep.tables import GIVEN
-    from stacking.baseline import PLAIN
-
-    date = PLAIN[0]
-    name = prepared.facts.get("date_column")
-    if date not in names or not name or _has_column(prepared, GIVEN + date):
-        return table  # without a date column, a column of that name is the user's
-    name = name if name in table else date
-    if name not in table:
-        return table
-    years, unread = as_years(table[name])
-    if unread:
-        raise UserError(
-            f"{path}: column {name!r}: {len(unread)} values are no year or date"
-            f" ({unread[0]!r} ...); write 1890, 1890-05 or 1890-05-31, or leave the"
-            " cell empty"
-        )
-    return table.assign(**{date: years})
-
-
-def _has_column(prepared: Finished, name: str) -> bool:
-    from pyarrow import parquet
-
-    return name in parquet.read_schema(prepared.folder / "table.parquet").names
 
 
 def _other_runs(run: Run, fitted: Finished) -> list[Run]:

@@ -129,11 +129,11 @@ def test_own_columns_come_from_a_table(make_run: MakeRun, tmp_path: Path) -> Non
     table["given.size"] = np.random.default_rng(0).normal(size=len(table))
     table.to_parquet(place)
     expected = stacked(folder, "--columns", "size")["period"]
+    new = pictures_of(tmp_path / "new", table)
     with pytest.raises(UserError, match="learned from size too; give --table FILE"):
-        predicted(folder)
+        predicted(folder, *new)
     own = table[["id", "given.size"]].set_axis(["name", "size"], axis=1)
     own.to_csv(tmp_path / "own.csv", index=False)
-    new = pictures_of(tmp_path / "new", table)
     found = predicted(folder, *new, "--table", str(tmp_path / "own.csv"))
     assert_allclose(found["prediction"], expected[found.index], atol=1e-5)
     is_test = table["part"] == "test"
@@ -265,6 +265,40 @@ def test_unseen_texts_and_gaps_of_a_table_are_told(
         "column 'kind': 3 of 80 cells to predict hold a text that is rare or" in told[1]
     )
     assert "('egg' 2 times, 'tar' 1 times)" in told[1]
+
+
+def test_the_size_of_a_picture_is_measured_and_not_asked_for(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run()
+    place = folder / "data_prep.prepare" / "table.parquet"
+    table = pd.read_parquet(place)
+    table["width"] = 100 + np.arange(len(table)) % 7
+    table["height"] = 200 + np.arange(len(table)) % 5
+    table["given.size"] = np.random.default_rng(0).normal(size=len(table))
+    table.to_parquet(place)
+    new = pictures_of(tmp_path / "new", table)
+    ask_nets = asking.ask_nets
+
+    def ask(*given: Any, **flags: Any) -> Path:
+        out = ask_nets(*given, **flags)
+        sizes = table.set_index("id")[["width", "height"]]
+        note = sizes.assign(file="x.png").to_dict("index")
+        (out / "pictures.json").write_text(json.dumps(note))
+        return out
+
+    monkeypatch.setattr("features.asking.ask_nets", ask)
+    expected = stacked(folder, "--columns", "width,height")["period"]
+    found = predicted(folder, *new)
+    assert_allclose(found["prediction"], expected[found.index], atol=2e-6)
+    shutil.rmtree(folder / "stacking.fit")
+    expected = stacked(folder, "--columns", "height,size")["period"]
+    with pytest.raises(UserError, match="learned from size too; give --table FILE"):
+        predicted(folder, *new)
+    own = table[["id", "given.size"]].set_axis(["name", "size"], axis=1)
+    own.assign(height=0).to_csv(tmp_path / "own.csv", index=False)
+    found = predicted(folder, *new, "--table", str(tmp_path / "own.csv"))
+    assert_allclose(found["prediction"], expected[found.index], atol=1e-5)
 
 
 def test_what_columns_tell_nothing_of_is_in_the_report(
