@@ -156,15 +156,11 @@ def write_note(
     folder: Path, pictures: Mapping[str, Path], decoded: Mapping[str, "Decoded"]
 ) -> None:
     """Note what became of each picture's file, by id: texts and numbers alone."""
-    about = {
-        id_: {"file": pictures[id_].name}
-        | {
-            name: value
-            for name, value in asdict(decoded[id_]).items()
-            if isinstance(value, (str, int))
-        }
-        for id_ in pictures
-    }
+    about = {}
+    for id_, path in pictures.items():
+        fields = asdict(decoded[id_]).items()
+        plain = {name: value for name, value in fields if isinstance(value, (str, int))}
+        about[id_] = {"file": path.name, **plain}
     write_json(folder / NOTE, about)
 
 

@@ -57,7 +57,7 @@ def read_columns(
             raise UserError(
                 f"the stack learned from {', '.join(names)} too; give --table FILE"
             )
-        return pd.DataFrame(index=pd.Index(pictures, dtype=object, name="id"))
+        return pd.DataFrame({"id": list(pictures)}, dtype=object).set_index("id")
     id_column = prepared.facts["id_column"]
     table = read_id_table(path, id_column)
     if DATE in names and DATE in ours:
