@@ -14,6 +14,7 @@ import gzip
 import lzma
 import os
 import pickle
+import unicodedata
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -80,11 +81,12 @@ def load_foreign(path: Path) -> dict[str, NDArray[Any]]:
         if not (isinstance(id_, (str, int)) or is_whole) or isinstance(id_, bool):
             raise StoreError(f"{path}: id {id_!r} is neither text nor a number")
         try:
-            found[str(int(id_) if is_whole else id_)] = _array_of(value, id_)
+            name = unicodedata.normalize("NFC", str(int(id_) if is_whole else id_))
+            found[name] = _array_of(value, id_)
         except (ValueError, OverflowError) as error:
             raise StoreError(f"{path}: {error}") from None
     if len(found) < len(content):
-        raise StoreError(f"{path}: some ids are there as text and as numbers")
+        raise StoreError(f"{path}: some ids are there as text and as numbers, or twice")
     return found
 
 
@@ -97,6 +99,8 @@ def _unpickled(path: Path) -> Any:
                 "this is a zip archive, as torch.save and numpy.savez write, and no"
                 " pickle; save a dict of arrays by pickle.dump instead"
             )
+        if start.startswith(b"\x28\xb5\x2f\xfd"):
+            raise StoreError("it is packed by zstd; unpack it first: zstd -d FILE")
         for magic, opened in PACKED.items():
             if start.startswith(magic):
                 size = os.fstat(file.fileno()).st_size
@@ -151,15 +155,23 @@ def _array_of(value: Any, id_: Any) -> NDArray[Any]:
         return np.atleast_1d(value.values)
     if isinstance(value, (int, float)):
         return np.array([value], dtype=np.float64)
-    if isinstance(value, (list, tuple)) and value:
-        if all(isinstance(part, (int, float)) for part in value):
-            return np.array(value, dtype=np.float64)
-        if all(isinstance(part, (_Array, list, tuple)) for part in value):
-            parts = [_array_of(part, id_).reshape(-1) for part in value]
-            if len({part.size for part in parts}) > 1:
-                raise ValueError(f"the arrays under {id_!r} differ in their sizes")
-            return np.stack(parts)
+    if _is_numbers(value):
+        return np.array(value, dtype=np.float64)
+    is_list = isinstance(value, (list, tuple)) and len(value) > 0
+    if is_list and all(isinstance(p, _Array) or _is_numbers(p) for p in value):
+        parts = [_array_of(part, id_).reshape(-1) for part in value]
+        if len({part.size for part in parts}) > 1:
+            raise ValueError(f"the arrays under {id_!r} differ in their sizes")
+        return np.stack(parts)
     raise ValueError(f"under {id_!r} is no array or list of arrays, but {_kind(value)}")
+
+
+def _is_numbers(value: Any) -> bool:
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) > 0
+        and all(isinstance(part, (int, float)) for part in value)
+    )
 
 
 class _Array:

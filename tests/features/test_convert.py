@@ -149,8 +149,28 @@ def test_what_is_no_pickle_is_told(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", a=np.ones(2))
     with pytest.raises(StoreError, match="this is a zip archive, as torch"):
         load_foreign(tmp_path / "x.npz")
+    (tmp_path / "x.zst").write_bytes(b"\x28\xb5\x2f\xfd....")
+    with pytest.raises(StoreError, match="it is packed by zstd; unpack it first"):
+        load_foreign(tmp_path / "x.zst")
     with pytest.raises(StoreError, match="Is a directory"):
         load_foreign(tmp_path)
+
+
+def test_lists_in_themselves_have_an_end(tmp_path: Path) -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(StoreError, match="under 'a' is no array or list of arrays"):
+        load_foreign(pickled(tmp_path / "x.pkl", {"a": endless}))
+    with pytest.raises(StoreError, match="int too large to convert to float"):
+        load_foreign(pickled(tmp_path / "x.pkl", {"a": [10**400]}))
+
+
+def test_ids_are_spelt_as_those_of_tables(tmp_path: Path) -> None:
+    found = load_foreign(pickled(tmp_path / "x.pkl", {"bla\u0308tter": np.ones(2)}))
+    assert list(found) == ["bl\u00e4tter"]
+    twice = {"bla\u0308tter": np.ones(2), "bl\u00e4tter": np.ones(2)}
+    with pytest.raises(StoreError, match=r"some ids are there as text .*, or twice"):
+        load_foreign(pickled(tmp_path / "x.pkl", twice))
 
 
 def test_a_tensor_is_refused_with_the_remedy(tmp_path: Path) -> None:
