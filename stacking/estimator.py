@@ -58,9 +58,12 @@ def _checked(model: "Stacker", X: Any, *y: Any, **how: Any) -> Any:
 
 
 def _is_finite(cells: NDArray[Any]) -> NDArray[np.bool_]:
+    import pandas as pd
+
     from data_prep.cells import as_numbers
 
-    return np.isfinite([as_numbers(column) for column in cells.T]).T
+    columns = (pd.Series(column, dtype=object) for column in cells.T)
+    return np.isfinite([as_numbers(column) for column in columns]).T
 
 
 class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
