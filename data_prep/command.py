@@ -118,11 +118,12 @@ def _parser(kind: type[Any], stage: str) -> Parser:
     return parser
 
 
-def last_run(stage: str) -> Path:
+def last_run(stage: str, flag: str = "--experiment FILE.toml") -> Path:
     """Give the folder of the run last worked on.
 
     Args:
         stage: Dotted name of the command that asks, for the message.
+        flag: Of that command, by which it learns of a run.
 
     Raises:
         UserError: There is none, or it is gone.
@@ -130,7 +131,7 @@ def last_run(stage: str) -> Path:
     if not LAST.is_file():
         raise UserError(
             "there is no run yet; begin with: python -m pipeline experiments/demo.toml,"
-            f" or: python -m {stage} --experiment FILE.toml"
+            f" or: python -m {stage} {flag}"
         )
     folder = Path(LAST.read_text(encoding="utf-8").strip())
     if not folder.is_dir():

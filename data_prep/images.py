@@ -56,6 +56,18 @@ class Decoded:
     reason: str
 
 
+class NoneReadableError(UserError):
+    """Not one picture can be read.
+
+    Attributes:
+        decoded: What became of each file.
+    """
+
+    def __init__(self, message: str, decoded: list[Decoded]) -> None:
+        super().__init__(message)
+        self.decoded = decoded
+
+
 def find_pictures(folders: Sequence[Path]) -> dict[str, Path]:
     """Find the pictures that lie directly in the folders, by id.
 
@@ -157,9 +169,10 @@ def store_pictures(
                 unsaved, saved_at = [], time.monotonic()
         done += _save(pixels, notes, unsaved)
         if not n_rows:
-            raise UserError(
+            raise NoneReadableError(
                 f"{paths[0].parent}: none of {len(paths)} pictures can be read;"
-                f" {paths[0].name}: {done[0].reason}"
+                f" {paths[0].name}: {done[0].reason}",
+                done,
             )
         pixels.seek(0)
         pixels.write(_header((n_rows, *shape[1:])))

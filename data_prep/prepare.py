@@ -4,7 +4,8 @@
 
 Reads the folders and tables of ``[data]``; writes ``data_prep.prepare/``: table.parquet
 (a row per usable picture), images.npy (its pixels), words.parquet and
-attributes.parquet (if there are attributes), left_out.csv, sample.csv, report.html.
+attributes.parquet (if there are attributes), left_out.csv, report.html, and sample.csv,
+or test_ids.csv if there is a test table and no sample.
 
 Folds are made here, once; every stage that sees a label obeys them. Only rows of the
 training table that have something to be learned are dealt to folds: a folder of
@@ -223,6 +224,9 @@ def _prepare(
     gone.to_csv(stage.folder / "left_out.csv", index=False)
     if tables.sample:
         _copy_sample(tables.sample, stage.folder / "sample.csv")
+    elif data.test:  # in its order, also those without a picture
+        tested = tables.rows.loc[tables.rows["part"] == "test", ["id"]]
+        tested.to_csv(stage.folder / "test_ids.csv", index=False)
     stage.facts = _facts(rows, classes, cv, tables, settings, data)
     stage.facts["counts"]["left_out"] = len(left_out)
     images = np.load(store, mmap_mode="r")

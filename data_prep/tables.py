@@ -137,6 +137,33 @@ def read_weights(path: Path, id_column: str, known: Sequence[str]) -> dict[str, 
     return dict(zip(ids, weights.tolist(), strict=True))
 
 
+def read_id_table(path: Path, id_column: str) -> pd.DataFrame:
+    """Read a table of ids and further columns that came after the run was prepared.
+
+    Args:
+        path: The table.
+        id_column: Name of the id column; ``id`` is understood as well.
+
+    Returns:
+        The table as it is, but for the ids: text, in a column ``id_column``. Its index,
+        named ``line``, counts the lines of the file from 2.
+
+    Raises:
+        UserError: The table is missing or empty, has no ids, or they have problems.
+    """
+    table = read_table(path)
+    column = id_column if id_column in table else "id"
+    if column not in table:
+        hint = nearest(id_column, table.columns)
+        raise UserError(f"{path}: no column {id_column!r} of ids; {hint}")
+    if table.empty:
+        raise UserError(f"{path}: no rows; fill it")
+    ids = as_ids(table[column])
+    _raise_if(path, _problems_of_ids(ids))
+    table = table.assign(**{id_column: np.array(ids, dtype=object)})
+    return table.set_axis(pd.RangeIndex(2, len(table) + 2, name="line"))
+
+
 def _check_named(data: DataSettings) -> None:
     for name in ("target", "group", "date", "exclude_from_validation"):
         column = getattr(data, name)

@@ -5,14 +5,21 @@ predicts with the one has the nets asked by a child.
 """
 
 import argparse
+import itertools
+import json
+import logging
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from data_prep.errors import UserError
+from data_prep.runs import KEY, RECORD, digest_of
 
 COMMAND = "features.fresh"
+MAX_NAME = 100  # characters of a name that is made of those of folders
+log = logging.getLogger(__name__)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -31,11 +38,80 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, default=0, help="CPU threads; 0: all cores (default: 0)"
     )
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="ask about all pictures anew, also those asked about before",
+    )
 
 
 def name_of(images: Sequence[Path]) -> str:
     """Name what is made of folders of pictures after them."""
-    return "+".join(folder.resolve().name for folder in images)
+    name = "+".join(folder.resolve().name for folder in images) or "pictures"
+    if len(name) > MAX_NAME:  # no disk takes it
+        name = f"{name[:MAX_NAME]}-{digest_of(name)[:8]}"
+    return name
+
+
+def place_of(run_folder: Path, images: Sequence[Path]) -> Path:
+    """Give the folder of the run where the features of folders of pictures lie.
+
+    It has their name, and a number where other folders of that name came first.
+    """
+    name, folders = name_of(images), resolved(images)
+    free: list[Path] = []
+    for number in itertools.count(1):
+        place = run_folder / "fresh" / (name if number == 1 else f"{name}-{number}")
+        states = states_of(place)
+        if any(settings_in(at / note).get("folders") == folders for at, note in states):
+            return place
+        if not is_of_others(place, folders):
+            free.append(place)
+        if not states:
+            break
+    if free[0].name != name:
+        log.info("fresh/%s is of another folder, so this is %s", name, free[0])
+    elif any("folders" in settings_in(at / n) for at, n in states_of(free[0])):
+        log.info("%s was of a folder that is gone; this takes its place", free[0])
+    return free[0]
+
+
+def is_of_others(place: Path, folders: Sequence[str]) -> bool:
+    """Tell whether something there was not made, or not of these folders.
+
+    Folders that are gone have no claim: they or the run may have been moved.
+    """
+    for spot, note in states_of(place):
+        settings = settings_in(spot / note)
+        if settings.get("made_by") != COMMAND:
+            return True
+        held = settings.get("folders", folders)
+        if held != folders and any(Path(folder).is_dir() for folder in held):
+            return True
+    return False
+
+
+def states_of(place: Path) -> list[tuple[Path, str]]:
+    """Give the finished and the unfinished folder that are there, and their notes."""
+    partial = place.with_name(f"{place.name}.partial")
+    return [
+        (spot, note)
+        for spot, note in ((place, RECORD), (partial, KEY))
+        if spot.exists() and not (spot.is_dir() and not any(spot.iterdir()))
+    ]
+
+
+def resolved(images: Sequence[Path]) -> list[str]:
+    """Tell which folders of pictures these are."""
+    return [str(folder.resolve()) for folder in images]
+
+
+def settings_in(note: Path) -> dict[str, Any]:
+    """Read what a folder was made from; empty where it is none of ours."""
+    try:
+        return dict(json.loads(note.read_text(encoding="utf-8"))["settings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def ask_nets(
@@ -53,7 +129,7 @@ def ask_nets(
         images: Folders of the pictures.
         out: Folder for the features.
         threads: Of torch; 0: as many as it takes unasked.
-        again: Replace what is in ``out``.
+        again: Ask about all pictures anew, and replace what is in ``out``.
 
     Returns:
         ``out``; see ``features.fresh`` for what is in it.

@@ -5,8 +5,9 @@
         --out date.oof.pkl
 
 A foreign pickle is a dict, or defaultdict, of ids to arrays (F,) or (V, F), or to lists
-of V arrays. It does not say what it holds, so the flags must: the task, and what the
-nets knew of the labels. Nothing of it is executed: see ``features.foreign``.
+of V arrays or of F numbers; it may be packed by gzip, bzip2 or xz. It does not say what
+it holds, so the flags must: the task, and what the nets knew of the labels. Nothing of
+it is executed: see ``features.foreign``.
 """
 
 import hashlib
@@ -19,16 +20,18 @@ from typing import Any
 import numpy as np
 
 from data_prep.command import run_command
+from data_prep.decoding import FORMATS
 from data_prep.dihedral import VIEWS
 from data_prep.errors import UserError
 from data_prep.settings import Parser, nearest
 from features.foreign import load_foreign
 from features.header import HELD_OUT, ROLES
 from features.parts import OUTPUTS, Column
-from features.store import open_store, write_store
+from features.store import StoreError, open_store, write_store
 
 # The order of the eight folders of pictures of the first user of such pickles.
 FOREIGN_VIEWS = "e,h,v,r,hv,hr,vr,hvr"
+ROUGH = 0.01  # spreads that rounding may take off an output before it is told
 log = logging.getLogger(__name__)
 
 
@@ -123,6 +126,7 @@ def bring_in(
     if bad := [fold for fold in folds if not fold.isdecimal()]:
         raise UserError(f"folds = {bad[0]!r}: give numbers, such as 0,1,2")
     rows: dict[str, Any] = {}
+    file_of: dict[str, Path] = {}
     fold_of: dict[str, int] = {}
     for number, file in enumerate(files):
         found = load_foreign(file)
@@ -132,14 +136,16 @@ def bring_in(
                 f" {min(twice)!r}; bring in each net's pictures by themselves"
             )
         rows |= found
+        file_of |= dict.fromkeys(found, file)
         fold_of |= dict.fromkeys(found, int(folds[number]) if folds else -1)
-    values = _stacked(rows, files)
+    values = _stacked(rows, file_of)
     is_apart = values.ndim == 3
     if is_apart:
         values, views = _in_our_order(values, views)
     n_outputs = values.shape[-1]
     names = [task] if n_outputs == 1 else [f"{task}_{k}" for k in range(n_outputs)]
     ids = sorted(rows)
+    _warn_of_names(ids)
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     write_store(
         out,
@@ -169,17 +175,63 @@ def bring_in(
     return len(ids)
 
 
-def _stacked(rows: dict[str, Any], files: Sequence[Path]) -> Any:
+def _stacked(rows: dict[str, Any], file_of: dict[str, Path]) -> Any:
     """Put the arrays of all ids, sorted, into (N, F) or (N, V, F) float32."""
     shapes = {array.shape for array in rows.values()}
     shape = shapes.pop()
     if shapes or len(shape) not in (1, 2):
         kinds = ", ".join(map(str, sorted([shape, *shapes])[:3]))
         raise UserError(
-            f"{files[0]}: the arrays have shapes {kinds}; one shape for all is needed,"
-            " (F,) or (V, F)"
+            f"{next(iter(file_of.values()))}: the arrays have shapes {kinds}; one shape"
+            " for all is needed, (F,) or (V, F)"
         )
-    return np.stack([rows[id_] for id_ in sorted(rows)]).astype(np.float32)
+    ids = sorted(rows)
+    values = np.stack([rows[id_] for id_ in ids])
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    for is_bad, what, remedy in (
+        (~np.isfinite(values), "are not finite", "leave these ids out"),
+        (~np.isfinite(narrow), "do not fit into float32", "scale them to below 1e38"),
+    ):
+        places = np.flatnonzero(is_bad.reshape(len(ids), -1).any(axis=1))
+        if len(places):
+            first = ids[places[0]]
+            value = values[places[0]][is_bad[places[0]]][0]
+            raise StoreError(
+                f"{file_of[first]}: values of {len(places)} ids {what}, such as"
+                f" {value:.4g} of {first!r}; {remedy}"
+            )
+    _warn_of_rounding(values, narrow)
+    return narrow
+
+
+def _warn_of_rounding(values: Any, narrow: Any) -> None:
+    """Tell of outputs that float32 cannot tell apart, far from zero or close to it."""
+    exact = values.reshape(-1, values.shape[-1]).astype(np.float64)
+    error = np.abs(exact - narrow.reshape(exact.shape)).max(axis=0)
+    varies = np.ptp(exact, axis=0) > 0
+    coarse = np.flatnonzero(varies & (error > ROUGH * exact.std(axis=0)))
+    if len(coarse):
+        log.warning(
+            "float32 rounds away what tells the rows of %d of %d outputs apart, such as"
+            " of output %d; subtract its mean, and divide it by its spread, before",
+            *(len(coarse), exact.shape[1], coarse[0]),
+        )
+
+
+def _warn_of_names(ids: Sequence[str]) -> None:
+    """Tell of ids that no picture has."""
+    named = [
+        id_
+        for id_ in ids
+        if "/" in id_ or "\\" in id_ or id_.rpartition(".")[2].lower() in FORMATS
+    ]
+    if named:
+        log.warning(
+            "%d of %d ids look like names of files, such as %r; an id is the name"
+            " without folder and extension, so these will match no picture",
+            *(len(named), len(ids), named[0]),
+        )
 
 
 def _in_our_order(values: Any, views: Sequence[str]) -> tuple[Any, list[str]]:
@@ -189,7 +241,7 @@ def _in_our_order(values: Any, views: Sequence[str]) -> tuple[Any, list[str]]:
     if len(set(views)) < len(views) or len(views) != values.shape[1]:
         raise UserError(
             f"each id has {values.shape[1]} views, and --views names {len(views)}:"
-            f" {','.join(views)}"
+            f" {','.join(views)}; name those of the file, in their order"
         )
     ours = [view for view in VIEWS if view in views]
     return values[:, [list(views).index(view) for view in ours]], ours

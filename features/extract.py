@@ -97,7 +97,14 @@ def main(argv: Sequence[str] | None = None) -> Path:
     parts = [in_shard(part, groups) for part in parts]
     with run.stage(stage_name, key, reads=reads) as stage:
         began = time.perf_counter()
-        passes = Passes(groups, source, pictures, VIEW_SETS[settings.views], bf16=bf16)
+        passes = Passes(
+            groups,
+            source,
+            pictures,
+            VIEW_SETS[settings.views],
+            bf16=bf16,
+            image_rows=table["image_row"].to_numpy(dtype=np.int64),
+        )
         passes.run(stage.folder / WORK)
         seconds = time.perf_counter() - began
         ids = table["id"].to_numpy(dtype=object)
@@ -151,9 +158,10 @@ class Passes:
     Attributes:
         groups: Which rows go through the nets of which folds.
         source: The nets.
-        pictures: All N prepared pictures.
+        pictures: All prepared pictures.
         views: V names.
         bf16: Compute in bfloat16.
+        image_rows: (N,) where in ``pictures`` each row of the table has its own.
         title: Of the progress bar.
     """
 
@@ -162,6 +170,7 @@ class Passes:
     pictures: "Pictures"
     views: tuple[str, ...]
     bf16: bool
+    image_rows: NDArray[np.int64]
     title: str = STAGE
 
     def run(self, work: Path) -> None:
@@ -190,7 +199,7 @@ class Passes:
                         lambda images, own=own: torch.cat([f(images) for f in own], 1),  # type: ignore[misc]
                         source.width * len(own),
                         self.pictures,
-                        group.rows,
+                        self.image_rows[group.rows],
                         work / f"{'-'.join(group.folds)}.npy",
                         views=self.views,
                         weights=" ".join(digests),
@@ -201,7 +210,7 @@ class Passes:
 
     def of_fold(self, fold: str) -> Rows:
         """Give what the nets of a fold said, by rows of the prepared table."""
-        n_rows, width = len(self.pictures.pixels), self.source.width
+        n_rows, width = len(self.image_rows), self.source.width
         group_of = np.full(n_rows, -1, np.int32)
         place_of = np.full(n_rows, -1, np.int32)
         for number, group in enumerate(self.groups):

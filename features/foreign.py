@@ -3,15 +3,22 @@
 A pickle is a program. The few things that a pickled dict of arrays must call are
 replaced by stand-ins of ours that can do nothing else, so not even numpy's own are
 called (``numpy.ndarray`` alone takes bytes of a file for addresses in memory). What
-asks for anything else is refused by its name.
+asks for anything else is refused by its name. A file packed by gzip, bzip2 or xz is
+unpacked as it is read, up to a limit.
 
 Source: the layout of numpy's pickled arrays, ``numpy.ndarray.__reduce__``.
 """
 
+import bz2
+import gzip
+import lzma
+import os
 import pickle
+import unicodedata
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,54 +28,150 @@ from features.store import StoreError
 FAILURES = (  # of a broken pickle, as the documentation of pickle warns
     *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError),
     *(LookupError, ArithmeticError, MemoryError, ImportError, RuntimeError),
+    *(gzip.BadGzipFile, zlib.error, lzma.LZMAError),  # of a broken packing
 )
-KINDS = "fiu"  # of numbers: float, int, unsigned
+KINDS = "fiub"  # of numbers: float, int, unsigned, yes or no
 ORDERS = "<>=|"
+PACKED: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
+MAX_RATIO = 100  # of unpacked bytes to packed ones: features seldom pack to a tenth
+MIN_LIMIT = 2**26  # bytes that any packed file may unpack to
+REMEDIES = {  # by the package that a pickle asks for
+    "pandas": "save dict(zip(table.index.astype(str), table.to_numpy())) instead",
+    "torch": "save {id: tensor.numpy() for id, tensor in tensors.items()} instead",
+    "joblib": "save the dict by pickle.dump instead",
+}
 
 
 def load_foreign(path: Path) -> dict[str, NDArray[Any]]:
-    """Read a pickled dict of arrays, or of lists of arrays of the same shape.
+    """Read a pickled dict of arrays, of lists of arrays of one size, or of numbers.
+
+    Args:
+        path: The pickle, as it is or packed by gzip, bzip2 or xz.
 
     Returns:
-        Arrays by id; of a list, (V, F): its arrays, flattened, one below the other.
+        Arrays by id; of a list or tuple of arrays, (V, F): they are flattened, one
+        below the other; of numbers, (F,).
 
     Raises:
-        StoreError: It is no such pickle, or asks for something that none needs.
+        StoreError: It is no such pickle, asks for something that none needs, or unpacks
+            to far more than its size.
     """
     try:
-        with path.open("rb") as file:
-            content = _Reader(file).load()
+        content = _unpickled(path)
     except FileNotFoundError:
         raise StoreError(f"{path}: there is no such file") from None
     except StoreError as error:
         raise StoreError(f"{path}: {error}") from None
     except FAILURES as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise StoreError(
-            f"{path}: this is not a pickled dict of arrays ({type(error).__name__}:"
-            f" {error})"
+            f"{path}: this is not a pickled dict of arrays ({reason})"
         ) from None
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}") from None
     if not isinstance(content, Mapping) or not content:
         raise StoreError(f"{path}: this is no dict with ids, but {_kind(content)}")
     found = {}
     for id_, value in content.items():
-        if not isinstance(id_, (str, int)):
+        is_whole = isinstance(id_, float) and id_.is_integer()
+        if not (isinstance(id_, (str, int)) or is_whole) or isinstance(id_, bool):
             raise StoreError(f"{path}: id {id_!r} is neither text nor a number")
-        parts = value if isinstance(value, list) else [value]
-        if not parts or not all(isinstance(part, _Array) for part in parts):
-            raise StoreError(
-                f"{path}: under {id_!r} is no array or list of arrays, but"
-                f" {_kind(value)}"
-            )
-        arrays = [part.values for part in parts]
-        if len({array.size for array in arrays}) > 1:
-            raise StoreError(f"{path}: the arrays under {id_!r} differ in their sizes")
-        is_list = isinstance(value, list)
-        found[str(id_)] = (
-            np.stack([array.reshape(-1) for array in arrays]) if is_list else arrays[0]
-        )
+        try:
+            name = unicodedata.normalize("NFC", str(int(id_) if is_whole else id_))
+            found[name] = _array_of(value, id_)
+        except (ValueError, OverflowError) as error:
+            raise StoreError(f"{path}: {error}") from None
     if len(found) < len(content):
-        raise StoreError(f"{path}: some ids are there as text and as numbers")
+        raise StoreError(f"{path}: some ids are there as text and as numbers, or twice")
     return found
+
+
+def _unpickled(path: Path) -> Any:
+    with path.open("rb") as file:
+        start = file.read(6)
+        file.seek(0)
+        if start.startswith(b"PK\x03\x04"):
+            raise StoreError(
+                "this is a zip archive, as torch.save and numpy.savez write, and no"
+                " pickle; save a dict of arrays by pickle.dump instead"
+            )
+        if start.startswith(b"\x28\xb5\x2f\xfd"):
+            raise StoreError("it is packed by zstd; unpack it first: zstd -d FILE")
+        for magic, opened in PACKED.items():
+            if start.startswith(magic):
+                size = os.fstat(file.fileno()).st_size
+                with opened(file, "rb") as unpacked:
+                    limited = _Limited(unpacked, size)
+                    content = _Reader(limited).load()
+                    limited.read(1)  # the checksum stands at the end
+                    return content
+        return _Reader(file).load()
+
+
+class _Limited:
+    """The bytes of a packed file, which may unpack to anything, up to a limit.
+
+    Args:
+        file: Gives the unpacked bytes.
+        size: Of the packed file, in bytes.
+    """
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file = file
+        self._limit = self._left = max(MIN_LIMIT, MAX_RATIO * size)
+
+    def read(self, n: int) -> bytes:
+        self._check(n)  # before it is unpacked: it may not fit into memory
+        data = self._file.read(n)
+        self._left -= len(data)
+        return data
+
+    def readline(self) -> bytes:
+        data = self._file.readline(self._left + 1)
+        self._check(len(data))
+        self._left -= len(data)
+        return data
+
+    def _check(self, n: int) -> None:
+        if n > self._left:
+            raise StoreError(
+                f"it unpacks to more than {self._limit / 1e6:,.0f} MB, far above its"
+                " own size; if that is right, unpack it and give that file"
+            )
+
+
+def _array_of(value: Any, id_: Any) -> NDArray[Any]:
+    """Give (F,) or (V, F) numbers of what stands under an id.
+
+    Raises:
+        ValueError: It is something else.
+        OverflowError: A whole number is too large for a float.
+    """
+    if isinstance(value, _Array):
+        return np.atleast_1d(value.values)
+    if isinstance(value, (int, float)):
+        return np.array([value], dtype=np.float64)
+    if _is_numbers(value):
+        return np.array(value, dtype=np.float64)
+    is_list = isinstance(value, (list, tuple)) and len(value) > 0
+    if is_list and all(isinstance(p, _Array) or _is_numbers(p) for p in value):
+        parts = [_array_of(part, id_).reshape(-1) for part in value]
+        if len({part.size for part in parts}) > 1:
+            raise ValueError(f"the arrays under {id_!r} differ in their sizes")
+        return np.stack(parts)
+    raise ValueError(f"under {id_!r} is no array or list of arrays, but {_kind(value)}")
+
+
+def _is_numbers(value: Any) -> bool:
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) > 0
+        and all(isinstance(part, (int, float)) for part in value)
+    )
 
 
 class _Array:
@@ -124,6 +227,16 @@ class _StandIn:
         raise StoreError("it tries to change what it calls")
 
 
+def _scalar(dtype: _Dtype, raw: Any) -> Any:
+    """Give a number, or a text, of numpy's as one of Python's."""
+    if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes):
+        raise StoreError("it has a number that is not made of bytes")
+    if str(dtype.code).startswith("U"):
+        ending = "be" if dtype.order == ">" else "le"
+        return raw.decode(f"utf-32-{ending}").rstrip("\0")
+    return np.frombuffer(raw, dtype.known(), count=1)[0].item()
+
+
 def _from_buffer(raw: bytes, dtype: _Dtype, shape: Any, order: str) -> _Array:
     array = _Array()
     array.fill(raw, dtype, shape, order)
@@ -142,6 +255,7 @@ def _refuse(*_: Any) -> Any:
 
 STAND_INS = {
     ("collections", "defaultdict"): _StandIn(lambda *_: {}),
+    ("collections", "OrderedDict"): _StandIn(dict),
     ("builtins", "list"): _StandIn(lambda *_: []),
     ("__builtin__", "list"): _StandIn(lambda *_: []),  # of protocols before 3
     ("_codecs", "encode"): _StandIn(_bytes),  # which have no bytes of their own
@@ -149,6 +263,10 @@ STAND_INS = {
     ("numpy", "dtype"): _StandIn(_Dtype),
     **{
         (f"numpy.{core}.multiarray", "_reconstruct"): _StandIn(_Array)
+        for core in ("core", "_core")
+    },
+    **{
+        (f"numpy.{core}.multiarray", "scalar"): _StandIn(_scalar)
         for core in ("core", "_core")
     },
     **{
@@ -164,9 +282,11 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         found = STAND_INS.get((module, name))
         if found is None:
+            package = str(module).partition(".")[0]
+            remedy = f"; {REMEDIES[package]}" if package in REMEDIES else ""
             raise StoreError(
                 f"it asks for {module}.{name}, which no dict of arrays needs; nothing"
-                " of it was executed"
+                f" of it was executed{remedy}"
             )
         return found
 

@@ -10,31 +10,51 @@ asked, in the same views and statistics; the run's own pictures are not needed. 
 - ``features.pkl``: pooled over the views and averaged over the fold nets, as the row of
   a test picture is,
 - ``nets/foldK.pkl`` and ``views/TASK.test.foldK.pkl``: what the nets of a fold say,
-- ``left_out.csv``: the pictures that are in none of these, and why.
+- ``left_out.csv``: the pictures that are in none of these, and why,
+- ``pictures.json``: the file of each picture and the digest of its bytes.
+
+Asked again of the same folder, only pictures that are new or changed go through the
+nets, those that are gone drop out, and all others keep their numbers, to the bit. The
+new ones go through in blocks of their own, and the last bits of an output depend on the
+pictures beside it in its block; ``--again`` asks about all anew.
 """
 
 import csv
-import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_prep.command import last_run, run_command
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
-from data_prep.runs import KEY, RECORD, Run, digest_of
+from data_prep.runs import RECORD, Run, digest_of
 from data_prep.settings import Parser
 from data_prep.waiting import settle_waiting
-from features.asking import add_flags, name_of
+from features.asking import (
+    COMMAND,
+    add_flags,
+    is_of_others,
+    place_of,
+    resolved,
+    settings_in,
+    states_of,
+)
 from features.extract import WORK, Passes, open_source
 from features.extraction import Extraction, find_extraction, warn_of_learned
+from features.known import Known, digest_picture, is_whole, write_note
 from features.parts import Part, group_rows
+from features.rows import joined
 
-STAGE = "features.fresh"
+if TYPE_CHECKING:
+    from data_prep.images import Decoded
+    from features.assembly import Extracted
+    from features.sources import Source
+
+STAGE = COMMAND
 log = logging.getLogger(__name__)
 
 
@@ -51,34 +71,44 @@ def main(argv: Sequence[str] | None = None) -> Path:
         metavar="FOLDER",
         help="where the features go (default: fresh/<name of --images> in the run)",
     )
-    parser.add_argument(
-        "--again", action="store_true", help="replace what is there already"
-    )
     given = parser.parse(argv)
     threads: int = given["threads"]
     if threads < 0:
         raise UserError(f"threads = {threads}: give 0 or more")
     pictures = find_images(given["images"])
-    run = Run(given["run"] or last_run(STAGE))
+    run = Run(given["run"] or last_run(STAGE, "--run FOLDER"))
     extraction = find_extraction(run)
-    name = name_of(given["images"])
-    out: Path = given["out"].resolve() if given["out"] else run.folder / "fresh" / name
+    given_out: Path | None = given["out"]
+    out = given_out.resolve() if given_out else place_of(run.folder, given["images"])
+    digests = {id_: digest_picture(path) for id_, path in pictures.items()}
     key = {
         "made_by": STAGE,
         "extraction": extraction.digest,
         "pictures": digest_of(
-            [[id_, path.name, _digest(path)] for id_, path in pictures.items()]
+            [[id_, path.name, digests[id_]] for id_, path in pictures.items()]
         ),
+        "folders": resolved(given["images"]),
     }
-    check_place(out, key["pictures"], again=given["again"])
-    if done := Run(out.parent, given["again"]).current(out.name, key):
+    check_place(out, key["folders"], again=given["again"])
+    again = given["again"] or not is_whole(out)
+    if done := Run(out.parent, again).current(out.name, key):
         return done.folder
+    known = Known()
+    if again and not given["again"]:
+        log.warning("%s is not as it was written: all is asked anew", out)
+    elif not again:
+        known = Known.find(out, extraction.digest, pictures, digests)
     # again: an unfinished attempt at other pictures may be dropped
     with Run(out.parent, again=True).stage(out.name, key) as stage:
-        stage.facts = ask(extraction, pictures, stage.folder, threads)
+        stage.facts = ask(extraction, pictures, stage.folder, threads, known)
         stage.device = stage.facts["device"]
     shutil.rmtree(out / WORK, ignore_errors=True)  # until now it could be resumed
     facts = stage.facts
+    if facts["known"]:
+        log.info(
+            "%d pictures were asked about before and are kept, %d are new",
+            *(facts["known"], len(pictures) - facts["known"]),
+        )
     log.info(
         "%d pictures in %d views through %d nets, %d outputs each",
         *(facts["pictures"], facts["views"], facts["nets"], facts["columns"]),
@@ -104,38 +134,41 @@ def find_images(folders: Sequence[Path]) -> dict[str, Path]:
         raise UserError(str(error).replace("[data] images", "--images")) from None
 
 
-def check_place(out: Path, pictures: str, *, again: bool) -> None:
+def check_place(out: Path, folders: Sequence[str], *, again: bool) -> None:
     """Check that nothing would be lost that is not ours to replace.
 
     Args:
         out: Folder of the features.
-        pictures: Digest of the pictures.
-        again: The features of other pictures may be replaced.
+        folders: Of the pictures.
+        again: The features of other folders may be replaced.
 
     Raises:
         UserError: Something would.
     """
     partial, old = (out.with_name(f"{out.name}.{end}") for end in ("partial", "old"))
-    for place, note in ((out, RECORD), (partial, KEY)):
-        is_free = not place.exists() or (place.is_dir() and not any(place.iterdir()))
-        if not is_free and _settings_in(place / note).get("made_by") != STAGE:
+    for place, note in states_of(out):
+        if settings_in(place / note).get("made_by") != STAGE:
             raise UserError(
                 f"{place} is there and was not made by {STAGE}; give another --out"
                 " FOLDER"
             )
     # Where the last move was cut off, it is ours; else it may be someone's copy.
     if old.exists() and not (partial / RECORD).exists():
-        raise UserError(f"{old} is in the way; move it, or give another --out FOLDER")
-    held = _settings_in(out / RECORD)
-    if held and held["pictures"] != pictures and not again:
+        raise UserError(f"{old} is in the way; move it to another place")
+    if is_of_others(out, folders) and not again:
         raise UserError(
-            f"{out} holds the features of other pictures than are asked for now;"
-            " --again replaces them, --out FOLDER keeps both"
+            f"{out} holds the features of other pictures than are asked for now, and"
+            " their folder is still there; --again replaces them, --out FOLDER keeps"
+            " both"
         )
 
 
 def ask(
-    extraction: Extraction, pictures: Mapping[str, Path], folder: Path, threads: int
+    extraction: Extraction,
+    pictures: Mapping[str, Path],
+    folder: Path,
+    threads: int,
+    known: Known,
 ) -> dict[str, Any]:
     """Decode the pictures, send them through the nets, and write all files.
 
@@ -144,6 +177,7 @@ def ask(
         pictures: Their paths by id.
         folder: Where to; what an earlier attempt left there is gone on with.
         threads: Of torch, and processes that decode; 0: one per core.
+        known: Pictures that need not be sent again.
 
     Returns:
         What is worth recording.
@@ -151,18 +185,15 @@ def ask(
     Raises:
         UserError: Not one picture can be read, or has outputs that are finite.
     """
-    from data_prep.images import store_pictures
-
-    work, transform = folder / WORK, extraction.header["transform"]
-    work.mkdir(exist_ok=True)
-    decoded = store_pictures(
-        *([*pictures.values()], work / "images.npy"),
-        *(transform["side"], transform["fit"], threads),
-    )
-    reasons = {id_: one.reason for id_, one in zip(pictures, decoded, strict=True)}
-    ids = np.array([id_ for id_, reason in reasons.items() if not reason], object)
-    left_out = {id_: reason for id_, reason in reasons.items() if reason}
-    warn_of_learned(extraction.prepared, decoded)
+    new = {id_: path for id_, path in pictures.items() if id_ not in known.earlier}
+    # which are new may change between two attempts, and with it the rows of a pass
+    work = folder / WORK / digest_of([*new])[:16]
+    work.mkdir(parents=True, exist_ok=True)
+    transform = extraction.header["transform"]
+    decoded = decode(new, work, transform, threads, is_alone=not known)
+    warn_of_learned(extraction.prepared, [*known.decoded.values(), *decoded.values()])
+    left_out = {id_: one.reason for id_, one in decoded.items() if one.reason}
+    ids = np.array([*known.earlier, *(i for i in new if i not in left_out)], object)
 
     settle_waiting(threads)
     from features.assembly import Assembly
@@ -171,17 +202,23 @@ def ask(
 
     device = pick_device()
     set_threads(threads)
-    taken = Pictures.open(work, device)
+    none = np.empty((0, transform["side"], transform["side"], 3), np.uint8)
+    has_new = len(ids) > len(known)
+    taken = Pictures.open(work, device) if has_new else Pictures(none, device)
     settings, header = extraction.settings, extraction.header
     source = open_source(settings, extraction.prepared, extraction.made, taken)
-    parts = [Part(f, extraction.role, np.arange(len(ids))) for f in source.folds]
+    views = VIEW_SETS[settings.views]
+    rows = np.arange(len(ids) - len(known))
+    parts = [Part(fold, extraction.role, rows) for fold in source.folds]
     passes = Passes(
-        *(group_rows(parts), source, taken, VIEW_SETS[settings.views]),
+        *(group_rows(parts) if has_new else [], source, taken, views),
         bf16=header["precision"] == "bf16",
+        image_rows=rows,
         title=STAGE,
     )
     passes.run(work)
-    extracted = passes.extracted(parts, ids)
+    extracted = passes.extracted(parts, ids[len(known) :])
+    extracted = with_known(extracted, known, source, len(views))
     if not any(len(one.part.rows) for one in extracted):
         raise UserError(
             f"the outputs of all {len(ids)} pictures are not finite: the weights of"
@@ -195,15 +232,76 @@ def ask(
     for one in extracted:
         left_out = {**left_out, **one.failures}
     write_left_out(folder / "left_out.csv", pictures, left_out)
+    write_note(folder, pictures, {**known.decoded, **decoded})
     return {
         "pictures": len(pictures) - len(left_out),
         "left_out": len(left_out),
+        "known": len(known),
         "views": len(passes.views),
         "nets": len(source.nets),
         "columns": source.width,
         "folds": source.folds,
         "device": str(device),
     }
+
+
+def decode(
+    pictures: Mapping[str, Path],
+    work: Path,
+    transform: Mapping[str, Any],
+    threads: int,
+    *,
+    is_alone: bool,
+) -> "dict[str, Decoded]":
+    """Decode pictures into ``images.npy``; say by id what became of each file.
+
+    Args:
+        pictures: Their paths by id.
+        work: Folder of the pixels.
+        transform: How the run's own pictures were decoded.
+        threads: Processes; 0: one per core.
+        is_alone: There are no other pictures, so that some must be readable.
+
+    Raises:
+        UserError: None is readable, or the disk is full.
+    """
+    from data_prep.images import NoneReadableError, store_pictures
+
+    if not pictures:
+        return {}
+    try:
+        decoded = store_pictures(
+            *([*pictures.values()], work / "images.npy"),
+            *(transform["side"], transform["fit"], threads),
+        )
+    except NoneReadableError as error:
+        if is_alone:
+            raise
+        decoded = error.decoded
+    except UserError as error:  # it names the flags of data_prep.prepare
+        text = str(error).replace("--workers", "--threads")
+        raise UserError(
+            text.removesuffix(", or store smaller pictures (--side)")
+        ) from None
+    return dict(zip(pictures, decoded, strict=True))
+
+
+def with_known(
+    extracted: "Sequence[Extracted]", known: Known, source: "Source", n_views: int
+) -> "list[Extracted]":
+    """Put the known pictures before the new ones of each part."""
+    from features.assembly import Extracted
+
+    first = np.arange(len(known))
+    found = []
+    for one in extracted:
+        fold, role = one.part.fold, one.part.role
+        earlier = known.views(
+            fold, source.columns[fold], n_views, is_test=role == "test"
+        )
+        part = Part(fold, role, np.concatenate([first, len(known) + one.part.rows]))
+        found.append(Extracted(part, joined([earlier, one.views]), one.failures))
+    return found
 
 
 def write_left_out(
@@ -214,23 +312,6 @@ def write_left_out(
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["id", "file", "reason"])
         rows.writerows([i, pictures[i].name, reasons[i]] for i in sorted(reasons))
-
-
-def _digest(path: Path) -> str:
-    from data_prep.images import cheap_digest
-
-    try:
-        return cheap_digest(path)
-    except OSError as error:  # a picture that cannot be read is left out, not fatal
-        return str(error.strerror)
-
-
-def _settings_in(note: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(note.read_text(encoding="utf-8"))
-        return dict(found["settings"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 if __name__ == "__main__":

@@ -61,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if not files:
         if out:
             raise UserError("--out needs files; the shards of a run go to its stage")
-        return merge_run(Run(given["run"] or last_run(STAGE), given["again"]))
+        return merge_run(
+            Run(given["run"] or last_run(STAGE, "--run FOLDER"), given["again"])
+        )
     if not out:
         raise UserError("where to? give --out FILE.pkl")
     if out.exists() and not given["again"]:

@@ -213,13 +213,14 @@ class Scorer:
 
         device = self.pictures.device
         net.to(device)
+        image_rows = self.table["image_row"].to_numpy(dtype=np.int64)[rows]
         precision = (
             torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
         )
         parts: dict[str, list[Any]] = {}
         with torch.inference_mode():
-            for start in range(0, len(rows), BLOCK):
-                images = self.pictures.take(rows[start : start + BLOCK])
+            for start in range(0, len(image_rows), BLOCK):
+                images = self.pictures.take(image_rows[start : start + BLOCK])
                 with precision:
                     found = net.predict(views_of(images, self.views))
                 for name, values in found.items():

@@ -7,11 +7,55 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
 
 from data_prep.errors import UserError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+
+def check_table(model: BaseEstimator, X: Any, *y: Any, **how: Any) -> Any:
+    """Check a table as scikit-learn does, and say in one line what is wrong with it.
+
+    Args:
+        model: The estimator, which keeps the names and the number of columns.
+        X: (N, C) numbers.
+        *y: (N,) targets, when it learns.
+        **how: Further arguments of ``validate_data``.
+
+    Returns:
+        X as float64, and y if it was given.
+
+    Raises:
+        UserError: It is no table of finite numbers, or has other columns than when the
+            model learned.
+    """
+    try:
+        return validate_data(model, X, *y, dtype=np.float64, **how)
+    except ValueError as error:
+        text = " ".join(str(error).split())
+    if text.startswith("The feature names"):
+        text += " Give X[list(model.feature_names_in_)]."
+    elif text.startswith(("Input X contains", "could not convert")):
+        cells = np.asarray(X, dtype=object)
+        names = list(getattr(X, "columns", range(cells.shape[1])))
+        for row, column in np.argwhere(~_is_finite(cells))[:1]:
+            text = (
+                f"X: {cells[row, column]!r} in row {row}, column {names[column]!r} is"
+                " no finite number; fill it in, or leave the row or the column out"
+            )
+    raise UserError(text)
+
+
+def _is_finite(cells: NDArray[Any]) -> NDArray[np.bool_]:
+    import pandas as pd
+
+    from data_prep.cells import as_numbers
+
+    columns = (pd.Series(column, dtype=object) for column in cells.T)
+    return np.isfinite([as_numbers(column) for column in columns]).T
 
 
 def check_target(y: ArrayLike) -> None:

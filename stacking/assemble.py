@@ -112,6 +112,8 @@ def assemble(
         notes=(
             *dict.fromkeys(note for source in sources for note in source.notes(ids)),
             *[WITHOUT.format(n_without)] * bool(n_without),
+            *(own.notes(scored, "to learn from") if own else ()),
+            *(own.notes(common[is_predicted], "to predict") if own else ()),
         ),
         weights=weights if (weights != 1).any() else None,
         of_all=every[0] if len(every) == 1 else None,

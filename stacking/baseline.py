@@ -114,6 +114,32 @@ class OwnColumn:
         gaps = [is_missing.astype(np.float64)] if self.has_gaps else []
         return np.column_stack([filled, *gaps])
 
+    def notes(self, cells: "pd.Series[Any]", purpose: str) -> list[str]:
+        """Say how many of N cells are empty, and which texts have no column."""
+        from data_prep.cells import as_texts
+
+        texts = as_texts(cells)
+        of_all = f"of {len(texts)} cells {purpose}"
+        notes = []
+        if n_empty := texts.count(""):
+            what = "as none of its texts"
+            if self.median is not None:
+                what = f"as the median, {self.median:.4g}"
+            notes.append(
+                f"column {self.name!r}: {n_empty} {of_all} are empty and count {what}."
+            )
+        if self.median is None:
+            others = Counter(text for text in texts if text and text not in self.values)
+            if others:
+                shown = ", ".join(f"{t!r} {n} times" for t, n in others.most_common(3))
+                notes.append(
+                    f"column {self.name!r}: {others.total()} {of_all} hold a text that"
+                    f" is rare or not there in training ({shown}"
+                    f"{' ...' if len(others) > 3 else ''}); it counts as none of its"
+                    f" {len(self.values)} texts."
+                )
+        return notes
+
 
 @dataclass(frozen=True)
 class OwnColumns:
@@ -174,6 +200,19 @@ class OwnColumns:
         """
         made = [one.apply(_cells(table, one.name)) for one in self.columns]
         return np.concatenate(made, axis=1)
+
+    def notes(self, table: "pd.DataFrame", purpose: str) -> list[str]:
+        """Say what in a table the columns tell nothing of: gaps, and texts without one.
+
+        Args:
+            table: N rows, as for ``apply``.
+            purpose: Of the rows, such as ``to predict``.
+        """
+        return [
+            note
+            for one in self.columns
+            for note in one.notes(_cells(table, one.name), purpose)
+        ]
 
 
 def _learned(cells: "pd.Series[Any]", name: str, taken: set[str]) -> OwnColumn:
@@ -236,14 +275,16 @@ def _numbers(cells: "pd.Series[Any]", name: str) -> Floats:
 
     numbers = as_numbers(cells)
     wrong = [
-        value
-        for value, number in zip(cells, numbers, strict=True)
+        (label, value)
+        for label, value, number in zip(cells.index, cells, numbers, strict=True)
         if np.isnan(number) and not is_missing(value)
     ]
     if wrong:
+        label, value = wrong[0]
         raise UserError(
             f"column {name!r}: {len(wrong)} of {len(cells)} values are no finite number"
-            f" ({str(wrong[0])!r} ...); correct them, or leave the cells empty"
+            f" ({str(value)!r} in {cells.index.name or 'row'} {label} ...); correct"
+            " them, or leave the cells empty"
         )
     return numbers
 

@@ -15,12 +15,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from data_prep.folds import assign_folds, strata
 from data_prep.scores import FoldScores
 from data_prep.spelling import class_names
 from stacking.arguments import (
+    check_table,
     check_target,
     classes_of,
     clusters_of,
@@ -99,9 +100,7 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 missing, or a length is not that of ``y``.
         """
         check_target(y)
-        values, target = validate_data(
-            self, X, y, dtype=np.float64, y_numeric=self._is_number
-        )
+        values, target = check_table(self, X, y, y_numeric=self._is_number)
         rows = self._rows(values, target, groups, folds, sample_weight)
         self.folds_ = rows.folds
         reading = Reading(rows.columns, rows.classes, rows.target_range)
@@ -170,7 +169,7 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def _predicted(self, X: ArrayLike) -> Floats:
         check_is_fitted(self)
-        values = validate_data(self, X, dtype=np.float64, reset=False)
+        values = check_table(self, X, reset=False)
         return self.predictor_.predict([values]).prediction
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:

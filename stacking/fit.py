@@ -6,9 +6,9 @@ Reads ``data_prep.prepare`` and ``features.extract``; writes ``stacking.fit/``:
 predictor.json with its models (model_fold0.txt ..., nothing pickled), stacking.json
 (all that was chosen and scored), oof.csv (and oof.parquet, exact), predictions.csv (if
 there are pictures to predict; of classes also probabilities.csv, which log-loss and AUC
-judge), importance.csv, report.html. What the sample asks for without a picture that can
-be read gets the mean of the training targets, ended as the predictions are (see
-``stacking.ending``), or the most frequent class.
+judge), importance.csv, report.html. What the sample, or else the test table, asks for
+without a picture that can be read gets the mean of the training targets, ended as the
+predictions are (see ``stacking.ending``), or the most frequent class.
 
 Rows are learned from through the net that never saw them, by the run's own folds.
 ``--protocol insample`` reproduces the leak of the original instead, for comparison, and

@@ -1,5 +1,6 @@
 """The files of the stage: models, predictions, importance, and all that was chosen."""
 
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +30,8 @@ class Asked:
     """The ids of predictions.csv.
 
     Attributes:
-        ids: In the order of the sample, or as they are; none: no file is written.
+        ids: In the order of the sample, or of the test table, or as they are; none: no
+            file is written.
         unreadable: Those of them whose picture cannot be read.
     """
 
@@ -38,10 +40,13 @@ class Asked:
 
 
 def read_order(prepared: Finished, predicted: Sequence[str]) -> Asked:
-    """Give the ids to predict in the order of the sample, or as they are.
+    """Give the ids to predict in the order of the sample, or of the test table.
+
+    Without both they are as they are.
 
     Args:
-        prepared: The finished ``data_prep.prepare``, with sample.csv if there is one.
+        prepared: The finished ``data_prep.prepare``, with sample.csv or test_ids.csv if
+            there is one.
         predicted: Ids that can be predicted.
 
     Raises:
@@ -51,8 +56,14 @@ def read_order(prepared: Finished, predicted: Sequence[str]) -> Asked:
     from data_prep.cells import as_ids, read_table
 
     path = prepared.folder / "sample.csv"
-    if not path.exists() or not len(predicted):
+    tested = prepared.folder / "test_ids.csv"
+    if not len(predicted) or not (path.exists() or tested.exists()):
         return Asked(list(predicted), [])
+    if not path.exists():
+        with tested.open(encoding="utf-8", newline="") as file:
+            ids = [row["id"] for row in csv.DictReader(file)]
+        known = set(predicted)
+        return Asked(ids, [id_ for id_ in ids if id_ not in known])
     sample = read_table(path)
     column = prepared.facts["id_column"]
     if column not in sample:
@@ -100,7 +111,7 @@ def stand_in(stacked: Stacked, unreadable: Sequence[str]) -> str:
     else:
         what = f"the mean of the training targets, {constant:.4f}"
     return (
-        f"{named(unreadable)} of the sample have no picture that can be read (see"
+        f"{named(unreadable)} to predict have no picture that can be read (see"
         f" left_out.csv); their prediction is {what}"
     )
 

@@ -15,7 +15,8 @@ The nets are asked by a child process (``features.fresh``), the models of
   averaged and the average is snapped, cut or rounded to a class, and over the
   views of the plain net, or of its probabilities: where they disagree, look twice.
 
-Pictures that cannot be read are in ``new_leaves.left_out.csv``, and named.
+Pictures that cannot be read are in ``new_leaves.left_out.csv``, and named. Typed again
+after pictures were added to the folder, it asks the nets about these only.
 """
 
 import logging
@@ -32,7 +33,7 @@ from data_prep.errors import UserError
 from data_prep.runs import Finished, Run
 from data_prep.settings import Parser
 from data_prep.spelling import write_csv
-from features.asking import add_flags, name_of
+from features.asking import add_flags, place_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,27 +73,38 @@ def main(argv: Sequence[str] | None = None) -> Path:
         help="share of targets within their interval (default: 0.9)",
     )
     given = parser.parse(argv)
-    run = Run(given["run"] or last_run(STAGE))
+    run = Run(given["run"] or last_run(STAGE, "--run FOLDER"))
     fitted, prepared = run.finished(FIT), run.finished(PREPARED)
     from features.asking import ask_nets
+    from features.fresh import find_images
     from stacking.conformal import least_groups
+    from stacking.later_columns import read_columns, with_sizes
     from stacking.predictor import Predictor
 
     least_groups(given["coverage"])  # refuses what is no share
     predictor = Predictor.load(fitted.folder)
-    table = _own_table(given["table"], predictor, prepared.facts["id_column"])
+    table = None
+    if predictor.own is not None:
+        pictures = list(find_images(given["images"]))
+        table = read_columns(given["table"], pictures, predictor.own, prepared)
+    elif given["table"]:
+        raise UserError(
+            f"--table {given['table']}: the stack was not given any column of yours;"
+            " leave it out"
+        )
     runs = [run, *_other_runs(run, fitted)]
-    name = name_of(given["images"])
-    out = given["out"] or run.folder / STAGE / f"{name}.csv"
+    places = [place_of(one.folder, given["images"]) for one in runs]
+    out = given["out"] or run.folder / STAGE / f"{places[0].name}.csv"
     asked = [
         ask_nets(
-            one.folder, given["images"], one.folder / "fresh" / name, given["threads"]
+            *(one.folder, given["images"], place, given["threads"]),
+            again=given["again"],
         )
-        for one in runs
+        for one, place in zip(runs, places, strict=True)
     ]
     fresh = Fresh.read(asked, predictor, fitted)
     if table is not None:
-        fresh = fresh.with_own(table, predictor)
+        fresh = fresh.with_own(with_sizes(table, asked[0]), predictor)
     found = predict(fresh, predictor)
     found = _with_interval(found, fitted, prepared, predictor, given["coverage"])
     _write(found, out)
@@ -129,16 +141,29 @@ class Fresh:
         from features.store import open_store
         from stacking.sources import joined
 
-        by_run, ids = [], tuple[str, ...]()
+        by_run = []
         is_of_all = fitted.record["settings"]["test_nets"] == "all"
         for folder in folders:
             paths = sorted((folder / "nets").glob("fold*.pkl"))
             if is_of_all:
                 paths = [folder / "nets" / "all.pkl"]
-            stores = [open_store(path) for path in paths or [folder / "features.pkl"]]
-            ids = ids or stores[0].ids
-            by_run.append([store.matrix(ids).astype(np.float64) for store in stores])
-        nets = joined(by_run)
+            by_run.append(
+                [open_store(path) for path in paths or [folder / "features.pkl"]]
+            )
+        # A picture that one run's nets fail on has no prediction, and is told of.
+        every = [store for stores in by_run for store in stores]
+        ids = tuple(i for i in every[0].ids if all(i in store for store in every))
+        if not ids:
+            raise UserError(
+                f"no picture came through the nets of all {len(folders)} runs;"
+                f" {folders[-1] / 'left_out.csv'} and those of the others say why"
+            )
+        nets = joined(
+            [
+                [store.matrix(ids).astype(np.float64) for store in stores]
+                for stores in by_run
+            ]
+        )
         own = predictor.own.names if predictor.own else ()
         n_columns = len(predictor.reading.columns) - len(own)
         if nets[0].shape[1] != n_columns:
@@ -260,28 +285,6 @@ def _with_interval(
     ]
     found.insert(2, "expected", texts)
     return found
-
-
-def _own_table(
-    path: Path | None, predictor: "Predictor", id_column: str
-) -> "pd.DataFrame | None":
-    """Read the user's own columns of the new pictures, ids as the index."""
-    from data_prep.cells import as_ids, read_table
-
-    if predictor.own is None:
-        if path:
-            raise UserError(
-                f"--table {path}: the stack was not given any column of yours; leave"
-                " it out"
-            )
-        return None
-    names = ", ".join(column.name for column in predictor.own.columns)
-    if path is None:
-        raise UserError(f"the stack learned from {names} too; give --table FILE")
-    table = read_table(path)
-    if id_column not in table:
-        raise UserError(f"{path}: there is no column {id_column!r}; it names the ids")
-    return table.assign(**{id_column: as_ids(table[id_column])}).set_index(id_column)
 
 
 def _other_runs(run: Run, fitted: Finished) -> list[Run]:

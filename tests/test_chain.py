@@ -166,6 +166,17 @@ def test_pictures_that_come_later_are_predicted_as_test_pictures_are(
     difference = found["prediction"] - expected["target"][found.index]
     assert difference.abs().max() < 0.05
     assert found["prediction"].between(found["low"], found["high"]).all()
+    (new / f"{found.index[0]}{drawn[0].suffix}").unlink()
+    shutil.copy([one for one in drawn if one.stem in expected.index][9], new)
+    (new / "broken.jpg").unlink()
+    done = run_python(place, "stacking.predict", "--images", "new")
+    assert done.returncode == 0, done.stderr
+    assert "8 pictures were asked about before and are kept, 1 are new" in done.stderr
+    grown = pd.read_csv(run / "stacking.predict/new.csv", index_col="id")
+    assert list(grown.index) == sorted(path.stem for path in new.iterdir())
+    kept = found.index[1:]
+    pd.testing.assert_frame_equal(grown.loc[kept], found.loc[kept])
+    assert not (run / "stacking.predict/new.left_out.csv").exists()
 
 
 def test_other_folds_are_refused(place: Path) -> None:

@@ -152,6 +152,19 @@ def test_everything_is_written(folder: Path) -> None:
     )
 
 
+def test_without_a_sample_the_order_of_the_test_table_is_kept(folder: Path) -> None:
+    ids = ["40", "gone", "36", "41", "007", "37"]
+    lines = "".join(f" {id_} ,x\n" for id_ in ids)
+    (folder / "test.csv").write_text("id,note\n" + lines)
+    (folder / "pictures" / "36.png").write_bytes(b"damaged")
+    stage = prepare(folder, sample=None)
+    assert (stage / "test_ids.csv").read_text().split() == ["id", *ids]
+    is_test = table_of(stage)["part"] == "test"
+    assert table_of(stage)["id"][is_test].tolist() == ["37", "40", "41"]
+    stage = prepare(folder, sample=None, test=None)
+    assert not (stage / "test_ids.csv").exists()
+
+
 def test_an_image_row_holds_the_picture_of_its_id(folder: Path) -> None:
     (folder / "pictures" / "05.png").write_bytes(b"damaged")
     (folder / "pictures" / "07.png").unlink()

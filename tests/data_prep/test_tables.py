@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
-from data_prep.tables import read_attributes, read_tables
+from data_prep.tables import read_attributes, read_id_table, read_tables
 
 TRAIN = "id,kind,made,sheet,maker\n01,a,1890,x,M\n02,b,,x,\n03,a,1891-01-01,,N\n"
 
@@ -272,3 +272,39 @@ def test_attributes_are_stripped_and_listed_once(folder: Path) -> None:
     with pytest.raises(UserError, match=r"one.csv: no column 'name'"):
         read_attributes([one])
     assert isinstance(read_attributes([]), pd.DataFrame)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_table_of_later_pictures_has_ids_as_text(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"more.{ending}"
+    table = pd.DataFrame({"name": ["007", " b "], "size": ["1", None]})
+    if ending == "csv":
+        table.to_csv(path, index=False)
+    else:
+        table.to_parquet(path, index=False)
+    found = read_id_table(path, "name")
+    assert found["name"].tolist() == ["007", "b"]
+    assert found["size"].fillna("gap").tolist() == ["1", "gap"]
+    assert (found.index.name, found.index.tolist()) == ("line", [2, 3])
+
+
+def test_id_is_understood_where_the_tables_called_it_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "more.csv").write_text("id,size\n7,1\n")
+    assert read_id_table(tmp_path / "more.csv", "leaf")["leaf"].tolist() == ["7"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nane,x\na,1\n", "no column 'name' of ids; did you mean 'nane'"),
+        ("name,x\n", "no rows; fill it"),
+        ("name,x\na,1\nb,2\na,3\n", r"1 id \('a'\) is there twice; keep one row"),
+        ("name,x\n,1\nx/b,2\n", "1 row has no id, first row 2; 1 id .* separator"),
+    ],
+)
+def test_mistakes_of_a_table_of_later_pictures(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "more.csv").write_text(text)
+    with pytest.raises(UserError, match=rf"more\.csv: {message}"):
+        read_id_table(tmp_path / "more.csv", "name")

@@ -1,11 +1,16 @@
 """Tests of features.convert, features.foreign and features.exports."""
 
+import bz2
+import gzip
 import io
+import logging
+import lzma
 import pickle
 import pickletools
 import random
 import subprocess
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, UserDict, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +85,141 @@ def test_numbers_of_every_kind_and_protocol(
             assert_array_equal(found[id_], array)
 
 
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize(
+    "as_id", [np.int64, np.int16, np.uint8, np.dtype(">i4").type, np.str_, float]
+)
+def test_ids_of_numpys_kinds(
+    tmp_path: Path, protocol: int, as_id: Callable[[int], Any]
+) -> None:
+    content = OrderedDict((as_id(k), np.full(2, k)) for k in (7, 30))
+    found = load_foreign(pickled(tmp_path / "x.pkl", content, protocol))
+    assert {id_: array.tolist() for id_, array in found.items()} == {
+        "7": [7, 7],
+        "30": [30, 30],
+    }
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1.5, [1.5]),
+        (np.float32(1.5), [1.5]),
+        (np.array(1.5), [1.5]),
+        ([1, 2.5], [1, 2.5]),
+        ((np.float64(1), np.int8(2)), [1, 2]),
+        ((np.ones((1, 2)), np.zeros((1, 2))), [[1, 1], [0, 0]]),
+        ([[1, 2], [3, 4], [5, 6]], [[1, 2], [3, 4], [5, 6]]),
+        (np.array([True, False]), [1, 0]),
+    ],
+)
+def test_numbers_lists_and_tuples(
+    tmp_path: Path, protocol: int, value: Any, expected: Any
+) -> None:
+    found = load_foreign(pickled(tmp_path / "x.pkl", {"a": value}, protocol))
+    assert_array_equal(found["a"], expected)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_packed_pickles_are_read_and_bombs_are_not(
+    tmp_path: Path, pack: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RAN.clear()
+    path = tmp_path / "x.pkl.gz"
+    content = {"a": np.arange(3.0), "b": np.ones(3)}
+    packed = pack(pickle.dumps(content))
+    path.write_bytes(packed)
+    assert_array_equal(load_foreign(path)["a"], content["a"])
+    path.write_bytes(packed[:-15])
+    with pytest.raises(StoreError, match=r"x\.pkl\.gz: this is not a pickled dict"):
+        load_foreign(path)
+    path.write_bytes(pack(pickle.dumps({"a": [Hostile(run_me)]})))
+    with pytest.raises(StoreError, match="run_me"):
+        load_foreign(path)
+    assert RAN == []
+    monkeypatch.setattr("features.foreign.MIN_LIMIT", 2**12)
+    for protocol in (0, 5):  # by lines, and at one stroke
+        path.write_bytes(pack(pickle.dumps({"a": np.zeros(2**16)}, protocol)))
+        with pytest.raises(StoreError, match="it unpacks to more than"):
+            load_foreign(path)
+
+
+def test_what_is_no_pickle_is_told(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", a=np.ones(2))
+    with pytest.raises(StoreError, match="this is a zip archive, as torch"):
+        load_foreign(tmp_path / "x.npz")
+    (tmp_path / "x.zst").write_bytes(b"\x28\xb5\x2f\xfd....")
+    with pytest.raises(StoreError, match="it is packed by zstd; unpack it first"):
+        load_foreign(tmp_path / "x.zst")
+    with pytest.raises(StoreError, match="Is a directory"):
+        load_foreign(tmp_path)
+
+
+def test_lists_in_themselves_have_an_end(tmp_path: Path) -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(StoreError, match="under 'a' is no array or list of arrays"):
+        load_foreign(pickled(tmp_path / "x.pkl", {"a": endless}))
+    with pytest.raises(StoreError, match="int too large to convert to float"):
+        load_foreign(pickled(tmp_path / "x.pkl", {"a": [10**400]}))
+
+
+def test_ids_are_spelt_as_those_of_tables(tmp_path: Path) -> None:
+    found = load_foreign(pickled(tmp_path / "x.pkl", {"bla\u0308tter": np.ones(2)}))
+    assert list(found) == ["bl\u00e4tter"]
+    twice = {"bla\u0308tter": np.ones(2), "bl\u00e4tter": np.ones(2)}
+    with pytest.raises(StoreError, match=r"some ids are there as text .*, or twice"):
+        load_foreign(pickled(tmp_path / "x.pkl", twice))
+
+
+def test_a_tensor_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    import torch
+
+    path = pickled(tmp_path / "x.pkl", {"a": torch.ones(2)})
+    with pytest.raises(StoreError, match=r"torch\._utils.*; save \{id: tensor\.numpy"):
+        load_foreign(path)
+
+
+def test_what_float32_cannot_hold_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(0)
+    out = tmp_path / "out.pkl"
+    good = {k: rng.normal(size=2) for k in "abcd"}
+    first = pickled(tmp_path / "good.pkl", {"x": np.ones(2)})
+    flags = ("--task=date", "--role=oof", "--folds=0,1")
+    for value, message in (
+        (1e300, r"huge\.pkl: values of 1 ids do not fit into float32, such as 1e\+300"),
+        (np.inf, r"huge\.pkl: values of 1 ids are not finite, such as inf of 'c'"),
+    ):
+        huge = pickled(tmp_path / "huge.pkl", good | {"c": np.array([0, value])})
+        with pytest.raises(UserError, match=message):
+            bring_in(first, huge, out=out, flags=flags)
+        assert not out.exists()
+    far = {k: v * [1, 40] + [0, 1.6e9] for k, v in good.items()}
+    with caplog.at_level(logging.WARNING):
+        bring_in(pickled(tmp_path / "far.pkl", far), out=out, flags=OOF)
+    assert "tells the rows of 1 of 2 outputs apart, such as of output 1" in caplog.text
+    caplog.clear()
+    constant = {k: np.array([v[0], 0.1]) for k, v in good.items()}
+    with caplog.at_level(logging.WARNING):
+        bring_in(
+            pickled(tmp_path / "c.pkl", constant), out=out, flags=(*OOF, "--again")
+        )
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "train/a", "train\\a", "x/a.PNG"])
+def test_ids_that_are_names_of_files_are_told(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = pickled(tmp_path / "x.pkl", {name: np.ones(2), "b.5": np.ones(2)})
+    with caplog.at_level(logging.WARNING):
+        bring_in(path, out=tmp_path / "out.pkl", flags=OOF)
+    assert f"1 of 2 ids look like names of files, such as {name!r}" in caplog.text
+
+
 def test_the_first_users_pickles_become_a_store(tmp_path: Path) -> None:
     made = [original("ba", 4, seed=1), original("dc", 4, seed=2)]
     files = [pickled(tmp_path / f"{k}.pkl", one) for k, one in enumerate(made)]
@@ -122,7 +262,8 @@ def test_pooled_arrays_and_other_orders(tmp_path: Path) -> None:
         (Hostile(eval, "run_me()"), "builtins.eval"),
         (Hostile(np.ndarray, (1,), "O", b"12345678"), "builds arrays by hand"),
         (Hostile(np.load, "x"), "numpy.load"),
-        (OrderedDict(a=1), "collections.OrderedDict"),
+        (UserDict(a=1), "collections.UserDict"),
+        (pd.DataFrame({"x": [1.0]}), r"pandas\..*; save dict\(zip\("),
         (np.array([None]), "arrays of 'O8' are not read"),
         (np.array(["text"]), "arrays of 'U4' are not read"),
         ({"a": Path("x")}, "pathlib"),

@@ -503,6 +503,25 @@ def select_with_labels(run: Run) -> None:
     note.write_text(json.dumps(about))
 
 
+def test_pictures_are_found_by_image_row_and_not_by_the_place_in_the_table(
+    tmp_path: Path,
+) -> None:
+    stores = []
+    for name in ("sorted", "shuffled"):
+        run = make_run(tmp_path / name, n_folds=0, target=None, dates=False, words=0)
+        if name == "shuffled":
+            table = table_of(run).sample(frac=1, random_state=0)
+            assert (table["image_row"].to_numpy() != np.arange(len(table))).any()
+            table.to_parquet(run.folder / STAGE / "table.parquet", index=False)
+        make_pretext(run)
+        out = extract(run, "--source=pretext.jigsaw", "--views=e")
+        stores.append(open_store(out / "features.pkl"))
+    ours, theirs = stores[1].matrix(), stores[0].matrix()
+    assert stores[1].ids == stores[0].ids
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert np.abs(ours - theirs[::-1]).max() > 0.01  # pictures do differ
+
+
 def test_a_backbone_that_labels_chose_is_not_called_label_free(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     make_pretext(run)

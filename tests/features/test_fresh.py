@@ -22,7 +22,7 @@ from data_prep.dihedral import VIEWS, apply_view
 from data_prep.errors import UserError
 from data_prep.runs import RECORD, Run
 from features import asking, fresh, passes
-from features.asking import ask_nets
+from features.asking import ask_nets, name_of, place_of
 from features.merge import check_alike
 from features.passes import views_of
 from features.store import open_store, verify
@@ -296,6 +296,220 @@ def test_what_is_done_is_not_repeated_and_other_nets_make_it_anew(
     np.testing.assert_array_equal(open_store(out / "features.pkl").matrix(), before)
 
 
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count the pictures of each forward from now on."""
+    sent: list[int] = []
+
+    def counting(pictures: Tensor, names: tuple[str, ...]) -> Tensor:
+        sent.append(len(pictures))
+        return views_of(pictures, names)
+
+    monkeypatch.setattr(passes, "views_of", counting)
+    return sent
+
+
+def test_only_new_and_changed_pictures_are_asked_about(
+    run: Run, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    noise(images / "torn.png")
+    (images / "torn.png").write_bytes((images / "torn.png").read_bytes()[:99])
+    before = ask(run, f"--images={images}")
+    old = {n: open_store(before / n).frame() for n in stores(before)}
+    changed, renamed, gone, *kept = sorted(i for i in old["features.pkl"].index)
+    noise(images / f"{changed}.png", seed=5)
+    (images / f"{renamed}.png").rename(images / "another.png")
+    (images / f"{gone}.png").unlink()
+    for number, id_ in enumerate(("a0", "q500", "zz")):  # before, among and after
+        noise(images / f"{id_}.png", seed=10 + number)
+    for id_ in ("a0", "q500", "zz", changed, "torn"):
+        (tmp_path / "alone").mkdir(exist_ok=True)
+        shutil.copy(images / f"{id_}.png", tmp_path / "alone")
+    sent = counted(monkeypatch)
+    with caplog.at_level("INFO"):
+        out = ask(run, f"--images={images}")
+    assert out == before
+    assert sent == [4]
+    assert "9 pictures were asked about before and are kept, 5 are new" in caplog.text
+    alone = ask(run, f"--images={tmp_path / 'alone'}")
+    for name, theirs in old.items():
+        verify(out / name)
+        ours = open_store(out / name).frame()
+        expected = {"a0", "another", "q500", "zz", changed, *kept}
+        assert list(ours.index) == sorted(expected)
+        pd.testing.assert_frame_equal(ours.loc[kept], theirs.loc[kept])
+        assert (ours.loc["another"] == theirs.loc[renamed]).all()
+        new = open_store(alone / name).frame()
+        pd.testing.assert_frame_equal(ours.loc[new.index], new)
+        assert (ours.loc[changed] != theirs.loc[changed]).any()
+    assert [row["id"] for row in left_out(out)] == ["torn"]
+    sent.clear()
+    assert ask(run, f"--images={images}", "--again") == out
+    assert sent == [13]
+
+
+def test_without_anything_new_no_net_is_asked(
+    run: Run, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = stores(ask(run, f"--images={images}"))
+    gone = min(images.iterdir())
+    held = gone.read_bytes()
+    gone.unlink()
+    (images / "torn.png").write_bytes(b"torn")
+    sent = counted(monkeypatch)
+    out = ask(run, f"--images={images}")
+    assert sent == []
+    assert len(open_store(out / "features.pkl")) == 10
+    assert [row["id"] for row in left_out(out)] == ["torn"]
+    gone.write_bytes(held)  # it had dropped out
+    (images / "torn.png").unlink()
+    after = stores(ask(run, f"--images={images}"))
+    assert sent == [1]
+    assert after.keys() == before.keys()
+    for path in images.iterdir():
+        path.unlink()
+    (images / "torn.png").write_bytes(b"torn")
+    assert "none of 1 pictures can be read" in mistake(run, f"--images={images}")
+    assert stores(out) == after
+
+
+def test_a_backbones_features_grow_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", n_folds=0, target=None, dates=False, words=0)
+    make_pretext(run)
+    extract(run, "--source=pretext.jigsaw", "--views=c4")
+    noise(tmp_path / "new" / "b.png")
+    old = open_store(ask(run, f"--images={tmp_path / 'new'}") / "features.pkl")["b"]
+    noise(tmp_path / "new" / "a.png", seed=1)
+    sent = counted(monkeypatch)
+    store = open_store(ask(run, f"--images={tmp_path / 'new'}") / "features.pkl")
+    assert sent == [1]
+    assert store.ids == ("a", "b")
+    np.testing.assert_array_equal(store["b"], old)
+    assert (store["a"] != old).any()
+
+
+def test_killed_while_it_grows_it_goes_on(
+    run: Run, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "BLOCK", 2)
+    monkeypatch.setattr(passes, "JOURNAL_EVERY_S", 0.0)
+    first = stores(ask(run, f"--images={images}"))
+    for number in range(7):
+        noise(images / f"a{number}.png", seed=number)
+    sent = counted(monkeypatch)
+    whole = stores(ask(run, f"--images={images}", f"--out={run.folder / 'whole'}"))
+    grown = run.folder / "grown"
+    shutil.copytree(run.folder / "fresh" / "new", grown)
+    sent.clear()
+    failing = passes.views_of
+
+    def cut(pictures: Tensor, names: tuple[str, ...]) -> Tensor:
+        if len(sent) == 2:
+            raise PowerCutError
+        return failing(pictures, names)
+
+    monkeypatch.setattr(passes, "views_of", cut)
+    with pytest.raises(PowerCutError):
+        ask(run, f"--images={images}", f"--out={grown}")
+    assert stores(grown) == first
+    monkeypatch.setattr(passes, "views_of", failing)
+    ask(run, f"--images={images}", f"--out={grown}")
+    assert sent == [2, 2, 2, 1]
+    uncut = ask(run, f"--images={images}")
+    assert stores(grown) == stores(uncut)
+    assert whole.keys() == first.keys()
+    # with --again, other pictures are new: what was begun must not be gone on with
+    noise(images / "b.png", seed=9)
+    monkeypatch.setattr(passes, "views_of", cut)
+    sent[:] = [0]
+    with pytest.raises(PowerCutError):
+        ask(run, f"--images={images}", "--again")
+    monkeypatch.setattr(passes, "views_of", failing)
+    after = ask(run, f"--images={images}")
+    for id_ in ("a0", "b"):
+        alone = ask(run, f"--images={images}", f"--out={run.folder / 'a'}", "--again")
+        ours, theirs = (open_store(f / "features.pkl") for f in (after, alone))
+        np.testing.assert_allclose(ours[id_], theirs[id_], rtol=1e-3, atol=1e-3)
+
+
+def test_what_is_not_as_it_was_written_is_not_reused(
+    run: Run, images: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    out = ask(run, f"--images={images}")
+    damaged = out / "views" / "target.test.fold0.pkl"
+    data = bytearray(damaged.read_bytes())
+    data[-40] ^= 1
+    whole = damaged.read_bytes()
+    (out / "notes.txt").write_text("of the user")
+    sent = counted(monkeypatch)
+    ask(run, f"--images={images}")
+    assert sent == []
+    for number in range(2):  # the same pictures, and one more
+        damaged.write_bytes(data)
+        ask(run, f"--images={images}")
+        assert sent == [11 + number]
+        assert damaged.read_bytes() != data
+        assert (damaged.read_bytes() == whole) == (number == 0)
+        assert "new is not as it was written: all is asked anew" in caplog.text
+        noise(images / "a.png")
+        caplog.clear()
+        sent.clear()
+
+
+def test_two_folders_of_one_name_have_a_place_each(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = tmp_path / "a" / "new", tmp_path / "b" / "new"
+    for seed, folder in enumerate((a, b)):
+        folder.parent.mkdir()
+        noise(folder / "same.png", seed=seed)
+    first, second = ask(run, f"--images={a}"), ask(run, f"--images={b}")
+    assert (first.name, second.name) == ("new", "new-2")
+    ours, theirs = (open_store(f / "features.pkl")["same"] for f in (first, second))
+    assert (ours != theirs).any()
+    sent = counted(monkeypatch)
+    assert ask(run, f"--images={b}") == second
+    assert ask(run, f"--images={a}") == first
+    assert sent == []
+    c = tmp_path / "c" / "new"
+    assert place_of(run.folder, [c]).name == "new-3"
+    a.rename(tmp_path / "a" / "old")
+    assert place_of(run.folder, [c]) == first  # what is gone has no claim
+    assert place_of(run.folder, [b]) == second
+
+
+def test_names_are_not_too_long_for_a_disk(tmp_path: Path) -> None:
+    folders = [tmp_path / f"series {number}" for number in range(80)]
+    names = {name_of(folders), name_of(folders[:-1]), name_of(folders[::-1])}
+    assert len(names) == 3
+    assert max(map(len, names)) < 120
+    assert name_of([Path("/")]) == "pictures"
+
+
+def test_advice_names_flags_of_this_command(
+    run: Run, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for theirs, ours in (
+        (
+            "was killed; run again with --workers 1",
+            "was killed; run again with --threa",
+        ),
+        ("no room; free some space, or store smaller pictures (--side)", "some space"),
+    ):
+
+        def fail(*_: Any, theirs: str = theirs) -> Any:
+            raise UserError(theirs)
+
+        monkeypatch.setattr("data_prep.images.store_pictures", fail)
+        message = mistake(run, f"--images={images}")
+        assert ours in message
+        assert "--workers" not in message
+        assert "--side" not in message
+
+
 def test_training_pictures_are_told(
     run: Run, images: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -344,7 +558,8 @@ def test_mistakes_about_the_run(run: Run, images: Path, tmp_path: Path) -> None:
     bare = make_run(tmp_path / "bare")
     assert "first: python -m features.extract --run" in mistake(bare, flag)
     assert "threads = -1: give 0 or more" in mistake(run, flag, "--threads=-1")
-    with pytest.raises(UserError, match="there is no run yet"), elsewhere(run):
+    no_run = r"there is no run yet.* or: python -m features\.fresh --run FOLDER$"
+    with pytest.raises(UserError, match=no_run), elsewhere(run):
         fresh.main([flag])
     shutil.copytree(run.folder, tmp_path / "layers")
     make_run(tmp_path / "pictures", n_folds=2, n_test=9, words=0)

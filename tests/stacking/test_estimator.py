@@ -1,6 +1,7 @@
 """Tests of stacking.estimator."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.base import clone
@@ -78,3 +79,42 @@ def test_mistakes_are_said() -> None:
         ValueError, match="X has 4 features, but Stacker is expecting 5"
     ):
         Stacker(cv="kfold3", **QUICK).fit(X, y).predict(X[:, :4])
+
+
+def test_tables_with_other_columns_are_refused_in_a_line() -> None:
+    X, y, _ = rows()
+    table = pd.DataFrame(X, columns=list("abcde"))
+    model = Stacker(cv="kfold3", **QUICK).fit(table, y)
+    assert_allclose(
+        model.predict(table), Stacker(cv="kfold3", **QUICK).fit(X, y).predict(X)
+    )
+    for other in (
+        table[list("edcba")],
+        table[list("abcd")],
+        table.assign(f=1.0),
+        table.rename(columns={"a": "A"}),
+    ):
+        with pytest.raises(UserError, match="feature names should match") as caught:
+            model.predict(other)
+        assert "\n" not in str(caught.value)
+        assert "Give X[list(model.feature_names_in_)]" in str(caught.value)
+        assert_allclose(
+            model.predict(table[list("edcba")][list(model.feature_names_in_)]),
+            model.predict(table),
+        )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, None, "twelve"])
+@pytest.mark.parametrize("is_frame", [True, False])
+def test_cells_that_are_no_numbers_are_named(value: object, is_frame: bool) -> None:
+    X, y, _ = rows()
+    table = pd.DataFrame(X, columns=list("abcde")).astype(object)
+    table.iloc[7, 2] = value
+    given, name = (table, "'c'") if is_frame else (table.to_numpy(), "2")
+    model = Stacker(cv="kfold3", **QUICK)
+    message = f"X: {value!r} in row 7, column {name} is no finite number; fill it in"
+    with pytest.raises(UserError, match=message):
+        model.fit(given, y)
+    good = pd.DataFrame(X, columns=list("abcde")) if is_frame else X
+    with pytest.raises(UserError, match=message):
+        model.fit(good, y).predict(given)

@@ -462,10 +462,32 @@ def test_what_cannot_be_read_is_predicted_as_a_constant_and_it_is_said(
     chosen = json.loads((stage / "stacking.json").read_text())
     assert chosen["constant_for"] == ["torn", "007"]
     (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
-    assert warning.startswith("2 ids ('007', 'torn') of the sample have no picture")
+    assert warning.startswith("2 ids ('007', 'torn') to predict have no picture")
     constant = repr(targets.mode().item()) if is_text else f"{targets.mean():.4f}"
     assert warning.endswith(constant)
     assert escape(warning) in (stage / "report.html").read_text()
+
+
+@pytest.mark.parametrize("is_text", [False, True])
+def test_without_a_sample_the_test_table_says_what_is_predicted_and_in_which_order(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture, is_text: bool
+) -> None:
+    folder = make_run(is_text=is_text, tasks=("onehot", "date"), has_sample=False)
+    table = pd.read_parquet(folder / "data_prep.prepare" / "table.parquet")
+    ids = table["id"][table["part"] == "test"].sample(frac=1, random_state=0).tolist()
+    asked = ["torn", *ids[:5], "007", *ids[5:]]
+    frame = pd.DataFrame({"id": asked})
+    frame.to_csv(folder / "data_prep.prepare" / "test_ids.csv", index=False)
+    stage = run_fit(folder)
+    found = pd.read_csv(stage / "predictions.csv", dtype={"name": str})
+    assert found["name"].tolist() == asked
+    targets = pd.read_csv(stage / "oof.csv")["target"]
+    for value in found.set_index("name").loc[["torn", "007"], "period"]:
+        if is_text:
+            assert value == targets.mode().item()
+        else:
+            assert value == pytest.approx(targets.mean(), abs=1e-6)
+    assert "2 ids ('007', 'torn') to predict have no picture" in caplog.text
 
 
 def test_nothing_is_said_of_constants_where_all_can_be_read(

@@ -12,6 +12,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
+from features import asking
 from features.store import open_store, write_store
 from stacking import fit, predict
 from stacking.conformal import conformal_radius
@@ -26,7 +27,10 @@ LEFT_OUT = "id,file,reason\ntorn,torn.jpg,cut short\n"
 def asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the nets say of new pictures what they said of the test pictures."""
 
-    def ask(run: Path, images: Sequence[Path], out: Path, threads: int) -> Path:
+    def ask(
+        run: Path, images: Sequence[Path], out: Path, threads: int, *, again: bool
+    ) -> Path:
+        assert not again
         assert images
         assert threads == 0
         shutil.rmtree(out, ignore_errors=True)
@@ -191,16 +195,227 @@ def test_own_columns_come_from_a_table(make_run: MakeRun, tmp_path: Path) -> Non
     table["given.size"] = np.random.default_rng(0).normal(size=len(table))
     table.to_parquet(place)
     expected = stacked(folder, "--columns", "size")["period"]
+    new = pictures_of(tmp_path / "new", table)
     with pytest.raises(UserError, match="learned from size too; give --table FILE"):
-        predicted(folder)
+        predicted(folder, *new)
     own = table[["id", "given.size"]].set_axis(["name", "size"], axis=1)
     own.to_csv(tmp_path / "own.csv", index=False)
-    found = predicted(folder, "--table", str(tmp_path / "own.csv"))
+    found = predicted(folder, *new, "--table", str(tmp_path / "own.csv"))
     assert_allclose(found["prediction"], expected[found.index], atol=1e-5)
     is_test = table["part"] == "test"
     own[~is_test].to_csv(tmp_path / "own.csv", index=False)
-    with pytest.raises(UserError, match="--table has no row for 80 ids"):
-        predicted(folder, "--table", str(tmp_path / "own.csv"))
+    with pytest.raises(UserError, match=r"--table .*own\.csv has no row for 80"):
+        predicted(folder, *new, "--table", str(tmp_path / "own.csv"))
+
+
+def pictures_of(folder: Path, table: pd.DataFrame) -> tuple[str, str]:
+    """Lay files under the ids of the test pictures, and give the flag for them."""
+    folder.mkdir()
+    for id_ in table["id"][table["part"] == "test"]:
+        (folder / f"{id_}.png").touch()
+    return "--images", str(folder)
+
+
+@pytest.fixture
+def of_columns(make_run: MakeRun, tmp_path: Path) -> tuple[Path, pd.DataFrame]:
+    """A stack that learned from size, kind and date; the user's table of them."""
+    folder = make_run()
+    place = folder / "data_prep.prepare" / "table.parquet"
+    table = pd.read_parquet(place)
+    rng = np.random.default_rng(0)
+    table["given.size"] = rng.normal(size=len(table))
+    table["given.kind"] = rng.choice(["oil", "ink"], len(table))
+    table["date"] = 1800 + 0.5 * np.arange(len(table))
+    table.to_parquet(place)
+    record = folder / "data_prep.prepare" / "record.json"
+    facts = json.loads(record.read_text())
+    facts["facts"]["date_column"] = "when"
+    record.write_text(json.dumps(facts))
+    stacked(folder, "--columns", "size,kind,date")
+    pictures_of(tmp_path / "new", table)
+    own = table[["id", "given.size", "given.kind", "date"]]
+    return folder, own.set_axis(["name", "size", "kind", "when"], axis=1).astype(object)
+
+
+def mistake_of(folder: Path, own: pd.DataFrame, ending: str = "csv") -> str:
+    path = folder.with_name(f"own.{ending}")
+    if ending == "csv":
+        own.to_csv(path, index=False)
+    else:
+        own.to_parquet(path, index=False)
+    flags = ("--images", str(folder.with_name("new")), "--table", str(path))
+    with pytest.raises(UserError) as caught:
+        predicted(folder, *flags)
+    assert str(caught.value).startswith((str(path), f"--table {path}"))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_table_of_columns_is_checked_before_any_net_is_asked(
+    of_columns: tuple[Path, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, own = of_columns
+    monkeypatch.setattr("features.asking.ask_nets", None)
+    (line,) = np.flatnonzero(
+        own["name"] == min((folder.with_name("new")).iterdir()).stem
+    )
+
+    def changed(**cells: Any) -> pd.DataFrame:
+        other = own.copy()
+        for name, value in cells.items():
+            other.loc[line, name] = value
+        return other
+
+    assert mistake_of(folder, pd.concat([own, own[:2]])).endswith(
+        "2 ids ('p0000', 'p0001') are there twice; keep one row of each"
+    )
+    assert "1 row has no id, first row 7" in mistake_of(
+        folder, own.assign(name=own["name"].where(np.arange(len(own)) != 5))
+    )
+    for ending in ("csv", "parquet"):
+        message = mistake_of(folder, own.rename(columns={"size": "sise"}), ending)
+        assert (
+            "no column 'size', which the stack learned from; did you mean 'si"
+            in message
+        )
+    message = mistake_of(folder, own[["name", "size"]])
+    assert "no column 'kind'" in message
+    assert message.endswith("(as for date)")
+    assert "no column 'name' of ids" in mistake_of(folder, own.drop(columns="name"))
+    assert "own.csv: no rows; fill it" in mistake_of(folder, own[:0])
+    message = mistake_of(folder, changed(size="about 3"))
+    assert f"('about 3' in line {line + 2} ...)" in message
+    message = mistake_of(folder, changed(when="long ago"))
+    assert "column 'when': 1 values are no year or date ('long ago' ...)" in message
+    files = own.assign(name=own["name"] + ".png")
+    assert "has no row for 80 ids" in mistake_of(folder, files)
+    assert mistake_of(folder, files).endswith("(its ids are like 'p0000.png')")
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_unseen_texts_and_gaps_of_a_table_are_told(
+    of_columns: tuple[Path, pd.DataFrame], caplog: pytest.LogCaptureFixture, ending: str
+) -> None:
+    folder, own = of_columns
+    stage = folder / "stacking.fit" / "predictions.csv"
+    expected = pd.read_csv(stage).set_index("name")["period"]
+    path = folder.with_name(f"own.{ending}")
+    own["size"] = own["size"].astype(float)
+    own["when"] = [f"{int(year)}-07-02" for year in own["when"]]
+
+    def predicted_by(table: pd.DataFrame) -> pd.Series:
+        caplog.clear()
+        if ending == "csv":
+            table.to_csv(path, index=False)
+        else:
+            table.to_parquet(path, index=False)
+        new = ("--images", str(folder.with_name("new")))
+        return predicted(folder, *new, "--table", str(path))["prediction"]
+
+    found = predicted_by(own)
+    assert_allclose(found, expected[found.index], atol=0.5)  # dates moved by months
+    assert "column" not in caplog.text
+    test = own["name"].isin(expected.index)
+    few = own[test].index[:3]
+    other = own.copy()
+    other.loc[few, "kind"] = ["egg", "tar", "egg"]
+    other.loc[few, "size"] = np.nan
+    other.loc[~test, "kind"] = "of no picture that is asked for"
+    predicted_by(other)
+    told = [r.getMessage() for r in caplog.records if "column '" in r.getMessage()]
+    assert len(told) == 2
+    assert (
+        "column 'size': 3 of 80 cells to predict are empty and count as the" in told[0]
+    )
+    assert (
+        "column 'kind': 3 of 80 cells to predict hold a text that is rare or" in told[1]
+    )
+    assert "('egg' 2 times, 'tar' 1 times)" in told[1]
+
+
+def test_the_size_of_a_picture_is_measured_and_not_asked_for(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run()
+    place = folder / "data_prep.prepare" / "table.parquet"
+    table = pd.read_parquet(place)
+    table["width"] = 100 + np.arange(len(table)) % 7
+    table["height"] = 200 + np.arange(len(table)) % 5
+    table["given.size"] = np.random.default_rng(0).normal(size=len(table))
+    table.to_parquet(place)
+    new = pictures_of(tmp_path / "new", table)
+    ask_nets = asking.ask_nets
+
+    def ask(*given: Any, **flags: Any) -> Path:
+        out = ask_nets(*given, **flags)
+        sizes = table.set_index("id")[["width", "height"]]
+        note = sizes.assign(file="x.png").to_dict("index")
+        (out / "pictures.json").write_text(json.dumps(note))
+        return out
+
+    monkeypatch.setattr("features.asking.ask_nets", ask)
+    expected = stacked(folder, "--columns", "width,height")["period"]
+    found = predicted(folder, *new)
+    assert_allclose(found["prediction"], expected[found.index], atol=2e-6)
+    shutil.rmtree(folder / "stacking.fit")
+    expected = stacked(folder, "--columns", "height,size")["period"]
+    with pytest.raises(UserError, match="learned from size too; give --table FILE"):
+        predicted(folder, *new)
+    own = table[["id", "given.size"]].set_axis(["name", "size"], axis=1)
+    own.assign(height=0).to_csv(tmp_path / "own.csv", index=False)
+    found = predicted(folder, *new, "--table", str(tmp_path / "own.csv"))
+    assert_allclose(found["prediction"], expected[found.index], atol=1e-5)
+
+
+def test_what_columns_tell_nothing_of_is_in_the_report(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_run()
+    place = folder / "data_prep.prepare" / "table.parquet"
+    table = pd.read_parquet(place)
+    table["given.kind"] = np.where(np.arange(len(table)) % 2, "oil", "ink")
+    table["given.size"] = np.arange(len(table)) * 0.5
+    test = table.index[table["part"] == "test"]
+    table.loc[test[:7], "given.kind"] = "egg"
+    table.loc[test[:2], "given.size"] = np.nan
+    table.loc[table.index[table["part"] == "train"][:4], "given.kind"] = None
+    table.to_parquet(place)
+    with caplog.at_level("INFO"):
+        stacked(folder, "--columns", "kind,size")
+    notes = json.loads((folder / "stacking.fit" / "stacking.json").read_text())["notes"]
+    report = (folder / "stacking.fit" / "report.html").read_text()
+    for text in (
+        "column 'kind': 4 of 240 cells to learn from are empty and count as none of",
+        "column 'kind': 7 of 80 cells to predict hold a text that is rare or not there",
+        "column 'size': 2 of 80 cells to predict are empty and count as the median",
+    ):
+        assert any(text in note for note in notes)
+        assert text in caplog.text
+        assert text.replace("'", "&#39;") in report
+
+
+def test_a_picture_that_one_run_fails_on_is_left_out(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, other = make_run(), tmp_path / "other"
+    shutil.copytree(folder, other)
+    expected = stacked(folder, "--also", str(other))["period"]
+    ask_nets = asking.ask_nets
+
+    def ask(run: Path, *given: Any, **flags: Any) -> Path:
+        out = ask_nets(run, *given, **flags)
+        if run == other:
+            for file in out.glob("nets/*.pkl"):
+                store = open_store(file)
+                kept = {"roles": ["test"] * 79, "folds": [-1] * 79}
+                header = dict(store.header) | kept
+                write_store(file, store.ids[1:], store.matrix(store.ids[1:]), header)
+        return out
+
+    monkeypatch.setattr("features.asking.ask_nets", ask)
+    found = predicted(folder)
+    assert len(found) == 79
+    assert_allclose(found["prediction"], expected[found.index], atol=2e-6)
 
 
 def test_nets_of_other_runs_are_asked_too(make_run: MakeRun, tmp_path: Path) -> None:
