@@ -26,6 +26,7 @@ ALL = "all"  # the fold of a net trained on every labelled row
 SCHEMES = ("kfold", "skfold", "gkfold", "sgkfold")
 N_DEALS = 8  # shuffles tried
 MAX_CLASSES = 20  # a numeric target with more values is a quantity only
+MIN_ROWS = 20  # with a target and a fold; fewer cannot be stacked
 N_BINS = 10  # of a target or date that has no classes
 
 Ints = NDArray[np.int64]
@@ -73,10 +74,49 @@ def check_count(cv: str, n: int, noun: str = "groups") -> None:
     """
     n_folds = parse_scheme(cv)[1]
     if n < n_folds:
+        counted = f"1 {noun[:-1]} does" if n == 1 else f"{n} {noun} do"
         raise UserError(
-            f"cv = {cv!r}: {n} {noun} do not fill {n_folds} folds;"
+            f"cv = {cv!r}: {counted} not fill {n_folds} folds;"
             f" take fewer folds, or give more {noun}"
         )
+
+
+def too_few_rows(folds: ArrayLike) -> str:
+    """Say why there are too few rows to be stacked; empty: there are enough.
+
+    Args:
+        folds: (N,) fold of each row that has a target.
+
+    Example:
+        >>> too_few_rows([0, 1] * 10)
+        ''
+    """
+    held_out = np.asarray(folds, dtype=np.int64)
+    sizes = np.bincount(held_out) if len(held_out) else np.array([0])
+    if len(sizes) >= 2 and sizes.min() >= 2 and len(held_out) >= MIN_ROWS:
+        return ""
+    return (
+        f"{len(held_out)} rows have a target and a fold ({sizes.tolist()} by"
+        f" fold); give {MIN_ROWS} or more, and two in every fold, in the table of"
+        " [data] train"
+    )
+
+
+def lone_cluster(folds: ArrayLike, clusters: ArrayLike) -> str:
+    """Say which fold is a single cluster; empty: none is.
+
+    Args:
+        folds: (N,) fold of each row that has a target.
+        clusters: (N,) what no fold tears.
+    """
+    pairs = np.unique(np.stack([np.asarray(folds), np.asarray(clusters)]), axis=1)
+    numbers, n_clusters = np.unique(pairs[0], return_counts=True)
+    for fold in numbers[n_clusters < 2]:
+        return (
+            f"fold {fold} is one group, so its score tells how one group fares, and no"
+            " more; name a finer column in [data] group, or fewer folds"
+        )
+    return ""
 
 
 def assign_folds(
@@ -231,11 +271,11 @@ def strata(
 
 
 def clusters(groups: Sequence[str] | None, digests: Sequence[str]) -> Ints:
-    """Join rows that share a group or a file's content, directly or by way of others.
+    """Join rows that share a group or a picture, directly or by way of others.
 
     Args:
         groups: (N,) group of each row, "" for none of its own; None: no groups at all.
-        digests: (N,) digest of each row's file.
+        digests: (N,) digest of the pixels of each row.
 
     Returns:
         (N,) number of the cluster, from 0 in order of appearance.

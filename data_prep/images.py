@@ -7,22 +7,21 @@ import errno
 import hashlib
 import io
 import json
+import logging
 import math
 import os
 import time
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
 
 from data_prep.decoding import (
-    FORMATS,
     Fit,
     Pixels,
     UnreadableError,
@@ -30,12 +29,16 @@ from data_prep.decoding import (
     fit_square,
 )
 from data_prep.errors import UserError
+from data_prep.folders import search_folders, shown
 from data_prep.processes import n_cores, pool_of
+from data_prep.witness import Read, Witness, is_same
 
 CHUNK = 16  # pictures a process takes at a time
 CHUNK_BYTES = 2**23  # ... unless they are large
 JOURNAL = ".journal"  # beside the array: what became of each file so far
 SAVE_EVERY_S = 10.0
+MOVED_AT_ONCE = 256  # pictures
+log = logging.getLogger(__name__)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -48,12 +51,30 @@ class Decoded:
         width: Of the upright original, in pixels.
         height: Likewise.
         reason: Why it is unreadable; empty if it is not.
+        pixels_sha256: Of the pixels that are stored: the same for pictures that no net
+            can tell apart. Empty if it is unreadable.
+        witness: By which a change of the file since is noticed.
     """
 
     sha256: str
     width: int
     height: int
     reason: str
+    pixels_sha256: str = ""
+    witness: Witness | None = field(default=None, compare=False)
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> "Decoded":
+        """Make it of the JSON value of its fields.
+
+        Raises:
+            ValueError: They are of another version.
+        """
+        try:
+            seen = fields["witness"]
+            return cls(**{**fields, "witness": Witness(**seen) if seen else None})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not of this version: {error}") from None
 
 
 class NoneReadableError(UserError):
@@ -69,44 +90,17 @@ class NoneReadableError(UserError):
 
 
 def find_pictures(folders: Sequence[Path]) -> dict[str, Path]:
-    """Find the pictures that lie directly in the folders, by id.
+    """Find the pictures that lie directly in the folders, by id in id order.
 
-    The id is the file's name without its extension. Hidden files and files that are no
-    pictures by their extension are passed over.
-
-    Returns:
-        The path of each id, in id order.
+    Files that cannot be used for their name or kind are passed over with a warning.
 
     Raises:
         UserError: A folder is missing, there is no picture, or two share an id.
     """
-    if not folders:
-        raise UserError(
-            '[data] images is missing; name the folder: images = "pictures"'
-        )
-    found: dict[str, list[Path]] = {}
-    for folder in dict.fromkeys(folders):
-        if not folder.is_dir():
-            raise UserError(f"{folder}: there is no such folder ([data] images)")
-        for path in folder.iterdir():
-            is_picture = path.suffix[1:].lower() in FORMATS and path.name[0] != "."
-            if is_picture and path.is_file():
-                id_ = unicodedata.normalize("NFC", path.stem)
-                found.setdefault(id_, []).append(path)
-    if not found:
-        places = ", ".join(map(str, folders))
-        raise UserError(
-            f"{places}: no pictures here (folders within it are not searched);"
-            " name the folder that holds them in [data] images"
-        )
-    shared = sorted(id_ for id_, paths in found.items() if len(paths) > 1)
-    if shared:
-        one, two = sorted(map(str, found[shared[0]]))[:2]
-        more = f" ({len(shared)} such ids)" if len(shared) > 1 else ""
-        raise UserError(
-            f"{one} and {two} have the same id {shared[0]!r}{more}; rename one"
-        )
-    return {id_: found[id_][0] for id_ in sorted(found)}
+    seen = search_folders(folders)
+    for left_out in seen.unusable.values():
+        log.warning("%s is left out: %s", left_out.file, left_out.reason)
+    return dict(seen.pictures)
 
 
 def cheap_digest(path: Path) -> str:
@@ -127,7 +121,8 @@ def store_pictures(
     """Decode pictures into one uint8 array on disk, (N, S, S, 3), readable ones only.
 
     A journal beside the array says what is done, and a second call with the same
-    arguments goes on from there; whoever is done with both deletes it.
+    arguments goes on from there, or from the first file that has changed since; whoever
+    is done with both deletes it.
 
     Args:
         paths: The files.
@@ -146,7 +141,7 @@ def store_pictures(
 
     journal = target.with_suffix(JOURNAL)
     shape = (len(paths), side, side, 3)
-    done = _take_up(target, journal, shape)
+    done = _take_up(target, journal, shape, paths)
     n_rows = sum(not one.reason for one in done)
     start, row_bytes = len(_header(shape)), side * side * 3
     with (
@@ -170,8 +165,8 @@ def store_pictures(
         done += _save(pixels, notes, unsaved)
         if not n_rows:
             raise NoneReadableError(
-                f"{paths[0].parent}: none of {len(paths)} pictures can be read;"
-                f" {paths[0].name}: {done[0].reason}",
+                f"{shown(paths[0].parent)}: none of {len(paths)} pictures can be read;"
+                f" {shown(paths[0].name)}: {done[0].reason}",
                 done,
             )
         pixels.seek(0)
@@ -201,17 +196,44 @@ def channel_statistics(images: Pixels) -> tuple[list[float], list[float]]:
     return mean.tolist(), np.sqrt(np.maximum(variance, 0)).tolist()
 
 
+def keep_rows(source: Path, target: Path, rows: Sequence[int]) -> None:
+    """Write some of the pictures of an array into another file.
+
+    Args:
+        source: The npy file of ``store_pictures``.
+        target: The npy file to write.
+        rows: Which, in their order.
+    """
+    images = np.load(source, mmap_mode="r")
+    with target.open("wb") as file:
+        file.write(_header((len(rows), *images.shape[1:])))
+        for start in range(0, len(rows), MOVED_AT_ONCE):
+            file.write(images[list(rows[start : start + MOVED_AT_ONCE])].tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _decode_file(path: Path, side: int, fit: Fit) -> tuple[Decoded, Pixels | None]:
+    witness = None
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            witness = Witness.of(
+                os.fstat(file.fileno())
+            )  # so that a later change shows
+            data = file.read()
     except OSError as error:
-        return Decoded("", 0, 0, str(error.strerror or error)), None
+        reason = f"it cannot be read, {error.strerror or error}"
+        return Decoded("", 0, 0, reason, witness=witness), None
     digest = hashlib.sha256(data).hexdigest()
     try:
         image, size = decode(data, side, path.suffix)
     except UnreadableError as error:
-        return Decoded(digest, 0, 0, str(error)), None
-    return Decoded(digest, *size, ""), fit_square(image, side, fit)
+        return Decoded(digest, 0, 0, str(error), witness=witness), None
+    square = fit_square(image, side, fit)
+    pixels = hashlib.sha256(square.data).hexdigest()
+    width, height = size
+    decoded = Decoded(digest, width, height, "", pixels_sha256=pixels, witness=witness)
+    return decoded, square
 
 
 def _decode_chunk(
@@ -252,13 +274,24 @@ def _save(
     return unsaved
 
 
-def _take_up(target: Path, journal: Path, shape: tuple[int, ...]) -> list[Decoded]:
+def _take_up(
+    target: Path, journal: Path, shape: tuple[int, ...], paths: Sequence[Path]
+) -> list[Decoded]:
     """Find what an earlier attempt has done, or take room for all pixels."""
     if target.exists() and journal.exists():
         lines = journal.read_text(encoding="utf-8").split("\n")
         whole = lines[:-1]  # a line that was being written has no end
+        try:
+            noted = [Decoded.from_fields(json.loads(line)) for line in whole]
+        except ValueError:  # of an earlier version
+            noted, whole = [], []
+        for n, (path, one) in enumerate(zip(paths, noted, strict=False)):
+            if not is_same(path, Read(one.witness, one.sha256)):
+                log.info("%s has changed: decoded again from there on", path.name)
+                noted, whole = noted[:n], whole[:n]
+                break
         journal.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
-        return [Decoded(**json.loads(line)) for line in whole]
+        return noted
     header = _header(shape)
     try:
         with target.open("wb") as file:

@@ -4,7 +4,6 @@ Shapes: N rows, S pixels per side.
 """
 
 import textwrap
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from data_prep.charts import Rung, bars, histogram
-from data_prep.folds import is_grouped, untaught
+from data_prep.copies import Repeat, copies
+from data_prep.folders import LeftOut, shown
+from data_prep.folds import is_grouped, too_few_rows, untaught
 from data_prep.report import (
     Section,
     Tile,
@@ -27,11 +28,12 @@ from data_prep.report import (
     together,
     write_report,
 )
-from data_prep.rows import LeftOut
 from data_prep.spelling import class_text, number_texts
 
 N_EXAMPLES = 32  # pictures shown in the report
 MOST_SHOWN = 50  # rows of a long table
+MOST_REASONS = 12  # for leaving ids out
+MOST_NAMED = 3  # pictures under many ids
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,7 @@ class Prepared:
         left_out: Ids without a readable picture.
         attributes: id, name.
         n_unknown: Ids of the attribute tables that have no picture.
+        placeholders: Pictures that stand under many ids.
     """
 
     rows: pd.DataFrame
@@ -51,6 +54,7 @@ class Prepared:
     left_out: Sequence[LeftOut] = ()
     attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
     n_unknown: int = 0
+    placeholders: Sequence[Repeat] = ()
 
 
 def describe(prepared: Prepared) -> str:
@@ -116,18 +120,27 @@ def fold_table(rows: pd.DataFrame, classes: Sequence[Any] | None) -> pd.DataFram
 def remarks(prepared: Prepared) -> list[str]:
     """List what a person should know before trusting the folds and the scores."""
     rows, facts = prepared.rows, prepared.facts
-    reasons = Counter(one.reason for one in prepared.left_out)
-    found = [f"{_n(n, 'id')} left out: {why}" for why, n in reasons.most_common(5)]
+    found = _remarks_on_left_out(prepared.left_out)
     if prepared.n_unknown:
         n = _n(prepared.n_unknown, "id")
         found.append(f"{n} of the attribute tables without a picture")
     n_copies, n_crossing = copies(rows)
     if n_copies:
         n = _n(n_copies, "picture")
-        found.append(f"{n} copied from another, byte by byte; kept in one fold with it")
+        found.append(
+            f"{n} the same as another, pixel by pixel; kept in one fold with it"
+        )
     if n_crossing:
         n = _n(n_crossing, "picture")
-        found.append(f"{n} to be predicted copied from a picture of the training part")
+        found.append(f"{n} to be predicted equal to one of the training part")
+    for repeat in prepared.placeholders[:MOST_NAMED]:
+        found.append(
+            f"one picture under many ids: {repeat}; if it is a placeholder,"
+            ' placeholders = "leave_out" in [data_prep.prepare] leaves it out'
+        )
+    if len(prepared.placeholders) > MOST_NAMED:
+        n = _n(len(prepared.placeholders) - MOST_NAMED, "picture")
+        found.append(f"{n} more under many ids each")
     if n_doubted := facts["dropped"] + facts["softened"]:
         found.append(
             f"{_n(n_doubted, 'row')} doubted by [data] doubts: {facts['dropped']:,}"
@@ -143,15 +156,18 @@ def _remarks_on_folds(
 ) -> list[str]:
     found = []
     if facts["has_group"]:
-        groups = dealt.groupby("group")
-        sizes = groups.size()
+        sizes = dealt.groupby("cluster").size()
         share = sizes[sizes > 1].sum() / len(dealt)
         found.append(
-            f"{share:.0%} of the rows share their group with another;"
-            f" the largest has {_n(sizes.max(), 'row')}"
+            f"{share:.0%} of the rows share their group or picture with another;"
+            f" the largest cluster has {_n(sizes.max(), 'row')}"
         )
     if "target" in dealt and (n_missing := int(dealt["target"].isna().sum())):
         found.append(f"{_n(n_missing, 'row')} of the training part without a target")
+    if "target" in dealt and (
+        fault := too_few_rows(dealt["fold"][dealt["target"].notna()])
+    ):
+        found.append(f"too little for stacking.fit: {fault}")
     if facts["classes"] is not None:
         lacking = untaught(dealt["fold"], dealt["class_index"])
         names = [class_text(facts["classes"][code]) for code in lacking if code >= 0]
@@ -171,13 +187,19 @@ def _remarks_on_folds(
     return found
 
 
-def copies(rows: pd.DataFrame) -> tuple[int, int]:
-    """Count the files that repeat an earlier one, and those of the test part that
-    repeat one of the training part.
-    """  # noqa: D205
-    is_train = rows["part"] == "train"
-    crossing = rows["sha256"][rows["part"] == "test"].isin(rows["sha256"][is_train])
-    return int(rows["sha256"].duplicated().sum()), int(crossing.sum())
+def _remarks_on_left_out(left_out: Sequence[LeftOut]) -> list[str]:
+    """Count the reasons, with examples of each."""
+    by_kind: dict[str, list[str]] = {}
+    for one in left_out:
+        by_kind.setdefault(one.kind, []).append(shown(one.file or one.id))
+    ordered = sorted(by_kind.items(), key=lambda item: -len(item[1]))
+    found = [
+        f"{_n(len(names), 'id')} left out: {kind} ({_few(names)})"
+        for kind, names in ordered[:MOST_REASONS]
+    ]
+    if n_more := sum(len(names) for _, names in ordered[MOST_REASONS:]):
+        found.append(f"{_n(n_more, 'id')} left out for other reasons: see left_out.csv")
+    return found
 
 
 def write_overview(
@@ -214,8 +236,8 @@ def write_overview(
         sections.append(Section("Dates", histogram(dates, label="year")))
     if facts["n_folds"]:
         are_together = facts["has_group"] and is_grouped(facts["cv"])
-        kept = "Rows of one group, and copies of one file, are"
-        kept = kept if are_together else "Copies of one file are"
+        kept = "Rows of one group, and copies of one picture, are"
+        kept = kept if are_together else "Copies of one picture are"
         sections.append(
             Section(
                 "Folds",

@@ -4,15 +4,15 @@
 
 Reads the folders and tables of ``[data]``; writes ``data_prep.prepare/``: table.parquet
 (a row per usable picture), images.npy (its pixels), words.parquet and
-attributes.parquet (if there are attributes), left_out.csv, report.html, and sample.csv,
-or test_ids.csv if there is a test table and no sample.
+attributes.parquet (if there are attributes), left_out.csv, report.html, sample.csv (or
+test_ids.csv if there is a test table and no sample), and in logs/ the witness by which
+a change of a picture is noticed.
 
 Folds are made here, once; every stage that sees a label obeys them. Only rows of the
 training table that have something to be learned are dealt to folds: a folder of
 pictures alone is prepared without.
 """
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
-from data_prep.runs import Run, Stage, digest_of
+from data_prep.runs import KEY, Run, Stage
 from data_prep.settings import NEUTRAL, recorded
+from data_prep.sources import WITNESSES, current, source_digests, take_up
+from data_prep.witness import Read, write_witnesses
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from data_prep.folders import LeftOut
     from data_prep.tables import Tables
 
 STAGE = "data_prep.prepare"
@@ -53,6 +56,11 @@ class PrepareSettings:
     ] = "sgkfold3"
     seed: Annotated[int, "seed of the folds and the word vectors"] = 0
     word_dimensions: Annotated[int, "length of the word vectors"] = 20
+    placeholders: Annotated[
+        Literal["keep", "leave_out"],
+        "one picture under many ids, such as 'no photograph yet': keep it in one fold,"
+        " or leave all its ids out",
+    ] = "keep"
     workers: Annotated[int, "processes that decode; 0: all cores", NEUTRAL] = 0
 
     def __post_init__(self) -> None:
@@ -70,11 +78,29 @@ class PrepareSettings:
             raise UserError(f"workers = {self.workers}: give 0 or more")
 
 
+@dataclass(frozen=True)
+class Matched:
+    """Tables and pictures joined by id, before any picture is opened.
+
+    Attributes:
+        rows: A row per picture.
+        left_out: Ids without a usable picture.
+        n_unknown: Ids of the attribute tables that have no picture.
+        pictures: The file of each id.
+    """
+
+    rows: "pd.DataFrame"
+    left_out: "Sequence[LeftOut]"
+    n_unknown: int
+    pictures: Mapping[str, Path]
+
+
 def main(argv: Sequence[str] | None = None) -> Path:
     """Prepare as the command line says, and return the folder of the stage."""
     settings, run, experiment = open_command(PrepareSettings, STAGE, argv)
+    from data_prep.folders import search_folders
     from data_prep.folds import check_scheme, is_grouped
-    from data_prep.images import find_pictures
+    from data_prep.rows import match_attributes, match_pictures
     from data_prep.tables import read_tables
 
     data = experiment.data
@@ -89,17 +115,22 @@ def main(argv: Sequence[str] | None = None) -> Path:
                 f" set cv = {grouped!r} in [data_prep.prepare], or take group out of"
                 " [data]"
             )
-    pictures = find_pictures(data.images)
+    folders = search_folders(data.images)
     tables = read_tables(data)
     key = recorded(settings) | {
         "data": _named(data),
-        "source": source_digest(data, pictures),
+        "source": source_digests(data, folders),
         "has_folds": cv is not None,
     }
-    if done := run.current(STAGE, key):
+    if settings.placeholders == "keep":
+        del key["placeholders"]  # what was prepared before there was the key is current
+    if done := current(run, key, data, folders.pictures):
         return done.folder
-    with run.stage(STAGE, key) as stage:
-        _prepare(stage, settings, data, cv, pictures, tables, run.folder.name)
+    rows, left_out = match_pictures(tables.rows, folders, data)
+    n_unknown = match_attributes(tables.attributes, folders, data)
+    matched = Matched(rows, left_out, n_unknown, folders.pictures)
+    with take_up(run, key).stage(STAGE, key) as stage:
+        _prepare(stage, settings, data, cv, matched, tables, run.folder.name)
     log.info("written: %s", run.folder / STAGE)
     return run.folder / STAGE
 
@@ -141,31 +172,12 @@ def is_learned(experiment: Experiment) -> bool:
     return data.train is not None and any(labels)
 
 
-def source_digest(data: DataSettings, pictures: Mapping[str, Path]) -> str:
-    """Hash all that is read: the tables' bytes, the pictures' names and their ends."""
-    from data_prep.images import cheap_digest
-
-    tables = [data.train, data.test, data.sample, *data.attributes]
-    tables += [data.doubts] if data.doubts else []
-    return digest_of(
-        {
-            "tables": [
-                hashlib.sha256(path.read_bytes()).hexdigest() if path else None
-                for path in tables
-            ],
-            "pictures": [
-                [id_, path.name, cheap_digest(path)] for id_, path in pictures.items()
-            ],
-        }
-    )
-
-
 def _prepare(
     stage: Stage,
     settings: PrepareSettings,
     data: DataSettings,
     cv: str | None,
-    pictures: Mapping[str, Path],
+    matched: "Matched",
     tables: "Tables",
     title: str,
 ) -> None:
@@ -173,31 +185,32 @@ def _prepare(
     import numpy as np
     import pandas as pd
 
-    from data_prep.images import JOURNAL, channel_statistics, store_pictures
+    from data_prep.copies import repeats
+    from data_prep.images import (
+        JOURNAL,
+        channel_statistics,
+        keep_rows,
+        store_pictures,
+    )
     from data_prep.overview import Prepared, describe, write_overview
     from data_prep.rows import (
         COLUMNS,
         check_groups,
         check_what_is_left,
         keep_readable,
-        match_pictures,
+        leave_out_placeholders,
         with_classes,
         with_folds,
     )
     from data_prep.tables import GIVEN
     from data_prep.words import word_vectors
 
-    rows, left_out = match_pictures(tables.rows, pictures, data)
-    is_known = tables.attributes["id"].isin(list(pictures))
-    n_unknown = tables.attributes["id"][~is_known].nunique()
-    if n_unknown and not is_known.any():
-        raise UserError(
-            f"{data.attributes[0]}: none of its {n_unknown:,} ids has a picture;"
-            f" an id is {tables.attributes['id'].iloc[0]!r}"
-        )
+    rows, pictures = matched.rows, matched.pictures
     if cv:
         check_groups(cv, rows)
     store = stage.folder / "images.npy"
+    journal, kept = store.with_suffix(JOURNAL), stage.folder / "kept.npy"
+    _clear(stage.folder, but=(store, journal))
     decoded = store_pictures(
         [pictures[id_] for id_ in rows["id"]],
         store,
@@ -205,11 +218,26 @@ def _prepare(
         settings.fit,
         settings.workers,
     )
+    files = {
+        id_: Read(one.witness, one.sha256)
+        for id_, one in zip(rows["id"], decoded, strict=True)
+    }
+    write_witnesses(stage.folder / WITNESSES, files)
     rows, unreadable = keep_readable(rows, decoded, pictures)
-    left_out += unreadable
+    left_out = [*matched.left_out, *unreadable]
+    listed = repeats(rows, pictures, has_group=tables.has_group)
+    if settings.placeholders == "leave_out":
+        rows, empty = leave_out_placeholders(rows, listed, pictures)
+        left_out += empty
+        listed = [repeat for repeat in listed if not repeat.is_placeholder]
+        if empty:
+            keep_rows(store, kept, rows["image_row"].tolist())
+            rows = rows.assign(image_row=np.arange(len(rows), dtype=np.int64))
     check_what_is_left(rows, left_out, data)
     rows, classes = with_classes(rows, tables.target_kind)
-    rows = with_folds(rows, cv, has_group=tables.has_group, seed=settings.seed)
+    rows = with_folds(
+        rows, cv, has_group=tables.has_group, seed=settings.seed, listed=listed
+    )
     attributes = tables.attributes[tables.attributes["id"].isin(rows["id"])]
 
     attributes.to_parquet(stage.folder / "attributes.parquet", index=False)
@@ -229,7 +257,9 @@ def _prepare(
         tested.to_csv(stage.folder / "test_ids.csv", index=False)
     stage.facts = _facts(rows, classes, cv, tables, settings, data)
     stage.facts["counts"]["left_out"] = len(left_out)
-    images = np.load(store, mmap_mode="r")
+    placeholders = [repeat for repeat in listed if repeat.is_placeholder]
+    stage.facts["placeholders"] = [[one.file, len(one.ids)] for one in placeholders]
+    images = np.load(kept if kept.exists() else store, mmap_mode="r")
     stage.facts["mean"], stage.facts["std"] = channel_statistics(images)
     stage.facts["words"] = settings.word_dimensions if len(attributes) else 0
     prepared = Prepared(
@@ -237,11 +267,21 @@ def _prepare(
         facts=stage.facts,
         left_out=left_out,
         attributes=attributes,
-        n_unknown=n_unknown,
+        n_unknown=matched.n_unknown,
+        placeholders=placeholders,
     )
     log.info("%s", describe(prepared))
     write_overview(stage.folder / "report.html", prepared, images, title)
-    store.with_suffix(JOURNAL).unlink()  # last: until here a rerun need not decode
+    journal.unlink()  # last: until here a rerun need not decode
+    if kept.exists():
+        kept.replace(store)
+
+
+def _clear(folder: Path, but: Sequence[Path]) -> None:
+    """Remove what an earlier attempt made after the pixels: it is made anew."""
+    for path in folder.iterdir():
+        if path.is_file() and path not in but and path.name != KEY:
+            path.unlink()
 
 
 def _facts(
@@ -253,8 +293,8 @@ def _facts(
     data: DataSettings,
 ) -> dict[str, Any]:
     """Say what later stages need to know of the rows."""
+    from data_prep.copies import copies
     from data_prep.folds import fold_hash
-    from data_prep.overview import copies
 
     weights = rows["weight"]
     is_numeric = tables.target_kind == "numeric"

@@ -1,7 +1,7 @@
 """Rows: the tables and the pictures joined by id, with classes, clusters and folds."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,37 +10,34 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_prep.cells import as_numbers
+from data_prep.copies import Repeat, count_groups
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
+from data_prep.folders import Folders, LeftOut, explain_missing
 from data_prep.folds import (
     MAX_CLASSES,
     assign_folds,
     check_count,
     clusters,
     is_grouped,
+    lone_cluster,
+    parse_scheme,
     strata,
 )
+from data_prep.near_ids import NearIds, near_ids
 
 if TYPE_CHECKING:
     from data_prep.images import Decoded
 
 COLUMNS = (  # of table.parquet; after them come the user's further columns
     *("id", "part", "image_row", "target", "class_index", "group", "cluster"),
-    *("date", "fold", "weight", "sha256", "width", "height"),
+    *("date", "fold", "weight", "sha256", "width", "height", "pixels_sha256"),
 )
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """An id that is in no later stage: its file, if there is one, and why."""
-
-    id: str
-    file: str
-    reason: str
+PLACEHOLDER = "one picture under many ids, taken for a placeholder"
 
 
 def match_pictures(
-    rows: pd.DataFrame, pictures: Mapping[str, Path], data: DataSettings
+    rows: pd.DataFrame, folders: Folders, data: DataSettings
 ) -> tuple[pd.DataFrame, list[LeftOut]]:
     """Keep the rows that have a picture, and add the pictures that have no row.
 
@@ -48,24 +45,63 @@ def match_pictures(
         The rows in id order, and the ids that are left out.
 
     Raises:
-        UserError: No row of the training table, or none of the test table, has one.
+        UserError: No row of the training table, or none of the test table, has one; or
+            some would have one but for a simple difference, such as lost zeros.
     """
+    pictures = folders.pictures
     has_picture = rows["id"].isin(list(pictures))
-    for part, path in _parts(data):
-        is_part = rows["part"] == part
-        if not has_picture[is_part].any():
-            raise UserError(
-                f"{path}: none of its {is_part.sum():,} ids has a picture in"
-                f" {', '.join(map(str, data.images))};"
-                f" {_difference(list(rows['id'][is_part]), list(pictures))}"
-            )
-    left_out = [LeftOut(id_, "", "no picture") for id_ in rows["id"][~has_picture]]
+    missing = rows["id"][~has_picture]
     others = sorted(set(pictures) - set(rows["id"]))
+    near = near_ids(missing, others)
+    for part, path in _parts(data):
+        of_part = rows["id"][rows["part"] == part]
+        if not has_picture[of_part.index].any():
+            first = explain_missing(of_part[:1], folders, {})[0]
+            raise UserError(
+                f"{path}: none of its {len(of_part):,} ids has a picture in"
+                f" {', '.join(map(str, data.images))};"
+                f" {_difference(list(of_part), list(pictures), near)}"
+                + (f"; {first.reason}" if first.file else "")
+            )
+        _check_near(near.of(of_part[~has_picture]), path)
+    left_out = explain_missing(
+        missing, folders, _hints(list(missing), near, rows, pictures)
+    )
+    known = {left.file for left in left_out}
+    left_out += [
+        unusable
+        for id_, unusable in folders.unusable.items()
+        if unusable.file not in known and id_ not in pictures
+    ]
     unlabelled = pd.DataFrame({"id": others, "part": "unlabelled", "group": ""})
     unlabelled["is_excluded"], unlabelled["weight"] = False, 1.0
     parts = [part for part in (rows[has_picture], unlabelled) if len(part)]
     joined = pd.concat(parts).reindex(columns=rows.columns)
     return joined.sort_values("id", ignore_index=True), left_out
+
+
+def match_attributes(
+    attributes: pd.DataFrame, folders: Folders, data: DataSettings
+) -> int:
+    """Count the ids of the attribute tables that have no picture.
+
+    Raises:
+        UserError: None of them has one; or some would have one but for a simple
+            difference.
+    """
+    is_known = attributes["id"].isin(list(folders.pictures))
+    unknown = attributes["id"][~is_known]
+    if unknown.empty:
+        return 0
+    tables = ", ".join(map(str, data.attributes))
+    near = near_ids(unknown, folders.pictures)
+    if not is_known.any():
+        raise UserError(
+            f"{tables}: none of its {unknown.nunique():,} ids has a picture;"
+            f" {_difference(list(unknown), list(folders.pictures), near)}"
+        )
+    _check_near(near.with_shared(), tables)
+    return int(unknown.nunique())
 
 
 def keep_readable(
@@ -79,7 +115,8 @@ def keep_readable(
         pictures: The file of each id.
 
     Returns:
-        The rows with image_row, sha256, width and height; and those left out.
+        The rows with image_row, sha256, width, height and pixels_sha256; and those
+        left out.
     """
     left_out = [
         LeftOut(id_, pictures[id_].name, one.reason)
@@ -91,9 +128,29 @@ def keep_readable(
         sha256=[one.sha256 for one in decoded],
         width=np.array([one.width for one in decoded], dtype=np.int64),
         height=np.array([one.height for one in decoded], dtype=np.int64),
+        pixels_sha256=[one.pixels_sha256 for one in decoded],
     )
     kept = found[is_readable].reset_index(drop=True)
     return kept.assign(image_row=np.arange(len(kept), dtype=np.int64)), left_out
+
+
+def leave_out_placeholders(
+    rows: pd.DataFrame, listed: Sequence[Repeat], pictures: Mapping[str, Path]
+) -> tuple[pd.DataFrame, list[LeftOut]]:
+    """Leave out the pictures that stand under so many ids that they can show none.
+
+    Returns:
+        The other rows, whose image_row is still that of all pictures; and those left
+        out.
+    """
+    left_out = [
+        LeftOut(id_, pictures[id_].name, f"{PLACEHOLDER}: {repeat.file}")
+        for repeat in listed
+        if repeat.is_placeholder
+        for id_ in repeat.ids
+    ]
+    is_kept = ~rows["id"].isin([one.id for one in left_out])
+    return rows[is_kept].reset_index(drop=True), left_out
 
 
 def check_what_is_left(
@@ -155,27 +212,40 @@ def check_groups(cv: str, rows: pd.DataFrame) -> None:
     """
     is_dealt = (rows["part"] == "train") & ~rows["is_excluded"]
     if is_grouped(cv):
-        check_count(cv, rows.loc[is_dealt, "group"].nunique())
+        check_count(cv, count_groups(rows.loc[is_dealt, "group"]))
 
 
 def with_folds(
-    rows: pd.DataFrame, cv: str | None, *, has_group: bool, seed: int
+    rows: pd.DataFrame,
+    cv: str | None,
+    *,
+    has_group: bool,
+    seed: int,
+    listed: Sequence[Repeat] = (),
 ) -> pd.DataFrame:
     """Deal the rows of the training part to folds; all others get -1.
 
     A cluster is what a fold must not tear: the user's groups, joined where pictures
-    are the same byte by byte.
+    are stored as the same pixels.
 
     Args:
-        rows: With group ("" for none), sha256, is_excluded, date, maybe target.
+        rows: With group ("" for none), pixels_sha256 or sha256, is_excluded, date and
+            maybe target.
         cv: The scheme; None: no folds.
         has_group: The groups are the user's.
         seed: Of the deal.
+        listed: The pictures that several rows share, the most frequent first.
 
     Returns:
         The rows with cluster and fold, and the id as group where there was none.
+
+    Raises:
+        UserError: The clusters do not fill the folds, or one of them is all that a fold
+            has with a target.
     """
-    groups, digests = list(rows["group"]), list(rows["sha256"])
+    # what was prepared before pixels were compared knows the same files only
+    known = "pixels_sha256" if "pixels_sha256" in rows else "sha256"
+    groups, digests = list(rows["group"]), list(rows[known])
     rows = rows.assign(
         cluster=clusters(groups if has_group else None, digests),
         group=rows["group"].where(rows["group"] != "", rows["id"]),
@@ -187,9 +257,28 @@ def with_folds(
     dealt = rows[is_dealt]
     if dealt.empty:
         raise UserError("every row is excluded from validation; leave some of them in")
+    n_clusters, n_folds = dealt["cluster"].nunique(), parse_scheme(cv)[1]
+    own_groups = pd.Series(groups, index=rows.index)[is_dealt]
+    n_before = count_groups(own_groups) if has_group else len(dealt)
+    joined = ""
+    if n_clusters < n_before:
+        noun = "groups" if has_group else "rows"
+        joined = f"; copies of pictures join {n_before:,} {noun} to {n_clusters:,}"
+        joined += _remedy_of_repeats(listed)
+    if joined and n_clusters < n_folds:
+        counted = f"{n_clusters} cluster{'s do' if n_clusters > 1 else ' does'}"
+        raise UserError(f"cv = {cv!r}: {counted} not fill {n_folds} folds{joined}")
     labels = strata(dealt["target" if "target" in dealt else "date"])
-    kept = dealt["cluster"]
-    rows.loc[is_dealt, "fold"] = assign_folds(cv, labels, kept, seed)
+    try:
+        rows.loc[is_dealt, "fold"] = assign_folds(cv, labels, dealt["cluster"], seed)
+    except UserError as error:
+        raise UserError(f"{error}{joined}") from None
+    scored = rows[is_dealt & rows["target"].notna()] if "target" in rows else rows[:0]
+    if len(scored) and (fault := lone_cluster(scored["fold"], scored["cluster"])):
+        fewest = scored.groupby("fold")["cluster"].nunique().idxmin()
+        lone = scored[scored["fold"] == fewest]
+        n_joined = own_groups[lone.index].nunique() if has_group else len(lone)
+        raise UserError(f"cv = {cv!r}: {fault}{joined if n_joined > 1 else ''}")
     return rows
 
 
@@ -209,14 +298,61 @@ def _parts(data: DataSettings) -> list[tuple[str, Path]]:
     return [(part, path) for part, path in named if path]
 
 
-def _difference(ids: Sequence[str], stems: Sequence[str]) -> str:
-    """Guess why no id of a table is the name of a picture."""
-    seen = f"an id is {ids[0]!r}, a picture {stems[0]!r}"
-    known, asked = set(stems), set(ids)
-    if {id_.rpartition(".")[0] for id_ in asked} & known:
+def _check_near(near: NearIds, table: Path | str) -> None:
+    """Stop where ids would have a picture but for a simple difference."""
+    if near.pairs:
+        n = len(near.pairs)
+        counted = "1 id has" if n == 1 else f"{n:,} ids have"
+        raise UserError(
+            f"{table}: {counted} no picture, but would have one but for {near}; write"
+            " the ids as the files are named, or rename the files; where the picture"
+            " is really another, rename it or take the row out"
+        )
+
+
+def _hints(
+    missing: Sequence[str],
+    near: NearIds,
+    rows: pd.DataFrame,
+    pictures: Mapping[str, Path],
+) -> dict[str, str]:
+    """Say of ids without a picture which names are nearly theirs, and cannot be."""
+    taken = near_ids(missing, [id_ for id_ in rows["id"] if id_ in pictures])
+    hints = {
+        id_: f"a picture of nearly this name is that of another id: {name!r}"
+        for id_, name in taken.with_shared().pairs.items()
+    }
+    for id_, names in near.unclear.items():
+        hints[id_] = (
+            f"several names are nearly alike: {', '.join(map(repr, names[:3]))}"
+        )
+    return hints
+
+
+def _difference(ids: Sequence[str], names: Sequence[str], near: NearIds) -> str:
+    """Say why no id of a table is the name of a picture."""
+    shared = near.of(ids).with_shared()
+    if 2 * len(shared.pairs) < len(set(ids)):  # else it explains too little
+        seen = f"an id is {ids[0]!r}, a picture {names[0]!r}"
+        return f"{seen}; the id is the file's name without extension"
+    difference, _ = Counter(shared.differences.values()).most_common(1)[0]
+    id_ = next(i for i, told in shared.differences.items() if told == difference)
+    seen = f"an id is {id_!r}, a picture {shared.pairs[id_]!r}"
+    if difference == "the extension":
         return f"an id is without extension ({seen})"
-    if {stem.lstrip("0") for stem in known} & {id_.lstrip("0") for id_ in asked}:
+    if difference == "leading zeros":
         return f"the ids have lost their leading zeros ({seen})"
-    if {stem.lower() for stem in known} & {id_.lower() for id_ in asked}:
-        return f"upper and lower case differ ({seen})"
-    return f"{seen}; the id is the file's name without extension"
+    return f"ids and pictures differ in {difference} ({seen})"
+
+
+def _remedy_of_repeats(listed: Sequence[Repeat]) -> str:
+    """Name the picture that joins most, and what can be done about it."""
+    if not listed:
+        return ""
+    worst = max(listed, key=lambda one: (one.is_placeholder, one.n_groups))
+    if not worst.is_placeholder:
+        return f": {worst}; take its rows out, or take fewer folds"
+    return (
+        f': {worst}; placeholders = "leave_out" in [data_prep.prepare] leaves them'
+        " out; or take fewer folds"
+    )

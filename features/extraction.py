@@ -123,14 +123,18 @@ def check_nets(made: Finished, header: Mapping[str, Any]) -> None:
 
 
 def warn_of_learned(prepared: Finished, decoded: Sequence["Decoded"]) -> None:
-    """Say so if the nets were trained on some of the pictures, byte for byte."""
+    """Say so if the nets were trained on some of the pictures, whatever their files.
+
+    A run that was prepared before pixels were compared tells the same files only.
+    """
     import pandas as pd
 
     table = pd.read_parquet(prepared.folder / "table.parquet")
-    if "sha256" not in table:
+    column = "pixels_sha256" if "pixels_sha256" in table else "sha256"
+    if column not in table:
         return
-    learned = set(table["sha256"][table["part"] == "train"])
-    if n_learned := sum(one.sha256 in learned for one in decoded):
+    learned = set(table[column][table["part"] == "train"])
+    if n_learned := sum(getattr(one, column) in learned for one in decoded):
         log.warning(
             "%d of %d pictures are training pictures of the run: the nets know their"
             " labels, and what they say of them is too good; %s has honest rows",

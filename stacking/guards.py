@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
+from data_prep.folds import lone_cluster, too_few_rows
 from features.header import SELECTED, UNTRAINED
 
 if TYPE_CHECKING:
@@ -339,18 +340,5 @@ def check_enough(
         clusters: (N,) what no fold tears.
         place: The table's file.
     """
-    sizes = np.bincount(folds) if len(folds) else np.array([0])
-    if len(sizes) < 2 or sizes.min() < 2 or len(folds) < 20:
-        raise UserError(
-            f"{place}: {len(folds)} rows have a target and a fold ({sizes.tolist()} by"
-            " fold); give 20 or more, and two in every fold, in the table of [data]"
-            f" train; {PREPARE}"
-        )
-    for fold in range(len(sizes)):
-        n_clusters = len(np.unique(clusters[folds == fold]))
-        if n_clusters < 2:
-            raise UserError(
-                f"{place}: fold {fold} is one group, so its score tells how one group"
-                " fares, and no more; name a finer column in [data] group, or fewer"
-                f" folds; {PREPARE}"
-            )
+    if fault := too_few_rows(folds) or lone_cluster(folds, clusters):
+        raise UserError(f"{place}: {fault}; {PREPARE}")

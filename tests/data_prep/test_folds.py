@@ -11,8 +11,10 @@ from data_prep.folds import (
     clusters,
     fold_hash,
     imbalance,
+    lone_cluster,
     parse_scheme,
     strata,
+    too_few_rows,
     untaught,
 )
 
@@ -185,3 +187,17 @@ def test_too_few_groups_or_rows_are_refused() -> None:
         assign_folds("sgkfold3", [0, 1, 0, 1], ["a", "a", "b", "b"])
     with pytest.raises(UserError, match="'kfold3': 2 rows do not fill 3 folds"):
         assign_folds("kfold3", [0, 1])
+
+
+def test_a_fold_that_is_one_cluster_is_named() -> None:
+    assert lone_cluster([0, 0, 1, 1, 1], [0, 1, 2, 2, 3]) == ""
+    assert lone_cluster([0, 0, 1, 1, 1], [0, 1, 2, 2, 2]).startswith("fold 1 is one")
+    assert lone_cluster([], []) == ""
+
+
+def test_too_few_rows_are_counted_by_fold() -> None:
+    assert too_few_rows([0, 1] * 10) == ""
+    assert too_few_rows([0, 1] * 9).startswith("18 rows have a target and a fold ([9, ")
+    assert too_few_rows([0] * 20 + [1]).startswith("21 rows")
+    assert too_few_rows([0] * 20).startswith("20 rows")
+    assert too_few_rows([]).startswith("0 rows")

@@ -17,6 +17,7 @@ from data_prep.images import (
     channel_statistics,
     cheap_digest,
     find_pictures,
+    keep_rows,
     store_pictures,
 )
 
@@ -53,6 +54,36 @@ def test_pictures_are_found_by_stem_in_id_order(tmp_path: Path) -> None:
     assert find_pictures([two])["c"] == two / "c.webp"
 
 
+def test_files_that_cannot_be_used_are_passed_over_by_name(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / os.fsdecode(b"caf\xe9.png")).touch()
+    (folder / "link.jpg").symlink_to("nowhere")
+    assert list(find_pictures([folder])) == [f"p{index}" for index in range(5)]
+    assert r"caf\xe9.png is left out: its name is not in UTF-8" in caplog.text
+    assert "link.jpg is left out: it is a link to a file that is not" in caplog.text
+
+
+def test_a_file_that_cannot_be_read_is_left_out_with_its_reason(
+    folder: Path, tmp_path: Path
+) -> None:
+    (folder / "p0.png").unlink()
+    (folder / "p0.png").symlink_to("/proc/self/mem")
+    first, *_ = store_pictures(
+        sorted(folder.iterdir()), tmp_path / "images.npy", 16, "pad", 1
+    )
+    assert first.reason == "it cannot be read, Input/output error"
+    assert (first.sha256, first.pixels_sha256) == ("", "")
+
+
+def test_chosen_rows_are_kept_in_their_order(folder: Path, tmp_path: Path) -> None:
+    store, kept = tmp_path / "images.npy", tmp_path / "kept.npy"
+    store_pictures(sorted(folder.iterdir()), store, 16, "pad", 1)
+    for rows in ([0, 2], [2, 1], [1], []):
+        keep_rows(store, kept, rows)
+        assert_array_equal(np.load(kept), np.load(store)[rows])
+
+
 def test_folders_that_hold_nothing_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone: there is no such folder"):
         find_pictures([tmp_path / "gone"])
@@ -86,6 +117,11 @@ def test_the_array_holds_the_readable_pictures_in_order(
     assert "truncated" in found[1].reason
     for path, one in zip(paths, found, strict=True):
         assert one.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert one.witness is not None
+        assert one.witness.size == path.stat().st_size
+    for row, index in zip(array, readable, strict=True):
+        pixels = hashlib.sha256(row.tobytes()).hexdigest()
+        assert found[index].pixels_sha256 == pixels
     assert (found[0].width, found[0].height) == (40, 30)
     n_bytes = (tmp_path / "images.npy").stat().st_size
     assert n_bytes == 128 + 3 * 16 * 16 * 3

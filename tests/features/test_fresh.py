@@ -529,6 +529,27 @@ def test_training_pictures_are_told(
     assert "1 of 11 pictures are training pictures of the run" in caplog.text
 
 
+def test_training_pictures_are_told_whatever_their_files(
+    run: Run, images: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import hashlib
+
+    path = run.folder / STAGE / "table.parquet"
+    table = pd.read_parquet(path)
+    some = min(images.iterdir())
+    with Image.open(some) as image:
+        pixels = np.asarray(image)
+        image.save(some.with_suffix(".bmp"))  # at the side that is stored
+    some.unlink()
+    table["sha256"], table["pixels_sha256"] = "none", "none"
+    row = (table["part"] == "train").idxmax()
+    table.loc[row, "pixels_sha256"] = hashlib.sha256(pixels.tobytes()).hexdigest()
+    table.to_parquet(path)
+    with caplog.at_level("WARNING"):
+        ask(run, f"--images={images}")
+    assert "1 of 11 pictures are training pictures of the run" in caplog.text
+
+
 def mistake(run: Run, *flags: Any) -> str:
     with pytest.raises(UserError) as caught:
         ask(run, *flags)

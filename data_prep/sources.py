@@ -1,0 +1,116 @@
+"""What ``data_prep.prepare`` is made from, and whether it still is that.
+
+Tables are compared by the hash of their bytes, pictures by their names and a witness of
+each file that is kept beside the result. Runs that were prepared before there were
+witnesses are compared as they were made, and get their witnesses then.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_prep.experiment import DataSettings
+from data_prep.runs import KEY, Finished, Run, digest_of, write_json
+from data_prep.witness import Read, compare, hash_of, read_witnesses, write_witnesses
+
+if TYPE_CHECKING:
+    from data_prep.folders import Folders
+
+PREPARED = "data_prep.prepare"
+WITNESSES = Path("logs") / "pictures.json"  # in no digest: dates differ after a copy
+
+
+def source_digests(data: DataSettings, folders: "Folders") -> dict[str, str]:
+    """Hash the tables' bytes and the pictures' names; ``current`` sees their bytes."""
+    names = [[id_, path.name] for id_, path in folders.pictures.items()]
+    unusable = [left_out.file for left_out in folders.unusable.values()]
+    return {
+        "tables": digest_of(_table_digests(data)),
+        "pictures": digest_of([*names, *unusable]),
+    }
+
+
+def current(
+    run: Run, key: Mapping[str, Any], data: DataSettings, pictures: Mapping[str, Path]
+) -> Finished | None:
+    """Return the finished stage if it was made from just these files.
+
+    Args:
+        run: The run.
+        key: What decides the result, but for the bytes of the pictures.
+        data: Where the tables lie.
+        pictures: The file of each id.
+    """
+    if run.again or not run.has(PREPARED):
+        return None
+    done = run.finished(PREPARED, check_inputs=False)
+    place = done.folder / WITNESSES
+    before = read_witnesses(place)
+    if isinstance(done.record["settings"].get("source"), str):  # before witnesses
+        try:
+            key = {**key, "source": _digest_of_ends(data, pictures)}
+        except OSError:
+            return None
+        before = before or _of_the_table(done, pictures)
+    if done.record["settings"] != json.loads(json.dumps(key, default=str)):
+        return None
+    now = compare(pictures, before)
+    if now is None:
+        return None
+    if now != before:
+        with suppress(OSError):  # a run that cannot be written to is looked at again
+            write_witnesses(place, now)
+    return run.current(PREPARED, key)
+
+
+def take_up(run: Run, key: Mapping[str, Any]) -> Run:
+    """Make an unfinished attempt fit what is asked for now, or allow to drop it.
+
+    The decoded pixels depend on the side, the fit and the pictures alone; all else is
+    made anew anyway. An attempt at other pictures cannot be gone on with.
+    """
+    begun = run.unfinished(PREPARED)
+    if run.again or begun is None or run.is_being_written(PREPARED):
+        return run
+    folder, made_from = begun
+    settings = made_from.get("settings", {})
+    source = settings.get("source")
+    pictures = source.get("pictures") if isinstance(source, dict) else None
+    if pictures != key["source"]["pictures"]:
+        return replace(run, again=True)
+    if all(settings.get(name) == key[name] for name in ("side", "fit")):
+        write_json(folder / KEY, {**made_from, "settings": dict(key)})
+    return run
+
+
+def _table_digests(data: DataSettings) -> list[str | None]:
+    tables = [data.train, data.test, data.sample, *data.attributes]
+    tables += [data.doubts] if data.doubts else []
+    return [
+        hashlib.sha256(path.read_bytes()).hexdigest() if path else None
+        for path in tables
+    ]
+
+
+def _digest_of_ends(data: DataSettings, pictures: Mapping[str, Path]) -> str:
+    """Hash what is read as it was before there were witnesses."""
+    from data_prep.images import cheap_digest
+
+    ends = [[id_, path.name, cheap_digest(path)] for id_, path in pictures.items()]
+    return digest_of({"tables": _table_digests(data), "pictures": ends})
+
+
+def _of_the_table(done: Finished, pictures: Mapping[str, Path]) -> dict[str, Read]:
+    """Say of each picture what it was, as far as a table without witnesses tells."""
+    import pandas as pd
+
+    table = pd.read_parquet(done.folder / "table.parquet")
+    known = table.set_index("id")["sha256"].to_dict() if "sha256" in table else {}
+    return {
+        id_: Read(None, known.get(id_) or hash_of(path))
+        for id_, path in pictures.items()
+    }

@@ -1,0 +1,66 @@
+"""Tests of data_prep.copies."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from data_prep.copies import MANY, copies, count_groups, repeats
+
+
+def rows_of(pixels: str, **columns: Any) -> pd.DataFrame:
+    """A row per letter, which stands for the pixels."""
+    n = len(pixels)
+    rows = {
+        "id": [f"p{k}" for k in range(n)],
+        "part": ["train"] * n,
+        "group": [""] * n,
+        "pixels_sha256": list(pixels),
+    }
+    return pd.DataFrame(rows | columns)
+
+
+def files_of(rows: pd.DataFrame) -> dict[str, Path]:
+    return {id_: Path(f"{id_}.png") for id_ in rows["id"]}
+
+
+def test_copies_are_counted_once_each() -> None:
+    rows = rows_of("aabaabc", part=["train"] * 3 + ["test"] * 4)
+    assert copies(rows) == (4, 3)
+    assert copies(rows_of("abc")) == (0, 0)
+
+
+def test_the_most_frequent_picture_comes_first() -> None:
+    rows = rows_of("abbaacb", target=[1.0, 2.0, 2.0, 3.0, None, 5.0, 2.0])
+    listed = repeats(rows, files_of(rows), has_group=False)
+    assert [repeat.ids for repeat in listed] == [("p0", "p3", "p4"), ("p1", "p2", "p6")]
+    assert [repeat.n_targets for repeat in listed] == [2, 1]
+    assert str(listed[0]) == (
+        "p0.png and 2 others are one picture, with 2 values of the target"
+    )
+    assert str(listed[1]) == "p1.png and 2 others are one picture"
+
+
+@pytest.mark.parametrize(
+    ("n", "columns", "is_placeholder"),
+    [
+        (MANY, {"target": [0, 0, 0, 0, 1]}, True),
+        (MANY - 1, {"target": [0, 0, 0, 1]}, False),
+        (MANY, {"target": [0] * MANY}, False),  # of one class: perhaps oversampled
+        (MANY, {"group": list("abcde")}, True),
+        (MANY, {"group": ["s"] * MANY}, False),  # of one series
+        (MANY, {"part": ["unlabelled"] * MANY}, False),
+    ],
+)
+def test_many_rows_that_differ_cannot_show_the_same(
+    n: int, columns: dict[str, Any], is_placeholder: bool
+) -> None:
+    rows = rows_of("a" * n, **columns)
+    (repeat,) = repeats(rows, files_of(rows), has_group="group" in columns)
+    assert repeat.is_placeholder == is_placeholder
+
+
+def test_each_row_without_a_group_is_its_own() -> None:
+    assert count_groups(pd.Series(["a", "a", "", "", "b"])) == 4
+    assert count_groups(pd.Series([], dtype=object)) == 0

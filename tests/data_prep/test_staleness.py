@@ -1,0 +1,261 @@
+"""Tests of data_prep.prepare: what has changed is seen, what is done is kept."""
+
+import json
+import logging
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from data_prep import images, witness
+from data_prep.images import store_pictures
+from data_prep.runs import digest_files, digest_of
+from data_prep.sources import WITNESSES, _digest_of_ends
+from tests.data_prep.sheets import (
+    IDS,
+    N,
+    make_sheets,
+    picture,
+    prepare,
+    refused,
+    table_of,
+    write_table,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)  # which run was the last worked on is noted here
+    return make_sheets(tmp_path)
+
+
+def change_in_the_middle(path: Path) -> None:
+    """Turn a bit far from both ends of a large bitmap; its size stays."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.fixture
+def large(folder: Path) -> Path:
+    """One picture that is larger than what was once looked at."""
+    path = folder / "pictures" / "p005.bmp"
+    path.with_suffix(".png").unlink()
+    picture(5).resize((200, 200)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("is_dated_back", [False, True])
+def test_a_change_in_the_middle_of_a_file_is_seen(
+    folder: Path, large: Path, is_dated_back: bool
+) -> None:
+    stage = prepare(folder)
+    before = table_of(stage)
+    status = large.stat()
+    change_in_the_middle(large)
+    if is_dated_back:
+        os.utime(large, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = table_of(prepare(folder))
+    assert after.loc["p005", "sha256"] == witness.hash_of(large)
+    changed = before["sha256"] != after["sha256"]
+    assert list(before.index[changed]) == ["p005"]
+
+
+def test_touched_and_copied_files_are_not_changed(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    stage = prepare(folder)
+    record = (stage / "record.json").read_bytes()
+    for path in (folder / "pictures").iterdir():
+        os.utime(path, (1e9, 1e9))
+    prepare(folder)
+    elsewhere = folder.with_name("elsewhere")
+    shutil.copytree(folder, elsewhere, copy_function=shutil.copyfile)
+    copied = prepare(elsewhere)
+    assert (stage / "record.json").read_bytes() == record
+    assert (copied / "record.json").read_bytes() == record
+    assert caplog.text.count("already done") == 2
+
+
+def test_unchanged_files_are_not_read_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(witness, "RECENT_NS", -1)  # files settle at once
+    stage = prepare(folder)
+    record = (stage / "record.json").read_bytes()
+    monkeypatch.setattr(witness, "hash_of", pytest.fail)
+    monkeypatch.setattr("data_prep.sources.hash_of", pytest.fail)
+    monkeypatch.setattr(images, "_decode_file", pytest.fail)
+    prepare(folder)
+    assert (stage / "record.json").read_bytes() == record
+
+
+def test_the_dates_of_files_are_in_no_digest(folder: Path) -> None:
+    stage = prepare(folder)
+    first = json.loads((stage / "record.json").read_text())
+    for path in (folder / "pictures").iterdir():
+        os.utime(path, (1e9, 1e9))
+    prepare(folder, "--again")
+    assert json.loads((stage / "record.json").read_text())["digest"] == first["digest"]
+
+
+def make_old(stage: Path, folder: Path) -> None:
+    """Make of a finished stage what it would have been before there were witnesses."""
+    from data_prep.experiment import read_experiment
+    from data_prep.images import find_pictures
+
+    data = read_experiment(folder / "x.toml", folder / "run").data
+    shutil.rmtree(stage / "logs")
+    table = pd.read_parquet(stage / "table.parquet").drop(columns="pixels_sha256")
+    table.to_parquet(stage / "table.parquet", index=False)
+    record = json.loads((stage / "record.json").read_text())
+    ends = _digest_of_ends(data, find_pictures(data.images))
+    record["settings"]["source"] = ends
+    del record["facts"]["placeholders"]
+    record["files"] = digest_files(stage)
+    record["digest"] = digest_of(record["files"])
+    (stage / "record.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("n_before", [0, 1])
+def test_what_was_prepared_before_there_were_witnesses_stays_current(
+    folder: Path, large: Path, n_before: int
+) -> None:
+    (folder / "pictures" / "p007.png").write_bytes(b"broken")
+    stage = prepare(folder)
+    make_old(stage, folder)
+    record = (stage / "record.json").read_bytes()
+    for _ in range(n_before):
+        prepare(folder)
+        assert (stage / "record.json").read_bytes() == record
+        assert (stage / WITNESSES).exists()
+    change_in_the_middle(large)
+    after = table_of(prepare(folder))
+    assert (stage / "record.json").read_bytes() != record
+    assert after.loc["p005", "sha256"] == witness.hash_of(large)
+
+
+def stop_after(n: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Stop when so many pictures are decoded; return their names as they come."""
+    original, seen = images._decode_file, []
+
+    def decode(path: Path, *rest: Any) -> Any:
+        if len(seen) == n:
+            raise KeyboardInterrupt
+        seen.append(path.stem)
+        return original(path, *rest)
+
+    monkeypatch.setattr(images, "CHUNK", 1)
+    monkeypatch.setattr(images, "SAVE_EVERY_S", 0)
+    monkeypatch.setattr(images, "_decode_file", decode)
+    return seen
+
+
+def begin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop an attempt after thirty pictures."""
+    with monkeypatch.context() as patch:
+        stop_after(30, patch)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(folder)
+
+
+@pytest.mark.parametrize("number", [3, 20, 40])
+def test_a_file_that_changed_meanwhile_is_decoded_again(
+    folder: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(folder, monkeypatch)
+    picture(777).save(folder / "pictures" / f"{IDS[number]}.png")
+    (folder / "pictures" / "p001.png").touch()
+    with monkeypatch.context() as patch:
+        seen = stop_after(N, patch)
+        stage = prepare(folder)
+    assert seen == IDS[min(number, 30) :]
+    whole = prepare(folder, run="whole")
+    for name in ("table.parquet", "images.npy", "left_out.csv"):
+        assert (stage / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.parametrize("change", ["table", "cv", "seed"])
+def test_what_is_decoded_is_kept_when_only_rows_or_folds_change(
+    folder: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(folder, monkeypatch)
+    flags = {"cv": ["--cv=sgkfold2"], "seed": ["--seed=3"]}.get(change, [])
+    if change == "table":
+        write_table(folder, grade=[row // 2 % 3 for row in range(N)])
+    with monkeypatch.context() as patch:
+        seen = stop_after(N, patch)
+        stage = prepare(folder, *flags)
+    assert seen == IDS[30:]
+    whole = prepare(folder, *flags, run="whole")
+    for name in ("table.parquet", "images.npy", "left_out.csv"):
+        assert (stage / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_another_side_is_still_asked_about(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(folder, monkeypatch)
+    assert "was begun with side = 16 and not 18" in refused(folder, "--side=18")
+
+
+def test_an_attempt_at_other_pictures_is_dropped(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(folder, monkeypatch)
+    picture(1).save(folder / "pictures" / "a-new-one.png")
+    assert len(table_of(prepare(folder))) == N + 1
+
+
+def test_an_attempt_of_an_earlier_version_is_dropped(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(folder, monkeypatch)
+    partial = folder / "run" / "data_prep.prepare.partial"
+    key = json.loads((partial / "stage.json").read_text())
+    key["settings"]["source"] = "0123"
+    (partial / "stage.json").write_text(json.dumps(key))
+    journal = partial / "images.journal"
+    old = [
+        {
+            name: json.loads(line)[name]
+            for name in ("sha256", "width", "height", "reason")
+        }
+        for line in journal.read_text().splitlines()
+    ]
+    journal.write_text("".join(f"{json.dumps(line)}\n" for line in old))
+    stage = prepare(folder)
+    whole = prepare(folder, run="whole")
+    for name in ("table.parquet", "images.npy"):
+        assert (stage / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_journal_of_an_earlier_version_is_begun_anew(folder: Path) -> None:
+    paths = sorted((folder / "pictures").iterdir())[:4]
+    target = folder / "images.npy"
+    expected = store_pictures(paths, target, 16, "pad", 1)
+    content = target.read_bytes()
+    lines = [
+        json.dumps({"sha256": one.sha256, "width": 26, "height": 20, "reason": ""})
+        for one in expected
+    ]
+    target.with_suffix(".journal").write_text("\n".join(lines) + "\n")
+    assert store_pictures(paths, target, 16, "pad", 1) == expected
+    assert target.read_bytes() == content
+
+
+def test_a_check_of_many_files_is_quick(folder: Path) -> None:
+    paths = {id_: folder / "pictures" / f"{id_}.png" for id_ in IDS}
+    before = {
+        id_: witness.Read(witness.Witness.of(path.stat()), witness.hash_of(path))
+        for id_, path in paths.items()
+    }
+    began = time.perf_counter()
+    for _ in range(20):
+        assert witness.compare(paths, before) is not None
+    assert time.perf_counter() - began < 5
