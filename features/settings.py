@@ -58,6 +58,11 @@ class ExtractSettings:
         if self.shard:
             self.shard_of()
 
+    @property
+    def reads(self) -> list[str]:
+        """The stages that it reads."""
+        return ["data_prep.prepare", self.source]
+
     def shard_of(self) -> tuple[int, int]:
         """Give the number of the shard, and of how many.
 

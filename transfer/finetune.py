@@ -16,8 +16,9 @@ from typing import Any
 
 from data_prep.command import open_command, run_command
 from data_prep.experiment import Experiment
+from data_prep.outlook import Outlook
 from data_prep.settings import recorded
-from pretext.first_weights import find_weights, is_stage, key_of
+from pretext.first_weights import find_weights, key_of
 from transfer.settings import FinetuneSettings
 
 STAGE = "transfer.finetune"
@@ -29,21 +30,20 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """Fine-tune as the command line says, and return the folder of the stage."""
     settings, run, experiment = open_command(FinetuneSettings, STAGE, argv)
     first_weights = find_weights(settings.init, run)
-    reads = [PREPARED, *([settings.init] if is_stage(settings.init) else [])]
+    reads = settings.reads
     key = _key(settings, experiment, first_weights)
     if done := run.current(STAGE, key, reads=reads):
         return done.folder
     prepared = run.finished(PREPARED)
-    import pandas as pd
+    outlook = Outlook.of_prepared(prepared, run, experiment)
+    settings.check_data(outlook)
+    settings.check_names(outlook)
 
     from data_prep.rows import weights_of
-    from data_prep.tasks import build_tasks
     from transfer.jobs import plan
 
-    facts = prepared.facts
-    table = pd.read_parquet(prepared.folder / "table.parquet")
-    tasks = build_tasks(experiment.tasks, table, prepared.folder, facts, settings.tasks)
-    jobs = plan(table, tasks, settings, facts["n_folds"])
+    facts, table = prepared.facts, outlook.table
+    jobs = plan(table, outlook.tasks(settings.tasks), settings, facts["n_folds"])
     weights = weights_of(table)
     if (weights < 1).any():
         log.info(

@@ -1,0 +1,108 @@
+"""What settings and tables alone decide of a training, before any stage runs.
+
+Torch-free until a library has to be asked for a name.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_prep.errors import UserError
+from pretext.first_weights import DEFAULT_BACKBONE, SCRATCH, check_alone, is_stage
+from pretext.names import OWN, check_backbone, check_optimizer
+
+if TYPE_CHECKING:
+    from data_prep.outlook import Outlook
+
+
+def check_first_weights(init: str, backbone: str, outlook: "Outlook") -> None:
+    """Check that the first weights are there and of the network asked for.
+
+    Args:
+        init: Where they come from.
+        backbone: Name of the network; empty: that of the weights.
+        outlook: The stages that are to run, and those that have.
+
+    Raises:
+        UserError: The file is missing, is not of a backbone, or is of another one.
+    """
+    if init == SCRATCH:
+        return
+    origin = _backbone_of(init, outlook)
+    if backbone and origin and backbone != origin:
+        raise UserError(
+            f"backbone = {backbone!r}, but init = {init!r} gives weights of {origin!r};"
+            f" set both to one network, or init = {SCRATCH!r}"
+        )
+
+
+def _backbone_of(
+    init: str, outlook: "Outlook", followed: tuple[str, ...] = ()
+) -> str | None:
+    """Name the network that first weights are of; None: not known yet."""
+    if init == SCRATCH:
+        return DEFAULT_BACKBONE
+    if not is_stage(init):
+        return _backbone_of_file(Path(init))
+    if init in outlook.settings and init not in followed:
+        earlier = outlook.settings[init]
+        return earlier.backbone or _backbone_of(
+            earlier.init, outlook, (*followed, init)
+        )
+    if outlook.run.has(init):
+        name = outlook.run.finished(init, check_inputs=False).facts.get("backbone")
+        return None if name is None else str(name)
+    return None
+
+
+def _backbone_of_file(path: Path) -> str:
+    note = path.with_suffix(".json")
+    for file in (path, note):
+        if not file.is_file():
+            raise UserError(f"init = '{path}': there is no file {file}")
+    try:
+        about = json.loads(note.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{note}: not what stands beside weights: {error}") from None
+    if not isinstance(about, dict):
+        raise UserError(f"{note}: this does not say what the weights are")
+    check_alone(path, about)
+    return str(about["backbone"])
+
+
+def check_larger_views(final_px: int, picture_px: int, scale: float) -> None:
+    """Check that the larger views of the last part can be cut out of the pictures.
+
+    Args:
+        final_px: Side of the network's input in the last part.
+        picture_px: Side of the stored pictures.
+        scale: How much larger than usual the views are; 1: there are none.
+
+    Raises:
+        UserError: The pictures are too small for them.
+    """
+    if scale != 1 and final_px > picture_px:
+        raise UserError(
+            f"final_scale = {scale} makes views of {final_px} px, but the pictures are"
+            f" stored at {picture_px} px; give a smaller one, a smaller --side, or"
+            " prepare with a larger --side"
+        )
+
+
+def check_names(backbone: str, optimizer: str, outlook: "Outlook") -> None:
+    """Ask the libraries for the names that they have to know.
+
+    It loads torch, which takes seconds, unless the names are ours or served before.
+
+    Args:
+        backbone: Name of a timm network, or empty.
+        optimizer: Name of an optimiser.
+        outlook: The run, which may have finished stages with these names.
+
+    Raises:
+        UserError: A name is unknown.
+    """
+    if backbone and not outlook.was_used("backbone", backbone):
+        check_backbone(backbone)
+    if optimizer not in OWN and not outlook.was_used("optimizer", optimizer):
+        check_optimizer(optimizer)
