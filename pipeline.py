@@ -120,19 +120,35 @@ def check_data(outlook: Outlook) -> None:
     Raises:
         UserError: Those of a stage do not fit.
     """
-    for method in ("check_data", "check_names"):  # the second may load torch
-        for stage, settings in outlook.settings.items():
-            check = getattr(settings, method, None)
-            if check is None:
-                continue
-            try:
-                check(outlook)
-            except UserError as error:
-                message = str(error)
-                where = "" if message.startswith("[") else f" [{stage}]:"
-                raise UserError(
-                    f"{outlook.experiment.source}{where} {message}"
-                ) from None
+    for stage in outlook.settings:
+        _check(stage, "check_data", outlook)
+
+
+def check_libraries(outlook: Outlook) -> None:
+    """Check what the libraries of the trainings must be asked, which loads torch.
+
+    Stages that are made already with their settings are passed over: a finished run is
+    looked through in a second.
+
+    Raises:
+        UserError: A name is unknown, or a network does not take what will come to it.
+    """
+    for stage in outlook.settings:
+        if not outlook.is_made(stage):
+            _check(stage, "check_libraries", outlook)
+
+
+def _check(stage: str, method: str, outlook: Outlook) -> None:
+    """Call a method of the stage's settings, if there is one; name place and stage."""
+    check = getattr(outlook.settings[stage], method, None)
+    if check is None:
+        return
+    try:
+        check(outlook)
+    except UserError as error:
+        told = str(error)
+        place = told if told.startswith("[") else f"[{stage}]: {told}"
+        raise UserError(f"{outlook.experiment.source} {place}") from None
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -153,13 +169,16 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings = check_settings(experiment, stages)
     check_order(experiment, settings, run)
     if PREPARED not in stages and run.has(PREPARED):
-        prepared = run.finished(PREPARED)
-        check_data(Outlook.of_prepared(prepared, run, experiment, settings))
+        outlook = Outlook.of_prepared(run.finished(PREPARED), run, experiment, settings)
+        check_data(outlook)
+        check_libraries(outlook)
     flags = ["--experiment", str(file), "--run", str(folder)]
     began = time.monotonic()
     for number, stage in enumerate(stages, start=1):
         if stage == PREPARED:  # what stands before it may make the tables
-            check_data(Outlook.of_tables(run, experiment, settings))
+            outlook = Outlook.of_tables(run, experiment, settings)
+            check_data(outlook)
+            check_libraries(outlook)
         log.info("\n== %d of %d: %s", number, len(stages), stage)
         if stage.startswith("stacking."):
             done = subprocess.run([sys.executable, "-m", stage, *flags], check=False)

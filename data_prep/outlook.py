@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep.experiment import Experiment, stage_names
-from data_prep.runs import RECORD, Finished, Run
+from data_prep.experiment import Experiment
+from data_prep.runs import Finished, Run
+from data_prep.settings import recorded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,15 +179,13 @@ class Outlook:
             return None
         return self.run.finished(stage, check_inputs=False).record["settings"].get(name)
 
-    def was_used(self, name: str, value: str) -> bool:
-        """Tell whether a finished stage of the run was made with a setting.
+    def is_made(self, stage: str) -> bool:
+        """Tell whether a stage is finished with the settings that it is to have.
 
-        Then a library knows its value, and need not be loaded to be asked.
+        Then what they alone decide is decided, and no library need be asked again.
         """
-        stages = [path.parent.name for path in self.run.folder.glob(f"*/{RECORD}")]
-        known = [stage for stage in stages if stage in stage_names()]
-        return any(
-            self.run.finished(stage, check_inputs=False).record["settings"].get(name)
-            == value
-            for stage in known
-        )
+        if not self.run.has(stage):
+            return False
+        made = self.run.finished(stage, check_inputs=False).record["settings"]
+        wanted = recorded(self.settings[stage])
+        return all(made.get(name) == wanted[name] for name in wanted if name != "init")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from data_prep.errors import UserError
 from pretext.first_weights import DEFAULT_BACKBONE, SCRATCH, check_alone, is_stage
-from pretext.names import OWN, check_backbone, check_optimizer
+from pretext.names import check_backbone, check_optimizer
 
 if TYPE_CHECKING:
     from data_prep.outlook import Outlook
@@ -28,7 +28,7 @@ def check_first_weights(init: str, backbone: str, outlook: "Outlook") -> None:
     """
     if init == SCRATCH:
         return
-    origin = _backbone_of(init, outlook)
+    origin = network_of(init, "", outlook)
     if backbone and origin and backbone != origin:
         raise UserError(
             f"backbone = {backbone!r}, but init = {init!r} gives weights of {origin!r};"
@@ -36,19 +36,26 @@ def check_first_weights(init: str, backbone: str, outlook: "Outlook") -> None:
         )
 
 
-def _backbone_of(
-    init: str, outlook: "Outlook", followed: tuple[str, ...] = ()
+def network_of(
+    init: str, backbone: str, outlook: "Outlook", followed: tuple[str, ...] = ()
 ) -> str | None:
-    """Name the network that first weights are of; None: not known yet."""
+    """Name the network of a training; None: not known yet.
+
+    Args:
+        init: Where its first weights come from.
+        backbone: Its name as set; empty: that of the weights.
+        outlook: The stages that are to run, and those that have.
+        followed: Stages that led here, for those that begin from one another.
+    """
+    if backbone:
+        return backbone
     if init == SCRATCH:
         return DEFAULT_BACKBONE
     if not is_stage(init):
         return _backbone_of_file(Path(init))
     if init in outlook.settings and init not in followed:
         earlier = outlook.settings[init]
-        return earlier.backbone or _backbone_of(
-            earlier.init, outlook, (*followed, init)
-        )
+        return network_of(earlier.init, earlier.backbone, outlook, (*followed, init))
     if outlook.run.has(init):
         name = outlook.run.finished(init, check_inputs=False).facts.get("backbone")
         return None if name is None else str(name)
@@ -89,20 +96,16 @@ def check_larger_views(final_px: int, picture_px: int, scale: float) -> None:
         )
 
 
-def check_names(backbone: str, optimizer: str, outlook: "Outlook") -> None:
-    """Ask the libraries for the names that they have to know.
-
-    It loads torch, which takes seconds, unless the names are ours or served before.
+def check_names(backbone: str, optimizer: str) -> None:
+    """Ask the libraries for the names that they have to know; it may load torch.
 
     Args:
         backbone: Name of a timm network, or empty.
         optimizer: Name of an optimiser.
-        outlook: The run, which may have finished stages with these names.
 
     Raises:
         UserError: A name is unknown.
     """
-    if backbone and not outlook.was_used("backbone", backbone):
+    if backbone:
         check_backbone(backbone)
-    if optimizer not in OWN and not outlook.was_used("optimizer", optimizer):
-        check_optimizer(optimizer)
+    check_optimizer(optimizer)

@@ -15,7 +15,7 @@ from data_prep.experiment import Experiment
 from data_prep.outlook import Outlook
 from data_prep.runs import Run
 from data_prep.settings import recorded
-from pretext.early import check_larger_views
+from pretext.early import check_larger_views, check_names
 from pretext.first_weights import begin_backbone, find_weights, is_stage, key_of
 from pretext.settings import PretextSettings
 
@@ -88,7 +88,7 @@ def pretrain(
     prepared = run.finished(PREPARED)
     outlook = Outlook.of_prepared(prepared, run, experiment)
     settings.check_data(outlook)
-    settings.check_names(outlook)
+    check_names(settings.backbone, settings.optimizer)
     import pandas as pd
     import torch
 
@@ -115,7 +115,13 @@ def pretrain(
         settings.backbone, first_weights, side_px
     )
     final_px = settings.net_side_px(pictures.side_px, settings.final_scale)
-    check_final_side(backbone, name, final_px, pictures.side_px, settings.final_scale)
+    check_final_side(
+        backbone,
+        name,
+        final_px=final_px,
+        picture_px=pictures.side_px,
+        scale=settings.final_scale,
+    )
     material = Material(
         backbone,
         pictures,
@@ -214,7 +220,7 @@ def rows_of(
 
 
 def check_final_side(
-    backbone: "nn.Module", name: str, final_px: int, picture_px: int, scale: float
+    backbone: "nn.Module", name: str, *, final_px: int, picture_px: int, scale: float
 ) -> None:
     """Check that the larger views of the last part can be made and taken.
 

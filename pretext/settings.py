@@ -173,6 +173,13 @@ class PretextSettings(TrainingSettings):
                 " out"
             )
 
-    def check_names(self, outlook: "Outlook") -> None:
-        """Check the names that other libraries have to know; see ``check_names``."""
-        check_names(self.backbone, self.optimizer, outlook)
+    def check_libraries(self, outlook: "Outlook") -> None:
+        """Ask libraries what they know, and try the network; it loads torch.
+
+        Raises:
+            UserError: A name is unknown, or the network does not take what will come.
+        """
+        check_names(self.backbone, self.optimizer)
+        from pretext.trial import try_training
+
+        try_training(self, outlook)

@@ -18,6 +18,7 @@ from data_prep.command import open_command, run_command
 from data_prep.experiment import Experiment
 from data_prep.outlook import Outlook
 from data_prep.settings import recorded
+from pretext.early import check_names
 from pretext.first_weights import find_weights, key_of
 from transfer.settings import FinetuneSettings
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     prepared = run.finished(PREPARED)
     outlook = Outlook.of_prepared(prepared, run, experiment)
     settings.check_data(outlook)
-    settings.check_names(outlook)
+    check_names(settings.backbone, settings.optimizer)
 
     from data_prep.rows import weights_of
     from transfer.jobs import plan

@@ -65,6 +65,10 @@ class FinetuneSettings(TrainingSettings):
         """The stages that it reads."""
         return reads_of(self.init)
 
+    def net_side_px(self, picture_px: int, scale: float) -> int:
+        """Give the side of the views, px, where they are larger by ``scale``."""
+        return round((self.side or picture_px) * scale)
+
     def check_data(self, outlook: "Outlook") -> None:
         """Check what the tables and the other stages decide.
 
@@ -74,11 +78,18 @@ class FinetuneSettings(TrainingSettings):
         from transfer.jobs import check_plan
 
         picture_px = outlook.facts["side"]
-        final_px = round((self.side or picture_px) * self.final_scale)
+        final_px = self.net_side_px(picture_px, self.final_scale)
         check_larger_views(final_px, picture_px, self.final_scale)
         check_first_weights(self.init, self.backbone, outlook)
         check_plan(outlook, self)
 
-    def check_names(self, outlook: "Outlook") -> None:
-        """Check the names that other libraries have to know; see ``check_names``."""
-        check_names(self.backbone, self.optimizer, outlook)
+    def check_libraries(self, outlook: "Outlook") -> None:
+        """Ask libraries what they know, and try the network; it loads torch.
+
+        Raises:
+            UserError: A name is unknown, or the network does not take what will come.
+        """
+        check_names(self.backbone, self.optimizer)
+        from pretext.trial import try_training
+
+        try_training(self, outlook)
