@@ -174,7 +174,7 @@ class Outlook:
     def setting(self, stage: str, name: str) -> Any:
         """Give a setting that a stage will have, or was made with; None: neither."""
         if stage in self.settings:
-            return getattr(self.settings[stage], name)
+            return getattr(self.settings[stage], name, None)
         if not self.run.has(stage):
             return None
         return self.run.finished(stage, check_inputs=False).record["settings"].get(name)

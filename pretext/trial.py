@@ -6,15 +6,10 @@ in a refusal would take longer.
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
 from data_prep.errors import UserError
 from pretext.backbones import build_backbone
 from pretext.early import network_of
 from pretext.first_weights import SCRATCH
-from pretext.names import OWN
-from pretext.optimizers import build_optimizer
 from pretext.pretraining import check_final_side
 
 if TYPE_CHECKING:
@@ -22,18 +17,16 @@ if TYPE_CHECKING:
 
 
 def try_training(settings: Any, outlook: "Outlook") -> None:
-    """Try the network and the optimiser of a training.
+    """Try the network of a training.
 
     Args:
         settings: Of a pretext or of the transfer.
         outlook: Where its first weights will come from, and the side of the pictures.
 
     Raises:
-        UserError: The optimiser does not take the settings; or the network does not
-            take the larger views of the last part, or the weights of another side.
+        UserError: It does not take the larger views of the last part, or the weights
+            of another side.
     """
-    if settings.optimizer not in OWN:
-        try_optimizer(settings.optimizer, settings.peak_rate, settings.weight_decay)
     name = network_of(settings.init, settings.backbone, outlook)
     if name is None:
         return
@@ -52,16 +45,6 @@ def try_training(settings: Any, outlook: "Outlook") -> None:
         earlier = outlook.settings[settings.init]
         origin_px = earlier.net_side_px(picture_px, earlier.final_scale)
         try_weights(name, side_px, settings.init, origin_px)
-
-
-def try_optimizer(name: str, learning_rate: float, weight_decay: float) -> None:
-    """Build an optimiser over one made-up parameter.
-
-    Raises:
-        UserError: It cannot be built.
-    """
-    group = {"params": [nn.Parameter(torch.zeros(2, 2))], "weight_decay": weight_decay}
-    build_optimizer(name, [group], learning_rate)
 
 
 def try_weights(name: str, side_px: int, init: str, origin_px: int) -> None:
