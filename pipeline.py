@@ -62,14 +62,18 @@ def stages_of(experiment: Experiment) -> list[str]:
 def check_settings(experiment: Experiment, stages: Sequence[str]) -> dict[str, Any]:
     """Check the settings of all stages before the first one runs, each by itself.
 
+    Tables of stages that will not run are checked too: a mistake there waits for the
+    day when they do.
+
     Returns:
-        The settings by the name of the stage.
+        The settings of the stages that will, by their names.
 
     Raises:
         UserError: A table has an unknown key or a value that does not fit.
     """
     settings = {}
-    for stage in stages:
+    tables = [name for name in experiment.stages if name != "pipeline"]
+    for stage in dict.fromkeys([*stages, *tables]):
         module = importlib.import_module(stage)
         name = stage.rpartition(".")[2] + "settings"
         kinds = [v for k, v in vars(module).items() if k.lower() == name]
@@ -82,7 +86,7 @@ def check_settings(experiment: Experiment, stages: Sequence[str]) -> dict[str, A
         settings[stage] = from_table(
             kinds[0], experiment.stages.get(stage, {}), where, {}
         )
-    return settings
+    return {stage: settings[stage] for stage in stages}
 
 
 def check_order(experiment: Experiment, settings: Mapping[str, Any], run: Run) -> None:
@@ -94,14 +98,20 @@ def check_order(experiment: Experiment, settings: Mapping[str, Any], run: Run) -
         run: Where stages may have finished that are not among them.
 
     Raises:
-        UserError: One is later, or neither there nor among them.
+        UserError: One is later, makes nothing, or is neither there nor among them.
     """
     stages = list(settings)
     for number, stage in enumerate(stages):
         for earlier in getattr(settings[stage], "reads", []):
-            if earlier in stages[:number]:
-                continue
             where = f"{experiment.source} [pipeline]"
+            if earlier in stages[:number]:
+                idle = getattr(settings[earlier], "idle_by", "")
+                if idle and not run.has(earlier):
+                    raise UserError(
+                        f"{experiment.source} [{earlier}]: with {idle} the stage makes"
+                        f" nothing that {stage} could read; take it out"
+                    )
+                continue
             if earlier in stages[number + 1 :]:
                 raise UserError(
                     f"{where}: {stage} reads {earlier}, which comes after it; name"

@@ -68,6 +68,13 @@ class ExtractSettings:
         """The stages that it reads."""
         return ["data_prep.prepare", self.source]
 
+    @property
+    def idle_by(self) -> str:
+        """The setting by which the stage leaves nothing to read; empty: it does."""
+        if self.layers:
+            return "layers"
+        return "shard" if self.shard_of()[1] > 1 else ""
+
     def shard_of(self) -> tuple[int, int]:
         """Give the number of the shard, and of how many.
 

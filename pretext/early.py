@@ -31,8 +31,8 @@ def check_first_weights(init: str, backbone: str, outlook: "Outlook") -> None:
     origin = network_of(init, "", outlook)
     if backbone and origin and backbone != origin:
         raise UserError(
-            f"backbone = {backbone!r}, but init = {init!r} gives weights of {origin!r};"
-            f" set both to one network, or init = {SCRATCH!r}"
+            f"init = {init!r}: weights of {origin!r}, not of {backbone!r}; set backbone"
+            f" = {origin!r}, or init = {SCRATCH!r}"
         )
 
 

@@ -148,6 +148,11 @@ class PretextSettings(TrainingSettings):
         """The stages that it reads."""
         return reads_of(self.init)
 
+    @property
+    def idle_by(self) -> str:
+        """The setting by which the stage leaves nothing to read; empty: it does."""
+        return "find_lr" if self.find_lr else ""
+
     def net_side_px(self, picture_px: int, scale: float) -> int:
         """Give the side of the network's input, px, in views larger by ``scale``."""
         return round(picture_px * scale)

@@ -35,7 +35,7 @@ def check_fit(settings: FitSettings, outlook: Outlook) -> None:
     Raises:
         UserError: A setting does not fit them.
     """
-    if outlook.facts["target_kind"] is None:
+    if outlook.facts.get("target_kind") is None:
         raise UserError(
             "there is no target to predict; name its column in [data] target, then:"
             " python -m data_prep.prepare --experiment FILE"
@@ -59,8 +59,8 @@ def check_fit(settings: FitSettings, outlook: Outlook) -> None:
 
 
 def _loss(settings: FitSettings, outlook: Outlook) -> Loss:
-    is_number = outlook.facts["target_kind"] == "numeric"
-    classes = outlook.facts["classes"] or [] if is_number else []
+    is_number = outlook.facts.get("target_kind") == "numeric"
+    classes = outlook.facts.get("classes") or [] if is_number else []
     return Loss.named(settings.metric, list(map(float, classes)), is_number=is_number)
 
 
@@ -115,11 +115,6 @@ def _check_extraction(settings: FitSettings, outlook: Outlook) -> None:
         raise UserError(
             f"[{EXTRACTED}] layer = {extraction.layer[0]!r}: inner layers, of which no"
             " two nets share a space, are not stacked; leave layer out"
-        )
-    if extraction.shard_of()[1] > 1:
-        raise UserError(
-            f"[{EXTRACTED}] shard = {extraction.shard!r}: a part of the pictures is not"
-            " stacked; run features.merge on all parts first"
         )
     if settings.protocol == "insample" and not extraction.insample:
         raise UserError(
@@ -177,7 +172,7 @@ def _check_links(settings: FitSettings, outlook: Outlook, loss: Loss) -> None:
     experiment = outlook.experiment
     reading = Reading.of_columns(
         tuple(columns),
-        tuple(map(str, outlook.facts["classes"] or [])),
+        tuple(map(str, outlook.facts.get("classes") or [])),
         (0.0, 1.0) if loss.is_number else None,
         tasks=experiment.tasks,
         target_column=experiment.data.target,

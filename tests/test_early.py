@@ -144,7 +144,7 @@ MISTAKES: list[tuple[Tables, str]] = [
     ),
     (
         fit() | {"features.extract": {"shard": "0/2"}},
-        r"\[features.extract\] shard = '0/2': a part",
+        r"\[features.extract\]: with shard the stage makes nothing that stacking.fit",
     ),
     (
         LABEL_FREE | {"pretext.jigsaw": {"keep": "best-probe", "batch_size": 8}},
@@ -171,13 +171,13 @@ MISTAKES: list[tuple[Tables, str]] = [
     ),
     (
         tune(init="back.safetensors", backbone="resnet34"),
-        r"backbone = 'resnet34', but init = 'back.safetensors' gives weights of 'resn",
+        r"init = 'back.safetensors': weights of 'resnet18', not of 'resnet34'; set b",
     ),
     (
         JIGSAW
         | {"pretext.jigsaw": {"batch_size": 8}}
         | tune(init="pretext.jigsaw", backbone="resnet18"),
-        r"backbone = 'resnet18', but init = 'pretext.jigsaw' gives weights of 'resn",
+        r"init = 'pretext.jigsaw': weights of 'resnet34', not of 'resnet18'; set bac",
     ),
     (tune(folds=["7"]), r"folds = '7': give some of 0, 1, 2, all"),
     (
@@ -229,6 +229,12 @@ MISTAKES: list[tuple[Tables, str]] = [
         r"no folds to probe by",
     ),
     # the order
+    (
+        JIGSAW | {"pretext.jigsaw": {"find_lr": True}},
+        r"\[pretext.jigsaw\]: with find_lr the stage makes nothing that transfer.fin",
+    ),
+    ({"features.extract": {"layers": True}}, r"with layers the stage makes nothing"),
+    ({"stacking.noise": {"shar": 0.1}}, r"\[stacking.noise\]: unknown key 'shar'"),
     (listed("stacking.fit", "features.extract"), r"stacking.fit reads features.extrac"),
     (listed("features.extract"), r"reads transfer.finetune, which is not finished"),
     (
