@@ -10,7 +10,8 @@ import numpy as np
 
 from data_prep.errors import UserError
 from data_prep.folds import ALL, parse_scheme
-from data_prep.outlook import Outlook
+from data_prep.outlook import PREPARED, Outlook
+from data_prep.runs import Run
 from features.settings import FINETUNED
 from stacking import guards
 from stacking.baseline import OwnColumns
@@ -45,7 +46,7 @@ def check_fit(settings: FitSettings, outlook: Outlook) -> None:
     _check_enough(settings, outlook)
     _check_extraction(settings, outlook)
     _check_nets(settings, outlook)
-    other_runs(settings.also, outlook.run)
+    _check_others(settings, outlook)
     names = settings.columns
     if not outlook.prepared:
         names = tuple(name for name in names if name not in OF_PICTURES)
@@ -151,6 +152,24 @@ def _check_nets(settings: FitSettings, outlook: Outlook) -> None:
             f"[{finetuned}] folds = {','.join(folds)}: no net holds out fold"
             f" {', '.join(missing)}, whose rows are to be stacked; leave folds out"
         )
+
+
+def _check_others(settings: FitSettings, outlook: Outlook) -> None:
+    """Check that other runs are there, and deal the same rows to the same folds."""
+    for name, extracted in other_runs(settings.also, outlook.run).items():
+        if not outlook.prepared:
+            continue
+        other = Run(extracted.folder.parent)
+        has_folds = extracted.record["settings"].get("source") == FINETUNED
+        if not has_folds or not other.has(PREPARED):
+            continue
+        facts = other.finished(PREPARED, check_inputs=False).facts
+        if facts["fold_hash"] != outlook.facts["fold_hash"]:
+            raise UserError(
+                f"also: the run {name!r} has other folds than this one, so its nets saw"
+                " labels that are held out here; prepare both from the same tables,"
+                " with the same cv and seed"
+            )
 
 
 def _check_links(settings: FitSettings, outlook: Outlook, loss: Loss) -> None:

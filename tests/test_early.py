@@ -19,11 +19,13 @@ import pytest
 import pipeline
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
-from data_prep.outlook import Outlook
+from data_prep.outlook import PREPARED, Outlook
 from data_prep.rows import with_folds
 from data_prep.runs import Run
+from data_prep.settings import recorded
 from pretext.jigsaw import JigsawSettings
 from stacking.settings import FitSettings
+from tests.prepared_runs import make_run
 from transfer.settings import FinetuneSettings
 
 ROOT = Path(__file__).parents[1]
@@ -414,6 +416,49 @@ def test_tables_refuse_nothing_that_the_prepared_rows_allow(tmp_path: Path) -> N
     assert counts[1, 0] == 0
     assert counts[0, 0] > 10
     assert counts[1, 1] > 3
+
+
+@pytest.mark.parametrize(
+    ("n_folds", "source", "is_refused"),
+    [
+        (3, "transfer.finetune", False),
+        (4, "transfer.finetune", True),
+        (4, "pretext.jigsaw", False),  # which saw no label
+    ],
+)
+def test_runs_with_other_folds_are_told_before_the_training(
+    tmp_path: Path, n_folds: int, source: str, is_refused: bool
+) -> None:
+    run = make_run(tmp_path / "one")
+    other = make_run(tmp_path / "two", n_folds=n_folds)
+    with other.stage("features.extract", {"source": source}, reads=[PREPARED]):
+        pass
+    experiment = Experiment(DataSettings(target="level"))
+    outlook = Outlook.of_prepared(run.finished(PREPARED), run, experiment)
+    settings = FitSettings(also=(str(other.folder),))
+    if not is_refused:
+        settings.check_data(outlook)
+        return
+    with pytest.raises(
+        UserError, match="also: the run 'two' has other folds than this"
+    ):
+        settings.check_data(outlook)
+
+
+def test_a_finished_stage_is_not_asked_of_libraries_again(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    settings = JigsawSettings(backbone="nobody_knows_it", batch_size=8)
+    outlook = Outlook.of_prepared(
+        run.finished(PREPARED),
+        run,
+        Experiment(DataSettings()),
+        {"pretext.jigsaw": settings},
+    )
+    with pytest.raises(UserError, match="'nobody_knows_it': timm has no such network"):
+        pipeline.check_libraries(outlook)
+    with run.stage("pretext.jigsaw", recorded(settings), reads=[PREPARED]):
+        pass
+    pipeline.check_libraries(outlook)
 
 
 EARLY = "told before the first stage"
