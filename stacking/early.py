@@ -141,8 +141,9 @@ def _check_nets(settings: FitSettings, outlook: Outlook) -> None:
         )
         if not has_all:
             raise UserError(
-                "test_nets = 'all': no net sees every label; train one: all = true in"
-                f" [{finetuned}], then extract again; or leave test_nets out"
+                "test_nets = 'all': no net saw every label; train one:"
+                f" python -m {finetuned} --all (or all = true in [{finetuned}]), then"
+                f" python -m {EXTRACTED}; or leave test_nets out"
             )
     if source != finetuned or finetuned not in outlook.settings or not folds:
         return
