@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from data_prep.errors import UserError
+from data_prep.folds import ALL
 from data_prep.settings import NEUTRAL, nearest
 from features.pooling import USUAL, check_statistics
 from pretext.early import network_of
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from data_prep.outlook import Outlook
 
 FINETUNED = "transfer.finetune"
-ALL = "all"  # the fold of a net that holds out no row
 
 
 @dataclass(frozen=True, kw_only=True)
