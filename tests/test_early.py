@@ -126,6 +126,7 @@ MISTAKES: list[tuple[Tables, str]] = [
     (fit(test_nets="all", stackers=["cnn1d"]), r"test_nets = 'all' and cnn1d"),
     (fit(test_nets="all", also=["a"]), r"also and test_nets = 'all'"),
     (fit(also=["a"], stackers=["cnn2d"]), r"also and cnn2d"),
+    (fit(also=["a"], protocol="insample"), r"also and protocol = 'insample'"),
     (fit(also=["runs/nowhere"]), r"also = 'runs/nowhere': there is no such run"),
     (fit(also=["run"]), r"also = 'run' is the run itself"),
     (fit(cv="skfold5"), r"cv = 'skfold5': the run's folds are skfold3"),
