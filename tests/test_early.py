@@ -5,6 +5,7 @@ What has to wait, and for what, is listed in ``test_late_refusals``.
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -454,3 +455,14 @@ def test_a_finished_stage_is_not_asked_of_libraries_again(tmp_path: Path) -> Non
     with run.stage("pretext.jigsaw", recorded(settings), reads=[PREPARED]):
         pass
     pipeline.check_libraries(outlook)
+
+
+def test_what_only_the_prepared_rows_show_is_told_after_them(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    prepared = run.finished(PREPARED)
+    outlook = Outlook.of_prepared(prepared, run, Experiment(DataSettings()))
+    FitSettings().check_data(outlook)
+    table = outlook.table
+    one = table["cluster"].where(table["fold"] != 0, 0)  # copies, found in decoding
+    with pytest.raises(UserError, match="fold 0 is one group, so its score tells how"):
+        FitSettings().check_data(replace(outlook, table=table.assign(cluster=one)))
