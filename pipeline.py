@@ -11,15 +11,19 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from data_prep.command import RUNS, run_command
 from data_prep.errors import UserError
-from data_prep.experiment import Experiment, commands, read_experiment
+from data_prep.experiment import Experiment, commands, read_experiment, stage_names
+from data_prep.outlook import Outlook
 from data_prep.runs import Run
 from data_prep.settings import Parser, from_table, nearest
+from data_prep.waiting import settle_waiting
 
+PREPARED = "data_prep.prepare"
 LEARNING = ("transfer.finetune", "features.extract", "stacking.fit")
 log = logging.getLogger(__name__)
 
@@ -39,49 +43,131 @@ def stages_of(experiment: Experiment) -> list[str]:
         if key != "stages":
             raise UserError(f"{where}: unknown key {key!r}; use stages")
     init = experiment.stages.get("transfer.finetune", {}).get("init", "pretext.jigsaw")
-    pretexts = [init] if init in commands() else []
-    stages = table.get("stages", ["data_prep.prepare", *pretexts, *LEARNING])
+    pretexts = [init] if init in stage_names() else []
+    stages = table.get("stages", [PREPARED, *pretexts, *LEARNING])
     if not isinstance(stages, list):
         raise UserError(f"{where}: stages = {stages!r} is not a list")
     for stage in stages:
-        if stage not in commands():
-            hint = nearest(str(stage), commands())
-            raise UserError(f"{where}: no stage {stage!r}; {hint}")
+        if stage in stage_names():
+            continue
+        if stage in commands():
+            raise UserError(
+                f"{where}: {stage} is a command and no stage: it takes flags only;"
+                f" stages are {', '.join(stage_names())}"
+            )
+        hint = nearest(str(stage), stage_names())
+        raise UserError(f"{where}: no stage {stage!r}; {hint}")
     return stages
 
 
-def check_settings(experiment: Experiment, stages: Sequence[str]) -> None:
-    """Check the settings of all stages before the first one runs.
+def check_settings(experiment: Experiment, stages: Sequence[str]) -> dict[str, Any]:
+    """Check the settings of all stages before the first one runs, each by itself.
+
+    Tables of stages that will not run are checked too: a mistake there waits for the
+    day when they do.
+
+    Returns:
+        The settings of the stages that will, by their names.
 
     Raises:
         UserError: A table has an unknown key or a value that does not fit.
     """
-    for stage in stages:
+    settings = {}
+    tables = [name for name in experiment.stages if name != "pipeline"]
+    for stage in dict.fromkeys([*stages, *tables]):
         module = importlib.import_module(stage)
         name = stage.rpartition(".")[2] + "settings"
-        kind = next(v for k, v in vars(module).items() if k.lower() == name)
+        kinds = [v for k, v in vars(module).items() if k.lower() == name]
+        if not kinds:
+            raise UserError(
+                f"{module.__file__}: a stage has a dataclass of its settings, called"
+                f" {stage.rpartition('.')[2].title()}Settings"
+            )
         where = f"{experiment.source} [{stage}]"
-        from_table(kind, experiment.stages.get(stage, {}), where, {})
+        settings[stage] = from_table(
+            kinds[0], experiment.stages.get(stage, {}), where, {}
+        )
+    return {stage: settings[stage] for stage in stages}
 
 
-def check_tasks(experiment: Experiment, run: Run) -> None:
-    """Check the sub-tasks against the prepared table, before any training.
+def check_order(experiment: Experiment, settings: Mapping[str, Any], run: Run) -> None:
+    """Check that each stage comes after those that it reads.
+
+    Args:
+        experiment: For the messages.
+        settings: Of the stages, in their order.
+        run: Where stages may have finished that are not among them.
 
     Raises:
-        UserError: A task or its column is unknown, or its labels do not fit its kind.
+        UserError: One is later, makes nothing, or is neither there nor among them.
     """
-    import pandas as pd
+    stages = list(settings)
+    for number, stage in enumerate(stages):
+        for earlier in getattr(settings[stage], "reads", []):
+            where = f"{experiment.source} [pipeline]"
+            if earlier in stages[:number]:
+                idle = getattr(settings[earlier], "idle_by", "")
+                if idle and not run.has(earlier):
+                    raise UserError(
+                        f"{experiment.source} [{earlier}]: with {idle} the stage makes"
+                        f" nothing that {stage} could read; take it out"
+                    )
+                continue
+            if earlier in stages[number + 1 :]:
+                raise UserError(
+                    f"{where}: {stage} reads {earlier}, which comes after it; name"
+                    f" {earlier} first"
+                )
+            if not run.has(earlier):
+                raise UserError(
+                    f"{where}: {stage} reads {earlier}, which is not finished in"
+                    f" {run.folder} and not among the stages; name it before {stage}"
+                )
 
-    from data_prep.tasks import build_tasks
-    from transfer.settings import FinetuneSettings
 
-    prepared = run.finished("data_prep.prepare")
-    table = pd.read_parquet(prepared.folder / "table.parquet")
-    given = experiment.stages.get("transfer.finetune", {})
-    settings = from_table(FinetuneSettings, given, "[transfer.finetune]", {})
-    build_tasks(
-        experiment.tasks, table, prepared.folder, prepared.facts, settings.tasks
-    )
+def check_data(outlook: Outlook) -> None:
+    """Check the settings of all stages against the tables and each other.
+
+    Raises:
+        UserError: Those of a stage do not fit.
+    """
+    for stage in outlook.settings:
+        _check(stage, "check_data", outlook)
+
+
+def check_libraries(outlook: Outlook) -> None:
+    """Check what the libraries of the trainings must be asked, which loads torch.
+
+    Stages that are made already with their settings are passed over: a finished run is
+    looked through in a second.
+
+    Raises:
+        UserError: A name is unknown, or a network does not take what will come to it.
+    """
+    settings = outlook.settings
+    to_make = [stage for stage in settings if not outlook.is_made(stage)]
+    threads = [
+        settings[stage].threads
+        for stage in to_make
+        if hasattr(settings[stage], "check_libraries")
+    ]
+    if threads:  # once torch is loaded, nothing is settled any more
+        settle_waiting(0 if 0 in threads else max(threads))
+    for stage in to_make:
+        _check(stage, "check_libraries", outlook)
+
+
+def _check(stage: str, method: str, outlook: Outlook) -> None:
+    """Call a method of the stage's settings, if there is one; name place and stage."""
+    check = getattr(outlook.settings[stage], method, None)
+    if check is None:
+        return
+    try:
+        check(outlook)
+    except UserError as error:
+        told = str(error)
+        place = told if told.startswith("[") else f"[{stage}]: {told}"
+        raise UserError(f"{outlook.experiment.source} {place}") from None
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -99,10 +185,19 @@ def main(argv: Sequence[str] | None = None) -> Path:
     folder: Path = given["run"] or RUNS / file.stem
     experiment, run = read_experiment(file, folder), Run(folder)
     stages = stages_of(experiment)
-    check_settings(experiment, stages)
+    settings = check_settings(experiment, stages)
+    check_order(experiment, settings, run)
+    if PREPARED not in stages and run.has(PREPARED):
+        outlook = Outlook.of_prepared(run.finished(PREPARED), run, experiment, settings)
+        check_data(outlook)
+        check_libraries(outlook)
     flags = ["--experiment", str(file), "--run", str(folder)]
     began = time.monotonic()
     for number, stage in enumerate(stages, start=1):
+        if stage == PREPARED:  # what stands before it may make the tables
+            outlook = Outlook.of_tables(run, experiment, settings)
+            check_data(outlook)
+            check_libraries(outlook)
         log.info("\n== %d of %d: %s", number, len(stages), stage)
         if stage.startswith("stacking."):
             done = subprocess.run([sys.executable, "-m", stage, *flags], check=False)
@@ -113,8 +208,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
                 )
         else:
             importlib.import_module(stage).main(flags)
-        if stage == "data_prep.prepare" and "transfer.finetune" in stages:
-            check_tasks(experiment, run)
+        if stage == PREPARED:
+            prepared = run.finished(PREPARED)
+            check_data(Outlook.of_prepared(prepared, run, experiment, settings))
     log.info(
         "\n%d stages in %.1f minutes", len(stages), (time.monotonic() - began) / 60
     )

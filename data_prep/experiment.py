@@ -16,7 +16,7 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -187,16 +187,30 @@ def _stages(tables: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
                 raise UserError(
                     f"{path}: there is no stage [{name}]; {nearest(name, commands())}"
                 )
+            if name not in stage_names():
+                raise UserError(
+                    f"{path}: {name} takes flags only, so [{name}] would be ignored;"
+                    f" take it out (tables are read by {', '.join(stage_names())})"
+                )
             stages[name] = dict(table)
     return stages
 
 
 def commands() -> list[str]:
-    """List the stages: the modules of our packages that can be run."""
+    """List the modules of our packages that can be run."""
+    return [name for name, _ in _programs()]
+
+
+def stage_names() -> list[str]:
+    """List the commands whose settings may stand in an experiment file."""
+    return [name for name, text in _programs() if "open_command(" in text]
+
+
+def _programs() -> Iterator[tuple[str, str]]:
+    """Give the name and the source of each command; importing them would be slow."""
     root = Path(__file__).parents[1]
-    return [
-        f"{package}.{module.stem}"
-        for package in PACKAGES
-        for module in sorted((root / package).glob("*.py"))
-        if '\nif __name__ == "__main__":' in module.read_text(encoding="utf-8")
-    ]
+    for package in PACKAGES:
+        for module in sorted((root / package).glob("*.py")):
+            text = module.read_text(encoding="utf-8")
+            if '\nif __name__ == "__main__":' in text:
+                yield f"{package}.{module.stem}", text

@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings, run, _ = open_command(ExtractSettings, STAGE, argv)
     number, n_shards = settings.shard_of()
     stage_name = stage_of(number, n_shards)
-    key, reads = recorded(settings), [PREPARED, settings.source]
+    key, reads = recorded(settings), settings.reads
     key["shard"] = settings.shard if n_shards > 1 else ""  # 0/1 is all
     if not settings.layers and (done := run.current(stage_name, key, reads=reads)):
         return done.folder

@@ -21,7 +21,6 @@ from features.asking import settings_in
 from features.parts import Column
 from features.rows import Rows, rows_of
 from features.store import open_store
-from transfer.jobs import fold_name
 
 if TYPE_CHECKING:
     from data_prep.images import Decoded
@@ -118,6 +117,8 @@ class Known:
         shape = (len(self), n_views, len(columns))
         if self.folder is None or not len(self):
             return Rows(shape, lambda rows: np.empty((len(rows), *shape[1:]), "f4"))
+        from transfer.jobs import fold_name
+
         ids = list(self.earlier.values())
         ending = f".test.{fold_name(fold)}" if is_test else ""
         parts = []

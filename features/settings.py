@@ -2,12 +2,17 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from data_prep.errors import UserError
+from data_prep.folds import ALL
 from data_prep.settings import NEUTRAL, nearest
 from features.pooling import USUAL, check_statistics
+from pretext.early import network_of
 from pretext.first_weights import pretexts
+
+if TYPE_CHECKING:
+    from data_prep.outlook import Outlook
 
 FINETUNED = "transfer.finetune"
 
@@ -58,6 +63,18 @@ class ExtractSettings:
         if self.shard:
             self.shard_of()
 
+    @property
+    def reads(self) -> list[str]:
+        """The stages that it reads."""
+        return ["data_prep.prepare", self.source]
+
+    @property
+    def idle_by(self) -> str:
+        """The setting by which the stage leaves nothing to read; empty: it does."""
+        if self.layers:
+            return "layers"
+        return "shard" if self.shard_of()[1] > 1 else ""
+
     def shard_of(self) -> tuple[int, int]:
         """Give the number of the shard, and of how many.
 
@@ -70,3 +87,35 @@ class ExtractSettings:
                 f"shard = {self.shard!r}: give i/n with i from 0 to n - 1, such as 0/4"
             )
         return int(found[1]), int(found[2])
+
+    def check_data(self, outlook: "Outlook") -> None:
+        """Check what the tables and the other stages decide.
+
+        Raises:
+            UserError: No net would have a row to be asked for.
+        """
+        folds = outlook.setting(self.source, "folds") or ()
+        has_others = bool((outlook.table["part"] != "train").any())
+        if list(folds) == [ALL] and not (has_others or self.insample):
+            raise UserError(
+                f"[{self.source}] folds = {ALL}: its net holds out no row, and there is"
+                " no test picture; train the folds, or set insample = true"
+            )
+
+    def check_libraries(self, outlook: "Outlook") -> None:
+        """Look for the layers in the network to come; it loads torch.
+
+        Raises:
+            UserError: It has none of a name.
+        """
+        source = outlook.settings.get(self.source)
+        if not self.layer or source is None:
+            return
+        name = network_of(source.init, source.backbone, outlook)
+        if name is None:
+            return
+        from features.layers import Layers
+        from pretext.backbones import build_backbone
+
+        side_px = source.net_side_px(outlook.facts["side"], source.final_scale)
+        Layers(build_backbone(name, side_px).eval(), self.layer, "avg", side_px)

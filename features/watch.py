@@ -66,6 +66,11 @@ class WatchSettings:
         if self.threads < 0:
             raise UserError(f"threads = {self.threads}: give 0 or more")
 
+    @property
+    def reads(self) -> list[str]:
+        """The stages that it reads."""
+        return [PREPARED, WATCHED]
+
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Watch until the training has ended, and return the folder of the scores."""

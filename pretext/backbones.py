@@ -4,7 +4,6 @@ Weights are a safetensors file with a JSON beside it that says what they are. Lo
 strict: every tensor must be there and fit, or nothing is loaded.
 """
 
-import difflib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from data_prep.errors import UserError
+from pretext.names import check_backbone
 
 
 def build_backbone(name: str, side_px: int) -> nn.Module:
@@ -27,15 +27,12 @@ def build_backbone(name: str, side_px: int) -> nn.Module:
     """
     import timm
 
-    if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=1)
-        hint = f"did you mean {close[0]!r}?" if close else "timm.list_models() has all"
-        raise UserError(f"backbone = {name!r}: timm has no such network; {hint}")
+    check_backbone(name)
     try:
         model = timm.create_model(name, num_classes=0, img_size=side_px)
     except TypeError:  # convolutional networks refuse img_size: they take any
         model = timm.create_model(name, num_classes=0)
-    except RuntimeError as error:  # such as an unknown tag after the dot
+    except RuntimeError as error:
         raise UserError(f"backbone = {name!r}: {error}") from None
     network: nn.Module = model.to(memory_format=torch.channels_last)
     return network

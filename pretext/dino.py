@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
+from pretext.early import network_of
 from pretext.pretraining import Material, pretrain
 from pretext.view_settings import ViewSettings, spread_verdict
 
 if TYPE_CHECKING:
+    from data_prep.outlook import Outlook
+    from pretext.distillation import Crops
     from pretext.learner import Learner
 
 STAGE = "pretext.dino"
@@ -65,20 +68,36 @@ class DinoSettings(ViewSettings):
                 f"teacher_decay = {self.teacher_decay}: give a share from 0 to below 1"
             )
 
+    def crops(self, picture_px: int) -> "Crops":
+        """Say how the views of pictures of a side are cut."""
+        from pretext.distillation import Crops
+
+        return Crops(
+            self.side or picture_px,
+            self.strength(self.min_area),
+            self.strength(LOCAL_MIN_AREA, self.min_area),
+            self.local_crops,
+        )
+
+    def check_libraries(self, outlook: "Outlook") -> None:
+        """Try also whether the network takes the local views."""
+        super().check_libraries(outlook)
+        from pretext.backbones import build_backbone
+
+        name = network_of(self.init, self.backbone, outlook)
+        if name is not None:
+            crops = self.crops(outlook.facts["side"])
+            crops.check(build_backbone(name, crops.side_px))
+
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Pretrain as the command line says, and return the folder of the stage."""
     settings, run, experiment = open_command(DinoSettings, STAGE, argv)
 
     def build(material: Material) -> "Learner":
-        from pretext.distillation import Crops, DinoLearner
+        from pretext.distillation import DinoLearner
 
-        crops = Crops(
-            settings.side or material.pictures.side_px,
-            settings.strength(settings.min_area),
-            settings.strength(LOCAL_MIN_AREA, settings.min_area),
-            settings.local_crops,
-        )
+        crops = settings.crops(material.pictures.side_px)
         crops.check(material.backbone)
         n_pictures = len(material.rows)
         epochs = settings.total_steps(n_pictures) / max(
@@ -105,7 +124,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
         settings,
         run,
         experiment,
-        net_side_px=settings.net_side_px,
         held_out=0.0,
         build=build,
         summary=summary,

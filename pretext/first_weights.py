@@ -1,6 +1,7 @@
 """What a training begins with: random weights, those of a stage, or a file."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,24 +29,39 @@ def is_stage(init: str) -> bool:
     return init.startswith("pretext.") and not init.endswith(".safetensors")
 
 
+def check_init(init: str) -> None:
+    """Check the name of the first weights; a file is looked for later.
+
+    Raises:
+        UserError: It is no pretext stage, ``scratch`` or a .safetensors file.
+    """
+    stages = pretexts()
+    if init in (SCRATCH, *stages) or init.endswith(".safetensors"):
+        return
+    raise UserError(
+        f"init = {init!r} is no pretext stage, {SCRATCH} or .safetensors file;"
+        f" {nearest(init, [*stages, SCRATCH])}"
+    )
+
+
+def reads_of(init: str) -> list[str]:
+    """List the stages that a training with these first weights reads."""
+    return ["data_prep.prepare", *([init] if is_stage(init) else [])]
+
+
 def find_weights(init: str, run: Run) -> Path | None:
     """Find the weights to begin with; None: random ones, because the user said scratch.
 
     Raises:
         UserError: The stage is not finished, or there is no such stage or file.
     """
+    check_init(init)
     if init == SCRATCH:
         return None
     if init.endswith(".safetensors"):
         if not Path(init).is_file():
             raise UserError(f"init = {init!r}: there is no such file")
         return Path(init)
-    stages = pretexts()
-    if init not in stages:
-        raise UserError(
-            f"init = {init!r} is no pretext stage, {SCRATCH} or .safetensors file;"
-            f" {nearest(init, [*stages, SCRATCH])}"
-        )
     return run.finished(init).folder / "backbone.safetensors"
 
 
@@ -56,6 +72,19 @@ def key_of(init: str, first_weights: Path | None) -> dict[str, Any]:
     with first_weights.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"init": {"file": first_weights.name, "sha256": digest}}
+
+
+def check_alone(path: Path, about: Mapping[str, Any]) -> None:
+    """Check that weights are those of a backbone, and not of a net with heads.
+
+    Raises:
+        UserError: They are not.
+    """
+    if "backbone" not in about or "tasks" in about:
+        raise UserError(
+            f"{path}: these are not the weights of a backbone alone but"
+            f" {about.get('format')!r}; give backbone.safetensors of a pretext stage"
+        )
 
 
 def begin_backbone(
@@ -81,11 +110,7 @@ def begin_backbone(
         network = build_backbone(name, side_px)
         return name, network, f"scratch: random weights of {name}, as asked for"
     _, about = load_weights(first_weights)
-    if "backbone" not in about or "tasks" in about:
-        raise UserError(
-            f"{first_weights}: these are not the weights of a backbone alone but"
-            f" {about.get('format')!r}; give backbone.safetensors of a pretext stage"
-        )
+    check_alone(first_weights, about)
     name = asked or str(about["backbone"])
     try:
         network, report = load_backbone(first_weights, name, side_px)

@@ -100,6 +100,15 @@ class JigsawSettings(PretextSettings):
                 )
             object.__setattr__(self, name, value)
 
+    def net_side_px(self, picture_px: int, scale: float) -> int:
+        """Give the side of a whole puzzle, or of a tile where orders are told, px.
+
+        Raises:
+            UserError: The tiles would be too small, or larger than a picture.
+        """
+        tile_px = round(tile_side(picture_px, self) * scale)
+        return tile_px if self.form == "orders" else self.grid * tile_px
+
 
 def tile_side(picture_px: int, settings: JigsawSettings) -> int:
     """Give the side of a tile: what the gap leaves of a cell.
@@ -133,10 +142,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings, run, experiment = open_command(JigsawSettings, STAGE, argv)
     about: dict[str, Any] = {"form": settings.form, "grid": settings.grid}
 
-    def net_side_px(picture_px: int, scale: float) -> int:
-        tile_px = round(tile_side(picture_px, settings) * scale)
-        return tile_px if settings.form == "orders" else settings.grid * tile_px
-
     def build(material: Material) -> "Learner":
         learner, found = build_learner(material, settings)
         about.update(found)
@@ -158,7 +163,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
         settings,
         run,
         experiment,
-        net_side_px=net_side_px,
         held_out=settings.held_out,
         build=build,
         summary=summary,

@@ -8,44 +8,7 @@ import torch
 from torch.optim import Optimizer
 
 from data_prep.errors import UserError
-from data_prep.settings import nearest
-
-OWN = ("adamw", "sgd")
-# Tried with pytorch-optimizer 4.1: these ask for more than groups of parameters and a
-# rate (a closure, the model, a second pass, another mode for evaluating), or their
-# state cannot be read back from a checkpoint without unpickling.
-REFUSED = {
-    *("a2grad", "adago", "adahessian", "adalomo", "adammini", "adamuon", "adashift"),
-    *("alig", "bsam", "conda", "demo", "distributedmuon", "lbfgs", "lomo", "lorarite"),
-    *(
-        "muon",
-        "muonclip",
-        "normuon",
-        "ranger21",
-        "scalableshampoo",
-        "schedulefreeadamw",
-    ),
-    *("schedulefreeradam", "schedulefreesgd", "scion", "scionlight", "sophiah"),
-    "spectralsphere",
-}
-
-
-def check_optimizer(name: str) -> None:
-    """Refuse an unknown optimiser before any work is done.
-
-    Raises:
-        UserError: There is none of that name, or it cannot be driven by plain steps.
-    """
-    if name in OWN:
-        return
-    from pytorch_optimizer import get_supported_optimizers
-
-    known = {str(found) for found in get_supported_optimizers()} - REFUSED
-    if name not in known:
-        hint = nearest(name.lower(), known | set(OWN))
-        if hint.startswith("there are"):  # a hundred names would not help
-            hint = "give adamw, sgd or a name of pytorch-optimizer, such as radam"
-        raise UserError(f"optimizer = {name!r}: no such optimiser; {hint}")
+from pretext.names import check_optimizer
 
 
 def build_optimizer(

@@ -5,16 +5,18 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
+from data_prep.outlook import Outlook
 from data_prep.runs import Run
 from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
+from pretext.early import check_larger_views, check_names
 from pretext.first_weights import begin_backbone, find_weights, is_stage, key_of
 from pretext.settings import PretextSettings
 
@@ -53,20 +55,12 @@ class Material:
     extents: NDArray[np.float32]
 
 
-class NetSide(Protocol):
-    """Gives the side of the network's input, px."""
-
-    def __call__(self, picture_px: int, scale: float) -> int:
-        """For pictures of a side, and views larger than usual by ``scale``."""
-
-
 def pretrain(
     stage_name: str,
     settings: PretextSettings,
     run: Run,
     experiment: Experiment,
     *,
-    net_side_px: NetSide,
     held_out: float,
     build: Callable[[Material], "Learner"],
     summary: Callable[[dict[str, float]], str],
@@ -79,7 +73,6 @@ def pretrain(
         settings: How to train.
         run: Where.
         experiment: What the labels are, for the health to be measured by.
-        net_side_px: Gives the side of the network's input.
         held_out: Share of the pictures that only measure, at most 512.
         build: Makes the learner; its ``backbone`` attribute is kept.
         summary: Puts the last measurements into a sentence.
@@ -89,12 +82,15 @@ def pretrain(
         The folder of the finished stage, or of what ``find_lr`` wrote.
     """
     first_weights = find_weights(settings.init, run)
-    reads = [PREPARED, *([settings.init] if is_stage(settings.init) else [])]
+    reads = settings.reads
     key = recorded(settings) | key_of(settings.init, first_weights)
     if not settings.find_lr and (done := run.current(stage_name, key, reads=reads)):
         return done.folder
     prepared = run.finished(PREPARED)
+    outlook = Outlook.of_prepared(prepared, run, experiment)
+    settings.check_data(outlook)
     settle_waiting(settings.threads)
+    check_names(settings.backbone, settings.optimizer)
     import pandas as pd
     import torch
 
@@ -115,13 +111,19 @@ def pretrain(
     device = pick_device()
     pictures = Pictures.open(prepared.folder, device)
     pictures.check_different(rows[:LOOKED_AT])
-    side_px = net_side_px(pictures.side_px, 1.0)
+    side_px = settings.net_side_px(pictures.side_px, 1.0)
     torch.manual_seed(settings.seed)
     name, backbone, begun_from = begin_backbone(
         settings.backbone, first_weights, side_px
     )
-    final_px = net_side_px(pictures.side_px, settings.final_scale)
-    check_final_side(backbone, name, final_px, pictures.side_px, settings.final_scale)
+    final_px = settings.net_side_px(pictures.side_px, settings.final_scale)
+    check_final_side(
+        backbone,
+        name,
+        final_px=final_px,
+        picture_px=pictures.side_px,
+        scale=settings.final_scale,
+    )
     material = Material(
         backbone,
         pictures,
@@ -220,7 +222,7 @@ def rows_of(
 
 
 def check_final_side(
-    backbone: "nn.Module", name: str, final_px: int, picture_px: int, scale: float
+    backbone: "nn.Module", name: str, *, final_px: int, picture_px: int, scale: float
 ) -> None:
     """Check that the larger views of the last part can be made and taken.
 
@@ -229,12 +231,7 @@ def check_final_side(
     """
     if scale == 1:
         return
-    if final_px > picture_px:
-        raise UserError(
-            f"final_scale = {scale} makes views of {final_px} px, but the pictures are"
-            f" stored at {picture_px} px; give a smaller one, a smaller --side, or"
-            " prepare with a larger --side"
-        )
+    check_larger_views(final_px, picture_px, scale)
     import torch
 
     was_training = backbone.training

@@ -10,7 +10,7 @@ over draws of whole clusters.
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
+from data_prep.outlook import Outlook
 from data_prep.runs import Finished, Run
 from data_prep.settings import NEUTRAL, nearest, recorded
 from data_prep.waiting import settle_waiting
@@ -58,6 +59,35 @@ class ProbeSettings:
         """Check the ranges."""
         if self.threads < 0:
             raise UserError(f"threads = {self.threads}: give 0 or more")
+        for name in self.weights:
+            if not (name.endswith(".safetensors") or name in pretexts()):
+                raise UserError(
+                    f"weights = {name!r} is no pretext stage or .safetensors file;"
+                    f" {nearest(name, pretexts())}"
+                )
+
+    @property
+    def reads(self) -> list[str]:
+        """The stages that it reads."""
+        return [PREPARED, *(name for name in self.weights if name in pretexts())]
+
+    def check_data(self, outlook: Outlook) -> None:
+        """Check what the tables and the other stages decide.
+
+        Raises:
+            UserError: There are no folds or labels, no such task, or no such file.
+        """
+        check_folds(outlook.facts)
+        outlook.tasks(self.tasks)
+        known = [name for name in pretexts() if outlook.run.has(name)]
+        if not self.weights and not known and not {*pretexts()} & {*outlook.settings}:
+            raise UserError(
+                "there is no pretext stage to probe: none is to run and none has; put"
+                " one before, or give files as weights"
+            )
+        for name in self.weights:
+            if name.endswith(".safetensors") and not Path(name).is_file():
+                raise UserError(f"weights = {name!r}: there is no such file")
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -101,13 +131,8 @@ def find_files(asked: Sequence[str], run: Run) -> dict[str, Path]:
             if not Path(name).is_file():
                 raise UserError(f"weights = {name!r}: there is no such file")
             files[names[name]] = Path(name)
-        elif name in stages:
-            files[name] = run.finished(name).folder / "backbone.safetensors"
         else:
-            raise UserError(
-                f"weights = {name!r} is no pretext stage or .safetensors file;"
-                f" {nearest(name, stages)}"
-            )
+            files[name] = run.finished(name).folder / "backbone.safetensors"
     if not files:
         raise UserError(
             f"{run.folder} has no finished pretext stage to probe; first: python -m"
@@ -132,6 +157,19 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
     return dict(zip(paths, names, strict=True))
 
 
+def check_folds(facts: Mapping[str, Any]) -> None:
+    """Check that there are folds.
+
+    Args:
+        facts: What ``data_prep.prepare`` found out.
+    """
+    if not facts.get("n_folds"):
+        raise UserError(
+            "the run has no folds to probe by; give a train table and a target in"
+            " [data], then: python -m data_prep.prepare --experiment FILE"
+        )
+
+
 def read_labels(
     prepared: Finished, experiment: Experiment, only: Sequence[str]
 ) -> "tuple[pd.DataFrame, list[Task]]":
@@ -144,11 +182,7 @@ def read_labels(
 
     from data_prep.tasks import build_tasks
 
-    if not prepared.facts.get("n_folds"):
-        raise UserError(
-            "the run has no folds to probe by; give a train table and a target in"
-            " [data], then: python -m data_prep.prepare --experiment FILE"
-        )
+    check_folds(prepared.facts)
     table = pd.read_parquet(prepared.folder / "table.parquet")
     table = table.sort_values("image_row", ignore_index=True)
     facts = prepared.facts

@@ -88,7 +88,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
         settings,
         run,
         experiment,
-        net_side_px=lambda picture_px, scale: round(picture_px * scale),
         held_out=0.05,
         build=build,
         summary=lambda last: (

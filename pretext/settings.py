@@ -1,10 +1,15 @@
 """The settings that every training has, pretext or transfer."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from data_prep.errors import UserError
 from data_prep.settings import NEUTRAL
+from pretext.early import check_first_weights, check_larger_views, check_names
+from pretext.first_weights import check_init, reads_of
+
+if TYPE_CHECKING:
+    from data_prep.outlook import Outlook
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +133,7 @@ class PretextSettings(TrainingSettings):
     def __post_init__(self) -> None:
         """Check the ranges."""
         super().__post_init__()
+        check_init(self.init)
         if self.health_every < 0:
             raise UserError(f"health_every = {self.health_every}: give 0 or more")
         if self.health_every == 0 and (self.stop != "never" or self.keep != "last"):
@@ -136,3 +142,49 @@ class PretextSettings(TrainingSettings):
                 f"{asked} = {getattr(self, asked)!r} needs the health, but"
                 " health_every = 0; give it 1 or more"
             )
+
+    @property
+    def reads(self) -> list[str]:
+        """The stages that it reads."""
+        return reads_of(self.init)
+
+    @property
+    def idle_by(self) -> str:
+        """The setting by which the stage leaves nothing to read; empty: it does."""
+        return "find_lr" if self.find_lr else ""
+
+    def net_side_px(self, picture_px: int, scale: float) -> int:
+        """Give the side of the network's input, px, in views larger by ``scale``."""
+        return round(picture_px * scale)
+
+    def check_data(self, outlook: "Outlook") -> None:
+        """Check what the tables and the other stages decide.
+
+        Raises:
+            UserError: A setting does not fit them.
+        """
+        picture_px = outlook.facts["side"]
+        self.net_side_px(picture_px, 1.0)  # some refuse the side of the pictures
+        final_px = self.net_side_px(picture_px, self.final_scale)
+        check_larger_views(final_px, picture_px, self.final_scale)
+        check_first_weights(self.init, self.backbone, outlook)
+        is_seen = outlook.table["part"] != "test"
+        n_pictures = int(is_seen.sum()) if self.inductive else len(is_seen)
+        self.check_enough(n_pictures, "the collection")
+        if self.keep == "best-probe" and not outlook.facts["n_folds"]:
+            raise UserError(
+                "keep = 'best-probe' chooses by labels, and there are no folds of any;"
+                " name train and target in [data] and prepare again, or leave --keep"
+                " out"
+            )
+
+    def check_libraries(self, outlook: "Outlook") -> None:
+        """Ask libraries what they know, and try the network; it loads torch.
+
+        Raises:
+            UserError: A name is unknown, or the network does not take what will come.
+        """
+        check_names(self.backbone, self.optimizer)
+        from pretext.trial import try_training
+
+        try_training(self, outlook)

@@ -70,7 +70,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
         settings,
         run,
         experiment,
-        net_side_px=settings.net_side_px,
         held_out=0.0,
         build=build,
         summary=summary,

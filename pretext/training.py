@@ -30,7 +30,8 @@ from pretext.averaging import Average
 from pretext.device import pick_device, set_threads, use_bf16
 from pretext.draws import keys_of, shuffled
 from pretext.learner import Batch, Learner
-from pretext.optimizers import build_optimizer, check_optimizer, rate_at
+from pretext.names import check_optimizer
+from pretext.optimizers import build_optimizer, rate_at
 from pretext.pictures import Pictures
 from pretext.settings import TrainingSettings
 from pretext.watch import LOG_EVERY_STEPS, InPlace, Watch

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
+from data_prep.outlook import Outlook
 from data_prep.runs import Finished, Run
 from data_prep.settings import recorded
 from stacking.settings import FitSettings
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if done := run.current(name, key, reads):
         return done.folder
     began = time.monotonic()
+    settings.check_data(Outlook.of_prepared(prepared, run, experiment))
     log.info("reading %s", extracted.folder)
     # Before LightGBM loads: threads that wait must not keep the others' cores busy.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

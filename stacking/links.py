@@ -332,6 +332,18 @@ def link_named(name: str) -> Link:
     return next(link for link in LINKS if link.name == name)
 
 
+def check_links(names: tuple[str, ...]) -> None:
+    """Refuse names that no link has.
+
+    Raises:
+        UserError: There is one.
+    """
+    known = [link.name for link in LINKS]
+    for name in names:
+        if name not in known:
+            raise UserError(f"links = {name!r}: {nearest(name, known)}")
+
+
 def choose_links(names: tuple[str, ...], evidence: Evidence, loss: Loss) -> list[Link]:
     """List the links to try.
 
@@ -343,10 +355,8 @@ def choose_links(names: tuple[str, ...], evidence: Evidence, loss: Loss) -> list
     Raises:
         UserError: A link is unknown, or lacks what it needs.
     """
-    known = [link.name for link in LINKS]
+    check_links(names)
     for name in names:
-        if name not in known:
-            raise UserError(f"links = {name!r}: {nearest(name, known)}")
         if lack := link_named(name).lacks(evidence, loss):
             raise UserError(
                 f"links = {name!r} needs {lack}, which this run does not have;"
@@ -355,5 +365,5 @@ def choose_links(names: tuple[str, ...], evidence: Evidence, loss: Loss) -> list
     return [
         link
         for link in LINKS
-        if link.name in (names or known) and not link.lacks(evidence, loss)
+        if (not names or link.name in names) and not link.lacks(evidence, loss)
     ]

@@ -23,6 +23,7 @@ from stacking.linear import cross_fit_curve, cross_fit_ridge
 from stacking.losses import Loss
 from stacking.reading import Reading
 from stacking.rows import Assembled
+from stacking.settings import OF_VIEWS
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -38,7 +39,6 @@ STACKERS = {
     "cnn2d": "2-D convolutions, outputs x views",
 }
 USUAL = ("lightgbm", "ridge", "weighted")
-OF_VIEWS = ("cnn1d", "cnn2d")
 log = logging.getLogger(__name__)
 
 

@@ -69,12 +69,17 @@ class NoiseSettings:
         if not 0 <= self.weight < 1:
             raise UserError(f"weight = {self.weight}: give 0 to below 1")
 
+    @property
+    def reads(self) -> list[str]:
+        """The stages that it reads."""
+        return [PREPARED, FIT]
+
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Doubt the labels as the command line says; return the folder of the stage."""
     settings, run, _ = open_command(NoiseSettings, STAGE, argv)
     prepared, fitted = run.finished(PREPARED), run.finished(FIT)
-    key, reads = recorded(settings), [PREPARED, FIT]
+    key, reads = recorded(settings), settings.reads
     if done := run.current(STAGE, key, reads):
         return done.folder
     from stacking.noise_page import write_page

@@ -88,6 +88,25 @@ class Reading:
             tasks: Tables ``[tasks.NAME]`` of the experiment; empty: the default tasks.
             target_column: The user's name of the target column.
         """
+        return cls.of_columns(
+            rows.columns,
+            rows.classes,
+            rows.target_range,
+            tasks=tasks,
+            target_column=target_column,
+        )
+
+    @classmethod
+    def of_columns(
+        cls,
+        columns: tuple[Column, ...],
+        classes: tuple[str, ...],
+        target_range: tuple[float, float] | None,
+        *,
+        tasks: Mapping[str, "TaskSettings"],
+        target_column: str | None,
+    ) -> "Reading":
+        """Find them among columns that may not be made yet; see ``of``."""
 
         def first(kind: str, usual: str, n_outputs: int) -> str:
             own = [
@@ -96,17 +115,17 @@ class Reading:
                 if task.kind == kind and task.column in (None, target_column)
             ]
             for name in own if tasks else [usual]:
-                if n_outputs and len(rows.columns_of(name, "mean")) == n_outputs:
+                if n_outputs and len(columns_of(columns, name, "mean")) == n_outputs:
                     return name
             return ""
 
-        is_number = rows.target_range is not None
+        is_number = target_range is not None
         return cls(
-            rows.columns,
-            rows.classes,
-            rows.target_range,
+            columns,
+            classes,
+            target_range,
             first("regression", "target", 1) if is_number else "",
-            first("classes", "onehot", len(rows.classes)),
+            first("classes", "onehot", len(classes)),
         )
 
     @property

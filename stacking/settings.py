@@ -1,12 +1,16 @@
 """The settings of the stack."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from data_prep.errors import UserError
 from data_prep.settings import NEUTRAL, nearest
 
+if TYPE_CHECKING:
+    from data_prep.outlook import Outlook
+
 STACKERS = ("lightgbm", "ridge", "weighted", "svr", "mlp", "cnn1d", "cnn2d")
+OF_VIEWS = ("cnn1d", "cnn2d")  # stackers that read the single views
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,3 +87,58 @@ class FitSettings:
                 f"tune = {self.tune}: it tunes the boosted trees; add lightgbm to"
                 " stackers"
             )
+        self._check_names()
+        of_views = [name for name in self.stackers if name in OF_VIEWS]
+        if of_views and self.test_nets == "all":
+            raise UserError(
+                f"test_nets = 'all' and {of_views[0]}: single views of that net are not"
+                " stacked; leave one of them out"
+            )
+        if of_views and self.also:
+            raise UserError(
+                f"also and {of_views[0]}: the single views of other runs are not read;"
+                " leave one of them out"
+            )
+        if self.also and self.test_nets == "all":
+            raise UserError(
+                "also and test_nets = 'all': of several runs only the fold nets are"
+                " stacked; leave one of them out"
+            )
+        if self.also and self.protocol == "insample":
+            raise UserError(
+                "also and protocol = 'insample': of other runs no outputs on training"
+                " rows are read; leave one of them out"
+            )
+
+    def _check_names(self) -> None:
+        """Check names whose homes need numpy: only where there are some."""
+        if self.cv:
+            from data_prep.folds import parse_scheme
+
+            parse_scheme(self.cv)
+        if self.metric:
+            from stacking.losses import TITLES
+
+            if self.metric not in TITLES:
+                raise UserError(
+                    f"metric = {self.metric!r}: {nearest(self.metric, TITLES)}"
+                )
+        if self.links:
+            from stacking.links import check_links
+
+            check_links(self.links)
+
+    @property
+    def reads(self) -> list[str]:
+        """The stages that it reads."""
+        return ["data_prep.prepare", "features.extract"]
+
+    def check_data(self, outlook: "Outlook") -> None:
+        """Check what the tables and the other stages decide.
+
+        Raises:
+            UserError: A setting does not fit them.
+        """
+        from stacking.early import check_fit
+
+        check_fit(self, outlook)

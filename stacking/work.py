@@ -30,11 +30,11 @@ from stacking.insample import fit_insample
 from stacking.linear import cross_fit_ridge
 from stacking.links import choose_links
 from stacking.losses import Loss
-from stacking.members import OF_VIEWS, Scales, fit_stackers, fit_tasks, read_fixed
+from stacking.members import Scales, fit_stackers, fit_tasks, read_fixed
 from stacking.reading import Reading
 from stacking.rows import Assembled
 from stacking.selection import cross_select
-from stacking.settings import FitSettings
+from stacking.settings import OF_VIEWS, FitSettings
 from stacking.shift import TaskShift, shift_of_all, shift_of_folds
 from stacking.stack import Stacked, stack
 from stacking.views import Views, read_views
@@ -104,17 +104,6 @@ class Work:
                 "test_nets = 'all': no net saw every label; train one:"
                 " python -m transfer.finetune --all, then python -m features.extract;"
                 " or leave --test-nets out"
-            )
-        of_views = [name for name in settings.stackers if name in OF_VIEWS]
-        if of_views and settings.test_nets == "all":
-            raise UserError(
-                f"test_nets = 'all' and {of_views[0]}: single views of that net are not"
-                " stacked; leave one of them out"
-            )
-        if of_views and settings.also:
-            raise UserError(
-                f"also and {of_views[0]}: the single views of other runs are not read;"
-                " leave one of them out"
             )
         choose_links(settings.links, reading.evidence(rows.X), loss)  # or refuse them
         path = prepared.folder / "images.npy" if prepared else None

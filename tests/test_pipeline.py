@@ -9,6 +9,7 @@ import pipeline
 from data_prep.errors import UserError
 from data_prep.experiment import commands, read_experiment
 from pipeline import LEARNING, check_settings, stages_of
+from tests.prepared_runs import make_run
 
 
 def stages(folder: Path, text: str) -> list[str]:
@@ -69,6 +70,10 @@ def test_the_order_of_the_list_is_kept(tmp_path: Path) -> None:
             "no stage 'pretext.jigsw'; did you mean 'pretext",
         ),
         ("stages = [3]", "no stage 3; there are: "),
+        (
+            'stages = ["features.convert"]',
+            "features.convert is a command and no stage: it takes flags only; stages",
+        ),
         ('stages = "pretext.jigsaw"', "stages = 'pretext.jigsaw' is not a list"),
         ("stage = []", "unknown key 'stage'; use stages"),
     ],
@@ -85,9 +90,24 @@ def test_a_stage_that_stops_with_an_error_stops_the_chain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    run = make_run(tmp_path / "runs" / "leaves")
+    with run.stage("stacking.fit", {}, reads=["data_prep.prepare"]):
+        pass  # without oof.csv, which stacking.noise reads
     file = tmp_path / "leaves.toml"
-    listed = '["stacking.fit", "data_prep.demo"]'
-    file.write_text(f"[pipeline]\nstages = {listed}\n")
-    with pytest.raises(UserError, match=r"stacking\.fit did not finish; what was done"):
+    file.write_text('[pipeline]\nstages = ["stacking.noise", "data_prep.demo"]\n')
+    with pytest.raises(UserError, match=r"stacking\.noise did not finish; what was d"):
         pipeline.main([str(file)])
-    assert not (tmp_path / "runs" / "leaves" / "data_prep.demo").exists()
+    assert not (run.folder / "data_prep.demo").exists()
+
+
+def test_a_stage_without_settings_is_told_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("stacking.noise.NoiseSettings")
+    file = tmp_path / "leaves.toml"
+    file.write_text("")
+    message = (
+        r"noise\.py: a stage has a dataclass of its settings, called NoiseSettings"
+    )
+    with pytest.raises(UserError, match=message):
+        check_settings(read_experiment(file, tmp_path), ["stacking.noise"])

@@ -16,9 +16,11 @@ from typing import Any
 
 from data_prep.command import open_command, run_command
 from data_prep.experiment import Experiment
+from data_prep.outlook import Outlook
 from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
-from pretext.first_weights import find_weights, is_stage, key_of
+from pretext.early import check_names
+from pretext.first_weights import find_weights, key_of
 from transfer.settings import FinetuneSettings
 
 STAGE = "transfer.finetune"
@@ -30,21 +32,21 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """Fine-tune as the command line says, and return the folder of the stage."""
     settings, run, experiment = open_command(FinetuneSettings, STAGE, argv)
     first_weights = find_weights(settings.init, run)
-    reads = [PREPARED, *([settings.init] if is_stage(settings.init) else [])]
+    reads = settings.reads
     key = _key(settings, experiment, first_weights)
     if done := run.current(STAGE, key, reads=reads):
         return done.folder
     prepared = run.finished(PREPARED)
-    import pandas as pd
+    outlook = Outlook.of_prepared(prepared, run, experiment)
+    settings.check_data(outlook)
+    settle_waiting(settings.threads)
+    check_names(settings.backbone, settings.optimizer)
 
     from data_prep.rows import weights_of
-    from data_prep.tasks import build_tasks
     from transfer.jobs import plan
 
-    facts = prepared.facts
-    table = pd.read_parquet(prepared.folder / "table.parquet")
-    tasks = build_tasks(experiment.tasks, table, prepared.folder, facts, settings.tasks)
-    jobs = plan(table, tasks, settings, facts["n_folds"])
+    facts, table = prepared.facts, outlook.table
+    jobs = plan(table, outlook.tasks(settings.tasks), settings, facts["n_folds"])
     weights = weights_of(table)
     if (weights < 1).any():
         log.info(
@@ -52,7 +54,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
             *((weights == 0).sum(), ((weights > 0) & (weights < 1)).sum()),
         )
 
-    settle_waiting(settings.threads)
     from pretext.device import pick_device, set_threads
     from pretext.pictures import Normalisation, Pictures
     from transfer.training import Material, train_net

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from data_prep.errors import UserError
 from data_prep.folds import ALL, split
+from data_prep.outlook import Outlook
+from data_prep.rows import weights_of
 from data_prep.tasks import Task
 from transfer.settings import FinetuneSettings
 
@@ -64,20 +66,7 @@ def plan(
         UserError: The table has no folds, a fold asked for is not one of them, or a net
             has fewer rows than a batch.
     """
-    from data_prep.rows import weights_of
-
-    known = [str(k) for k in range(n_folds)]
-    if not known and not (settings.all or settings.folds == (ALL,)):
-        raise UserError(
-            "the run has no folds; give a train table and a target in [data] and"
-            " prepare again, or train a single net with --all"
-        )
-    wanted = list(dict.fromkeys([*(settings.folds or known), *[ALL] * settings.all]))
-    for fold in wanted:
-        if fold not in (*known, ALL):
-            raise UserError(
-                f"folds = {fold!r}: give some of {', '.join([*known, ALL])}"
-            )
+    wanted = folds_of(settings, n_folds)
     # everything from here on finds a picture by its row in the table
     if not np.array_equal(table["image_row"], np.arange(len(table))):
         raise UserError(
@@ -97,20 +86,71 @@ def plan(
     return jobs
 
 
+def folds_of(settings: FinetuneSettings, n_folds: int) -> list[str]:
+    """List the folds to train, each once.
+
+    Raises:
+        UserError: There are no folds, or one asked for is not one of them.
+    """
+    known = [str(k) for k in range(n_folds)]
+    if not known and not (settings.all or settings.folds == (ALL,)):
+        raise UserError(
+            "the run has no folds; give a train table and a target in [data] and"
+            " prepare again, or train a single net with --all"
+        )
+    wanted = list(dict.fromkeys([*(settings.folds or known), *[ALL] * settings.all]))
+    for fold in wanted:
+        if fold not in (*known, ALL):
+            raise UserError(
+                f"folds = {fold!r}: give some of {', '.join([*known, ALL])}"
+            )
+    return wanted
+
+
+def check_plan(outlook: Outlook, settings: FinetuneSettings) -> None:
+    """Check tasks, folds and numbers of rows; before there are folds, what any leave.
+
+    Raises:
+        UserError: See ``plan``; or a task is unknown or its labels do not fit.
+    """
+    n_folds = outlook.facts["n_folds"]
+    tasks = outlook.tasks(settings.tasks)
+    if outlook.prepared:
+        plan(outlook.table, tasks, settings, n_folds)
+        return
+    wanted = folds_of(settings, n_folds)
+    table = outlook.table
+    is_taught = (weights_of(table) > 0) & (table["part"] == "train").to_numpy()
+    is_dealt = ~table["is_excluded"].to_numpy(dtype=np.bool_)
+    nets = [(JOINT, tasks)] if settings.joint else [(t.name, [t]) for t in tasks]
+    for name, members in nets:
+        has_label = np.logical_or.reduce([task.has_label for task in members])
+        n_rows = int((has_label & is_taught).sum())
+        if set(map(str, range(n_folds))) <= set(wanted) and n_folds:
+            # some fold holds out its share of them, or more
+            n_rows -= -(-int((has_label & is_taught & is_dealt).sum()) // n_folds)
+        _check_batch(n_rows, name, settings)
+
+
 def _check(jobs: Sequence[Job], settings: FinetuneSettings) -> None:
     """Check that each net has something to learn from, before the first is trained."""
-    asked = f"batch_size = {settings.batch_size}"
-    if settings.accumulate > 1:
-        asked += f" x accumulate = {settings.accumulate}"
     for job in jobs:
-        if len(job.rows) < settings.pictures_per_step:
-            raise UserError(
-                f"{asked}, but {job.place} has only {len(job.rows)}"
-                " labelled pictures to train on; give a smaller --batch-size"
-            )
+        _check_batch(len(job.rows), job.place, settings)
         for task in job.tasks:
             if not task.has_label[job.rows].any():
                 raise UserError(
                     f"{job.place}: outside its fold no row has a label of"
                     f" [tasks.{task.name}]; name the other tasks with --tasks"
                 )
+
+
+def _check_batch(n_rows: int, place: str, settings: FinetuneSettings) -> None:
+    if n_rows >= settings.pictures_per_step:
+        return
+    asked = f"batch_size = {settings.batch_size}"
+    if settings.accumulate > 1:
+        asked += f" x accumulate = {settings.accumulate}"
+    raise UserError(
+        f"{asked}, but {place} has only {n_rows}"
+        " labelled pictures to train on; give a smaller --batch-size"
+    )

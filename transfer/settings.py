@@ -1,11 +1,16 @@
 """The settings of the transfer."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from data_prep.errors import UserError
 from data_prep.settings import NEUTRAL
+from pretext.early import check_first_weights, check_larger_views, check_names
+from pretext.first_weights import check_init, reads_of
 from pretext.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from data_prep.outlook import Outlook
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,7 @@ class FinetuneSettings(TrainingSettings):
     def __post_init__(self) -> None:
         """Check the ranges."""
         super().__post_init__()
+        check_init(self.init)
         for name in ("colour", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name} = {getattr(self, name)}: give 0 to below 1")
@@ -53,3 +59,37 @@ class FinetuneSettings(TrainingSettings):
             raise UserError(f"side = {self.side}: give 32 px or more, or 0")
         if self.keep_epochs < 0:
             raise UserError(f"keep_epochs = {self.keep_epochs}: give 0 or more")
+
+    @property
+    def reads(self) -> list[str]:
+        """The stages that it reads."""
+        return reads_of(self.init)
+
+    def net_side_px(self, picture_px: int, scale: float) -> int:
+        """Give the side of the views, px, where they are larger by ``scale``."""
+        return round((self.side or picture_px) * scale)
+
+    def check_data(self, outlook: "Outlook") -> None:
+        """Check what the tables and the other stages decide.
+
+        Raises:
+            UserError: A setting does not fit them.
+        """
+        from transfer.jobs import check_plan
+
+        picture_px = outlook.facts["side"]
+        final_px = self.net_side_px(picture_px, self.final_scale)
+        check_larger_views(final_px, picture_px, self.final_scale)
+        check_first_weights(self.init, self.backbone, outlook)
+        check_plan(outlook, self)
+
+    def check_libraries(self, outlook: "Outlook") -> None:
+        """Ask libraries what they know, and try the network; it loads torch.
+
+        Raises:
+            UserError: A name is unknown, or the network does not take what will come.
+        """
+        check_names(self.backbone, self.optimizer)
+        from pretext.trial import try_training
+
+        try_training(self, outlook)

@@ -52,12 +52,14 @@ class Material:
     @property
     def side_px(self) -> int:
         """Side of the training views."""
-        return self.settings.side or self.pictures.side_px
+        return self.settings.net_side_px(self.pictures.side_px, 1.0)
 
     @property
     def final_side_px(self) -> int:
         """Side of the views of the last part, at which the net is asked."""
-        return round(self.side_px * self.settings.final_scale)
+        return self.settings.net_side_px(
+            self.pictures.side_px, self.settings.final_scale
+        )
 
 
 def train_net(job: Job, material: Material) -> dict[str, Any]:
@@ -113,7 +115,11 @@ def _begin(job: Job, material: Material) -> tuple[TaskNet, dict[str, Any]]:
     heads = [describe(task) for task in job.tasks]
     final_px = material.final_side_px
     check_final_side(
-        *(backbone, name, final_px, material.pictures.side_px, settings.final_scale)
+        backbone,
+        name,
+        final_px=final_px,
+        picture_px=material.pictures.side_px,
+        scale=settings.final_scale,
     )
     net = TaskNet(backbone, heads, normalise, final_px, settings.dropout)
     for task in job.tasks:

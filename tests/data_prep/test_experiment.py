@@ -105,6 +105,11 @@ def test_a_mark_of_the_byte_order_is_no_mistake(tmp_path: Path) -> None:
         ("[pretext]\nepochs = 3\n", "[pretext] has no key 'epochs'"),
         ("[pretext.jigsw]\n", "there is no stage [pretext.jigsw]; did you mean"),
         ("[pretext.settings]\n", "there is no stage [pretext.settings]; "),
+        (
+            "[stacking.predict]\ncoverage = 0.8\n",
+            "stacking.predict takes flags only, so [stacking.predict] would be ign",
+        ),
+        ("[features.convert]\n", "features.convert takes flags only, so [features"),
         ('[data]\ntraget = "x"\n', "[data]: unknown key 'traget'; did you mean"),
         ("[data]\ntarget = 3\n", "[data]: target = 3 is not a text"),
         ("[data]\nimages = [3]\n", "[data]: images = 3 is not a path"),

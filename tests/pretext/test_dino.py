@@ -125,7 +125,7 @@ def test_a_network_of_one_size_is_refused_before_anything_is_written(
 @pytest.mark.parametrize("n", [1, 7])
 def test_too_few_pictures_are_refused(n: int, prepared_run: MakeRun) -> None:
     run = prepared_run(n=n, words=0, n_folds=0, dates=False)
-    with pytest.raises(UserError, match=r"batch_size = 8, but pretext\.dino has"):
+    with pytest.raises(UserError, match=r"batch_size = 8, but the collection has"):
         pretrain(run)
 
 

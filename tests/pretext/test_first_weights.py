@@ -224,6 +224,7 @@ def test_what_was_begun_otherwise_is_not_gone_on_with(
 ) -> None:
     monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
     monkeypatch.setattr(pretraining, "begin_backbone", _renamed(pretraining))
+    monkeypatch.setattr(pretraining, "check_names", lambda *_: None)
     run = prepared_run(n=40)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(watch.Watch, "_between_epochs", _crash)

@@ -10,13 +10,8 @@ import torch
 from torch import nn
 
 from data_prep.errors import UserError
-from pretext.optimizers import (
-    OWN,
-    REFUSED,
-    build_optimizer,
-    check_optimizer,
-    rate_at,
-)
+from pretext.names import OWN, REFUSED, check_optimizer
+from pretext.optimizers import build_optimizer, rate_at
 
 
 def known() -> list[str]:

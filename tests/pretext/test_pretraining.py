@@ -251,7 +251,7 @@ def test_too_few_pictures_are_refused(
     command: ModuleType, n: int, prepared_run: MakeRun
 ) -> None:
     run = prepared_run(n=n, words=0, n_folds=0, dates=False)
-    message = r"batch_size = 8, but pretext.\w+ has only \d pictures? to train on; give"
+    message = r"batch_size = 8, but [\w. ]+ has only \d pictures? to train on; give"
     with pytest.raises(UserError, match=message):
         pretrain(command, run)
     assert not run.has(command.STAGE)

@@ -1,0 +1,192 @@
+"""What is known before a stage begins: the settings, the tables, and who reads whom.
+
+A setting that cannot fit the tables is told before the first stage and not after hours
+of training. So the settings of a stage may have a method ``check_data``, which is given
+an ``Outlook``: the rows as ``data_prep.prepare`` stored them or, before it has run, as
+the tables and the names of the pictures have them. Then it may only refuse what no
+picture can mend: of those rows some are lost to files that cannot be read, and pictures
+that are the same join clusters.
+
+Shapes: N rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_prep.experiment import Experiment
+from data_prep.runs import Finished, Run
+from data_prep.settings import recorded
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from data_prep.prepare import PrepareSettings
+    from data_prep.tasks import Task
+
+PREPARED = "data_prep.prepare"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """The rows that the stages of an experiment will see, and the settings of those.
+
+    Attributes:
+        experiment: What the user wrote.
+        run: Where the stages write.
+        table: (N) rows, a row per picture: id, part, group, date, weight, and maybe
+            target, class_index and ``given.NAME``; once prepared also fold and cluster.
+        facts: Of what ``data_prep.prepare`` records: side, cv, n_folds, classes,
+            target_kind, has_group, words, and ``NAME_column``.
+        prepared: Folder of the finished ``data_prep.prepare``; None: not yet.
+        described: Ids that have attributes, where nothing is prepared.
+        settings: Of the stages that are to run, by their names.
+    """
+
+    experiment: Experiment
+    run: Run
+    table: "pd.DataFrame"
+    facts: Mapping[str, Any]
+    prepared: Path | None = None
+    described: Sequence[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_prepared(
+        cls,
+        prepared: Finished,
+        run: Run,
+        experiment: Experiment,
+        settings: Mapping[str, Any] | None = None,
+    ) -> "Outlook":
+        """Look at what is prepared."""
+        import pandas as pd
+
+        return cls(
+            experiment=experiment,
+            run=run,
+            table=pd.read_parquet(prepared.folder / "table.parquet"),
+            facts=prepared.facts,
+            prepared=prepared.folder,
+            settings=settings or {},
+        )
+
+    @classmethod
+    def of_tables(
+        cls, run: Run, experiment: Experiment, settings: Mapping[str, Any]
+    ) -> "Outlook":
+        """Look at the tables and at the names of the pictures.
+
+        Raises:
+            UserError: A folder or table is missing, or has problems.
+        """
+        from data_prep.folders import search_folders
+        from data_prep.folds import parse_scheme
+        from data_prep.prepare import check_places, is_learned
+        from data_prep.rows import match_attributes, match_pictures, with_classes
+        from data_prep.tables import read_tables
+
+        data = experiment.data
+        prepare: PrepareSettings = settings[PREPARED]
+        check_places(data, run)
+        folders = search_folders(data.images)
+        tables = read_tables(data)
+        rows, _ = match_pictures(tables.rows, folders, data)
+        match_attributes(tables.attributes, folders, data)
+        rows, classes = with_classes(rows, tables.target_kind)
+        cv = prepare.cv if is_learned(experiment) else None
+        described = tables.attributes["id"][tables.attributes["id"].isin(rows["id"])]
+        facts = {
+            "side": prepare.side,
+            "cv": cv,
+            "n_folds": parse_scheme(cv)[1] if cv else 0,
+            "classes": classes,
+            "target_kind": tables.target_kind,
+            "has_group": tables.has_group,
+            "words": prepare.word_dimensions if len(described) else 0,
+            "id_column": data.id,
+            "target_column": data.target,
+            "group_column": data.group,
+            "date_column": data.date,
+        }
+        return cls(
+            experiment=experiment,
+            run=run,
+            table=rows.assign(image_row=-1, width=np.nan, height=np.nan),  # not known
+            facts=facts,
+            described=described.unique().tolist(),
+            settings=settings,
+        )
+
+    def scored(self) -> "pd.DataFrame":
+        """Give the rows that are held out with a fold and have a target."""
+        table = self.table
+        if "target" not in table:
+            return table[:0]
+        if self.prepared:
+            return table[(table["fold"] >= 0) & table["target"].notna()]
+        is_dealt = (table["part"] == "train") & ~table["is_excluded"].astype(bool)
+        return table[is_dealt & table["target"].notna() & bool(self.facts["cv"])]
+
+    def predicted(self) -> "pd.DataFrame":
+        """Give the rows to predict: those of the test table, or those in no table."""
+        part = "test" if (self.table["part"] == "test").any() else "unlabelled"
+        return self.table[self.table["part"] == part]
+
+    def n_groups(self, rows: "pd.DataFrame") -> int:
+        """Count what no fold tears among some rows, at most."""
+        if self.prepared:
+            return int(rows["cluster"].nunique())
+        if not self.facts["has_group"]:
+            return len(rows)
+        groups = rows["group"]
+        return int(groups[groups != ""].nunique() + (groups == "").sum())
+
+    def tasks(self, only: Sequence[str] = ()) -> "list[Task]":
+        """Build the sub-tasks; before anything is prepared, words are all zero.
+
+        Args:
+            only: Names of the tasks wanted; none: all.
+
+        Raises:
+            UserError: A task or its column is unknown, or its labels do not fit.
+        """
+        from data_prep.tasks import build_tasks
+
+        tasks, facts = self.experiment.tasks, self.facts
+        if self.prepared:
+            return build_tasks(tasks, self.table, self.prepared, facts, only)
+        with TemporaryDirectory(prefix="tessera-") as scratch:
+            if facts["words"]:
+                self._words().to_parquet(Path(scratch) / "words.parquet", index=False)
+            return build_tasks(tasks, self.table, Path(scratch), facts, only)
+
+    def _words(self) -> "pd.DataFrame":
+        import pandas as pd
+
+        values = np.zeros((len(self.described), self.facts["words"]), dtype=np.float32)
+        words = pd.DataFrame(values, columns=[f"w{k}" for k in range(values.shape[1])])
+        return words.assign(id=list(self.described))[["id", *words.columns]]
+
+    def setting(self, stage: str, name: str) -> Any:
+        """Give a setting that a stage will have, or was made with; None: neither."""
+        if stage in self.settings:
+            return getattr(self.settings[stage], name, None)
+        if not self.run.has(stage):
+            return None
+        return self.run.finished(stage, check_inputs=False).record["settings"].get(name)
+
+    def is_made(self, stage: str) -> bool:
+        """Tell whether a stage is finished with the settings that it is to have.
+
+        Then what they alone decide is decided, and no library need be asked again.
+        """
+        if not self.run.has(stage):
+            return False
+        made = self.run.finished(stage, check_inputs=False).record["settings"]
+        wanted = recorded(self.settings[stage])
+        return all(made.get(name) == wanted[name] for name in wanted if name != "init")

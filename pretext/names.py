@@ -1,0 +1,68 @@
+"""Names that settings take from other libraries: networks and optimisers.
+
+Torch-free until a library has to be asked.
+"""
+
+import difflib
+
+from data_prep.errors import UserError
+from data_prep.settings import nearest
+
+OWN = ("adamw", "sgd")
+# Tried with pytorch-optimizer 4.1: these ask for more than groups of parameters and a
+# rate (a closure, the model, a second pass, another mode for evaluating), or their
+# state cannot be read back from a checkpoint without unpickling.
+REFUSED = {
+    *("a2grad", "adago", "adahessian", "adalomo", "adammini", "adamuon", "adashift"),
+    *("alig", "bsam", "conda", "demo", "distributedmuon", "lbfgs", "lomo", "lorarite"),
+    *(
+        "muon",
+        "muonclip",
+        "normuon",
+        "ranger21",
+        "scalableshampoo",
+        "schedulefreeadamw",
+    ),
+    *("schedulefreeradam", "schedulefreesgd", "scion", "scionlight", "sophiah"),
+    "spectralsphere",
+}
+
+
+def check_optimizer(name: str) -> None:
+    """Refuse an unknown optimiser before any work is done.
+
+    Raises:
+        UserError: There is none of that name, or it cannot be driven by plain steps.
+    """
+    if name in OWN:
+        return
+    from pytorch_optimizer import get_supported_optimizers
+
+    known = {str(found) for found in get_supported_optimizers()} - REFUSED
+    if name not in known:
+        hint = nearest(name.lower(), known | set(OWN))
+        if hint.startswith("there are"):  # a hundred names would not help
+            hint = "give adamw, sgd or a name of pytorch-optimizer, such as radam"
+        raise UserError(f"optimizer = {name!r}: no such optimiser; {hint}")
+
+
+def check_backbone(name: str) -> None:
+    """Refuse an unknown network before any work is done.
+
+    Args:
+        name: Name of a timm architecture, maybe with a tag: ``resnet18.a1_in1k``.
+
+    Raises:
+        UserError: timm has no such network, or not with that tag.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "timm.list_models() has all"
+        raise UserError(f"backbone = {name!r}: timm has no such network; {hint}")
+    try:
+        if "." in name:
+            timm.models.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError as error:
+        raise UserError(f"backbone = {name!r}: {error}") from None

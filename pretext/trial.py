@@ -1,0 +1,75 @@
+"""Networks tried before any stage runs: whether they take what will come to them.
+
+It loads torch and builds networks, which takes seconds; an hour of training that ends
+in a refusal would take longer.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from data_prep.errors import UserError
+from pretext.backbones import build_backbone
+from pretext.early import network_of
+from pretext.first_weights import SCRATCH
+from pretext.pretraining import check_final_side
+
+if TYPE_CHECKING:
+    from data_prep.outlook import Outlook
+
+
+def try_training(settings: Any, outlook: "Outlook") -> None:
+    """Try the network of a training.
+
+    Args:
+        settings: Of a pretext or of the transfer.
+        outlook: Where its first weights will come from, and the side of the pictures.
+
+    Raises:
+        UserError: It does not take the larger views of the last part, or the weights
+            of another side.
+    """
+    name = network_of(settings.init, settings.backbone, outlook)
+    if name is None:
+        return
+    picture_px, scale = outlook.facts["side"], settings.final_scale
+    side_px = settings.net_side_px(picture_px, 1.0)
+    if scale != 1:
+        final_px = settings.net_side_px(picture_px, scale)
+        check_final_side(
+            build_backbone(name, side_px),
+            name,
+            final_px=final_px,
+            picture_px=picture_px,
+            scale=scale,
+        )
+    if settings.init != SCRATCH and settings.init in outlook.settings:
+        earlier = outlook.settings[settings.init]
+        origin_px = earlier.net_side_px(picture_px, earlier.final_scale)
+        try_weights(name, side_px, settings.init, origin_px)
+
+
+def try_weights(name: str, side_px: int, init: str, origin_px: int) -> None:
+    """Compare the weights of a network at two sides: convolutions do not know theirs.
+
+    Args:
+        name: Of the network.
+        side_px: Side of its input.
+        init: The stage that its first weights come from.
+        origin_px: Side of the input there.
+
+    Raises:
+        UserError: The weights of one side do not fit the other.
+    """
+    if side_px == origin_px:
+        return
+    shapes = [
+        {
+            key: value.shape
+            for key, value in build_backbone(name, px).state_dict().items()
+        }
+        for px in (side_px, origin_px)
+    ]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            f"init = {init!r} trains {name!r} on {origin_px} px, and its weights do not"
+            f" fit pictures of {side_px} px; give both the same side"
+        )

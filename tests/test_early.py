@@ -1,0 +1,468 @@
+"""What settings and tables decide is told before the first stage, while a run is empty.
+
+What has to wait, and for what, is listed in ``test_late_refusals``.
+"""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pipeline
+from data_prep.errors import UserError
+from data_prep.experiment import DataSettings, Experiment
+from data_prep.outlook import PREPARED, Outlook
+from data_prep.rows import with_folds
+from data_prep.runs import Run
+from data_prep.settings import recorded
+from pretext.jigsaw import JigsawSettings
+from stacking.settings import FitSettings
+from tests.prepared_runs import make_run
+from transfer.settings import FinetuneSettings
+
+Tables = dict[str, dict[str, Any]]
+
+BASE: Tables = {
+    "data": {
+        "images": "pictures",
+        "train": "train.csv",
+        "test": "test.csv",
+        "target": "target",
+    },
+    "data_prep.prepare": {"side": 32, "cv": "skfold3", "workers": 1},
+    "transfer.finetune": {"batch_size": 8, "init": "scratch"},
+}
+
+
+def collect(folder: Path, n_train: int = 48, n_test: int = 6) -> None:
+    """Write tables, and names of pictures: nobody may open one."""
+    ids = [f"p{k:03d}" for k in range(n_train + n_test)]
+    (folder / "pictures").mkdir(parents=True)
+    (folder / "labelled").mkdir()
+    for number, id_ in enumerate(ids):
+        (folder / "pictures" / f"{id_}.png").touch()
+        if number < n_train:
+            (folder / "labelled" / f"{id_}.png").touch()
+    k = np.arange(n_train)
+    train = {
+        "id": ids[:n_train],
+        "target": k % 4,
+        "name": np.array(list("abcd"))[k % 4],
+        "year": 1900 + k,
+        "real": k / 7,
+        "g": [f"g{j % 3}" for j in k],
+        "pairs": [f"g{j % 24}" for j in k],
+        "same": "x",
+        "rare": [f"r{j}" for j in k],
+        "size": k * 1.5,
+    }
+    pd.DataFrame(train).to_csv(folder / "train.csv", index=False)
+    pd.DataFrame(train)[:15].to_csv(folder / "few.csv", index=False)
+    test = {"id": ids[n_train:], "size": "wide", "year": 1950}
+    pd.DataFrame(test).to_csv(folder / "test.csv", index=False)
+
+
+def write(folder: Path, changes: Tables) -> Path:
+    """Write an experiment: the base, with tables and keys changed; None takes out."""
+    names = list(dict.fromkeys([*BASE, *changes]))
+    lines = []
+    for name in names:
+        table = BASE.get(name, {}) | changes.get(name, {})
+        lines.append(f"[{name}]")
+        lines += [f"{k} = {json.dumps(v)}" for k, v in table.items() if v is not None]
+    file = folder / "leaves.toml"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return file
+
+
+def fit(**keys: Any) -> Tables:
+    return {"stacking.fit": keys}
+
+
+def tune(**keys: Any) -> Tables:
+    return {"transfer.finetune": keys}
+
+
+def data(**keys: Any) -> Tables:
+    return {"data": keys}
+
+
+def listed(*stages: str) -> Tables:
+    return {"pipeline": {"stages": ["data_prep.prepare", *stages]}}
+
+
+JIGSAW = tune(init="pretext.jigsaw")
+LABEL_FREE = listed("pretext.jigsaw", "features.extract", "stacking.fit") | {
+    "features.extract": {"source": "pretext.jigsaw"},
+    "pretext.jigsaw": {"batch_size": 8},
+}
+ALONE = data(train=None, test=None, target=None)
+MISTAKES: list[tuple[Tables, str]] = [
+    # the stack
+    (fit(metric="auc"), r"metric = 'auc' does not fit a target of numbers; give one"),
+    (fit(metric="logloss"), r"metric = 'logloss': did you mean 'log_loss'"),
+    (fit(metric="rmse") | data(target="name"), r"'rmse' does not fit a target of cl"),
+    (fit(metric="accuracy") | data(target="real"), r"of numbers without classes"),
+    (fit(links=["snapp"]), r"links = 'snapp': did you mean 'snap'"),
+    (fit(links=["snap"]) | data(target="name"), r"links = 'snap' needs class prob"),
+    (fit(links=["snap"]) | tune(tasks=["target"]), r"links = 'snap' needs class prob"),
+    (fit(links=["mix"]) | tune(tasks=["onehot"]), r"links = 'mix' needs a regression"),
+    (fit(links=["mix"]) | LABEL_FREE, r"links = 'mix' needs a regression"),
+    (fit(links=["cuts"]), r"links = 'cuts' needs a metric of ordered classes"),
+    (fit(stackers=["lgbm"]), r"stackers = 'lgbm': did you mean 'lightgbm'"),
+    (fit(columns=["width_cm"]), r"no column 'width_cm'; did you mean 'width'"),
+    (fit(columns=["id"]), r"columns: there is no column 'id'"),
+    (fit(columns=["target"]), r"columns: there is no column 'target'"),
+    (fit(columns=["name"]), r"column 'name' is empty in all 6 rows to predict"),
+    (fit(columns=["same"]), r"column 'same' is 'x' in all 48 rows"),
+    (fit(columns=["rare"]), r"column 'rare' has 48 texts and none in 5 rows"),
+    (fit(columns=["size"]), r"column 'size': 6 of 6 values are no finite number"),
+    (fit(test_nets="all"), r"test_nets = 'all': no net saw every label; train one"),
+    (fit(test_nets="all") | LABEL_FREE, r"test_nets = 'all': no net saw every lab"),
+    (fit(test_nets="all", stackers=["cnn1d"]), r"test_nets = 'all' and cnn1d"),
+    (fit(test_nets="all", also=["a"]), r"also and test_nets = 'all'"),
+    (fit(also=["a"], stackers=["cnn2d"]), r"also and cnn2d"),
+    (fit(also=["a"], protocol="insample"), r"also and protocol = 'insample'"),
+    (fit(also=["runs/nowhere"]), r"also = 'runs/nowhere': there is no such run"),
+    (fit(also=["run"]), r"also = 'run' is the run itself"),
+    (fit(cv="skfold5"), r"cv = 'skfold5': the run's folds are skfold3"),
+    (fit(cv="xfold3"), r"cv = 'xfold3': give kfold, skfold"),
+    (fit(cv="sgkfold3") | LABEL_FREE, r"cv = 'sgkfold3' keeps groups, but"),
+    (fit(cv="kfold30") | LABEL_FREE, r"cv = 'kfold30': 48 rows leave a fold with on"),
+    (fit(protocol="insample") | LABEL_FREE, r"protocol = 'insample': the features"),
+    (fit(protocol="insample"), r"set insample = true in \[features.extract\]"),
+    (
+        fit() | {"features.extract": {"layer": ["layer3"]}},
+        r"\[features.extract\] layer = 'layer3': inner layers",
+    ),
+    (
+        fit() | {"features.extract": {"shard": "0/2"}},
+        r"\[features.extract\]: with shard the stage makes nothing that stacking.fit",
+    ),
+    (
+        LABEL_FREE | {"pretext.jigsaw": {"keep": "best-probe", "batch_size": 8}},
+        r"\[pretext.jigsaw\] keep = 'best-probe': a probe of the labels",
+    ),
+    (tune(folds=[0, 2]), r"\[transfer.finetune\] folds = 0,2: no net holds out fold 1"),
+    (data(train="few.csv"), r"15 rows have a target and a fold; give 20 or more"),
+    (data(target=None, date="year"), r"there is no target to predict"),
+    (
+        data(group="g") | {"data_prep.prepare": {"cv": "sgkfold3"}},
+        r"\[stacking.fit\]: cv = 'sgkfold3': 3 groups leave a fold with one",
+    ),
+    ({"data_prep.prepare": {"cv": "skfold30"}}, r"cv = 'skfold30': 48 rows leave a f"),
+    # the transfer
+    (tune(init="pretext.jigsawl"), r"init = 'pretext.jigsawl' is no pretext stage"),
+    (tune(init="pretext.probe"), r"init = 'pretext.probe' is no pretext stage"),
+    (tune(init="gone.safetensors"), r"gone.safetensors': there is no file gone"),
+    (tune(init="bare.safetensors"), r"there is no file bare.json"),
+    (tune(init="torn.safetensors"), r"torn.json: not what stands beside weights"),
+    (tune(init="list.safetensors"), r"list.json: this does not say what"),
+    (
+        tune(init="net.safetensors"),
+        r"net.safetensors: these are not the weights of a b",
+    ),
+    (
+        tune(init="back.safetensors", backbone="resnet34"),
+        r"init = 'back.safetensors': weights of 'resnet18', not of 'resnet34'; set b",
+    ),
+    (
+        JIGSAW
+        | {"pretext.jigsaw": {"batch_size": 8}}
+        | tune(init="pretext.jigsaw", backbone="resnet18"),
+        r"init = 'pretext.jigsaw': weights of 'resnet34', not of 'resnet18'; set bac",
+    ),
+    (tune(folds=["7"]), r"folds = '7': give some of 0, 1, 2, all"),
+    (
+        tune(folds=["all"])
+        | data(test=None, images="labelled")
+        | listed("transfer.finetune", "features.extract"),
+        r"folds = all: its net holds out no row",
+    ),
+    (tune(tasks=["dates"]), r"tasks = 'dates': no such task"),
+    ({"tasks.x": {"kind": "classes", "column": "nam"}}, r"leaves.toml \[tasks.x\]: th"),
+    ({"tasks.x": {"kind": "date", "column": "name"}}, r"\[tasks.x\]: kind = 'date'"),
+    ({"tasks.x": {"kind": "words"}}, r"\[tasks.x\]: \[data\] names no attributes"),
+    ({"tasks.x": {"kind": "classes", "column": "rare"}}, r"\[tasks.x\]: 0 of its cl"),
+    (tune(batch_size=40), r"batch_size = 40, but target has only 32 labelled"),
+    (tune(batch_size=8, accumulate=5), r"batch_size = 8 x accumulate = 5, but target"),
+    (tune(final_scale=1.5), r"final_scale = 1.5 makes views of 48 px"),
+    (
+        ALONE | listed("transfer.finetune"),
+        r"the tables give nothing to learn|the run has no folds",
+    ),
+    # the pretexts
+    (JIGSAW, r"\[pretext.jigsaw\]: batch_size = 64, but the collection has only 54"),
+    (
+        JIGSAW | {"pretext.jigsaw": {"batch_size": 52, "inductive": True}},
+        r"batch_size = 52, but the collection has only 48",
+    ),
+    (JIGSAW | {"pretext.jigsaw": {"side": 20}}, r"side = 20 gives tiles of 6 px"),
+    (JIGSAW | {"data_prep.prepare": {"side": 16}}, r"pictures of 16 px give tiles of"),
+    (JIGSAW | {"pretext.jigsaw": {"side": 128}}, r"whole pictures are stored at 32 px"),
+    (
+        ALONE
+        | listed("pretext.jigsaw")
+        | {"pretext.jigsaw": {"keep": "best-probe", "batch_size": 8}},
+        r"keep = 'best-probe' chooses by labels",
+    ),
+    (listed("pretext.probe"), r"there is no pretext stage to probe"),
+    (
+        listed("pretext.probe") | {"pretext.probe": {"weights": ["jigsaw"]}},
+        r"weights = 'jigsaw' is no pretext stage",
+    ),
+    (
+        listed("pretext.probe") | {"pretext.probe": {"weights": ["no.safetensors"]}},
+        r"weights = 'no.safetensors': there is no such file",
+    ),
+    (
+        ALONE
+        | listed("pretext.jigsaw", "pretext.probe")
+        | {"pretext.jigsaw": {"batch_size": 8}},
+        r"no folds to probe by",
+    ),
+    # the order
+    (
+        JIGSAW | {"pretext.jigsaw": {"find_lr": True}},
+        r"\[pretext.jigsaw\]: with find_lr the stage makes nothing that transfer.fin",
+    ),
+    ({"features.extract": {"layers": True}}, r"with layers the stage makes nothing"),
+    ({"stacking.noise": {"shar": 0.1}}, r"\[stacking.noise\]: unknown key 'shar'"),
+    (listed("stacking.fit", "features.extract"), r"stacking.fit reads features.extrac"),
+    (listed("features.extract"), r"reads transfer.finetune, which is not finished"),
+    (
+        listed("pretext.simsiam", "transfer.finetune") | tune(init="pretext.dino"),
+        r"transfer.finetune reads pretext.dino, which is not finished",
+    ),
+    (listed("stacking.predict"), r"stacking.predict is a command and no stage"),
+]
+# Told by libraries, which take seconds to load.
+OF_LIBRARIES: list[tuple[Tables, str]] = [
+    (
+        tune(backbone="resnet-18"),
+        r"'resnet-18': timm has no such network; did you mean",
+    ),
+    (tune(backbone="resnet18.nope"), r"backbone = 'resnet18.nope': Invalid pretrained"),
+    (tune(optimizer="adamm"), r"optimizer = 'adamm': no such optimiser; did you mean"),
+    (
+        tune(backbone="test_vit3", side=32, final_scale=1.5)
+        | {"data_prep.prepare": {"side": 64}},
+        r"final_scale = 1.5: test_vit3 takes pictures of one size only",
+    ),
+    (
+        tune(init="pretext.simsiam", side=32)
+        | {"data_prep.prepare": {"side": 64}}
+        | {"pretext.simsiam": {"backbone": "test_vit", "batch_size": 8}},
+        r"init = 'pretext.simsiam' trains 'test_vit' on 64 px, and its weights do not",
+    ),
+    (
+        tune(init="pretext.dino")
+        | {"data_prep.prepare": {"side": 64}}
+        | {"pretext.dino": {"backbone": "test_vit", "batch_size": 8}},
+        r"local_crops = \d+: this backbone takes no views of",
+    ),
+    (
+        tune(backbone="test_resnet")
+        | {"features.extract": {"layer": ["layer9"]}}
+        | listed("transfer.finetune", "features.extract"),
+        r"layer = 'layer9': did you mean 'layer",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tables, names of pictures, and files that pass for weights."""
+    place = tmp_path_factory.mktemp("place")
+    collect(place)
+    notes = {
+        "torn": "{",
+        "list": "[]",
+        "net": '{"backbone": "resnet18", "tasks": []}',
+        "back": '{"backbone": "resnet18"}',
+    }
+    for name in ("bare", *notes):
+        (place / f"{name}.safetensors").touch()
+    for name, text in notes.items():
+        (place / f"{name}.json").write_text(text)
+    return place
+
+
+@pytest.mark.parametrize(("changes", "message"), [*MISTAKES, *OF_LIBRARIES])
+def test_a_mistake_is_told_before_the_first_stage(
+    place: Path, monkeypatch: pytest.MonkeyPatch, changes: Tables, message: str
+) -> None:
+    monkeypatch.chdir(place)
+    shutil.rmtree(place / "run", ignore_errors=True)
+    (place / "run").mkdir()
+    with pytest.raises(UserError, match=message) as caught:
+        pipeline.main([str(write(place, changes)), "--run", "run"])
+    assert str(caught.value).startswith(f"{place / 'leaves.toml'} ")
+    assert "\n" not in str(caught.value)
+    assert not list((place / "run").iterdir()), "a stage has begun"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        data(target="name") | fit(metric="auc", columns=["year"], links=[]),
+        data(target="real") | fit(metric="r2", links=["isotonic"]),
+        fit(links=["snap", "mix", "cuts"], metric="quadratic_kappa"),
+        data(group="pairs") | {"data_prep.prepare": {"cv": "sgkfold3"}},
+        tune(all=True, batch_size=32) | fit(test_nets="all"),
+        LABEL_FREE | fit(cv="kfold5"),
+        fit(columns=["width", "year"], cv="skfold3"),
+        {"tasks.x": {"kind": "classes", "column": "g"}} | tune(tasks=["x"]),
+        data(date="year", group="pairs") | {"data_prep.prepare": {"cv": "gkfold2"}},
+    ],
+)
+def test_what_fits_is_let_through(
+    place: Path, monkeypatch: pytest.MonkeyPatch, changes: Tables
+) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("pipeline.check_libraries", lambda _: None)
+    shutil.rmtree(place / "run", ignore_errors=True)
+    begun = []
+
+    class BegunError(Exception):
+        pass
+
+    def begin(argv: list[str]) -> None:
+        begun.append(argv)
+        raise BegunError
+
+    monkeypatch.setattr("data_prep.prepare.main", begin)
+    with pytest.raises(BegunError):
+        pipeline.main([str(write(place, changes)), "--run", "run"])
+    assert len(begun) == 1
+
+
+def outlooks(seed: int, folder: Path) -> tuple[Outlook, Outlook]:
+    """Give rows as the tables have them, and as they are once dealt to folds.
+
+    Some have no target, some are excluded or weigh nothing; a picture in eight cannot
+    be read, and one in eight is a copy of another.
+    """
+    rng = np.random.default_rng(seed)
+    n, n_folds = int(rng.integers(20, 70)), int(rng.integers(2, 6))
+    index = np.arange(n)
+    has_group = bool(seed % 2)
+    target = np.where(rng.random(n) < 0.9, rng.integers(0, 4, n), np.nan)
+    rows = pd.DataFrame(
+        {
+            "id": [f"p{k:03d}" for k in index],
+            "part": "train",
+            "target": target,
+            "class_index": np.nan_to_num(target, nan=-1).astype(int),
+            "group": [f"g{k}" for k in rng.integers(0, 14, n)] if has_group else "",
+            "date": 1900.0 + index,
+            "weight": np.where(rng.random(n) < 0.9, 1.0, 0.0),
+            "is_excluded": rng.random(n) < 0.1,
+            "image_row": -1,
+        }
+    )
+    cv = f"{'sgkfold' if has_group else 'skfold'}{n_folds}"
+    facts = {
+        **{"side": 32, "cv": cv, "n_folds": n_folds, "words": 0},
+        **{"classes": [0.0, 1.0, 2.0, 3.0], "target_kind": "numeric"},
+        **{"has_group": has_group, "target_column": "target"},
+    }
+    kept = rows[rng.random(n) < 0.875].reset_index(drop=True)
+    index = np.arange(len(kept))
+    copied = np.where(rng.random(len(kept)) < 0.125, index // 2, index)
+    kept = kept.assign(image_row=np.arange(len(kept)), sha256=copied.astype(str))
+    dealt = with_folds(kept, cv, has_group=has_group, seed=seed)
+    experiment = Experiment(DataSettings(target="target"))
+    given: dict[str, Any] = {"experiment": experiment, "run": Run(folder)}
+    return (
+        Outlook(table=rows, facts=facts, **given),
+        Outlook(table=dealt, facts=facts, prepared=folder, **given),
+    )
+
+
+def refuses(settings: Any, outlook: Outlook) -> bool:
+    try:
+        settings.check_data(outlook)
+    except UserError:
+        return True
+    return False
+
+
+def test_tables_refuse_nothing_that_the_prepared_rows_allow(tmp_path: Path) -> None:
+    counts = np.zeros((2, 2), dtype=int)  # by the tables, once prepared
+    for seed in range(12):
+        try:
+            before, after = outlooks(seed, tmp_path)
+        except UserError:  # fewer groups than folds: told by the deal
+            continue
+        many = round(len(before.table) * (0.4 + 0.1 * (seed % 7)))
+        for settings in (
+            FitSettings(),
+            FinetuneSettings(init="scratch", batch_size=many, joint=True),
+            FinetuneSettings(init="scratch", batch_size=many, folds=("0", "all")),
+            JigsawSettings(batch_size=many),
+        ):
+            counts[int(refuses(settings, before)), int(refuses(settings, after))] += 1
+    assert counts[1, 0] == 0
+    assert counts[0, 0] > 10
+    assert counts[1, 1] > 3
+
+
+@pytest.mark.parametrize(
+    ("n_folds", "source", "is_refused"),
+    [
+        (3, "transfer.finetune", False),
+        (4, "transfer.finetune", True),
+        (4, "pretext.jigsaw", False),  # which saw no label
+    ],
+)
+def test_runs_with_other_folds_are_told_before_the_training(
+    tmp_path: Path, n_folds: int, source: str, is_refused: bool
+) -> None:
+    run = make_run(tmp_path / "one")
+    other = make_run(tmp_path / "two", n_folds=n_folds)
+    with other.stage("features.extract", {"source": source}, reads=[PREPARED]):
+        pass
+    experiment = Experiment(DataSettings(target="level"))
+    outlook = Outlook.of_prepared(run.finished(PREPARED), run, experiment)
+    settings = FitSettings(also=(str(other.folder),))
+    if not is_refused:
+        settings.check_data(outlook)
+        return
+    with pytest.raises(
+        UserError, match="also: the run 'two' has other folds than this"
+    ):
+        settings.check_data(outlook)
+
+
+def test_a_finished_stage_is_not_asked_of_libraries_again(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    settings = JigsawSettings(backbone="nobody_knows_it", batch_size=8)
+    outlook = Outlook.of_prepared(
+        run.finished(PREPARED),
+        run,
+        Experiment(DataSettings()),
+        {"pretext.jigsaw": settings},
+    )
+    with pytest.raises(UserError, match="'nobody_knows_it': timm has no such network"):
+        pipeline.check_libraries(outlook)
+    with run.stage("pretext.jigsaw", recorded(settings), reads=[PREPARED]):
+        pass
+    pipeline.check_libraries(outlook)
+
+
+def test_what_only_the_prepared_rows_show_is_told_after_them(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    prepared = run.finished(PREPARED)
+    outlook = Outlook.of_prepared(prepared, run, Experiment(DataSettings()))
+    FitSettings().check_data(outlook)
+    table = outlook.table
+    one = table["cluster"].where(table["fold"] != 0, 0)  # copies, found in decoding
+    with pytest.raises(UserError, match="fold 0 is one group, so its score tells how"):
+        FitSettings().check_data(replace(outlook, table=table.assign(cluster=one)))

@@ -1,0 +1,131 @@
+"""Every refusal of the packages after ``data_prep``, and what it has to wait for.
+
+A new ``raise UserError`` without an entry here fails the test: what settings and tables
+decide is told before the first stage (``test_early``), and nothing else is told late.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("pretext", "transfer", "features", "stacking")
+EARLY = "told before the first stage"
+# What each refusal needs that settings and tables cannot give: by module, or by
+# function where a module has several sorts. ``__post_init__`` is early by itself.
+WHY: dict[str, tuple[str, ...]] = {
+    EARLY: (
+        *("pretext.early", "pretext.names", "pretext.trial", "stacking.early"),
+        *("pretext.distillation:Crops.check", "pretext.first_weights:check_alone"),
+        *("pretext.first_weights:check_init", "pretext.jigsaw:tile_side"),
+        "pretext.jigsaw:JigsawSettings._become_the_original",
+        *("pretext.permutations:check_orders", "pretext.pretraining:check_final_side"),
+        *("pretext.probe:ProbeSettings.check_data", "pretext.probe:check_folds"),
+        "pretext.settings:PretextSettings.check_data",
+        "pretext.settings:TrainingSettings.check_enough",
+        *("transfer.jobs:folds_of", "transfer.jobs:_check_batch"),
+        *("features.layers:Layers.__init__", "features.pooling:check_statistics"),
+        "features.settings:ExtractSettings.check_data",
+        "features.settings:ExtractSettings.shard_of",
+        *("stacking.baseline", "stacking.fit:other_runs", "stacking.links"),
+        *("stacking.guards:check_scheme", "stacking.guards:check_groups"),
+        *("stacking.guards:check_protocol", "stacking.losses:Loss.named"),
+        "stacking.settings:FitSettings._check_names",
+    ),
+    "a command that is no stage, or a call from Python": (
+        *("pretext.export", "pretext.formats", "features.asking", "features.convert"),
+        *("features.exports", "features.extraction", "features.foreign"),
+        *("features.fresh", "features.merge", "stacking.conformal"),
+        *(
+            "stacking.arguments",
+            "stacking.entries",
+            "stacking.predict",
+            "stacking.later_columns",
+        ),
+    ),
+    "weights that a stage made, or a file of them": (
+        "pretext.backbones:load_backbone",
+        *("pretext.backbones:load_weights", "pretext.embed"),
+        *("pretext.first_weights:begin_backbone", "transfer.nets"),
+        "pretext.probe:find_files",  # finished stages, and files that may be gone
+        "pretext.first_weights:find_weights",  # likewise
+    ),
+    "the network, asked for what no name tells": (
+        *("pretext.backbones:build_backbone", "pretext.optimizers"),
+        *("features.layers:Layers._keeper.keep", "features.layers:Layers._pooled"),
+    ),
+    "the pictures, or how a training goes": (
+        *("pretext.find_rate", "pretext.pictures", "stacking.diagnostics"),
+    ),
+    "the folds, which are dealt to pictures that can be read": (
+        *("transfer.jobs:_check", "stacking.guards:check_enough"),
+        *("pretext.sample", "features.parts"),
+    ),
+    "files of data_prep.prepare, changed since": (
+        *("transfer.jobs:plan", "stacking.guards:check_folds", "stacking.outputs"),
+        *("stacking.guards:check_targets", "stacking.guards:check_sample"),
+        "stacking.assemble",
+    ),
+    "stores, and what the nets said": (
+        *("features.store", "features.pooling:pool", "stacking.sources"),
+        *("stacking.views", "stacking.work", "stacking.guards:check_roles"),
+        *("stacking.guards:check_not_selected", "stacking.guards:check_ids"),
+        *("stacking.guards:check_fold_of_rows", "stacking.guards:check_of_outputs"),
+        *("stacking.guards:check_pooled", "stacking.guards:check_same_columns"),
+        *("stacking.guards:check_net", "stacking.guards:check_finite"),
+        *("stacking.guards:check_varying", "stacking.guards:check_shares"),
+    ),
+    "models of a finished stack": (
+        *("stacking.models", "stacking.noise", "stacking.predictor"),
+    ),
+    "the libraries of the machine": ("stacking.neural", "stacking.tuning"),
+}
+
+
+def refusals() -> Iterator[str]:
+    """Find the functions that raise our errors, as ``module:Class.function``."""
+    errors = {"UserError"}
+    trees = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts): ast.parse(
+            file.read_text(encoding="utf-8")
+        )
+        for package in ("data_prep", *PACKAGES)
+        for file in sorted((ROOT / package).rglob("*.py"))
+    }
+    nodes = [node for tree in trees.values() for node in ast.walk(tree)]
+    for node in nodes:
+        if isinstance(node, ast.ClassDef):
+            bases = {base.id for base in node.bases if isinstance(base, ast.Name)}
+            errors |= {node.name} if bases & errors else set()
+
+    def within(node: ast.AST, path: tuple[str, ...]) -> Iterator[str]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Raise):
+                made = child.exc.func if isinstance(child.exc, ast.Call) else child.exc
+                if isinstance(made, ast.Name) and made.id in errors:
+                    yield ".".join(path)
+            is_named = isinstance(child, (ast.FunctionDef, ast.ClassDef))
+            name = (child.name,) if is_named else ()  # type: ignore[attr-defined]
+            yield from within(child, (*path, *name))
+
+    for module, tree in trees.items():
+        if not module.startswith("data_prep"):
+            yield from (f"{module}:{path}" for path in within(tree, ()))
+
+
+def test_every_later_refusal_has_a_reason_to_be_late() -> None:
+    reasons = {name: why for why, names in WHY.items() for name in names}
+    assert len(reasons) == sum(map(len, WHY.values())), "a name is there twice"
+    used = set()
+    for place in dict.fromkeys(refusals()):
+        module, _, function = place.partition(":")
+        if function.endswith("Settings.__post_init__"):
+            continue
+        name = place if place in reasons else module
+        assert name in reasons, (
+            f"{place} raises a UserError and is not in WHY: if settings and tables"
+            " decide it, let the settings' check_data raise it before the first stage;"
+            " else say there what it has to wait for"
+        )
+        used.add(name)
+    assert not sorted(set(reasons) - used), "they refuse nothing: take them out"
