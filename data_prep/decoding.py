@@ -6,16 +6,31 @@ the same whether or not the MagickWand library is installed; where it is not, th
 is left out by name. Large JPEGs are decoded at a fraction of their size, as long as
 that is still twice what is stored.
 
-A damaged file fails here, with its reason, and is never filled up with grey.
+Which way is up is asked of the file after its decoder has had its say, for some turn
+the picture and some do not. An embedded colour profile is applied. Grey of 16 bits
+keeps its upper 8, on the scale that the file declares, never stretched. Of several
+pages or frames the first is taken. What a reader should know of this is in ``Notes``.
+
+A damaged file fails here, with its reason, as far as its format can tell: see
+``integrity`` and ``jpeg``. A file that was cut always fails. A changed byte fails where
+the format has checksums (PNG, deflated TIFF); elsewhere only if it breaks the structure
+or leaves the decoder with too few or too many data. What is left unseen: most single
+flipped bits in JPEG, WebP, AVIF, JPEG 2000 and GIF, anything in plain pixels (BMP, PNM,
+TIFF without compression), and in a progressive JPEG what keeps its structure whole.
 """
 
 import io
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from data_prep import jpeg
+from data_prep.integrity import find_damage, find_damage_of_opened
 
 # What is taken for a picture, and the name of its format for ImageMagick, which is told
 # it: left to guess, it would run what a file calls itself, scripts included.
@@ -29,6 +44,8 @@ MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs
 TOO_LARGE = f"more than {MAX_PIXELS // 1_000_000} million pixels; store it smaller"
 UNKNOWN = "in no format that can be read here"
 ORIENTATION = 0x0112  # the EXIF tag
+TIFF_BITS, TIFF_PHOTOMETRIC = 258, 262
+SEQUENCES = ("heic", "avif", "jxl")  # elsewhere ImageMagick's frames are layers
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -47,9 +64,24 @@ class UnreadableError(Exception):
     """A picture cannot be decoded; the message is the reason."""
 
 
+@dataclass(frozen=True)
+class Notes:
+    """What a reader should know of a picture that could be read.
+
+    Attributes:
+        n_pages: Pages, frames or pictures in the file; the first was taken.
+        peak: The largest level of a file of 16 bits a channel, of 65,535; -1 for 8.
+        is_profile_ignored: Its colour profile is broken or of other pixels.
+    """
+
+    n_pages: int = 1
+    peak: int = -1
+    is_profile_ignored: bool = False
+
+
 def decode(
     data: bytes, side: int, suffix: str = ""
-) -> tuple[Image.Image, tuple[int, int]]:
+) -> tuple[Image.Image, tuple[int, int], Notes]:
     """Decode a file's bytes to an upright RGB picture, for ``fit_square``.
 
     Transparent parts become white; 16-bit greys keep their upper 8 bits.
@@ -60,31 +92,53 @@ def decode(
         suffix: Extension of its name, for what only ImageMagick knows.
 
     Returns:
-        The picture, and the width and height of the upright original.
+        The picture, the width and height of the upright original, and what else is to
+        be known.
 
     Raises:
         UnreadableError: The file is damaged, too large or of no known format.
     """
+    verdict: Callable[[], str] | None = None
+    if data.startswith(jpeg.START):
+        damage, scan = jpeg.find_damage(data)
+    else:
+        damage, scan = find_damage(data), None
+    if damage:
+        raise UnreadableError(damage)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", module="PIL")
         try:
             with Image.open(io.BytesIO(data)) as image:
+                if damage := find_damage_of_opened(image, data):
+                    raise UnreadableError(damage)
+                n_pages = _n_pages(image)
                 size = image.size
-                turn = UPRIGHT.get(_orientation(image))
-                image.draft("RGB", (2 * side, 2 * side))
-                rgb = _rgb(image)
+                is_reduced = image.draft("RGB", (2 * side, 2 * side)) is not None
+                if scan and is_reduced:  # so Pillow's own decoder of JPEGs will run
+                    read, verdict = jpeg.watch_data(data, scan)
+                    image.load_read = read  # type: ignore[attr-defined]
+                is_deep = _is_deep(image)
+                image.load()
+                if verdict and (damage := verdict()):
+                    raise UnreadableError(damage)
+                if not is_reduced:
+                    size = image.size
+                turn = UPRIGHT.get(_orientation(image))  # what is left to be turned
+                rgb, peak, is_profile_ignored = _rgb(image, is_deep)
         except UnidentifiedImageError:
-            rgb, size, turn = *_by_imagemagick(data, suffix), None
+            return _by_imagemagick(data, suffix)
         except Image.DecompressionBombError:
             raise UnreadableError(TOO_LARGE) from None
+        except UnreadableError:
+            raise
         except Exception as error:  # noqa: BLE001  damaged files raise anything
             raise UnreadableError(str(error) or type(error).__name__) from None
     if turn is not None:
         rgb = rgb.transpose(turn)
         if turn in (UPRIGHT[5], UPRIGHT[6], UPRIGHT[7], UPRIGHT[8]):
             size = size[1], size[0]
-    return rgb, size
+    return rgb, size, Notes(n_pages, peak, is_profile_ignored)
 
 
 def fit_square(image: Image.Image, side: int, fit: Fit) -> Pixels:
@@ -120,22 +174,90 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # convert("RGB") would clip at 255
-        high = np.asarray(image).astype(np.uint16) >> 8
-        return Image.fromarray(high.astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise UnreadableError(
-            f"its pixels are 32-bit numbers (mode {image.mode}); store it with 8 or 16"
-        )
+def _n_pages(image: Image.Image) -> int:
+    if image.format == "PSD":  # its frames are layers, of which the file has the sum
+        return 1
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # noqa: BLE001  what is damaged behind the first is not needed
+        return 1
+
+
+def _is_deep(image: ImageFile.ImageFile) -> bool:
+    """Tell whether a file that is opened but not loaded has 16 bits a channel."""
+    for decoder, _, _, args in image.tile[:1]:
+        if ";16" in str(args):
+            return True
+        if str(decoder).startswith("ppm") and isinstance(args, tuple):
+            return isinstance(args[-1], int) and args[-1] > 255
+    return False
+
+
+def _rgb(image: Image.Image, is_deep: bool) -> tuple[Image.Image, int, bool]:
+    """Convert a loaded picture; tell its peak, and whether its profile is ignored.
+
+    Raises:
+        UnreadableError: Its numbers have no known scale.
+    """
+    peak, is_profile_ignored = -1, False
+    is_16_bit = image.mode.startswith("I;16")
+    if is_16_bit or (image.mode == "I" and image.format in ("PPM", "PNG")):
+        image, peak = _upper_bits(image)  # convert("RGB") would clip at 255
+    elif image.mode in ("I", "F"):
+        raise UnreadableError(_odd_numbers(image))
+    elif is_deep:  # Pillow gives the upper bits
+        peak = 257 * max(int(high) for _, high in image.convert("RGB").getextrema())
+    if image.mode == "LAB":
+        from data_prep.colour import lab_to_srgb
+
+        image = lab_to_srgb(image)
+    elif "icc_profile" in image.info:  # None if it cannot even be unpacked
+        image, is_profile_ignored = _managed(image, image.info["icc_profile"] or b"")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+        image = Image.alpha_composite(white, image)
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    return rgb, peak, is_profile_ignored
 
 
-def _by_imagemagick(data: bytes, suffix: str) -> tuple[Image.Image, tuple[int, int]]:
+def _managed(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bool]:
+    """Apply a profile, if there is one; tell whether it had to be ignored."""
+    if profile is None:
+        return image, False
+    from data_prep.colour import ProfileError, to_srgb
+
+    try:
+        return to_srgb(image, profile), False
+    except ProfileError:
+        return image, True
+
+
+def _upper_bits(image: Image.Image) -> tuple[Image.Image, int]:
+    """Turn 16-bit grey into 8-bit grey, on the scale that the file declares."""
+    levels = np.asarray(image).astype(np.uint32)
+    peak = int(levels.max())
+    tags = getattr(image, "tag_v2", {})
+    n_bits = int(tags.get(TIFF_BITS, (16,))[0])
+    if n_bits < 16:
+        levels = levels * 65_535 // (2**n_bits - 1)
+        peak = int(levels.max())
+    if tags.get(TIFF_PHOTOMETRIC) == 0:  # white is zero; Pillow heeds it for 8 bits
+        levels = 65_535 - levels
+    return Image.fromarray((levels >> 8).astype(np.uint8)), peak
+
+
+def _odd_numbers(image: Image.Image) -> str:
+    tags = getattr(image, "tag_v2", {})
+    n_bits = int(tags.get(TIFF_BITS, (32,))[0])
+    kind = "signed 16-bit" if n_bits == 16 else "32-bit"
+    remedy = "store it with 8 or 16" if n_bits != 16 else "store it unsigned"
+    return f"its pixels are {kind} numbers (mode {image.mode}); {remedy}"
+
+
+def _by_imagemagick(
+    data: bytes, suffix: str
+) -> tuple[Image.Image, tuple[int, int], Notes]:
     """Decode what Pillow does not know."""
     kind = FORMATS.get(suffix[1:].lower())
     if not data:
@@ -159,8 +281,10 @@ def _by_imagemagick(data: bytes, suffix: str) -> tuple[Image.Image, tuple[int, i
                 if seen.width * seen.height > MAX_PIXELS:
                     raise UnreadableError(TOO_LARGE)
             with WandImage(blob=data, format=kind) as image:
+                n_pages = len(image.sequence) if kind in SEQUENCES else 1
                 image.iterator_reset()  # the first of several frames
                 image.auto_orient()
+                profile = image.profiles["icc"] if image.colorspace == "srgb" else None
                 image.background_color = "white"
                 image.alpha_channel = "remove"
                 image.transform_colorspace("srgb")
@@ -171,4 +295,6 @@ def _by_imagemagick(data: bytes, suffix: str) -> tuple[Image.Image, tuple[int, i
         # Its own words name temporary files, and a record should not change with them.
         reason = f"{UNKNOWN} ({type(error).__name__})"
         raise UnreadableError(reason) from None
-    return Image.frombytes("RGB", size, pixels[: 3 * size[0] * size[1]]), size
+    rgb = Image.frombytes("RGB", size, pixels[: 3 * size[0] * size[1]])
+    rgb, is_profile_ignored = _managed(rgb, profile)
+    return rgb, size, Notes(n_pages, is_profile_ignored=is_profile_ignored)

@@ -24,6 +24,7 @@ from PIL import Image
 from data_prep.decoding import (
     FORMATS,
     Fit,
+    Notes,
     Pixels,
     UnreadableError,
     decode,
@@ -48,12 +49,14 @@ class Decoded:
         width: Of the upright original, in pixels.
         height: Likewise.
         reason: Why it is unreadable; empty if it is not.
+        notes: What else is to be known of it.
     """
 
     sha256: str
     width: int
     height: int
     reason: str
+    notes: Notes = Notes()
 
 
 def find_pictures(folders: Sequence[Path]) -> dict[str, Path]:
@@ -195,10 +198,10 @@ def _decode_file(path: Path, side: int, fit: Fit) -> tuple[Decoded, Pixels | Non
         return Decoded("", 0, 0, str(error.strerror or error)), None
     digest = hashlib.sha256(data).hexdigest()
     try:
-        image, size = decode(data, side, path.suffix)
+        image, size, notes = decode(data, side, path.suffix)
     except UnreadableError as error:
         return Decoded(digest, 0, 0, str(error)), None
-    return Decoded(digest, *size, ""), fit_square(image, side, fit)
+    return Decoded(digest, *size, "", notes), fit_square(image, side, fit)
 
 
 def _decode_chunk(
@@ -245,7 +248,7 @@ def _take_up(target: Path, journal: Path, shape: tuple[int, ...]) -> list[Decode
         lines = journal.read_text(encoding="utf-8").split("\n")
         whole = lines[:-1]  # a line that was being written has no end
         journal.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
-        return [Decoded(**json.loads(line)) for line in whole]
+        return [_from_journal(line) for line in whole]
     header = _header(shape)
     try:
         with target.open("wb") as file:
@@ -261,6 +264,11 @@ def _take_up(target: Path, journal: Path, shape: tuple[int, ...]) -> list[Decode
         ) from None
     journal.write_text("", encoding="utf-8")
     return []
+
+
+def _from_journal(line: str) -> Decoded:
+    fields = json.loads(line)
+    return Decoded(**fields | {"notes": Notes(**fields["notes"])})
 
 
 def _reserve(file: IO[bytes], n_bytes: int) -> None:

@@ -17,7 +17,7 @@ from data_prep import jpeg
 if TYPE_CHECKING:
     from PIL import Image
 
-CUT = "it ends before the picture does"
+CUT = jpeg.CUT
 ZEROED = "damaged: a part of its data is zeroed"
 ZERO_RUN = bytes(64)  # flat pictures of 12 million pixels have 16 at most
 OFFSETS, LENGTHS = (273, 324), (279, 325)  # TIFF tags: of strips, of tiles
@@ -77,7 +77,7 @@ def _png(data: bytes) -> str:
         kind = data[position + 4 : position + 8]
         end = position + 8 + length
         if end + 4 > len(data):
-            return f"{CUT} (a chunk is truncated)"
+            return CUT
         if kind[:1].isupper() or kind == b"tRNS" or not kind.isalpha():
             checksum = int.from_bytes(data[end : end + 4], "big")
             if zlib.crc32(view[position + 4 : end]) != checksum:
@@ -85,13 +85,13 @@ def _png(data: bytes) -> str:
         if kind == b"IEND":
             return ""
         position = end + 4
-    return f"{CUT} (truncated)"
+    return CUT
 
 
 def _webp(data: bytes) -> str:
     size = 8 + int.from_bytes(data[4:8], "little")
     if size > len(data) + 1:  # a last byte for evenness may be missing
-        return f"{CUT} (truncated)"
+        return CUT
     position, has_picture = 12, False
     while position + 8 <= size:
         kind = data[position : position + 4]
@@ -135,7 +135,7 @@ def _gif(data: bytes) -> str:
                 position += 1 + data[position]
             position += 1
     except IndexError:
-        return f"{CUT} (truncated)"
+        return CUT
     return "" if n_pictures else f"{CUT} (no picture within)"
 
 
@@ -151,7 +151,7 @@ def _boxes(data: bytes) -> str:
         if size < header:
             return f"damaged: a box has no proper length (byte {position:,})"
         position += size
-    return f"{CUT} (truncated)" if position > len(data) else ""
+    return CUT if position > len(data) else ""
 
 
 def _strip(strip: bytes, tags: "dict[int, object]") -> str:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+CUT = "truncated: it ends before the picture does"
 START, END = b"\xff\xd8", b"\xff\xd9"
 SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 PROGRESSIVE, SEQUENTIAL = (0xC2,), (0xC0, 0xC1)
@@ -63,7 +64,7 @@ def find_damage(data: bytes) -> tuple[str, tuple[int, int] | None]:
         while data[position : position + 1] == b"\xff":
             position += 1
         if position >= len(data):
-            return "it ends before the picture does (no end marker)", None
+            return f"{CUT} (no end marker)", None
         marker, position = data[position], position + 1
         if marker == EOI:
             return _finished(frame)
@@ -85,7 +86,7 @@ def find_damage(data: bytes) -> tuple[str, tuple[int, int] | None]:
         if marker == SOS:
             end = MARKER.search(data, position)
             if end is None:
-                return "it ends before the picture does (no end marker)", None
+                return f"{CUT} (no end marker)", None
             scan = data[position : end.start()]
             wrong = _scan_damage(frame, body, scan, data[end.start() + 1])
             if wrong:
@@ -135,14 +136,14 @@ def _broken(what: str, position: int) -> tuple[str, None]:
 
 def _finished(frame: _Frame) -> tuple[str, tuple[int, int] | None]:
     if not frame.scans:
-        return "it ends before the picture does (no data)", None
+        return f"{CUT} (no data)", None
     missing = any(
         frame.low_bits.get((component, k), -1) != 0
         for component in frame.components
         for k in range(1 if frame.process in SEQUENTIAL else 64)
     )
     if missing and frame.process in (*SEQUENTIAL, *PROGRESSIVE):
-        return "it ends before the picture does (a scan is missing)", None
+        return f"{CUT} (a scan is missing)", None
     is_watched = frame.process in SEQUENTIAL and len(frame.scans) == 1
     return "", frame.scans[0] if is_watched else None
 

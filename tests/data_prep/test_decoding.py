@@ -40,7 +40,7 @@ def test_a_picture_is_set_upright(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = as_bytes(picture(), exif=exif)
-    upright, size = decode(data, 64)
+    upright, size, _ = decode(data, 64)
     by_array = {
         1: lambda a: a,
         2: lambda a: a[:, ::-1],
@@ -77,7 +77,7 @@ def test_odd_kinds_of_pixels_become_plain_ones() -> None:
 
 def test_a_large_jpeg_is_decoded_at_a_fraction_and_looks_the_same() -> None:
     data = as_bytes(picture(size=(1600, 1200)), "JPEG", quality=95)
-    image, size = decode(data, 64)
+    image, size, _ = decode(data, 64)
     assert size == (1600, 1200)
     assert image.size == (200, 150)
     whole = fit_square(Image.open(io.BytesIO(data)).convert("RGB"), 64, "squash")
@@ -113,7 +113,7 @@ def test_imagemagick_reads_what_pillow_does_not_and_pixels_are_the_same() -> Non
     with wand_image.Image(blob=as_bytes(picture())) as image:
         image.depth = 8
         data = image.make_blob("psb")
-    found, size = decode(data, 64, ".PSB")
+    found, size, _ = decode(data, 64, ".PSB")
     assert size == (40, 30)
     assert_array_equal(np.asarray(found), np.asarray(picture()))
     with pytest.raises(UnreadableError, match="no format that can be read"):
