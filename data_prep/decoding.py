@@ -9,7 +9,7 @@ that is still twice what is stored.
 Which way is up is asked of the file after its decoder has had its say, for some turn
 the picture and some do not. An embedded colour profile is applied. Grey of 16 bits
 keeps its upper 8, on the scale that the file declares, never stretched. Of several
-pages or frames the first is taken. What a reader should know of this is in ``Notes``.
+pages or frames the first is taken. What a reader should know of this is in ``notes``.
 
 A damaged file fails here, with its reason, as far as its format can tell: see
 ``integrity`` and ``jpeg``. A file that was cut always fails. A changed byte fails where
@@ -30,7 +30,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from data_prep import jpeg
-from data_prep.integrity import find_damage, find_damage_of_opened
+from data_prep.integrity import (
+    ZEROED,
+    find_damage,
+    find_damage_of_opened,
+    has_zeroed_boxes,
+)
+from data_prep.notes import Notes
 
 # What is taken for a picture, and the name of its format for ImageMagick, which is told
 # it: left to guess, it would run what a file calls itself, scripts included.
@@ -65,24 +71,30 @@ class UnreadableError(Exception):
 
 
 @dataclass(frozen=True)
-class Notes:
-    """What a reader should know of a picture that could be read.
+class Picture:
+    """A decoded file.
 
     Attributes:
-        n_pages: Pages, frames or pictures in the file; the first was taken.
-        peak: The largest level of a file of 16 bits a channel, of 65,535; -1 for 8.
-        is_profile_ignored: Its colour profile is broken or of other pixels.
+        image: RGB and upright, for ``fit_square``.
+        size: Width and height of the upright original.
+        notes: What else is to be known of it.
     """
 
-    n_pages: int = 1
-    peak: int = -1
-    is_profile_ignored: bool = False
+    image: Image.Image
+    size: tuple[int, int]
+    notes: Notes
 
 
 def decode(
     data: bytes, side: int, suffix: str = ""
-) -> tuple[Image.Image, tuple[int, int], Notes]:
-    """Decode a file's bytes to an upright RGB picture, for ``fit_square``.
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode a file's bytes, like ``read_picture``, to the picture and its size."""
+    picture = read_picture(data, side, suffix)
+    return picture.image, picture.size
+
+
+def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
+    """Decode a file's bytes to an upright RGB picture.
 
     Transparent parts become white; 16-bit greys keep their upper 8 bits.
 
@@ -90,10 +102,6 @@ def decode(
         data: The file.
         side: Pixels it will be stored at; a JPEG may come at a fraction of its size.
         suffix: Extension of its name, for what only ImageMagick knows.
-
-    Returns:
-        The picture, the width and height of the upright original, and what else is to
-        be known.
 
     Raises:
         UnreadableError: The file is damaged, too large or of no known format.
@@ -138,7 +146,7 @@ def decode(
         rgb = rgb.transpose(turn)
         if turn in (UPRIGHT[5], UPRIGHT[6], UPRIGHT[7], UPRIGHT[8]):
             size = size[1], size[0]
-    return rgb, size, Notes(n_pages, peak, is_profile_ignored)
+    return Picture(rgb, size, Notes(n_pages, peak, is_profile_ignored))
 
 
 def fit_square(image: Image.Image, side: int, fit: Fit) -> Pixels:
@@ -255,9 +263,7 @@ def _odd_numbers(image: Image.Image) -> str:
     return f"its pixels are {kind} numbers (mode {image.mode}); {remedy}"
 
 
-def _by_imagemagick(
-    data: bytes, suffix: str
-) -> tuple[Image.Image, tuple[int, int], Notes]:
+def _by_imagemagick(data: bytes, suffix: str) -> Picture:
     """Decode what Pillow does not know."""
     kind = FORMATS.get(suffix[1:].lower())
     if not data:
@@ -285,6 +291,7 @@ def _by_imagemagick(
                 image.iterator_reset()  # the first of several frames
                 image.auto_orient()
                 profile = image.profiles["icc"] if image.colorspace == "srgb" else None
+                metadata = [image.profiles["exif"], image.profiles["xmp"]]
                 image.background_color = "white"
                 image.alpha_channel = "remove"
                 image.transform_colorspace("srgb")
@@ -295,6 +302,9 @@ def _by_imagemagick(
         # Its own words name temporary files, and a record should not change with them.
         reason = f"{UNKNOWN} ({type(error).__name__})"
         raise UnreadableError(reason) from None
+    if kind in SEQUENCES and has_zeroed_boxes(data, metadata):
+        raise UnreadableError(ZEROED)
     rgb = Image.frombytes("RGB", size, pixels[: 3 * size[0] * size[1]])
     rgb, is_profile_ignored = _managed(rgb, profile)
-    return rgb, size, Notes(n_pages, is_profile_ignored=is_profile_ignored)
+    notes = Notes(n_pages, is_profile_ignored=is_profile_ignored)
+    return Picture(rgb, size, notes)

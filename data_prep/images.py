@@ -24,13 +24,13 @@ from PIL import Image
 from data_prep.decoding import (
     FORMATS,
     Fit,
-    Notes,
     Pixels,
     UnreadableError,
-    decode,
     fit_square,
+    read_picture,
 )
 from data_prep.errors import UserError
+from data_prep.notes import Notes
 from data_prep.processes import n_cores, pool_of
 
 CHUNK = 16  # pictures a process takes at a time
@@ -198,10 +198,11 @@ def _decode_file(path: Path, side: int, fit: Fit) -> tuple[Decoded, Pixels | Non
         return Decoded("", 0, 0, str(error.strerror or error)), None
     digest = hashlib.sha256(data).hexdigest()
     try:
-        image, size, notes = decode(data, side, path.suffix)
+        picture = read_picture(data, side, path.suffix)
     except UnreadableError as error:
         return Decoded(digest, 0, 0, str(error)), None
-    return Decoded(digest, *size, "", notes), fit_square(image, side, fit)
+    decoded = Decoded(digest, *picture.size, "", picture.notes)
+    return decoded, fit_square(picture.image, side, fit)
 
 
 def _decode_chunk(

@@ -10,7 +10,10 @@ only if it breaks the structure, or makes a long run of zeros.
 """
 
 import zlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from data_prep import jpeg
 
@@ -41,7 +44,9 @@ def find_damage(data: bytes) -> str:
     if data.startswith((b"GIF87a", b"GIF89a")):
         return _gif(data)
     if data[4:8] == b"ftyp":
-        return _boxes(data)
+        return CUT if any(start < 0 for _, start, _ in _boxes(data)) else ""
+    if data.startswith(b"8BPS"):
+        return _photoshop(data)
     if data.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")):
         start = data.find(b"\xff\x93")  # where the first coded data begin
         return ZEROED if ZERO_RUN in data[max(start, 0) :].rstrip(b"\0") else ""
@@ -51,11 +56,8 @@ def find_damage(data: bytes) -> str:
 def find_damage_of_opened(image: "Image.Image", data: bytes) -> str:
     """Tell what is wrong with a file whose header only Pillow reads: TIFF and AVIF."""
     if image.format == "AVIF":
-        coded = data
-        for kind in ("exif", "xmp"):  # where long runs of zeros may well stand
-            text = image.info.get(kind) or b""
-            coded = coded.replace(text.removeprefix(b"Exif\0\0"), b"") if text else coded
-        return ZEROED if ZERO_RUN in coded else ""
+        metadata = [image.info.get("exif"), image.info.get("xmp")]
+        return ZEROED if has_zeroed_boxes(data, metadata) else ""
     tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
     for of_offsets, of_lengths in zip(OFFSETS, LENGTHS, strict=True):
         if of_offsets in tags and of_lengths in tags:
@@ -139,22 +141,64 @@ def _gif(data: bytes) -> str:
     return "" if n_pictures else f"{CUT} (no picture within)"
 
 
-def _boxes(data: bytes) -> str:
-    """Follow the boxes of AVIF, HEIC and their like to the end of the file."""
+def has_zeroed_boxes(data: bytes, metadata: Sequence[bytes | None]) -> bool:
+    """Tell whether the coded data of AVIF, HEIC and their like have a run of zeros.
+
+    Args:
+        data: The file.
+        metadata: Exif and the like, where such runs may well stand.
+    """
+    for kind, start, end in _boxes(data):
+        coded = data[start:end] if kind == b"mdat" else b""
+        if ZERO_RUN in coded:
+            for text in metadata:
+                if plain := (text or b"").removeprefix(b"Exif\0\0"):
+                    coded = coded.replace(plain, b"")
+            if ZERO_RUN in coded:
+                return True
+    return False
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Give the kind, start and end of each box; a start of -1 ends a broken file."""
     position = 0
     while position + 8 <= len(data):
         size, header = int.from_bytes(data[position : position + 4], "big"), 8
-        if size == 0:  # to the end of the file
-            return ""
         if size == 1:
             size, header = int.from_bytes(data[position + 8 : position + 16], "big"), 16
-        if size < header:
-            return f"damaged: a box has no proper length (byte {position:,})"
+        if size == 0:
+            size = len(data) - position  # to the end of the file
+        is_whole = header <= size <= len(data) - position
+        kind = data[position + 4 : position + 8]
+        yield kind, position + header if is_whole else -1, position + size
+        if not is_whole:
+            return
         position += size
-    return CUT if position > len(data) else ""
 
 
-def _strip(strip: bytes, tags: "dict[int, object]") -> str:
+def _photoshop(data: bytes) -> str:
+    """Add up the lengths of the sections of PSD and PSB to that of the pixels."""
+
+    def number(position: int, n_bytes: int) -> int:
+        return int.from_bytes(data[position : position + n_bytes], "big")
+
+    is_large = number(4, 2) == 2
+    position = 26
+    for n_bytes in (4, 4, 8 if is_large else 4):  # palette, resources, layers
+        position += n_bytes + number(position, n_bytes)
+    height, width, depth = number(14, 4), number(18, 4), number(22, 2)
+    n_rows, compression = number(12, 2) * height, number(position, 2)
+    end = position + 2
+    if compression == 0:
+        end += n_rows * -(-width * depth // 8)
+    elif compression == 1:
+        n_bytes = 4 if is_large else 2
+        lengths = np.frombuffer(data[end : end + n_bytes * n_rows], f">u{n_bytes}")
+        end += n_bytes * n_rows + int(lengths.sum())
+    return CUT if end > len(data) else ""
+
+
+def _strip(strip: bytes, tags: Mapping[int, Any]) -> str:
     """Check a strip or tile of a TIFF, by the way it is compressed."""
     compression = tags.get(COMPRESSION)
     if compression in DEFLATE:

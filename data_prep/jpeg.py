@@ -91,8 +91,7 @@ def find_damage(data: bytes) -> tuple[str, tuple[int, int] | None]:
             wrong = _scan_damage(frame, body, scan, data[end.start() + 1])
             if wrong:
                 return _broken(wrong, position)
-            used = len(scan.rstrip(b"\xff").rstrip(b"\0"))
-            frame.scans.append((position, position + used))
+            frame.scans.append((position, end.start()))
             position = end.start()
 
 
@@ -111,7 +110,8 @@ def watch_data(
         whether the decoder stopped too early or wanted more; it is empty if not.
     """
     start, end = scan
-    margin = max(start, end - MARGIN)
+    n_used = len(_without_padding(data[start:end]))
+    margin = start + max(0, n_used - MARGIN)
     pieces = [data[:margin], data[margin:end] + ONES, END]
     n_read = 0
 
@@ -128,6 +128,11 @@ def watch_data(
         return ""
 
     return read, verdict
+
+
+def _without_padding(scan: bytes) -> bytes:
+    """Take off what may be padding by a camera, and may be data."""
+    return scan.rstrip(b"\xff").rstrip(b"\0")
 
 
 def _broken(what: str, position: int) -> tuple[str, None]:
@@ -201,7 +206,7 @@ def _scan_damage(frame: _Frame, header: bytes, scan: bytes, next_marker: int) ->
         cycle = bytes(range(0xD0, 0xD8)) * (len(restarts) // 8 + 1)
         if not frame.interval or restarts != cycle[: len(restarts)]:
             return "restart markers are missing or out of order"
-    if ZERO_RUN in scan.rstrip(b"\xff").rstrip(b"\0"):  # a camera may pad the end
+    if ZERO_RUN in _without_padding(scan):
         tables = set(chosen.values())
         if not _zeros_are_flat(frame, tables, first=first, high_bit=bits >> 4):
             return "a part of its data is zeroed"

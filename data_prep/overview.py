@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from data_prep.charts import Rung, bars, histogram
 from data_prep.folds import is_grouped, untaught
+from data_prep.notes import Notes, summarise
 from data_prep.report import (
     Section,
     Tile,
@@ -43,6 +44,7 @@ class Prepared:
         left_out: Ids without a readable picture.
         attributes: id, name.
         n_unknown: Ids of the attribute tables that have no picture.
+        notes: What is to be known of the files that could be read.
     """
 
     rows: pd.DataFrame
@@ -50,6 +52,7 @@ class Prepared:
     left_out: Sequence[LeftOut] = ()
     attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
     n_unknown: int = 0
+    notes: Sequence[Notes] = ()
 
 
 def describe(prepared: Prepared) -> str:
@@ -120,6 +123,7 @@ def remarks(prepared: Prepared) -> list[str]:
     if prepared.n_unknown:
         n = _n(prepared.n_unknown, "id")
         found.append(f"{n} of the attribute tables without a picture")
+    found += summarise(prepared.notes)
     n_copies, n_crossing = copies(rows)
     if n_copies:
         n = _n(n_copies, "picture")

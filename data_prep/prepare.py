@@ -234,6 +234,7 @@ def _prepare(
         left_out=left_out,
         attributes=attributes,
         n_unknown=n_unknown,
+        notes=[file.notes for file in decoded if not file.reason],
     )
     log.info("%s", describe(prepared))
     write_overview(stage.folder / "report.html", prepared, images, title)
