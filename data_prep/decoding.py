@@ -170,8 +170,14 @@ def fit_square(image: Image.Image, side: int, fit: Fit) -> Pixels:
     pixels: Pixels = np.asarray(small)
     across, down = side - size[0], side - size[1]
     if across or down:
-        margins = ((down // 2, down - down // 2), (across // 2, across - across // 2))
-        pixels = np.pad(pixels, (*margins, (0, 0)), mode="edge")
+        top, left = down // 2, across // 2
+        bottom, right = top + size[1], left + size[0]
+        square = np.empty((side, side, 3), dtype=np.uint8)
+        square[top:bottom, left:right] = pixels
+        square[top:bottom, :left] = pixels[:, :1]
+        square[top:bottom, right:] = pixels[:, -1:]
+        square[:top], square[bottom:] = square[top], square[bottom - 1]
+        return square
     return pixels
 
 

@@ -118,27 +118,28 @@ def _webp(data: bytes) -> str:
 
 
 def _gif(data: bytes) -> str:
-    """Follow the blocks to the trailer, or at least past the first picture."""
+    """Follow the blocks to the end of the first picture."""
 
     def colours(flags: int) -> int:
         return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
     try:
-        position, n_pictures = 13 + colours(data[10]), 0
-        while data[position] != 0x3B:
-            if data[position] == 0x21:
+        position = 13 + colours(data[10])
+        while True:
+            kind = data[position]
+            if kind == 0x21:
                 position += 2
-            elif data[position] == 0x2C:
+            elif kind == 0x2C:
                 position += 11 + colours(data[position + 9])
-                n_pictures += 1
             else:
                 return f"damaged: a block is out of place (byte {position:,})"
             while data[position]:
                 position += 1 + data[position]
             position += 1
+            if kind == 0x2C:
+                return ""
     except IndexError:
         return CUT
-    return "" if n_pictures else f"{CUT} (no picture within)"
 
 
 def has_zeroed_boxes(data: bytes, metadata: Sequence[bytes | None]) -> bool:

@@ -195,7 +195,7 @@ def _scan_damage(frame: _Frame, header: bytes, scan: bytes, next_marker: int) ->
     if not set(chosen) <= set(frame.components):
         return "a scan is of no part of the picture"
     if frame.process in SEQUENTIAL:
-        first, last, bits = 0, 63, 0  # some encoders write them wrong; libjpeg too
+        first, last, bits = 0, 0, 0  # all at once, whatever some encoders write here
     for component in chosen:
         for k in range(first, min(last, 63) + 1):
             frame.low_bits[component, k] = bits & 15
