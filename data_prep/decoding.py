@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from data_prep import jpeg
+from data_prep.huffman import holds_all_blocks
 from data_prep.integrity import (
     ZEROED,
     find_damage,
@@ -107,12 +108,11 @@ def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
         UnreadableError: The file is damaged, too large or of no known format.
     """
     verdict: Callable[[], str] | None = None
+    structure = jpeg.Structure(find_damage(data))
     if data.startswith(jpeg.START):
-        damage, scan = jpeg.find_damage(data)
-    else:
-        damage, scan = find_damage(data), None
-    if damage:
-        raise UnreadableError(damage)
+        structure = jpeg.read_structure(data)
+    if structure.damage:
+        raise UnreadableError(structure.damage)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", module="PIL")
@@ -123,13 +123,15 @@ def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
                 n_pages = _n_pages(image)
                 size = image.size
                 is_reduced = image.draft("RGB", (2 * side, 2 * side)) is not None
-                if scan and is_reduced:  # so Pillow's own decoder of JPEGs will run
-                    read, verdict = jpeg.watch_data(data, scan)
+                if structure.data and is_reduced:  # Pillow's own decoder of JPEGs
+                    read, verdict = jpeg.watch_data(data, structure.data)
                     image.load_read = read  # type: ignore[attr-defined]
                 is_deep = _is_deep(image)
                 image.load()
-                if verdict and (damage := verdict()):
+                if damage := verdict() if verdict else "":
                     raise UnreadableError(damage)
+                if _ends_too_early(data, structure, image, size):
+                    raise UnreadableError(jpeg.TOO_FEW)
                 if not is_reduced:
                     size = image.size
                 turn = UPRIGHT.get(_orientation(image))  # what is left to be turned
@@ -195,6 +197,29 @@ def _n_pages(image: Image.Image) -> int:
         return int(getattr(image, "n_frames", 1))
     except Exception:  # noqa: BLE001  what is damaged behind the first is not needed
         return 1
+
+
+def _ends_too_early(
+    data: bytes,
+    structure: jpeg.Structure,
+    image: Image.Image,
+    size: tuple[int, int],
+) -> bool:
+    """Tell whether a progressive JPEG ends in grey, and for want of data.
+
+    Reading its first scan takes as long as decoding it, so first the last corner, of 32
+    pixels, is looked at.
+    """
+    if not structure.means:
+        return False
+    side = max(1, 32 * image.width // size[0])
+    left, top = max(0, image.width - side), max(0, image.height - side)
+    corner = np.asarray(image.crop((left, top, image.width, image.height)))
+    means = corner.reshape(-1, len(image.getbands())).mean(axis=0)
+    is_grey = np.abs(means - 128).max() < 8
+    return bool(is_grey) and not all(
+        holds_all_blocks(data, scan) for scan in structure.means
+    )
 
 
 def _is_deep(image: ImageFile.ImageFile) -> bool:

@@ -13,7 +13,7 @@ import time
 import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -56,7 +56,7 @@ class Decoded:
     width: int
     height: int
     reason: str
-    notes: Notes = Notes()
+    notes: Notes = field(default_factory=Notes)
 
 
 def find_pictures(folders: Sequence[Path]) -> dict[str, Path]:

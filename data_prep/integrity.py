@@ -210,7 +210,7 @@ def _strip(strip: bytes, tags: Mapping[int, Any]) -> str:
     elif compression in JPEG:
         tables = tags.get(JPEG_TABLES, b"")
         head = tables[:-2] if isinstance(tables, bytes) and tables else jpeg.START
-        return jpeg.find_damage(head + strip[2:])[0]
+        return jpeg.data_damage(head + strip[2:])
     elif compression in LZW + PACK_BITS and bytes(256) in strip:
         return ZEROED
     return ""

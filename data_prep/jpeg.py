@@ -6,23 +6,30 @@ be followed from end to end; entropy-coded data has no long runs of zeros unless
 tables make them mean flat areas; and a picture of one scan must need all of its data
 and no more, which ``watch_data`` sees while Pillow decodes.
 
-So a cut, zeroed, lost or overwritten part is seen where it breaks any of this. A flipped
-bit often breaks none: some blocks come out wrong, and the file cannot tell. Of a
-progressive file, or one of several scans, only its structure is checked.
+So a cut, zeroed, lost or overwritten part is seen where it breaks any of this. A
+flipped bit often breaks none: some blocks come out wrong, and the file cannot tell. Of
+a file of several scans only the structure is checked and, where a progressive one ends
+in grey, whether its first scan has data for all blocks.
 """
 
+import io
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from PIL import Image
+
+from data_prep.huffman import RESTART, MeansScan
+
 CUT = "truncated: it ends before the picture does"
+TOO_FEW = "damaged: its data end before the picture does"
 START, END = b"\xff\xd8", b"\xff\xd9"
 SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 PROGRESSIVE, SEQUENTIAL = (0xC2,), (0xC0, 0xC1)
 DHT, EOI, SOS, DQT, DRI = 0xC4, 0xD9, 0xDA, 0xDB, 0xDD
 AFTER_A_SCAN = {DHT, EOI, SOS, DQT, DRI, 0xDC, 0xFE, *range(0xE0, 0xF0)}
 MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # in entropy-coded data: its end
-RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 ZERO_RUN = bytes(64)  # the longest of 10,406 real files was 6
 # More than this left over, in bytes: the data do not belong to the picture. Fewer are
 # some encoders' padding.
@@ -30,33 +37,47 @@ MARGIN = 8
 ONES = b"\xff\x00" * 8  # codes of ones only are invalid, so these stand for no block
 
 
+@dataclass(frozen=True)
+class Structure:
+    """What the markers of a JPEG tell.
+
+    Attributes:
+        damage: What is wrong; empty if nothing.
+        data: Where the entropy-coded data begin and end, if there is one scan of a kind
+            that ``watch_data`` can watch.
+        means: The first scans of a progressive file.
+    """
+
+    damage: str = ""
+    data: tuple[int, int] | None = None
+    means: tuple[MeansScan, ...] = ()
+
+
 @dataclass
 class _Frame:
     """What the segments before a scan say of it."""
 
     process: int = 0
-    components: list[int] = field(default_factory=list)
-    first_symbols: dict[int, int] = field(default_factory=dict)  # by table class and id
+    size: tuple[int, int] = (0, 0)
+    sampling: dict[int, tuple[int, int]] = field(default_factory=dict)
+    tables: dict[int, bytes] = field(default_factory=dict)  # by class and id
     interval: int = 0
     low_bits: dict[tuple[int, int], int] = field(default_factory=dict)
-    scans: list[tuple[int, int]] = field(default_factory=list)  # of entropy-coded data
+    scans: list[tuple[int, int]] = field(default_factory=list)
+    means: list[MeansScan] = field(default_factory=list)
 
 
-def find_damage(data: bytes) -> tuple[str, tuple[int, int] | None]:
+def read_structure(data: bytes) -> Structure:
     """Follow the markers of a JPEG from its start to its end.
 
     Args:
         data: The file; what stands behind the picture's end is not looked at.
-
-    Returns:
-        What is wrong, or nothing; and where the entropy-coded data begin and end, if
-        the picture has one scan of a kind that ``watch_data`` can watch.
     """
     frame = _Frame()
     position = len(START)
     while True:
         if data[position : position + 1] != b"\xff":
-            at_start = not (frame.process or frame.first_symbols)
+            at_start = not (frame.process or frame.tables)
             found = data.find(b"\xff", position) if at_start else -1
             if found < 0:
                 return _broken("its segments do not follow each other", position)
@@ -64,7 +85,7 @@ def find_damage(data: bytes) -> tuple[str, tuple[int, int] | None]:
         while data[position : position + 1] == b"\xff":
             position += 1
         if position >= len(data):
-            return f"{CUT} (no end marker)", None
+            return Structure(f"{CUT} (no end marker)")
         marker, position = data[position], position + 1
         if marker == EOI:
             return _finished(frame)
@@ -86,12 +107,14 @@ def find_damage(data: bytes) -> tuple[str, tuple[int, int] | None]:
         if marker == SOS:
             end = MARKER.search(data, position)
             if end is None:
-                return f"{CUT} (no end marker)", None
+                return Structure(f"{CUT} (no end marker)")
             scan = data[position : end.start()]
             wrong = _scan_damage(frame, body, scan, data[end.start() + 1])
             if wrong:
                 return _broken(wrong, position)
             frame.scans.append((position, end.start()))
+            if frame.process in PROGRESSIVE and body[-3] == body[-1] >> 4 == 0:
+                frame.means.append(_means_scan(frame, body, position, end.start()))
             position = end.start()
 
 
@@ -124,10 +147,23 @@ def watch_data(
         if n_read == 1 and margin > start:
             return "damaged: data are left over when the picture is complete"
         if n_read > 2:
-            return "damaged: its data end before the picture does"
+            return TOO_FEW
         return ""
 
     return read, verdict
+
+
+def data_damage(data: bytes) -> str:
+    """Tell what is wrong with a JPEG, decoding it at an eighth of its size to see."""
+    structure = read_structure(data)
+    if structure.damage or structure.data is None:
+        return structure.damage
+    read, verdict = watch_data(data, structure.data)
+    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+        image.draft(image.mode, (1, 1))
+        image.load_read = read  # type: ignore[attr-defined]
+        image.load()
+    return verdict()
 
 
 def _without_padding(scan: bytes) -> bytes:
@@ -135,22 +171,50 @@ def _without_padding(scan: bytes) -> bytes:
     return scan.rstrip(b"\xff").rstrip(b"\0")
 
 
-def _broken(what: str, position: int) -> tuple[str, None]:
-    return f"damaged: {what} (byte {position:,})", None
+def _broken(what: str, position: int) -> Structure:
+    return Structure(f"damaged: {what} (byte {position:,})")
 
 
-def _finished(frame: _Frame) -> tuple[str, tuple[int, int] | None]:
+def _finished(frame: _Frame) -> Structure:
     if not frame.scans:
-        return f"{CUT} (no data)", None
+        return Structure(f"{CUT} (no data)")
     missing = any(
         frame.low_bits.get((component, k), -1) != 0
-        for component in frame.components
+        for component in frame.sampling
         for k in range(1 if frame.process in SEQUENTIAL else 64)
     )
     if missing and frame.process in (*SEQUENTIAL, *PROGRESSIVE):
-        return f"{CUT} (a scan is missing)", None
+        return Structure(f"{CUT} (a scan is missing)")
     is_watched = frame.process in SEQUENTIAL and len(frame.scans) == 1
-    return "", frame.scans[0] if is_watched else None
+    return Structure(
+        data=frame.scans[0] if is_watched else None, means=tuple(frame.means)
+    )
+
+
+def _means_scan(frame: _Frame, header: bytes, start: int, end: int) -> MeansScan:
+    """Work out which codes a first scan of means is made of."""
+    chosen = [(header[1 + 2 * k], header[2 + 2 * k] >> 4) for k in range(header[0])]
+    most = [max(factors) for factors in zip(*frame.sampling.values(), strict=True)]
+    if len(chosen) > 1:
+        n_across, n_down = (
+            -(-length // (8 * factor))
+            for length, factor in zip(frame.size, most, strict=True)
+        )
+        n_blocks = [math.prod(frame.sampling[component]) for component, _ in chosen]
+    else:
+        n_across, n_down = (
+            math.ceil(math.ceil(length * factor / largest) / 8)
+            for length, factor, largest in zip(
+                frame.size, frame.sampling[chosen[0][0]], most, strict=True
+            )
+        )
+        n_blocks = [1]
+    tables = [
+        frame.tables.get(table, bytes(16))
+        for (_, table), n in zip(chosen, n_blocks, strict=True)
+        for _ in range(n)
+    ]
+    return MeansScan(start, end, tuple(tables), n_across * n_down, frame.interval)
 
 
 def _read_segment(frame: _Frame, marker: int, body: bytes) -> str:
@@ -163,11 +227,17 @@ def _read_segment(frame: _Frame, marker: int, body: bytes) -> str:
         if frame.process:
             return "a second picture begins within the first"
         frame.process = marker
-        frame.components = [body[6 + 3 * k] for k in range(body[5])]
+        height, width = body[1:3], body[3:5]
+        frame.size = int.from_bytes(width, "big"), int.from_bytes(height, "big")
+        for k in range(body[5]):
+            factors = body[7 + 3 * k]
+            frame.sampling[body[6 + 3 * k]] = factors >> 4, factors & 15
+        if not all(all(factors) for factors in frame.sampling.values()):
+            return "a sampling factor is zero"
     elif marker == DHT:
         while body:
             n_symbols = sum(body[1:17])
-            frame.first_symbols[body[0]] = body[17] if n_symbols else 0
+            frame.tables[body[0]] = body[1 : 17 + n_symbols]
             if len(body) < 17 + n_symbols:
                 return "a table is cut short"
             body = body[17 + n_symbols :]
@@ -192,17 +262,21 @@ def _scan_damage(frame: _Frame, header: bytes, scan: bytes, next_marker: int) ->
         return "the header of a scan is not whole"
     chosen = {header[1 + 2 * k]: header[2 + 2 * k] for k in range(n_components)}
     first, last, bits = header[-3:]
-    if not set(chosen) <= set(frame.components):
+    if not set(chosen) <= set(frame.sampling):
         return "a scan is of no part of the picture"
     if frame.process in SEQUENTIAL:
         first, last, bits = 0, 0, 0  # all at once, whatever some encoders write here
+    before = bits >> 4 or -1  # bits left by the scan that this one refines
     for component in chosen:
         for k in range(first, min(last, 63) + 1):
+            if frame.low_bits.get((component, k), -1) != before:
+                return "a scan is missing before this one"
             frame.low_bits[component, k] = bits & 15
     if next_marker not in AFTER_A_SCAN:
-        return f"there is a marker in its data that has no place there ({next_marker:X})"
-    restarts = b"".join(RESTART.findall(scan))
-    if restarts:
+        return (
+            f"there is a marker in its data that has no place there ({next_marker:X})"
+        )
+    if restarts := b"".join(RESTART.findall(scan))[1::2]:
         cycle = bytes(range(0xD0, 0xD8)) * (len(restarts) // 8 + 1)
         if not frame.interval or restarts != cycle[: len(restarts)]:
             return "restart markers are missing or out of order"
@@ -222,16 +296,13 @@ def _zeros_are_flat(
     does not change (symbol 0) and no detail follows (symbol 0, end of block). The
     details of a progressive picture are coded by runs: there it never is.
     """
+
+    def is_zero_first(table: int) -> bool:
+        return frame.tables.get(table, bytes(17))[16:17] in (b"\0", b"")
+
+    means = all(is_zero_first(table >> 4) for table in tables)
     if frame.process in SEQUENTIAL:
-        return not any(
-            frame.first_symbols.get(table >> 4)
-            or frame.first_symbols.get(0x10 | table & 15)
-            for table in tables
-        )
+        return means and all(is_zero_first(0x10 | table & 15) for table in tables)
     if frame.process in PROGRESSIVE:
-        is_mean = first == 0
-        return is_mean and (
-            high_bit > 0
-            or not any(frame.first_symbols.get(table >> 4) for table in tables)
-        )
+        return first == 0 and (high_bit > 0 or means)
     return True  # arithmetic coding and the like
