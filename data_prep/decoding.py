@@ -245,7 +245,7 @@ def _rgb(image: Image.Image, is_deep: bool) -> tuple[Image.Image, int, bool]:
     elif image.mode in ("I", "F"):
         raise UnreadableError(_odd_numbers(image))
     elif is_deep:  # Pillow gives the upper bits
-        peak = 257 * max(int(high) for _, high in image.convert("RGB").getextrema())
+        peak = 257 * int(np.asarray(image.convert("RGB")).max())
     if image.mode == "LAB":
         from data_prep.colour import lab_to_srgb
 
