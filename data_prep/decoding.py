@@ -239,6 +239,7 @@ def _rgb(image: Image.Image, is_deep: bool) -> tuple[Image.Image, int, bool]:
         UnreadableError: Its numbers have no known scale.
     """
     peak, is_profile_ignored = -1, False
+    has_profile, profile = "icc_profile" in image.info, image.info.get("icc_profile")
     is_16_bit = image.mode.startswith("I;16")
     if is_16_bit or (image.mode == "I" and image.format in ("PPM", "PNG")):
         image, peak = _upper_bits(image)  # convert("RGB") would clip at 255
@@ -250,8 +251,8 @@ def _rgb(image: Image.Image, is_deep: bool) -> tuple[Image.Image, int, bool]:
         from data_prep.colour import lab_to_srgb
 
         image = lab_to_srgb(image)
-    elif "icc_profile" in image.info:  # None if it cannot even be unpacked
-        image, is_profile_ignored = _managed(image, image.info["icc_profile"] or b"")
+    elif has_profile:  # it is None if it cannot even be unpacked
+        image, is_profile_ignored = _managed(image, profile or b"")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
