@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -76,6 +77,7 @@ KINDS: dict[str, tuple[str, dict[str, object], str]] = {
 }
 
 
+@cache
 def encoded(kind: str, seed: int) -> bytes:
     """A whole file of one of ``KINDS``."""
     name, options, _ = KINDS[kind]
