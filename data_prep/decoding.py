@@ -27,9 +27,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from data_prep import jpeg
+from data_prep.errors import UnreadableError as UnreadableError
 from data_prep.huffman import holds_all_blocks
 from data_prep.integrity import (
     ZEROED,
@@ -38,6 +39,7 @@ from data_prep.integrity import (
     has_zeroed_boxes,
 )
 from data_prep.notes import Notes
+from data_prep.pixels import is_deep, managed, plain_rgb
 
 # What is taken for a picture, and the name of its format for ImageMagick, which is told
 # it: left to guess, it would run what a file calls itself, scripts included.
@@ -51,7 +53,6 @@ MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs
 TOO_LARGE = f"more than {MAX_PIXELS // 1_000_000} million pixels; store it smaller"
 UNKNOWN = "in no format that can be read here"
 ORIENTATION = 0x0112  # the EXIF tag
-TIFF_BITS, TIFF_PHOTOMETRIC = 258, 262
 SEQUENCES = ("heic", "avif", "jxl")  # elsewhere ImageMagick's frames are layers
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -65,10 +66,6 @@ UPRIGHT = {
 
 Fit = Literal["pad", "squash"]
 Pixels = NDArray[np.uint8]
-
-
-class UnreadableError(Exception):
-    """A picture cannot be decoded; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,7 @@ def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
                 if structure.data and is_reduced:  # Pillow's own decoder of JPEGs
                     read, verdict = jpeg.watch_data(data, structure.data)
                     image.load_read = read  # type: ignore[attr-defined]
-                is_deep = _is_deep(image)
+                has_16_bits = is_deep(image)
                 image.load()
                 if damage := verdict() if verdict else "":
                     raise UnreadableError(damage)
@@ -135,7 +132,7 @@ def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
                 if not is_reduced:
                     size = image.size
                 turn = UPRIGHT.get(_orientation(image))  # what is left to be turned
-                rgb, peak, is_profile_ignored = _rgb(image, is_deep)
+                rgb, peak, is_profile_ignored = plain_rgb(image, has_16_bits)
         except UnidentifiedImageError:
             return _by_imagemagick(data, suffix)
         except Image.DecompressionBombError:
@@ -222,79 +219,6 @@ def _ends_too_early(
     )
 
 
-def _is_deep(image: ImageFile.ImageFile) -> bool:
-    """Tell whether a file that is opened but not loaded has 16 bits a channel."""
-    for decoder, _, _, args in image.tile[:1]:
-        if ";16" in str(args):
-            return True
-        if str(decoder).startswith("ppm") and isinstance(args, tuple):
-            return isinstance(args[-1], int) and args[-1] > 255
-    return False
-
-
-def _rgb(image: Image.Image, is_deep: bool) -> tuple[Image.Image, int, bool]:
-    """Convert a loaded picture; tell its peak, and whether its profile is ignored.
-
-    Raises:
-        UnreadableError: Its numbers have no known scale.
-    """
-    peak, is_profile_ignored = -1, False
-    has_profile, profile = "icc_profile" in image.info, image.info.get("icc_profile")
-    is_16_bit = image.mode.startswith("I;16")
-    if is_16_bit or (image.mode == "I" and image.format in ("PPM", "PNG")):
-        image, peak = _upper_bits(image)  # convert("RGB") would clip at 255
-    elif image.mode in ("I", "F"):
-        raise UnreadableError(_odd_numbers(image))
-    elif is_deep:  # Pillow gives the upper bits
-        peak = 257 * int(np.asarray(image.convert("RGB")).max())
-    if image.mode == "LAB":
-        from data_prep.colour import lab_to_srgb
-
-        image = lab_to_srgb(image)
-    elif has_profile:  # it is None if it cannot even be unpacked
-        image, is_profile_ignored = _managed(image, profile or b"")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    rgb = image if image.mode == "RGB" else image.convert("RGB")
-    return rgb, peak, is_profile_ignored
-
-
-def _managed(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bool]:
-    """Apply a profile, if there is one; tell whether it had to be ignored."""
-    if profile is None:
-        return image, False
-    from data_prep.colour import ProfileError, to_srgb
-
-    try:
-        return to_srgb(image, profile), False
-    except ProfileError:
-        return image, True
-
-
-def _upper_bits(image: Image.Image) -> tuple[Image.Image, int]:
-    """Turn 16-bit grey into 8-bit grey, on the scale that the file declares."""
-    levels = np.asarray(image).astype(np.uint32)
-    peak = int(levels.max())
-    tags = getattr(image, "tag_v2", {})
-    n_bits = int(tags.get(TIFF_BITS, (16,))[0])
-    if n_bits < 16:
-        levels = levels * 65_535 // (2**n_bits - 1)
-        peak = int(levels.max())
-    if tags.get(TIFF_PHOTOMETRIC) == 0:  # white is zero; Pillow heeds it for 8 bits
-        levels = 65_535 - levels
-    return Image.fromarray((levels >> 8).astype(np.uint8)), peak
-
-
-def _odd_numbers(image: Image.Image) -> str:
-    tags = getattr(image, "tag_v2", {})
-    n_bits = int(tags.get(TIFF_BITS, (32,))[0])
-    kind = "signed 16-bit" if n_bits == 16 else "32-bit"
-    remedy = "store it with 8 or 16" if n_bits != 16 else "store it unsigned"
-    return f"its pixels are {kind} numbers (mode {image.mode}); {remedy}"
-
-
 def _by_imagemagick(data: bytes, suffix: str) -> Picture:
     """Decode what Pillow does not know."""
     kind = FORMATS.get(suffix[1:].lower())
@@ -337,6 +261,6 @@ def _by_imagemagick(data: bytes, suffix: str) -> Picture:
     if kind in SEQUENCES and has_zeroed_boxes(data, metadata):
         raise UnreadableError(ZEROED)
     rgb = Image.frombytes("RGB", size, pixels[: 3 * size[0] * size[1]])
-    rgb, is_profile_ignored = _managed(rgb, profile)
+    rgb, is_profile_ignored = managed(rgb, profile)
     notes = Notes(n_pages, is_profile_ignored=is_profile_ignored)
     return Picture(rgb, size, notes)

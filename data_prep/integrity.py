@@ -44,7 +44,8 @@ def find_damage(data: bytes) -> str:
     if data.startswith((b"GIF87a", b"GIF89a")):
         return _gif(data)
     if data[4:8] == b"ftyp":
-        return CUT if any(start < 0 for _, start, _ in _boxes(data)) else ""
+        whole = {kind for kind, start, _ in _boxes(data) if start >= 0}
+        return "" if b"mdat" in whole and whole & {b"meta", b"moov"} else CUT
     if data.startswith(b"8BPS"):
         return _photoshop(data)
     if data.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")):
@@ -101,6 +102,8 @@ def _webp(data: bytes) -> str:
         body = position + 8
         position = body + length + length % 2
         if position > size + 1 or not all(32 <= byte < 127 for byte in kind):
+            if has_picture:
+                break
             return f"damaged: a chunk has no proper length (byte {body - 8:,})"
         has_picture |= kind in (b"VP8 ", b"VP8L", b"ANMF")
         if kind == b"VP8L" and ZERO_RUN in data[body : body + length]:
@@ -203,8 +206,11 @@ def _strip(strip: bytes, tags: Mapping[int, Any]) -> str:
     """Check a strip or tile of a TIFF, by the way it is compressed."""
     compression = tags.get(COMPRESSION)
     if compression in DEFLATE:
-        try:
-            zlib.decompress(strip)  # its checksum; libtiff may look at none
+        inflater = zlib.decompressobj()  # for the checksum, at which libtiff may
+        try:  # not look; a piece at a time, for a strip may inflate to anything
+            while strip and not inflater.eof:
+                inflater.decompress(strip, 2**20)
+                strip = inflater.unconsumed_tail
         except zlib.error as error:
             return f"damaged: {error}"
     elif compression in JPEG:

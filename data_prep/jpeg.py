@@ -159,10 +159,13 @@ def data_damage(data: bytes) -> str:
     if structure.damage or structure.data is None:
         return structure.damage
     read, verdict = watch_data(data, structure.data)
-    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-        image.draft(image.mode, (1, 1))
-        image.load_read = read  # type: ignore[attr-defined]
-        image.load()
+    try:
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+            image.draft(image.mode, (1, 1))
+            image.load_read = read  # type: ignore[attr-defined]
+            image.load()
+    except (OSError, SyntaxError) as error:
+        return f"damaged: {error}"
     return verdict()
 
 
