@@ -12,11 +12,13 @@ keeps its upper 8, on the scale that the file declares, never stretched. Of seve
 pages or frames the first is taken. What a reader should know of this is in ``notes``.
 
 A damaged file fails here, with its reason, as far as its format can tell: see
-``integrity`` and ``jpeg``. A file that was cut always fails. A changed byte fails where
-the format has checksums (PNG, deflated TIFF); elsewhere only if it breaks the structure
-or leaves the decoder with too few or too many data. What is left unseen: most single
-flipped bits in JPEG, WebP, AVIF, JPEG 2000 and GIF, anything in plain pixels (BMP, PNM,
-TIFF without compression), and in a progressive JPEG what keeps its structure whole.
+``integrity`` and ``jpeg``. A file that is cut off before the end of its first picture
+always fails. A changed byte fails where the format has checksums (PNG, deflated TIFF);
+elsewhere if it breaks the structure, leaves a long run of zeros, or gives the decoder
+too few or too many data. What stays unseen: most single flipped bits in JPEG, WebP,
+AVIF, HEIC, JPEG 2000, GIF and TIFFs of other kinds; anything in plain pixels (BMP, PNM,
+TIFF without compression); loss between two restart markers of a JPEG; of progressive
+JPEGs what keeps the structure whole. Of XCF and JPEG XL nothing is promised.
 """
 
 import io

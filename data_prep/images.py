@@ -269,7 +269,7 @@ def _take_up(target: Path, journal: Path, shape: tuple[int, ...]) -> list[Decode
 
 def _from_journal(line: str) -> Decoded:
     fields = json.loads(line)
-    return Decoded(**fields | {"notes": Notes(**fields["notes"])})
+    return Decoded(**fields | {"notes": Notes(**fields.get("notes", {}))})
 
 
 def _reserve(file: IO[bytes], n_bytes: int) -> None:

@@ -7,8 +7,9 @@ tables make them mean flat areas; and a picture of one scan must need all of its
 and no more, which ``watch_data`` sees while Pillow decodes.
 
 So a cut, zeroed, lost or overwritten part is seen where it breaks any of this. A
-flipped bit often breaks none: some blocks come out wrong, and the file cannot tell. Of
-a file of several scans only the structure is checked and, where a progressive one ends
+flipped bit often breaks none: some blocks come out wrong, and the file cannot tell.
+Nor is it seen if data are missing between two restart markers that are both there. Of a
+file of several scans only the structure is checked and, where a progressive one ends
 in grey, whether its first scan has data for all blocks.
 """
 

@@ -26,6 +26,7 @@ import numpy as np
 from data_prep.command import last_run, run_command
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
+from data_prep.notes import summarise
 from data_prep.runs import KEY, RECORD, Run, digest_of
 from data_prep.settings import Parser
 from features.asking import add_flags, name_of
@@ -162,6 +163,8 @@ def ask(
     ids = np.array([id_ for id_, reason in reasons.items() if not reason], object)
     left_out = {id_: reason for id_, reason in reasons.items() if reason}
     warn_of_learned(extraction.prepared, decoded)
+    for line in summarise([file.notes for file in decoded if not file.reason]):
+        log.warning("%s", line)
 
     from features.assembly import Assembly
     from pretext.device import pick_device, set_threads
