@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CUT = jpeg.CUT
 ZEROED = "damaged: a part of its data is zeroed"
-ZERO_RUN = bytes(64)  # flat pictures of 12 million pixels have 16 at most
+ZERO_RUN = bytes(32)  # flat pictures of 12 million pixels have 16 at most
 OFFSETS, LENGTHS = (273, 324), (279, 325)  # TIFF tags: of strips, of tiles
 COMPRESSION, JPEG_TABLES = 259, 347
 DEFLATE, JPEG, PACK_BITS, LZW = (8, 32946), (7,), (32773,), (5,)
@@ -115,7 +115,7 @@ def _webp(data: bytes) -> str:
                 for k in (6, 8)
             )
             n_blocks = -(-width // 16) * -(-height // 16)
-            if bytes(max(64, n_blocks // 8)) in data[body : body + length]:
+            if bytes(max(32, n_blocks // 8)) in data[body : body + length]:
                 return ZEROED
     return "" if has_picture else f"{CUT} (no picture within)"
 

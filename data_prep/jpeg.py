@@ -31,7 +31,9 @@ PROGRESSIVE, SEQUENTIAL = (0xC2,), (0xC0, 0xC1)
 DHT, EOI, SOS, DQT, DRI = 0xC4, 0xD9, 0xDA, 0xDB, 0xDD
 AFTER_A_SCAN = {DHT, EOI, SOS, DQT, DRI, 0xDC, 0xFE, *range(0xE0, 0xF0)}
 MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # in entropy-coded data: its end
-ZERO_RUN = bytes(64)  # the longest of 10,406 real files was 6
+# The longest runs of zero bytes that data may have where zeros mean detail, and where
+# they mean a mean that falls from block to block. The longest of 10,406 files was 6.
+DETAIL_RUN, RAMP_RUN = 32, 256
 # More than this left over, in bytes: the data do not belong to the picture. Fewer are
 # some encoders' padding.
 MARGIN = 8
@@ -284,29 +286,37 @@ def _scan_damage(frame: _Frame, header: bytes, scan: bytes, next_marker: int) ->
         cycle = bytes(range(0xD0, 0xD8)) * (len(restarts) // 8 + 1)
         if not frame.interval or restarts != cycle[: len(restarts)]:
             return "restart markers are missing or out of order"
-    if ZERO_RUN in _without_padding(scan):
-        tables = set(chosen.values())
-        if not _zeros_are_flat(frame, tables, first=first, high_bit=bits >> 4):
-            return "a part of its data is zeroed"
+    shortest = _implausible_run(
+        frame, set(chosen.values()), first=first, high_bit=bits >> 4
+    )
+    if shortest and bytes(shortest) in _without_padding(scan):
+        return "a part of its data is zeroed"
     return ""
 
 
-def _zeros_are_flat(
+def _implausible_run(
     frame: _Frame, tables: set[int], *, first: int, high_bit: int
-) -> bool:
-    """Tell whether a long run of zero bits can stand for a flat area.
+) -> int:
+    """Tell how many zero bytes on end a scan cannot have; 0 if it can have any number.
 
-    The code of zeros is that of a table's first symbol. An area is flat where the mean
-    does not change (symbol 0) and no detail follows (symbol 0, end of block). The
-    details of a progressive picture are coded by runs: there it never is.
+    The code of zeros is that of a table's first symbol. In a flat area the mean does
+    not change (symbol 0) and no detail follows (symbol 0, end of block). If only the
+    first symbol of means is another, zeros are a ramp, which ends with the range of
+    levels. The details of a progressive picture are coded by runs: there zeros on end
+    mean neither.
     """
 
     def is_zero_first(table: int) -> bool:
         return frame.tables.get(table, bytes(17))[16:17] in (b"\0", b"")
 
-    means = all(is_zero_first(table >> 4) for table in tables)
     if frame.process in SEQUENTIAL:
-        return means and all(is_zero_first(0x10 | table & 15) for table in tables)
-    if frame.process in PROGRESSIVE:
-        return first == 0 and (high_bit > 0 or means)
-    return True  # arithmetic coding and the like
+        is_detail = not all(is_zero_first(0x10 | table & 15) for table in tables)
+    elif frame.process in PROGRESSIVE:
+        is_detail = first > 0
+        if high_bit and not is_detail:
+            return 0  # plain bits
+    else:
+        return 0  # arithmetic coding and the like
+    if is_detail:
+        return DETAIL_RUN
+    return 0 if all(is_zero_first(table >> 4) for table in tables) else RAMP_RUN

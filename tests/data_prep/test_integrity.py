@@ -112,12 +112,28 @@ def test_zeros_in_a_jpeg_are_seen_unless_they_are_flat_areas() -> None:
     data = encoded("JPEG", 0)
     middle = len(data) // 2
     with pytest.raises(UnreadableError, match="a part of its data is zeroed"):
-        decode(data[:middle] + bytes(80) + data[middle + 80 :], 64)
+        decode(data[:middle] + bytes(40) + data[middle + 40 :], 64)
     flat = Image.new("L", (3000, 2000), 128)
     flat.paste(scene(0, (40, 40)).convert("L"))
     whole = as_bytes(flat, "JPEG", optimize=True)
     assert bytes(500) in whole
     decode(whole, 64)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_smooth_ramp_is_no_damage(progressive: bool) -> None:
+    for step in (1, 2, 4, 8):
+        ramp = np.arange(0, 256, 1 / step).repeat(8 // step * step)[::-1]
+        image = Image.fromarray(np.tile(ramp.astype(np.uint8), (64, 1)))
+        for quality in (50, 75, 95, 100):
+            data = as_bytes(
+                image,
+                "JPEG",
+                quality=quality,
+                optimize=True,
+                progressive=progressive,
+            )
+            decode(data, 64)
 
 
 def test_markers_and_tables_of_a_jpeg_are_followed() -> None:
