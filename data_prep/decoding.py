@@ -6,16 +6,42 @@ the same whether or not the MagickWand library is installed; where it is not, th
 is left out by name. Large JPEGs are decoded at a fraction of their size, as long as
 that is still twice what is stored.
 
-A damaged file fails here, with its reason, and is never filled up with grey.
+Which way is up is asked of the file after its decoder has had its say, for some turn
+the picture and some do not. An embedded colour profile is applied. Grey of 16 bits
+keeps its upper 8, on the scale that the file declares, never stretched. Of several
+pages or frames the first is taken. What a reader should know of this is in ``notes``.
+
+A damaged file fails here, with its reason, as far as its format can tell: see
+``integrity`` and ``jpeg``. A file that is cut off before the end of its first picture
+always fails. A changed byte fails where the format has checksums (PNG, deflated TIFF);
+elsewhere if it breaks the structure, leaves a long run of zeros, or gives the decoder
+too few or too many data. What stays unseen: most single flipped bits in JPEG, WebP,
+AVIF, HEIC, JPEG 2000, GIF and TIFFs of other kinds; anything in plain pixels (BMP, PNM,
+TIFF without compression); loss between two restart markers of a JPEG; of progressive
+JPEGs what keeps the structure whole. Of XCF and JPEG XL nothing is promised.
 """
 
 import io
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+
+from data_prep import jpeg
+from data_prep.errors import UnreadableError as UnreadableError
+from data_prep.huffman import holds_all_blocks
+from data_prep.integrity import (
+    ZEROED,
+    find_damage,
+    find_damage_of_opened,
+    has_zeroed_boxes,
+)
+from data_prep.notes import Notes
+from data_prep.pixels import is_deep, managed, plain_rgb
 
 # What is taken for a picture, and the name of its format for ImageMagick, which is told
 # it: left to guess, it would run what a file calls itself, scripts included.
@@ -29,6 +55,7 @@ MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs
 TOO_LARGE = f"more than {MAX_PIXELS // 1_000_000} million pixels; store it smaller"
 UNKNOWN = "in no format that can be read here"
 ORIENTATION = 0x0112  # the EXIF tag
+SEQUENCES = ("heic", "avif", "jxl")  # elsewhere ImageMagick's frames are layers
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -43,14 +70,31 @@ Fit = Literal["pad", "squash"]
 Pixels = NDArray[np.uint8]
 
 
-class UnreadableError(Exception):
-    """A picture cannot be decoded; the message is the reason."""
+@dataclass(frozen=True)
+class Picture:
+    """A decoded file.
+
+    Attributes:
+        image: RGB and upright, for ``fit_square``.
+        size: Width and height of the upright original.
+        notes: What else is to be known of it.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    notes: Notes
 
 
 def decode(
     data: bytes, side: int, suffix: str = ""
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Decode a file's bytes to an upright RGB picture, for ``fit_square``.
+    """Decode a file's bytes, like ``read_picture``, to the picture and its size."""
+    picture = read_picture(data, side, suffix)
+    return picture.image, picture.size
+
+
+def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
+    """Decode a file's bytes to an upright RGB picture.
 
     Transparent parts become white; 16-bit greys keep their upper 8 bits.
 
@@ -59,32 +103,51 @@ def decode(
         side: Pixels it will be stored at; a JPEG may come at a fraction of its size.
         suffix: Extension of its name, for what only ImageMagick knows.
 
-    Returns:
-        The picture, and the width and height of the upright original.
-
     Raises:
         UnreadableError: The file is damaged, too large or of no known format.
     """
+    verdict: Callable[[], str] | None = None
+    structure = jpeg.Structure(find_damage(data))
+    if data.startswith(jpeg.START):
+        structure = jpeg.read_structure(data)
+    if structure.damage:
+        raise UnreadableError(structure.damage)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", module="PIL")
         try:
             with Image.open(io.BytesIO(data)) as image:
+                if damage := find_damage_of_opened(image, data):
+                    raise UnreadableError(damage)
+                n_pages = _n_pages(image)
                 size = image.size
-                turn = UPRIGHT.get(_orientation(image))
-                image.draft("RGB", (2 * side, 2 * side))
-                rgb = _rgb(image)
+                is_reduced = image.draft("RGB", (2 * side, 2 * side)) is not None
+                if structure.data and is_reduced:  # Pillow's own decoder of JPEGs
+                    read, verdict = jpeg.watch_data(data, structure.data)
+                    image.load_read = read  # type: ignore[attr-defined]
+                has_16_bits = is_deep(image)
+                image.load()
+                if damage := verdict() if verdict else "":
+                    raise UnreadableError(damage)
+                if _ends_too_early(data, structure, image, size):
+                    raise UnreadableError(jpeg.TOO_FEW)
+                if not is_reduced:
+                    size = image.size
+                turn = UPRIGHT.get(_orientation(image))  # what is left to be turned
+                rgb, peak, is_profile_ignored = plain_rgb(image, has_16_bits)
         except UnidentifiedImageError:
-            rgb, size, turn = *_by_imagemagick(data, suffix), None
+            return _by_imagemagick(data, suffix)
         except Image.DecompressionBombError:
             raise UnreadableError(TOO_LARGE) from None
+        except UnreadableError:
+            raise
         except Exception as error:  # noqa: BLE001  damaged files raise anything
             raise UnreadableError(str(error) or type(error).__name__) from None
     if turn is not None:
         rgb = rgb.transpose(turn)
         if turn in (UPRIGHT[5], UPRIGHT[6], UPRIGHT[7], UPRIGHT[8]):
             size = size[1], size[0]
-    return rgb, size
+    return Picture(rgb, size, Notes(n_pages, peak, is_profile_ignored))
 
 
 def fit_square(image: Image.Image, side: int, fit: Fit) -> Pixels:
@@ -108,8 +171,14 @@ def fit_square(image: Image.Image, side: int, fit: Fit) -> Pixels:
     pixels: Pixels = np.asarray(small)
     across, down = side - size[0], side - size[1]
     if across or down:
-        margins = ((down // 2, down - down // 2), (across // 2, across - across // 2))
-        pixels = np.pad(pixels, (*margins, (0, 0)), mode="edge")
+        top, left = down // 2, across // 2
+        bottom, right = top + size[1], left + size[0]
+        square = np.empty((side, side, 3), dtype=np.uint8)
+        square[top:bottom, left:right] = pixels
+        square[top:bottom, :left] = pixels[:, :1]
+        square[top:bottom, right:] = pixels[:, -1:]
+        square[:top], square[bottom:] = square[top], square[bottom - 1]
+        return square
     return pixels
 
 
@@ -120,22 +189,39 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # convert("RGB") would clip at 255
-        high = np.asarray(image).astype(np.uint16) >> 8
-        return Image.fromarray(high.astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise UnreadableError(
-            f"its pixels are 32-bit numbers (mode {image.mode}); store it with 8 or 16"
-        )
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+def _n_pages(image: Image.Image) -> int:
+    if image.format == "PSD":  # its frames are layers, of which the file has the sum
+        return 1
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # noqa: BLE001  what is damaged behind the first is not needed
+        return 1
 
 
-def _by_imagemagick(data: bytes, suffix: str) -> tuple[Image.Image, tuple[int, int]]:
+def _ends_too_early(
+    data: bytes,
+    structure: jpeg.Structure,
+    image: Image.Image,
+    size: tuple[int, int],
+) -> bool:
+    """Tell whether a progressive JPEG ends in grey, and for want of data.
+
+    Reading its first scan takes as long as decoding it, so first the last corner, of 32
+    pixels, is looked at.
+    """
+    if not structure.means:
+        return False
+    side = max(1, 32 * image.width // size[0])
+    left, top = max(0, image.width - side), max(0, image.height - side)
+    corner = np.asarray(image.crop((left, top, image.width, image.height)))
+    means = corner.reshape(-1, len(image.getbands())).mean(axis=0)
+    is_grey = np.abs(means - 128).max() < 8
+    return bool(is_grey) and not all(
+        holds_all_blocks(data, scan) for scan in structure.means
+    )
+
+
+def _by_imagemagick(data: bytes, suffix: str) -> Picture:
     """Decode what Pillow does not know."""
     kind = FORMATS.get(suffix[1:].lower())
     if not data:
@@ -159,8 +245,11 @@ def _by_imagemagick(data: bytes, suffix: str) -> tuple[Image.Image, tuple[int, i
                 if seen.width * seen.height > MAX_PIXELS:
                     raise UnreadableError(TOO_LARGE)
             with WandImage(blob=data, format=kind) as image:
+                n_pages = len(image.sequence) if kind in SEQUENCES else 1
                 image.iterator_reset()  # the first of several frames
                 image.auto_orient()
+                profile = image.profiles["icc"] if image.colorspace == "srgb" else None
+                metadata = [image.profiles["exif"], image.profiles["xmp"]]
                 image.background_color = "white"
                 image.alpha_channel = "remove"
                 image.transform_colorspace("srgb")
@@ -171,4 +260,9 @@ def _by_imagemagick(data: bytes, suffix: str) -> tuple[Image.Image, tuple[int, i
         # Its own words name temporary files, and a record should not change with them.
         reason = f"{UNKNOWN} ({type(error).__name__})"
         raise UnreadableError(reason) from None
-    return Image.frombytes("RGB", size, pixels[: 3 * size[0] * size[1]]), size
+    if kind in SEQUENCES and has_zeroed_boxes(data, metadata):
+        raise UnreadableError(ZEROED)
+    rgb = Image.frombytes("RGB", size, pixels[: 3 * size[0] * size[1]])
+    rgb, is_profile_ignored = managed(rgb, profile)
+    notes = Notes(n_pages, is_profile_ignored=is_profile_ignored)
+    return Picture(rgb, size, notes)

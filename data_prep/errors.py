@@ -1,4 +1,4 @@
-"""The one exception that is a user's mistake and not a fault of the program."""
+"""The exceptions: what is a mistake of the user, and what is no picture."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,7 @@ class UserError(ValueError):
     The message is one line: the value, the place it stands in, and the remedy. Commands
     print it without a traceback and exit with status 2.
     """
+
+
+class UnreadableError(Exception):
+    """A picture cannot be decoded; the message is the reason."""

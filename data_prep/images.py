@@ -25,11 +25,12 @@ from data_prep.decoding import (
     Fit,
     Pixels,
     UnreadableError,
-    decode,
     fit_square,
+    read_picture,
 )
 from data_prep.errors import UserError
 from data_prep.folders import search_folders, shown
+from data_prep.notes import Notes
 from data_prep.processes import n_cores, pool_of
 from data_prep.witness import Read, Witness, is_same
 
@@ -54,6 +55,7 @@ class Decoded:
         pixels_sha256: Of the pixels that are stored: the same for pictures that no net
             can tell apart. Empty if it is unreadable.
         witness: By which a change of the file since is noticed.
+        notes: What else is to be known of it.
     """
 
     sha256: str
@@ -62,6 +64,7 @@ class Decoded:
     reason: str
     pixels_sha256: str = ""
     witness: Witness | None = field(default=None, compare=False)
+    notes: Notes = field(default_factory=Notes)
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> "Decoded":
@@ -71,8 +74,9 @@ class Decoded:
             ValueError: They are of another version.
         """
         try:
-            seen = fields["witness"]
-            return cls(**{**fields, "witness": Witness(**seen) if seen else None})
+            seen, notes = fields["witness"], Notes(**fields["notes"])
+            witness = Witness(**seen) if seen else None
+            return cls(**{**fields, "witness": witness, "notes": notes})
         except (KeyError, TypeError) as error:
             raise ValueError(f"not of this version: {error}") from None
 
@@ -226,13 +230,20 @@ def _decode_file(path: Path, side: int, fit: Fit) -> tuple[Decoded, Pixels | Non
         return Decoded("", 0, 0, reason, witness=witness), None
     digest = hashlib.sha256(data).hexdigest()
     try:
-        image, size = decode(data, side, path.suffix)
+        picture = read_picture(data, side, path.suffix)
     except UnreadableError as error:
         return Decoded(digest, 0, 0, str(error), witness=witness), None
-    square = fit_square(image, side, fit)
-    pixels = hashlib.sha256(square.data).hexdigest()
-    width, height = size
-    decoded = Decoded(digest, width, height, "", pixels_sha256=pixels, witness=witness)
+    square = fit_square(picture.image, side, fit)
+    width, height = picture.size
+    decoded = Decoded(
+        sha256=digest,
+        width=width,
+        height=height,
+        reason="",
+        pixels_sha256=hashlib.sha256(square.data).hexdigest(),
+        witness=witness,
+        notes=picture.notes,
+    )
     return decoded, square
 
 

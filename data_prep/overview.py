@@ -18,6 +18,7 @@ from data_prep.charts import Rung, bars, histogram
 from data_prep.copies import Repeat, copies
 from data_prep.folders import LeftOut, shown
 from data_prep.folds import is_grouped, too_few_rows, untaught
+from data_prep.notes import Notes, summarise
 from data_prep.report import (
     Section,
     Tile,
@@ -47,6 +48,7 @@ class Prepared:
         attributes: id, name.
         n_unknown: Ids of the attribute tables that have no picture.
         placeholders: Pictures that stand under many ids.
+        notes: What is to be known of the files that could be read.
     """
 
     rows: pd.DataFrame
@@ -55,6 +57,7 @@ class Prepared:
     attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
     n_unknown: int = 0
     placeholders: Sequence[Repeat] = ()
+    notes: Sequence[Notes] = ()
 
 
 def describe(prepared: Prepared) -> str:
@@ -124,6 +127,7 @@ def remarks(prepared: Prepared) -> list[str]:
     if prepared.n_unknown:
         n = _n(prepared.n_unknown, "id")
         found.append(f"{n} of the attribute tables without a picture")
+    found += summarise(prepared.notes)
     n_copies, n_crossing = copies(rows)
     if n_copies:
         n = _n(n_copies, "picture")

@@ -269,6 +269,7 @@ def _prepare(
         attributes=attributes,
         n_unknown=matched.n_unknown,
         placeholders=placeholders,
+        notes=[file.notes for file in decoded if not file.reason],
     )
     log.info("%s", describe(prepared))
     write_overview(stage.folder / "report.html", prepared, images, title)

@@ -31,6 +31,7 @@ import numpy as np
 from data_prep.command import last_run, run_command
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
+from data_prep.notes import summarise
 from data_prep.runs import RECORD, Run, digest_of
 from data_prep.settings import Parser
 from data_prep.waiting import settle_waiting
@@ -192,6 +193,8 @@ def ask(
     transform = extraction.header["transform"]
     decoded = decode(new, work, transform, threads, is_alone=not known)
     warn_of_learned(extraction.prepared, [*known.decoded.values(), *decoded.values()])
+    for line in summarise([one.notes for one in decoded.values() if not one.reason]):
+        log.warning("%s", line)
     left_out = {id_: one.reason for id_, one in decoded.items() if one.reason}
     ids = np.array([*known.earlier, *(i for i in new if i not in left_out)], object)
 

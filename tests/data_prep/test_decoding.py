@@ -8,7 +8,8 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from data_prep.decoding import UnreadableError, decode, fit_square
+from data_prep.decoding import UnreadableError, decode, fit_square, read_picture
+from tests.tiffs import tiff
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (40, 30)) -> Image.Image:
@@ -54,6 +55,173 @@ def test_a_picture_is_set_upright(orientation: int) -> None:
     expected = by_array[orientation](np.asarray(picture()))
     assert_array_equal(np.asarray(upright), expected)
     assert size == upright.size == expected.shape[1::-1]
+
+
+TRANSPOSE = Image.Transpose
+UPRIGHT_TO_STORED = {
+    2: TRANSPOSE.FLIP_LEFT_RIGHT,
+    3: TRANSPOSE.ROTATE_180,
+    4: TRANSPOSE.FLIP_TOP_BOTTOM,
+    5: TRANSPOSE.TRANSPOSE,
+    6: TRANSPOSE.ROTATE_90,
+    7: TRANSPOSE.TRANSVERSE,
+    8: TRANSPOSE.ROTATE_270,
+}
+ZOO = {
+    "JPEG": ("L", "RGB", "CMYK"),
+    "MPO": ("RGB",),
+    "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
+    "TIFF": ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"),
+    "WEBP": ("RGB", "RGBA"),
+    "AVIF": ("RGB", "RGBA"),
+}
+
+
+def quarters(mode: str) -> Image.Image:
+    """Four unlike quarters, 48 by 32 pixels, in a mode of Pillow."""
+    levels = np.array([[20, 90], [160, 240]], dtype=np.uint8)
+    grey = np.kron(levels, np.ones((16, 24), np.uint8))
+    if mode == "1":
+        return Image.fromarray((grey == 20).astype(np.uint8) * 255).convert("1")
+    if mode == "I;16":
+        return Image.fromarray(grey.astype(np.uint16) << 8)
+    if mode in ("L", "LA"):
+        return Image.fromarray(grey).convert(mode)
+    image = Image.fromarray(np.stack([grey, grey[::-1], grey[:, ::-1]], axis=-1))
+    if mode == "P":
+        return image.convert("P", palette=Image.Palette.ADAPTIVE)
+    return image.convert(mode)
+
+
+def stored(image: Image.Image, orientation: int) -> Image.Image:
+    turn = UPRIGHT_TO_STORED.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [(kind, mode) for kind, modes in ZOO.items() for mode in modes]
+)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_format_and_mode_is_upright(
+    kind: str, mode: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options: dict[str, object] = {}
+    if kind == "WEBP":
+        options["lossless"] = True
+    elif kind != "PNG" and kind != "TIFF":
+        options["quality"] = 95
+    if kind == "MPO":
+        options |= {"save_all": True, "append_images": [Image.new("RGB", (8, 8))]}
+    upright = quarters(mode)
+    compressions = (None, "tiff_lzw", "tiff_adobe_deflate") if kind == "TIFF" else (0,)
+    for compression in compressions:
+        if compression:
+            options["compression"] = compression
+        data = as_bytes(stored(upright, orientation), kind, exif=exif, **options)
+        image, size = decode(data, 64)
+        assert size == image.size == (48, 32)
+        expected = quarters("L" if mode == "I;16" else mode).convert("RGB")
+        difference = np.abs(np.asarray(image).astype(int) - np.asarray(expected))
+        assert difference[4:-4:8, 4:-4:8].max() <= 12
+
+
+@pytest.mark.parametrize("orientation", [1, 5, 6, 8])
+def test_the_size_of_a_reduced_jpeg_is_that_of_the_upright_one(
+    orientation: int,
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = as_bytes(picture(size=(1600, 1200)), "JPEG", exif=exif)
+    image, size = decode(data, 64)
+    is_turned = orientation > 4
+    assert size == ((1200, 1600) if is_turned else (1600, 1200))
+    assert image.size == ((150, 200) if is_turned else (200, 150))
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_imagemagick_does_not_turn_twice(orientation: int) -> None:
+    pytest.importorskip("wand.image", exc_type=ImportError)
+    from data_prep.decoding import _by_imagemagick
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = stored(quarters("RGB"), orientation)
+    data = as_bytes(image, "AVIF", exif=exif, quality=95)
+    try:
+        seen = _by_imagemagick(data, ".avif")
+    except UnreadableError as error:
+        pytest.skip(str(error))
+    expected = np.asarray(quarters("RGB")).astype(int)
+    assert seen.size == (48, 32)
+    assert np.abs(np.asarray(seen.image) - expected)[4:-4:8, 4:-4:8].max() <= 12
+
+
+def test_16_bits_keep_the_scale_that_the_file_declares() -> None:
+    levels = np.array([[0, 255, 256, 1000], [4095, 30_000, 40_000, 65_535]], np.uint16)
+    upper = (levels >> 8).astype(np.uint8)
+    files = {
+        "PGM": b"P5\n4 2\n65535\n" + levels.astype(">u2").tobytes(),
+        "plain PGM": b"P2\n4 2\n65535\n" + " ".join(map(str, levels.flat)).encode(),
+        "PNG": as_bytes(Image.fromarray(levels)),
+        "TIFF": as_bytes(Image.fromarray(levels), "TIFF"),
+        "TIFF, large end first": tiff(levels.astype(">u2").tobytes(), (4, 2), 16, ">"),
+    }
+    for name, data in files.items():
+        seen = read_picture(data, 64)
+        assert_array_equal(np.asarray(seen.image)[..., 1], upper, err_msg=name)
+        assert seen.notes.peak == 65_535, name
+    white_is_zero = tiff(levels.astype("<u2").tobytes(), (4, 2), 16, photometric=0)
+    seen = read_picture(white_is_zero, 64)
+    assert_array_equal(np.asarray(seen.image)[..., 0], 255 - upper)
+
+
+def test_12_bits_are_scaled_where_the_file_declares_them_and_told_where_not() -> None:
+    levels = np.array([[0, 100], [2048, 4095]], np.uint16)
+    scaled = levels.astype(int) * 65_535 // 4095 >> 8
+    declared = b"P5\n2 2\n4095\n" + levels.astype(">u2").tobytes()
+    packed = bytes([0x00, 0x00, 0x64, 0x80, 0x0F, 0xFF])  # two pixels in three bytes
+    for data in (declared, tiff(packed, (2, 2), 12)):
+        seen = read_picture(data, 64)
+        assert np.abs(np.asarray(seen.image)[..., 0] - scaled).max() <= 1
+        assert seen.notes.peak == 65_535
+    undeclared = read_picture(as_bytes(Image.fromarray(levels), "TIFF"), 64)
+    assert_array_equal(np.asarray(undeclared.image)[..., 0], levels >> 8)
+    assert undeclared.notes.peak == 4095
+    assert read_picture(as_bytes(picture()), 64).notes.peak == -1
+
+
+def test_16_bits_of_colour_are_noted_too() -> None:
+    levels = np.array([[[0, 4095, 256], [512, 1024, 2048]]], np.uint16)
+    data = tiff(levels.astype("<u2").tobytes(), (2, 1), 16, n_channels=3)
+    seen = read_picture(data, 64)
+    assert_array_equal(np.asarray(seen.image), levels >> 8)
+    assert seen.notes.peak == 15 * 257
+
+
+def test_numbers_without_a_known_scale_are_refused() -> None:
+    signed = tiff(np.arange(4, dtype="<i2").tobytes(), (2, 2), 16, sample_format=2)
+    with pytest.raises(UnreadableError, match=r"signed 16-bit numbers .* unsigned"):
+        decode(signed, 64)
+    whole = Image.fromarray(np.zeros((4, 4), np.int32))
+    with pytest.raises(UnreadableError, match=r"32-bit numbers \(mode I\)"):
+        decode(as_bytes(whole, "TIFF"), 64)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "PNG", "WEBP", "AVIF", "MPO"])
+@pytest.mark.parametrize("n_pages", [1, 3])
+def test_further_pages_are_noted_and_the_first_is_taken(
+    kind: str, n_pages: int
+) -> None:
+    others = [Image.new("RGB", (48, 32), colour) for colour in ("black", "white")]
+    data = as_bytes(
+        quarters("RGB"), kind, save_all=True, append_images=others[: n_pages - 1]
+    )
+    seen = read_picture(data, 64)
+    assert seen.notes.n_pages == n_pages
+    expected = np.asarray(quarters("RGB")).astype(int)
+    assert np.abs(np.asarray(seen.image) - expected)[4:-4:8, 4:-4:8].max() <= 40
 
 
 def test_odd_kinds_of_pixels_become_plain_ones() -> None:
@@ -136,7 +304,7 @@ def test_without_imagemagick_the_rest_is_left_out(
 ) -> None:
     monkeypatch.setitem(sys.modules, "wand.image", None)
     with pytest.raises(UnreadableError, match="in no format that can be read here"):
-        decode(b"8BPS\0\2", 64, ".psb")
+        decode(b"gimp xcf v011", 64, ".xcf")
 
 
 @pytest.mark.parametrize("size", [(40, 30), (30, 40), (64, 64), (200, 7), (1, 90)])

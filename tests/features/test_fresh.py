@@ -550,6 +550,16 @@ def test_training_pictures_are_told_whatever_their_files(
     assert "1 of 11 pictures are training pictures of the run" in caplog.text
 
 
+def test_what_the_files_are_is_told(
+    run: Run, images: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pages = [Image.new("RGB", (32, 32), colour) for colour in ("red", "black")]
+    pages[0].save(images / "pages.tif", save_all=True, append_images=pages[1:])
+    with caplog.at_level("WARNING"):
+        ask(run, f"--images={images}")
+    assert "1 file with further pages or frames, up to 2 in all" in caplog.text
+
+
 def mistake(run: Run, *flags: Any) -> str:
     with pytest.raises(UserError) as caught:
         ask(run, *flags)
