@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.units import ROUNDING
 from stacking.inner import CrossFit, FoldFit, deal_inner
 from stacking.linear import as_shares
 
@@ -225,4 +226,4 @@ def draw(rows: Ints, clusters: Ints, weights: Floats, seed: int) -> Ints:
 def _deviation(values: Floats) -> Floats:
     """Give the standard deviation of each column; 1 where it does not vary."""
     center, scale = values.mean(axis=0), values.std(axis=0)
-    return np.where(scale > 1e-12 * np.abs(center) + 1e-300, scale, 1.0)
+    return np.where(scale > ROUNDING * np.abs(center), scale, 1.0)
