@@ -104,21 +104,24 @@ def objective(n_classes: int) -> dict[str, Any]:
 
 
 def standardised(
-    labels: Floats | Ints, n_classes: int
+    labels: Floats | Ints, n_classes: int, weights: Floats | None = None
 ) -> tuple[Unit, Floats | Ints]:
     """Bring (N,) numbers to a unit of their own; class numbers stay as they are.
 
     Args:
         labels: (N,) numbers, or class numbers.
         n_classes: 0 for a number.
+        weights: (N,) how much each row is learned from; the unit is that of the rows
+            that are.
 
     Returns:
         The unit, and the labels in it.
     """
     if n_classes:
         return Unit(), labels
-    unit = Unit.of(labels.astype(np.float64))
-    return unit, unit.standardise(labels.astype(np.float64))
+    numbers = labels.astype(np.float64)
+    unit = Unit.of(numbers if weights is None else numbers[weights > 0])
+    return unit, unit.standardise(numbers)
 
 
 def brought_back(booster: Any, unit: Unit) -> Any:
@@ -165,7 +168,7 @@ def cross_fit_boosters(
 
     def fit(fold: int, rest: Ints, held_out: Ints) -> FoldFit:
         parts = deal_inner(target[rest], clusters[rest], seed)
-        unit, standard = standardised(labels[rest], hows[fold].n_classes)
+        unit, standard = standardised(labels[rest], hows[fold].n_classes, counts[rest])
         taught = (X[rest], standard, hows[fold])
         rounds, inner = find_rounds(*taught[:2], parts, hows[fold], seed, counts[rest])
         boosters = [
@@ -203,7 +206,7 @@ def quick(
     names = [f"c{place}" for place in range(X.shape[1])]
 
     def fit(_: int, rest: Ints, held_out: Ints) -> FoldFit:
-        unit, standard = standardised(labels[rest], how.n_classes)
+        unit, standard = standardised(labels[rest], how.n_classes, counts[rest])
         taught = (X[rest], standard, how, QUICK_ROUNDS)
         booster = fit_booster(*taught, 0, names, counts[rest])
         model = Boosters([brought_back(booster, unit)])

@@ -112,8 +112,11 @@ def fit_svrs(
     is_shares = target.ndim == 2
     Y = target if is_shares else target[:, None]
     center, scale = X.mean(axis=0), _deviation(X)
-    offset, spread = Y.mean(axis=0), _deviation(Y)
-    rows, goals = (X - center) / scale, (Y - offset) / spread
+    # A value itself is taken off first: that rounds nothing, however far Y lies off.
+    middle = np.sort(Y, axis=0)[(len(Y) - 1) // 2]
+    mean, spread = (Y - middle).mean(axis=0), _deviation(Y)
+    rows, goals = (X - center) / scale, (Y - middle - mean) / spread
+    offset = middle + mean
     models = []
     for gamma in np.array(gammas) / X.shape[1]:
         kernel = radial(rows, rows, gamma)
@@ -136,7 +139,8 @@ def _absolute(kernel: Floats, goals: Floats, costs: Floats) -> tuple[Floats, Flo
     from sklearn.svm import SVR
 
     svr = SVR(kernel="precomputed", C=1.0, epsilon=EPSILON, cache_size=500)
-    svr.fit(kernel, goals[:, 0], sample_weight=costs)
+    # It stops at a tolerance that the last bits decide on; those depend on the unit.
+    svr.fit(kernel, goals[:, 0].astype(np.float32), sample_weight=costs)
     duals = np.zeros(goals.shape)
     duals[svr.support_, 0] = svr.dual_coef_[0]
     return duals, svr.intercept_

@@ -83,8 +83,9 @@ def tune_boosting(
     with tqdm(total=n_trials * n_folds, desc="tuning", unit="trial") as bar:
         for fold, rest, _ in outer_folds(folds):
             parts = deal_inner(target[rest], clusters[rest], seed)
-            _, standard = standardised(labels[rest], boosting.n_classes)
-            tables = _Tables(X[rest], standard, parts, counts[rest], boosting, seed)
+            own = counts[rest]
+            _, standard = standardised(labels[rest], boosting.n_classes, own)
+            tables = _Tables(X[rest], standard, parts, own, boosting, seed)
             study = optuna.create_study(
                 study_name=f"fold{fold}",
                 storage=storage,
