@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from data_prep.errors import UserError
 from data_prep.experiment import TaskSettings
 from data_prep.settings import nearest
+from data_prep.units import Unit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,13 +38,14 @@ class Labels:
     """What the tables say of one sub-task.
 
     Attributes:
-        values: (N, F) labels, or (N, 1) class numbers; 0 where masked.
+        values: (N, F) labels, or (N, 1) class numbers; 0 where masked. Float32, or
+            float64 where that would not tell them apart.
         has_label: (N,) whether the row has a label for this task.
         outputs: F suffixes of its output columns; ``("",)`` for a single number.
         classes: Names of the classes, empty for numbers.
     """
 
-    values: NDArray[np.float32]
+    values: NDArray[np.float32] | NDArray[np.float64]
     has_label: NDArray[np.bool_]
     outputs: tuple[str, ...] = ("",)
     classes: tuple[str, ...] = ()
@@ -69,6 +71,23 @@ class Task(Labels):
     def activation(self) -> str:
         """What is applied to the head's outputs before they are stored."""
         return "softmax" if self.kind == "classes" else "identity"
+
+    @property
+    def origin(self) -> float | None:
+        """What a net counts its labels from; None: from 0, as they are.
+
+        So labels are centred before they are float32, if that would lose them.
+        """
+        if self.values.dtype == np.float32:
+            return None
+        return Unit.of(self.values[self.has_label, 0].astype(np.float64)).centre
+
+    def counted(self) -> NDArray[np.float32]:
+        """Give the (N, F) labels as a net sees them, counted from ``origin``."""
+        values = self.values
+        if self.origin is not None:
+            values = np.where(self.has_label[:, None], values - self.origin, 0)
+        return values.astype(np.float32)
 
     @property
     def columns(self) -> list[str]:
@@ -227,7 +246,10 @@ def _number_labels(
         )
     has_label = is_number & is_train
     values = np.where(has_label, values, 0)[:, None]
-    return Labels(values=values.astype(np.float32), has_label=has_label)
+    fits = Unit.of(values[has_label, 0]).fits_float32
+    return Labels(
+        values=values.astype(np.float32 if fits else np.float64), has_label=has_label
+    )
 
 
 def _class_labels(

@@ -1,8 +1,8 @@
 """The unit of a target: nothing that is learned or chosen depends on it.
 
 Float32 has seven digits, and learners have constants that suit a spread near one. So a
-quantity of the user's is centred and scaled in float64 first, and what is learned of it
-is brought back at the end: metres, microns and seconds since 1970 then come to the same.
+quantity of the user's is centred and scaled in float64 first, and what is learned of
+it is brought back at the end. Metres, microns and seconds since 1970 come to the same.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,10 @@ Floats = NDArray[np.float64]
 
 # Deviations that are smaller beside the values are rounding: the values are all alike.
 ROUNDING = 1e-12
-# Float32 keeps a spread this many times smaller than its values to a ten-thousandth.
+# Float32 tells a ten-thousandth of a spread that is this many times smaller than the
+# values, and holds the square of any spread between these two.
 FAR = 1024
+SMALLEST, LARGEST = 1e-15, 1e15
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,10 @@ class Unit:
         return cls(centre, scale if scale > ROUNDING * abs(centre) else 1.0)
 
     @property
-    def is_far(self) -> bool:
-        """Whether float32 would lose much of the spread beside the centre."""
-        return abs(self.centre) > FAR * self.scale
+    def fits_float32(self) -> bool:
+        """Whether float32 holds the values well enough, and their variance at all."""
+        is_near = abs(self.centre) <= FAR * self.scale
+        return is_near and SMALLEST <= self.scale <= LARGEST
 
     def standardise(self, values: Floats) -> Floats:
         """Bring (N, ...) values to a centre of 0 and a spread of 1."""

@@ -178,7 +178,7 @@ class Scorer:
 
     def score(self, file: Path, net: str, fold: str, epoch: int) -> list[Entry]:
         """Score the weights of an epoch; nothing if they are gone by now."""
-        from transfer.learner import score_outputs
+        from transfer.learner import in_unit, score_outputs
         from transfer.nets import load_net
 
         began = time.perf_counter()
@@ -190,7 +190,10 @@ class Scorer:
             return []  # dropped by the training, which keeps --keep-epochs of them
         rows = np.flatnonzero(split(self.table, fold)[0])
         tasks = [self.tasks[task["name"]] for task in about["tasks"]]
-        outputs = self._outputs(network, rows)
+        outputs = {
+            name: in_unit(network, name, values)
+            for name, values in self._outputs(network, rows).items()
+        }
         scores = score_outputs(tasks, outputs, rows)
         seconds = round(time.perf_counter() - began, 1)
         return [
@@ -201,7 +204,10 @@ class Scorer:
     def _outputs(
         self, net: "TaskNet", rows: NDArray[np.int64]
     ) -> dict[str, NDArray[np.float32]]:
-        """Give the mean over the views of each task's outputs of (n,) rows."""
+        """Give the mean over the views of each task's outputs of (n,) rows.
+
+        They are counted from the origins of the net.
+        """
         from contextlib import nullcontext
 
         import torch

@@ -43,7 +43,7 @@ class FinetuneLearner(Learner):
         self.net, self.tasks = net, tasks
         self.side_px, self.strength = side_px, strength
         for task in tasks:
-            self.register_buffer(f"{task.name}_labels", torch.tensor(task.values))
+            self.register_buffer(f"{task.name}_labels", torch.tensor(task.counted()))
             self.register_buffer(f"{task.name}_mask", torch.tensor(task.has_label))
         factors = np.ones(len(tasks[0].values)) if weights is None else weights
         # not in the checkpoint, so that one from before there were weights still fits
@@ -95,8 +95,20 @@ def score_rows(
         outputs = net.predict(pictures.take(rows[start : start + BLOCK]))
         for name, values in outputs.items():
             parts[name].append(values.float().cpu())
-    predicted = {n: torch.cat(found).numpy() for n, found in parts.items() if found}
+    predicted = {
+        name: in_unit(net, name, torch.cat(found).numpy())
+        for name, found in parts.items()
+        if found
+    }
     return score_outputs(tasks, predicted, rows)
+
+
+def in_unit(
+    net: TaskNet, task: str, outputs: NDArray[np.float32]
+) -> NDArray[np.floating[Any]]:
+    """Count (n, F) outputs of a net from 0: float64 where they were not."""
+    origin = net.origins[task]
+    return outputs + np.float64(origin) if origin else outputs
 
 
 def score_outputs(

@@ -47,7 +47,7 @@ class Head(nn.Module):
 
     def start_at(self, task: Task, rows: NDArray[np.int64]) -> None:
         """Begin at the labels of the (n,) training rows that have one for the task."""
-        labels = torch.from_numpy(task.values[rows])
+        labels = torch.from_numpy(task.counted()[rows])
         if task.kind == "classes":
             counts = torch.bincount(labels[:, 0].long(), minlength=len(task.outputs))
             # half a row more for each: a fold may lack a class, and log 0 has no end
@@ -67,12 +67,19 @@ class Head(nn.Module):
         return outputs.float()
 
     def in_unit(self, outputs: Tensor) -> Tensor:
-        """Bring (B, F) standardised outputs to the unit of the labels."""
+        """Bring (B, F) standardised outputs to the unit of the labels.
+
+        They are counted from the task's origin, as the labels were: see ``origins`` of
+        ``TaskNet``.
+        """
         return self.centre + self.scale * outputs
 
 
 class TaskNet(nn.Module):
     """A backbone with a head per task.
+
+    What a task's outputs are counted from is in ``origins``: 0, unless its labels lie so
+    far off that float32 would lose them.
 
     Args:
         backbone: Gives (B, D) features.
@@ -93,6 +100,7 @@ class TaskNet(nn.Module):
         super().__init__()
         self.backbone, self.normalise, self.side_px = backbone, normalise, side_px
         self.kinds = {str(task["name"]): str(task["kind"]) for task in tasks}
+        self.origins = {str(t["name"]): float(t.get("origin") or 0) for t in tasks}
         width = feature_width(backbone)
         self.heads = nn.ModuleDict(
             {
@@ -116,6 +124,8 @@ class TaskNet(nn.Module):
     def predict(self, images: Tensor) -> dict[str, Tensor]:
         """Give each task's (B, F) outputs in its own unit; probabilities for classes.
 
+        They are float32, and counted from ``origins``.
+
         Args:
             images: (B, 3, H, H) grey levels of whole pictures.
         """
@@ -137,6 +147,7 @@ def describe(task: Task) -> dict[str, Any]:
         "columns": task.columns,
         "activation": task.activation,
         "classes": list(task.classes),
+        **({} if task.origin is None else {"origin": task.origin}),
     }
 
 
@@ -175,7 +186,8 @@ def task_loss(loss: str, outputs: Tensor, labels: Tensor, head: Head) -> Tensor:
     Args:
         loss: ``mse``, ``mae``, ``smooth_l1``, ``cosine`` or ``cross_entropy``.
         outputs: (B, F) standardised outputs, or logits.
-        labels: (B, F) labels in their unit, or (B, 1) class numbers.
+        labels: (B, F) labels in their unit, counted from the task's origin, or (B, 1)
+            class numbers.
         head: Knows the unit.
     """
     if loss == "cross_entropy":

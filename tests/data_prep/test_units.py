@@ -29,12 +29,29 @@ def test_standardised_values_know_no_unit(a: float, b: float) -> None:
 def test_seconds_since_1970_lose_no_digit() -> None:
     seconds = 1_600_000_000 + 40 * VALUES
     unit = Unit.of(seconds)
-    assert unit.is_far
-    assert not Unit.of(1900 + 30 * VALUES).is_far
-    assert not Unit.of(VALUES).is_far
+    assert not unit.fits_float32
     assert_array_equal(
         unit.standardise(seconds), Unit.of(40 * VALUES).standardise(40 * VALUES)
     )
+
+
+@pytest.mark.parametrize(
+    ("values", "fits"),
+    [
+        (VALUES, True),
+        (1e-9 * VALUES, True),
+        (1900 + 30 * VALUES, True),
+        (1990 + VALUES, True),
+        (2021.4 + 0.1 * VALUES, False),
+        (-1e9 + VALUES, False),
+        (1e-20 * VALUES, False),
+        (1e20 * VALUES, False),
+    ],
+)
+def test_float32_holds_what_is_not_far_from_zero_for_its_spread(
+    values: np.ndarray, fits: bool
+) -> None:
+    assert Unit.of(values).fits_float32 == fits
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1 + 0.2, 1e-200, -1.6e9])
