@@ -15,9 +15,9 @@ Floats = NDArray[np.float64]
 
 # Deviations that are smaller beside the values are rounding: the values are all alike.
 ROUNDING = 1e-12
-# Float32 tells a ten-thousandth of a spread that is this many times smaller than the
-# values, and holds the square of any spread between these two.
-FAR = 1024
+# Float32 tells 1/65,000 of a spread that is this many times smaller than the values,
+# and holds the square of any spread between these two.
+FAR = 256
 SMALLEST, LARGEST = 1e-15, 1e15
 
 
