@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from data_prep.errors import UserError
 from data_prep.experiment import TaskSettings
 from data_prep.settings import nearest
-from data_prep.units import Unit
+from data_prep.units import Unit, fits_float32
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,7 @@ USUAL_LOSS = {
     "classes": "cross_entropy",
     "words": "mse",
 }
+NUMBERS = ("regression", "date")  # kinds whose label is one quantity of the user's
 # Rows of a class of another column than the target; rarer ones are masked.
 FEWEST = 5
 ROLES = ("target", "date", "group")  # columns that data_prep.prepare gives its names
@@ -38,14 +39,13 @@ class Labels:
     """What the tables say of one sub-task.
 
     Attributes:
-        values: (N, F) labels, or (N, 1) class numbers; 0 where masked. Float32, or
-            float64 where that would not tell them apart.
+        values: (N, F) labels, or (N, 1) class numbers; 0 where masked.
         has_label: (N,) whether the row has a label for this task.
         outputs: F suffixes of its output columns; ``("",)`` for a single number.
         classes: Names of the classes, empty for numbers.
     """
 
-    values: NDArray[np.float32] | NDArray[np.float64]
+    values: NDArray[np.float64]
     has_label: NDArray[np.bool_]
     outputs: tuple[str, ...] = ("",)
     classes: tuple[str, ...] = ()
@@ -73,21 +73,17 @@ class Task(Labels):
         return "softmax" if self.kind == "classes" else "identity"
 
     @property
-    def origin(self) -> float | None:
-        """What a net counts its labels from; None: from 0, as they are.
+    def origin(self) -> float:
+        """What a net counts its labels from: 0, unless float32 would lose them then."""
+        if self.kind not in NUMBERS:
+            return 0.0
+        given = self.values[self.has_label, 0].astype(np.float64)
+        return 0.0 if fits_float32(given) else Unit.of(given).centre
 
-        So labels are centred before they are float32, if that would lose them.
-        """
-        if self.values.dtype == np.float32:
-            return None
-        return Unit.of(self.values[self.has_label, 0].astype(np.float64)).centre
-
-    def counted(self) -> NDArray[np.float32]:
-        """Give the (N, F) labels as a net sees them, counted from ``origin``."""
-        values = self.values
-        if self.origin is not None:
-            values = np.where(self.has_label[:, None], values - self.origin, 0)
-        return values.astype(np.float32)
+    def counted(self) -> NDArray[np.float64]:
+        """Give the (N, F) labels counted from ``origin``; 0 where masked."""
+        counted = self.values.astype(np.float64) - self.origin
+        return np.where(self.has_label[:, None], counted, 0)
 
     @property
     def columns(self) -> list[str]:
@@ -246,10 +242,7 @@ def _number_labels(
         )
     has_label = is_number & is_train
     values = np.where(has_label, values, 0)[:, None]
-    fits = Unit.of(values[has_label, 0]).fits_float32
-    return Labels(
-        values=values.astype(np.float32 if fits else np.float64), has_label=has_label
-    )
+    return Labels(values=values, has_label=has_label)
 
 
 def _class_labels(
@@ -279,7 +272,7 @@ def _class_labels(
         )
     has_label = (index >= 0) & is_train
     return Labels(
-        values=np.where(has_label, index, 0).astype(np.float32)[:, None],
+        values=np.where(has_label, index, 0).astype(np.float64)[:, None],
         has_label=has_label,
         outputs=tuple(str(k) for k in range(len(classes))),
         classes=classes,
@@ -295,6 +288,6 @@ def _word_labels(table: "pd.DataFrame", prepared: Path) -> Labels:
     words = pd.read_parquet(file).set_index("id").reindex(table["id"])
     is_train = (table["part"] == "train").to_numpy()
     has_label = words.notna().all(axis=1).to_numpy() & is_train
-    values = np.where(has_label[:, None], words.to_numpy(), 0).astype(np.float32)
+    values = np.where(has_label[:, None], words.to_numpy(), 0).astype(np.float64)
     outputs = tuple(str(k) for k in range(values.shape[1]))
     return Labels(values=values, has_label=has_label, outputs=outputs)

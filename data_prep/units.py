@@ -44,12 +44,6 @@ class Unit:
         scale = float((values - centre).std())
         return cls(centre, scale if scale > ROUNDING * abs(centre) else 1.0)
 
-    @property
-    def fits_float32(self) -> bool:
-        """Whether float32 holds the values well enough, and their variance at all."""
-        is_near = abs(self.centre) <= FAR * self.scale
-        return is_near and SMALLEST <= self.scale <= LARGEST
-
     def standardise(self, values: Floats) -> Floats:
         """Bring (N, ...) values to a centre of 0 and a spread of 1."""
         return (values - self.centre) / self.scale
@@ -57,3 +51,15 @@ class Unit:
     def restore(self, values: Floats) -> Floats:
         """Bring (N, ...) standardised values back."""
         return self.centre + self.scale * values
+
+
+def fits_float32(values: Floats) -> bool:
+    """Tell whether float32 holds (N,) values well enough, and their variance at all.
+
+    Values that are all alike fit: there is nothing to tell apart.
+    """
+    unit = Unit.of(values)
+    if not len(values) or np.ptp(values) <= ROUNDING * abs(unit.centre):
+        return True
+    is_near = abs(unit.centre) <= FAR * unit.scale
+    return bool(is_near and SMALLEST <= unit.scale <= LARGEST)

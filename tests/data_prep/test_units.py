@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from data_prep.units import Unit
+from data_prep.units import Unit, fits_float32
 
 VALUES = np.array([4.0, 1.0, 3.0, 2.0, 9.0, 1.0])
 
@@ -29,7 +29,6 @@ def test_standardised_values_know_no_unit(a: float, b: float) -> None:
 def test_seconds_since_1970_lose_no_digit() -> None:
     seconds = 1_600_000_000 + 40 * VALUES
     unit = Unit.of(seconds)
-    assert not unit.fits_float32
     assert_array_equal(
         unit.standardise(seconds), Unit.of(40 * VALUES).standardise(40 * VALUES)
     )
@@ -47,12 +46,14 @@ def test_seconds_since_1970_lose_no_digit() -> None:
         (-1e9 + VALUES, False),
         (1e-20 * VALUES, False),
         (1e20 * VALUES, False),
+        (np.full(3, 1890.37), True),
+        (np.array([]), True),
     ],
 )
 def test_float32_holds_what_is_not_far_from_zero_for_its_spread(
     values: np.ndarray, fits: bool
 ) -> None:
-    assert Unit.of(values).fits_float32 == fits
+    assert fits_float32(values) == fits
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1 + 0.2, 1e-200, -1.6e9])
