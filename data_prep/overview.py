@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from data_prep.charts import Rung, bars, histogram
 from data_prep.folds import is_grouped, untaught
+from data_prep.numerals import decimals_for, told_apart
 from data_prep.report import (
     Section,
     Tile,
@@ -107,8 +108,10 @@ def fold_table(rows: pd.DataFrame, classes: Sequence[Any] | None) -> pd.DataFram
             name = f"{_class_text(classes[index])} %"
             counted[name] = (100 * shares[index]).round(1)
     elif "target" in dealt:
-        counted["mean"] = folds["target"].mean().round(3)
-        counted["deviation"] = folds["target"].std().round(3)
+        deviation = folds["target"].std()
+        decimals = decimals_for(float(deviation.max())) - 1
+        counted["mean"] = folds["target"].mean().round(decimals)
+        counted["deviation"] = deviation.round(decimals)
     return counted.reset_index()
 
 
@@ -270,7 +273,8 @@ def _examples(rows: pd.DataFrame, images: NDArray[np.uint8]) -> Markup:
 def _target_text(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     given = rows["target"].dropna()
     if facts["classes"] is None:
-        return f"{len(given):,} numbers from {given.min():g} to {given.max():g}"
+        low, high = told_apart([float(given.min()), float(given.max())], 6)
+        return f"{len(given):,} numbers from {low} to {high}"
     counts = rows["class_index"].value_counts()
     counts = counts[counts.index >= 0]
     if facts["target_kind"] == "numeric":

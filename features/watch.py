@@ -27,6 +27,7 @@ from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.folds import split
+from data_prep.numerals import four_digits
 from data_prep.runs import Run
 from features.scoreboard import Entry, Scoreboard
 
@@ -239,7 +240,7 @@ def show(board: Scoreboard, found: list[Entry]) -> None:
         sys.stderr.flush()
         return
     first = found[0]
-    scores = ", ".join(f"{entry.score} {entry.value:.4f}" for entry in found)
+    scores = ", ".join(f"{entry.score} {four_digits(entry.value)}" for entry in found)
     log.info("%s/fold%s epoch %d: %s", first.net, first.fold, first.epoch, scores)
 
 
@@ -257,7 +258,8 @@ def sum_up(board: Scoreboard, missed: set[tuple[str, str, int]]) -> None:
     log.info("%s", board.text())
     for score in board.scores():
         epoch, value = board.best(score)
-        log.info("best mean of %s: %.4f after epoch %d", score, value, epoch)
+        mean = four_digits(value)
+        log.info("best mean of %s: %s after epoch %d", score, mean, epoch)
     log.info("to look at, not to choose by: these rows would judge themselves")
     log.info("-> %s", board.folder / "scores.png")
 

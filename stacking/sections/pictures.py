@@ -11,6 +11,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from data_prep.charts import scatter
+from data_prep.numerals import told_apart
 from data_prep.report import (
     Section,
     picture_grid,
@@ -24,7 +25,7 @@ from stacking.outputs import labels_of
 from stacking.residuals import misses, spread_sample
 from stacking.run_files import MAPS, Pictures
 from stacking.stack import Stacked
-from stacking.wording import class_name, unit_digits
+from stacking.wording import class_name, plain
 
 N_POINTS = 400
 N_WORST, N_DISPUTED = 24, 12
@@ -39,15 +40,14 @@ def by_prediction(stacked: Stacked, pictures: Pictures) -> Section:
     rows, prediction = stacked.scales.rows, stacked.final.prediction
     if not stacked.loss.is_number:
         return Section("", Markup())
-    digits = unit_digits(stacked)
     chosen = spread_sample(rows.target, N_POINTS)
     target = rows.target.astype(np.float64)[chosen]
     width = np.ptp(rows.target) / 40 if rows.classes else 0.0
     jitter = np.random.default_rng(0).uniform(-width, width, len(chosen))
     ids = [rows.ids[row] for row in chosen]
     captions = [
-        f"{id_}\ntarget {rows.target[row]:g}\npredicted {prediction[row]:.{digits}f}"
-        for id_, row in zip(ids, chosen, strict=True)
+        f"{id_}\ntarget {text}\npredicted {plain(prediction[row], stacked)}"
+        for id_, text, row in zip(ids, told_apart(target, 6), chosen, strict=True)
     ]
     shown = pictures.take(ids)
     uris = [picture_uri(one, HOVER_PX, HOVER_QUALITY) for one in shown]
@@ -166,7 +166,7 @@ def _grid(ids: Sequence[str], captions: Sequence[str], pictures: Pictures) -> Ma
 
 
 def _spread(value: float, stacked: Stacked) -> str:
-    return f"{value:.{unit_digits(stacked)}f}"
+    return plain(value, stacked)
 
 
 def _value(value: Any, stacked: Stacked) -> str:
@@ -174,4 +174,4 @@ def _value(value: Any, stacked: Stacked) -> str:
         return class_name(str(value))
     if value.is_integer():
         return f"{value:.0f}"
-    return f"{value:.{unit_digits(stacked)}f}"
+    return plain(value, stacked)
