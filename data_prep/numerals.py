@@ -67,6 +67,18 @@ def four_digits(value: float) -> str:
     return format(value, style_for(value))
 
 
+def significant(values: Sequence[float], least: int = 6) -> int:
+    """Give the significant digits that show four of how far numbers differ.
+
+    >>> significant([0.0, 3.0]), significant([1_600_000_000.0, 1_600_000_120.0])
+    (6, 12)
+    """
+    size, width = max(map(abs, values)), max(values) - min(values)
+    if not width > 0:
+        return least
+    return min(max(least, 4 + math.ceil(math.log10(size / width))), MOST_DIGITS)
+
+
 def told_apart(values: Sequence[float], digits: int = 4) -> list[str]:
     """Write numbers with four digits, or with as many as tell those that differ apart.
 

@@ -174,7 +174,7 @@ def cell_text(value: Any, digits: int = 3) -> str:
     if isinstance(value, (int, np.integer)):
         return f"{value:,}"
     if isinstance(value, (float, np.floating)):
-        return with_decimals(value, digits) if np.isfinite(value) else NOTHING
+        return with_decimals(float(value), digits) if np.isfinite(value) else NOTHING
     if value is None or value is pd.NA or value is pd.NaT or value == "":
         return NOTHING
     return str(value)

@@ -159,9 +159,10 @@ def bands(values: Floats, n: int) -> Banded:
     """Cut (N,) values into n bands of like size; equal values stay together."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, n + 1)))
     if len(edges) < 2:
-        return told_apart(edges), np.zeros(len(values), dtype=np.int64)
+        return told_apart(edges.tolist()), np.zeros(len(values), dtype=np.int64)
     index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
-    names = [f"{low} to {high}" for low, high in pairwise(told_apart(edges))]
+    texts = told_apart(edges.tolist())
+    names = [f"{low} to {high}" for low, high in pairwise(texts)]
     return names, index.astype(np.int64)
 
 

@@ -7,6 +7,7 @@ import pytest
 from data_prep.numerals import (
     decimals_for,
     four_digits,
+    significant,
     style_for,
     told_apart,
     with_decimals,
@@ -77,3 +78,9 @@ def test_numbers_that_differ_are_told_apart(
     values: list[float], texts: list[str]
 ) -> None:
     assert told_apart(values) == texts
+
+
+def test_digits_are_counted_from_where_numbers_differ() -> None:
+    assert significant([1870.0, 1930.0]) == significant([5.0, 5.0]) == 6
+    assert f"{1_600_000_040:.{significant([1.6e9, 1.6e9 + 120])}g}" == "1600000040"
+    assert significant([-1e20, 1 - 1e20, -1e20 + 1e5]) == 16
