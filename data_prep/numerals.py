@@ -4,7 +4,6 @@ Files keep more digits; this is not for them.
 """
 
 import math
-from collections.abc import Sequence
 
 MOST_DECIMALS = 7  # 0.0001234; a smaller number is written 1.234e-05
 MOST_DIGITS = 16  # of a float64
@@ -65,30 +64,3 @@ def four_digits(value: float) -> str:
     ('0.4509', '1234', '1.234e-07')
     """
     return format(value, style_for(value))
-
-
-def significant(values: Sequence[float], least: int = 6) -> int:
-    """Give the significant digits that show four of how far numbers differ.
-
-    >>> significant([0.0, 3.0]), significant([1_600_000_000.0, 1_600_000_120.0])
-    (6, 12)
-    """
-    size, width = max(map(abs, values)), max(values) - min(values)
-    if not width > 0:
-        return least
-    return min(max(least, 4 + math.ceil(math.log10(size / width))), MOST_DIGITS)
-
-
-def told_apart(values: Sequence[float], digits: int = 4) -> list[str]:
-    """Write numbers with four digits, or with as many as tell those that differ apart.
-
-    >>> told_apart([0.5, 1.25]), told_apart([1_600_000_000.0, 1_600_000_040.0])
-    (['0.5', '1.25'], ['1600000000', '1600000040'])
-    """
-    n_different = len(set(values))
-    for n_digits in range(digits, MOST_DIGITS + 1):
-        texts = [f"{value:.{n_digits}g}" for value in values]
-        is_plain = n_digits == digits or not any("e+" in text for text in texts)
-        if len(set(texts)) == n_different and is_plain:
-            return texts
-    return [repr(float(value)) for value in values]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from data_prep.charts import Rung, bars, histogram
 from data_prep.folds import is_grouped, untaught
-from data_prep.numerals import decimals_for, told_apart
+from data_prep.numerals import decimals_for
 from data_prep.report import (
     Section,
     Tile,
@@ -273,8 +273,7 @@ def _examples(rows: pd.DataFrame, images: NDArray[np.uint8]) -> Markup:
 def _target_text(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     given = rows["target"].dropna()
     if facts["classes"] is None:
-        low, high = told_apart([float(given.min()), float(given.max())], 6)
-        return f"{len(given):,} numbers from {low} to {high}"
+        return f"{len(given):,} numbers from {given.min():g} to {given.max():g}"
     counts = rows["class_index"].value_counts()
     counts = counts[counts.index >= 0]
     if facts["target_kind"] == "numeric":

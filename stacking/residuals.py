@@ -9,7 +9,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.numerals import told_apart
 from data_prep.scores import GROUP_SIZES, METRICS, Interval, spread_ratio
 from stacking.losses import OF_NUMBERS, OF_ORDERED, TITLES
 from stacking.stack import Stacked
@@ -159,10 +158,9 @@ def bands(values: Floats, n: int) -> Banded:
     """Cut (N,) values into n bands of like size; equal values stay together."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, n + 1)))
     if len(edges) < 2:
-        return told_apart(edges.tolist()), np.zeros(len(values), dtype=np.int64)
+        return [f"{edges[0]:.4g}"], np.zeros(len(values), dtype=np.int64)
     index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
-    texts = told_apart(edges.tolist())
-    names = [f"{low} to {high}" for low, high in pairwise(texts)]
+    names = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
     return names, index.astype(np.int64)
 
 

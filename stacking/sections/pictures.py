@@ -11,7 +11,6 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from data_prep.charts import scatter
-from data_prep.numerals import significant
 from data_prep.report import (
     Section,
     picture_grid,
@@ -42,12 +41,11 @@ def by_prediction(stacked: Stacked, pictures: Pictures) -> Section:
         return Section("", Markup())
     chosen = spread_sample(rows.target, N_POINTS)
     target = rows.target.astype(np.float64)[chosen]
-    digits = significant(target.tolist())
     width = np.ptp(rows.target) / 40 if rows.classes else 0.0
     jitter = np.random.default_rng(0).uniform(-width, width, len(chosen))
     ids = [rows.ids[row] for row in chosen]
     captions = [
-        f"{id_}\ntarget {rows.target[row]:.{digits}g}"
+        f"{id_}\ntarget {_value(rows.target[row], stacked)}"
         f"\npredicted {plain(prediction[row], stacked)}"
         for id_, row in zip(ids, chosen, strict=True)
     ]

@@ -7,9 +7,7 @@ import pytest
 from data_prep.numerals import (
     decimals_for,
     four_digits,
-    significant,
     style_for,
-    told_apart,
     with_decimals,
 )
 
@@ -60,27 +58,3 @@ def test_decimals_that_are_many_become_a_power_of_ten() -> None:
     assert with_decimals(1234.56, 1, ",") == "1,234.6"
     assert with_decimals(2.5e-9, 12, "+,") == "+2.500e-09"
     assert with_decimals(0.0, 12) == "0.0000000"
-
-
-@pytest.mark.parametrize(
-    ("values", "texts"),
-    [
-        ([0.5, 1.23456, 0.5], ["0.5", "1.235", "0.5"]),
-        ([12345.0, 99999.0], ["1.234e+04", "1e+05"]),
-        ([1.6e9, 1.6e9 + 40], ["1600000000", "1600000040"]),
-        ([0.30001, 0.30002], ["0.30001", "0.30002"]),
-        ([1e-9, 1.00001e-9], ["1e-09", "1.00001e-09"]),
-        ([1e17, 1e17 + 16], ["1e+17", "1.0000000000000002e+17"]),
-        ([], []),
-    ],
-)
-def test_numbers_that_differ_are_told_apart(
-    values: list[float], texts: list[str]
-) -> None:
-    assert told_apart(values) == texts
-
-
-def test_digits_are_counted_from_where_numbers_differ() -> None:
-    assert significant([1870.0, 1930.0]) == significant([5.0, 5.0]) == 6
-    assert f"{1_600_000_040:.{significant([1.6e9, 1.6e9 + 120])}g}" == "1600000040"
-    assert significant([-1e20, 1 - 1e20, -1e20 + 1e5]) == 16
