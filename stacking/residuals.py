@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.scores import GROUP_SIZES, METRICS, Interval, spread_ratio
-from stacking.losses import OF_NUMBERS, OF_ORDERED, TITLES
+from stacking.losses import OF_NUMBERS, OF_ORDERED, TITLES, nearest_class
 from stacking.stack import Stacked
 from stacking.wording import class_name
 
@@ -170,9 +170,7 @@ def nearest_classes(stacked: Stacked) -> Ints:
     if prediction.ndim == 2:
         probable: Ints = prediction.argmax(axis=1)
         return probable
-    distances = np.abs(prediction[:, None] - stacked.scales.reading.class_values)
-    nearest: Ints = distances.argmin(axis=1)
-    return nearest
+    return nearest_class(prediction, stacked.scales.reading.class_values)
 
 
 def confusion(stacked: Stacked) -> Ints:
