@@ -39,10 +39,11 @@ def tick_text(tick: float, ticks: Sequence[float]) -> str:
         return f"{tick:g}"
     mantissa, _, power = f"{ticks[1] - ticks[0]:.1e}".partition("e")
     digits = (not mantissa.endswith("0")) - int(power)
-    if digits > MOST_DECIMALS and tick:
-        places = digits + math.floor(math.log10(abs(tick)))
-        return f"{tick:.{max(0, places)}e}"
-    return f"{tick:.{min(max(0, digits), MOST_DECIMALS)}f}"
+    if digits <= MOST_DECIMALS:
+        return f"{tick:.{max(0, digits)}f}"
+    if not tick:
+        return "0"
+    return f"{tick:.{max(0, digits + math.floor(math.log10(abs(tick))))}e}"
 
 
 def percent(value: float, span: Span) -> float:

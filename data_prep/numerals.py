@@ -34,9 +34,9 @@ def with_decimals(value: float, decimals: int, options: str = "") -> str:
     >>> with_decimals(0.4509, 4), with_decimals(1234.5, 1, ","), with_decimals(1e-9, 12)
     ('0.4509', '1,234.5', '1.000e-09')
     """
-    if decimals > MOST_DECIMALS and value:
-        return format(value, f"{options}.3e")
-    return format(value, f"{options}.{min(decimals, MOST_DECIMALS)}f")
+    if decimals > MOST_DECIMALS:
+        return format(value, f"{options}.3e" if value else f"{options}.0f")
+    return format(value, f"{options}.{decimals}f")
 
 
 def style_for(*values: float) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from data_prep.numerals import decimals_for, with_decimals
+from data_prep.numerals import MOST_DECIMALS, decimals_for, with_decimals
 from data_prep.scores import Interval
 from stacking.losses import Loss
 from stacking.stack import Stacked
@@ -43,7 +43,8 @@ def signed(value: float, digits: int) -> str:
     >>> signed(0.5, 2)
     '+0.50'
     """
-    rounded = round(value, digits) + 0.0  # so that nothing is "-0.00"
+    is_plain = digits <= MOST_DECIMALS
+    rounded = round(value, digits) + 0.0 if is_plain else value  # no "-0.00"
     return _with_minus(with_decimals(rounded, digits, "+,"))
 
 

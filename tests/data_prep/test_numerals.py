@@ -57,4 +57,4 @@ def test_numbers_of_a_table_are_written_alike() -> None:
 def test_decimals_that_are_many_become_a_power_of_ten() -> None:
     assert with_decimals(1234.56, 1, ",") == "1,234.6"
     assert with_decimals(2.5e-9, 12, "+,") == "+2.500e-09"
-    assert with_decimals(0.0, 12) == "0.0000000"
+    assert with_decimals(0.0, 12) == "0"
