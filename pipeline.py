@@ -18,6 +18,7 @@ from typing import Any
 from data_prep.command import RUNS, run_command
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment, commands, read_experiment, stage_names
+from data_prep.numerals import style_for
 from data_prep.outlook import Outlook
 from data_prep.runs import Run
 from data_prep.settings import Parser, from_table, nearest
@@ -217,8 +218,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if "stacking.fit" in stages:
         facts = run.finished("stacking.fit").facts
         log.info(
-            "%s %.4f (95 %% interval %.4f to %.4f, by groups; constant %.4f)",
-            *(facts["metric"], facts["score"], *facts["interval"], facts["constant"]),
+            "%s %s (95 %% interval %s to %s, by groups; constant %s)",
+            facts["metric"],
+            *(
+                format(value, style_for(facts["score"]))
+                for value in (facts["score"], *facts["interval"], facts["constant"])
+            ),
         )
     for stage in reversed(stages):
         report = folder / stage / "report.html"

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from data_prep.numerals import MOST_DECIMALS
+
 Span = tuple[float, float]
 Axis = tuple[Span, Sequence[float], str]  # from where to where, ticks, label
 
@@ -16,12 +18,15 @@ def nice_ticks(low: float, high: float, about: int) -> list[float]:
     [0.4, 0.6, 0.8, 1.0, 1.2]
     """
     if not high > low:
-        low, high = low - 0.5, high + 0.5
+        margin = _beside(low)
+        low, high = low - margin, high + margin
     rough = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(rough))
+    exponent = math.floor(math.log10(rough))
+    power = 10.0**exponent
     step = power * next(s for s in (1, 2, 2.5, 5, 10) if s * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, last + 1)]
+    decimals = 12 + max(0, -3 - exponent)
+    return [round(i * step, decimals) for i in range(first, last + 1)]
 
 
 def tick_text(tick: float, ticks: Sequence[float]) -> str:
@@ -34,7 +39,11 @@ def tick_text(tick: float, ticks: Sequence[float]) -> str:
         return f"{tick:g}"
     mantissa, _, power = f"{ticks[1] - ticks[0]:.1e}".partition("e")
     digits = (not mantissa.endswith("0")) - int(power)
-    return f"{tick:.{max(0, digits)}f}"
+    if digits <= MOST_DECIMALS:
+        return f"{tick:.{max(0, digits)}f}"
+    if not tick:
+        return "0"
+    return f"{tick:.{max(0, digits + math.floor(math.log10(abs(tick))))}e}"
 
 
 def percent(value: float, span: Span) -> float:
@@ -49,10 +58,15 @@ def from_top(value: float, span: Span) -> float:
 
 def padded(low: float, high: float) -> tuple[Span, list[float]]:
     """Give a span a little wider than the values, and the tick marks in it."""
-    margin = (high - low) * 0.04 or 0.5
+    margin = (high - low) * 0.04 or _beside(low)
     span = (low - margin, high + margin)
     ticks = nice_ticks(*span, 5)
     return span, [tick for tick in ticks if span[0] <= tick <= span[1]]
+
+
+def _beside(value: float) -> float:
+    """Give a margin around equal values that a float64 of their size can tell."""
+    return max(0.5, 1e-6 * abs(value))
 
 
 def draw_axes(across: Axis, up: Axis) -> Markup:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from data_prep.axes import draw_axes, from_top, nice_ticks, padded, percent, tick_text
+from data_prep.numerals import with_decimals
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _rung(rung: Rung, marks: Markup, digits: int) -> Markup:
         rung.name,
         note,
         marks,
-        rung.text or f"{rung.value:,.{digits}f}",
+        rung.text or with_decimals(rung.value, digits, ","),
     )
 
 

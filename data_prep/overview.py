@@ -19,6 +19,7 @@ from data_prep.copies import Repeat, copies
 from data_prep.folders import LeftOut, shown
 from data_prep.folds import is_grouped, too_few_rows, untaught
 from data_prep.notes import Notes, summarise
+from data_prep.numerals import decimals_for
 from data_prep.report import (
     Section,
     Tile,
@@ -115,8 +116,10 @@ def fold_table(rows: pd.DataFrame, classes: Sequence[Any] | None) -> pd.DataFram
             name = f"{class_text(classes[index])} %"
             counted[name] = (100 * shares[index]).round(1)
     elif "target" in dealt:
-        counted["mean"] = folds["target"].mean().round(3)
-        counted["deviation"] = folds["target"].std().round(3)
+        deviation = folds["target"].std()
+        decimals = decimals_for(float(deviation.max())) - 1
+        counted["mean"] = folds["target"].mean().round(decimals)
+        counted["deviation"] = deviation.round(decimals)
     return counted.reset_index()
 
 

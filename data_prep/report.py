@@ -19,6 +19,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
+from data_prep.numerals import with_decimals
 from data_prep.page import SCRIPT, STYLE, TEMPLATE
 
 NOTHING = "—"
@@ -173,7 +174,7 @@ def cell_text(value: Any, digits: int = 3) -> str:
     if isinstance(value, (int, np.integer)):
         return f"{value:,}"
     if isinstance(value, (float, np.floating)):
-        return f"{value:.{digits}f}" if np.isfinite(value) else NOTHING
+        return with_decimals(float(value), digits) if np.isfinite(value) else NOTHING
     if value is None or value is pd.NA or value is pd.NaT or value == "":
         return NOTHING
     return str(value)

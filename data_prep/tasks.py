@@ -18,6 +18,7 @@ from data_prep.errors import UserError
 from data_prep.experiment import TaskSettings
 from data_prep.settings import nearest
 from data_prep.spelling import class_names
+from data_prep.units import Unit, fits_float32
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,7 @@ USUAL_LOSS = {
     "classes": "cross_entropy",
     "words": "mse",
 }
+NUMBERS = ("regression", "date")  # kinds whose label is one quantity of the user's
 # Rows of a class of another column than the target; rarer ones are masked.
 FEWEST = 5
 ROLES = ("target", "date", "group")  # columns that data_prep.prepare gives its names
@@ -44,7 +46,7 @@ class Labels:
         classes: Names of the classes, empty for numbers.
     """
 
-    values: NDArray[np.float32]
+    values: NDArray[np.float64]
     has_label: NDArray[np.bool_]
     outputs: tuple[str, ...] = ("",)
     classes: tuple[str, ...] = ()
@@ -70,6 +72,19 @@ class Task(Labels):
     def activation(self) -> str:
         """What is applied to the head's outputs before they are stored."""
         return "softmax" if self.kind == "classes" else "identity"
+
+    @property
+    def origin(self) -> float:
+        """What a net counts its labels from: 0, unless float32 would lose them then."""
+        if self.kind not in NUMBERS:
+            return 0.0
+        given = self.values[self.has_label, 0].astype(np.float64)
+        return 0.0 if fits_float32(given) else Unit.of(given).centre
+
+    def counted(self) -> NDArray[np.float64]:
+        """Give the (N, F) labels counted from ``origin``; 0 where masked."""
+        counted = self.values.astype(np.float64) - self.origin
+        return np.where(self.has_label[:, None], counted, 0)
 
     @property
     def columns(self) -> list[str]:
@@ -228,7 +243,7 @@ def _number_labels(
         )
     has_label = is_number & is_train
     values = np.where(has_label, values, 0)[:, None]
-    return Labels(values=values.astype(np.float32), has_label=has_label)
+    return Labels(values=values, has_label=has_label)
 
 
 def _class_labels(
@@ -258,7 +273,7 @@ def _class_labels(
         )
     has_label = (index >= 0) & is_train
     return Labels(
-        values=np.where(has_label, index, 0).astype(np.float32)[:, None],
+        values=np.where(has_label, index, 0).astype(np.float64)[:, None],
         has_label=has_label,
         outputs=tuple(str(k) for k in range(len(classes))),
         classes=classes,
@@ -274,6 +289,6 @@ def _word_labels(table: "pd.DataFrame", prepared: Path) -> Labels:
     words = pd.read_parquet(file).set_index("id").reindex(table["id"])
     is_train = (table["part"] == "train").to_numpy()
     has_label = words.notna().all(axis=1).to_numpy() & is_train
-    values = np.where(has_label[:, None], words.to_numpy(), 0).astype(np.float32)
+    values = np.where(has_label[:, None], words.to_numpy(), 0).astype(np.float64)
     outputs = tuple(str(k) for k in range(values.shape[1]))
     return Labels(values=values, has_label=has_label, outputs=outputs)

@@ -218,16 +218,19 @@ class Passes:
                 group_of[group.rows] = number
                 place_of[group.rows] = np.arange(len(group.rows))
 
-        def read(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-            found = np.empty((len(rows), len(self.views), width), np.float32)
+        origins = self.source.origins.get(fold)
+        dtype = np.dtype(np.float32 if origins is None else np.float64)
+
+        def read(rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+            found = np.empty((len(rows), len(self.views), width), dtype)
             for number in np.unique(group_of[rows]):
                 inside = group_of[rows] == number
                 first = self.groups[number].folds.index(fold) * width
                 values = self._values[number][place_of[rows[inside]]]
                 found[inside] = values[:, :, first : first + width]
-            return found
+            return found if origins is None else found + origins
 
-        return Rows((n_rows, len(self.views), width), read)
+        return Rows((n_rows, len(self.views), width), read, dtype)
 
     def extracted(self, parts: Sequence[Part], ids: NDArray[Any]) -> "list[Extracted]":
         """Give what was found of each part; what is no number is a failure.

@@ -56,7 +56,8 @@ def rows_of(values: Floats) -> Rows:
 def joined(parts: Sequence[Rows]) -> Rows:
     """Put rows one after the other."""
     ends = np.cumsum([len(part) for part in parts])
-    shape, dtype = (int(ends[-1]), *parts[0].shape[1:]), parts[0].dtype
+    shape = (int(ends[-1]), *parts[0].shape[1:])
+    dtype = np.result_type(*(part.dtype for part in parts))
 
     def read(rows: Ints) -> Floats:
         found = np.empty((len(rows), *shape[1:]), dtype)
@@ -75,14 +76,16 @@ def mean_of(parts: Sequence[Rows]) -> Rows:
     return Rows(
         parts[0].shape,
         lambda rows: np.mean([part.read(rows) for part in parts], axis=0),
+        np.result_type(*(part.dtype for part in parts)),
     )
 
 
 def pooled(views: Rows, statistics: Sequence[str]) -> Rows:
-    """Pool (N, V, F) views into (N, F * S) statistics."""
+    """Pool (N, V, F) views into (N, F * S) statistics; float32, or float64 of such."""
     n, _, width = views.shape
+    dtype = np.promote_types(views.dtype, FLOAT32)
 
     def read(rows: Ints) -> Floats:
-        return pool(views.read(rows), statistics).astype(np.float32, copy=False)
+        return pool(views.read(rows), statistics).astype(dtype, copy=False)
 
-    return Rows((n, width * len(statistics)), read)
+    return Rows((n, width * len(statistics)), read, dtype)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep.numerals import style_for
 from data_prep.runs import write_json
 from features.drafts import drafted
 
@@ -108,12 +109,17 @@ class Scoreboard:
             folds = sorted({fold for values in found.values() for fold in values})
             head = "".join(f"{'fold ' + fold:>10}" for fold in folds)
             lines = [f"{score:<22}{'mean':>10}{head}"]
+            style = style_for(
+                *(v for values in found.values() for v in values.values())
+            )
             for epoch in list(found)[-SHOWN_EPOCHS:]:
                 values = found[epoch]
                 mean = sum(values.values()) / len(values)
-                cells = "".join(f"{_shown(values.get(fold)):>10}" for fold in folds)
+                cells = "".join(
+                    f"{_shown(values.get(fold), style):>10}" for fold in folds
+                )
                 mark = "" if len(values) == len(folds) else f" of {len(values)}"
-                lines.append(f"  epoch {epoch:<14}{mean:>10.4f}{cells}{mark}")
+                lines.append(f"  epoch {epoch:<14}{mean:>10{style}}{cells}{mark}")
             blocks.append("\n".join(lines))
         return "\n\n".join(blocks)
 
@@ -174,8 +180,8 @@ def is_error(score: str) -> bool:
     return score.endswith("_rmse")
 
 
-def _shown(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.4f}"
+def _shown(value: float | None, style: str) -> str:
+    return "" if value is None or math.isnan(value) else format(value, style)
 
 
 def _entry(row: Mapping[str, str]) -> Entry:

@@ -60,10 +60,13 @@ class Source(ABC):
     Attributes:
         columns: F outputs of the nets of each fold.
         nets: ``task``, ``fold`` and ``digest`` of each net, by task.
+        origins: What the outputs of each fold are counted from, F each; no entry: all
+            from 0. Those nets give float32, and only float64 holds the sum.
     """
 
     columns: dict[str, list[Column]]
     nets: list[dict[str, Any]]
+    origins: dict[str, list[float]]
 
     @property
     def folds(self) -> list[str]:
@@ -98,7 +101,7 @@ class TransferSource(Source):
 
     def __init__(self, finished: Finished, inner: Inner) -> None:
         self._finished, self._inner = finished, inner
-        self.columns, self.nets = {}, []
+        self.columns, self.nets, self.origins = {}, [], {}
         widths: dict[str, list[int]] = {}
         for net in finished.facts["nets"]:
             fold, name = net["fold"], net["net"]
@@ -112,6 +115,8 @@ class TransferSource(Source):
                 columns = inner.columns(widths[name], digest, prefix)
             else:
                 columns = [column for task in net["tasks"] for column in _columns(task)]
+                origins = [origin for task in net["tasks"] for origin in _origins(task)]
+                self.origins.setdefault(fold, []).extend(origins)
             self.columns.setdefault(fold, []).extend(columns)
             described = int(fold) if fold.isdecimal() else fold
             self.nets += [
@@ -119,6 +124,8 @@ class TransferSource(Source):
                 for task in dict.fromkeys(column.task for column in columns)
             ]
         assert len({len(columns) for columns in self.columns.values()}) == 1
+        if not any(any(origins) for origins in self.origins.values()):
+            self.origins = {}
 
     def load(self, fold: str, device: "torch.device") -> Forward:
         """Load the nets of a fold; their outputs are joined side by side."""
@@ -189,7 +196,7 @@ class BackboneSource(Source):
                 Column(f"embedding_{k}", "embedding", str(k), "identity", digest)
                 for k in range(feature_width(self._backbone))
             ]
-        self.columns = {NO_FOLD: columns}
+        self.columns, self.origins = {NO_FOLD: columns}, {}
         self.nets = [
             {"task": task, "fold": NO_FOLD, "digest": digest}
             for task in dict.fromkeys(column.task for column in columns)
@@ -223,6 +230,10 @@ def joined(nets: "Sequence[TaskNet]") -> Forward:
 
 def _weights_of(net: dict[str, Any]) -> str:
     return f"{net['place']}/weights.safetensors"
+
+
+def _origins(task: dict[str, Any]) -> list[float]:
+    return [float(task.get("origin") or 0)] * len(task["outputs"])
 
 
 def _columns(task: dict[str, Any]) -> list[Column]:

@@ -27,6 +27,7 @@ from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.folds import split
+from data_prep.numerals import four_digits
 from data_prep.runs import Run
 from data_prep.waiting import settle_waiting
 from features.scoreboard import Entry, Scoreboard
@@ -185,7 +186,7 @@ class Scorer:
 
     def score(self, file: Path, net: str, fold: str, epoch: int) -> list[Entry]:
         """Score the weights of an epoch; nothing if they are gone by now."""
-        from transfer.learner import score_outputs
+        from transfer.learner import in_unit, score_outputs
         from transfer.nets import load_net
 
         began = time.perf_counter()
@@ -197,7 +198,10 @@ class Scorer:
             return []  # dropped by the training, which keeps --keep-epochs of them
         rows = np.flatnonzero(split(self.table, fold)[0])
         tasks = [self.tasks[task["name"]] for task in about["tasks"]]
-        outputs = self._outputs(network, rows)
+        outputs = {
+            name: in_unit(network, name, values)
+            for name, values in self._outputs(network, rows).items()
+        }
         scores = score_outputs(tasks, outputs, rows)
         seconds = round(time.perf_counter() - began, 1)
         return [
@@ -208,7 +212,10 @@ class Scorer:
     def _outputs(
         self, net: "TaskNet", rows: NDArray[np.int64]
     ) -> dict[str, NDArray[np.float32]]:
-        """Give the mean over the views of each task's outputs of (n,) rows."""
+        """Give the mean over the views of each task's outputs of (n,) rows.
+
+        They are counted from the origins of the net.
+        """
         from contextlib import nullcontext
 
         import torch
@@ -241,7 +248,7 @@ def show(board: Scoreboard, found: list[Entry]) -> None:
         sys.stderr.flush()
         return
     first = found[0]
-    scores = ", ".join(f"{entry.score} {entry.value:.4f}" for entry in found)
+    scores = ", ".join(f"{entry.score} {four_digits(entry.value)}" for entry in found)
     log.info("%s/fold%s epoch %d: %s", first.net, first.fold, first.epoch, scores)
 
 
@@ -259,7 +266,8 @@ def sum_up(board: Scoreboard, missed: set[tuple[str, str, int]]) -> None:
     log.info("%s", board.text())
     for score in board.scores():
         epoch, value = board.best(score)
-        log.info("best mean of %s: %.4f after epoch %d", score, value, epoch)
+        mean = four_digits(value)
+        log.info("best mean of %s: %s after epoch %d", score, mean, epoch)
     log.info("to look at, not to choose by: these rows would judge themselves")
     log.info("-> %s", board.folder / "scores.png")
 

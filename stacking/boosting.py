@@ -4,11 +4,15 @@ Trees are small, leaves large, steps short, and several seeds are averaged. How 
 rounds to boost is read from cross-validation among the other folds, never from the fold
 that is scored. Results are the same with any number of threads.
 
+LightGBM keeps labels in float32, and some of its constants are no shares of them. So
+numbers are standardised first, and the leaves are brought back to their unit.
+
 Shapes: N rows, C columns, K classes.
 """
 
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.processes import n_cores as usable_cores
+from data_prep.units import Unit
 from stacking.inner import CrossFit, FoldFit, deal_inner
 
 Floats = NDArray[np.float64]
@@ -98,6 +103,42 @@ def objective(n_classes: int) -> dict[str, Any]:
     return {"objective": "regression"}
 
 
+def standardised(
+    labels: Floats | Ints, n_classes: int, weights: Floats | None = None
+) -> tuple[Unit, Floats | Ints]:
+    """Bring (N,) numbers to a unit of their own; class numbers stay as they are.
+
+    Args:
+        labels: (N,) numbers, or class numbers.
+        n_classes: 0 for a number.
+        weights: (N,) how much each row is learned from; the unit is that of the rows
+            that are.
+
+    Returns:
+        The unit, and the labels in it.
+    """
+    if n_classes:
+        return Unit(), labels
+    numbers = labels.astype(np.float64)
+    unit = Unit.of(numbers if weights is None else numbers[weights > 0])
+    return unit, unit.standardise(numbers)
+
+
+def brought_back(booster: Any, unit: Unit) -> Any:
+    """Bring the leaves of a ``lightgbm.Booster`` from standardised numbers to a unit.
+
+    Its text then speaks in that unit, whoever loads it.
+    """
+    if unit == Unit():
+        return booster
+    by_tree = re.findall("^leaf_value=(.*)$", booster.model_to_string(), re.MULTILINE)
+    for tree, values in enumerate(by_tree):
+        start = 0.0 if tree else unit.centre  # the first tree holds the mean
+        for leaf, value in enumerate(values.split()):
+            booster.set_leaf_output(tree, leaf, start + unit.scale * float(value))
+    return booster
+
+
 def cross_fit_boosters(
     X: Floats,
     target: Floats,
@@ -127,15 +168,16 @@ def cross_fit_boosters(
 
     def fit(fold: int, rest: Ints, held_out: Ints) -> FoldFit:
         parts = deal_inner(target[rest], clusters[rest], seed)
-        taught = (X[rest], labels[rest], hows[fold])
+        unit, standard = standardised(labels[rest], hows[fold].n_classes, counts[rest])
+        taught = (X[rest], standard, hows[fold])
         rounds, inner = find_rounds(*taught[:2], parts, hows[fold], seed, counts[rest])
         boosters = [
             fit_booster(*taught, rounds, seed + number, names, counts[rest])
             for number in range(hows[fold].n_seeds)
         ]
-        model = Boosters(boosters)
+        model = Boosters([brought_back(booster, unit) for booster in boosters])
         note = {"rounds": rounds} | dict(hows[fold].tuned)
-        return FoldFit(inner, model.predict(X[held_out]), model, note)
+        return FoldFit(unit.restore(inner), model.predict(X[held_out]), model, note)
 
     return CrossFit.over(fit, target, folds, hows[0].n_workers)
 
@@ -164,8 +206,10 @@ def quick(
     names = [f"c{place}" for place in range(X.shape[1])]
 
     def fit(_: int, rest: Ints, held_out: Ints) -> FoldFit:
-        taught = (X[rest], labels[rest], how, QUICK_ROUNDS)
-        model = Boosters([fit_booster(*taught, 0, names, counts[rest])])
+        unit, standard = standardised(labels[rest], how.n_classes, counts[rest])
+        taught = (X[rest], standard, how, QUICK_ROUNDS)
+        booster = fit_booster(*taught, 0, names, counts[rest])
+        model = Boosters([brought_back(booster, unit)])
         return FoldFit(target[rest], model.predict(X[held_out]), model)
 
     return CrossFit.over(fit, target, folds, boosting.n_workers).outer

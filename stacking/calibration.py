@@ -50,9 +50,9 @@ def slope(prediction: Floats, target: Floats) -> float:
 
     Below 1, predictions are too extreme; above, too timid. NaN where all are equal.
     """
-    centred = prediction - prediction.mean()
+    centred, wanted = prediction - prediction.mean(), target - target.mean()
     spread = float(centred @ centred)
-    return float(centred @ target) / spread if spread > 0 else float("nan")
+    return float(centred @ wanted) / spread if spread > 0 else float("nan")
 
 
 def by_confidence(probability: Floats, is_true: Floats, clusters: Ints) -> list[Bin]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from data_prep.errors import UserError
 from data_prep.metrics import LEAST_PROBABILITY
+from data_prep.numerals import style_for
 from data_prep.scores import Interval
 from stacking.inner import outer_folds
 from stacking.losses import Loss
@@ -95,11 +96,12 @@ def judge_control(
     """
     gain = loss.gain(target, constant(target, folds), said, clusters)
     if gain.low > 0:
+        style = style_for(gain.value)
+        ends = f"{gain.low:{style}} to {gain.high:{style}}"
         raise UserError(
             f"the control failed: labels permuted within the folds are predicted better"
-            f" than by a constant (gain {gain.value:.4f}, 95 %: {gain.low:.4f} to"
-            f" {gain.high:.4f}), so something leaks from row to row and no score can be"
-            " trusted; look for copies of pictures over folds, and for columns made"
-            " from the target"
+            f" than by a constant (gain {gain.value:{style}}, 95 %: {ends}), so"
+            " something leaks from row to row and no score can be trusted; look for"
+            " copies of pictures over folds, and for columns made from the target"
         )
     return gain

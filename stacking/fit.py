@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
+from data_prep.numerals import four_digits, style_for
 from data_prep.outlook import Outlook
 from data_prep.runs import Finished, Run
 from data_prep.settings import recorded
@@ -154,17 +155,25 @@ def table_of(stacked: "Stacked") -> str:
     """Write the steps as a table that is read in a terminal."""
     folds = range(stacked.scales.rows.n_folds)
     wide = max(len(line.title) for line in stacked.lines) + 6
-    head = f"{stacked.loss.title:<{wide}} apparent  nested  95 % interval   "
-    head += "".join(f" fold {k} " for k in folds)
+    is_error = not stacked.loss.higher_is_better  # in the unit of the target, or so
+    style = style_for(stacked.final.scores.pooled) if is_error else ".4f"
+    written = [f"{line.scores.pooled:{style}}" for line in stacked.lines]
+    n = max(6, *map(len, written))
+    head = f"{stacked.loss.title:<{wide}} {'apparent':>{n}}  {'nested':>{n}}"
+    head += f"  {'95 % interval':<{2 * n + 4}}"
+    head += "".join(f" {f'fold {k}':>{n}} " for k in folds)
     texts = [f"{head} gain over {stacked.baseline}"]
     for line in stacked.lines:
-        apparent = "       -" if line.apparent is None else f"{line.apparent:8.4f}"
-        text = f"{line.label:<{wide}} {apparent}  {line.scores.pooled:.4f}"
-        text += f"  {line.interval.low:.4f}..{line.interval.high:.4f} "
-        text += "".join(f" {score:.4f} " for score in line.scores.by_fold.values())
+        apparent = "-" if line.apparent is None else f"{line.apparent:{style}}"
+        text = f"{line.label:<{wide}} {apparent:>{max(8, n)}}"
+        text += f"  {line.scores.pooled:{n}{style}}"
+        text += f"  {line.interval.low:{n}{style}}..{line.interval.high:<{n}{style}} "
+        for score in line.scores.by_fold.values():
+            text += f" {score:{n}{style}} "
         if line.gain is not None:
             gain = line.gain
-            text += f" {gain.value:+.4f} ({gain.low:+.4f}..{gain.high:+.4f})"
+            ends = f"{gain.low:+{style}}..{gain.high:+{style}}"
+            text += f" {gain.value:+{style}} ({ends})"
         texts.append(text)
     return "\n".join(texts)
 
@@ -183,16 +192,20 @@ def _tell(
     log.info("%s", table_of(stacked))
     if averaging := findings.averaging:
         log.info(
-            "%s of one net per row%s: %.4f; of all nets averaged, to expect: %.4f",
-            *(stacked.loss.title, snapped_later(stacked), averaging.one, averaging.all),
+            "%s of one net per row%s: %s; of all nets averaged, to expect: %s",
+            stacked.loss.title,
+            snapped_later(stacked),
+            four_digits(averaging.one),
+            format(averaging.all, style_for(averaging.one)),
         )
     if findings.shift:
         log.info("%s", verdict(findings.shift, findings.shift_of_all))
     if findings.control:
         gain = findings.control
+        style = style_for(gain.low, gain.high)
         log.info(
-            "control: permuted labels gain %+.4f (%+.4f..%+.4f) over a constant",
-            *(gain.value, gain.low, gain.high),
+            "control: permuted labels gain %s (%s..%s) over a constant",
+            *(f"{value:+{style}}" for value in (gain.value, gain.low, gain.high)),
         )
     if is_leaky:
         log.info("%s", LEAKY)

@@ -17,7 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.units import Unit
+
 N_INNER = 4
+ALIKE = 9  # decimals of a standardised mean: beyond them two means are the same
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -135,7 +138,9 @@ def deal_inner(
     members, rows = np.unique(clusters, return_inverse=True)
     n_parts = min(n_parts, len(members))
     ranks = target if target.ndim == 1 else target.argmax(axis=1)
-    means = np.bincount(rows, ranks) / np.bincount(rows)
+    # in a unit of its own, so that rounding never decides between equal means
+    standard = Unit.of(ranks.astype(np.float64)).standardise(ranks)
+    means = np.round(np.bincount(rows, standard) / np.bincount(rows), ALIKE)
     order = np.lexsort((rng.random(len(members)), means))
     n_rounds = -(-len(members) // n_parts)
     deal = np.concatenate([rng.permutation(n_parts) for _ in range(n_rounds)])

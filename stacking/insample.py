@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stacking.boosting import Boosters, objective
+from stacking.boosting import Boosters, brought_back, objective, standardised
 from stacking.inner import CrossFit, Model, outer_folds
 from stacking.members import Member, Scales
 
@@ -44,14 +44,16 @@ def fit_insample(scales: Scales, seed: int, n_threads: int) -> Member:
     notes: list[dict[str, Any]] = []
     for fold, _, held_out in outer_folds(rows.folds):
         seen = rows.in_sample[fold]
+        unit, _ = standardised(labels[seen.rows], n_classes)
+        standard = labels if n_classes else unit.standardise(labels)
         train = lightgbm.Dataset(
             seen.values,
-            labels[seen.rows],
+            standard[seen.rows],
             feature_name=[column.name for column in rows.columns],
             params=parameters,
         )
         scored = lightgbm.Dataset(
-            rows.X[held_out], labels[held_out], reference=train, params=parameters
+            rows.X[held_out], standard[held_out], reference=train, params=parameters
         )
         booster = lightgbm.train(
             parameters,
@@ -60,9 +62,10 @@ def fit_insample(scales: Scales, seed: int, n_threads: int) -> Member:
             valid_sets=[scored],
             callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
         )
-        outer[held_out] = booster.predict(rows.X[held_out])
-        models.append(Boosters([booster]))
-        notes.append({"rounds": booster.best_iteration})
+        best = booster.best_iteration
+        models.append(Boosters([brought_back(booster, unit)]))
+        outer[held_out] = models[-1].predict(rows.X[held_out])
+        notes.append({"rounds": best})
     inner = CrossFit.of_fixed(outer, rows.folds).inner
     fit = CrossFit(outer, inner, models, notes)
     every = np.arange(len(rows.columns))

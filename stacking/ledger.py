@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.command import RUNS, run_command
+from data_prep.numerals import style_for
 from data_prep.settings import Parser
 from features.drafts import drafted
 from stacking.entries import (
@@ -42,10 +43,12 @@ def as_text(entries: Sequence[Entry], missing: Sequence[Missing]) -> str:
                 f"     {'run':{wide}}  {'finished, UTC':16}   nested  95 % interval  "
                 "     plain  constant  minutes",
             ]
+        style = style_for(entry.score)
+        interval = f"{entry.low:{style}}..{entry.high:{style}}"
         line = (
             f"{number:3}  {entry.run:{wide}}  {entry.finished_at:%Y-%m-%d %H:%M}"
-            f"  {entry.score:7.4f}  {f'{entry.low:.4f}..{entry.high:.4f}':16}"
-            f"  {_figure(entry.plain):>6}    {_figure(entry.constant):>6}"
+            f"  {entry.score:7{style}}  {interval:16}"
+            f"  {_figure(entry.plain, style):>6}    {_figure(entry.constant, style):>6}"
             f"  {entry.minutes:7.1f}  {entry.remark}"
         )
         lines.append(line.rstrip())
@@ -114,8 +117,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     return page
 
 
-def _figure(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:.4f}"
+def _figure(value: float | None, style: str) -> str:
+    return ABSENT if value is None else format(value, style)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from data_prep.axes import draw_axes, from_top, padded, percent
+from data_prep.numerals import decimals_for, four_digits, with_decimals
 from data_prep.report import Section, table, together, write_report
 from stacking.entries import Entry, Missing, column_name, columns_of
 
@@ -88,7 +89,8 @@ def over_time(entries: Sequence[Entry]) -> Markup:
         ' data-caption="{}"/></g>'
     )
     for place, entry in enumerate(ordered):
-        caption = f"{entry.run}\n{entry.score:.4f}\n{entry.finished_at:%Y-%m-%d %H:%M}"
+        score, date = four_digits(entry.score), f"{entry.finished_at:%Y-%m-%d %H:%M}"
+        caption = f"{entry.run}\n{score}\n{date}"
         kind, mark = ("warn", "dot") if entry.is_leaky else ("honest", "point")
         at = percent(x[place], wide), from_top(entry.score, tall)
         caption = "\n".join(filter(None, [caption, entry.remark]))
@@ -100,12 +102,15 @@ def over_time(entries: Sequence[Entry]) -> Markup:
 
 def _table(entries: Sequence[Entry]) -> Markup:
     columns = columns_of(entries)
+    digits = decimals_for(entries[0].score)
     rows = [
         {
             "run": entry.run,
             "finished, UTC": f"{entry.finished_at:%Y-%m-%d\u00a0%H:%M}",
             "nested": entry.score,
-            "95 %": f"{entry.low:.4f}{TO}{entry.high:.4f}",
+            "95 %": TO.join(
+                with_decimals(end, digits) for end in (entry.low, entry.high)
+            ),
             "plain net": entry.plain,
             "constant": entry.constant,
             "minutes": entry.minutes,
@@ -119,4 +124,4 @@ def _table(entries: Sequence[Entry]) -> Markup:
     idle = [name for name in ("commit", "note") if not frame[name].any()]
     best = [] if entries[0].is_leaky else [0]
     formats = {"minutes": "{:.1f}".format}
-    return table(frame.drop(columns=idle), digits=4, formats=formats, strong=best)
+    return table(frame.drop(columns=idle), digits=digits, formats=formats, strong=best)

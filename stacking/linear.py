@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.units import ROUNDING, Unit
 from stacking.inner import CrossFit, FoldFit, deal_inner
 
 Floats = NDArray[np.float64]
@@ -77,7 +78,7 @@ def fit_ridges(X: Floats, Y: Floats, weights: Floats | None = None) -> list[Ridg
         weights: (N,) how much each row counts; None: all alike.
     """
     center, scale = X.mean(axis=0), X.std(axis=0)
-    scale = np.where(scale > 1e-12 * np.abs(center) + 1e-300, scale, 1.0)
+    scale = np.where(scale > ROUNDING * np.abs(center), scale, 1.0)
     if weights is None:
         weights = np.ones(len(X))
     offset = np.average(Y, axis=0, weights=weights)
@@ -160,13 +161,17 @@ def fit_curve(
     from sklearn.isotonic import IsotonicRegression
 
     counts = np.ones(len(x)) if weights is None else weights
+    # scikit-learn takes places for equal that lie 1e-15 apart
+    across, up = Unit.of(x), Unit.of(target)
+    x, target = across.standardise(x), up.standardise(target)
     if falls is None:
         together = np.cov(x, target, aweights=np.maximum(counts, 1e-12))
         falls = bool(together[0, 1] < 0)
     model = IsotonicRegression(increasing=not falls, out_of_bounds="clip")
     model.fit(x, target, sample_weight=np.maximum(counts, 1e-12))
     return Curve(
-        model.X_thresholds_.astype(np.float64), model.y_thresholds_.astype(np.float64)
+        across.restore(model.X_thresholds_.astype(np.float64)),
+        up.restore(model.y_thresholds_.astype(np.float64)),
     )
 
 

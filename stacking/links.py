@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from data_prep.errors import UserError
 from data_prep.settings import nearest
+from data_prep.units import Unit
 from stacking.linear import fit_curve
 from stacking.losses import Loss
 from stacking.reading import Evidence
@@ -129,12 +130,12 @@ class Mix:
         judged: Judged,
     ) -> Rule:
         """Choose the weight with the least mean loss."""
-        losses = [
-            judged.loss.rows(
-                judged.target, self.apply(prediction, evidence, {"weight": w})
-            ).mean()
-            for w in WEIGHTS
-        ]
+        unit, rows = Unit.of(judged.target), judged.loss.rows
+        target = unit.standardise(judged.target)
+        losses = []
+        for weight in WEIGHTS:
+            mixed = self.apply(prediction, evidence, {"weight": weight})
+            losses.append(rows(target, unit.standardise(mixed)).mean())
         return {"weight": float(WEIGHTS[int(np.argmin(np.round(losses, 12)))])}
 
     def apply(self, prediction: Floats, evidence: Evidence, rule: Rule) -> Floats:

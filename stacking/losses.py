@@ -32,6 +32,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 N_DRAWS = 1000
+ALIKE = 1e-6  # of the step between two classes
 TITLES = {
     "rmse": "RMSE",
     "mae": "mean absolute error",
@@ -45,6 +46,23 @@ TITLES = {
 OF_NUMBERS = ("rmse", "mae", "r2")
 OF_ORDERED = ("accuracy", "macro_f1", "quadratic_kappa")  # of the nearest class
 OF_CLASSES = ("log_loss", "auc", "accuracy", "macro_f1")
+
+
+def nearest_class(values: Floats, class_values: Floats) -> Ints:
+    """Give the (N,) class nearest to (N,) numbers, the lower of two as near.
+
+    As near is what a millionth of the step between classes does not tell apart: else
+    rounding would decide, and with it the unit of the target.
+
+    Args:
+        values: (N,) numbers.
+        class_values: (K,) what the classes stand for.
+    """
+    distances = np.abs(values[:, None] - class_values)
+    step = np.diff(np.sort(class_values)).min() if len(class_values) > 1 else 1.0
+    is_near = distances <= distances.min(axis=1, keepdims=True) + ALIKE * step
+    nearest: Ints = is_near.argmax(axis=1)
+    return nearest
 
 
 @dataclass(frozen=True)
@@ -117,9 +135,7 @@ class Loss:
 
     def nearest(self, values: Floats) -> Ints:
         """Give the (N,) class nearest to (N,) numbers, the lower of two as near."""
-        distances = np.abs(values[:, None] - np.array(self.class_values))
-        found: Ints = distances.argmin(axis=1)
-        return found
+        return nearest_class(values, np.array(self.class_values))
 
     def judged(self, prediction: Floats) -> Floats:
         """Give (N, ...) what is judged of a prediction: the value of a class, or all.

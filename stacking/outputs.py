@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
+from data_prep.numerals import four_digits
 from data_prep.runs import Finished, write_json
 from data_prep.spelling import write_csv
 from stacking.ending import end_prediction, labels_of
@@ -109,7 +110,7 @@ def stand_in(stacked: Stacked, unreadable: Sequence[str]) -> str:
     elif stacked.loss.is_of_ordered:
         what = f"the class nearest to the training targets' mean, {constant:g}"
     else:
-        what = f"the mean of the training targets, {constant:.4f}"
+        what = f"the mean of the training targets, {four_digits(constant)}"
     return (
         f"{named(unreadable)} to predict have no picture that can be read (see"
         f" left_out.csv); their prediction is {what}"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data_prep.scores import GROUP_SIZES, METRICS, Interval, spread_ratio
 from data_prep.spelling import DIGITS_SHOWN, number_texts
-from stacking.losses import OF_NUMBERS, OF_ORDERED, TITLES
+from stacking.losses import OF_NUMBERS, OF_ORDERED, TITLES, nearest_class
 from stacking.stack import Stacked
 
 N_BANDS = 5  # of a target that has no classes
@@ -171,9 +171,7 @@ def nearest_classes(stacked: Stacked) -> Ints:
     if prediction.ndim == 2:
         probable: Ints = prediction.argmax(axis=1)
         return probable
-    distances = np.abs(prediction[:, None] - stacked.scales.reading.class_values)
-    nearest: Ints = distances.argmin(axis=1)
-    return nearest
+    return nearest_class(prediction, stacked.scales.reading.class_values)
 
 
 def confusion(stacked: Stacked) -> Ints:

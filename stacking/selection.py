@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.units import Unit
 from stacking.inner import CrossFit, outer_folds
 from stacking.losses import Loss
 
@@ -31,6 +32,9 @@ def select(members: Floats, target: Floats, loss: Loss) -> Floats:
         loss: How a row is judged.
     """
     n_members = len(members)
+    if loss.is_number:  # so that what counts as equal does not depend on the unit
+        unit = Unit.of(target)
+        members, target = unit.standardise(members), unit.standardise(target)
     errors = members - target
     # The mean square of a weighted error is a form in the weights.
     is_form = loss.is_number and loss.name != "mae"

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.scores import METRICS
+from data_prep.units import ROUNDING
 from stacking.inner import deal_inner
 from stacking.rows import Column, columns_of
 
@@ -206,7 +207,7 @@ def _choice(fold_nets: Sequence[TaskShift], all_net: Sequence[TaskShift]) -> str
 
 def _spread_ratio(oof: Floats, test: Floats) -> float:
     before, after = oof.std(axis=0), test.std(axis=0)
-    is_varying = before > 1e-9 * np.abs(oof).max(axis=0)
+    is_varying = before > ROUNDING * np.abs(oof).max(axis=0)
     if not is_varying.any():
         return float("nan")
     return float(np.median(after[is_varying] / before[is_varying]))

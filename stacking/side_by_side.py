@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.units import ROUNDING
 from stacking.neural import KINDS, WIDTH, Kind, Training, arranged, shares_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Task:
 
     Attributes:
         kind: Kind of the nets.
-        inputs: (N, C) or (N, V, F) as the nets read them, float32.
+        inputs: (N, C) or (N, V, F) as the nets read them.
         target: (N, D).
         weights: (N,) of the rows in training.
         parts: (K, N) for each fold the inner part of each row; -1: the fold itself.
@@ -48,7 +49,7 @@ class Task:
     """
 
     kind: Kind
-    inputs: NDArray[np.float32]
+    inputs: Floats
     target: Floats
     weights: Floats
     parts: Ints
@@ -62,7 +63,7 @@ class Task:
         kind = KINDS[int(arrays["number"])]
         return cls(
             kind,
-            arranged(kind, arrays["inputs"]).astype(np.float32),
+            arranged(kind, arrays["inputs"]),
             arrays["target"],
             arrays["weights"],
             arrays["parts"],
@@ -169,15 +170,15 @@ class SideBySide:
             means.append(mean)
             deviations.append(np.sqrt(square))
         center, scale = np.stack(means), np.stack(deviations)
-        return center, np.where(scale > 1e-6 * np.abs(center) + 1e-30, scale, 1.0)
+        return center, np.where(scale > ROUNDING * np.abs(center), scale, 1.0)
 
     def _inputs(self, rows: Ints) -> "torch.Tensor":
         import torch
 
         places = (len(rows), *[1] * (self.task.inputs.ndim - 1), -1)
-        center = self.center.reshape(places).astype(np.float32)
-        scale = self.scale.reshape(places).astype(np.float32)
-        return torch.from_numpy((self.task.inputs[rows] - center) / scale)
+        center, scale = self.center.reshape(places), self.scale.reshape(places)
+        standard = (self.task.inputs[rows] - center) / scale
+        return torch.from_numpy(standard.astype(np.float32))
 
     def _loss(self, batch: Ints, weights: Floats) -> "torch.Tensor":
         """Add up the mean losses of the nets: none gets another's gradient."""

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.units import ROUNDING
 from stacking.inner import CrossFit, FoldFit, deal_inner
 from stacking.linear import as_shares
 
@@ -111,8 +112,11 @@ def fit_svrs(
     is_shares = target.ndim == 2
     Y = target if is_shares else target[:, None]
     center, scale = X.mean(axis=0), _deviation(X)
-    offset, spread = Y.mean(axis=0), _deviation(Y)
-    rows, goals = (X - center) / scale, (Y - offset) / spread
+    # A value itself is taken off first: that rounds nothing, however far Y lies off.
+    middle = np.sort(Y, axis=0)[(len(Y) - 1) // 2]
+    mean, spread = (Y - middle).mean(axis=0), _deviation(Y)
+    rows, goals = (X - center) / scale, (Y - middle - mean) / spread
+    offset = middle + mean
     models = []
     for gamma in np.array(gammas) / X.shape[1]:
         kernel = radial(rows, rows, gamma)
@@ -135,7 +139,8 @@ def _absolute(kernel: Floats, goals: Floats, costs: Floats) -> tuple[Floats, Flo
     from sklearn.svm import SVR
 
     svr = SVR(kernel="precomputed", C=1.0, epsilon=EPSILON, cache_size=500)
-    svr.fit(kernel, goals[:, 0], sample_weight=costs)
+    # It stops at a tolerance that the last bits decide on; those depend on the unit.
+    svr.fit(kernel, goals[:, 0].astype(np.float32), sample_weight=costs)
     duals = np.zeros(goals.shape)
     duals[svr.support_, 0] = svr.dual_coef_[0]
     return duals, svr.intercept_
@@ -225,4 +230,4 @@ def draw(rows: Ints, clusters: Ints, weights: Floats, seed: int) -> Ints:
 def _deviation(values: Floats) -> Floats:
     """Give the standard deviation of each column; 1 where it does not vary."""
     center, scale = values.mean(axis=0), values.std(axis=0)
-    return np.where(scale > 1e-12 * np.abs(center) + 1e-300, scale, 1.0)
+    return np.where(scale > ROUNDING * np.abs(center), scale, 1.0)

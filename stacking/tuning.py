@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
-from stacking.boosting import Boosting, boost_to_lowest
+from stacking.boosting import Boosting, boost_to_lowest, standardised
 from stacking.inner import deal_inner, outer_folds
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ def tune_boosting(
     with tqdm(total=n_trials * n_folds, desc="tuning", unit="trial") as bar:
         for fold, rest, _ in outer_folds(folds):
             parts = deal_inner(target[rest], clusters[rest], seed)
-            tables = _Tables(X[rest], labels[rest], parts, counts[rest], boosting, seed)
+            own = counts[rest]
+            _, standard = standardised(labels[rest], boosting.n_classes, own)
+            tables = _Tables(X[rest], standard, parts, own, boosting, seed)
             study = optuna.create_study(
                 study_name=f"fold{fold}",
                 storage=storage,

@@ -1,39 +1,26 @@
 """How figures and names are put into words in the report."""
 
-import math
 from collections.abc import Sequence
 
+from data_prep.numerals import MOST_DECIMALS, decimals_for, with_decimals
 from data_prep.scores import Interval
 from stacking.losses import Loss
 from stacking.stack import Stacked
 
 TO = "\u2060\u2013\u2060"  # a dash at which no line is broken
 MINUS = "\u2212"
-MOST_DIGITS = 6
-
-
-def digits_for(size: float) -> int:
-    """Give the decimals that show four digits or five of a figure of this size.
-
-    >>> digits_for(0.4757), digits_for(1.2), digits_for(25_000.0)
-    (4, 4, 0)
-    """
-    if not math.isfinite(size) or size == 0:
-        return 4
-    power = math.floor(math.log10(abs(size)))
-    return min(max(3 - power + (power >= 0), 0), MOST_DIGITS)
 
 
 def score_digits(stacked: Stacked) -> int:
     """Give the decimals of the scores."""
-    return digits_for(stacked.final.scores.pooled)
+    return decimals_for(stacked.final.scores.pooled)
 
 
 def unit_digits(stacked: Stacked) -> int:
     """Give the decimals of predictions and errors, two less than of scores."""
     if not stacked.loss.is_number:
         return 3
-    return max(digits_for(float(stacked.scales.target().std())) - 2, 0)
+    return max(decimals_for(float(stacked.scales.target().std())) - 2, 0)
 
 
 def better(loss: Loss) -> str:
@@ -47,7 +34,7 @@ def number(value: float, digits: int) -> str:
     >>> number(1234.5, 1)
     '1,234.5'
     """
-    return f"{value:,.{digits}f}".replace("-", MINUS)
+    return _with_minus(with_decimals(value, digits, ","))
 
 
 def signed(value: float, digits: int) -> str:
@@ -56,8 +43,19 @@ def signed(value: float, digits: int) -> str:
     >>> signed(0.5, 2)
     '+0.50'
     """
-    rounded = round(value, digits) + 0.0  # so that nothing is "-0.00"
-    return f"{rounded:+,.{digits}f}".replace("-", MINUS)
+    is_plain = digits <= MOST_DECIMALS
+    rounded = round(value, digits) + 0.0 if is_plain else value  # no "-0.00"
+    return _with_minus(with_decimals(rounded, digits, "+,"))
+
+
+def plain(value: float, stacked: Stacked) -> str:
+    """Write a prediction or an error, in the unit of the target."""
+    return with_decimals(value, unit_digits(stacked))
+
+
+def _with_minus(text: str) -> str:
+    mantissa, power, exponent = text.partition("e")
+    return mantissa.replace("-", MINUS) + power + exponent
 
 
 def interval_text(interval: Interval, digits: int) -> str:

@@ -30,6 +30,7 @@ def make_run(
     dates: bool = True,
     words: int = 3,
     relabelled_fold: int | None = None,
+    unit: tuple[float, float] = (1.0, 0.0),
     experiment: str = "",
 ) -> Run:
     """Write a finished ``data_prep.prepare`` of pictures of noise.
@@ -49,6 +50,7 @@ def make_run(
         dates: Whether there are any.
         words: Dimensions of the word vectors; 0: none.
         relabelled_fold: All labels of this fold are others.
+        unit: What a numeric target is multiplied by, and what is added then.
         experiment: Tables of the experiment file beside ``[data]``.
     """
     rng = np.random.default_rng(0)
@@ -84,7 +86,7 @@ def make_run(
     )
     if target:
         texts = [f"class{level}" if level >= 0 else None for level in levels]
-        numbers = np.where(is_train, levels, np.nan)
+        numbers = np.where(is_train, levels * unit[0] + unit[1], np.nan)
         table["target"] = numbers if target == "numeric" else np.array(texts, object)
         table["class_index"] = levels
     order = np.argsort(table["id"].to_numpy())
@@ -103,6 +105,9 @@ def make_run(
             has_words = index % 3 != 0
             named[has_words].to_parquet(stage.folder / "words.parquet", index=False)
         stage.facts = facts_of(table, pixels, n_folds, target, words)
+        if target == "numeric":
+            values = [k * unit[0] + unit[1] for k in range(N_LEVELS)]
+            stage.facts |= {"classes": values, "target_range": [values[0], values[-1]]}
     text = f'[data]\nimages = "pictures"\n{experiment}'
     (folder / "experiment.toml").write_text(text, encoding="utf-8")
     (folder / "run.json").write_text('{"base": ".", "experiment": "made_up.toml"}')

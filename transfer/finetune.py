@@ -16,6 +16,7 @@ from typing import Any
 
 from data_prep.command import open_command, run_command
 from data_prep.experiment import Experiment
+from data_prep.numerals import style_for
 from data_prep.outlook import Outlook
 from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
@@ -99,11 +100,12 @@ def summary(nets: Sequence[dict[str, Any]]) -> list[str]:
     for net in nets:
         for name, value in net["held_out_scores"].items():
             scores.setdefault(name, []).append(value)
-    return [
-        f"{name}: {sum(values) / len(values):.4f} on held-out folds"
-        f" ({', '.join(f'{value:.4f}' for value in values)})"
-        for name, values in scores.items()
-    ]
+    lines = []
+    for name, values in scores.items():
+        mean, style = sum(values) / len(values), style_for(*values)
+        each = ", ".join(f"{value:{style}}" for value in values)
+        lines.append(f"{name}: {mean:{style}} on held-out folds ({each})")
+    return lines
 
 
 def _key(

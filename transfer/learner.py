@@ -13,7 +13,7 @@ from pretext.draws import uniforms
 from pretext.learner import Batch, Learner
 from pretext.pictures import Pictures
 from pretext.views import N_DRAWS, Strength, random_views
-from transfer.nets import TaskNet, task_loss
+from transfer.nets import DISTANCES, TaskNet, distance, task_loss
 
 BLOCK = 256  # pictures of a forward without gradients
 
@@ -43,8 +43,12 @@ class FinetuneLearner(Learner):
         self.net, self.tasks = net, tasks
         self.side_px, self.strength = side_px, strength
         for task in tasks:
-            self.register_buffer(f"{task.name}_labels", torch.tensor(task.values))
+            labels = torch.tensor(task.counted(), dtype=torch.float32)
+            self.register_buffer(f"{task.name}_labels", labels)
             self.register_buffer(f"{task.name}_mask", torch.tensor(task.has_label))
+            if task.loss in DISTANCES:  # not in the checkpoint either: see below
+                wanted = torch.tensor(net.head(task.name).wanted(task))
+                self.register_buffer(f"{task.name}_wanted", wanted, persistent=False)
         factors = np.ones(len(tasks[0].values)) if weights is None else weights
         # not in the checkpoint, so that one from before there were weights still fits
         self.register_buffer(
@@ -68,11 +72,14 @@ class FinetuneLearner(Learner):
         weights = self.weights[rows]
         measured = {}
         for task in self.tasks:
-            labels = getattr(self, f"{task.name}_labels")[rows]
+            given = outputs[task.name]
             mask = getattr(self, f"{task.name}_mask")[rows].float()
-            losses = task_loss(
-                task.loss, outputs[task.name], labels, self.net.head(task.name)
-            )
+            if task.loss in DISTANCES:
+                wanted = getattr(self, f"{task.name}_wanted")[rows]
+                losses = distance(task.loss, given, wanted)
+            else:
+                labels = getattr(self, f"{task.name}_labels")[rows]
+                losses = task_loss(task.loss, given, labels, self.net.head(task.name))
             mean = (losses * mask * weights).sum() / mask.sum().clamp(min=1)
             total = total + task.weight * mean
             measured[task.name] = mean
@@ -95,8 +102,20 @@ def score_rows(
         outputs = net.predict(pictures.take(rows[start : start + BLOCK]))
         for name, values in outputs.items():
             parts[name].append(values.float().cpu())
-    predicted = {n: torch.cat(found).numpy() for n, found in parts.items() if found}
+    predicted = {
+        name: in_unit(net, name, torch.cat(found).numpy())
+        for name, found in parts.items()
+        if found
+    }
     return score_outputs(tasks, predicted, rows)
+
+
+def in_unit(
+    net: TaskNet, task: str, outputs: NDArray[np.float32]
+) -> NDArray[np.floating[Any]]:
+    """Count (n, F) outputs of a net from 0: float64 where they were not."""
+    origin = net.origins[task]
+    return outputs + np.float64(origin) if origin else outputs
 
 
 def score_outputs(

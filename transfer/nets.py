@@ -12,11 +12,13 @@ from torch.nn import functional as F
 
 from data_prep.errors import UserError
 from data_prep.tasks import Task
+from data_prep.units import ROUNDING
 from pretext.backbones import build_backbone, feature_width, load_weights
 from pretext.embed import at_side
 from pretext.pictures import Normalisation
 
 FORMAT = "tessera-net/1"
+DISTANCES = {"mse": F.mse_loss, "mae": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
 HEAD = "of_"  # before a task's name: "type" or "keys" alone would be refused by torch
 
 
@@ -42,24 +44,34 @@ class Head(nn.Module):
         self.linear = nn.Linear(width, n_outputs)
         self.register_buffer("centre", torch.zeros(n_outputs))
         self.register_buffer("scale", torch.ones(n_outputs))
+        self.exact = np.zeros(n_outputs), np.ones(n_outputs)  # both, in float64
         nn.init.normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)
 
     def start_at(self, task: Task, rows: NDArray[np.int64]) -> None:
         """Begin at the labels of the (n,) training rows that have one for the task."""
-        labels = torch.from_numpy(task.values[rows])
+        labels = torch.from_numpy(task.counted()[rows])
         if task.kind == "classes":
             counts = torch.bincount(labels[:, 0].long(), minlength=len(task.outputs))
             # half a row more for each: a fold may lack a class, and log 0 has no end
             shares = (counts + 0.5) / (counts + 0.5).sum()
             self.linear.bias.data.copy_(shares.log())
             return
-        centre = labels.double().mean(dim=0)
-        scale = labels.double().std(dim=0, correction=0)
-        self.centre.copy_(centre)
+        centre, scale = labels.mean(dim=0), labels.std(dim=0, correction=0)
         # labels that are all the same differ from their mean by rounding alone
-        is_one_value = scale <= 1e-6 * centre.abs()
-        self.scale.copy_(scale.masked_fill(is_one_value, 1.0))
+        scale = scale.masked_fill(scale <= ROUNDING * centre.abs(), 1.0)
+        self.centre.copy_(centre)
+        self.scale.copy_(scale)
+        self.exact = centre.numpy(), scale.numpy()
+
+    def wanted(self, task: Task) -> NDArray[np.float32]:
+        """Standardise all (N, F) labels of a task, in float64: no unit is left in them.
+
+        So the weights of a net are the same bits whatever the unit of its labels.
+        """
+        centre, scale = self.exact
+        standard: NDArray[np.float64] = (task.counted() - centre) / scale
+        return standard.astype(np.float32)
 
     def forward(self, features: Tensor) -> Tensor:
         """Give the (B, F) standardised outputs, or logits."""
@@ -67,12 +79,19 @@ class Head(nn.Module):
         return outputs.float()
 
     def in_unit(self, outputs: Tensor) -> Tensor:
-        """Bring (B, F) standardised outputs to the unit of the labels."""
+        """Bring (B, F) standardised outputs to the unit of the labels.
+
+        They are counted from the task's origin, as the labels were: see ``origins`` of
+        ``TaskNet``.
+        """
         return self.centre + self.scale * outputs
 
 
 class TaskNet(nn.Module):
     """A backbone with a head per task.
+
+    What a task's outputs are counted from is in ``origins``: 0, unless its labels lie
+    so far off that float32 would lose them.
 
     Args:
         backbone: Gives (B, D) features.
@@ -93,6 +112,7 @@ class TaskNet(nn.Module):
         super().__init__()
         self.backbone, self.normalise, self.side_px = backbone, normalise, side_px
         self.kinds = {str(task["name"]): str(task["kind"]) for task in tasks}
+        self.origins = {str(t["name"]): float(t.get("origin") or 0) for t in tasks}
         width = feature_width(backbone)
         self.heads = nn.ModuleDict(
             {
@@ -116,6 +136,8 @@ class TaskNet(nn.Module):
     def predict(self, images: Tensor) -> dict[str, Tensor]:
         """Give each task's (B, F) outputs in its own unit; probabilities for classes.
 
+        They are float32, and counted from ``origins``.
+
         Args:
             images: (B, 3, H, H) grey levels of whole pictures.
         """
@@ -137,6 +159,7 @@ def describe(task: Task) -> dict[str, Any]:
         "columns": task.columns,
         "activation": task.activation,
         "classes": list(task.classes),
+        **({"origin": task.origin} if task.origin else {}),
     }
 
 
@@ -175,13 +198,17 @@ def task_loss(loss: str, outputs: Tensor, labels: Tensor, head: Head) -> Tensor:
     Args:
         loss: ``mse``, ``mae``, ``smooth_l1``, ``cosine`` or ``cross_entropy``.
         outputs: (B, F) standardised outputs, or logits.
-        labels: (B, F) labels in their unit, or (B, 1) class numbers.
+        labels: (B, F) labels in their unit, counted from the task's origin, or (B, 1)
+            class numbers.
         head: Knows the unit.
     """
     if loss == "cross_entropy":
         return F.cross_entropy(outputs, labels[:, 0].long(), reduction="none")
     if loss == "cosine":
         return 1 - F.cosine_similarity(head.in_unit(outputs), labels, dim=1)
-    wanted = (labels - head.centre) / head.scale
-    by_name = {"mse": F.mse_loss, "mae": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
-    return by_name[loss](outputs, wanted, reduction="none").mean(dim=1)
+    return distance(loss, outputs, (labels - head.centre) / head.scale)
+
+
+def distance(loss: str, outputs: Tensor, wanted: Tensor) -> Tensor:
+    """Give the (B,) losses, one of ``DISTANCES``, of (B, F) standardised outputs."""
+    return DISTANCES[loss](outputs, wanted, reduction="none").mean(dim=1)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data_prep.numerals import four_digits
 from data_prep.runs import write_json
 from pretext.backbones import save_weights
 from pretext.first_weights import begin_backbone
@@ -85,7 +86,7 @@ def train_net(job: Job, material: Material) -> dict[str, Any]:
         rate = _train(net, job, material, weights, about)
     net.eval()
     scores = score_rows(net, job.tasks, material.pictures, job.held_out)
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+    shown = ", ".join(f"{name} {four_digits(value)}" for name, value in scores.items())
     log.info(
         "%s: held-out fold, plain view: %s", job.place, shown or "nothing to score"
     )

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from data_prep.charts import scatter
 from data_prep.heat import heat_table
+from data_prep.numerals import with_decimals
 from data_prep.report import Section, prose, subheading, table, together
 from stacking.calibration import (
     Bin,
@@ -106,8 +107,8 @@ def _of_probabilities(stacked: Stacked) -> Section:
 
 def _chart(bins: Sequence[Bin], x_label: str, y_label: str, digits: int) -> Markup:
     captions = [
-        f"{one.rows:,} rows\npredicted {one.said:.{digits}f}\ntrue"
-        f" {one.true.value:.{digits}f}"
+        f"{one.rows:,} rows\npredicted {with_decimals(one.said, digits)}\ntrue"
+        f" {with_decimals(one.true.value, digits)}"
         for one in bins
     ]
     return scatter(

@@ -24,7 +24,7 @@ from stacking.findings import Findings
 from stacking.residuals import misses, spread_sample
 from stacking.run_files import MAPS, Pictures
 from stacking.stack import Stacked
-from stacking.wording import unit_digits
+from stacking.wording import plain
 
 N_POINTS = 400
 N_WORST, N_DISPUTED = 24, 12
@@ -39,7 +39,6 @@ def by_prediction(stacked: Stacked, pictures: Pictures) -> Section:
     rows, prediction = stacked.scales.rows, stacked.final.prediction
     if not stacked.loss.is_number:
         return Section("", Markup())
-    digits = unit_digits(stacked)
     chosen = spread_sample(rows.target, N_POINTS)
     target = rows.target.astype(np.float64)[chosen]
     width = np.ptp(rows.target) / 40 if rows.classes else 0.0
@@ -47,7 +46,7 @@ def by_prediction(stacked: Stacked, pictures: Pictures) -> Section:
     ids = [rows.ids[row] for row in chosen]
     captions = [
         f"{id_}\ntarget {_value(rows.target[row], stacked)}"
-        f"\npredicted {prediction[row]:.{digits}f}"
+        f"\npredicted {plain(prediction[row], stacked)}"
         for id_, row in zip(ids, chosen, strict=True)
     ]
     shown = pictures.take(ids)
@@ -167,7 +166,7 @@ def _grid(ids: Sequence[str], captions: Sequence[str], pictures: Pictures) -> Ma
 
 
 def _spread(value: float, stacked: Stacked) -> str:
-    return f"{value:.{unit_digits(stacked)}f}"
+    return plain(value, stacked)
 
 
 def _value(value: Any, stacked: Stacked) -> str:
@@ -175,4 +174,4 @@ def _value(value: Any, stacked: Stacked) -> str:
         return str(value)
     if value.is_integer():
         return f"{value:.0f}"
-    return f"{value:.{unit_digits(stacked)}f}"
+    return plain(value, stacked)

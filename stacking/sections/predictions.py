@@ -12,7 +12,7 @@ from data_prep.report import Section, prose, table, together
 from stacking.outputs import stand_in
 from stacking.shift import TaskShift, verdict
 from stacking.stack import Stacked
-from stacking.wording import unit_digits
+from stacking.wording import plain
 
 MOST_BARS = 30  # classes; of more, those predicted most
 
@@ -48,13 +48,14 @@ def predicted(
 
 
 def _numbers(said: Floats, stacked: Stacked) -> Markup:
-    measured, digits = stacked.final.prediction, unit_digits(stacked)
+    measured = stacked.final.prediction
+    mean, other = plain(said.mean(), stacked), plain(measured.mean(), stacked)
     spread = said.std() / max(measured.std(), 1e-300)
     return together(
         histogram(said, label="prediction"),
         prose(
-            f"Their mean is {said.mean():.{digits}f}, that of the out-of-fold"
-            f" predictions {measured.mean():.{digits}f}; their spread is {spread:.2f}"
+            f"Their mean is {mean}, that of the out-of-fold"
+            f" predictions {other}; their spread is {spread:.2f}"
             " times theirs. Averaging narrows it a little; far from 1, the two parts"
             " differ in kind."
         ),

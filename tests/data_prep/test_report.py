@@ -214,6 +214,26 @@ def test_ticks_are_round_and_enclose_the_values(seed: int) -> None:
     assert [float(text) for text in texts] == pytest.approx(ticks)
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1e-9, 1e-6, 1.0, 1e6, 1e12])
+@pytest.mark.parametrize("offset", [0.0, 3.0, -1e6])
+def test_ticks_are_alike_in_every_unit(scale: float, offset: float) -> None:
+    low, high = scale * (offset + 0.52), scale * (offset + 1.13)
+    ticks = nice_ticks(low, high, 5)
+    expected = [offset + place for place in (0.4, 0.6, 0.8, 1.0, 1.2)]
+    assert [tick / scale for tick in ticks] == pytest.approx(expected, rel=1e-9)
+    texts = [tick_text(tick, ticks) for tick in ticks]
+    assert [float(text) for text in texts] == pytest.approx(ticks, rel=1e-9, abs=0)
+    assert max(map(len, texts)) < 20
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-9, -7.0, 1.6e9, 1e17])
+def test_one_value_has_ticks_beside_it(value: float) -> None:
+    ticks = nice_ticks(value, value, 5)
+    assert ticks[0] < value < ticks[-1]
+    (low, high), _ = padded(value, value)
+    assert low < value < high
+
+
 def test_equal_values_have_a_span() -> None:
     span, ticks = padded(2.0, 2.0)
     assert span[0] < 2.0 < span[1]

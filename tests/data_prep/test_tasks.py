@@ -71,13 +71,14 @@ def test_labels_and_masks_are_those_of_the_tables(run: Run) -> None:
             assert tasks["target"].values[row, 0] == table.loc[id_, "target"]
             assert tasks["onehot"].values[row, 0] == table.loc[id_, "target"]
         if has_date:
-            expected = np.float32(table.loc[id_, "date"])
-            assert tasks["date"].values[row, 0] == expected
+            assert tasks["date"].values[row, 0] == table.loc[id_, "date"]
         if has_words:
             assert (tasks["words"].values[row] == words.loc[id_]).all()
     for task in tasks.values():
         assert (task.values[~task.has_label] == 0).all()
-        assert task.values.dtype == np.float32
+        assert task.values.dtype == np.float64
+        assert task.origin == 0
+        assert np.array_equal(task.counted(), task.values)
 
 
 def test_columns_and_activations(run: Run) -> None:
@@ -200,3 +201,19 @@ def test_what_the_store_would_refuse_is_refused_before_the_training(run: Run) ->
         tasks_of(run, kind=classes(column="kind"), kind_2=regression())
     with pytest.raises(UserError, match="use letters from a to z, digits and _"):
         tasks_of(run, größe=regression())
+
+
+def test_labels_far_from_zero_are_counted_from_one_of_them(tmp_path: Path) -> None:
+    run = make_run(tmp_path, unit=(40, 1.6e9))
+    task, table = tasks_of(run, "target")["target"], table_of(run)
+    labels = task.values[task.has_label, 0]
+    assert sorted(set(labels)) == [1.6e9, 1.6e9 + 40, 1.6e9 + 80, 1.6e9 + 120]
+    assert task.origin == 1.6e9 + 40  # the lower median
+    counted = task.counted()
+    assert sorted(set(counted[task.has_label, 0])) == [-40, 0, 40, 80]
+    assert not counted[~task.has_label].any()
+    # Dates of one morning: float32 tells hours apart at most.
+    table["date"] = 2021.5 + np.arange(len(table)) / 365 / 24 / 60
+    date = tasks_of(run, "date", table=table)["date"]
+    is_train = (table["part"] == "train").to_numpy()
+    assert len(set(date.counted()[is_train, 0].astype(np.float32))) == is_train.sum()

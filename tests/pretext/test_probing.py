@@ -78,6 +78,20 @@ def test_what_is_in_the_features_is_found(seed: int, width: int, kind: str) -> N
         assert len(found.rows) == 150
 
 
+@pytest.mark.parametrize(("a", "b"), [(1e-9, 0.0), (40.0, 1.6e9), (1e9, -1e12)])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_an_answer_knows_no_unit(name: str, a: float, b: float) -> None:
+    features, task = collection(0)
+    grades = np.round(task.values).astype(
+        np.float64
+    )  # far from zero, too, float64 holds them exactly
+    rows = folds_of(150), np.arange(150)
+    plain = probe(name, features, replace(task, values=grades), *rows)
+    other = probe(name, features, replace(task, values=a * grades + b), *rows)
+    assert other.score == pytest.approx(plain.score, abs=1e-6)
+    assert other.error / a == pytest.approx(plain.error, rel=1e-6)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("kind", ["regression", "words", "classes"])
 def test_what_is_not_there_is_not_found(seed: int, kind: str) -> None:

@@ -125,3 +125,13 @@ def test_a_metric_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         Loss.named(name, values, is_number=is_number)
+
+
+@pytest.mark.parametrize(("a", "b"), [(1.0, 0.0), (1e-9, 0.0), (0.1, 0.3), (40, 1.6e9)])
+def test_of_two_classes_as_near_it_is_the_lower_in_every_unit(
+    a: float, b: float
+) -> None:
+    classes = a * np.array([0.0, 1.0, 2.0, 5.0]) + b
+    values = a * np.array([-3.0, 0.49, 0.5, 0.51, 1.5, 3.5, 3.51, 9.0]) + b
+    expected = [0, 0, 0, 1, 1, 2, 3, 3]
+    assert Loss("accuracy", tuple(classes)).nearest(values).tolist() == expected

@@ -47,11 +47,12 @@ def test_a_trial_is_scored_by_another_route(tmp_path: Path) -> None:
     found = tuned(tmp_path, 2)
     rest = np.flatnonzero(FOLDS != 1)
     parts = deal_inner(Y[rest], CLUSTERS[rest], 0)
-    _, inner = find_rounds(X[rest], Y[rest], parts, found[1], 0)
+    standard = (Y[rest] - Y[rest].mean()) / Y[rest].std()
+    _, inner = find_rounds(X[rest], standard, parts, found[1], 0)
     best = min(trial.value for trial in trials_of(tmp_path, 1))
-    by_part = [((inner - Y[rest])[parts == k] ** 2).mean() for k in range(4)]
+    by_part = [((inner - standard)[parts == k] ** 2).mean() for k in range(4)]
     error = np.average(by_part, weights=np.bincount(parts))
-    assert error == pytest.approx(best, rel=1e-6)
+    assert error == pytest.approx(best, rel=1e-4)
 
 
 @pytest.mark.parametrize("fold", range(3))

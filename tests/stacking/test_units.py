@@ -1,0 +1,163 @@
+"""The stack is the same whatever the unit of the target."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from stacking.boosting import Boosters, Boosting, cross_fit_boosters, quick
+from stacking.calibration import slope
+from stacking.estimator import Stacker
+from stacking.inner import deal_inner
+from stacking.linear import fit_curve
+from stacking.links import Judged, Mix
+from stacking.losses import Loss
+from stacking.models import load_models, save_models
+from stacking.neural import Training
+from stacking.reading import Evidence
+from stacking.selection import select
+from stacking.side_by_side import SideBySide, Task
+from stacking.stack import Stacked
+
+N = 150
+STACKERS = ("lightgbm", "ridge", "svr")
+# What a number of 16 digits leaves of a spread this many times smaller than itself.
+KEPT = 3e-16
+
+
+def rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(N, 4))
+    y = X[:, 0] + np.sin(2 * X[:, 1]) + 0.3 * rng.normal(size=N)
+    return X, np.round(y * 64) / 64, np.arange(N) // 3
+
+
+def stacked(y: np.ndarray, **settings: Any) -> Stacker:
+    X, _, groups = rows()
+    usual = {"cv": "gkfold3", "stackers": STACKERS, "seeds": 1, "max_rounds": 60}
+    return Stacker(**usual | settings).fit(X, y, groups=groups)
+
+
+def choices(result: Stacked) -> list[Any]:
+    weights = [weight for mean in result.means.values() for weight in mean.values()]
+    links = [(step.name, step.is_on) for step in result.steps]
+    return [weights, result.winner, list(result.winners), links]
+
+
+@pytest.mark.parametrize("metric", ["", "mae", "r2"])
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [(1e-9, 0.0), (1e-7, -3e-4), (3.7, 1e6), (40.0, 1.6e9), (1e9, -1e12), (1.0, 1e9)],
+)
+def test_a_stack_knows_no_unit(a: float, b: float, metric: str) -> None:
+    X, y, _ = rows()
+    plain, other = (stacked(t, metric=metric) for t in (y, a * y + b))
+    assert choices(plain.stacked_) == choices(other.stacked_)
+    noise = 1e-9 + 100 * KEPT * abs(b / a)
+    for first, second in zip(plain.stacked_.lines, other.stacked_.lines, strict=True):
+        assert_allclose((second.prediction - b) / a, first.prediction, atol=noise)
+        scale = 1.0 if metric == "r2" else a
+        assert second.scores.pooled / scale == pytest.approx(
+            first.scores.pooled, abs=noise
+        )
+        assert second.interval.low / scale == pytest.approx(
+            first.interval.low, abs=noise
+        )
+    assert_allclose((other.predict(X) - b) / a, plain.predict(X), atol=noise)
+
+
+@pytest.mark.parametrize(("a", "b"), [(1e-9, 0.0), (40.0, 1.6e9), (3e5, -1.0)])
+def test_grades_are_cut_alike_in_every_unit(a: float, b: float) -> None:
+    X, y, _ = rows()
+    grades = np.digitize(y, [-1.0, 0.0, 1.5]).astype(np.float64)
+    plain, other = (
+        stacked(t, metric="quadratic_kappa") for t in (grades, a * grades + b)
+    )
+    assert choices(plain.stacked_) == choices(other.stacked_)
+    assert other.scores_.pooled == pytest.approx(plain.scores_.pooled, abs=1e-12)
+    noise = 1e-9 + 100 * KEPT * abs(b / a)
+    assert_allclose((other.predict(X) - b) / a, plain.predict(X), atol=noise)
+
+
+def test_ties_of_equal_means_are_dealt_alike_in_every_unit() -> None:
+    rng = np.random.default_rng(0)
+    clusters = rng.integers(0, 60, 400)
+    target = np.array([0.1, 0.2, 0.7])[clusters % 3]  # sums of 0.1 round
+    parts = deal_inner(target, clusters, 0)
+    for a, b in ((1e-9, 0), (3, 0), (1, 1.6e9), (1e9, -1e9)):
+        other = np.array([0.0, 1.0, 6.0])[clusters % 3]
+        assert np.array_equal(deal_inner(a * other + b, clusters, 0), parts)
+
+
+@pytest.mark.parametrize("name", ["rmse", "mae"])
+def test_a_tiny_target_is_weighed_as_any(name: str) -> None:
+    # Squares of 1e-9 are 1e-18: rounded to 12 decimals all members would be equal.
+    _, y, _ = rows()
+    rng = np.random.default_rng(1)
+    members = y + np.array([[3.0], [1.0], [1.1]]) * rng.normal(size=(3, N))
+    expected = select(members, y, Loss(name))
+    assert expected[0] < expected[1]
+    assert_allclose(select(1e-9 * members, 1e-9 * y, Loss(name)), expected)
+    folds, none = np.zeros(N, dtype=np.int64), np.array([])
+    for a in (1.0, 1e-9):
+        judged = Judged(a * y, folds, np.arange(N), Loss(name))
+        evidence = Evidence(a * members[1], None, none)
+        rule = Mix("mix", "").choose(a * members[2], evidence, judged)
+        assert 0.2 < rule["weight"] < 0.8
+
+
+@pytest.mark.parametrize("a", [1e-16, 1e-9, 1e9])
+def test_a_curve_bends_alike_in_every_unit(a: float) -> None:
+    _, y, _ = rows()
+    x = y + 0.3 * np.random.default_rng(2).normal(size=N)
+    plain, other = fit_curve(x, y), fit_curve(a * x, a * y)
+    assert len(plain.x) > 10
+    assert_allclose(other.predict(a * x) / a, plain.predict(x), rtol=1e-9)
+
+
+def test_a_slope_forgets_where_zero_is() -> None:
+    x = np.random.default_rng(0).normal(size=1000)
+    assert slope(x + 1e9, 0.5 * x + 1e9) == pytest.approx(0.5, rel=1e-6)
+
+
+def test_the_text_of_a_booster_speaks_in_the_unit_of_the_target(tmp_path: Path) -> None:
+    X, y, groups = rows()
+    y = 40 * y + 1.6e9
+    how = Boosting(n_seeds=2, max_rounds=30)
+    names = [f"c{k}" for k in range(4)]
+    fit = cross_fit_boosters(X, y, groups % 3, groups, how, names)
+    files = save_models(tmp_path, "lightgbm", fit.models)
+    for model, loaded in zip(fit.models, load_models(tmp_path, files), strict=True):
+        assert isinstance(loaded, Boosters)
+        assert np.array_equal(loaded.predict(X), model.predict(X))
+    assert np.corrcoef(fit.outer, y)[0, 1] > 0.7
+    assert fit.outer.mean() == pytest.approx(y.mean(), abs=20)
+
+
+def test_quick_boosters_learn_a_constant_target() -> None:
+    X, _, groups = rows()
+    for value in (0.0, 1e-9, 1.6e9):
+        said = quick(X, np.full(N, value), groups % 3, Boosting())
+        assert_allclose(said, value, rtol=1e-12)
+
+
+def test_small_networks_see_inputs_and_targets_without_their_offset() -> None:
+    pytest.importorskip("torch")
+    X, y, _ = rows()
+
+    def losses(b: float) -> list[float]:
+        task = Task("mlp", X + b, (y + b)[:, None], np.ones(N), np.zeros((1, N)),
+                    False, 0, Training(n_seeds=1))  # fmt: skip
+        nets = SideBySide(task, [np.arange(N)], [[0]])
+        found = []
+        for _ in range(3):
+            nets.epoch()
+            answers = nets.answers(np.arange(N)[None])[0]
+            found.append(task.error(np.arange(N), answers))
+        return found
+
+    plain = losses(0.0)
+    assert plain[-1] < plain[0]
+    assert_allclose(losses(1e9), plain, rtol=1e-3)
