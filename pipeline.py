@@ -14,11 +14,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.command import RUNS, run_command
+from data_prep.command import check_origin, run_command, run_of
+from data_prep.damage import read_frame
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment, commands, read_experiment
 from data_prep.runs import Run
 from data_prep.settings import Parser, from_table, nearest
+from data_prep.verify import verify_run
 
 LEARNING = ("transfer.finetune", "features.extract", "stacking.fit")
 log = logging.getLogger(__name__)
@@ -70,13 +72,11 @@ def check_tasks(experiment: Experiment, run: Run) -> None:
     Raises:
         UserError: A task or its column is unknown, or its labels do not fit its kind.
     """
-    import pandas as pd
-
     from data_prep.tasks import build_tasks
     from transfer.settings import FinetuneSettings
 
     prepared = run.finished("data_prep.prepare")
-    table = pd.read_parquet(prepared.folder / "table.parquet")
+    table = read_frame(prepared.folder / "table.parquet")
     given = experiment.stages.get("transfer.finetune", {})
     settings = from_table(FinetuneSettings, given, "[transfer.finetune]", {})
     build_tasks(
@@ -90,14 +90,26 @@ def main(argv: Sequence[str] | None = None) -> Path:
         prog="python -m pipeline",
         description="Run the stages of an experiment, skipping what is current.",
     )
-    parser.add_argument("experiment", type=Path, help="experiment file (TOML)")
+    parser.add_argument(
+        "experiment", type=Path, nargs="?", help="experiment file (TOML)"
+    )
     parser.add_argument(
         "--run", type=Path, help="run folder (default: runs/<name of the file>)"
     )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="run nothing; compare every file of the run with its record",
+    )
     given = parser.parse(argv)
+    if given["verify"]:
+        return verify_run(given["run"] or run_of(given["experiment"]))
+    if given["experiment"] is None:
+        parser.error("the following arguments are required: experiment")
     file: Path = given["experiment"]
-    folder: Path = given["run"] or RUNS / file.stem
+    folder: Path = given["run"] or run_of(file)
     experiment, run = read_experiment(file, folder), Run(folder)
+    check_origin(file, folder, is_chosen=given["run"] is not None)
     stages = stages_of(experiment)
     check_settings(experiment, stages)
     flags = ["--experiment", str(file), "--run", str(folder)]

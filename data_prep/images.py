@@ -13,6 +13,7 @@ import time
 import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from data_prep.decoding import (
     decode,
     fit_square,
 )
+from data_prep.drafts import write_text
 from data_prep.errors import UserError
 from data_prep.processes import n_cores, pool_of
 
@@ -242,10 +244,17 @@ def _save(
 def _take_up(target: Path, journal: Path, shape: tuple[int, ...]) -> list[Decoded]:
     """Find what an earlier attempt has done, or take room for all pixels."""
     if target.exists() and journal.exists():
-        lines = journal.read_text(encoding="utf-8").split("\n")
-        whole = lines[:-1]  # a line that was being written has no end
-        journal.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
-        return [Decoded(**json.loads(line)) for line in whole]
+        lines = journal.read_bytes().split(b"\n")[:-1]  # the last was being written
+        done: list[Decoded] = []
+        with suppress(ValueError, TypeError):  # up to a line that is cut or changed
+            for line in lines:
+                done.append(Decoded(**json.loads(line)))
+        n_rows = sum(not one.reason for one in done)
+        needed = len(_header(shape)) + n_rows * math.prod(shape[1:])
+        if target.stat().st_size >= needed:  # or its pixels would be black
+            text = "".join(f"{json.dumps(asdict(one))}\n" for one in done)
+            write_text(journal, text)
+            return done
     header = _header(shape)
     try:
         with target.open("wb") as file:

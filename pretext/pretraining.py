@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.damage import read_frame
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.runs import Run
@@ -93,7 +94,6 @@ def pretrain(
     if not settings.find_lr and (done := run.current(stage_name, key, reads=reads)):
         return done.folder
     prepared = run.finished(PREPARED)
-    import pandas as pd
     import torch
 
     from pretext.backbones import save_weights
@@ -103,7 +103,7 @@ def pretrain(
     from pretext.pictures import Normalisation, Pictures
     from pretext.training import train
 
-    table = pd.read_parquet(prepared.folder / "table.parquet")
+    table = read_frame(prepared.folder / "table.parquet")
     table = table.sort_values("image_row")
     ids = table["id"].tolist()
     keys = keys_of(ids)

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.command import RUNS, run_command
+from data_prep.drafts import drafted
 from data_prep.settings import Parser
-from features.drafts import drafted
 from stacking.entries import (
     ABSENT,
     Entry,

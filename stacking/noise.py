@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
+from data_prep.damage import intact
 from data_prep.errors import UserError
 from data_prep.settings import recorded
 from stacking.doubts import (
@@ -115,7 +116,8 @@ def doubt_table(
 
     from data_prep.cells import as_ids, as_texts, read_table
 
-    oof = read_table(path)
+    with intact(path):
+        oof = read_table(path)
     for name in ("id", *SCORED):
         if name not in oof:
             raise UserError(f"{path}: there is no column {name!r}; {AGAIN}")

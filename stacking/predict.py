@@ -26,6 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.command import last_run, run_command
+from data_prep.damage import intact, read_frame
+from data_prep.drafts import drafted
 from data_prep.errors import UserError
 from data_prep.runs import Finished, Run
 from data_prep.settings import Parser
@@ -123,8 +125,7 @@ class Fresh:
         Raises:
             UserError: They do not have the columns that the models learned from.
         """
-        from features.store import open_store
-        from stacking.sources import joined
+        from stacking.sources import joined, opened
 
         by_run, ids = [], tuple[str, ...]()
         is_of_all = fitted.record["settings"]["test_nets"] == "all"
@@ -132,7 +133,7 @@ class Fresh:
             paths = sorted((folder / "nets").glob("fold*.pkl"))
             if is_of_all:
                 paths = [folder / "nets" / "all.pkl"]
-            stores = [open_store(path) for path in paths or [folder / "features.pkl"]]
+            stores = [opened(path) for path in paths or [folder / "features.pkl"]]
             ids = ids or stores[0].ids
             by_run.append([store.matrix(ids).astype(np.float64) for store in stores])
         nets = joined(by_run)
@@ -169,7 +170,7 @@ def _views(
     folder: Path, predictor: "Predictor", ids: Sequence[str], n_nets: int
 ) -> list[Floats]:
     """Read the single views of each fold net, (M, V, F), tasks side by side."""
-    from features.store import open_store
+    from stacking.sources import opened
 
     own = predictor.own.names if predictor.own else ()
     tasks = dict.fromkeys(
@@ -178,7 +179,7 @@ def _views(
     return [
         np.concatenate(
             [
-                open_store(folder / "views" / f"{task}.test.fold{fold}.pkl")
+                opened(folder / "views" / f"{task}.test.fold{fold}.pkl")
                 .matrix(ids)
                 .astype(np.float64)
                 for task in tasks
@@ -235,8 +236,6 @@ def _with_interval(
     coverage: float,
 ) -> "pd.DataFrame":
     """Add where the target is to be expected, by the run's out-of-fold residuals."""
-    import pandas as pd
-
     from data_prep.cells import as_ids, read_table
     from stacking.conformal import (
         conformal_radius,
@@ -244,8 +243,9 @@ def _with_interval(
         prediction_sets,
     )
 
-    oof = read_table(fitted.folder / "oof.csv")
-    table = pd.read_parquet(prepared.folder / "table.parquet").set_index("id")
+    with intact(fitted.folder / "oof.csv") as path:
+        oof = read_table(path)
+    table = read_frame(prepared.folder / "table.parquet").set_index("id")
     clusters = table["cluster"].loc[as_ids(oof["id"])].to_numpy()
     reading = predictor.reading
     if reading.is_number:
@@ -309,10 +309,8 @@ def _other_runs(run: Run, fitted: Finished) -> list[Run]:
 
 
 def _write(found: Any, out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f"{out.name}.draft")
-    found.to_csv(draft, index=False, float_format="%.6f", lineterminator="\n")
-    draft.replace(out)
+    with drafted(out) as file:
+        found.to_csv(file, index=False, float_format="%.6f", lineterminator="\n")
 
 
 def _tell_left_out(asked: Sequence[Path], out: Path) -> None:
@@ -321,10 +319,10 @@ def _tell_left_out(asked: Sequence[Path], out: Path) -> None:
 
     from stacking.guards import named
 
-    tables = [
-        pd.read_csv(folder / "left_out.csv", dtype=str, keep_default_na=False)
-        for folder in asked
-    ]
+    tables = []
+    for folder in asked:
+        with intact(folder / "left_out.csv") as path:
+            tables.append(pd.read_csv(path, dtype=str, keep_default_na=False))
     left_out = pd.concat(tables).drop_duplicates("id")
     place = out.with_name(f"{out.stem}.left_out.csv")
     place.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ as a row of its fold did in cross-validation; then the nets are averaged.
 Shapes: M pictures, C columns, K nets.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.errors import UserError
+from data_prep.damage import intact, read_json
 from data_prep.runs import write_json
 from stacking.alignment import Alignment
 from stacking.baseline import OwnColumns
@@ -179,12 +178,10 @@ class Predictor:
         """Read what ``save`` wrote.
 
         Raises:
-            UserError: A file is missing.
+            DamagedFileError: A file is missing, cut or changed.
         """
         path = folder / FILE
-        if not path.exists():
-            raise UserError(f"{path} is missing; again: python -m stacking.fit --again")
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = read_json(path)
         learned = {
             name: Learned(
                 load_models(folder, one["models"]),
@@ -215,5 +212,5 @@ class Predictor:
 
 
 def _scales_of(path: Path, method: str) -> Alignment:
-    with np.load(path, allow_pickle=False) as stored:
+    with intact(path), np.load(path, allow_pickle=False) as stored:
         return Alignment(method, stored["knots"], stored["places"])

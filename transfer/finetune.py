@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.command import open_command, run_command
+from data_prep.damage import read_frame
 from data_prep.experiment import Experiment
 from data_prep.settings import recorded
 from pretext.first_weights import find_weights, is_stage, key_of
@@ -34,14 +35,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if done := run.current(STAGE, key, reads=reads):
         return done.folder
     prepared = run.finished(PREPARED)
-    import pandas as pd
 
     from data_prep.rows import weights_of
     from data_prep.tasks import build_tasks
     from transfer.jobs import plan
 
     facts = prepared.facts
-    table = pd.read_parquet(prepared.folder / "table.parquet")
+    table = read_frame(prepared.folder / "table.parquet")
     tasks = build_tasks(experiment.tasks, table, prepared.folder, facts, settings.tasks)
     jobs = plan(table, tasks, settings, facts["n_folds"])
     weights = weights_of(table)

@@ -1,8 +1,10 @@
 """Tests of pretext.training."""
 
 import csv
+import errno
 import logging
 import math
+import os
 import shutil
 import signal
 from collections.abc import Callable, Mapping
@@ -368,12 +370,17 @@ def test_a_checkpoint_is_written_where_it_belongs_and_nowhere_else(
     monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     run(Watched(), pictures, tmp_path / "fine")
-    (tmp_path / "full" / "checkpoints").mkdir(parents=True)
-    draft = tmp_path / "full" / "checkpoints" / "last.ckpt.draft"
-    draft.symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left on device"):
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def fsync(number: int) -> None:
+        if "last.ckpt" in os.readlink(f"/proc/self/fd/{number}"):  # noqa: PTH115
+            raise full
+
+    monkeypatch.setattr("os.fsync", fsync)
+    with pytest.raises(OSError, match="No space left on device") as caught:
         run(Watched(), pictures, tmp_path / "full")
-    assert not draft.with_name("last.ckpt").exists()
+    assert str(caught.value.filename).endswith("checkpoints/last.ckpt")
+    assert [*(tmp_path / "full" / "checkpoints").iterdir()] == []
 
 
 def test_a_damaged_checkpoint_is_named_and_not_gone_on_from(
