@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RECORD = "record.json"
 SEAL = "record_sha256"  # in a record: the digest of all else in it
 KINDS = {"stage": str, "settings": dict, "reads": dict, "facts": dict, "files": dict}
+PIXELS = "images.npy"
 HASHED_BYTES = 64 * 2**20  # of a file that is compared when opened: 0.04 s
 DEPTH = 4  # folders between a file and its record, at most
 
@@ -80,15 +81,19 @@ def read_record(path: Path) -> dict[str, Any]:
 def check_files(folder: Path, record: Mapping[str, Any]) -> None:
     """Check that the files of a stage are there, and as long as they were.
 
-    Older records do not say how long.
+    Older records do not say how long. The pixels may be gone: they are the bulk of a
+    run, and whoever only predicts does not need them.
 
     Raises:
         DamagedFileError: One is not; it is named.
     """
     sizes = record.get("sizes", {})
     for name in record["files"]:
-        if fault := _fault_of(folder / name, sizes.get(name)):
-            raise _damaged(folder / name, fault)
+        path = folder / name
+        if name == PIXELS and not path.exists():
+            continue
+        if fault := _fault_of(path, sizes.get(name)):
+            raise _damaged(path, fault)
 
 
 def fault_of(folder: Path, record: Mapping[str, Any], name: str) -> str:
@@ -184,23 +189,13 @@ def is_sealed(record: Mapping[str, Any]) -> bool:
 
 def remedy_for(path: Path) -> str:
     """Say what to do about a broken file, as the end of a sentence."""
-    command = _maker_of(path)
+    command = maker_of(path)
     if command is None:
         return "put it back as it was, or give another"
     return f"put it back as it was, or make it anew: {command} --again"
 
 
-def _place_of(path: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Find the finished stage that wrote a file: its folder and its record."""
-    for folder in islice(path.parents, DEPTH):
-        if (folder / RECORD).is_file():
-            record = read_record(folder / RECORD)
-            is_its_own = path.relative_to(folder).as_posix() in record["files"]
-            return (folder, record) if is_its_own else None
-    return None
-
-
-def _maker_of(path: Path) -> str | None:
+def maker_of(path: Path) -> str | None:
     """Say what to type to make a file, if it belongs to a stage, finished or not."""
     place = None
     with suppress(DamagedFileError):
@@ -212,6 +207,16 @@ def _maker_of(path: Path) -> str | None:
     for folder in islice(path.parents, DEPTH):
         if folder.suffix == ".partial":
             return command_of(folder.stem, folder.parent)
+    return None
+
+
+def _place_of(path: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Find the finished stage that wrote a file: its folder and its record."""
+    for folder in islice(path.parents, DEPTH):
+        if (folder / RECORD).is_file():
+            record = read_record(folder / RECORD)
+            is_its_own = path.relative_to(folder).as_posix() in record["files"]
+            return (folder, record) if is_its_own else None
     return None
 
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.damage import remedy_for
+from data_prep.damage import maker_of
 from data_prep.drafts import drafted
 from data_prep.errors import UserError
 from features import stream
@@ -300,7 +300,8 @@ def _reading(path: Path) -> Iterator[BinaryIO]:
         raise StoreError(f"{path}: this is a folder; name a file in it") from None
     except ValueError as error:
         is_damaged = str(error).startswith(DAMAGED)
-        remedy = f"; {remedy_for(path)}" if is_damaged else ""
+        maker = maker_of(path) or "python -m features.extract"
+        remedy = f"; make it again: {maker} --again" if is_damaged else ""
         raise StoreError(f"{path}: {error}{remedy}") from None
 
 

@@ -219,9 +219,7 @@ def test_numpy_on_a_full_disk_is_understood() -> None:
     assert left.value.code == 2
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(errno.EACCES, "Permission denied"), ValueError("a fault of ours")]
-)
+@pytest.mark.parametrize("error", [ValueError("a fault of ours"), KeyError("fault")])
 def test_a_fault_of_the_program_keeps_its_traceback(error: Exception) -> None:
     with pytest.raises(type(error), match=str(error.args[-1])):
         run_command(raising(error))
