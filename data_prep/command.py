@@ -78,7 +78,12 @@ def check_origin(file: Path, run: Path, *, is_chosen: bool) -> None:
     """
     if not (run / ORIGIN).is_file() or _is_kept(file, run):
         return
-    base, name, _ = _read_origin(run)
+    try:
+        base, name, _ = _read_origin(run)
+    except UserError:
+        if is_chosen:  # and so the broken note is written anew
+            return
+        raise
     origin = Path(os.path.relpath(base / name))
     if not origin.is_file() or origin.samefile(file):
         return

@@ -68,6 +68,8 @@ def read_record(path: Path) -> dict[str, Any]:
             raise ValueError(f"no {lacking[0]}")
         if record["digest"] != digest_of(record["files"]):
             raise ValueError("the digest of its files does not fit them")
+        if not is_sealed(record):
+            raise ValueError("its digest is another")
     except FileNotFoundError:
         raise _damaged(path, "is missing") from None
     except KeyError as error:

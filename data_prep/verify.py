@@ -14,8 +14,8 @@ from data_prep.damage import (
     DamagedFileError,
     command_of,
     fault_of,
-    is_sealed,
     read_record,
+    remedy_for,
 )
 from data_prep.errors import UserError
 from data_prep.experiment import commands
@@ -86,14 +86,13 @@ def faults_of_stage(folder: Path) -> Iterator[tuple[Path, str]]:
     except UserError as error:
         yield folder / RECORD, str(error)
         return
-    anew = f"make it anew: {command_of(folder.name, folder.parent, record['settings'])}"
-    fault = f"{folder / RECORD} is changed since it was written; put it back, or {anew}"
-    yield folder / RECORD, "" if is_sealed(record) else f"{fault} --again"
+    yield folder / RECORD, ""
     for name in record["files"]:
         try:
             yield folder / name, fault_of(folder, record, name)
         except OSError as error:
-            yield folder / name, f"{folder / name}: {error.strerror or error}; {anew}"
+            path, what = folder / name, error.strerror or error
+            yield path, f"{path}: {what}; {remedy_for(path)}"
 
 
 def half_copied(run: Path) -> list[str]:

@@ -34,6 +34,7 @@ def tampering_goes_unseen(
     if not getattr(request.module, "COMPARES", False):
         monkeypatch.setattr("data_prep.runs.check_files", lambda *_: None)
         monkeypatch.setattr("data_prep.damage._place_of", lambda _: None)
+        monkeypatch.setattr("data_prep.damage.is_sealed", lambda _: True)
 
 
 @pytest.fixture
