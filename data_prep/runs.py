@@ -226,10 +226,12 @@ class Run:
         self._recover(stage)
         path = self.folder / stage / RECORD
         if not path.exists():
-            halves = path.parent.is_dir() and any(path.parent.iterdir())
-            what = f"has no {RECORD}: it is half copied or" if halves else "is"
+            is_half = path.parent.is_dir() and any(path.parent.iterdir())
             raise UnfinishedStageError(
-                f"{path.parent} {what} not finished;"
+                f"{path} is missing: the stage is half copied; copy it again, or"
+                f" make it anew: {command_of(stage, self.folder)}"
+                if is_half
+                else f"{path.parent} is not finished;"
                 f" first: {command_of(stage, self.folder)}"
             )
         return Finished(path.parent, read_record(path))

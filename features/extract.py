@@ -92,13 +92,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
     groups = [group.shard(number, n_shards) for group in group_rows(parts)]
     failures = failures_of(table, parts, prepared, settings) if number == 0 else {}
     parts = [in_shard(part, groups) for part in parts]
+    header = _header(run, prepared, made, bf16=bf16)
     with run.stage(stage_name, key, reads=reads) as stage:
         began = time.perf_counter()
         passes = Passes(groups, source, pictures, VIEW_SETS[settings.views], bf16=bf16)
         passes.run(stage.folder / WORK)
         seconds = time.perf_counter() - began
         ids = table["id"].to_numpy(dtype=object)
-        header = _header(run, prepared, made, bf16=bf16)
         assembly = Assembly(
             stage.folder,
             ids,

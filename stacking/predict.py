@@ -79,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     least_groups(given["coverage"])  # refuses what is no share
     predictor = Predictor.load(fitted.folder)
+    with intact(fitted.folder / "oof.csv"):
+        pass  # it is read at the end, and should be known to be whole before
     table = _own_table(given["table"], predictor, prepared.facts["id_column"])
     runs = [run, *_other_runs(run, fitted)]
     name = name_of(given["images"])
