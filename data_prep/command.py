@@ -130,7 +130,7 @@ def _text_of(error: OSError) -> str:
         return f"{place}the disk is full; free some space and run again"
     what = error.strerror or str(error) or type(error).__name__
     remedies = {
-        errno.EROFS: "; it cannot be written: give another --run FOLDER or --out",
+        errno.EROFS: "; copy the run to where it can be written",
         errno.EIO: "; the disk fails: copy it elsewhere",
         errno.EMFILE: "; raise the limit: ulimit -n 4096",
     }
@@ -212,12 +212,16 @@ def last_run(stage: str) -> Path:
 
 def _remember(run: Path) -> None:
     """Note the run as the one last worked on, where that can be written."""
+    with suppress(OSError):
+        if LAST.read_bytes() == os.fsencode(f"{run}\n"):
+            return
     try:
         LAST.parent.mkdir(exist_ok=True)
         with drafted(LAST) as file:
             file.write(os.fsencode(f"{run}\n"))
     except OSError as error:
-        log.warning("%s; it still names the run before", _text_of(error))
+        what = error.strerror or error
+        log.warning("%s: %s; it still names the run before", LAST, what)
 
 
 def _is_kept(file: Path, run: Path) -> bool:

@@ -45,7 +45,7 @@ def verify_run(run: Path) -> Path:
     faults = half_copied(run)
     n_files = n_bytes = 0
     total = sum(_size_of(path) for stage in stages for path in stage.rglob("*"))
-    with tqdm(total=total, unit="B", unit_scale=True, leave=False) as bar:
+    with tqdm(total=total, unit="B", unit_scale=True, leave=False, disable=None) as bar:
         for stage in stages:
             for path, fault in faults_of_stage(stage):
                 size = _size_of(path)
