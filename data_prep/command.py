@@ -23,6 +23,11 @@ RUNS = Path("runs")
 LAST = RUNS / ".last"  # the run last worked on
 ORIGIN, KEPT = "run.json", "experiment.toml"  # of a run: where its file lies, a copy
 
+OUT_OF_MEMORY = {  # by names of errors whose packages are not imported here
+    "OutOfMemoryError": "the GPU has too little memory; give a smaller --batch-size",
+    "BrokenProcessPool": "a process was killed, probably for want of memory; run again",
+}
+
 Settings = TypeVar("Settings")
 log = logging.getLogger(__name__)
 
@@ -117,9 +122,10 @@ def run_command(main: Callable[[], Any]) -> NoReturn:
     except MemoryError:
         sys.exit(_failed("there is too little memory; close other programs, run again"))
     except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's; not imported here
+        text = OUT_OF_MEMORY.get(type(error).__name__)
+        if text is None:
             raise
-        sys.exit(_failed("the GPU has too little memory; give a smaller --batch-size"))
+        sys.exit(_failed(text))
     sys.exit(0)
 
 

@@ -19,7 +19,7 @@ from data_prep.damage import (
 )
 from data_prep.errors import UserError
 from data_prep.experiment import commands
-from data_prep.runs import KEY, Run, StaleStageError, UnfinishedStageError
+from data_prep.runs import Run, StaleStageError, UnfinishedStageError
 
 ON_THE_WAY = (".partial", ".old")  # endings of folders that hold no finished stage
 # commands that write files into a folder of their name, and no record
@@ -41,6 +41,9 @@ def verify_run(run: Path) -> Path:
 
     if not run.is_dir():
         raise UserError(f"{run}: there is no such run; give --run FOLDER")
+    for folder in run.glob("*.partial"):
+        Run(run).has(folder.stem)  # which finishes a move that a crash interrupted
+    unfinished = sorted(run.glob("*.partial"))
     stages = list(finished_stages(run))
     faults = half_copied(run)
     n_files = n_bytes = 0
@@ -52,15 +55,14 @@ def verify_run(run: Path) -> Path:
                 bar.update(size)
                 n_files, n_bytes = n_files + 1, n_bytes + size
                 faults += [fault] if fault else []
-    for folder in sorted(run.glob("*.partial")):
-        if (folder / KEY).is_file():
-            log.info("%s is not finished, and was not looked at", folder)
+    for folder in unfinished:
+        log.info("%s is not finished, and was not looked at", folder)
     for stage in stages:
         _tell_if_stale(run, stage)
     for fault in faults:
         log.error("%s", fault)
     if faults:
-        log.error("%d faults in %s", len(faults), run)
+        log.error("faults in %s: %d", run, len(faults))
         raise SystemExit(1)
     if not stages:
         raise UserError(f"{run}: no stage of it is finished, so there is nothing to do")

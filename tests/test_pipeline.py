@@ -91,3 +91,22 @@ def test_a_stage_that_stops_with_an_error_stops_the_chain(
     with pytest.raises(UserError, match=r"stacking\.fit did not finish; what was done"):
         pipeline.main([str(file)])
     assert not (tmp_path / "runs" / "leaves" / "data_prep.demo").exists()
+
+
+def test_another_file_of_the_same_name_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stages = '[pipeline]\nstages = ["data_prep.prepare"]\n'
+    files = [tmp_path / name / "leaves.toml" for name in "ab"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(f'[data]\nimages = "pictures"\n{stages}')
+    for _ in range(2):  # the first file's run is its own, however often it is asked for
+        with pytest.raises(UserError, match="pictures"):
+            pipeline.main([str(files[0])])
+    message = r"runs/leaves is the run of a/leaves\.toml, and .*b/leaves\.toml is anoth"
+    with pytest.raises(UserError, match=message):
+        pipeline.main([str(files[1])])
+    with pytest.raises(UserError, match="pictures"):
+        pipeline.main([str(files[1]), "--run", "runs/other"])

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -331,6 +332,10 @@ def test_whatever_the_system_refuses_is_one_line(
     [
         (OSError("Corrupt snappy compressed data."), "Corrupt snappy compressed data."),
         (OSError(), "OSError"),
+        (
+            BrokenProcessPool("a child was terminated abruptly"),
+            "a process was killed, probably for want of memory; run again",
+        ),
         (MemoryError(), "there is too little memory; close other programs, run again"),
         (
             BrokenPipeError(errno.EPIPE, "Broken pipe"),

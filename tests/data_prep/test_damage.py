@@ -335,7 +335,7 @@ def verified(run: Run, caplog: Any) -> list[str]:
         with pytest.raises(SystemExit) as left:
             pipeline.main(["--verify", "--run", str(run.folder)])
         assert left.value.code == 1
-        assert lines.pop() == f"{len(lines)} faults in {run.folder}"
+        assert lines.pop() == f"faults in {run.folder}: {len(lines)}"
     return lines
 
 

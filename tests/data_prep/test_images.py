@@ -134,8 +134,13 @@ def test_an_interrupted_attempt_goes_on(
     assert seen == []
 
 
-@pytest.mark.parametrize("ending", [".npy", ".journal"])
-@pytest.mark.parametrize("harm", ["cut", "emptied", "changed", "missing"])
+@pytest.mark.parametrize(
+    ("ending", "harm"),  # of changed pixels nobody knows before there is a record
+    [
+        *((".npy", harm) for harm in ("cut", "emptied", "missing")),
+        *((".journal", harm) for harm in ("cut", "emptied", "changed", "missing")),
+    ],
+)
 def test_an_interrupted_attempt_that_was_damaged_gives_the_same(
     folder: Path, tmp_path: Path, ending: str, harm: str
 ) -> None:
@@ -151,8 +156,6 @@ def test_an_interrupted_attempt_that_was_damaged_gives_the_same(
         changed = content[:middle] + b"\n}\xff" + content[middle + 3 :]
         harmed = {"cut": content[: middle + 5], "emptied": b"", "changed": changed}
         file.write_bytes(harmed[harm])
-    if (ending, harm) == (".npy", "changed"):
-        return  # of pixels nobody knows a digest before the stage is finished
     assert store_pictures(paths, target, 16, "pad", 1) == expected
     assert target.read_bytes() == whole
 
