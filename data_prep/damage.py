@@ -207,8 +207,9 @@ def maker_of(path: Path) -> str | None:
     if path.name == RECORD:
         return command_of(path.parent.name, path.parent.parent)
     for folder in islice(path.parents, DEPTH):
-        if folder.suffix == ".partial":
-            return command_of(folder.stem, folder.parent)
+        name = folder.name.removesuffix(".partial")
+        if re.fullmatch(r"[a-z_]+\.[a-z_]+", name):
+            return command_of(name, folder.parent)
     return None
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep.damage import intact
 from data_prep.drafts import drafted, write_text
 from data_prep.runs import json_text
 
@@ -63,7 +64,7 @@ class Scoreboard:
             file.unlink(missing_ok=True)  # first: the note says what the scores are of
         write_text(note, text)
         if file.exists():
-            with file.open(newline="", encoding="utf-8") as rows:
+            with intact(file), file.open(newline="", encoding="utf-8") as rows:
                 self.entries = [_entry(row) for row in csv.DictReader(rows)]
 
     def has(self, net: str, fold: str, epoch: int) -> bool:
