@@ -281,20 +281,34 @@ def _write_origin(run: Path, base: str, name: str, digest: str) -> None:
         write_text(note, text)
 
 
+def check_kept(run: Path) -> tuple[Path, Path]:
+    """Check that the copy of the experiment that a run keeps is as it was kept.
+
+    Returns:
+        The folder that its paths are relative to, and the file it was copied from.
+
+    Raises:
+        UserError: It is not, or the note of its origin is missing or broken.
+    """
+    kept = run / KEPT
+    base, name, digest = _read_origin(run)
+    file = Path(os.path.relpath(base / name))
+    if digest not in (None, digest_file(kept)):
+        raise DamagedFileError(
+            f"{kept} is cut or changed since the run kept it; to bring it back:"
+            f" --experiment {file} --run {run}, to take it as it is:"
+            f" --experiment {kept} --run {run}"
+        )
+    return base, file
+
+
 def _experiment_of(run: Run) -> Experiment:
     kept = run.folder / KEPT
     if not kept.exists():
         raise UserError(
             f"{run.folder} holds no experiment yet; give --experiment FILE.toml"
         )
-    base, name, digest = _read_origin(run.folder)
-    file = Path(os.path.relpath(base / name))
-    if digest not in (None, digest_file(kept)):
-        raise DamagedFileError(
-            f"{kept} is cut or changed since the run kept it; to bring it back:"
-            f" --experiment {file} --run {run.folder}, to take it as it is:"
-            f" --experiment {kept} --run {run.folder}"
-        )
+    base, file = check_kept(run.folder)
     if file.is_file() and file.read_bytes() != kept.read_bytes():
         log.warning(
             "%s has changed since this run read it; to use it: --experiment %s",

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.command import KEPT, ORIGIN
+from data_prep.command import KEPT, check_kept
 from data_prep.damage import (
     RECORD,
     DamagedFileError,
@@ -45,7 +45,7 @@ def verify_run(run: Path) -> Path:
         Run(run).has(folder.stem)  # which finishes a move that a crash interrupted
     unfinished = sorted(run.glob("*.partial"))
     stages = list(finished_stages(run))
-    faults = half_copied(run)
+    faults = faults_beside(run)
     n_files = n_bytes = 0
     total = sum(_size_of(path) for stage in stages for path in stage.rglob("*"))
     with tqdm(total=total, unit="B", unit_scale=True, leave=False, disable=None) as bar:
@@ -97,8 +97,8 @@ def faults_of_stage(folder: Path) -> Iterator[tuple[Path, str]]:
             yield path, f"{path}: {what}; {remedy_for(path)}"
 
 
-def half_copied(run: Path) -> list[str]:
-    """Name what a copy that was interrupted leaves: stages without a record."""
+def faults_beside(run: Path) -> list[str]:
+    """Name stages without a record, and an experiment that is not as it was kept."""
     faults = []
     for stage in commands():
         folder = run / stage
@@ -108,11 +108,11 @@ def half_copied(run: Path) -> list[str]:
                 f"{folder / RECORD} is missing: the stage is half copied; copy it"
                 f" again, or make it anew: {command_of(stage, run)} --again"
             )
-    if (run / KEPT).exists() and not (run / ORIGIN).exists():
-        faults.append(
-            f"{run / ORIGIN} is missing; write it anew: --experiment FILE.toml"
-            f" --run {run}"
-        )
+    try:
+        if (run / KEPT).exists():
+            check_kept(run)
+    except UserError as error:
+        faults.append(str(error))
     return faults
 
 

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.runs import Run
+from data_prep.verify import faults_beside
 
 ROOT = Path(__file__).parents[2]
 STAGE = "pretext.jigsaw"
@@ -483,10 +485,16 @@ def test_a_kept_experiment_that_is_broken_is_named(name: str, harm: str) -> None
         as_harmed = {"cut": content[:-3], "emptied": b"", "changed": b"#" + content[1:]}
         broken.write_bytes(as_harmed[harm])
     message = r"runs/leaves.*--experiment (FILE|experiments/leaves)\.toml"
+    if (name, harm) == ("experiment.toml", "missing"):
+        message = "runs/leaves holds no experiment yet; give --experiment FILE"
+    else:
+        (line,) = faults_beside(Path("runs/leaves"))
+        assert re.search(message, line)
     with pytest.raises(UserError, match=message):
         open_tryout()
     open_tryout("--experiment", str(file), "--run", "runs/leaves")
     assert broken.read_bytes() == content
+    assert faults_beside(Path("runs/leaves")) == []
     assert open_tryout()[0].epochs == 5
 
 
