@@ -185,7 +185,7 @@ def settle(run: Run, stage: str) -> None:
 
     note = run.folder / stage / RECORD
     record = json.loads(note.read_text())
-    del record["sizes"]
+    del record["sizes"], record["record_sha256"]
     record["files"] = digest_files(note.parent)
     record["digest"] = digest_of(record["files"])
     note.write_text(json.dumps(record))
