@@ -227,11 +227,9 @@ class Run:
         path = self.folder / stage / RECORD
         if not path.exists():
             is_half = path.parent.is_dir() and any(path.parent.iterdir())
+            half = f" or was copied in part, without {path}" if is_half else ""
             raise UnfinishedStageError(
-                f"{path} is missing: the stage is half copied; copy it again, or"
-                f" make it anew: {command_of(stage, self.folder)}"
-                if is_half
-                else f"{path.parent} is not finished;"
+                f"{path.parent} is not finished{half};"
                 f" first: {command_of(stage, self.folder)}"
             )
         return Finished(path.parent, read_record(path))
