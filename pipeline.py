@@ -15,13 +15,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep.command import RUNS, run_command
+from data_prep.command import check_origin, run_command, run_of
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment, commands, read_experiment, stage_names
 from data_prep.numerals import style_for
 from data_prep.outlook import Outlook
 from data_prep.runs import Run
 from data_prep.settings import Parser, from_table, nearest
+from data_prep.verify import verify_run
 from data_prep.waiting import settle_waiting
 
 PREPARED = "data_prep.prepare"
@@ -177,14 +178,26 @@ def main(argv: Sequence[str] | None = None) -> Path:
         prog="python -m pipeline",
         description="Run the stages of an experiment, skipping what is current.",
     )
-    parser.add_argument("experiment", type=Path, help="experiment file (TOML)")
+    parser.add_argument(
+        "experiment", type=Path, nargs="?", help="experiment file (TOML)"
+    )
     parser.add_argument(
         "--run", type=Path, help="run folder (default: runs/<name of the file>)"
     )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="run nothing; compare every file of the run with its record",
+    )
     given = parser.parse(argv)
+    if given["verify"]:
+        return verify_run(given["run"] or run_of(given["experiment"]))
+    if given["experiment"] is None:
+        parser.error("the following arguments are required: experiment")
     file: Path = given["experiment"]
-    folder: Path = given["run"] or RUNS / file.stem
+    folder: Path = given["run"] or run_of(file)
     experiment, run = read_experiment(file, folder), Run(folder)
+    check_origin(file, folder, is_chosen=given["run"] is not None)
     stages = stages_of(experiment)
     settings = check_settings(experiment, stages)
     check_order(experiment, settings, run)

@@ -1,23 +1,32 @@
 """What every command does first and last: find its run, report a mistake in a line."""
 
 import errno
+import hashlib
 import json
 import logging
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from data_prep.damage import DamagedFileError, digest_file
+from data_prep.drafts import drafted, write_text
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment, read_experiment
-from data_prep.runs import Run, write_json
+from data_prep.runs import Run, json_text
 from data_prep.settings import Parser, add_flags, from_table
 
 RUNS = Path("runs")
 LAST = RUNS / ".last"  # the run last worked on
+ORIGIN, KEPT = "run.json", "experiment.toml"  # of a run: where its file lies, a copy
+
+OUT_OF_MEMORY = {  # by names of errors whose packages are not imported here
+    "OutOfMemoryError": "the GPU has too little memory; give a smaller --batch-size",
+    "BrokenProcessPool": "a process was killed, probably for want of memory; run again",
+}
 
 Settings = TypeVar("Settings")
 log = logging.getLogger(__name__)
@@ -36,25 +45,59 @@ def open_command(
         argv: Arguments after the program's name; None reads ``sys.argv``.
 
     Raises:
-        UserError: The experiment file or a flag does not fit, or there is no run yet.
+        UserError: The experiment file or a flag does not fit, there is no run yet, or
+            the run is that of another file of the same name.
     """
     flags = _parser(kind, stage).parse(argv)
     file, folder = flags.pop("experiment"), flags.pop("run")
-    run = Run(
-        folder or (RUNS / file.stem if file else last_run(stage)), flags.pop("again")
-    )
+    again = flags.pop("again")
+    run = Run(folder or (run_of(file) if file else last_run(stage)), again)
+    if file and _is_kept(file, run.folder):
+        _accept_kept(run.folder)
+        file = None
     experiment = read_experiment(file, run.folder) if file else _experiment_of(run)
     settings = from_table(
         kind, experiment.stages.get(stage, {}), f"{experiment.source} [{stage}]", flags
     )
     if file:
+        check_origin(file, run.folder, is_chosen=folder is not None)
         _keep_experiment(file, run)
     if LAST.parent.is_dir() or not folder:
-        LAST.parent.mkdir(exist_ok=True)
-        draft = LAST.with_name(".last.draft")
-        draft.write_text(f"{run.folder}\n", encoding="utf-8")
-        draft.replace(LAST)
+        _remember(run.folder)
     return settings, run, experiment
+
+
+def check_origin(file: Path, run: Path, *, is_chosen: bool) -> None:
+    """Check that a run named after an experiment file is not that of another file.
+
+    Two files of one name in two folders would otherwise take turns in one run. A file
+    that was moved, together with its run or without, is still the same.
+
+    Args:
+        file: The experiment file.
+        run: Folder of the run.
+        is_chosen: The user named the folder, so two files may share it.
+
+    Raises:
+        UserError: The run was made by another file that is still there.
+    """
+    if not (run / ORIGIN).is_file() or _is_kept(file, run):
+        return
+    try:
+        base, name, _ = _read_origin(run)
+    except UserError:
+        if is_chosen:  # and so the broken note is written anew
+            return
+        raise
+    origin = Path(os.path.relpath(base / name))
+    if not origin.is_file() or origin.samefile(file):
+        return
+    if not is_chosen:
+        raise UserError(
+            f"{run} is the run of {origin}, and {file} is another file of that name;"
+            f" give --run FOLDER: another one for its own run, or {run} to go on here"
+        )
+    log.info("%s: until now of %s, now of %s", run, origin, file)
 
 
 def run_command(main: Callable[[], Any]) -> NoReturn:
@@ -64,24 +107,47 @@ def run_command(main: Callable[[], Any]) -> NoReturn:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         main()
+        if sys.stdout is not None:
+            sys.stdout.flush()  # or a reader that is gone would be met too late
     except UserError as error:
         sys.exit(_failed(str(error)))
     except KeyboardInterrupt:
         log.error("stopped; the same command goes on where it can")
         sys.exit(130)
+    except BrokenPipeError:
+        _drop_output()
+        sys.exit(_failed("whoever read the output stopped; run again without that"))
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        if _is_disk_full(error):
-            sys.exit(_failed(f"{place}the disk is full; free some space and run again"))
-        mistakes = (PermissionError, NotADirectoryError, FileExistsError)
-        if not (error.filename and isinstance(error, mistakes)):
-            raise
-        sys.exit(_failed(f"{place}{error.strerror}"))
+        sys.exit(_failed(_text_of(error)))
+    except MemoryError:
+        sys.exit(_failed("there is too little memory; close other programs, run again"))
     except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's; not imported here
+        text = OUT_OF_MEMORY.get(type(error).__name__)
+        if text is None:
             raise
-        sys.exit(_failed("the GPU has too little memory; give a smaller --batch-size"))
+        sys.exit(_failed(text))
     sys.exit(0)
+
+
+def _text_of(error: OSError) -> str:
+    """Say what the system refused, with the file if it is known."""
+    place = f"{error.filename}: " if error.filename else ""
+    if _is_disk_full(error):
+        return f"{place}the disk is full; free some space and run again"
+    what = error.strerror or str(error) or type(error).__name__
+    remedies = {
+        errno.EROFS: "; copy the run to where it can be written",
+        errno.EIO: "; the disk fails: copy it elsewhere",
+        errno.EMFILE: "; raise the limit: ulimit -n 4096",
+    }
+    return f"{place}{what}{remedies.get(error.errno or 0, '')}"
+
+
+def _drop_output() -> None:
+    """Send what is left of the output nowhere; Python would complain of it at exit."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
 
 
 def _is_disk_full(error: OSError) -> bool:
@@ -118,6 +184,15 @@ def _parser(kind: type[Any], stage: str) -> Parser:
     return parser
 
 
+def run_of(file: Path | None) -> Path:
+    """Give the folder of the run that is named after an experiment file.
+
+    Args:
+        file: The file; None: the run last worked on.
+    """
+    return RUNS / file.stem if file else last_run("pipeline")
+
+
 def last_run(stage: str, flag: str = "--experiment FILE.toml") -> Path:
     """Give the folder of the run last worked on.
 
@@ -133,34 +208,108 @@ def last_run(stage: str, flag: str = "--experiment FILE.toml") -> Path:
             "there is no run yet; begin with: python -m pipeline experiments/demo.toml,"
             f" or: python -m {stage} {flag}"
         )
-    folder = Path(LAST.read_text(encoding="utf-8").strip())
-    if not folder.is_dir():
-        raise UserError(f"{folder}, the run last worked on, is gone; give --run FOLDER")
+    name = LAST.read_text(encoding="utf-8", errors="surrogateescape").strip()
+    folder = Path(name)
+    if not name or not folder.is_dir():
+        gone = name or f"what {LAST} names"
+        raise UserError(f"{gone}, the run last worked on, is gone; give --run FOLDER")
     log.info("run: %s (the one last worked on)", folder)
     return folder
 
 
+def _remember(run: Path) -> None:
+    """Note the run as the one last worked on, where that can be written."""
+    with suppress(OSError):
+        if LAST.read_bytes() == os.fsencode(f"{run}\n"):
+            return
+    try:
+        LAST.parent.mkdir(exist_ok=True)
+        with drafted(LAST) as file:
+            file.write(os.fsencode(f"{run}\n"))
+    except OSError as error:
+        what = error.strerror or error
+        log.warning("%s: %s; it still names the run before", LAST, what)
+
+
+def _is_kept(file: Path, run: Path) -> bool:
+    """Tell whether an experiment file is the copy that the run itself keeps."""
+    kept = run / KEPT
+    return file.is_file() and kept.is_file() and kept.samefile(file)
+
+
+def _accept_kept(run: Path) -> None:
+    """Take the kept copy as it is now, since it was given by name."""
+    base, name, digest = _read_origin(run)
+    now = digest_file(run / KEPT)
+    if digest not in (None, now):
+        _write_origin(run, os.path.relpath(base, run), name, now)
+
+
+def _read_origin(run: Path) -> tuple[Path, str, str | None]:
+    """Read where the experiment file of a run lies, and the digest of the kept copy.
+
+    Older runs have no digest.
+
+    Raises:
+        UserError: The note of it is missing or broken.
+    """
+    note = run / ORIGIN
+    try:
+        origin = json.loads(note.read_bytes())
+        return run / origin["base"], str(origin["experiment"]), origin.get("sha256")
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{note} is missing, cut or changed; write it anew: --experiment FILE.toml"
+            f" --run {run}"
+        ) from None
+
+
 def _keep_experiment(file: Path, run: Run) -> None:
     """Keep the file in the run, with the folder that its paths are relative to."""
-    run.folder.mkdir(parents=True, exist_ok=True)
     base = os.path.relpath(file.parent.resolve(), run.folder.resolve())
-    write_json(run.folder / "run.json", {"base": base, "experiment": file.name})
-    kept = run.folder / "experiment.toml"
-    if not (kept.exists() and kept.samefile(file)):
-        draft = kept.with_name("experiment.toml.draft")
-        shutil.copyfile(file, draft)
-        draft.replace(kept)
+    kept, content = run.folder / KEPT, file.read_bytes()
+    # what is the same is not written: a finished run may lie where nobody can
+    if not kept.is_file() or kept.read_bytes() != content:
+        with drafted(kept) as draft:
+            draft.write(content)
+    _write_origin(run.folder, base, file.name, hashlib.sha256(content).hexdigest())
+
+
+def _write_origin(run: Path, base: str, name: str, digest: str) -> None:
+    note = run / ORIGIN
+    text = json_text({"base": base, "experiment": name, "sha256": digest})
+    if not (note.is_file() and note.read_bytes() == text.encode()):
+        write_text(note, text)
+
+
+def check_kept(run: Path) -> tuple[Path, Path]:
+    """Check that the copy of the experiment that a run keeps is as it was kept.
+
+    Returns:
+        The folder that its paths are relative to, and the file it was copied from.
+
+    Raises:
+        UserError: It is not, or the note of its origin is missing or broken.
+    """
+    kept = run / KEPT
+    base, name, digest = _read_origin(run)
+    file = Path(os.path.relpath(base / name))
+    if digest not in (None, digest_file(kept)):
+        raise DamagedFileError(
+            f"{kept} is cut or changed since the run kept it; to bring it back:"
+            f" --experiment {file} --run {run}, to take it as it is:"
+            f" --experiment {kept} --run {run}"
+        )
+    return base, file
 
 
 def _experiment_of(run: Run) -> Experiment:
-    kept = run.folder / "experiment.toml"
+    kept = run.folder / KEPT
     if not kept.exists():
         raise UserError(
             f"{run.folder} holds no experiment yet; give --experiment FILE.toml"
         )
-    origin = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
-    base = run.folder / origin["base"]
-    file = Path(os.path.relpath(base / origin["experiment"]))
+    base, file = check_kept(run.folder)
     if file.is_file() and file.read_bytes() != kept.read_bytes():
         log.warning(
             "%s has changed since this run read it; to use it: --experiment %s",

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from data_prep.decoding import (
     fit_square,
     read_picture,
 )
+from data_prep.drafts import write_text
 from data_prep.errors import UserError
 from data_prep.folders import search_folders, shown
 from data_prep.notes import Notes
@@ -290,19 +292,21 @@ def _take_up(
 ) -> list[Decoded]:
     """Find what an earlier attempt has done, or take room for all pixels."""
     if target.exists() and journal.exists():
-        lines = journal.read_text(encoding="utf-8").split("\n")
-        whole = lines[:-1]  # a line that was being written has no end
-        try:
-            noted = [Decoded.from_fields(json.loads(line)) for line in whole]
-        except ValueError:  # of an earlier version
-            noted, whole = [], []
-        for n, (path, one) in enumerate(zip(paths, noted, strict=False)):
-            if not is_same(path, Read(one.witness, one.sha256)):
-                log.info("%s has changed: decoded again from there on", path.name)
-                noted, whole = noted[:n], whole[:n]
-                break
-        journal.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
-        return noted
+        lines = journal.read_bytes().split(b"\n")[:-1]  # the last was being written
+        done: list[Decoded] = []
+        with suppress(ValueError):  # up to a line that is cut or of an earlier version
+            for path, line in zip(paths, lines, strict=False):
+                noted = Decoded.from_fields(json.loads(line))
+                if not is_same(path, Read(noted.witness, noted.sha256)):
+                    log.info("%s has changed: decoded again from there on", path.name)
+                    break
+                done.append(noted)
+        n_rows = sum(not noted.reason for noted in done)
+        needed = len(_header(shape)) + n_rows * math.prod(shape[1:])
+        if target.stat().st_size >= needed:  # or its pixels would be black
+            text = "".join(f"{json.dumps(asdict(noted))}\n" for noted in done)
+            write_text(journal, text)
+            return done
     header = _header(shape)
     try:
         with target.open("wb") as file:

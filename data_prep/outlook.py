@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_prep.damage import read_frame
 from data_prep.experiment import Experiment
 from data_prep.runs import Finished, Run
 from data_prep.settings import recorded
@@ -64,12 +65,10 @@ class Outlook:
         settings: Mapping[str, Any] | None = None,
     ) -> "Outlook":
         """Look at what is prepared."""
-        import pandas as pd
-
         return cls(
             experiment=experiment,
             run=run,
-            table=pd.read_parquet(prepared.folder / "table.parquet"),
+            table=read_frame(prepared.folder / "table.parquet"),
             facts=prepared.facts,
             prepared=prepared.folder,
             settings=settings or {},

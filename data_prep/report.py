@@ -19,6 +19,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
+from data_prep.drafts import write_text
 from data_prep.numerals import with_decimals
 from data_prep.page import SCRIPT, STYLE, TEMPLATE
 
@@ -64,9 +65,7 @@ def write_report(
         style=Markup(STYLE),
         script=Markup(SCRIPT),
     )
-    draft = path.with_name(f"{path.name}.draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    write_text(path, text)
 
 
 def together(*parts: Markup) -> Markup:

@@ -14,8 +14,8 @@ the stages it read; a result made from something since replaced is refused. Dige
 of content and paths are relative, so a run can be moved to another machine.
 """
 
+import errno
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -24,16 +24,26 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from data_prep.damage import RECORD as RECORD
+from data_prep.damage import (
+    DamagedFileError,
+    check_files,
+    command_of,
+    digest_file,
+    read_record,
+    sealed,
+)
+from data_prep.damage import digest_of as digest_of
+from data_prep.drafts import drop_drafts, write_text
 from data_prep.errors import UserError
 
-RECORD = "record.json"
 KEY = "stage.json"  # what an unfinished stage is being made from
 # Not part of a stage's result: a rerun with the same result may differ in them.
 PASSING = {"checkpoints", "epochs", "logs"}
@@ -41,6 +51,7 @@ PACKAGES = (
     *("numpy", "pandas", "scikit-learn", "torch", "timm", "lightly"),
     *("pytorch-lightning", "gensim", "lightgbm"),
 )
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 log = logging.getLogger(__name__)
 
 
@@ -106,23 +117,13 @@ class Run:
         Raises:
             UnfinishedStageError: The stage has not finished in this run.
             StaleStageError: Something it was made from has been replaced since.
+            DamagedFileError: One of its files is missing or cut.
         """
-        self._recover(stage)
-        path = self.folder / stage / RECORD
-        if not path.exists():
-            raise UnfinishedStageError(
-                f"{path.parent} is not finished;"
-                f" first: python -m {stage} --run {self.folder}"
-            )
-        found = Finished(path.parent, json.loads(path.read_text(encoding="utf-8")))
+        finished = self._recorded(stage)
+        check_files(finished.folder, finished.record)
         if check_inputs:
-            for earlier, digest in found.record["reads"].items():
-                if digest != self.finished(earlier).record["digest"]:
-                    raise StaleStageError(
-                        f"{path.parent} was made from another {earlier} than the one"
-                        f" here; again: python -m {stage} --run {self.folder}"
-                    )
-        return found
+            self._check_inputs(finished)
+        return finished
 
     def has(self, stage: str) -> bool:
         """Tell whether the stage is finished, current or not."""
@@ -149,13 +150,18 @@ class Run:
     def current(
         self, stage: str, settings: Mapping[str, Any], reads: Sequence[str] = ()
     ) -> Finished | None:
-        """Return the stage, and say so, if it was made from just these."""
+        """Return the stage, and say so, if it was made from just these.
+
+        Raises:
+            DamagedFileError: It was, but one of its files is missing or cut.
+        """
         if self.again or not self.has(stage):
             return None
-        found = self.finished(stage, check_inputs=False)
+        found = self._recorded(stage)
         same = found.record["settings"] == _plain(settings)
         if not same or found.record["reads"] != self._digests(reads):
             return None
+        check_files(found.folder, found.record)
         log.info("%s is already done; --again makes it anew", found.folder)
         return found
 
@@ -195,12 +201,14 @@ class Run:
             stage = Stage(partial, is_resumed)
             began = time.monotonic()
             yield stage
+            drop_drafts(partial)  # of attempts that were killed
             files = digest_files(partial)
             record = {
                 "stage": name,
                 **key,
                 "facts": stage.facts,
                 "files": files,
+                "sizes": {name: (partial / name).stat().st_size for name in files},
                 "digest": digest_of(files),
                 "command": " ".join(sys.orig_argv[1:]),
                 "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -210,19 +218,51 @@ class Run:
                 f", {os.cpu_count()} cores",
                 "versions": _versions(),
             }
-            write_json(partial / RECORD, record)
+            write_json(partial / RECORD, sealed(_plain(record)))
             self._publish(name)
+
+    def _recorded(self, stage: str) -> Finished:
+        """Read the record of a finished stage."""
+        self._recover(stage)
+        path = self.folder / stage / RECORD
+        if not path.exists():
+            is_half = path.parent.is_dir() and any(path.parent.iterdir())
+            half = f" or was copied in part, without {path}" if is_half else ""
+            raise UnfinishedStageError(
+                f"{path.parent} is not finished{half};"
+                f" first: {command_of(stage, self.folder)}"
+            )
+        return Finished(path.parent, read_record(path))
+
+    def _check_inputs(self, finished: Finished) -> None:
+        """Check that what a stage was made from is still what is there."""
+        for earlier, digest in finished.record["reads"].items():
+            before = self._recorded(earlier)
+            self._check_inputs(before)
+            if digest != before.record["digest"]:
+                name = finished.folder.name
+                raise StaleStageError(
+                    f"{finished.folder} was made from another {earlier} than the one"
+                    f" here; again: {command_of(name, self.folder)}"
+                )
 
     def _digests(self, reads: Sequence[str]) -> dict[str, str]:
         return {earlier: self.finished(earlier).record["digest"] for earlier in reads}
 
     def _check_may_be_dropped(self, partial: Path, key: Mapping[str, Any]) -> None:
         """Refuse to drop what may be hours of work because a setting changed."""
-        begun = _read_json(partial / KEY) or {}
         is_begun = any(
             path.is_file() and path.name != KEY and "logs" not in path.parts
             for path in partial.rglob("*")
         )
+        begun = _read_json(partial / KEY)
+        if not isinstance(begun, dict):
+            if is_begun and not self.again:
+                raise DamagedFileError(
+                    f"{partial / KEY} is missing or cut, so that nobody knows what"
+                    f" {partial.name} was begun from; put it back, or --again drops it"
+                )
+            return
         # what was made from replaced inputs cannot be gone on with in any case
         if self.again or not is_begun or begun.get("reads") != key["reads"]:
             return
@@ -248,12 +288,16 @@ class Run:
         complete = self.folder / f"{name}.partial" / RECORD
         if not complete.exists():
             return
-        with (
-            suppress(LockedStageError),
-            _lock(self.folder / f".{name}.lock", name),
-        ):
-            if complete.exists():
-                self._publish(name)
+        try:
+            with _lock(self.folder / f".{name}.lock", name):
+                if complete.exists():
+                    self._publish(name)
+        except LockedStageError:
+            pass
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+            log.debug("%s: a move is left to whoever may write here", complete)
 
 
 def digest_files(folder: Path) -> dict[str, str]:
@@ -263,34 +307,24 @@ def digest_files(folder: Path) -> dict[str, str]:
         relative = path.relative_to(folder)
         is_passing = PASSING & set(relative.parts[:-1]) or path.suffix == ".html"
         if path.is_file() and not is_passing and path.name not in (RECORD, KEY):
-            with path.open("rb") as data:
-                files[relative.as_posix()] = hashlib.file_digest(
-                    data, "sha256"
-                ).hexdigest()
+            files[relative.as_posix()] = digest_file(path)
     return files
-
-
-def digest_of(value: Any) -> str:
-    """Hash a JSON value, whatever the order of its keys."""
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file whole or not at all."""
-    draft = path.with_name(f"{path.name}.draft")
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, default=str)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Give the text of a JSON file."""
+    return f"{json.dumps(value, indent=2, default=str)}\n"
 
 
 @contextmanager
 def _lock(path: Path, name: str) -> Iterator[None]:
     """Hold the lock of a stage; it dies with the process."""
-    with path.open("w") as file:
+    with _opened(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -301,10 +335,19 @@ def _lock(path: Path, name: str) -> Iterator[None]:
         yield
 
 
+def _opened(path: Path) -> IO[str]:
+    try:
+        return path.open("w")
+    except OSError as error:
+        if error.errno not in READ_ONLY or not path.exists():
+            raise
+        return path.open()  # where nothing can be written, a lock can still be seen
+
+
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
         return None
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_prep.damage import read_frame
 from data_prep.experiment import DataSettings
 from data_prep.runs import KEY, Finished, Run, digest_of, write_json
 from data_prep.witness import Read, compare, hash_of, read_witnesses, write_witnesses
@@ -106,9 +107,7 @@ def _digest_of_ends(data: DataSettings, pictures: Mapping[str, Path]) -> str:
 
 def _of_the_table(done: Finished, pictures: Mapping[str, Path]) -> dict[str, Read]:
     """Say of each picture what it was, as far as a table without witnesses tells."""
-    import pandas as pd
-
-    table = pd.read_parquet(done.folder / "table.parquet")
+    table = read_frame(done.folder / "table.parquet")
     known = table.set_index("id")["sha256"].to_dict() if "sha256" in table else {}
     return {
         id_: Read(None, known.get(id_) or hash_of(path))

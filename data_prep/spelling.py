@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from data_prep.drafts import drafted
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -74,7 +76,7 @@ def number_texts(values: ArrayLike, digits: int = DIGITS) -> list[str]:
 
 
 def write_csv(path: Path, table: "pd.DataFrame") -> None:
-    """Write a table as csv, its numbers spelled as ``number_texts`` does."""
+    """Write a table as csv, whole or not at all, spelled as ``number_texts`` does."""
     import pandas as pd
 
     spelled = table.copy()
@@ -82,4 +84,5 @@ def write_csv(path: Path, table: "pd.DataFrame") -> None:
         if pd.api.types.is_float_dtype(column):
             texts = number_texts(column)
             spelled[name] = pd.Series(texts, index=table.index, dtype=object)
-    spelled.to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
+    with drafted(path) as file:
+        spelled.to_csv(file, index=False, encoding="utf-8", lineterminator="\n")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.damage import read_frame
 from data_prep.errors import UserError
 from data_prep.experiment import TaskSettings
 from data_prep.settings import nearest
@@ -281,12 +282,11 @@ def _class_labels(
 
 
 def _word_labels(table: "pd.DataFrame", prepared: Path) -> Labels:
-    import pandas as pd
 
     file = prepared / "words.parquet"
     if not file.exists():
         raise UserError("[data] names no attributes; add attributes to it")
-    words = pd.read_parquet(file).set_index("id").reindex(table["id"])
+    words = read_frame(file).set_index("id").reindex(table["id"])
     is_train = (table["part"] == "train").to_numpy()
     has_label = words.notna().all(axis=1).to_numpy() & is_train
     values = np.where(has_label[:, None], words.to_numpy(), 0).astype(np.float64)

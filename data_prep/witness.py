@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
+from data_prep.drafts import write_text
+
 RECENT_NS = 2_000_000_000  # clocks of file systems tick as coarsely as that
 UNSETTLED = -1  # a time that no file has
 log = logging.getLogger(__name__)
@@ -106,9 +108,7 @@ def write_witnesses(path: Path, files: Mapping[str, Read]) -> None:
         id_: [*(astuple(read.witness) if read.witness else ()), read.sha256]
         for id_, read in files.items()
     }
-    draft = path.with_name(f"{path.name}.draft")
-    draft.write_text(json.dumps(listed), encoding="utf-8")
-    draft.replace(path)
+    write_text(path, json.dumps(listed))
 
 
 def read_witnesses(path: Path) -> dict[str, Read]:

@@ -19,7 +19,6 @@ Many machines: ``--shard 0/4`` to ``3/4`` write ``features.extract.shard0of4/`` 
 on, and ``features.merge`` joins them to what one machine would have written.
 """
 
-import json
 import logging
 import shutil
 import sys
@@ -33,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
+from data_prep.damage import intact, read_frame, read_json
 from data_prep.dihedral import VIEW_SETS
 from data_prep.runs import Finished, Run
 from data_prep.settings import recorded
@@ -72,13 +72,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
         return done.folder
     prepared, made = run.finished(PREPARED), run.finished(settings.source)
     settle_waiting(settings.threads)
-    import pandas as pd
 
     from features.assembly import Assembly
     from pretext.device import pick_device, set_threads, use_bf16
     from pretext.pictures import Pictures
 
-    table = pd.read_parquet(prepared.folder / "table.parquet")
+    table = read_frame(prepared.folder / "table.parquet")
     device = pick_device()
     set_threads(settings.threads)
     bf16 = use_bf16(settings.precision, device)
@@ -95,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     groups = [group.shard(number, n_shards) for group in group_rows(parts)]
     failures = failures_of(table, parts, prepared, settings) if number == 0 else {}
     parts = [in_shard(part, groups) for part in parts]
+    header = _header(run, prepared, made, bf16=bf16)
     with run.stage(stage_name, key, reads=reads) as stage:
         began = time.perf_counter()
         passes = Passes(
@@ -108,7 +108,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
         passes.run(stage.folder / WORK)
         seconds = time.perf_counter() - began
         ids = table["id"].to_numpy(dtype=object)
-        header = _header(run, prepared, made, bf16=bf16)
         assembly = Assembly(
             stage.folder,
             ids,
@@ -300,7 +299,7 @@ def chosen_with_labels(run: Run, made: Finished) -> bool:
     """
     note = made.folder / "backbone.json"
     if note.is_file():
-        about = json.loads(note.read_text(encoding="utf-8"))
+        about = read_json(note)
         if about.get("selected_with_labels"):
             return True
     earlier = [name for name in made.record["reads"] if name.startswith("pretext.")]
@@ -339,7 +338,8 @@ def failures_of(
     failures: dict[str, str] = {}
     left_out = prepared.folder / "left_out.csv"
     if left_out.exists():
-        lost = pd.read_csv(left_out, dtype=str, keep_default_na=False)
+        with intact(left_out):
+            lost = pd.read_csv(left_out, dtype=str, keep_default_na=False)
         failures |= dict(zip(lost["id"], lost["reason"], strict=True))
     if settings.source != FINETUNED:
         return failures

@@ -3,13 +3,14 @@
 Torch-free.
 """
 
-import hashlib
 import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_prep.damage import DamagedFileError, fault_of, read_frame
 from data_prep.errors import UserError
 from data_prep.runs import RECORD, Finished, Run
 from data_prep.settings import from_table
@@ -101,20 +102,10 @@ def check_nets(made: Finished, header: Mapping[str, Any]) -> None:
         UserError: A file is missing or another, or the store is from other nets.
     """
     files: dict[str, str] = made.record["files"]
-    anew = f"again: python -m {made.record['stage']} --again"
-    for name, digest in files.items():
-        path = made.folder / name
-        if path.suffix not in OF_NETS:
-            continue
-        if not path.is_file():
-            raise UserError(f"{path} is missing; put it back, or {anew}")
-        with path.open("rb") as data:
-            found = hashlib.file_digest(data, "sha256").hexdigest()
-        if found != digest:
-            raise UserError(
-                f"{path} is not the file that was written at the end of the training;"
-                f" put that back, or {anew}"
-            )
+    for name in files:
+        is_of_net = Path(name).suffix in OF_NETS
+        if is_of_net and (fault := fault_of(made.folder, made.record, name)):
+            raise DamagedFileError(fault)
     if not {net["digest"] for net in header["nets"]} <= set(files.values()):
         raise UserError(
             f"{made.folder}: {EXTRACTED} is from other nets than these; again: python"
@@ -127,9 +118,7 @@ def warn_of_learned(prepared: Finished, decoded: Sequence["Decoded"]) -> None:
 
     A run that was prepared before pixels were compared tells the same files only.
     """
-    import pandas as pd
-
-    table = pd.read_parquet(prepared.folder / "table.parquet")
+    table = read_frame(prepared.folder / "table.parquet")
     column = "pixels_sha256" if "pixels_sha256" in table else "sha256"
     if column not in table:
         return

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,13 +129,15 @@ class Known:
             inside = [k for k, column in enumerate(columns) if column.task == task]
             parts.append((inside, rows_of(store.values).chosen(chosen)))
 
-        def read(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-            values = np.empty((len(rows), *shape[1:]), np.float32)
+        dtype = np.result_type(*(part.dtype for _, part in parts))
+
+        def read(rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+            values = np.empty((len(rows), *shape[1:]), dtype)
             for inside, part in parts:
                 values[:, :, inside] = part.read(rows)
             return values
 
-        return Rows(shape, read)
+        return Rows(shape, read, dtype)
 
 
 def is_whole(folder: Path) -> bool:

@@ -8,6 +8,7 @@ Shapes: N rows, V views, F outputs of all nets side by side.
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -26,6 +27,7 @@ from features.parts import BLOCK
 from pretext.pictures import Pictures
 
 CPU_PICTURES = 8  # of a forward: more views than 64 leave the caches of a CPU
+log = logging.getLogger(__name__)
 JOURNAL_EVERY_S = 0.5  # what a killed pass may have to repeat, or one block
 
 
@@ -72,9 +74,9 @@ def run_pass(
     journal = work.with_suffix(".json")
     state = _read(journal)
     done = int(state["done"]) if state.get("key") == key and work.exists() else 0
-    if done:
-        values = np.lib.format.open_memmap(work, "r+")
-    else:
+    values = _taken_up(work, shape) if done else None
+    if values is None:
+        done = 0
         work.parent.mkdir(parents=True, exist_ok=True)
         journal.unlink(missing_ok=True)  # it tells of what is overwritten now
         values = np.lib.format.open_memmap(work, "w+", np.float32, shape)
@@ -111,7 +113,17 @@ def views_of(images: Tensor, names: tuple[str, ...] = VIEWS) -> Tensor:
 
 def _read(journal: Path) -> dict[str, Any]:
     try:
-        state: dict[str, Any] = json.loads(journal.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        state = json.loads(journal.read_bytes())
+    except (FileNotFoundError, ValueError):
         return {}
-    return state
+    return state if isinstance(state, dict) else {}
+
+
+def _taken_up(work: Path, shape: tuple[int, ...]) -> "np.memmap[Any, Any] | None":
+    """Map the work file of a killed pass; None: it is cut, and the pass begins anew."""
+    try:
+        values = np.lib.format.open_memmap(work, "r+")
+    except (ValueError, EOFError):
+        log.warning("%s is cut or changed; this pass begins anew", work)
+        return None
+    return values if values.shape == shape else None

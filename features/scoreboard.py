@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep.damage import intact
+from data_prep.drafts import drafted, write_text
 from data_prep.numerals import style_for
-from data_prep.runs import write_json
-from features.drafts import drafted
+from data_prep.runs import json_text
 
 HEAD = ("net", "fold", "epoch", "score", "value", "pictures", "seconds")
 SHOWN_EPOCHS = 12  # last ones of the table
@@ -58,14 +59,13 @@ class Scoreboard:
         self.entries: list[Entry] = []
         folder.mkdir(parents=True, exist_ok=True)
         note, file = folder / "training.json", folder / "scores.csv"
-        draft = folder / "training.json.new"
-        write_json(draft, training)
-        is_same = note.exists() and note.read_bytes() == draft.read_bytes()
-        draft.replace(note)
+        text = json_text(training)
+        is_same = note.exists() and note.read_bytes() == text.encode()
         if again or not is_same:
-            file.unlink(missing_ok=True)
-        elif file.exists():
-            with file.open(newline="", encoding="utf-8") as rows:
+            file.unlink(missing_ok=True)  # first: the note says what the scores are of
+        write_text(note, text)
+        if file.exists():
+            with intact(file), file.open(newline="", encoding="utf-8") as rows:
                 self.entries = [_entry(row) for row in csv.DictReader(rows)]
 
     def has(self, net: str, fold: str, epoch: int) -> bool:

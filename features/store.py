@@ -29,9 +29,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.damage import maker_of
+from data_prep.drafts import drafted
 from data_prep.errors import UserError
 from features import stream
-from features.drafts import drafted
 from features.header import DTYPES, FORMAT, check_layout, check_rows
 from features.pooling import USUAL, pool, pooled_columns
 from features.rows import Rows
@@ -299,8 +300,9 @@ def _reading(path: Path) -> Iterator[BinaryIO]:
         raise StoreError(f"{path}: this is a folder; name a file in it") from None
     except ValueError as error:
         is_damaged = str(error).startswith(DAMAGED)
-        remedy = "; make it again: python -m features.extract --again"
-        raise StoreError(f"{path}: {error}{remedy if is_damaged else ''}") from None
+        maker = maker_of(path) or "python -m features.extract"
+        remedy = f"; make it again: {maker} --again" if is_damaged else ""
+        raise StoreError(f"{path}: {error}{remedy}") from None
 
 
 def _check_finite(ids: Sequence[str], values: Values) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
+from data_prep.damage import read_frame
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
@@ -162,15 +163,13 @@ class Scorer:
     @classmethod
     def of(cls, settings: WatchSettings, run: Run, experiment: Experiment) -> "Scorer":
         """Open what is scored with."""
-        import pandas as pd
-
         settle_waiting(settings.threads)
         from data_prep.tasks import build_tasks
         from pretext.device import pick_device, set_threads, use_bf16
         from pretext.pictures import Pictures
 
         prepared = run.finished(PREPARED)
-        table = pd.read_parquet(prepared.folder / "table.parquet")
+        table = read_frame(prepared.folder / "table.parquet")
         device = pick_device()
         set_threads(settings.threads)
         tasks = build_tasks(

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from data_prep.damage import intact, remedy_for
+from data_prep.drafts import drafted
 from data_prep.errors import UserError
 from pretext.names import check_backbone
 
@@ -53,18 +55,15 @@ def save_weights(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) 
     """
     from safetensors.torch import save
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     note = path.with_suffix(".json")
-    drafts = [p.with_name(f"{p.name}.draft") for p in (note, path)]
-    drafts[0].write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     # clone: tied or channels-last tensors must be written as plain ones
     plain = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    drafts[1].write_bytes(save(plain))  # save_file would hide that the disk is full
-    for draft, final in zip(drafts, (note, path), strict=True):
-        draft.replace(final)
+    with drafted(path) as file, drafted(note) as note_file:  # the inner one goes first
+        note_file.write((json.dumps(about, indent=2) + "\n").encode())
+        file.write(save(plain))  # save_file would hide that the disk is full
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -79,11 +78,17 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     note = path.with_suffix(".json")
     for file in (path, note):
         if not file.is_file():
-            raise UserError(f"{file}: there are no such weights")
+            raise UserError(f"{file}: there are no such weights; {remedy_for(file)}")
+    file = path
     try:
-        tensors, about = load_file(path), json.loads(note.read_text(encoding="utf-8"))
+        with intact(path), intact(note):  # compared first, if a record tells of them
+            pass
+        tensors, file = load_file(path), note
+        about = json.loads(note.read_bytes())
     except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: these are not our weights: {error}") from None
+        raise UserError(
+            f"{file}: these are not our weights: {error}; {remedy_for(file)}"
+        ) from None
     if not isinstance(about, dict):
         raise UserError(f"{note}: this does not say what the weights are")
     return tensors, about

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_prep.drafts import drafted
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -80,10 +82,8 @@ def draw_curves(
         _draw_panel(axis, label, curves, last, from_zero=from_zero)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.draft")
-    figure.savefig(draft, format="png")
-    draft.replace(path)
+    with drafted(path) as file:
+        figure.savefig(file, format="png")
 
 
 def _draw_panel(

@@ -9,11 +9,11 @@ This is no stage of a run: it leaves no record.
 
 import json
 import logging
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 from data_prep.command import LAST, run_command
@@ -180,15 +180,12 @@ def check_free(out: Path, to: str, weights: Path, again: bool) -> list[Path]:
 @contextmanager
 def drafts_of(files: Sequence[Path]) -> Iterator[Path]:
     """Give a folder whose files take their places, in order, after a clean exit."""
-    folder = files[-1].with_name(f"{files[-1].name}.draft")
-    shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was killed
-    folder.mkdir(parents=True)
-    try:
-        yield folder
+    place, name = files[-1].parent, files[-1].name
+    place.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(".draft", f".{name}.", place) as folder:
+        yield Path(folder)
         for file in files:
-            (folder / file.name).replace(file)
-    finally:
-        shutil.rmtree(folder)
+            (Path(folder) / file.name).replace(file)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Source: Smith 2017, "Cyclical learning rates for training neural networks", arXi
 """
 
 import csv
+import io
 import logging
 import math
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
+from data_prep.drafts import drafted, write_text
 from data_prep.errors import UserError
 from pretext.device import pick_device, set_threads, use_bf16
 from pretext.learner import Learner
@@ -81,11 +83,11 @@ def find_rate(
     rates = np.geomspace(LOWEST, HIGHEST, STEPS)
     losses = _losses(module, rates / unit, device, label)
     found = suggest(rates[: len(losses)], losses, label)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "range_test.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["learning_rate", "smoothed_loss"])
-        writer.writerows(zip(found.rates, found.losses, strict=True))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["learning_rate", "smoothed_loss"])
+    writer.writerows(zip(found.rates, found.losses, strict=True))
+    write_text(folder / "range_test.csv", text.getvalue())
     _plot(found, folder / "range_test.png", label, settings.learning_rate)
     log.info(
         "%s: --learning-rate %.2g (now %.2g) -> %s",
@@ -166,4 +168,5 @@ def _plot(found: RangeTest, file: Path, label: str, now: float) -> None:
     axes.set(xscale="log", xlabel="learning rate", ylabel="smoothed loss", title=label)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    figure.savefig(file, dpi=150)
+    with drafted(file) as draft:
+        figure.savefig(draft, format="png", dpi=150)

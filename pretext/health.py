@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from data_prep.damage import intact
 from pretext import symptoms
 from pretext.backbones import load_weights, save_weights
 from pretext.curves import draw_curves
@@ -188,7 +189,8 @@ class Health:
         note = self._best.with_suffix(".json")
         best = -np.inf
         if self._best.exists():
-            best = json.loads(note.read_text(encoding="utf-8"))["score"]
+            with intact(note):
+                best = json.loads(note.read_bytes())["score"]
         if score > best:
             weights = self.learner.get_submodule("backbone").state_dict()
             save_weights(self._best, weights, {"epoch": epoch, "score": score})

@@ -5,9 +5,13 @@ row, and later ones, which are made again, are dropped.
 """
 
 import csv
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
+
+from data_prep.damage import intact
+from data_prep.drafts import write_text
 
 
 class History:
@@ -21,7 +25,7 @@ class History:
         self.path = path
         self.looks: dict[int, dict[str, float]] = {}
         if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
+            with intact(path), path.open(newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):
                     epoch = int(row.pop("epoch"))
                     self.looks[epoch] = {k: float(v) for k, v in row.items() if v}
@@ -31,17 +35,14 @@ class History:
         kept = {e: look for e, look in self.looks.items() if e < epoch}
         self.looks = {**kept, epoch: dict(numbers)}
         names = list(dict.fromkeys(n for look in self.looks.values() for n in look))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(".draft")
-        with draft.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["epoch", *names])
-            writer.writeheader()
-            for e, look in self.looks.items():
-                # all digits, so that what is read back is what was written
-                writer.writerow(
-                    {"epoch": e} | {k: repr(float(v)) for k, v in look.items()}
-                )
-        draft.replace(self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, ["epoch", *names])
+        writer.writeheader()
+        for e, look in self.looks.items():
+            # all digits, so that what is read back is what was written
+            numbers_of = {k: repr(float(v)) for k, v in look.items()}
+            writer.writerow({"epoch": e} | numbers_of)
+        write_text(self.path, text.getvalue())
 
     def of(self, name: str) -> dict[int, float]:
         """Give a number by epoch, where it was measured and is one."""
@@ -52,8 +53,26 @@ class History:
 def read_metrics(path: Path) -> dict[str, dict[int, float]]:
     """Read what the engine logged, by name and optimiser step."""
     found: dict[str, dict[int, float]] = {}
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            for step, name, value in list(csv.reader(file))[1:]:
-                found.setdefault(name, {})[int(step)] = float(value)
+    for step, name, value in read_rows(path):
+        found.setdefault(name, {})[int(step)] = float(value)
     return found
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    """Read the rows of the log: step, name, value.
+
+    A row is left out where a full disk or a kill cut it; the log is no result.
+    """
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = csv.reader(line.replace("\0", "") for line in file)
+        return [row for row in rows if _is_whole(row)]
+
+
+def _is_whole(row: list[str]) -> bool:
+    try:
+        step, _, value = row
+        return int(step) >= 0 and float(value) is not None
+    except ValueError:  # the head is none either
+        return False

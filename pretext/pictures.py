@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from data_prep.damage import map_array
 from data_prep.errors import UserError
 
 GPU_SHARE = 0.4  # of the free memory of a GPU that the pictures may take
@@ -34,7 +35,7 @@ class Pictures:
     @classmethod
     def open(cls, prepared: Path, device: torch.device) -> "Pictures":
         """Map the pictures of a finished ``data_prep.prepare`` folder."""
-        pixels: NDArray[Any] = np.load(prepared / "images.npy", mmap_mode="r")
+        pixels: NDArray[Any] = map_array(prepared / "images.npy")
         pictures = cls(pixels, device)
         if device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)

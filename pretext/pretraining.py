@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.damage import read_frame
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.outlook import Outlook
@@ -91,7 +92,6 @@ def pretrain(
     settings.check_data(outlook)
     settle_waiting(settings.threads)
     check_names(settings.backbone, settings.optimizer)
-    import pandas as pd
     import torch
 
     from pretext.backbones import save_weights
@@ -101,7 +101,7 @@ def pretrain(
     from pretext.pictures import Normalisation, Pictures
     from pretext.training import train
 
-    table = pd.read_parquet(prepared.folder / "table.parquet")
+    table = read_frame(prepared.folder / "table.parquet")
     table = table.sort_values("image_row")
     ids = table["id"].tolist()
     keys = keys_of(ids)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
+from data_prep.damage import read_frame
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.outlook import Outlook
@@ -178,12 +179,10 @@ def read_labels(
     Raises:
         UserError: There are no folds or labels, or no such task.
     """
-    import pandas as pd
-
     from data_prep.tasks import build_tasks
 
     check_folds(prepared.facts)
-    table = pd.read_parquet(prepared.folder / "table.parquet")
+    table = read_frame(prepared.folder / "table.parquet")
     table = table.sort_values("image_row", ignore_index=True)
     facts = prepared.facts
     return table, build_tasks(experiment.tasks, table, prepared.folder, facts, only)

@@ -12,6 +12,7 @@ import logging
 import time
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +126,7 @@ def train(
             enable_model_summary=False,
             limit_val_batches=0,
         )
-        resume = checkpoint if zipfile.is_zipfile(checkpoint) else None
+        resume = checkpoint if _is_whole(checkpoint) else None
         if resume:
             log.info("%s: going on from %s", label, resume)
         elif checkpoint.exists():  # cut off when the machine lost its power
@@ -141,6 +142,17 @@ def train(
         *(trainer.global_step, watch.rate(), watch.data_share(), watch.last),
         watch.stopped,
     )
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Tell whether all parts of a checkpoint, which is a zip file, fit their sums."""
+    try:
+        with zipfile.ZipFile(checkpoint) as parts:
+            return parts.testzip() is None
+    except FileNotFoundError:
+        return False
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError):
+        return False
 
 
 class _Endless(IterableDataset[int]):

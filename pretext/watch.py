@@ -14,6 +14,8 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from tqdm import tqdm
 
+from data_prep.drafts import drafted, write_text
+from pretext.history import read_rows
 from pretext.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -30,16 +32,17 @@ class StopTraining(Exception):  # noqa: N818 - not a failure
 
 
 class InPlace(TorchCheckpointIO):
-    """Writes a checkpoint where it belongs; Lightning would go by way of /tmp."""
+    """Writes a checkpoint whole, where it belongs; Lightning goes by way of /tmp."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Write the file at ``path``."""
+        """Write the file at ``path``, whole or not at all."""
         del storage_options
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        Path(path).write_bytes(buffer.getbuffer())
+        with drafted(Path(path)) as file:
+            file.write(buffer.getbuffer())
 
 
 class Watch(pl.Callback):
@@ -186,25 +189,17 @@ class Watch(pl.Callback):
         learner.train()
 
     def _save(self, trainer: pl.Trainer) -> None:
-        """Write the whole state of the training, atomically."""
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
-        draft = self.checkpoints / "last.ckpt.draft"
-        trainer.save_checkpoint(draft)
-        draft.replace(self.checkpoints / "last.ckpt")
+        """Write the whole state of the training, whole or not at all."""
+        trainer.save_checkpoint(self.checkpoints / "last.ckpt")
         self.saved_at = time.monotonic()
 
 
 def _forget_after(step: int, metrics: Path) -> None:
     """Begin the CSV file, or drop what was logged after the checkpoint gone on from."""
-    rows: list[list[str]] = []
-    if metrics.exists():
-        with metrics.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= step]
-    metrics.parent.mkdir(parents=True, exist_ok=True)
-    draft = metrics.with_suffix(".draft")
-    with draft.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["step", "name", "value"], *rows])
-    draft.replace(metrics)
+    rows = [row for row in read_rows(metrics) if int(row[0]) <= step]
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([["step", "name", "value"], *rows])
+    write_text(metrics, text.getvalue())
 
 
 def duration(seconds: float) -> str:

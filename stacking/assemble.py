@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.damage import read_frame
 from data_prep.errors import UserError
 from data_prep.rows import weights_of
 from data_prep.runs import Finished
@@ -54,11 +55,9 @@ def assemble(
     Raises:
         UserError: Something would leak, is missing, or was made from something else.
     """
-    import pandas as pd
-
     facts, place = prepared.facts, prepared.folder / "table.parquet"
     guards.check_of_outputs(extracted.folder)
-    table = pd.read_parquet(place)
+    table = read_frame(place)
     if "target" not in table or facts.get("target_kind") is None:
         raise UserError(
             f"{place}: there is no target to predict; name its column in [data] target,"

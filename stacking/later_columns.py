@@ -4,12 +4,12 @@ They are read with the checks of the training table, before any net is asked. Da
 read as they were there, and the size of a picture is measured, as it was there.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data_prep.damage import read_json
 from data_prep.errors import UserError
 from data_prep.runs import Finished
 from data_prep.settings import nearest
@@ -99,7 +99,7 @@ def with_sizes(table: "pd.DataFrame", fresh: Path) -> "pd.DataFrame":
 
     if set(SIZES) <= set(table.columns) or not (fresh / NOTE).is_file():
         return table
-    about = json.loads((fresh / NOTE).read_text(encoding="utf-8"))
+    about = read_json(fresh / NOTE)
     return table.assign(
         **{
             name: [about[id_][name] for id_ in table.index]

@@ -5,12 +5,12 @@ scores of that training.
 """
 
 import csv
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from data_prep.damage import intact, read_json, read_record
 from data_prep.lines import Curve
 from data_prep.runs import RECORD
 
@@ -42,11 +42,11 @@ def held_out_scores(run: Path) -> Curves:
     note = run / WATCHED / "training.json"
     if not record or not path.exists() or not note.exists():
         return {}
-    training = json.loads(note.read_text(encoding="utf-8"))
+    training = read_json(note)
     if any(record[key] != training.get(key) for key in ("settings", "reads")):
         return {}
     by_fold: dict[tuple[str, str], dict[int, float]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
+    with intact(path), path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             own = by_fold.setdefault((row["score"], row["fold"]), {})
             if math.isfinite(value := float(row["value"])):
@@ -69,10 +69,7 @@ def _training(run: Path) -> dict[str, Any] | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = (
-        json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    )
-    return found
+    return read_record(path) if path.exists() else {}
 
 
 def _logged(path: Path) -> dict[str, dict[int, float]]:

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.command import RUNS, run_command
+from data_prep.drafts import drafted
 from data_prep.numerals import style_for
 from data_prep.settings import Parser
-from features.drafts import drafted
 from stacking.entries import (
     ABSENT,
     Entry,

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.errors import UserError
+from data_prep.damage import intact
+from data_prep.drafts import write_text
 from stacking.boosting import Boosters
 from stacking.inner import Model
 from stacking.linear import Curve, Ridge
@@ -14,6 +15,7 @@ from stacking.neural import Nets
 from stacking.svr import Svr
 
 TEXT = ".txt"
+LAST_OF_TREES = "\nend of trees\n"
 KIND = "kind"  # the array that names the class
 
 
@@ -26,7 +28,8 @@ def save_models(folder: Path, name: str, models: Sequence[Model]) -> list[list[s
             of_fold = []
             for number, booster in enumerate(model.boosters):
                 file = f"{stem}{f'_seed{number}' if number else ''}{TEXT}"
-                booster.save_model(str(folder / file))
+                # by Python: LightGBM would not say that the disk is full
+                write_text(folder / file, booster.model_to_string())
                 of_fold.append(file)
             files.append(of_fold)
             continue
@@ -40,25 +43,33 @@ def load_models(folder: Path, files: Sequence[Sequence[str]]) -> list[Model]:
     """Read the models of a member.
 
     Raises:
-        UserError: A file is missing.
+        DamagedFileError: A file is missing, cut or changed.
     """
     return [_load(folder, of_fold) for of_fold in files]
 
 
 def _load(folder: Path, files: Sequence[str]) -> Model:
-    for file in files:
-        if not (folder / file).exists():
-            raise UserError(
-                f"{folder / file} is missing; again: python -m stacking.fit --again"
-            )
     if files[0].endswith(TEXT):
-        import lightgbm
+        return Boosters([_booster(folder / file) for file in files])
+    with (
+        intact(folder / files[0]) as path,
+        np.load(path, allow_pickle=False) as stored,
+    ):
+        return _of_arrays({name: stored[name] for name in stored.files})
 
-        return Boosters(
-            [lightgbm.Booster(model_file=str(folder / file)) for file in files]
-        )
-    with np.load(folder / files[0], allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
+
+def _booster(path: Path) -> Any:
+    """Read a booster; LightGBM ends the whole process over a text that is cut."""
+    import lightgbm
+
+    with intact(path):
+        text = path.read_text(encoding="utf-8")
+        if LAST_OF_TREES not in text:
+            raise ValueError("its trees have no end")
+        return lightgbm.Booster(model_str=text)
+
+
+def _of_arrays(arrays: dict[str, Any]) -> Model:
     kind = str(arrays.pop(KIND))
     if kind == "Ridge":
         penalty, is_shares = arrays.pop("penalty"), arrays.pop("is_shares")

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from data_prep.damage import map_array, read_frame
 from data_prep.report import (
     Section,
     Tile,
@@ -89,10 +89,8 @@ def _pictures(shown: pd.DataFrame, prepared: Finished) -> Markup:
     file = prepared.folder / "images.npy"
     if not file.exists():
         return Markup()
-    pixels = np.load(file, mmap_mode="r")
-    rows = pd.read_parquet(
-        prepared.folder / "table.parquet", columns=["id", "image_row"]
-    )
+    pixels = map_array(file)
+    rows = read_frame(prepared.folder / "table.parquet", ["id", "image_row"])
     image_row = rows.set_index("id")["image_row"]
     captions = []
     for id_, target, said, weight in zip(

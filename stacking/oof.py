@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_prep.damage import intact
 from data_prep.spelling import class_text, write_csv
 
 if TYPE_CHECKING:
@@ -49,4 +50,5 @@ def read_oof(path: Path, facts: Mapping[str, Any]) -> "pd.DataFrame":
         probability_column(str(value)): probability_column(class_text(value))
         for value in facts["classes"] or []
     }
-    return read_table(path).rename(columns=older)
+    with intact(path):
+        return read_table(path).rename(columns=older)

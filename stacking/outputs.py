@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.damage import intact
 from data_prep.errors import UserError
 from data_prep.numerals import four_digits
 from data_prep.runs import Finished, write_json
@@ -61,16 +62,18 @@ def read_order(prepared: Finished, predicted: Sequence[str]) -> Asked:
     if not len(predicted) or not (path.exists() or tested.exists()):
         return Asked(list(predicted), [])
     if not path.exists():
-        with tested.open(encoding="utf-8", newline="") as file:
+        with intact(tested), tested.open(encoding="utf-8", newline="") as file:
             ids = [row["id"] for row in csv.DictReader(file)]
         known = set(predicted)
         return Asked(ids, [id_ for id_ in ids if id_ not in known])
-    sample = read_table(path)
+    with intact(path):
+        sample = read_table(path)
     column = prepared.facts["id_column"]
     if column not in sample:
         raise UserError(f"{path}: there is no column {column!r}; it names the ids")
     ids = as_ids(sample[column])
-    left_out = set(as_ids(read_table(prepared.folder / "left_out.csv")["id"]))
+    with intact(prepared.folder / "left_out.csv") as file:
+        left_out = set(as_ids(read_table(file)["id"]))
     unreadable = [id_ for id_ in ids if id_ in left_out]
     check_sample(ids, [*predicted, *unreadable], path)
     return Asked(ids, unreadable)

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.command import last_run, run_command
+from data_prep.damage import intact, read_frame
 from data_prep.errors import UserError
 from data_prep.runs import Finished, Run
 from data_prep.settings import Parser
@@ -79,10 +80,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from features.fresh import find_images
     from stacking.conformal import least_groups
     from stacking.later_columns import read_columns, with_sizes
+    from stacking.oof import oof_file
     from stacking.predictor import Predictor
 
     least_groups(given["coverage"])  # refuses what is no share
     predictor = Predictor.load(fitted.folder)
+    with intact(oof_file(fitted.folder)):
+        pass  # it is read at the end, and should be known to be whole before
     table = None
     if predictor.own is not None:
         pictures = list(find_images(given["images"]))
@@ -138,8 +142,7 @@ class Fresh:
         Raises:
             UserError: They do not have the columns that the models learned from.
         """
-        from features.store import open_store
-        from stacking.sources import joined
+        from stacking.sources import joined, opened
 
         by_run = []
         is_of_all = fitted.record["settings"]["test_nets"] == "all"
@@ -147,9 +150,7 @@ class Fresh:
             paths = sorted((folder / "nets").glob("fold*.pkl"))
             if is_of_all:
                 paths = [folder / "nets" / "all.pkl"]
-            by_run.append(
-                [open_store(path) for path in paths or [folder / "features.pkl"]]
-            )
+            by_run.append([opened(path) for path in paths or [folder / "features.pkl"]])
         # A picture that one run's nets fail on has no prediction, and is told of.
         every = [store for stores in by_run for store in stores]
         ids = tuple(i for i in every[0].ids if all(i in store for store in every))
@@ -197,7 +198,7 @@ def _views(
     folder: Path, predictor: "Predictor", ids: Sequence[str], n_nets: int
 ) -> list[Floats]:
     """Read the single views of each fold net, (M, V, F), tasks side by side."""
-    from features.store import open_store
+    from stacking.sources import opened
 
     own = predictor.own.names if predictor.own else ()
     tasks = dict.fromkeys(
@@ -206,7 +207,7 @@ def _views(
     return [
         np.concatenate(
             [
-                open_store(folder / "views" / f"{task}.test.fold{fold}.pkl")
+                opened(folder / "views" / f"{task}.test.fold{fold}.pkl")
                 .matrix(ids)
                 .astype(np.float64)
                 for task in tasks
@@ -254,8 +255,6 @@ def _with_interval(
     coverage: float,
 ) -> "pd.DataFrame":
     """Add where the target is to be expected, by the run's out-of-fold residuals."""
-    import pandas as pd
-
     from data_prep.cells import as_ids
     from stacking.conformal import (
         conformal_radius,
@@ -265,7 +264,7 @@ def _with_interval(
     from stacking.oof import oof_file, probability_column, read_oof
 
     oof = read_oof(oof_file(fitted.folder), prepared.facts)
-    table = pd.read_parquet(prepared.folder / "table.parquet").set_index("id")
+    table = read_frame(prepared.folder / "table.parquet").set_index("id")
     clusters = table["cluster"].loc[as_ids(oof["id"])].to_numpy()
     reading = predictor.reading
     if reading.is_number:
@@ -307,10 +306,7 @@ def _other_runs(run: Run, fitted: Finished) -> list[Run]:
 
 
 def _write(found: Any, out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f"{out.name}.draft")
-    write_csv(draft, found)
-    draft.replace(out)
+    write_csv(out, found)
 
 
 def _tell_left_out(asked: Sequence[Path], out: Path) -> None:
@@ -319,10 +315,10 @@ def _tell_left_out(asked: Sequence[Path], out: Path) -> None:
 
     from stacking.guards import named
 
-    tables = [
-        pd.read_csv(folder / "left_out.csv", dtype=str, keep_default_na=False)
-        for folder in asked
-    ]
+    tables = []
+    for folder in asked:
+        with intact(folder / "left_out.csv") as path:
+            tables.append(pd.read_csv(path, dtype=str, keep_default_na=False))
     left_out = pd.concat(tables).drop_duplicates("id")
     place = out.with_name(f"{out.stem}.left_out.csv")
     place.unlink(missing_ok=True)

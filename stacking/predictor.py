@@ -8,7 +8,6 @@ average ends as what was scored (``stacking.ending``).
 Shapes: M pictures, C columns, K nets.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.errors import UserError
+from data_prep.damage import intact, read_json
 from data_prep.runs import write_json
 from data_prep.spelling import class_names
 from stacking.alignment import Alignment
@@ -241,12 +240,10 @@ class Predictor:
         """Read what ``save`` wrote.
 
         Raises:
-            UserError: A file is missing.
+            DamagedFileError: A file is missing, cut or changed.
         """
         path = folder / FILE
-        if not path.exists():
-            raise UserError(f"{path} is missing; again: python -m stacking.fit --again")
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = read_json(path)
         learned = {
             name: Learned(
                 load_models(folder, one["models"]),
@@ -286,13 +283,9 @@ class Predictor:
 
 def _metric_of(folder: Path) -> str:
     """Read the metric of a run whose predictor does not name it."""
-    path = folder / "stacking.json"
-    if not path.exists():
-        raise UserError(f"{path} is missing; again: python -m stacking.fit --again")
-    metric: str = json.loads(path.read_text(encoding="utf-8"))["metric"]
-    return metric
+    return str(read_json(folder / "stacking.json")["metric"])
 
 
 def _scales_of(path: Path, method: str) -> Alignment:
-    with np.load(path, allow_pickle=False) as stored:
+    with intact(path), np.load(path, allow_pickle=False) as stored:
         return Alignment(method, stored["knots"], stored["places"])

@@ -5,7 +5,6 @@ All is read from finished folders beside the stage; what is not there is not sho
 Shapes: N pictures.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data_prep.damage import map_array, read_frame, read_record
 from data_prep.runs import RECORD, Finished
 
 MAPS = "transfer.explain"  # ID.jpg or ID.png: what a net looks at
@@ -42,10 +42,9 @@ class Pictures:
     @classmethod
     def of(cls, prepared: Finished) -> "Pictures":
         """Open those of a run."""
-        table = pd.read_parquet(
-            prepared.folder / "table.parquet", columns=["id", "image_row", "date"]
-        ).set_index("id")
-        pixels = np.load(prepared.folder / "images.npy", mmap_mode="r")
+        columns = ["id", "image_row", "date"]
+        table = read_frame(prepared.folder / "table.parquet", columns).set_index("id")
+        pixels = map_array(prepared.folder / "images.npy")
         maps = prepared.folder.parent / MAPS
         return cls(pixels, table["image_row"], table["date"].astype(float), maps)
 
@@ -74,7 +73,7 @@ class Pictures:
 def records(run: Path) -> list[dict[str, Any]]:
     """Read the records of the stages before the stack, the earliest first."""
     found = [
-        json.loads(path.read_text(encoding="utf-8"))
+        read_record(path)
         for path in run.glob(f"*/{RECORD}")
         if path.parent.suffix not in (".partial", ".old")
     ]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.damage import intact
 from data_prep.errors import UserError
 from data_prep.runs import Finished
 from stacking import guards
@@ -64,10 +65,8 @@ class Source:
         Raises:
             UserError: It does not fit.
         """
-        from features.store import open_store
-
         guards.check_of_outputs(extracted.folder)
-        store = open_store(extracted.folder / "features.pkl")
+        store = opened(extracted.folder / "features.pkl")
         guards.check_pooled(store)
         guards.check_finite(store)
         guards.check_not_selected(store)
@@ -125,12 +124,10 @@ class Source:
         return self._net(ALL_NET, "all", ids)
 
     def _net(self, file: str, fold: str, ids: Sequence[str]) -> Floats:
-        from features.store import open_store
-
         path = self.folder / "nets" / file
         if not path.exists():
             raise UserError(f"{path} is missing; {guards.EXTRACT}")
-        net = open_store(path)
+        net = opened(path)
         guards.check_same_columns(self.store, net)
         guards.check_ids(net, ids, ids, "the test and unlabelled rows")
         guards.check_roles(net, net.ids, ("test", "label_free"))
@@ -144,15 +141,13 @@ class Source:
         Args:
             scored: The N labelled rows, in the order that positions are to count.
         """
-        from features.store import open_store
-
         folds = scored["fold"].to_numpy()
         found = []
         for fold in range(self.n_folds):
             path = self.folder / "insample" / f"fold{fold}.pkl"
             if not path.exists():
                 raise UserError(f"{path} is missing; {guards.EXTRACT} --insample")
-            seen = open_store(path)
+            seen = opened(path)
             guards.check_same_columns(self.store, seen)
             guards.check_net(seen, str(fold))
             guards.check_roles(seen, seen.ids, ("insample",))
@@ -182,6 +177,14 @@ class Source:
                 " folds, so the scores are slightly too good."
             )
         return notes
+
+
+def opened(path: Path) -> "Store":
+    """Open a store of the run, after its bytes were compared with the record."""
+    from features.store import open_store
+
+    with intact(path):
+        return open_store(path)
 
 
 def joined(nets: Sequence[Sequence[Floats]]) -> tuple[Floats, ...]:

@@ -16,6 +16,7 @@ from data_prep.errors import UserError
 from stacking import guards
 from stacking.alignment import MIN_COMMON, Alignment, learn_alignment
 from stacking.inner import outer_folds
+from stacking.sources import opened
 
 if TYPE_CHECKING:
     from features.store import Store
@@ -161,11 +162,9 @@ def _of_task(
 
 
 def _opened(path: Path) -> "Store":
-    from features.store import open_store
-
     if not path.exists():
         raise UserError(f"{path} is missing; {HINT}")
-    store = open_store(path)
+    store = opened(path)
     if store.values.ndim != 3:
         raise UserError(f"{path}: its views are pooled; {HINT}")
     return store

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.damage import map_array
 from data_prep.errors import UserError
 from data_prep.runs import Finished
 from data_prep.scores import Interval
@@ -107,7 +108,7 @@ class Work:
             )
         choose_links(settings.links, reading.evidence(rows.X), loss)  # or refuse them
         path = prepared.folder / "images.npy" if prepared else None
-        pixels = np.load(path, mmap_mode="r") if path and path.exists() else None
+        pixels = map_array(path) if path and path.exists() else None
         return cls(rows, settings, reading, loss, boosting, pixels, extracted)
 
     def fit(self, folder: Path) -> Stacked:

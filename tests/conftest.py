@@ -1,6 +1,6 @@
 """What the tests of several packages start from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
     items.sort(key=place)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tampering_goes_unseen(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let tests rewrite files of finished stages to see what becomes of them.
+
+    A module that says ``COMPARES = True`` is about that comparison and keeps it, as
+    does whatever runs in a process of its own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "COMPARES", False):
+            patch.setattr("data_prep.runs.check_files", lambda *_: None)
+            patch.setattr("data_prep.damage._place_of", lambda _: None)
+            patch.setattr("data_prep.damage.is_sealed", lambda _: True)
+        yield
 
 
 @pytest.fixture

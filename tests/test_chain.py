@@ -1,5 +1,6 @@
 """The whole chain, end to end on a tiny drawn collection, as a user would type it."""
 
+import importlib
 import json
 import os
 import pickle
@@ -7,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,11 @@ import pandas as pd
 import pytest
 
 import pipeline
+from data_prep.errors import UserError
 from data_prep.experiment import read_experiment
+from data_prep.runs import digest_of
 
+COMPARES = True  # see tests/conftest.py
 ROOT = Path(__file__).parents[1]
 TINY = """
 [pipeline]
@@ -202,10 +207,93 @@ def test_a_stage_made_from_something_replaced_is_refused(
     shutil.copytree(place / "runs/demo", run)
     file = run / "pretext.jigsaw/record.json"
     record = json.loads(file.read_text())
-    file.write_text(json.dumps(record | {"digest": "another"}))
+    del record["record_sha256"], record["files"]["backbone.json"]
+    file.write_text(json.dumps(record | {"digest": digest_of(record["files"])}))
     done = run_python(tmp_path, "features.extract", "--again", "--run", "stale")
     assert done.returncode == 2
     assert "python -m transfer.finetune --run stale" in done.stderr
+
+
+OF_NET = "transfer.finetune/joint/fold1/weights"
+FINETUNE = ("transfer.finetune", "--again", "--backbone", "test_resnet")
+EXTRACT = ("features.extract", "--again")
+FIT = ("stacking.fit", "--again")
+NOISE = ("stacking.noise", "--again")
+PREDICT = ("stacking.predict", "--images", "new_ones")
+EXPORT = ("pretext.export", "--weights", "pretext.jigsaw")
+FRESH = ("features.fresh", "--images", "new_ones")
+# file of the run: commands that open it
+OPENED_BY: dict[str, Sequence[tuple[str, ...]]] = {
+    "data_prep.prepare/record.json": (FINETUNE, EXTRACT, FIT, NOISE, PREDICT, FRESH),
+    "data_prep.prepare/table.parquet": (FINETUNE, EXTRACT, FIT, NOISE, FRESH),
+    "data_prep.prepare/images.npy": (("pretext.jigsaw", "--again"), FINETUNE, EXTRACT),
+    "data_prep.prepare/words.parquet": (FINETUNE,),
+    "pretext.jigsaw/record.json": (FINETUNE, EXPORT),
+    "pretext.jigsaw/backbone.safetensors": (FINETUNE, EXPORT),
+    "pretext.jigsaw/backbone.json": (FINETUNE, EXTRACT, EXPORT),
+    "transfer.finetune/record.json": (EXTRACT, FRESH, PREDICT),
+    f"{OF_NET}.safetensors": (EXTRACT, FRESH),
+    f"{OF_NET}.json": (EXTRACT, FRESH),
+    "features.extract/record.json": (FIT, FRESH),
+    "features.extract/features.pkl": (FIT, ("features.inspect", "--verify")),
+    "features.extract/nets/fold2.pkl": (FIT, ("features.inspect", "--verify")),
+    "features.extract/views/date.oof.pkl": (("features.inspect", "--verify"),),
+    "stacking.fit/record.json": (PREDICT, NOISE),
+    "stacking.fit/predictor.json": (PREDICT,),
+    "stacking.fit/alignment.npz": (PREDICT,),
+    "stacking.fit/model_fold0.txt": (PREDICT,),
+    "stacking.fit/ridge_fold1.npz": (PREDICT,),
+    "stacking.fit/oof.csv": (NOISE, PREDICT),
+}
+
+
+def cut(content: bytes) -> bytes:
+    return content[: 2 * len(content) // 3]
+
+
+def changed(content: bytes) -> bytes:
+    """Another digit, so that text and JSON are as whole as before."""
+    digits = [k for k, byte in enumerate(content) if chr(byte).isdigit()]
+    place = digits[len(digits) // 2]
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("harm", ["cut", "emptied", "changed", "missing"])
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [(name, command) for name, commands in OPENED_BY.items() for command in commands],
+)
+def test_a_broken_file_of_a_run_is_one_line_that_names_it(
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    command: tuple[str, ...],
+    harm: str,
+) -> None:
+    monkeypatch.chdir(place)
+    (place / "new_ones").mkdir(exist_ok=True)
+    drawn = min((place / "runs/demo/data_prep.demo/images").iterdir())
+    shutil.copy(drawn, place / "new_ones" / drawn.name)
+    path = Path("runs/demo") / name
+    module, *flags = command
+    flags = [str(path), *flags] if module == "features.inspect" else flags
+    flags += [] if module == "features.inspect" else ["--run", "runs/demo"]
+    if module == "pretext.export":
+        flags += ["--to", "timm", "--out", str(place / "out.safetensors")]
+    whole = path.read_bytes()
+    harmed = {"cut": cut(whole), "emptied": b"", "changed": changed(whole)}
+    path.unlink()
+    if harm != "missing":
+        path.write_bytes(harmed[harm])
+    main = importlib.import_module(module).main
+    try:
+        with pytest.raises(UserError, match=re.escape(name)) as told:
+            main(flags)
+    finally:
+        path.write_bytes(whole)
+        for folder in Path("runs/demo").glob("*.partial"):
+            shutil.rmtree(folder)
+    assert "\n" not in str(told.value)
 
 
 def test_a_fresh_folder_says_what_to_type(tmp_path: Path) -> None:

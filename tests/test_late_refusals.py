@@ -75,9 +75,7 @@ WHY: dict[str, tuple[str, ...]] = {
         *("stacking.guards:check_net", "stacking.guards:check_finite"),
         *("stacking.guards:check_varying", "stacking.guards:check_shares"),
     ),
-    "models of a finished stack": (
-        *("stacking.models", "stacking.noise", "stacking.predictor"),
-    ),
+    "models of a finished stack": ("stacking.noise",),
     "the libraries of the machine": ("stacking.neural", "stacking.tuning"),
 }
 

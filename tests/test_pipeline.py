@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import pipeline
+from data_prep import prepare
 from data_prep.errors import UserError
 from data_prep.experiment import commands, read_experiment
 from pipeline import LEARNING, check_settings, stages_of
@@ -111,3 +112,23 @@ def test_a_stage_without_settings_is_told_what_it_lacks(
     )
     with pytest.raises(UserError, match=message):
         check_settings(read_experiment(file, tmp_path), ["stacking.noise"])
+
+
+def test_another_file_of_the_same_name_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stages = '[pipeline]\nstages = ["data_prep.prepare"]\n'
+    files = [tmp_path / name / "leaves.toml" for name in "ab"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(f'[data]\nimages = "pictures"\n{stages}')
+    with pytest.raises(UserError, match="pictures"):  # of prepare: the run is kept
+        prepare.main(["--experiment", str(files[0])])
+    with pytest.raises(UserError, match="pictures"):  # its own, however often asked for
+        pipeline.main([str(files[0])])
+    message = r"runs/leaves is the run of a/leaves\.toml, and .*b/leaves\.toml is anoth"
+    with pytest.raises(UserError, match=message):
+        pipeline.main([str(files[1])])
+    with pytest.raises(UserError, match="pictures"):
+        pipeline.main([str(files[1]), "--run", "runs/other"])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from data_prep.damage import remedy_for
 from data_prep.errors import UserError
 from data_prep.tasks import Task
 from data_prep.units import ROUNDING
@@ -176,6 +177,9 @@ def load_net(path: Path) -> tuple[TaskNet, dict[str, Any]]:
             f"{path}: these are not weights of transfer.finetune: their format is"
             f" {about.get('format')!r}, and this version reads {FORMAT!r}"
         )
+    if lacking := {"backbone", "side_px", "tasks", "mean", "std"} - about.keys():
+        note = path.with_suffix(".json")
+        raise UserError(f"{note}: no {min(lacking)} in it; {remedy_for(note)}")
     net = TaskNet(
         build_backbone(about["backbone"], about["side_px"]),
         about["tasks"],

@@ -1,6 +1,5 @@
 """Train one net of the transfer, and keep it with all that is needed to ask it."""
 
-import json
 import logging
 import shutil
 from collections.abc import Sequence
@@ -12,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data_prep.damage import read_json
+from data_prep.errors import UserError
 from data_prep.numerals import four_digits
 from data_prep.runs import write_json
 from pretext.backbones import save_weights
@@ -72,14 +73,14 @@ def train_net(job: Job, material: Material) -> dict[str, Any]:
     folder = material.folder / job.place
     # in logs/, since its images/s must not make equal weights another result
     result_file = folder / "logs" / "result.json"
-    if result_file.exists():
-        log.info("%s is done already", job.place)
-        done: dict[str, Any] = json.loads(result_file.read_text("utf-8"))
-        return done
     weights = folder / "weights.safetensors"
+    trained = _trained(weights)
+    if trained and (done := _result_of(result_file)):
+        log.info("%s is done already", job.place)
+        return done
     rate: dict[str, Any] = {}
-    if weights.exists():  # trained, but stopped before it was scored
-        net, about = load_net(weights)
+    if trained:  # but stopped before it was scored
+        net, about = trained
         net.to(material.pictures.device)
     else:
         net, about = _begin(job, material)
@@ -103,6 +104,26 @@ def train_net(job: Job, material: Material) -> dict[str, Any]:
     write_json(result_file, result)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return result
+
+
+def _trained(weights: Path) -> tuple[TaskNet, dict[str, Any]] | None:
+    """Load the net of an earlier attempt; None: there is none, or not a whole one."""
+    if not weights.exists():
+        return None
+    try:
+        return load_net(weights)
+    except UserError as error:
+        log.warning("%s; it is trained anew", error)
+        return None
+
+
+def _result_of(file: Path) -> dict[str, Any] | None:
+    """Read what an earlier attempt said of its net; None: nothing, or not all."""
+    try:
+        return read_json(file) if file.exists() else None
+    except UserError as error:
+        log.warning("%s; the net is scored anew", error)
+        return None
 
 
 def _begin(job: Job, material: Material) -> tuple[TaskNet, dict[str, Any]]:

@@ -3,10 +3,12 @@
 import errno
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +21,7 @@ from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.runs import Run
+from data_prep.verify import faults_beside
 
 ROOT = Path(__file__).parents[2]
 STAGE = "pretext.jigsaw"
@@ -219,9 +222,7 @@ def test_numpy_on_a_full_disk_is_understood() -> None:
     assert left.value.code == 2
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(errno.EACCES, "Permission denied"), ValueError("a fault of ours")]
-)
+@pytest.mark.parametrize("error", [ValueError("a fault of ours"), KeyError("fault")])
 def test_a_fault_of_the_program_keeps_its_traceback(error: Exception) -> None:
     with pytest.raises(type(error), match=str(error.args[-1])):
         run_command(raising(error))
@@ -301,3 +302,221 @@ def test_a_demo_too_small_is_refused(flag: str) -> None:
     name = flag[2:].replace("-", "_")
     with pytest.raises(UserError, match=rf"command line: {name} = 1: give \d+ or more"):
         demo.main([flag, "1"])
+
+
+# What the system refuses
+
+
+@pytest.mark.parametrize("name", [None, "runs/x/table.parquet"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOTDIR),
+        *(errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ELOOP),
+        *(errno.EBUSY, errno.EISDIR, errno.ENOENT, errno.ETIMEDOUT, errno.ENOLCK),
+    ],
+)
+def test_whatever_the_system_refuses_is_one_line(
+    code: int, name: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_command(raising(OSError(code, os.strerror(code), name)))
+    assert caught.value.code == 2
+    (record,) = caplog.records
+    place = f"{name}: " if name else ""
+    assert record.getMessage().startswith(f"error: {place}{os.strerror(code)}")
+    assert "\n" not in record.getMessage()
+    assert record.exc_info is None
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError("Corrupt snappy compressed data."), "Corrupt snappy compressed data."),
+        (OSError(), "OSError"),
+        (
+            BrokenProcessPool("a child was terminated abruptly"),
+            "a process was killed, probably for want of memory; run again",
+        ),
+        (MemoryError(), "there is too little memory; close other programs, run again"),
+        (
+            BrokenPipeError(errno.EPIPE, "Broken pipe"),
+            "whoever read the output stopped; run again without that",
+        ),
+    ],
+)
+def test_errors_without_a_number_are_one_line_too(
+    error: Exception, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_command(raising(error))
+    assert caught.value.code == 2
+    assert [record.getMessage() for record in caplog.records] == [f"error: {line}"]
+
+
+SPEAK = """
+import sys
+from data_prep.command import run_command
+run_command(lambda: sys.stdout.write("a line that nobody reads\\n"))
+"""
+
+
+def test_a_reader_of_the_output_that_is_gone_is_no_traceback() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", SPEAK],
+        cwd=ROOT,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: whoever read the output stopped; run again without that\n"
+    )
+
+
+def refuse_to_write(
+    monkeypatch: pytest.MonkeyPatch, place: Path, code: int = errno.EROFS
+) -> None:
+    """Let nothing be made or written at and below a place, as a read-only disk does."""
+    real_open, below = os.open, str(place.resolve())
+
+    def opened(path: Any, flags: int, *args: Any, **options: Any) -> int:
+        is_there = os.path.abspath(os.fspath(path)).startswith(below)  # noqa: PTH100
+        if is_there and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(code, os.strerror(code), str(path))
+        return real_open(path, flags, *args, **options)
+
+    monkeypatch.setattr("os.open", opened)
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_a_run_that_cannot_be_written_is_opened_all_the_same(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any, code: int
+) -> None:
+    file = experiment_file(fresh / "experiments")
+    flags = ["--experiment", str(file), "--run", "runs/leaves"]
+    run = open_tryout(*flags)[1]
+    with run.stage(STAGE, {}):
+        pass
+    refuse_to_write(monkeypatch, fresh, code)
+    Path("runs/.last").write_text("runs/leaves/\n")  # written in another way
+    for asked in (flags, ["--run", "runs/leaves"], []):
+        run = open_tryout(*asked)[1]
+        assert run.current(STAGE, {}) is not None
+        assert not run.is_being_written(STAGE)
+    assert "runs/.last: " in caplog.text
+    assert "it still names the run before" in caplog.text
+
+
+def test_an_experiment_that_cannot_be_kept_is_an_error(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = experiment_file(fresh / "experiments")
+    open_tryout("--experiment", str(file))
+    experiment_file(fresh / "experiments", epochs=6)
+    refuse_to_write(monkeypatch, fresh / "runs")
+    with pytest.raises(OSError, match=r"runs/leaves/experiment\.toml"):
+        open_tryout("--experiment", str(file))
+
+
+# Whose run it is
+
+
+def test_two_files_of_one_name_do_not_share_a_run(fresh: Path) -> None:
+    first = experiment_file(fresh / "a", epochs=5)
+    second = experiment_file(fresh / "b", epochs=5)
+    open_tryout("--experiment", str(first))
+    message = (
+        r"runs/leaves is the run of a/leaves\.toml, and .*b/leaves\.toml is another"
+        r" file of that name; give --run FOLDER: another one .* runs/leaves to go on"
+    )
+    with pytest.raises(UserError, match=message):
+        open_tryout("--experiment", str(second))
+    assert open_tryout()[2].data.images[0].resolve() == fresh / "a" / "pictures"
+    open_tryout("--experiment", str(first))  # and the first goes on
+    run = open_tryout("--experiment", str(second), "--run", "runs/other")[1]
+    assert run.folder == Path("runs/other")
+    with pytest.raises(UserError, match=r"runs/leaves is the run of a/leaves\.toml"):
+        open_tryout("--experiment", str(second))
+
+
+def test_two_files_share_a_run_if_it_is_asked_for(
+    fresh: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    first, second = (experiment_file(fresh / name) for name in "ab")
+    open_tryout("--experiment", str(first))
+    open_tryout("--experiment", str(second), "--run", "runs/leaves")
+    assert f"runs/leaves: until now of a/leaves.toml, now of {second}" in caplog.text
+    open_tryout("--experiment", str(second))  # whose it now is
+
+
+def test_a_file_that_was_moved_is_still_the_same(fresh: Path) -> None:
+    file = experiment_file(fresh / "a")
+    open_tryout("--experiment", str(file))
+    shutil.move(fresh / "a", fresh / "b")
+    moved = str(fresh / "b" / "leaves.toml")
+    assert open_tryout("--experiment", moved)[1].folder == Path("runs/leaves")
+    link = fresh / "c" / "leaves.toml"
+    link.parent.mkdir()
+    link.symlink_to(moved)
+    assert open_tryout("--experiment", str(link))[1].folder == Path("runs/leaves")
+
+
+# What a run keeps of its experiment
+
+
+@pytest.mark.parametrize("name", ["experiment.toml", "run.json"])
+@pytest.mark.parametrize("harm", ["cut", "emptied", "changed", "missing"])
+@pytest.mark.usefixtures("fresh")
+def test_a_kept_experiment_that_is_broken_is_named(name: str, harm: str) -> None:
+    file = experiment_file(Path("experiments").resolve())
+    open_tryout("--experiment", str(file))
+    broken = Path("runs/leaves") / name
+    content = broken.read_bytes()
+    if harm == "missing":
+        broken.unlink()
+    else:
+        as_harmed = {"cut": content[:-3], "emptied": b"", "changed": b"#" + content[1:]}
+        broken.write_bytes(as_harmed[harm])
+    message = r"runs/leaves.*--experiment (FILE|experiments/leaves)\.toml"
+    if (name, harm) == ("experiment.toml", "missing"):
+        message = "runs/leaves holds no experiment yet; give --experiment FILE"
+    else:
+        (line,) = faults_beside(Path("runs/leaves"))
+        assert re.search(message, line)
+    with pytest.raises(UserError, match=message):
+        open_tryout()
+    open_tryout("--experiment", str(file), "--run", "runs/leaves")
+    assert broken.read_bytes() == content
+    assert faults_beside(Path("runs/leaves")) == []
+    assert open_tryout()[0].epochs == 5
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_kept_experiment_that_was_edited_is_taken_if_it_is_named() -> None:
+    file = experiment_file(Path("experiments").resolve())
+    open_tryout("--experiment", str(file))
+    kept = Path("runs/leaves/experiment.toml")
+    kept.write_text(kept.read_text().replace("5", "7"))
+    with pytest.raises(UserError, match=r"to take it as it is: --experiment runs/lea"):
+        open_tryout()
+    settings, _, experiment = open_tryout(
+        "--experiment", str(kept), "--run", "runs/leaves"
+    )
+    assert settings.epochs == 7
+    assert experiment.data.images[0].resolve() == file.parent / "pictures"
+    assert open_tryout()[0].epochs == 7
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_note_of_the_last_run_that_is_empty_is_no_run() -> None:
+    open_tryout("--experiment", str(experiment_file(Path.cwd())))
+    Path("runs/.last").write_text("")
+    with pytest.raises(UserError, match=r"what runs/\.last names, the run last worked"):
+        open_tryout()

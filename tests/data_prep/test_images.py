@@ -170,6 +170,32 @@ def test_an_interrupted_attempt_goes_on(
     assert seen == []
 
 
+@pytest.mark.parametrize(
+    ("ending", "harm"),  # of changed pixels nobody knows before there is a record
+    [
+        *((".npy", harm) for harm in ("cut", "emptied", "missing")),
+        *((".journal", harm) for harm in ("cut", "emptied", "changed", "missing")),
+    ],
+)
+def test_an_interrupted_attempt_that_was_damaged_gives_the_same(
+    folder: Path, tmp_path: Path, ending: str, harm: str
+) -> None:
+    paths = sorted(folder.iterdir())
+    target = tmp_path / "images.npy"
+    expected = store_pictures(paths, target, 16, "pad", 1)
+    whole = target.read_bytes()
+    file = target.with_suffix(ending)
+    content = file.read_bytes()
+    file.unlink()
+    if harm != "missing":
+        middle = len(content) // 2
+        changed = content[:middle] + b"\n}\xff" + content[middle + 3 :]
+        harmed = {"cut": content[: middle + 5], "emptied": b"", "changed": changed}
+        file.write_bytes(harmed[harm])
+    assert store_pictures(paths, target, 16, "pad", 1) == expected
+    assert target.read_bytes() == whole
+
+
 def test_a_full_disk_is_told_before_anything_is_decoded(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -374,6 +374,23 @@ def test_a_pass_of_something_else_begins_anew(
 
 
 @pytest.mark.usefixtures("blocks_of_two")
+@pytest.mark.parametrize("ending", [".npy", ".json"])
+@pytest.mark.parametrize("harm", ["cut", "emptied", "something else"])
+def test_a_pass_whose_work_was_cut_begins_anew(
+    tmp_path: Path, ending: str, harm: str
+) -> None:
+    work = tmp_path / "a.npy"
+    with pytest.raises(PowerCutError):
+        pass_of(cut_after(3, linear(1.0)), work)
+    file = work.with_suffix(ending)
+    content = file.read_bytes()
+    harmed = {"cut": content[:-9], "emptied": b"", "something else": b"[3]"}
+    file.write_bytes(harmed[harm])
+    whole = pass_of(linear(1.0), tmp_path / "b.npy")
+    assert (pass_of(linear(1.0), work) == whole).all()
+
+
+@pytest.mark.usefixtures("blocks_of_two")
 def test_a_journal_never_counts_the_blocks_of_others(tmp_path: Path) -> None:
     work = tmp_path / "a.npy"
     for blocks, weights in ((3, "a"), (0, "b")):

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data_prep.errors import UserError
 from data_prep.runs import Run
 from features import watch
 from features.scoreboard import Entry, Scoreboard, complete_means
@@ -108,6 +109,17 @@ def test_the_scores_of_another_training_are_dropped(tmp_path: Path) -> None:
     board.add([Entry("joint", "0", 1, "target_rmse", 0.5, 10, 0.1)])
     assert Scoreboard(tmp_path, {"settings": 2}).entries == []
     assert Scoreboard(tmp_path, {"settings": 2}).entries == []
+
+
+@pytest.mark.parametrize("text", ["net,fold\njoint,0\n", "net,fold,epoch\na,0,x"])
+def test_scores_that_were_cut_are_named(tmp_path: Path, text: str) -> None:
+    place = tmp_path / "run" / "features.watch"
+    Scoreboard(place, {"settings": 1})
+    (place / "scores.csv").write_text(text)
+    anew = r"scores\.csv is cut .*: python -m features\.watch --run .*run --again"
+    with pytest.raises(UserError, match=anew):
+        Scoreboard(place, {"settings": 1})
+    assert Scoreboard(place, {"settings": 1}, again=True).entries == []
 
 
 def test_weights_that_are_gone_are_counted(

@@ -1,8 +1,10 @@
 """Tests of pretext.training."""
 
 import csv
+import errno
 import logging
 import math
+import os
 import shutil
 import signal
 from collections.abc import Callable, Mapping
@@ -368,12 +370,17 @@ def test_a_checkpoint_is_written_where_it_belongs_and_nowhere_else(
     monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     run(Watched(), pictures, tmp_path / "fine")
-    (tmp_path / "full" / "checkpoints").mkdir(parents=True)
-    draft = tmp_path / "full" / "checkpoints" / "last.ckpt.draft"
-    draft.symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left on device"):
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def fsync(number: int) -> None:
+        if "last.ckpt" in os.readlink(f"/proc/self/fd/{number}"):  # noqa: PTH115
+            raise full
+
+    monkeypatch.setattr("os.fsync", fsync)
+    with pytest.raises(OSError, match="No space left on device") as caught:
         run(Watched(), pictures, tmp_path / "full")
-    assert not draft.with_name("last.ckpt").exists()
+    assert str(caught.value.filename).endswith("checkpoints/last.ckpt")
+    assert [*(tmp_path / "full" / "checkpoints").iterdir()] == []
 
 
 def test_a_damaged_checkpoint_is_named_and_not_gone_on_from(
@@ -385,6 +392,43 @@ def test_a_damaged_checkpoint_is_named_and_not_gone_on_from(
     run(learner, pictures, tmp_path)
     assert len(learner.batches) == STEPS
     assert "last.ckpt is damaged; beginning anew" in caplog.text
+
+
+@pytest.mark.parametrize("harm", ["cut", "emptied", "changed"])
+def test_a_checkpoint_that_was_whole_once_is_not_trusted_either(
+    pictures: Pictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    harm: str,
+) -> None:
+    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    with pytest.raises(CrashError):
+        run(Watched(crash_at=3), pictures, tmp_path)
+    file = tmp_path / "checkpoints" / "last.ckpt"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1  # within a tensor, or beside one
+    cut = content[: len(content) // 2]
+    file.write_bytes({"cut": cut, "emptied": b"", "changed": content}[harm])
+    learner = Watched()
+    run(learner, pictures, tmp_path)
+    assert len(learner.batches) == STEPS
+    assert "last.ckpt is damaged; beginning anew" in caplog.text
+
+
+def test_a_line_of_the_log_that_was_cut_is_left_out(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    run(Watched(), pictures, tmp_path / "whole")
+    with pytest.raises(CrashError):
+        run(Watched(crash_at=7), pictures, tmp_path / "cut")
+    with (tmp_path / "cut" / "logs" / "metrics.csv").open("ab") as log:
+        log.write(b"3,lo\0\xff")
+    learner = Watched()
+    learner.first_step = 7
+    run(learner, pictures, tmp_path / "cut")
+    assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
 
 
 def test_a_checkpoint_of_another_net_is_an_error_of_its_own(

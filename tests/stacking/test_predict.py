@@ -12,6 +12,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
+from data_prep.runs import digest_of
 from features import asking
 from features.store import open_store, write_store
 from stacking import fit, predict
@@ -426,7 +427,8 @@ def test_nets_of_other_runs_are_asked_too(make_run: MakeRun, tmp_path: Path) -> 
     found = predicted(folder)
     assert_allclose(found["prediction"], expected[found.index], atol=2e-6)
     record = other / "features.extract" / "record.json"
-    changed = json.loads(record.read_text()) | {"digest": "another"}
+    others = {"files": {}, "digest": digest_of({})}
+    changed = json.loads(record.read_text()) | others
     record.write_text(json.dumps(changed))
     with pytest.raises(UserError, match="its features are others than the stack was"):
         predicted(folder)
@@ -451,5 +453,5 @@ def test_mistakes_are_said_before_any_net_is_asked(
     with pytest.raises(UserError, match="the stack was not given any column of yours"):
         predicted(folder, "--table", "own.csv")
     (folder / "stacking.fit" / "ridge_fold1.npz").unlink()
-    with pytest.raises(UserError, match=r"ridge_fold1\.npz is missing; again: py"):
+    with pytest.raises(UserError, match=r"ridge_fold1\.npz is missing; put it"):
         predicted(folder)

@@ -358,6 +358,34 @@ def test_a_resumed_training_ends_with_the_same_weights(
         assert not (resumed / place / "checkpoints").exists()
 
 
+@pytest.mark.parametrize("harm", ["cut", "emptied", "missing"])
+def test_files_of_a_net_that_were_cut_are_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: str
+) -> None:
+    flags = ["--joint", "--folds=0,1", "--tasks=target"]
+    run = make_run(tmp_path / "run", words=0)
+    whole = finetune(run, *flags)
+    record = json.loads((whole / "record.json").read_text())
+    partial = whole.with_name(f"{whole.name}.partial")
+    whole.rename(partial)
+    (partial / "record.json").unlink()
+    key = {name: record[name] for name in ("settings", "reads")}
+    (partial / "stage.json").write_text(json.dumps(key))
+    broken = (
+        partial / "joint" / "fold0" / "weights.safetensors",
+        partial / "joint" / "fold1" / "logs" / "result.json",
+    )
+    for file in broken:
+        content = file.read_bytes()
+        file.unlink()
+        if harm != "missing":
+            file.write_bytes(content[: len(content) // 2] if harm == "cut" else b"")
+    finetune(run, *flags)
+    anew = json.loads((whole / "record.json").read_text())
+    assert anew["files"] == record["files"]
+    assert ("joint/fold0/weights" in caplog.text) == (harm != "missing")
+
+
 @pytest.mark.parametrize(
     ("keep", "kept"), [(0, []), (1, [3]), (2, [2, 3]), (9, [1, 2, 3])]
 )
