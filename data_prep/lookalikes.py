@@ -63,7 +63,9 @@ def near_number(text: str) -> tuple[str, str] | None:
 
 
 def _is_number_of_python(text: str) -> bool:
-    """Tell whether Python would read it: ``1_000``, ``0x10``, ``inf``, other digits."""
+    """Tell whether Python would read it: ``1_000``, ``0x10``, digits of other scripts."""
+    if not re.search(r"\d", text):
+        return False
     for read in (float, lambda text: int(text, 0)):
         try:
             read(text.replace("\u2212", "-"))

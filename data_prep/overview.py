@@ -43,6 +43,7 @@ class Prepared:
         left_out: Ids without a readable picture.
         attributes: id, name.
         n_unknown: Ids of the attribute tables that have no picture.
+        notes: What a person should know of how the tables were read.
     """
 
     rows: pd.DataFrame
@@ -50,6 +51,7 @@ class Prepared:
     left_out: Sequence[LeftOut] = ()
     attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
     n_unknown: int = 0
+    notes: Sequence[str] = ()
 
 
 def describe(prepared: Prepared) -> str:
@@ -71,9 +73,12 @@ def describe(prepared: Prepared) -> str:
         )
     if len(prepared.attributes):
         named = prepared.attributes
+        numbers = (
+            f"as {facts['words']} numbers each" if facts["words"] else "not learned"
+        )
         lines.append(
             f"attributes: {named['name'].nunique():,} names of"
-            f" {named['id'].nunique():,} pictures, as {facts['words']} numbers each"
+            f" {named['id'].nunique():,} pictures, {numbers}"
         )
     if facts["n_folds"]:
         shown = fold_table(rows, facts["classes"]).to_string(index=False)
@@ -117,6 +122,7 @@ def remarks(prepared: Prepared) -> list[str]:
     rows, facts = prepared.rows, prepared.facts
     reasons = Counter(one.reason for one in prepared.left_out)
     found = [f"{_n(n, 'id')} left out: {why}" for why, n in reasons.most_common(5)]
+    found += prepared.notes
     if prepared.n_unknown:
         n = _n(prepared.n_unknown, "id")
         found.append(f"{n} of the attribute tables without a picture")
@@ -149,8 +155,6 @@ def _remarks_on_folds(
             f"{share:.0%} of the rows share their group with another;"
             f" the largest has {_n(sizes.max(), 'row')}"
         )
-    if "target" in dealt and (n_missing := int(dealt["target"].isna().sum())):
-        found.append(f"{_n(n_missing, 'row')} of the training part without a target")
     if facts["classes"] is not None:
         lacking = untaught(dealt["fold"], dealt["class_index"])
         names = [_class_text(facts["classes"][code]) for code in lacking if code >= 0]

@@ -90,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             )
     pictures = find_pictures(data.images)
     tables = read_tables(data)
+    check_words(experiment, tables.attributes, pictures)
     key = recorded(settings) | {
         "data": _named(data),
         "source": source_digest(data, pictures),
@@ -140,6 +141,28 @@ def is_learned(experiment: Experiment) -> bool:
     return data.train is not None and any(labels)
 
 
+def check_words(
+    experiment: Experiment, attributes: "pd.DataFrame", pictures: Mapping[str, Path]
+) -> None:
+    """Refuse a task of words where the names can teach none.
+
+    Raises:
+        UserError: A task of that kind is asked for, and names of pictures never go
+            together, or are the same for all.
+    """
+    from data_prep.words import untaught
+
+    asked = [name for name, task in experiment.tasks.items() if task.kind == "words"]
+    if not asked or not experiment.data.attributes:
+        return
+    reason = untaught(attributes[attributes["id"].isin(list(pictures))])
+    if reason:
+        raise UserError(
+            f"[tasks.{asked[0]}] kind = 'words', but of [data] attributes {reason}; take"
+            " the task out, or give several names to a picture, a row each"
+        )
+
+
 def source_digest(data: DataSettings, pictures: Mapping[str, Path]) -> str:
     """Hash all that is read: the tables' bytes, the pictures' names and their ends."""
     from data_prep.images import cheap_digest
@@ -184,7 +207,7 @@ def _prepare(
         with_folds,
     )
     from data_prep.tables import GIVEN
-    from data_prep.words import word_vectors
+    from data_prep.words import notes_on_names, untaught, word_vectors
 
     rows, left_out = match_pictures(tables.rows, pictures, data)
     is_known = tables.attributes["id"].isin(list(pictures))
@@ -212,7 +235,8 @@ def _prepare(
     attributes = tables.attributes[tables.attributes["id"].isin(rows["id"])]
 
     attributes.to_parquet(stage.folder / "attributes.parquet", index=False)
-    if len(attributes):
+    has_words = len(attributes) > 0 and untaught(attributes) is None
+    if has_words:
         vectors = word_vectors(attributes, settings.word_dimensions, settings.seed)
         vectors.to_parquet(stage.folder / "words.parquet", index=False)
     ours = [name for name in COLUMNS if name in rows]
@@ -227,13 +251,14 @@ def _prepare(
     stage.facts["counts"]["left_out"] = len(left_out)
     images = np.load(store, mmap_mode="r")
     stage.facts["mean"], stage.facts["std"] = channel_statistics(images)
-    stage.facts["words"] = settings.word_dimensions if len(attributes) else 0
+    stage.facts["words"] = settings.word_dimensions if has_words else 0
     prepared = Prepared(
         rows=rows,
         facts=stage.facts,
         left_out=left_out,
         attributes=attributes,
         n_unknown=n_unknown,
+        notes=[*tables.notes, *notes_on_names(attributes)],
     )
     log.info("%s", describe(prepared))
     write_overview(stage.folder / "report.html", prepared, images, title)

@@ -145,7 +145,9 @@ def check_groups(cv: str, rows: pd.DataFrame) -> None:
     """
     is_dealt = (rows["part"] == "train") & ~rows["is_excluded"]
     if is_grouped(cv):
-        check_count(cv, rows.loc[is_dealt, "group"].nunique())
+        groups = rows.loc[is_dealt, "group"]
+        n_alone = int((groups == "").sum())  # each of these is a group of its own
+        check_count(cv, groups[groups != ""].nunique() + n_alone)
 
 
 def with_folds(

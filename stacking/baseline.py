@@ -232,18 +232,13 @@ def _check_given(cells: "pd.Series[Any]", name: str, purpose: str) -> None:
 
 def _numbers(cells: "pd.Series[Any]", name: str) -> Floats:
     """Read numbers; NaN where a cell is missing."""
-    from data_prep.cells import as_numbers, is_missing
+    from data_prep.cells import as_numbers, unread
 
     numbers = as_numbers(cells)
-    wrong = [
-        value
-        for value, number in zip(cells, numbers, strict=True)
-        if np.isnan(number) and not is_missing(value)
-    ]
-    if wrong:
+    if len(wrong := unread(cells, numbers)):
         raise UserError(
             f"column {name!r}: {len(wrong)} of {len(cells)} values are no finite number"
-            f" ({str(wrong[0])!r} ...); correct them, or leave the cells empty"
+            f" ({wrong.iloc[0]!r} ...); correct them, or leave the cells empty"
         )
     return numbers
 

@@ -91,7 +91,7 @@ def test_the_kind_of_target_is_seen(folder: Path, values: list[str], kind: str) 
     (folder / "train.csv").write_text(f"id,kind\n{lines}")
     tables = read_tables(settings(folder, group=None, date=None, test=None))
     assert tables.target_kind == kind
-    missing = [value in ("", "NA") for value in values]
+    missing = [value == "" for value in values]
     assert tables.rows["target"].isna().tolist() == missing
 
 
@@ -126,7 +126,7 @@ def test_all_problems_of_a_table_are_in_one_message(folder: Path) -> None:
     message = str(error.value)
     assert message.startswith(f"{folder / 'train.csv'}: ")
     for part in (
-        "1 row has no id, first row 4",
+        "1 row has no id, the first in line 4",
         "1 id ('1') is there twice",
         "1 id ('a/b') is with a path separator",
         "column 'made': 2 values ('c. 1890', '1890s') are no year or date",
@@ -187,7 +187,7 @@ def test_all_problems_of_the_weights_are_in_one_message(folder: Path) -> None:
     message = str(error.value)
     assert message.startswith(f"{doubts}: ")
     for part in (
-        "1 row has no id, first row 6",
+        "1 row has no id, the first in line 6",
         "1 id ('01') is there twice",
         "2 ids ('10', '99') are not in the train table",
         "column 'weight': 4 values ('1.5', '-1', '' ...) are no number from 0 to 1",
