@@ -100,7 +100,13 @@ def as_texts(column: "pd.Series[Any]") -> list[str]:
     Blanks around it are taken off, accents are written in one way (NFC), and ``7.0``
     of a column with gaps is ``7``.
     """
-    return [_text_of(value) for value in column]
+    cells = list(column)
+    if not set(map(type, cells)) <= {str, type(None)}:
+        return [_text_of(value) for value in cells]
+    texts = [cell.strip() if cell else "" for cell in cells]
+    if "".join(texts).isascii():
+        return texts
+    return [unicodedata.normalize("NFC", text) for text in texts]
 
 
 def _text_of(value: Any) -> str:
@@ -230,7 +236,7 @@ def as_years(column: "pd.Series[Any]") -> tuple[NDArray[np.float64], list[str]]:
         array([1890. , 1890. ,    nan, 1890.5])
     """
     texts = with_points(as_texts(column), separator_of(column))
-    order = _order_of_slashes(texts)
+    order = _order_of_slashes(set(texts))
     year_of: dict[str, float | None] = dict.fromkeys(NO_NUMBER, math.nan)
     for text in set(texts) - NO_NUMBER:
         year_of[text] = _year_of(text, order)

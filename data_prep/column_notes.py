@@ -73,23 +73,25 @@ def note_missing(
 
 def note_names(role: str, names: Iterable[str]) -> list[str]:
     """Tell of names that are nearly the same, and of those that might mean none."""
-    given = [name for name in names if name]
+    counts = Counter(names)
+    counts.pop("", None)
     notes = []
-    counts = Counter(name for name in given if name in NO_NUMBER)
-    if counts:
-        shown = ", ".join(f"{name!r} in {n} rows" for name, n in counts.most_common())
+    if odd := NO_NUMBER & set(counts):
+        shown = ", ".join(f"{name!r} ({counts[name]} rows)" for name in sorted(odd))
         notes.append(
             f"{role}: {shown}, taken as a name; where it is to say that there is none,"
             " leave the cell empty"
         )
-    if text := alike_text(given):
+    if text := alike_text(counts):
         notes.append(f"{role}: {text}")
     return notes
 
 
 def note_decimals(role: str, column: "pd.Series[Any]") -> list[str]:
     """Tell that commas were read as decimal points."""
-    texts = as_texts(column) if column.dtype == object else []
+    if separator_of(column) == "," or column.dtype != object:
+        return []
+    texts = as_texts(column)
     points = with_points(texts, separator_of(column))
     changed = [
         (text, point)

@@ -4,8 +4,7 @@ Nothing here decides: a person is told, and writes what is meant.
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 
 # Units are looked for where a number is expected; a letter alone may be half a name,
 # as in class 2a, so it counts only after a blank.
@@ -63,7 +62,7 @@ def near_number(text: str) -> tuple[str, str] | None:
 
 
 def _is_number_of_python(text: str) -> bool:
-    """Tell whether Python would read it: ``1_000``, ``0x10``, digits of other scripts."""
+    """Tell whether Python reads it: ``1_000``, ``0x10``, digits of other scripts."""
     if not re.search(r"\d", text):
         return False
     for read in (float, lambda text: int(text, 0)):
@@ -75,39 +74,40 @@ def _is_number_of_python(text: str) -> bool:
     return False
 
 
-def alike(names: Iterable[str]) -> list[dict[str, int]]:
+def alike(counts: Mapping[str, int]) -> list[list[str]]:
     """Find names that differ only by case or blanks.
 
     Args:
-        names: Names, each as often as it is there; empty ones are none.
+        counts: How often each name is there.
 
     Returns:
-        For each set of spellings of what may be one name: how often each of them is
-        there, the most frequent first; the sets in the order of their first spelling.
+        The spellings of each name that has several, the most frequent first.
 
     Example:
-        >>> alike(["Oak", "oak", "Oak", "elm"])
-        [{'Oak': 2, 'oak': 1}]
+        >>> alike({"oak": 1, "Oak": 2, "elm": 5})
+        [['Oak', 'oak']]
     """
-    counts = Counter(name for name in names if name)
     spellings: dict[str, list[str]] = {}
-    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+    for name in counts:
         folded = INVISIBLE.sub("", name).casefold()
         spellings.setdefault(folded, []).append(name)
-    several = [each for each in spellings.values() if len(each) > 1]
-    return [{name: counts[name] for name in each} for each in sorted(several)]
+    return sorted(
+        sorted(each, key=lambda name: (-counts[name], name))
+        for each in spellings.values()
+        if len(each) > 1
+    )
 
 
-def alike_text(names: Sequence[str]) -> str | None:
+def alike_text(counts: Mapping[str, int]) -> str | None:
     """Tell of names that differ only by case or blanks, or None if there are none."""
-    sets = alike(names)
+    sets = alike(counts)
     if not sets:
         return None
-    shown = ", ".join(f"{name!r} ({n})" for name, n in list(sets[0].items())[:4])
-    n_spellings = sum(map(len, sets))
+    shown = ", ".join(f"{name!r} ({counts[name]})" for name in sets[0][:4])
     is_one = len(sets) == 1
     return (
-        f"{len(sets)} {'name is' if is_one else 'names are'} written in {n_spellings}"
-        f" ways that differ only by case or blanks ({shown}{'' if is_one else ' ...'});"
-        " they count as different: write them alike if they mean the same"
+        f"{len(sets)} {'name is' if is_one else 'names are'} written in"
+        f" {sum(map(len, sets))} ways that differ only by case or blanks"
+        f" ({shown}{'' if is_one else ' ...'}); they count as different: write them"
+        " alike if they mean the same"
     )

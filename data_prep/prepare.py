@@ -158,8 +158,8 @@ def check_words(
     reason = untaught(attributes[attributes["id"].isin(list(pictures))])
     if reason:
         raise UserError(
-            f"[tasks.{asked[0]}] kind = 'words', but of [data] attributes {reason}; take"
-            " the task out, or give several names to a picture, a row each"
+            f"[tasks.{asked[0]}] kind = 'words', but of [data] attributes {reason};"
+            " take the task out, or give several names to a picture, a row each"
         )
 
 

@@ -241,11 +241,12 @@ def _read_columns(
     rows["weight"] = 1.0
     if "group" in named:
         column = table[named["group"]]
-        rows["group"] = as_ids(column)
-        is_alone = (rows["group"] == "").to_numpy()
+        groups = as_ids(column)
+        rows["group"] = groups
+        is_alone = np.array([not group for group in groups])
         missing = note_missing("group", column, is_alone)
         notes += [f"{note}, each a group of its own" for note in missing]
-        notes += note_names("group", rows["group"])
+        notes += note_names("group", groups)
     if "date" in named:
         column = table[named["date"]]
         rows["date"] = as_years(column)[0]
@@ -335,14 +336,12 @@ def _read_target(
 
 
 def _notes_of_target(column: "pd.Series[Any]", kind: TargetKind) -> list[str]:
-    texts = np.array(as_texts(column), dtype=object)
-    if kind == "classes":
-        return [
-            *note_missing("target", column, texts == ""),
-            *note_names("target", texts),
-        ]
-    missing = note_missing("target", column, no_numbers(column))
-    return [*missing, *note_decimals("target", column)]
+    if kind == "numeric":
+        missing = note_missing("target", column, no_numbers(column))
+        return [*missing, *note_decimals("target", column)]
+    texts = as_texts(column)
+    missing = note_missing("target", column, np.array([not text for text in texts]))
+    return [*missing, *note_names("target", texts)]
 
 
 def _check_sample(data: DataSettings, path: Path, tested: set[str]) -> None:

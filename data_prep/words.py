@@ -96,8 +96,8 @@ def notes_on_names(attributes: pd.DataFrame) -> list[str]:
             example = attributes["name"][is_lone].iloc[0]
             notes.append(
                 f"{n_lone:,} of {attributes['id'].nunique():,} pictures with names have"
-                f" one that never goes with another ({example!r}); its vector is what it"
-                " began with, at random"
+                f" one that never goes with another ({example!r}); its vector is what"
+                " it began with, at random"
             )
     is_list = attributes["name"].str.contains("[,;|]")
     if is_list.mean() > 0.5:

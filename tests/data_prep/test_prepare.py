@@ -476,7 +476,7 @@ def test_the_log_tells_what_a_person_should_know(
         "note: 1 id left out: no picture",
         "note: 1 id left out: the file is empty",
         "note: 2 ids of the attribute tables without a picture",
-        "note: 1 row of the training part without a target",
+        "note: train.csv: target: 1 row without (1 empty)",
         "1 class (9) in a single group each",
     ):
         assert line in caplog.text
