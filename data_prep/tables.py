@@ -255,7 +255,7 @@ def _read_columns(
                 f"column {named['date']!r}: {some_unread(wrong, 'no year or date')};"
                 " write 1890, 1890-05 or 1890-05-31, or leave the cell empty"
             )
-        notes += note_missing("date", column, no_numbers(column))
+        notes += note_missing("date", column, rows["date"].isna().to_numpy())
         notes += note_decimals("date", column)
     if "exclude_from_validation" in named:
         name = named["exclude_from_validation"]
@@ -299,32 +299,32 @@ def _read_target(
 ) -> tuple["pd.Series[Any]", TargetKind, list[str]]:
     """Decide whether the target is numbers or classes; say what is wrong with it."""
     where = f"column {name!r}"
-    texts = pd.Series(as_texts(column), index=column.index, dtype=object)
     numbers = pd.Series(as_numbers(column), index=column.index)
     if is_truth(column):  # true and false are classes, however the file holds them
         numbers[:] = math.nan
-    is_text = numbers.isna().to_numpy() & ~no_numbers(column)
-    n_text, n_number = int(is_text.sum()), int(numbers.notna().sum())
-    nearly = texts[is_text].map(near_number).dropna()
+    wrong = unread(column, numbers.to_numpy())
+    nearly = wrong.map(near_number).dropna()
+    n_text, n_number = len(wrong), int(numbers.notna().sum())
     kind: TargetKind = "classes" if n_text else "numeric"
-    target = texts.where(texts != "", None) if n_text else numbers
+    target = numbers
+    if kind == "classes":
+        texts = pd.Series(as_texts(column), index=column.index, dtype=object)
+        target = texts.where(texts != "", None)
     n_given, n_values = int(target.notna().sum()), target.nunique()
     problem = None
     if not n_text and not n_number:
         problem = f"{where} is empty; fill it, or take target out of [data]"
     elif len(nearly) and n_number + len(nearly) > n_text - len(nearly):
-        problem = f"{where}: {near_text(texts[is_text], nearly)}"
+        problem = f"{where}: {near_text(wrong, nearly)}"
     elif 0 < n_text < n_number:
-        wrong = some_unread(
-            texts[is_text], "no finite number", f", while {n_number} are"
-        )
+        counted = some_unread(wrong, "no finite number", f", while {n_number} are")
         problem = (
-            f"{where}: {wrong}; correct them, leave the cells empty, or write every"
+            f"{where}: {counted}; correct them, leave the cells empty, or write every"
             " class as a word"
         )
     elif n_values == 1:
         problem = (
-            f"{where} has the one value {texts[target.notna()].iloc[0]!r} in all"
+            f"{where} has the one value {as_texts(column[target.notna()])[0]!r} in all"
             f" {n_given} rows that have any; there is nothing to tell apart"
         )
     elif n_text and n_values > max(MAX_CLASSES, n_given / 2):
@@ -337,7 +337,7 @@ def _read_target(
 
 def _notes_of_target(column: "pd.Series[Any]", kind: TargetKind) -> list[str]:
     if kind == "numeric":
-        missing = note_missing("target", column, no_numbers(column))
+        missing = note_missing("target", column, np.isnan(as_numbers(column)))
         return [*missing, *note_decimals("target", column)]
     texts = as_texts(column)
     missing = note_missing("target", column, np.array([not text for text in texts]))
