@@ -77,7 +77,7 @@ def note_names(role: str, names: Iterable[str]) -> list[str]:
     counts.pop("", None)
     notes = []
     if odd := NO_NUMBER & set(counts):
-        shown = ", ".join(f"{name!r} ({counts[name]} rows)" for name in sorted(odd))
+        shown = ", ".join(f"{name!r} ({counts[name]:,})" for name in sorted(odd))
         notes.append(
             f"{role}: {shown}, taken as a name; where it is to say that there is none,"
             " leave the cell empty"

@@ -196,7 +196,7 @@ def _frame_of(
             )
     table = pd.DataFrame(
         {name: columns[at] for at, name in kept.items()},
-        index=pd.Index(lines, dtype="int64", name="line"),
+        index=pd.Index(list(lines), dtype="int64", name="line"),
         dtype=object,
     )
     table.attrs["separator"] = separator

@@ -299,14 +299,14 @@ def _read_target(
 ) -> tuple["pd.Series[Any]", TargetKind, list[str]]:
     """Decide whether the target is numbers or classes; say what is wrong with it."""
     where = f"column {name!r}"
-    numbers = pd.Series(as_numbers(column), index=column.index)
+    numbers = as_numbers(column)
     if is_truth(column):  # true and false are classes, however the file holds them
         numbers[:] = math.nan
-    wrong = unread(column, numbers.to_numpy())
+    wrong = unread(column, numbers)
     nearly = wrong.map(near_number).dropna()
-    n_text, n_number = len(wrong), int(numbers.notna().sum())
+    n_text, n_number = len(wrong), int(np.isfinite(numbers).sum())
     kind: TargetKind = "classes" if n_text else "numeric"
-    target = numbers
+    target: pd.Series[Any] = pd.Series(numbers, index=column.index)
     if kind == "classes":
         texts = pd.Series(as_texts(column), index=column.index, dtype=object)
         target = texts.where(texts != "", None)

@@ -114,6 +114,11 @@ class OwnColumn:
         gaps = [is_missing.astype(np.float64)] if self.has_gaps else []
         return np.column_stack([filled, *gaps])
 
+    def check(self, cells: "pd.Series[Any]") -> None:
+        """Refuse cells to predict from that hold no number, or none that is one."""
+        if self.median is not None and np.isnan(_numbers(cells, self.name)).all():
+            raise UserError(_is_empty(cells, self.name, "to predict"))
+
 
 @dataclass(frozen=True)
 class OwnColumns:
@@ -148,7 +153,7 @@ class OwnColumns:
             if len(asked):
                 cells = _cells(asked, name)
                 _check_given(cells, name, "to predict")
-                column.apply(cells)
+                column.check(cells)
             columns.append(column)
         return cls(tuple(columns))
 
@@ -192,6 +197,7 @@ def _learned(cells: "pd.Series[Any]", name: str, taken: set[str]) -> OwnColumn:
         wanted = [name, f"{name}_missing"] if has_gaps else [name]
         return OwnColumn(name, median, has_gaps, (), tuple(_unique(wanted, taken)))
     counts = Counter(text for text in as_texts(cells) if text)
+    _refuse_near_numbers(counts, name)
     frequent = [text for text, n in counts.items() if n >= MIN_ROWS]
     values = tuple(
         sorted(frequent, key=lambda text: (-counts[text], text))[:MAX_VALUES]
@@ -203,6 +209,20 @@ def _learned(cells: "pd.Series[Any]", name: str, taken: set[str]) -> OwnColumn:
         )
     outputs = _unique([f"{name}_{value}" for value in values], taken)
     return OwnColumn(name, None, False, values, tuple(outputs))
+
+
+def _refuse_near_numbers(counts: Mapping[str, int], name: str) -> None:
+    """Refuse ``12 cm``: as texts they would tell less than what is meant."""
+    from data_prep.lookalikes import near_number
+
+    nearly = [(text, way) for text in counts if (way := near_number(text))]
+    if len(nearly) > len(counts) / 2:
+        text, (how, remedy) = nearly[0]
+        raise UserError(
+            f"column {name!r}: {len(nearly)} of its {len(counts)} texts are numbers"
+            f" written with {how} ({text!r} ...); {remedy}, or take the column out of"
+            " columns"
+        )
 
 
 def _cells(table: "pd.DataFrame", name: str) -> "pd.Series[Any]":
@@ -224,10 +244,14 @@ def _check_given(cells: "pd.Series[Any]", name: str, purpose: str) -> None:
     from data_prep.cells import is_missing
 
     if all(is_missing(value) for value in cells):
-        raise UserError(
-            f"column {name!r} is empty in all {len(cells)} rows {purpose}; fill it in"
-            " that table, or take it out of columns"
-        )
+        raise UserError(_is_empty(cells, name, purpose))
+
+
+def _is_empty(cells: "pd.Series[Any]", name: str, purpose: str) -> str:
+    return (
+        f"column {name!r} is empty in all {len(cells)} rows {purpose}; fill it in that"
+        " table, or take it out of columns"
+    )
 
 
 def _numbers(cells: "pd.Series[Any]", name: str) -> Floats:

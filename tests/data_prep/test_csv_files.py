@@ -105,7 +105,7 @@ def test_other_files_are_called_what_they_are(
         read_table(written(tmp_path, content, name))
 
 
-@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize("seed", range(150))
 def test_generated_tables_are_read_as_they_were_meant(
     tmp_path: Path, seed: int
 ) -> None:
@@ -137,7 +137,7 @@ def test_generated_tables_are_read_as_they_were_meant(
     assert table.to_numpy().tolist() == expected
 
 
-@pytest.mark.parametrize("seed", range(120))
+@pytest.mark.parametrize("seed", range(80))
 def test_csv_and_parquet_give_the_same_rows(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     n = 30

@@ -480,3 +480,51 @@ def test_the_log_tells_what_a_person_should_know(
         "1 class (9) in a single group each",
     ):
         assert line in caplog.text
+
+
+@pytest.mark.parametrize("names", ["one each", "all the same"])
+def test_names_that_teach_nothing_make_no_words(
+    folder: Path, names: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    kinds = ["leaf"] if names == "all the same" else ["oak", "elm"]
+    rows = "".join(f"{k:02d},{kinds[k % len(kinds)]}\n" for k in range(9))
+    (folder / "names.csv").write_text("id,name\n" + rows)
+    stage = prepare(folder)
+    assert facts_of(stage)["words"] == 0
+    assert not (stage / "words.parquet").exists()
+    assert len(pd.read_parquet(stage / "attributes.parquet")) == 9
+    told = "no word vectors and no task of words: the 9 pictures with names"
+    assert told in caplog.text
+    assert told[3:] in (stage / "report.html").read_text()
+    tasks = '"made"\n[tasks.w]\nkind = "words"'
+    with pytest.raises(
+        UserError, match=r"\[tasks.w\] kind = 'words', but of \[data\] a"
+    ):
+        prepare(folder, date=tasks)
+
+
+def test_a_group_called_na_is_not_torn(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    train = pd.read_csv(folder / "train.csv", dtype=str)
+    sheets = ["NA", "EU", "AS", "AF"]
+    train["sheet"] = [sheets[k // 4 % 4] if k < 30 else None for k in range(N_TRAIN)]
+    train.to_csv(folder / "train.csv", index=False)
+    stage = prepare(folder)
+    table = table_of(stage).set_index("id")
+    is_na = table["group"] == "NA"
+    assert is_na.sum() == 8
+    assert table["fold"][is_na].nunique() == 1
+    assert (table["group"] == table.index).sum() == 6 + N_TEST + 2
+    told = "train.csv: group: 6 rows without (6 empty), each a group of its own"
+    assert told in caplog.text
+    assert told in (stage / "report.html").read_text().replace("Train.csv", "train.csv")
+
+
+def test_rows_without_a_group_fill_folds(folder: Path) -> None:
+    train = pd.read_csv(folder / "train.csv", dtype=str)
+    train["sheet"] = ["one" if k < 4 else None for k in range(N_TRAIN)]
+    train.to_csv(folder / "train.csv", index=False)
+    assert set(table_of(prepare(folder))["fold"]) == {-1, 0, 1, 2}
