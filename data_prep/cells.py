@@ -100,12 +100,12 @@ def as_texts(column: "pd.Series[Any]") -> list[str]:
     Blanks around it are taken off, accents are written in one way (NFC), and ``7.0``
     of a column with gaps is ``7``.
     """
-    cells = list(column)
-    if not set(map(type, cells)) <= {str, type(None)}:
-        return [_text_of(value) for value in cells]
-    texts = [cell.strip() if cell else "" for cell in cells]
-    if "".join(texts).isascii():
-        return texts
+    try:  # at once where all cells are texts
+        texts = ["" if cell is None else cell.strip() for cell in column]
+        if "".join(texts).isascii():
+            return texts
+    except (AttributeError, TypeError):
+        return [_text_of(value) for value in column]
     return [unicodedata.normalize("NFC", text) for text in texts]
 
 
@@ -158,12 +158,17 @@ def as_numbers(column: "pd.Series[Any]") -> NDArray[np.float64]:
     if is_truth(column):
         truths = (TRUTHS.get(text.lower(), math.nan) for text in as_texts(column))
         return np.array([float(truth) for truth in truths], dtype=np.float64)
-    return _numbers_of(with_points(as_texts(column), separator_of(column)))
+    separator = separator_of(column)
+    cells = list(column)
+    if separator == "," and set(map(type, cells)) <= {str, type(None)}:
+        return _numbers_of([cell or "" for cell in cells])
+    return _numbers_of(with_points(as_texts(column), separator))
 
 
 def _numbers_of(texts: Sequence[str]) -> NDArray[np.float64]:
     joined = "".join(texts)
     if "_" in joined or not joined.isascii():  # Python reads 1_000 and other digits
+        texts = [t.strip() for t in texts]
         texts = ["" if "_" in t or not t.isascii() else t for t in texts]
 
     try:

@@ -7,7 +7,14 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_prep.cells import NO_NUMBER, as_texts, separator_of, with_points
+from data_prep.cells import (
+    GROUPED,
+    NO_NUMBER,
+    WHOLE,
+    as_texts,
+    separator_of,
+    with_points,
+)
 from data_prep.lookalikes import alike_text
 
 
@@ -88,18 +95,28 @@ def note_names(role: str, names: Iterable[str]) -> list[str]:
 
 
 def note_decimals(role: str, column: "pd.Series[Any]") -> list[str]:
-    """Tell that commas were read as decimal points."""
+    """Tell where commas were read as decimal points, and points might part thousands.
+
+    Example:
+        >>> cells = pd.Series(["1,5", "2"], dtype=object)
+        >>> cells.attrs["separator"] = ";"
+        >>> note_decimals("target", cells)
+        ["target: 1 number with a decimal comma ('1,5' is 1.5)"]
+    """
     if separator_of(column) == "," or column.dtype != object:
         return []
     texts = as_texts(column)
     points = with_points(texts, separator_of(column))
-    changed = [
-        (text, point)
-        for text, point in zip(texts, points, strict=True)
-        if text is not point
-    ]
-    if not changed:
-        return []
-    text, point = changed[0]
-    n = f"{len(changed):,} number{'s' * (len(changed) > 1)}"
-    return [f"{role}: {n} with a decimal comma ({text!r} is {point})"]
+    changed = [pair for pair in zip(texts, points, strict=True) if pair[0] != pair[1]]
+    if changed:
+        text, point = changed[0]
+        n = f"{len(changed):,} number{'s' * (len(changed) > 1)}"
+        return [f"{role}: {n} with a decimal comma ({text!r} is {point})"]
+    pointed = [text for text in texts if "." in text]
+    may_be_thousands = pointed and all(map(GROUPED.fullmatch, pointed))
+    if may_be_thousands and any(map(WHOLE.fullmatch, texts)):
+        return [
+            f"{role}: {pointed[0]!r} is read with a decimal point; if the points part"
+            " thousands, take them out"
+        ]
+    return []

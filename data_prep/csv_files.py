@@ -126,15 +126,15 @@ def _rows_of(text: str, separator: str, n_skipped: int, path: Path) -> Rows:
     starts: Sequence[int] = range(n_skipped + 1, n_skipped + 1 + len(rows))
     if reader.line_num > len(rows):  # a cell holds a line break
         starts = _starts(text, separator, n_skipped)
-    blank = {at for at, cells in enumerate(rows) if _is_blank(cells)}
+    blank = {
+        at
+        for at, cells in enumerate(rows)
+        if not cells or not (cells[0].strip() or any(map(str.strip, cells)))
+    }
     if not blank:
         return starts, rows
     kept = [at for at in range(len(rows)) if at not in blank]
     return [starts[at] for at in kept], [rows[at] for at in kept]
-
-
-def _is_blank(cells: Sequence[str]) -> bool:
-    return not cells or not (cells[0].strip() or any(map(str.strip, cells)))
 
 
 def _starts(text: str, separator: str, n_skipped: int) -> list[int]:

@@ -246,7 +246,7 @@ def _prepare(
     gone = pd.DataFrame(map(vars, left_out), columns=["id", "file", "reason"])
     gone.to_csv(stage.folder / "left_out.csv", index=False)
     if tables.sample:
-        _copy_sample(tables.sample, stage.folder / "sample.csv")
+        _copy_sample(tables.sample, stage.folder / "sample.csv", data.id)
     stage.facts = _facts(rows, classes, cv, tables, settings, data)
     stage.facts["counts"]["left_out"] = len(left_out)
     images = np.load(store, mmap_mode="r")
@@ -322,13 +322,15 @@ def _named(data: DataSettings) -> dict[str, Any]:
     return named
 
 
-def _copy_sample(sample: Path, target: Path) -> None:
-    if sample.suffix.lower() in (".parquet", ".pq"):
-        import pandas as pd
-
-        pd.read_parquet(sample).to_csv(target, index=False)
-    else:
+def _copy_sample(sample: Path, target: Path, id_column: str) -> None:
+    if sample.suffix.lower() not in (".parquet", ".pq"):
         shutil.copyfile(sample, target)
+        return
+    from data_prep.cells import as_ids, read_table
+
+    table = read_table(sample)
+    ids = as_ids(table[id_column])  # 7 of a column of floats is not to become 7.0
+    table.assign(**{id_column: ids}).to_csv(target, index=False)
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ def _read_train(
         target, kind, found = _read_target(table[data.target], data.target)
         rows["target"] = target.to_numpy()
         problems += found
-        remarks += _notes_of_target(table[data.target], kind)
+        remarks += _notes_of_target(table[data.target], target, kind)
     _raise_if(path, problems)
     notes += [f"{path.name}: {note}" for note in remarks]
     known = {name for role, name in named.items() if role != "exclude_from_validation"}
@@ -335,13 +335,13 @@ def _read_target(
     return target, kind, [problem] if problem else []
 
 
-def _notes_of_target(column: "pd.Series[Any]", kind: TargetKind) -> list[str]:
+def _notes_of_target(
+    column: "pd.Series[Any]", target: "pd.Series[Any]", kind: TargetKind
+) -> list[str]:
+    notes = note_missing("target", column, target.isna().to_numpy())
     if kind == "numeric":
-        missing = note_missing("target", column, np.isnan(as_numbers(column)))
-        return [*missing, *note_decimals("target", column)]
-    texts = as_texts(column)
-    missing = note_missing("target", column, np.array([not text for text in texts]))
-    return [*missing, *note_names("target", texts)]
+        return [*notes, *note_decimals("target", column)]
+    return [*notes, *note_names("target", target.dropna())]
 
 
 def _check_sample(data: DataSettings, path: Path, tested: set[str]) -> None:

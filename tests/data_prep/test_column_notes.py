@@ -224,3 +224,13 @@ def test_further_columns_of_two_files_have_one_type(tmp_path: Path) -> None:
     assert rows["given.b"].tolist() == [True, False, True]
     assert rows["given.c"].tolist() == ["1.5", "2", "x"]
     rows.to_parquet(tmp_path / "rows.parquet")
+
+
+def test_points_that_may_part_thousands_are_told(tmp_path: Path) -> None:
+    tables = read(tmp_path, "id;y\n1;1.234\n2;999\n3;2.000\n")
+    assert tables.rows["target"].tolist() == [1.234, 999, 2]
+    assert tables.notes == (
+        "train.csv: target: '1.234' is read with a decimal point; if the points part"
+        " thousands, take them out",
+    )
+    assert read(tmp_path, "id;y\n1;1.234\n2;999\n3;2.5\n").notes == ()

@@ -497,11 +497,11 @@ def test_names_that_teach_nothing_make_no_words(
     told = "no word vectors and no task of words: the 9 pictures with names"
     assert told in caplog.text
     assert told[3:] in (stage / "report.html").read_text()
-    tasks = '"made"\n[tasks.w]\nkind = "words"'
+    tasks = '"names.csv"\n[tasks.w]\nkind = "words"'
     with pytest.raises(
         UserError, match=r"\[tasks.w\] kind = 'words', but of \[data\] a"
     ):
-        prepare(folder, date=tasks)
+        prepare(folder, attributes=tasks)
 
 
 def test_a_group_called_na_is_not_torn(
@@ -528,3 +528,13 @@ def test_rows_without_a_group_fill_folds(folder: Path) -> None:
     train["sheet"] = ["one" if k < 4 else None for k in range(N_TRAIN)]
     train.to_csv(folder / "train.csv", index=False)
     assert set(table_of(prepare(folder))["fold"]) == {-1, 0, 1, 2}
+
+
+def test_a_parquet_sample_of_floats_keeps_its_ids(folder: Path) -> None:
+    for old in sorted((folder / "pictures").glob("4*.png")):
+        old.rename(old.with_name(f"{old.stem}0.png"))
+    asked = pd.DataFrame({"id": [410.0, 400.0], "grade": 0})
+    asked.to_parquet(folder / "sample.parquet")
+    stage = prepare(folder, test=None, sample='"sample.parquet"')
+    assert (stage / "sample.csv").read_text() == "id,grade\n410,0\n400,0\n"
+    assert facts_of(stage)["counts"]["test"] == 2  # type: ignore[index]

@@ -168,7 +168,7 @@ def test_names_that_teach_nothing_are_told(tmp_path: Path) -> None:
     names = pd.DataFrame({"id": ["p001", "p002"], "name": ["oak", "elm"]})
     names.to_parquet(run.folder / STAGE / "attributes.parquet")
     with pytest.raises(
-        UserError, match="names never go together, so .*; take the task"
+        UserError, match=r"names never go together, so .*; take the task"
     ):
         tasks_of(run, x=TaskSettings(kind="words"))
 

@@ -253,7 +253,9 @@ def test_na_is_a_text_among_texts() -> None:
 
 
 def test_numbers_with_units_are_no_texts() -> None:
-    with pytest.raises(UserError, match="3 of its 3 texts are numbers .* unit .'1 cm'"):
+    with pytest.raises(
+        UserError, match=r"3 of its 3 texts are numbers .* unit .'1 cm'"
+    ):
         learned(size=["1 cm", "2 cm", "3cm"] * MIN_ROWS)
 
 
