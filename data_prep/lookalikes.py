@@ -87,10 +87,15 @@ def alike(counts: Mapping[str, int]) -> list[list[str]]:
         >>> alike({"oak": 1, "Oak": 2, "elm": 5})
         [['Oak', 'oak']]
     """
+    names = list(counts)
+    folded = INVISIBLE.sub("", "\0".join(names)).casefold().split("\0")
+    if len(folded) != len(names):  # a name holds a zero byte
+        folded = [INVISIBLE.sub("", name).casefold() for name in names]
+    if len(set(folded)) == len(names):
+        return []
     spellings: dict[str, list[str]] = {}
-    for name in counts:
-        folded = INVISIBLE.sub("", name).casefold()
-        spellings.setdefault(folded, []).append(name)
+    for name, fold in zip(names, folded, strict=True):
+        spellings.setdefault(fold, []).append(name)
     return sorted(
         sorted(each, key=lambda name: (-counts[name], name))
         for each in spellings.values()
