@@ -1,15 +1,15 @@
-"""Cells: table files as they are, and their columns as ids, numbers or years.
+"""Cells: table files as they are, and their columns as texts, numbers or years.
 
-Cells of a csv file are text until something needs a number, so that the id ``007``
-stays ``007``. A cell is missing when it is empty or says NA, nan or null; ``None`` is a
-word like any other.
+What a cell means is decided by what its column is for, so until then it is text. In a
+column of names (ids, groups, classes, attributes) only an empty cell is missing: ``NA``
+is a name there, as in a list of countries. In a column of numbers or dates a cell is
+missing as well when it says so, as pandas understands it.
 """
 
-import csv
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -18,63 +18,73 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data_prep.csv_files import read_csv
 from data_prep.errors import UserError
 
-MISSING = ("", "NA", "N/A", "NaN", "nan", "<NA>", "null", "NULL")
+NO_NUMBER = frozenset(  # what pandas takes for missing, unless it is told otherwise
+    (
+        *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "NA"),
+        *("1.#IND", "1.#QNAN", "<NA>", "N/A", "NULL", "NaN", "None", "n/a", "nan"),
+        "null",
+    )
+)
+NUMBERS = (int, float, np.integer, np.floating)
+TRUTHS = {"true": True, "false": False}
 EARLIEST_YEAR, LATEST_YEAR = -10_000, 3_000
 DATE_FORMATS = ("%d %B %Y", "%d %b %Y", "%B %d, %Y", "%b %d, %Y", "%B %Y", "%b %Y")
-WHOLE = re.compile(r"[+-]?(0|[1-9]\d{0,14})")
-NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?|[+-]?\.\d+")
+YEAR = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
+WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,14})")
+NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?|[+-]?\.[0-9]+")
+COMMA_NUMBER = re.compile(r"[+-]?([0-9]+,[0-9]*|,[0-9]+)([eE][+-]?[0-9]+)?")
+POINT_NUMBER = re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}")  # 1,234: a thousand, or one?
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a csv or parquet file; the cells of a csv file stay text, None if missing.
+    """Read a csv or parquet file; texts stay texts, and None is an empty cell.
 
-    Commas, semicolons and tabs between the cells are told apart by the header.
+    Returns:
+        The table. Its index says where a row stands: ``line`` of a csv file, or ``row``
+        of a parquet file, both from 1. ``attrs["separator"]`` is what stands between
+        the cells of a csv file.
 
     Raises:
         UserError: There is no such file, or it is not a table.
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such table")
-    if path.suffix.lower() in (".parquet", ".pq"):
-        try:
-            table = pd.read_parquet(path).reset_index(drop=True)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: not a parquet file: {error}") from None
-        return table.set_axis([str(name) for name in table.columns], axis=1)
+    if path.suffix.lower() not in (".parquet", ".pq"):
+        return read_csv(path)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = file.readline()
-            separator = max(",;\t", key=header.count)
-            file.seek(0)
-            lines = list(csv.reader(file, delimiter=separator, strict=True))
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not in UTF-8; save it as CSV UTF-8") from None
-    except csv.Error as error:
-        raise UserError(f"{path}: not a csv file: {error}") from None
-    return _frame_of(lines, path)
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a parquet file: {error}") from None
+    names = [str(name) for name in table.columns]
+    index = pd.RangeIndex(1, len(table) + 1, name="row")
+    plain = {at: _plain(table.iloc[:, at]) for at in range(len(names))}
+    return pd.DataFrame(plain).set_axis(names, axis=1).set_axis(index, axis=0)
 
 
-def _frame_of(lines: list[list[str]], path: Path) -> pd.DataFrame:
-    if not lines or not any(lines[0]):
-        raise UserError(f"{path}: the first line is empty; it names the columns")
-    names = [name.strip() for name in lines[0]]
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise UserError(f"{path}: two columns are called {twice[0]!r}; rename one")
-    rows = [(at, line) for at, line in enumerate(lines[1:], start=2) if line]
-    ragged = [at for at, line in rows if len(line) != len(names)]
-    if ragged:
-        raise UserError(
-            f"{path}: {len(ragged)} rows have not the {len(names)} cells of the header,"
-            f" first row {ragged[0]}; put cells that hold a comma in quotes"
-        )
-    columns = {
-        name: [None if line[at].strip() in MISSING else line[at] for _, line in rows]
-        for at, name in enumerate(names)
-    }
-    return pd.DataFrame(columns, dtype=object)
+def _plain(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Give a column of parquet as numbers, dates or plain objects; None is missing."""
+    if _has_plain_type(column):
+        return column.reset_index(drop=True)
+    cells = [None if _is_blank(value) else value for value in column]
+    return pd.Series(cells, dtype=object)
+
+
+def _has_plain_type(column: "pd.Series[Any]", kinds: str = "biufM") -> bool:
+    """Tell whether a column is of numbers, dates or truth values of numpy."""
+    return isinstance(column.dtype, np.dtype) and column.dtype.kind in kinds
+
+
+def separator_of(column: "pd.Series[Any]") -> str:
+    """Give what stands between the cells of its file; a comma where nobody knows."""
+    return str(column.attrs.get("separator", ","))
+
+
+def _is_blank(value: Any) -> bool:
+    return is_missing(value) or (isinstance(value, str) and not value.strip())
 
 
 def is_missing(value: Any) -> bool:
@@ -85,34 +95,122 @@ def is_missing(value: Any) -> bool:
 
 
 def as_texts(column: "pd.Series[Any]") -> list[str]:
-    """Give each cell as stripped text; a missing one is empty."""
-    return ["" if is_missing(value) else str(value).strip() for value in column]
+    """Give each cell as a name; a missing one is empty.
+
+    Blanks around it are taken off, accents are written in one way (NFC), and ``7.0``
+    of a column with gaps is ``7``.
+    """
+    try:  # at once where all cells are texts
+        texts = ["" if cell is None else cell.strip() for cell in column]
+        if "".join(texts).isascii():
+            return texts
+    except (AttributeError, TypeError):
+        return [_text_of(value) for value in column]
+    return [unicodedata.normalize("NFC", text) for text in texts]
+
+
+def _text_of(value: Any) -> str:
+    if not isinstance(value, str):
+        if is_missing(value):
+            return ""
+        if isinstance(value, (float, np.floating)) and value.is_integer():
+            return str(int(value))
+    text = str(value).strip()
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def as_ids(column: "pd.Series[Any]") -> list[str]:
-    """Give ids as text: ``7.0`` of a column with gaps is ``7``, a missing one empty."""
-    return [
-        unicodedata.normalize(
-            "NFC",
-            str(int(value))
-            if isinstance(value, float) and value.is_integer()
-            else text,
-        )
-        for value, text in zip(column, as_texts(column), strict=True)
-    ]
+    """Give ids as text: they are names like all others."""
+    return as_texts(column)
+
+
+def no_numbers(column: "pd.Series[Any]") -> NDArray[np.bool_]:
+    """Tell (N,) which cells are missing where numbers or dates are expected."""
+    if _has_plain_type(column, "iufM"):
+        return column.isna().to_numpy()
+    return np.array([text in NO_NUMBER for text in as_texts(column)], dtype=np.bool_)
+
+
+def unread(column: "pd.Series[Any]", values: NDArray[np.float64]) -> "pd.Series[Any]":
+    """Give the texts of which no number was made, though they are not missing.
+
+    Args:
+        column: (N,) cells.
+        values: (N,) what was made of them; NaN is none.
+
+    Returns:
+        The texts, with the index of the column: where each of them stands.
+    """
+    doubtful = column[np.isnan(values)]
+    texts = pd.Series(as_texts(doubtful), index=doubtful.index, dtype=object)
+    return texts[~no_numbers(doubtful)]
 
 
 def as_numbers(column: "pd.Series[Any]") -> NDArray[np.float64]:
-    """Give a column as numbers; NaN where it is missing or not a finite number."""
+    """Give a column as numbers; NaN where it is missing or not a finite number.
 
-    def number(value: Any) -> float:
-        try:
-            found = float(value)
-        except (TypeError, ValueError):
-            return math.nan
-        return found if math.isfinite(found) else math.nan
+    True and false are 1 and 0 in a column that holds nothing else. Where something
+    else than a comma stands between the cells, ``1,5`` is 1.5.
+    """
+    if _has_plain_type(column, "iuf"):
+        values = column.to_numpy(dtype=np.float64)
+        return np.where(np.isfinite(values), values, math.nan)
+    if is_truth(column):
+        truths = (TRUTHS.get(text.lower(), math.nan) for text in as_texts(column))
+        return np.array([float(truth) for truth in truths], dtype=np.float64)
+    separator = separator_of(column)
+    cells = list(column)
+    if separator == "," and set(map(type, cells)) <= {str, type(None)}:
+        return _numbers_of([cell or "" for cell in cells])
+    return _numbers_of(with_points(as_texts(column), separator))
 
-    return np.array([number(value) for value in column], dtype=np.float64)
+
+def _numbers_of(texts: Sequence[str]) -> NDArray[np.float64]:
+    joined = "".join(texts)
+    if "_" in joined or not joined.isascii():  # Python reads 1_000 and other digits
+        texts = [t.strip() for t in texts]
+        texts = ["" if "_" in t or not t.isascii() else t for t in texts]
+
+    try:
+        values = np.array([float(text) if text else math.nan for text in texts])
+    except ValueError:
+        values = np.array([_number_of(text) for text in texts])
+    return np.where(np.isfinite(values), values, math.nan)
+
+
+def _number_of(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def is_truth(column: "pd.Series[Any]") -> bool:
+    """Tell whether a column is true and false throughout, and nothing else."""
+    given = False
+    for value in column:
+        if isinstance(value, (bool, np.bool_)) or _text_of(value).lower() in TRUTHS:
+            given = True
+        elif _text_of(value) not in NO_NUMBER:
+            return False
+    return given
+
+
+def with_points(texts: Sequence[str], separator: str) -> Sequence[str]:
+    """Write ``1,5`` as ``1.5`` where no comma stands between the cells of a table.
+
+    A column with decimal points as well is left as it is; and so is one in which all
+    commas might part thousands, ``1,234`` beside ``999``.
+    """
+    if separator == ",":
+        return texts
+    commas = [text for text in texts if "," in text and COMMA_NUMBER.fullmatch(text)]
+    if not commas or any(map(POINT_NUMBER.fullmatch, texts)):
+        return texts
+    if all(map(GROUPED.fullmatch, commas)) and any(map(WHOLE.fullmatch, texts)):
+        return texts
+    numbers = set(commas)
+    return [text.replace(",", ".") if text in numbers else text for text in texts]
 
 
 def as_flags(column: "pd.Series[Any]") -> tuple[NDArray[np.bool_], list[str]]:
@@ -121,11 +219,11 @@ def as_flags(column: "pd.Series[Any]") -> tuple[NDArray[np.bool_], list[str]]:
     Returns:
         (N,) flags, and the values that are neither.
     """
-    words = {"": False, "0": False, "0.0": False, "false": False}
-    words |= {"1": True, "1.0": True, "true": True}
-    texts = [text.lower() for text in as_texts(column)]
-    unread = [text for text in texts if text not in words]
-    return np.array([words.get(text, False) for text in texts], dtype=np.bool_), unread
+    words = {"0": False, "0.0": False, "1": True, "1.0": True} | TRUTHS
+    texts = as_texts(column)
+    unread = [t for t in texts if t.lower() not in words and t not in NO_NUMBER]
+    flags = [words.get(text.lower(), False) for text in texts]
+    return np.array(flags, dtype=np.bool_), unread
 
 
 def as_years(column: "pd.Series[Any]") -> tuple[NDArray[np.float64], list[str]]:
@@ -142,30 +240,44 @@ def as_years(column: "pd.Series[Any]") -> tuple[NDArray[np.float64], list[str]]:
         >>> as_years(pd.Series(["1890", "1890-01-01", None, "1890.5"]))[0]
         array([1890. , 1890. ,    nan, 1890.5])
     """
-    texts = as_texts(column)
-    order = _order_of_slashes(texts)
-    years = np.full(len(texts), math.nan)
-    unread = []
-    for row, text in enumerate(texts):
-        year = _year_of(text, order) if text else math.nan
-        if year is None:
-            unread.append(text)
-        else:
-            years[row] = year
-    return years, unread
+    texts = with_points(as_texts(column), separator_of(column))
+    order = _order_of_slashes(set(texts))
+    year_of: dict[str, float | None] = dict.fromkeys(NO_NUMBER, math.nan)
+    for text in set(texts) - NO_NUMBER:
+        year_of[text] = _year_of(text, order)
+    unread = [text for text in texts if year_of[text] is None]
+    years = [math.nan if (year := year_of[text]) is None else year for text in texts]
+    return np.array(years, dtype=np.float64), unread
 
 
 def with_plain_numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Turn a text column into numbers if all its cells are; ``007`` is not one."""
-    given = [value for value in column if not is_missing(value)]
-    if not given or not all(isinstance(value, str) for value in given):
+    """Turn a text column into numbers if all its cells are; ``007`` is not one.
+
+    Cells that are missing in a column of numbers do not hinder it. A column of true and
+    false becomes one of truth values.
+    """
+    if _has_plain_type(column):
         return column
-    texts = [value.strip() for value in given]
-    if not all(map(NUMBER.fullmatch, texts)):
+    if is_truth(column):
+        truths = [TRUTHS.get(text.lower()) for text in as_texts(column)]
+        return pd.Series(truths, index=column.index)
+    kinds = set(map(type, column)) - {type(None)}
+    if kinds != {str}:  # a column of pandas marks its gaps otherwise
+        kinds = {type(value) for value in column if not is_missing(value)}
+    texts = with_points(as_texts(column), separator_of(column))
+    given = [text for text in texts if text not in NO_NUMBER]
+    if kinds == {str}:
+        is_number = bool(given) and all(map(NUMBER.fullmatch, given))
+        is_whole = is_number and all(map(WHOLE.fullmatch, given))
+    else:
+        is_number = bool(kinds) and all(issubclass(kind, NUMBERS) for kind in kinds)
+        is_whole = all(issubclass(kind, (int, np.integer)) for kind in kinds)
+    if not is_number:
         return column
-    numbers = pd.Series(as_numbers(column), index=column.index)
-    is_whole = len(given) == len(column) and all(map(WHOLE.fullmatch, texts))
-    return numbers.astype(np.int64) if is_whole else numbers
+    numbers = pd.Series(_numbers_of(texts), index=column.index)
+    return (
+        numbers.astype(np.int64) if is_whole and len(given) == len(texts) else numbers
+    )
 
 
 def _order_of_slashes(texts: Iterable[str]) -> str | None:
@@ -183,11 +295,10 @@ def _order_of_slashes(texts: Iterable[str]) -> str | None:
 
 
 def _year_of(text: str, order: str | None) -> float | None:
-    try:
-        if EARLIEST_YEAR <= (year := float(text)) <= LATEST_YEAR:
-            return year
-    except ValueError:
-        pass
+    if not text.isascii() and any(map(str.isdigit, re.sub("[0-9]", "", text))):
+        return None  # digits of another script, which Python would read
+    if YEAR.fullmatch(text) and EARLIEST_YEAR <= (year := float(text)) <= LATEST_YEAR:
+        return year
     try:
         if found := re.fullmatch(r"(\d{4})[-/.](\d{1,2})(?:[-/.](\d{1,2}))?", text):
             return _decimal(int(found[1]), int(found[2]), int(found[3] or 1))

@@ -85,20 +85,23 @@ class Outlook:
         """
         from data_prep.folders import search_folders
         from data_prep.folds import parse_scheme
-        from data_prep.prepare import check_places, is_learned
+        from data_prep.prepare import check_places, check_words, is_learned
         from data_prep.rows import match_attributes, match_pictures, with_classes
         from data_prep.tables import read_tables
+        from data_prep.words import untaught
 
         data = experiment.data
         prepare: PrepareSettings = settings[PREPARED]
         check_places(data, run)
         folders = search_folders(data.images)
         tables = read_tables(data)
+        check_words(experiment, tables.attributes, folders.pictures)
         rows, _ = match_pictures(tables.rows, folders, data)
         match_attributes(tables.attributes, folders, data)
         rows, classes = with_classes(rows, tables.target_kind)
         cv = prepare.cv if is_learned(experiment) else None
-        described = tables.attributes["id"][tables.attributes["id"].isin(rows["id"])]
+        names = tables.attributes[tables.attributes["id"].isin(rows["id"])]
+        has_words = len(names) > 0 and untaught(names) is None
         facts = {
             "side": prepare.side,
             "cv": cv,
@@ -106,7 +109,7 @@ class Outlook:
             "classes": classes,
             "target_kind": tables.target_kind,
             "has_group": tables.has_group,
-            "words": prepare.word_dimensions if len(described) else 0,
+            "words": prepare.word_dimensions if has_words else 0,
             "id_column": data.id,
             "target_column": data.target,
             "group_column": data.group,
@@ -117,7 +120,7 @@ class Outlook:
             run=run,
             table=rows.assign(image_row=-1, width=np.nan, height=np.nan),  # not known
             facts=facts,
-            described=described.unique().tolist(),
+            described=names["id"].unique().tolist(),
             settings=settings,
         )
 

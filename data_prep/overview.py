@@ -18,7 +18,6 @@ from data_prep.charts import Rung, bars, histogram
 from data_prep.copies import Repeat, copies
 from data_prep.folders import LeftOut, shown
 from data_prep.folds import is_grouped, too_few_rows, untaught
-from data_prep.notes import Notes, summarise
 from data_prep.numerals import decimals_for
 from data_prep.report import (
     Section,
@@ -49,7 +48,7 @@ class Prepared:
         attributes: id, name.
         n_unknown: Ids of the attribute tables that have no picture.
         placeholders: Pictures that stand under many ids.
-        notes: What is to be known of the files that could be read.
+        notes: What a person should know of how tables and files were read.
     """
 
     rows: pd.DataFrame
@@ -58,7 +57,7 @@ class Prepared:
     attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
     n_unknown: int = 0
     placeholders: Sequence[Repeat] = ()
-    notes: Sequence[Notes] = ()
+    notes: Sequence[str] = ()
 
 
 def describe(prepared: Prepared) -> str:
@@ -80,9 +79,12 @@ def describe(prepared: Prepared) -> str:
         )
     if len(prepared.attributes):
         named = prepared.attributes
+        numbers = (
+            f"as {facts['words']} numbers each" if facts["words"] else "not learned"
+        )
         lines.append(
             f"attributes: {named['name'].nunique():,} names of"
-            f" {named['id'].nunique():,} pictures, as {facts['words']} numbers each"
+            f" {named['id'].nunique():,} pictures, {numbers}"
         )
     if facts["n_folds"]:
         shown = fold_table(rows, facts["classes"]).to_string(index=False)
@@ -126,11 +128,10 @@ def fold_table(rows: pd.DataFrame, classes: Sequence[Any] | None) -> pd.DataFram
 def remarks(prepared: Prepared) -> list[str]:
     """List what a person should know before trusting the folds and the scores."""
     rows, facts = prepared.rows, prepared.facts
-    found = _remarks_on_left_out(prepared.left_out)
+    found = [*_remarks_on_left_out(prepared.left_out), *prepared.notes]
     if prepared.n_unknown:
         n = _n(prepared.n_unknown, "id")
         found.append(f"{n} of the attribute tables without a picture")
-    found += summarise(prepared.notes)
     n_copies, n_crossing = copies(rows)
     if n_copies:
         n = _n(n_copies, "picture")
@@ -169,8 +170,6 @@ def _remarks_on_folds(
             f"{share:.0%} of the rows share their group or picture with another;"
             f" the largest cluster has {_n(sizes.max(), 'row')}"
         )
-    if "target" in dealt and (n_missing := int(dealt["target"].isna().sum())):
-        found.append(f"{_n(n_missing, 'row')} of the training part without a target")
     if "target" in dealt and (
         fault := too_few_rows(dealt["fold"][dealt["target"].notna()])
     ):

@@ -117,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             )
     folders = search_folders(data.images)
     tables = read_tables(data)
+    check_words(experiment, tables.attributes, folders.pictures)
     key = recorded(settings) | {
         "data": _named(data),
         "source": source_digests(data, folders),
@@ -172,6 +173,29 @@ def is_learned(experiment: Experiment) -> bool:
     return data.train is not None and any(labels)
 
 
+def check_words(
+    experiment: Experiment, attributes: "pd.DataFrame", pictures: Mapping[str, Path]
+) -> None:
+    """Refuse a task of words where the names can teach none.
+
+    Raises:
+        UserError: A task of that kind is asked for, and names of pictures never go
+            together, or are the same for all.
+    """
+    from data_prep.words import untaught
+
+    tasks = experiment.tasks.items()
+    of_words = [name for name, task in tasks if task.kind == "words"]
+    if not of_words or not experiment.data.attributes:
+        return
+    reason = untaught(attributes[attributes["id"].isin(list(pictures))])
+    if reason:
+        raise UserError(
+            f"[tasks.{of_words[0]}] kind = 'words', but of [data] attributes {reason};"
+            " take the task out, or give several names to a picture, a row each"
+        )
+
+
 def _prepare(
     stage: Stage,
     settings: PrepareSettings,
@@ -192,6 +216,7 @@ def _prepare(
         keep_rows,
         store_pictures,
     )
+    from data_prep.notes import summarise
     from data_prep.overview import Prepared, describe, write_overview
     from data_prep.rows import (
         COLUMNS,
@@ -203,7 +228,7 @@ def _prepare(
         with_folds,
     )
     from data_prep.tables import GIVEN
-    from data_prep.words import word_vectors
+    from data_prep.words import notes_on_names, untaught, word_vectors
 
     rows, pictures = matched.rows, matched.pictures
     if cv:
@@ -241,7 +266,8 @@ def _prepare(
     attributes = tables.attributes[tables.attributes["id"].isin(rows["id"])]
 
     attributes.to_parquet(stage.folder / "attributes.parquet", index=False)
-    if len(attributes):
+    has_words = len(attributes) > 0 and untaught(attributes) is None
+    if has_words:
         vectors = word_vectors(attributes, settings.word_dimensions, settings.seed)
         vectors.to_parquet(stage.folder / "words.parquet", index=False)
     ours = [name for name in COLUMNS if name in rows]
@@ -251,7 +277,7 @@ def _prepare(
     gone = pd.DataFrame(map(vars, left_out), columns=["id", "file", "reason"])
     gone.to_csv(stage.folder / "left_out.csv", index=False)
     if tables.sample:
-        _copy_sample(tables.sample, stage.folder / "sample.csv")
+        _copy_sample(tables.sample, stage.folder / "sample.csv", data.id)
     elif data.test:  # in its order, also those without a picture
         tested = tables.rows.loc[tables.rows["part"] == "test", ["id"]]
         tested.to_csv(stage.folder / "test_ids.csv", index=False)
@@ -261,7 +287,7 @@ def _prepare(
     stage.facts["placeholders"] = [[one.file, len(one.ids)] for one in placeholders]
     images = np.load(kept if kept.exists() else store, mmap_mode="r")
     stage.facts["mean"], stage.facts["std"] = channel_statistics(images)
-    stage.facts["words"] = settings.word_dimensions if len(attributes) else 0
+    stage.facts["words"] = settings.word_dimensions if has_words else 0
     prepared = Prepared(
         rows=rows,
         facts=stage.facts,
@@ -269,7 +295,11 @@ def _prepare(
         attributes=attributes,
         n_unknown=matched.n_unknown,
         placeholders=placeholders,
-        notes=[file.notes for file in decoded if not file.reason],
+        notes=[
+            *tables.notes,
+            *notes_on_names(attributes),
+            *summarise([file.notes for file in decoded if not file.reason]),
+        ],
     )
     log.info("%s", describe(prepared))
     write_overview(stage.folder / "report.html", prepared, images, title)
@@ -343,13 +373,15 @@ def _named(data: DataSettings) -> dict[str, Any]:
     return named
 
 
-def _copy_sample(sample: Path, target: Path) -> None:
-    if sample.suffix.lower() in (".parquet", ".pq"):
-        import pandas as pd
-
-        pd.read_parquet(sample).to_csv(target, index=False)
-    else:
+def _copy_sample(sample: Path, target: Path, id_column: str) -> None:
+    if sample.suffix.lower() not in (".parquet", ".pq"):
         shutil.copyfile(sample, target)
+        return
+    from data_prep.cells import as_ids, read_table
+
+    table = read_table(sample)
+    ids = as_ids(table[id_column])  # 7 of a column of floats is not to become 7.0
+    table.assign(**{id_column: ids}).to_csv(target, index=False)
 
 
 if __name__ == "__main__":

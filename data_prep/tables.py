@@ -1,14 +1,18 @@
-"""The user's tables, read and checked: all problems of a table in one message."""
+"""The user's tables, read and checked: all problems of a table in one message.
+
+What a cell means is decided by the role of its column (``data_prep.cells``). Of a
+target, ``NA`` is a class where the others are names, and missing where they are
+numbers. What was missing, and how it was written, is noted for the log and the report.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
 from data_prep.cells import (
     as_flags,
@@ -16,20 +20,26 @@ from data_prep.cells import (
     as_numbers,
     as_texts,
     as_years,
-    is_missing,
+    is_truth,
+    no_numbers,
     read_table,
+    unread,
     with_plain_numbers,
+)
+from data_prep.column_notes import (
+    note_decimals,
+    note_missing,
+    note_names,
+    some,
+    some_unread,
 )
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
-from data_prep.folds import MAX_CLASSES
 from data_prep.settings import nearest
-from data_prep.spelling import class_text
+from data_prep.target import TargetKind, notes_of_target, read_target
 
 OURS = ("id", "part", "group", "date", "is_excluded", "weight")
 GIVEN = "given."  # before the names of the user's further columns
-
-TargetKind = Literal["numeric", "classes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +55,7 @@ class Tables:
         target_kind: What the target is; None if there is none.
         has_group: A group column is named.
         sample: Where the sample of the prediction file lies.
+        notes: What a person should know of how the cells were read.
     """
 
     rows: pd.DataFrame
@@ -52,6 +63,7 @@ class Tables:
     target_kind: TargetKind | None
     has_group: bool
     sample: Path | None
+    notes: tuple[str, ...] = ()
 
 
 def read_tables(data: DataSettings) -> Tables:
@@ -64,8 +76,9 @@ def read_tables(data: DataSettings) -> Tables:
     """
     _check_named(data)
     tested = data.test or data.sample
-    train, kind = _read_train(data, data.train) if data.train else (None, None)
-    test = _read_test(data, tested) if tested else None
+    notes: list[str] = []
+    train, kind = _read_train(data, data.train, notes) if data.train else (None, None)
+    test = _read_test(data, tested, notes) if tested else None
     if train is not None and data.doubts:
         weights = read_weights(data.doubts, data.id, train["id"].tolist())
         train["weight"] = train["id"].map(weights).fillna(1.0)
@@ -75,24 +88,28 @@ def read_tables(data: DataSettings) -> Tables:
         both = sorted(set(train["id"]) & set(test["id"]))
         if both:
             raise UserError(
-                f"{data.train} and {tested}: {_some(both, 'id')} in both;"
+                f"{data.train} and {tested}: {some(both, 'id')} in both;"
                 " a picture is either learned from or predicted"
             )
     return Tables(
         rows=_joined(train, test),
-        attributes=read_attributes(data.attributes, data.id),
+        attributes=read_attributes(data.attributes, data.id, notes),
         target_kind=kind,
         has_group=data.group is not None,
         sample=data.sample,
+        notes=tuple(notes),
     )
 
 
-def read_attributes(paths: Sequence[Path], id_column: str = "id") -> pd.DataFrame:
+def read_attributes(
+    paths: Sequence[Path], id_column: str = "id", notes: list[str] | None = None
+) -> pd.DataFrame:
     """Read long tables of id and name; stripped, without repetitions, in id order.
 
     Args:
         paths: The tables.
         id_column: Name of the id column; ``id`` is understood as well.
+        notes: What is odd is added to it.
 
     Raises:
         UserError: A table is missing, empty or lacks one of its two columns.
@@ -104,8 +121,15 @@ def read_attributes(paths: Sequence[Path], id_column: str = "id") -> pd.DataFram
         _raise_if(path, _lacking(table, {"id": column, "attributes": "name"}))
         part = {"id": as_ids(table[column]), "name": as_texts(table["name"])}
         parts.append(pd.DataFrame(part, dtype=object))
+        if notes is not None:
+            for role, name in (("id", column), ("name", "name")):
+                missing = note_missing(role, table[name], np.array(part[role]) == "")
+                notes += [f"{path.name}: {note}; left out" for note in missing]
     empty = pd.DataFrame({"id": [], "name": []}, dtype=object)
     joined = pd.concat(parts) if parts else empty
+    if notes is not None and parts:
+        where = ", ".join(path.name for path in paths)
+        notes += [f"{where}: {note}" for note in note_names("name", joined["name"])]
     named = joined[(joined["id"] != "") & (joined["name"] != "")].drop_duplicates()
     return named.sort_values(["id", "name"], ignore_index=True)
 
@@ -126,13 +150,14 @@ def read_weights(path: Path, id_column: str, known: Sequence[str]) -> dict[str, 
     column = id_column if id_column in table else "id"
     _raise_if(path, _lacking(table, {"id": column, "doubts": "weight"}))
     ids, weights = as_ids(table[column]), as_numbers(table["weight"])
-    problems = _problems_of_ids(ids)
+    problems = _problems_of_ids(ids, table.index)
     if unknown := sorted(set(ids) - set(known) - {""}):
-        problems.append(f"{_some(unknown, 'id')} not in the train table")
+        problems.append(f"{some(unknown, 'id')} not in the train table")
     is_weight = (weights >= 0) & (weights <= 1)  # not so for NaN
-    texts = as_texts(table["weight"])
-    if bad := [text for text, good in zip(texts, is_weight, strict=True) if not good]:
-        problems.append(f"column 'weight': {_some(bad, 'value')} no number from 0 to 1")
+    texts = pd.Series(as_texts(table["weight"]), index=table.index, dtype=object)
+    if not is_weight.all():
+        wrong = some_unread(texts[~is_weight], "no number from 0 to 1")
+        problems.append(f"column 'weight': {wrong}")
     _raise_if(path, problems)
     return dict(zip(ids, weights.tolist(), strict=True))
 
@@ -145,8 +170,7 @@ def read_id_table(path: Path, id_column: str) -> pd.DataFrame:
         id_column: Name of the id column; ``id`` is understood as well.
 
     Returns:
-        The table as it is, but for the ids: text, in a column ``id_column``. Its index,
-        named ``line``, counts the lines of the file from 2.
+        The table of ``read_table``, but for the ids: text, in a column ``id_column``.
 
     Raises:
         UserError: The table is missing or empty, has no ids, or they have problems.
@@ -159,9 +183,8 @@ def read_id_table(path: Path, id_column: str) -> pd.DataFrame:
     if table.empty:
         raise UserError(f"{path}: no rows; fill it")
     ids = as_ids(table[column])
-    _raise_if(path, _problems_of_ids(ids))
-    table = table.assign(**{id_column: np.array(ids, dtype=object)})
-    return table.set_axis(pd.RangeIndex(2, len(table) + 2, name="line"))
+    _raise_if(path, _problems_of_ids(ids, table.index))
+    return table.assign(**{id_column: np.array(ids, dtype=object)})
 
 
 def _check_named(data: DataSettings) -> None:
@@ -185,29 +208,36 @@ def _check_named(data: DataSettings) -> None:
 
 
 def _read_train(
-    data: DataSettings, path: Path
+    data: DataSettings, path: Path, notes: list[str]
 ) -> tuple[pd.DataFrame, TargetKind | None]:
     table = read_table(path)
     roles = ("id", "target", "group", "date", "exclude_from_validation")
     named = {role: name for role in roles if (name := getattr(data, role)) is not None}
     _raise_if(path, _lacking(table, named))
-    rows, problems = _read_columns(table, named, "train")
+    rows, problems, remarks = _read_columns(table, named, "train")
     kind = None
     if data.target:
-        target, kind, found = _read_target(
+        target, kind, found = read_target(
             table[data.target], data.target, data.target_kind
         )
-        rows["target"] = target
+        rows["target"] = target.to_numpy()
         problems += found
+        remarks += notes_of_target(table[data.target], target, kind)
     _raise_if(path, problems)
+    notes += [f"{path.name}: {note}" for note in remarks]
     known = {name for role, name in named.items() if role != "exclude_from_validation"}
     for name in table.columns:
         if name not in known:
-            rows[GIVEN + name] = table[name]
+            rows[GIVEN + name] = _placed(table[name])
     return rows, kind
 
 
-def _read_test(data: DataSettings, path: Path) -> pd.DataFrame:
+def _placed(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Number a column by position, as our rows are."""
+    return column.reset_index(drop=True)
+
+
+def _read_test(data: DataSettings, path: Path, notes: list[str]) -> pd.DataFrame:
     """Read the test table; its group and date may be absent, its labels are unread."""
     table = read_table(path)
     _raise_if(path, _lacking(table, {"id": data.id}))
@@ -216,119 +246,91 @@ def _read_test(data: DataSettings, path: Path) -> pd.DataFrame:
         for role in ("group", "date")
         if (name := getattr(data, role)) is not None and name in table
     }
-    rows, problems = _read_columns(table, named, "test")
+    rows, problems, remarks = _read_columns(table, named, "test")
     _raise_if(path, problems)
+    notes += [f"{path.name}: {note}" for note in remarks]
     for name in table.columns:
         if name not in named.values():
-            rows[GIVEN + name] = table[name]
+            rows[GIVEN + name] = _placed(table[name])
     return rows
 
 
 def _read_columns(
     table: pd.DataFrame, named: dict[str, str], part: str
-) -> tuple[pd.DataFrame, list[str]]:
-    """Give the columns of a part our names; say what is wrong with them."""
+) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """Give the columns of a part our names; say what is wrong with them, and odd."""
     ids = as_ids(table[named["id"]])
-    problems = _problems_of_ids(ids)
+    problems, notes = _problems_of_ids(ids, table.index), []
     rows = pd.DataFrame({"id": ids, "part": part}, dtype=object)
-    rows["group"] = as_ids(table[named["group"]]) if "group" in named else ""
+    rows.attrs.update(table.attrs)
+    rows["group"] = ""
     rows["date"] = math.nan
     rows["is_excluded"] = False
     rows["weight"] = 1.0
+    if "group" in named:
+        column = table[named["group"]]
+        groups = as_ids(column)
+        rows["group"] = groups
+        is_alone = np.array([not group for group in groups])
+        missing = note_missing("group", column, is_alone)
+        notes += [f"{note}, each a group of its own" for note in missing]
+        notes += note_names("group", groups)
     if "date" in named:
-        rows["date"], unread = as_years(table[named["date"]])
-        if unread:
+        column = table[named["date"]]
+        rows["date"] = as_years(column)[0]
+        if len(wrong := unread(column, rows["date"].to_numpy())):
             problems.append(
-                f"column {named['date']!r}: {_some(unread, 'value')} no year or date;"
+                f"column {named['date']!r}: {some_unread(wrong, 'no year or date')};"
                 " write 1890, 1890-05 or 1890-05-31, or leave the cell empty"
             )
+        notes += note_missing("date", column, rows["date"].isna().to_numpy())
+        notes += note_decimals("date", column)
     if "exclude_from_validation" in named:
         name = named["exclude_from_validation"]
-        rows["is_excluded"], unread = as_flags(table[name])
-        if unread:
-            problems.append(f"column {name!r}: {_some(unread, 'value')} not 0 or 1")
-    return rows, problems
+        rows["is_excluded"], texts = as_flags(table[name])
+        if texts:
+            problems.append(f"column {name!r}: {some(texts, 'value')} not 0 or 1")
+        missing = note_missing(name, table[name], no_numbers(table[name]))
+        notes += [f"{note}, taken as 0" for note in missing]
+    return rows, problems, notes
 
 
-def _problems_of_ids(ids: Sequence[str]) -> list[str]:
+def _problems_of_ids(ids: Sequence[str], index: "pd.Index[Any]") -> list[str]:
+    """Say what is wrong with ids; the index says where each of them stands."""
     problems = []
-    seen = pd.Series(ids, dtype=object)
+    seen = pd.Series(ids, index=index, dtype=object)
     empty = seen.index[seen == ""]
     if len(empty):
         noun = "row has" if len(empty) == 1 else "rows have"
-        problems.append(f"{len(empty)} {noun} no id, first row {empty[0] + 2}")
+        place = f"the first in {index.name or 'row'} {empty[0]}"
+        problems.append(f"{len(empty)} {noun} no id, {place}")
     twice = sorted(set(seen[seen.duplicated() & (seen != "")]))
     if twice:
-        problems.append(f"{_some(twice, 'id')} there twice; keep one row of each")
+        problems.append(f"{some(twice, 'id')} there twice; keep one row of each")
     paths = sorted({id_ for id_ in ids if "/" in id_ or "\\" in id_})
     if paths:
         problems.append(
-            f"{_some(paths, 'id')} with a path separator; an id is the name of a file"
+            f"{some(paths, 'id')} with a path separator; an id is the name of a file"
             " without folder and extension"
         )
+    if "\n" in "".join(ids):
+        broken = seen[["\n" in id_ for id_ in ids]]
+        problems.append(
+            f"{some_unread(broken, 'an id with a line break', noun='cell')}; is a quote"
+            " left open there?"
+        )
     return problems
-
-
-def _read_target(
-    column: "pd.Series[Any]", name: str, declared: str | None = None
-) -> tuple["pd.Series[Any]", TargetKind, list[str]]:
-    """Decide whether the target is numbers or classes; say what is wrong with it.
-
-    Args:
-        column: Its cells.
-        name: Its name.
-        declared: What it is said to be, ``"numbers"`` or ``"classes"``; None: classes
-            if there is a text.
-    """
-    where = f"column {name!r}"
-    spelled = column
-    if declared == "classes" and is_numeric_dtype(column):  # of a parquet file
-        spelled = column.map(class_text, na_action="ignore")
-    texts = pd.Series(as_texts(spelled), index=column.index, dtype=object)
-    is_given = np.array([not is_missing(value) for value in column])
-    numbers = pd.Series(as_numbers(column), index=column.index)
-    is_text = is_given & (numbers.isna().to_numpy() | (declared == "classes"))
-    n_given, n_text = int(is_given.sum()), int(is_text.sum())
-    kind: TargetKind = "classes" if n_text else "numeric"
-    target = texts.where(is_given, None) if n_text else numbers
-    n_values = target.nunique()
-    if not n_given:
-        problem = f"{where} is empty; fill it, or take target out of [data]"
-    elif n_text and declared == "numbers":
-        problem = (
-            f"{where}: {_some(list(texts[is_text]), 'value')} no finite number, and"
-            ' [data] target_kind = "numbers"; correct them, or leave the cells empty'
-        )
-    elif 0 < n_text < n_given / 2:
-        problem = (
-            f"{where}: {_some(list(texts[is_text]), 'value')} no finite number, while"
-            f" {n_given - n_text} are; correct them, leave the cells empty, or write"
-            " every class as a word"
-        )
-    elif n_values == 1:
-        problem = (
-            f"{where} has the one value {texts[is_given].iloc[0]!r} in all {n_given}"
-            " rows that have any; there is nothing to tell apart"
-        )
-    elif n_text and n_values > max(MAX_CLASSES, n_given / 2):
-        problem = (
-            f"{where} has {n_values} different texts in {n_given} rows, too many to be"
-            " classes; name another column, or join the rare ones"
-        )
-    else:
-        return target, kind, []
-    return target, kind, [problem]
 
 
 def _check_sample(data: DataSettings, path: Path, tested: set[str]) -> None:
     sample = read_table(path)
     _raise_if(path, _lacking(sample, {"id": data.id}))
     ids = as_ids(sample[data.id])
-    problems = _problems_of_ids(ids)
+    problems = _problems_of_ids(ids, sample.index)
     if extra := sorted(set(ids) - tested):
-        problems.append(f"{_some(extra, 'id')} not in {data.test}")
+        problems.append(f"{some(extra, 'id')} not in {data.test}")
     if lacking := sorted(tested - set(ids)):
-        problems.append(f"{_some(lacking, 'id')} in {data.test} only")
+        problems.append(f"{some(lacking, 'id')} in {data.test} only")
     _raise_if(path, problems)
 
 
@@ -344,8 +346,32 @@ def _joined(train: pd.DataFrame | None, test: pd.DataFrame | None) -> pd.DataFra
     joined = pd.concat(parts, ignore_index=True)
     for name in columns:
         if name.startswith(GIVEN):
-            joined[name] = with_plain_numbers(joined[name])
+            joined[name] = _one_type([part[name] for part in parts])
+    joined.attrs.clear()
     return joined
+
+
+def _one_type(parts: Sequence["pd.Series[Any]"]) -> "pd.Series[Any]":
+    """Join a further column: as numbers or truth values if all its tables have them."""
+    plain = [with_plain_numbers(part) for part in parts]
+    filled = [column for column in plain if column.notna().any()]
+    if all(is_truth(column) for column in filled) or all(
+        column.dtype.kind in "iuf" for column in filled
+    ):
+        chosen = plain
+    elif len({_type_of(column) for column in filled}) < 2:
+        chosen = list(parts)
+    else:  # a file holds one type in a column
+        texts = [pd.Series(as_texts(part), dtype=object) for part in parts]
+        chosen = [text.where(text != "", None) for text in texts]
+    joined = pd.concat(chosen, ignore_index=True)
+    return joined if joined.notna().all() else with_plain_numbers(joined)
+
+
+def _type_of(column: "pd.Series[Any]") -> str:
+    if column.dtype.kind != "O":
+        return column.dtype.kind
+    return ", ".join(sorted({type(value).__name__ for value in column.dropna()}))
 
 
 def _lacking(table: pd.DataFrame, named: dict[str, str]) -> list[str]:
@@ -363,12 +389,3 @@ def _lacking(table: pd.DataFrame, named: dict[str, str]) -> list[str]:
 def _raise_if(path: Path, problems: Sequence[str]) -> None:
     if problems:
         raise UserError(f"{path}: {'; '.join(problems)}")
-
-
-def _some(values: Sequence[str], noun: str) -> str:
-    """Count the values and show three: ``5 ids ('a', 'b', 'c' ...) are``."""
-    shown = ", ".join(repr(value) for value in values[:3])
-    more = " ..." if len(values) > 3 else ""
-    if len(values) == 1:
-        return f"1 {noun} ({shown}) is"
-    return f"{len(values)} {noun}s ({shown}{more}) are"

@@ -133,7 +133,8 @@ def build_tasks(
     if not chosen:
         raise UserError(
             "the tables give nothing to learn: [data] names no target, date or"
-            " attributes; pretext and features work without, transfer does not"
+            " attributes that go together; pretext and features work without, transfer"
+            " does not"
         )
     for name in only:
         if name not in chosen:
@@ -227,15 +228,11 @@ def _column(
 def _number_labels(
     given: "pd.Series[Any]", kind: str, is_train: NDArray[np.bool_]
 ) -> Labels:
-    from data_prep.cells import as_numbers, as_years, is_missing
+    from data_prep.cells import as_numbers, as_years, unread
 
-    if kind == "date":
-        values = np.array(as_years(given)[0], dtype=np.float64)
-    else:
-        values = np.array(as_numbers(given), dtype=np.float64)
-    is_given = np.array([not is_missing(value) for value in given], dtype=bool)
+    values = as_years(given)[0] if kind == "date" else as_numbers(given)
     is_number = np.isfinite(values)
-    bad = given[is_given & is_train & ~is_number]
+    bad = unread(given[is_train], values[is_train])
     if len(bad):
         what = "dates" if kind == "date" else "numbers"
         raise UserError(
@@ -285,10 +282,21 @@ def _word_labels(table: "pd.DataFrame", prepared: Path) -> Labels:
 
     file = prepared / "words.parquet"
     if not file.exists():
-        raise UserError("[data] names no attributes; add attributes to it")
+        raise UserError(_lacks_words(prepared))
     words = read_frame(file).set_index("id").reindex(table["id"])
     is_train = (table["part"] == "train").to_numpy()
     has_label = words.notna().all(axis=1).to_numpy() & is_train
     values = np.where(has_label[:, None], words.to_numpy(), 0).astype(np.float64)
     outputs = tuple(str(k) for k in range(values.shape[1]))
     return Labels(values=values, has_label=has_label, outputs=outputs)
+
+
+def _lacks_words(prepared: Path) -> str:
+    """Say why there are no word vectors."""
+    from data_prep.words import untaught
+
+    file = prepared / "attributes.parquet"
+    attributes = read_frame(file) if file.exists() else None
+    if attributes is None or attributes.empty:
+        return "[data] names no attributes; add attributes to it"
+    return f"of [data] attributes {untaught(attributes)}; take the task out"

@@ -57,6 +57,59 @@ def word_vectors(
     return pd.DataFrame({"id": list(sets), **vectors})
 
 
+def untaught(attributes: pd.DataFrame) -> str | None:
+    """Say why the names can teach nothing, or None if they can.
+
+    Args:
+        attributes: Columns id and name, no row twice.
+    """
+    sets = attributes.groupby("id", sort=False)["name"].agg(frozenset)
+    if not len(sets):
+        return "no picture has any"
+    names = f"the {len(sets):,} pictures with names"
+    if sets.nunique() == 1:
+        return f"{names} all have the same, so their vectors would all be one"
+    if sets.map(len).max() == 1:
+        return (
+            f"{names} have one each and names never go together, so their vectors would"
+            " be what they began with, at random"
+        )
+    return None
+
+
+def notes_on_names(attributes: pd.DataFrame) -> list[str]:
+    """List what is odd about names, of which vectors are to be made.
+
+    Args:
+        attributes: Columns id and name, no row twice.
+    """
+    if attributes.empty:
+        return []
+    notes = []
+    if reason := untaught(attributes):
+        notes.append(f"no word vectors and no task of words: {reason}")
+    else:
+        sizes = attributes.groupby("id")["name"].transform("size")
+        together = set(attributes["name"][sizes > 1])
+        is_lone = ~attributes["name"].isin(together)
+        if n_lone := int(is_lone.sum()):
+            example = attributes["name"][is_lone].iloc[0]
+            notes.append(
+                f"{n_lone:,} of {attributes['id'].nunique():,} pictures with names have"
+                f" one that never goes with another ({example!r}); its vector is what"
+                " it began with, at random"
+            )
+    is_list = attributes["name"].str.contains("[,;|]")
+    if is_list.mean() > 0.5:
+        example = attributes["name"][is_list].iloc[0]
+        notes.append(
+            f"{int(is_list.sum()):,} of {len(attributes):,} names hold a comma, a"
+            f" semicolon or a bar ({example!r}); each is taken as one name: write"
+            " several in a row each"
+        )
+    return notes
+
+
 def columns(dimensions: int) -> list[str]:
     """Name the columns of the vectors."""
     return [f"w{index}" for index in range(dimensions)]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
+from data_prep.numerals import four_digits
 from data_prep.settings import nearest
 
 if TYPE_CHECKING:
@@ -121,10 +122,11 @@ class OwnColumn:
         texts = as_texts(cells)
         of_all = f"of {len(texts)} cells {purpose}"
         notes = []
-        if n_empty := texts.count(""):
-            what = "as none of its texts"
-            if self.median is not None:
-                what = f"as the median, {self.median:.4g}"
+        n_empty, what = texts.count(""), "as none of its texts"
+        if self.median is not None:
+            n_empty = int(np.isnan(_numbers(cells, self.name)).sum())
+            what = f"as the median, {four_digits(self.median)}"
+        if n_empty:
             notes.append(
                 f"column {self.name!r}: {n_empty} {of_all} are empty and count {what}."
             )
@@ -139,6 +141,11 @@ class OwnColumn:
                     f" {len(self.values)} texts."
                 )
         return notes
+
+    def check(self, cells: "pd.Series[Any]") -> None:
+        """Refuse cells to predict from that hold no number, or none that is one."""
+        if self.median is not None and np.isnan(_numbers(cells, self.name)).all():
+            raise UserError(_is_empty(cells, self.name, "to predict"))
 
 
 @dataclass(frozen=True)
@@ -174,7 +181,7 @@ class OwnColumns:
             if len(asked):
                 cells = _cells(asked, name)
                 _check_given(cells, name, "to predict")
-                column.apply(cells)
+                column.check(cells)
             columns.append(column)
         return cls(tuple(columns))
 
@@ -231,6 +238,7 @@ def _learned(cells: "pd.Series[Any]", name: str, taken: set[str]) -> OwnColumn:
         wanted = [name, f"{name}_missing"] if has_gaps else [name]
         return OwnColumn(name, median, has_gaps, (), tuple(_unique(wanted, taken)))
     counts = Counter(text for text in as_texts(cells) if text)
+    _refuse_near_numbers(counts, name)
     frequent = [text for text, n in counts.items() if n >= MIN_ROWS]
     values = tuple(
         sorted(frequent, key=lambda text: (-counts[text], text))[:MAX_VALUES]
@@ -242,6 +250,20 @@ def _learned(cells: "pd.Series[Any]", name: str, taken: set[str]) -> OwnColumn:
         )
     outputs = _unique([f"{name}_{value}" for value in values], taken)
     return OwnColumn(name, None, False, values, tuple(outputs))
+
+
+def _refuse_near_numbers(counts: Mapping[str, int], name: str) -> None:
+    """Refuse ``12 cm``: as texts they would tell less than what is meant."""
+    from data_prep.lookalikes import near_number
+
+    nearly = [(text, way) for text in counts if (way := near_number(text))]
+    if len(nearly) > len(counts) / 2:
+        text, (how, remedy) = nearly[0]
+        raise UserError(
+            f"column {name!r}: {len(nearly)} of its {len(counts)} texts are numbers"
+            f" written with {how} ({text!r} ...); {remedy}, or take the column out of"
+            " columns"
+        )
 
 
 def _cells(table: "pd.DataFrame", name: str) -> "pd.Series[Any]":
@@ -263,28 +285,27 @@ def _check_given(cells: "pd.Series[Any]", name: str, purpose: str) -> None:
     from data_prep.cells import is_missing
 
     if all(is_missing(value) for value in cells):
-        raise UserError(
-            f"column {name!r} is empty in all {len(cells)} rows {purpose}; fill it in"
-            " that table, or take it out of columns"
-        )
+        raise UserError(_is_empty(cells, name, purpose))
+
+
+def _is_empty(cells: "pd.Series[Any]", name: str, purpose: str) -> str:
+    return (
+        f"column {name!r} is empty in all {len(cells)} rows {purpose}; fill it in that"
+        " table, or take it out of columns"
+    )
 
 
 def _numbers(cells: "pd.Series[Any]", name: str) -> Floats:
     """Read numbers; NaN where a cell is missing."""
-    from data_prep.cells import as_numbers, is_missing
+    from data_prep.cells import as_numbers, unread
 
     numbers = as_numbers(cells)
-    wrong = [
-        (label, value)
-        for label, value, number in zip(cells.index, cells, numbers, strict=True)
-        if np.isnan(number) and not is_missing(value)
-    ]
-    if wrong:
-        label, value = wrong[0]
+    if len(wrong := unread(cells, numbers)):
+        place = f"{cells.index.name or 'row'} {wrong.index[0]}"
         raise UserError(
             f"column {name!r}: {len(wrong)} of {len(cells)} values are no finite number"
-            f" ({str(value)!r} in {cells.index.name or 'row'} {label} ...); correct"
-            " them, or leave the cells empty"
+            f" ({wrong.iloc[0]!r} in {place} ...); correct them, or leave the cells"
+            " empty"
         )
     return numbers
 

@@ -512,7 +512,65 @@ def test_the_log_tells_what_a_person_should_know(
         "note: 1 id left out: no picture of this name (07)",
         "note: 1 id left out: the file is empty (05.png)",
         "note: 2 ids of the attribute tables without a picture",
-        "note: 1 row of the training part without a target",
+        "note: train.csv: target: 1 row without (1 empty)",
         "1 class (9) in a single group each",
     ):
         assert line in caplog.text
+
+
+@pytest.mark.parametrize("names", ["one each", "all the same"])
+def test_names_that_teach_nothing_make_no_words(
+    folder: Path, names: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    kinds = ["leaf"] if names == "all the same" else ["oak", "elm"]
+    rows = "".join(f"{k:02d},{kinds[k % len(kinds)]}\n" for k in range(9))
+    (folder / "names.csv").write_text("id,name\n" + rows)
+    stage = prepare(folder)
+    assert facts_of(stage)["words"] == 0
+    assert not (stage / "words.parquet").exists()
+    assert len(pd.read_parquet(stage / "attributes.parquet")) == 9
+    told = "no word vectors and no task of words: the 9 pictures with names"
+    assert told in caplog.text
+    assert told[3:] in (stage / "report.html").read_text()
+    tasks = '"names.csv"\n[tasks.w]\nkind = "words"'
+    with pytest.raises(
+        UserError, match=r"\[tasks.w\] kind = 'words', but of \[data\] a"
+    ):
+        prepare(folder, attributes=tasks)
+
+
+def test_a_group_called_na_is_not_torn(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    train = pd.read_csv(folder / "train.csv", dtype=str)
+    sheets = ["NA", "EU", "AS", "AF"]
+    train["sheet"] = [sheets[k // 4 % 4] if k < 30 else None for k in range(N_TRAIN)]
+    train.to_csv(folder / "train.csv", index=False)
+    stage = prepare(folder)
+    table = table_of(stage).set_index("id")
+    is_na = table["group"] == "NA"
+    assert is_na.sum() == 8
+    assert table["fold"][is_na].nunique() == 1
+    assert (table["group"] == table.index).sum() == 6 + N_TEST + 2
+    told = "train.csv: group: 6 rows without (6 empty), each a group of its own"
+    assert told in caplog.text
+    assert told in (stage / "report.html").read_text().replace("Train.csv", "train.csv")
+
+
+def test_rows_without_a_group_fill_folds(folder: Path) -> None:
+    train = pd.read_csv(folder / "train.csv", dtype=str)
+    train["sheet"] = ["one" if k < 4 else None for k in range(N_TRAIN)]
+    train.to_csv(folder / "train.csv", index=False)
+    assert set(table_of(prepare(folder))["fold"]) == {-1, 0, 1, 2}
+
+
+def test_a_parquet_sample_of_floats_keeps_its_ids(folder: Path) -> None:
+    for old in sorted((folder / "pictures").glob("4*.png")):
+        old.rename(old.with_name(f"{old.stem}0.png"))
+    asked = pd.DataFrame({"id": [410.0, 400.0], "grade": 0})
+    asked.to_parquet(folder / "sample.parquet")
+    stage = prepare(folder, test=None, sample='"sample.parquet"')
+    assert (stage / "sample.csv").read_text() == "id,grade\n410,0\n400,0\n"
+    assert facts_of(stage)["counts"]["test"] == 2  # type: ignore[index]

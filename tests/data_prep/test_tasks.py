@@ -145,6 +145,35 @@ def test_a_missing_cell_is_not_the_class_nan(run: Run) -> None:
     assert (task.has_label == is_train & (texts != None)).all()  # noqa: E711
 
 
+def test_what_is_missing_depends_on_the_kind_of_task(run: Run) -> None:
+    table = table_of(run)
+    texts = np.array(["NA", "1890", "1891", ""] * len(table), object)[: len(table)]
+    table["given.kind"] = texts
+    tasks = tasks_of(
+        run,
+        table=table,
+        a=classes(column="kind"),
+        b=regression(column="kind"),
+        c=TaskSettings(kind="date", column="kind"),
+    )
+    is_train = (table["part"] == "train").to_numpy()
+    is_number = is_train & (table["given.kind"].str.len() == 4).to_numpy()
+    assert tasks["a"].classes == ("1890", "1891", "NA")
+    assert (tasks["a"].has_label == is_train & (texts != "")).all()
+    assert (tasks["b"].has_label == is_number).all()
+    assert (tasks["c"].has_label == is_number).all()
+
+
+def test_names_that_teach_nothing_are_told(tmp_path: Path) -> None:
+    run = make_run(tmp_path, words=0)
+    names = pd.DataFrame({"id": ["p001", "p002"], "name": ["oak", "elm"]})
+    names.to_parquet(run.folder / STAGE / "attributes.parquet")
+    with pytest.raises(
+        UserError, match=r"names never go together, so .*; take the task"
+    ):
+        tasks_of(run, x=TaskSettings(kind="words"))
+
+
 def test_text_is_no_regression(tmp_path: Path) -> None:
     run = make_run(tmp_path, target="classes")
     with pytest.raises(UserError, match=r"\[tasks.x\].*24 labels are no numbers, such"):

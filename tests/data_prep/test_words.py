@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_prep.words import word_vectors
+from data_prep.words import notes_on_names, untaught, word_vectors
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,3 +100,40 @@ def test_every_pair_of_a_set_counts_however_large_it_is(n_names: int) -> None:
     assert seen["window"] >= n_names
     assert seen["shrink_windows"] is False
     assert seen["workers"] == 1
+
+
+def named(*sets: str) -> pd.DataFrame:
+    """Give an id to each set of names, which are letters."""
+    rows = [(str(k), name) for k, names in enumerate(sets) for name in names]
+    return pd.DataFrame(rows, columns=["id", "name"], dtype=object)
+
+
+@pytest.mark.parametrize(
+    ("sets", "reason"),
+    [
+        (["a", "b", "a"], "the 3 pictures with names have one each and names never go"),
+        (["a", "a"], "the 2 pictures with names all have the same"),
+        (["ab", "ab"], "the 2 pictures with names all have the same"),
+        ([], "no picture has any"),
+        (["ab", "a"], None),
+        (["ab", "cd"], None),
+    ],
+)
+def test_names_that_teach_nothing(sets: list[str], reason: str | None) -> None:
+    told = untaught(named(*sets))
+    assert told is None if reason is None else told and told.startswith(reason)
+    notes = notes_on_names(named(*sets))
+    assert bool(notes) == (bool(sets) and reason is not None)
+
+
+def test_vectors_of_names_that_never_go_together_are_noise() -> None:
+    first, second = (word_vectors(named("a", "b"), 8, epochs=n) for n in (1, 50))
+    np.testing.assert_array_equal(matrix(first), matrix(second))
+
+
+def test_what_is_odd_about_names_is_noted() -> None:
+    (note,) = notes_on_names(named("ab", "c", "b", "c"))
+    assert note.startswith("2 of 4 pictures with names have one that never goes with")
+    lists = named("ab", "a").replace({"name": {"a": "oil, canvas; gold"}})
+    (note,) = notes_on_names(lists)
+    assert note.startswith("2 of 3 names hold a comma, a semicolon or a bar ('oil, can")

@@ -230,6 +230,35 @@ def test_columns_that_cannot_be_used_are_refused(
         OwnColumns.learn(table(x=labelled), others, ["x"])
 
 
+def test_what_is_missing_in_a_new_table_is_as_in_the_old_one() -> None:
+    own = learned(year=["1890", "NA", "1900"], is_new=["True", "False", "True"])
+    assert own.names == ("year", "year_missing", "is_new")
+    new = table(year=["nan", "1891"], is_new=["False", "True"])
+    assert_allclose(own.apply(new), [[1895, 1, 0], [1891, 0, 1]])
+    rows, nobody = table(x=[1, 2]), table(x=["NA", "nan"])
+    with pytest.raises(UserError, match="column 'x' is empty in all 2 rows to predict"):
+        OwnColumns.learn(rows, nobody, ["x"])
+
+
+def test_decimal_commas_of_a_new_table_are_read() -> None:
+    own = learned(size=[1.5, 2.0, 4.0])
+    new = pd.DataFrame({"id": ["a", "b"], "size": ["1,5", "3"]}, dtype=object)
+    new.attrs["separator"] = ";"
+    assert_allclose(own.apply(new.set_index("id")), [[1.5], [3.0]])
+
+
+def test_na_is_a_text_among_texts() -> None:
+    own = learned(place=["NA"] * MIN_ROWS + ["EU"] * MIN_ROWS + [None])
+    assert own.names == ("place_EU", "place_NA")
+
+
+def test_numbers_with_units_are_no_texts() -> None:
+    with pytest.raises(
+        UserError, match=r"3 of its 3 texts are numbers .* unit .'1 cm'"
+    ):
+        learned(size=["1 cm", "2 cm", "3cm"] * MIN_ROWS)
+
+
 def test_an_unknown_column_is_refused() -> None:
     rows = table(year=[1, 2])
     with pytest.raises(UserError, match="no column 'yaer'; did you mean 'year'"):

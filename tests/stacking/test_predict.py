@@ -270,7 +270,7 @@ def test_a_table_of_columns_is_checked_before_any_net_is_asked(
     assert mistake_of(folder, pd.concat([own, own[:2]])).endswith(
         "2 ids ('p0000', 'p0001') are there twice; keep one row of each"
     )
-    assert "1 row has no id, first row 7" in mistake_of(
+    assert "1 row has no id, the first in line 7" in mistake_of(
         folder, own.assign(name=own["name"].where(np.arange(len(own)) != 5))
     )
     for ending in ("csv", "parquet"):
