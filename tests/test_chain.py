@@ -243,7 +243,7 @@ OPENED_BY: dict[str, Sequence[tuple[str, ...]]] = {
     "stacking.fit/alignment.npz": (PREDICT,),
     "stacking.fit/model_fold0.txt": (PREDICT,),
     "stacking.fit/ridge_fold1.npz": (PREDICT,),
-    "stacking.fit/oof.csv": (NOISE, PREDICT),
+    "stacking.fit/oof.parquet": (NOISE, PREDICT),
 }
 
 
