@@ -223,9 +223,8 @@ def _decode_file(path: Path, side: int, fit: Fit) -> tuple[Decoded, Pixels | Non
     witness = None
     try:
         with path.open("rb") as file:
-            witness = Witness.of(
-                os.fstat(file.fileno())
-            )  # so that a later change shows
+            # taken before the bytes are read, so that a later change shows
+            witness = Witness.of(os.fstat(file.fileno()))
             data = file.read()
     except OSError as error:
         reason = f"it cannot be read, {error.strerror or error}"

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from data_prep.errors import UserError
-from data_prep.folds import ALL, parse_scheme
+from data_prep.folds import ALL, MIN_ROWS, parse_scheme
 from data_prep.outlook import PREPARED, Outlook
 from data_prep.runs import Run
 from features.settings import FINETUNED
@@ -23,7 +23,6 @@ from stacking.rows import Column
 from stacking.settings import FitSettings
 
 OF_PICTURES = ("width", "height")  # columns of ours that no table has
-FEWEST = 20  # rows with a target; see ``guards.check_enough``
 
 
 def check_fit(settings: FitSettings, outlook: Outlook) -> None:
@@ -86,9 +85,9 @@ def _check_scheme(settings: FitSettings, outlook: Outlook) -> None:
 def _check_enough(settings: FitSettings, outlook: Outlook) -> None:
     """Check that rows and groups can fill the folds, however they are dealt."""
     rows = outlook.scored()
-    if len(rows) < FEWEST:
+    if len(rows) < MIN_ROWS:
         raise UserError(
-            f"{len(rows)} rows have a target and a fold; give {FEWEST} or more in the"
+            f"{len(rows)} rows have a target and a fold; give {MIN_ROWS} or more in the"
             " table of [data] train"
         )
     cv = settings.cv or outlook.facts["cv"]
