@@ -108,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if facts["known"]:
         log.info(
             "%d pictures were asked about before and are kept, %d are new",
-            *(facts["known"], len(pictures) - facts["known"]),
+            facts["known"],
+            len(pictures) - facts["known"],
         )
     log.info(
         "%d pictures in %d views through %d nets, %d outputs each",
@@ -214,7 +215,10 @@ def ask(
     rows = np.arange(len(ids) - len(known))
     parts = [Part(fold, extraction.role, rows) for fold in source.folds]
     passes = Passes(
-        *(group_rows(parts) if has_new else [], source, taken, views),
+        groups=group_rows(parts) if has_new else [],
+        source=source,
+        pictures=taken,
+        views=views,
         bf16=header["precision"] == "bf16",
         image_rows=rows,
         title=STAGE,
@@ -274,8 +278,11 @@ def decode(
         return {}
     try:
         decoded = store_pictures(
-            *([*pictures.values()], work / "images.npy"),
-            *(transform["side"], transform["fit"], threads),
+            paths=list(pictures.values()),
+            target=work / "images.npy",
+            side=transform["side"],
+            fit=transform["fit"],
+            workers=threads,
         )
     except NoneReadableError as error:
         if is_alone:
