@@ -117,7 +117,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     )
     if facts["left_out"]:
         note = out / "left_out.csv"
-        log.warning("%d pictures are left out: %s says why", facts["left_out"], note)
+        n = facts["left_out"]
+        counted = "1 picture is" if n == 1 else f"{n} pictures are"
+        log.warning("%s left out: %s says why", counted, note)
     log.info("-> %s", out)
     return out
 

@@ -74,7 +74,7 @@ def test_new_pictures_are_predicted_as_the_same_test_pictures_were(
     place = folder / "stacking.predict" / "new.csv"
     assert place.exists()
     assert place.with_name("new.left_out.csv").read_text() == LEFT_OUT
-    assert "1 id ('torn') have no prediction" in caplog.text
+    assert "1 id ('torn') has no prediction" in caplog.text
 
 
 def test_what_stands_beside_a_prediction(make_run: MakeRun) -> None:
