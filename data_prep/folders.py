@@ -70,10 +70,6 @@ def search_folders(places: Sequence[Path]) -> Folders:
         UserError: A folder is missing or cannot be listed, there is no picture, or two
             share an id.
     """
-    if not places:
-        raise UserError(
-            '[data] images is missing; name the folder: images = "pictures"'
-        )
     by_id: dict[str, list[Path]] = {}
     unusable: dict[str, LeftOut] = {}
     others = []
