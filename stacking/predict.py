@@ -101,10 +101,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
     out = given["out"] or run.folder / STAGE / f"{places[0].name}.csv"
     asked = [
         ask_nets(
-            run_folder=one.folder,
-            images=given["images"],
-            out=place,
-            threads=given["threads"],
+            one.folder,
+            given["images"],
+            place,
+            given["threads"],
             again=given["again"],
         )
         for one, place in zip(runs, places, strict=True)
