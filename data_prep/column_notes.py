@@ -43,6 +43,19 @@ def some_unread(
     return f"{counted} {what}{more}, {place}"
 
 
+def no_dates(name: str, wrong: "pd.Series[Any]") -> str:
+    """Say which cells of a column are no dates, where, and how to write them.
+
+    Args:
+        name: Of the column.
+        wrong: Their texts; the index is the line or row of each.
+    """
+    return (
+        f"column {name!r}: {some_unread(wrong, 'no year or date')}; write 1890, 1890-05"
+        " or 1890-05-31, or leave the cell empty"
+    )
+
+
 def near_text(texts: "pd.Series[Any]", nearly: "pd.Series[Any]") -> str:
     """Say which texts are nearly numbers, where, and how to write them.
 

@@ -16,13 +16,12 @@ from features.settings import FINETUNED
 from stacking import guards
 from stacking.baseline import OwnColumns
 from stacking.fit import EXTRACTED, other_runs
+from stacking.later_columns import SIZES
 from stacking.links import choose_links
 from stacking.losses import Loss
 from stacking.reading import Reading
 from stacking.rows import Column
 from stacking.settings import FitSettings
-
-OF_PICTURES = ("width", "height")  # columns of ours that no table has
 
 
 def check_fit(settings: FitSettings, outlook: Outlook) -> None:
@@ -48,7 +47,7 @@ def check_fit(settings: FitSettings, outlook: Outlook) -> None:
     _check_others(settings, outlook)
     names = settings.columns
     if not outlook.prepared:
-        names = tuple(name for name in names if name not in OF_PICTURES)
+        names = tuple(name for name in names if name not in SIZES)
     OwnColumns.learn(outlook.scored(), outlook.predicted(), names)
     _check_links(settings, outlook, loss)
     if settings.tune and find_spec("optuna") is None:

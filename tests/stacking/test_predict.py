@@ -287,7 +287,9 @@ def test_a_table_of_columns_is_checked_before_any_net_is_asked(
     message = mistake_of(folder, changed(size="about 3"))
     assert f"('about 3' in line {line + 2} ...)" in message
     message = mistake_of(folder, changed(when="long ago"))
-    assert "column 'when': 1 values are no year or date ('long ago' ...)" in message
+    assert f"1 value ('long ago') is no year or date, the first in line {line + 2}" in (
+        message
+    )
     files = own.assign(name=own["name"] + ".png")
     assert "has no row for 80 ids" in mistake_of(folder, files)
     assert mistake_of(folder, files).endswith("(its ids are like 'p0000.png')")
