@@ -20,8 +20,9 @@ from data_prep.lookalikes import alike_text
 
 def some(values: Sequence[str], noun: str) -> str:
     """Count the values and show three: ``5 ids ('a', 'b', 'c' ...) are``."""
-    shown = ", ".join(repr(value) for value in values[:3])
-    more = " ..." if len(values) > 3 else ""
+    different = list(dict.fromkeys(values))
+    shown = ", ".join(repr(value) for value in different[:3])
+    more = " ..." if len(different) > 3 else ""
     if len(values) == 1:
         return f"1 {noun} ({shown}) is"
     return f"{len(values)} {noun}s ({shown}{more}) are"
