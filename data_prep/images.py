@@ -153,7 +153,13 @@ def store_pictures(
     with (
         target.open("r+b") as pixels,
         journal.open("a", encoding="utf-8") as notes,
-        tqdm(total=len(paths), initial=len(done), unit="picture", leave=False) as bar,
+        tqdm(
+            total=len(paths),
+            initial=len(done),
+            unit="picture",
+            leave=False,
+            disable=None,  # in a file it would stand before the first line of the log
+        ) as bar,
     ):
         pixels.seek(start + n_rows * row_bytes)
         unsaved: list[Decoded] = []
