@@ -95,15 +95,21 @@ class NoneReadableError(UserError):
         self.decoded = decoded
 
 
-def find_pictures(folders: Sequence[Path]) -> dict[str, Path]:
+def find_pictures(
+    folders: Sequence[Path], setting: str = "[data] images"
+) -> dict[str, Path]:
     """Find the pictures that lie directly in the folders, by id in id order.
 
     Files that cannot be used for their name or kind are passed over with a warning.
 
+    Args:
+        folders: Where to look.
+        setting: What names them, for the messages.
+
     Raises:
         UserError: A folder is missing, there is no picture, or two share an id.
     """
-    seen = search_folders(folders)
+    seen = search_folders(folders, setting)
     for left_out in seen.unusable.values():
         log.warning("%s is left out: %s", left_out.file, left_out.reason)
     return dict(seen.pictures)

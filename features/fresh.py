@@ -132,10 +132,7 @@ def find_images(folders: Sequence[Path]) -> dict[str, Path]:
     """
     from data_prep.images import find_pictures
 
-    try:
-        return find_pictures(folders)
-    except UserError as error:  # it speaks of the experiment file, which has no part
-        raise UserError(str(error).replace("[data] images", "--images")) from None
+    return find_pictures(folders, setting="--images")
 
 
 def check_place(out: Path, folders: Sequence[str], *, again: bool) -> None:
