@@ -20,8 +20,9 @@ from data_prep.lookalikes import alike_text
 
 def some(values: Sequence[str], noun: str) -> str:
     """Count the values and show three: ``5 ids ('a', 'b', 'c' ...) are``."""
-    shown = ", ".join(repr(value) for value in values[:3])
-    more = " ..." if len(values) > 3 else ""
+    different = list(dict.fromkeys(values))
+    shown = ", ".join(repr(value) for value in different[:3])
+    more = " ..." if len(different) > 3 else ""
     if len(values) == 1:
         return f"1 {noun} ({shown}) is"
     return f"{len(values)} {noun}s ({shown}{more}) are"
@@ -41,6 +42,19 @@ def some_unread(
     counted = some(list(texts), noun)
     place = f"the first in {texts.index.name or 'row'} {texts.index[0]}"
     return f"{counted} {what}{more}, {place}"
+
+
+def no_dates(name: str, wrong: "pd.Series[Any]") -> str:
+    """Say which cells of a column are no dates, where, and how to write them.
+
+    Args:
+        name: Of the column.
+        wrong: Their texts; the index is the line or row of each.
+    """
+    return (
+        f"column {name!r}: {some_unread(wrong, 'no year or date')}; write 1890, 1890-05"
+        " or 1890-05-31, or leave the cell empty"
+    )
 
 
 def near_text(texts: "pd.Series[Any]", nearly: "pd.Series[Any]") -> str:

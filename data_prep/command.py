@@ -89,7 +89,7 @@ def check_origin(file: Path, run: Path, *, is_chosen: bool) -> None:
         if is_chosen:  # and so the broken note is written anew
             return
         raise
-    origin = Path(os.path.relpath(base / name))
+    origin = base / name
     if not origin.is_file() or origin.samefile(file):
         return
     if not is_chosen:
@@ -242,7 +242,7 @@ def _accept_kept(run: Path) -> None:
     base, name, digest = _read_origin(run)
     now = digest_file(run / KEPT)
     if digest not in (None, now):
-        _write_origin(run, os.path.relpath(base, run), name, now)
+        _write_origin(run, _from_run(base, run), name, now)
 
 
 def _read_origin(run: Path) -> tuple[Path, str, str | None]:
@@ -256,7 +256,9 @@ def _read_origin(run: Path) -> tuple[Path, str, str | None]:
     note = run / ORIGIN
     try:
         origin = json.loads(note.read_bytes())
-        return run / origin["base"], str(origin["experiment"]), origin.get("sha256")
+        # as seen from here, also where the run is a link: ".." leads out of its target
+        base = Path(os.path.relpath((run / origin["base"]).resolve()))
+        return base, str(origin["experiment"]), origin.get("sha256")
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         raise UserError(
             f"{note} is missing, cut or changed; write it anew: --experiment FILE.toml"
@@ -266,13 +268,17 @@ def _read_origin(run: Path) -> tuple[Path, str, str | None]:
 
 def _keep_experiment(file: Path, run: Run) -> None:
     """Keep the file in the run, with the folder that its paths are relative to."""
-    base = os.path.relpath(file.parent.resolve(), run.folder.resolve())
+    base = _from_run(file.parent, run.folder)
     kept, content = run.folder / KEPT, file.read_bytes()
     # what is the same is not written: a finished run may lie where nobody can
     if not kept.is_file() or kept.read_bytes() != content:
         with drafted(kept) as draft:
             draft.write(content)
     _write_origin(run.folder, base, file.name, hashlib.sha256(content).hexdigest())
+
+
+def _from_run(folder: Path, run: Path) -> str:
+    return os.path.relpath(folder.resolve(), run.resolve())
 
 
 def _write_origin(run: Path, base: str, name: str, digest: str) -> None:
@@ -293,7 +299,7 @@ def check_kept(run: Path) -> tuple[Path, Path]:
     """
     kept = run / KEPT
     base, name, digest = _read_origin(run)
-    file = Path(os.path.relpath(base / name))
+    file = base / name
     if digest not in (None, digest_file(kept)):
         raise DamagedFileError(
             f"{kept} is cut or changed since the run kept it; to bring it back:"

@@ -1,12 +1,14 @@
 """Files that take their place whole or not at all, however many write them at once."""
 
+import csv
 import fcntl
+import io
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 ENDING = ".draft"
 NAME_SHOWN = 40  # characters of the file's name: the draft's must not be too long
@@ -46,6 +48,13 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all."""
     with drafted(path) as file:
         file.write(text.encode())
+
+
+def write_rows(path: Path, rows: Iterable[Iterable[Any]]) -> None:
+    """Write a csv file, the header first, whole or not at all."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def drop_drafts(folder: Path) -> None:

@@ -16,8 +16,9 @@
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -198,19 +199,21 @@ def _stages(tables: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
 
 def commands() -> list[str]:
     """List the modules of our packages that can be run."""
-    return [name for name, _ in _programs()]
+    return list(_programs())
 
 
 def stage_names() -> list[str]:
     """List the commands whose settings may stand in an experiment file."""
-    return [name for name, text in _programs() if "open_command(" in text]
+    return [name for name, is_stage in _programs().items() if is_stage]
 
 
-def _programs() -> Iterator[tuple[str, str]]:
-    """Give the name and the source of each command; importing them would be slow."""
-    root = Path(__file__).parents[1]
+@cache
+def _programs() -> dict[str, bool]:
+    """Tell of each command whether it is a stage; importing them would be slow."""
+    root, programs = Path(__file__).parents[1], {}
     for package in PACKAGES:
         for module in sorted((root / package).glob("*.py")):
             text = module.read_text(encoding="utf-8")
             if '\nif __name__ == "__main__":' in text:
-                yield f"{package}.{module.stem}", text
+                programs[f"{package}.{module.stem}"] = "open_command(" in text
+    return programs

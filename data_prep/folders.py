@@ -60,27 +60,27 @@ class Folders:
     places: Sequence[Path]
 
 
-def search_folders(places: Sequence[Path]) -> Folders:
+def search_folders(places: Sequence[Path], setting: str = "[data] images") -> Folders:
     """Look at what lies directly in the folders.
 
     The id of a picture is the file's name without its extension. Hidden files and files
     that are no pictures by their extension are none.
 
+    Args:
+        places: The folders.
+        setting: What names them, for the messages.
+
     Raises:
         UserError: A folder is missing or cannot be listed, there is no picture, or two
             share an id.
     """
-    if not places:
-        raise UserError(
-            '[data] images is missing; name the folder: images = "pictures"'
-        )
     by_id: dict[str, list[Path]] = {}
     unusable: dict[str, LeftOut] = {}
     others = []
     for place in dict.fromkeys(places):
         if not place.is_dir():
-            raise UserError(f"{shown(place)}: there is no such folder ([data] images)")
-        for name in _names_in(place):
+            raise UserError(f"{shown(place)}: there is no such folder ({setting})")
+        for name in _names_in(place, setting):
             path = place / name
             if path.suffix[1:].lower() not in FORMATS or name[0] == ".":
                 others.append(name)
@@ -97,7 +97,7 @@ def search_folders(places: Sequence[Path]) -> Folders:
         why = f"; {first.file}: {first.reason}" if first else ""
         raise UserError(
             f"{named}: no pictures here (folders within it are not searched){why};"
-            " name the folder that holds them in [data] images"
+            f" name the folder that holds them in {setting}"
         )
     shared = sorted(id_ for id_, paths in by_id.items() if len(paths) > 1)
     if shared:
@@ -156,13 +156,12 @@ def shown(name: str | Path) -> str:
     )
 
 
-def _names_in(place: Path) -> list[str]:
+def _names_in(place: Path, setting: str) -> list[str]:
     try:
         return [path.name for path in place.iterdir()]
     except OSError as error:
         raise UserError(
-            f"{shown(place)}: the folder cannot be read: {error.strerror}"
-            " ([data] images)"
+            f"{shown(place)}: the folder cannot be read: {error.strerror} ({setting})"
         ) from None
 
 

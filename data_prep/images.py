@@ -95,15 +95,21 @@ class NoneReadableError(UserError):
         self.decoded = decoded
 
 
-def find_pictures(folders: Sequence[Path]) -> dict[str, Path]:
+def find_pictures(
+    folders: Sequence[Path], setting: str = "[data] images"
+) -> dict[str, Path]:
     """Find the pictures that lie directly in the folders, by id in id order.
 
     Files that cannot be used for their name or kind are passed over with a warning.
 
+    Args:
+        folders: Where to look.
+        setting: What names them, for the messages.
+
     Raises:
         UserError: A folder is missing, there is no picture, or two share an id.
     """
-    seen = search_folders(folders)
+    seen = search_folders(folders, setting)
     for left_out in seen.unusable.values():
         log.warning("%s is left out: %s", left_out.file, left_out.reason)
     return dict(seen.pictures)
@@ -153,7 +159,13 @@ def store_pictures(
     with (
         target.open("r+b") as pixels,
         journal.open("a", encoding="utf-8") as notes,
-        tqdm(total=len(paths), initial=len(done), unit="picture", leave=False) as bar,
+        tqdm(
+            total=len(paths),
+            initial=len(done),
+            unit="picture",
+            leave=False,
+            disable=None,  # in a file it would stand before the first line of the log
+        ) as bar,
     ):
         pixels.seek(start + n_rows * row_bytes)
         unsaved: list[Decoded] = []
@@ -223,9 +235,8 @@ def _decode_file(path: Path, side: int, fit: Fit) -> tuple[Decoded, Pixels | Non
     witness = None
     try:
         with path.open("rb") as file:
-            witness = Witness.of(
-                os.fstat(file.fileno())
-            )  # so that a later change shows
+            # taken before the bytes are read, so that a later change shows
+            witness = Witness.of(os.fstat(file.fileno()))
             data = file.read()
     except OSError as error:
         reason = f"it cannot be read, {error.strerror or error}"

@@ -6,6 +6,8 @@ Nothing here decides: a person is told, and writes what is meant.
 import re
 from collections.abc import Mapping
 
+from data_prep.cells import COMMA_NUMBER
+
 # Units are looked for where a number is expected; a letter alone may be half a name,
 # as in class 2a, so it counts only after a blank.
 UNITS = (
@@ -26,7 +28,6 @@ GROUPS = re.compile(
     r"[+-]?[0-9]{1,3}(([ '\u2019\u00a0\u202f\u2009][0-9]{3})+([.,][0-9]+)?"
     r"|(\.[0-9]{3})+(,[0-9]+)?|(,[0-9]{3})+(\.[0-9]+)?)"
 )
-DECIMAL_COMMA = re.compile(r"[+-]?([0-9]+,[0-9]*|,[0-9]+)([eE][+-]?[0-9]+)?")
 INVISIBLE = re.compile(r"[\s\u200b-\u200d\u2060\ufeff]+")
 
 
@@ -51,7 +52,7 @@ def near_number(text: str) -> tuple[str, str] | None:
         )
     if GROUPS.fullmatch(text):
         return "thousands separators or a comma", "write 1234.5 for it, without either"
-    if DECIMAL_COMMA.fullmatch(text):
+    if COMMA_NUMBER.fullmatch(text):
         return (
             "a decimal comma",
             "write points, or separate all cells of the file by semicolons",

@@ -20,16 +20,16 @@ import numpy as np
 
 from data_prep.damage import read_frame
 from data_prep.experiment import Experiment
+from data_prep.inputs import check_places, match, read_inputs, scheme_of
 from data_prep.runs import Finished, Run
 from data_prep.settings import recorded
+from data_prep.sources import PREPARED as PREPARED
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from data_prep.prepare import PrepareSettings
     from data_prep.tasks import Task
-
-PREPARED = "data_prep.prepare"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,23 +83,17 @@ class Outlook:
         Raises:
             UserError: A folder or table is missing, or has problems.
         """
-        from data_prep.folders import search_folders
         from data_prep.folds import parse_scheme
-        from data_prep.prepare import check_places, check_words, is_learned
-        from data_prep.rows import match_attributes, match_pictures, with_classes
-        from data_prep.tables import read_tables
+        from data_prep.rows import with_classes
         from data_prep.words import untaught
 
         data = experiment.data
         prepare: PrepareSettings = settings[PREPARED]
-        check_places(data, run)
-        folders = search_folders(data.images)
-        tables = read_tables(data)
-        check_words(experiment, tables.attributes, folders.pictures)
-        rows, _ = match_pictures(tables.rows, folders, data)
-        match_attributes(tables.attributes, folders, data)
-        rows, classes = with_classes(rows, tables.target_kind)
-        cv = prepare.cv if is_learned(experiment) else None
+        check_places(experiment, run)
+        cv = scheme_of(prepare.cv, experiment)
+        folders, tables = read_inputs(experiment)
+        matched = match(tables, folders, data)
+        rows, classes = with_classes(matched.rows, tables.target_kind)
         names = tables.attributes[tables.attributes["id"].isin(rows["id"])]
         has_words = len(names) > 0 and untaught(names) is None
         facts = {

@@ -119,10 +119,14 @@ def fold_table(rows: pd.DataFrame, classes: Sequence[Any] | None) -> pd.DataFram
             counted[name] = (100 * shares[index]).round(1)
     elif "target" in dealt:
         deviation = folds["target"].std()
-        decimals = decimals_for(float(deviation.max())) - 1
+        decimals = _decimals_of(deviation)
         counted["mean"] = folds["target"].mean().round(decimals)
         counted["deviation"] = deviation.round(decimals)
     return counted.reset_index()
+
+
+def _decimals_of(deviation: "pd.Series[float]") -> int:
+    return decimals_for(float(deviation.max())) - 1
 
 
 def remarks(prepared: Prepared) -> list[str]:
@@ -231,7 +235,7 @@ def write_overview(
                         for name, count in facts["counts"].items()
                     ]
                 ),
-                prose(*(f"{note[0].upper()}{note[1:]}." for note in notes)),
+                prose(*map(_as_sentence, notes)),
             ),
         )
     ]
@@ -244,10 +248,14 @@ def write_overview(
         are_together = facts["has_group"] and is_grouped(facts["cv"])
         kept = "Rows of one group, and copies of one picture, are"
         kept = kept if are_together else "Copies of one picture are"
+        folds = fold_table(rows, facts["classes"])
+        digits = 1  # of shares in percent
+        if "deviation" in folds:
+            digits = max(_decimals_of(folds["deviation"]), 0)
         sections.append(
             Section(
                 "Folds",
-                table(fold_table(rows, facts["classes"]), digits=1),
+                table(folds, digits=digits),
                 note=f"{kept} in one fold. Every later stage obeys these folds.",
             )
         )
@@ -262,6 +270,12 @@ def write_overview(
         sections.append(Section("Left out", table(shown, caption)))
     subtitle = f"{len(rows):,} pictures at {facts['side']} px"
     write_report(path, title, subtitle, sections)
+
+
+def _as_sentence(note: str) -> str:
+    """Begin a note with a capital, unless a file's name is first, and end it."""
+    is_word = note.partition(" ")[0].isalpha()
+    return f"{note[0].upper() if is_word else note[0]}{note[1:]}."
 
 
 def _target_chart(rows: pd.DataFrame, facts: Mapping[str, Any]) -> Markup:
@@ -287,13 +301,17 @@ def _names_chart(attributes: pd.DataFrame) -> Markup:
 def _examples(rows: pd.DataFrame, images: NDArray[np.uint8]) -> Markup:
     n_shown = min(N_EXAMPLES, len(rows))
     drawn = np.sort(np.random.default_rng(0).choice(len(rows), n_shown, replace=False))
-    captions, has_classes = [], "class_index" in rows
-    for row in rows.iloc[drawn].itertuples():
-        target = getattr(row, "target", None)
-        has_target = target is not None and target == target
-        text = class_text if has_classes else "{:g}".format
-        label = text(target) if has_target else str(row.part)
-        captions.append(f"{row.id}\n{label}")
+    shown = rows.iloc[drawn]
+    targets = [""] * n_shown
+    if "class_index" in rows:
+        given = shown["target"].astype(object)
+        targets = list(given.map(class_text, na_action="ignore").fillna(""))
+    elif "target" in shown:
+        targets = number_texts(shown["target"], digits=6)
+    captions = [
+        f"{id_}\n{target or part}"
+        for id_, target, part in zip(shown["id"], targets, shown["part"], strict=True)
+    ]
     return picture_grid(images[rows["image_row"].to_numpy()[drawn]], captions)
 
 

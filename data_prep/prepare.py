@@ -15,15 +15,16 @@ pictures alone is prepared without.
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
-from data_prep.experiment import DataSettings, Experiment
-from data_prep.runs import KEY, Run, Stage
+from data_prep.experiment import DataSettings
+from data_prep.inputs import Matched, check_places, match, read_inputs, scheme_of
+from data_prep.runs import KEY, Stage
 from data_prep.settings import NEUTRAL, recorded
 from data_prep.sources import WITNESSES, current, source_digests, take_up
 from data_prep.witness import Read, write_witnesses
@@ -31,7 +32,6 @@ from data_prep.witness import Read, write_witnesses
 if TYPE_CHECKING:
     import pandas as pd
 
-    from data_prep.folders import LeftOut
     from data_prep.tables import Tables
 
 STAGE = "data_prep.prepare"
@@ -78,46 +78,13 @@ class PrepareSettings:
             raise UserError(f"workers = {self.workers}: give 0 or more")
 
 
-@dataclass(frozen=True)
-class Matched:
-    """Tables and pictures joined by id, before any picture is opened.
-
-    Attributes:
-        rows: A row per picture.
-        left_out: Ids without a usable picture.
-        n_unknown: Ids of the attribute tables that have no picture.
-        pictures: The file of each id.
-    """
-
-    rows: "pd.DataFrame"
-    left_out: "Sequence[LeftOut]"
-    n_unknown: int
-    pictures: Mapping[str, Path]
-
-
 def main(argv: Sequence[str] | None = None) -> Path:
     """Prepare as the command line says, and return the folder of the stage."""
     settings, run, experiment = open_command(PrepareSettings, STAGE, argv)
-    from data_prep.folders import search_folders
-    from data_prep.folds import check_scheme, is_grouped
-    from data_prep.rows import match_attributes, match_pictures
-    from data_prep.tables import read_tables
-
     data = experiment.data
-    check_places(data, run)
-    cv = settings.cv if is_learned(experiment) else None
-    if cv:
-        check_scheme(cv, has_group=data.group is not None)
-        if data.group is not None and not is_grouped(cv):
-            grouped = cv.replace("kfold", "gkfold")
-            raise UserError(
-                f"cv = {cv!r} would tear the groups of column {data.group!r} apart;"
-                f" set cv = {grouped!r} in [data_prep.prepare], or take group out of"
-                " [data]"
-            )
-    folders = search_folders(data.images)
-    tables = read_tables(data)
-    check_words(experiment, tables.attributes, folders.pictures)
+    check_places(experiment, run)
+    cv = scheme_of(settings.cv, experiment)
+    folders, tables = read_inputs(experiment)
     key = recorded(settings) | {
         "data": _named(data),
         "source": source_digests(data, folders),
@@ -127,73 +94,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
         del key["placeholders"]  # what was prepared before there was the key is current
     if done := current(run, key, data, folders.pictures):
         return done.folder
-    rows, left_out = match_pictures(tables.rows, folders, data)
-    n_unknown = match_attributes(tables.attributes, folders, data)
-    matched = Matched(rows, left_out, n_unknown, folders.pictures)
+    matched = match(tables, folders, data)
     with take_up(run, key).stage(STAGE, key) as stage:
         _prepare(stage, settings, data, cv, matched, tables, run.folder.name)
     log.info("written: %s", run.folder / STAGE)
     return run.folder / STAGE
-
-
-def check_places(data: DataSettings, run: Run) -> None:
-    """Check that all folders and tables of the experiment are there.
-
-    Raises:
-        UserError: One is not; the message says if what it was for is done already.
-    """
-    asked: dict[str, Sequence[Path | None]] = {
-        "images": [path for path in data.images if not path.is_dir()],
-        "train": [data.train],
-        "test": [data.test],
-        "sample": [data.sample],
-        "attributes": data.attributes,
-        "doubts": [data.doubts],
-    }
-    for name, paths in asked.items():
-        for path in paths:
-            if path is None or path.is_file():
-                continue
-            kind = "folder" if name == "images" else "table"
-            message = (
-                f"{path}: there is no such {kind} ([data] {name}; paths are relative"
-                " to the experiment file)"
-            )
-            if run.has(STAGE):
-                message += (
-                    f"; {run.folder / STAGE} is finished and can be used as it is"
-                )
-            raise UserError(message)
-
-
-def is_learned(experiment: Experiment) -> bool:
-    """Tell whether the training table says anything to be learned."""
-    data = experiment.data
-    labels = (data.target, data.date, data.attributes, experiment.tasks)
-    return data.train is not None and any(labels)
-
-
-def check_words(
-    experiment: Experiment, attributes: "pd.DataFrame", pictures: Mapping[str, Path]
-) -> None:
-    """Refuse a task of words where the names can teach none.
-
-    Raises:
-        UserError: A task of that kind is asked for, and names of pictures never go
-            together, or are the same for all.
-    """
-    from data_prep.words import untaught
-
-    tasks = experiment.tasks.items()
-    of_words = [name for name, task in tasks if task.kind == "words"]
-    if not of_words or not experiment.data.attributes:
-        return
-    reason = untaught(attributes[attributes["id"].isin(list(pictures))])
-    if reason:
-        raise UserError(
-            f"[tasks.{of_words[0]}] kind = 'words', but of [data] attributes {reason};"
-            " take the task out, or give several names to a picture, a row each"
-        )
 
 
 def _prepare(
@@ -201,7 +106,7 @@ def _prepare(
     settings: PrepareSettings,
     data: DataSettings,
     cv: str | None,
-    matched: "Matched",
+    matched: Matched,
     tables: "Tables",
     title: str,
 ) -> None:

@@ -27,6 +27,7 @@ from data_prep.cells import (
     with_plain_numbers,
 )
 from data_prep.column_notes import (
+    no_dates,
     note_decimals,
     note_missing,
     note_names,
@@ -279,10 +280,7 @@ def _read_columns(
         column = table[named["date"]]
         rows["date"] = as_years(column)[0]
         if len(wrong := unread(column, rows["date"].to_numpy())):
-            problems.append(
-                f"column {named['date']!r}: {some_unread(wrong, 'no year or date')};"
-                " write 1890, 1890-05 or 1890-05-31, or leave the cell empty"
-            )
+            problems.append(no_dates(named["date"], wrong))
         notes += note_missing("date", column, rows["date"].isna().to_numpy())
         notes += note_decimals("date", column)
     if "exclude_from_validation" in named:

@@ -76,9 +76,10 @@ def read_target(
             f" {n_given} rows that have any; there is nothing to tell apart"
         )
     elif n_text and n_values > max(MAX_CLASSES, n_given / 2):
+        remedy = ', take target_kind = "classes" out of [data]' if declared else ""
         problem = (
             f"{where} has {n_values} different texts in {n_given} rows, too many to be"
-            " classes; name another column, or join the rare ones"
+            f" classes; name another column{remedy}, or join the rare ones"
         )
     return target, kind, [problem] if problem else []
 

@@ -68,7 +68,10 @@ def verify_run(run: Path) -> Path:
         raise UserError(f"{run}: no stage of it is finished, so there is nothing to do")
     log.info(
         "%s: %d stages, %d files, %.1f MB: all are as they were written",
-        *(run, len(stages), n_files, n_bytes / 1e6),
+        run,
+        len(stages),
+        n_files,
+        n_bytes / 1e6,
     )
     return run
 

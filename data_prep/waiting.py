@@ -43,7 +43,8 @@ def settle_waiting(threads: int = 0) -> None:
         log.info(
             "other programs keep %.1f of the cores busy, so %d threads sleep while they"
             " wait for each other; fewer: --threads 1",
-            *(busy, n_threads),
+            busy,
+            n_threads,
         )
 
 

@@ -5,7 +5,6 @@ changed. Where they do not, as after a copy to another machine, the hash of all 
 bytes decides.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -14,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
+from data_prep.damage import digest_file
 from data_prep.drafts import write_text
 
 RECENT_NS = 2_000_000_000  # clocks of file systems tick as coarsely as that
@@ -59,8 +59,7 @@ class Read:
 def hash_of(path: Path) -> str:
     """Hash all bytes of a file; empty if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_file(path)
     except OSError:
         return ""
 

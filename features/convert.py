@@ -215,7 +215,9 @@ def _warn_of_rounding(values: Any, narrow: Any) -> None:
         log.warning(
             "float32 rounds away what tells the rows of %d of %d outputs apart, such as"
             " of output %d; subtract its mean, and divide it by its spread, before",
-            *(len(coarse), exact.shape[1], coarse[0]),
+            len(coarse),
+            exact.shape[1],
+            coarse[0],
         )
 
 
@@ -230,7 +232,9 @@ def _warn_of_names(ids: Sequence[str]) -> None:
         log.warning(
             "%d of %d ids look like names of files, such as %r; an id is the name"
             " without folder and extension, so these will match no picture",
-            *(len(named), len(ids), named[0]),
+            len(named),
+            len(ids),
+            named[0],
         )
 
 

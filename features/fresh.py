@@ -108,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if facts["known"]:
         log.info(
             "%d pictures were asked about before and are kept, %d are new",
-            *(facts["known"], len(pictures) - facts["known"]),
+            facts["known"],
+            len(pictures) - facts["known"],
         )
     log.info(
         "%d pictures in %d views through %d nets, %d outputs each",
@@ -116,7 +117,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     )
     if facts["left_out"]:
         note = out / "left_out.csv"
-        log.warning("%d pictures are left out: %s says why", facts["left_out"], note)
+        n = facts["left_out"]
+        counted = "1 picture is" if n == 1 else f"{n} pictures are"
+        log.warning("%s left out: %s says why", counted, note)
     log.info("-> %s", out)
     return out
 
@@ -129,10 +132,7 @@ def find_images(folders: Sequence[Path]) -> dict[str, Path]:
     """
     from data_prep.images import find_pictures
 
-    try:
-        return find_pictures(folders)
-    except UserError as error:  # it speaks of the experiment file, which has no part
-        raise UserError(str(error).replace("[data] images", "--images")) from None
+    return find_pictures(folders, setting="--images")
 
 
 def check_place(out: Path, folders: Sequence[str], *, again: bool) -> None:
@@ -214,7 +214,10 @@ def ask(
     rows = np.arange(len(ids) - len(known))
     parts = [Part(fold, extraction.role, rows) for fold in source.folds]
     passes = Passes(
-        *(group_rows(parts) if has_new else [], source, taken, views),
+        groups=group_rows(parts) if has_new else [],
+        source=source,
+        pictures=taken,
+        views=views,
         bf16=header["precision"] == "bf16",
         image_rows=rows,
         title=STAGE,
@@ -274,8 +277,11 @@ def decode(
         return {}
     try:
         decoded = store_pictures(
-            *([*pictures.values()], work / "images.npy"),
-            *(transform["side"], transform["fit"], threads),
+            paths=list(pictures.values()),
+            target=work / "images.npy",
+            side=transform["side"],
+            fit=transform["fit"],
+            workers=threads,
         )
     except NoneReadableError as error:
         if is_alone:

@@ -4,8 +4,6 @@ Source: Smith 2017, "Cyclical learning rates for training neural networks", arXi
 1506.01186. The suggestion is the rate at which the smoothed loss falls fastest.
 """
 
-import csv
-import io
 import logging
 import math
 from collections.abc import Sequence
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from data_prep.drafts import drafted, write_text
+from data_prep.drafts import drafted, write_rows
 from data_prep.errors import UserError
 from pretext.device import pick_device, set_threads, use_bf16
 from pretext.learner import Learner
@@ -83,11 +81,8 @@ def find_rate(
     rates = np.geomspace(LOWEST, HIGHEST, STEPS)
     losses = _losses(module, rates / unit, device, label)
     found = suggest(rates[: len(losses)], losses, label)
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["learning_rate", "smoothed_loss"])
-    writer.writerows(zip(found.rates, found.losses, strict=True))
-    write_text(folder / "range_test.csv", text.getvalue())
+    curve = zip(found.rates, found.losses, strict=True)
+    write_rows(folder / "range_test.csv", [("learning_rate", "smoothed_loss"), *curve])
     _plot(found, folder / "range_test.png", label, settings.learning_rate)
     log.info(
         "%s: --learning-rate %.2g (now %.2g) -> %s",

@@ -5,13 +5,12 @@ row, and later ones, which are made again, are dropped.
 """
 
 import csv
-import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from data_prep.damage import intact
-from data_prep.drafts import write_text
+from data_prep.drafts import write_rows
 
 
 class History:
@@ -35,14 +34,12 @@ class History:
         kept = {e: look for e, look in self.looks.items() if e < epoch}
         self.looks = {**kept, epoch: dict(numbers)}
         names = list(dict.fromkeys(n for look in self.looks.values() for n in look))
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, ["epoch", *names])
-        writer.writeheader()
-        for e, look in self.looks.items():
-            # all digits, so that what is read back is what was written
-            numbers_of = {k: repr(float(v)) for k, v in look.items()}
-            writer.writerow({"epoch": e} | numbers_of)
-        write_text(self.path, text.getvalue())
+        # all digits, so that what is read back is what was written
+        rows = [
+            [e, *(repr(float(look[name])) if name in look else "" for name in names)]
+            for e, look in self.looks.items()
+        ]
+        write_rows(self.path, [["epoch", *names], *rows])
 
     def of(self, name: str) -> dict[int, float]:
         """Give a number by epoch, where it was measured and is one."""

@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from tqdm import tqdm
 
-from data_prep.drafts import drafted, write_text
+from data_prep.drafts import drafted, write_rows
 from pretext.history import read_rows
 from pretext.settings import TrainingSettings
 
@@ -197,9 +197,7 @@ class Watch(pl.Callback):
 def _forget_after(step: int, metrics: Path) -> None:
     """Begin the CSV file, or drop what was logged after the checkpoint gone on from."""
     rows = [row for row in read_rows(metrics) if int(row[0]) <= step]
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([["step", "name", "value"], *rows])
-    write_text(metrics, text.getvalue())
+    write_rows(metrics, [["step", "name", "value"], *rows])
 
 
 def duration(seconds: float) -> str:

@@ -9,21 +9,19 @@ from importlib.util import find_spec
 import numpy as np
 
 from data_prep.errors import UserError
-from data_prep.folds import ALL, parse_scheme
+from data_prep.folds import ALL, MIN_ROWS, parse_scheme
 from data_prep.outlook import PREPARED, Outlook
 from data_prep.runs import Run
 from features.settings import FINETUNED
 from stacking import guards
 from stacking.baseline import OwnColumns
 from stacking.fit import EXTRACTED, other_runs
+from stacking.later_columns import SIZES
 from stacking.links import choose_links
 from stacking.losses import Loss
 from stacking.reading import Reading
 from stacking.rows import Column
 from stacking.settings import FitSettings
-
-OF_PICTURES = ("width", "height")  # columns of ours that no table has
-FEWEST = 20  # rows with a target; see ``guards.check_enough``
 
 
 def check_fit(settings: FitSettings, outlook: Outlook) -> None:
@@ -49,7 +47,7 @@ def check_fit(settings: FitSettings, outlook: Outlook) -> None:
     _check_others(settings, outlook)
     names = settings.columns
     if not outlook.prepared:
-        names = tuple(name for name in names if name not in OF_PICTURES)
+        names = tuple(name for name in names if name not in SIZES)
     OwnColumns.learn(outlook.scored(), outlook.predicted(), names)
     _check_links(settings, outlook, loss)
     if settings.tune and find_spec("optuna") is None:
@@ -86,9 +84,9 @@ def _check_scheme(settings: FitSettings, outlook: Outlook) -> None:
 def _check_enough(settings: FitSettings, outlook: Outlook) -> None:
     """Check that rows and groups can fill the folds, however they are dealt."""
     rows = outlook.scored()
-    if len(rows) < FEWEST:
+    if len(rows) < MIN_ROWS:
         raise UserError(
-            f"{len(rows)} rows have a target and a fold; give {FEWEST} or more in the"
+            f"{len(rows)} rows have a target and a fold; give {MIN_ROWS} or more in the"
             " table of [data] train"
         )
     cv = settings.cv or outlook.facts["cv"]

@@ -19,7 +19,7 @@ from stacking.guards import named
 if TYPE_CHECKING:
     import pandas as pd
 
-DATE, SIZES = "date", ("width", "height")
+DATE, SIZES = "date", ("width", "height")  # columns of ours; no table has sizes
 log = logging.getLogger(__name__)
 
 
@@ -115,18 +115,15 @@ def _with_dates(table: "pd.DataFrame", path: Path, name: str) -> "pd.DataFrame":
     Raises:
         UserError: A cell is no date.
     """
-    from data_prep.cells import as_years
+    from data_prep.cells import as_years, unread
+    from data_prep.column_notes import no_dates
 
     name = name if name in table else DATE
     if name not in table:
         return table
-    years, unread = as_years(table[name])
-    if unread:
-        raise UserError(
-            f"{path}: column {name!r}: {len(unread)} values are no year or date"
-            f" ({unread[0]!r} ...); write 1890, 1890-05 or 1890-05-31, or leave the"
-            " cell empty"
-        )
+    years, _ = as_years(table[name])
+    if len(wrong := unread(table[name], years)):
+        raise UserError(f"{path}: {no_dates(name, wrong)}")
     return table.assign(**{DATE: years})
 
 

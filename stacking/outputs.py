@@ -114,9 +114,10 @@ def stand_in(stacked: Stacked, unreadable: Sequence[str]) -> str:
         what = f"the class nearest to the training targets' mean, {constant:g}"
     else:
         what = f"the mean of the training targets, {four_digits(constant)}"
+    have, their = ("has", "its") if len(unreadable) == 1 else ("have", "their")
     return (
-        f"{named(unreadable)} to predict have no picture that can be read (see"
-        f" left_out.csv); their prediction is {what}"
+        f"{named(unreadable)} to predict {have} no picture that can be read (see"
+        f" left_out.csv); {their} prediction is {what}"
     )
 
 

@@ -101,7 +101,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
     out = given["out"] or run.folder / STAGE / f"{places[0].name}.csv"
     asked = [
         ask_nets(
-            *(one.folder, given["images"], place, given["threads"]),
+            one.folder,
+            given["images"],
+            place,
+            given["threads"],
             again=given["again"],
         )
         for one, place in zip(runs, places, strict=True)
@@ -324,9 +327,9 @@ def _tell_left_out(asked: Sequence[Path], out: Path) -> None:
     place.unlink(missing_ok=True)
     if len(left_out):
         _write(left_out, place)
-        log.warning(
-            "%s have no prediction: %s says why", named(left_out["id"], MANY), place
-        )
+        have = "has" if len(left_out) == 1 else "have"
+        ids = named(left_out["id"], MANY)
+        log.warning("%s %s no prediction: %s says why", ids, have, place)
 
 
 if __name__ == "__main__":

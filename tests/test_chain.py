@@ -164,7 +164,7 @@ def test_pictures_that_come_later_are_predicted_as_test_pictures_are(
     (new / "broken.jpg").write_bytes(b"no picture")
     done = run_python(place, "stacking.predict", "--images", "new")
     assert done.returncode == 0, done.stderr
-    assert "1 id ('broken') have no prediction" in done.stderr
+    assert "1 id ('broken') has no prediction" in done.stderr
     found = pd.read_csv(run / "stacking.predict/new.csv", index_col="id")
     assert len(found) == 9
     # other pictures stand beside it in its block, which moves its last bits

@@ -468,6 +468,19 @@ def test_a_file_that_was_moved_is_still_the_same(fresh: Path) -> None:
     assert open_tryout("--experiment", str(link))[1].folder == Path("runs/leaves")
 
 
+def test_a_run_that_is_a_link_knows_its_experiment(fresh: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk" / "deep" / "leaves"
+    disk.mkdir(parents=True)
+    (fresh / "runs").mkdir()
+    (fresh / "runs" / "leaves").symlink_to(disk)
+    first, second = (experiment_file(fresh / name) for name in "ab")
+    open_tryout("--experiment", str(first))
+    with pytest.raises(UserError, match=r"runs/leaves is the run of a/leaves\.toml"):
+        open_tryout("--experiment", str(second))
+    (images,) = open_tryout("--run", "runs/leaves")[2].data.images
+    assert images == Path("a/pictures")  # and a message names it without detours
+
+
 # What a run keeps of its experiment
 
 

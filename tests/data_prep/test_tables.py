@@ -120,12 +120,17 @@ def test_a_declared_kind_is_held_to(folder: Path) -> None:
         read_tables(settings(folder, target_kind="numbers", **how))
     with pytest.raises(UserError, match="target_kind = 'classes' says what the target"):
         read_tables(settings(folder, target_kind="classes", target=None, **how))
+    many = "".join(f"{k},{k / 7}\n" for k in range(99))
+    (folder / "train.csv").write_text(f"id,kind\n{many}")
+    with pytest.raises(UserError, match='take target_kind = "classes" out of'):
+        read_tables(settings(folder, target_kind="classes", **how))
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         (["1", "2", "3", "x"], r"1 value \('x'\) is no finite number, while 3 are"),
+        ([*"123xx"], r"2 values \('x'\) are no finite number, while 3 are"),
         (["1", "2", "inf"], r"1 value \('inf'\) is no finite number"),
         (["a", "a", ""], "the one value 'a' in all 2 rows"),
         (["3", "3", "3.0"], "the one value '3' in all 3 rows"),

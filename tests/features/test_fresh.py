@@ -501,7 +501,7 @@ def test_advice_names_flags_of_this_command(
         ("no room; free some space, or store smaller pictures (--side)", "some space"),
     ):
 
-        def fail(*_: Any, theirs: str = theirs) -> Any:
+        def fail(*, theirs: str = theirs, **_: Any) -> Any:
             raise UserError(theirs)
 
         monkeypatch.setattr("data_prep.images.store_pictures", fail)

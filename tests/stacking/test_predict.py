@@ -74,7 +74,7 @@ def test_new_pictures_are_predicted_as_the_same_test_pictures_were(
     place = folder / "stacking.predict" / "new.csv"
     assert place.exists()
     assert place.with_name("new.left_out.csv").read_text() == LEFT_OUT
-    assert "1 id ('torn') have no prediction" in caplog.text
+    assert "1 id ('torn') has no prediction" in caplog.text
 
 
 def test_what_stands_beside_a_prediction(make_run: MakeRun) -> None:
@@ -287,7 +287,9 @@ def test_a_table_of_columns_is_checked_before_any_net_is_asked(
     message = mistake_of(folder, changed(size="about 3"))
     assert f"('about 3' in line {line + 2} ...)" in message
     message = mistake_of(folder, changed(when="long ago"))
-    assert "column 'when': 1 values are no year or date ('long ago' ...)" in message
+    assert f"1 value ('long ago') is no year or date, the first in line {line + 2}" in (
+        message
+    )
     files = own.assign(name=own["name"] + ".png")
     assert "has no row for 80 ids" in mistake_of(folder, files)
     assert mistake_of(folder, files).endswith("(its ids are like 'p0000.png')")

@@ -1,0 +1,153 @@
+"""What is known before any picture is opened: folders and tables, joined by id.
+
+``data_prep.prepare`` begins with it, and so does the pipeline, which tells what cannot
+fit before the first stage runs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_prep.errors import UserError
+from data_prep.experiment import DataSettings, Experiment
+from data_prep.runs import Run
+from data_prep.sources import PREPARED
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from data_prep.folders import Folders, LeftOut
+    from data_prep.tables import Tables
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Tables and pictures joined by id, before any picture is opened.
+
+    Attributes:
+        rows: A row per picture.
+        left_out: Ids without a usable picture.
+        n_unknown: Ids of the attribute tables that have no picture.
+        pictures: The file of each id.
+    """
+
+    rows: "pd.DataFrame"
+    left_out: "Sequence[LeftOut]"
+    n_unknown: int
+    pictures: Mapping[str, Path]
+
+
+def check_places(experiment: Experiment, run: Run) -> None:
+    """Check that all folders and tables of the experiment are there.
+
+    Raises:
+        UserError: One is not; the message says if what it was for is done already.
+    """
+    data = experiment.data
+    if not data.images:
+        raise UserError(
+            f"{experiment.source}: [data] images is missing; name the folder:"
+            ' images = "pictures"'
+        )
+    asked: dict[str, Sequence[Path | None]] = {
+        "images": [path for path in data.images if not path.is_dir()],
+        "train": [data.train],
+        "test": [data.test],
+        "sample": [data.sample],
+        "attributes": data.attributes,
+        "doubts": [data.doubts],
+    }
+    for name, paths in asked.items():
+        for path in paths:
+            if path is None or path.is_file():
+                continue
+            kind = "folder" if name == "images" else "table"
+            message = (
+                f"{path}: there is no such {kind} ([data] {name}; paths are relative"
+                " to the experiment file)"
+            )
+            if run.has(PREPARED):
+                message += (
+                    f"; {run.folder / PREPARED} is finished and can be used as it is"
+                )
+            raise UserError(message)
+
+
+def scheme_of(cv: str, experiment: Experiment) -> str | None:
+    """Give the scheme of the folds; None: nothing is learned from a table.
+
+    Args:
+        cv: The scheme that is set.
+        experiment: Its table says what is learned, and whether there are groups.
+
+    Raises:
+        UserError: It does not fit the groups.
+    """
+    from data_prep.folds import check_scheme, is_grouped
+
+    data = experiment.data
+    labels = (data.target, data.date, data.attributes, experiment.tasks)
+    if data.train is None or not any(labels):
+        return None
+    check_scheme(cv, has_group=data.group is not None)
+    if data.group is not None and not is_grouped(cv):
+        grouped = cv.replace("kfold", "gkfold")
+        raise UserError(
+            f"cv = {cv!r} would tear the groups of column {data.group!r} apart;"
+            f" set cv = {grouped!r} in [data_prep.prepare], or take group out of"
+            " [data]"
+        )
+    return cv
+
+
+def read_inputs(experiment: Experiment) -> "tuple[Folders, Tables]":
+    """Look at the folders and read the tables; no picture is opened.
+
+    Raises:
+        UserError: One is missing or has problems, or names of pictures teach nothing
+            to a task of words.
+    """
+    from data_prep.folders import search_folders
+    from data_prep.tables import read_tables
+
+    folders = search_folders(experiment.data.images)
+    tables = read_tables(experiment.data)
+    _check_words(experiment, tables.attributes, folders.pictures)
+    return folders, tables
+
+
+def match(tables: "Tables", folders: "Folders", data: DataSettings) -> Matched:
+    """Join tables and pictures by id.
+
+    Raises:
+        UserError: No id of a table has a picture, or some nearly have one.
+    """
+    from data_prep.rows import match_attributes, match_pictures
+
+    rows, left_out = match_pictures(tables.rows, folders, data)
+    n_unknown = match_attributes(tables.attributes, folders, data)
+    return Matched(rows, left_out, n_unknown, folders.pictures)
+
+
+def _check_words(
+    experiment: Experiment, attributes: "pd.DataFrame", pictures: Mapping[str, Path]
+) -> None:
+    """Refuse a task of words where the names can teach none.
+
+    Raises:
+        UserError: A task of that kind is asked for, and names of pictures never go
+            together, or are the same for all.
+    """
+    from data_prep.words import untaught
+
+    tasks = experiment.tasks.items()
+    of_words = [name for name, task in tasks if task.kind == "words"]
+    if not of_words or not experiment.data.attributes:
+        return
+    reason = untaught(attributes[attributes["id"].isin(list(pictures))])
+    if reason:
+        raise UserError(
+            f"[tasks.{of_words[0]}] kind = 'words', but of [data] attributes {reason};"
+            " take the task out, or give several names to a picture, a row each"
+        )
