@@ -59,6 +59,9 @@ def read_table(path: Path) -> pd.DataFrame:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a parquet file: {error}") from None
+    levels = [name for name in table.index.names if name not in (None, *table.columns)]
+    if levels:  # pandas keeps an index beside the columns
+        table = table.reset_index(levels)
     names = [str(name) for name in table.columns]
     index = pd.RangeIndex(1, len(table) + 1, name="row")
     plain = {at: _plain(table.iloc[:, at]) for at in range(len(names))}
