@@ -178,7 +178,8 @@ def test_numbers_of_python_are_never_taken_for_words(seed: int) -> None:
 @pytest.mark.parametrize("text", ["'5", "'1.5'", '="007"', '"3"', "\u20192"])
 def test_numbers_that_a_spreadsheet_was_to_take_for_texts_are_told(text: str) -> None:
     nearly = near_number(text)
-    assert nearly is not None and "spreadsheet" in nearly[0]
+    assert nearly is not None
+    assert "spreadsheet" in nearly[0]
 
 
 def test_groups_that_differ_by_the_form_of_a_number_are_told() -> None:
@@ -226,6 +227,9 @@ def test_a_weight_that_is_no_number_is_told_with_its_line(tmp_path: Path) -> Non
     doubts = tmp_path / "doubts.csv"
     doubts.write_text("id;weight\n1;0,5\n2;1\n")
     assert read_weights(doubts, "id", ["1", "2"]) == {"1": 0.5, "2": 1.0}
+    doubts.write_text("id,weight\nA,0.5\n2,1\n")
+    with pytest.raises(UserError, match=r"nearly .* lower case \(1: id 'A', row 'a'\)"):
+        read_weights(doubts, "id", ["2", "a"])
     doubts.write_text("\nid,weight\n1,0.5\n2,50%\n")
     with pytest.raises(
         UserError, match=r"'50%'\) is no number .*, the first in line 4"
