@@ -16,6 +16,7 @@ from data_prep.cells import (
 )
 from data_prep.lookalikes import alike_text
 
+NAMELESS = frozenset(("-", "--", "?", "n.a.", "none", "unknown", "missing"))
 LONGEST = 60  # characters of a cell that are shown
 
 
@@ -89,7 +90,8 @@ def note_names(role: str, names: Iterable[str]) -> list[str]:
     counts = Counter(names)
     counts.pop("", None)
     notes = []
-    if odd := NO_NUMBER & set(counts):
+    odd = [name for name in counts if name in NO_NUMBER or name.casefold() in NAMELESS]
+    if odd:
         shown = ", ".join(f"{name!r} ({counts[name]:,})" for name in sorted(odd))
         notes.append(
             f"{role}: {shown}, taken as a name; where it is to say that there is none,"

@@ -131,6 +131,7 @@ def test_a_comma_that_may_part_thousands_is_no_decimal_one() -> None:
         (["1 234", "2 345", "5"], "thousands separators", 2),
         (["1\u202f234", "2\u00a0345", "5"], "thousands separators", 2),
         (["1'234", "2'345", "5"], "thousands separators", 2),
+        (['"1,23,456"', '"2,345"', "5"], "thousands separators", 2),  # as in India
         (["5", "30%", "40 %"], "a unit", 3),
         (["12 cm", "13cm", "0.5 cm"], "a unit", 2),
         (["€5", "7", "8 €"], "a unit", 2),
@@ -189,6 +190,11 @@ def test_groups_that_differ_by_the_form_of_a_number_are_told() -> None:
         "group: 1 name is written in 3 ways that differ only by case, blanks or zeros"
         " ('1' (2), '01' (1), '1.0' (1))"
     )
+
+
+def test_a_group_that_may_mean_none_is_told() -> None:
+    (note,) = note_names("group", ["-", "a", "Unknown", "-", "", "N/A"])
+    assert note.startswith("group: '-' (2), 'N/A' (1), 'Unknown' (1), taken as a name")
 
 
 def test_points_that_might_part_thousands_throughout_are_told() -> None:
