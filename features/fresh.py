@@ -31,7 +31,7 @@ import numpy as np
 from data_prep.command import last_run, run_command
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
-from data_prep.folders import LeftOut, search_folders
+from data_prep.folders import Folders, LeftOut, search_folders
 from data_prep.notes import summarise
 from data_prep.runs import RECORD, Run, digest_of
 from data_prep.settings import Parser
@@ -77,12 +77,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
     threads: int = given["threads"]
     if threads < 0:
         raise UserError(f"threads = {threads}: give 0 or more")
-    pictures = find_images(given["images"])
+    folders = find_images(given["images"])
+    pictures = folders.pictures
     unusable = [  # of no picture's id
-        left_out
-        for left_out in search_folders(given["images"]).unusable.values()
-        if left_out.id not in pictures
+        file for id_, file in folders.unusable.items() if id_ not in pictures
     ]
+    for file in unusable:
+        log.warning("%s is left out: %s", file.file, file.reason)
     run = Run(given["run"] or last_run(STAGE, "--run FOLDER"))
     extraction = find_extraction(run)
     given_out: Path | None = given["out"]
@@ -137,16 +138,14 @@ def main(argv: Sequence[str] | None = None) -> Path:
     return out
 
 
-def find_images(folders: Sequence[Path]) -> dict[str, Path]:
+def find_images(folders: Sequence[Path]) -> Folders:
     """Find the pictures by id, as ``data_prep.prepare`` does.
 
     Raises:
         UserError: A folder is missing, there is no picture, or two share an id.
     """
-    from data_prep.images import find_pictures
-
     try:
-        return find_pictures(folders)
+        return search_folders(folders)
     except UserError as error:  # it speaks of the experiment file, which has no part
         raise UserError(str(error).replace("[data] images", "--images")) from None
 

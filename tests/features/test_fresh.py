@@ -687,10 +687,16 @@ def test_what_the_child_is_told_and_how_its_end_is_taken(
 
     monkeypatch.setattr(asking.subprocess, "run", child)
     out = tmp_path / "out"
-    given = (Path("run"), [Path("a"), Path("b")], out)
+    a, b = tmp_path / "a", tmp_path / "b"
+    given = (Path("run"), [a, b], out)
+    with pytest.raises(UserError, match=r"a: there is no such folder \(--images\)"):
+        ask_nets(*given)
+    assert not told
+    noise(a / "1.png")
+    noise(b / "2.png")
     assert ask_nets(*given, 3, again=True) == out
     flags = ["--run", "run", "--out", str(out), "--threads", "3", "--again"]
-    assert told == [["-m", "features.fresh", *flags, "--images", "a", "b"]]
+    assert told == [["-m", "features.fresh", *flags, "--images", str(a), str(b)]]
     status = 2
     with pytest.raises(UserError, match="did not finish, for the reason above"):
         ask_nets(*given)
