@@ -59,6 +59,9 @@ def read_table(path: Path) -> pd.DataFrame:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a parquet file: {error}") from None
+    levels = [name for name in table.index.names if name not in (None, *table.columns)]
+    if levels:  # pandas keeps an index beside the columns
+        table = table.reset_index(levels)
     names = [str(name) for name in table.columns]
     index = pd.RangeIndex(1, len(table) + 1, name="row")
     plain = {at: _plain(table.iloc[:, at]) for at in range(len(names))}
@@ -160,21 +163,23 @@ def as_numbers(column: "pd.Series[Any]") -> NDArray[np.float64]:
         return np.array([float(truth) for truth in truths], dtype=np.float64)
     separator = separator_of(column)
     cells = list(column)
-    if separator == "," and set(map(type, cells)) <= {str, type(None)}:
-        return _numbers_of([cell or "" for cell in cells])
+    if set(map(type, cells)) <= {str, type(None)} and (
+        separator == "," or not any("," in cell for cell in cells if cell)
+    ):
+        return _numbers_of(cells)
     return _numbers_of(with_points(as_texts(column), separator))
 
 
-def _numbers_of(texts: Sequence[str]) -> NDArray[np.float64]:
-    joined = "".join(texts)
+def _numbers_of(texts: Sequence[str | None]) -> NDArray[np.float64]:
+    joined = "".join(filter(None, texts))
     if "_" in joined or not joined.isascii():  # Python reads 1_000 and other digits
-        texts = [t.strip() for t in texts]
-        texts = ["" if "_" in t or not t.isascii() else t for t in texts]
-
+        stripped = [(text or "").strip() for text in texts]
+        texts = [t if t.isascii() and "_" not in t else None for t in stripped]
     try:
-        values = np.array([float(text) if text else math.nan for text in texts])
+        cells = np.array([text or None for text in texts], dtype=object)
+        values = cells.astype(np.float64)  # None is NaN
     except ValueError:
-        values = np.array([_number_of(text) for text in texts])
+        values = np.array([_number_of(text or "") for text in texts])
     return np.where(np.isfinite(values), values, math.nan)
 
 

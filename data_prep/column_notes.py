@@ -10,18 +10,25 @@ from numpy.typing import NDArray
 from data_prep.cells import (
     GROUPED,
     NO_NUMBER,
-    WHOLE,
     as_texts,
     separator_of,
     with_points,
 )
 from data_prep.lookalikes import alike_text
 
+NAMELESS = frozenset(("-", "--", "?", "n.a.", "none", "unknown", "missing"))
+LONGEST = 60  # characters of a cell that are shown
+
+
+def shortened(text: str) -> str:
+    """Cut a text of which a person need not see more to know it."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
 
 def some(values: Sequence[str], noun: str) -> str:
     """Count the values and show three: ``5 ids ('a', 'b', 'c' ...) are``."""
     different = list(dict.fromkeys(values))
-    shown = ", ".join(repr(value) for value in different[:3])
+    shown = ", ".join(repr(shortened(value)) for value in different[:3])
     more = " ..." if len(different) > 3 else ""
     if len(values) == 1:
         return f"1 {noun} ({shown}) is"
@@ -97,7 +104,8 @@ def note_names(role: str, names: Iterable[str]) -> list[str]:
     counts = Counter(names)
     counts.pop("", None)
     notes = []
-    if odd := NO_NUMBER & set(counts):
+    odd = [name for name in counts if name in NO_NUMBER or name.casefold() in NAMELESS]
+    if odd:
         shown = ", ".join(f"{name!r} ({counts[name]:,})" for name in sorted(odd))
         notes.append(
             f"{role}: {shown}, taken as a name; where it is to say that there is none,"
@@ -127,8 +135,7 @@ def note_decimals(role: str, column: "pd.Series[Any]") -> list[str]:
         n = f"{len(changed):,} number{'s' * (len(changed) > 1)}"
         return [f"{role}: {n} with a decimal comma ({text!r} is {point})"]
     pointed = [text for text in texts if "." in text]
-    may_be_thousands = pointed and all(map(GROUPED.fullmatch, pointed))
-    if may_be_thousands and any(map(WHOLE.fullmatch, texts)):
+    if pointed and all(map(GROUPED.fullmatch, pointed)):
         return [
             f"{role}: {pointed[0]!r} is read with a decimal point; if the points part"
             " thousands, take them out"

@@ -29,6 +29,7 @@ OTHER_FILES = {  # by their first bytes: what it is, and what to do
     b"\xfe\xff": ("in UTF-16", "save it as CSV UTF-8"),
 }
 WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
+csv.field_size_limit(2**31 - 1)  # the file is in memory already
 
 Rows = tuple[Sequence[int], list[list[str]]]  # first line in the file, and the cells
 

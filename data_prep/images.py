@@ -31,7 +31,7 @@ from data_prep.decoding import (
 )
 from data_prep.drafts import write_text
 from data_prep.errors import UserError
-from data_prep.folders import search_folders, shown
+from data_prep.folders import shown
 from data_prep.notes import Notes
 from data_prep.processes import n_cores, pool_of
 from data_prep.witness import Read, Witness, is_same
@@ -93,26 +93,6 @@ class NoneReadableError(UserError):
     def __init__(self, message: str, decoded: list[Decoded]) -> None:
         super().__init__(message)
         self.decoded = decoded
-
-
-def find_pictures(
-    folders: Sequence[Path], setting: str = "[data] images"
-) -> dict[str, Path]:
-    """Find the pictures that lie directly in the folders, by id in id order.
-
-    Files that cannot be used for their name or kind are passed over with a warning.
-
-    Args:
-        folders: Where to look.
-        setting: What names them, for the messages.
-
-    Raises:
-        UserError: A folder is missing, there is no picture, or two share an id.
-    """
-    seen = search_folders(folders, setting)
-    for left_out in seen.unusable.values():
-        log.warning("%s is left out: %s", left_out.file, left_out.reason)
-    return dict(seen.pictures)
 
 
 def cheap_digest(path: Path) -> str:

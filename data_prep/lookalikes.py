@@ -3,6 +3,7 @@
 Nothing here decides: a person is told, and writes what is meant.
 """
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -26,8 +27,10 @@ WITH_UNIT = re.compile(
 )
 GROUPS = re.compile(
     r"[+-]?[0-9]{1,3}(([ '\u2019\u00a0\u202f\u2009][0-9]{3})+([.,][0-9]+)?"
-    r"|(\.[0-9]{3})+(,[0-9]+)?|(,[0-9]{3})+(\.[0-9]+)?)"
+    r"|(\.[0-9]{3})+(,[0-9]+)?|(,[0-9]{2,3})*,[0-9]{3}(\.[0-9]+)?)"
 )
+FORCED_TEXT = re.compile(r"""=?"([^"]*)"|['\u2019]([^'\u2019]*)['\u2019]?""")
+WHOLE = re.compile(r"(?<![^\0])0*([0-9]+?)(?:\.0*)?(?![^\0])")  # 01, 1 and 1.0
 INVISIBLE = re.compile(r"[\s\u200b-\u200d\u2060\ufeff]+")
 
 
@@ -45,6 +48,10 @@ def near_number(text: str) -> tuple[str, str] | None:
         ('a unit', 'write the number alone and the unit into the name of the column')
         >>> near_number("2nd")
     """
+    if (cell := FORCED_TEXT.fullmatch(text)) and _is_number_of_python(
+        cell[1] or cell[2] or ""
+    ):
+        return "the marks of a spreadsheet's texts", "write the number alone"
     if WITH_UNIT.fullmatch(text):
         return (
             "a unit",
@@ -68,15 +75,14 @@ def _is_number_of_python(text: str) -> bool:
         return False
     for read in (float, lambda text: int(text, 0)):
         try:
-            read(text.replace("\u2212", "-"))
-        except ValueError:
+            return math.isfinite(read(text.replace("\u2212", "-")))
+        except (ValueError, OverflowError):
             continue
-        return True
     return False
 
 
 def alike(counts: Mapping[str, int]) -> list[list[str]]:
-    """Find names that differ only by case or blanks.
+    """Find names that differ only by case, blanks or the form of a whole number.
 
     Args:
         counts: How often each name is there.
@@ -89,9 +95,9 @@ def alike(counts: Mapping[str, int]) -> list[list[str]]:
         [['Oak', 'oak']]
     """
     names = list(counts)
-    folded = INVISIBLE.sub("", "\0".join(names)).casefold().split("\0")
+    folded = _folded("\0".join(names)).split("\0")
     if len(folded) != len(names):  # a name holds a zero byte
-        folded = [INVISIBLE.sub("", name).casefold() for name in names]
+        folded = [_folded(name) for name in names]
     if len(set(folded)) == len(names):
         return []
     spellings: dict[str, list[str]] = {}
@@ -104,16 +110,22 @@ def alike(counts: Mapping[str, int]) -> list[list[str]]:
     )
 
 
+def _folded(names: str) -> str:
+    return WHOLE.sub(r"\1", INVISIBLE.sub("", names).casefold())
+
+
 def alike_text(counts: Mapping[str, int]) -> str | None:
-    """Tell of names that differ only by case or blanks, or None if there are none."""
+    """Tell of names that are nearly the same, or None if there are none."""
     sets = alike(counts)
     if not sets:
         return None
     shown = ", ".join(f"{name!r} ({counts[name]})" for name in sets[0][:4])
     is_one = len(sets) == 1
+    is_number = any(map(WHOLE.fullmatch, (spellings[0] for spellings in sets)))
+    differences = "case, blanks or zeros" if is_number else "case or blanks"
     return (
         f"{len(sets)} {'name is' if is_one else 'names are'} written in"
-        f" {sum(map(len, sets))} ways that differ only by case or blanks"
+        f" {sum(map(len, sets))} ways that differ only by {differences}"
         f" ({shown}{'' if is_one else ' ...'}); they count as different: write them"
         " alike if they mean the same"
     )

@@ -142,12 +142,16 @@ class NearIds:
 
     def __str__(self) -> str:
         """Tell how many ids differ in what, with two examples each."""
+        return self.text("picture")
+
+    def text(self, noun: str) -> str:
+        """Tell the same where the names are of something else than pictures."""
         by_difference: dict[str, list[str]] = {}
         for id_, difference in self.differences.items():
             by_difference.setdefault(difference, []).append(id_)
         return "; ".join(
             f"{difference} ({len(ids):,}: "
-            + ", ".join(f"id {id_!r}, picture {self.pairs[id_]!r}" for id_ in ids[:2])
+            + ", ".join(f"id {id_!r}, {noun} {self.pairs[id_]!r}" for id_ in ids[:2])
             + (", ...)" if len(ids) > 2 else ")")
             for difference, ids in sorted(
                 by_difference.items(), key=lambda item: -len(item[1])
@@ -188,6 +192,24 @@ def near_ids(ids: Iterable[str], names: Iterable[str]) -> NearIds:
         differences={id_: pairs[id_][1] for id_ in paired},
         unclear={id_: unclear[id_] for id_ in distinct if id_ in unclear},
     )
+
+
+def near_hint(ids: Iterable[str], names: Iterable[str], noun: str) -> str:
+    """Tell of ids that are not there what they would be but for a simple difference.
+
+    Args:
+        ids: Those that are not there.
+        names: Those that are, and that they might be.
+        noun: What has these names.
+
+    Example:
+        >>> near_hint(["1", "y"], ["001", "x"], "row")
+        "; nearly there but for leading zeros (1: id '1', row '001')"
+        >>> near_hint(["y"], ["x"], "row")
+        ''
+    """
+    near = near_ids(ids, names).with_shared()
+    return f"; nearly there but for {near.text(noun)}" if near.pairs else ""
 
 
 def _pair_up(

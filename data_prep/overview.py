@@ -102,12 +102,14 @@ def fold_table(rows: pd.DataFrame, classes: Sequence[Any] | None) -> pd.DataFram
         classes: What the class indices mean; None for a quantity.
 
     Returns:
-        A row per fold: its rows, its groups, and the share of each class in percent
+        A row per fold: its rows, its clusters, and the share of each class in percent
         (of the twelve largest), or the mean and deviation of the target.
     """
     dealt = rows[rows["fold"] >= 0]
     folds = dealt.groupby("fold")
-    counted = pd.DataFrame({"rows": folds.size(), "groups": folds["cluster"].nunique()})
+    counted = pd.DataFrame(
+        {"rows": folds.size(), "clusters": folds["cluster"].nunique()}
+    )
     if classes is not None:
         labelled = dealt[dealt["class_index"] >= 0]
         largest = labelled["class_index"].value_counts().index[:12]

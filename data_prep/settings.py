@@ -16,6 +16,7 @@ import argparse
 import difflib
 import math
 import types
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -66,6 +67,9 @@ def recorded(settings: Any) -> dict[str, Any]:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which known name was probably meant, or which there are."""
     known = sorted(known)
+    forms = {unicodedata.normalize("NFC", other): other for other in known}
+    if other := forms.get(unicodedata.normalize("NFC", name)):
+        return f"{other!r} has another Unicode form; copy the name from there"
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]!r}?"

@@ -36,6 +36,7 @@ from data_prep.column_notes import (
 )
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
+from data_prep.near_ids import near_hint
 from data_prep.settings import nearest
 from data_prep.target import TargetKind, notes_of_target, read_target
 
@@ -153,7 +154,8 @@ def read_weights(path: Path, id_column: str, known: Sequence[str]) -> dict[str, 
     ids, weights = as_ids(table[column]), as_numbers(table["weight"])
     problems = _problems_of_ids(ids, table.index)
     if unknown := sorted(set(ids) - set(known) - {""}):
-        problems.append(f"{some(unknown, 'id')} not in the train table")
+        hint = near_hint(unknown, sorted(set(known) - set(ids)), "row")
+        problems.append(f"{some(unknown, 'id')} not in the train table{hint}")
     is_weight = (weights >= 0) & (weights <= 1)  # not so for NaN
     texts = pd.Series(as_texts(table["weight"]), index=table.index, dtype=object)
     if not is_weight.all():
@@ -325,9 +327,11 @@ def _check_sample(data: DataSettings, path: Path, tested: set[str]) -> None:
     _raise_if(path, _lacking(sample, {"id": data.id}))
     ids = as_ids(sample[data.id])
     problems = _problems_of_ids(ids, sample.index)
-    if extra := sorted(set(ids) - tested):
-        problems.append(f"{some(extra, 'id')} not in {data.test}")
-    if lacking := sorted(tested - set(ids)):
+    extra, lacking = sorted(set(ids) - tested), sorted(tested - set(ids))
+    if extra:
+        hint = near_hint(extra, lacking, "row")
+        problems.append(f"{some(extra, 'id')} not in {data.test}{hint}")
+    if lacking:
         problems.append(f"{some(lacking, 'id')} in {data.test} only")
     _raise_if(path, problems)
 

@@ -135,8 +135,11 @@ def ask_nets(
         ``out``; see ``features.fresh`` for what is in it.
 
     Raises:
-        UserError: The child failed; it has said why.
+        UserError: The folders hold no pictures, or the child failed and has said why.
     """
+    from features.fresh import find_images
+
+    find_images(images)  # so that one line says what is wrong with them
     command = [sys.executable, "-m", COMMAND]
     command += ["--run", str(run_folder), "--out", str(out), "--threads", str(threads)]
     command += ["--again"] if again else []

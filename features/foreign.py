@@ -68,20 +68,28 @@ def load_foreign(path: Path) -> dict[str, NDArray[Any]]:
         raise StoreError(f"{path}: {error}") from None
     except FAILURES as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
+        if isinstance(error, MemoryError):
+            reason = "what is in it would not fit into memory"
         raise StoreError(
             f"{path}: this is not a pickled dict of arrays ({reason})"
         ) from None
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror or error}") from None
     if not isinstance(content, Mapping) or not content:
-        raise StoreError(f"{path}: this is no dict with ids, but {_kind(content)}")
+        raise StoreError(
+            f"{path}: this is no dict with ids, but {_kind(content)}; save"
+            " {id: array for each picture}"
+        )
     found = {}
     for id_, value in content.items():
         is_whole = isinstance(id_, float) and id_.is_integer()
         if not (isinstance(id_, (str, int)) or is_whole) or isinstance(id_, bool):
             raise StoreError(f"{path}: id {id_!r} is neither text nor a number")
         try:
-            name = unicodedata.normalize("NFC", str(int(id_) if is_whole else id_))
+            text = str(int(id_) if is_whole else id_).strip()  # as ids of tables are
+            name = unicodedata.normalize("NFC", text)
+            if not name:
+                raise ValueError(f"the id {id_!r} is empty; leave it out")
             found[name] = _array_of(value, id_)
         except (ValueError, OverflowError) as error:
             raise StoreError(f"{path}: {error}") from None
@@ -106,10 +114,23 @@ def _unpickled(path: Path) -> Any:
                 size = os.fstat(file.fileno()).st_size
                 with opened(file, "rb") as unpacked:
                     limited = _Limited(unpacked, size)
-                    content = _Reader(limited).load()
-                    limited.read(1)  # the checksum stands at the end
-                    return content
-        return _Reader(file).load()
+                    return _only(limited)  # the checksum stands at the end
+        return _only(file)
+
+
+def _only(file: Any) -> Any:
+    """Read the one pickle of a file, and its end.
+
+    Raises:
+        StoreError: Something follows, such as another pickle.
+    """
+    content = _Reader(file).load()
+    if file.read(1):
+        raise StoreError(
+            "something follows the first pickle; save one dict, and each dict in a file"
+            " of its own"
+        )
+    return content
 
 
 class _Limited:
@@ -152,6 +173,8 @@ def _array_of(value: Any, id_: Any) -> NDArray[Any]:
         OverflowError: A whole number is too large for a float.
     """
     if isinstance(value, _Array):
+        if not value.values.size:
+            raise ValueError(f"the array under {id_!r} has no values; leave it out")
         return np.atleast_1d(value.values)
     if isinstance(value, (int, float)):
         return np.array([value], dtype=np.float64)

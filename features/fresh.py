@@ -31,6 +31,7 @@ import numpy as np
 from data_prep.command import last_run, run_command
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
+from data_prep.folders import Folders, LeftOut, search_folders
 from data_prep.notes import summarise
 from data_prep.runs import RECORD, Run, digest_of
 from data_prep.settings import Parser
@@ -76,7 +77,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
     threads: int = given["threads"]
     if threads < 0:
         raise UserError(f"threads = {threads}: give 0 or more")
-    pictures = find_images(given["images"])
+    folders = find_images(given["images"])
+    pictures = folders.pictures
+    unusable = [  # of no picture's id
+        file for id_, file in folders.unusable.items() if id_ not in pictures
+    ]
+    for file in unusable:
+        log.warning("%s is left out: %s", file.file, file.reason)
     run = Run(given["run"] or last_run(STAGE, "--run FOLDER"))
     extraction = find_extraction(run)
     given_out: Path | None = given["out"]
@@ -86,7 +93,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
         "made_by": STAGE,
         "extraction": extraction.digest,
         "pictures": digest_of(
-            [[id_, path.name, digests[id_]] for id_, path in pictures.items()]
+            [
+                *([id_, path.name, digests[id_]] for id_, path in pictures.items()),
+                *([file.id, file.file, file.reason] for file in unusable),
+            ]
         ),
         "folders": resolved(given["images"]),
     }
@@ -101,7 +111,14 @@ def main(argv: Sequence[str] | None = None) -> Path:
         known = Known.find(out, extraction.digest, pictures, digests)
     # again: an unfinished attempt at other pictures may be dropped
     with Run(out.parent, again=True).stage(out.name, key) as stage:
-        stage.facts = ask(extraction, pictures, stage.folder, threads, known)
+        stage.facts = ask(
+            extraction,
+            pictures,
+            stage.folder,
+            threads=threads,
+            known=known,
+            unusable=unusable,
+        )
         stage.device = stage.facts["device"]
     shutil.rmtree(out / WORK, ignore_errors=True)  # until now it could be resumed
     facts = stage.facts
@@ -124,15 +141,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
     return out
 
 
-def find_images(folders: Sequence[Path]) -> dict[str, Path]:
+def find_images(folders: Sequence[Path]) -> Folders:
     """Find the pictures by id, as ``data_prep.prepare`` does.
 
     Raises:
         UserError: A folder is missing, there is no picture, or two share an id.
     """
-    from data_prep.images import find_pictures
-
-    return find_pictures(folders, setting="--images")
+    return search_folders(folders, setting="--images")
 
 
 def check_place(out: Path, folders: Sequence[str], *, again: bool) -> None:
@@ -168,8 +183,10 @@ def ask(
     extraction: Extraction,
     pictures: Mapping[str, Path],
     folder: Path,
+    *,
     threads: int,
     known: Known,
+    unusable: Sequence[LeftOut] = (),
 ) -> dict[str, Any]:
     """Decode the pictures, send them through the nets, and write all files.
 
@@ -179,6 +196,7 @@ def ask(
         folder: Where to; what an earlier attempt left there is gone on with.
         threads: Of torch, and processes that decode; 0: one per core.
         known: Pictures that need not be sent again.
+        unusable: Files that are not even looked into; they are left out with the rest.
 
     Returns:
         What is worth recording.
@@ -237,11 +255,12 @@ def ask(
     assembly.write(extracted)
     for one in extracted:
         left_out = {**left_out, **one.failures}
-    write_left_out(folder / "left_out.csv", pictures, left_out)
+    lost = [LeftOut(i, pictures[i].name, reason) for i, reason in left_out.items()]
+    write_left_out(folder / "left_out.csv", [*lost, *unusable])
     write_note(folder, pictures, {**known.decoded, **decoded})
     return {
         "pictures": len(pictures) - len(left_out),
-        "left_out": len(left_out),
+        "left_out": len(left_out) + len(unusable),
         "known": len(known),
         "views": len(passes.views),
         "nets": len(source.nets),
@@ -313,14 +332,15 @@ def with_known(
     return found
 
 
-def write_left_out(
-    path: Path, pictures: Mapping[str, Path], reasons: Mapping[str, str]
-) -> None:
+def write_left_out(path: Path, left_out: Sequence[LeftOut]) -> None:
     """Write ``id,file,reason`` of the pictures that have no features."""
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["id", "file", "reason"])
-        rows.writerows([i, pictures[i].name, reasons[i]] for i in sorted(reasons))
+        rows.writerows(
+            [picture.id, picture.file, picture.reason]
+            for picture in sorted(left_out, key=lambda picture: picture.id)
+        )
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ def read_columns(
     """
     import pandas as pd
 
+    from data_prep.near_ids import near_hint
     from data_prep.tables import read_id_table
 
     ours = _names_of_ours(prepared)
@@ -70,9 +71,15 @@ def read_columns(
         )
     rows = table[table[id_column].isin(list(pictures))]
     if lacking := set(pictures) - set(rows[id_column]):
+        ids = table[id_column]
+        hint = near_hint(ids[~ids.isin(rows[id_column])], sorted(lacking), "picture")
         raise UserError(
-            f"--table {path} has no row for {named(lacking)}; add them (its ids are"
-            f" like {table[id_column].iloc[0]!r})"
+            f"--table {path} has no row for {named(lacking)}"
+            + (
+                f"{hint}; write the ids as the files are named"
+                if hint
+                else f"; add them (its ids are like {ids.iloc[0]!r})"
+            )
         )
     if n_more := len(table) - len(rows):
         log.info("%s: %d rows have no picture in --images", path, n_more)

@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         pass  # it is read at the end, and should be known to be whole before
     table = None
     if predictor.own is not None:
-        pictures = list(find_images(given["images"]))
+        pictures = list(find_images(given["images"]).pictures)
         table = read_columns(given["table"], pictures, predictor.own, prepared)
     elif given["table"]:
         raise UserError(

@@ -47,7 +47,15 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from transfer.jobs import plan
 
     facts, table = prepared.facts, outlook.table
-    jobs = plan(table, outlook.tasks(settings.tasks), settings, facts["n_folds"])
+    tasks = outlook.tasks(settings.tasks)
+    jobs = plan(table, tasks, settings, facts["n_folds"])
+    n_train = int((table["part"] == "train").sum())
+    for task in tasks:
+        if n_masked := n_train - int(task.has_label.sum()):
+            log.info(
+                "task %s: %d of %d training rows have no label for it",
+                *(task.name, n_masked, n_train),
+            )
     weights = weights_of(table)
     if (weights < 1).any():
         log.info(

@@ -9,6 +9,7 @@ from numpy.testing import assert_array_equal
 from pandas._libs.parsers import STR_NA_VALUES
 
 from data_prep.cells import NO_NUMBER, as_numbers, as_years, with_plain_numbers
+from data_prep.column_notes import note_decimals, note_names, some
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
 from data_prep.lookalikes import near_number
@@ -130,6 +131,7 @@ def test_a_comma_that_may_part_thousands_is_no_decimal_one() -> None:
         (["1 234", "2 345", "5"], "thousands separators", 2),
         (["1\u202f234", "2\u00a0345", "5"], "thousands separators", 2),
         (["1'234", "2'345", "5"], "thousands separators", 2),
+        (['"1,23,456"', '"2,345"', "5"], "thousands separators", 2),  # as in India
         (["5", "30%", "40 %"], "a unit", 3),
         (["12 cm", "13cm", "0.5 cm"], "a unit", 2),
         (["€5", "7", "8 €"], "a unit", 2),
@@ -174,7 +176,55 @@ def test_numbers_of_python_are_never_taken_for_words(seed: int) -> None:
         assert near_number(text) is not None
 
 
-@pytest.mark.parametrize("text", ["2nd", "x", "1-2", "inf", "p1", "10 cent", "", "2a"])
+@pytest.mark.parametrize("text", ["'5", "'1.5'", '="007"', '"3"', "\u20192"])
+def test_numbers_that_a_spreadsheet_was_to_take_for_texts_are_told(text: str) -> None:
+    nearly = near_number(text)
+    assert nearly is not None
+    assert "spreadsheet" in nearly[0]
+
+
+def test_groups_that_differ_by_the_form_of_a_number_are_told() -> None:
+    names = ["1", "1.0", "01", "2", "10", "1.5", "a1", "a01", "1", "v1.0"]
+    (note,) = note_names("group", names)
+    assert note.startswith(
+        "group: 1 name is written in 3 ways that differ only by case, blanks or zeros"
+        " ('1' (2), '01' (1), '1.0' (1))"
+    )
+
+
+def test_a_group_that_may_mean_none_is_told() -> None:
+    (note,) = note_names("group", ["-", "a", "Unknown", "-", "", "N/A"])
+    assert note.startswith("group: '-' (2), 'N/A' (1), 'Unknown' (1), taken as a name")
+
+
+def test_points_that_might_part_thousands_throughout_are_told() -> None:
+    cells = column("1.200", "1.350", separator=";")
+    assert "if the points part thousands" in note_decimals("target", cells)[0]
+    assert not note_decimals("target", column("1.200", "0.35", separator=";"))
+
+
+def test_a_long_cell_is_shown_in_part() -> None:
+    assert some(["z" * 10**6], "value") == f"1 value ('{'z' * 60}...') is"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1e400",
+        "'",
+        "'a'",
+        '=""',
+        "'n'",
+        "2nd",
+        "x",
+        "1-2",
+        "inf",
+        "p1",
+        "10 cent",
+        "",
+        "2a",
+    ],
+)
 def test_what_is_a_name_is_not_nearly_a_number(text: str) -> None:
     assert near_number(text) is None
 
@@ -183,6 +233,9 @@ def test_a_weight_that_is_no_number_is_told_with_its_line(tmp_path: Path) -> Non
     doubts = tmp_path / "doubts.csv"
     doubts.write_text("id;weight\n1;0,5\n2;1\n")
     assert read_weights(doubts, "id", ["1", "2"]) == {"1": 0.5, "2": 1.0}
+    doubts.write_text("id,weight\nA,0.5\n2,1\n")
+    with pytest.raises(UserError, match=r"nearly .* lower case \(1: id 'A', row 'a'\)"):
+        read_weights(doubts, "id", ["2", "a"])
     doubts.write_text("\nid,weight\n1,0.5\n2,50%\n")
     with pytest.raises(
         UserError, match=r"'50%'\) is no number .*, the first in line 4"

@@ -44,6 +44,18 @@ def test_what_spreadsheets_leave_behind_is_read_over(
     assert table.index.tolist() == [line]
 
 
+def test_a_cell_may_be_long(tmp_path: Path) -> None:
+    table = read_csv(written(tmp_path, f"id,a\n1,{'x' * 10**6}\n"))
+    assert len(table.loc[2, "a"]) == 10**6
+
+
+def test_a_named_index_of_pandas_is_a_column(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"y": [1.0, 2.0]}, index=pd.Index(["7", "8"], name="id"))
+    frame.to_parquet(tmp_path / "table.parquet")
+    table = read_table(tmp_path / "table.parquet")
+    assert table.to_dict("list") == {"id": ["7", "8"], "y": [1.0, 2.0]}
+
+
 def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
     table = read_csv(written(tmp_path, '\nid,a\n1,"x\ny"\n\n2,z\n,\n3,"\n\n"\n4,w\n'))
     assert table["id"].tolist() == ["1", "2", "3", "4"]

@@ -13,10 +13,10 @@ from PIL import Image
 from data_prep import images
 from data_prep.decoding import Fit, fit_square
 from data_prep.errors import UserError
+from data_prep.folders import search_folders
 from data_prep.images import (
     channel_statistics,
     cheap_digest,
-    find_pictures,
     keep_rows,
     store_pictures,
 )
@@ -50,18 +50,20 @@ def test_pictures_are_found_by_stem_in_id_order(tmp_path: Path) -> None:
         (one / name).touch()
     (two / "c.webp").touch()
     (two / "deeper" / "d.png").touch()
-    assert list(find_pictures([one, two, one])) == ["007", "a.b", "b", "c"]
-    assert find_pictures([two])["c"] == two / "c.webp"
+    assert list(search_folders([one, two, one]).pictures) == ["007", "a.b", "b", "c"]
+    assert search_folders([two]).pictures["c"] == two / "c.webp"
 
 
-def test_files_that_cannot_be_used_are_passed_over_by_name(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_files_that_cannot_be_used_are_passed_over_by_name(folder: Path) -> None:
     (folder / os.fsdecode(b"caf\xe9.png")).touch()
     (folder / "link.jpg").symlink_to("nowhere")
-    assert list(find_pictures([folder])) == [f"p{index}" for index in range(5)]
-    assert r"caf\xe9.png is left out: its name is not in UTF-8" in caplog.text
-    assert "link.jpg is left out: it is a link to a file that is not" in caplog.text
+    seen = search_folders([folder])
+    assert list(seen.pictures) == [f"p{index}" for index in range(5)]
+    reasons = {file.file: file.reason for file in seen.unusable.values()}
+    assert reasons == {
+        r"caf\xe9.png": "its name is not in UTF-8; rename the file",
+        "link.jpg": "it is a link to a file that is not there",
+    }
 
 
 def test_a_file_that_cannot_be_read_is_left_out_with_its_reason(
@@ -86,9 +88,9 @@ def test_chosen_rows_are_kept_in_their_order(folder: Path, tmp_path: Path) -> No
 
 def test_folders_that_hold_nothing_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone: there is no such folder"):
-        find_pictures([tmp_path / "gone"])
+        search_folders([tmp_path / "gone"])
     with pytest.raises(UserError, match=r"no pictures here .* \[data\] images"):
-        find_pictures([tmp_path])
+        search_folders([tmp_path])
 
 
 def test_two_files_with_one_stem_are_both_named(tmp_path: Path) -> None:
@@ -96,7 +98,7 @@ def test_two_files_with_one_stem_are_both_named(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a.png").touch()
     with pytest.raises(UserError, match=r"a\.jpg and .*a\.png have the same id 'a'"):
-        find_pictures([tmp_path, tmp_path / "sub"])
+        search_folders([tmp_path, tmp_path / "sub"])
 
 
 @pytest.mark.parametrize("fit", ["pad", "squash"])

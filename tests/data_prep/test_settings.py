@@ -227,6 +227,11 @@ def test_help_shows_every_setting_with_its_default() -> None:
         ("sgkfold", ["skfold", "sgkfold3", "kfold"], "did you mean 'sgkfold3'?"),
         ("zzz", ["b", "a"], "there are: a, b"),
         ("zzz", [], "there are: none"),
+        (
+            "ho\u0308he",
+            ["höhe"],
+            "'höhe' has another Unicode form; copy the name from there",
+        ),
     ],
 )
 def test_nearest_names_one_or_all(word: str, known: list[str], expected: str) -> None:

@@ -107,14 +107,14 @@ def test_the_dates_of_files_are_in_no_digest(folder: Path) -> None:
 def make_old(stage: Path, folder: Path) -> None:
     """Make of a finished stage what it would have been before there were witnesses."""
     from data_prep.experiment import read_experiment
-    from data_prep.images import find_pictures
+    from data_prep.folders import search_folders
 
     data = read_experiment(folder / "x.toml", folder / "run").data
     shutil.rmtree(stage / "logs")
     table = pd.read_parquet(stage / "table.parquet").drop(columns="pixels_sha256")
     table.to_parquet(stage / "table.parquet", index=False)
     record = json.loads((stage / "record.json").read_text())
-    ends = _digest_of_ends(data, find_pictures(data.images))
+    ends = _digest_of_ends(data, search_folders(data.images).pictures)
     record["settings"]["source"] = ends
     del record["facts"]["placeholders"]
     record["files"] = digest_files(stage)

@@ -248,6 +248,11 @@ def test_a_sample_has_the_ids_of_the_test_table(folder: Path) -> None:
     with pytest.raises(UserError) as error:
         read_tables(settings(folder, sample=sample))
     assert "sample.csv: 2 ids ('12', '13') are not in" in str(error.value)
+    assert "nearly there" not in str(error.value)
+    sample.write_text("id,kind\n10,a\n011,a\n")
+    near = "nearly there but for leading zeros \\(1: id '011', row '11'\\)"
+    with pytest.raises(UserError, match=near):
+        read_tables(settings(folder, sample=sample))
     assert "1 id ('11') is in" in str(error.value)
 
 

@@ -173,6 +173,17 @@ def test_ids_are_spelt_as_those_of_tables(tmp_path: Path) -> None:
         load_foreign(pickled(tmp_path / "x.pkl", twice))
 
 
+@pytest.mark.parametrize("opened", [open, gzip.open, bz2.open, lzma.open])
+def test_a_second_pickle_is_not_passed_over(
+    tmp_path: Path, opened: Callable[..., Any]
+) -> None:
+    with opened(tmp_path / "old.pkl", "wb") as file:
+        for k in range(2):
+            pickle.dump({f"p{k}": np.ones(3)}, file)
+    with pytest.raises(StoreError, match="something follows the first pickle"):
+        load_foreign(tmp_path / "old.pkl")
+
+
 def test_a_tensor_is_refused_with_the_remedy(tmp_path: Path) -> None:
     import torch
 
@@ -326,6 +337,9 @@ def test_it_cannot_change_what_it_calls(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ({}, "no dict with ids, but nothing"),
+        ({"a": np.zeros(0)}, "array under 'a' has no values"),
+        ({"a": np.zeros(2), " ": np.ones(2)}, "the id ' ' is empty"),
+        ({"a": np.zeros(2), "a ": np.ones(2)}, "or twice"),
         ([1], "no dict with ids, but list"),
         ({"a": []}, "under 'a' is no array or list of arrays, but nothing|list"),
         ({"a": "text"}, "under 'a' is no array or list of arrays, but str"),

@@ -219,6 +219,7 @@ def test_what_cannot_be_read_or_is_not_finite_is_left_out(
     (images / "broken.jpg").write_bytes(b"no picture")
     (images / "notes.txt").write_text("not looked at")
     first = min(path for path in images.iterdir() if path.suffix == ".png")
+    (images / "link.png").symlink_to(images / "gone.png")
     open_source = fresh.open_source
 
     def with_one_blind_net(*given: Any) -> Any:
@@ -242,17 +243,18 @@ def test_what_cannot_be_read_or_is_not_finite_is_left_out(
     out = ask(run, f"--images={images}")
     lost = left_out(out)
     assert [(row["id"], row["file"]) for row in lost] == sorted(
-        [("broken", "broken.jpg"), (first.stem, first.name)]
+        [("broken", "broken.jpg"), ("link", "link.png"), (first.stem, first.name)]
     )
     reasons = {row["id"]: row["reason"] for row in lost}
+    assert reasons.pop("link") == "it is a link to a file that is not there"
     assert "in no format" in reasons["broken"]
     assert reasons[first.stem] == "outputs of the nets of fold 1 are not finite"
     store = open_store(out / "features.pkl")
-    assert len(store) == len(list(images.iterdir())) - 3
+    assert len(store) == len(list(images.iterdir())) - 4
     assert store.header["failures"] == reasons
     assert store.header["n_expected"] == len(store) + 2
     record = json.loads((out / RECORD).read_text())
-    assert (record["facts"]["pictures"], record["facts"]["left_out"]) == (len(store), 2)
+    assert (record["facts"]["pictures"], record["facts"]["left_out"]) == (len(store), 3)
 
 
 def test_killed_and_resumed_gives_the_same_bytes(
@@ -362,6 +364,13 @@ def test_without_anything_new_no_net_is_asked(
     assert sent == []
     assert len(open_store(out / "features.pkl")) == 10
     assert [row["id"] for row in left_out(out)] == ["torn"]
+    (images / "link.png").symlink_to(images / "gone.png")
+    assert [row["id"] for row in left_out(ask(run, f"--images={images}"))] == [
+        "link",
+        "torn",
+    ]
+    (images / "link.png").unlink()
+    assert sent == []
     gone.write_bytes(held)  # it had dropped out
     (images / "torn.png").unlink()
     after = stores(ask(run, f"--images={images}"))
@@ -678,10 +687,16 @@ def test_what_the_child_is_told_and_how_its_end_is_taken(
 
     monkeypatch.setattr(asking.subprocess, "run", child)
     out = tmp_path / "out"
-    given = (Path("run"), [Path("a"), Path("b")], out)
+    a, b = tmp_path / "a", tmp_path / "b"
+    given = (Path("run"), [a, b], out)
+    with pytest.raises(UserError, match=r"a: there is no such folder \(--images\)"):
+        ask_nets(*given)
+    assert not told
+    noise(a / "1.png")
+    noise(b / "2.png")
     assert ask_nets(*given, 3, again=True) == out
     flags = ["--run", "run", "--out", str(out), "--threads", "3", "--again"]
-    assert told == [["-m", "features.fresh", *flags, "--images", "a", "b"]]
+    assert told == [["-m", "features.fresh", *flags, "--images", str(a), str(b)]]
     status = 2
     with pytest.raises(UserError, match="did not finish, for the reason above"):
         ask_nets(*given)

@@ -291,8 +291,12 @@ def test_a_table_of_columns_is_checked_before_any_net_is_asked(
         message
     )
     files = own.assign(name=own["name"] + ".png")
-    assert "has no row for 80 ids" in mistake_of(folder, files)
-    assert mistake_of(folder, files).endswith("(its ids are like 'p0000.png')")
+    message = mistake_of(folder, files)
+    assert "has no row for 80 ids" in message
+    assert "nearly there but for the extension (80: id " in message
+    assert message.endswith("...); write the ids as the files are named")
+    files = own.assign(name="x" + own["name"])
+    assert mistake_of(folder, files).endswith("(its ids are like 'xp0000')")
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

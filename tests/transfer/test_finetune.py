@@ -142,6 +142,22 @@ def test_a_doubted_row_is_scored_with_its_label(
     assert told in caplog.text
 
 
+def test_rows_without_a_label_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    run = make_run(tmp_path)
+    rows = np.flatnonzero(table_of(run)["part"] == "train")
+    before = {task.name: int(task.has_label.sum()) for task in tasks_of(run)}
+    lost = [row for row in rows if not np.isnan(table_of(run)["date"][row])][:3]
+    weigh(run, dict.fromkeys(map(int, lost), 1.0), date=float("nan"))
+    finetune(run, "--joint", "--folds=0")
+    n_masked = len(rows) - before["date"] + 3
+    told = f"task date: {n_masked} of {len(rows)} training rows have no label for it"
+    assert told in caplog.text
+    assert "task target:" not in caplog.text
+
+
 def score_of(folder: Path) -> dict[str, float]:
     (net,) = json.loads((folder / "record.json").read_text())["facts"]["nets"]
     scores: dict[str, float] = net["held_out_scores"]
