@@ -49,6 +49,8 @@ def stages_of(experiment: Experiment) -> list[str]:
     stages = table.get("stages", [PREPARED, *pretexts, *LEARNING])
     if not isinstance(stages, list):
         raise UserError(f"{where}: stages = {stages!r} is not a list")
+    if not stages:
+        raise UserError(f"{where}: stages is empty; name some, or leave it out")
     for stage in stages:
         if stage in stage_names():
             continue

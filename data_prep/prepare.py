@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from data_prep.folders import LeftOut
+    from data_prep.outlook import Outlook
     from data_prep.tables import Tables
 
 STAGE = "data_prep.prepare"
@@ -77,6 +78,17 @@ class PrepareSettings:
         if self.workers < 0:
             raise UserError(f"workers = {self.workers}: give 0 or more")
 
+    def check_data(self, outlook: "Outlook") -> None:
+        """Check the scheme against the groups, before stages that come before this.
+
+        Raises:
+            UserError: It does not fit them.
+        """
+        from data_prep.folds import check_groups
+
+        if outlook.facts["cv"]:
+            check_groups(self.cv, outlook.experiment.data.group)
+
 
 @dataclass(frozen=True)
 class Matched:
@@ -99,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """Prepare as the command line says, and return the folder of the stage."""
     settings, run, experiment = open_command(PrepareSettings, STAGE, argv)
     from data_prep.folders import search_folders
-    from data_prep.folds import check_scheme, is_grouped
+    from data_prep.folds import check_groups
     from data_prep.rows import match_attributes, match_pictures
     from data_prep.tables import read_tables
 
@@ -107,14 +119,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     check_places(data, run)
     cv = settings.cv if is_learned(experiment) else None
     if cv:
-        check_scheme(cv, has_group=data.group is not None)
-        if data.group is not None and not is_grouped(cv):
-            grouped = cv.replace("kfold", "gkfold")
-            raise UserError(
-                f"cv = {cv!r} would tear the groups of column {data.group!r} apart;"
-                f" set cv = {grouped!r} in [data_prep.prepare], or take group out of"
-                " [data]"
-            )
+        check_groups(cv, data.group)
     folders = search_folders(data.images)
     tables = read_tables(data)
     check_words(experiment, tables.attributes, folders.pictures)

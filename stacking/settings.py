@@ -104,6 +104,11 @@ class FitSettings:
                 "also and test_nets = 'all': of several runs only the fold nets are"
                 " stacked; leave one of them out"
             )
+        if self.tune and self.protocol == "insample":
+            raise UserError(
+                "tune and protocol = 'insample': its booster is the original's; leave"
+                " one of them out"
+            )
         if self.also and self.protocol == "insample":
             raise UserError(
                 "also and protocol = 'insample': of other runs no outputs on training"

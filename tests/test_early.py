@@ -135,6 +135,7 @@ MISTAKES: list[tuple[Tables, str]] = [
     (fit(cv="sgkfold3") | LABEL_FREE, r"cv = 'sgkfold3' keeps groups, but"),
     (fit(cv="kfold30") | LABEL_FREE, r"cv = 'kfold30': 48 rows leave a fold with on"),
     (fit(protocol="insample") | LABEL_FREE, r"protocol = 'insample': the features"),
+    (fit(protocol="insample", tune=3), r"tune and protocol = 'insample'"),
     (fit(protocol="insample"), r"set insample = true in \[features.extract\]"),
     (
         fit() | {"features.extract": {"layer": ["layer3"]}},
@@ -155,6 +156,11 @@ MISTAKES: list[tuple[Tables, str]] = [
         data(group="g") | {"data_prep.prepare": {"cv": "sgkfold3"}},
         r"\[stacking.fit\]: cv = 'sgkfold3': 3 groups leave a fold with one",
     ),
+    (
+        {"data_prep.prepare": {"cv": "gkfold3"}},
+        r"\[data_prep.prepare\]: cv = 'gkfold3' keeps groups together, but",
+    ),
+    (data(group="pairs"), r"\[data_prep.prepare\]: cv = 'skfold3' would tear the gro"),
     ({"data_prep.prepare": {"cv": "skfold30"}}, r"cv = 'skfold30': 48 rows leave a f"),
     # the transfer
     (tune(init="pretext.jigsawl"), r"init = 'pretext.jigsawl' is no pretext stage"),

@@ -75,6 +75,7 @@ def test_the_order_of_the_list_is_kept(tmp_path: Path) -> None:
             'stages = ["features.convert"]',
             "features.convert is a command and no stage: it takes flags only; stages",
         ),
+        ("stages = []", "stages is empty; name some, or leave it out"),
         ('stages = "pretext.jigsaw"', "stages = 'pretext.jigsaw' is not a list"),
         ("stage = []", "unknown key 'stage'; use stages"),
     ],
