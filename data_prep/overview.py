@@ -287,13 +287,19 @@ def _names_chart(attributes: pd.DataFrame) -> Markup:
 def _examples(rows: pd.DataFrame, images: NDArray[np.uint8]) -> Markup:
     n_shown = min(N_EXAMPLES, len(rows))
     drawn = np.sort(np.random.default_rng(0).choice(len(rows), n_shown, replace=False))
-    captions, has_classes = [], "class_index" in rows
-    for row in rows.iloc[drawn].itertuples():
-        target = getattr(row, "target", None)
-        has_target = target is not None and target == target
-        text = class_text if has_classes else "{:g}".format
-        label = text(target) if has_target else str(row.part)
-        captions.append(f"{row.id}\n{label}")
+    shown = rows.iloc[drawn]
+    labels = shown["part"].astype(str).tolist()
+    if "target" in shown:
+        targets, is_text = shown["target"].tolist(), "class_index" in shown
+        texts = map(class_text, targets) if is_text else number_texts(targets, digits=6)
+        given = shown["target"].notna().tolist()
+        labels = [
+            text if has_target else label
+            for text, has_target, label in zip(texts, given, labels, strict=True)
+        ]
+    captions = [
+        f"{id_}\n{label}" for id_, label in zip(shown["id"], labels, strict=True)
+    ]
     return picture_grid(images[rows["image_row"].to_numpy()[drawn]], captions)
 
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from data_prep.charts import scatter
+from data_prep.numerals import four_digits
 from data_prep.report import (
     Section,
     picture_grid,
@@ -166,7 +167,8 @@ def _grid(ids: Sequence[str], captions: Sequence[str], pictures: Pictures) -> Ma
 
 
 def _spread(value: float, stacked: Stacked) -> str:
-    return plain(value, stacked)
+    text = plain(value, stacked)
+    return text if float(text) else four_digits(value)  # no "0.0000" of what is some
 
 
 def _value(value: Any, stacked: Stacked) -> str:
