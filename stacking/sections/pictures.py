@@ -168,7 +168,8 @@ def _grid(ids: Sequence[str], captions: Sequence[str], pictures: Pictures) -> Ma
 
 def _spread(value: float, stacked: Stacked) -> str:
     text = plain(value, stacked)
-    return text if float(text) else four_digits(value)  # no "0.0000" of what is some
+    is_shown = float(text) != 0 or value == 0
+    return text if is_shown else four_digits(value)
 
 
 def _value(value: Any, stacked: Stacked) -> str:
