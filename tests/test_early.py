@@ -203,10 +203,14 @@ MISTAKES: list[tuple[Tables, str]] = [
         r"the tables give nothing to learn|the run has no folds",
     ),
     # the pretexts
-    (JIGSAW, r"\[pretext.jigsaw\]: batch_size = 64, but the collection has only 54"),
+    (JIGSAW, r"\[pretext.jigsaw\]: batch_size = 64, but the collection has only 51"),
     (
         JIGSAW | {"pretext.jigsaw": {"batch_size": 52, "inductive": True}},
-        r"batch_size = 52, but the collection has only 48",
+        r"batch_size = 52, but the collection has only 46",
+    ),
+    (
+        JIGSAW | {"pretext.jigsaw": {"batch_size": 8, "held_out": 0.9}},
+        r"batch_size = 8, but the collection has only 5 pictures to train on",
     ),
     (JIGSAW | {"pretext.jigsaw": {"side": 20}}, r"side = 20 gives tiles of 6 px"),
     (JIGSAW | {"data_prep.prepare": {"side": 16}}, r"pictures of 16 px give tiles of"),
