@@ -230,7 +230,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     log.info(
         "\n%d stages in %.1f minutes", len(stages), (time.monotonic() - began) / 60
     )
-    if "stacking.fit" in stages:
+    made = [name for name in stages if not getattr(settings[name], "idle_by", "")]
+    if "stacking.fit" in made:
         facts = run.finished("stacking.fit").facts
         log.info(
             "%s %s (95 %% interval %s to %s, by groups; constant %s)",
@@ -240,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
                 for value in (facts["score"], *facts["interval"], facts["constant"])
             ),
         )
-    for stage in reversed(stages):
+    for stage in reversed(made):
         report = folder / stage / "report.html"
         if run.has(stage) and report.exists():
             log.info("report: %s", report)

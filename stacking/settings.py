@@ -138,6 +138,11 @@ class FitSettings:
         """The stages that it reads."""
         return ["data_prep.prepare", "features.extract"]
 
+    @property
+    def idle_by(self) -> str:
+        """The setting by which the stage leaves nothing to read; empty: it does."""
+        return "protocol = 'insample'" if self.protocol == "insample" else ""
+
     def check_data(self, outlook: "Outlook") -> None:
         """Check what the tables and the other stages decide.
 

@@ -20,6 +20,7 @@ from data_prep.outlook import PREPARED, Outlook
 from data_prep.rows import with_folds
 from data_prep.runs import Run
 from data_prep.settings import recorded
+from pipeline import LEARNING
 from pretext.jigsaw import JigsawSettings
 from stacking.settings import FitSettings
 from tests.prepared_runs import make_run
@@ -244,6 +245,12 @@ MISTAKES: list[tuple[Tables, str]] = [
     ({"features.extract": {"layers": True}}, r"with layers the stage makes nothing"),
     ({"stacking.noise": {"shar": 0.1}}, r"\[stacking.noise\]: unknown key 'shar'"),
     (listed("stacking.fit", "features.extract"), r"stacking.fit reads features.extrac"),
+    (
+        fit(protocol="insample")
+        | {"features.extract": {"insample": True}}
+        | listed(*LEARNING, "stacking.noise"),
+        r"\[stacking.fit\]: with protocol = 'insample' the stage makes nothing",
+    ),
     (listed("features.extract"), r"reads transfer.finetune, which is not finished"),
     (
         listed("pretext.simsiam", "transfer.finetune") | tune(init="pretext.dino"),
