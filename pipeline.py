@@ -109,6 +109,11 @@ def check_order(experiment: Experiment, settings: Mapping[str, Any], run: Run) -
     for number, stage in enumerate(stages):
         for earlier in getattr(settings[stage], "reads", []):
             where = f"{experiment.source} [pipeline]"
+            if earlier == stage:
+                raise UserError(
+                    f"{experiment.source} [{stage}]: it would begin from itself; name"
+                    " another stage"
+                )
             if earlier in stages[:number]:
                 idle = getattr(settings[earlier], "idle_by", "")
                 if idle and not run.has(earlier):

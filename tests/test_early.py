@@ -251,6 +251,10 @@ MISTAKES: list[tuple[Tables, str]] = [
         | listed(*LEARNING, "stacking.noise"),
         r"\[stacking.fit\]: with protocol = 'insample' the stage makes nothing",
     ),
+    (
+        JIGSAW | {"pretext.jigsaw": {"init": "pretext.jigsaw"}},
+        r"\[pretext.jigsaw\]: it would begin from itself",
+    ),
     (listed("features.extract"), r"reads transfer.finetune, which is not finished"),
     (
         listed("pretext.simsiam", "transfer.finetune") | tune(init="pretext.dino"),
