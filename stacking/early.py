@@ -99,7 +99,7 @@ def _check_enough(settings: FitSettings, outlook: Outlook) -> None:
             f"cv = {cv!r}: {n_groups} {noun} leave a fold with one, whose score would"
             f" tell how that one fares, and no more; give {2 * n_folds} {noun} or more:"
             " name a finer column in [data] group, or fewer folds in"
-            " [data_prep.prepare] cv"
+            f" {'cv' if settings.cv else '[data_prep.prepare] cv'}"
         )
     if outlook.prepared and cv == outlook.facts["cv"]:
         place = outlook.prepared / "table.parquet"
