@@ -49,6 +49,8 @@ def stages_of(experiment: Experiment) -> list[str]:
     stages = table.get("stages", [PREPARED, *pretexts, *LEARNING])
     if not isinstance(stages, list):
         raise UserError(f"{where}: stages = {stages!r} is not a list")
+    if not stages:
+        raise UserError(f"{where}: stages is empty; name some, or leave it out")
     for stage in stages:
         if stage in stage_names():
             continue
@@ -107,6 +109,11 @@ def check_order(experiment: Experiment, settings: Mapping[str, Any], run: Run) -
     for number, stage in enumerate(stages):
         for earlier in getattr(settings[stage], "reads", []):
             where = f"{experiment.source} [pipeline]"
+            if earlier == stage:
+                raise UserError(
+                    f"{experiment.source} [{stage}]: it would begin from itself; name"
+                    " another stage"
+                )
             if earlier in stages[:number]:
                 idle = getattr(settings[earlier], "idle_by", "")
                 if idle and not run.has(earlier):
@@ -228,7 +235,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     log.info(
         "\n%d stages in %.1f minutes", len(stages), (time.monotonic() - began) / 60
     )
-    if "stacking.fit" in stages:
+    made = [name for name in stages if not getattr(settings[name], "idle_by", "")]
+    if "stacking.fit" in made:
         facts = run.finished("stacking.fit").facts
         log.info(
             "%s %s (95 %% interval %s to %s, by groups; constant %s)",
@@ -238,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
                 for value in (facts["score"], *facts["interval"], facts["constant"])
             ),
         )
-    for stage in reversed(stages):
+    for stage in reversed(made):
         report = folder / stage / "report.html"
         if run.has(stage) and report.exists():
             log.info("report: %s", report)

@@ -207,7 +207,11 @@ def histogram(values: NDArray[np.float64], *, label: str, n_bins: int = 30) -> M
     values = values[np.isfinite(values)]
     if not len(values):
         return Markup()
-    counts, edges = np.histogram(values, bins=n_bins)
+    # Bins narrower than float64 is there are counted around zero, where it is finer.
+    is_coarse = np.ptp(values) <= n_bins * np.spacing(np.abs(values).max())
+    origin = float(values.min()) if is_coarse else 0.0
+    counts, edges = np.histogram(values - origin, bins=n_bins)
+    edges = edges + origin
     ticks = nice_ticks(float(edges[0]), float(edges[-1]), 6)
     heights = nice_ticks(0.0, float(counts.max()), 4)
     wide, tall = (ticks[0], ticks[-1]), (heights[0], heights[-1])

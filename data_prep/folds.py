@@ -66,6 +66,25 @@ def check_scheme(cv: str, *, has_group: bool) -> None:
         )
 
 
+def check_groups(cv: str, group: str | None) -> None:
+    """Refuse a scheme that needs groups where there are none, or tears those there are.
+
+    Args:
+        cv: The scheme.
+        group: The user's column of groups; None: there is none.
+
+    Raises:
+        UserError: It does; or there is no such scheme.
+    """
+    check_scheme(cv, has_group=group is not None)
+    if group is not None and not is_grouped(cv):
+        grouped = cv.replace("kfold", "gkfold")
+        raise UserError(
+            f"cv = {cv!r} would tear the groups of column {group!r} apart;"
+            f" set cv = {grouped!r} in [data_prep.prepare], or take group out of [data]"
+        )
+
+
 def check_count(cv: str, n: int, noun: str = "groups") -> None:
     """Refuse fewer groups, or rows, than folds.
 

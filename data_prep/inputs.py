@@ -84,20 +84,13 @@ def scheme_of(cv: str, experiment: Experiment) -> str | None:
     Raises:
         UserError: It does not fit the groups.
     """
-    from data_prep.folds import check_scheme, is_grouped
+    from data_prep.folds import check_groups
 
     data = experiment.data
     labels = (data.target, data.date, data.attributes, experiment.tasks)
     if data.train is None or not any(labels):
         return None
-    check_scheme(cv, has_group=data.group is not None)
-    if data.group is not None and not is_grouped(cv):
-        grouped = cv.replace("kfold", "gkfold")
-        raise UserError(
-            f"cv = {cv!r} would tear the groups of column {data.group!r} apart;"
-            f" set cv = {grouped!r} in [data_prep.prepare], or take group out of"
-            " [data]"
-        )
+    check_groups(cv, data.group)
     return cv
 
 

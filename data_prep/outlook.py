@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.damage import read_frame
+from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.inputs import check_places, match, read_inputs, scheme_of
 from data_prep.runs import Finished, Run
@@ -90,7 +91,10 @@ class Outlook:
         data = experiment.data
         prepare: PrepareSettings = settings[PREPARED]
         check_places(experiment, run)
-        cv = scheme_of(prepare.cv, experiment)
+        try:
+            cv = scheme_of(prepare.cv, experiment)
+        except UserError as error:
+            raise UserError(f"{experiment.source} [{PREPARED}]: {error}") from None
         folders, tables = read_inputs(experiment)
         matched = match(tables, folders, data)
         rows, classes = with_classes(matched.rows, tables.target_kind)

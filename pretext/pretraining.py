@@ -19,7 +19,7 @@ from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
 from pretext.early import check_larger_views, check_names
 from pretext.first_weights import begin_backbone, find_weights, is_stage, key_of
-from pretext.settings import PretextSettings
+from pretext.settings import PretextSettings, n_held_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -215,9 +215,9 @@ def rows_of(
     if settings.inductive:
         may_be_seen = (table["part"] != "test").to_numpy()
     seen = np.flatnonzero(may_be_seen)
-    n_held_out = min(512, round(held_out * len(seen)))
+    n = n_held_out(held_out, len(seen))
     chance = uniforms(keys[seen], 1, seed=settings.seed, epoch=0, purpose="held out")
-    held_out_rows = np.sort(seen[np.argsort(chance[:, 0])[:n_held_out]])
+    held_out_rows = np.sort(seen[np.argsort(chance[:, 0])[:n]])
     return np.setdiff1d(seen, held_out_rows), held_out_rows
 
 

@@ -35,6 +35,8 @@ class RotationSettings(PretextSettings):
 
     min_area: Annotated[float, "smallest share of the picture in a view"] = 0.6
 
+    held_out = 0.05
+
     def __post_init__(self) -> None:
         """Check the ranges."""
         super().__post_init__()
@@ -88,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         settings,
         run,
         experiment,
-        held_out=0.05,
+        held_out=settings.held_out,
         build=build,
         summary=lambda last: (
             f"{last.get('held_out', last['accuracy']):.1%} of the turns told right"

@@ -130,6 +130,8 @@ class PretextSettings(TrainingSettings):
         bool, "try learning rates, plot the loss, suggest one; trains nothing", NEUTRAL
     ] = False
 
+    held_out = 0.0  # share of the pictures that only measure; no setting of most tasks
+
     def __post_init__(self) -> None:
         """Check the ranges."""
         super().__post_init__()
@@ -170,6 +172,7 @@ class PretextSettings(TrainingSettings):
         check_first_weights(self.init, self.backbone, outlook)
         is_seen = outlook.table["part"] != "test"
         n_pictures = int(is_seen.sum()) if self.inductive else len(is_seen)
+        n_pictures -= n_held_out(self.held_out, n_pictures)
         self.check_enough(n_pictures, "the collection")
         if self.keep == "best-probe" and not outlook.facts["n_folds"]:
             raise UserError(
@@ -188,3 +191,8 @@ class PretextSettings(TrainingSettings):
         from pretext.trial import try_training
 
         try_training(self, outlook)
+
+
+def n_held_out(share: float, n_pictures: int) -> int:
+    """Count the pictures that only measure: a share of all, at most 512."""
+    return min(512, round(share * n_pictures))

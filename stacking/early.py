@@ -97,7 +97,7 @@ def _check_enough(settings: FitSettings, outlook: Outlook) -> None:
             f"cv = {cv!r}: {n_groups} {noun} leave a fold with one, whose score would"
             f" tell how that one fares, and no more; give {2 * n_folds} {noun} or more:"
             " name a finer column in [data] group, or fewer folds in"
-            " [data_prep.prepare] cv"
+            f" {'cv' if settings.cv else '[data_prep.prepare] cv'}"
         )
     if outlook.prepared and cv == outlook.facts["cv"]:
         place = outlook.prepared / "table.parquet"
@@ -133,16 +133,11 @@ def _check_nets(settings: FitSettings, outlook: Outlook) -> None:
     """Check that the nets are trained that are to be asked."""
     source, finetuned = outlook.setting(EXTRACTED, "source"), FINETUNED
     folds = outlook.setting(finetuned, "folds")
-    if settings.test_nets == "all" and source is not None:
+    if source is not None:
         has_all = source == finetuned and (
             outlook.setting(finetuned, "all") or ALL in (folds or ())
         )
-        if not has_all:
-            raise UserError(
-                "test_nets = 'all': no net saw every label; train one:"
-                f" python -m {finetuned} --all (or all = true in [{finetuned}]), then"
-                f" python -m {EXTRACTED}; or leave test_nets out"
-            )
+        guards.check_net_of_all(settings.test_nets, is_there=bool(has_all))
     if source != finetuned or finetuned not in outlook.settings or not folds:
         return
     missing = [str(k) for k in range(outlook.facts["n_folds"]) if str(k) not in folds]

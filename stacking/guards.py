@@ -113,6 +113,16 @@ def check_protocol(protocol: str, *, is_label_free: bool) -> None:
         )
 
 
+def check_net_of_all(test_nets: str, *, is_there: bool) -> None:
+    """Refuse to predict by the net that saw every label where there is none."""
+    if test_nets == "all" and not is_there:
+        raise UserError(
+            "test_nets = 'all': no net saw every label; train one:"
+            " python -m transfer.finetune --all (or all = true in [transfer.finetune]),"
+            " then python -m features.extract; or leave test_nets out"
+        )
+
+
 def check_roles(store: "Store", ids: Sequence[str], allowed: Collection[str]) -> None:
     """Check that the nets knew of these rows' labels what they may know."""
     role_of = dict(zip(store.ids, store.roles.tolist(), strict=True))

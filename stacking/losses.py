@@ -180,7 +180,7 @@ class Loss:
         if not self.is_number:
             index = target.argmax(axis=1)
             if self.name in ("log_loss", "auc"):
-                return index, np.maximum(prediction, LEAST_PROBABILITY)
+                return index, prediction
             return index, prediction.argmax(axis=1)
         if self.is_of_ordered:
             return self.nearest(target), self.nearest(prediction)

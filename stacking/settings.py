@@ -104,6 +104,11 @@ class FitSettings:
                 "also and test_nets = 'all': of several runs only the fold nets are"
                 " stacked; leave one of them out"
             )
+        if self.tune and self.protocol == "insample":
+            raise UserError(
+                "tune and protocol = 'insample': its booster is the original's; leave"
+                " one of them out"
+            )
         if self.also and self.protocol == "insample":
             raise UserError(
                 "also and protocol = 'insample': of other runs no outputs on training"
@@ -132,6 +137,11 @@ class FitSettings:
     def reads(self) -> list[str]:
         """The stages that it reads."""
         return ["data_prep.prepare", "features.extract"]
+
+    @property
+    def idle_by(self) -> str:
+        """The setting by which the stage leaves nothing to read; empty: it does."""
+        return "protocol = 'insample'" if self.protocol == "insample" else ""
 
     def check_data(self, outlook: "Outlook") -> None:
         """Check what the tables and the other stages decide.

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.damage import map_array
-from data_prep.errors import UserError
 from data_prep.runs import Finished
 from data_prep.scores import Interval
 from stacking.assemble import OWN
@@ -25,7 +24,7 @@ from stacking.diagnostics import (
     permuted,
 )
 from stacking.findings import Findings
-from stacking.guards import check_shares
+from stacking.guards import check_net_of_all, check_shares
 from stacking.importance import leave_one_out
 from stacking.insample import fit_insample
 from stacking.linear import cross_fit_ridge
@@ -100,12 +99,7 @@ class Work:
             n_threads=n_threads,
             n_workers=n_workers,
         )
-        if settings.test_nets == "all" and rows.of_all is None:
-            raise UserError(
-                "test_nets = 'all': no net saw every label; train one:"
-                " python -m transfer.finetune --all, then python -m features.extract;"
-                " or leave --test-nets out"
-            )
+        check_net_of_all(settings.test_nets, is_there=rows.of_all is not None)
         choose_links(settings.links, reading.evidence(rows.X), loss)  # or refuse them
         path = prepared.folder / "images.npy" if prepared else None
         pixels = map_array(path) if path and path.exists() else None

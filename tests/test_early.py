@@ -20,6 +20,7 @@ from data_prep.outlook import PREPARED, Outlook
 from data_prep.rows import with_folds
 from data_prep.runs import Run
 from data_prep.settings import recorded
+from pipeline import LEARNING
 from pretext.jigsaw import JigsawSettings
 from stacking.settings import FitSettings
 from tests.prepared_runs import make_run
@@ -135,6 +136,7 @@ MISTAKES: list[tuple[Tables, str]] = [
     (fit(cv="sgkfold3") | LABEL_FREE, r"cv = 'sgkfold3' keeps groups, but"),
     (fit(cv="kfold30") | LABEL_FREE, r"cv = 'kfold30': 48 rows leave a fold with on"),
     (fit(protocol="insample") | LABEL_FREE, r"protocol = 'insample': the features"),
+    (fit(protocol="insample", tune=3), r"tune and protocol = 'insample'"),
     (fit(protocol="insample"), r"set insample = true in \[features.extract\]"),
     (
         fit() | {"features.extract": {"layer": ["layer3"]}},
@@ -155,6 +157,11 @@ MISTAKES: list[tuple[Tables, str]] = [
         data(group="g") | {"data_prep.prepare": {"cv": "sgkfold3"}},
         r"\[stacking.fit\]: cv = 'sgkfold3': 3 groups leave a fold with one",
     ),
+    (
+        {"data_prep.prepare": {"cv": "gkfold3"}},
+        r"\[data_prep.prepare\]: cv = 'gkfold3' keeps groups together, but",
+    ),
+    (data(group="pairs"), r"\[data_prep.prepare\]: cv = 'skfold3' would tear the gro"),
     ({"data_prep.prepare": {"cv": "skfold30"}}, r"cv = 'skfold30': 48 rows leave a f"),
     # the transfer
     (tune(init="pretext.jigsawl"), r"init = 'pretext.jigsawl' is no pretext stage"),
@@ -197,10 +204,14 @@ MISTAKES: list[tuple[Tables, str]] = [
         r"the tables give nothing to learn|the run has no folds",
     ),
     # the pretexts
-    (JIGSAW, r"\[pretext.jigsaw\]: batch_size = 64, but the collection has only 54"),
+    (JIGSAW, r"\[pretext.jigsaw\]: batch_size = 64, but the collection has only 51"),
     (
         JIGSAW | {"pretext.jigsaw": {"batch_size": 52, "inductive": True}},
-        r"batch_size = 52, but the collection has only 48",
+        r"batch_size = 52, but the collection has only 46",
+    ),
+    (
+        JIGSAW | {"pretext.jigsaw": {"batch_size": 8, "held_out": 0.9}},
+        r"batch_size = 8, but the collection has only 5 pictures to train on",
     ),
     (JIGSAW | {"pretext.jigsaw": {"side": 20}}, r"side = 20 gives tiles of 6 px"),
     (JIGSAW | {"data_prep.prepare": {"side": 16}}, r"pictures of 16 px give tiles of"),
@@ -234,6 +245,16 @@ MISTAKES: list[tuple[Tables, str]] = [
     ({"features.extract": {"layers": True}}, r"with layers the stage makes nothing"),
     ({"stacking.noise": {"shar": 0.1}}, r"\[stacking.noise\]: unknown key 'shar'"),
     (listed("stacking.fit", "features.extract"), r"stacking.fit reads features.extrac"),
+    (
+        fit(protocol="insample")
+        | {"features.extract": {"insample": True}}
+        | listed(*LEARNING, "stacking.noise"),
+        r"\[stacking.fit\]: with protocol = 'insample' the stage makes nothing",
+    ),
+    (
+        JIGSAW | {"pretext.jigsaw": {"init": "pretext.jigsaw"}},
+        r"\[pretext.jigsaw\]: it would begin from itself",
+    ),
     (listed("features.extract"), r"reads transfer.finetune, which is not finished"),
     (
         listed("pretext.simsiam", "transfer.finetune") | tune(init="pretext.dino"),

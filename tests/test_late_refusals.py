@@ -29,7 +29,8 @@ WHY: dict[str, tuple[str, ...]] = {
         "features.settings:ExtractSettings.shard_of",
         *("stacking.baseline", "stacking.fit:other_runs", "stacking.links"),
         *("stacking.guards:check_scheme", "stacking.guards:check_groups"),
-        *("stacking.guards:check_protocol", "stacking.losses:Loss.named"),
+        *("stacking.guards:check_protocol", "stacking.guards:check_net_of_all"),
+        "stacking.losses:Loss.named",
         "stacking.settings:FitSettings._check_names",
     ),
     "a command that is no stage, or a call from Python": (
@@ -68,7 +69,7 @@ WHY: dict[str, tuple[str, ...]] = {
     ),
     "stores, and what the nets said": (
         *("features.store", "features.pooling:pool", "stacking.sources"),
-        *("stacking.views", "stacking.work", "stacking.guards:check_roles"),
+        *("stacking.views", "stacking.guards:check_roles"),
         *("stacking.guards:check_not_selected", "stacking.guards:check_ids"),
         *("stacking.guards:check_fold_of_rows", "stacking.guards:check_of_outputs"),
         *("stacking.guards:check_pooled", "stacking.guards:check_same_columns"),

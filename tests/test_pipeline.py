@@ -1,6 +1,7 @@
 """Tests of pipeline: which stages it runs, and in what order (see also test_chain)."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,7 @@ def test_the_order_of_the_list_is_kept(tmp_path: Path) -> None:
             'stages = ["features.convert"]',
             "features.convert is a command and no stage: it takes flags only; stages",
         ),
+        ("stages = []", "stages is empty; name some, or leave it out"),
         ('stages = "pretext.jigsaw"', "stages = 'pretext.jigsaw' is not a list"),
         ("stage = []", "unknown key 'stage'; use stages"),
     ],
@@ -132,3 +134,21 @@ def test_another_file_of_the_same_name_is_refused_before_anything_runs(
         pipeline.main([str(files[1])])
     with pytest.raises(UserError, match="pictures"):
         pipeline.main([str(files[1]), "--run", "runs/other"])
+
+
+def test_a_stack_that_is_for_comparison_ends_the_chain_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = make_run(tmp_path / "runs" / "leaves", n_train=48)
+    source = {"source": "transfer.finetune"}
+    with run.stage("features.extract", source, reads=["data_prep.prepare"]):
+        pass
+    file = tmp_path / "leaves.toml"
+    file.write_text(
+        '[pipeline]\nstages = ["stacking.fit"]\n'
+        '[stacking.fit]\nprotocol = "insample"\n[data]\ntarget = "level"\n'
+    )
+    ended = subprocess.CompletedProcess([], 0)
+    monkeypatch.setattr("pipeline.subprocess.run", lambda *_, **__: ended)
+    assert pipeline.main([str(file)]) == Path("runs/leaves")

@@ -147,10 +147,11 @@ def _check(jobs: Sequence[Job], settings: FinetuneSettings) -> None:
 def _check_batch(n_rows: int, place: str, settings: FinetuneSettings) -> None:
     if n_rows >= settings.pictures_per_step:
         return
-    asked = f"batch_size = {settings.batch_size}"
+    asked, flags = f"batch_size = {settings.batch_size}", "--batch-size"
     if settings.accumulate > 1:
         asked += f" x accumulate = {settings.accumulate}"
+        flags += " or --accumulate"
     raise UserError(
         f"{asked}, but {place} has only {n_rows}"
-        " labelled pictures to train on; give a smaller --batch-size"
+        f" labelled pictures to train on; give a smaller {flags}"
     )

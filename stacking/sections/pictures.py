@@ -11,6 +11,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from data_prep.charts import scatter
+from data_prep.numerals import four_digits
 from data_prep.report import (
     Section,
     picture_grid,
@@ -166,7 +167,9 @@ def _grid(ids: Sequence[str], captions: Sequence[str], pictures: Pictures) -> Ma
 
 
 def _spread(value: float, stacked: Stacked) -> str:
-    return plain(value, stacked)
+    text = plain(value, stacked)
+    is_shown = float(text) != 0 or value == 0
+    return text if is_shown else four_digits(value)
 
 
 def _value(value: Any, stacked: Stacked) -> str:

@@ -574,3 +574,11 @@ def test_a_parquet_sample_of_floats_keeps_its_ids(folder: Path) -> None:
     stage = prepare(folder, test=None, sample='"sample.parquet"')
     assert (stage / "sample.csv").read_text() == "id,grade\n410,0\n400,0\n"
     assert facts_of(stage)["counts"]["test"] == 2  # type: ignore[index]
+
+
+def test_targets_far_from_zero_are_shown_apart(folder: Path) -> None:
+    train = pd.read_csv(folder / "train.csv", dtype=str)
+    stamps = [str(20240101120000 + 7 * row) for row in range(N_TRAIN)]
+    train.assign(grade=stamps).to_csv(folder / "train.csv", index=False)
+    page = (prepare(folder) / "report.html").read_text()
+    assert sum(f"\n{stamp}" in page for stamp in stamps) > 5  # some are drawn

@@ -226,6 +226,17 @@ def test_ticks_are_alike_in_every_unit(scale: float, offset: float) -> None:
     assert max(map(len, texts)) < 20
 
 
+@pytest.mark.parametrize("low", [1.0, 2.0**53 - 10, -(2.0**52)])
+@pytest.mark.parametrize("steps", [0, 1, 4])
+def test_values_that_are_close_for_float64_have_a_histogram(
+    low: float, steps: int
+) -> None:
+    values = low + np.spacing(abs(low)) * np.array([0, steps, steps])
+    places = re.findall(r'class="bar" x="([^%]+)%"', histogram(values, label="x"))
+    assert len(places) == 30
+    assert all(0 <= float(place) <= 100 for place in places)
+
+
 @pytest.mark.parametrize("value", [0.0, 1e-9, -7.0, 1.6e9, 1e17])
 def test_one_value_has_ticks_beside_it(value: float) -> None:
     ticks = nice_ticks(value, value, 5)

@@ -135,3 +135,13 @@ def test_of_two_classes_as_near_it_is_the_lower_in_every_unit(
     values = a * np.array([-3.0, 0.49, 0.5, 0.51, 1.5, 3.5, 3.51, 9.0]) + b
     expected = [0, 0, 0, 1, 1, 2, 3, 3]
     assert Loss("accuracy", tuple(classes)).nearest(values).tolist() == expected
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_tiny_probabilities_counts(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    said = 10.0 ** rng.uniform(-30, -10, 40)  # of a class that a fold has not seen
+    index = rng.integers(2, size=40)
+    prediction = np.stack([1 - said, said], axis=1)
+    score = Loss("auc", is_number=False).score(np.eye(2)[index], prediction)
+    assert_allclose(score, metrics.roc_auc_score(index, said))

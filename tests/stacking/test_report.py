@@ -14,6 +14,7 @@ from data_prep.scores import Interval
 from stacking.ending import labels_of
 from stacking.fit import main
 from stacking.run_files import Pictures
+from stacking.sections import pictures
 from stacking.sections.pictures import view_spread
 from tests.stacking.reported import MAPPED, Reported, add_training, all_there_is, rename
 
@@ -394,3 +395,10 @@ def test_of_many_classes_the_commonest_mistakes_are_shown(
     assert counts == sorted(counts, reverse=True)
     assert abs(sum(counts) - is_wrong.sum()) <= 2  # of halves
     assert "The 3 largest of 4." in part(page, "Where it fails")
+
+
+def test_a_small_spread_of_views_is_no_zero(make: Make) -> None:
+    stacked = make().stacked()
+    spreads = (0.0, 0.25, 1.234e-5)
+    texts = [pictures._spread(spread, stacked) for spread in spreads]
+    assert texts == ["0.00", "0.25", "1.234e-05"]
