@@ -17,6 +17,8 @@ from stacking.run_files import Pictures
 from stacking.sections.pictures import view_spread
 from tests.stacking.reported import MAPPED, Reported, add_training, all_there_is, rename
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 MINUS = "\u2212"
 MakeRun = Callable[..., Path]
 Make = Callable[..., Reported]
