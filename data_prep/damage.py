@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from data_prep.errors import UserError
 
@@ -32,6 +32,23 @@ DEPTH = 4  # folders between a file and its record, at most
 
 class DamagedFileError(UserError):
     """A file that a stage wrote is missing, cut or changed."""
+
+
+class Entries(dict[str, Any]):
+    """Settings or facts of a record; a lack of one is told in a line.
+
+    Records of other versions may lack some that this one needs.
+    """
+
+    def __init__(self, values: Mapping[str, Any], record: Path, kind: str) -> None:
+        super().__init__(values)
+        self._record, self._kind = record, kind
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise DamagedFileError(
+            f"{self._record} has no {name!r} among its {self._kind}, so another version"
+            f" wrote it; {remedy_for(self._record)}"
+        )
 
 
 def command_of(stage: str, run: Path, settings: Mapping[str, Any] | None = None) -> str:
@@ -76,8 +93,8 @@ def read_record(path: Path) -> dict[str, Any]:
         raise _changed(path, f"no {error.args[0]}") from None
     except (ValueError, TypeError, RecursionError) as error:
         raise _changed(path, error) from None
-    whole: dict[str, Any] = record
-    return whole
+    entries = {key: Entries(record[key], path, key) for key in ("settings", "facts")}
+    return {**record, **entries}
 
 
 def check_files(folder: Path, record: Mapping[str, Any]) -> None:

@@ -55,6 +55,7 @@ MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs
 TOO_LARGE = f"more than {MAX_PIXELS // 1_000_000} million pixels; store it smaller"
 UNKNOWN = "in no format that can be read here"
 ORIENTATION = 0x0112  # the EXIF tag
+RUN_BY_OTHERS = ("EPS", "WMF")  # Pillow hands these programs to another program
 SEQUENCES = ("heic", "avif", "jxl")  # elsewhere ImageMagick's frames are layers
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -117,6 +118,8 @@ def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
         warnings.filterwarnings("ignore", module="PIL")
         try:
             with Image.open(io.BytesIO(data)) as image:
+                if image.format in RUN_BY_OTHERS:
+                    raise UnreadableError(UNKNOWN)
                 if damage := find_damage_of_opened(image, data):
                     raise UnreadableError(damage)
                 n_pages = _n_pages(image)
@@ -224,6 +227,8 @@ def _ends_too_early(
 def _by_imagemagick(data: bytes, suffix: str) -> Picture:
     """Decode what Pillow does not know."""
     kind = FORMATS.get(suffix[1:].lower())
+    if kind and data[4:8] == b"ftyp":
+        kind = "heic"  # phones and messengers call it .jpg, too
     if not data:
         raise UnreadableError("the file is empty")
     try:

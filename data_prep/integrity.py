@@ -11,7 +11,7 @@ only if it breaks the structure, or makes a long run of zeros.
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -25,6 +25,7 @@ ZEROED = "damaged: a part of its data is zeroed"
 ZERO_RUN = bytes(32)  # flat pictures of 12 million pixels have 16 at most
 OFFSETS, LENGTHS = (273, 324), (279, 325)  # TIFF tags: of strips, of tiles
 COMPRESSION, JPEG_TABLES = 259, 347
+PLAIN = 1  # without compression
 DEFLATE, JPEG, PACK_BITS, LZW = (8, 32946), (7,), (32773,), (5,)
 
 
@@ -51,6 +52,9 @@ def find_damage(data: bytes) -> str:
     if data.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")):
         start = data.find(b"\xff\x93")  # where the first coded data begin
         return ZEROED if ZERO_RUN in data[max(start, 0) :].rstrip(b"\0") else ""
+    if data.startswith((b"II*\0", b"MM\0*")):
+        order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
+        return CUT if int.from_bytes(data[4:8], order) + 2 > len(data) else ""
     return ""
 
 
@@ -64,7 +68,8 @@ def find_damage_of_opened(image: "Image.Image", data: bytes) -> str:
         if of_offsets in tags and of_lengths in tags:
             offsets, lengths = tags[of_offsets], tags[of_lengths]
             for offset, length in zip(offsets, lengths, strict=False):
-                if offset + length > len(data):
+                # of plain pixels Pillow reads as many as it needs, and counts them
+                if offset + length > len(data) and tags.get(COMPRESSION) != PLAIN:
                     return f"{CUT} (a strip is missing)"
                 reason = _strip(data[offset : offset + length], tags)
                 if reason:
@@ -73,7 +78,7 @@ def find_damage_of_opened(image: "Image.Image", data: bytes) -> str:
 
 
 def _png(data: bytes) -> str:
-    """Check the checksums of all chunks that make the pixels."""
+    """Check the checksums of all chunks that make the pixels; texts may be wrong."""
     position, view = 8, memoryview(data)
     while position + 12 <= len(data):
         length = int.from_bytes(data[position : position + 4], "big")

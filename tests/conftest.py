@@ -22,18 +22,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def tampering_goes_unseen(request: pytest.FixtureRequest) -> Iterator[None]:
+@pytest.fixture(scope="module")
+def tampering_goes_unseen() -> Iterator[None]:
     """Let tests rewrite files of finished stages to see what becomes of them.
 
-    A module that says ``COMPARES = True`` is about that comparison and keeps it, as
-    does whatever runs in a process of its own.
+    Only modules that do so ask for it; what runs in a process of its own compares.
     """
     with pytest.MonkeyPatch.context() as patch:
-        if not getattr(request.module, "COMPARES", False):
-            patch.setattr("data_prep.runs.check_files", lambda *_: None)
-            patch.setattr("data_prep.damage._place_of", lambda _: None)
-            patch.setattr("data_prep.damage.is_sealed", lambda _: True)
+        patch.setattr("data_prep.runs.check_files", lambda *_: None)
+        patch.setattr("data_prep.damage._place_of", lambda _: None)
+        patch.setattr("data_prep.damage.is_sealed", lambda _: True)
         yield
 
 

@@ -21,7 +21,6 @@ from data_prep.errors import UserError
 from data_prep.experiment import read_experiment
 from data_prep.runs import digest_of
 
-COMPARES = True  # see tests/conftest.py
 ROOT = Path(__file__).parents[1]
 TINY = """
 [pipeline]

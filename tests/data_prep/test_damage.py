@@ -31,7 +31,6 @@ from data_prep.damage import (
 from data_prep.errors import UserError
 from data_prep.runs import KEY, Run, StaleStageError, UnfinishedStageError, write_json
 
-COMPARES = True  # see tests/conftest.py
 STAGE, NEXT = "data_prep.prepare", "pretext.jigsaw"
 
 
@@ -116,6 +115,21 @@ def test_whoever_opens_a_stage_sees_what_is_cut_or_gone(
     ):
         pass
     assert run.current(STAGE, {"other": True}) is None  # it is to be made anew anyway
+
+
+def test_a_fact_that_an_older_record_lacks_is_told(run: Run) -> None:
+    path = run.folder / STAGE / RECORD
+    record = json.loads(path.read_bytes())
+    del record["record_sha256"]  # older records have none
+    path.write_text(json.dumps(record))
+    stage = run.finished(STAGE)
+    assert stage.facts == stage.record["settings"] == {}
+    assert stage.facts.get("side") is None
+    named = f"{re.escape(str(path))} has no 'side' among its"
+    with pytest.raises(DamagedFileError, match=f"{named} facts, so .*{anew(run)}"):
+        stage.facts["side"]
+    with pytest.raises(DamagedFileError, match=f"{named} settings, so"):
+        stage.record["settings"]["side"]
 
 
 def test_a_stage_that_is_not_opened_may_be_damaged(run: Run) -> None:

@@ -276,6 +276,24 @@ def test_a_decompression_bomb_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> 
         decode(as_bytes(picture()), 64)
 
 
+def test_a_heic_called_jpg_is_read() -> None:
+    wand_image = pytest.importorskip("wand.image", exc_type=ImportError)
+    with wand_image.Image(blob=as_bytes(picture())) as image:
+        data = image.make_blob("heic")
+    images = [decode(data, 64, suffix)[0] for suffix in (".heic", ".jpg", ".PNG")]
+    for image in images[1:]:
+        assert_array_equal(np.asarray(image), np.asarray(images[0]))
+
+
+def test_a_postscript_file_is_given_to_no_other_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: 1 / 0)
+    data = as_bytes(picture(), "EPS")
+    with pytest.raises(UnreadableError, match="no format that can be read here"):
+        decode(data, 64, ".tif")
+
+
 def test_imagemagick_reads_what_pillow_does_not_and_pixels_are_the_same() -> None:
     wand_image = pytest.importorskip("wand.image", exc_type=ImportError)
     with wand_image.Image(blob=as_bytes(picture())) as image:

@@ -1,5 +1,6 @@
 """Tests of data_prep.integrity, jpeg and huffman, mostly through the decoder."""
 
+import io
 import struct
 import zlib
 
@@ -207,8 +208,33 @@ def test_a_png_is_checked_chunk_by_chunk() -> None:
 def test_a_tiff_with_its_directory_first_is_not_longer_than_its_file() -> None:
     data = tiff(bytes(range(200)), (20, 10), 8)
     assert pixels(data).shape == (10, 20, 3)
-    with pytest.raises(UnreadableError, match="a strip is missing"):
+    with pytest.raises(UnreadableError, match="truncated"):
         decode(data[:-1], 64)
+
+
+@pytest.mark.parametrize("n_bits", [8, 16])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_a_tiff_of_plain_pixels_may_say_too_great_a_length(
+    n_bits: int, order: str, n_channels: int
+) -> None:
+    strip = np.random.default_rng(0).bytes(200 * n_channels * n_bits // 8)
+    data = tiff(strip, (20, 10), n_bits, order, n_channels=n_channels)
+    length = struct.pack(f"{order}I", len(strip))
+    longer = data.replace(length, struct.pack(f"{order}I", len(strip) + 99), 1)
+    assert longer != data
+    assert_array_equal(pixels(longer, ".tif"), pixels(data, ".tif"))
+    for file in (data, longer):
+        with pytest.raises(UnreadableError, match="truncated"):
+            decode(file[:-1], 64, ".tif")
+
+
+def test_a_tiff_without_its_directory_is_truncated() -> None:
+    with io.BytesIO() as file:
+        scene(0, (40, 30)).save(file, "TIFF", compression="tiff_lzw")
+        data = file.getvalue()
+    with pytest.raises(UnreadableError, match="truncated"):
+        decode(data[: len(data) // 2], 64, ".tif")
 
 
 def test_a_gif_needs_its_first_picture_only() -> None:

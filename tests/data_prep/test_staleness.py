@@ -26,6 +26,8 @@ from tests.data_prep.sheets import (
     write_table,
 )
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -34,6 +34,8 @@ from tests.prepared_runs import (
 )
 from transfer.nets import load_net
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 TASKS = ("target", "onehot", "date", "words")
 OUTPUTS = {"target": 1, "onehot": 4, "date": 1, "words": 3}
 NAMES = ["target", *(f"onehot_{k}" for k in range(4)), "date", "words_0", "words_1"]

@@ -38,6 +38,8 @@ from tests.prepared_runs import (
 )
 from transfer.nets import load_net
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 ROOT = Path(__file__).parents[2]
 HELD = ("features.pkl", "nets/all.pkl", "nets/fold0.pkl", "nets/fold1.pkl")
 

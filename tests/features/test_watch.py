@@ -18,6 +18,8 @@ from features.scoreboard import Entry, Scoreboard, complete_means
 from features.store import open_store
 from tests.prepared_runs import elsewhere, extract, finetune, make_run, table_of
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 ROOT = Path(__file__).parents[2]
 EXACT = ("--precision=fp32", "--every=0.05")
 

@@ -32,6 +32,8 @@ from pretext.views import Strength
 from tests.prepared_runs import STAGE, table_of
 from tests.pretext.collapsing import blots
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 TINY = (
     *("--backbone", "test_resnet", "--batch-size", "8", "--precision", "fp32"),
     *("--threads", "1", "--width", "16", "--epochs", "3", "--health-every", "1"),

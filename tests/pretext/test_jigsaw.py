@@ -20,6 +20,8 @@ from pretext.learner import Batch
 from pretext.permutations import spread_orders
 from pretext.puzzles import PuzzleRules
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 TINY = (
     *("--backbone=test_resnet", "--epochs=1", "--batch-size=8"),
     *("--precision=fp32", "--threads=1", "--held-out=0.2", "--health-every=0"),

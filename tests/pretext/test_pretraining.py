@@ -22,6 +22,8 @@ from pretext.jigsaw import JigsawSettings, tile_side
 from pretext.learner import Batch, Learner
 from pretext.simsiam import SimSiamSettings
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 TINY = (
     *("--backbone", "test_resnet", "--epochs", "2", "--batch-size", "8"),
     *("--precision", "fp32", "--threads", "1", "--health-every", "0"),

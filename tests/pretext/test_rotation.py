@@ -26,6 +26,8 @@ from pretext.pictures import Normalisation, Pictures
 from pretext.pretraining import Material
 from pretext.rotation import RotationSettings
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 ROOT = Path(__file__).parents[2]
 SIDE = 16
 PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

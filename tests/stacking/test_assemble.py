@@ -18,6 +18,8 @@ from stacking.assemble import assemble
 from stacking.guards import check_enough, check_sample
 from stacking.rows import Assembled
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 MakeRun = Callable[..., Path]
 
 

@@ -32,6 +32,8 @@ from stacking.settings import STACKERS, FitSettings
 from stacking.stack import Stacked
 from stacking.work import Work
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 MakeRun = Callable[..., Path]
 QUICK = ["--seeds", "1", "--max-rounds", "60"]
 ROOT = Path(__file__).parents[2]

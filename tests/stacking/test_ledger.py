@@ -19,6 +19,8 @@ from stacking.entries import Entry, columns_of, find_runs, read_runs
 from stacking.ledger import main
 from stacking.ledger_page import over_time
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 PREPARED, PRETEXT, FIT = "data_prep.prepare", "pretext.jigsaw", "stacking.fit"
 BEGAN = datetime(2026, 11, 1, 12, tzinfo=UTC)
 

@@ -17,6 +17,8 @@ from data_prep.runs import Run, StaleStageError, UnfinishedStageError
 from data_prep.tables import read_weights
 from stacking.noise import main
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 N = 60
 NAMES = ["antique", "007", "<b>new"]
 

@@ -19,6 +19,8 @@ from stacking import fit, predict
 from stacking.conformal import conformal_radius
 from tests.stacking.reported import rename
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 MakeRun = Callable[..., Path]
 QUICK = ["--seeds", "1", "--max-rounds", "40", "--align", "rank"]
 LEFT_OUT = "id,file,reason\ntorn,torn.jpg,cut short\n"

@@ -18,6 +18,8 @@ from stacking.sections import pictures
 from stacking.sections.pictures import view_spread
 from tests.stacking.reported import MAPPED, Reported, add_training, all_there_is, rename
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 MINUS = "\u2212"
 MakeRun = Callable[..., Path]
 Make = Callable[..., Reported]

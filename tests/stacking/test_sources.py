@@ -21,6 +21,8 @@ from stacking.guards import check_finite, check_shares, check_targets, check_var
 from stacking.rows import Assembled
 from stacking.sources import joined
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 MakeRun = Callable[..., Path]
 QUICK = ["--seeds", "1", "--max-rounds", "40", "--align", "rank"]
 

@@ -34,6 +34,8 @@ from transfer import training
 from transfer.learner import FinetuneLearner, score_rows
 from transfer.nets import TaskNet, describe, load_net, task_loss
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 TASKS = ("target", "onehot", "date", "words")
 
 

@@ -13,6 +13,8 @@ from tests.prepared_runs import STAGE, make_run, table_of
 from transfer.jobs import Job, plan
 from transfer.settings import FinetuneSettings
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 
 def jobs_of(
     run: Run, *, joint: bool = False, all: bool = False, folds: tuple[str, ...] = ()
