@@ -68,7 +68,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Say which known name was probably meant, or which there are."""
     known = sorted(known)
     forms = {unicodedata.normalize("NFC", other): other for other in known}
-    if other := forms.get(unicodedata.normalize("NFC", name)):
+    other = forms.get(unicodedata.normalize("NFC", name), name)
+    if other != name:
         return f"{other!r} has another Unicode form; copy the name from there"
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:

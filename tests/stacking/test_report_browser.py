@@ -8,6 +8,8 @@ import pytest
 from tests.browser import Browser, open_browser
 from tests.stacking.reported import Reported, all_there_is
 
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
 PHONE, DESK = 390, 1200
 # The dot that is furthest from all others, which no finger mistakes.
 LONELY_DOT = """(() => {
