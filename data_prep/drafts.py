@@ -4,7 +4,6 @@ import csv
 import fcntl
 import io
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -72,7 +71,7 @@ def _start_of(path: Path) -> str:
 def _draft_of(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """Make a new draft and hold its lock, which tells others that it is in use."""
     while True:
-        name = f"{_start_of(path)}{os.getpid()}-{secrets.token_hex(4)}{ENDING}"
+        name = f"{_start_of(path)}{os.getpid()}-{os.urandom(4).hex()}{ENDING}"
         draft = path.with_name(name)
         number = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(number, "w+b") as file:

@@ -10,13 +10,11 @@ that are the same join clusters.
 Shapes: N rows.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from data_prep.damage import read_frame
 from data_prep.errors import UserError
@@ -116,7 +114,9 @@ class Outlook:
         return cls(
             experiment=experiment,
             run=run,
-            table=rows.assign(image_row=-1, width=np.nan, height=np.nan),  # not known
+            table=rows.assign(
+                image_row=-1, width=math.nan, height=math.nan
+            ),  # not known
             facts=facts,
             described=names["id"].unique().tolist(),
             settings=settings,
@@ -160,12 +160,15 @@ class Outlook:
         tasks, facts = self.experiment.tasks, self.facts
         if self.prepared:
             return build_tasks(tasks, self.table, self.prepared, facts, only)
+        from tempfile import TemporaryDirectory
+
         with TemporaryDirectory(prefix="tessera-") as scratch:
             if facts["words"]:
                 self._words().to_parquet(Path(scratch) / "words.parquet", index=False)
             return build_tasks(tasks, self.table, Path(scratch), facts, only)
 
     def _words(self) -> "pd.DataFrame":
+        import numpy as np
         import pandas as pd
 
         values = np.zeros((len(self.described), self.facts["words"]), dtype=np.float32)

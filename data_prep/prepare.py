@@ -23,15 +23,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
-from data_prep.inputs import Matched, check_places, match, read_inputs, scheme_of
 from data_prep.runs import KEY, Stage
 from data_prep.settings import NEUTRAL, recorded
-from data_prep.sources import WITNESSES, current, source_digests, take_up
-from data_prep.witness import Read, write_witnesses
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from data_prep.inputs import Matched
     from data_prep.tables import Tables
 
 STAGE = "data_prep.prepare"
@@ -81,6 +79,9 @@ class PrepareSettings:
 def main(argv: Sequence[str] | None = None) -> Path:
     """Prepare as the command line says, and return the folder of the stage."""
     settings, run, experiment = open_command(PrepareSettings, STAGE, argv)
+    from data_prep.inputs import check_places, match, read_inputs, scheme_of
+    from data_prep.sources import current, source_digests, take_up
+
     data = experiment.data
     check_places(experiment, run)
     cv = scheme_of(settings.cv, experiment)
@@ -106,7 +107,7 @@ def _prepare(
     settings: PrepareSettings,
     data: DataSettings,
     cv: str | None,
-    matched: Matched,
+    matched: "Matched",
     tables: "Tables",
     title: str,
 ) -> None:
@@ -132,7 +133,9 @@ def _prepare(
         with_classes,
         with_folds,
     )
+    from data_prep.sources import WITNESSES
     from data_prep.tables import GIVEN
+    from data_prep.witness import Read, write_witnesses
     from data_prep.words import notes_on_names, untaught, word_vectors
 
     rows, pictures = matched.rows, matched.pictures

@@ -3,10 +3,12 @@
 import os
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container, Linux
 
@@ -24,8 +26,11 @@ def n_cores() -> int:
 
 
 @contextmanager
-def pool_of(n_processes: int) -> Iterator[ProcessPoolExecutor]:
+def pool_of(n_processes: int) -> "Iterator[ProcessPoolExecutor]":
     """Give a pool of fresh processes; an error or Ctrl-C drops what has not begun."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
     context = get_context("spawn")  # a fork would inherit the threads of libraries
     pool = ProcessPoolExecutor(n_processes, context, _leave_interrupts)
     try:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from data_prep.damage import read_frame
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
-from data_prep.outlook import Outlook
 from data_prep.runs import Run
 from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
@@ -88,6 +87,8 @@ def pretrain(
     if not settings.find_lr and (done := run.current(stage_name, key, reads=reads)):
         return done.folder
     prepared = run.finished(PREPARED)
+    from data_prep.outlook import Outlook
+
     outlook = Outlook.of_prepared(prepared, run, experiment)
     settings.check_data(outlook)
     settle_waiting(settings.threads)

@@ -22,7 +22,6 @@ from data_prep.command import open_command, run_command
 from data_prep.damage import read_frame
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
-from data_prep.outlook import Outlook
 from data_prep.runs import Finished, Run
 from data_prep.settings import NEUTRAL, nearest, recorded
 from data_prep.waiting import settle_waiting
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from data_prep.outlook import Outlook
     from data_prep.tasks import Task
     from pretext.comparison import Probed
 
@@ -72,7 +72,7 @@ class ProbeSettings:
         """The stages that it reads."""
         return [PREPARED, *(name for name in self.weights if name in pretexts())]
 
-    def check_data(self, outlook: Outlook) -> None:
+    def check_data(self, outlook: "Outlook") -> None:
         """Check what the tables and the other stages decide.
 
         Raises:

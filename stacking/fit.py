@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.numerals import four_digits, style_for
-from data_prep.outlook import Outlook
 from data_prep.runs import Finished, Run
 from data_prep.settings import recorded
 from stacking.settings import FitSettings
@@ -59,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if done := run.current(name, key, reads):
         return done.folder
     began = time.monotonic()
+    from data_prep.outlook import Outlook
+
     settings.check_data(Outlook.of_prepared(prepared, run, experiment))
     log.info("reading %s", extracted.folder)
     # Before LightGBM loads: threads that wait must not keep the others' cores busy.

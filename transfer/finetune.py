@@ -17,7 +17,6 @@ from typing import Any
 from data_prep.command import open_command, run_command
 from data_prep.experiment import Experiment
 from data_prep.numerals import style_for
-from data_prep.outlook import Outlook
 from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
 from pretext.early import check_names
@@ -38,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if done := run.current(STAGE, key, reads=reads):
         return done.folder
     prepared = run.finished(PREPARED)
+    from data_prep.outlook import Outlook
+
     outlook = Outlook.of_prepared(prepared, run, experiment)
     settings.check_data(outlook)
     settle_waiting(settings.threads)
