@@ -209,8 +209,8 @@ def quick(
         unit, standard = standardised(labels[rest], how.n_classes, counts[rest])
         taught = (X[rest], standard, how, QUICK_ROUNDS)
         booster = fit_booster(*taught, 0, names, counts[rest])
-        model = Boosters([brought_back(booster, unit)])
-        return FoldFit(target[rest], model.predict(X[held_out]), model)
+        model = Boosters([booster])  # is not kept, so its leaves may stay as they are
+        return FoldFit(target[rest], unit.restore(model.predict(X[held_out])), model)
 
     return CrossFit.over(fit, target, folds, boosting.n_workers).outer
 
