@@ -81,10 +81,10 @@ def read_structure(data: bytes) -> Structure:
     while True:
         if data[position : position + 1] != b"\xff":
             at_start = not (frame.process or frame.tables)
-            found = data.find(b"\xff", position) if at_start else -1
-            if found < 0:
+            next_marker = data.find(b"\xff", position) if at_start else -1
+            if next_marker < 0:
                 return _broken("its segments do not follow each other", position)
-            position = found  # padding between a camera's own segments
+            position = next_marker  # padding between a camera's own segments
         while data[position : position + 1] == b"\xff":
             position += 1
         if position >= len(data):

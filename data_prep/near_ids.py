@@ -121,10 +121,10 @@ class NearIds:
 
     def of(self, ids: Iterable[str]) -> "NearIds":
         """Take some of the ids."""
-        asked = frozenset(ids)
+        wanted = frozenset(ids)
 
         def kept(values: Mapping[str, Value]) -> dict[str, Value]:
-            return {id_: value for id_, value in values.items() if id_ in asked}
+            return {id_: value for id_, value in values.items() if id_ in wanted}
 
         return NearIds(kept(self.pairs), kept(self.differences), kept(self.unclear))
 

@@ -81,7 +81,7 @@ class Known:
         from data_prep.images import Decoded
 
         any_views = next(iter(sorted((folder / "views").glob("*.pkl"))), None)
-        asked = set(open_store(any_views).ids) if any_views else set[str]()
+        with_views = set(open_store(any_views).ids) if any_views else set[str]()
         by_content: dict[tuple[str, str], tuple[str, Decoded]] = {}
         for id_, about in noted.items():
             fields = dict(about)
@@ -90,7 +90,7 @@ class Known:
                 decoded = Decoded(**fields)  # type: ignore[arg-type]
             except TypeError:  # noted by another version
                 return cls()
-            if id_ in asked:
+            if id_ in with_views:
                 by_content[decoded.sha256, suffix] = id_, decoded
         known = {
             id_: by_content[key]

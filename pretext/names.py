@@ -38,7 +38,7 @@ def check_optimizer(name: str) -> None:
         return
     from pytorch_optimizer import get_supported_optimizers
 
-    known = {str(found) for found in get_supported_optimizers()} - REFUSED
+    known = {str(name) for name in get_supported_optimizers()} - REFUSED
     if name not in known:
         hint = nearest(name.lower(), known | set(OWN))
         if hint.startswith("there are"):  # a hundred names would not help

@@ -83,21 +83,26 @@ class TrainingSettings:
         """Count the steps of the training."""
         return self.steps or self.epochs * self.steps_per_epoch(n_pictures)
 
-    def check_enough(self, n_pictures: int, label: str) -> None:
+    def check_enough(self, n_pictures: int, label: str, noun: str = "picture") -> None:
         """Check that there are pictures for one step.
+
+        Args:
+            n_pictures: How many there are to train on.
+            label: What has them, for the message.
+            noun: What is counted.
 
         Raises:
             UserError: There are fewer.
         """
         if n_pictures >= self.pictures_per_step:
             return
-        asked, flags = f"batch_size = {self.batch_size}", "--batch-size"
+        step, flags = f"batch_size = {self.batch_size}", "--batch-size"
         if self.accumulate > 1:
-            asked += f" x accumulate = {self.accumulate}"
+            step += f" x accumulate = {self.accumulate}"
             flags += " or --accumulate"
         raise UserError(
-            f"{asked}, but {label} has only {n_pictures}"
-            f" picture{'s' * (n_pictures != 1)} to train on; give a smaller {flags}"
+            f"{step}, but {label} has only {n_pictures}"
+            f" {noun}{'s' * (n_pictures != 1)} to train on; give a smaller {flags}"
         )
 
     def scale_at(self, step: int, total: int) -> float:

@@ -23,7 +23,7 @@ WHY: dict[str, tuple[str, ...]] = {
         *("pretext.probe:ProbeSettings.check_data", "pretext.probe:check_folds"),
         "pretext.settings:PretextSettings.check_data",
         "pretext.settings:TrainingSettings.check_enough",
-        *("transfer.jobs:folds_of", "transfer.jobs:_check_batch"),
+        "transfer.jobs:folds_of",
         *("features.layers:Layers.__init__", "features.pooling:check_statistics"),
         "features.settings:ExtractSettings.check_data",
         "features.settings:ExtractSettings.shard_of",

@@ -129,29 +129,16 @@ def check_plan(outlook: Outlook, settings: FinetuneSettings) -> None:
         if set(map(str, range(n_folds))) <= set(wanted) and n_folds:
             # some fold holds out its share of them, or more
             n_rows -= -(-int((has_label & is_taught & is_dealt).sum()) // n_folds)
-        _check_batch(n_rows, name, settings)
+        settings.check_enough(n_rows, name, "labelled picture")
 
 
 def _check(jobs: Sequence[Job], settings: FinetuneSettings) -> None:
     """Check that each net has something to learn from, before the first is trained."""
     for job in jobs:
-        _check_batch(len(job.rows), job.place, settings)
+        settings.check_enough(len(job.rows), job.place, "labelled picture")
         for task in job.tasks:
             if not task.has_label[job.rows].any():
                 raise UserError(
                     f"{job.place}: outside its fold no row has a label of"
                     f" [tasks.{task.name}]; name the other tasks with --tasks"
                 )
-
-
-def _check_batch(n_rows: int, place: str, settings: FinetuneSettings) -> None:
-    if n_rows >= settings.pictures_per_step:
-        return
-    asked, flags = f"batch_size = {settings.batch_size}", "--batch-size"
-    if settings.accumulate > 1:
-        asked += f" x accumulate = {settings.accumulate}"
-        flags += " or --accumulate"
-    raise UserError(
-        f"{asked}, but {place} has only {n_rows}"
-        f" labelled pictures to train on; give a smaller {flags}"
-    )
