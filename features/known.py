@@ -6,7 +6,6 @@ are the single views of each fold, from which all else is made. Torch-free.
 Shapes: N known pictures, V views, F outputs of the nets of a fold.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.runs import RECORD, digest_files, write_json
+from data_prep.damage import DamagedFileError, digest_file, fault_of, read_record
+from data_prep.runs import RECORD, write_json
 from features.asking import settings_in
 from features.parts import Column
 from features.rows import Rows, rows_of
@@ -145,14 +145,13 @@ def is_whole(folder: Path) -> bool:
 
     Where nothing is finished, nothing is broken.
     """
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not (folder / RECORD).exists():
         return True
-    except (OSError, ValueError):
+    try:
+        record = read_record(folder / RECORD)
+        return not any(fault_of(folder, record, name) for name in record["files"])
+    except (OSError, DamagedFileError):
         return False
-    files = digest_files(folder)
-    return all(files.get(name) == digest for name, digest in record["files"].items())
 
 
 def write_note(
@@ -170,7 +169,6 @@ def write_note(
 def digest_picture(path: Path) -> str:
     """Hash the bytes of a picture; why it cannot be read, where it cannot."""
     try:
-        with path.open("rb") as data:
-            return hashlib.file_digest(data, "sha256").hexdigest()
+        return digest_file(path)
     except OSError as error:  # it will be left out, which is not fatal
         return str(error.strerror)
