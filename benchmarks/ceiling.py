@@ -25,17 +25,17 @@ from data_prep.settings import Parser
 from features.parts import BLOCK
 from features.passes import CPU_PICTURES, run_pass
 from features.sources import joined
-from pretext.answering import JigsawLearner
-from pretext.backbones import build_backbone
+from pretext.data.augment import Strength
+from pretext.data.pictures import Normalisation, Pictures
 from pretext.device import pick_device, set_threads, use_bf16
+from pretext.engine.learner import Learner
+from pretext.engine.training import train
 from pretext.jigsaw import JigsawSettings, tile_side
-from pretext.learner import Learner
-from pretext.pictures import Normalisation, Pictures
-from pretext.puzzles import PuzzleRules
-from pretext.siamese import SimSiamLearner
+from pretext.methods.classification import JigsawLearner
+from pretext.methods.puzzles import PuzzleRules
+from pretext.methods.siamese import SimSiamLearner
+from pretext.networks.backbones import build_backbone
 from pretext.simsiam import SimSiamSettings
-from pretext.training import train
-from pretext.views import Strength
 from transfer.nets import TaskNet
 
 SIDE, N, BATCH, ROUNDS = 128, 640, 64, 5

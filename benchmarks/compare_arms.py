@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from data_prep import prepare
 from data_prep.command import RUNS, run_command
 from data_prep.errors import UserError
-from data_prep.runs import Run
-from data_prep.scores import METRICS, group_bootstrap, paired_bootstrap
+from data_prep.run_folders.runs import Run
+from data_prep.scoring.scores import METRICS, group_bootstrap, paired_bootstrap
 from data_prep.settings import Parser, nearest
-from pretext.first_weights import pretexts
+from pretext.networks.init_weights import pretexts
 
 ARMS = {  # name: flags of transfer.finetune
     "scratch": ["--init", "scratch", "--backbone", "resnet18"],
@@ -60,8 +60,8 @@ def plain_net(run: Path, table: pd.DataFrame) -> NDArray[np.float64]:
 
     from features.passes import run_pass
     from features.sources import joined
+    from pretext.data.pictures import Pictures
     from pretext.device import pick_device, set_threads, use_bf16
-    from pretext.pictures import Pictures
     from transfer.nets import load_net
 
     device = pick_device()

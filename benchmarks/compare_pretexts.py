@@ -20,7 +20,7 @@ import torch
 from data_prep import prepare
 from data_prep.command import RUNS, run_command
 from data_prep.errors import UserError
-from data_prep.runs import Run, write_json
+from data_prep.run_folders.runs import Run, write_json
 from data_prep.settings import Parser, nearest
 from pretext.device import set_threads
 

@@ -43,9 +43,9 @@ from data_prep.settings import Parser
 from features.parts import BLOCK
 from features.passes import CPU_PICTURES, run_pass
 from features.sources import joined
-from pretext.backbones import build_backbone
+from pretext.data.pictures import Normalisation, Pictures
 from pretext.device import pick_device, set_threads, use_bf16
-from pretext.pictures import Normalisation, Pictures
+from pretext.networks.backbones import build_backbone
 from transfer.nets import TaskNet
 
 PLAIN = Normalisation((127.5,) * 3, (63.75,) * 3)

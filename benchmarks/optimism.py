@@ -30,11 +30,11 @@ from benchmarks.optimism_nets import ARMS, PREPARED, QUARTERS, make_missing, out
 from data_prep.command import RUNS, run_command
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment, read_experiment
-from data_prep.runs import Finished, Run
-from data_prep.scores import METRICS, paired_bootstrap
+from data_prep.run_folders.runs import Finished, Run
+from data_prep.scoring.scores import METRICS, paired_bootstrap
 from data_prep.settings import Parser, nearest
-from data_prep.spelling import class_names
-from stacking.rows import Assembled, Column, InSample, columns_of
+from data_prep.tables.spelling import class_names
+from stacking.inputs.data import Assembled, Column, InSample, columns_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -164,7 +164,7 @@ def ask_all(
         its end, expects of its average over the nets.
     """
     from stacking.settings import FitSettings
-    from stacking.work import Work
+    from stacking.workflow import Work
 
     quarter, n = labelled.quarter, len(labelled.table)
     found = {title: Said.empty(n) for title in PROCEDURES}

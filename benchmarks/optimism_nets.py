@@ -28,7 +28,7 @@ import numpy as np
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
 from data_prep.experiment import read_experiment
-from data_prep.runs import Run, write_json
+from data_prep.run_folders.runs import Run, write_json
 from data_prep.settings import recorded
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ def make_outputs(experiment: Path, run_folder: Path, arm_name: str) -> None:
     from features.passes import run_pass
     from features.pooling import USUAL, pool
     from features.sources import joined
+    from pretext.data.pictures import Normalisation, Pictures
     from pretext.device import pick_device, set_threads, use_bf16
-    from pretext.pictures import Normalisation, Pictures
     from transfer.nets import load_net
     from transfer.settings import FinetuneSettings
     from transfer.training import Material, train_net

@@ -39,12 +39,12 @@ from torch.utils.data import DataLoader, RandomSampler
 from data_prep.command import run_command
 from data_prep.errors import UserError
 from data_prep.settings import Parser
-from pretext.backbones import build_backbone
+from pretext.data.pictures import Normalisation, Pictures
 from pretext.device import pick_device, set_threads, use_bf16
-from pretext.pictures import Normalisation, Pictures
-from pretext.siamese import SimSiamLearner
+from pretext.engine.training import train
+from pretext.methods.siamese import SimSiamLearner
+from pretext.networks.backbones import build_backbone
 from pretext.simsiam import SimSiamSettings
-from pretext.training import train
 
 PLAIN = Normalisation((127.5,) * 3, (63.75,) * 3)
 PLAIN_OF_LIGHTLY = {"mean": [0.5] * 3, "std": [0.25] * 3}  # the same, in shares

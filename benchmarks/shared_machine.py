@@ -60,11 +60,11 @@ def train(*, settle: bool) -> None:
     import torch
 
     from benchmarks.ceiling import pictures_on_disk
-    from pretext.answering import JigsawLearner
-    from pretext.backbones import build_backbone
+    from pretext.engine.training import train as train_steps
     from pretext.jigsaw import JigsawSettings, tile_side
-    from pretext.puzzles import PuzzleRules
-    from pretext.training import train as train_steps
+    from pretext.methods.classification import JigsawLearner
+    from pretext.methods.puzzles import PuzzleRules
+    from pretext.networks.backbones import build_backbone
 
     with tempfile.TemporaryDirectory() as scratch:
         pictures = pictures_on_disk(Path(scratch), torch.device("cpu"))

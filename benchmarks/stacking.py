@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.memory import anonymous_of
 from data_prep.command import run_command
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 from data_prep.settings import Parser
 
 CAPPED = ("--seeds", "1", "--max-rounds", "100")
@@ -58,7 +58,7 @@ def compare(folder: Path) -> None:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from stacking.assemble import assemble
+    from stacking.inputs.assemble import assemble
 
     run = Run(folder)
     rows = assemble(run.finished("data_prep.prepare"), run.finished("features.extract"))

@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from data_prep.damage import DamagedFileError, digest_file
-from data_prep.drafts import drafted, write_text
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment, read_experiment
-from data_prep.runs import Run, json_text
+from data_prep.run_folders.damage import DamagedFileError, digest_file
+from data_prep.run_folders.drafts import drafted, write_text
+from data_prep.run_folders.runs import Run, json_text
 from data_prep.settings import Parser, add_flags, from_table
 
 RUNS = Path("runs")

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     key = recorded(settings)
     if done := run.current(STAGE, key):
         return done.folder
-    from data_prep.collection import draw_collection
+    from data_prep.demo_collection.collection import draw_collection
 
     with run.stage(STAGE, key) as stage:
         shutil.rmtree(stage.folder / "images", ignore_errors=True)  # cut short

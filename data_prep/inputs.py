@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 from data_prep.sources import PREPARED
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from data_prep.folders import Folders, LeftOut
-    from data_prep.tables import Tables
+    from data_prep.pictures.folders import Folders, LeftOut
+    from data_prep.tables.user_tables import Tables
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def read_inputs(experiment: Experiment) -> "tuple[Folders, Tables]":
         UserError: One is missing or has problems, or names of pictures teach nothing
             to a task of words.
     """
-    from data_prep.folders import search_folders
-    from data_prep.tables import read_tables
+    from data_prep.pictures.folders import search_folders
+    from data_prep.tables.user_tables import read_tables
 
     folders = search_folders(experiment.data.images)
     tables = read_tables(experiment.data)
@@ -132,7 +132,7 @@ def _check_words(
         UserError: A task of that kind is asked for, and names of pictures never go
             together, or are the same for all.
     """
-    from data_prep.words import untaught
+    from data_prep.tables.words import untaught
 
     tasks = experiment.tasks.items()
     of_words = [name for name, task in tasks if task.kind == "words"]

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.damage import read_frame
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.inputs import check_places, match, read_inputs, scheme_of
-from data_prep.runs import Finished, Run
+from data_prep.run_folders.damage import read_frame
+from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import recorded
 from data_prep.sources import PREPARED as PREPARED
 
@@ -84,7 +84,7 @@ class Outlook:
         """
         from data_prep.folds import parse_scheme
         from data_prep.rows import with_classes
-        from data_prep.words import untaught
+        from data_prep.tables.words import untaught
 
         data = experiment.data
         prepare: PrepareSettings = settings[PREPARED]

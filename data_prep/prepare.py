@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
-from data_prep.runs import KEY, Stage
+from data_prep.run_folders.runs import KEY, Stage
 from data_prep.settings import NEUTRAL, recorded
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from data_prep.inputs import Matched
-    from data_prep.tables import Tables
+    from data_prep.tables.user_tables import Tables
 
 STAGE = "data_prep.prepare"
 log = logging.getLogger(__name__)
@@ -115,15 +115,15 @@ def _prepare(
     import numpy as np
     import pandas as pd
 
-    from data_prep.copies import repeats
-    from data_prep.images import (
+    from data_prep.pictures.copies import repeats
+    from data_prep.pictures.images import (
         JOURNAL,
         channel_statistics,
         keep_rows,
         store_pictures,
     )
-    from data_prep.notes import summarise
-    from data_prep.overview import Prepared, describe, write_overview
+    from data_prep.pictures.notes import summarise
+    from data_prep.reporting.overview import Prepared, describe, write_overview
     from data_prep.rows import (
         COLUMNS,
         check_groups,
@@ -133,10 +133,10 @@ def _prepare(
         with_classes,
         with_folds,
     )
+    from data_prep.run_folders.witness import Read, write_witnesses
     from data_prep.sources import WITNESSES
-    from data_prep.tables import GIVEN
-    from data_prep.witness import Read, write_witnesses
-    from data_prep.words import notes_on_names, untaught, word_vectors
+    from data_prep.tables.user_tables import GIVEN
+    from data_prep.tables.words import notes_on_names, untaught, word_vectors
 
     rows, pictures = matched.rows, matched.pictures
     if cv:
@@ -232,8 +232,8 @@ def _facts(
     data: DataSettings,
 ) -> dict[str, Any]:
     """Say what later stages need to know of the rows."""
-    from data_prep.copies import copies
     from data_prep.folds import fold_hash
+    from data_prep.pictures.copies import copies
 
     weights = rows["weight"]
     is_numeric = tables.target_kind == "numeric"
@@ -285,7 +285,7 @@ def _copy_sample(sample: Path, target: Path, id_column: str) -> None:
     if sample.suffix.lower() not in (".parquet", ".pq"):
         shutil.copyfile(sample, target)
         return
-    from data_prep.cells import as_ids, read_table
+    from data_prep.tables.cells import as_ids, read_table
 
     table = read_table(sample)
     ids = as_ids(table[id_column])  # 7 of a column of floats is not to become 7.0

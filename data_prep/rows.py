@@ -9,11 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_prep.cells import as_numbers
-from data_prep.copies import Repeat, count_groups
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
-from data_prep.folders import Folders, LeftOut, explain_missing
 from data_prep.folds import (
     MAX_CLASSES,
     assign_folds,
@@ -24,10 +21,13 @@ from data_prep.folds import (
     parse_scheme,
     strata,
 )
-from data_prep.near_ids import NearIds, near_ids
+from data_prep.pictures.copies import Repeat, count_groups
+from data_prep.pictures.folders import Folders, LeftOut, explain_missing
+from data_prep.pictures.near_ids import NearIds, near_ids
+from data_prep.tables.cells import as_numbers
 
 if TYPE_CHECKING:
-    from data_prep.images import Decoded
+    from data_prep.pictures.images import Decoded
 
 COLUMNS = (  # of table.parquet; after them come the user's further columns
     *("id", "part", "image_row", "target", "class_index", "group", "cluster"),

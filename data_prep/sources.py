@@ -13,13 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.damage import read_frame
 from data_prep.experiment import DataSettings
-from data_prep.runs import KEY, Finished, Run, digest_of, write_json
-from data_prep.witness import Read, compare, hash_of, read_witnesses, write_witnesses
+from data_prep.run_folders.damage import read_frame
+from data_prep.run_folders.runs import KEY, Finished, Run, digest_of, write_json
+from data_prep.run_folders.witness import (
+    Read,
+    compare,
+    hash_of,
+    read_witnesses,
+    write_witnesses,
+)
 
 if TYPE_CHECKING:
-    from data_prep.folders import Folders
+    from data_prep.pictures.folders import Folders
 
 PREPARED = "data_prep.prepare"
 WITNESSES = Path("logs") / "pictures.json"  # in no digest: dates differ after a copy
@@ -99,7 +105,7 @@ def _table_digests(data: DataSettings) -> list[str | None]:
 
 def _digest_of_ends(data: DataSettings, pictures: Mapping[str, Path]) -> str:
     """Hash what is read as it was before there were witnesses."""
-    from data_prep.images import cheap_digest
+    from data_prep.pictures.images import cheap_digest
 
     ends = [[id_, path.name, cheap_digest(path)] for id_, path in pictures.items()]
     return digest_of({"tables": _table_digests(data), "pictures": ends})

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.damage import read_frame
 from data_prep.errors import UserError
 from data_prep.experiment import TaskSettings
+from data_prep.run_folders.damage import read_frame
 from data_prep.settings import nearest
-from data_prep.spelling import class_names
-from data_prep.units import Unit, fits_float32
+from data_prep.tables.spelling import class_names
+from data_prep.tables.units import Unit, fits_float32
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -228,7 +228,7 @@ def _column(
 def _number_labels(
     given: "pd.Series[Any]", kind: str, is_train: NDArray[np.bool_]
 ) -> Labels:
-    from data_prep.cells import as_numbers, as_years, unread
+    from data_prep.tables.cells import as_numbers, as_years, unread
 
     values = as_years(given)[0] if kind == "date" else as_numbers(given)
     is_number = np.isfinite(values)
@@ -258,7 +258,7 @@ def _class_labels(
         index = table["class_index"].to_numpy()
         classes = class_names(facts["classes"])
     else:
-        from data_prep.cells import as_texts
+        from data_prep.tables.cells import as_texts
 
         names = np.array(as_texts(table[column]), dtype=object)
         found, counts = np.unique(names[is_train & (names != "")], return_counts=True)
@@ -293,7 +293,7 @@ def _word_labels(table: "pd.DataFrame", prepared: Path) -> Labels:
 
 def _lacks_words(prepared: Path) -> str:
     """Say why there are no word vectors."""
-    from data_prep.words import untaught
+    from data_prep.tables.words import untaught
 
     file = prepared / "attributes.parquet"
     attributes = read_frame(file) if file.exists() else None

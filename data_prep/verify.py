@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_prep.command import KEPT, check_kept
-from data_prep.damage import (
+from data_prep.errors import UserError
+from data_prep.experiment import commands
+from data_prep.run_folders.damage import (
     RECORD,
     DamagedFileError,
     command_of,
@@ -17,9 +19,7 @@ from data_prep.damage import (
     read_record,
     remedy_for,
 )
-from data_prep.errors import UserError
-from data_prep.experiment import commands
-from data_prep.runs import Run, StaleStageError, UnfinishedStageError
+from data_prep.run_folders.runs import Run, StaleStageError, UnfinishedStageError
 
 ON_THE_WAY = (".partial", ".old")  # endings of folders that hold no finished stage
 # commands that write files into a folder of their name, and no record

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import UserError
-from data_prep.runs import KEY, RECORD, digest_of
+from data_prep.run_folders.runs import KEY, RECORD, digest_of
 
 COMMAND = "features.fresh"
 MAX_NAME = 100  # characters of a name that is made of those of folders

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from data_prep.command import run_command
-from data_prep.decoding import FORMATS
 from data_prep.dihedral import VIEWS
 from data_prep.errors import UserError
+from data_prep.pictures.decode import FORMATS
 from data_prep.settings import Parser, nearest
 from features.foreign import load_foreign
 from features.header import HELD_OUT, ROLES

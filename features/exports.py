@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep.drafts import drafted
 from data_prep.errors import UserError
+from data_prep.run_folders.drafts import drafted
 
 if TYPE_CHECKING:
     from features.store import Store

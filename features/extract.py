@@ -32,9 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
-from data_prep.damage import intact, read_frame, read_json
 from data_prep.dihedral import VIEW_SETS
-from data_prep.runs import Finished, Run
+from data_prep.run_folders.damage import intact, read_frame, read_json
+from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
 from features.header import SELECTED, UNTRAINED
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from features.assembly import Extracted
     from features.sources import Source
-    from pretext.pictures import Pictures
+    from pretext.data.pictures import Pictures
 
 STAGE = "features.extract"
 PREPARED = "data_prep.prepare"
@@ -74,8 +74,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settle_waiting(settings.threads)
 
     from features.assembly import Assembly
+    from pretext.data.pictures import Pictures
     from pretext.device import pick_device, set_threads, use_bf16
-    from pretext.pictures import Pictures
 
     table = read_frame(prepared.folder / "table.parquet")
     device = pick_device()
@@ -272,7 +272,7 @@ def open_source(
 ) -> "Source":
     """Open the nets whose outputs or layers are asked for."""
     from features.sources import BackboneSource, Inner, TransferSource
-    from pretext.pictures import Normalisation
+    from pretext.data.pictures import Normalisation
 
     inner = Inner(settings.layer, settings.layer_pool)
     if settings.source == FINETUNED:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.damage import DamagedFileError, fault_of, read_frame
 from data_prep.errors import UserError
-from data_prep.runs import RECORD, Finished, Run
+from data_prep.run_folders.damage import DamagedFileError, fault_of, read_frame
+from data_prep.run_folders.runs import RECORD, Finished, Run
 from data_prep.settings import from_table
 from features.extract import PREPARED
 from features.extract import STAGE as EXTRACTED
@@ -21,7 +21,7 @@ from features.settings import FINETUNED, ExtractSettings
 from features.store import open_store
 
 if TYPE_CHECKING:
-    from data_prep.images import Decoded
+    from data_prep.pictures.images import Decoded
 
 # What a header says of how the rows were made, and not of which rows.
 OF_ALL = (

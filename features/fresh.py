@@ -31,9 +31,9 @@ import numpy as np
 from data_prep.command import last_run, run_command
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
-from data_prep.folders import Folders, LeftOut, search_folders
-from data_prep.notes import summarise
-from data_prep.runs import RECORD, Run, digest_of
+from data_prep.pictures.folders import Folders, LeftOut, search_folders
+from data_prep.pictures.notes import summarise
+from data_prep.run_folders.runs import RECORD, Run, digest_of
 from data_prep.settings import Parser
 from data_prep.waiting import settle_waiting
 from features.asking import (
@@ -52,7 +52,7 @@ from features.parts import Part, group_rows
 from features.rows import joined
 
 if TYPE_CHECKING:
-    from data_prep.images import Decoded
+    from data_prep.pictures.images import Decoded
     from features.assembly import Extracted
     from features.sources import Source
 
@@ -218,8 +218,8 @@ def ask(
 
     settle_waiting(threads)
     from features.assembly import Assembly
+    from pretext.data.pictures import Pictures
     from pretext.device import pick_device, set_threads
-    from pretext.pictures import Pictures
 
     device = pick_device()
     set_threads(threads)
@@ -290,7 +290,7 @@ def decode(
     Raises:
         UserError: None is readable, or the disk is full.
     """
-    from data_prep.images import NoneReadableError, store_pictures
+    from data_prep.pictures.images import NoneReadableError, store_pictures
 
     if not pictures:
         return {}

@@ -15,15 +15,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.damage import DamagedFileError, digest_file, fault_of, read_record
-from data_prep.runs import RECORD, write_json
+from data_prep.run_folders.damage import (
+    DamagedFileError,
+    digest_file,
+    fault_of,
+    read_record,
+)
+from data_prep.run_folders.runs import RECORD, write_json
 from features.asking import settings_in
 from features.parts import Column
 from features.rows import Rows, rows_of
 from features.store import open_store
 
 if TYPE_CHECKING:
-    from data_prep.images import Decoded
+    from data_prep.pictures.images import Decoded
 
 NOTE = "pictures.json"  # of each picture: its file, and what became of it
 
@@ -78,7 +83,7 @@ class Known:
         pictures: Mapping[str, Path],
         digests: Mapping[str, str],
     ) -> "Known":
-        from data_prep.images import Decoded
+        from data_prep.pictures.images import Decoded
 
         any_views = next(iter(sorted((folder / "views").glob("*.pkl"))), None)
         with_views = set(open_store(any_views).ids) if any_views else set[str]()

@@ -21,7 +21,7 @@ import numpy as np
 
 from data_prep.command import last_run, run_command
 from data_prep.errors import UserError
-from data_prep.runs import Finished, Run
+from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import Parser
 from features.extract import STAGE, stage_of
 from features.rows import joined, rows_of

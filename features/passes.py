@@ -22,9 +22,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data_prep.dihedral import VIEWS, stack_views
-from data_prep.runs import digest_of, write_json
+from data_prep.run_folders.runs import digest_of, write_json
 from features.parts import BLOCK
-from pretext.pictures import Pictures
+from pretext.data.pictures import Pictures
 
 CPU_PICTURES = 8  # of a forward: more views than 64 leave the caches of a CPU
 log = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.damage import intact
-from data_prep.drafts import drafted, write_text
-from data_prep.numerals import style_for
-from data_prep.runs import json_text
+from data_prep.reporting.numerals import style_for
+from data_prep.run_folders.damage import intact
+from data_prep.run_folders.drafts import drafted, write_text
+from data_prep.run_folders.runs import json_text
 
 HEAD = ("net", "fold", "epoch", "score", "value", "pictures", "seconds")
 SHOWN_EPOCHS = 12  # last ones of the table

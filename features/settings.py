@@ -8,8 +8,8 @@ from data_prep.errors import UserError
 from data_prep.folds import ALL
 from data_prep.settings import NEUTRAL, nearest
 from features.pooling import USUAL, check_statistics
-from pretext.early import network_of
-from pretext.first_weights import pretexts
+from pretext.networks.init_weights import pretexts
+from pretext.preflight import network_of
 
 if TYPE_CHECKING:
     from data_prep.outlook import Outlook
@@ -115,7 +115,7 @@ class ExtractSettings:
         if name is None:
             return
         from features.layers import Layers
-        from pretext.backbones import build_backbone
+        from pretext.networks.backbones import build_backbone
 
         side_px = source.net_side_px(outlook.facts["side"], source.final_scale)
         Layers(build_backbone(name, side_px).eval(), self.layer, "avg", side_px)

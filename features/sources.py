@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from data_prep.runs import Finished
+from data_prep.run_folders.runs import Finished
 from features.parts import NO_FOLD, OUTPUTS, Column
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from features.layers import Layers
-    from pretext.pictures import Normalisation
+    from pretext.data.pictures import Normalisation
     from transfer.nets import TaskNet
 
 Forward = Callable[["Tensor"], "Tensor"]  # (B, 3, S, S) grey levels -> (B, F) outputs
@@ -149,7 +149,7 @@ class TransferSource(Source):
     def _tapped(self, nets: "Sequence[TaskNet]") -> Forward:
         import torch
 
-        from pretext.embed import forward_of
+        from pretext.evaluation.embed import forward_of
 
         forwards = [
             forward_of(
@@ -181,8 +181,8 @@ class BackboneSource(Source):
         normalise: "Normalisation",
         inner: Inner,
     ) -> None:
-        from pretext.backbones import feature_width
-        from pretext.embed import load_for
+        from pretext.evaluation.embed import load_for
+        from pretext.networks.backbones import feature_width
 
         path = finished.folder / "backbone.safetensors"
         self._normalise, self._inner = normalise, inner
@@ -204,7 +204,7 @@ class BackboneSource(Source):
 
     def load(self, fold: str, device: "torch.device") -> Forward:
         """Give the backbone with what comes before it."""
-        from pretext.embed import forward_of
+        from pretext.evaluation.embed import forward_of
 
         assert fold == NO_FOLD
         network: Any = self._backbone.eval().to(device)

@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.damage import maker_of
-from data_prep.drafts import drafted
 from data_prep.errors import UserError
+from data_prep.run_folders.damage import maker_of
+from data_prep.run_folders.drafts import drafted
 from features import stream
 from features.header import DTYPES, FORMAT, check_layout, check_rows
 from features.pooling import USUAL, pool, pooled_columns

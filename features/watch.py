@@ -23,19 +23,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
-from data_prep.damage import read_frame
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.folds import split
-from data_prep.numerals import four_digits
-from data_prep.runs import Run
+from data_prep.reporting.numerals import four_digits
+from data_prep.run_folders.damage import read_frame
+from data_prep.run_folders.runs import Run
 from data_prep.waiting import settle_waiting
 from features.scoreboard import Entry, Scoreboard
 
 if TYPE_CHECKING:
     from data_prep.tasks import Task
-    from pretext.pictures import Pictures
+    from pretext.data.pictures import Pictures
     from transfer.nets import TaskNet
 
 STAGE = "features.watch"
@@ -165,8 +165,8 @@ class Scorer:
         """Open what is scored with."""
         settle_waiting(settings.threads)
         from data_prep.tasks import build_tasks
+        from pretext.data.pictures import Pictures
         from pretext.device import pick_device, set_threads, use_bf16
-        from pretext.pictures import Pictures
 
         prepared = run.finished(PREPARED)
         table = read_frame(prepared.folder / "table.parquet")

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
-from pretext.early import network_of
+from pretext.preflight import network_of
 from pretext.pretraining import Material, pretrain
 from pretext.view_settings import ViewSettings, spread_verdict
 
 if TYPE_CHECKING:
     from data_prep.outlook import Outlook
-    from pretext.distillation import Crops
-    from pretext.learner import Learner
+    from pretext.engine.learner import Learner
+    from pretext.methods.distillation import Crops
 
 STAGE = "pretext.dino"
 LOCAL_MIN_AREA = 0.05  # share of the picture
@@ -70,7 +70,7 @@ class DinoSettings(ViewSettings):
 
     def crops(self, picture_px: int) -> "Crops":
         """Say how the views of pictures of a side are cut."""
-        from pretext.distillation import Crops
+        from pretext.methods.distillation import Crops
 
         return Crops(
             self.side or picture_px,
@@ -82,7 +82,7 @@ class DinoSettings(ViewSettings):
     def check_libraries(self, outlook: "Outlook") -> None:
         """Try also whether the network takes the local views."""
         super().check_libraries(outlook)
-        from pretext.backbones import build_backbone
+        from pretext.networks.backbones import build_backbone
 
         name = network_of(self.init, self.backbone, outlook)
         if name is not None:
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings, run, experiment = open_command(DinoSettings, STAGE, argv)
 
     def build(material: Material) -> "Learner":
-        from pretext.distillation import DinoLearner
+        from pretext.methods.distillation import DinoLearner
 
         crops = settings.crops(material.pictures.side_px)
         crops.check(material.backbone)

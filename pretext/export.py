@@ -18,9 +18,9 @@ from typing import Annotated, Literal
 
 from data_prep.command import LAST, run_command
 from data_prep.errors import UserError
-from data_prep.runs import RECORD, Run
+from data_prep.run_folders.runs import RECORD, Run
 from data_prep.settings import Parser, add_flags, nearest
-from pretext.first_weights import begin_backbone, pretexts
+from pretext.networks.init_weights import begin_backbone, pretexts
 
 ENDINGS = {"onnx": ".onnx", "timm": ".timm.safetensors"}
 log = logging.getLogger(__name__)
@@ -88,9 +88,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     out = settings.out or place.with_name(place.name + ENDINGS[settings.to])
     files = check_free(out, settings.to, weights, again)
 
-    from pretext.backbones import feature_width, load_weights
-    from pretext.formats import FromGreyLevels, write_onnx, write_timm
-    from pretext.pictures import Normalisation
+    from pretext.data.pictures import Normalisation
+    from pretext.networks.backbones import feature_width, load_weights
+    from pretext.networks.formats import FromGreyLevels, write_onnx, write_timm
 
     _, about = load_weights(weights)
     if lacks := {"side_px", "mean", "std"} - about.keys():

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
-from pretext.permutations import check_orders, spread_orders
+from pretext.methods.permutations import check_orders, spread_orders
 from pretext.pretraining import Material, pretrain
 from pretext.settings import PretextSettings
 
 if TYPE_CHECKING:
-    from pretext.learner import Learner
+    from pretext.engine.learner import Learner
 
 STAGE = "pretext.jigsaw"
 MIN_TILE_PX = 8
@@ -176,9 +176,13 @@ def build_learner(
     """Make the learner, audit its puzzles, and say what belongs beside the weights."""
     import numpy as np
 
-    from pretext.answering import JigsawLearner, cross_entropy, squared_error
-    from pretext.audit import audit
-    from pretext.puzzles import PuzzleRules
+    from pretext.methods.audit import audit
+    from pretext.methods.classification import (
+        JigsawLearner,
+        cross_entropy,
+        squared_error,
+    )
+    from pretext.methods.puzzles import PuzzleRules
 
     rules = PuzzleRules(
         grid=settings.grid,

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.damage import read_frame
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
-from data_prep.runs import Run
+from data_prep.run_folders.damage import read_frame
+from data_prep.run_folders.runs import Run
 from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
-from pretext.early import check_larger_views, check_names
-from pretext.first_weights import begin_backbone, find_weights, is_stage, key_of
+from pretext.networks.init_weights import begin_backbone, find_weights, is_stage, key_of
+from pretext.preflight import check_larger_views, check_names
 from pretext.settings import PretextSettings, n_held_out
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
-    from pretext.learner import Learner
-    from pretext.pictures import Normalisation, Pictures
+    from pretext.data.pictures import Normalisation, Pictures
+    from pretext.engine.learner import Learner
 
 PREPARED = "data_prep.prepare"
 LOOKED_AT = 500  # pictures, to see whether there are different ones
@@ -95,12 +95,12 @@ def pretrain(
     check_names(settings.backbone, settings.optimizer)
     import torch
 
-    from pretext.backbones import save_weights
+    from pretext.data.keyed_rng import keys_of
+    from pretext.data.pictures import Normalisation, Pictures
     from pretext.device import pick_device
-    from pretext.draws import keys_of
-    from pretext.health import Health
-    from pretext.pictures import Normalisation, Pictures
-    from pretext.training import train
+    from pretext.engine.training import train
+    from pretext.evaluation.monitor import Health
+    from pretext.networks.backbones import save_weights
 
     table = read_frame(prepared.folder / "table.parquet")
     table = table.sort_values("image_row")
@@ -137,7 +137,7 @@ def pretrain(
     learner = build(material)
     trained_on = [ids[row] for row in rows]
     if settings.find_lr:
-        from pretext.find_rate import find_rate
+        from pretext.engine.lr_finder import find_rate
 
         place = run.folder / "find_lr" / stage_name
         find_rate(learner, pictures, rows, trained_on, settings, place, stage_name)
@@ -210,7 +210,7 @@ def rows_of(
         settings: With ``inductive``, pictures of the test table are in neither.
         held_out: Share of the rows that only measure, at most 512.
     """
-    from pretext.draws import uniforms
+    from pretext.data.keyed_rng import uniforms
 
     may_be_seen = np.ones(len(table), dtype=np.bool_)
     if settings.inductive:

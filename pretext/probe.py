@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
-from data_prep.damage import read_frame
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
-from data_prep.runs import Finished, Run
+from data_prep.run_folders.damage import read_frame
+from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import NEUTRAL, nearest, recorded
 from data_prep.waiting import settle_waiting
-from pretext.first_weights import key_of, pretexts
+from pretext.networks.init_weights import key_of, pretexts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from data_prep.outlook import Outlook
     from data_prep.tasks import Task
-    from pretext.comparison import Probed
+    from pretext.evaluation.comparison import Probed
 
 STAGE = "pretext.probe"
 PREPARED = "data_prep.prepare"
@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     prepared = run.finished(PREPARED)
     table, tasks = read_labels(prepared, experiment, settings.tasks)
 
-    from pretext.comparison import as_table, as_text
+    from pretext.evaluation.comparison import as_table, as_text
 
     with run.stage(STAGE, key, reads=reads) as stage:
         probed, device = probe_all(files, table, tasks, prepared, settings)
@@ -212,12 +212,12 @@ def probe_all(
     import torch
     from tqdm import tqdm
 
-    from pretext.backbones import build_backbone, load_weights
-    from pretext.comparison import Probed
+    from pretext.data.pictures import Normalisation, Pictures
     from pretext.device import pick_device, set_threads, use_bf16
-    from pretext.embed import embed, load_for
-    from pretext.pictures import Normalisation, Pictures
-    from pretext.probing import labels_of, probe, probes_of, stored_splits
+    from pretext.evaluation.comparison import Probed
+    from pretext.evaluation.embed import embed, load_for
+    from pretext.evaluation.probing import labels_of, probe, probes_of, stored_splits
+    from pretext.networks.backbones import build_backbone, load_weights
 
     device = pick_device()
     set_threads(settings.threads)

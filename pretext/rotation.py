@@ -24,7 +24,7 @@ from pretext.settings import PretextSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pretext.learner import Learner
+    from pretext.engine.learner import Learner
 
 STAGE = "pretext.rotation"
 
@@ -51,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     def build(material: Material) -> "Learner":
         import torch
 
-        from pretext.answering import AnsweringLearner
-        from pretext.backbones import feature_width
-        from pretext.views import crop_boxes, resample
+        from pretext.data.augment import crop_boxes, resample
+        from pretext.methods.classification import AnsweringLearner
+        from pretext.networks.backbones import feature_width
 
         quarter = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
         turns = torch.stack([quarter.matrix_power(k) for k in range(4)])

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from data_prep.errors import UserError
 from data_prep.settings import NEUTRAL
-from pretext.early import check_first_weights, check_larger_views, check_names
-from pretext.first_weights import check_init, reads_of
+from pretext.networks.init_weights import check_init, reads_of
+from pretext.preflight import check_first_weights, check_larger_views, check_names
 
 if TYPE_CHECKING:
     from data_prep.outlook import Outlook

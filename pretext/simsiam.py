@@ -22,7 +22,7 @@ from pretext.pretraining import Material, pretrain
 from pretext.view_settings import ViewSettings, spread_verdict
 
 if TYPE_CHECKING:
-    from pretext.learner import Learner
+    from pretext.engine.learner import Learner
 
 STAGE = "pretext.simsiam"
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings, run, experiment = open_command(SimSiamSettings, STAGE, argv)
 
     def build(material: Material) -> "Learner":
-        from pretext.siamese import SimSiamLearner
+        from pretext.methods.siamese import SimSiamLearner
 
         return SimSiamLearner(
             material.backbone,

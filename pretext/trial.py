@@ -7,9 +7,9 @@ in a refusal would take longer.
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError
-from pretext.backbones import build_backbone
-from pretext.early import network_of
-from pretext.first_weights import SCRATCH
+from pretext.networks.backbones import build_backbone
+from pretext.networks.init_weights import SCRATCH
+from pretext.preflight import network_of
 from pretext.pretraining import check_final_side
 
 if TYPE_CHECKING:

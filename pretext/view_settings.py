@@ -7,7 +7,7 @@ from data_prep.errors import UserError
 from pretext.settings import PretextSettings
 
 if TYPE_CHECKING:
-    from pretext.views import Strength
+    from pretext.data.augment import Strength
 
 COLLAPSED = 0.3  # of the spread that a sphere filled evenly has
 RATE_IS_FOR = 256  # pictures per step: Goyal et al. 2017, arXiv 1706.02677
@@ -58,7 +58,7 @@ class ViewSettings(PretextSettings):
 
     def strength(self, min_area: float, max_area: float = 1.0) -> "Strength":
         """Give the ranges of views that show a share of the picture."""
-        from pretext.views import Strength
+        from pretext.data.augment import Strength
 
         return Strength(
             min_area=min_area,

@@ -18,9 +18,16 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from data_prep.folds import assign_folds, strata
-from data_prep.scores import FoldScores
-from data_prep.spelling import class_names
-from stacking.arguments import (
+from data_prep.scoring.scores import FoldScores
+from data_prep.tables.spelling import class_names
+from stacking.ensemble.final_step import labels_of
+from stacking.ensemble.members import Scales, fit_stackers
+from stacking.ensemble.objective import Loss
+from stacking.ensemble.predictor import Predictor
+from stacking.ensemble.stack import Stacked, stack
+from stacking.inputs.data import Assembled, Column
+from stacking.inputs.target_columns import Reading
+from stacking.inputs.validation import (
     check_table,
     check_target,
     classes_of,
@@ -28,15 +35,8 @@ from stacking.arguments import (
     folds_of,
     weights_of,
 )
-from stacking.boosting import Boosting, threads_for
-from stacking.ending import labels_of
-from stacking.losses import Loss
-from stacking.members import Scales, fit_stackers
-from stacking.predictor import Predictor
-from stacking.reading import Reading
-from stacking.rows import Assembled, Column
+from stacking.models.boosting import Boosting, threads_for
 from stacking.settings import FitSettings
-from stacking.stack import Stacked, stack
 
 Floats = NDArray[np.float64]
 MAX_CLASSES = 20  # of numeric targets, those with more values have no classes

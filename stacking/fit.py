@@ -8,7 +8,7 @@ predictor.json with its models (model_fold0.txt ..., nothing pickled), stacking.
 there are pictures to predict; of classes also probabilities.csv, which log-loss and AUC
 judge), importance.csv, report.html. What the sample, or else the test table, asks for
 without a picture that can be read gets the mean of the training targets, ended as the
-predictions are (see ``stacking.ending``), or the most frequent class.
+predictions are (see ``stacking.ensemble.final_step``), or the most frequent class.
 
 Rows are learned from through the net that never saw them, by the run's own folds.
 ``--protocol insample`` reproduces the leak of the original instead, for comparison, and
@@ -25,15 +25,15 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
-from data_prep.numerals import four_digits, style_for
-from data_prep.runs import Finished, Run
+from data_prep.reporting.numerals import four_digits, style_for
+from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import recorded
 from stacking.settings import FitSettings
 
 if TYPE_CHECKING:
-    from stacking.findings import Findings
-    from stacking.outputs import Asked
-    from stacking.stack import Stacked
+    from stacking.analysis.findings import Findings
+    from stacking.ensemble.stack import Stacked
+    from stacking.reporting.outputs import Asked
 
 STAGE = "stacking.fit"
 PREPARED = "data_prep.prepare"
@@ -66,10 +66,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from threadpoolctl import threadpool_limits
 
-    from stacking.assemble import assemble
-    from stacking.outputs import read_order, write_all
-    from stacking.report import write
-    from stacking.work import Work
+    from stacking.inputs.assemble import assemble
+    from stacking.reporting.outputs import read_order, write_all
+    from stacking.reporting.report import write
+    from stacking.workflow import Work
 
     rows = assemble(
         prepared,
@@ -186,9 +186,9 @@ def _tell(
     asked: "Asked",
     folder: Path,
 ) -> None:
-    from stacking.outputs import stand_in
-    from stacking.shift import verdict
-    from stacking.wording import snapped_later
+    from stacking.analysis.shift import verdict
+    from stacking.reporting.outputs import stand_in
+    from stacking.reporting.wording import snapped_later
 
     log.info("%s", table_of(stacked))
     if averaging := findings.averaging:

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.command import RUNS, run_command
-from data_prep.drafts import drafted
-from data_prep.numerals import style_for
+from data_prep.reporting.numerals import style_for
+from data_prep.run_folders.drafts import drafted
 from data_prep.settings import Parser
-from stacking.entries import (
+from stacking.reporting.leaderboard_entries import (
     ABSENT,
     Entry,
     Missing,
@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     folder: Path = parser.parse(argv)["folder"]
     entries, missing = read_runs(folder)
     log.info("%s", as_text(entries, missing))
-    from stacking.ledger_page import write_page
+    from stacking.reporting.leaderboard_page import write_page
 
     with drafted(folder / "ledger.csv") as file:
         file.write(as_csv(entries, missing).encode())

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.settings import recorded
-from data_prep.spelling import class_names, write_csv
-from stacking.doubts import (
+from data_prep.tables.spelling import class_names, write_csv
+from stacking.analysis.label_issues import (
     Doubts,
     doubt_classes,
     doubt_numbers,
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     key, reads = recorded(settings), settings.reads
     if done := run.current(STAGE, key, reads):
         return done.folder
-    from stacking.noise_page import write_page
+    from stacking.reporting.noise_page import write_page
 
     oof = oof_file(fitted.folder)
     with run.stage(STAGE, key, reads) as stage:
@@ -118,7 +118,7 @@ def doubt_table(
     """
     import pandas as pd
 
-    from data_prep.cells import as_ids, as_numbers, as_texts
+    from data_prep.tables.cells import as_ids, as_numbers, as_texts
 
     oof = read_oof(path, facts)
     for name in ("id", *SCORED):
@@ -149,7 +149,7 @@ def doubt_table(
 
 def for_people(table: "pd.DataFrame") -> "pd.DataFrame":
     """Give the numbers of a table of doubts the digits that people are shown."""
-    from data_prep.spelling import DIGITS_SHOWN, number_texts
+    from data_prep.tables.spelling import DIGITS_SHOWN, number_texts
 
     numbers = [name for name in SCORED if table[name].dtype.kind == "f"]
     return table.assign(
@@ -167,7 +167,7 @@ def read_views(
     Raises:
         UserError: A value is missing, or probabilities are none.
     """
-    from data_prep.cells import as_texts
+    from data_prep.tables.cells import as_texts
 
     views = []
     classes = class_names(facts["classes"])
@@ -199,7 +199,7 @@ def read_views(
 
 def _numbers(oof: "pd.DataFrame", columns: Sequence[str], path: Path) -> Floats:
     """Give (N, C) columns as numbers, none of them missing."""
-    from data_prep.cells import as_numbers
+    from data_prep.tables.cells import as_numbers
 
     for name in columns:
         if name not in oof:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.damage import intact
-from data_prep.spelling import class_text, write_csv
+from data_prep.run_folders.damage import intact
+from data_prep.tables.spelling import class_text, write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ def read_oof(path: Path, facts: Mapping[str, Any]) -> "pd.DataFrame":
     Raises:
         UserError: There is no such file, or it is no table.
     """
-    from data_prep.cells import read_table
+    from data_prep.tables.cells import read_table
 
     older = {  # once, class 2 was spelled "2.0" here
         probability_column(str(value)): probability_column(class_text(value))

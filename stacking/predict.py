@@ -29,17 +29,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.command import last_run, run_command
-from data_prep.damage import intact, read_frame
 from data_prep.errors import UserError
-from data_prep.runs import Finished, Run
+from data_prep.run_folders.damage import intact, read_frame
+from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import Parser
-from data_prep.spelling import write_csv
+from data_prep.tables.spelling import write_csv
 from features.asking import add_flags, place_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from stacking.predictor import Predictor
+    from stacking.ensemble.predictor import Predictor
 
 STAGE = "stacking.predict"
 FIT, PREPARED, EXTRACTED = "stacking.fit", "data_prep.prepare", "features.extract"
@@ -78,10 +78,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
     fitted, prepared = run.finished(FIT), run.finished(PREPARED)
     from features.asking import ask_nets
     from features.fresh import find_images
-    from stacking.conformal import least_groups
-    from stacking.later_columns import read_columns, with_sizes
+    from stacking.analysis.conformal import least_groups
+    from stacking.ensemble.predictor import Predictor
+    from stacking.inputs.new_columns import read_columns, with_sizes
     from stacking.oof import oof_file
-    from stacking.predictor import Predictor
 
     least_groups(given["coverage"])  # refuses what is no share
     predictor = Predictor.load(fitted.folder)
@@ -145,7 +145,7 @@ class Fresh:
         Raises:
             UserError: They do not have the columns that the models learned from.
         """
-        from stacking.sources import joined, opened
+        from stacking.inputs.sources import joined, opened
 
         by_run = []
         is_of_all = fitted.record["settings"]["test_nets"] == "all"
@@ -187,7 +187,7 @@ class Fresh:
         Raises:
             UserError: The table lacks a picture.
         """
-        from stacking.guards import named
+        from stacking.inputs.leak_guards import named
 
         if missing := set(self.ids) - set(table.index):
             raise UserError(f"--table has no row for {named(missing)}; add them")
@@ -201,7 +201,7 @@ def _views(
     folder: Path, predictor: "Predictor", ids: Sequence[str], n_nets: int
 ) -> list[Floats]:
     """Read the single views of each fold net, (M, V, F), tasks side by side."""
-    from stacking.sources import opened
+    from stacking.inputs.sources import opened
 
     own = predictor.own.names if predictor.own else ()
     tasks = dict.fromkeys(
@@ -229,7 +229,7 @@ def predict(fresh: Fresh, predictor: "Predictor") -> "pd.DataFrame":
     """
     import pandas as pd
 
-    from stacking.ending import labels_of
+    from stacking.ensemble.final_step import labels_of
     from stacking.oof import probability_column
 
     reading = predictor.reading
@@ -258,8 +258,8 @@ def _with_interval(
     coverage: float,
 ) -> "pd.DataFrame":
     """Add where the target is to be expected, by the run's out-of-fold residuals."""
-    from data_prep.cells import as_ids
-    from stacking.conformal import (
+    from data_prep.tables.cells import as_ids
+    from stacking.analysis.conformal import (
         conformal_radius,
         conformal_set_threshold,
         prediction_sets,
@@ -316,7 +316,7 @@ def _tell_left_out(asked: Sequence[Path], out: Path) -> None:
     """Keep and name the pictures that have no prediction."""
     import pandas as pd
 
-    from stacking.guards import named
+    from stacking.inputs.leak_guards import named
 
     tables = []
     for folder in asked:

@@ -122,14 +122,14 @@ class FitSettings:
 
             parse_scheme(self.cv)
         if self.metric:
-            from stacking.losses import TITLES
+            from stacking.ensemble.objective import TITLES
 
             if self.metric not in TITLES:
                 raise UserError(
                     f"metric = {self.metric!r}: {nearest(self.metric, TITLES)}"
                 )
         if self.links:
-            from stacking.links import check_links
+            from stacking.ensemble.postprocessors import check_links
 
             check_links(self.links)
 
@@ -149,6 +149,6 @@ class FitSettings:
         Raises:
             UserError: A setting does not fit them.
         """
-        from stacking.early import check_fit
+        from stacking.preflight import check_fit
 
         check_fit(self, outlook)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 from tests.prepared_runs import make_run
 
 # Files of minutes, begun first so that no worker is left alone with one at the end.
@@ -29,9 +29,9 @@ def tampering_goes_unseen() -> Iterator[None]:
     Only modules that do so ask for it; what runs in a process of its own compares.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("data_prep.runs.check_files", lambda *_: None)
-        patch.setattr("data_prep.damage._place_of", lambda _: None)
-        patch.setattr("data_prep.damage.is_sealed", lambda _: True)
+        patch.setattr("data_prep.run_folders.runs.check_files", lambda *_: None)
+        patch.setattr("data_prep.run_folders.damage._place_of", lambda _: None)
+        patch.setattr("data_prep.run_folders.damage.is_sealed", lambda _: True)
         yield
 
 

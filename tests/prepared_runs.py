@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_prep.runs import Run, digest_of
+from data_prep.run_folders.runs import Run, digest_of
 
 STAGE = "data_prep.prepare"
 PRETEXT = "pretext.jigsaw"
@@ -129,7 +129,7 @@ def make_pretext(run: Run, backbone: str = BACKBONE, side_px: int = 32) -> Path:
     """Write a finished pretext stage with random weights, and return their file."""
     import torch
 
-    from pretext.backbones import build_backbone, save_weights
+    from pretext.networks.backbones import build_backbone, save_weights
 
     torch.manual_seed(7)
     tensors = build_backbone(backbone, side_px).state_dict()

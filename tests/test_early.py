@@ -18,7 +18,7 @@ from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
 from data_prep.outlook import PREPARED, Outlook
 from data_prep.rows import with_folds
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 from data_prep.settings import recorded
 from pipeline import LEARNING
 from pretext.jigsaw import JigsawSettings

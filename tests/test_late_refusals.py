@@ -15,11 +15,17 @@ EARLY = "told before the first stage"
 # function where a module has several sorts. ``__post_init__`` is early by itself.
 WHY: dict[str, tuple[str, ...]] = {
     EARLY: (
-        *("pretext.early", "pretext.names", "pretext.trial", "stacking.early"),
-        *("pretext.distillation:Crops.check", "pretext.first_weights:check_alone"),
-        *("pretext.first_weights:check_init", "pretext.jigsaw:tile_side"),
+        *("pretext.preflight", "pretext.names", "pretext.trial", "stacking.preflight"),
+        *(
+            "pretext.methods.distillation:Crops.check",
+            "pretext.networks.init_weights:check_alone",
+        ),
+        *("pretext.networks.init_weights:check_init", "pretext.jigsaw:tile_side"),
         "pretext.jigsaw:JigsawSettings._become_the_original",
-        *("pretext.permutations:check_orders", "pretext.pretraining:check_final_side"),
+        *(
+            "pretext.methods.permutations:check_orders",
+            "pretext.pretraining:check_final_side",
+        ),
         *("pretext.probe:ProbeSettings.check_data", "pretext.probe:check_folds"),
         "pretext.settings:PretextSettings.check_data",
         "pretext.settings:TrainingSettings.check_enough",
@@ -27,57 +33,101 @@ WHY: dict[str, tuple[str, ...]] = {
         *("features.layers:Layers.__init__", "features.pooling:check_statistics"),
         "features.settings:ExtractSettings.check_data",
         "features.settings:ExtractSettings.shard_of",
-        *("stacking.baseline", "stacking.fit:other_runs", "stacking.links"),
-        *("stacking.guards:check_scheme", "stacking.guards:check_groups"),
-        *("stacking.guards:check_protocol", "stacking.guards:check_net_of_all"),
-        "stacking.losses:Loss.named",
+        *(
+            "stacking.inputs.baseline_columns",
+            "stacking.fit:other_runs",
+            "stacking.ensemble.postprocessors",
+        ),
+        *(
+            "stacking.inputs.leak_guards:check_scheme",
+            "stacking.inputs.leak_guards:check_groups",
+        ),
+        *(
+            "stacking.inputs.leak_guards:check_protocol",
+            "stacking.inputs.leak_guards:check_net_of_all",
+        ),
+        "stacking.ensemble.objective:Loss.named",
         "stacking.settings:FitSettings._check_names",
     ),
     "a command that is no stage, or a call from Python": (
-        *("pretext.export", "pretext.formats", "features.asking", "features.convert"),
-        *("features.exports", "features.extraction", "features.foreign"),
-        *("features.fresh", "features.merge", "stacking.conformal"),
         *(
-            "stacking.arguments",
-            "stacking.entries",
+            "pretext.export",
+            "pretext.networks.formats",
+            "features.asking",
+            "features.convert",
+        ),
+        *("features.exports", "features.extraction", "features.foreign"),
+        *("features.fresh", "features.merge", "stacking.analysis.conformal"),
+        *(
+            "stacking.inputs.validation",
+            "stacking.reporting.leaderboard_entries",
             "stacking.predict",
-            "stacking.later_columns",
+            "stacking.inputs.new_columns",
         ),
     ),
     "weights that a stage made, or a file of them": (
-        "pretext.backbones:load_backbone",
-        *("pretext.backbones:load_weights", "pretext.embed"),
-        *("pretext.first_weights:begin_backbone", "transfer.nets"),
+        "pretext.networks.backbones:load_backbone",
+        *("pretext.networks.backbones:load_weights", "pretext.evaluation.embed"),
+        *("pretext.networks.init_weights:begin_backbone", "transfer.nets"),
         "pretext.probe:find_files",  # finished stages, and files that may be gone
-        "pretext.first_weights:find_weights",  # likewise
+        "pretext.networks.init_weights:find_weights",  # likewise
     ),
     "the network, asked for what no name tells": (
-        *("pretext.backbones:build_backbone", "pretext.optimizers"),
+        *("pretext.networks.backbones:build_backbone", "pretext.engine.optimizers"),
         *("features.layers:Layers._keeper.keep", "features.layers:Layers._pooled"),
     ),
     "the pictures, or how a training goes": (
-        *("pretext.find_rate", "pretext.pictures", "stacking.diagnostics"),
+        *(
+            "pretext.engine.lr_finder",
+            "pretext.data.pictures",
+            "stacking.analysis.diagnostics",
+        ),
     ),
     "the folds, which are dealt to pictures that can be read": (
-        *("transfer.jobs:_check", "stacking.guards:check_enough"),
-        *("pretext.sample", "features.parts"),
+        *("transfer.jobs:_check", "stacking.inputs.leak_guards:check_enough"),
+        *("pretext.evaluation.monitor_subset", "features.parts"),
     ),
     "files of data_prep.prepare, changed since": (
-        *("transfer.jobs:plan", "stacking.guards:check_folds", "stacking.outputs"),
-        *("stacking.guards:check_targets", "stacking.guards:check_sample"),
-        "stacking.assemble",
+        *(
+            "transfer.jobs:plan",
+            "stacking.inputs.leak_guards:check_folds",
+            "stacking.reporting.outputs",
+        ),
+        *(
+            "stacking.inputs.leak_guards:check_targets",
+            "stacking.inputs.leak_guards:check_sample",
+        ),
+        "stacking.inputs.assemble",
     ),
     "stores, and what the nets said": (
-        *("features.store", "features.pooling:pool", "stacking.sources"),
-        *("stacking.views", "stacking.guards:check_roles"),
-        *("stacking.guards:check_not_selected", "stacking.guards:check_ids"),
-        *("stacking.guards:check_fold_of_rows", "stacking.guards:check_of_outputs"),
-        *("stacking.guards:check_pooled", "stacking.guards:check_same_columns"),
-        *("stacking.guards:check_net", "stacking.guards:check_finite"),
-        *("stacking.guards:check_varying", "stacking.guards:check_shares"),
+        *("features.store", "features.pooling:pool", "stacking.inputs.sources"),
+        *("stacking.inputs.tta_views", "stacking.inputs.leak_guards:check_roles"),
+        *(
+            "stacking.inputs.leak_guards:check_not_selected",
+            "stacking.inputs.leak_guards:check_ids",
+        ),
+        *(
+            "stacking.inputs.leak_guards:check_fold_of_rows",
+            "stacking.inputs.leak_guards:check_of_outputs",
+        ),
+        *(
+            "stacking.inputs.leak_guards:check_pooled",
+            "stacking.inputs.leak_guards:check_same_columns",
+        ),
+        *(
+            "stacking.inputs.leak_guards:check_net",
+            "stacking.inputs.leak_guards:check_finite",
+        ),
+        *(
+            "stacking.inputs.leak_guards:check_varying",
+            "stacking.inputs.leak_guards:check_shares",
+        ),
     ),
     "models of a finished stack": ("stacking.noise",),
-    "the libraries of the machine": ("stacking.neural", "stacking.tuning"),
+    "the libraries of the machine": (
+        "stacking.models.neural",
+        "stacking.models.tuning",
+    ),
 }
 
 

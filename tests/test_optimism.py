@@ -18,7 +18,7 @@ from benchmarks.optimism import (
 )
 from benchmarks.optimism_nets import ARMS, PAIRS, QUARTERS, name_of, plan_jobs
 from data_prep.tasks import Task
-from stacking.rows import Column
+from stacking.inputs.data import Column
 
 N = 120
 QUARTER = np.arange(N) // 2 % 4

@@ -16,11 +16,11 @@ from typing import Any
 
 from data_prep.command import open_command, run_command
 from data_prep.experiment import Experiment
-from data_prep.numerals import style_for
+from data_prep.reporting.numerals import style_for
 from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
-from pretext.early import check_names
-from pretext.first_weights import find_weights, key_of
+from pretext.networks.init_weights import find_weights, key_of
+from pretext.preflight import check_names
 from transfer.settings import FinetuneSettings
 
 STAGE = "transfer.finetune"
@@ -64,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
             *((weights == 0).sum(), ((weights > 0) & (weights < 1)).sum()),
         )
 
+    from pretext.data.pictures import Normalisation, Pictures
     from pretext.device import pick_device, set_threads
-    from pretext.pictures import Normalisation, Pictures
     from transfer.training import Material, train_net
 
     device = pick_device()

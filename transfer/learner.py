@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_prep.tasks import Task
-from pretext.draws import uniforms
-from pretext.learner import Batch, Learner
-from pretext.pictures import Pictures
-from pretext.views import N_DRAWS, Strength, random_views
+from pretext.data.augment import N_DRAWS, Strength, random_views
+from pretext.data.keyed_rng import uniforms
+from pretext.data.pictures import Pictures
+from pretext.engine.learner import Batch, Learner
 from transfer.nets import DISTANCES, TaskNet, distance, task_loss
 
 BLOCK = 256  # pictures of a forward without gradients

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from data_prep.damage import remedy_for
 from data_prep.errors import UserError
+from data_prep.run_folders.damage import remedy_for
+from data_prep.tables.units import ROUNDING
 from data_prep.tasks import Task
-from data_prep.units import ROUNDING
-from pretext.backbones import build_backbone, feature_width, load_weights
-from pretext.embed import at_side
-from pretext.pictures import Normalisation
+from pretext.data.pictures import Normalisation
+from pretext.evaluation.embed import at_side
+from pretext.networks.backbones import build_backbone, feature_width, load_weights
 
 FORMAT = "tessera-net/1"
 DISTANCES = {"mse": F.mse_loss, "mae": F.l1_loss, "smooth_l1": F.smooth_l1_loss}

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_prep.damage import read_json
 from data_prep.errors import UserError
-from data_prep.numerals import four_digits
-from data_prep.runs import write_json
-from pretext.backbones import save_weights
-from pretext.first_weights import begin_backbone
-from pretext.pictures import Normalisation, Pictures
+from data_prep.reporting.numerals import four_digits
+from data_prep.run_folders.damage import read_json
+from data_prep.run_folders.runs import write_json
+from pretext.data.augment import Strength
+from pretext.data.pictures import Normalisation, Pictures
+from pretext.engine.training import train
+from pretext.networks.backbones import save_weights
+from pretext.networks.init_weights import begin_backbone
 from pretext.pretraining import check_final_side
-from pretext.training import train
-from pretext.views import Strength
 from transfer.jobs import Job
 from transfer.learner import FinetuneLearner, score_rows
 from transfer.nets import FORMAT, TaskNet, describe, load_net

@@ -1,4 +1,4 @@
-"""Tests of data_prep.cells."""
+"""Tests of data_prep.tables.cells."""
 
 from datetime import date
 from pathlib import Path
@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from data_prep.cells import (
+from data_prep.errors import UserError
+from data_prep.tables.cells import (
     as_flags,
     as_ids,
     as_numbers,
@@ -16,7 +17,6 @@ from data_prep.cells import (
     read_table,
     with_plain_numbers,
 )
-from data_prep.errors import UserError
 
 
 def written(folder: Path, text: str, name: str = "table.csv") -> Path:

@@ -1,4 +1,4 @@
-"""Tests of data_prep.collection."""
+"""Tests of data_prep.demo_collection.collection."""
 
 import csv
 import re
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.collection import draw_collection, plan_works
-from data_prep.painting.periods import MANNERS, period_of
+from data_prep.demo_collection.collection import draw_collection, plan_works
+from data_prep.demo_collection.periods import MANNERS, period_of
 
 N_TRAIN, N_TEST, SIDE_PX = 40, 16, 64
 

@@ -1,4 +1,4 @@
-"""Tests of data_prep.colour, through the decoder."""
+"""Tests of data_prep.pictures.colour, through the decoder."""
 
 import struct
 
@@ -7,8 +7,8 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image, ImageCms
 
-from data_prep.colour import ProfileError, to_srgb
-from data_prep.decoding import read_picture
+from data_prep.pictures.colour import ProfileError, to_srgb
+from data_prep.pictures.decode import read_picture
 from tests.damaging import as_bytes, scene
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

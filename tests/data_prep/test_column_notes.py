@@ -1,4 +1,4 @@
-"""Tests of data_prep.column_notes and data_prep.lookalikes, and of roles of cells."""
+"""Tests of column_notes and lookalikes, and of roles of cells."""
 
 from pathlib import Path
 
@@ -8,12 +8,17 @@ import pytest
 from numpy.testing import assert_array_equal
 from pandas._libs.parsers import STR_NA_VALUES
 
-from data_prep.cells import NO_NUMBER, as_numbers, as_years, with_plain_numbers
-from data_prep.column_notes import note_decimals, note_names, some
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
-from data_prep.lookalikes import near_number
-from data_prep.tables import Tables, read_attributes, read_tables, read_weights
+from data_prep.tables.cells import NO_NUMBER, as_numbers, as_years, with_plain_numbers
+from data_prep.tables.column_notes import note_decimals, note_names, some
+from data_prep.tables.lookalikes import near_number
+from data_prep.tables.user_tables import (
+    Tables,
+    read_attributes,
+    read_tables,
+    read_weights,
+)
 
 
 def column(*values: object, separator: str = ",") -> "pd.Series[object]":

@@ -20,7 +20,7 @@ from data_prep import demo
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 from data_prep.verify import faults_beside
 
 ROOT = Path(__file__).parents[2]
@@ -271,7 +271,8 @@ def test_the_demo_needs_no_experiment_file(
 ) -> None:
     drawn: list[Any] = []
     monkeypatch.setattr(
-        "data_prep.collection.draw_collection", lambda *a: drawn.append(a)
+        "data_prep.demo_collection.collection.draw_collection",
+        lambda *a: drawn.append(a),
     )
     folder = demo.main(flags)
     assert folder == Path("tried" if flags else "runs/demo", "data_prep.demo")
@@ -287,7 +288,8 @@ def test_the_demo_keeps_to_the_experiment_of_its_run(
 ) -> None:
     drawn: list[Any] = []
     monkeypatch.setattr(
-        "data_prep.collection.draw_collection", lambda *a: drawn.append(a)
+        "data_prep.demo_collection.collection.draw_collection",
+        lambda *a: drawn.append(a),
     )
     file = tmp_path / "small.toml"
     file.write_text("[data_prep.demo]\nn_train = 40\n")

@@ -1,4 +1,4 @@
-"""Tests of data_prep.comparable."""
+"""Tests of data_prep.scoring.comparable."""
 
 from math import inf, nan
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_prep.comparable import SUM_TOLERANCE, Compared, comparable
 from data_prep.errors import UserError
+from data_prep.scoring.comparable import SUM_TOLERANCE, Compared, comparable
 
 EVEN = [0.5, 0.5]
 

@@ -1,4 +1,4 @@
-"""Tests of data_prep.copies."""
+"""Tests of data_prep.pictures.copies."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from data_prep.copies import MANY, copies, count_groups, repeats
+from data_prep.pictures.copies import MANY, copies, count_groups, repeats
 
 
 def rows_of(pixels: str, **columns: Any) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Tests of data_prep.csv_files, and of csv and parquet read alike."""
+"""Tests of data_prep.tables.csv_files, and of csv and parquet read alike."""
 
 import csv
 import io
@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_prep.cells import as_texts, read_table
-from data_prep.csv_files import read_csv
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
-from data_prep.tables import read_tables
+from data_prep.tables.cells import as_texts, read_table
+from data_prep.tables.csv_files import read_csv
+from data_prep.tables.user_tables import read_tables
 
 
 def written(folder: Path, text: str | bytes, name: str = "table.csv") -> Path:

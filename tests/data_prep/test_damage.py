@@ -1,4 +1,4 @@
-"""Tests of data_prep.damage, and of how runs and the verifying command use it."""
+"""Tests of damage, and of how runs and the verifying command use it."""
 
 import errno
 import json
@@ -16,8 +16,9 @@ import pandas as pd
 import pytest
 
 import pipeline
-from data_prep import damage
-from data_prep.damage import (
+from data_prep.errors import UserError
+from data_prep.run_folders import damage
+from data_prep.run_folders.damage import (
     RECORD,
     DamagedFileError,
     command_of,
@@ -28,8 +29,13 @@ from data_prep.damage import (
     read_json,
     read_record,
 )
-from data_prep.errors import UserError
-from data_prep.runs import KEY, Run, StaleStageError, UnfinishedStageError, write_json
+from data_prep.run_folders.runs import (
+    KEY,
+    Run,
+    StaleStageError,
+    UnfinishedStageError,
+    write_json,
+)
 
 STAGE, NEXT = "data_prep.prepare", "pretext.jigsaw"
 

@@ -1,4 +1,4 @@
-"""Tests of data_prep.drafts."""
+"""Tests of data_prep.run_folders.drafts."""
 
 import errno
 import os
@@ -10,13 +10,13 @@ from unittest.mock import Mock
 
 import pytest
 
-from data_prep.drafts import ENDING, drafted, drop_drafts, write_text
+from data_prep.run_folders.drafts import ENDING, drafted, drop_drafts, write_text
 
 ROOT = Path(__file__).parents[2]
 WRITE_OFTEN = """
 import sys
 from pathlib import Path
-from data_prep.drafts import drafted
+from data_prep.run_folders.drafts import drafted
 path, letter = Path(sys.argv[1]), sys.argv[2].encode()
 for _ in range(40):
     with drafted(path) as file:
@@ -27,7 +27,7 @@ for _ in range(40):
 DIE = """
 import os, sys
 from pathlib import Path
-from data_prep.drafts import drafted
+from data_prep.run_folders.drafts import drafted
 with drafted(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()

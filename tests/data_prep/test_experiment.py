@@ -185,7 +185,7 @@ def test_commands_are_the_modules_that_can_be_run() -> None:
     assert {"data_prep.demo", "data_prep.prepare", "pretext.jigsaw"} <= set(found)
     assert "pretext.simsiam" in found
     assert "data_prep.experiment" not in found
-    assert "pretext.training" not in found
+    assert "pretext.engine.training" not in found
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.toml")), ids=str)

@@ -1,4 +1,4 @@
-"""Tests of data_prep.folders."""
+"""Tests of data_prep.pictures.folders."""
 
 import errno
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.errors import UserError
-from data_prep.folders import (
+from data_prep.pictures.folders import (
     NO_PICTURE,
     LeftOut,
     explain_missing,

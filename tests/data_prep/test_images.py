@@ -1,4 +1,4 @@
-"""Tests of data_prep.images."""
+"""Tests of data_prep.pictures.images."""
 
 import errno
 import hashlib
@@ -10,11 +10,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
-from data_prep import images
-from data_prep.decoding import Fit, fit_square
 from data_prep.errors import UserError
-from data_prep.folders import search_folders
-from data_prep.images import (
+from data_prep.pictures import images
+from data_prep.pictures.decode import Fit, fit_square
+from data_prep.pictures.folders import search_folders
+from data_prep.pictures.images import (
     channel_statistics,
     cheap_digest,
     keep_rows,

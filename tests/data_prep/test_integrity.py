@@ -1,4 +1,4 @@
-"""Tests of data_prep.integrity, jpeg and huffman, mostly through the decoder."""
+"""Tests of integrity, jpeg and huffman, mostly through the decoder."""
 
 import io
 import struct
@@ -9,9 +9,9 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from data_prep import huffman, jpeg
-from data_prep.decoding import UnreadableError, decode
-from data_prep.integrity import has_zeroed_boxes
+from data_prep.pictures import huffman, jpeg
+from data_prep.pictures.decode import UnreadableError, decode
+from data_prep.pictures.integrity import has_zeroed_boxes
 from tests.damaging import (
     DAMAGES,
     KINDS,

@@ -17,7 +17,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from data_prep import images
+from data_prep.pictures import images
 from tests.data_prep.sheets import (
     IDS,
     N,

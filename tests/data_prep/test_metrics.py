@@ -1,4 +1,4 @@
-"""Tests of data_prep.metrics."""
+"""Tests of data_prep.scoring.metrics."""
 
 from collections.abc import Callable
 from math import isnan, log, sqrt
@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as theirs
 
-from data_prep import scores
 from data_prep.errors import UserError
-from data_prep.metrics import LEAST_PROBABILITY, METRICS, metric_named
+from data_prep.scoring import scores
+from data_prep.scoring.metrics import LEAST_PROBABILITY, METRICS, metric_named
 
 SEEDS = range(10)
 SKLEARN: dict[str, Callable[..., float]] = {

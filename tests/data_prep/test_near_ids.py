@@ -1,4 +1,4 @@
-"""Tests of data_prep.near_ids."""
+"""Tests of data_prep.pictures.near_ids."""
 
 import unicodedata
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from data_prep.near_ids import DIFFERENCES, SEVERAL, near_ids
+from data_prep.pictures.near_ids import DIFFERENCES, SEVERAL, near_ids
 
 SEEDS = range(5)
 

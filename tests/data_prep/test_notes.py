@@ -1,4 +1,4 @@
-"""Tests of data_prep.notes."""
+"""Tests of data_prep.pictures.notes."""
 
 import json
 from dataclasses import asdict
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.images import store_pictures
-from data_prep.notes import Notes, summarise
+from data_prep.pictures.images import store_pictures
+from data_prep.pictures.notes import Notes, summarise
 from data_prep.prepare import main
 
 PLAIN = Notes()

@@ -1,10 +1,10 @@
-"""Tests of data_prep.numerals."""
+"""Tests of data_prep.reporting.numerals."""
 
 import math
 
 import pytest
 
-from data_prep.numerals import (
+from data_prep.reporting.numerals import (
     decimals_for,
     four_digits,
     style_for,

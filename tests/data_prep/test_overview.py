@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_prep.overview import Prepared, write_overview
+from data_prep.reporting.overview import Prepared, write_overview
 
 
 def page_of(place: Path, target: Any, classes: Any = None, notes: Any = ()) -> str:

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from data_prep.painting.canvas import Canvas
-from data_prep.painting.grain import mix, noise, smoothstep
-from data_prep.painting.hatching import hatch
-from data_prep.painting.outlines import curve, oval, ribbon
-from data_prep.painting.palettes import AGES, ROLES, palette_of
-from data_prep.painting.periods import (
+from data_prep.demo_collection.canvas import Canvas
+from data_prep.demo_collection.grain import mix, noise, smoothstep
+from data_prep.demo_collection.hatching import hatch
+from data_prep.demo_collection.outlines import curve, oval, ribbon
+from data_prep.demo_collection.palettes import AGES, ROLES, palette_of
+from data_prep.demo_collection.periods import (
     MANNERS,
     Manner,
     manner_of,
     period_of,
     style_year_of,
 )
-from data_prep.painting.studio import Project, draw_sheet
+from data_prep.demo_collection.studio import Project, draw_sheet
 
 WHITE, BLACK = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
 PAIRS = [

@@ -1,4 +1,4 @@
-"""Tests of data_prep.prepare, data_prep.rows and data_prep.overview."""
+"""Tests of data_prep.prepare, data_prep.rows and data_prep.reporting.overview."""
 
 import errno
 import json
@@ -16,7 +16,7 @@ from PIL import Image
 from data_prep.errors import UserError
 from data_prep.folds import fold_hash
 from data_prep.prepare import main
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 
 N_TRAIN, N_TEST = 36, 6
 

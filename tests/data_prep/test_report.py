@@ -1,4 +1,4 @@
-"""Tests of data_prep.report and of its charts."""
+"""Tests of data_prep.reporting.report and of its charts."""
 
 import base64
 import io
@@ -14,11 +14,11 @@ from jinja2 import UndefinedError
 from markupsafe import Markup
 from PIL import Image
 
-from data_prep.axes import nice_ticks, padded, percent, tick_text
-from data_prep.charts import Rung, bars, histogram, key, ladder, scatter
-from data_prep.heat import heat_table
-from data_prep.lines import Curve, legend, lines, panels
-from data_prep.report import (
+from data_prep.reporting.axes import nice_ticks, padded, percent, tick_text
+from data_prep.reporting.charts import Rung, bars, histogram, key, ladder, scatter
+from data_prep.reporting.heat import heat_table
+from data_prep.reporting.lines import Curve, legend, lines, panels
+from data_prep.reporting.report import (
     Section,
     Tile,
     cell_text,

@@ -1,4 +1,4 @@
-"""Tests of data_prep.runs."""
+"""Tests of data_prep.run_folders.runs."""
 
 import json
 import multiprocessing
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from data_prep.errors import UserError
-from data_prep.runs import (
+from data_prep.run_folders.runs import (
     KEY,
     PASSING,
     RECORD,
@@ -97,7 +97,7 @@ def test_the_record_is_the_last_file_written(
             seen.append(sorted(p.name for p in path.parent.iterdir()))
         write_json(path, value)
 
-    monkeypatch.setattr("data_prep.runs.write_json", watched)
+    monkeypatch.setattr("data_prep.run_folders.runs.write_json", watched)
     write(Run(tmp_path), FIRST, "pictures")
     assert seen == [["result.txt", KEY]]
 
@@ -217,7 +217,7 @@ def test_a_moved_run_still_holds(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 with Run(Path(sys.argv[1])).stage("data_prep.prepare", {}) as stage:
     (stage.folder / "result.txt").write_text("of the other")
     print("locked", flush=True)

@@ -1,4 +1,4 @@
-"""Tests of data_prep.scores."""
+"""Tests of data_prep.scoring.scores."""
 
 import time
 from collections.abc import Callable
@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
-from data_prep.metrics import METRICS, Metric
-from data_prep.scores import (
+from data_prep.scoring.metrics import METRICS, Metric
+from data_prep.scoring.scores import (
     GROUP_SIZES,
     by_group_size,
     group_bootstrap,

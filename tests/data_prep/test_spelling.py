@@ -1,4 +1,4 @@
-"""Tests of data_prep.spelling."""
+"""Tests of data_prep.tables.spelling."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_prep.spelling import class_names, class_text, number_texts, write_csv
+from data_prep.tables.spelling import class_names, class_text, number_texts, write_csv
 
 STAMPS = [1600000000.0, 1600000040.0, 1600000080.0, 1600000120.0]
 

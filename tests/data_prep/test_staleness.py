@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from data_prep import images, witness
-from data_prep.images import store_pictures
-from data_prep.runs import digest_files, digest_of
+from data_prep.pictures import images
+from data_prep.pictures.images import store_pictures
+from data_prep.run_folders import witness
+from data_prep.run_folders.runs import digest_files, digest_of
 from data_prep.sources import WITNESSES, _digest_of_ends
 from tests.data_prep.sheets import (
     IDS,
@@ -109,7 +110,7 @@ def test_the_dates_of_files_are_in_no_digest(folder: Path) -> None:
 def make_old(stage: Path, folder: Path) -> None:
     """Make of a finished stage what it would have been before there were witnesses."""
     from data_prep.experiment import read_experiment
-    from data_prep.folders import search_folders
+    from data_prep.pictures.folders import search_folders
 
     data = read_experiment(folder / "x.toml", folder / "run").data
     shutil.rmtree(stage / "logs")

@@ -9,7 +9,7 @@ import pytest
 
 from data_prep.errors import UserError
 from data_prep.experiment import TaskSettings
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 from data_prep.tasks import FEWEST, Task, build_tasks
 from tests.prepared_runs import STAGE, make_run, table_of
 

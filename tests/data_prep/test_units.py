@@ -1,10 +1,10 @@
-"""Tests of data_prep.units."""
+"""Tests of data_prep.tables.units."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from data_prep.units import Unit, fits_float32
+from data_prep.tables.units import Unit, fits_float32
 
 VALUES = np.array([4.0, 1.0, 3.0, 2.0, 9.0, 1.0])
 

@@ -1,4 +1,4 @@
-"""Tests of data_prep.witness: what has changed is seen, what has not is not read."""
+"""Tests of witness: what has changed is seen, what has not is not read."""
 
 import os
 import shutil
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep import witness
-from data_prep.witness import (
+from data_prep.run_folders import witness
+from data_prep.run_folders.witness import (
     UNSETTLED,
     Read,
     Witness,

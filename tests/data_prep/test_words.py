@@ -1,4 +1,4 @@
-"""Tests of data_prep.words."""
+"""Tests of data_prep.tables.words."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_prep.words import notes_on_names, untaught, word_vectors
+from data_prep.tables.words import notes_on_names, untaught, word_vectors
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,7 +66,8 @@ def test_the_order_of_the_rows_changes_nothing_and_the_seed_does() -> None:
 def test_another_process_with_another_hash_gives_the_same(tmp_path: Path) -> None:
     fruit().to_json(tmp_path / "names.json")
     code = (
-        "import sys, json, pandas as pd; from data_prep.words import word_vectors;"
+        "import sys, json, pandas as pd;"
+        "from data_prep.tables.words import word_vectors;"
         "table = pd.read_json(sys.argv[1], dtype=str);"
         "print(json.dumps(word_vectors(table, 5, epochs=3).values.tolist()))"
     )

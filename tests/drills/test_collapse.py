@@ -14,9 +14,9 @@ import pytest
 
 from data_prep import prepare
 from pretext import simsiam
-from pretext.health import Health
-from pretext.siamese import SimSiamLearner
-from pretext.watch import StopTraining
+from pretext.engine.callbacks import StopTraining
+from pretext.evaluation.monitor import Health
+from pretext.methods.siamese import SimSiamLearner
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "pomological"
 FLAGS = ("--backbone", "resnet18", "--epochs", "20", "--stop", "collapse")

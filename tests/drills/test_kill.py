@@ -23,9 +23,9 @@ PIPELINE = """
 import sys
 import pipeline
 from data_prep.command import run_command
-from pretext import watch
+from pretext.engine import callbacks
 
-watch.CHECKPOINT_EVERY_S = 0.2
+callbacks.CHECKPOINT_EVERY_S = 0.2
 sys.argv = ["pipeline", "demo.toml"]
 run_command(pipeline.main)
 """

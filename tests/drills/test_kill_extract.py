@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 from features.store import open_store
 from tests.prepared_runs import finetune, make_run
 

@@ -19,9 +19,9 @@ KILLS = 5
 COMMAND = """
 import importlib, sys
 from data_prep.command import run_command
-from pretext import watch
+from pretext.engine import callbacks
 
-watch.CHECKPOINT_EVERY_S = 0.2
+callbacks.CHECKPOINT_EVERY_S = 0.2
 run_command(importlib.import_module(sys.argv.pop(1)).main)
 """
 # One thread and float32: the order of sums, and so every bit, is fixed.

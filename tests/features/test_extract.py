@@ -16,13 +16,13 @@ from tqdm import tqdm
 
 from data_prep.dihedral import VIEWS, apply_view
 from data_prep.errors import UserError
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 from features import passes
 from features import store as stores
 from features.passes import run_pass, views_of
 from features.store import Store, open_store, verify
-from pretext.backbones import load_backbone
-from pretext.pictures import Pictures
+from pretext.data.pictures import Pictures
+from pretext.networks.backbones import load_backbone
 from tests.prepared_runs import (
     STAGE,
     extract,

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from data_prep.decoding import fit_square
 from data_prep.dihedral import VIEWS, apply_view
 from data_prep.errors import UserError
-from data_prep.runs import RECORD, Run
+from data_prep.pictures.decode import fit_square
+from data_prep.run_folders.runs import RECORD, Run
 from features import asking, fresh, passes
 from features.asking import ask_nets, name_of, place_of
 from features.merge import check_alike
@@ -183,7 +183,7 @@ def test_a_backbone_without_labels_gives_rows_of_its_own_role(
 
 def settle(run: Run, stage: str) -> None:
     """Make a record fit files that a test has changed."""
-    from data_prep.runs import digest_files, digest_of
+    from data_prep.run_folders.runs import digest_files, digest_of
 
     note = run.folder / stage / RECORD
     record = json.loads(note.read_text())
@@ -515,7 +515,7 @@ def test_advice_names_flags_of_this_command(
         def fail(*, theirs: str = theirs, **_: Any) -> Any:
             raise UserError(theirs)
 
-        monkeypatch.setattr("data_prep.images.store_pictures", fail)
+        monkeypatch.setattr("data_prep.pictures.images.store_pictures", fail)
         message = mistake(run, f"--images={images}")
         assert ours in message
         assert "--workers" not in message

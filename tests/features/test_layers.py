@@ -11,10 +11,10 @@ from torch import nn
 
 from data_prep.dihedral import VIEW_SETS, VIEWS, apply_view
 from data_prep.errors import UserError
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 from features.layers import Layers, list_layers, pool_places
 from features.store import open_store
-from pretext.backbones import build_backbone
+from pretext.networks.backbones import build_backbone
 from tests.prepared_runs import (
     elsewhere,
     extract,

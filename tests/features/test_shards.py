@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from data_prep.errors import UserError
-from data_prep.runs import Run, UnfinishedStageError
+from data_prep.run_folders.runs import Run, UnfinishedStageError
 from features import merge, parts, passes
 from features.parts import Group, Part, group_rows, in_shard
 from features.store import open_store, write_store

@@ -1,4 +1,4 @@
-"""Tests of features.store, features.stream, features.header and data_prep.drafts."""
+"""Tests of features.store, features.stream, features.header and drafts."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from data_prep import drafts
+from data_prep.run_folders import drafts
 from features import stream
 from features.store import StoreError, load_safely, open_store, verify, write_store
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 from features.rows import joined, mean_of, pooled, rows_of
 from features.store import Store, load_safely, open_store, verify
 from tests.prepared_runs import extract, finetune, make_run, table_of

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from data_prep.errors import UserError
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 from features import watch
 from features.scoreboard import Entry, Scoreboard, complete_means
 from features.store import open_store

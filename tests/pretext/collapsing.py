@@ -3,8 +3,8 @@
 import numpy as np
 from torch import Tensor, nn
 
-from pretext.pictures import Pictures
-from pretext.siamese import SimSiamLearner
+from pretext.data.pictures import Pictures
+from pretext.methods.siamese import SimSiamLearner
 from pretext.simsiam import SimSiamSettings
 
 # in 40 steps on 160 blots the outputs of WithoutStop collapse, and others do not

@@ -1,4 +1,4 @@
-"""Tests of pretext.audit and pretext.cues."""
+"""Tests of pretext.methods.audit and pretext.methods.cues."""
 
 import logging
 from dataclasses import replace
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from pretext.audit import audit, switched_on
-from pretext.cues import (
+from pretext.data.keyed_rng import keys_of
+from pretext.data.pictures import Normalisation, Pictures
+from pretext.methods.audit import audit, switched_on
+from pretext.methods.cues import (
     Figure,
     edge_pairs,
     measure,
@@ -21,9 +23,7 @@ from pretext.cues import (
     tile_fringes,
     tile_levels,
 )
-from pretext.draws import keys_of
-from pretext.pictures import Normalisation, Pictures
-from pretext.puzzles import PuzzleRules
+from pretext.methods.puzzles import PuzzleRules
 
 N, SIDE = 120, 48
 KEYS = keys_of([str(number) for number in range(N)])

@@ -1,4 +1,4 @@
-"""Tests of pretext.backbones."""
+"""Tests of pretext.networks.backbones."""
 
 import errno
 import json
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from data_prep.errors import UserError
-from pretext.backbones import (
+from pretext.networks.backbones import (
     build_backbone,
     feature_width,
     load_backbone,

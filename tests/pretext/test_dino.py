@@ -10,15 +10,17 @@ import pytest
 import torch
 
 from data_prep.errors import UserError
-from data_prep.runs import Run
-from pretext import dino, distillation, training
-from pretext.backbones import build_backbone, load_backbone
+from data_prep.run_folders.runs import Run
+from pretext import dino
+from pretext.data.augment import Strength
 from pretext.dino import DinoSettings
-from pretext.distillation import DinoLearner
-from pretext.learner import Learner
+from pretext.engine import training
+from pretext.engine.learner import Learner
+from pretext.methods import distillation
+from pretext.methods.distillation import DinoLearner
+from pretext.networks.backbones import build_backbone, load_backbone
 from pretext.simsiam import SimSiamSettings
 from pretext.view_settings import COLOURS, spread_verdict
-from pretext.views import Strength
 
 MakeRun = Callable[..., Run]
 TINY = (

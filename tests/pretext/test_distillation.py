@@ -1,4 +1,4 @@
-"""Tests of pretext.distillation."""
+"""Tests of pretext.methods.distillation."""
 
 import math
 from pathlib import Path
@@ -12,16 +12,17 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from data_prep.errors import UserError
-from pretext import distillation, training, watch
-from pretext.backbones import build_backbone
+from pretext.data.augment import Strength
+from pretext.data.keyed_rng import keys_of
+from pretext.data.pictures import Normalisation, Pictures
 from pretext.dino import DinoSettings
-from pretext.distillation import Crops, DinoLearner
-from pretext.draws import keys_of
-from pretext.learner import Batch
-from pretext.pictures import Normalisation, Pictures
-from pretext.siamese import spread_of
-from pretext.training import train
-from pretext.views import Strength
+from pretext.engine import callbacks, training
+from pretext.engine.learner import Batch
+from pretext.engine.training import train
+from pretext.methods import distillation
+from pretext.methods.distillation import Crops, DinoLearner
+from pretext.methods.siamese import spread_of
+from pretext.networks.backbones import build_backbone
 
 NORMALISE = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 IDS = [str(number) for number in range(200)]
@@ -362,7 +363,7 @@ def test_a_training_gone_on_with_ends_with_the_same_weights(
         return learner.state_dict()
 
     straight = run(tmp_path / "straight")
-    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
     for left in crashes:
         with pytest.raises(CrashError):
             run(tmp_path / "crashed", left)

@@ -1,4 +1,4 @@
-"""Tests of pretext.embed."""
+"""Tests of pretext.evaluation.embed."""
 
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from torch import nn
 from tqdm import tqdm
 
 from data_prep.errors import UserError
-from pretext import embed as module
-from pretext.backbones import build_backbone, save_weights
-from pretext.embed import at_side, embed, forward_of, input_side, load_for
-from pretext.pictures import Normalisation, Pictures
+from pretext.data.pictures import Normalisation, Pictures
+from pretext.evaluation import embed as module
+from pretext.evaluation.embed import at_side, embed, forward_of, input_side, load_for
+from pretext.networks.backbones import build_backbone, save_weights
 
 NORMALISE = Normalisation((120.0, 100.0, 90.0), (60.0, 50.0, 40.0))
 

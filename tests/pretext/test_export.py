@@ -1,4 +1,4 @@
-"""Tests of pretext.export and pretext.formats."""
+"""Tests of pretext.export and pretext.networks.formats."""
 
 import json
 import logging
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from timm.data.config import resolve_data_config
 
-from data_prep.decoding import fit_square
 from data_prep.errors import UserError
-from data_prep.runs import Run
-from pretext import formats
-from pretext.backbones import build_backbone, save_weights
+from data_prep.pictures.decode import fit_square
+from data_prep.run_folders.runs import Run
 from pretext.export import main
-from pretext.formats import timm_configuration
+from pretext.networks import formats
+from pretext.networks.backbones import build_backbone, save_weights
+from pretext.networks.formats import timm_configuration
 
 SIDE = 32
 STAGE = "pretext.jigsaw"

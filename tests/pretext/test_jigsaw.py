@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from data_prep.errors import UserError
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 from data_prep.settings import from_table
-from pretext import answering, jigsaw, puzzles, training, watch
-from pretext.answering import JigsawLearner, squared_error
+from pretext import jigsaw
+from pretext.engine import callbacks, training
+from pretext.engine.learner import Batch
 from pretext.jigsaw import JigsawSettings, tile_side
-from pretext.learner import Batch
-from pretext.permutations import spread_orders
-from pretext.puzzles import PuzzleRules
+from pretext.methods import classification, puzzles
+from pretext.methods.classification import JigsawLearner, squared_error
+from pretext.methods.permutations import spread_orders
+from pretext.methods.puzzles import PuzzleRules
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
@@ -67,7 +69,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
                 raise Built
 
         with monkeypatch.context() as patch:
-            patch.setattr(answering, "JigsawLearner", Noted)
+            patch.setattr(classification, "JigsawLearner", Noted)
             with pytest.raises(Built):
                 pretrain(run, *flags)
         return given
@@ -83,7 +85,7 @@ def test_every_flag_reaches_the_rules(
     given = built(run)
     assert given["rules"] == PuzzleRules(tile_px=14)  # 48 / 3 * 7/8
     assert given["orders"] is None
-    assert given["criterion"] is answering.cross_entropy
+    assert given["criterion"] is classification.cross_entropy
     assert built(run, "--gap=0.25")["rules"] == PuzzleRules(tile_px=12, gap=0.25)
     assert built(run, "--grid=2")["rules"] == PuzzleRules(grid=2, tile_px=21)
     assert built(run, "--side=36")["rules"] == PuzzleRules(tile_px=10)
@@ -202,7 +204,7 @@ def test_another_set_of_orders_cannot_be_gone_on_with(
     flags: tuple[str, ...], prepared_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = prepared_run(n=40)
-    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
     batch_of = training.Module.batch_of
 
     def crash(module: Any, step: int, part: int = 0) -> Batch:
@@ -251,7 +253,7 @@ def test_the_audit_leaves_the_weights_alone(
     prepared_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = pretrain(prepared_run(n=60)) / "backbone.safetensors"
-    monkeypatch.setattr("pretext.audit.audit", lambda *_, **__: {})
+    monkeypatch.setattr("pretext.methods.audit.audit", lambda *_, **__: {})
     second = pretrain(prepared_run(n=60)) / "backbone.safetensors"
     assert first.read_bytes() == second.read_bytes()
 
@@ -267,7 +269,7 @@ def test_an_inductive_audit_looks_at_no_test_picture(
         seen.extend(rows.tolist())
         return {}
 
-    monkeypatch.setattr("pretext.audit.audit", noted)
+    monkeypatch.setattr("pretext.methods.audit.audit", noted)
     run = prepared_run(n=60)
     pretrain(run, "--inductive" if inductive else "--no-inductive")
     import pandas as pd

@@ -1,4 +1,4 @@
-"""Tests of pretext.optimizers."""
+"""Tests of pretext.engine.optimizers."""
 
 import io
 import re
@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from data_prep.errors import UserError
+from pretext.engine.optimizers import build_optimizer, rate_at
 from pretext.names import OWN, REFUSED, check_optimizer
-from pretext.optimizers import build_optimizer, rate_at
 
 
 def known() -> list[str]:

@@ -1,4 +1,4 @@
-"""Tests of pretext.permutations."""
+"""Tests of pretext.methods.permutations."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
-from pretext.permutations import check_orders, spread_orders
+from pretext.methods.permutations import check_orders, spread_orders
 
 SEEDS = range(5)
 GOLDEN_4 = [[1, 3, 0, 2], [3, 0, 2, 1], [2, 1, 3, 0], [0, 2, 1, 3]]

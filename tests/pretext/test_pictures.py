@@ -1,4 +1,4 @@
-"""Tests of pretext.pictures."""
+"""Tests of pretext.data.pictures."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from data_prep.errors import UserError
-from pretext.pictures import Normalisation, Pictures
+from pretext.data.pictures import Normalisation, Pictures
 
 CPU = torch.device("cpu")
 

@@ -13,13 +13,15 @@ import pytest
 import torch
 
 from data_prep.errors import UserError
-from data_prep.runs import Run, UnfinishedStageError
-from pretext import backbones, jigsaw, simsiam, training, view_settings, watch
-from pretext.answering import JigsawLearner
-from pretext.backbones import build_backbone, load_backbone
-from pretext.draws import keys_of
+from data_prep.run_folders.runs import Run, UnfinishedStageError
+from pretext import jigsaw, simsiam, view_settings
+from pretext.data.keyed_rng import keys_of
+from pretext.engine import callbacks, training
+from pretext.engine.learner import Batch, Learner
 from pretext.jigsaw import JigsawSettings, tile_side
-from pretext.learner import Batch, Learner
+from pretext.methods.classification import JigsawLearner
+from pretext.networks import backbones
+from pretext.networks.backbones import build_backbone, load_backbone
 from pretext.simsiam import SimSiamSettings
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
@@ -212,7 +214,7 @@ def test_a_crash_is_gone_on_from(
     straight = pretrain(command, prepared_run())
     n_batches = len(watched)
     run = prepared_run()
-    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
     batch_of = training.Module.batch_of
 
     def crash(module: Any, step: int, part: int = 0) -> Batch:

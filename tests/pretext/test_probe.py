@@ -1,4 +1,4 @@
-"""Tests of pretext.probe and pretext.comparison."""
+"""Tests of pretext.probe and pretext.evaluation.comparison."""
 
 import logging
 from collections.abc import Callable
@@ -14,13 +14,14 @@ from numpy.testing import assert_allclose
 from sklearn.linear_model import Ridge
 
 from data_prep.errors import UserError
-from data_prep.runs import Run, StaleStageError, UnfinishedStageError
+from data_prep.run_folders.runs import Run, StaleStageError, UnfinishedStageError
 from data_prep.tasks import Task
-from pretext import device, embed, probing
+from pretext import device
 from pretext import probe as command
-from pretext.backbones import build_backbone, load_backbone, save_weights
-from pretext.comparison import Probed, as_table, as_text, sentence
-from pretext.probing import probe
+from pretext.evaluation import embed, probing
+from pretext.evaluation.comparison import Probed, as_table, as_text, sentence
+from pretext.evaluation.probing import probe
+from pretext.networks.backbones import build_backbone, load_backbone, save_weights
 from tests.prepared_runs import (
     BACKBONE,
     PRETEXT,

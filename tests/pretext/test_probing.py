@@ -1,4 +1,4 @@
-"""Tests of pretext.probing."""
+"""Tests of pretext.evaluation.probing."""
 
 import warnings
 from dataclasses import replace
@@ -13,10 +13,10 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import balanced_accuracy_score, r2_score
 from sklearn.neighbors import NearestNeighbors
 
-from data_prep.scores import METRICS, group_bootstrap
+from data_prep.scoring.scores import METRICS, group_bootstrap
 from data_prep.tasks import Task
-from pretext import probing
-from pretext.probing import (
+from pretext.evaluation import probing
+from pretext.evaluation.probing import (
     PROBES,
     answers,
     explained,

@@ -1,4 +1,4 @@
-"""Tests of pretext.puzzles."""
+"""Tests of pretext.methods.puzzles."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.testing import assert_close
 
-from pretext import puzzles as puzzles_module
-from pretext.draws import keys_of, uniforms
-from pretext.permutations import spread_orders
-from pretext.pictures import Normalisation
-from pretext.puzzles import (
+from pretext.data.keyed_rng import keys_of, uniforms
+from pretext.data.pictures import Normalisation
+from pretext.methods import puzzles as puzzles_module
+from pretext.methods.permutations import spread_orders
+from pretext.methods.puzzles import (
     PuzzleRules,
     make_puzzles,
     split_tiles,
@@ -218,7 +218,9 @@ def test_channels_are_shifted_by_no_more_than_said(seed: int) -> None:
     plain = replace(rules, channel_shift=0.0)
     drawn = draws(40, rules, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pretext.puzzles.standardise_tiles", lambda puzzles, _: puzzles)
+        patch.setattr(
+            "pretext.methods.puzzles.standardise_tiles", lambda puzzles, _: puzzles
+        )
         shifted = cells(make_puzzles(images, drawn, rules)[0], 3)
         exact = cells(make_puzzles(images, drawn, plain)[0], 3)
     # of a tile as wide as it is: its pixels are 24, from the first to the last 23

@@ -16,13 +16,13 @@ from torch.testing import assert_close
 
 from data_prep.errors import UserError
 from data_prep.experiment import commands
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 from pretext import pretraining, rotation
-from pretext.answering import AnsweringLearner
-from pretext.backbones import build_backbone
-from pretext.draws import keys_of, uniforms
-from pretext.first_weights import pretexts
-from pretext.pictures import Normalisation, Pictures
+from pretext.data.keyed_rng import keys_of, uniforms
+from pretext.data.pictures import Normalisation, Pictures
+from pretext.methods.classification import AnsweringLearner
+from pretext.networks.backbones import build_backbone
+from pretext.networks.init_weights import pretexts
 from pretext.pretraining import Material
 from pretext.rotation import RotationSettings
 
@@ -150,7 +150,9 @@ def test_noise_stays_at_chance(
     prepared_run: MakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pretext.training.pick_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(
+        "pretext.engine.training.pick_device", lambda: torch.device("cpu")
+    )
     monkeypatch.setattr(
         pretraining, "rows_of", lambda *_: (np.arange(40), np.arange(40, 120))
     )
@@ -171,7 +173,9 @@ def test_turns_that_show_are_learnt(
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pretext.training.pick_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(
+        "pretext.engine.training.pick_device", lambda: torch.device("cpu")
+    )
     run = prepared_run(n=64, target=None)
     images = run.folder / "data_prep.prepare" / "images.npy"
     pixels = np.load(images)

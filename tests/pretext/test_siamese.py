@@ -1,4 +1,4 @@
-"""Tests of pretext.siamese."""
+"""Tests of pretext.methods.siamese."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from pretext import training, watch
-from pretext.backbones import build_backbone
-from pretext.draws import keys_of
-from pretext.learner import Batch
-from pretext.pictures import Normalisation, Pictures
-from pretext.siamese import SimSiamLearner, draw_views, spread_of
+from pretext.data.augment import Strength
+from pretext.data.keyed_rng import keys_of
+from pretext.data.pictures import Normalisation, Pictures
+from pretext.engine import callbacks, training
+from pretext.engine.learner import Batch
+from pretext.engine.training import train
+from pretext.evaluation.collapse import spread
+from pretext.methods.siamese import SimSiamLearner, draw_views, spread_of
+from pretext.networks.backbones import build_backbone
 from pretext.simsiam import SimSiamSettings
-from pretext.symptoms import spread
-from pretext.training import train
-from pretext.views import Strength
 from tests.pretext.collapsing import DRILL, WithoutStop, blots, without_last_norm
 
 NORMALISE = Normalisation((128.0, 128.0, 128.0), (64.0, 64.0, 64.0))
@@ -250,7 +250,7 @@ def test_a_training_gone_on_with_ends_with_the_same_weights(
         return learner.state_dict()
 
     straight = run(tmp_path / "straight")
-    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
     for left in crashes:
         with pytest.raises(CrashError):
             run(tmp_path / "crashed", left)

@@ -1,4 +1,4 @@
-"""Tests of pretext.training."""
+"""Tests of pretext.engine.training."""
 
 import csv
 import errno
@@ -19,14 +19,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data_prep.errors import UserError
-from pretext import device, training, watch
+from pretext import device
+from pretext.data.keyed_rng import keys_of
+from pretext.data.pictures import Pictures
 from pretext.device import set_threads, use_bf16
-from pretext.draws import keys_of
-from pretext.learner import Batch, Learner
-from pretext.optimizers import rate_at
-from pretext.pictures import Pictures
+from pretext.engine import callbacks, training
+from pretext.engine.learner import Batch, Learner
+from pretext.engine.optimizers import rate_at
+from pretext.engine.training import DivergedError, Outcome, train
 from pretext.settings import TrainingSettings
-from pretext.training import DivergedError, Outcome, train
 
 N, SIDE = 23, 8
 ROWS = np.arange(2, N)  # 21 pictures; two are not trained on
@@ -183,7 +184,7 @@ def test_a_training_gone_on_with_ends_with_the_same_weights(
     settings = replace(SETTINGS, **change)
     straight = Watched()
     outcome = run(straight, pictures, tmp_path / "straight", settings)
-    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
     folder = tmp_path / "crashed"
     begun = 0
     for step in crashes:
@@ -210,10 +211,10 @@ def test_a_checkpoint_older_than_the_crash_is_gone_on_from(
 ) -> None:
     straight = Watched()
     run(straight, pictures, tmp_path / "straight")
-    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
-    saving = watch.Watch._save
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
+    saving = callbacks.Watch._save
     monkeypatch.setattr(
-        watch.Watch,
+        callbacks.Watch,
         "_save",
         lambda watch, trainer: trainer.global_step <= 6 and saving(watch, trainer),
     )
@@ -232,7 +233,7 @@ def test_a_checkpoint_older_than_the_crash_is_gone_on_from(
 def test_a_training_whose_checkpoints_are_deleted_begins_anew(
     pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
     for _ in range(2):
         learner = Watched()
         run(learner, pictures, tmp_path)
@@ -247,7 +248,7 @@ def test_a_training_whose_checkpoints_are_deleted_begins_anew(
 def test_epochs_are_measured_and_published_in_eval_mode(
     pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
     published: list[tuple[int, bool]] = []
     seen: list[dict[str, Tensor]] = []
 
@@ -354,7 +355,7 @@ def test_ctrl_c_is_heard_and_can_be_gone_on_from(
                 raise KeyboardInterrupt
             return super().loss(batch)
 
-    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         run(Stopped(), pictures, tmp_path)
@@ -367,7 +368,7 @@ def test_ctrl_c_is_heard_and_can_be_gone_on_from(
 def test_a_checkpoint_is_written_where_it_belongs_and_nowhere_else(
     pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     run(Watched(), pictures, tmp_path / "fine")
     full = OSError(errno.ENOSPC, "No space left on device")
@@ -402,7 +403,7 @@ def test_a_checkpoint_that_was_whole_once_is_not_trusted_either(
     caplog: pytest.LogCaptureFixture,
     harm: str,
 ) -> None:
-    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
     with pytest.raises(CrashError):
         run(Watched(crash_at=3), pictures, tmp_path)
     file = tmp_path / "checkpoints" / "last.ckpt"
@@ -419,7 +420,7 @@ def test_a_checkpoint_that_was_whole_once_is_not_trusted_either(
 def test_a_line_of_the_log_that_was_cut_is_left_out(
     pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
     run(Watched(), pictures, tmp_path / "whole")
     with pytest.raises(CrashError):
         run(Watched(crash_at=7), pictures, tmp_path / "cut")
@@ -434,7 +435,7 @@ def test_a_line_of_the_log_that_was_cut_is_left_out(
 def test_a_checkpoint_of_another_net_is_an_error_of_its_own(
     pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
     with pytest.raises(CrashError):
         run(Watched(crash_at=3), pictures, tmp_path)
     other = Watched()
@@ -625,7 +626,7 @@ def test_accumulating_is_the_same_as_a_larger_batch(
     crash, crash_at = crash_at, None
     outcome = run(whole, pictures, tmp_path / "whole", settings)
     assert (outcome.steps, whole.forwards) == (6, 6)
-    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
     halves = replace(settings, batch_size=4, accumulate=2)
     if crash is not None:
         crash_at = crash
@@ -715,11 +716,11 @@ def test_views_grow_for_the_last_part(pictures: Pictures, tmp_path: Path) -> Non
 def test_a_training_may_be_ended_between_epochs(
     resumed: bool, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
 
     def enough(epoch: int) -> dict[str, float]:
         if epoch == 2:
-            raise watch.StopTraining("it is good enough")
+            raise callbacks.StopTraining("it is good enough")
         return {"probe": epoch + 0.5}
 
     learner = Watched(crash_at=8 if resumed else -1)
@@ -768,7 +769,7 @@ def test_how_long_it_will_take_is_said_early(
     [(3.4, "3 seconds"), (89, "89 seconds"), (100, "2 minutes"), (9000, "2.5 hours")],
 )
 def test_durations_by_hand(seconds: float, text: str) -> None:
-    assert watch.duration(seconds) == text
+    assert callbacks.duration(seconds) == text
 
 
 def test_all_parts_of_the_learner_are_compiled_when_asked(

@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from data_prep.folds import fold_hash
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 from features.pooling import USUAL, pool, pooled_columns
 from features.store import write_store
 
@@ -264,7 +264,7 @@ def _store(
 @pytest.fixture(autouse=True)
 def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let boosters that only compare be small."""
-    monkeypatch.setattr("stacking.boosting.QUICK_ROUNDS", 20)
+    monkeypatch.setattr("stacking.models.boosting.QUICK_ROUNDS", 20)
 
 
 @pytest.fixture

@@ -12,17 +12,17 @@ import pytest
 from PIL import Image
 
 from data_prep.command import open_command
-from data_prep.runs import Run, write_json
-from data_prep.scores import Interval
-from stacking.assemble import assemble
-from stacking.diagnostics import Averaging
-from stacking.findings import Findings
-from stacking.outputs import Asked
-from stacking.report import write
+from data_prep.run_folders.runs import Run, write_json
+from data_prep.scoring.scores import Interval
+from stacking.analysis.diagnostics import Averaging
+from stacking.analysis.findings import Findings
+from stacking.analysis.shift import TaskShift
+from stacking.ensemble.stack import Stacked
+from stacking.inputs.assemble import assemble
+from stacking.reporting.outputs import Asked
+from stacking.reporting.report import write
 from stacking.settings import FitSettings
-from stacking.shift import TaskShift
-from stacking.stack import Stacked
-from stacking.work import Work
+from stacking.workflow import Work
 from tests.stacking.conftest import FakeRun
 
 TASKS = ("target", "onehot")
@@ -67,7 +67,7 @@ class Reported:
         rows = assemble(self.prepared, extracted, settings.cv, settings.protocol)
         work = Work.of(rows, settings, experiment)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("stacking.losses.N_DRAWS", N_DRAWS)
+            patch.setattr("stacking.ensemble.objective.N_DRAWS", N_DRAWS)
             return work.fit(self.run)
 
     def page(self, prefix: str = "") -> str:

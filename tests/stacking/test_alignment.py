@@ -1,10 +1,10 @@
-"""Tests of stacking.alignment."""
+"""Tests of stacking.inputs.alignment."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from stacking.alignment import METHODS, MIN_COMMON, learn_alignment
+from stacking.inputs.alignment import METHODS, MIN_COMMON, learn_alignment
 
 SEEDS = range(10)
 MOVING = [method for method in METHODS if method != "none"]

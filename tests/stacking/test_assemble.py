@@ -1,4 +1,4 @@
-"""Tests of stacking.assemble and stacking.guards: what is joined, what is refused."""
+"""Tests of assemble and leak_guards: what is joined, what is refused."""
 
 import json
 from collections.abc import Callable
@@ -12,11 +12,11 @@ import pytest
 from data_prep.errors import UserError
 from data_prep.folds import fold_hash
 from data_prep.rows import with_folds
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 from features.store import open_store, write_store
-from stacking.assemble import assemble
-from stacking.guards import check_enough, check_sample
-from stacking.rows import Assembled
+from stacking.inputs.assemble import assemble
+from stacking.inputs.data import Assembled
+from stacking.inputs.leak_guards import check_enough, check_sample
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 

@@ -1,4 +1,4 @@
-"""Tests of stacking.boosting."""
+"""Tests of stacking.models.boosting."""
 
 import os
 from dataclasses import replace
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from stacking.boosting import (
+from stacking.cross_fitting import CrossFit, deal_inner
+from stacking.models.boosting import (
     SMALL,
     Boosters,
     Boosting,
@@ -18,7 +19,6 @@ from stacking.boosting import (
     quick,
     threads_for,
 )
-from stacking.inner import CrossFit, deal_inner
 
 N = 180
 RNG = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Tests of stacking.conformal."""
+"""Tests of stacking.analysis.conformal."""
 
 import math
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
-from stacking.conformal import (
+from stacking.analysis.conformal import (
     conformal_radius,
     conformal_set_threshold,
     least_groups,

@@ -1,11 +1,11 @@
-"""Tests of stacking.diagnostics."""
+"""Tests of stacking.analysis.diagnostics."""
 
 import numpy as np
 import pytest
 
 from data_prep.errors import UserError
-from stacking.diagnostics import expect_of_averaging, judge_control, permuted
-from stacking.losses import Loss
+from stacking.analysis.diagnostics import expect_of_averaging, judge_control, permuted
+from stacking.ensemble.objective import Loss
 
 RMSE, LOG_LOSS = Loss("rmse"), Loss("log_loss", (), False)
 

@@ -19,18 +19,18 @@ from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 from features.store import open_store
-from stacking import members
-from stacking.alignment import learn_alignment
-from stacking.assemble import assemble
+from stacking.ensemble import members
+from stacking.ensemble.members import Member, constant
+from stacking.ensemble.predictor import Predictor
+from stacking.ensemble.stack import Stacked
 from stacking.fit import main
-from stacking.members import Member, constant
-from stacking.predictor import Predictor
-from stacking.rows import Assembled
+from stacking.inputs.alignment import learn_alignment
+from stacking.inputs.assemble import assemble
+from stacking.inputs.data import Assembled
 from stacking.settings import STACKERS, FitSettings
-from stacking.stack import Stacked
-from stacking.work import Work
+from stacking.workflow import Work
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 

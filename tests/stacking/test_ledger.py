@@ -1,4 +1,4 @@
-"""Tests of stacking.ledger, stacking.entries and stacking.ledger_page."""
+"""Tests of stacking.ledger, leaderboard_entries and leaderboard_page."""
 
 import csv
 import json
@@ -14,10 +14,15 @@ import numpy as np
 import pytest
 
 from data_prep.errors import UserError
-from data_prep.runs import Run
-from stacking.entries import Entry, columns_of, find_runs, read_runs
+from data_prep.run_folders.runs import Run
 from stacking.ledger import main
-from stacking.ledger_page import over_time
+from stacking.reporting.leaderboard_entries import (
+    Entry,
+    columns_of,
+    find_runs,
+    read_runs,
+)
+from stacking.reporting.leaderboard_page import over_time
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 

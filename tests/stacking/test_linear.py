@@ -1,4 +1,4 @@
-"""Tests of stacking.linear."""
+"""Tests of stacking.models.linear."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import Ridge
 
-from stacking.linear import (
+from stacking.models.linear import (
     PENALTIES,
     Curve,
     as_shares,

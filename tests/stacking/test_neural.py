@@ -1,4 +1,4 @@
-"""Tests of stacking.neural, stacking.neural_training and stacking.side_by_side.
+"""Tests of neural, neural_training and batched_nets.
 
 Torch takes seconds to load, so one child trains for all tests but one.
 """
@@ -17,9 +17,9 @@ from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
 from data_prep.experiment import commands
-from stacking import neural
-from stacking.inner import CrossFit
-from stacking.neural import KINDS, Kind, Nets, Training, cross_fit_neural
+from stacking.cross_fitting import CrossFit
+from stacking.models import neural
+from stacking.models.neural import KINDS, Kind, Nets, Training, cross_fit_neural
 
 ROOT = Path(__file__).parents[2]
 N, V, F = 120, 4, 5
@@ -34,7 +34,9 @@ import sys
 from pathlib import Path
 import numpy as np, torch
 from torch.nn import functional as F
-from stacking import neural, neural_training, side_by_side
+from stacking.models import neural
+from stacking.models import neural_training
+from stacking.models import batched_nets
 
 torch.set_num_threads(1)
 
@@ -62,7 +64,7 @@ def answered(folder):
         said.append(F.linear(read, model["last_weight"][s].T, model["last_bias"][s]))
     layers = {k: v.float() for k, v in model.items() if "_weight" in k or "_bias" in k}
     many = x.float().expand(len(said), *x.shape)
-    trained = side_by_side.forward(neural.KINDS[which], layers, many)
+    trained = batched_nets.forward(neural.KINDS[which], layers, many)
     np.savez(folder / "said.npz", plain=torch.stack(said), trained=trained)
 
 print("ready", flush=True)
@@ -367,4 +369,4 @@ def test_inputs_that_are_no_numbers_are_refused() -> None:
 
 
 def test_the_child_is_no_command() -> None:
-    assert "stacking.neural_training" not in commands()
+    assert "stacking.models.neural_training" not in commands()

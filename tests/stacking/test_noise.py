@@ -1,4 +1,4 @@
-"""Tests of stacking.noise and stacking.noise_page."""
+"""Tests of stacking.noise and stacking.reporting.noise_page."""
 
 import json
 import logging
@@ -13,8 +13,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
-from data_prep.runs import Run, StaleStageError, UnfinishedStageError
-from data_prep.tables import read_weights
+from data_prep.run_folders.runs import Run, StaleStageError, UnfinishedStageError
+from data_prep.tables.user_tables import read_weights
 from stacking.noise import main
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
@@ -167,7 +167,7 @@ def test_the_page_shows_the_pictures_of_the_rows(
         shown.update(zip(captions, pixels[:, 0, 0, 0].tolist(), strict=True))
         return "grid"
 
-    monkeypatch.setattr("stacking.noise_page.picture_grid", grid)
+    monkeypatch.setattr("stacking.reporting.noise_page.picture_grid", grid)
     make_run(tmp_path, has_pictures=has_pictures)
     page = (main([f"--run={tmp_path}"]) / "report.html").read_text(encoding="utf-8")
     assert len(shown) == N * has_pictures

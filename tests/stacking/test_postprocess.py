@@ -1,4 +1,4 @@
-"""Tests of stacking.postprocess."""
+"""Tests of stacking.ensemble.postprocess."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from stacking.inner import CrossFit
-from stacking.links import LINKS, Judged, choose_links, link_named
-from stacking.losses import Loss
-from stacking.postprocess import Start, run_chain
-from stacking.reading import Evidence
+from stacking.cross_fitting import CrossFit
+from stacking.ensemble.objective import Loss
+from stacking.ensemble.postprocess import Start, run_chain
+from stacking.ensemble.postprocessors import LINKS, Judged, choose_links, link_named
+from stacking.inputs.target_columns import Evidence
 
 VALUES = np.arange(4.0)
 RMSE = Loss("rmse", tuple(VALUES))

@@ -12,11 +12,11 @@ import pytest
 from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
-from data_prep.runs import digest_of
+from data_prep.run_folders.runs import digest_of
 from features import asking
 from features.store import open_store, write_store
 from stacking import fit, predict
-from stacking.conformal import conformal_radius
+from stacking.analysis.conformal import conformal_radius
 from tests.stacking.reported import rename
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")

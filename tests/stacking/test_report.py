@@ -1,4 +1,4 @@
-"""Tests of stacking.report and the parts it is made of."""
+"""Tests of stacking.reporting.report and the parts it is made of."""
 
 import re
 from collections.abc import Callable
@@ -10,12 +10,12 @@ import pytest
 from markupsafe import escape
 from sklearn.metrics import cohen_kappa_score, f1_score
 
-from data_prep.scores import Interval
-from stacking.ending import labels_of
+from data_prep.scoring.scores import Interval
+from stacking.ensemble.final_step import labels_of
 from stacking.fit import main
-from stacking.run_files import Pictures
+from stacking.reporting.run_files import Pictures
+from stacking.reporting.sections.pictures import view_spread
 from stacking.sections import pictures
-from stacking.sections.pictures import view_spread
 from tests.stacking.reported import MAPPED, Reported, add_training, all_there_is, rename
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
@@ -386,8 +386,8 @@ def test_the_better_way_is_that_of_the_metric(
 def test_of_many_classes_the_commonest_mistakes_are_shown(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stacking.sections.calibration.MOST_HEAT", 3)
-    monkeypatch.setattr("stacking.sections.failures.MOST_PARTS", 3)
+    monkeypatch.setattr("stacking.reporting.sections.calibration.MOST_HEAT", 3)
+    monkeypatch.setattr("stacking.reporting.sections.failures.MOST_PARTS", 3)
     reported = make()
     page = reported.page()
     section = part(page, "What is taken for what")

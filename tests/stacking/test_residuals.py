@@ -1,4 +1,4 @@
-"""Tests of stacking.residuals and stacking.calibration."""
+"""Tests of stacking.analysis.residuals and stacking.analysis.calibration."""
 
 from pathlib import Path
 
@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data_prep.scores import by_group_size
-from stacking.calibration import by_confidence, by_decile, expected_error, slope
-from stacking.residuals import (
+from data_prep.scoring.scores import by_group_size
+from stacking.analysis.calibration import (
+    by_confidence,
+    by_decile,
+    expected_error,
+    slope,
+)
+from stacking.analysis.residuals import (
     bands,
     mean_interval,
     of_classes,

@@ -1,4 +1,4 @@
-"""Tests of stacking.selection."""
+"""Tests of stacking.ensemble.selection."""
 
 import itertools
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from stacking.inner import CrossFit
-from stacking.losses import Loss
-from stacking.selection import N_PICKS, cross_select, select, weighted
-from stacking.stack import best_of
+from stacking.cross_fitting import CrossFit
+from stacking.ensemble.objective import Loss
+from stacking.ensemble.selection import N_PICKS, cross_select, select, weighted
+from stacking.ensemble.stack import best_of
 
 RMSE, MAE, LOG_LOSS = Loss("rmse"), Loss("mae"), Loss("log_loss", (), False)
 N = 300

@@ -1,4 +1,4 @@
-"""Tests of stacking.shift."""
+"""Tests of stacking.analysis.shift."""
 
 import re
 from math import isnan, nan
@@ -11,16 +11,16 @@ from numpy.testing import assert_allclose
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
-from stacking import shift
-from stacking.inner import deal_inner
-from stacking.rows import Column
-from stacking.shift import (
+from stacking.analysis import shift
+from stacking.analysis.shift import (
     TaskShift,
     measure_shift,
     shift_of_all,
     shift_of_folds,
     verdict,
 )
+from stacking.cross_fitting import deal_inner
+from stacking.inputs.data import Column
 
 SEEDS = range(4)
 STATISTICS = ("mean", "var")

@@ -1,4 +1,4 @@
-"""Tests of stacking.sources: several extractions, and what a store must be."""
+"""Tests of stacking.inputs.sources: several extractions, and what a store must be."""
 
 import dataclasses
 import json
@@ -13,13 +13,18 @@ import pytest
 from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 from features.store import open_store, write_store
-from stacking.assemble import assemble
 from stacking.fit import main
-from stacking.guards import check_finite, check_shares, check_targets, check_varying
-from stacking.rows import Assembled
-from stacking.sources import joined
+from stacking.inputs.assemble import assemble
+from stacking.inputs.data import Assembled
+from stacking.inputs.leak_guards import (
+    check_finite,
+    check_shares,
+    check_targets,
+    check_varying,
+)
+from stacking.inputs.sources import joined
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 

@@ -1,4 +1,4 @@
-"""Tests of stacking.svr."""
+"""Tests of stacking.models.svr."""
 
 from functools import cache
 from pathlib import Path
@@ -10,9 +10,17 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
-from stacking import svr
-from stacking.inner import CrossFit
-from stacking.svr import COSTS, EPSILON, GAMMAS, Svr, cross_fit_svr, draw, fit_svrs
+from stacking.cross_fitting import CrossFit
+from stacking.models import svr
+from stacking.models.svr import (
+    COSTS,
+    EPSILON,
+    GAMMAS,
+    Svr,
+    cross_fit_svr,
+    draw,
+    fit_svrs,
+)
 
 N = 90
 FOLDS = np.arange(N) // 2 % 3

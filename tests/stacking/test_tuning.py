@@ -1,13 +1,13 @@
-"""Tests of stacking.tuning."""
+"""Tests of stacking.models.tuning."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stacking.boosting import Boosting, cross_fit_boosters, find_rounds
-from stacking.inner import deal_inner
-from stacking.tuning import JOURNAL, tune_boosting
+from stacking.cross_fitting import deal_inner
+from stacking.models.boosting import Boosting, cross_fit_boosters, find_rounds
+from stacking.models.tuning import JOURNAL, tune_boosting
 
 optuna = pytest.importorskip("optuna")
 N = 150

@@ -10,13 +10,13 @@ import pytest
 from numpy.testing import assert_allclose
 
 from data_prep.experiment import DataSettings, Experiment
-from data_prep.runs import Run
-from stacking.assemble import assemble
-from stacking.predictor import Predictor
-from stacking.rows import Assembled
+from data_prep.run_folders.runs import Run
+from stacking.ensemble.predictor import Predictor
+from stacking.ensemble.stack import Stacked
+from stacking.inputs.assemble import assemble
+from stacking.inputs.data import Assembled
 from stacking.settings import FitSettings
-from stacking.stack import Stacked
-from stacking.work import Work
+from stacking.workflow import Work
 
 MakeRun = Callable[..., Path]
 EXPERIMENT = Experiment(DataSettings(target="period"))

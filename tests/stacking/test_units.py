@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from stacking.boosting import Boosters, Boosting, cross_fit_boosters, quick
-from stacking.calibration import slope
+from stacking.analysis.calibration import slope
+from stacking.cross_fitting import deal_inner
+from stacking.ensemble.objective import Loss
+from stacking.ensemble.postprocessors import Judged, Mix
+from stacking.ensemble.selection import select
+from stacking.ensemble.stack import Stacked
 from stacking.estimator import Stacker
-from stacking.inner import deal_inner
-from stacking.linear import fit_curve
-from stacking.links import Judged, Mix
-from stacking.losses import Loss
-from stacking.models import load_models, save_models
-from stacking.neural import Training
-from stacking.reading import Evidence
-from stacking.selection import select
-from stacking.side_by_side import SideBySide, Task
-from stacking.stack import Stacked
+from stacking.inputs.target_columns import Evidence
+from stacking.models.batched_nets import SideBySide, Task
+from stacking.models.boosting import Boosters, Boosting, cross_fit_boosters, quick
+from stacking.models.linear import fit_curve
+from stacking.models.model_files import load_models, save_models
+from stacking.models.neural import Training
 
 N = 150
 STACKERS = ("lightgbm", "ridge", "svr")

@@ -1,9 +1,9 @@
-"""Tests of stacking.wording."""
+"""Tests of stacking.reporting.wording."""
 
 import pytest
 
-from data_prep.numerals import decimals_for
-from stacking.wording import MINUS, number, signed
+from data_prep.reporting.numerals import decimals_for
+from stacking.reporting.wording import MINUS, number, signed
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from data_prep.errors import UserError
-from data_prep.runs import Run, UnfinishedStageError
+from data_prep.run_folders.runs import Run, UnfinishedStageError
 from data_prep.tasks import Task, build_tasks
-from pretext import watch
-from pretext.backbones import build_backbone, save_weights
-from pretext.draws import keys_of
-from pretext.learner import Batch
-from pretext.pictures import Normalisation, Pictures
-from pretext.views import Strength
+from pretext.data.augment import Strength
+from pretext.data.keyed_rng import keys_of
+from pretext.data.pictures import Normalisation, Pictures
+from pretext.engine import callbacks
+from pretext.engine.learner import Batch
+from pretext.networks.backbones import build_backbone, save_weights
 from tests.prepared_runs import (
     STAGE,
     finetune,
@@ -313,17 +313,17 @@ def stop_between_nets(patch: pytest.MonkeyPatch) -> None:
 
 
 def stop_inside_a_net(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(watch, "CHECKPOINT_EVERY_S", -1.0)
+    patch.setattr(callbacks, "CHECKPOINT_EVERY_S", -1.0)
     patch.setattr(FinetuneLearner, "loss", fail_at(8, FinetuneLearner.loss))
 
 
 def stop_at_publishing_an_epoch(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(watch, "CHECKPOINT_EVERY_S", -1.0)
+    patch.setattr(callbacks, "CHECKPOINT_EVERY_S", -1.0)
     patch.setattr(training, "save_weights", fail_at(2, save_weights))
 
 
 def stop_at_keeping_the_weights(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(watch, "CHECKPOINT_EVERY_S", -1.0)
+    patch.setattr(callbacks, "CHECKPOINT_EVERY_S", -1.0)
     patch.setattr(training, "save_weights", fail_at(3, save_weights))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from data_prep.errors import UserError
 from data_prep.folds import split
-from data_prep.runs import Run
+from data_prep.run_folders.runs import Run
 from data_prep.tasks import build_tasks
 from tests.prepared_runs import STAGE, make_run, table_of
 from transfer.jobs import Job, plan

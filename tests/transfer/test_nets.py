@@ -14,8 +14,8 @@ from torch.testing import assert_close
 
 from data_prep.errors import UserError
 from data_prep.tasks import Task
-from pretext.backbones import build_backbone, load_weights, save_weights
-from pretext.pictures import Normalisation
+from pretext.data.pictures import Normalisation
+from pretext.networks.backbones import build_backbone, load_weights, save_weights
 from transfer.nets import FORMAT, Head, TaskNet, describe, load_net, task_loss
 
 SIDE = 32

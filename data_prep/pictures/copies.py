@@ -1,0 +1,89 @@
+"""Copies: pictures that are stored as the same pixels, whatever their files are.
+
+What is compared are the stored squares, for that is what a net sees: pictures that are
+equal there are one to it, and a label that it learned for one it knows for the other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from data_prep.pictures.folders import shown
+
+MANY = 5  # ids under one picture before it is taken for a placeholder
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One picture under several ids.
+
+    Attributes:
+        ids: Its ids.
+        file: The file of the first.
+        n_groups: Groups of the training part that it is in; 0 where there are none.
+        n_targets: Values of the target that it has.
+    """
+
+    ids: Sequence[str]
+    file: str
+    n_groups: int
+    n_targets: int
+
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether so many different rows can hardly show the same."""
+        return len(self.ids) >= MANY and max(self.n_groups, self.n_targets) > 1
+
+    def __str__(self) -> str:
+        """Tell what it is."""
+        others = len(self.ids) - 1
+        text = f"{self.file} and {others:,} other{'s' if others > 1 else ''}"
+        text += " are one picture"
+        if self.n_groups > 1:
+            text += f", in {self.n_groups:,} groups"
+        if self.n_targets > 1:
+            text += f", with {self.n_targets:,} values of the target"
+        return text
+
+
+def copies(rows: pd.DataFrame) -> tuple[int, int]:
+    """Count the pictures that repeat an earlier one, and those of the test part that
+    repeat one of the training part.
+    """  # noqa: D205
+    pixels, is_train = rows["pixels_sha256"], rows["part"] == "train"
+    crossing = pixels[rows["part"] == "test"].isin(pixels[is_train])
+    return int(pixels.duplicated().sum()), int(crossing.sum())
+
+
+def repeats(
+    rows: pd.DataFrame, pictures: Mapping[str, Path], *, has_group: bool
+) -> list[Repeat]:
+    """List the pictures that are there under several ids, the most frequent first.
+
+    Args:
+        rows: With id, part, group ("" for none of its own), pixels_sha256 and maybe
+            target.
+        pictures: The file of each id.
+        has_group: The groups are the user's.
+    """
+    repeated = rows[rows["pixels_sha256"].duplicated(keep=False)]
+    listed = []
+    for _, own in repeated.groupby("pixels_sha256", sort=False):
+        groups = own["group"][own["part"] == "train"]
+        listed.append(
+            Repeat(
+                ids=tuple(own["id"]),
+                file=shown(pictures[own["id"].iloc[0]].name),
+                n_groups=count_groups(groups) if has_group else 0,
+                n_targets=own["target"].nunique() if "target" in own else 0,
+            )
+        )
+    return sorted(listed, key=lambda repeat: -len(repeat.ids))
+
+
+def count_groups(groups: "pd.Series[str]") -> int:
+    """Count groups, where each row without one is its own."""
+    is_empty = groups == ""
+    return int(groups[~is_empty].nunique() + is_empty.sum())

@@ -1,0 +1,273 @@
+"""Decoding: the bytes of a picture file to upright RGB pixels of one square size.
+
+Pillow decodes what it knows (JPEG, PNG, WebP, TIFF and more), ImageMagick by way of
+wand the rest (HEIC, JPEG XL, XCF ...), and Pillow alone resizes. So a picture comes out
+the same whether or not the MagickWand library is installed; where it is not, the rest
+is left out by name. Large JPEGs are decoded at a fraction of their size, as long as
+that is still twice what is stored.
+
+Which way is up is asked of the file after its decoder has had its say, for some turn
+the picture and some do not. An embedded colour profile is applied. Grey of 16 bits
+keeps its upper 8, on the scale that the file declares, never stretched. Of several
+pages or frames the first is taken. What a reader should know of this is in ``notes``.
+
+A damaged file fails here, with its reason, as far as its format can tell: see
+``integrity`` and ``jpeg``. A file that is cut off before the end of its first picture
+always fails. A changed byte fails where the format has checksums (PNG, deflated TIFF);
+elsewhere if it breaks the structure, leaves a long run of zeros, or gives the decoder
+too few or too many data. What stays unseen: most single flipped bits in JPEG, WebP,
+AVIF, HEIC, JPEG 2000, GIF and TIFFs of other kinds; anything in plain pixels (BMP, PNM,
+TIFF without compression); loss between two restart markers of a JPEG; of progressive
+JPEGs what keeps the structure whole. Of XCF and JPEG XL nothing is promised.
+"""
+
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from data_prep.errors import UnreadableError as UnreadableError
+from data_prep.pictures import jpeg
+from data_prep.pictures.huffman import holds_all_blocks
+from data_prep.pictures.integrity import (
+    ZEROED,
+    find_damage,
+    find_damage_of_opened,
+    has_zeroed_boxes,
+)
+from data_prep.pictures.notes import Notes
+from data_prep.pictures.pixels import is_deep, managed, plain_rgb
+
+# What is taken for a picture, and the name of its format for ImageMagick, which is told
+# it: left to guess, it would run what a file calls itself, scripts included.
+FORMATS = dict.fromkeys(("jpg", "jpeg", "jpe", "jfif"), "jpeg")
+FORMATS |= dict.fromkeys(("tif", "tiff"), "tiff")
+FORMATS |= dict.fromkeys(("heic", "heif"), "heic")
+FORMATS |= dict.fromkeys(("jp2", "j2k"), "jp2")
+FORMATS |= {name: name for name in ("avif", "bmp", "gif", "jxl", "pbm", "pgm", "png")}
+FORMATS |= {name: name for name in ("pnm", "ppm", "psb", "psd", "webp", "xcf")}
+MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs
+TOO_LARGE = f"more than {MAX_PIXELS // 1_000_000} million pixels; store it smaller"
+UNKNOWN = "in no format that can be read here"
+ORIENTATION = 0x0112  # the EXIF tag
+RUN_BY_OTHERS = ("EPS", "WMF")  # Pillow hands these programs to another program
+SEQUENCES = ("heic", "avif", "jxl")  # elsewhere ImageMagick's frames are layers
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+Fit = Literal["pad", "squash"]
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded file.
+
+    Attributes:
+        image: RGB and upright, for ``fit_square``.
+        size: Width and height of the upright original.
+        notes: What else is to be known of it.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    notes: Notes
+
+
+def decode(
+    data: bytes, side: int, suffix: str = ""
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode a file's bytes, like ``read_picture``, to the picture and its size."""
+    picture = read_picture(data, side, suffix)
+    return picture.image, picture.size
+
+
+def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
+    """Decode a file's bytes to an upright RGB picture.
+
+    Transparent parts become white; 16-bit greys keep their upper 8 bits.
+
+    Args:
+        data: The file.
+        side: Pixels it will be stored at; a JPEG may come at a fraction of its size.
+        suffix: Extension of its name, for what only ImageMagick knows.
+
+    Raises:
+        UnreadableError: The file is damaged, too large or of no known format.
+    """
+    verdict: Callable[[], str] | None = None
+    structure = jpeg.Structure(find_damage(data))
+    if data.startswith(jpeg.START):
+        structure = jpeg.read_structure(data)
+    if structure.damage:
+        raise UnreadableError(structure.damage)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", module="PIL")
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                if image.format in RUN_BY_OTHERS:
+                    raise UnreadableError(UNKNOWN)
+                if damage := find_damage_of_opened(image, data):
+                    raise UnreadableError(damage)
+                n_pages = _n_pages(image)
+                size = image.size
+                is_reduced = image.draft("RGB", (2 * side, 2 * side)) is not None
+                if structure.data and is_reduced:  # Pillow's own decoder of JPEGs
+                    read, verdict = jpeg.watch_data(data, structure.data)
+                    image.load_read = read  # type: ignore[attr-defined]
+                has_16_bits = is_deep(image)
+                image.load()
+                if damage := verdict() if verdict else "":
+                    raise UnreadableError(damage)
+                if _ends_too_early(data, structure, image, size):
+                    raise UnreadableError(jpeg.TOO_FEW)
+                if not is_reduced:
+                    size = image.size
+                turn = UPRIGHT.get(_orientation(image))  # what is left to be turned
+                rgb, peak, is_profile_ignored = plain_rgb(image, has_16_bits)
+        except UnidentifiedImageError:
+            return _by_imagemagick(data, suffix)
+        except Image.DecompressionBombError:
+            raise UnreadableError(TOO_LARGE) from None
+        except UnreadableError:
+            raise
+        except Exception as error:  # noqa: BLE001  damaged files raise anything
+            raise UnreadableError(str(error) or type(error).__name__) from None
+    if turn is not None:
+        rgb = rgb.transpose(turn)
+        if turn in (UPRIGHT[5], UPRIGHT[6], UPRIGHT[7], UPRIGHT[8]):
+            size = size[1], size[0]
+    return Picture(rgb, size, Notes(n_pages, peak, is_profile_ignored))
+
+
+def fit_square(image: Image.Image, side: int, fit: Fit) -> Pixels:
+    """Resize a picture to a square.
+
+    Args:
+        image: RGB.
+        side: Pixels per side of the result.
+        fit: ``"pad"`` keeps the shape, centres, and repeats the edges outwards;
+            ``"squash"`` stretches to the square.
+
+    Returns:
+        (side, side, 3).
+    """
+    width, height = image.size
+    longest = max(width, height) if fit == "pad" else 0
+    size = tuple(
+        max(1, round(side * length / (longest or length))) for length in (width, height)
+    )
+    small = image.resize((size[0], size[1]), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    pixels: Pixels = np.asarray(small)
+    across, down = side - size[0], side - size[1]
+    if across or down:
+        top, left = down // 2, across // 2
+        bottom, right = top + size[1], left + size[0]
+        square = np.empty((side, side, 3), dtype=np.uint8)
+        square[top:bottom, left:right] = pixels
+        square[top:bottom, :left] = pixels[:, :1]
+        square[top:bottom, right:] = pixels[:, -1:]
+        square[:top], square[bottom:] = square[top], square[bottom - 1]
+        return square
+    return pixels
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # noqa: BLE001  a broken EXIF block does not spoil the picture
+        return 1
+
+
+def _n_pages(image: Image.Image) -> int:
+    if image.format == "PSD":  # its frames are layers, of which the file has the sum
+        return 1
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # noqa: BLE001  what is damaged behind the first is not needed
+        return 1
+
+
+def _ends_too_early(
+    data: bytes,
+    structure: jpeg.Structure,
+    image: Image.Image,
+    size: tuple[int, int],
+) -> bool:
+    """Tell whether a progressive JPEG ends in grey, and for want of data.
+
+    Reading its first scan takes as long as decoding it, so first the last corner, of 32
+    pixels, is looked at.
+    """
+    if not structure.means:
+        return False
+    side = max(1, 32 * image.width // size[0])
+    left, top = max(0, image.width - side), max(0, image.height - side)
+    corner = np.asarray(image.crop((left, top, image.width, image.height)))
+    means = corner.reshape(-1, len(image.getbands())).mean(axis=0)
+    is_grey = np.abs(means - 128).max() < 8
+    return bool(is_grey) and not all(
+        holds_all_blocks(data, scan) for scan in structure.means
+    )
+
+
+def _by_imagemagick(data: bytes, suffix: str) -> Picture:
+    """Decode what Pillow does not know."""
+    kind = FORMATS.get(suffix[1:].lower())
+    if kind and data[4:8] == b"ftyp":
+        kind = "heic"  # phones and messengers call it .jpg, too
+    if not data:
+        raise UnreadableError("the file is empty")
+    try:
+        from wand.exceptions import WandException
+        from wand.image import Image as WandImage
+        from wand.resource import limits
+    except (ImportError, OSError):
+        kind = None
+    if kind is None:
+        raise UnreadableError(UNKNOWN) from None
+    limits["thread"] = 1
+    limits["width"] = limits["height"] = 65_536
+    limits["memory"] = limits["map"] = 2**32
+    limits["disk"] = 0  # rather fail than fill the disk with pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a warning is how it tells of damage
+            with WandImage.ping(blob=data, format=kind) as seen:
+                if seen.width * seen.height > MAX_PIXELS:
+                    raise UnreadableError(TOO_LARGE)
+            with WandImage(blob=data, format=kind) as image:
+                n_pages = len(image.sequence) if kind in SEQUENCES else 1
+                image.iterator_reset()  # the first of several frames
+                image.auto_orient()
+                profile = image.profiles["icc"] if image.colorspace == "srgb" else None
+                metadata = [image.profiles["exif"], image.profiles["xmp"]]
+                image.background_color = "white"
+                image.alpha_channel = "remove"
+                image.transform_colorspace("srgb")
+                image.depth = 8
+                size = image.size
+                pixels = image.make_blob("rgb")
+    except (WandException, Warning) as error:
+        # Its own words name temporary files, and a record should not change with them.
+        reason = f"{UNKNOWN} ({type(error).__name__})"
+        raise UnreadableError(reason) from None
+    if kind in SEQUENCES and has_zeroed_boxes(data, metadata):
+        raise UnreadableError(ZEROED)
+    rgb = Image.frombytes("RGB", size, pixels[: 3 * size[0] * size[1]])
+    rgb, is_profile_ignored = managed(rgb, profile)
+    notes = Notes(n_pages, is_profile_ignored=is_profile_ignored)
+    return Picture(rgb, size, notes)

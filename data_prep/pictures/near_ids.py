@@ -1,0 +1,248 @@
+"""Ids that miss their picture by a simple difference, such as lost leading zeros.
+
+A table that went through a spreadsheet, or pictures that went through a browser, differ
+in little from what they were. Such an id is never matched silently: it is told, with
+the difference, and whoever knows the pictures says which of the two is right.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TypeVar
+
+from data_prep.pictures.decode import FORMATS
+
+RAW = ("arw", "cr2", "cr3", "dng", "eps", "nef", "orf", "pdf", "raf", "raw", "rw2")
+Value = TypeVar("Value")
+ENDINGS = frozenset(f".{name}" for name in (*FORMATS, *RAW, "svg"))
+ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
+NUMBER = re.compile(r"\d+(\.\d+)?(e\+?\d{1,2})?")  # as a spreadsheet writes it
+SEPARATORS = re.compile(r"(?:[\s_-]|%20)+")
+COPY_MARK = re.compile(
+    r"(\s*\(\d{1,3}\)|[\s_-]+(copy|kopie|copie|copia)(\s*\(?\d{1,3}\)?)?)$", re.I
+)
+COPY_ENDS = frozenset(")yeaYEA0123456789")
+
+
+def _without_zeros(text: str) -> str:
+    return ZEROS.sub("", text) if "0" in text else text
+
+
+def _without_extension(text: str) -> str:
+    if "." not in text:
+        return text
+    head, dot, tail = text.rpartition(".")
+    return head if head and f"{dot}{tail}".lower() in ENDINGS else text
+
+
+def _without_blanks(text: str) -> str:
+    return text if text.isalnum() else "".join(text.split())
+
+
+def _with_one_separator(text: str) -> str:
+    is_plain = text.isprintable() and not (
+        " " in text or "-" in text or "__" in text or "%20" in text
+    )
+    return text if is_plain else SEPARATORS.sub("_", text.strip())
+
+
+def _compatible(text: str) -> str:
+    """Bring equal-looking letters to one form, and drop those that nobody sees."""
+    if text.isascii():
+        return text
+    plain = unicodedata.normalize("NFKC", text)
+    return "".join(c for c in plain if unicodedata.category(c) != "Cf")
+
+
+def _without_copy_mark(text: str) -> str:
+    if text[-1:] not in COPY_ENDS:
+        return text
+    return COPY_MARK.sub("", text) or text
+
+
+def _without_folders(text: str) -> str:
+    if "/" not in text and "\\" not in text:
+        return text
+    return text.replace("\\", "/").rpartition("/")[2] or text
+
+
+def _as_number(text: str) -> str:
+    """Write a whole number without ``.0`` or exponent, and without leading zeros."""
+    if text.isdecimal():
+        return text.lstrip("0") or "0"
+    if not (text[:1].isdecimal() and NUMBER.fullmatch(text.lower())):
+        return text
+    number = Decimal(text)
+    return f"{number:.0f}" if number == number.to_integral_value() else text
+
+
+def _closely(text: str) -> str:
+    """Take all differences away; blanks, hyphens and underscores become one."""
+    plain = _without_folders(_compatible(text)).casefold().strip()
+    plain = _without_extension(_without_copy_mark(_without_extension(plain)))
+    return _with_one_separator(_as_number(_without_zeros(plain)))
+
+
+def _loosely(text: str) -> str:
+    """Take more away than any difference does, so that it finds all that may agree."""
+    return _closely(text).replace("_", "")
+
+
+DIFFERENCES: dict[str, Callable[[str], str]] = {  # in the order they are tried
+    "leading zeros": _without_zeros,
+    "the Unicode form": _compatible,
+    "upper and lower case": str.casefold,
+    "the extension": _without_extension,
+    "blanks": _without_blanks,
+    "blanks, hyphens and underscores": _with_one_separator,
+    "a mark of a copy": _without_copy_mark,
+    "the folder": _without_folders,
+    "the form of a number": _as_number,
+}
+SEVERAL = "several of these differences"
+TRIED = (*DIFFERENCES.items(), (SEVERAL, _closely))
+
+
+@dataclass(frozen=True)
+class NearIds:
+    """Ids without a picture, and the pictures whose names are nearly theirs.
+
+    Attributes:
+        pairs: The name of each id that has one such picture, which is no other id's.
+        differences: What keeps the two apart, by id; the ids of ``pairs``.
+        unclear: The names of each id where it is not one to one.
+    """
+
+    pairs: Mapping[str, str]
+    differences: Mapping[str, str]
+    unclear: Mapping[str, Sequence[str]]
+
+    def of(self, ids: Iterable[str]) -> "NearIds":
+        """Take some of the ids."""
+        wanted = frozenset(ids)
+
+        def kept(values: Mapping[str, Value]) -> dict[str, Value]:
+            return {id_: value for id_, value in values.items() if id_ in wanted}
+
+        return NearIds(kept(self.pairs), kept(self.differences), kept(self.unclear))
+
+    def with_shared(self) -> "NearIds":
+        """Pair also what is unclear only because several ids are near one picture."""
+        shared = {id_: near[0] for id_, near in self.unclear.items() if len(near) == 1}
+        differences = {
+            id_: next(text for text, plain in TRIED if plain(id_) == plain(name))
+            for id_, name in shared.items()
+        }
+        unclear = {id_: n for id_, n in self.unclear.items() if id_ not in shared}
+        return NearIds(
+            {**self.pairs, **shared}, {**self.differences, **differences}, unclear
+        )
+
+    def __str__(self) -> str:
+        """Tell how many ids differ in what, with two examples each."""
+        return self.text("picture")
+
+    def text(self, noun: str) -> str:
+        """Tell the same where the names are of something else than pictures."""
+        by_difference: dict[str, list[str]] = {}
+        for id_, difference in self.differences.items():
+            by_difference.setdefault(difference, []).append(id_)
+        return "; ".join(
+            f"{difference} ({len(ids):,}: "
+            + ", ".join(f"id {id_!r}, {noun} {self.pairs[id_]!r}" for id_ in ids[:2])
+            + (", ...)" if len(ids) > 2 else ")")
+            for difference, ids in sorted(
+                by_difference.items(), key=lambda item: -len(item[1])
+            )
+        )
+
+
+def near_ids(ids: Iterable[str], names: Iterable[str]) -> NearIds:
+    """Pair ids with names that are the same but for a simple difference.
+
+    Args:
+        ids: Those of a table that have no picture.
+        names: Pictures, by their ids; those that a row has already are best left out.
+
+    Returns:
+        The pairs, one to one, and what is unclear; both in the order of the ids.
+
+    Example:
+        >>> print(near_ids(["1", "2"], ["001", "002", "x"]))
+        leading zeros (2: id '1', picture '001', id '2', picture '002')
+    """
+    distinct = list(dict.fromkeys(ids))
+    wanted: dict[str, list[str]] = {}
+    for id_ in distinct:
+        wanted.setdefault(_loosely(id_), []).append(id_)
+    offered: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names) if wanted else ():
+        key = _loosely(name)
+        if key in wanted:
+            offered.setdefault(key, []).append(name)
+    pairs: dict[str, tuple[str, str]] = {}
+    unclear: dict[str, Sequence[str]] = {}
+    for key, near in offered.items():
+        _pair_up(wanted[key], near, pairs, unclear)
+    paired = [id_ for id_ in distinct if id_ in pairs]
+    return NearIds(
+        pairs={id_: pairs[id_][0] for id_ in paired},
+        differences={id_: pairs[id_][1] for id_ in paired},
+        unclear={id_: unclear[id_] for id_ in distinct if id_ in unclear},
+    )
+
+
+def near_hint(ids: Iterable[str], names: Iterable[str], noun: str) -> str:
+    """Tell of ids that are not there what they would be but for a simple difference.
+
+    Args:
+        ids: Those that are not there.
+        names: Those that are, and that they might be.
+        noun: What has these names.
+
+    Example:
+        >>> near_hint(["1", "y"], ["001", "x"], "row")
+        "; nearly there but for leading zeros (1: id '1', row '001')"
+        >>> near_hint(["y"], ["x"], "row")
+        ''
+    """
+    near = near_ids(ids, names).with_shared()
+    return f"; nearly there but for {near.text(noun)}" if near.pairs else ""
+
+
+def _pair_up(
+    ids: Sequence[str],
+    names: Sequence[str],
+    pairs: dict[str, tuple[str, str]],
+    unclear: dict[str, Sequence[str]],
+) -> None:
+    """Pair what agrees but for one difference, or for several, where it is clear."""
+    for difference, plain in TRIED:
+        if len(ids) == len(names) == 1:  # nearly always
+            if plain(ids[0]) == plain(names[0]):
+                pairs[ids[0]] = names[0], difference
+                return
+            continue
+        keys_of_ids, keys_of_names = _by_key(ids, plain), _by_key(names, plain)
+        for key, (id_, *others) in keys_of_ids.items():
+            name, *more = keys_of_names.get(key, ("",))
+            if name and not others and not more:
+                pairs[id_] = name, difference
+        taken = {pairs[id_][0] for id_ in ids if id_ in pairs}
+        ids = [id_ for id_ in ids if id_ not in pairs]
+        names = [name for name in names if name not in taken]
+    same = _by_key(names, _closely)
+    for id_ in ids:
+        if near := same.get(_closely(id_)):
+            unclear[id_] = near
+
+
+def _by_key(
+    texts: Sequence[str], plain: Callable[[str], str]
+) -> dict[str, Sequence[str]]:
+    keys: dict[str, list[str]] = {}
+    for text in texts:
+        keys.setdefault(plain(text), []).append(text)
+    return dict(keys)

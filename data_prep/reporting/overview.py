@@ -1,0 +1,351 @@
+"""What was prepared, for people: the lines of the log and the pages of the report.
+
+Shapes: N rows, S pixels per side.
+"""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from data_prep.folds import is_grouped, too_few_rows, untaught
+from data_prep.pictures.copies import Repeat, copies
+from data_prep.pictures.folders import LeftOut, shown
+from data_prep.reporting.charts import Rung, bars, histogram
+from data_prep.reporting.numerals import decimals_for
+from data_prep.reporting.report import (
+    Section,
+    Tile,
+    picture_grid,
+    prose,
+    table,
+    tiles,
+    together,
+    write_report,
+)
+from data_prep.tables.spelling import class_text, number_texts
+
+N_EXAMPLES = 32  # pictures shown in the report
+MOST_SHOWN = 50  # rows of a long table
+MOST_REASONS = 12  # for leaving ids out
+MOST_NAMED = 3  # pictures under many ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The result of the stage, as far as people are told of it.
+
+    Attributes:
+        rows: N rows, as in table.parquet, and is_excluded.
+        facts: Those of the record.
+        left_out: Ids without a readable picture.
+        attributes: id, name.
+        n_unknown: Ids of the attribute tables that have no picture.
+        placeholders: Pictures that stand under many ids.
+        notes: What a person should know of how tables and files were read.
+    """
+
+    rows: pd.DataFrame
+    facts: Mapping[str, Any]
+    left_out: Sequence[LeftOut] = ()
+    attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    n_unknown: int = 0
+    placeholders: Sequence[Repeat] = ()
+    notes: Sequence[str] = ()
+
+
+def describe(prepared: Prepared) -> str:
+    """Tell in a few lines what there is, how it was dealt to folds, and what is odd."""
+    rows, facts = prepared.rows, prepared.facts
+    counts, side = facts["counts"], facts["side"]
+    manner = "padded" if facts["fit"] == "pad" else "squashed"
+    lines = [
+        f"pictures: {len(rows):,}, {_sizes(rows)} px, {manner} to {side}x{side} px",
+        "parts: "
+        + ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counts.items()),
+    ]
+    if facts["target_kind"]:
+        lines.append(f"target: {_target_text(rows, facts)}")
+    if rows["date"].notna().any():
+        lines.append(
+            f"dates: {rows['date'].notna().sum():,}, from {rows['date'].min():g}"
+            f" to {rows['date'].max():g}"
+        )
+    if len(prepared.attributes):
+        named = prepared.attributes
+        numbers = (
+            f"as {facts['words']} numbers each" if facts["words"] else "not learned"
+        )
+        lines.append(
+            f"attributes: {named['name'].nunique():,} names of"
+            f" {named['id'].nunique():,} pictures, {numbers}"
+        )
+    if facts["n_folds"]:
+        shown = fold_table(rows, facts["classes"]).to_string(index=False)
+        lines += [f"folds: {facts['cv']}", textwrap.indent(shown, "  ")]
+    else:
+        lines.append("folds: none, for there is nothing to be learned from a table")
+    return "\n".join([*lines, *(f"note: {remark}" for remark in remarks(prepared))])
+
+
+def fold_table(rows: pd.DataFrame, classes: Sequence[Any] | None) -> pd.DataFrame:
+    """Count what each fold holds.
+
+    Args:
+        rows: With fold, cluster, and class_index or target where there are any.
+        classes: What the class indices mean; None for a quantity.
+
+    Returns:
+        A row per fold: its rows, its clusters, and the share of each class in percent
+        (of the twelve largest), or the mean and deviation of the target.
+    """
+    dealt = rows[rows["fold"] >= 0]
+    folds = dealt.groupby("fold")
+    counted = pd.DataFrame(
+        {"rows": folds.size(), "clusters": folds["cluster"].nunique()}
+    )
+    if classes is not None:
+        labelled = dealt[dealt["class_index"] >= 0]
+        largest = labelled["class_index"].value_counts().index[:12]
+        shares = pd.crosstab(
+            labelled["fold"], labelled["class_index"], normalize="index"
+        )
+        for index in sorted(largest):
+            name = f"{class_text(classes[index])} %"
+            counted[name] = (100 * shares[index]).round(1)
+    elif "target" in dealt:
+        deviation = folds["target"].std()
+        decimals = _decimals_of(deviation)
+        counted["mean"] = folds["target"].mean().round(decimals)
+        counted["deviation"] = deviation.round(decimals)
+    return counted.reset_index()
+
+
+def _decimals_of(deviation: "pd.Series[float]") -> int:
+    return decimals_for(float(deviation.max())) - 1
+
+
+def remarks(prepared: Prepared) -> list[str]:
+    """List what a person should know before trusting the folds and the scores."""
+    rows, facts = prepared.rows, prepared.facts
+    found = [*_remarks_on_left_out(prepared.left_out), *prepared.notes]
+    if prepared.n_unknown:
+        n = _n(prepared.n_unknown, "id")
+        found.append(f"{n} of the attribute tables without a picture")
+    n_copies, n_crossing = copies(rows)
+    if n_copies:
+        n = _n(n_copies, "picture")
+        found.append(
+            f"{n} the same as another, pixel by pixel; kept in one fold with it"
+        )
+    if n_crossing:
+        n = _n(n_crossing, "picture")
+        found.append(f"{n} to be predicted equal to one of the training part")
+    for repeat in prepared.placeholders[:MOST_NAMED]:
+        found.append(
+            f"one picture under many ids: {repeat}; if it is a placeholder,"
+            ' placeholders = "leave_out" in [data_prep.prepare] leaves it out'
+        )
+    if len(prepared.placeholders) > MOST_NAMED:
+        n = _n(len(prepared.placeholders) - MOST_NAMED, "picture")
+        found.append(f"{n} more under many ids each")
+    if n_doubted := facts["dropped"] + facts["softened"]:
+        found.append(
+            f"{_n(n_doubted, 'row')} doubted by [data] doubts: {facts['dropped']:,}"
+            f" dropped from training, {facts['softened']:,} softened; all are scored, a"
+            " little too well if predictions of these folds raised the doubts"
+        )
+    dealt = rows[rows["fold"] >= 0]
+    return found + (_remarks_on_folds(rows, dealt, facts) if len(dealt) else [])
+
+
+def _remarks_on_folds(
+    rows: pd.DataFrame, dealt: pd.DataFrame, facts: Mapping[str, Any]
+) -> list[str]:
+    found = []
+    if facts["has_group"]:
+        sizes = dealt.groupby("cluster").size()
+        share = sizes[sizes > 1].sum() / len(dealt)
+        found.append(
+            f"{share:.0%} of the rows share their group or picture with another;"
+            f" the largest cluster has {_n(sizes.max(), 'row')}"
+        )
+    if "target" in dealt and (
+        fault := too_few_rows(dealt["fold"][dealt["target"].notna()])
+    ):
+        found.append(f"too little for stacking.fit: {fault}")
+    if facts["classes"] is not None:
+        lacking = untaught(dealt["fold"], dealt["class_index"])
+        names = [class_text(facts["classes"][code]) for code in lacking if code >= 0]
+        if names:
+            found.append(
+                f"{_n(len(names), 'class')} ({_few(names)}) in a single group each: the"
+                " net that is judged on it has never seen it"
+            )
+    excluded = rows[rows["is_excluded"]]
+    if len(excluded):
+        found.append(f"{_n(len(excluded), 'row')} for learning only, never scored")
+        if n_twins := int(excluded["cluster"].isin(dealt["cluster"]).sum()):
+            found.append(
+                f"{_n(n_twins, 'row')} of these in a group or of a file that is scored;"
+                " the net that is judged on it must not learn from them"
+            )
+    return found
+
+
+def _remarks_on_left_out(left_out: Sequence[LeftOut]) -> list[str]:
+    """Count the reasons, with examples of each."""
+    by_kind: dict[str, list[str]] = {}
+    for one in left_out:
+        by_kind.setdefault(one.kind, []).append(shown(one.file or one.id))
+    ordered = sorted(by_kind.items(), key=lambda item: -len(item[1]))
+    found = [
+        f"{_n(len(names), 'id')} left out: {kind} ({_few(names)})"
+        for kind, names in ordered[:MOST_REASONS]
+    ]
+    if n_more := sum(len(names) for _, names in ordered[MOST_REASONS:]):
+        found.append(f"{_n(n_more, 'id')} left out for other reasons: see left_out.csv")
+    return found
+
+
+def write_overview(
+    path: Path, prepared: Prepared, images: NDArray[np.uint8], title: str
+) -> None:
+    """Write the report.
+
+    Args:
+        path: The HTML file.
+        prepared: What there is.
+        images: (N, S, S, 3).
+        title: Name of the run.
+    """
+    rows, facts = prepared.rows, prepared.facts
+    notes = remarks(prepared)
+    sections = [
+        Section(
+            "What there is",
+            together(
+                tiles(
+                    [
+                        Tile(name.replace("_", " "), f"{count:,}")
+                        for name, count in facts["counts"].items()
+                    ]
+                ),
+                prose(*map(_as_sentence, notes)),
+            ),
+        )
+    ]
+    if facts["target_kind"]:
+        sections.append(Section("Target", _target_chart(rows, facts)))
+    if rows["date"].notna().any():
+        dates = rows["date"].to_numpy(np.float64)
+        sections.append(Section("Dates", histogram(dates, label="year")))
+    if facts["n_folds"]:
+        are_together = facts["has_group"] and is_grouped(facts["cv"])
+        kept = "Rows of one group, and copies of one picture, are"
+        kept = kept if are_together else "Copies of one picture are"
+        folds = fold_table(rows, facts["classes"])
+        digits = 1  # of shares in percent
+        if "deviation" in folds:
+            digits = max(_decimals_of(folds["deviation"]), 0)
+        sections.append(
+            Section(
+                "Folds",
+                table(folds, digits=digits),
+                note=f"{kept} in one fold. Every later stage obeys these folds.",
+            )
+        )
+    sections.append(
+        Section("Pictures", _examples(rows, images), note="Drawn at random.")
+    )
+    if len(prepared.attributes):
+        sections.append(Section("Names", _names_chart(prepared.attributes)))
+    if prepared.left_out:
+        shown = pd.DataFrame(map(vars, prepared.left_out[:MOST_SHOWN]))
+        caption = f"{len(shown):,} of {len(prepared.left_out):,}; all in left_out.csv"
+        sections.append(Section("Left out", table(shown, caption)))
+    subtitle = f"{len(rows):,} pictures at {facts['side']} px"
+    write_report(path, title, subtitle, sections)
+
+
+def _as_sentence(note: str) -> str:
+    """Begin a note with a capital, unless a file's name is first, and end it."""
+    is_word = note.partition(" ")[0].isalpha()
+    return f"{note[0].upper() if is_word else note[0]}{note[1:]}."
+
+
+def _target_chart(rows: pd.DataFrame, facts: Mapping[str, Any]) -> Markup:
+    if facts["classes"] is None:
+        return histogram(rows["target"].to_numpy(np.float64), label="target")
+    counts = rows["class_index"].value_counts()
+    shown = counts[counts.index >= 0].head(MOST_SHOWN)
+    if facts["target_kind"] == "numeric":
+        shown = shown.sort_index()
+    return bars(
+        [
+            Rung(class_text(facts["classes"][index]), float(count))
+            for index, count in shown.items()
+        ]
+    )
+
+
+def _names_chart(attributes: pd.DataFrame) -> Markup:
+    counts = attributes["name"].value_counts().head(20)
+    return bars([Rung(str(name), float(count)) for name, count in counts.items()])
+
+
+def _examples(rows: pd.DataFrame, images: NDArray[np.uint8]) -> Markup:
+    n_shown = min(N_EXAMPLES, len(rows))
+    drawn = np.sort(np.random.default_rng(0).choice(len(rows), n_shown, replace=False))
+    shown = rows.iloc[drawn]
+    targets = [""] * n_shown
+    if "class_index" in rows:
+        given = shown["target"].astype(object)
+        targets = list(given.map(class_text, na_action="ignore").fillna(""))
+    elif "target" in shown:
+        targets = number_texts(shown["target"], digits=6)
+    captions = [
+        f"{id_}\n{target or part}"
+        for id_, target, part in zip(shown["id"], targets, shown["part"], strict=True)
+    ]
+    return picture_grid(images[rows["image_row"].to_numpy()[drawn]], captions)
+
+
+def _target_text(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+    given = rows["target"].dropna()
+    if facts["classes"] is None:
+        low, high = number_texts([given.min(), given.max()], digits=6)
+        return f"{len(given):,} numbers from {low} to {high}"
+    counts = rows["class_index"].value_counts()
+    counts = counts[counts.index >= 0]
+    if facts["target_kind"] == "numeric":
+        counts = counts.sort_index()
+    names = [
+        f"{class_text(facts['classes'][index])} ({count:,})"
+        for index, count in counts.items()
+    ]
+    return f"{len(names)} classes, {_few(names, 8)}"
+
+
+def _sizes(rows: pd.DataFrame) -> str:
+    return " by ".join(
+        f"{low}" if low == high else f"{low}-{high}"
+        for low, high in (
+            (rows[name].min(), rows[name].max()) for name in ("width", "height")
+        )
+    )
+
+
+def _few(names: Sequence[str], n_shown: int = 3) -> str:
+    return ", ".join(names[:n_shown]) + (" ..." if len(names) > n_shown else "")
+
+
+def _n(count: int, noun: str) -> str:
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{ending}"

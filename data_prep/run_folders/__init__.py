@@ -1,0 +1,1 @@
+"""Run folders: what stages write, and whether it still is what was written."""

@@ -1,0 +1,366 @@
+"""Run folders: where a stage writes, and how the next stage finds it.
+
+::
+
+    runs/leaves/
+        experiment.toml      the experiment last used here
+        data_prep.prepare/   record.json  table.parquet  images.npy ...
+        pretext.jigsaw/      record.json  backbone.safetensors ...
+
+A stage is written into ``STAGE.partial`` beside its place and moved there whole, so
+what was finished stays until its successor is. ``record.json`` is the last file
+written. It holds the settings, the digest of the stage's own files and the digests of
+the stages it read; a result made from something since replaced is refused. Digests are
+of content and paths are relative, so a run can be moved to another machine.
+"""
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any
+
+from data_prep.errors import UserError
+from data_prep.run_folders.damage import RECORD as RECORD
+from data_prep.run_folders.damage import (
+    DamagedFileError,
+    check_files,
+    command_of,
+    digest_file,
+    read_record,
+    sealed,
+)
+from data_prep.run_folders.damage import digest_of as digest_of
+from data_prep.run_folders.drafts import drop_drafts, write_text
+
+KEY = "stage.json"  # what an unfinished stage is being made from
+# Not part of a stage's result: a rerun with the same result may differ in them.
+PASSING = {"checkpoints", "epochs", "logs"}
+PACKAGES = (
+    *("numpy", "pandas", "scikit-learn", "torch", "timm", "lightly"),
+    *("pytorch-lightning", "gensim", "lightgbm"),
+)
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+log = logging.getLogger(__name__)
+
+
+class UnfinishedStageError(UserError):
+    """A stage reads the result of another that has not finished."""
+
+
+class StaleStageError(UserError):
+    """A stage was made from a result that has been replaced since."""
+
+
+class LockedStageError(UserError):
+    """Another process is writing the stage."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished stage: its folder and its record."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the stage found out and later stages need to know."""
+        facts: dict[str, Any] = self.record["facts"]
+        return facts
+
+
+@dataclass
+class Stage:
+    """The stage being written.
+
+    Attributes:
+        folder: Where its files go until it is finished.
+        is_resumed: There are files of an earlier, interrupted attempt with the same
+            settings and inputs.
+        facts: JSON values for the record; fill it before the stage ends.
+        device: What computed it, for the record.
+    """
+
+    folder: Path
+    is_resumed: bool
+    facts: dict[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One experiment on disk: a folder with a folder per stage.
+
+    Attributes:
+        folder: Where it lies.
+        again: Make stages anew even where they are current.
+    """
+
+    folder: Path
+    again: bool = False
+
+    def finished(self, stage: str, *, check_inputs: bool = True) -> Finished:
+        """Return a finished and current stage.
+
+        Raises:
+            UnfinishedStageError: The stage has not finished in this run.
+            StaleStageError: Something it was made from has been replaced since.
+            DamagedFileError: One of its files is missing or cut.
+        """
+        finished = self._recorded(stage)
+        check_files(finished.folder, finished.record)
+        if check_inputs:
+            self._check_inputs(finished)
+        return finished
+
+    def has(self, stage: str) -> bool:
+        """Tell whether the stage is finished, current or not."""
+        self._recover(stage)
+        return (self.folder / stage / RECORD).exists()
+
+    def unfinished(self, stage: str) -> tuple[Path, dict[str, Any]] | None:
+        """Give the folder of a stage that is being made, and what it is made from."""
+        folder = self.folder / f"{stage}.partial"
+        key = _read_json(folder / KEY)
+        return (folder, key) if isinstance(key, dict) else None
+
+    def is_being_written(self, stage: str) -> bool:
+        """Tell whether a process is at it; this holds its lock for a moment."""
+        lock = self.folder / f".{stage}.lock"
+        if not lock.exists():
+            return False
+        try:
+            with _lock(lock, stage):
+                return False
+        except LockedStageError:
+            return True
+
+    def current(
+        self, stage: str, settings: Mapping[str, Any], reads: Sequence[str] = ()
+    ) -> Finished | None:
+        """Return the stage, and say so, if it was made from just these.
+
+        Raises:
+            DamagedFileError: It was, but one of its files is missing or cut.
+        """
+        if self.again or not self.has(stage):
+            return None
+        found = self._recorded(stage)
+        same = found.record["settings"] == _plain(settings)
+        if not same or found.record["reads"] != self._digests(reads):
+            return None
+        check_files(found.folder, found.record)
+        log.info("%s is already done; --again makes it anew", found.folder)
+        return found
+
+    @contextmanager
+    def stage(
+        self, name: str, settings: Mapping[str, Any], reads: Sequence[str] = ()
+    ) -> Iterator[Stage]:
+        """Open a stage for writing; it takes its place only on a clean exit.
+
+        Args:
+            name: Dotted name of the stage.
+            settings: Whatever decides the result, as JSON values.
+            reads: Stages it is made from.
+
+        Raises:
+            UnfinishedStageError: A stage it reads is not finished.
+            LockedStageError: Another process is writing it.
+            UserError: An unfinished attempt has other settings, and would be lost.
+        """
+        digests = self._digests(reads)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _lock(self.folder / f".{name}.lock", name):
+            if (self.folder / f"{name}.partial" / RECORD).exists():
+                self._publish(name)
+            partial = self.folder / f"{name}.partial"
+            key = {"settings": _plain(settings), "reads": digests}
+            is_resumed = _read_json(partial / KEY) == key
+            if not is_resumed:
+                if partial.exists():
+                    self._check_may_be_dropped(partial, key)
+                    log.info(
+                        "an unfinished %s made from something else is dropped", name
+                    )
+                    shutil.rmtree(partial)
+                partial.mkdir()
+                write_json(partial / KEY, key)
+            stage = Stage(partial, is_resumed)
+            began = time.monotonic()
+            yield stage
+            drop_drafts(partial)  # of attempts that were killed
+            files = digest_files(partial)
+            record = {
+                "stage": name,
+                **key,
+                "facts": stage.facts,
+                "files": files,
+                "sizes": {name: (partial / name).stat().st_size for name in files},
+                "digest": digest_of(files),
+                "command": " ".join(sys.orig_argv[1:]),
+                "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": round(time.monotonic() - began, 1),
+                "device": stage.device,
+                "machine": f"{platform.system()} {platform.machine()}"
+                f", {os.cpu_count()} cores",
+                "versions": _versions(),
+            }
+            write_json(partial / RECORD, sealed(_plain(record)))
+            self._publish(name)
+
+    def _recorded(self, stage: str) -> Finished:
+        """Read the record of a finished stage."""
+        self._recover(stage)
+        path = self.folder / stage / RECORD
+        if not path.exists():
+            is_half = path.parent.is_dir() and any(path.parent.iterdir())
+            half = f" or was copied in part, without {path}" if is_half else ""
+            raise UnfinishedStageError(
+                f"{path.parent} is not finished{half};"
+                f" first: {command_of(stage, self.folder)}"
+            )
+        return Finished(path.parent, read_record(path))
+
+    def _check_inputs(self, finished: Finished) -> None:
+        """Check that what a stage was made from is still what is there."""
+        for earlier, digest in finished.record["reads"].items():
+            before = self._recorded(earlier)
+            self._check_inputs(before)
+            if digest != before.record["digest"]:
+                name = finished.folder.name
+                raise StaleStageError(
+                    f"{finished.folder} was made from another {earlier} than the one"
+                    f" here; again: {command_of(name, self.folder)}"
+                )
+
+    def _digests(self, reads: Sequence[str]) -> dict[str, str]:
+        return {earlier: self.finished(earlier).record["digest"] for earlier in reads}
+
+    def _check_may_be_dropped(self, partial: Path, key: Mapping[str, Any]) -> None:
+        """Refuse to drop what may be hours of work because a setting changed."""
+        is_begun = any(
+            path.is_file() and path.name != KEY and "logs" not in path.parts
+            for path in partial.rglob("*")
+        )
+        begun = _read_json(partial / KEY)
+        if not isinstance(begun, dict):
+            if is_begun and not self.again:
+                raise DamagedFileError(
+                    f"{partial / KEY} is missing or cut, so that nobody knows what"
+                    f" {partial.name} was begun from; put it back, or --again drops it"
+                )
+            return
+        # what was made from replaced inputs cannot be gone on with in any case
+        if self.again or not is_begun or begun.get("reads") != key["reads"]:
+            return
+        was, now = begun.get("settings", {}), key["settings"]
+        name = next(k for k in [*was, *now] if was.get(k) != now.get(k))
+        raise UserError(
+            f"{partial} was begun with {name} = {was.get(name)!r} and not"
+            f" {now.get(name)!r}; give that to go on with it, or --again to drop it"
+        )
+
+    def _publish(self, name: str) -> None:
+        """Move a complete partial folder to its place."""
+        final, old = self.folder / name, self.folder / f"{name}.old"
+        if final.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            final.replace(old)
+        (self.folder / f"{name}.partial").replace(final)
+        (final / KEY).unlink(missing_ok=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _recover(self, name: str) -> None:
+        """Finish a move that a crash interrupted, unless its writer is still at it."""
+        complete = self.folder / f"{name}.partial" / RECORD
+        if not complete.exists():
+            return
+        try:
+            with _lock(self.folder / f".{name}.lock", name):
+                if complete.exists():
+                    self._publish(name)
+        except LockedStageError:
+            pass
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+            log.debug("%s: a move is left to whoever may write here", complete)
+
+
+def digest_files(folder: Path) -> dict[str, str]:
+    """Hash the files that are a stage's result, by relative path."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        is_passing = PASSING & set(relative.parts[:-1]) or path.suffix == ".html"
+        if path.is_file() and not is_passing and path.name not in (RECORD, KEY):
+            files[relative.as_posix()] = digest_file(path)
+    return files
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Give the text of a JSON file."""
+    return f"{json.dumps(value, indent=2, default=str)}\n"
+
+
+@contextmanager
+def _lock(path: Path, name: str) -> Iterator[None]:
+    """Hold the lock of a stage; it dies with the process."""
+    with _opened(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockedStageError(
+                f"{path.parent / name} is being written by another process;"
+                " wait for it or stop it"
+            ) from None
+        yield
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        return path.open("w")
+    except OSError as error:
+        if error.errno not in READ_ONLY or not path.exists():
+            raise
+        return path.open()  # where nothing can be written, a lock can still be seen
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(value, default=str))
+    return plain
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,137 @@
+"""Whether files are still the ones that were read, without reading them again.
+
+The size and the times of a file are a cheap witness: where they agree it has not been
+changed. Where they do not, as after a copy to another machine, the hash of all its
+bytes decides.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+
+from data_prep.run_folders.damage import digest_file
+from data_prep.run_folders.drafts import write_text
+
+RECENT_NS = 2_000_000_000  # clocks of file systems tick as coarsely as that
+UNSETTLED = -1  # a time that no file has
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What a file was when it was read.
+
+    Attributes:
+        size: In bytes.
+        mtime_ns: When its bytes were changed, in ns; ``UNSETTLED`` if so shortly before
+            it was read that a change since might bear the same time.
+        ctime_ns: When it or what the system notes of it was changed, in ns.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "Witness":
+        """Take it from what the system says of the file, before reading it."""
+        last = max(status.st_mtime_ns, status.st_ctime_ns)
+        is_settled = time.time_ns() - last > RECENT_NS
+        mtime = status.st_mtime_ns if is_settled else UNSETTLED
+        return cls(status.st_size, mtime, status.st_ctime_ns)
+
+
+@dataclass(frozen=True)
+class Read:
+    """A file that was read: its witness, if any, and the hash of its bytes.
+
+    The hash is empty where the file could not be read.
+    """
+
+    witness: Witness | None
+    sha256: str
+
+
+def hash_of(path: Path) -> str:
+    """Hash all bytes of a file; empty if it cannot be read."""
+    try:
+        return digest_file(path)
+    except OSError:
+        return ""
+
+
+def is_same(path: Path, before: Read) -> bool:
+    """Tell whether a file is still the one that was read."""
+    now = _look(path)
+    return _agree(now, before) or (
+        _may_be_same(now, before) and hash_of(path) == before.sha256
+    )
+
+
+def compare(
+    pictures: Mapping[str, Path], before: Mapping[str, Read]
+) -> dict[str, Read] | None:
+    """Compare files with what they were.
+
+    Args:
+        pictures: The file of each id.
+        before: What each was when it was read.
+
+    Returns:
+        What they are now, to be kept for the next time; None if a file has changed, or
+        if there are others than before.
+    """
+    if pictures.keys() != before.keys():
+        return None
+    now = {id_: _look(path) for id_, path in pictures.items()}
+    doubtful = [id_ for id_ in pictures if not _agree(now[id_], before[id_])]
+    if not all(_may_be_same(now[id_], before[id_]) for id_ in doubtful):
+        return None
+    if len(doubtful) > 1000:
+        log.info("%d pictures have another date: comparing contents", len(doubtful))
+    for id_ in doubtful:
+        if hash_of(pictures[id_]) != before[id_].sha256:
+            return None
+    settled = {id_: replace(before[id_], witness=now[id_]) for id_ in doubtful}
+    return {**before, **settled}
+
+
+def write_witnesses(path: Path, files: Mapping[str, Read]) -> None:
+    """Write them, whole or not at all."""
+    path.parent.mkdir(exist_ok=True)
+    listed = {
+        id_: [*(astuple(read.witness) if read.witness else ()), read.sha256]
+        for id_, read in files.items()
+    }
+    write_text(path, json.dumps(listed))
+
+
+def read_witnesses(path: Path) -> dict[str, Read]:
+    """Read what was written; empty if there is nothing that can be read."""
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            str(id_): Read(Witness(*map(int, seen)) if seen else None, str(sha256))
+            for id_, (*seen, sha256) in listed.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _look(path: Path) -> Witness | None:
+    try:
+        return Witness.of(path.stat())
+    except OSError:
+        return None
+
+
+def _agree(now: Witness | None, before: Read) -> bool:
+    return now is not None and now == before.witness and now.mtime_ns != UNSETTLED
+
+
+def _may_be_same(now: Witness | None, before: Read) -> bool:
+    return now is None or before.witness is None or now.size == before.witness.size

@@ -1,0 +1,1 @@
+"""Table files: their cells, columns, targets and words."""

@@ -1,0 +1,333 @@
+"""Cells: table files as they are, and their columns as texts, numbers or years.
+
+What a cell means is decided by what its column is for, so until then it is text. In a
+column of names (ids, groups, classes, attributes) only an empty cell is missing: ``NA``
+is a name there, as in a list of countries. In a column of numbers or dates a cell is
+missing as well when it says so, as pandas understands it.
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data_prep.errors import UserError
+from data_prep.tables.csv_files import read_csv
+
+NO_NUMBER = frozenset(  # what pandas takes for missing, unless it is told otherwise
+    (
+        *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "NA"),
+        *("1.#IND", "1.#QNAN", "<NA>", "N/A", "NULL", "NaN", "None", "n/a", "nan"),
+        "null",
+    )
+)
+NUMBERS = (int, float, np.integer, np.floating)
+TRUTHS = {"true": True, "false": False}
+EARLIEST_YEAR, LATEST_YEAR = -10_000, 3_000
+DATE_FORMATS = ("%d %B %Y", "%d %b %Y", "%B %d, %Y", "%b %d, %Y", "%B %Y", "%b %Y")
+YEAR = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
+WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,14})")
+NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?|[+-]?\.[0-9]+")
+COMMA_NUMBER = re.compile(r"[+-]?([0-9]+,[0-9]*|,[0-9]+)([eE][+-]?[0-9]+)?")
+POINT_NUMBER = re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}")  # 1,234: a thousand, or one?
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a csv or parquet file; texts stay texts, and None is an empty cell.
+
+    Returns:
+        The table. Its index says where a row stands: ``line`` of a csv file, or ``row``
+        of a parquet file, both from 1. ``attrs["separator"]`` is what stands between
+        the cells of a csv file.
+
+    Raises:
+        UserError: There is no such file, or it is not a table.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such table")
+    if path.suffix.lower() not in (".parquet", ".pq"):
+        return read_csv(path)
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a parquet file: {error}") from None
+    levels = [name for name in table.index.names if name not in (None, *table.columns)]
+    if levels:  # pandas keeps an index beside the columns
+        table = table.reset_index(levels)
+    names = [str(name) for name in table.columns]
+    index = pd.RangeIndex(1, len(table) + 1, name="row")
+    plain = {at: _plain(table.iloc[:, at]) for at in range(len(names))}
+    return pd.DataFrame(plain).set_axis(names, axis=1).set_axis(index, axis=0)
+
+
+def _plain(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Give a column of parquet as numbers, dates or plain objects; None is missing."""
+    if _has_plain_type(column):
+        return column.reset_index(drop=True)
+    cells = [None if _is_blank(value) else value for value in column]
+    return pd.Series(cells, dtype=object)
+
+
+def _has_plain_type(column: "pd.Series[Any]", kinds: str = "biufM") -> bool:
+    """Tell whether a column is of numbers, dates or truth values of numpy."""
+    return isinstance(column.dtype, np.dtype) and column.dtype.kind in kinds
+
+
+def separator_of(column: "pd.Series[Any]") -> str:
+    """Give what stands between the cells of its file; a comma where nobody knows."""
+    return str(column.attrs.get("separator", ","))
+
+
+def _is_blank(value: Any) -> bool:
+    return is_missing(value) or (isinstance(value, str) and not value.strip())
+
+
+def is_missing(value: Any) -> bool:
+    """Tell whether a cell holds nothing."""
+    if isinstance(value, (list, dict, np.ndarray)):  # a parquet file may hold such
+        return False
+    return bool(value is None or value is pd.NA or value is pd.NaT or value != value)
+
+
+def as_texts(column: "pd.Series[Any]") -> list[str]:
+    """Give each cell as a name; a missing one is empty.
+
+    Blanks around it are taken off, accents are written in one way (NFC), and ``7.0``
+    of a column with gaps is ``7``.
+    """
+    try:  # at once where all cells are texts
+        texts = ["" if cell is None else cell.strip() for cell in column]
+        if "".join(texts).isascii():
+            return texts
+    except (AttributeError, TypeError):
+        return [_text_of(value) for value in column]
+    return [unicodedata.normalize("NFC", text) for text in texts]
+
+
+def _text_of(value: Any) -> str:
+    if not isinstance(value, str):
+        if is_missing(value):
+            return ""
+        if isinstance(value, (float, np.floating)) and value.is_integer():
+            return str(int(value))
+    text = str(value).strip()
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def as_ids(column: "pd.Series[Any]") -> list[str]:
+    """Give ids as text: they are names like all others."""
+    return as_texts(column)
+
+
+def no_numbers(column: "pd.Series[Any]") -> NDArray[np.bool_]:
+    """Tell (N,) which cells are missing where numbers or dates are expected."""
+    if _has_plain_type(column, "iufM"):
+        return column.isna().to_numpy()
+    return np.array([text in NO_NUMBER for text in as_texts(column)], dtype=np.bool_)
+
+
+def unread(column: "pd.Series[Any]", values: NDArray[np.float64]) -> "pd.Series[Any]":
+    """Give the texts of which no number was made, though they are not missing.
+
+    Args:
+        column: (N,) cells.
+        values: (N,) what was made of them; NaN is none.
+
+    Returns:
+        The texts, with the index of the column: where each of them stands.
+    """
+    doubtful = column[np.isnan(values)]
+    texts = pd.Series(as_texts(doubtful), index=doubtful.index, dtype=object)
+    return texts[~no_numbers(doubtful)]
+
+
+def as_numbers(column: "pd.Series[Any]") -> NDArray[np.float64]:
+    """Give a column as numbers; NaN where it is missing or not a finite number.
+
+    True and false are 1 and 0 in a column that holds nothing else. Where something
+    else than a comma stands between the cells, ``1,5`` is 1.5.
+    """
+    if _has_plain_type(column, "iuf"):
+        values = column.to_numpy(dtype=np.float64)
+        return np.where(np.isfinite(values), values, math.nan)
+    if is_truth(column):
+        truths = (TRUTHS.get(text.lower(), math.nan) for text in as_texts(column))
+        return np.array([float(truth) for truth in truths], dtype=np.float64)
+    separator = separator_of(column)
+    cells = list(column)
+    if set(map(type, cells)) <= {str, type(None)} and (
+        separator == "," or not any("," in cell for cell in cells if cell)
+    ):
+        return _numbers_of(cells)
+    return _numbers_of(with_points(as_texts(column), separator))
+
+
+def _numbers_of(texts: Sequence[str | None]) -> NDArray[np.float64]:
+    joined = "".join(filter(None, texts))
+    if "_" in joined or not joined.isascii():  # Python reads 1_000 and other digits
+        stripped = [(text or "").strip() for text in texts]
+        texts = [t if t.isascii() and "_" not in t else None for t in stripped]
+    try:
+        cells = np.array([text or None for text in texts], dtype=object)
+        values = cells.astype(np.float64)  # None is NaN
+    except ValueError:
+        values = np.array([_number_of(text or "") for text in texts])
+    return np.where(np.isfinite(values), values, math.nan)
+
+
+def _number_of(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def is_truth(column: "pd.Series[Any]") -> bool:
+    """Tell whether a column is true and false throughout, and nothing else."""
+    given = False
+    for value in column:
+        if isinstance(value, (bool, np.bool_)) or _text_of(value).lower() in TRUTHS:
+            given = True
+        elif _text_of(value) not in NO_NUMBER:
+            return False
+    return given
+
+
+def with_points(texts: Sequence[str], separator: str) -> Sequence[str]:
+    """Write ``1,5`` as ``1.5`` where no comma stands between the cells of a table.
+
+    A column with decimal points as well is left as it is; and so is one in which all
+    commas might part thousands, ``1,234`` beside ``999``.
+    """
+    if separator == ",":
+        return texts
+    commas = [text for text in texts if "," in text and COMMA_NUMBER.fullmatch(text)]
+    if not commas or any(map(POINT_NUMBER.fullmatch, texts)):
+        return texts
+    if all(map(GROUPED.fullmatch, commas)) and any(map(WHOLE.fullmatch, texts)):
+        return texts
+    numbers = set(commas)
+    return [text.replace(",", ".") if text in numbers else text for text in texts]
+
+
+def as_flags(column: "pd.Series[Any]") -> tuple[NDArray[np.bool_], list[str]]:
+    """Read yes and no: 1 and 0, true and false; a missing cell is no.
+
+    Returns:
+        (N,) flags, and the values that are neither.
+    """
+    words = {"0": False, "0.0": False, "1": True, "1.0": True} | TRUTHS
+    texts = as_texts(column)
+    unread = [t for t in texts if t.lower() not in words and t not in NO_NUMBER]
+    flags = [words.get(text.lower(), False) for text in texts]
+    return np.array(flags, dtype=np.bool_), unread
+
+
+def as_years(column: "pd.Series[Any]") -> tuple[NDArray[np.float64], list[str]]:
+    """Read years and dates as decimal years.
+
+    A number is a decimal year already. Of a date its first instant counts: 1890-07 is
+    1890 and 181/365. In ``3.5.1890`` the day comes first; ``3/5/1890`` is read only if
+    another row of the column shows which of the two is the month.
+
+    Returns:
+        (N,) decimal years, NaN where missing; and the values that are no date.
+
+    Example:
+        >>> as_years(pd.Series(["1890", "1890-01-01", None, "1890.5"]))[0]
+        array([1890. , 1890. ,    nan, 1890.5])
+    """
+    texts = with_points(as_texts(column), separator_of(column))
+    order = _order_of_slashes(set(texts))
+    year_of: dict[str, float | None] = dict.fromkeys(NO_NUMBER, math.nan)
+    for text in set(texts) - NO_NUMBER:
+        year_of[text] = _year_of(text, order)
+    unread = [text for text in texts if year_of[text] is None]
+    years = [math.nan if (year := year_of[text]) is None else year for text in texts]
+    return np.array(years, dtype=np.float64), unread
+
+
+def with_plain_numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Turn a text column into numbers if all its cells are; ``007`` is not one.
+
+    Cells that are missing in a column of numbers do not hinder it. A column of true and
+    false becomes one of truth values.
+    """
+    if _has_plain_type(column):
+        return column
+    if is_truth(column):
+        truths = [TRUTHS.get(text.lower()) for text in as_texts(column)]
+        return pd.Series(truths, index=column.index)
+    kinds = set(map(type, column)) - {type(None)}
+    if kinds != {str}:  # a column of pandas marks its gaps otherwise
+        kinds = {type(value) for value in column if not is_missing(value)}
+    texts = with_points(as_texts(column), separator_of(column))
+    given = [text for text in texts if text not in NO_NUMBER]
+    if kinds == {str}:
+        is_number = bool(given) and all(map(NUMBER.fullmatch, given))
+        is_whole = is_number and all(map(WHOLE.fullmatch, given))
+    else:
+        is_number = bool(kinds) and all(issubclass(kind, NUMBERS) for kind in kinds)
+        is_whole = all(issubclass(kind, (int, np.integer)) for kind in kinds)
+    if not is_number:
+        return column
+    numbers = pd.Series(_numbers_of(texts), index=column.index)
+    return (
+        numbers.astype(np.int64) if is_whole and len(given) == len(texts) else numbers
+    )
+
+
+def _order_of_slashes(texts: Iterable[str]) -> str | None:
+    """Tell day first ("dm") from month first ("md") by the rows that show it."""
+    pairs = [
+        (int(found[1]), int(found[2]))
+        for text in texts
+        if (found := re.fullmatch(r"(\d{1,2})/(\d{1,2})/\d{4}", text))
+    ]
+    is_day_first = any(first > 12 for first, _ in pairs)
+    is_month_first = any(second > 12 for _, second in pairs)
+    if is_day_first == is_month_first:
+        return None
+    return "dm" if is_day_first else "md"
+
+
+def _year_of(text: str, order: str | None) -> float | None:
+    if not text.isascii() and any(map(str.isdigit, re.sub("[0-9]", "", text))):
+        return None  # digits of another script, which Python would read
+    if YEAR.fullmatch(text) and EARLIEST_YEAR <= (year := float(text)) <= LATEST_YEAR:
+        return year
+    try:
+        if found := re.fullmatch(r"(\d{4})[-/.](\d{1,2})(?:[-/.](\d{1,2}))?", text):
+            return _decimal(int(found[1]), int(found[2]), int(found[3] or 1))
+        if found := re.fullmatch(r"(\d{1,2})\.(\d{1,2})\.(\d{4})", text):
+            return _decimal(int(found[3]), int(found[2]), int(found[1]))
+        if order and (found := re.fullmatch(r"(\d{1,2})/(\d{1,2})/(\d{4})", text)):
+            day, month = (found[1], found[2]) if order == "dm" else (found[2], found[1])
+            return _decimal(int(found[3]), int(month), int(day))
+        when = datetime.fromisoformat(text)
+        seconds = 3600 * when.hour + 60 * when.minute + when.second
+        return _decimal(when.year, when.month, when.day, seconds)
+    except ValueError:
+        pass
+    for form in DATE_FORMATS:
+        try:
+            when = datetime.strptime(text, form)
+        except ValueError:
+            continue
+        return _decimal(when.year, when.month, when.day)
+    return None
+
+
+def _decimal(year: int, month: int, day: int, seconds: int = 0) -> float:
+    start = date(year, 1, 1).toordinal()
+    length = date(year, 12, 31).toordinal() + 1 - start
+    days = date(year, month, day).toordinal() - start + seconds / 86_400
+    return year + days / length

@@ -1,0 +1,131 @@
+"""What is nearly a number, and which names are nearly the same.
+
+Nothing here decides: a person is told, and writes what is meant.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+
+from data_prep.tables.cells import COMMA_NUMBER
+
+# Units are looked for where a number is expected; a letter alone may be half a name,
+# as in class 2a, so it counts only after a blank.
+UNITS = (
+    *("%", "‰", "€", "$", "£", "¥", "°", "°C", "°F", "EUR", "USD", "GBP", "CHF"),
+    *("nm", "µm", "μm", "um", "mm", "cm", "dm", "km", "inch", "px", "ft"),
+    *("µg", "mg", "kg", "lb", "lbs", "oz", "ml", "cl", "dl", "ms", "sec", "min"),
+    *("day", "days", "year", "years", "percent", "cm2", "cm²", "m2", "m²", "km²"),
+)
+LETTERS = ("m", "g", "t", "l", "L", "s", "h", "d", "a", "K", "V", "W", "A")
+DIGITS = r"[0-9]+([.,' \u00a0\u202f\u2009][0-9]+)*"
+UNIT = "|".join(map(re.escape, sorted(UNITS, key=len, reverse=True)))
+WITH_UNIT = re.compile(
+    rf"[+-]?{DIGITS}\s*({UNIT})|[+-]?{DIGITS}\s+({'|'.join(LETTERS)})"
+    rf"|[+-]?({UNIT})\s*[+-]?{DIGITS}",
+    re.IGNORECASE,
+)
+GROUPS = re.compile(
+    r"[+-]?[0-9]{1,3}(([ '\u2019\u00a0\u202f\u2009][0-9]{3})+([.,][0-9]+)?"
+    r"|(\.[0-9]{3})+(,[0-9]+)?|(,[0-9]{2,3})*,[0-9]{3}(\.[0-9]+)?)"
+)
+FORCED_TEXT = re.compile(r"""=?"([^"]*)"|['\u2019]([^'\u2019]*)['\u2019]?""")
+WHOLE = re.compile(r"(?<![^\0])0*([0-9]+?)(?:\.0*)?(?![^\0])")  # 01, 1 and 1.0
+INVISIBLE = re.compile(r"[\s\u200b-\u200d\u2060\ufeff]+")
+
+
+def near_number(text: str) -> tuple[str, str] | None:
+    """Say how a text that is no number nearly is one, and how to write it.
+
+    Args:
+        text: A cell, stripped, that was not read as a number.
+
+    Returns:
+        What it is written with, and the remedy; None if it is no number at all.
+
+    Example:
+        >>> near_number("12 cm")
+        ('a unit', 'write the number alone and the unit into the name of the column')
+        >>> near_number("2nd")
+    """
+    if (cell := FORCED_TEXT.fullmatch(text)) and _is_number_of_python(
+        cell[1] or cell[2] or ""
+    ):
+        return "the marks of a spreadsheet's texts", "write the number alone"
+    if WITH_UNIT.fullmatch(text):
+        return (
+            "a unit",
+            "write the number alone and the unit into the name of the column",
+        )
+    if GROUPS.fullmatch(text):
+        return "thousands separators or a comma", "write 1234.5 for it, without either"
+    if COMMA_NUMBER.fullmatch(text):
+        return (
+            "a decimal comma",
+            "write points, or separate all cells of the file by semicolons",
+        )
+    if _is_number_of_python(text):
+        return "other signs than digits", "write plain decimal digits, as in 1234.5"
+    return None
+
+
+def _is_number_of_python(text: str) -> bool:
+    """Tell whether Python reads it: ``1_000``, ``0x10``, digits of other scripts."""
+    if not re.search(r"\d", text):
+        return False
+    for read in (float, lambda text: int(text, 0)):
+        try:
+            return math.isfinite(read(text.replace("\u2212", "-")))
+        except (ValueError, OverflowError):
+            continue
+    return False
+
+
+def alike(counts: Mapping[str, int]) -> list[list[str]]:
+    """Find names that differ only by case, blanks or the form of a whole number.
+
+    Args:
+        counts: How often each name is there.
+
+    Returns:
+        The spellings of each name that has several, the most frequent first.
+
+    Example:
+        >>> alike({"oak": 1, "Oak": 2, "elm": 5})
+        [['Oak', 'oak']]
+    """
+    names = list(counts)
+    folded = _folded("\0".join(names)).split("\0")
+    if len(folded) != len(names):  # a name holds a zero byte
+        folded = [_folded(name) for name in names]
+    if len(set(folded)) == len(names):
+        return []
+    spellings: dict[str, list[str]] = {}
+    for name, fold in zip(names, folded, strict=True):
+        spellings.setdefault(fold, []).append(name)
+    return sorted(
+        sorted(each, key=lambda name: (-counts[name], name))
+        for each in spellings.values()
+        if len(each) > 1
+    )
+
+
+def _folded(names: str) -> str:
+    return WHOLE.sub(r"\1", INVISIBLE.sub("", names).casefold())
+
+
+def alike_text(counts: Mapping[str, int]) -> str | None:
+    """Tell of names that are nearly the same, or None if there are none."""
+    sets = alike(counts)
+    if not sets:
+        return None
+    shown = ", ".join(f"{name!r} ({counts[name]})" for name in sets[0][:4])
+    is_one = len(sets) == 1
+    is_number = any(map(WHOLE.fullmatch, (spellings[0] for spellings in sets)))
+    differences = "case, blanks or zeros" if is_number else "case or blanks"
+    return (
+        f"{len(sets)} {'name is' if is_one else 'names are'} written in"
+        f" {sum(map(len, sets))} ways that differ only by {differences}"
+        f" ({shown}{'' if is_one else ' ...'}); they count as different: write them"
+        " alike if they mean the same"
+    )

@@ -1,0 +1,1 @@
+"""Batches of pictures, their random numbers and their augmentation."""

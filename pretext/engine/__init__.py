@@ -1,0 +1,1 @@
+"""The training engine: learners, steps, callbacks, optimisers."""

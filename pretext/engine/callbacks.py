@@ -1,0 +1,208 @@
+"""What is seen and kept of a training: progress bar, logs, checkpoints, epochs."""
+
+import csv
+import io
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from tqdm import tqdm
+
+from data_prep.run_folders.drafts import drafted, write_rows
+from pretext.engine.history import read_rows
+from pretext.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from pretext.engine.training import Module
+
+CHECKPOINT_EVERY_S = 45.0
+LOG_EVERY_STEPS = 10
+ESTIMATE_AFTER_STEPS = 8
+log = logging.getLogger(__name__)
+
+
+class StopTraining(Exception):  # noqa: N818 - not a failure
+    """Raised between epochs to end a training early; its text says why."""
+
+
+class InPlace(TorchCheckpointIO):
+    """Writes a checkpoint whole, where it belongs; Lightning goes by way of /tmp."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write the file at ``path``, whole or not at all."""
+        del storage_options
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        with drafted(Path(path)) as file:
+            file.write(buffer.getbuffer())
+
+
+class Watch(pl.Callback):
+    """Progress bar, checkpoints, and what happens between epochs."""
+
+    def __init__(
+        self,
+        label: str,
+        settings: TrainingSettings,
+        n_pictures: int,
+        folder: Path,
+        publish: Callable[[int], Mapping[str, float] | None] | None,
+    ) -> None:
+        self.label, self.accumulate = label, settings.accumulate
+        self.step_size = settings.pictures_per_step
+        self.steps_per_epoch = settings.steps_per_epoch(n_pictures)
+        self.checkpoints = folder / "checkpoints"
+        self.metrics = folder / "logs" / "metrics.csv"
+        self.publish = publish
+        self.bar: tqdm[Any] | None = None
+        self.last: dict[str, float] = {}
+        self.stopped = ""
+        self.images, self.busy_s, self.fetch_s = 0, 0.0, 0.0
+
+    def rate(self) -> float:
+        """Give the pictures per second so far."""
+        return self.images / self.busy_s if self.busy_s else 0.0
+
+    def data_share(self) -> float:
+        """Give the share of the time that went into fetching batches."""
+        return self.fetch_s / self.busy_s if self.busy_s else 0.0
+
+    def on_train_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> None:
+        """Open the bar, and drop logs of steps that are made again."""
+        del pl_module
+        size = self.step_size
+        self.bar = tqdm(
+            total=int(trainer.max_steps) * size,
+            initial=trainer.global_step * size,
+            desc=self.label,
+            unit="img",
+            mininterval=1.0,
+            smoothing=0.05,
+        )
+        self.saved_at = time.monotonic()
+        self.first_step = trainer.global_step
+        _forget_after(trainer.global_step, self.metrics)
+        self.began = time.perf_counter()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Log, and do what is due between epochs and every so many seconds."""
+        del outputs, batch
+        if (batch_idx + 1) % self.accumulate:
+            return  # the optimiser has not stepped yet
+        module = cast("Module", pl_module)
+        step, size = trainer.global_step, self.step_size
+        is_over = step >= int(trainer.max_steps)
+        module.learner.after_step(step / int(trainer.max_steps))
+        if module.average is not None:
+            module.average.update(step)
+        if step % LOG_EVERY_STEPS == 0 or is_over:
+            self._log(trainer, {k: v.item() for k, v in module.measured.items()})
+        if self.bar is not None:
+            self.bar.update(size)
+        if step - self.first_step > 3:  # the first steps pay for warming up
+            self.images += size
+            self.busy_s += time.perf_counter() - self.began  # since the last step's end
+            self.fetch_s += module.fetch_s
+        if step - self.first_step == ESTIMATE_AFTER_STEPS and not is_over:
+            left_s = (int(trainer.max_steps) - step) * size / self.rate()
+            log.info("%s: about %s to go", self.label, duration(left_s))
+        module.fetch_s = 0.0
+        # what follows is not a part of the steps
+        if step % self.steps_per_epoch == 0 or is_over:
+            self._between_epochs(trainer, module)
+        is_over = is_over or bool(self.stopped)
+        if not is_over and time.monotonic() - self.saved_at > CHECKPOINT_EVERY_S:
+            self._save(trainer)
+        self.began = time.perf_counter()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the bar."""
+        del trainer, pl_module
+        self._close()
+
+    def on_exception(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        exception: BaseException,
+    ) -> None:
+        """Close the bar."""
+        del trainer, pl_module, exception
+        self._close()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def _log(self, trainer: pl.Trainer, measured: Mapping[str, float]) -> None:
+        """Put numbers into TensorBoard's events, the CSV file and the progress bar."""
+        step = trainer.global_step
+        self.last.update(measured)
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        numbers = {**measured, "learning_rate": float(rate)}
+        for logger in trainer.loggers:
+            logger.log_metrics(numbers, step)
+        with self.metrics.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([step, *item] for item in numbers.items())
+        if self.bar is not None:
+            # the looks at the health, health/... and probe/..., would fill the line
+            short = {name: v for name, v in self.last.items() if "/" not in name}
+            shown = {name: f"{value:.3f}" for name, value in short.items()}
+            shown["wait"] = f"{self.data_share():.1%}"
+            self.bar.set_postfix(shown, refresh=False)
+
+    def _between_epochs(self, trainer: pl.Trainer, module: "Module") -> None:
+        learner, step = module.learner, trainer.global_step
+        if not all(bool(p.isfinite().all()) for p in learner.parameters()):
+            raise module.diverged("a weight is not a finite number", step)
+        epoch = -(-step // self.steps_per_epoch)
+        average = module.average
+        learner.eval()
+        with average.in_place() if average else nullcontext():
+            with torch.inference_mode():
+                measured = learner.after_epoch(epoch)
+            if self.publish is not None:
+                try:
+                    measured = {**measured, **(self.publish(epoch) or {})}
+                except StopTraining as reason:
+                    self.stopped = str(reason)
+                    trainer.should_stop = True
+        if measured:
+            self._log(trainer, measured)
+        learner.train()
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        """Write the whole state of the training, whole or not at all."""
+        trainer.save_checkpoint(self.checkpoints / "last.ckpt")
+        self.saved_at = time.monotonic()
+
+
+def _forget_after(step: int, metrics: Path) -> None:
+    """Begin the CSV file, or drop what was logged after the checkpoint gone on from."""
+    rows = [row for row in read_rows(metrics) if int(row[0]) <= step]
+    write_rows(metrics, [["step", "name", "value"], *rows])
+
+
+def duration(seconds: float) -> str:
+    """Say a time as a person would."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    minutes = seconds / 60
+    return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"

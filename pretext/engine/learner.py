@@ -1,0 +1,54 @@
+"""What is trained: a learner turns a batch of pictures into a loss."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's pictures.
+
+    Attributes:
+        images: (B, 3, S, S) uint8 on the device.
+        rows: (B,) rows of the pictures in the prepared table.
+        keys: (B,) keys for ``pretext.data.keyed_rng``.
+        seed: Seed of the training.
+        epoch: Pass over the pictures, from 0.
+        scale: How much larger than usual the views are to be.
+    """
+
+    images: Tensor
+    rows: NDArray[np.int64]
+    keys: NDArray[np.uint64]
+    seed: int
+    epoch: int
+    scale: float = 1.0
+
+
+class Learner(nn.Module, ABC):
+    """What is trained: give the loss of a batch."""
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return scalars to log; ``"loss"`` is minimised."""
+
+    def constant_rate(self) -> list[nn.Parameter]:
+        """List the parameters whose learning rate does not follow the schedule."""
+        return []
+
+    def project(self, features: Tensor) -> Tensor:
+        """Map (B, D) features to what the loss compares; collapse shows there first."""
+        return features
+
+    def after_step(self, done: float) -> None:
+        """Do what follows an optimiser step; ``done``: share of the training."""
+        del done
+
+    def after_epoch(self, epoch: int) -> dict[str, float]:
+        """Measure after an epoch, in eval mode; ``epoch`` counts from 1."""
+        del epoch
+        return {}

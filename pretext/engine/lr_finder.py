@@ -1,0 +1,167 @@
+"""Which learning rate? A range test: raise it step by step and watch the loss.
+
+Source: Smith 2017, "Cyclical learning rates for training neural networks", arXiv
+1506.01186. The suggestion is the rate at which the smoothed loss falls fastest.
+"""
+
+import logging
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from tqdm import tqdm
+
+from data_prep.errors import UserError
+from data_prep.run_folders.drafts import drafted, write_rows
+from pretext.data.pictures import Pictures
+from pretext.device import pick_device, set_threads, use_bf16
+from pretext.engine.learner import Learner
+from pretext.engine.optimizers import build_optimizer
+from pretext.engine.training import Module
+from pretext.settings import TrainingSettings
+
+STEPS = 100
+LOWEST, HIGHEST = 1e-6, 10.0
+SMOOTHING = 0.9  # share of the running mean that a step keeps
+GIVE_UP = 4.0  # times the fall so far, above the lowest loss
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """What a range test found.
+
+    Attributes:
+        rates: (n,) learning rates, rising.
+        losses: (n,) smoothed losses.
+        suggestion: The rate to give as ``--learning-rate``.
+    """
+
+    rates: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    suggestion: float
+
+
+def find_rate(
+    learner: Learner,
+    pictures: Pictures,
+    rows: NDArray[np.int64],
+    ids: Sequence[str],
+    settings: TrainingSettings,
+    folder: Path,
+    label: str,
+) -> RangeTest:
+    """Try learning rates on a learner, plot the losses, and suggest one.
+
+    Args:
+        learner: Is trained for some steps; throw it away afterwards.
+        pictures: All prepared pictures.
+        rows: (N,) rows of the pictures to train on.
+        ids: N ids of those rows.
+        settings: How it would be trained.
+        folder: Where ``range_test.csv`` and ``range_test.png`` go.
+        label: Name for the bar and the plot.
+
+    Raises:
+        UserError: There are too few pictures, or the loss never falls.
+    """
+    settings.check_enough(len(rows), label)
+    device = pick_device()
+    set_threads(settings.threads)
+    # the flag is not always what the optimiser gets: it may be for another batch size
+    unit = settings.learning_rate / settings.peak_rate
+    trial = replace(settings, steps=STEPS, schedule="constant", warmup=0.0, ema=0.0)
+    module = Module(learner.to(device), pictures, rows, ids, trial, folder)
+    rates = np.geomspace(LOWEST, HIGHEST, STEPS)
+    losses = _losses(module, rates / unit, device, label)
+    found = suggest(rates[: len(losses)], losses, label)
+    curve = zip(found.rates, found.losses, strict=True)
+    write_rows(folder / "range_test.csv", [("learning_rate", "smoothed_loss"), *curve])
+    _plot(found, folder / "range_test.png", label, settings.learning_rate)
+    log.info(
+        "%s: --learning-rate %.2g (now %.2g) -> %s",
+        *(label, found.suggestion, settings.learning_rate, folder / "range_test.png"),
+    )
+    return found
+
+
+def suggest(
+    rates: NDArray[np.float64], losses: NDArray[np.float64], label: str
+) -> RangeTest:
+    """Smooth (n,) losses and find the rate at which they fall fastest.
+
+    Raises:
+        UserError: They never fall.
+    """
+    smoothed = np.empty_like(losses)
+    mean = 0.0
+    for step, loss in enumerate(losses):
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+        smoothed[step] = mean / (1 - SMOOTHING ** (step + 1))
+    lowest = int(smoothed.argmin()) if len(smoothed) else 0
+    if lowest < 2:
+        raise UserError(
+            f"{label}: the loss falls at no learning rate from {rates[0]:.0e} to"
+            f" {rates[-1]:.0e}; look at the pictures and the other settings"
+        )
+    slopes = np.gradient(smoothed, np.log(rates))[: lowest + 1]
+    return RangeTest(rates, smoothed, float(rates[int(slopes.argmin())]))
+
+
+def _losses(
+    module: Module, rates: NDArray[np.float64], device: torch.device, label: str
+) -> NDArray[np.float64]:
+    """Train a step at each rate until the loss is beyond hope."""
+    learner, settings = module.learner, module.settings
+    parameters = [p for p in learner.parameters() if p.requires_grad]
+    groups = [{"params": parameters, "weight_decay": 0.0}]
+    optimizer = build_optimizer(settings.optimizer, groups, float(rates[0]))
+    is_bf16 = use_bf16(settings.precision, device)
+    losses: list[float] = []
+    learner.train()
+    for step, rate in enumerate(tqdm(rates, desc=f"{label}: range test", unit="step")):
+        for group in optimizer.param_groups:
+            group["lr"] = float(rate)
+        torch.manual_seed(settings.seed * 1_000_003 + step)
+        optimizer.zero_grad()
+        total = 0.0
+        for part in range(settings.accumulate):
+            precision = torch.autocast(device.type, torch.bfloat16)
+            with precision if is_bf16 else nullcontext():
+                loss = learner.loss(module.batch_of(step, part))["loss"]
+            (loss / settings.accumulate).backward()  # type: ignore[no-untyped-call]
+            total += loss.item() / settings.accumulate
+        if not math.isfinite(total):
+            break
+        losses.append(total)
+        if total > min(losses) + GIVE_UP * (losses[0] - min(losses) + 0.1):
+            break
+        if settings.clip:
+            nn.utils.clip_grad_norm_(parameters, settings.clip)
+        optimizer.step()
+        learner.after_step(step / len(rates))
+    return np.array(losses)
+
+
+def _plot(found: RangeTest, file: Path, label: str, now: float) -> None:
+    """Draw the smoothed loss over the learning rate."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(found.rates, found.losses, color="#2b6777")
+    axes.axvline(
+        found.suggestion, color="#c8553d", label=f"suggested: {found.suggestion:.2g}"
+    )
+    axes.axvline(now, color="#999999", linestyle=":", label=f"now: {now:.2g}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="smoothed loss", title=label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    with drafted(file) as draft:
+        figure.savefig(draft, format="png", dpi=150)

@@ -1,0 +1,1 @@
+"""How a pretraining is judged: embeddings, probes, monitoring."""

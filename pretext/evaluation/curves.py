@@ -1,0 +1,145 @@
+"""The curves of a pretraining, as one picture."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_prep.run_folders.drafts import drafted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = ("#0b6e99", "#c4501b", "#5b8c3e", "#8a4f9e", "#9a7b1c", "#4d5966")
+INK, GRID = "#333333", "#dddddd"
+Curve = Mapping[Any, float]  # by epoch
+SHOWN_LOSSES = 200  # points of the loss that are drawn
+
+
+def draw_curves(
+    looks: Mapping[int, Mapping[str, float]],
+    metrics: Mapping[str, Mapping[int, float]],
+    steps_per_epoch: int,
+    path: Path,
+    title: str,
+) -> None:
+    """Draw the loss, what was held out, the outputs and the probes over the epochs.
+
+    Args:
+        looks: What was seen at each look, by epoch; 0: the first weights.
+        metrics: What the engine logged, by name and optimiser step.
+        steps_per_epoch: Steps.
+        path: The PNG, written whole or not at all.
+        title: Name of the stage.
+    """
+    from matplotlib.figure import Figure
+
+    def logged(name: str) -> dict[float, float]:
+        found = metrics.get(name, {})
+        return {step / steps_per_epoch: value for step, value in found.items()}
+
+    def seen(name: str) -> dict[int, float]:
+        return {epoch: look[name] for epoch, look in looks.items() if name in look}
+
+    names = list(dict.fromkeys(name for look in looks.values() for name in look))
+    probes = [n.removeprefix("probe/") for n in names if n.startswith("probe/")]
+    linear = [n for n in probes if not n.endswith("_knn")]
+    held_out = logged("held_out")
+    panels: list[tuple[str, dict[str, Curve], bool]] = [
+        ("loss", {"": _thinned(logged("loss"))}, False)
+    ]
+    if held_out:
+        panels.append(("right on held-out pictures", {"": held_out}, True))
+    panels.append(
+        ("spread of the outputs (0: collapse)", {"": seen("health/spread")}, True)
+    )
+    ranks = {"outputs": seen("health/rank"), "features": seen("health/feature_rank")}
+    panels.append(
+        ("effective rank", {k: curve for k, curve in ranks.items() if curve}, True)
+    )
+    if linear:
+        panels += [
+            (
+                "ridge on features: R2 or accuracy",
+                {n: seen(f"probe/{n}") for n in linear},
+                False,
+            ),
+            (
+                "nearest neighbours: R2 or accuracy",
+                {n: seen(f"probe/{n}_knn") for n in linear if f"{n}_knn" in probes},
+                False,
+            ),
+        ]
+    columns = 3 if len(panels) > 4 else 2
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.1 * rows), dpi=110, layout="constrained")
+    figure.suptitle(title, color=INK, fontsize=12)
+    last = max([1.0, *map(float, looks), *logged("loss")])
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis, (label, curves, from_zero) in zip(axes, panels, strict=False):
+        _draw_panel(axis, label, curves, last, from_zero=from_zero)
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    with drafted(path) as file:
+        figure.savefig(file, format="png")
+
+
+def _draw_panel(
+    axis: "Axes",
+    label: str,
+    curves: Mapping[str, Curve],
+    last: float,
+    *,
+    from_zero: bool,
+) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_title(label, loc="left", fontsize=9, color=INK)
+    axis.set_xlabel("epoch", fontsize=8, color=INK)
+    axis.set_xlim(-0.01 * last, last * 1.01)
+    axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axis.tick_params(labelsize=8, colors=INK, length=0)
+    axis.grid(color=GRID, linewidth=0.6)
+    for side in ("top", "right", "left", "bottom"):
+        axis.spines[side].set_visible(False)
+    ends = []
+    for number, (name, curve) in enumerate(curves.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        x, y = list(curve), list(curve.values())
+        mark = "o" if len(x) <= 40 else ""
+        axis.plot(x, y, color=colour, linewidth=1.5, marker=mark, markersize=3)
+        if x and np.isfinite(y[-1]):
+            ends.append((float(y[-1]), name, colour))
+    if from_zero:
+        top = max((value for c in curves.values() for value in c.values()), default=1)
+        axis.set_ylim(0, 1.08 * top if top > 0 else 1)
+    low, high = axis.get_ylim()
+    heights = _apart([end[0] for end in ends], (high - low) * 0.075)
+    for (_, name, colour), height in zip(ends, heights, strict=True):
+        axis.annotate(
+            name,
+            (1.02, height),
+            xycoords=("axes fraction", "data"),
+            color=colour,
+            fontsize=8,
+            va="center",
+        )
+
+
+def _apart(heights: list[float], gap: float) -> list[float]:
+    """Move labels apart that would cover each other, keeping their order."""
+    order = np.argsort(heights, kind="stable")
+    moved = np.array(heights, dtype=np.float64)
+    for lower, upper in pairwise(order):
+        moved[upper] = max(moved[upper], moved[lower] + gap)
+    return [float(height) for height in moved]
+
+
+def _thinned(curve: Mapping[float, float]) -> dict[float, float]:
+    """Average a long curve in pieces, so that it can be read."""
+    if len(curve) <= SHOWN_LOSSES:
+        return dict(curve)
+    parts = np.array_split(np.array(list(curve.items())), SHOWN_LOSSES)
+    return {float(p[-1, 0]): float(p[:, 1].mean()) for p in parts}

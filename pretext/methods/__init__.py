@@ -1,0 +1,1 @@
+"""What the pretexts are made of: puzzles, heads and losses."""

@@ -1,0 +1,200 @@
+"""DINO as a learner: a student says of each view what its teacher says of another.
+
+The teacher is a moving average of the student, and its backbone is the one to keep.
+
+Source: Caron et al. 2021, arXiv 2104.14294; head and loss are lightly's.
+Differs: see ``pretext.dino``.
+
+Shapes: B pictures, K classes.
+"""
+
+import copy
+import math
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from data_prep.errors import UserError
+from pretext.data.augment import Strength
+from pretext.data.pictures import Normalisation
+from pretext.engine.learner import Batch, Learner
+from pretext.methods.siamese import draw_views, spread_of
+from pretext.networks.backbones import feature_width
+
+LOCAL_SIDE = 96 / 224  # of the side of the global views
+FIRST_TEMPERATURE, TEMPERATURE = 0.04, 0.07  # of the teacher
+FROZEN_EPOCHS = 1  # in which the student's last layer stays as it is
+WIDTH, BOTTLENECK = 1024, 256  # of the head, before its K outputs
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Which views are made of a picture.
+
+    Attributes:
+        side_px: Side of the two global views.
+        wide: Ranges of the global views.
+        narrow: Ranges of the local views.
+        n_local: How many local views there are.
+    """
+
+    side_px: int
+    wide: Strength
+    narrow: Strength
+    n_local: int
+
+    def local_side_px(self, scale: float = 1.0) -> int:
+        """Give the side of the local views; ``scale``: larger than usual by this."""
+        return round(self.side_px * LOCAL_SIDE * scale)
+
+    def check(self, backbone: nn.Module) -> None:
+        """Try whether a network takes views of both sizes.
+
+        Raises:
+            UserError: It does not.
+        """
+        side_px = self.local_side_px()
+        was_training = backbone.training
+        try:
+            if self.n_local:
+                with torch.no_grad():
+                    backbone.eval()(torch.zeros(1, 3, side_px, side_px))
+        except (AssertionError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(
+                f"local_crops = {self.n_local}: this backbone takes no views of"
+                f" {side_px} px beside those of {self.side_px} px ({reason});"
+                " give --local-crops 0, a larger --side or another --backbone"
+            ) from None
+        backbone.train(was_training)
+
+
+class DinoLearner(Learner):
+    """Train a student to put each view of a picture into its teacher's classes.
+
+    What the K classes are is not given but comes about. Two things keep them apart:
+    without centring one class would take all pictures, and at a high temperature every
+    picture would be a little of each.
+
+    Args:
+        backbone: Gives (B, D) features; becomes the teacher's.
+        normalise: Statistics of the collection.
+        crops: Which views are made.
+        outputs: K.
+        decay: Share of the teacher that a step keeps, at first; at the end all of it.
+        warm_epochs: Epochs in which the teacher's temperature rises.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        normalise: Normalisation,
+        crops: Crops,
+        outputs: int,
+        decay: float,
+        warm_epochs: int,
+    ) -> None:
+        super().__init__()
+        from lightly.loss import DINOLoss
+
+        width = feature_width(backbone)
+        self.student = copy.deepcopy(backbone)
+        self.student_head = _head(width, outputs)
+        self.backbone, self.head = backbone, _head(width, outputs)
+        self.head.load_state_dict(self.student_head.state_dict())
+        self.backbone.requires_grad_(False)
+        self.head.requires_grad_(False)
+        self.criterion = DINOLoss(outputs)  # its centre is part of the state
+        self.normalise, self.crops = normalise, crops
+        self.decay, self.warm_epochs = decay, warm_epochs
+
+    def project(self, features: Tensor) -> Tensor:
+        """Give the teacher's (B, BOTTLENECK) outputs, whose directions are the classes.
+
+        The K scores are a linear map of them, so they collapse together.
+        """
+        projected: Tensor = self.head.get_submodule("layers")(features.float())
+        return projected
+
+    def temperature(self, epoch: int) -> float:
+        """Give the teacher's temperature in an epoch, counted from 0."""
+        done = min(1.0, epoch / max(1, self.warm_epochs))
+        return FIRST_TEMPERATURE + done * (TEMPERATURE - FIRST_TEMPERATURE)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy between the student's classes and its teacher's.
+
+        Views of one size go through a net together, as in the authors' code, and share
+        their batch statistics. Two figures of the teacher's outputs go with it: see
+        ``spread_of``, and the entropy of their mean over log K, 0 if one class has all.
+        """
+        n, temperature = len(batch.rows), self.temperature(batch.epoch)
+        wide, narrow = self._views(batch)
+        last_layer = self.student_head.get_submodule("last_layer")
+        is_free = batch.epoch >= FROZEN_EPOCHS
+        last_layer.get_parameter("weight_v").requires_grad_(is_free)
+        with torch.no_grad():
+            taught = _scores(self.backbone, self.head, wide)
+        said = [_scores(self.student, self.student_head, wide)]
+        if narrow:
+            said += [_scores(self.student, self.student_head, torch.cat(narrow))]
+        with torch.autocast(taught.device.type, enabled=False):
+            classes = ((taught - self.criterion.center[0]) / temperature).softmax(dim=1)
+            entropy = torch.special.entr(classes.mean(dim=0)).sum()
+            loss = self.criterion(
+                [*torch.split(taught, n)],
+                [*torch.split(torch.cat(said), n)],
+                teacher_temp=temperature,
+            )
+        entropy = entropy / math.log(classes.shape[1])
+        return {"loss": loss, "spread": spread_of(taught), "entropy": entropy}
+
+    @torch.no_grad()
+    def after_step(self, done: float) -> None:
+        """Let the teacher follow the student, ever more slowly.
+
+        Its batch statistics are not the student's: it sees the pictures itself.
+        """
+        rate = (1 - self.decay) * (1 + math.cos(math.pi * done)) / 2
+        for teacher, student in (
+            (self.backbone, self.student),
+            (self.head, self.student_head),
+        ):
+            average: list[Tensor] = [*teacher.parameters()]
+            torch._foreach_lerp_(average, [*student.parameters()], rate)
+
+    def _views(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """Make the (2 B, 3, S, S) global views, and the (B, 3, s, s) local ones."""
+        crops, normalise = self.crops, self.normalise
+        side_px = round(crops.side_px * batch.scale)
+        wide = [
+            draw_views(batch, f"global {number}", side_px, crops.wide, normalise)
+            for number in range(2)
+        ]
+        side_px = crops.local_side_px(batch.scale)
+        narrow = [
+            draw_views(batch, f"local {number}", side_px, crops.narrow, normalise)
+            for number in range(crops.n_local)
+        ]
+        return torch.cat(wide), narrow
+
+
+def _head(width: int, outputs: int) -> nn.Module:
+    from lightly.models.modules.heads import DINOProjectionHead
+
+    with warnings.catch_warnings():  # lightly has torch's weight_norm the old way
+        warnings.simplefilter("ignore", FutureWarning)
+        head: nn.Module = DINOProjectionHead(
+            width, WIDTH, BOTTLENECK, outputs, batch_norm=True
+        )
+    return head
+
+
+def _scores(net: nn.Module, head: nn.Module, images: Tensor) -> Tensor:
+    """Give (B, K) scores; the head in float32, for the temperatures are small."""
+    features = net(images)
+    with torch.autocast(images.device.type, enabled=False):
+        scores: Tensor = head(features.float())
+    return scores

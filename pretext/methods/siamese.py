@@ -1,0 +1,116 @@
+"""SimSiam as a learner: two views of a picture predict each other."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pretext.data.augment import Strength, random_views
+from pretext.data.keyed_rng import uniforms
+from pretext.data.pictures import Normalisation
+from pretext.engine.learner import Batch, Learner
+from pretext.networks.backbones import feature_width
+
+
+class SimSiamLearner(Learner):
+    """Make two views of a picture predict each other, the target without gradient.
+
+    Source: Chen & He 2021, arXiv 2011.10566; heads and loss are lightly's.
+
+    Args:
+        backbone: Gives (B, D) features.
+        normalise: Statistics of the collection.
+        side_px: Side of the views.
+        strength: Their ranges.
+        width: Outputs of the projector; the predictor's middle has a quarter of them.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        normalise: Normalisation,
+        side_px: int,
+        strength: Strength,
+        width: int,
+    ) -> None:
+        super().__init__()
+        from lightly.loss import NegativeCosineSimilarity
+        from lightly.models.modules.heads import (
+            SimSiamPredictionHead,
+            SimSiamProjectionHead,
+        )
+
+        self.backbone = backbone
+        self.projector = SimSiamProjectionHead(feature_width(backbone), width, width)
+        self.predictor = SimSiamPredictionHead(width, max(8, width // 4), width)
+        self.criterion = NegativeCosineSimilarity()
+        self.normalise, self.side_px, self.strength = normalise, side_px, strength
+
+    def constant_rate(self) -> list[nn.Parameter]:
+        """The predictor's rate does not decay: +0.4 points in the paper's table."""
+        return list(self.predictor.parameters())
+
+    def project(self, features: Tensor) -> Tensor:
+        """Give the projector's outputs."""
+        projected: Tensor = self.projector(features)
+        return projected
+
+    def target(self, projected: Tensor) -> Tensor:
+        """Give what is to be predicted: no gradient, or all outputs become one."""
+        return projected.detach()
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Symmetric negative cosine, and the collapse figure of ``spread_of``.
+
+        The views go through the net one after the other, as in the paper: each has the
+        batch statistics of its own.
+        """
+        z1, z2 = (self._project(batch, name) for name in ("first", "second"))
+        p1, p2 = self.predictor(z1), self.predictor(z2)
+        # in float32: a cosine near -1 has no digits left in bfloat16
+        z1, z2, p1, p2 = (part.float() for part in (z1, z2, p1, p2))
+        loss = self.criterion(p1, self.target(z2)) + self.criterion(p2, self.target(z1))
+        return {"loss": 0.5 * loss, "spread": spread_of(z1)}
+
+    def _project(self, batch: Batch, purpose: str) -> Tensor:
+        side_px = round(self.side_px * batch.scale)
+        views = draw_views(batch, purpose, side_px, self.strength, self.normalise)
+        return self.project(self.backbone(views))
+
+
+def draw_views(
+    batch: Batch,
+    purpose: str,
+    side_px: int,
+    strength: Strength,
+    normalise: Normalisation,
+) -> Tensor:
+    """Make a (B, 3, S, S) view of each picture, standardised, for a net.
+
+    Args:
+        batch: Pictures, and what their random numbers follow from.
+        purpose: Which of a picture's views; each has random numbers of its own.
+        side_px: S.
+        strength: Ranges of the views.
+        normalise: Statistics of the collection.
+    """
+    draws = uniforms(
+        batch.keys,
+        strength.n_draws,
+        seed=batch.seed,
+        epoch=batch.epoch,
+        purpose=purpose,
+    )
+    views = normalise(random_views(batch.images, draws, side_px, strength))
+    return views.contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def spread_of(outputs: Tensor) -> Tensor:
+    """Measure how far (B, D) outputs are from all being one: the collapse figure.
+
+    The mean over the D outputs, each scaled to length 1, of their deviation times
+    sqrt(D): 1 when they fill the sphere, 0 when all pictures give the same output.
+    """
+    unit = F.normalize(outputs.float(), dim=1)
+    spread: Tensor = unit.std(dim=0, correction=0).mean() * unit.shape[1] ** 0.5
+    return spread

@@ -1,0 +1,1 @@
+"""Backbones: how they are built, begin, and are written for other tools."""

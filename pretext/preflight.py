@@ -1,0 +1,116 @@
+"""What settings and tables alone decide of a training, before any stage runs.
+
+Torch-free until a library has to be asked for a name.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_prep.errors import UserError
+from pretext.names import check_backbone, check_optimizer
+from pretext.networks.init_weights import (
+    DEFAULT_BACKBONE,
+    SCRATCH,
+    check_alone,
+    is_stage,
+)
+
+if TYPE_CHECKING:
+    from data_prep.outlook import Outlook
+
+
+def check_first_weights(init: str, backbone: str, outlook: "Outlook") -> None:
+    """Check that the first weights are there and of the network asked for.
+
+    Args:
+        init: Where they come from.
+        backbone: Name of the network; empty: that of the weights.
+        outlook: The stages that are to run, and those that have.
+
+    Raises:
+        UserError: The file is missing, is not of a backbone, or is of another one.
+    """
+    if init == SCRATCH:
+        return
+    origin = network_of(init, "", outlook)
+    if backbone and origin and backbone != origin:
+        raise UserError(
+            f"init = {init!r}: weights of {origin!r}, not of {backbone!r}; set backbone"
+            f" = {origin!r}, or init = {SCRATCH!r}"
+        )
+
+
+def network_of(
+    init: str, backbone: str, outlook: "Outlook", followed: tuple[str, ...] = ()
+) -> str | None:
+    """Name the network of a training; None: not known yet.
+
+    Args:
+        init: Where its first weights come from.
+        backbone: Its name as set; empty: that of the weights.
+        outlook: The stages that are to run, and those that have.
+        followed: Stages that led here, for those that begin from one another.
+    """
+    if backbone:
+        return backbone
+    if init == SCRATCH:
+        return DEFAULT_BACKBONE
+    if not is_stage(init):
+        return _backbone_of_file(Path(init))
+    if init in outlook.settings and init not in followed:
+        earlier = outlook.settings[init]
+        return network_of(earlier.init, earlier.backbone, outlook, (*followed, init))
+    if outlook.run.has(init):
+        name = outlook.run.finished(init, check_inputs=False).facts.get("backbone")
+        return None if name is None else str(name)
+    return None
+
+
+def _backbone_of_file(path: Path) -> str:
+    note = path.with_suffix(".json")
+    for file in (path, note):
+        if not file.is_file():
+            raise UserError(f"init = '{path}': there is no file {file}")
+    try:
+        about = json.loads(note.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{note}: not what stands beside weights: {error}") from None
+    if not isinstance(about, dict):
+        raise UserError(f"{note}: this does not say what the weights are")
+    check_alone(path, about)
+    return str(about["backbone"])
+
+
+def check_larger_views(final_px: int, picture_px: int, scale: float) -> None:
+    """Check that the larger views of the last part can be cut out of the pictures.
+
+    Args:
+        final_px: Side of the network's input in the last part.
+        picture_px: Side of the stored pictures.
+        scale: How much larger than usual the views are; 1: there are none.
+
+    Raises:
+        UserError: The pictures are too small for them.
+    """
+    if scale != 1 and final_px > picture_px:
+        raise UserError(
+            f"final_scale = {scale} makes views of {final_px} px, but the pictures are"
+            f" stored at {picture_px} px; give a smaller one, a smaller --side, or"
+            " prepare with a larger --side"
+        )
+
+
+def check_names(backbone: str, optimizer: str) -> None:
+    """Ask the libraries for the names that they have to know; it may load torch.
+
+    Args:
+        backbone: Name of a timm network, or empty.
+        optimizer: Name of an optimiser.
+
+    Raises:
+        UserError: A name is unknown.
+    """
+    if backbone:
+        check_backbone(backbone)
+    check_optimizer(optimizer)

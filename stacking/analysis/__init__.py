@@ -1,0 +1,1 @@
+"""What is found out about a stack: shift, residuals, calibration, label issues."""

@@ -1,0 +1,93 @@
+"""The losses of the nets over their training, as ``transfer.finetune`` logged them.
+
+Only a training that these features come from is read, and of ``features.watch`` only
+scores of that training.
+"""
+
+import csv
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from data_prep.reporting.lines import Curve
+from data_prep.run_folders.damage import intact, read_json, read_record
+from data_prep.run_folders.runs import RECORD
+
+TRAINED, EXTRACTED = "transfer.finetune", "features.extract"
+WATCHED = "features.watch"
+MOST_POINTS = 60  # of a curve; more are averaged
+RATE, TOTAL = "learning_rate", "loss"
+
+Curves = dict[str, list[Curve]]
+
+
+def training_losses(run: Path) -> Curves:
+    """Read the losses by sub-task, a curve per fold; the total where it is a sum."""
+    record = _training(run)
+    found: Curves = {}
+    for net in record["facts"]["nets"] if record else []:
+        logged = _logged(run / TRAINED / net["place"] / "logs" / "metrics.csv")
+        tasks = [name for name in logged if name not in (RATE, TOTAL)]
+        for task in [TOTAL, *tasks] if len(tasks) > 1 else tasks:
+            curve = _averaged(logged[task])
+            if len(curve) > 1:
+                found.setdefault(task, []).append(_curve(net["fold"], curve))
+    return found
+
+
+def held_out_scores(run: Path) -> Curves:
+    """Read what ``features.watch`` scored after each epoch, a curve per fold."""
+    record, path = _training(run), run / WATCHED / "scores.csv"
+    note = run / WATCHED / "training.json"
+    if not record or not path.exists() or not note.exists():
+        return {}
+    training = read_json(note)
+    if any(record[key] != training.get(key) for key in ("settings", "reads")):
+        return {}
+    by_fold: dict[tuple[str, str], dict[int, float]] = {}
+    with intact(path), path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            own = by_fold.setdefault((row["score"], row["fold"]), {})
+            if math.isfinite(value := float(row["value"])):
+                own[int(row["epoch"])] = value
+    found: Curves = {}
+    for (score, fold), curve in sorted(by_fold.items()):
+        if len(curve) > 1:
+            found.setdefault(score, []).append(
+                _curve(fold, dict(sorted(curve.items())))
+            )
+    return found
+
+
+def _training(run: Path) -> dict[str, Any] | None:
+    """Give the record of the training that the features come from, if there is one."""
+    trained, extracted = (_read(run / name / RECORD) for name in (TRAINED, EXTRACTED))
+    if not trained or not extracted:
+        return None
+    return trained if extracted["reads"].get(TRAINED) == trained["digest"] else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return read_record(path) if path.exists() else {}
+
+
+def _logged(path: Path) -> dict[str, dict[int, float]]:
+    from pretext.engine.history import read_metrics
+
+    return read_metrics(path)
+
+
+def _averaged(values: Mapping[int, float]) -> dict[int, float]:
+    """Average stretches of a curve, so that it has few points and no noise."""
+    kept = [(step, value) for step, value in values.items() if math.isfinite(value)]
+    size = -(-len(kept) // MOST_POINTS) or 1
+    pieces = [kept[start : start + size] for start in range(0, len(kept), size)]
+    return {
+        piece[-1][0]: sum(value for _, value in piece) / len(piece) for piece in pieces
+    }
+
+
+def _curve(fold: str, values: Mapping[int, float]) -> Curve:
+    name = f"fold {fold}" if fold.isdigit() else f"{fold} rows"
+    return Curve(name, [float(step) for step in values], list(values.values()))

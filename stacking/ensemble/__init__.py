@@ -1,0 +1,1 @@
+"""From models to one prediction: weights, post-processing, the final step."""

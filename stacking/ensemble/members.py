@@ -1,0 +1,222 @@
+"""The members of the stack: what each of them says of every row, out of fold.
+
+Three sorts: what the nets say themselves (``plain``, ``expected``), each other sub-task
+alone (``date_alone``), which shows what it is worth, and the stackers, which learn from
+all columns. ``weighted`` is the mean of the sub-tasks and ``blend`` that of everything,
+both by greedy selection.
+
+Shapes: N rows, M pictures to predict, C columns, K classes.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stacking.cross_fitting import CrossFit, outer_folds
+from stacking.ensemble.objective import Loss
+from stacking.inputs.alignment import METHODS, Alignment, learn_alignment
+from stacking.inputs.data import Assembled
+from stacking.inputs.target_columns import Reading
+from stacking.models.boosting import Boosting, cross_fit_boosters, quick
+from stacking.models.linear import cross_fit_curve, cross_fit_ridge
+from stacking.settings import OF_VIEWS
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+WIDE = 300  # columns; of more, the linear models see the means over the views only
+STACKERS = {
+    "lightgbm": "boosted trees",
+    "ridge": "ridge on all columns",
+    "weighted": "weighted mean of the sub-tasks",
+    "svr": "support vectors",
+    "mlp": "small network",
+    "cnn1d": "1-D convolutions over the views",
+    "cnn2d": "2-D convolutions, outputs x views",
+}
+USUAL = ("lightgbm", "ridge", "weighted")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scales:
+    """The rows on the nets' own scales, and on the common one.
+
+    Attributes:
+        rows: What was assembled.
+        reading: Which columns speak of the target.
+        alignment: The maps between the nets.
+        aligned: (N, C).
+        tried: By method of alignment, the score of quick boosters; empty: none was
+            chosen.
+    """
+
+    rows: Assembled
+    reading: Reading
+    alignment: Alignment
+    aligned: Floats
+    tried: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rows: Assembled, reading: Reading, method: str) -> "Scales":
+        """Align the rows by the method."""
+        alignment = learn_alignment(rows.nets, method)
+        aligned = rows.X.copy()
+        if alignment.method != "none":
+            for fold, _, own in outer_folds(rows.folds):
+                aligned[own] = alignment.apply(fold, rows.X[own])
+        return cls(rows, reading, alignment, aligned)
+
+    @classmethod
+    def chosen(
+        cls, rows: Assembled, reading: Reading, loss: Loss, boosting: Boosting
+    ) -> "Scales":
+        """Align the rows by the method with the best out-of-fold score.
+
+        Boosters with a fixed number of rounds tell, so nothing is tuned on what is
+        scored but the one choice between three methods.
+        """
+        found, scores = {}, {}
+        for method in METHODS[::-1]:
+            scales = cls.of(rows, reading, method)
+            if scales.alignment.method != method and method != "none":
+                return cls.of(rows, reading, "none")  # nothing to align by
+            found[method] = scales
+            target = scales.target()
+            said = quick(
+                scales.aligned, target, rows.folds, boosting, weights=rows.weights
+            )
+            scores[method] = loss.score(target, reading.clip(said))
+        best = "rank"
+        for method, score in scores.items():
+            best = method if loss.is_better(score, scores[best]) else best
+        return replace(found[best], tried=scores)
+
+    def target(self) -> Floats:
+        """Give the (N,) numbers, or (N, K) with a 1 in the column of the class."""
+        if self.reading.is_number:
+            return self.rows.target.astype(np.float64)
+        return np.eye(len(self.rows.classes))[self.rows.class_index]
+
+    def linear_columns(self) -> Ints:
+        """Give the columns of the linear models."""
+        columns = self.rows.columns
+        return np.array(
+            [
+                place
+                for place, column in enumerate(columns)
+                if len(columns) <= WIDE or column.statistic in ("mean", "")
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member.
+
+    Attributes:
+        title: For people.
+        fit: What it says of every row, not yet clipped.
+        inputs: Positions of the columns its models see, aligned; none: it has no models
+            and is read from the nets, or its models see single views.
+        sees_views: Its models see single views.
+    """
+
+    title: str
+    fit: CrossFit
+    inputs: Ints = field(default_factory=lambda: np.array([], dtype=np.int64))
+    sees_views: bool = False
+
+
+def fit_stackers(
+    scales: Scales,
+    names: tuple[str, ...],
+    boosting: Boosting | list[Boosting],
+    seed: int,
+    views: Any = None,
+) -> dict[str, Member]:
+    """Cross-fit the stackers that learn from all columns.
+
+    Args:
+        scales: The rows.
+        names: Of ``STACKERS``.
+        boosting: How to boost, or how around each fold.
+        seed: Seed of the inner splits and of all that is random.
+        views: The single views (``stacking.inputs.tta_views.Views``), for stackers of
+        them.
+    """
+    rows, target, X = scales.rows, scales.target(), scales.aligned
+    split = (rows.folds, rows.clusters)
+    every, linear = np.arange(X.shape[1]), scales.linear_columns()
+    how: dict[str, Any] = {"seed": seed, "weights": rows.weights}
+    found = {}
+    for name in names:
+        title = STACKERS[name]
+        if name == "lightgbm":
+            titles = [column.name for column in rows.columns]
+            fit = cross_fit_boosters(X, target, *split, boosting, titles, **how)
+            found[name] = Member(title, fit, every)
+        elif name == "ridge":
+            fit = cross_fit_ridge(X[:, linear], target, *split, **how)
+            found[name] = Member(title, fit, linear)
+        elif name == "svr":
+            from stacking.models.svr import cross_fit_svr
+
+            fit = cross_fit_svr(X[:, linear], target, *split, **how)
+            found[name] = Member(title, fit, linear)
+        elif name in ("mlp", *OF_VIEWS):
+            from stacking.models.neural import cross_fit_neural
+
+            sees_views = name in OF_VIEWS
+            inputs = views.values if sees_views else X[:, linear]
+            kind: Any = name
+            fit = cross_fit_neural(kind, inputs, target, *split, **how)
+            found[name] = Member(
+                title, fit, linear[:0] if sees_views else linear, sees_views
+            )
+    return found
+
+
+def fit_tasks(scales: Scales, seed: int) -> dict[str, Member]:
+    """Cross-fit each sub-task alone; those of the target itself are read instead."""
+    rows, target, reading = scales.rows, scales.target(), scales.reading
+    own = {reading.plain, reading.shares_of}
+    split = (rows.folds, rows.clusters, seed, rows.weights)
+    found = {}
+    for task in dict.fromkeys(column.task for column in rows.columns):
+        means = rows.columns_of(task, "mean")
+        if task in own or not len(means):
+            continue
+        X = scales.aligned[:, means]
+        if len(means) == 1 and target.ndim == 1:
+            fit = cross_fit_curve(X[:, 0], target, *split)
+            found[f"{task}_alone"] = Member(f"{task} alone, rising curve", fit, means)
+        else:
+            fit = cross_fit_ridge(X, target, *split)
+            found[f"{task}_alone"] = Member(f"{task} alone, ridge", fit, means)
+    return found
+
+
+def read_fixed(scales: Scales) -> dict[str, Member]:
+    """Read what the nets say of the target themselves."""
+    reading, rows = scales.reading, scales.rows
+    titles = {
+        "plain": "plain net, mean of the views",
+        "expected": f"{reading.shares_of} alone, expected value",
+    }
+    return {
+        name: Member(titles[name], CrossFit.of_fixed(values, rows.folds))
+        for name, values in reading.fixed(rows.X).items()
+    }
+
+
+def constant(target: Floats, folds: Ints) -> Floats:
+    """Predict each fold by the mean of the others."""
+    predicted = np.empty_like(target)
+    for _, rest, held_out in outer_folds(folds):
+        predicted[held_out] = target[rest].mean(axis=0)
+    return predicted

@@ -1,0 +1,1 @@
+"""What is stacked: features and targets, joined by id, guarded against leaks."""

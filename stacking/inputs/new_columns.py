@@ -1,0 +1,144 @@
+"""The user's own columns of pictures that came after the run was made.
+
+They are read with the checks of the training table, before any net is asked. Dates are
+read as they were there, and the size of a picture is measured, as it was there.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_prep.errors import UserError
+from data_prep.run_folders.damage import read_json
+from data_prep.run_folders.runs import Finished
+from data_prep.settings import nearest
+from stacking.inputs.baseline_columns import OwnColumns
+from stacking.inputs.leak_guards import named
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DATE, SIZES = "date", ("width", "height")  # columns of ours; no table has sizes
+log = logging.getLogger(__name__)
+
+
+def read_columns(
+    path: Path | None, pictures: Sequence[str], own: OwnColumns, prepared: Finished
+) -> "pd.DataFrame":
+    """Read the columns that a stack learned from, for new pictures.
+
+    Args:
+        path: The user's table; None: there is none.
+        pictures: N ids.
+        own: The columns.
+        prepared: The finished ``data_prep.prepare``.
+
+    Returns:
+        N rows, ids as the index, without what ``with_sizes`` adds.
+
+    Raises:
+        UserError: The table is missing, lacks a column or a picture, or a cell is no
+            number or date where those of the training table were.
+    """
+    import pandas as pd
+
+    from data_prep.pictures.near_ids import near_hint
+    from data_prep.tables.user_tables import read_id_table
+
+    ours = _names_of_ours(prepared)
+    columns = [
+        column
+        for column in own.columns
+        if not (column.name in SIZES and column.name in ours)
+    ]
+    names = [column.name for column in columns]
+    if path is None:
+        if names:
+            raise UserError(
+                f"the stack learned from {', '.join(names)} too; give --table FILE"
+            )
+        return pd.DataFrame({"id": list(pictures)}, dtype=object).set_index("id")
+    id_column = prepared.facts["id_column"]
+    table = read_id_table(path, id_column)
+    if DATE in names and DATE in ours:
+        table = _with_dates(table, path, prepared.facts.get("date_column") or DATE)
+    if missing := [name for name in names if name not in table]:
+        raise UserError(
+            f"{path}: no column {missing[0]!r}, which the stack learned from;"
+            f" {nearest(missing[0], table.columns)}"
+            + (f" (as for {', '.join(missing[1:])})" if missing[1:] else "")
+        )
+    rows = table[table[id_column].isin(list(pictures))]
+    if lacking := set(pictures) - set(rows[id_column]):
+        ids = table[id_column]
+        hint = near_hint(ids[~ids.isin(rows[id_column])], sorted(lacking), "picture")
+        raise UserError(
+            f"--table {path} has no row for {named(lacking)}"
+            + (
+                f"{hint}; write the ids as the files are named"
+                if hint
+                else f"; add them (its ids are like {ids.iloc[0]!r})"
+            )
+        )
+    if n_more := len(table) - len(rows):
+        log.info("%s: %d rows have no picture in --images", path, n_more)
+    if columns:
+        asked_for = OwnColumns(tuple(columns))
+        try:
+            asked_for.apply(rows)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+        for note in asked_for.notes(rows, "to predict"):
+            log.warning("%s: %s", path, note.removesuffix("."))
+    by_id: pd.DataFrame = rows.set_index(id_column)[names]
+    return by_id
+
+
+def with_sizes(table: "pd.DataFrame", fresh: Path) -> "pd.DataFrame":
+    """Add the width and the height of pictures, in pixels, as ``features.fresh`` saw.
+
+    Args:
+        table: Rows by id; columns of the user's of these names stay.
+        fresh: What ``features.fresh`` wrote of the pictures.
+    """
+    from features.known import NOTE
+
+    if set(SIZES) <= set(table.columns) or not (fresh / NOTE).is_file():
+        return table
+    about = read_json(fresh / NOTE)
+    return table.assign(
+        **{
+            name: [about[id_][name] for id_ in table.index]
+            for name in SIZES
+            if name not in table
+        }
+    )
+
+
+def _with_dates(table: "pd.DataFrame", path: Path, name: str) -> "pd.DataFrame":
+    """Read dates as those of the training table, into the column ``DATE``.
+
+    Raises:
+        UserError: A cell is no date.
+    """
+    from data_prep.tables.cells import as_years, unread
+    from data_prep.tables.column_notes import no_dates
+
+    name = name if name in table else DATE
+    if name not in table:
+        return table
+    years, _ = as_years(table[name])
+    if len(wrong := unread(table[name], years)):
+        raise UserError(f"{path}: {no_dates(name, wrong)}")
+    return table.assign(**{DATE: years})
+
+
+def _names_of_ours(prepared: Finished) -> set[str]:
+    """Give the columns that are ours where the user has none of that name."""
+    from pyarrow import parquet
+
+    from data_prep.tables.user_tables import GIVEN
+
+    stored = parquet.read_schema(prepared.folder / "table.parquet").names
+    return {name for name in (DATE, *SIZES) if GIVEN + name not in stored}

@@ -1,0 +1,202 @@
+"""One extraction as the stack reads it: its store, its nets, and what they must be.
+
+Several extractions of the same pictures and folds can be stacked together; the columns
+of each but the first begin with the name of its run.
+
+Shapes: N scored rows, C columns, K nets, M pictures that all nets have in common.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.errors import UserError
+from data_prep.run_folders.damage import intact
+from data_prep.run_folders.runs import Finished
+from stacking.inputs import leak_guards
+from stacking.inputs.data import Column, InSample
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from features.store import Store
+
+Floats = NDArray[np.float64]
+ALL_NET = "all.pkl"  # what the net that saw every label says
+
+
+@dataclass(frozen=True)
+class Source:
+    """A store of pooled features, checked against the table of the run.
+
+    Attributes:
+        folder: Of the finished ``features.extract``.
+        store: The pooled rows of everything.
+        prefix: What its columns begin with; empty: nothing.
+        n_folds: Folds of the run.
+    """
+
+    folder: Path
+    store: "Store"
+    prefix: str
+    n_folds: int
+
+    @classmethod
+    def open(
+        cls,
+        extracted: Finished,
+        table: "pd.DataFrame",
+        facts: dict[str, Any],
+        name: str,
+    ) -> "Source":
+        """Open a store and refuse what would leak or does not fit.
+
+        Args:
+            extracted: The finished ``features.extract``.
+            table: The rows of ``data_prep.prepare``, ids as the index.
+            facts: Its facts.
+            name: Of its run, for the columns; empty: the first.
+
+        Raises:
+            UserError: It does not fit.
+        """
+        leak_guards.check_of_outputs(extracted.folder)
+        store = opened(extracted.folder / "features.pkl")
+        leak_guards.check_pooled(store)
+        leak_guards.check_finite(store)
+        leak_guards.check_not_selected(store)
+        is_wanted = (table["fold"] >= 0) | table["part"].isin(["test", "unlabelled"])
+        leak_guards.check_ids(
+            store, list(table["id"][is_wanted]), list(table["id"]), "the run's rows"
+        )
+        leak_guards.check_fold_of_rows(store, dict(table["fold"]), facts["fold_hash"])
+        prefix = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
+        return cls(
+            extracted.folder, store, f"{prefix}_" if prefix else "", facts["n_folds"]
+        )
+
+    @property
+    def is_label_free(self) -> bool:
+        """Whether one net that saw no label made all rows."""
+        return bool(np.all(self.store.roles == "label_free"))
+
+    def columns(self) -> list[Column]:
+        """Give the C columns."""
+        return [
+            Column(
+                self.prefix + column["name"],
+                self.prefix
+                + str(column.get("task") or column["name"].partition("__")[0]),
+                "" if column.get("output") is None else str(column["output"]),
+                str(column.get("statistic") or ""),
+            )
+            for column in self.store.header["columns"]
+        ]
+
+    def rows(self, ids: Sequence[str]) -> Floats:
+        """Give the (N, C) values of labelled rows, each through its own fold's net."""
+        leak_guards.check_roles(self.store, ids, leak_guards.HONEST)
+        return self.store.matrix(ids).astype(np.float64)
+
+    def nets(self, ids: Sequence[str]) -> list[Floats]:
+        """Give what each fold net says of the M common pictures, K arrays (M, C).
+
+        One net that saw no label gives one array.
+        """
+        leak_guards.check_roles(self.store, ids, ("test", "label_free"))
+        if not ids:
+            return []
+        if self.is_label_free:
+            return [self.store.matrix(ids).astype(np.float64)]
+        return [
+            self._net(f"fold{fold}.pkl", str(fold), ids) for fold in range(self.n_folds)
+        ]
+
+    def of_all(self, ids: Sequence[str]) -> Floats | None:
+        """Give what the net that saw every label says, (M, C); None: there is none."""
+        if not ids or not (self.folder / "nets" / ALL_NET).exists():
+            return None
+        return self._net(ALL_NET, "all", ids)
+
+    def _net(self, file: str, fold: str, ids: Sequence[str]) -> Floats:
+        path = self.folder / "nets" / file
+        if not path.exists():
+            raise UserError(f"{path} is missing; {leak_guards.EXTRACT}")
+        net = opened(path)
+        leak_guards.check_same_columns(self.store, net)
+        leak_guards.check_ids(net, ids, ids, "the test and unlabelled rows")
+        leak_guards.check_roles(net, net.ids, ("test", "label_free"))
+        leak_guards.check_net(net, fold)
+        leak_guards.check_finite(net)
+        return net.matrix(ids).astype(np.float64)
+
+    def in_sample(self, scored: "pd.DataFrame") -> tuple[InSample, ...]:
+        """Read what each net says of the rows it was trained on.
+
+        Args:
+            scored: The N labelled rows, in the order that positions are to count.
+        """
+        folds = scored["fold"].to_numpy()
+        found = []
+        for fold in range(self.n_folds):
+            path = self.folder / "insample" / f"fold{fold}.pkl"
+            if not path.exists():
+                raise UserError(f"{path} is missing; {leak_guards.EXTRACT} --insample")
+            seen = opened(path)
+            leak_guards.check_same_columns(self.store, seen)
+            leak_guards.check_net(seen, str(fold))
+            leak_guards.check_roles(seen, seen.ids, ("insample",))
+            rows = np.flatnonzero(folds != fold)
+            ids = list(scored["id"].iloc[rows])
+            held_out = set(scored["id"].iloc[np.flatnonzero(folds == fold)])
+            if unseen := held_out & set(seen.ids):
+                raise UserError(
+                    f"{path}: {leak_guards.named(unseen)} are held out with fold"
+                    f" {fold}; its net was not trained on them; {leak_guards.EXTRACT} --insample"
+                )
+            found.append(InSample(rows, seen.matrix(ids).astype(np.float64)))
+        return tuple(found)
+
+    def notes(self, ids: Sequence[str]) -> list[str]:
+        """Say what the features owe to labels that a reader should know of."""
+        role_of = dict(zip(self.store.ids, self.store.roles.tolist(), strict=True))
+        notes = []
+        if "oof_selected" in {role_of[id_] for id_ in ids}:
+            notes.append(
+                "Out-of-fold, selected: the epoch of each net was chosen on the rows"
+                " that it is scored on here, so the scores are somewhat too good."
+            )
+        if self.store.header.get("selected_with_labels"):
+            notes.append(
+                "The pretext checkpoint was chosen by a probe that saw labels of all"
+                " folds, so the scores are slightly too good."
+            )
+        return notes
+
+
+def opened(path: Path) -> "Store":
+    """Open a store of the run, after its bytes were compared with the record."""
+    from features.store import open_store
+
+    with intact(path):
+        return open_store(path)
+
+
+def joined(nets: Sequence[Sequence[Floats]]) -> tuple[Floats, ...]:
+    """Put the columns of several sources side by side, net by net.
+
+    A net that saw no label says the same beside each fold net of the others.
+
+    Args:
+        nets: By source, K arrays (M, C), or one.
+    """
+    n_nets = max(len(one) for one in nets)
+    return tuple(
+        np.concatenate([one[k if len(one) > 1 else 0] for one in nets], axis=1)
+        for k in range(n_nets)
+    )

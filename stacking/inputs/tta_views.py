@@ -1,0 +1,198 @@
+"""The single views of the stack's rows, for stackers that read them unpooled.
+
+Shapes: N scored rows, M pictures that all nets have in common, V views, F outputs, K
+nets.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.errors import UserError
+from stacking.cross_fitting import outer_folds
+from stacking.inputs import leak_guards
+from stacking.inputs.alignment import MIN_COMMON, Alignment, learn_alignment
+from stacking.inputs.sources import opened
+
+if TYPE_CHECKING:
+    from features.store import Store
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+HINT = (
+    "the stackers cnn1d and cnn2d read single views; extract them"
+    f" {leak_guards.EXTRACT}, or leave these stackers out"
+)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Each view of each picture, through the nets.
+
+    Attributes:
+        values: (N, V, F) what each row's own fold net says: it never saw the row.
+        nets: K arrays (M, V, F), the common pictures through each net.
+        columns: F names.
+        names: V names of the views.
+        held_out: (N,) the fold whose net made each row; -1: one net made all.
+        alignment: How the nets were brought to one scale, by outputs.
+    """
+
+    values: Floats
+    nets: tuple[Floats, ...]
+    columns: tuple[str, ...]
+    names: tuple[str, ...]
+    held_out: Ints
+    alignment: Alignment
+
+    def aligned(self, method: str, folds: Ints) -> "Views":
+        """Bring the nets to one scale; all views of an output move alike.
+
+        Args:
+            method: One of ``stacking.inputs.alignment.METHODS``.
+            folds: (N,) fold of each row.
+
+        Raises:
+            UserError: The views of some rows come from the net of another fold.
+        """
+        is_wrong = (self.held_out != folds) & (self.held_out >= 0)
+        if is_wrong.any():
+            raise UserError(
+                f"the single views of {int(is_wrong.sum())} rows come from the net of"
+                f" another fold than the table's; {leak_guards.EXTRACT}, after"
+                " transfer.finetune"
+            )
+        # The views of a picture are much alike: they do not count as pictures.
+        if not self.nets or len(self.nets[0]) < MIN_COMMON:
+            method = "none"
+        alignment = learn_alignment([_rows(net) for net in self.nets], method)
+        if alignment.method == "none":
+            return replace(self, alignment=alignment)
+        values = np.empty_like(self.values)
+        for fold, _, own in outer_folds(folds):
+            values[own] = apply_to_views(alignment, fold, self.values[own])
+        nets = [apply_to_views(alignment, k, net) for k, net in enumerate(self.nets)]
+        return replace(self, values=values, nets=tuple(nets), alignment=alignment)
+
+
+def apply_to_views(alignment: Alignment, net: int, values: Floats) -> Floats:
+    """Map (N, V, F) values of one net to the common scale."""
+    return alignment.apply(net, _rows(values)).reshape(values.shape)
+
+
+def read_views(
+    folder: Path,
+    tasks: Sequence[str],
+    ids: Sequence[str],
+    common_ids: Sequence[str],
+    n_folds: int,
+    is_label_free: bool = False,
+) -> Views:
+    """Read the single views of an extraction, the outputs of its tasks side by side.
+
+    Args:
+        folder: Of the finished ``features.extract``.
+        tasks: Names, in the order that their outputs shall have.
+        ids: N ids of labelled rows.
+        common_ids: M ids of the pictures that every net saw as a test.
+        n_folds: Folds of the run.
+        is_label_free: One net that saw no label made all rows.
+
+    Raises:
+        UserError: A file is missing, its rows are of the wrong role or net, or the
+            files do not fit each other.
+    """
+    found = [
+        _of_task(folder, task, ids, common_ids, n_folds, is_label_free)
+        for task in tasks
+    ]
+    stores = [of_task[0] for of_task in found]
+    held_out = [_held_out(store, ids) for store in stores]
+    for store, own in zip(stores, held_out, strict=True):
+        _check_same_views(stores[0], store)
+        if (own != held_out[0]).any():
+            raise UserError(
+                f"{store.path}: its rows were held out with other folds than those of"
+                f" {stores[0].path.name}; {leak_guards.EXTRACT}"
+            )
+    by_net = zip(*(of_task[1:] for of_task in found), strict=True)
+    nets = tuple(_side_by_side(net, common_ids) for net in by_net)
+    return Views(
+        _side_by_side(stores, ids),
+        nets,
+        tuple(name for store in stores for name in store.columns),
+        tuple(stores[0].header["views"]),
+        held_out[0],
+        learn_alignment([_rows(net) for net in nets], "none"),
+    )
+
+
+def _of_task(
+    folder: Path,
+    task: str,
+    ids: Sequence[str],
+    common_ids: Sequence[str],
+    n_folds: int,
+    is_label_free: bool,
+) -> list["Store"]:
+    """Open the labelled rows of a task, and the common pictures through each net."""
+    if is_label_free:
+        own = _opened(folder / "views" / f"{task}.pkl")
+        leak_guards.check_ids(own, [*ids, *common_ids], own.ids, "the run's rows")
+        leak_guards.check_roles(own, [*ids, *common_ids], ("label_free",))
+        return [own, own] if common_ids else [own]
+    own = _opened(folder / "views" / f"{task}.oof.pkl")
+    leak_guards.check_ids(own, ids, own.ids, "the labelled rows")
+    leak_guards.check_roles(own, ids, leak_guards.HONEST)
+    nets = []
+    for fold in range(n_folds if common_ids else 0):
+        net = _opened(folder / "views" / f"{task}.test.fold{fold}.pkl")
+        leak_guards.check_same_columns(own, net)
+        leak_guards.check_ids(
+            net, common_ids, common_ids, "the test and unlabelled rows"
+        )
+        leak_guards.check_roles(net, net.ids, ("test", "label_free"))
+        leak_guards.check_net(net, str(fold))
+        _check_same_views(own, net)
+        nets.append(net)
+    return [own, *nets]
+
+
+def _opened(path: Path) -> "Store":
+    if not path.exists():
+        raise UserError(f"{path} is missing; {HINT}")
+    store = opened(path)
+    if store.values.ndim != 3:
+        raise UserError(f"{path}: its views are pooled; {HINT}")
+    return store
+
+
+def _check_same_views(store: "Store", other: "Store") -> None:
+    left, right = store.header["views"], other.header["views"]
+    if left != right:
+        raise UserError(
+            f"{other.path}: its views are {' '.join(right)}, and those of"
+            f" {store.path.name} {' '.join(left)}; {leak_guards.EXTRACT}"
+        )
+
+
+def _held_out(store: "Store", ids: Sequence[str]) -> Ints:
+    """Give the fold whose net made each of the rows; -1: one net made all."""
+    folds = np.where(store.roles == "label_free", -1, store.folds)
+    fold_of = dict(zip(store.ids, folds.tolist(), strict=True))
+    return np.array([fold_of[id_] for id_ in ids], dtype=np.int64)
+
+
+def _side_by_side(stores: Sequence["Store"], ids: Sequence[str]) -> Floats:
+    values = [store.matrix(ids) for store in stores]
+    return np.concatenate(values, axis=2).astype(np.float64)
+
+
+def _rows(values: Floats) -> Floats:
+    """Give each view a row of its own."""
+    return values.reshape(-1, values.shape[-1])

@@ -1,0 +1,1 @@
+"""The models of the stack, each cross-fitted over the stored folds."""

@@ -1,0 +1,332 @@
+"""LightGBM for tables of some thousand rows, cross-fitted over the stored folds.
+
+Trees are small, leaves large, steps short, and several seeds are averaged. How many
+rounds to boost is read from cross-validation among the other folds, never from the fold
+that is scored. Results are the same with any number of threads.
+
+LightGBM keeps labels in float32, and some of its constants are no shares of them. So
+numbers are standardised first, and the leaves are brought back to their unit.
+
+Shapes: N rows, C columns, K classes.
+"""
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.processes import n_cores as usable_cores
+from data_prep.tables.units import Unit
+from stacking.cross_fitting import CrossFit, FoldFit, deal_inner
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+QUICK_ROUNDS = 120
+SMALL = 1_000_000  # values; measured: two threads gain nothing at 2,500 x 44
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boosting:
+    """How to boost.
+
+    Attributes:
+        n_classes: 0 for a number.
+        n_seeds: Boosters averaged per fold.
+        max_rounds: Cap on the rounds.
+        patience: Rounds without improvement after which the search ends.
+        n_threads: Threads of LightGBM.
+        n_workers: Folds boosted at the same time.
+        tuned: Parameters of LightGBM that replace the usual ones.
+    """
+
+    n_classes: int = 0
+    n_seeds: int = 3
+    max_rounds: int = 2000
+    patience: int = 80
+    n_threads: int = 1
+    n_workers: int = 1
+    tuned: Mapping[str, Any] = field(default_factory=dict)
+
+    def parameters(self, n_rows: int, n_columns: int, seed: int) -> dict[str, Any]:
+        """Give LightGBM's parameters for a table of this size."""
+        return objective(self.n_classes) | {
+            "num_leaves": 8,
+            "learning_rate": 0.03,
+            "min_data_in_leaf": max(3, min(40, n_rows // 30)),
+            "feature_fraction": min(0.4, 160 / n_columns),
+            "bagging_fraction": 0.7,
+            "bagging_freq": 1,
+            "lambda_l2": 5.0,
+            "max_bin": 63,
+            "deterministic": True,
+            "force_row_wise": True,
+            "seed": seed,
+            "num_threads": self.n_threads,
+            "verbosity": -1,
+            **self.tuned,
+        }
+
+
+@dataclass(frozen=True)
+class Boosters:
+    """Boosters of several seeds, averaged.
+
+    Attributes:
+        boosters: Of ``lightgbm.Booster``, one or more.
+    """
+
+    boosters: Sequence[Any]
+
+    def predict(self, X: Floats) -> Floats:
+        """Give (N,) numbers, or (N, K) probabilities, of (N, C) rows."""
+        said = [booster.predict(X, num_threads=1) for booster in self.boosters]
+        mean: Floats = np.mean(said, axis=0)
+        return mean
+
+    def gains(self) -> Floats:
+        """Give the (C,) share of each column in the boosters' total gain."""
+        total = np.sum([b.feature_importance("gain") for b in self.boosters], axis=0)
+        shares: Floats = total / max(total.sum(), 1e-300)
+        return shares
+
+
+def objective(n_classes: int) -> dict[str, Any]:
+    """Give LightGBM's parameters for that many classes; 0 for a number."""
+    if n_classes:
+        return {"objective": "multiclass", "num_class": n_classes}
+    return {"objective": "regression"}
+
+
+def standardised(
+    labels: Floats | Ints, n_classes: int, weights: Floats | None = None
+) -> tuple[Unit, Floats | Ints]:
+    """Bring (N,) numbers to a unit of their own; class numbers stay as they are.
+
+    Args:
+        labels: (N,) numbers, or class numbers.
+        n_classes: 0 for a number.
+        weights: (N,) how much each row is learned from; the unit is that of the rows
+            that are.
+
+    Returns:
+        The unit, and the labels in it.
+    """
+    if n_classes:
+        return Unit(), labels
+    numbers = labels.astype(np.float64)
+    unit = Unit.of(numbers if weights is None else numbers[weights > 0])
+    return unit, unit.standardise(numbers)
+
+
+def brought_back(booster: Any, unit: Unit) -> Any:
+    """Bring the leaves of a ``lightgbm.Booster`` from standardised numbers to a unit.
+
+    Its text then speaks in that unit, whoever loads it.
+    """
+    if unit == Unit():
+        return booster
+    by_tree = re.findall("^leaf_value=(.*)$", booster.model_to_string(), re.MULTILINE)
+    for tree, values in enumerate(by_tree):
+        start = 0.0 if tree else unit.centre  # the first tree holds the mean
+        for leaf, value in enumerate(values.split()):
+            booster.set_leaf_output(tree, leaf, start + unit.scale * float(value))
+    return booster
+
+
+def cross_fit_boosters(
+    X: Floats,
+    target: Floats,
+    folds: Ints,
+    clusters: Ints,
+    boosting: Boosting | Sequence[Boosting],
+    names: Sequence[str],
+    seed: int = 0,
+    weights: Floats | None = None,
+) -> CrossFit:
+    """Cross-fit boosters; each model is a ``Boosters``.
+
+    Args:
+        X: (N, C) columns.
+        target: (N,) numbers, or (N, K) one column per class.
+        folds: (N,) fold of each row.
+        clusters: (N,) what no inner split tears.
+        boosting: How to boost, or how around each fold.
+        names: C names.
+        seed: Seed of the inner splits and of the first booster.
+        weights: (N,) how much each row is learned from; None: all alike.
+    """
+    n_folds = int(folds.max()) + 1
+    hows = [boosting] * n_folds if isinstance(boosting, Boosting) else boosting
+    labels = target.argmax(axis=1) if hows[0].n_classes else target
+    counts = np.ones(len(X)) if weights is None else weights
+
+    def fit(fold: int, rest: Ints, held_out: Ints) -> FoldFit:
+        parts = deal_inner(target[rest], clusters[rest], seed)
+        unit, standard = standardised(labels[rest], hows[fold].n_classes, counts[rest])
+        taught = (X[rest], standard, hows[fold])
+        rounds, inner = find_rounds(*taught[:2], parts, hows[fold], seed, counts[rest])
+        boosters = [
+            fit_booster(*taught, rounds, seed + number, names, counts[rest])
+            for number in range(hows[fold].n_seeds)
+        ]
+        model = Boosters([brought_back(booster, unit) for booster in boosters])
+        note = {"rounds": rounds} | dict(hows[fold].tuned)
+        return FoldFit(unit.restore(inner), model.predict(X[held_out]), model, note)
+
+    return CrossFit.over(fit, target, folds, hows[0].n_workers)
+
+
+def quick(
+    X: Floats,
+    target: Floats,
+    folds: Ints,
+    boosting: Boosting,
+    weights: Floats | None = None,
+) -> Floats:
+    """Give (N, ...) out-of-fold predictions of boosters of fixed size, soon.
+
+    Nothing is chosen on any label, so two tables can be compared by them.
+
+    Args:
+        X: (N, C) columns.
+        target: (N,) numbers, or (N, K) one column per class.
+        folds: (N,) fold of each row.
+        boosting: Says how many classes, and what runs at the same time.
+        weights: (N,) how much each row is learned from; None: all alike.
+    """
+    labels = target.argmax(axis=1) if boosting.n_classes else target
+    counts = np.ones(len(X)) if weights is None else weights
+    how = replace(boosting, n_seeds=1, tuned={"learning_rate": 0.1})
+    names = [f"c{place}" for place in range(X.shape[1])]
+
+    def fit(_: int, rest: Ints, held_out: Ints) -> FoldFit:
+        unit, standard = standardised(labels[rest], how.n_classes, counts[rest])
+        taught = (X[rest], standard, how, QUICK_ROUNDS)
+        booster = fit_booster(*taught, 0, names, counts[rest])
+        model = Boosters([booster])  # is not kept, so its leaves may stay as they are
+        return FoldFit(target[rest], unit.restore(model.predict(X[held_out])), model)
+
+    return CrossFit.over(fit, target, folds, boosting.n_workers).outer
+
+
+def find_rounds(
+    X: Floats,
+    labels: Floats | Ints,
+    parts: Ints,
+    boosting: Boosting,
+    seed: int,
+    weights: Floats | None = None,
+) -> tuple[int, Floats]:
+    """Find the round at which the mean curve of the inner parts is lowest.
+
+    Args:
+        X: (N, C) columns.
+        labels: (N,) numbers, or class numbers.
+        parts: (N,) inner part of each row.
+        boosting: How to boost.
+        seed: Seed of the boosters.
+        weights: (N,) how much each row counts; None: all alike.
+
+    Returns:
+        The rounds, and the (N, ...) predictions of each part by the others' booster.
+    """
+    import lightgbm
+
+    counts = np.ones(len(X)) if weights is None else weights
+    boosters = []
+    for part in range(parts.max() + 1):
+        inside, outside = parts != part, parts == part
+        parameters = boosting.parameters(int(inside.sum()), X.shape[1], seed)
+        train = lightgbm.Dataset(
+            X[inside], labels[inside], weight=counts[inside], params=parameters
+        )
+        booster = lightgbm.Booster(parameters, train)
+        held_out = lightgbm.Dataset(
+            X[outside],
+            labels[outside],
+            weight=counts[outside],
+            reference=train,
+            params=parameters,
+        )
+        boosters.append(booster.add_valid(held_out, "held out"))
+    sizes = np.bincount(parts, counts)
+    best, _ = boost_to_lowest(boosters, sizes, boosting)
+    shape = (len(X), boosting.n_classes) if boosting.n_classes else (len(X),)
+    predicted = np.empty(shape)
+    for part, booster in enumerate(boosters):
+        outside = parts == part
+        predicted[outside] = booster.predict(
+            X[outside], num_iteration=best, num_threads=boosting.n_threads
+        )
+    return best, predicted
+
+
+def boost_to_lowest(
+    boosters: Sequence[Any], sizes: NDArray[Any], boosting: Boosting
+) -> tuple[int, float]:
+    """Boost side by side until the mean error of the held-out parts falls no more.
+
+    Args:
+        boosters: Of ``lightgbm.Booster``, each with a part held out.
+        sizes: What each part weighs in the mean.
+        boosting: Says when to give up.
+
+    Returns:
+        The round at which the mean is lowest, and how low.
+    """
+    best, lowest = 1, math.inf
+    for number in range(1, boosting.max_rounds + 1):
+        errors = []
+        for booster in boosters:
+            booster.update()
+            errors.append(booster.eval_valid()[0][2])
+        error = float(np.average(errors, weights=sizes))
+        if error < lowest:
+            best, lowest = number, error
+        elif number - best >= boosting.patience:
+            break
+    return best, lowest
+
+
+def fit_booster(
+    X: Floats,
+    labels: Floats | Ints,
+    boosting: Boosting,
+    rounds: int,
+    seed: int,
+    names: Sequence[str],
+    weights: Floats | None = None,
+) -> Any:
+    """Fit one ``lightgbm.Booster`` with a given number of rounds."""
+    import lightgbm
+
+    parameters = boosting.parameters(len(X), X.shape[1], seed)
+    train = lightgbm.Dataset(
+        X, labels, weight=weights, feature_name=list(names), params=parameters
+    )
+    return lightgbm.train(parameters, train, num_boost_round=rounds)
+
+
+def threads_for(n_values: int, n_cores: int = 0) -> tuple[int, int]:
+    """Share the cores between folds boosted side by side and threads of each.
+
+    A small table is boosted fastest by one thread: others only wait for each other.
+
+    Args:
+        n_values: Of the table, rows times columns.
+        n_cores: Cores to use; 0: those of OMP_NUM_THREADS, or all this process may use.
+
+    Returns:
+        Folds at the same time, and threads of each.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if not n_cores and asked.isdigit():
+        n_cores = int(asked)
+    n_cores = n_cores or usable_cores()
+    return (n_cores, 1) if n_values < SMALL else (1, n_cores)

@@ -1,0 +1,182 @@
+"""Tune the boosted trees by optuna, nested: each fold's trials never see its labels.
+
+A trial boosts on the inner parts of the rows outside the fold and is judged there, so
+the outer score of the tuned boosters is as honest as that of the usual ones. The tables
+are binned once per fold and part; a study lies in a journal and goes on where it was.
+
+The space, around the usual parameters for tables of some thousand rows: leaves 4 to 31,
+rate 0.01 to 0.1, rows of a leaf 5 to 100, columns 0.1 to 1, rows of a tree 0.4 to 1,
+L2 0.01 to 100, L1 0.001 to 10.
+
+Shapes: N rows, C columns, K classes.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.errors import UserError
+from stacking.cross_fitting import deal_inner, outer_folds
+from stacking.models.boosting import Boosting, boost_to_lowest, standardised
+
+if TYPE_CHECKING:
+    import optuna
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+JOURNAL = "trials.log"
+MAX_BIN = 63
+
+
+def tune_boosting(
+    X: Floats,
+    target: Floats,
+    folds: Ints,
+    clusters: Ints,
+    boosting: Boosting,
+    n_trials: int,
+    folder: Path,
+    *,
+    seed: int = 0,
+    weights: Floats | None = None,
+) -> list[Boosting]:
+    """Find parameters around each fold.
+
+    Args:
+        X: (N, C) columns.
+        target: (N,) numbers, or (N, K) one column per class.
+        folds: (N,) fold of each row.
+        clusters: (N,) what no inner split tears.
+        boosting: The usual way, which is the first trial.
+        n_trials: Trials per fold, with those of an earlier attempt.
+        folder: For the journal of the trials.
+        seed: Of the inner splits, the boosters and the search.
+        weights: (N,) how much each row is learned from; None: all alike.
+
+    Returns:
+        How to boost around each fold.
+
+    Raises:
+        UserError: optuna is not installed.
+    """
+    try:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+    except ImportError:
+        raise UserError(
+            "--tune needs optuna, which is not installed; pip install optuna, or leave"
+            " --tune out"
+        ) from None
+    from tqdm import tqdm
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder.mkdir(parents=True, exist_ok=True)
+    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+    labels = target.argmax(axis=1) if boosting.n_classes else target
+    counts = np.ones(len(X)) if weights is None else weights
+    found = []
+    n_folds = int(folds.max()) + 1
+    with tqdm(total=n_trials * n_folds, desc="tuning", unit="trial") as bar:
+        for fold, rest, _ in outer_folds(folds):
+            parts = deal_inner(target[rest], clusters[rest], seed)
+            own = counts[rest]
+            _, standard = standardised(labels[rest], boosting.n_classes, own)
+            tables = _Tables(X[rest], standard, parts, own, boosting, seed)
+            study = optuna.create_study(
+                study_name=f"fold{fold}",
+                storage=storage,
+                sampler=optuna.samplers.TPESampler(seed=seed + fold),
+                load_if_exists=True,
+            )
+            if not study.trials:
+                study.enqueue_trial(_usual(boosting, *tables.shape))
+            done = [t for t in study.trials if t.state.is_finished()]
+            bar.update(min(len(done), n_trials))
+            study.optimize(
+                tables.score,
+                max(n_trials - len(done), 0),
+                callbacks=[lambda *_: bar.update() and None],
+            )
+            found.append(replace(boosting, tuned=_parameters(study.best_params)))
+    return found
+
+
+def _usual(boosting: Boosting, n_rows: int, n_columns: int) -> dict[str, float]:
+    usual = boosting.parameters(n_rows, n_columns, 0)
+    return {
+        "num_leaves": usual["num_leaves"],
+        "learning_rate": usual["learning_rate"],
+        "min_data_in_leaf": max(5, usual["min_data_in_leaf"]),
+        "feature_fraction": max(0.1, usual["feature_fraction"]),
+        "bagging_fraction": usual["bagging_fraction"],
+        "lambda_l2": usual["lambda_l2"],
+        "lambda_l1": 0.001,
+    }
+
+
+def _suggest(trial: "optuna.Trial") -> dict[str, Any]:
+    return {
+        "num_leaves": trial.suggest_int("num_leaves", 4, 31, log=True),
+        "learning_rate": trial.suggest_float("learning_rate", 0.01, 0.1, log=True),
+        "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 5, 100, log=True),
+        "feature_fraction": trial.suggest_float("feature_fraction", 0.1, 1.0, log=True),
+        "bagging_fraction": trial.suggest_float("bagging_fraction", 0.4, 1.0),
+        "lambda_l2": trial.suggest_float("lambda_l2", 0.01, 100.0, log=True),
+        "lambda_l1": trial.suggest_float("lambda_l1", 0.001, 10.0, log=True),
+    }
+
+
+def _parameters(best: dict[str, Any]) -> dict[str, Any]:
+    return dict(sorted(best.items()))
+
+
+class _Tables:
+    """The rows outside a fold, binned once, part by part."""
+
+    def __init__(
+        self,
+        X: Floats,
+        labels: Floats | Ints,
+        parts: Ints,
+        weights: Floats,
+        boosting: Boosting,
+        seed: int,
+    ) -> None:
+        import lightgbm
+
+        self.shape = (len(X), X.shape[1])
+        self.boosting, self.seed = boosting, seed
+        self.sizes = np.bincount(parts, weights)
+        # What a leaf may hold is tried too, so no column may be dropped for it.
+        binning = {"max_bin": MAX_BIN, "feature_pre_filter": False, "verbosity": -1}
+        self.pairs = []
+        for part in range(int(parts.max()) + 1):
+            inside, outside = parts != part, parts == part
+            train = lightgbm.Dataset(
+                X[inside], labels[inside], weight=weights[inside], params=binning
+            ).construct()
+            scored = lightgbm.Dataset(
+                X[outside],
+                labels[outside],
+                weight=weights[outside],
+                reference=train,
+                params=binning,
+            ).construct()
+            self.pairs.append((train, scored))
+
+    def score(self, trial: "optuna.Trial") -> float:
+        """Give the lowest point of the mean curve of the parts."""
+        import lightgbm
+
+        how = replace(self.boosting, tuned=_suggest(trial))
+        parameters = how.parameters(*self.shape, self.seed)
+        parameters |= {"feature_pre_filter": False}
+        boosters = []
+        for train, scored in self.pairs:
+            booster = lightgbm.Booster(parameters, train)
+            boosters.append(booster.add_valid(scored, "held out"))
+        return boost_to_lowest(boosters, self.sizes, how)[1]

@@ -1,0 +1,197 @@
+"""What settings and tables alone decide of the stack, before any stage runs.
+
+Each rule stands where the stack itself obeys it; here it is asked in time. What needs
+the stores (roles, folds, finite values) is refused by ``stacking.inputs.leak_guards``
+later.
+"""
+
+from importlib.util import find_spec
+
+import numpy as np
+
+from data_prep.errors import UserError
+from data_prep.folds import ALL, MIN_ROWS, parse_scheme
+from data_prep.outlook import PREPARED, Outlook
+from data_prep.run_folders.runs import Run
+from features.settings import FINETUNED
+from stacking.ensemble.objective import Loss
+from stacking.ensemble.postprocessors import choose_links
+from stacking.fit import EXTRACTED, other_runs
+from stacking.inputs import leak_guards
+from stacking.inputs.baseline_columns import OwnColumns
+from stacking.inputs.data import Column
+from stacking.inputs.new_columns import SIZES
+from stacking.inputs.target_columns import Reading
+from stacking.settings import FitSettings
+
+
+def check_fit(settings: FitSettings, outlook: Outlook) -> None:
+    """Check what the tables and the other stages decide.
+
+    Args:
+        settings: Of the stack.
+        outlook: The rows, and the stages before it.
+
+    Raises:
+        UserError: A setting does not fit them.
+    """
+    if outlook.facts.get("target_kind") is None:
+        raise UserError(
+            "there is no target to predict; name its column in [data] target, then:"
+            " python -m data_prep.prepare --experiment FILE"
+        )
+    loss = _loss(settings, outlook)
+    _check_scheme(settings, outlook)
+    _check_enough(settings, outlook)
+    _check_extraction(settings, outlook)
+    _check_nets(settings, outlook)
+    _check_others(settings, outlook)
+    names = settings.columns
+    if not outlook.prepared:
+        names = tuple(name for name in names if name not in SIZES)
+    OwnColumns.learn(outlook.scored(), outlook.predicted(), names)
+    _check_links(settings, outlook, loss)
+    if settings.tune and find_spec("optuna") is None:
+        raise UserError(
+            f"tune = {settings.tune} needs optuna, which is not installed; pip install"
+            " optuna, or leave it out"
+        )
+
+
+def _loss(settings: FitSettings, outlook: Outlook) -> Loss:
+    is_number = outlook.facts.get("target_kind") == "numeric"
+    classes = outlook.facts.get("classes") or [] if is_number else []
+    return Loss.named(settings.metric, list(map(float, classes)), is_number=is_number)
+
+
+def _is_label_free(settings: FitSettings, outlook: Outlook) -> bool | None:
+    """Tell whether all features come from nets without labels; None: not known."""
+    source = outlook.setting(EXTRACTED, "source")
+    if source == FINETUNED:
+        return False
+    return None if source is None or settings.also else True
+
+
+def _check_scheme(settings: FitSettings, outlook: Outlook) -> None:
+    is_label_free = _is_label_free(settings, outlook)
+    if is_label_free is None:
+        return
+    leak_guards.check_protocol(settings.protocol, is_label_free=is_label_free)
+    stored = outlook.facts["cv"] or ""
+    if leak_guards.check_scheme(settings.cv, stored, is_label_free=is_label_free):
+        leak_guards.check_groups(
+            settings.cv, has_group=bool(outlook.facts["has_group"])
+        )
+
+
+def _check_enough(settings: FitSettings, outlook: Outlook) -> None:
+    """Check that rows and groups can fill the folds, however they are dealt."""
+    rows = outlook.scored()
+    if len(rows) < MIN_ROWS:
+        raise UserError(
+            f"{len(rows)} rows have a target and a fold; give {MIN_ROWS} or more in the"
+            " table of [data] train"
+        )
+    cv = settings.cv or outlook.facts["cv"]
+    n_folds, n_groups = parse_scheme(cv)[1], outlook.n_groups(rows)
+    if n_groups < 2 * n_folds:
+        noun = "rows" if n_groups == len(rows) else "groups"
+        raise UserError(
+            f"cv = {cv!r}: {n_groups} {noun} leave a fold with one, whose score would"
+            f" tell how that one fares, and no more; give {2 * n_folds} {noun} or more:"
+            " name a finer column in [data] group, or fewer folds in"
+            f" {'cv' if settings.cv else '[data_prep.prepare] cv'}"
+        )
+    if outlook.prepared and cv == outlook.facts["cv"]:
+        place = outlook.prepared / "table.parquet"
+        folds, clusters = rows["fold"].to_numpy(), rows["cluster"].to_numpy()
+        leak_guards.check_enough(folds, clusters, place)
+
+
+def _check_extraction(settings: FitSettings, outlook: Outlook) -> None:
+    """Check that the extraction to come is one that can be stacked."""
+    if EXTRACTED not in outlook.settings:
+        return
+    extraction = outlook.settings[EXTRACTED]
+    if extraction.layer:
+        raise UserError(
+            f"[{EXTRACTED}] layer = {extraction.layer[0]!r}: inner layers, of which no"
+            " two nets share a space, are not stacked; leave layer out"
+        )
+    if settings.protocol == "insample" and not extraction.insample:
+        raise UserError(
+            "protocol = 'insample' needs the outputs of the nets on the rows that they"
+            f" were trained on; set insample = true in [{EXTRACTED}]"
+        )
+    pretext = outlook.settings.get(extraction.source)
+    if getattr(pretext, "keep", "last") == "best-probe":
+        raise UserError(
+            f"[{extraction.source}] keep = 'best-probe': a probe of the labels chooses"
+            " the epoch of the backbone, so every score of its features would be too"
+            " good; set keep = 'last'"
+        )
+
+
+def _check_nets(settings: FitSettings, outlook: Outlook) -> None:
+    """Check that the nets are trained that are to be asked."""
+    source, finetuned = outlook.setting(EXTRACTED, "source"), FINETUNED
+    folds = outlook.setting(finetuned, "folds")
+    if source is not None:
+        has_all = source == finetuned and (
+            outlook.setting(finetuned, "all") or ALL in (folds or ())
+        )
+        leak_guards.check_net_of_all(settings.test_nets, is_there=bool(has_all))
+    if source != finetuned or finetuned not in outlook.settings or not folds:
+        return
+    missing = [str(k) for k in range(outlook.facts["n_folds"]) if str(k) not in folds]
+    if missing:
+        raise UserError(
+            f"[{finetuned}] folds = {','.join(folds)}: no net holds out fold"
+            f" {', '.join(missing)}, whose rows are to be stacked; leave folds out"
+        )
+
+
+def _check_others(settings: FitSettings, outlook: Outlook) -> None:
+    """Check that other runs are there, and deal the same rows to the same folds."""
+    for name, extracted in other_runs(settings.also, outlook.run).items():
+        if not outlook.prepared:
+            continue
+        other = Run(extracted.folder.parent)
+        has_folds = extracted.record["settings"].get("source") == FINETUNED
+        if not has_folds or not other.has(PREPARED):
+            continue
+        facts = other.finished(PREPARED, check_inputs=False).facts
+        if facts["fold_hash"] != outlook.facts["fold_hash"]:
+            raise UserError(
+                f"also: the run {name!r} has other folds than this one, so its nets saw"
+                " labels that are held out here; prepare both from the same tables,"
+                " with the same cv and seed"
+            )
+
+
+def _check_links(settings: FitSettings, outlook: Outlook, loss: Loss) -> None:
+    """Check that what the links need will be among the outputs of the nets."""
+    source = outlook.setting(EXTRACTED, "source")
+    if not settings.links or source is None:
+        return
+    tasks = []
+    if source == FINETUNED:
+        if FINETUNED not in outlook.settings:
+            return  # its nets are there, and their columns say it better
+        tasks = outlook.tasks(outlook.settings[FINETUNED].tasks)
+    columns = [
+        Column(f"{name}__{statistic}", task.name, output, statistic)
+        for task in tasks
+        for name, output in zip(task.columns, task.outputs, strict=True)
+        for statistic in outlook.setting(EXTRACTED, "statistics")
+    ]
+    experiment = outlook.experiment
+    reading = Reading.of_columns(
+        tuple(columns),
+        tuple(map(str, outlook.facts.get("classes") or [])),
+        (0.0, 1.0) if loss.is_number else None,
+        tasks=experiment.tasks,
+        target_column=experiment.data.target,
+    )
+    values = np.zeros((1, len(columns)))
+    choose_links(settings.links, reading.evidence(values), loss)

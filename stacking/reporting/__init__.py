@@ -1,0 +1,1 @@
+"""What a run of the stack leaves for people: files and pages."""

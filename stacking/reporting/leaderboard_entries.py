@@ -1,0 +1,259 @@
+"""The runs of a ledger, read from their records: scores, minutes, and settings.
+
+Only reads, whatever is at work in the runs. A stage's settings count for a score if the
+score was made from that stage.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from data_prep.errors import UserError
+from data_prep.experiment import PACKAGES
+from data_prep.run_folders.runs import KEY, RECORD
+from data_prep.scoring.scores import METRICS
+
+FIT, LEAKY = "stacking.fit", "stacking.fit.insample"
+VERSIONS = "versions"  # of packages, beside the settings
+ABSENT = "-"
+DIGEST = re.compile("[0-9a-f]{64}")
+
+Records = Mapping[str, Mapping[str, Any]]
+Column = tuple[str, str]  # a stage and a setting of it; empty: whether there is one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One score of one run.
+
+    Attributes:
+        run: Its folder, relative to the folder of the runs.
+        finished_at: When the stack was fitted.
+        metric: Name of the score.
+        score: Nested, of pictures held out.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        plain: Score of the plain net, if there is one.
+        constant: Score of a constant.
+        minutes: What all finished stages of the run took; of a stage that was killed
+            and went on, the last part.
+        settings: By stage, texts by name; the package versions likewise.
+        is_leaky: Of the in-sample protocol, which is for comparison only.
+        commit: Of the code, if the record has it.
+        note: What a reader must know.
+    """
+
+    run: str
+    finished_at: datetime
+    metric: str
+    score: float
+    low: float
+    high: float
+    plain: float | None
+    constant: float | None
+    minutes: float
+    settings: Mapping[str, Mapping[str, str]]
+    is_leaky: bool = False
+    commit: str = ""
+    note: str = ""
+
+    @property
+    def is_higher_better(self) -> bool:
+        """The direction of its metric."""
+        return self.metric in METRICS and METRICS[self.metric].higher_is_better
+
+    @property
+    def loss(self) -> float:
+        """Its score, turned so that lower is better."""
+        return -self.score if self.is_higher_better else self.score
+
+    @property
+    def remark(self) -> str:
+        """What a reader must know, the leak included."""
+        leak = "leaky: in-sample, for comparison only" if self.is_leaky else ""
+        return "; ".join(filter(None, [leak, self.note]))
+
+    def text_of(self, column: Column) -> str:
+        """Give a setting, or without a name whether there is the stage."""
+        stage, name = column
+        own = self.settings.get(stage)
+        if own is None:
+            return ABSENT
+        return own.get(name, ABSENT) if name else "yes"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A run, or a part of it, that cannot be listed, and why."""
+
+    run: str
+    reason: str
+
+
+def read_runs(folder: Path) -> tuple[list[Entry], list[Missing]]:
+    """Read all runs at and below a folder: best first by metric, leaky ones last.
+
+    Raises:
+        UserError: There is no such folder, or no run in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder; give the folder of runs")
+    entries: list[Entry] = []
+    missing: list[Missing] = []
+    for run in find_runs(folder):
+        place = run.relative_to(folder).as_posix()
+        name = run.resolve().name if place == "." else place
+        records, faults = _read_records(run)
+        for stage in (FIT, LEAKY):
+            if stage in records:
+                try:
+                    entries.append(_entry(name, stage, records))
+                except (AttributeError, KeyError, TypeError, ValueError) as error:
+                    what = "lacks" if isinstance(error, KeyError) else "is broken:"
+                    faults[stage] = f"{stage}/{RECORD} {what} {error}"
+        if not {FIT, LEAKY} & {*records, *faults}:
+            how = "begun, " if (run / f"{FIT}.partial").is_dir() else ""
+            done = ", ".join(records) or "nothing"
+            faults[FIT] = f"{FIT} is {how}not finished; finished: {done}"
+        missing += [Missing(name, fault) for fault in faults.values()]
+    if not entries and not missing:
+        raise UserError(
+            f"{folder}: there is no run in it; give the folder of runs, or make one:"
+            " python -m pipeline experiments/demo.toml"
+        )
+    return sorted(entries, key=lambda e: (e.metric, e.is_leaky, e.loss)), missing
+
+
+def find_runs(folder: Path) -> Iterator[Path]:
+    """Find the runs at and below a folder, in the order of their names."""
+    if _is_run(folder):
+        yield folder
+        return
+    for inner in sorted(folder.iterdir()):
+        if not inner.is_dir() or inner.name.startswith("."):
+            continue
+        if _is_run(inner) or not inner.is_symlink():  # which might lead in a circle
+            yield from find_runs(inner)
+
+
+def columns_of(entries: Sequence[Entry]) -> list[Column]:
+    """List what sets the runs apart, stage by stage.
+
+    A stage that some runs lack is a column; so is a setting that differs, or is not
+    there, among the runs that have its stage.
+    """
+
+    def place(stage: str) -> tuple[int, str]:
+        package = stage.partition(".")[0]
+        return (PACKAGES.index(package) if package in PACKAGES else 99, stage)
+
+    found = []
+    for stage in sorted({stage for e in entries for stage in e.settings}, key=place):
+        own = [e.settings[stage] for e in entries if stage in e.settings]
+        if len(own) < len(entries):
+            found.append((stage, ""))
+        for name in dict.fromkeys(name for one in own for name in one):
+            if len({one.get(name, ABSENT) for one in own}) > 1:
+                found.append((stage, name))
+    return found
+
+
+def column_name(column: Column) -> str:
+    """Write a column as ``pretext.jigsaw.epochs``."""
+    return ".".join(filter(None, column))
+
+
+def _is_run(folder: Path) -> bool:
+    made = (any(folder.glob(f"*/{name}")) for name in (RECORD, KEY))
+    return (folder / "run.json").is_file() or any(made)
+
+
+def _read_records(run: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Read the records of the finished stages, and say which cannot be read."""
+    records, faults = {}, {}
+    for path in sorted(run.glob(f"*/{RECORD}")):
+        stage = path.parent.name
+        if stage.endswith((".partial", ".old")):  # on its way in or out
+            continue
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["stage"] == stage:
+                records[stage] = record
+        except (OSError, KeyError, TypeError, ValueError):
+            faults[stage] = f"{stage}/{RECORD} cannot be read"
+    return records, faults
+
+
+def _entry(run: str, stage: str, records: Records) -> Entry:
+    record = records[stage]
+    facts = record["facts"]
+    low, high = facts["interval"]
+    figures = {"score": facts["score"], "low": low, "high": high}
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}")
+    when = datetime.fromisoformat(record["finished_at"])
+    used, replaced = _made_from(stage, records)
+    settings = {
+        FIT if name == LEAKY else name: dict(_flattened(one["settings"]))
+        for name, one in used.items()
+    }
+    if versions := record.get(VERSIONS):
+        settings[VERSIONS] = dict(_flattened(versions))
+    return Entry(
+        run=run,
+        finished_at=when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC),
+        metric=str(facts["metric"]),
+        **figures,
+        plain=_number(facts.get("plain")),
+        constant=_number(facts.get("constant")),
+        minutes=sum(one.get("seconds", 0) for one in records.values()) / 60,
+        settings=settings,
+        is_leaky=stage == LEAKY,
+        commit=str(record.get("commit", "")),
+        note=f"stale: {', '.join(replaced)} replaced since" if replaced else "",
+    )
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _made_from(stage: str, records: Records) -> tuple[Records, list[str]]:
+    """Follow what a stage reads; say what is no longer what it was made from."""
+    used: dict[str, Mapping[str, Any]] = {}
+    replaced: set[str] = set()
+    waiting = [stage]
+    while waiting:
+        name = waiting.pop()
+        used[name] = records[name]
+        for earlier, digest in records[name].get("reads", {}).items():
+            if records.get(earlier, {}).get("digest") != digest:
+                replaced.add(earlier)
+            if earlier in records and earlier not in used:
+                waiting.append(earlier)
+    return used, sorted(replaced)
+
+
+def _flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Give nested settings as texts, their names joined by dots."""
+    if not isinstance(value, Mapping):
+        yield prefix, _text(value)
+        return
+    for name, inner in value.items():
+        yield from _flattened(inner, f"{prefix}.{name}" if prefix else str(name))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ",".join(map(_text, value)) or "none"
+    if isinstance(value, str) and DIGEST.fullmatch(value):
+        return value[:8]
+    return "none" if value in (None, "") else str(value)

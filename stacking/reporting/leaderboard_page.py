@@ -1,0 +1,132 @@
+"""The page of the ledger: a table of the runs, and their scores over time."""
+
+from collections.abc import Sequence
+from itertools import groupby, pairwise
+from pathlib import Path
+
+import pandas as pd
+from markupsafe import Markup
+
+from data_prep.reporting.axes import draw_axes, from_top, padded, percent
+from data_prep.reporting.numerals import decimals_for, four_digits, with_decimals
+from data_prep.reporting.report import Section, table, together, write_report
+from stacking.reporting.leaderboard_entries import (
+    Entry,
+    Missing,
+    column_name,
+    columns_of,
+)
+
+TO = "\u2060\u2013\u2060"  # a dash at which no line is broken
+HOUR_S, DAY_S = 3600, 86_400
+
+
+def write_page(
+    path: Path, entries: Sequence[Entry], missing: Sequence[Missing]
+) -> None:
+    """Write the page.
+
+    Args:
+        path: The HTML file.
+        entries: The scores, best first by metric.
+        missing: The runs that have none.
+    """
+    sections = []
+    for metric, group in groupby(entries, key=lambda entry: entry.metric):
+        own = list(group)
+        better = "Higher" if own[0].is_higher_better else "Lower"
+        sections.append(
+            Section(
+                metric,
+                together(over_time(own), _table(own)),
+                f"Nested cross-validation of each run. {better} is better. The line is"
+                " the best so far, leaky runs apart. Settings that are the same in all"
+                " these runs are left out; a dash: there is no such setting.",
+            )
+        )
+    if missing:
+        rows = pd.DataFrame([vars(one) for one in missing])
+        sections.append(Section("Not in the table", table(rows)))
+    n_runs = len({one.run for one in entries} | {one.run for one in missing})
+    write_report(path, "Ledger", f"{n_runs} runs", sections)
+
+
+def over_time(entries: Sequence[Entry]) -> Markup:
+    """Draw the scores over time, with a line of the best so far.
+
+    Args:
+        entries: One or more of one metric.
+    """
+    ordered = sorted(entries, key=lambda entry: entry.finished_at)
+    first = ordered[0].finished_at
+    seconds = [(entry.finished_at - first).total_seconds() for entry in ordered]
+    is_long = seconds[-1] > 2 * DAY_S
+    x = [second / (DAY_S if is_long else HOUR_S) for second in seconds]
+    scores = [entry.score for entry in ordered]
+    wide, x_ticks = padded(0.0, x[-1])
+    tall, y_ticks = padded(min(scores), max(scores))
+    unit = "days" if is_long else "hours"
+    label = f"{unit} since {first:%Y-%m-%d %H:%M}"
+    parts = [draw_axes((wide, x_ticks, label), (tall, y_ticks, ordered[0].metric))]
+
+    honest = [place for place, entry in enumerate(ordered) if not entry.is_leaky]
+    corners: list[tuple[float, float]] = []
+    best: Entry | None = None
+    for place in honest:
+        if best is not None and ordered[place].loss >= best.loss:
+            continue
+        corners += [(x[place], best.score)] if best else []
+        best = ordered[place]
+        corners.append((x[place], best.score))
+    corners += [(wide[1], best.score)] if best else []
+    line = Markup('<line class="whisker" x1="{}%" y1="{}%" x2="{}%" y2="{}%"/>')
+    steps = Markup().join(
+        line.format(
+            *(percent(left[0], wide), from_top(left[1], tall)),
+            *(percent(right[0], wide), from_top(right[1], tall)),
+        )
+        for left, right in pairwise(corners)
+    )
+    parts.append(Markup('<g class="strong best">{}</g>').format(steps))
+
+    dot = Markup(
+        '<g class="{}"><circle class="{}" cx="{}%" cy="{}%" r="4.5" tabindex="-1"'
+        ' data-caption="{}"/></g>'
+    )
+    for place, entry in enumerate(ordered):
+        score, date = four_digits(entry.score), f"{entry.finished_at:%Y-%m-%d %H:%M}"
+        caption = f"{entry.run}\n{score}\n{date}"
+        kind, mark = ("warn", "dot") if entry.is_leaky else ("honest", "point")
+        at = percent(x[place], wide), from_top(entry.score, tall)
+        caption = "\n".join(filter(None, [caption, entry.remark]))
+        parts.append(dot.format(kind, mark, *at, caption))
+    return Markup(
+        '<div class="plot"><svg role="img" aria-label="{}">{}</svg></div>'
+    ).format(f"{ordered[0].metric} over time", Markup("\n").join(parts))
+
+
+def _table(entries: Sequence[Entry]) -> Markup:
+    columns = columns_of(entries)
+    digits = decimals_for(entries[0].score)
+    rows = [
+        {
+            "run": entry.run,
+            "finished, UTC": f"{entry.finished_at:%Y-%m-%d\u00a0%H:%M}",
+            "nested": entry.score,
+            "95 %": TO.join(
+                with_decimals(end, digits) for end in (entry.low, entry.high)
+            ),
+            "plain net": entry.plain,
+            "constant": entry.constant,
+            "minutes": entry.minutes,
+            **{column_name(column): entry.text_of(column) for column in columns},
+            "commit": entry.commit,
+            "note": entry.remark,
+        }
+        for entry in entries
+    ]
+    frame = pd.DataFrame(rows).astype({"plain net": float, "constant": float})
+    idle = [name for name in ("commit", "note") if not frame[name].any()]
+    best = [] if entries[0].is_leaky else [0]
+    formats = {"minutes": "{:.1f}".format}
+    return table(frame.drop(columns=idle), digits=digits, formats=formats, strong=best)

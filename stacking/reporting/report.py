@@ -1,0 +1,80 @@
+"""The report of the stack: how good it is, why, and where it fails.
+
+Opens with the figures a reader wants first; ends with what they mean and the settings.
+Each part is in a module of its own, ``stacking.sections``.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from data_prep.reporting.report import write_report
+from data_prep.run_folders.runs import Finished
+from stacking.analysis.findings import Findings
+from stacking.ensemble.stack import Stacked
+from stacking.reporting.outputs import Asked
+from stacking.reporting.run_files import Pictures
+from stacking.reporting.sections.calibration import calibration, confusion
+from stacking.reporting.sections.failures import failures
+from stacking.reporting.sections.glance import glance
+from stacking.reporting.sections.learning import learning
+from stacking.reporting.sections.meaning import meaning
+from stacking.reporting.sections.pictures import by_prediction, disputed, worst
+from stacking.reporting.sections.predictions import predicted, shift
+from stacking.reporting.sections.run import about
+from stacking.reporting.sections.steps import steps
+from stacking.reporting.sections.tasks import importance, worth
+
+
+def write(
+    path: Path,
+    stacked: Stacked,
+    findings: Findings,
+    asked: Asked,
+    prepared: Finished,
+    settings: Mapping[str, Any],
+    versions: Mapping[str, str],
+    seconds: float | None = None,
+) -> None:
+    """Write the report.
+
+    Args:
+        path: The file.
+        stacked: What came out.
+        findings: What was found beside the scores.
+        asked: The ids of predictions.csv.
+        prepared: The finished ``data_prep.prepare``, for the pictures; the folders of
+            the other stages lie beside it.
+        settings: What the stage was asked for.
+        versions: Of the packages.
+        seconds: How long the stage has taken so far; None: not told.
+    """
+    rows, run = stacked.scales.rows, prepared.folder.parent
+    pictures = Pictures.of(prepared)
+    is_leaky = settings["protocol"] == "insample"
+    is_by_all = settings["test_nets"] == "all"
+    sections = [
+        glance(stacked, findings, is_leaky=is_leaky, is_by_all=is_by_all),
+        steps(stacked),
+        by_prediction(stacked, pictures),
+        calibration(stacked),
+        confusion(stacked),
+        failures(stacked, pictures.dates(rows.ids)),
+        worth(stacked, findings),
+        importance(stacked),
+        worst(stacked, pictures),
+        disputed(stacked, findings, pictures),
+        predicted(stacked, findings.predicted, asked.unreadable, is_by_all=is_by_all),
+        shift(findings.shift, findings.shift_of_all),
+        meaning(stacked, findings, is_leaky=is_leaky, is_by_all=is_by_all),
+        learning(run),
+        about(stacked, run, settings, versions, seconds),
+    ]
+    target = prepared.facts["target_column"]
+    write_report(
+        path,
+        f"Predicting {target}" + (" (in-sample)" if is_leaky else ""),
+        f"{len(rows.ids):,} pictures, {rows.n_folds} folds ({rows.cv}),"
+        f" {len(rows.columns)} feature columns",
+        [section for section in sections if section.body],
+    )

@@ -1,0 +1,81 @@
+"""What else of the run the report shows: pictures, dates, maps, times.
+
+All is read from finished folders beside the stage; what is not there is not shown.
+
+Shapes: N pictures.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data_prep.run_folders.damage import map_array, read_frame, read_record
+from data_prep.run_folders.runs import RECORD, Finished
+
+MAPS = "transfer.explain"  # ID.jpg or ID.png: what a net looks at
+ENDINGS = (".jpg", ".png")
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures by id.
+
+    Attributes:
+        pixels: (N, S, S, 3).
+        row_of: By id, the row of ``pixels``.
+        years: By id, the date; NaN: it has none.
+        maps: Folder of maps of what a net looks at; it need not exist.
+    """
+
+    pixels: Pixels
+    row_of: "pd.Series[int]"
+    years: "pd.Series[float]"
+    maps: Path
+
+    @classmethod
+    def of(cls, prepared: Finished) -> "Pictures":
+        """Open those of a run."""
+        columns = ["id", "image_row", "date"]
+        table = read_frame(prepared.folder / "table.parquet", columns).set_index("id")
+        pixels = map_array(prepared.folder / "images.npy")
+        maps = prepared.folder.parent / MAPS
+        return cls(pixels, table["image_row"], table["date"].astype(float), maps)
+
+    def take(self, ids: Sequence[str]) -> Pixels:
+        """Give the pictures of n ids, (n, S, S, 3)."""
+        taken: Pixels = self.pixels[self.row_of[list(ids)].to_numpy()]
+        return taken
+
+    def dates(self, ids: Sequence[str]) -> NDArray[np.float64]:
+        """Give the (n,) years of n ids."""
+        return np.asarray(self.years[list(ids)], dtype=np.float64)
+
+    def map_of(self, id_: str) -> Pixels | None:
+        """Give the map of a picture, (H, W, 3); None: there is none."""
+        from PIL import Image
+
+        for ending in ENDINGS:
+            path = self.maps / f"{id_}{ending}"
+            # an id is text of a table, and must not lead out of the folder
+            if path.parent == self.maps and path.is_file():
+                with Image.open(path) as image:
+                    return np.asarray(image.convert("RGB"))
+        return None
+
+
+def records(run: Path) -> list[dict[str, Any]]:
+    """Read the records of the stages before the stack, the earliest first."""
+    found = [
+        read_record(path)
+        for path in run.glob(f"*/{RECORD}")
+        if path.parent.suffix not in (".partial", ".old")
+    ]
+    found = [one for one in found if not one["stage"].startswith("stacking.")]
+    return sorted(found, key=lambda record: str(record["finished_at"]))

@@ -1,0 +1,1 @@
+"""The parts of the report, in a module each; ``report`` puts them in order."""

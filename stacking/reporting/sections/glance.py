@@ -1,0 +1,147 @@
+"""What opens the report: how good the prediction is, and what others score."""
+
+import numpy as np
+from markupsafe import Markup
+
+from data_prep.reporting.report import (
+    Section,
+    Tile,
+    definitions,
+    prose,
+    tiles,
+    together,
+)
+from stacking.analysis.findings import Findings
+from stacking.analysis.residuals import other_scores
+from stacking.ensemble.stack import Line, Stacked
+from stacking.reporting.wording import (
+    baseline_name,
+    better,
+    gain_text,
+    interval_text,
+    listed,
+    number,
+    score_digits,
+    snapped_later,
+)
+
+LEAKY = (
+    "In-sample protocol, for comparison only: the boosters learned from what each net"
+    " says of its own training pictures, and stopped early on the fold that is scored."
+    " Neither figure nor prediction should be relied on."
+)
+OTHERS = {
+    "plain": ("the plain net", "mean of its views, nothing stacked"),
+    "no_net": ("without any net", "colours and tiny pixels, boosted"),
+    "constant": ("a constant", "knows nothing of the picture"),
+}
+
+
+def glance(
+    stacked: Stacked, findings: Findings, *, is_leaky: bool, is_by_all: bool
+) -> Section:
+    """Set the headline beside what it is to be compared with.
+
+    Args:
+        stacked: What came out.
+        findings: What was found beside the scores.
+        is_leaky: By the protocol ``insample``.
+        is_by_all: The net of all rows predicts, not those of the folds.
+    """
+    loss, final = stacked.loss, stacked.final
+    digits = max(score_digits(stacked) - 1, 0)
+    interval = f"95 %: {interval_text(final.interval, digits)}"
+    figures = [
+        Tile(
+            f"{loss.title}, {'in-sample' if is_leaky else 'out of fold'}",
+            _score(final, digits),
+            interval,
+            is_strong=True,
+        )
+    ]
+    figures += [
+        Tile(title, _score(stacked.line(name), digits), note)
+        for name, (title, note) in OTHERS.items()
+        if stacked.has_line(name)
+    ]
+    others = other_scores(stacked)
+    return Section(
+        "At a glance",
+        together(
+            tiles(figures),
+            prose(
+                *([LEAKY] if is_leaky else []),
+                *_sentences(stacked),
+                *([] if is_by_all else _expectation(stacked, findings)),
+            ),
+            definitions(others) if others else Markup(),
+        ),
+        ""
+        if is_leaky
+        else f"{better(loss).capitalize()}. Every figure but those called apparent is"
+        " of pictures whose label the nets, the stack and the tuning did not see; only"
+        " whether a step is on was decided on all rows.",
+    )
+
+
+def _score(line: Line, digits: int) -> str:
+    return number(line.scores.pooled, digits)
+
+
+def _sentences(stacked: Stacked) -> list[str]:
+    digits, final = score_digits(stacked), stacked.final
+    found = []
+    if final.gain is not None and final.gain.value == 0:
+        found.append(
+            f"The final prediction is no better than {baseline_name(stacked)}: nothing"
+            " that was made of it pays on these rows."
+        )
+    elif final.gain is not None:
+        verdict = (
+            "That counts: the interval excludes zero."
+            if final.gain.excludes_zero
+            else "That does not count: the interval includes zero."
+        )
+        how = "better" if final.gain.value > 0 else "worse"
+        gain = gain_text(final.gain, digits)
+        found.append(
+            f"The final prediction is {how} than {baseline_name(stacked)}; its gain,"
+            f" with the 95 % interval, is {gain}. {verdict}"
+        )
+    on = [step.title for step in stacked.steps if step.is_on]
+    winner = stacked.members[stacked.winner].title
+    is_raced = stacked.has_line("winner")
+    begun = f"It begins from {'the winner of the race: ' if is_raced else ''}{winner}."
+    if on:
+        found.append(f"{begun} Post-processing that pays, and is on: {listed(on)}.")
+    elif stacked.steps:
+        found.append(
+            f"{begun} No post-processing pays on these rows, so all of it is off."
+        )
+    else:
+        found.append(begun)
+    if stacked.has_line("no_net") and _is_no_better(stacked):
+        found.append(
+            "Colours and tiny pixels, without any net, are no worse than the plain net."
+            " Look whether the nets have learned anything."
+        )
+    return found
+
+
+def _expectation(stacked: Stacked, findings: Findings) -> list[str]:
+    if findings.averaging is None:
+        return []
+    expected = number(findings.averaging.all, score_digits(stacked))
+    return [
+        "A picture without label is predicted by all nets, averaged; from how far they"
+        f" disagree, a score of about {expected} may be expected of them"
+        f"{snapped_later(stacked)}."
+    ]
+
+
+def _is_no_better(stacked: Stacked) -> bool:
+    """Tell whether the plain net does not beat what sees no net."""
+    if stacked.baseline != "plain":
+        return False
+    plain, no_net = (stacked.line(n).scores.pooled for n in ("plain", "no_net"))
+    return bool(np.isfinite(no_net)) and not stacked.loss.is_better(plain, no_net)

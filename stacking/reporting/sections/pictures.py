@@ -1,0 +1,180 @@
+"""Parts of the report that show pictures: by prediction, the worst, the disputed.
+
+Shapes: N rows, M pictures that all nets have in common, K classes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from data_prep.reporting.charts import scatter
+from data_prep.reporting.numerals import four_digits
+from data_prep.reporting.report import (
+    Section,
+    picture_grid,
+    picture_uri,
+    prose,
+    subheading,
+    together,
+)
+from stacking.analysis.findings import Findings
+from stacking.analysis.residuals import misses, spread_sample
+from stacking.ensemble.final_step import labels_of
+from stacking.ensemble.stack import Stacked
+from stacking.reporting.run_files import MAPS, Pictures
+from stacking.reporting.wording import plain
+
+N_POINTS = 400
+N_WORST, N_DISPUTED = 24, 12
+HOVER_PX, HOVER_QUALITY = 64, 72
+SHOWN_PX, SHOWN_QUALITY = 112, 78
+
+Floats = NDArray[np.float64]
+
+
+def by_prediction(stacked: Stacked, pictures: Pictures) -> Section:
+    """Show out-of-fold predictions against targets, with the pictures."""
+    rows, prediction = stacked.scales.rows, stacked.final.prediction
+    if not stacked.loss.is_number:
+        return Section("", Markup())
+    chosen = spread_sample(rows.target, N_POINTS)
+    target = rows.target.astype(np.float64)[chosen]
+    width = np.ptp(rows.target) / 40 if rows.classes else 0.0
+    jitter = np.random.default_rng(0).uniform(-width, width, len(chosen))
+    ids = [rows.ids[row] for row in chosen]
+    captions = [
+        f"{id_}\ntarget {_value(rows.target[row], stacked)}"
+        f"\npredicted {plain(prediction[row], stacked)}"
+        for id_, row in zip(ids, chosen, strict=True)
+    ]
+    shown = pictures.take(ids)
+    uris = [picture_uri(one, HOVER_PX, HOVER_QUALITY) for one in shown]
+    return Section(
+        "Picture by picture",
+        scatter(
+            target + jitter,
+            prediction[chosen],
+            x_label="target" + (" (spread a little)" if width else ""),
+            y_label="prediction",
+            captions=captions,
+            pictures=uris,
+            has_diagonal=True,
+        ),
+        f"Out-of-fold predictions of {len(chosen)} pictures. Point at a dot, or touch"
+        " it, to see its picture.",
+    )
+
+
+def worst(stacked: Stacked, pictures: Pictures) -> Section:
+    """Show the pictures that are missed by most."""
+    rows = stacked.scales.rows
+    order = np.argsort(-misses(stacked), kind="stable")[:N_WORST]
+    said = labels_of(stacked.final.prediction, rows.classes)
+    captions = [
+        f"{rows.ids[row]}\n{_value(rows.target[row], stacked)} →"
+        f" {_value(said[row], stacked)}"
+        for row in order
+    ]
+    ids = [rows.ids[row] for row in order]
+    return Section(
+        "Worst misses",
+        _grid(ids, captions, pictures),
+        "Target → prediction. Look for wrong labels here before you change the nets."
+        + (f" Beside them, the maps of {MAPS}." if pictures.maps.is_dir() else ""),
+    )
+
+
+def disputed(stacked: Stacked, findings: Findings, pictures: Pictures) -> Section:
+    """Show the pictures that views or nets disagree on most; none: nothing."""
+    rows, parts = stacked.scales.rows, []
+    spread = view_spread(stacked)
+    if spread is not None:
+        said = labels_of(stacked.final.prediction, rows.classes)
+        order = np.argsort(-spread, kind="stable")[:N_DISPUTED]
+        captions = [
+            f"{rows.ids[row]}\n{_value(rows.target[row], stacked)} →"
+            f" {_value(said[row], stacked)}\nviews ± {_spread(spread[row], stacked)}"
+            for row in order
+        ]
+        parts += [
+            subheading("With a label: its views disagree"),
+            _grid([rows.ids[row] for row in order], captions, pictures),
+        ]
+    if findings.disagreement.size and "prediction" in findings.predicted:
+        spread = by_picture(findings.disagreement)
+        said = labels_of(findings.predicted["prediction"], rows.classes)
+        order = np.argsort(-spread, kind="stable")[:N_DISPUTED]
+        captions = [
+            f"{rows.common_ids[row]}\n{_value(said[row], stacked)}\nnets ±"
+            f" {_spread(spread[row], stacked)}"
+            for row in order
+        ]
+        parts += [
+            subheading("Without a label: the nets disagree"),
+            _grid([rows.common_ids[row] for row in order], captions, pictures),
+        ]
+    if not parts:
+        return Section("", Markup())
+    return Section(
+        "Most disputed",
+        together(
+            prose(
+                "A flipped or turned picture shows the same thing, so what its views"
+                " say of it should be the same; and so should what the nets say. Where"
+                " it is not, trust the prediction less."
+            ),
+            *parts,
+        ),
+        "The deviation is that of the net's own prediction over the views of a picture,"
+        " or of the final prediction over the nets.",
+    )
+
+
+def view_spread(stacked: Stacked) -> Floats | None:
+    """Give the (N,) deviation of what a net says of a row's views; None: unknown.
+
+    Of class probabilities it is the largest over the classes.
+    """
+    rows, reading = stacked.scales.rows, stacked.scales.reading
+    task = reading.plain or reading.shares_of
+    for statistic, power in (("var", 0.5), ("std", 1.0)):
+        columns = rows.columns_of(task, statistic)
+        if task and len(columns):
+            largest: Floats = rows.X[:, columns].max(axis=1)
+            return np.maximum(largest, 0) ** power
+    return None
+
+
+def by_picture(disagreement: Floats) -> Floats:
+    """Reduce (M,) or (M, K) deviations to one of each picture, the largest."""
+    if disagreement.ndim == 1:
+        return disagreement
+    largest: Floats = disagreement.max(axis=1)
+    return largest
+
+
+def _grid(ids: Sequence[str], captions: Sequence[str], pictures: Pictures) -> Markup:
+    return picture_grid(
+        pictures.take(ids),
+        captions,
+        beside=[pictures.map_of(id_) for id_ in ids],
+        side=SHOWN_PX,
+        quality=SHOWN_QUALITY,
+    )
+
+
+def _spread(value: float, stacked: Stacked) -> str:
+    text = plain(value, stacked)
+    is_shown = float(text) != 0 or value == 0
+    return text if is_shown else four_digits(value)
+
+
+def _value(value: Any, stacked: Stacked) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    if value.is_integer():
+        return f"{value:.0f}"
+    return plain(value, stacked)

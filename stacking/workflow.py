@@ -1,0 +1,279 @@
+"""The work of ``stacking.fit`` between reading and writing.
+
+Shapes: N scored rows, M pictures that all nets have in common, K nets.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.run_folders.damage import map_array
+from data_prep.run_folders.runs import Finished
+from data_prep.scoring.scores import Interval
+from stacking.analysis.diagnostics import (
+    Averaging,
+    expect_of_averaging,
+    judge_control,
+    permuted,
+)
+from stacking.analysis.findings import Findings
+from stacking.analysis.importance import leave_one_out
+from stacking.analysis.shift import TaskShift, shift_of_all, shift_of_folds
+from stacking.ensemble.insample import fit_insample
+from stacking.ensemble.members import Scales, fit_stackers, fit_tasks, read_fixed
+from stacking.ensemble.objective import Loss
+from stacking.ensemble.postprocessors import choose_links
+from stacking.ensemble.selection import cross_select
+from stacking.ensemble.stack import Stacked, stack
+from stacking.inputs.assemble import OWN
+from stacking.inputs.data import Assembled
+from stacking.inputs.leak_guards import check_net_of_all, check_shares
+from stacking.inputs.target_columns import Reading
+from stacking.inputs.tta_views import Views, read_views
+from stacking.models.boosting import Boosting, cross_fit_boosters, quick, threads_for
+from stacking.models.linear import cross_fit_ridge
+from stacking.settings import OF_VIEWS, FitSettings
+
+if TYPE_CHECKING:
+    from data_prep.experiment import Experiment
+
+Floats = NDArray[np.float64]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One run of the stack, with all inputs checked.
+
+    Attributes:
+        rows: What is learned from.
+        settings: How.
+        reading: Which columns speak of the target.
+        loss: What is judged by.
+        boosting: How to boost.
+        pixels: (n, S, S, 3) pictures of the run, for the model without nets; None:
+            there are none.
+        extracted: The first extraction, for single views.
+    """
+
+    rows: Assembled
+    settings: FitSettings
+    reading: Reading
+    loss: Loss
+    boosting: Boosting
+    pixels: NDArray[np.uint8] | None = None
+    extracted: Finished | None = None
+
+    @classmethod
+    def of(
+        cls,
+        rows: Assembled,
+        settings: FitSettings,
+        experiment: "Experiment",
+        prepared: Finished | None = None,
+        extracted: Finished | None = None,
+    ) -> "Work":
+        """Check what is asked for against what there is.
+
+        Raises:
+            UserError: A setting does not fit the data.
+        """
+        reading = Reading.of(rows, experiment.tasks, experiment.data.target)
+        is_number = reading.is_number
+        if reading.shares_of:
+            means = rows.X[:, reading.columns_of(reading.shares_of, "mean")]
+            check_shares(means, reading.shares_of, rows.ids)
+        loss = Loss.named(
+            settings.metric, reading.class_values.tolist(), is_number=is_number
+        )
+        n_workers, n_threads = threads_for(rows.X.size, settings.threads)
+        boosting = Boosting(
+            n_classes=0 if is_number else len(rows.classes),
+            n_seeds=settings.seeds,
+            max_rounds=settings.max_rounds,
+            n_threads=n_threads,
+            n_workers=n_workers,
+        )
+        check_net_of_all(settings.test_nets, is_there=rows.of_all is not None)
+        choose_links(settings.links, reading.evidence(rows.X), loss)  # or refuse them
+        path = prepared.folder / "images.npy" if prepared else None
+        pixels = map_array(path) if path and path.exists() else None
+        return cls(rows, settings, reading, loss, boosting, pixels, extracted)
+
+    def fit(self, folder: Path) -> Stacked:
+        """Fit the members, race and post-process them.
+
+        Args:
+            folder: For what an interrupted tuning goes on with.
+        """
+        rows, settings = self.rows, self.settings
+        if settings.protocol == "insample":
+            scales = Scales.of(rows, self.reading, "none")
+            leaky = fit_insample(scales, settings.seed, self.boosting.n_threads)
+            members = {"lightgbm": leaky, **read_fixed(scales)}
+            return self._stack(scales, members, ("lightgbm",))
+        scales = self._scales()
+        boosting: Boosting | list[Boosting] = self.boosting
+        if settings.tune:
+            boosting = self._tuned(scales, folder)
+        names = tuple(dict.fromkeys(settings.stackers))
+        views = None
+        if set(names) & set(OF_VIEWS):
+            views = self._views().aligned(scales.alignment.method, rows.folds)
+        members = {
+            **fit_tasks(scales, settings.seed),
+            **fit_stackers(scales, names, boosting, settings.seed, views),
+            **read_fixed(scales),
+        }
+        stacked = self._stack(scales, members, names)
+        return stacked if views is None else replace(stacked, views=views.alignment)
+
+    def _scales(self) -> Scales:
+        rows, settings = self.rows, self.settings
+        if settings.align == "auto":
+            scales = Scales.chosen(rows, self.reading, self.loss, self.boosting)
+        else:
+            scales = Scales.of(rows, self.reading, settings.align)
+        is_asked = settings.align != "none" and not scales.tried
+        if is_asked and scales.alignment.method == "none" and not rows.is_label_free:
+            log.info(
+                "the nets are not aligned: they have %d pictures in common",
+                len(rows.common_ids),
+            )
+        return scales
+
+    def _tuned(self, scales: Scales, folder: Path) -> list[Boosting]:
+        from stacking.models.tuning import tune_boosting
+
+        rows = scales.rows
+        return tune_boosting(
+            *(scales.aligned, scales.target(), rows.folds, rows.clusters),
+            *(self.boosting, self.settings.tune, folder / "checkpoints"),
+            seed=self.settings.seed,
+            weights=rows.weights,
+        )
+
+    def _views(self) -> Views:
+        """Read the single views of the first extraction."""
+        assert self.extracted is not None
+        rows = self.rows
+        tasks = [column.task for column in rows.columns if column.task != OWN]
+        return read_views(
+            self.extracted.folder,
+            list(dict.fromkeys(tasks)),
+            rows.ids,
+            rows.common_ids,
+            rows.n_folds,
+            is_label_free=rows.is_label_free,
+        )
+
+    def _stack(self, scales: Scales, members: Any, names: tuple[str, ...]) -> Stacked:
+        return stack(
+            scales,
+            members,
+            self.loss,
+            stackers=names,
+            links=self.settings.links,
+            no_net=self._without_nets(scales),
+        )
+
+    def _without_nets(self, scales: Scales) -> Floats | None:
+        """Predict from colours and tiny pixels alone, out of fold."""
+        if self.pixels is None:
+            return None
+        from stacking.inputs.baseline_columns import tiny_columns
+
+        rows = scales.rows
+        X = tiny_columns(self.pixels, rows.image_rows).astype(np.float64)
+        said = quick(X, scales.target(), rows.folds, self.boosting, rows.weights)
+        return self.reading.clip(said)
+
+    def look(self, stacked: Stacked) -> Findings:
+        """Find out all that is told beside the scores."""
+        rows, settings = self.rows, self.settings
+        is_leaky = settings.protocol == "insample"
+        predictor = stacked.predictor
+        views = self._views().nets if predictor.sees_views else None
+        predicted: Mapping[str, Floats] = {}
+        disagreement = np.array([])
+        if rows.nets:
+            said = predictor.predict(rows.nets, views, own=is_leaky)
+            predicted = said.averaged
+            if not is_leaky and not rows.is_label_free:
+                disagreement = said.by_net.std(axis=0)
+        if settings.test_nets == "all" and rows.of_all is not None:
+            said = predictor.predict([rows.of_all], first=len(rows.nets))
+            predicted = said.averaged
+        shift, of_all = self._shift(stacked.scales)
+        has_trees = "lightgbm" in stacked.members and not is_leaky
+        without = (
+            leave_one_out(stacked.scales, self.loss, self.boosting) if has_trees else {}
+        )
+        control = self._control(stacked.scales) if settings.control else None
+        return Findings(
+            predicted=predicted,
+            disagreement=disagreement,
+            averaging=self.expect(stacked, views),
+            without=without,
+            shift=shift,
+            shift_of_all=of_all,
+            control=control,
+        )
+
+    def expect(
+        self, stacked: Stacked, views: Sequence[Floats] | None = None
+    ) -> Averaging | None:
+        """Tell what the average of the nets may be expected to score.
+
+        That is told before the average is snapped or cut: only until then does what the
+        nets disagree by say what averaging takes off the error.
+
+        Each net is asked with the models of its own fold, which never saw it: such
+        pairs are what cross-validation scores.
+
+        Args:
+            stacked: What came out.
+            views: K arrays of single views of the common pictures, where a member sees
+                those.
+        """
+        rows = self.rows
+        if rows.in_sample or rows.is_label_free or not rows.nets:
+            return None
+        said = stacked.predictor.say_all(rows.nets, views, own=True)["prediction"]
+        score = stacked.averaged.scores.pooled
+        return expect_of_averaging(said, score, self.loss)
+
+    def _shift(self, scales: Scales) -> tuple[list[TaskShift], list[TaskShift]]:
+        """Compare the pictures to predict with the labelled ones, net by net."""
+        rows, is_asked = self.rows, self.rows.is_predicted
+        if not is_asked.any() or rows.common_clusters is None or rows.in_sample:
+            return [], []
+        clusters = (rows.clusters, rows.common_clusters[is_asked])
+        nets = [net[is_asked] for net in rows.nets]
+        own = shift_of_folds(rows.X, rows.folds, nets, rows.columns, *clusters)
+        if rows.of_all is None:
+            return own, []
+        alignment = scales.alignment.with_net(rows.of_all)
+        asked = alignment.apply(len(rows.nets), rows.of_all)[is_asked]
+        both = (scales.aligned, rows.folds, asked)
+        return own, shift_of_all(*both, rows.columns, *clusters)
+
+    def _control(self, scales: Scales) -> Interval:
+        """Stack labels permuted within the folds."""
+        rows = scales.rows
+        target = permuted(scales.target(), rows.folds, self.settings.seed)
+        split = (rows.folds, rows.clusters)
+        names = [column.name for column in rows.columns]
+        how = replace(self.boosting, n_seeds=1)
+        X = scales.aligned
+        fits = {
+            "lightgbm": cross_fit_boosters(X, target, *split, how, names),
+            "ridge": cross_fit_ridge(X[:, scales.linear_columns()], target, *split),
+        }
+        said, _, _ = cross_select(fits, target, rows.folds, self.loss)
+        return judge_control(said.outer, target, *split, self.loss)

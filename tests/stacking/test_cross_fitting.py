@@ -1,0 +1,66 @@
+"""Tests of stacking.cross_fitting."""
+
+import numpy as np
+import pytest
+
+from stacking.cross_fitting import CrossFit, deal_inner, outer_folds
+
+SEEDS = range(20)
+
+
+def rows(seed: int, n: int = 120) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    clusters = rng.integers(n // 2, size=n)
+    return rng.normal(size=n // 2)[clusters] + rng.normal(0, 0.1, n), clusters
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("n_parts", [2, 3, 4, 7])
+def test_no_cluster_is_torn_and_no_part_is_empty(n_parts: int, seed: int) -> None:
+    target, clusters = rows(seed)
+    parts = deal_inner(target, clusters, seed, n_parts)
+    assert all(len(set(parts[clusters == one])) == 1 for one in set(clusters.tolist()))
+    assert sorted(set(parts)) == list(range(n_parts))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_parts_have_like_targets(seed: int) -> None:
+    clusters = np.arange(400) // 2
+    target = np.random.default_rng(seed).normal(size=200)[clusters]
+    parts = deal_inner(target, clusters, seed)
+    means = [target[parts == part].mean() for part in range(4)]
+    assert np.ptp(means) < 0.1  # by pure chance it would be about 0.3
+
+
+def test_the_seed_decides() -> None:
+    target, clusters = rows(0)
+    first, again, other = (deal_inner(target, clusters, seed) for seed in (0, 0, 1))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_classes_are_spread_over_the_parts() -> None:
+    shares = np.eye(2)[np.arange(40) % 2]
+    parts = deal_inner(shares, np.arange(40), 0)
+    counts = [shares[parts == part].sum(axis=0).tolist() for part in range(4)]
+    assert counts == [[5, 5]] * 4
+
+
+def test_few_clusters_make_few_parts() -> None:
+    clusters = np.repeat([0, 1], 10)
+    parts = deal_inner(np.arange(20.0), clusters, 0)
+    assert sorted(set(parts)) == [0, 1]
+
+
+def test_each_row_is_held_out_once() -> None:
+    folds = np.array([2, 0, 1, 1, 0])
+    seen = [held_out.tolist() for _, _, held_out in outer_folds(folds)]
+    assert seen == [[1, 4], [2, 3], [0]]
+    for _, rest, held_out in outer_folds(folds):
+        assert sorted([*rest, *held_out]) == [0, 1, 2, 3, 4]
+
+
+def test_fixed_predictions_hide_the_fold_itself() -> None:
+    fit = CrossFit.of_fixed(np.array([1.0, 2.0, 3.0]), np.array([0, 1, 0]))
+    assert np.isnan(fit.inner).tolist() == [[True, False, True], [False, True, False]]
+    assert fit.inner[0, 1] == 2.0

@@ -1,0 +1,341 @@
+"""Tests of final_step: what is scored, written and served is the same."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from data_prep.experiment import DataSettings, Experiment
+from data_prep.run_folders.runs import Run
+from data_prep.tables.spelling import write_csv
+from stacking.ensemble.final_step import end_prediction, labels_of
+from stacking.ensemble.objective import OF_CLASSES, OF_NUMBERS, OF_ORDERED, Loss
+from stacking.ensemble.postprocessors import LINKS, link_named
+from stacking.ensemble.predictor import Predictor
+from stacking.ensemble.selection import weighted
+from stacking.ensemble.stack import Stacked
+from stacking.inputs.alignment import learn_alignment
+from stacking.inputs.assemble import assemble
+from stacking.inputs.data import Column
+from stacking.inputs.target_columns import Evidence, Reading
+from stacking.predict import Fresh, predict
+from stacking.reporting.outputs import (
+    Asked,
+    constant_of,
+    oof_table,
+    stand_in,
+    write_predictions,
+)
+from stacking.reporting.wording import snapped_later
+from stacking.settings import FitSettings
+from stacking.workflow import Work
+from tests.stacking.conftest import FakeRun
+
+VALUES = (0.0, 1.0, 2.0, 3.0)
+RULES: dict[str, dict[str, Any]] = {  # by hand, so that no row lies on a threshold
+    "mix": {"weight": 0.7},
+    "mix_expected": {"weight": 0.6},
+    "isotonic": {"x": [0.0, 1.0, 2.0, 3.0], "y": [0.2, 0.9, 2.2, 2.8]},
+    "snap": {"thresholds": [0.6] * 4},
+    "snap_class": {"thresholds": [0.5, 2.0, 0.7, 0.6]},
+    "cuts": {"cuts": [0.41, 1.63, 2.37]},
+}
+KINDS: dict[str, tuple[str, ...]] = {
+    "grades": OF_NUMBERS + OF_ORDERED,
+    "quantity": OF_NUMBERS,
+    "names": OF_CLASSES,
+}
+FIELDS: dict[str, dict[str, Any]] = {
+    "grades": {"tasks": ("target", "onehot", "date")},
+    "quantity": {"tasks": ("target", "date"), "is_continuous": True},
+    "names": {"tasks": ("onehot", "date"), "is_text": True},
+}
+
+
+@cache
+def stacked_of(kind: str, n_nets: int, place: Path) -> Stacked:
+    """Stack a made-up run by ridge alone, its metric the usual one."""
+    fields: dict[str, Any] = {"n_train": 90, "n_test": 40, "n_unlabelled": 0}
+    if n_nets == 1:  # outputs of one net that saw no label, for all rows
+        fields |= {"is_label_free": True}
+    folder = FakeRun(**fields | FIELDS[kind]).write(place / f"{kind}{n_nets}")
+    run = Run(folder)
+    rows = assemble(run.finished("data_prep.prepare"), run.finished("features.extract"))
+    settings = FitSettings(stackers=("ridge",), align="rank")
+    experiment = Experiment(DataSettings(target="period"))
+    return Work.of(rows, settings, experiment).fit(place)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give a folder for the runs of this module."""
+    stacked_of.cache_clear()
+    yield tmp_path_factory.mktemp("runs")
+    stacked_of.cache_clear()
+
+
+def cases() -> list[tuple[str, str, tuple[str, ...]]]:
+    """Give every kind of target, each metric that fits it, and each link that fits."""
+    found: list[tuple[str, str, tuple[str, ...]]] = []
+    for metric in KINDS["grades"]:
+        names = tuple(name for name in RULES if name != "cuts" or metric in OF_ORDERED)
+        chains = [(), *((name,) for name in names), names]
+        found += [("grades", metric, chain) for chain in chains]
+    for metric in KINDS["quantity"]:
+        found += [("quantity", metric, chain) for chain in ((), ("isotonic",))]
+    return found + [("names", metric, ()) for metric in KINDS["names"]]
+
+
+def ended(kind: str, metric: str, chain: tuple[str, ...], stacked: Stacked) -> Stacked:
+    """Put a metric and links in the place of those that a stack chose."""
+    loss = Loss(metric, VALUES if kind == "grades" else (), kind != "names")
+    steps = tuple(
+        replace(step, is_on=step.name in chain, rule=RULES[step.name])
+        for step in stacked.steps
+    )
+    known = {step.name for step in steps}
+    forced = tuple(
+        replace(steps[0], name=name, is_on=True, rule=RULES[name])
+        for name in chain
+        if name not in known
+    )
+    return replace(stacked, loss=loss, steps=(*steps, *forced))
+
+
+def scored_by_hand(stacked: Stacked, chain: tuple[str, ...]) -> Any:
+    """Bring what each row's own net says to what the metric judges, step by step."""
+    rows, members = stacked.scales.rows, stacked.members
+    weights = stacked.means.get(stacked.winner, {stacked.winner: 1.0})
+    said = weighted(weights, {name: members[name].fit.outer for name in weights})
+    evidence = stacked.scales.reading.evidence(rows.X)
+    for name in chain:
+        said = link_named(name).apply(said, evidence, RULES[name])
+    if rows.target_range is None:
+        return said
+    said = np.clip(said, *rows.target_range)
+    if stacked.loss.name in OF_ORDERED:
+        places = np.abs(said[:, None] - np.array(VALUES)).argmin(axis=1)
+        said = np.array(VALUES)[places]
+    return said
+
+
+@pytest.mark.parametrize(("kind", "metric", "chain"), cases())
+def test_through_its_own_net_a_row_is_served_what_was_scored(
+    kind: str, metric: str, chain: tuple[str, ...], place: Path
+) -> None:
+    stacked = ended(kind, metric, chain, stacked_of(kind, 3, place))
+    rows, loss = stacked.scales.rows, stacked.loss
+    scored = scored_by_hand(stacked, chain)
+    served = np.empty_like(scored)
+    for fold in range(rows.n_folds):
+        own = rows.folds == fold
+        said = stacked.predictor.predict([rows.X[own]], first=fold, own=True)
+        served[own] = said.prediction
+    assert_allclose(served, scored, rtol=1e-9, atol=1e-12)
+    target = stacked.scales.target()
+    assert loss.score(target, served) == pytest.approx(loss.score(target, scored))
+    if metric in OF_ORDERED and kind == "grades":
+        assert set(served) <= set(VALUES)
+        assert len(set(served)) > 1
+
+
+def cases_by_nets() -> list[tuple[str, str, tuple[str, ...], int]]:
+    """Give the cases for three nets, and for one that saw no label: it has no task."""
+    asks = {"mix", "mix_expected", "snap", "snap_class"}
+    return [
+        (*case, n_nets)
+        for case in cases()
+        for n_nets in (1, 3)
+        if n_nets > 1 or not asks & set(case[2])
+    ]
+
+
+@pytest.mark.parametrize(("kind", "metric", "chain", "n_nets"), cases_by_nets())
+def test_what_is_written_is_what_is_served(
+    kind: str,
+    metric: str,
+    chain: tuple[str, ...],
+    n_nets: int,
+    place: Path,
+    tmp_path: Path,
+) -> None:
+    stacked = ended(kind, metric, chain, stacked_of(kind, n_nets, place))
+    rows = stacked.scales.rows
+    assert len(rows.nets) == n_nets
+    said = stacked.predictor.predict(rows.nets)
+    written, served = tmp_path / "predictions.csv", tmp_path / "new.csv"
+    asked = Asked(list(rows.common_ids), [])
+    write_predictions(written, stacked, said.prediction, asked, ("id", "prediction"))
+    stacked.predictor.save(tmp_path)
+    loaded = Predictor.load(tmp_path)
+    table = predict(Fresh(rows.common_ids, rows.nets), loaded)
+    write_csv(served, table[["id", "prediction"]])
+    assert written.read_bytes() == served.read_bytes()
+    texts = pd.read_csv(written, dtype=str)["prediction"]
+    if "cuts" in chain or (kind == "grades" and metric in OF_ORDERED):
+        assert set(texts) <= {"0", "1", "2", "3"}
+    elif kind == "names":
+        assert set(texts) <= set(rows.classes)
+    else:
+        assert texts.str.len().max() >= 9
+    if kind == "names":
+        names = [f"probability_{name}" for name in rows.classes]
+        assert [*table.columns[2:6]] == names
+        assert set(names) <= set(oof_table(stacked))
+
+
+def by_hand(
+    nets: list[np.ndarray], chain: tuple[str, ...], loss: Loss
+) -> tuple[Predictor, Any]:
+    """Make a predictor of a net's own regression, which has no models."""
+    names = ["target__mean", *(f"onehot_{k}__mean" for k in range(4))]
+    columns = tuple(
+        Column(name, name.split("_")[0], name[7:-6], "mean") for name in names
+    )
+    classes = tuple(f"{value:.0f}" for value in VALUES)
+    reading = Reading(columns, classes, (0.0, 3.0), "target", "onehot")
+    links = [(name, RULES[name]) for name in chain]
+    alignment = learn_alignment(nets, "none")
+    predictor = Predictor(reading, alignment, {}, {}, "plain", loss, links)
+    return predictor, predictor.predict(nets)
+
+
+def shares_of(top: int, sure: float) -> list[float]:
+    return [sure if k == top else (1 - sure) / 3 for k in range(4)]
+
+
+def test_nets_are_averaged_and_then_cut() -> None:
+    nets = [np.array([[said, *shares_of(1, 0.5)]]) for said in (1.5, 1.6, 1.7)]
+    loss = Loss("quadratic_kappa", VALUES)
+    _, said = by_hand(nets, ("cuts",), loss)
+    assert said.by_net[:, 0].tolist() == [1.5, 1.6, 1.7]
+    assert said.prediction.tolist() == [1.0]  # cut one by one, they would be 4 / 3
+    assert said.averaged["plain"].tolist() == [2.0]  # the class nearest to 1.6
+
+
+def test_nets_are_averaged_and_then_snapped() -> None:
+    sure = [(2, 0.9), (2, 0.58), (2, 0.5)]  # on average 0.66
+    nets = [np.array([[1.2, *shares_of(*one)]]) for one in sure]
+    _, said = by_hand(nets, ("snap",), Loss("rmse", VALUES))
+    assert said.prediction.tolist() == [2.0]  # one by one: (2 + 1.2 + 1.2) / 3
+    unsure = [(2, 0.62), (1, 0.62), (2, 0.62)]
+    nets = [np.array([[1.2, *shares_of(*one)]]) for one in unsure]
+    _, said = by_hand(nets, ("snap",), Loss("rmse", VALUES))
+    assert said.prediction == pytest.approx([1.2])
+
+
+def test_curves_bend_each_net_and_are_averaged() -> None:
+    # What the mean of bent predictions errs by is bounded by what was scored.
+    nets = [np.array([[said, *shares_of(1, 0.5)]]) for said in (0.5, 1.5)]
+    _, said = by_hand(nets, ("isotonic",), Loss("rmse", VALUES))
+    assert said.by_net[:, 0] == pytest.approx([0.55, 1.55])
+    assert said.prediction == pytest.approx([1.05])  # of the mean, it would be 0.9
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("n_nets", [1, 2, 3])
+@pytest.mark.parametrize("metric", OF_NUMBERS + OF_ORDERED)
+def test_every_chain_on_every_net_by_hand(metric: str, n_nets: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    loss = Loss(metric, VALUES)
+    shares = rng.dirichlet(np.full(4, 0.3), size=(n_nets, 30))
+    plain = rng.uniform(-0.5, 3.5, (n_nets, 30, 1))
+    nets = list(np.concatenate([plain, shares], axis=2))
+    known = [name for name in RULES if name != "cuts" or metric in OF_ORDERED]
+    for size in (0, 1, 2, len(known)):
+        for chain in itertools.combinations(known, size):
+            predictor, said = by_hand(nets, chain, loss)
+            every = [predictor.reading.evidence(net) for net in nets]
+            middle = np.mean(
+                [_applied(chain[: _first_to_classes(chain)], one) for one in every],
+                axis=0,
+            )
+            evidence = Evidence.averaged(every)
+            for name in chain[_first_to_classes(chain) :]:
+                middle = link_named(name).apply(middle, evidence, RULES[name])
+            assert_array_equal(
+                said.prediction, loss.judged(predictor.reading.clip(middle))
+            )
+            is_class = np.isin(said.prediction, VALUES)
+            assert is_class.all() == (metric in OF_ORDERED)
+
+
+def _first_to_classes(chain: tuple[str, ...]) -> int:
+    return sum(name in ("mix", "mix_expected", "isotonic") for name in chain)
+
+
+def _applied(chain: tuple[str, ...], evidence: Evidence) -> Any:
+    assert evidence.plain is not None
+    said = evidence.plain
+    for name in chain:
+        said = link_named(name).apply(said, evidence, RULES[name])
+    return said
+
+
+def test_links_to_classes_come_last() -> None:
+    flags = [link.gives_classes for link in LINKS]
+    assert flags == sorted(flags)
+    assert len(RULES) == len(LINKS)
+
+
+def test_an_end_is_an_end() -> None:
+    rng = np.random.default_rng(0)
+    said = rng.normal(1.5, 2, 200)
+    reading = Reading((), ("0", "1", "2", "3"), (0.0, 3.0))
+    for metric in OF_NUMBERS + OF_ORDERED:
+        once = end_prediction(said, reading, Loss(metric, VALUES))
+        assert_array_equal(end_prediction(once, reading, Loss(metric, VALUES)), once)
+    shares = rng.dirichlet(np.ones(3), 200)
+    names = Reading((), ("a", "b", "v1.0"), None)
+    for metric in OF_CLASSES:
+        assert end_prediction(shares, names, Loss(metric, (), False)) is shares
+    assert labels_of(shares, names.classes).tolist() == [
+        names.classes[k] for k in shares.argmax(axis=1)
+    ]
+
+
+def test_what_is_told_of_averaging_is_told_before_a_snap(place: Path) -> None:
+    stacked = stacked_of("grades", 3, place)
+    settings = FitSettings(stackers=("ridge",), align="rank")
+    experiment = Experiment(DataSettings(target="period"))
+    work = Work.of(stacked.scales.rows, settings, experiment)
+    by_name = {
+        (): stacked.final.name,
+        ("isotonic",): stacked.final.name,
+        ("snap",): "winner",
+        ("mix", "isotonic", "snap", "snap_class"): "isotonic",
+    }
+    for chain, name in by_name.items():
+        forced = ended("grades", "rmse", chain, stacked)
+        assert forced.averaged.name == name
+        expected = work.expect(forced)
+        assert expected is not None
+        assert expected.one == forced.line(name).scores.pooled
+        assert expected.all < expected.one
+        assert snapped_later(forced).strip(" ()") == (
+            "" if name == "prediction" else "before it is snapped to classes"
+        )
+
+
+def test_every_column_of_oof_holds_what_was_scored(place: Path) -> None:
+    stacked = stacked_of("grades", 3, place)
+    rows = stacked.scales.rows
+    settings = FitSettings(stackers=("ridge",), align="rank", metric="accuracy")
+    experiment = Experiment(DataSettings(target="period"))
+    graded = Work.of(rows, settings, experiment).fit(place)
+    nearest = float(np.round(rows.target.mean()))
+    assert constant_of(graded) == nearest
+    text = f"is the class nearest to the training targets' mean, {nearest:.0f}"
+    assert stand_in(graded, ["torn"]).endswith(text)
+    table = oof_table(graded)
+    for line in graded.lines:
+        assert set(table[line.name]) <= set(VALUES)
+        right = (table[line.name] == table["target"]).mean()
+        assert line.scores.pooled == pytest.approx(right)

@@ -1,0 +1,233 @@
+"""Tests of stacking.ensemble.postprocessors."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.isotonic import IsotonicRegression
+from sklearn.metrics import cohen_kappa_score, f1_score
+
+from data_prep.errors import UserError
+from stacking.ensemble.objective import Loss
+from stacking.ensemble.postprocessors import (
+    LINKS,
+    NEVER,
+    THRESHOLDS,
+    WEIGHTS,
+    Judged,
+    best_threshold,
+    choose_links,
+    link_named,
+)
+from stacking.inputs.target_columns import Evidence
+
+VALUES = (0.0, 1.0, 2.0, 3.0)
+RMSE, MAE, KAPPA, F1, ACCURACY = (
+    Loss(name, VALUES)
+    for name in ("rmse", "mae", "quadratic_kappa", "macro_f1", "accuracy")
+)
+N = 300
+CLUSTERS = np.arange(N)
+
+
+def by(target: np.ndarray, loss: Loss = RMSE) -> Judged:
+    """Judge rows of a group each."""
+    return Judged(target, CLUSTERS % 3, CLUSTERS, loss)
+
+
+def rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray, Evidence]:
+    """Targets 0 to 3, a prediction of them, and what a net says beside it."""
+    rng = np.random.default_rng(seed)
+    target = rng.integers(4, size=N).astype(np.float64)
+    prediction = target + rng.normal(0, 0.7, N)
+    distances = (target[:, None] + rng.normal(0, 0.5, (N, 1)) - range(4)) ** 2
+    shares = np.exp(-2 * distances)
+    shares /= shares.sum(axis=1, keepdims=True)
+    plain = target + rng.normal(0, 0.9, N)
+    return target, prediction, Evidence(plain, shares, np.array(VALUES))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("loss", [RMSE, MAE], ids=["rmse", "mae"])
+@pytest.mark.parametrize("name", ["mix", "mix_expected"])
+def test_the_weight_is_that_of_a_search_by_hand(
+    name: str, loss: Loss, seed: int
+) -> None:
+    target, prediction, evidence = rows(seed)
+    assert evidence.shares is not None
+    other = evidence.plain if name == "mix" else evidence.shares @ np.array(VALUES)
+    power = 1 if loss is MAE else 2
+    errors = {
+        w: (np.abs(w * prediction + (1 - w) * other - target) ** power).mean()
+        for w in WEIGHTS.tolist()
+    }
+    rule = link_named(name).choose(prediction, evidence, by(target, loss))
+    assert rule["weight"] == min(errors, key=lambda w: errors[w])
+    assert 0 < rule["weight"] < 1
+    said = link_named(name).apply(prediction, evidence, rule)
+    assert_allclose(said, rule["weight"] * prediction + (1 - rule["weight"]) * other)
+
+
+def test_what_is_as_good_alone_is_kept_as_it_is() -> None:
+    target, prediction, evidence = rows()
+    same = Evidence(prediction, evidence.shares, evidence.class_values)
+    rule = link_named("mix").choose(prediction, same, by(target))
+    assert rule == {"weight": 1.0}
+
+
+def test_the_curve_is_that_of_scikit_learn_and_never_falls() -> None:
+    target, prediction, evidence = rows()
+    isotonic = link_named("isotonic")
+    rule = isotonic.choose(prediction, evidence, by(target))
+    theirs = IsotonicRegression(out_of_bounds="clip").fit(prediction, target)
+    asked = np.linspace(-3, 6, 50)
+    said = isotonic.apply(asked, evidence, rule)
+    assert_allclose(said, theirs.predict(asked))
+    worse = isotonic.choose(-prediction, evidence, by(target))
+    assert np.ptp(isotonic.apply(asked, evidence, worse)) < 0.5  # flat, and not falling
+
+
+def test_snapping_by_hand() -> None:
+    shares = np.array([[0.95, 0.05, 0, 0], [0, 0.06, 0.94, 0], [0.4, 0.2, 0, 0.4]])
+    evidence = Evidence(None, shares, np.array([10.0, 20.0, 30.0, 40.0]))
+    before = np.array([2.5, 2.5, 2.5])
+    said = link_named("snap").apply(before, evidence, {"thresholds": [0.95] * 4})
+    assert said.tolist() == [10.0, 2.5, 2.5]
+    own = {"thresholds": [NEVER, 0.5, 0.9, 0.4]}
+    said = link_named("snap_class").apply(before, evidence, own)
+    assert said.tolist() == [
+        2.5,
+        30.0,
+        2.5,
+    ]  # of equals, the first class is the sure one
+
+
+def test_the_threshold_is_the_middle_of_the_plateau() -> None:
+    # Rows surer than 0.80 are right and the others wrong, and no row lies between 0.6
+    # and 0.8: all thresholds of that gap are equally good.
+    top = np.concatenate([np.full(50, 0.5), np.full(50, 0.85)])
+    won = np.concatenate([np.full(50, 64.0), np.full(50, -0.04)])
+    found = best_threshold(top, won, np.arange(100))
+    level = THRESHOLDS[(THRESHOLDS > 0.5) & (THRESHOLDS <= 0.85)]
+    assert found == pytest.approx(level[(len(level) - 1) // 2])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_threshold_is_near_the_best_by_brute_force(seed: int) -> None:
+    target, prediction, evidence = rows(seed)
+    assert evidence.shares is not None
+    snap = link_named("snap")
+    rule = snap.choose(prediction, evidence, by(target))
+    found = rule["thresholds"][0]
+    assert rule["thresholds"] == [found] * 4
+    losses = {
+        t: (snap.apply(prediction, evidence, {"thresholds": [t] * 4}) - target) ** 2
+        for t in THRESHOLDS.tolist()
+    }
+    best = min(losses, key=lambda t: losses[t].mean())
+    difference = losses[found] - losses[best]
+    assert difference.mean() <= difference.std() / np.sqrt(N) + 1e-12
+
+
+def test_a_class_that_the_net_gets_wrong_is_never_snapped_to() -> None:
+    target, prediction, evidence = rows()
+    assert evidence.shares is not None
+    index = evidence.shares.argmax(axis=1)
+    wrong = np.where(index == 2, 0.0, target)  # whoever seems sure of class 2 is wrong
+    snap = link_named("snap_class")
+    said = np.where(index == 2, 0.1, prediction)
+    rule = snap.choose(said, evidence, by(wrong))
+    assert rule["thresholds"][2] == NEVER
+    assert all(t < 1 for t in rule["thresholds"][:2])
+
+
+def test_thresholds_of_classes_are_chosen_apart() -> None:
+    target, prediction, evidence = rows(3)
+    snap = link_named("snap_class")
+    before = snap.choose(prediction, evidence, by(target))["thresholds"]
+    assert evidence.shares is not None
+    is_other = evidence.shares.argmax(axis=1) == 3
+    changed = np.where(is_other, 0.0, target)
+    after = snap.choose(prediction, evidence, by(changed))["thresholds"]
+    assert before[:3] == after[:3]
+    assert before[3] != after[3]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("loss", [KAPPA, F1, ACCURACY], ids=lambda loss: loss.name)
+def test_cuts_are_no_worse_than_a_search_over_a_grid(loss: Loss, seed: int) -> None:
+    target, prediction, evidence = rows(seed)
+    shrunk = 1.5 + 0.4 * (prediction - 1.5)  # predictions that hug the mean
+    cuts = link_named("cuts")
+    rule = cuts.choose(shrunk, evidence, by(target, loss))
+    assert rule["cuts"] == sorted(rule["cuts"])
+    found = loss.score(target, cuts.apply(shrunk, evidence, rule))
+    grid = np.linspace(0.7, 2.3, 13)
+    best = max(
+        loss.score(target, cuts.apply(shrunk, evidence, {"cuts": list(three)}))
+        for three in itertools.combinations(grid, 3)
+    )
+    assert found >= best - 0.01
+    assert found > loss.score(target, shrunk) + 0.05
+
+
+def test_cuts_by_hand_and_scored_as_scikit_learn_scores() -> None:
+    target, prediction, evidence = rows()
+    said = link_named("cuts").apply(
+        np.array([0.2, 1.0, 1.6, 9.0]), evidence, {"cuts": [0.5, 1.0, 1.7]}
+    )
+    assert said.tolist() == [0.0, 2.0, 2.0, 3.0]
+    rule = {"cuts": [0.4, 1.6, 2.2]}
+    said = link_named("cuts").apply(prediction, evidence, rule)
+    theirs = cohen_kappa_score(target, said, weights="quadratic")
+    assert KAPPA.score(target, said) == pytest.approx(theirs)
+    theirs = f1_score(target, said, average="macro")
+    assert F1.score(target, said) == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("link", LINKS, ids=lambda link: link.name)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_rule_is_plain_values_and_does_to_rows_what_it_does_to_all(
+    link: Any, seed: int
+) -> None:
+    target, prediction, evidence = rows(seed)
+    loss = KAPPA if link.name == "cuts" else RMSE
+    rule = link.choose(prediction, evidence, by(target, loss))
+    assert all(isinstance(value, float | list) for value in rule.values())
+    some = np.arange(0, N, 7)
+    said = link.apply(prediction, evidence, rule)
+    assert_allclose(link.apply(prediction[some], evidence.take(some), rule), said[some])
+
+
+@pytest.mark.parametrize(
+    ("evidence", "loss", "names"),
+    [
+        (rows()[2], RMSE, ["mix", "mix_expected", "isotonic", "snap", "snap_class"]),
+        (rows()[2], KAPPA, [link.name for link in LINKS]),
+        (Evidence(None, None, np.array([])), Loss("rmse"), ["isotonic"]),
+        (
+            Evidence(None, rows()[2].shares, np.array([])),
+            Loss("log_loss", (), False),
+            [],
+        ),
+    ],
+)
+def test_links_that_fit_are_tried(evidence: Any, loss: Loss, names: list[str]) -> None:
+    assert [link.name for link in choose_links((), evidence, loss)] == names
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("snap", "links = 'snap' needs class probabilities of a target of numbers"),
+        ("mix", "links = 'mix' needs a regression of the target"),
+        ("cuts", "links = 'cuts' needs a metric of ordered classes"),
+        ("snaps", "links = 'snaps': did you mean 'snap'"),
+    ],
+)
+def test_a_link_that_cannot_be_is_refused(name: str, message: str) -> None:
+    nothing = Evidence(None, None, np.array([]))
+    with pytest.raises(UserError, match=message):
+        choose_links((name,), nothing, Loss("rmse"))
