@@ -24,7 +24,7 @@ from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
 from data_prep.run_folders.runs import KEY, Stage
-from data_prep.settings import NEUTRAL, recorded
+from data_prep.settings import NOT_HASHED, recorded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,7 @@ class PrepareSettings:
         "one picture under many ids, such as 'no photograph yet': keep it in one fold,"
         " or leave all its ids out",
     ] = "keep"
-    workers: Annotated[int, "processes that decode; 0: all cores", NEUTRAL] = 0
+    workers: Annotated[int, "processes that decode; 0: all cores", NOT_HASHED] = 0
 
     def __post_init__(self) -> None:
         """Check what can be checked without data."""

@@ -7,7 +7,7 @@ inside a run.
 A stage declares a frozen dataclass whose fields are ``Annotated[type, "help"]``. The
 types are str, int, float, bool, Path, ``Literal``, a tuple of str or int (commas on the
 command line, an array in TOML), and any of them ``| None``. A second annotation
-``NEUTRAL`` says that the field changes how fast a result comes, not what it is; such
+``NOT_HASHED`` says that the field changes how fast a result comes, not what it is; such
 fields are left out of the record, so that changing them does not make a finished stage
 stale.
 """
@@ -25,7 +25,7 @@ from typing import get_type_hints as hints_of
 
 from data_prep.errors import UserError
 
-NEUTRAL = "neutral"
+NOT_HASHED = "not hashed"
 
 Settings = TypeVar("Settings")
 
@@ -38,7 +38,7 @@ class Field:
     type: Any
     help: str
     default: Any
-    is_neutral: bool
+    is_hashed: bool
 
 
 def fields_of(kind: type[Any]) -> dict[str, Field]:
@@ -49,18 +49,22 @@ def fields_of(kind: type[Any]) -> dict[str, Field]:
         annotated = get_args(hints[item.name])
         default = None if item.default is MISSING else item.default
         found[item.name] = Field(
-            item.name, annotated[0], annotated[1], default, NEUTRAL in annotated[2:]
+            item.name,
+            annotated[0],
+            annotated[1],
+            default,
+            NOT_HASHED not in annotated[2:],
         )
     return found
 
 
 def recorded(settings: Any) -> dict[str, Any]:
     """Give the settings that decide a result, as plain JSON values."""
-    neutral = {f.name for f in fields_of(type(settings)).values() if f.is_neutral}
+    hashed = {f.name for f in fields_of(type(settings)).values() if f.is_hashed}
     return {
         name: _as_json(value)
         for name, value in asdict(settings).items()
-        if name not in neutral
+        if name in hashed
     }
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from data_prep.errors import UserError
 from data_prep.folds import ALL
-from data_prep.settings import NEUTRAL, nearest
+from data_prep.settings import NOT_HASHED, nearest
 from features.pooling import USUAL, check_statistics
 from pretext.networks.init_weights import pretexts
 from pretext.preflight import network_of
@@ -42,13 +42,15 @@ class ExtractSettings:
     layer_pool: Annotated[
         Literal["avg", "gem"], "how a layer is pooled over the picture"
     ] = "avg"
-    layers: Annotated[bool, "list the layers of the network, and stop", NEUTRAL] = False
+    layers: Annotated[bool, "list the layers of the network, and stop", NOT_HASHED] = (
+        False
+    )
     shard: Annotated[str, "one of n parts, such as 0/4; features.merge joins them"] = ""
     precision: Annotated[
         Literal["auto", "bf16", "fp32"],
         "arithmetic: bf16 (mixed), fp32, or auto: bf16 where the hardware has it",
     ] = "auto"
-    threads: Annotated[int, "CPU threads; 0: all cores", NEUTRAL] = 0
+    threads: Annotated[int, "CPU threads; 0: all cores", NOT_HASHED] = 0
 
     def __post_init__(self) -> None:
         """Check the source and the ranges."""

@@ -23,7 +23,7 @@ from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.run_folders.damage import read_frame
 from data_prep.run_folders.runs import Finished, Run
-from data_prep.settings import NEUTRAL, nearest, recorded
+from data_prep.settings import NOT_HASHED, nearest, recorded
 from data_prep.waiting import settle_waiting
 from pretext.networks.init_weights import key_of, pretexts
 
@@ -54,7 +54,7 @@ class ProbeSettings:
         "arithmetic: bf16 (mixed), fp32, or auto: bf16 where the hardware has it",
     ] = "auto"
     seed: Annotated[int, "seed of the random weights"] = 0
-    threads: Annotated[int, "CPU threads; 0: all cores", NEUTRAL] = 0
+    threads: Annotated[int, "CPU threads; 0: all cores", NOT_HASHED] = 0
 
     def __post_init__(self) -> None:
         """Check the ranges."""

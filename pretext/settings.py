@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from data_prep.errors import UserError
-from data_prep.settings import NEUTRAL
+from data_prep.settings import NOT_HASHED
 from pretext.networks.init_weights import check_init, reads_of
 from pretext.preflight import check_first_weights, check_larger_views, check_names
 
@@ -47,7 +47,7 @@ class TrainingSettings:
         False
     )
     seed: Annotated[int, "seed of the weights and of every random draw"] = 0
-    threads: Annotated[int, "CPU threads; 0: all cores", NEUTRAL] = 0
+    threads: Annotated[int, "CPU threads; 0: all cores", NOT_HASHED] = 0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -132,7 +132,9 @@ class PretextSettings(TrainingSettings):
         "weights to keep: the last, or those that a probe of the labels likes best",
     ] = "last"
     find_lr: Annotated[
-        bool, "try learning rates, plot the loss, suggest one; trains nothing", NEUTRAL
+        bool,
+        "try learning rates, plot the loss, suggest one; trains nothing",
+        NOT_HASHED,
     ] = False
 
     held_out = 0.0  # share of the pictures that only measure; no setting of most tasks

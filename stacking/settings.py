@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from data_prep.errors import UserError
-from data_prep.settings import NEUTRAL, nearest
+from data_prep.settings import NOT_HASHED, nearest
 
 if TYPE_CHECKING:
     from data_prep.outlook import Outlook
@@ -67,7 +67,7 @@ class FitSettings:
         "also stack labels permuted within folds, which must score like a constant",
     ] = False
     seed: Annotated[int, "seed of the boosters and of the inner splits"] = 0
-    threads: Annotated[int, "cores to use; 0: all", NEUTRAL] = 0
+    threads: Annotated[int, "cores to use; 0: all", NOT_HASHED] = 0
 
     def __post_init__(self) -> None:
         """Check what can be checked without data."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from data_prep.errors import UserError
-from data_prep.settings import NEUTRAL
+from data_prep.settings import NOT_HASHED
 from pretext.networks.init_weights import check_init, reads_of
 from pretext.preflight import check_first_weights, check_larger_views, check_names
 from pretext.settings import TrainingSettings
@@ -43,7 +43,7 @@ class FinetuneSettings(TrainingSettings):
     ] = 0.1
     dropout: Annotated[float, "share of features dropped before the heads"] = 0.2
     keep_epochs: Annotated[
-        int, "weights of the last N epochs kept in epochs/; 0: none", NEUTRAL
+        int, "weights of the last N epochs kept in epochs/; 0: none", NOT_HASHED
     ] = 1
 
     def __post_init__(self) -> None:

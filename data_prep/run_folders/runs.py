@@ -46,7 +46,7 @@ from data_prep.run_folders.drafts import drop_drafts, write_text
 
 KEY = "stage.json"  # what an unfinished stage is being made from
 # Not part of a stage's result: a rerun with the same result may differ in them.
-PASSING = {"checkpoints", "epochs", "logs"}
+EPHEMERAL = {"checkpoints", "epochs", "logs"}
 PACKAGES = (
     *("numpy", "pandas", "scikit-learn", "torch", "timm", "lightly"),
     *("pytorch-lightning", "gensim", "lightgbm"),
@@ -305,8 +305,8 @@ def digest_files(folder: Path) -> dict[str, str]:
     files = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        is_passing = PASSING & set(relative.parts[:-1]) or path.suffix == ".html"
-        if path.is_file() and not is_passing and path.name not in (RECORD, KEY):
+        is_ephemeral = EPHEMERAL & set(relative.parts[:-1]) or path.suffix == ".html"
+        if path.is_file() and not is_ephemeral and path.name not in (RECORD, KEY):
             files[relative.as_posix()] = digest_file(path)
     return files
 

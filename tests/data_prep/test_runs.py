@@ -15,7 +15,7 @@ import pytest
 from data_prep.errors import UserError
 from data_prep.run_folders.runs import (
     KEY,
-    PASSING,
+    EPHEMERAL,
     RECORD,
     LockedStageError,
     Run,
@@ -322,19 +322,19 @@ def test_a_reader_never_harms_a_writer(tmp_path: Path) -> None:
     assert text_of(Run(tmp_path), FIRST) == "24"
 
 
-@pytest.mark.parametrize("passing", sorted(PASSING))
+@pytest.mark.parametrize("ephemeral", sorted(EPHEMERAL))
 @pytest.mark.parametrize("place", [".", "target/fold0"])
 def test_logs_checkpoints_epochs_and_reports_are_no_result(
-    tmp_path: Path, passing: str, place: str
+    tmp_path: Path, ephemeral: str, place: str
 ) -> None:
     folder = tmp_path / place
-    (folder / passing / "deeper").mkdir(parents=True)
-    (folder / passing / "x.bin").write_text("passing")
-    (folder / passing / "deeper" / "x.bin").write_text("passing")
-    (folder / "report.html").write_text("passing")
+    (folder / ephemeral / "deeper").mkdir(parents=True)
+    (folder / ephemeral / "x.bin").write_text("passing")
+    (folder / ephemeral / "deeper" / "x.bin").write_text("passing")
+    (folder / "report.html").write_text("ephemeral")
     (folder / "net.bin").write_text("result")
-    (folder / f"{passing}.bin").write_text("result")
-    expected = {(folder / f"{n}.bin").relative_to(tmp_path) for n in ("net", passing)}
+    (folder / f"{ephemeral}.bin").write_text("result")
+    expected = {(folder / f"{n}.bin").relative_to(tmp_path) for n in ("net", ephemeral)}
     assert {Path(file) for file in digest_files(tmp_path)} == expected
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from data_prep.errors import UserError
 from data_prep.settings import (
-    NEUTRAL,
+    NOT_HASHED,
     Parser,
     add_flags,
     fields_of,
@@ -35,7 +35,7 @@ class TryoutSettings:
     file: Annotated[Path | None, "a path"] = None
     most: Annotated[int | None, "a count, if any"] = None
     places: Annotated[tuple[Path, ...], "several paths"] = ()
-    speed: Annotated[int, "how fast", NEUTRAL] = 2
+    speed: Annotated[int, "how fast", NOT_HASHED] = 2
 
     def __post_init__(self) -> None:
         """Check the range."""
