@@ -14,8 +14,8 @@ import pytest
 
 from data_prep.errors import UserError
 from data_prep.run_folders.runs import (
-    KEY,
     EPHEMERAL,
+    KEY,
     RECORD,
     LockedStageError,
     Run,
