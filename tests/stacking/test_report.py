@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from markupsafe import escape
 from sklearn.metrics import cohen_kappa_score, f1_score
-from stacking.sections import pictures
 
 from data_prep.scoring.scores import Interval
 from stacking.ensemble.final_step import labels_of
 from stacking.fit import main
 from stacking.reporting.run_files import Pictures
+from stacking.reporting.sections import pictures
 from stacking.reporting.sections.pictures import view_spread
 from tests.stacking.reported import MAPPED, Reported, add_training, all_there_is, rename
 
