@@ -6,7 +6,7 @@ An arm is one of the names below, or a file of weights to begin from (.safetenso
 Each arm and fold is a run beside the base run, sharing its prepared pictures and its
 pretext weights by hard links, so a killed comparison goes on where it was. Scored is
 the 8-view mean of the plain regression on the held-out folds, clipped to the target's
-range; intervals are 95 %, resampling whole clusters, and those of the differences are
+range; intervals are 95 %, resampling whole cv groups, and those of the differences are
 paired by picture.
 """
 
@@ -107,7 +107,7 @@ def main() -> None:
     folds = given["folds"].split(",")
     scored = table["fold"].isin([int(fold) for fold in folds])
     table = table[scored & table["target"].notna()].reset_index(drop=True)
-    y, clusters = table["target"].to_numpy(), table["cluster"].to_numpy()
+    y, cv_groups = table["target"].to_numpy(), table["cv_group"].to_numpy()
     rmse = METRICS["rmse"]
     print(
         f"folds {', '.join(folds)}: {len(table)} pictures, constant {np.std(y):.4f}",
@@ -127,12 +127,12 @@ def main() -> None:
             part = (table["fold"] == int(fold)).to_numpy()
             predicted[part] = plain_net(run, table[part])
             seconds += Run(run).finished("transfer.finetune").record["seconds"]
-        score = group_bootstrap(rmse, y, predicted, clusters)
+        score = group_bootstrap(rmse, y, predicted, cv_groups)
         line = f"{name:<22} {score.value:.4f} ({score.low:.4f} to {score.high:.4f})"
         if first is None:
             first = predicted
         else:
-            gain = paired_bootstrap(rmse, y, predicted, first, clusters)
+            gain = paired_bootstrap(rmse, y, predicted, first, cv_groups)
             line += f"  against {wanted[0]} {gain.value:+.4f}"
             line += f" ({gain.low:+.4f} to {gain.high:+.4f})"
         print(f"{line}  {seconds / 60:.1f} minutes of fine-tuning", flush=True)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.optimism experiments/pomological_optimism.toml
 
-The labelled rows lie in four quarters that tear no cluster (``cv = "sgkfold4"``). Each
+The labelled rows lie in four quarters that tear no cv group (``cv = "sgkfold4"``). Each
 quarter in turn is held out from everything that sees a label: the other three are
 cross-validated and stacked as ``stacking.fit`` does it, by both of its protocols, and
 what comes out predicts the quarter. *Optimism* is the score on the held-out quarters
@@ -112,7 +112,7 @@ class Labelled:
             class_index=kept["class_index"].to_numpy(dtype=np.int64),
             classes=class_names(self.facts["classes"]),
             folds=folds,
-            clusters=kept["cluster"].to_numpy(dtype=np.int64),
+            cv_groups=kept["cv_group"].to_numpy(dtype=np.int64),
             image_rows=kept["image_row"].to_numpy(dtype=np.int64),
             columns=self.columns,
             common_ids=tuple(asked["id"]),
@@ -202,17 +202,17 @@ def ask_all(
 
 def table_of(labelled: Labelled, found: Mapping[str, Said]) -> str:
     """Write the scores of the procedures, and how far cross-validation is from true."""
-    clusters = labelled.table["cluster"].to_numpy()
+    cv_groups = labelled.table["cv_group"].to_numpy()
 
     def less(first: Floats, second: Floats) -> str:
         """Write the difference of two RMSE, of (N,) or (N, 3) predictions."""
-        times = first.size // len(clusters)
-        y, groups = (np.repeat(rows, times) for rows in (labelled.target, clusters))
+        times = first.size // len(cv_groups)
+        y, groups = (np.repeat(rows, times) for rows in (labelled.target, cv_groups))
         found = paired_bootstrap(RMSE, y, first.ravel(), second.ravel(), groups)
         return f"{found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
 
     def score(said: Floats) -> str:
-        y = np.repeat(labelled.target, said.size // len(clusters))
+        y = np.repeat(labelled.target, said.size // len(cv_groups))
         return f"{RMSE(y, said.ravel()):.4f}"
 
     plain = found[PLAIN]

@@ -11,7 +11,7 @@ that of the first size: 1 is linear.
 
 Then, on 4,000 rows or on a run, scikit-learn's ``StackingRegressor`` on the same
 columns and folds: LightGBM and ridge below, ridge above, fitted around each fold in
-turn, its inner parts by cluster.
+turn, its inner parts by cv group.
 """
 
 import json
@@ -78,7 +78,7 @@ def compare(folder: Path) -> None:
         ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 5, 15)))
         began, said = time.perf_counter(), np.empty(len(target))
         for inside, held_out in PredefinedSplit(rows.folds).split():
-            split = GroupKFold(4).split(inside, groups=rows.clusters[inside])
+            split = GroupKFold(4).split(inside, groups=rows.cv_groups[inside])
             model = StackingRegressor(
                 [("trees", trees), ("ridge", ridge)], RidgeCV(), cv=[*split]
             )

@@ -121,16 +121,16 @@ def too_few_rows(folds: ArrayLike) -> str:
     )
 
 
-def lone_cluster(folds: ArrayLike, clusters: ArrayLike) -> str:
-    """Say which fold is a single cluster; empty: none is.
+def lone_cv_group(folds: ArrayLike, cv_groups: ArrayLike) -> str:
+    """Say which fold is a single cv group; empty: none is.
 
     Args:
         folds: (N,) fold of each row that has a target.
-        clusters: (N,) what no fold tears.
+        cv_groups: (N,) what no fold tears.
     """
-    pairs = np.unique(np.stack([np.asarray(folds), np.asarray(clusters)]), axis=1)
-    numbers, n_clusters = np.unique(pairs[0], return_counts=True)
-    for fold in numbers[n_clusters < 2]:
+    pairs = np.unique(np.stack([np.asarray(folds), np.asarray(cv_groups)]), axis=1)
+    numbers, n_cv_groups = np.unique(pairs[0], return_counts=True)
+    for fold in numbers[n_cv_groups < 2]:
         return (
             f"fold {fold} is one group, so its score tells how one group fares, and no"
             " more; name a finer column in [data] group, or fewer folds"
@@ -289,7 +289,7 @@ def strata(
     return codes
 
 
-def clusters(groups: Sequence[str] | None, digests: Sequence[str]) -> Ints:
+def join_cv_groups(groups: Sequence[str] | None, digests: Sequence[str]) -> Ints:
     """Join rows that share a group or a picture, directly or by way of others.
 
     Args:
@@ -297,10 +297,10 @@ def clusters(groups: Sequence[str] | None, digests: Sequence[str]) -> Ints:
         digests: (N,) digest of the pixels of each row.
 
     Returns:
-        (N,) number of the cluster, from 0 in order of appearance.
+        (N,) number of the cv group, from 0 in order of appearance.
 
     Example:
-        >>> clusters(["a", "a", "b", "c"], ["x", "y", "y", "z"])
+        >>> join_cv_groups(["a", "a", "b", "c"], ["x", "y", "y", "z"])
         array([0, 0, 0, 1])
     """
     parent = list(range(len(digests)))
@@ -335,15 +335,15 @@ def split(
     group: then it is neither held out nor learned from.
 
     Args:
-        table: N rows as prepared, with ``part``, ``fold`` and ``cluster``.
+        table: N rows as prepared, with ``split``, ``fold`` and ``cv_group``.
         fold: Number of a fold, or ``all``, which holds out none.
     """
-    is_train = (table["part"] == "train").to_numpy()
+    is_train = (table["split"] == "train").to_numpy()
     if fold == ALL:
         return np.zeros(len(table), dtype=np.bool_), is_train
     is_held_out = is_train & (table["fold"] == int(fold)).to_numpy()
-    clusters = table["cluster"].to_numpy()
-    return is_held_out, is_train & ~np.isin(clusters, clusters[is_held_out])
+    cv_groups = table["cv_group"].to_numpy()
+    return is_held_out, is_train & ~np.isin(cv_groups, cv_groups[is_held_out])
 
 
 def fold_hash(ids: Iterable[str], folds: Iterable[int]) -> str:

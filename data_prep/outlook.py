@@ -5,7 +5,7 @@ of training. So the settings of a stage may have a method ``check_data``, which 
 an ``Outlook``: the rows as ``data_prep.prepare`` stored them or, before it has run, as
 the tables and the names of the pictures have them. Then it may only refuse what no
 picture can mend: of those rows some are lost to files that cannot be read, and pictures
-that are the same join clusters.
+that are the same join cv groups.
 
 Shapes: N rows.
 """
@@ -38,8 +38,8 @@ class Outlook:
     Attributes:
         experiment: What the user wrote.
         run: Where the stages write.
-        table: (N) rows, a row per picture: id, part, group, date, weight, and maybe
-            target, class_index and ``given.NAME``; once prepared also fold and cluster.
+        table: (N) rows, a row per picture: id, split, group, date, weight, and maybe
+            target, class_index and ``given.NAME``; once prepared also fold, cv_group.
         facts: Of what ``data_prep.prepare`` records: side, cv, n_folds, classes,
             target_kind, has_group, words, and ``NAME_column``.
         prepared: Folder of the finished ``data_prep.prepare``; None: not yet.
@@ -129,18 +129,18 @@ class Outlook:
             return table[:0]
         if self.prepared:
             return table[(table["fold"] >= 0) & table["target"].notna()]
-        is_dealt = (table["part"] == "train") & ~table["is_excluded"].astype(bool)
+        is_dealt = (table["split"] == "train") & ~table["is_excluded"].astype(bool)
         return table[is_dealt & table["target"].notna() & bool(self.facts["cv"])]
 
     def predicted(self) -> "pd.DataFrame":
         """Give the rows to predict: those of the test table, or those in no table."""
-        part = "test" if (self.table["part"] == "test").any() else "unlabelled"
-        return self.table[self.table["part"] == part]
+        split = "test" if (self.table["split"] == "test").any() else "unlabelled"
+        return self.table[self.table["split"] == split]
 
     def n_groups(self, rows: "pd.DataFrame") -> int:
         """Count what no fold tears among some rows, at most."""
         if self.prepared:
-            return int(rows["cluster"].nunique())
+            return int(rows["cv_group"].nunique())
         if not self.facts["has_group"]:
             return len(rows)
         groups = rows["group"]

@@ -187,7 +187,7 @@ def _prepare(
     if tables.sample:
         _copy_sample(tables.sample, stage.folder / "sample.csv", data.id)
     elif data.test:  # in its order, also those without a picture
-        tested = tables.rows.loc[tables.rows["part"] == "test", ["id"]]
+        tested = tables.rows.loc[tables.rows["split"] == "test", ["id"]]
         tested.to_csv(stage.folder / "test_ids.csv", index=False)
     stage.facts = _facts(rows, classes, cv, tables, settings, data)
     stage.facts["counts"]["left_out"] = len(left_out)
@@ -251,8 +251,8 @@ def _facts(
         if target is None
         else [float(target.min()), float(target.max())],
         "counts": {
-            part: int((rows["part"] == part).sum())
-            for part in ("train", "test", "unlabelled")
+            split: int((rows["split"] == split).sum())
+            for split in ("train", "test", "unlabelled")
         },
         "copies": n_copies,
         "copies_of_train_in_test": n_crossing,

@@ -1,4 +1,4 @@
-"""Rows: the tables and the pictures joined by id, with classes, clusters and folds."""
+"""Rows: the tables and the pictures joined by id, with classes, cv groups and folds."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ from data_prep.folds import (
     MAX_CLASSES,
     assign_folds,
     check_count,
-    clusters,
     is_grouped,
-    lone_cluster,
+    join_cv_groups,
+    lone_cv_group,
     parse_scheme,
     strata,
 )
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from data_prep.pictures.images import Decoded
 
 COLUMNS = (  # of table.parquet; after them come the user's further columns
-    *("id", "part", "image_row", "target", "class_index", "group", "cluster"),
+    *("id", "split", "image_row", "target", "class_index", "group", "cv_group"),
     *("date", "fold", "weight", "sha256", "width", "height", "pixels_sha256"),
 )
 PLACEHOLDER = "one picture under many ids, taken for a placeholder"
@@ -53,17 +53,17 @@ def match_pictures(
     missing = rows["id"][~has_picture]
     others = sorted(set(pictures) - set(rows["id"]))
     near = near_ids(missing, others)
-    for part, path in _parts(data):
-        of_part = rows["id"][rows["part"] == part]
-        if not has_picture[of_part.index].any():
-            first = explain_missing(of_part[:1], folders, {})[0]
+    for split, path in _splits(data):
+        of_split = rows["id"][rows["split"] == split]
+        if not has_picture[of_split.index].any():
+            first = explain_missing(of_split[:1], folders, {})[0]
             raise UserError(
-                f"{path}: none of its {len(of_part):,} ids has a picture in"
+                f"{path}: none of its {len(of_split):,} ids has a picture in"
                 f" {', '.join(map(str, data.images))};"
-                f" {_difference(list(of_part), list(pictures), near)}"
+                f" {_difference(list(of_split), list(pictures), near)}"
                 + (f"; {first.reason}" if first.file else "")
             )
-        _check_near(near.of(of_part[~has_picture]), path)
+        _check_near(near.of(of_split[~has_picture]), path)
     left_out = explain_missing(
         missing, folders, _hints(list(missing), near, rows, pictures)
     )
@@ -73,10 +73,10 @@ def match_pictures(
         for id_, unusable in folders.unusable.items()
         if unusable.file not in known and id_ not in pictures
     ]
-    unlabelled = pd.DataFrame({"id": others, "part": "unlabelled", "group": ""})
+    unlabelled = pd.DataFrame({"id": others, "split": "unlabelled", "group": ""})
     unlabelled["is_excluded"], unlabelled["weight"] = False, 1.0
-    parts = [part for part in (rows[has_picture], unlabelled) if len(part)]
-    joined = pd.concat(parts).reindex(columns=rows.columns)
+    frames = [frame for frame in (rows[has_picture], unlabelled) if len(frame)]
+    joined = pd.concat(frames).reindex(columns=rows.columns)
     return joined.sort_values("id", ignore_index=True), left_out
 
 
@@ -159,11 +159,11 @@ def check_what_is_left(
     """Check that the rows with a readable picture still make a task.
 
     Raises:
-        UserError: A part is gone, or the target has a single value left.
+        UserError: A split is gone, or the target has a single value left.
     """
     first = f"; {left_out[0].id}: {left_out[0].reason}" if left_out else ""
-    for part, path in _parts(data):
-        if not (rows["part"] == part).any():
+    for split, path in _splits(data):
+        if not (rows["split"] == split).any():
             raise UserError(f"{path}: no picture of its ids can be read{first}")
     if "target" in rows and rows["target"].nunique() < 2:
         raise UserError(
@@ -210,7 +210,7 @@ def check_groups(cv: str, rows: pd.DataFrame) -> None:
     Raises:
         UserError: There are fewer groups than folds.
     """
-    is_dealt = (rows["part"] == "train") & ~rows["is_excluded"]
+    is_dealt = (rows["split"] == "train") & ~rows["is_excluded"]
     if is_grouped(cv):
         check_count(cv, count_groups(rows.loc[is_dealt, "group"]))
 
@@ -225,7 +225,7 @@ def with_folds(
 ) -> pd.DataFrame:
     """Deal the rows of the training part to folds; all others get -1.
 
-    A cluster is what a fold must not tear: the user's groups, joined where pictures
+    A cv group is what a fold must not tear: the user's groups, joined where pictures
     are stored as the same pixels.
 
     Args:
@@ -237,45 +237,45 @@ def with_folds(
         listed: The pictures that several rows share, the most frequent first.
 
     Returns:
-        The rows with cluster and fold, and the id as group where there was none.
+        The rows with cv_group and fold, and the id as group where there was none.
 
     Raises:
-        UserError: The clusters do not fill the folds, or one of them is all that a fold
+        UserError: The cv groups do not fill the folds, or one is all that a fold
             has with a target.
     """
     # what was prepared before pixels were compared knows the same files only
     known = "pixels_sha256" if "pixels_sha256" in rows else "sha256"
     groups, digests = list(rows["group"]), list(rows[known])
     rows = rows.assign(
-        cluster=clusters(groups if has_group else None, digests),
+        cv_group=join_cv_groups(groups if has_group else None, digests),
         group=rows["group"].where(rows["group"] != "", rows["id"]),
         fold=np.int64(-1),
     )
     if cv is None:
         return rows
-    is_dealt = (rows["part"] == "train") & ~rows["is_excluded"]
+    is_dealt = (rows["split"] == "train") & ~rows["is_excluded"]
     dealt = rows[is_dealt]
     if dealt.empty:
         raise UserError("every row is excluded from validation; leave some of them in")
-    n_clusters, n_folds = dealt["cluster"].nunique(), parse_scheme(cv)[1]
+    n_cv_groups, n_folds = dealt["cv_group"].nunique(), parse_scheme(cv)[1]
     own_groups = pd.Series(groups, index=rows.index)[is_dealt]
     n_before = count_groups(own_groups) if has_group else len(dealt)
     joined = ""
-    if n_clusters < n_before:
+    if n_cv_groups < n_before:
         noun = "groups" if has_group else "rows"
-        joined = f"; copies of pictures join {n_before:,} {noun} to {n_clusters:,}"
+        joined = f"; copies of pictures join {n_before:,} {noun} to {n_cv_groups:,}"
         joined += _remedy_of_repeats(listed)
-    if joined and n_clusters < n_folds:
-        counted = f"{n_clusters} cluster{'s do' if n_clusters > 1 else ' does'}"
+    if joined and n_cv_groups < n_folds:
+        counted = f"{n_cv_groups} cv group{'s do' if n_cv_groups > 1 else ' does'}"
         raise UserError(f"cv = {cv!r}: {counted} not fill {n_folds} folds{joined}")
     labels = strata(dealt["target" if "target" in dealt else "date"])
     try:
-        rows.loc[is_dealt, "fold"] = assign_folds(cv, labels, dealt["cluster"], seed)
+        rows.loc[is_dealt, "fold"] = assign_folds(cv, labels, dealt["cv_group"], seed)
     except UserError as error:
         raise UserError(f"{error}{joined}") from None
     scored = rows[is_dealt & rows["target"].notna()] if "target" in rows else rows[:0]
-    if len(scored) and (fault := lone_cluster(scored["fold"], scored["cluster"])):
-        fewest = scored.groupby("fold")["cluster"].nunique().idxmin()
+    if len(scored) and (fault := lone_cv_group(scored["fold"], scored["cv_group"])):
+        fewest = scored.groupby("fold")["cv_group"].nunique().idxmin()
         lone = scored[scored["fold"] == fewest]
         n_joined = own_groups[lone.index].nunique() if has_group else len(lone)
         raise UserError(f"cv = {cv!r}: {fault}{joined if n_joined > 1 else ''}")
@@ -293,9 +293,9 @@ def weights_of(table: pd.DataFrame) -> NDArray[np.float64]:
     return table["weight"].to_numpy(dtype=np.float64)
 
 
-def _parts(data: DataSettings) -> list[tuple[str, Path]]:
+def _splits(data: DataSettings) -> list[tuple[str, Path]]:
     named = (("train", data.train), ("test", data.test or data.sample))
-    return [(part, path) for part, path in named if path]
+    return [(split, path) for split, path in named if path]
 
 
 def _check_near(near: NearIds, table: Path | str) -> None:

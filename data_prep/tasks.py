@@ -97,7 +97,7 @@ def default_tasks(
     table: "pd.DataFrame", prepared: Path, facts: Mapping[str, Any]
 ) -> dict[str, TaskSettings]:
     """Give the four tasks of the original, less those that no training row has."""
-    train = table[table["part"] == "train"]
+    train = table[table["split"] == "train"]
     tasks = {}
     if facts["target_kind"] == "numeric":
         tasks["target"] = TaskSettings(kind="regression")
@@ -193,7 +193,7 @@ def _labels(
     else:
         usual = "date" if setting.kind == "date" else "target"
         column = _column(setting.column, usual, table, facts)
-        is_train = (table["part"] == "train").to_numpy()
+        is_train = (table["split"] == "train").to_numpy()
         if setting.kind == "classes":
             labels = _class_labels(table, column, is_train, facts)
         else:
@@ -284,7 +284,7 @@ def _word_labels(table: "pd.DataFrame", prepared: Path) -> Labels:
     if not file.exists():
         raise UserError(_lacks_words(prepared))
     words = read_frame(file).set_index("id").reindex(table["id"])
-    is_train = (table["part"] == "train").to_numpy()
+    is_train = (table["split"] == "train").to_numpy()
     has_label = words.notna().all(axis=1).to_numpy() & is_train
     values = np.where(has_label[:, None], words.to_numpy(), 0).astype(np.float64)
     outputs = tuple(str(k) for k in range(values.shape[1]))

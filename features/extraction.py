@@ -122,7 +122,7 @@ def warn_of_learned(prepared: Finished, decoded: Sequence["Decoded"]) -> None:
     column = "pixels_sha256" if "pixels_sha256" in table else "sha256"
     if column not in table:
         return
-    learned = set(table[column][table["part"] == "train"])
+    learned = set(table[column][table["split"] == "train"])
     if n_learned := sum(getattr(one, column) in learned for one in decoded):
         log.warning(
             "%d of %d pictures are training pictures of the run: the nets know their"

@@ -75,7 +75,7 @@ def plan_parts(
     Raises:
         UserError: There is not one row.
     """
-    common = np.flatnonzero(table["part"] != "train")
+    common = np.flatnonzero(table["split"] != "train")
     parts = []
     for fold in folds:
         is_held_out, may_be_seen = split(table, fold)

@@ -97,7 +97,7 @@ class ExtractSettings:
             UserError: No net would have a row to be asked for.
         """
         folds = outlook.setting(self.source, "folds") or ()
-        has_others = bool((outlook.table["part"] != "train").any())
+        has_others = bool((outlook.table["split"] != "train").any())
         if list(folds) == [ALL] and not (has_others or self.insample):
             raise UserError(
                 f"[{self.source}] folds = {ALL}: its net holds out no row, and there is"

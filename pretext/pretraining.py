@@ -214,7 +214,7 @@ def rows_of(
 
     may_be_seen = np.ones(len(table), dtype=np.bool_)
     if settings.inductive:
-        may_be_seen = (table["part"] != "test").to_numpy()
+        may_be_seen = (table["split"] != "test").to_numpy()
     seen = np.flatnonzero(may_be_seen)
     n = n_held_out(held_out, len(seen))
     chance = uniforms(keys[seen], 1, seed=settings.seed, epoch=0, purpose="held out")

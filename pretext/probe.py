@@ -5,7 +5,7 @@
 Reads ``data_prep.prepare`` and backbones: stages of the run, or any files of weights;
 writes ``pretext.probe/probe.csv`` and the same as a table, ``probe.txt``. Each backbone
 stands beside random weights of its architecture, and its gain on them has an interval
-over draws of whole clusters.
+over draws of whole cv groups.
 """
 
 import logging
@@ -229,7 +229,7 @@ def probe_all(
         (held_out[rows], may_be_seen[rows])
         for held_out, may_be_seen in stored_splits(table, facts["n_folds"])
     ]
-    clusters = table["cluster"].to_numpy(dtype=np.int64)[rows]
+    cv_groups = table["cv_group"].to_numpy(dtype=np.int64)[rows]
     tasks = [labels_of(task, rows) for task in tasks]
 
     loaded = {}
@@ -249,11 +249,11 @@ def probe_all(
                 bar=bar,
             )
             found = {
-                (task.name, kind): probe(kind, features, task, splits, clusters)
+                (task.name, kind): probe(kind, features, task, splits, cv_groups)
                 for task in tasks
                 for kind in probes_of(task)
             }
-            return Probed(name, found, splits, clusters)
+            return Probed(name, found, splits, cv_groups)
 
         everything: list[Probed] = []
         for kind, side_px in kinds:

@@ -177,7 +177,7 @@ class PretextSettings(TrainingSettings):
         final_px = self.net_side_px(picture_px, self.final_scale)
         check_larger_views(final_px, picture_px, self.final_scale)
         check_first_weights(self.init, self.backbone, outlook)
-        is_seen = outlook.table["part"] != "test"
+        is_seen = outlook.table["split"] != "test"
         n_pictures = int(is_seen.sum()) if self.inductive else len(is_seen)
         n_pictures -= n_held_out(self.held_out, n_pictures)
         self.check_enough(n_pictures, "the collection")

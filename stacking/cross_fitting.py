@@ -118,24 +118,24 @@ def outer_folds(folds: Ints) -> Iterator[tuple[int, Ints, Ints]]:
 
 
 def deal_inner(
-    target: Floats, clusters: Ints, seed: int, n_parts: int = N_INNER
+    target: Floats, cv_groups: Ints, seed: int, n_parts: int = N_INNER
 ) -> Ints:
-    """Deal rows into inner parts that tear no cluster and have like targets.
+    """Deal rows into inner parts that tear no cv group and have like targets.
 
-    Clusters are lined up by their mean target, and each run of ``n_parts`` of them is
+    Cv groups are lined up by their mean target, and each run of ``n_parts`` of them is
     dealt in random order, one to a part.
 
     Args:
         target: (N, ...) numbers, or one column per class.
-        clusters: (N,) what stays together.
+        cv_groups: (N,) what stays together.
         seed: Seed of the deal.
-        n_parts: How many parts; fewer where there are fewer clusters.
+        n_parts: How many parts; fewer where there are fewer cv groups.
 
     Returns:
         (N,) number of the part.
     """
     rng = np.random.default_rng(seed)
-    members, rows = np.unique(clusters, return_inverse=True)
+    members, rows = np.unique(cv_groups, return_inverse=True)
     n_parts = min(n_parts, len(members))
     ranks = target if target.ndim == 1 else target.argmax(axis=1)
     # in a unit of its own, so that rounding never decides between equal means

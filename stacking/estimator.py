@@ -31,7 +31,7 @@ from stacking.inputs.validation import (
     check_table,
     check_target,
     classes_of,
-    clusters_of,
+    cv_groups_of,
     folds_of,
     weights_of,
 )
@@ -129,11 +129,11 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self, X: Floats, y: NDArray[Any], groups: Any, folds: Any, weights: Any
     ) -> Assembled:
         n = len(X)
-        clusters = np.arange(n) if groups is None else clusters_of(groups, n)
+        cv_groups = np.arange(n) if groups is None else cv_groups_of(groups, n)
         if folds is None:
             labels = strata(y if self._is_number else y.astype(str))
-            folds = assign_folds(self.cv, labels, clusters, self.random_state)
-        dealt = folds_of(folds, clusters)
+            folds = assign_folds(self.cv, labels, cv_groups, self.random_state)
+        dealt = folds_of(folds, cv_groups)
         names, index = np.unique(y, return_inverse=True)
         has_classes = not self._is_number or len(names) <= MAX_CLASSES
         return Assembled(
@@ -143,7 +143,7 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             class_index=index if has_classes else np.full(n, -1),
             classes=class_names(names.tolist()) if has_classes else (),
             folds=dealt,
-            clusters=clusters,
+            cv_groups=cv_groups,
             image_rows=np.arange(n),
             columns=tuple(Column(f"x{k}", f"x{k}", "", "") for k in range(X.shape[1])),
             common_ids=(),

@@ -268,18 +268,18 @@ def _with_interval(
 
     oof = read_oof(oof_file(fitted.folder), prepared.facts)
     table = read_frame(prepared.folder / "table.parquet").set_index("id")
-    clusters = table["cluster"].loc[as_ids(oof["id"])].to_numpy()
+    cv_groups = table["cv_group"].loc[as_ids(oof["id"])].to_numpy()
     reading = predictor.reading
     if reading.is_number:
         residuals = oof["prediction"].astype(float) - oof["target"].astype(float)
-        radius = conformal_radius(residuals, clusters, coverage)
+        radius = conformal_radius(residuals, cv_groups, coverage)
         found.insert(2, "low", reading.clip(found["prediction"].to_numpy() - radius))
         found.insert(3, "high", reading.clip(found["prediction"].to_numpy() + radius))
         return found
     names = [probability_column(name) for name in reading.classes]
     shares = oof[names].to_numpy(dtype=np.float64)
     index = [reading.classes.index(str(name)) for name in oof["target"]]
-    least = conformal_set_threshold(shares, index, clusters, coverage)
+    least = conformal_set_threshold(shares, index, cv_groups, coverage)
     sets = prediction_sets(found[names].to_numpy(), least)
     texts = [
         " | ".join(n for n, is_in in zip(reading.classes, row, strict=True) if is_in)

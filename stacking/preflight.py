@@ -104,8 +104,8 @@ def _check_enough(settings: FitSettings, outlook: Outlook) -> None:
         )
     if outlook.prepared and cv == outlook.facts["cv"]:
         place = outlook.prepared / "table.parquet"
-        folds, clusters = rows["fold"].to_numpy(), rows["cluster"].to_numpy()
-        leak_guards.check_enough(folds, clusters, place)
+        folds, cv_groups = rows["fold"].to_numpy(), rows["cv_group"].to_numpy()
+        leak_guards.check_enough(folds, cv_groups, place)
 
 
 def _check_extraction(settings: FitSettings, outlook: Outlook) -> None:

@@ -152,7 +152,7 @@ class Work:
 
         rows = scales.rows
         return tune_boosting(
-            *(scales.aligned, scales.target(), rows.folds, rows.clusters),
+            *(scales.aligned, scales.target(), rows.folds, rows.cv_groups),
             *(self.boosting, self.settings.tune, folder / "checkpoints"),
             seed=self.settings.seed,
             weights=rows.weights,
@@ -251,23 +251,23 @@ class Work:
     def _shift(self, scales: Scales) -> tuple[list[TaskShift], list[TaskShift]]:
         """Compare the pictures to predict with the labelled ones, net by net."""
         rows, is_asked = self.rows, self.rows.is_predicted
-        if not is_asked.any() or rows.common_clusters is None or rows.in_sample:
+        if not is_asked.any() or rows.common_cv_groups is None or rows.in_sample:
             return [], []
-        clusters = (rows.clusters, rows.common_clusters[is_asked])
+        cv_groups = (rows.cv_groups, rows.common_cv_groups[is_asked])
         nets = [net[is_asked] for net in rows.nets]
-        own = shift_of_folds(rows.X, rows.folds, nets, rows.columns, *clusters)
+        own = shift_of_folds(rows.X, rows.folds, nets, rows.columns, *cv_groups)
         if rows.of_all is None:
             return own, []
         alignment = scales.alignment.with_net(rows.of_all)
         asked = alignment.apply(len(rows.nets), rows.of_all)[is_asked]
         both = (scales.aligned, rows.folds, asked)
-        return own, shift_of_all(*both, rows.columns, *clusters)
+        return own, shift_of_all(*both, rows.columns, *cv_groups)
 
     def _control(self, scales: Scales) -> Interval:
         """Stack labels permuted within the folds."""
         rows = scales.rows
         target = permuted(scales.target(), rows.folds, self.settings.seed)
-        split = (rows.folds, rows.clusters)
+        split = (rows.folds, rows.cv_groups)
         names = [column.name for column in rows.columns]
         how = replace(self.boosting, n_seeds=1)
         X = scales.aligned

@@ -43,7 +43,7 @@ def make_run(
         n_test: Rows to predict.
         n_unlabelled: Pictures in no table.
         n_excluded: How many training rows are not validated; each is a copy of a row
-            that is, as the clusters say.
+            that is, as the cv groups say.
         n_folds: Folds; 0: none.
         side: Of the pictures, px.
         target: ``"numeric"``, ``"classes"`` or None.
@@ -73,10 +73,10 @@ def make_run(
     table = pd.DataFrame(
         {
             "id": [f"p{number:03d}" for number in rng.permutation(n)],
-            "part": np.repeat(
+            "split": np.repeat(
                 ["train", "test", "unlabelled"], [n_train, n_test, n_unlabelled]
             ),
-            "cluster": np.where(is_excluded, index + n_excluded, index),
+            "cv_group": np.where(is_excluded, index + n_excluded, index),
             "date": years if dates else np.nan,
             "fold": folds,
             "given.kind": [f"kind{k % 3}" if k < n_train else None for k in range(n)],
@@ -194,8 +194,8 @@ def facts_of(
         "mean": flat.mean(axis=0).tolist(),
         "std": flat.std(axis=0).tolist(),
         "counts": {
-            part: int((table["part"] == part).sum())
-            for part in ("train", "test", "unlabelled")
+            split: int((table["split"] == split).sum())
+            for split in ("train", "test", "unlabelled")
         },
         "words": words,
         "has_group": False,

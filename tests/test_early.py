@@ -378,7 +378,7 @@ def outlooks(seed: int, folder: Path) -> tuple[Outlook, Outlook]:
     rows = pd.DataFrame(
         {
             "id": [f"p{k:03d}" for k in index],
-            "part": "train",
+            "split": "train",
             "target": target,
             "class_index": np.nan_to_num(target, nan=-1).astype(int),
             "group": [f"g{k}" for k in rng.integers(0, 14, n)] if has_group else "",
@@ -484,6 +484,6 @@ def test_what_only_the_prepared_rows_show_is_told_after_them(tmp_path: Path) -> 
     outlook = Outlook.of_prepared(prepared, run, Experiment(DataSettings()))
     FitSettings().check_data(outlook)
     table = outlook.table
-    one = table["cluster"].where(table["fold"] != 0, 0)  # copies, found in decoding
+    one = table["cv_group"].where(table["fold"] != 0, 0)  # copies, found in decoding
     with pytest.raises(UserError, match="fold 0 is one group, so its score tells how"):
-        FitSettings().check_data(replace(outlook, table=table.assign(cluster=one)))
+        FitSettings().check_data(replace(outlook, table=table.assign(cv_group=one)))

@@ -36,7 +36,7 @@ def labelled() -> Labelled:
             "fold": QUARTER,
             "target": np.arange(N) % 4.0,
             "class_index": np.arange(N) % 4,
-            "cluster": np.arange(N) // 2,
+            "cv_group": np.arange(N) // 2,
             "image_row": np.arange(N),
         }
     )

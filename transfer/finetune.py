@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     facts, table = prepared.facts, outlook.table
     tasks = outlook.tasks(settings.tasks)
     jobs = plan(table, tasks, settings, facts["n_folds"])
-    n_train = int((table["part"] == "train").sum())
+    n_train = int((table["split"] == "train").sum())
     for task in tasks:
         if n_masked := n_train - int(task.has_label.sum()):
             log.info(

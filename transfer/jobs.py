@@ -120,7 +120,7 @@ def check_plan(outlook: Outlook, settings: FinetuneSettings) -> None:
         return
     wanted = folds_of(settings, n_folds)
     table = outlook.table
-    is_taught = (weights_of(table) > 0) & (table["part"] == "train").to_numpy()
+    is_taught = (weights_of(table) > 0) & (table["split"] == "train").to_numpy()
     is_dealt = ~table["is_excluded"].to_numpy(dtype=np.bool_)
     nets = [(JOINT, tasks)] if settings.joint else [(t.name, [t]) for t in tasks]
     for name, members in nets:

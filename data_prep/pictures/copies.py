@@ -52,8 +52,8 @@ def copies(rows: pd.DataFrame) -> tuple[int, int]:
     """Count the pictures that repeat an earlier one, and those of the test part that
     repeat one of the training part.
     """  # noqa: D205
-    pixels, is_train = rows["pixels_sha256"], rows["part"] == "train"
-    crossing = pixels[rows["part"] == "test"].isin(pixels[is_train])
+    pixels, is_train = rows["pixels_sha256"], rows["split"] == "train"
+    crossing = pixels[rows["split"] == "test"].isin(pixels[is_train])
     return int(pixels.duplicated().sum()), int(crossing.sum())
 
 
@@ -63,7 +63,7 @@ def repeats(
     """List the pictures that are there under several ids, the most frequent first.
 
     Args:
-        rows: With id, part, group ("" for none of its own), pixels_sha256 and maybe
+        rows: With id, split, group ("" for none of its own), pixels_sha256 and maybe
             target.
         pictures: The file of each id.
         has_group: The groups are the user's.
@@ -71,7 +71,7 @@ def repeats(
     repeated = rows[rows["pixels_sha256"].duplicated(keep=False)]
     listed = []
     for _, own in repeated.groupby("pixels_sha256", sort=False):
-        groups = own["group"][own["part"] == "train"]
+        groups = own["group"][own["split"] == "train"]
         listed.append(
             Repeat(
                 ids=tuple(own["id"]),

@@ -67,7 +67,7 @@ def describe(prepared: Prepared) -> str:
     manner = "padded" if facts["fit"] == "pad" else "squashed"
     lines = [
         f"pictures: {len(rows):,}, {_sizes(rows)} px, {manner} to {side}x{side} px",
-        "parts: "
+        "splits: "
         + ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counts.items()),
     ]
     if facts["target_kind"]:
@@ -98,17 +98,17 @@ def fold_table(rows: pd.DataFrame, classes: Sequence[Any] | None) -> pd.DataFram
     """Count what each fold holds.
 
     Args:
-        rows: With fold, cluster, and class_index or target where there are any.
+        rows: With fold, cv group, and class_index or target where there are any.
         classes: What the class indices mean; None for a quantity.
 
     Returns:
-        A row per fold: its rows, its clusters, and the share of each class in percent
+        A row per fold: its rows, its cv groups, and the share of each class in percent
         (of the twelve largest), or the mean and deviation of the target.
     """
     dealt = rows[rows["fold"] >= 0]
     folds = dealt.groupby("fold")
     counted = pd.DataFrame(
-        {"rows": folds.size(), "clusters": folds["cluster"].nunique()}
+        {"rows": folds.size(), "cv groups": folds["cv_group"].nunique()}
     )
     if classes is not None:
         labelled = dealt[dealt["class_index"] >= 0]
@@ -170,11 +170,11 @@ def _remarks_on_folds(
 ) -> list[str]:
     found = []
     if facts["has_group"]:
-        sizes = dealt.groupby("cluster").size()
+        sizes = dealt.groupby("cv_group").size()
         share = sizes[sizes > 1].sum() / len(dealt)
         found.append(
             f"{share:.0%} of the rows share their group or picture with another;"
-            f" the largest cluster has {_n(sizes.max(), 'row')}"
+            f" the largest cv group has {_n(sizes.max(), 'row')}"
         )
     if "target" in dealt and (
         fault := too_few_rows(dealt["fold"][dealt["target"].notna()])
@@ -191,7 +191,7 @@ def _remarks_on_folds(
     excluded = rows[rows["is_excluded"]]
     if len(excluded):
         found.append(f"{_n(len(excluded), 'row')} for learning only, never scored")
-        if n_twins := int(excluded["cluster"].isin(dealt["cluster"]).sum()):
+        if n_twins := int(excluded["cv_group"].isin(dealt["cv_group"]).sum()):
             found.append(
                 f"{_n(n_twins, 'row')} of these in a group or of a file that is scored;"
                 " the net that is judged on it must not learn from them"
@@ -311,8 +311,8 @@ def _examples(rows: pd.DataFrame, images: NDArray[np.uint8]) -> Markup:
     elif "target" in shown:
         targets = number_texts(shown["target"], digits=6)
     captions = [
-        f"{id_}\n{target or part}"
-        for id_, target, part in zip(shown["id"], targets, shown["part"], strict=True)
+        f"{id_}\n{target or split}"
+        for id_, target, split in zip(shown["id"], targets, shown["split"], strict=True)
     ]
     return picture_grid(images[rows["image_row"].to_numpy()[drawn]], captions)
 

@@ -167,7 +167,7 @@ def by_group_size(
     metric: Metric | Score,
     target: ArrayLike,
     prediction: ArrayLike,
-    clusters: ArrayLike,
+    cv_groups: ArrayLike,
 ) -> list[SizeScore]:
     """Score the rows of small and of large groups apart; sizes without rows are absent.
 
@@ -175,13 +175,13 @@ def by_group_size(
         metric: One of ``METRICS``, or a function of targets and predictions.
         target: (N,).
         prediction: (N,), or (N, K) probabilities.
-        clusters: (N,) what no fold tears; its size is counted among these rows.
+        cv_groups: (N,) what no fold tears; its size is counted among these rows.
 
     Raises:
         UserError: The rows cannot be scored.
     """
     target, prediction = _rows_of(metric, target, prediction)
-    members = _numbered(clusters, len(target))
+    members = _numbered(cv_groups, len(target))
     size = np.bincount(members)[members]
     band = np.searchsorted([1, 2, 5, 10], size)
     found = []

@@ -40,7 +40,7 @@ from data_prep.tables.column_notes import (
 )
 from data_prep.tables.target import TargetKind, notes_of_target, read_target
 
-OURS = ("id", "part", "group", "date", "is_excluded", "weight")
+OURS = ("id", "split", "group", "date", "is_excluded", "weight")
 GIVEN = "given."  # before the names of the user's further columns
 
 
@@ -49,7 +49,7 @@ class Tables:
     """What the tables say, before any picture is looked at.
 
     Attributes:
-        rows: A row per id of the train and test tables: id, part, group ("" where not
+        rows: A row per id of the train and test tables: id, split, group ("" where not
             given), date (decimal year), is_excluded, weight (1 where not given), target
             if there is such a column, and ``given.NAME`` for each further column of the
             train table.
@@ -259,12 +259,12 @@ def _read_test(data: DataSettings, path: Path, notes: list[str]) -> pd.DataFrame
 
 
 def _read_columns(
-    table: pd.DataFrame, named: dict[str, str], part: str
+    table: pd.DataFrame, named: dict[str, str], split: str
 ) -> tuple[pd.DataFrame, list[str], list[str]]:
-    """Give the columns of a part our names; say what is wrong with them, and odd."""
+    """Give the columns of a split our names; say what is wrong with them, and odd."""
     ids = as_ids(table[named["id"]])
     problems, notes = _problems_of_ids(ids, table.index), []
-    rows = pd.DataFrame({"id": ids, "part": part}, dtype=object)
+    rows = pd.DataFrame({"id": ids, "split": split}, dtype=object)
     rows.attrs.update(table.attrs)
     rows["group"] = ""
     rows["date"] = math.nan

@@ -27,14 +27,14 @@ class Probed:
         name: Stage, file, or that its weights are random.
         found: Answers by task and probe.
         splits: What was held out together.
-        clusters: (N,) what errs together.
+        cv_groups: (N,) what errs together.
         random: The same of random weights; None: these are they.
     """
 
     name: str
     found: Mapping[tuple[str, str], Answers]
     splits: Sequence[Split]
-    clusters: NDArray[np.int64]
+    cv_groups: NDArray[np.int64]
     random: "Probed | None" = None
 
     def beside(self, random: "Probed") -> "Probed":
@@ -42,9 +42,9 @@ class Probed:
         return replace(self, random=random)
 
     def interval(self, task: str, probe: str) -> Interval:
-        """Give the score and its 95 % interval over clusters."""
+        """Give the score and its 95 % interval over cv groups."""
         own = self.found[task, probe]
-        groups = self.clusters[own.rows]
+        groups = self.cv_groups[own.rows]
         if len(np.unique(groups)) < 2:
             return UNKNOWN
         return group_bootstrap(
@@ -52,9 +52,9 @@ class Probed:
         )
 
     def gain(self, task: str, probe: str) -> Interval:
-        """Give the gain on random weights and its 95 % interval over clusters."""
+        """Give the gain on random weights and its 95 % interval over cv groups."""
         own = self.found[task, probe]
-        groups = self.clusters[own.rows]
+        groups = self.cv_groups[own.rows]
         if self.random is None or len(np.unique(groups)) < 2:
             return UNKNOWN
         other = self.random.found[task, probe]
@@ -122,7 +122,7 @@ def as_text(probed: Sequence[Probed]) -> str:
             lines.append(f"  {one.name:{names}}{cells}".rstrip())
         lines += [sentence(one, task) for one in probed if one.random is not None]
         blocks.append("\n".join(lines))
-    note = "In brackets: the gain on random weights, 95 % interval over clusters."
+    note = "In brackets: the gain on random weights, 95 % interval over cv groups."
     return "\n\n".join([note, *blocks])
 
 

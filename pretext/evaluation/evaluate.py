@@ -57,14 +57,14 @@ def look(
     found = {"health/spread": spread(outputs), "health/rank": effective_rank(outputs)}
     if type(learner).project is not Learner.project:
         found["health/feature_rank"] = effective_rank(shown)
-    clusters = sample.clusters
+    cv_groups = sample.cv_groups
     for task in sample.tasks:
         for name, ending in (("ridge", ""), ("knn", "_knn")):
-            answers = probe(name, labelled, task, sample.splits, clusters)
+            answers = probe(name, labelled, task, sample.splits, cv_groups)
             found[f"probe/{task.name}{ending}"] = answers.score
     if sample.inner:
         scores = [
-            probe("ridge", labelled, task, sample.inner, clusters).score
+            probe("ridge", labelled, task, sample.inner, cv_groups).score
             for task in sample.deciding
         ]
         found[INNER] = float(np.mean(scores))

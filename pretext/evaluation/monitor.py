@@ -99,7 +99,7 @@ class Health:
         """
         is_seen = np.ones(len(table), dtype=np.bool_)
         if settings.inductive:
-            is_seen = (table["part"] != "test").to_numpy()
+            is_seen = (table["split"] != "test").to_numpy()
         sample = draw_sample(
             table,
             material.keys,

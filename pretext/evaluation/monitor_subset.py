@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SHOWN = 256  # pictures whose outputs are compared, at most: they are one batch
 LABELLED = 2000  # labelled pictures that the probes use, at most
-INNER = "kfold4"  # of the split that may choose weights; keeps clusters together
+INNER = "kfold4"  # of the split that may choose weights; keeps cv groups together
 Ints = NDArray[np.int64]
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Sample:
         deciding: The tasks that choose weights and tell a plateau: the target, or all.
         splits: The stored folds, on the m.
         inner: Splits of their own, on the m, for choosing weights.
-        clusters: (m,) what no split tears.
+        cv_groups: (m,) what no split tears.
     """
 
     shown: Ints
@@ -49,7 +49,7 @@ class Sample:
     deciding: list[Task]
     splits: list[Split]
     inner: list[Split]
-    clusters: Ints
+    cv_groups: Ints
 
 
 def draw_sample(
@@ -100,7 +100,7 @@ def draw_sample(
     for task in tasks:
         is_labelled |= task.has_label
     labelled = np.sort(order[is_labelled[order]][:LABELLED])
-    clusters = table["cluster"].to_numpy(dtype=np.int64)[labelled]
+    cv_groups = table["cv_group"].to_numpy(dtype=np.int64)[labelled]
     tasks = [labels_of(task, labelled) for task in tasks]
     of_target = [t for t in tasks if t.name == "target"]
     return Sample(
@@ -112,11 +112,11 @@ def draw_sample(
             (held_out[labelled], may_be_seen[labelled])
             for held_out, may_be_seen in stored_splits(table, n_folds if tasks else 0)
         ],
-        _inner(clusters, seed) if must_choose else [],
-        clusters,
+        _inner(cv_groups, seed) if must_choose else [],
+        cv_groups,
     )
 
 
-def _inner(clusters: Ints, seed: int) -> list[Split]:
-    folds = assign_folds(INNER, np.zeros(len(clusters)), clusters, seed)
+def _inner(cv_groups: Ints, seed: int) -> list[Split]:
+    folds = assign_folds(INNER, np.zeros(len(cv_groups)), cv_groups, seed)
     return [(folds == fold, folds != fold) for fold in range(int(folds.max()) + 1)]

@@ -109,7 +109,7 @@ def probe(
     features: NDArray[np.floating[Any]],
     task: Task,
     splits: Sequence[Split],
-    clusters: Ints,
+    cv_groups: Ints,
 ) -> Answers:
     """Ask one probe about the rows that each split holds out.
 
@@ -118,7 +118,7 @@ def probe(
         features: (N, D).
         task: Labels of the N rows.
         splits: Which rows are held out together, and what may be learned from then.
-        clusters: (N,) what the choice of a probe's strength does not tear.
+        cv_groups: (N,) what the choice of a probe's strength does not tear.
     """
     labels = wanted_of(task)
     said = np.full(labels.shape, np.nan)
@@ -128,7 +128,7 @@ def probe(
         if len(taught) < 2 or not len(asked):
             continue
         x, new = standardised(features[taught], features[asked])
-        said[asked] = PROBES[name](x, labels[taught], new, clusters[taught])
+        said[asked] = PROBES[name](x, labels[taught], new, cv_groups[taught])
     rows = np.flatnonzero(np.isfinite(said).all(axis=1))
     return answers(task, rows, said[rows])
 
@@ -199,9 +199,9 @@ def standardised(
     return (taught - centre) / scale, (asked - centre) / scale
 
 
-def knn(x: Floats, y: Floats, new: Floats, clusters: Ints) -> Floats:
+def knn(x: Floats, y: Floats, new: Floats, cv_groups: Ints) -> Floats:
     """Average the labels of the nearest rows by cosine."""
-    del clusters
+    del cv_groups
     k = min(NEIGHBOURS, max(1, len(x) // 5))
     taught, asked = _unit(x), _unit(new)
     said = np.empty((len(new), y.shape[1]))
@@ -218,10 +218,10 @@ def knn(x: Floats, y: Floats, new: Floats, clusters: Ints) -> Floats:
     return said
 
 
-def ridge(x: Floats, y: Floats, new: Floats, clusters: Ints) -> Floats:
+def ridge(x: Floats, y: Floats, new: Floats, cv_groups: Ints) -> Floats:
     """Predict linearly, with the strength that does best within the rows taught."""
     errors = np.zeros(len(STRENGTHS))
-    for judging in _judges(clusters):
+    for judging in _judges(cv_groups):
         tried = _ridges(x[~judging], y[~judging], x[judging], STRENGTHS)
         errors += ((tried - y[judging]) ** 2).sum(axis=(1, 2))
     best = int(errors.argmin()) if errors.any() else len(STRENGTHS) // 2
@@ -229,13 +229,13 @@ def ridge(x: Floats, y: Floats, new: Floats, clusters: Ints) -> Floats:
     return predicted
 
 
-def logistic(x: Floats, y: Floats, new: Floats, clusters: Ints) -> Floats:
+def logistic(x: Floats, y: Floats, new: Floats, cv_groups: Ints) -> Floats:
     """Give the probabilities of the classes, learned from at most 2,000 rows."""
     if len(x) > LOGISTIC_ROWS:
         rows = np.random.default_rng(0).permutation(len(x))[:LOGISTIC_ROWS]
-        x, y, clusters = x[rows], y[rows], clusters[rows]
+        x, y, cv_groups = x[rows], y[rows], cv_groups[rows]
     losses = np.zeros(len(LOGISTIC_STRENGTHS))
-    for judging in _judges(clusters):
+    for judging in _judges(cv_groups):
         for which, strength in enumerate(LOGISTIC_STRENGTHS):
             said = _logistic(x[~judging], y[~judging], x[judging], strength)
             of_truth = said[y[judging] > 0]
@@ -251,13 +251,13 @@ PROBES: Mapping[str, Callable[[Floats, Floats, Floats, Ints], Floats]] = {
 }
 
 
-def _judges(clusters: Ints) -> list[Mask]:
+def _judges(cv_groups: Ints) -> list[Mask]:
     """Say which (n,) rows judge the strengths that the others try.
 
-    A quarter of the clusters does, and where that is few rows, each quarter in turn.
-    There is none where there are fewer than four clusters.
+    A quarter of the cv groups does, and where that is few rows, each quarter in turn.
+    There is none where there are fewer than four cv groups.
     """
-    names, members = np.unique(clusters, return_inverse=True)
+    names, members = np.unique(cv_groups, return_inverse=True)
     if len(names) < 4:
         return []
     quarter = (np.random.default_rng(0).permutation(len(names)) % 4)[members]

@@ -36,11 +36,11 @@ class Bin:
     true: Interval
 
 
-def by_decile(prediction: Floats, target: Floats, clusters: Ints) -> list[Bin]:
+def by_decile(prediction: Floats, target: Floats, cv_groups: Ints) -> list[Bin]:
     """Compare (N,) predictions with targets, in tenths along the prediction."""
     names, index = bands(prediction, N_BINS)
     return [
-        _bin(prediction[own], mean_interval(target[own], clusters[own]))
+        _bin(prediction[own], mean_interval(target[own], cv_groups[own]))
         for own in _members(index, len(names))
     ]
 
@@ -55,10 +55,10 @@ def slope(prediction: Floats, target: Floats) -> float:
     return float(centred @ wanted) / spread if spread > 0 else float("nan")
 
 
-def by_confidence(probability: Floats, is_true: Floats, clusters: Ints) -> list[Bin]:
+def by_confidence(probability: Floats, is_true: Floats, cv_groups: Ints) -> list[Bin]:
     """Compare (N,) probabilities with how often it is so, in tenths of the scale."""
     return [
-        _bin(probability[own], share_interval(is_true[own], clusters[own]))
+        _bin(probability[own], share_interval(is_true[own], cv_groups[own]))
         for own in _members(_tenths(probability), N_BINS)
     ]
 

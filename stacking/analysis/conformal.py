@@ -34,13 +34,13 @@ Ints = NDArray[np.int64]
 
 
 def conformal_radius(
-    residuals: ArrayLike, clusters: ArrayLike, coverage: float = 0.9
+    residuals: ArrayLike, cv_groups: ArrayLike, coverage: float = 0.9
 ) -> float:
     """Give how far around a prediction the target is to be expected.
 
     Args:
         residuals: (N,) out-of-fold prediction minus target, or the reverse.
-        clusters: (N,) what errs together.
+        cv_groups: (N,) what errs together.
         coverage: Share of pictures of new groups whose target is to lie within.
 
     Returns:
@@ -57,13 +57,13 @@ def conformal_radius(
         >>> conformal_radius([1, -2, 3, -4, 5, -6, 7, -8, 9], range(9))
         9.0
     """
-    return _quantile(np.abs(np.asarray(residuals, np.float64)), clusters, coverage)
+    return _quantile(np.abs(np.asarray(residuals, np.float64)), cv_groups, coverage)
 
 
 def conformal_set_threshold(
     shares: ArrayLike,
     class_index: ArrayLike,
-    clusters: ArrayLike,
+    cv_groups: ArrayLike,
     coverage: float = 0.9,
 ) -> float:
     """Give the least probability with which a class is still to be expected.
@@ -74,7 +74,7 @@ def conformal_set_threshold(
     Args:
         shares: (N, K) out-of-fold class probabilities.
         class_index: (N,) the true class of each row.
-        clusters: (N,) what errs together.
+        cv_groups: (N,) what errs together.
         coverage: Share of pictures of new groups whose class is to be in their set.
 
     Returns:
@@ -98,7 +98,7 @@ def conformal_set_threshold(
             " from 0"
         )
     true = shares[np.arange(len(index)), index]
-    return 1.0 - _quantile(1.0 - true, clusters, coverage)
+    return 1.0 - _quantile(1.0 - true, cv_groups, coverage)
 
 
 def prediction_sets(shares: ArrayLike, threshold: float) -> NDArray[np.bool_]:
@@ -136,16 +136,16 @@ def least_groups(coverage: float) -> int:
     return math.ceil(coverage / (1 - coverage) - 1e-9)
 
 
-def _quantile(scores: Floats, clusters: ArrayLike, coverage: float) -> float:
+def _quantile(scores: Floats, cv_groups: ArrayLike, coverage: float) -> float:
     """Give the least score with enough votes at or below it.
 
     Args:
         scores: (N,) how badly each row was predicted.
-        clusters: (N,) whose rows share one vote.
+        cv_groups: (N,) whose rows share one vote.
         coverage: Share of the G + 1 votes that is enough.
     """
     _check_coverage(coverage)
-    names, members = np.unique(np.asarray(clusters), return_inverse=True)
+    names, members = np.unique(np.asarray(cv_groups), return_inverse=True)
     if scores.ndim != 1 or scores.size == 0 or members.size != scores.size:
         raise UserError(
             f"{members.size} groups for residuals of shape {scores.shape}; give one"

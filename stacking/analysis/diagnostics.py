@@ -77,7 +77,7 @@ def permuted(target: Floats, folds: Ints, seed: int) -> Floats:
 
 
 def judge_control(
-    said: Floats, target: Floats, folds: Ints, clusters: Ints, loss: Loss
+    said: Floats, target: Floats, folds: Ints, cv_groups: Ints, loss: Loss
 ) -> Interval:
     """Compare a stack of permuted labels with the constant, which it must not beat.
 
@@ -85,7 +85,7 @@ def judge_control(
         said: (N, ...) out-of-fold predictions of the permuted labels.
         target: (N, ...) permuted labels.
         folds: (N,) fold of each row.
-        clusters: (N,) what errs together.
+        cv_groups: (N,) what errs together.
         loss: What is scored by.
 
     Returns:
@@ -94,7 +94,7 @@ def judge_control(
     Raises:
         UserError: It beats the constant: something leaks.
     """
-    gain = loss.gain(target, constant(target, folds), said, clusters)
+    gain = loss.gain(target, constant(target, folds), said, cv_groups)
     if gain.low > 0:
         style = style_for(gain.value)
         ends = f"{gain.low:{style}} to {gain.high:{style}}"

@@ -59,4 +59,4 @@ def leave_one_out(
         return scales.reading.clip(predicted)
 
     full = said("")
-    return {task: loss.gain(target, said(task), full, rows.clusters) for task in tasks}
+    return {task: loss.gain(target, said(task), full, rows.cv_groups) for task in tasks}

@@ -52,7 +52,7 @@ def parts(stacked: Stacked, banded: Banded, fewest: int = 1) -> list[Part]:
     for number, name in enumerate(names):
         own = index == number
         if own.sum() >= fewest:
-            mean = interval(values[own], stacked.scales.rows.clusters[own])
+            mean = interval(values[own], stacked.scales.rows.cv_groups[own])
             loss = float(losses[own].mean())
             score = float(np.sqrt(loss)) if is_squared else loss
             found.append(Part(name, int(own.sum()), mean, score))
@@ -74,14 +74,14 @@ def misses(stacked: Stacked) -> Floats:
     return stacked.loss.rows(stacked.scales.target(), stacked.final.prediction)
 
 
-def mean_interval(values: Floats, clusters: Ints) -> Interval:
-    """Give the mean of (n,) values and its 95 % interval, over clusters.
+def mean_interval(values: Floats, cv_groups: Ints) -> Interval:
+    """Give the mean of (n,) values and its 95 % interval, over cv groups.
 
     The standard error is that of a mean of clustered rows; NaN where there is but one
-    cluster.
+    cv group.
     """
     mean = float(values.mean())
-    members = np.unique(clusters, return_inverse=True)[1]
+    members = np.unique(cv_groups, return_inverse=True)[1]
     sums = np.bincount(members, values - mean)
     if len(sums) < 2:
         return Interval(mean, float("nan"), float("nan"))
@@ -90,9 +90,9 @@ def mean_interval(values: Floats, clusters: Ints) -> Interval:
     return Interval(mean, mean - NORMAL * error, mean + NORMAL * error)
 
 
-def share_interval(hits: Floats, clusters: Ints) -> Interval:
+def share_interval(hits: Floats, cv_groups: Ints) -> Interval:
     """Give the share of (n,) hits, 0 or 1, and its interval, likewise."""
-    mean = mean_interval(hits, clusters)
+    mean = mean_interval(hits, cv_groups)
     low, high = np.clip([mean.low, mean.high], 0, 1)
     return Interval(mean.value, float(low), float(high))
 
@@ -111,9 +111,9 @@ def of_folds(stacked: Stacked) -> Banded:
     return [f"fold {fold}" for fold in range(rows.n_folds)], rows.folds
 
 
-def of_sizes(clusters: Ints) -> Banded:
+def of_sizes(cv_groups: Ints) -> Banded:
     """Tell rows apart by how many rows their group has, as ``by_group_size`` does."""
-    members = np.unique(clusters, return_inverse=True)[1]
+    members = np.unique(cv_groups, return_inverse=True)[1]
     size = np.bincount(members)[members]
     names = [f"{size} {'row' if size == '1' else 'rows'}" for size in GROUP_SIZES]
     return names, np.searchsorted([1, 2, 5, 10], size).astype(np.int64)

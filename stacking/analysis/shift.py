@@ -7,9 +7,9 @@ is how well small boosted trees tell the two sets of rows apart, by cross-valida
 at 0.5 not at all, at 1 always. Trees see what a linear model does not: that outputs
 spread wider though their mean is the same.
 
-Rows of one cluster stay in one part of that cross-validation, on both sides. Torn
-clusters would be recognised by their other half: measured with 3,500 test rows in
-clusters of 10, the AUC of two sets that do not differ was 0.53, of 100 it was 0.60.
+Rows of one cv group stay in one part of that cross-validation, on both sides. Torn
+cv groups would be recognised by their other half: measured with 3,500 test rows in
+cv groups of 10, the AUC of two sets that do not differ was 0.53, of 100 it was 0.60.
 
 Shapes: N rows held out, M pictures to predict, C columns, K nets.
 """
@@ -45,7 +45,7 @@ class TaskShift:
         std_ratio: Median over its outputs of the standard deviation on the pictures to
             predict, over that on the rows held out; NaN where nothing varies.
         auc: How well the two are told apart, at 0.5 or less not at all; NaN where there
-            are too few clusters.
+            are too few cv groups.
     """
 
     task: str
@@ -57,8 +57,8 @@ def measure_shift(
     oof: Floats,
     test: Floats,
     columns: Sequence[Column],
-    clusters: Ints,
-    test_clusters: Ints,
+    cv_groups: Ints,
+    test_cv_groups: Ints,
     seed: int = 0,
 ) -> list[TaskShift]:
     """Compare rows held out with pictures to predict, sub-task by sub-task.
@@ -67,8 +67,8 @@ def measure_shift(
         oof: (N, C) what nets say of rows that they did not see.
         test: (M, C) what a net says of the pictures to predict.
         columns: C columns.
-        clusters: (N,) what belongs together.
-        test_clusters: (M,) likewise; a number means the same in both.
+        cv_groups: (N,) what belongs together.
+        test_cv_groups: (M,) likewise; a number means the same in both.
         seed: Seed of the parts and of the trees.
     """
     found = []
@@ -79,7 +79,7 @@ def measure_shift(
         ratio = _spread_ratio(oof[:, means], test[:, means])
         if len(own) > MAX_COLUMNS:
             own = means[_spaced(len(means), MAX_COLUMNS)]
-        auc = _told_apart(oof[:, own], test[:, own], clusters, test_clusters, seed)
+        auc = _told_apart(oof[:, own], test[:, own], cv_groups, test_cv_groups, seed)
         found.append(TaskShift(task, ratio, auc))
     return found
 
@@ -89,8 +89,8 @@ def shift_of_folds(
     folds: Ints,
     nets: Sequence[Floats],
     columns: Sequence[Column],
-    clusters: Ints,
-    test_clusters: Ints,
+    cv_groups: Ints,
+    test_cv_groups: Ints,
     seed: int = 0,
 ) -> list[TaskShift]:
     """Compare what each fold net says of its held-out rows and of those to predict.
@@ -101,20 +101,20 @@ def shift_of_folds(
         nets: K arrays (M, C), the pictures to predict through each net; or one, of the
             net that made all rows.
         columns: C columns.
-        clusters: (N,) what belongs together.
-        test_clusters: (M,) likewise.
+        cv_groups: (N,) what belongs together.
+        test_cv_groups: (M,) likewise.
         seed: Seed of the parts and of the trees.
 
     Returns:
         The mean over the nets; nothing where there is no picture to predict.
     """
-    if not len(test_clusters):
+    if not len(test_cv_groups):
         return []
     by_net = []
     for fold, test in enumerate(nets):
         own = folds == fold if len(nets) > 1 else np.full(len(X), True)
         by_net.append(
-            measure_shift(X[own], test, columns, clusters[own], test_clusters, seed)
+            measure_shift(X[own], test, columns, cv_groups[own], test_cv_groups, seed)
         )
     return [
         TaskShift(
@@ -131,8 +131,8 @@ def shift_of_all(
     folds: Ints,
     of_all: Floats,
     columns: Sequence[Column],
-    clusters: Ints,
-    test_clusters: Ints,
+    cv_groups: Ints,
+    test_cv_groups: Ints,
     seed: int = 0,
 ) -> list[TaskShift]:
     """Compare what the stack learned from with what the net of all rows says.
@@ -145,12 +145,14 @@ def shift_of_all(
         folds: (N,) fold of each row.
         of_all: (M, C) the pictures to predict through the net of all rows.
         columns: C columns.
-        clusters: (N,) what belongs together.
-        test_clusters: (M,) likewise.
+        cv_groups: (N,) what belongs together.
+        test_cv_groups: (M,) likewise.
         seed: Seed of the parts and of the trees.
     """
     nets = [of_all] * (int(folds.max()) + 1)
-    return shift_of_folds(aligned, folds, nets, columns, clusters, test_clusters, seed)
+    return shift_of_folds(
+        aligned, folds, nets, columns, cv_groups, test_cv_groups, seed
+    )
 
 
 def verdict(fold_nets: Sequence[TaskShift], all_net: Sequence[TaskShift] = ()) -> str:
@@ -214,7 +216,7 @@ def _spread_ratio(oof: Floats, test: Floats) -> float:
 
 
 def _told_apart(
-    oof: Floats, test: Floats, clusters: Ints, test_clusters: Ints, seed: int
+    oof: Floats, test: Floats, cv_groups: Ints, test_cv_groups: Ints, seed: int
 ) -> float:
     """Give the mean AUC of the parts, each told apart by trees of the others."""
     import lightgbm
@@ -222,7 +224,7 @@ def _told_apart(
     some, others = _drawn(len(oof), seed), _drawn(len(test), seed)
     X = np.concatenate([oof[some], test[others]])
     is_test = np.repeat([0.0, 1.0], [len(some), len(others)])
-    together = np.concatenate([clusters[some], test_clusters[others]])
+    together = np.concatenate([cv_groups[some], test_cv_groups[others]])
     parts = deal_inner(is_test, together, seed, N_PARTS)
     parameters = {
         "objective": "binary",
@@ -263,7 +265,7 @@ def _spaced(n: int, limit: int) -> Ints:
 
 
 def _mean_auc(found: Sequence[TaskShift]) -> float:
-    # Where clusters are few it falls below 0.5, and means no more than that.
+    # Where cv groups are few it falls below 0.5, and means no more than that.
     return _mean([float(np.maximum(one.auc, 0.5)) for one in found])
 
 

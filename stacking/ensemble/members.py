@@ -150,7 +150,7 @@ def fit_stackers(
         them.
     """
     rows, target, X = scales.rows, scales.target(), scales.aligned
-    split = (rows.folds, rows.clusters)
+    split = (rows.folds, rows.cv_groups)
     every, linear = np.arange(X.shape[1]), scales.linear_columns()
     how: dict[str, Any] = {"seed": seed, "weights": rows.weights}
     found = {}
@@ -185,7 +185,7 @@ def fit_tasks(scales: Scales, seed: int) -> dict[str, Member]:
     """Cross-fit each sub-task alone; those of the target itself are read instead."""
     rows, target, reading = scales.rows, scales.target(), scales.reading
     own = {reading.plain, reading.shares_of}
-    split = (rows.folds, rows.clusters, seed, rows.weights)
+    split = (rows.folds, rows.cv_groups, seed, rows.weights)
     found = {}
     for task in dict.fromkeys(column.task for column in rows.columns):
         means = rows.columns_of(task, "mean")

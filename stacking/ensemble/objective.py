@@ -155,19 +155,19 @@ class Loss:
         """Score each fold, and all rows at once."""
         return per_fold(self._metric, *self._pair(target, prediction), folds)
 
-    def interval(self, target: Floats, prediction: Floats, clusters: Ints) -> Interval:
-        """Give the 95 % interval of the score over draws of clusters."""
+    def interval(self, target: Floats, prediction: Floats, cv_groups: Ints) -> Interval:
+        """Give the 95 % interval of the score over draws of cv groups."""
         rows = self._pair(target, prediction)
-        return group_bootstrap(self._metric, *rows, clusters, n_draws=N_DRAWS)
+        return group_bootstrap(self._metric, *rows, cv_groups, n_draws=N_DRAWS)
 
     def gain(
-        self, target: Floats, before: Floats, after: Floats, clusters: Ints
+        self, target: Floats, before: Floats, after: Floats, cv_groups: Ints
     ) -> Interval:
-        """Give by how much ``after`` is better, over the same draws of clusters."""
+        """Give by how much ``after`` is better, over the same draws of cv groups."""
         asked, first = self._pair(target, before)
         _, second = self._pair(target, after)
         pair = (second, first) if self.higher_is_better else (first, second)
-        return paired_bootstrap(self._metric, asked, *pair, clusters, n_draws=N_DRAWS)
+        return paired_bootstrap(self._metric, asked, *pair, cv_groups, n_draws=N_DRAWS)
 
     @property
     def _metric(self) -> Metric:

@@ -109,5 +109,5 @@ def _tried(
 
 def _gain(before: Start, after: Start, judged: Judged) -> Interval:
     return judged.loss.gain(
-        judged.target, before.fit.outer, after.fit.outer, judged.clusters
+        judged.target, before.fit.outer, after.fit.outer, judged.cv_groups
     )

@@ -46,19 +46,19 @@ class Judged:
     Attributes:
         target: (N, ...).
         folds: (N,) fold of each row.
-        clusters: (N,) what errs together.
+        cv_groups: (N,) what errs together.
         loss: How.
     """
 
     target: Floats
     folds: Ints
-    clusters: Ints
+    cv_groups: Ints
     loss: Loss
 
     def take(self, rows: Ints) -> "Judged":
         """Give some of the rows."""
         return Judged(
-            self.target[rows], self.folds[rows], self.clusters[rows], self.loss
+            self.target[rows], self.folds[rows], self.cv_groups[rows], self.loss
         )
 
 
@@ -202,18 +202,18 @@ class Snap:
         """Choose the middle of the plateau of thresholds, for all or each class."""
         assert evidence.shares is not None
         top, index = _sureness(evidence.shares)
-        target, clusters, loss = judged.target, judged.clusters, judged.loss
+        target, cv_groups, loss = judged.target, judged.cv_groups, judged.loss
         kept = loss.rows(target, prediction)
         won = loss.rows(target, evidence.class_values[index]) - kept
         n_classes = len(evidence.class_values)
         if self.name == "snap":
-            return {"thresholds": [best_threshold(top, won, clusters)] * n_classes}
+            return {"thresholds": [best_threshold(top, won, cv_groups)] * n_classes}
         thresholds = []
         for k in range(n_classes):
             own = index == k
             found = NEVER
             if own.sum() >= FEWEST:
-                found = best_threshold(top[own], won[own], clusters[own])
+                found = best_threshold(top[own], won[own], cv_groups[own])
                 found = found if won[own][top[own] >= found].sum() < 0 else NEVER
             thresholds.append(found)
         return {"thresholds": thresholds}
@@ -232,19 +232,19 @@ def _sureness(shares: Floats) -> tuple[Floats, Ints]:
     return shares[np.arange(len(shares)), index], index
 
 
-def best_threshold(top: Floats, won: Floats, clusters: Ints) -> float:
+def best_threshold(top: Floats, won: Floats, cv_groups: Ints) -> float:
     """Find the middle of the plateau of thresholds that are as good as the best.
 
     A threshold is as good if its mean loss is within one standard error of the least,
-    that of their difference over clusters; the plateau is the run of such thresholds
+    that of their difference over cv groups; the plateau is the run of such thresholds
     around the best.
 
     Args:
         top: (N,) probability of the most probable class.
         won: (N,) what snapping would add to the loss of the row.
-        clusters: (N,) what errs together.
+        cv_groups: (N,) what errs together.
     """
-    members = np.unique(clusters, return_inverse=True)[1]
+    members = np.unique(cv_groups, return_inverse=True)[1]
     changes = np.where(top[:, None] >= THRESHOLDS, won[:, None], 0.0)  # (N, T)
     best = int(changes.mean(axis=0).argmin())
     differences = np.zeros((members.max() + 1, len(THRESHOLDS)))

@@ -39,7 +39,7 @@ class Line:
         title: Name for people.
         prediction: (N, ...) ended as it is scored, nested where something was tuned.
         scores: By fold and as a whole.
-        interval: 95 % interval over draws of clusters.
+        interval: 95 % interval over draws of cv groups.
         gain: How much better than the baseline; None: it is the baseline itself.
         apparent: Score with rules chosen on the scored rows; None: nothing was tuned.
         is_off: A step that does not pay.
@@ -168,7 +168,7 @@ def stack(
         no_net: (N, ...) what a model without any net predicts; None: there is none.
     """
     rows, target, reading = scales.rows, scales.target(), scales.reading
-    judged = Judged(target, rows.folds, rows.clusters, loss)
+    judged = Judged(target, rows.folds, rows.cv_groups, loss)
     raw = dict(members)
     means: dict[str, dict[str, float]] = {}
     apparent: dict[str, Floats] = {}
@@ -203,7 +203,7 @@ def stack(
         weights = means.get(winner, {winner: 1.0})
         unclipped = weighted(weights, {n: raw[n].fit.outer for n in weights})
         bound = weighted(weights, {n: clipped[n].fit.outer for n in weights})
-        clip = loss.gain(target, unclipped, bound, rows.clusters)
+        clip = loss.gain(target, unclipped, bound, rows.cv_groups)
     on = [step for step in steps if step.is_on]
     final = on[-1].after if on else start
     write = _Lines(judged, scales, clipped)
@@ -256,23 +256,23 @@ def _race(
     Returns:
         Where post-processing begins, the winner, and the F winners of the nested score.
     """
-    target, clusters = judged.target, judged.clusters
+    target, cv_groups = judged.target, judged.cv_groups
     nested = CrossFit.empty(target, judged.folds)
     winners = []
     for fold, rest, held_out in outer_folds(judged.folds):
         inner = {name: members[name].fit.inner[fold, rest] for name in racing}
-        own = best_of(inner, target[rest], clusters[rest], judged.loss)
+        own = best_of(inner, target[rest], cv_groups[rest], judged.loss)
         nested.inner[fold, rest] = inner[own]
         nested.outer[held_out] = members[own].fit.outer[held_out]
         winners.append(own)
     outer = {name: members[name].fit.outer for name in racing}
-    winner = best_of(outer, target, clusters, judged.loss)
+    winner = best_of(outer, target, cv_groups, judged.loss)
     said = apparent.get(winner, members[winner].fit.outer)
     return Start(nested, said), winner, winners
 
 
 def best_of(
-    said: Mapping[str, Floats], target: Floats, clusters: Ints, loss: Loss
+    said: Mapping[str, Floats], target: Floats, cv_groups: Ints, loss: Loss
 ) -> str:
     """Choose the blend, or the best of the members that are surely better.
 
@@ -282,7 +282,7 @@ def best_of(
         said: (N, ...) predictions by name; without a ``blend`` the first is the one
             to beat.
         target: (N, ...) what they should be.
-        clusters: (N,) what errs together.
+        cv_groups: (N,) what errs together.
         loss: What is judged by.
     """
     first = "blend" if "blend" in said else next(iter(said))
@@ -290,7 +290,7 @@ def best_of(
     best = first
     for name, values in said.items():
         if loss.is_better(scores[name], scores[best]):
-            gain = loss.gain(target, said[first], values, clusters)
+            gain = loss.gain(target, said[first], values, cv_groups)
             best = name if gain.low > 0 else best
     return best
 
@@ -328,17 +328,17 @@ class _Lines:
         prediction = end_prediction(prediction, reading, loss)
         if apparent is not None:
             apparent = end_prediction(apparent, reading, loss)
-        target, clusters = judged.target, judged.clusters
+        target, cv_groups = judged.target, judged.cv_groups
         self.lines.append(
             Line(
                 name,
                 title,
                 prediction,
                 loss.by_fold(target, prediction, judged.folds),
-                loss.interval(target, prediction, clusters),
+                loss.interval(target, prediction, cv_groups),
                 None
                 if name == self.baseline
-                else loss.gain(target, self._base, prediction, clusters),
+                else loss.gain(target, self._base, prediction, cv_groups),
                 None if apparent is None else loss.score(target, apparent),
                 is_off,
             )

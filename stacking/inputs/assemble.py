@@ -75,13 +75,13 @@ def assemble(
     leak_guards.check_targets(table, place)
     scored = table[(table["fold"] >= 0) & table["target"].notna()]
     n_without = int((table["fold"] >= 0).sum()) - len(scored)
-    common = table[table["part"].isin(["test", "unlabelled"])]
+    common = table[table["split"].isin(["test", "unlabelled"])]
     leak_guards.check_enough(
-        scored["fold"].to_numpy(), scored["cluster"].to_numpy(), place
+        scored["fold"].to_numpy(), scored["cv_group"].to_numpy(), place
     )
     ids, common_ids = list(scored["id"]), list(common["id"])
-    asked = "test" if (common["part"] == "test").any() else "unlabelled"
-    is_predicted = (common["part"] == asked).to_numpy(dtype=bool)
+    asked = "test" if (common["split"] == "test").any() else "unlabelled"
+    is_predicted = (common["split"] == asked).to_numpy(dtype=bool)
     own = OwnColumns.learn(scored, common[is_predicted], columns) if columns else None
     X = np.concatenate([source.rows(ids) for source in sources], axis=1)
     nets = joined([source.nets(common_ids) for source in sources])
@@ -99,7 +99,7 @@ def assemble(
         class_index=_class_index(scored, bool(classes)),
         classes=class_names(classes),
         folds=scored["fold"].to_numpy(dtype=np.int64),
-        clusters=scored["cluster"].to_numpy(dtype=np.int64),
+        cv_groups=scored["cv_group"].to_numpy(dtype=np.int64),
         image_rows=scored["image_row"].to_numpy(dtype=np.int64),
         columns=tuple(names),
         common_ids=tuple(common_ids),
@@ -118,7 +118,7 @@ def assemble(
         ),
         weights=weights if (weights != 1).any() else None,
         of_all=every[0] if len(every) == 1 else None,
-        common_clusters=common["cluster"].to_numpy(dtype=np.int64),
+        common_cv_groups=common["cv_group"].to_numpy(dtype=np.int64),
     )
     return found if own is None else _with_own(found, own, scored, common)
 
@@ -161,9 +161,9 @@ def _dealt_anew(
 
     has_group = bool(prepared.facts["has_group"])
     leak_guards.check_groups(cv, has_group=has_group)
-    # A row without a group is stored with its id for one; clusters need no guess.
+    # A row without a group is stored with its id for one; cv groups need no guess.
     rows = table.assign(
-        group=table["cluster"].astype(str), is_excluded=table["fold"] < 0
+        group=table["cv_group"].astype(str), is_excluded=table["fold"] < 0
     )
     seed = prepared.record["settings"]["seed"]
     folds = with_folds(rows, cv, has_group=has_group, seed=seed)["fold"]

@@ -63,7 +63,7 @@ class Assembled:
         class_index: (N,) number of the class; -1 everywhere if there are no classes.
         classes: Their names, in the order of the class outputs.
         folds: (N,) fold of each row.
-        clusters: (N,) what no fold tears.
+        cv_groups: (N,) what no fold tears.
         image_rows: (N,) rows of images.npy.
         columns: C columns.
         common_ids: M ids of the pictures that every net saw as a test.
@@ -79,7 +79,7 @@ class Assembled:
         weights: (N,) how much each row is learned from; 0: not at all. Never in scores.
         of_all: (M, C) the common pictures through the net that was trained on every
             labelled row; None: there is no such net.
-        common_clusters: (M,) clusters of the common pictures; None: each its own.
+        common_cv_groups: (M,) cv groups of the common pictures; None: each its own.
         own: How the user's own columns were made numbers; None: there are none.
     """
 
@@ -89,7 +89,7 @@ class Assembled:
     class_index: Ints
     classes: tuple[str, ...]
     folds: Ints
-    clusters: Ints
+    cv_groups: Ints
     image_rows: Ints
     columns: tuple[Column, ...]
     common_ids: tuple[str, ...]
@@ -103,7 +103,7 @@ class Assembled:
     notes: tuple[str, ...] = ()
     weights: Floats | None = None
     of_all: Floats | None = None
-    common_clusters: Ints | None = None
+    common_cv_groups: Ints | None = None
     own: "OwnColumns | None" = None
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
-from data_prep.folds import lone_cluster, too_few_rows
+from data_prep.folds import lone_cv_group, too_few_rows
 from features.header import SELECTED, UNTRAINED
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def named(ids: Iterable[str], at_most: int = 3) -> str:
 
 
 def check_folds(table: "pd.DataFrame", stored_hash: str, place: Path) -> None:
-    """Check that the folds are those that were made, and tear no cluster.
+    """Check that the folds are those that were made, and tear no cv group.
 
     Args:
         table: The rows of ``data_prep.prepare``.
@@ -58,11 +58,11 @@ def check_folds(table: "pd.DataFrame", stored_hash: str, place: Path) -> None:
             f"{place}: its folds are not the ones data_prep.prepare made; {PREPARE}"
         )
     dealt = table[table["fold"] >= 0]
-    torn = dealt.groupby("cluster")["fold"].nunique()
+    torn = dealt.groupby("cv_group")["fold"].nunique()
     if (torn > 1).any():
-        lost = dealt["id"][dealt["cluster"].isin(torn.index[torn > 1])]
+        lost = dealt["id"][dealt["cv_group"].isin(torn.index[torn > 1])]
         raise UserError(
-            f"{place}: {int((torn > 1).sum())} clusters are torn over folds, with"
+            f"{place}: {int((torn > 1).sum())} cv groups are torn over folds, with"
             f" {named(lost)}; {PREPARE}"
         )
 
@@ -341,14 +341,14 @@ def check_targets(table: "pd.DataFrame", place: Path) -> None:
 
 
 def check_enough(
-    folds: NDArray[np.int64], clusters: NDArray[np.int64], place: Path
+    folds: NDArray[np.int64], cv_groups: NDArray[np.int64], place: Path
 ) -> None:
-    """Check that there is something to learn in every fold, from several clusters.
+    """Check that there is something to learn in every fold, from several cv groups.
 
     Args:
         folds: (N,) fold of each row that has a target.
-        clusters: (N,) what no fold tears.
+        cv_groups: (N,) what no fold tears.
         place: The table's file.
     """
-    if fault := too_few_rows(folds) or lone_cluster(folds, clusters):
+    if fault := too_few_rows(folds) or lone_cv_group(folds, cv_groups):
         raise UserError(f"{place}: {fault}; {PREPARE}")

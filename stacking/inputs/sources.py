@@ -70,7 +70,7 @@ class Source:
         leak_guards.check_pooled(store)
         leak_guards.check_finite(store)
         leak_guards.check_not_selected(store)
-        is_wanted = (table["fold"] >= 0) | table["part"].isin(["test", "unlabelled"])
+        is_wanted = (table["fold"] >= 0) | table["split"].isin(["test", "unlabelled"])
         leak_guards.check_ids(
             store, list(table["id"][is_wanted]), list(table["id"]), "the run's rows"
         )

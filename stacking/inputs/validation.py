@@ -90,7 +90,7 @@ def classes_of(y: NDArray[Any]) -> NDArray[Any]:
         ) from None
 
 
-def clusters_of(groups: ArrayLike, n: int) -> Ints:
+def cv_groups_of(groups: ArrayLike, n: int) -> Ints:
     """Number the groups of n rows; a row without a group is one of its own.
 
     Args:
@@ -102,7 +102,7 @@ def clusters_of(groups: ArrayLike, n: int) -> Ints:
         UserError: There are others, or some are no names.
 
     Example:
-        >>> clusters_of(["b", None, "a", "b", None], 5)
+        >>> cv_groups_of(["b", None, "a", "b", None], 5)
         array([1, 2, 0, 1, 3])
     """
     import pandas as pd
@@ -129,24 +129,24 @@ def clusters_of(groups: ArrayLike, n: int) -> Ints:
     return numbers
 
 
-def folds_of(folds: ArrayLike, clusters: Ints) -> Ints:
+def folds_of(folds: ArrayLike, cv_groups: Ints) -> Ints:
     """Check the (N,) folds of the rows.
 
     Args:
         folds: One for each row, from 0.
-        clusters: (N,) what no fold may tear.
+        cv_groups: (N,) what no fold may tear.
 
     Raises:
         UserError: They are not numbered so, or tear a group.
     """
     dealt = np.asarray(folds, dtype=np.int64)
     numbers = sorted(set(dealt.tolist()))
-    if len(dealt) != len(clusters) or numbers != list(range(len(numbers))):
+    if len(dealt) != len(cv_groups) or numbers != list(range(len(numbers))):
         raise UserError(
-            f"folds: {len(dealt)} for {len(clusters)} rows, numbered {numbers[:5]};"
+            f"folds: {len(dealt)} for {len(cv_groups)} rows, numbered {numbers[:5]};"
             " number them from 0 without a gap, one for each row"
         )
-    pairs = np.unique(np.stack([clusters, dealt]), axis=1)
+    pairs = np.unique(np.stack([cv_groups, dealt]), axis=1)
     n_torn = int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
     if n_torn:
         raise UserError(

@@ -143,7 +143,7 @@ def cross_fit_boosters(
     X: Floats,
     target: Floats,
     folds: Ints,
-    clusters: Ints,
+    cv_groups: Ints,
     boosting: Boosting | Sequence[Boosting],
     names: Sequence[str],
     seed: int = 0,
@@ -155,7 +155,7 @@ def cross_fit_boosters(
         X: (N, C) columns.
         target: (N,) numbers, or (N, K) one column per class.
         folds: (N,) fold of each row.
-        clusters: (N,) what no inner split tears.
+        cv_groups: (N,) what no inner split tears.
         boosting: How to boost, or how around each fold.
         names: C names.
         seed: Seed of the inner splits and of the first booster.
@@ -167,7 +167,7 @@ def cross_fit_boosters(
     counts = np.ones(len(X)) if weights is None else weights
 
     def fit(fold: int, rest: Ints, held_out: Ints) -> FoldFit:
-        parts = deal_inner(target[rest], clusters[rest], seed)
+        parts = deal_inner(target[rest], cv_groups[rest], seed)
         unit, standard = standardised(labels[rest], hows[fold].n_classes, counts[rest])
         taught = (X[rest], standard, hows[fold])
         rounds, inner = find_rounds(*taught[:2], parts, hows[fold], seed, counts[rest])

@@ -99,7 +99,7 @@ def cross_fit_ridge(
     X: Floats,
     target: Floats,
     folds: Ints,
-    clusters: Ints,
+    cv_groups: Ints,
     seed: int = 0,
     weights: Floats | None = None,
 ) -> CrossFit:
@@ -109,7 +109,7 @@ def cross_fit_ridge(
         X: (N, C) columns.
         target: (N,) numbers, or (N, D) one column per class, which gives shares.
         folds: (N,) fold of each row.
-        clusters: (N,) what no inner split tears.
+        cv_groups: (N,) what no inner split tears.
         seed: Seed of the inner splits.
         weights: (N,) how much each row is learned from; None: all alike.
     """
@@ -118,7 +118,7 @@ def cross_fit_ridge(
     counts = np.ones(len(X)) if weights is None else weights
 
     def fit(_: int, rest: Ints, held_out: Ints) -> FoldFit:
-        parts = deal_inner(target[rest], clusters[rest], seed)
+        parts = deal_inner(target[rest], cv_groups[rest], seed)
         tried = np.empty((len(PENALTIES), len(rest), outputs.shape[1]))
         for part in range(parts.max() + 1):
             inside, outside = rest[parts != part], parts == part
@@ -179,7 +179,7 @@ def cross_fit_curve(
     x: Floats,
     target: Floats,
     folds: Ints,
-    clusters: Ints,
+    cv_groups: Ints,
     seed: int = 0,
     weights: Floats | None = None,
 ) -> CrossFit:
@@ -189,14 +189,14 @@ def cross_fit_curve(
         x: (N,) such as the date that a net read from the picture.
         target: (N,) numbers.
         folds: (N,) fold of each row.
-        clusters: (N,) what no inner split tears.
+        cv_groups: (N,) what no inner split tears.
         seed: Seed of the inner splits.
         weights: (N,) how much each row is learned from; None: all alike.
     """
     counts = np.ones(len(x)) if weights is None else weights
 
     def fit(_: int, rest: Ints, held_out: Ints) -> FoldFit:
-        parts = deal_inner(target[rest], clusters[rest], seed)
+        parts = deal_inner(target[rest], cv_groups[rest], seed)
         inner = np.empty(len(rest))
         for part in range(parts.max() + 1):
             inside, outside = rest[parts != part], parts == part

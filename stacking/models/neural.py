@@ -167,7 +167,7 @@ def cross_fit_neural(
     inputs: Floats,
     target: Floats,
     folds: Ints,
-    clusters: Ints,
+    cv_groups: Ints,
     seed: int = 0,
     weights: Floats | None = None,
     threads: int = 1,
@@ -181,7 +181,7 @@ def cross_fit_neural(
         inputs: (N, C) pooled columns; for ``cnn1d`` and ``cnn2d`` (N, V, F) views.
         target: (N,) numbers, or (N, D) one column per class.
         folds: (N,) fold of each row.
-        clusters: (N,) what no inner split tears.
+        cv_groups: (N,) what no inner split tears.
         seed: Seed of the inner splits and the nets.
         weights: (N,) weights in training; rows of weight 0 are not trained on.
         threads: Threads of torch; other numbers may change the last bits.
@@ -199,7 +199,7 @@ def cross_fit_neural(
     training = training or Training()
     parts = np.full((int(folds.max()) + 1, len(folds)), -1)
     for fold, rest, _ in outer_folds(folds):
-        parts[fold, rest] = deal_inner(target[rest], clusters[rest], seed)
+        parts[fold, rest] = deal_inner(target[rest], cv_groups[rest], seed)
     log(f"stacking: {kind}, {training.n_seeds} small nets a fold, in a process apart")
     result = train_apart(
         {

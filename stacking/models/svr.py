@@ -162,7 +162,7 @@ def cross_fit_svr(
     X: Floats,
     target: Floats,
     folds: Ints,
-    clusters: Ints,
+    cv_groups: Ints,
     seed: int = 0,
     weights: Floats | None = None,
 ) -> CrossFit:
@@ -172,7 +172,7 @@ def cross_fit_svr(
         X: (N, C) columns, all finite.
         target: (N,) numbers, or (N, D) one column per class, which gives shares.
         folds: (N,) fold of each row.
-        clusters: (N,) what no inner split tears.
+        cv_groups: (N,) what no inner split tears.
         seed: Seed of the inner splits, and of the draw where there are many rows.
         weights: (N,) weights in training; rows of weight 0 are not trained on.
     """
@@ -180,18 +180,18 @@ def cross_fit_svr(
     grid = list(product(GAMMAS, COSTS))
 
     def fit(_: int, rest: Ints, held_out: Ints) -> FoldFit:
-        parts = deal_inner(target[rest], clusters[rest], seed)
+        parts = deal_inner(target[rest], cv_groups[rest], seed)
         tried = np.empty((len(grid), *target[rest].shape))
         for part in range(parts.max() + 1):
             inside, outside = rest[parts != part], parts == part
-            drawn = draw(inside, clusters, known, seed)
+            drawn = draw(inside, cv_groups, known, seed)
             models = fit_svrs(X[drawn], target[drawn], known[drawn])
             for which, model in enumerate(models):
                 tried[which, outside] = model.predict(X[rest[outside]])
         squares = ((tried - target[rest]) ** 2).reshape(len(grid), len(rest), -1)
         best = int((squares.sum(axis=2) @ known[rest]).argmin())
         gamma, cost = grid[best]
-        drawn = draw(rest, clusters, known, seed)
+        drawn = draw(rest, cv_groups, known, seed)
         (model,) = fit_svrs(X[drawn], target[drawn], known[drawn], (gamma,), (cost,))
         note: dict[str, Any] = {"gamma_per_column": gamma, "cost": cost}
         note["vectors"] = len(model.vectors)
@@ -203,12 +203,12 @@ def cross_fit_svr(
     return CrossFit.over(fit, target, folds)
 
 
-def draw(rows: Ints, clusters: Ints, weights: Floats, seed: int) -> Ints:
-    """Draw whole clusters of at most ``MAX_ROWS`` rows that have a weight.
+def draw(rows: Ints, cv_groups: Ints, weights: Floats, seed: int) -> Ints:
+    """Draw whole cv groups of at most ``MAX_ROWS`` rows that have a weight.
 
     Args:
         rows: Positions among the N.
-        clusters: (N,) what stays together.
+        cv_groups: (N,) what stays together.
         weights: (N,).
         seed: Seed of the draw.
 
@@ -219,7 +219,7 @@ def draw(rows: Ints, clusters: Ints, weights: Floats, seed: int) -> Ints:
     if len(known) <= MAX_ROWS:
         return known
     _, member, sizes = np.unique(
-        clusters[known], return_inverse=True, return_counts=True
+        cv_groups[known], return_inverse=True, return_counts=True
     )
     order = np.random.default_rng(seed).permutation(len(sizes))
     is_drawn = np.zeros(len(sizes), dtype=bool)

@@ -35,7 +35,7 @@ def tune_boosting(
     X: Floats,
     target: Floats,
     folds: Ints,
-    clusters: Ints,
+    cv_groups: Ints,
     boosting: Boosting,
     n_trials: int,
     folder: Path,
@@ -49,7 +49,7 @@ def tune_boosting(
         X: (N, C) columns.
         target: (N,) numbers, or (N, K) one column per class.
         folds: (N,) fold of each row.
-        clusters: (N,) what no inner split tears.
+        cv_groups: (N,) what no inner split tears.
         boosting: The usual way, which is the first trial.
         n_trials: Trials per fold, with those of an earlier attempt.
         folder: For the journal of the trials.
@@ -82,7 +82,7 @@ def tune_boosting(
     n_folds = int(folds.max()) + 1
     with tqdm(total=n_trials * n_folds, desc="tuning", unit="trial") as bar:
         for fold, rest, _ in outer_folds(folds):
-            parts = deal_inner(target[rest], clusters[rest], seed)
+            parts = deal_inner(target[rest], cv_groups[rest], seed)
             own = counts[rest]
             _, standard = standardised(labels[rest], boosting.n_classes, own)
             tables = _Tables(X[rest], standard, parts, own, boosting, seed)

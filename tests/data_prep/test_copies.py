@@ -14,7 +14,7 @@ def rows_of(pixels: str, **columns: Any) -> pd.DataFrame:
     n = len(pixels)
     rows = {
         "id": [f"p{k}" for k in range(n)],
-        "part": ["train"] * n,
+        "split": ["train"] * n,
         "group": [""] * n,
         "pixels_sha256": list(pixels),
     }
@@ -26,7 +26,7 @@ def files_of(rows: pd.DataFrame) -> dict[str, Path]:
 
 
 def test_copies_are_counted_once_each() -> None:
-    rows = rows_of("aabaabc", part=["train"] * 3 + ["test"] * 4)
+    rows = rows_of("aabaabc", split=["train"] * 3 + ["test"] * 4)
     assert copies(rows) == (4, 3)
     assert copies(rows_of("abc")) == (0, 0)
 
@@ -50,7 +50,7 @@ def test_the_most_frequent_picture_comes_first() -> None:
         (MANY, {"target": [0] * MANY}, False),  # of one class: perhaps oversampled
         (MANY, {"group": list("abcde")}, True),
         (MANY, {"group": ["s"] * MANY}, False),  # of one series
-        (MANY, {"part": ["unlabelled"] * MANY}, False),
+        (MANY, {"split": ["unlabelled"] * MANY}, False),
     ],
 )
 def test_many_rows_that_differ_cannot_show_the_same(

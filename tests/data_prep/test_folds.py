@@ -8,10 +8,10 @@ from data_prep.errors import UserError
 from data_prep.folds import (
     SCHEMES,
     assign_folds,
-    clusters,
     fold_hash,
     imbalance,
-    lone_cluster,
+    join_cv_groups,
+    lone_cv_group,
     parse_scheme,
     strata,
     too_few_rows,
@@ -125,17 +125,17 @@ def test_quantities_are_spread_evenly(seed: int) -> None:
     assert np.ptp(means) < 0.35 * target.std()
 
 
-def test_clusters_join_by_group_by_file_and_by_way_of_others() -> None:
+def test_cv_groups_join_by_group_by_file_and_by_way_of_others() -> None:
     groups = ["a", "b", "", "c", "", "a"]
     digests = ["1", "2", "2", "3", "4", "5"]
-    assert_array_equal(clusters(groups, digests), [0, 1, 1, 2, 3, 0])
-    assert_array_equal(clusters(None, digests), [0, 1, 1, 2, 3, 4])
+    assert_array_equal(join_cv_groups(groups, digests), [0, 1, 1, 2, 3, 0])
+    assert_array_equal(join_cv_groups(None, digests), [0, 1, 1, 2, 3, 4])
     # a - b by file 1, b - c by group y: all one
-    assert_array_equal(clusters(["x", "y", "y"], ["1", "1", "2"]), [0, 0, 0])
+    assert_array_equal(join_cv_groups(["x", "y", "y"], ["1", "1", "2"]), [0, 0, 0])
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_clusters_are_the_components_of_the_graph(seed: int) -> None:
+def test_cv_groups_are_the_components_of_the_graph(seed: int) -> None:
     rng = np.random.default_rng(seed)
     groups = [str(g) if g else "" for g in rng.integers(0, 20, 30)]
     digests = [str(d) for d in rng.integers(0, 25, 30)]
@@ -150,7 +150,7 @@ def test_clusters_are_the_components_of_the_graph(seed: int) -> None:
     )
     for _ in range(6):  # paths of up to 64 steps
         linked = linked @ linked
-    found = clusters(groups, digests)
+    found = join_cv_groups(groups, digests)
     assert_array_equal(found[:, None] == found[None, :], linked)
 
 
@@ -189,10 +189,10 @@ def test_too_few_groups_or_rows_are_refused() -> None:
         assign_folds("kfold3", [0, 1])
 
 
-def test_a_fold_that_is_one_cluster_is_named() -> None:
-    assert lone_cluster([0, 0, 1, 1, 1], [0, 1, 2, 2, 3]) == ""
-    assert lone_cluster([0, 0, 1, 1, 1], [0, 1, 2, 2, 2]).startswith("fold 1 is one")
-    assert lone_cluster([], []) == ""
+def test_a_fold_that_is_one_cv_group_is_named() -> None:
+    assert lone_cv_group([0, 0, 1, 1, 1], [0, 1, 2, 2, 3]) == ""
+    assert lone_cv_group([0, 0, 1, 1, 1], [0, 1, 2, 2, 2]).startswith("fold 1 is one")
+    assert lone_cv_group([], []) == ""
 
 
 def test_too_few_rows_are_counted_by_fold() -> None:

@@ -205,9 +205,9 @@ def test_copies_are_found_by_pixels_whatever_their_files(
     assert table["pixels_sha256"].nunique() == N // 2
     for first, second in pairs:
         one, other = table.loc[IDS[first]], table.loc[IDS[second]]
-        assert one["cluster"] == other["cluster"]
+        assert one["cv_group"] == other["cv_group"]
         assert one["fold"] == other["fold"]
-    assert table["cluster"].nunique() == N // 2
+    assert table["cv_group"].nunique() == N // 2
     facts = json.loads((stage / "record.json").read_text())["facts"]
     assert facts["copies"] == N // 2
 
@@ -233,7 +233,7 @@ def place_holders(folder: Path, rows: range) -> None:
 @pytest.mark.parametrize(
     ("n", "left", "why"),
     [
-        (24, 1, "1 cluster does not fill 3 folds"),
+        (24, 1, "1 cv group does not fill 3 folds"),
         (22, 3, r"fold \d is one group"),
     ],
 )
@@ -272,7 +272,7 @@ def test_a_placeholder_that_breaks_nothing_is_told(
     told = "ne picture under many ids: p000.png and 5 others are one picture, in 6 gr"
     assert told in caplog.text
     assert told in (stage / "report.html").read_text()
-    assert "the largest cluster has 12 rows" in caplog.text
+    assert "the largest cv group has 12 rows" in caplog.text
     facts = json.loads((stage / "record.json").read_text())["facts"]
     assert facts["placeholders"] == [["p000.png", 6]]
     settings = json.loads((stage / "record.json").read_text())["settings"]
@@ -284,9 +284,9 @@ def test_rows_without_a_group_are_each_their_own(
 ) -> None:
     caplog.set_level(logging.INFO)
     write_table(folder, sheet=["a"] * 4 + [""] * (N - 4))
-    assert table_of(prepare(folder))["cluster"].nunique() == N - 3
+    assert table_of(prepare(folder))["cv_group"].nunique() == N - 3
     assert "8% of the rows share" in caplog.text
-    assert "the largest cluster has 4 rows" in caplog.text
+    assert "the largest cv group has 4 rows" in caplog.text
     write_table(folder, sheet=["a"] * (N - 1) + [""])
     assert "2 groups do not fill 3 folds" in refused(folder)
 

@@ -15,11 +15,11 @@ def page_of(place: Path, target: Any, classes: Any = None, notes: Any = ()) -> s
     rows = pd.DataFrame(
         {
             "id": [f"p{k}" for k in range(8)],
-            "part": "train",
+            "split": "train",
             "target": target,
             "date": np.nan,
             "fold": [0, 1] * 4,
-            "cluster": range(8),
+            "cv_group": range(8),
             "image_row": range(8),
             "pixels_sha256": [str(k) for k in range(8)],
             "is_excluded": False,

@@ -88,23 +88,23 @@ def test_everything_is_written(folder: Path) -> None:
     stage = prepare(folder)
     table, facts = table_of(stage), facts_of(stage)
     assert list(table.columns) == [
-        *("id", "part", "image_row", "target", "class_index", "group", "cluster"),
+        *("id", "split", "image_row", "target", "class_index", "group", "cv_group"),
         *("date", "fold", "weight", "sha256", "width", "height"),
         *("pixels_sha256", "given.maker"),
     ]
     assert table["id"].tolist() == sorted(table["id"])
     assert table["id"].iloc[:2].tolist() == ["00", "01"]
-    assert table["part"].value_counts().to_dict() == {
+    assert table["split"].value_counts().to_dict() == {
         "train": N_TRAIN,
         "test": N_TEST,
         "unlabelled": 2,
     }
     types = table.dtypes.astype(str).to_dict()
-    for name in ("image_row", "class_index", "cluster", "fold", "width", "height"):
+    for name in ("image_row", "class_index", "cv_group", "fold", "width", "height"):
         assert types[name] == "int64"
     assert types["target"] == types["date"] == types["weight"] == "float64"
     assert (table["weight"] == 1).all()
-    is_train = table["part"] == "train"
+    is_train = table["split"] == "train"
     assert_array_equal(table["target"][is_train], np.arange(N_TRAIN) // 3 % 3)
     assert table["target"][~is_train].isna().all()
     assert (table["class_index"][~is_train] == -1).all()
@@ -161,7 +161,7 @@ def test_without_a_sample_the_order_of_the_test_table_is_kept(folder: Path) -> N
     (folder / "pictures" / "36.png").write_bytes(b"damaged")
     stage = prepare(folder, sample=None)
     assert (stage / "test_ids.csv").read_text().split() == ["id", *ids]
-    is_test = table_of(stage)["part"] == "test"
+    is_test = table_of(stage)["split"] == "test"
     assert table_of(stage)["id"][is_test].tolist() == ["37", "40", "41"]
     stage = prepare(folder, sample=None, test=None)
     assert not (stage / "test_ids.csv").exists()
@@ -196,9 +196,9 @@ def test_copies_of_a_file_and_groups_stay_in_one_fold(folder: Path) -> None:
         table = table_of(stage)
         dealt = table[table["fold"] >= 0]
         assert dealt.groupby("sha256")["fold"].nunique().max() == 1
-        assert dealt["cluster"].iloc[:8].nunique() == 1
-        assert dealt.groupby("group")["cluster"].nunique().max() == 1
-        assert dealt.groupby("cluster")["fold"].nunique().max() == 1
+        assert dealt["cv_group"].iloc[:8].nunique() == 1
+        assert dealt.groupby("group")["cv_group"].nunique().max() == 1
+        assert dealt.groupby("cv_group")["fold"].nunique().max() == 1
         assert facts_of(stage)["copies"] == 4
         assert facts_of(stage)["copies_of_train_in_test"] == 1
 
@@ -210,7 +210,7 @@ def test_a_folder_alone_is_enough(
     nothing = dict.fromkeys(DATA, None) | {"images": '"pictures"'}
     stage = prepare(folder, **nothing)
     table, facts = table_of(stage), facts_of(stage)
-    assert set(table["part"]) == {"unlabelled"}
+    assert set(table["split"]) == {"unlabelled"}
     assert "target" not in table
     assert "class_index" not in table
     assert (table["fold"] == -1).all()
@@ -244,7 +244,7 @@ def test_a_table_with_nothing_to_learn_has_no_folds(folder: Path) -> None:
     none = dict.fromkeys(("target", "date", "attributes"))
     stage = prepare(folder, **none)
     assert (table_of(stage)["fold"] == -1).all()
-    assert set(table_of(stage)["part"]) == {"train", "test", "unlabelled"}
+    assert set(table_of(stage)["split"]) == {"train", "test", "unlabelled"}
     tasks = '"sheet"\n[tasks.maker]\nkind = "classes"\ncolumn = "maker"'
     assert set(table_of(prepare(folder, **(none | {"group": tasks})))["fold"]) >= {0}
 
@@ -266,7 +266,7 @@ def test_texts_are_classes(folder: Path) -> None:
     table = table_of(stage := prepare(folder))
     assert facts_of(stage)["classes"] == ["apple", "pear"]
     assert facts_of(stage)["target_range"] is None
-    is_train = table["part"] == "train"
+    is_train = table["split"] == "train"
     expected = np.array([1, 0, -1])[np.arange(N_TRAIN) // 3 % 3]
     assert_array_equal(table["class_index"][is_train], expected)
     assert (table["fold"][is_train] >= 0).all()
@@ -280,7 +280,7 @@ def test_codes_are_classes_where_they_are_said_to_be(folder: Path) -> None:
     assert facts_of(stage)["classes"] == ["1", "9", "10"]  # in the order of numbers
     assert facts_of(stage)["target_kind"] == "classes"
     table = table_of(stage)
-    is_train = table["part"] == "train"
+    is_train = table["split"] == "train"
     assert_array_equal(
         table["class_index"][is_train],
         np.array([2, 1, 0])[np.arange(N_TRAIN) // 3 % 3],
@@ -301,7 +301,7 @@ def test_excluded_rows_are_in_no_fold(
     train["extra"] = (train.index % 6 == 0).astype(int)
     train.to_csv(folder / "train.csv", index=False)
     table = table_of(prepare(folder, exclude_from_validation='"extra"'))
-    is_train = table["part"] == "train"
+    is_train = table["split"] == "train"
     assert_array_equal(table["fold"][is_train] == -1, np.arange(N_TRAIN) % 6 == 0)
     assert "6 rows for learning only, never scored" in caplog.text
     assert "6 rows of these in a group or of a file that is scored" in caplog.text
@@ -321,7 +321,7 @@ def test_doubted_rows_weigh_less_and_stay_in_their_folds(
     assert table["weight"][table["weight"] < 1].to_dict() == {
         **{"03": 0.0, "05": 0.5, "06": 0.0}
     }
-    assert (table["fold"][table["part"] == "train"] >= 0).all()
+    assert (table["fold"][table["split"] == "train"] >= 0).all()
     kept = before.set_index("id")["target"].drop("07")
     pd.testing.assert_series_equal(table["target"], kept)
     facts = facts_of(stage)
@@ -506,7 +506,7 @@ def test_the_log_tells_what_a_person_should_know(
     prepare(folder)
     for line in (
         "pictures: 42, 26 by 20 px, padded to 16x16 px",
-        "parts: train 34, test 6, unlabelled 2, left out 2",
+        "splits: train 34, test 6, unlabelled 2, left out 2",
         "target: 4 classes, 0 (10), 1 (11), 2 (11), 9 (1)",
         "dates: 34, from 1880 to 1915",
         "note: 1 id left out: no picture of this name (07)",

@@ -52,10 +52,10 @@ def test_folds_are_scored_by_the_metric(name: str) -> None:
 
 def test_sizes_of_groups_by_hand() -> None:
     # one group of 1, two of 2, one of 5, one of 6, one of 11; each errs by its own size
-    clusters = np.repeat(["f", "a", "e", "b", "d", "c"], [1, 2, 2, 5, 6, 11])
+    cv_groups = np.repeat(["f", "a", "e", "b", "d", "c"], [1, 2, 2, 5, 6, 11])
     error = np.repeat([1.0, 2, 2, 5, 6, 11], [1, 2, 2, 5, 6, 11])
     order = np.random.default_rng(0).permutation(27)
-    found = by_group_size(METRICS["mae"], np.zeros(27), error[order], clusters[order])
+    found = by_group_size(METRICS["mae"], np.zeros(27), error[order], cv_groups[order])
     assert [(line.size, line.rows, line.groups, line.score) for line in found] == [
         ("1", 1, 1, 1.0),
         ("2", 4, 2, 2.0),

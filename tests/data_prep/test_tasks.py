@@ -56,7 +56,7 @@ def test_the_default_tasks_are_those_that_have_labels(
 def test_labels_and_masks_are_those_of_the_tables(run: Run) -> None:
     tasks, table = tasks_of(run), table_of(run).set_index("id")
     words = pd.read_parquet(run.folder / STAGE / "words.parquet").set_index("id")
-    is_train = table["part"] == "train"
+    is_train = table["split"] == "train"
     for row, id_ in enumerate(table.index):
         has_date = is_train[id_] and not np.isnan(table.loc[id_, "date"])
         has_words = is_train[id_] and id_ in words.index
@@ -93,7 +93,7 @@ def test_columns_and_activations(run: Run) -> None:
 
 def test_a_date_of_a_test_picture_is_no_label(run: Run) -> None:
     table = table_of(run)
-    is_test = table["part"] == "test"
+    is_test = table["split"] == "test"
     table["date"] = np.where(is_test, 1850.0, np.nan)
     assert "date" not in tasks_of(run, table=table)
     table.loc[table.index[~is_test][0], "date"] = 1850.0
@@ -116,7 +116,7 @@ def test_a_column_of_the_user_by_its_own_name(run: Run) -> None:
     usual, table = tasks_of(run), table_of(run)
     assert (tasks["plain"].values == usual["target"].values).all()
     assert (tasks["when"].values == usual["date"].values).all()
-    has_size = (table["given.size"].notna() & (table["part"] == "train")).to_numpy()
+    has_size = (table["given.size"].notna() & (table["split"] == "train")).to_numpy()
     assert (tasks["size"].has_label == has_size).all()
     expected = table["given.size"][has_size].astype(float)
     assert (tasks["size"].values[has_size, 0] == expected).all()
@@ -126,7 +126,7 @@ def test_a_column_of_the_user_by_its_own_name(run: Run) -> None:
 def test_rare_classes_of_another_column_are_masked(run: Run) -> None:
     table = table_of(run)
     task = tasks_of(run, rare=classes(column="rare"))["rare"]
-    is_train = (table["part"] == "train").to_numpy()
+    is_train = (table["split"] == "train").to_numpy()
     is_rare = (table["given.rare"] == "rare").to_numpy()
     assert is_rare.sum() < FEWEST
     assert task.classes == ("often0", "often1")
@@ -140,7 +140,7 @@ def test_a_missing_cell_is_not_the_class_nan(run: Run) -> None:
     texts = np.array(["nan", "other", None] * len(table), object)[: len(table)]
     table["given.kind"] = texts
     task = tasks_of(run, table=table, kind=classes(column="kind"))["kind"]
-    is_train = (table["part"] == "train").to_numpy()
+    is_train = (table["split"] == "train").to_numpy()
     assert task.classes == ("nan", "other")
     assert (task.has_label == is_train & (texts != None)).all()  # noqa: E711
 
@@ -156,7 +156,7 @@ def test_what_is_missing_depends_on_the_kind_of_task(run: Run) -> None:
         b=regression(column="kind"),
         c=TaskSettings(kind="date", column="kind"),
     )
-    is_train = (table["part"] == "train").to_numpy()
+    is_train = (table["split"] == "train").to_numpy()
     is_number = is_train & (table["given.kind"].str.len() == 4).to_numpy()
     assert tasks["a"].classes == ("1890", "1891", "NA")
     assert (tasks["a"].has_label == is_train & (texts != "")).all()
@@ -244,5 +244,5 @@ def test_labels_far_from_zero_are_counted_from_one_of_them(tmp_path: Path) -> No
     # Dates of one morning: float32 tells hours apart at most.
     table["date"] = 2021.5 + np.arange(len(table)) / 365 / 24 / 60
     date = tasks_of(run, "date", table=table)["date"]
-    is_train = (table["part"] == "train").to_numpy()
+    is_train = (table["split"] == "train").to_numpy()
     assert len(set(date.counted()[is_train, 0].astype(np.float32))) == is_train.sum()

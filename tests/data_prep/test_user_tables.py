@@ -36,7 +36,7 @@ def test_both_parts_become_rows_with_our_names(folder: Path) -> None:
     tables = read_tables(settings(folder))
     rows = tables.rows
     assert rows["id"].tolist() == ["01", "02", "03", "10", "11"]
-    assert rows["part"].tolist() == ["train"] * 3 + ["test"] * 2
+    assert rows["split"].tolist() == ["train"] * 3 + ["test"] * 2
     assert rows["group"].tolist() == ["x", "x", "", "", ""]
     assert_array_equal(rows["date"], [1890, np.nan, 1891, 1900, np.nan])
     assert rows["given.maker"].tolist() == ["M", None, "N", "P", "7"]
@@ -72,7 +72,7 @@ def test_a_sample_alone_says_what_is_to_be_predicted(folder: Path) -> None:
     (folder / "sample.csv").write_text("id,kind\n20,a\n21,a\n")
     data = settings(folder, test=None, sample=folder / "sample.csv")
     rows = read_tables(data).rows
-    assert rows["id"][rows["part"] == "test"].tolist() == ["20", "21"]
+    assert rows["id"][rows["split"] == "test"].tolist() == ["20", "21"]
     assert rows["target"].notna().sum() == 3
 
 

@@ -181,12 +181,12 @@ def test_what_a_net_says_of_test_pictures_and_of_its_own_rows(
     run: Run, expected: Callable[[str, str], NDArray[Any]], role: str, fold: str
 ) -> None:
     table = table_of(run)
-    is_train = table["part"] == "train"
+    is_train = table["split"] == "train"
     number = int(fold) if fold != "all" else "all"
-    held_out = table["cluster"][table["fold"] == number]
+    held_out = table["cv_group"][table["fold"] == number]
     wanted = ~is_train
     if role == "insample":
-        wanted = is_train & ~table["cluster"].isin(held_out)
+        wanted = is_train & ~table["cv_group"].isin(held_out)
     name = f"fold{fold}" if fold != "all" else "all"
     folder = {"test": "nets", "insample": "insample"}[role]
     flat = store_of(run, f"{folder}/{name}.pkl")
@@ -211,13 +211,13 @@ def test_features_are_each_rows_own_nets_and_the_mean_of_the_nets_statistics(
 ) -> None:
     store, table = store_of(run, "features.pkl"), table_of(run)
     rows = np.array(rows_of(run, store))
-    part, fold = table["part"].iloc[rows], table["fold"].iloc[rows].to_numpy()
+    split, fold = table["split"].iloc[rows], table["fold"].iloc[rows].to_numpy()
     # rows that are trained on but never validated have no honest features
     missing = table[~table["id"].isin(store.ids)]
-    assert (missing["part"] == "train").all()
+    assert (missing["split"] == "train").all()
     assert (missing["fold"] == -1).all()
     assert len(missing) == 3
-    assert (store.roles == np.where(part == "train", "oof", "test")).all()
+    assert (store.roles == np.where(split == "train", "oof", "test")).all()
     assert (store.folds == fold).all()
     by_net = [pooled(all_outputs(expected, str(k))) for k in range(3)]
     of_mean = pooled(np.mean([all_outputs(expected, str(k)) for k in range(3)], axis=0))

@@ -71,7 +71,7 @@ def images(original: Run, tmp_path: Path) -> Path:
     """The test pictures of the run, as files under the ids they have there."""
     folder = tmp_path / "new"
     table, pixels = table_of(original), pixels_of(original)
-    for row in np.flatnonzero(table["part"] != "train"):
+    for row in np.flatnonzero(table["split"] != "train"):
         draw(folder / f"{table['id'][row]}.png", pixels[row])
     return folder
 
@@ -531,7 +531,7 @@ def test_training_pictures_are_told(
     table = pd.read_parquet(path)
     some = min(images.iterdir())
     table["sha256"] = "none"
-    is_train = table["part"] == "train"
+    is_train = table["split"] == "train"
     table.loc[is_train.idxmax(), "sha256"] = hashlib.sha256(
         some.read_bytes()
     ).hexdigest()
@@ -554,7 +554,7 @@ def test_training_pictures_are_told_whatever_their_files(
         image.save(some.with_suffix(".bmp"))  # at the side that is stored
     some.unlink()
     table["sha256"], table["pixels_sha256"] = "none", "none"
-    row = (table["part"] == "train").idxmax()
+    row = (table["split"] == "train").idxmax()
     table.loc[row, "pixels_sha256"] = hashlib.sha256(pixels.tobytes()).hexdigest()
     table.to_parquet(path)
     with caplog.at_level("WARNING"):

@@ -93,7 +93,7 @@ def test_layers_of_fold_nets_have_a_store_and_a_space_each(
     spaces = set()
     for fold in range(3):
         store = open_store(folder / f"nets/fold{fold}.pkl")
-        is_own = (table["fold"] == fold) | (table["part"] != "train")
+        is_own = (table["fold"] == fold) | (table["split"] != "train")
         assert store.ids == tuple(sorted(table["id"][is_own]))
         assert set(store.roles) == {"oof", "test"}
         (space,) = {column["space"] for column in store.header["columns"]}
@@ -231,7 +231,7 @@ def test_what_is_no_number_goes_to_the_ledger(
     table = table_of(trained)
     victims = [
         str(table["id"][table["fold"] == 1].iloc[2]),
-        str(table["id"][table["part"] == "test"].iloc[1]),
+        str(table["id"][table["split"] == "test"].iloc[1]),
     ]
     marked = pixels_of(trained)[table["id"].isin(victims).to_numpy()]
     original = passes.views_of

@@ -143,7 +143,7 @@ def test_test_pictures_may_be_left_out(
 ) -> None:
     run = prepared_run(n=48)
     table = table_of(run)
-    test_rows = set(table.loc[table["part"] == "test", "image_row"])
+    test_rows = set(table.loc[table["split"] == "test", "image_row"])
     assert len(test_rows) == 8
     for flags, expected in (((), True), (("--inductive",), False)):
         batches.clear()
@@ -257,7 +257,7 @@ def test_held_out_pictures_do_not_depend_on_the_test_pictures() -> None:
     from pretext.jigsaw import JigsawSettings
 
     ids = [f"p{k}" for k in range(60)]
-    table = pd.DataFrame({"part": ["train"] * 40 + ["test"] * 20})
+    table = pd.DataFrame({"split": ["train"] * 40 + ["test"] * 20})
     settings = JigsawSettings(inductive=True)
     both = pretraining.rows_of(table, keys_of(ids), settings, 0.25)
     alone = pretraining.rows_of(table[:40], keys_of(ids[:40]), settings, 0.25)

@@ -275,8 +275,8 @@ def test_an_inductive_audit_looks_at_no_test_picture(
     import pandas as pd
 
     table = pd.read_parquet(run.folder / "data_prep.prepare" / "table.parquet")
-    parts = set(table.set_index("image_row")["part"].loc[seen])
-    assert ("test" in parts) != inductive
+    splits = set(table.set_index("image_row")["split"].loc[seen])
+    assert ("test" in splits) != inductive
     assert seen
 
 

@@ -437,11 +437,11 @@ def test_a_sample_follows_from_ids_and_seed(
         assert drawn[0] == drawn[1] != drawn[2]
         assert len(drawn[0]) == n
         assert (np.diff(drawn[0]) > 0).all()
-    assert len(first.clusters) == 15
+    assert len(first.cv_groups) == 15
     table = table_of(run)
     labelled = first.labelled
-    assert (table["part"].iloc[labelled] == "train").all()
-    assert (table["cluster"].iloc[labelled] == first.clusters).all()
+    assert (table["split"].iloc[labelled] == "train").all()
+    assert (table["cv_group"].iloc[labelled] == first.cv_groups).all()
     for task in first.tasks:
         assert len(task.values) == 15
     target = table["target"].iloc[labelled].to_numpy()
@@ -450,19 +450,19 @@ def test_a_sample_follows_from_ids_and_seed(
     assert (deciding.values[:, 0] == target).all()
 
 
-def is_torn(splits: list[Split], clusters: Any) -> bool:
-    return any(np.isin(clusters[h], clusters[learned]).any() for h, learned in splits)
+def is_torn(splits: list[Split], cv_groups: Any) -> bool:
+    return any(np.isin(cv_groups[h], cv_groups[learned]).any() for h, learned in splits)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_no_split_tears_a_cluster(seed: int, prepared_run: MakeRun) -> None:
+def test_no_split_tears_a_cv_group(seed: int, prepared_run: MakeRun) -> None:
     run = prepared_run(n=60, n_excluded=12)
     drawn = sample_of(run, seed=seed)
-    assert len(np.unique(drawn.clusters)) < len(drawn.clusters)
+    assert len(np.unique(drawn.cv_groups)) < len(drawn.cv_groups)
     assert len(drawn.splits) == 3
-    assert not is_torn(drawn.splits, drawn.clusters)
+    assert not is_torn(drawn.splits, drawn.cv_groups)
     assert len(drawn.inner) == 4
-    assert not is_torn(drawn.inner, drawn.clusters)
+    assert not is_torn(drawn.inner, drawn.cv_groups)
     held_out = np.array([h for h, _ in drawn.inner])
     assert (held_out.sum(axis=0) == 1).all()
     # other folds than the stored ones, which are to stay honest
@@ -472,7 +472,7 @@ def test_no_split_tears_a_cluster(seed: int, prepared_run: MakeRun) -> None:
 
 def test_the_test_pictures_may_be_left_out(prepared_run: MakeRun) -> None:
     run = prepared_run(n=40)
-    is_seen = (table_of(run)["part"] != "test").to_numpy()
+    is_seen = (table_of(run)["split"] != "test").to_numpy()
     drawn = sample_of(run, is_seen=is_seen)
     assert is_seen[drawn.shown].all()
     assert is_seen[drawn.labelled].all()

@@ -133,7 +133,7 @@ def test_each_backbone_is_embedded_once(
     monkeypatch.setattr(embed, "embed", noted)
     files = [str(other_weights(tmp_path / f"{k}.safetensors", seed=k)) for k in "12"]  # type: ignore[arg-type]
     found = probe_run(run, "--weights", ",".join([PRETEXT, *files]))
-    n_labelled = int((table_of(run)["part"] == "train").sum())
+    n_labelled = int((table_of(run)["split"] == "train").sum())
     assert counts == [n_labelled] * 4
     names = ["random weights", PRETEXT, "1.safetensors", "2.safetensors"]
     assert list(dict.fromkeys(found["backbone"])) == names
@@ -249,7 +249,7 @@ def probed(name: str, noise: float, seed: int = 0, n: int = 120) -> Probed:
     truth = rng.normal(size=n)
     own = np.random.default_rng(seed + 1)
     features = truth[:, None] + noise * own.normal(size=(n, 1))
-    fold, clusters = np.arange(n) // 2 % 3, np.arange(n) // 2
+    fold, cv_groups = np.arange(n) // 2 % 3, np.arange(n) // 2
     splits = [(fold == k, fold != k) for k in range(3)]
     task = Task(
         name="weight",
@@ -262,11 +262,11 @@ def probed(name: str, noise: float, seed: int = 0, n: int = 120) -> Probed:
     classes = replace(task, name="kind", kind="classes", values=kinds,
                       outputs=("0", "1"))  # fmt: skip
     found = {
-        (t.name, probe_name): probe(probe_name, features, t, splits, clusters)
+        (t.name, probe_name): probe(probe_name, features, t, splits, cv_groups)
         for t in (task, classes)
         for probe_name in ("knn", "ridge")
     }
-    return Probed(name, found, splits, clusters)
+    return Probed(name, found, splits, cv_groups)
 
 
 @pytest.mark.parametrize(
@@ -289,9 +289,9 @@ def test_the_verdict_by_what_is_known(own: float, random: float, verdict: str) -
     assert (table["rows"] == 120).all()
 
 
-def test_rows_of_one_cluster_have_no_interval() -> None:
+def test_rows_of_one_cv_group_have_no_interval() -> None:
     random = probed("random weights", 1.0)
-    alike = replace(random, clusters=np.zeros(120, dtype=np.int64))
+    alike = replace(random, cv_groups=np.zeros(120, dtype=np.int64))
     one = replace(alike, name="x").beside(alike)
     assert np.isnan(one.gain("weight", "ridge").low)
     assert np.isnan(one.interval("weight", "ridge").low)

@@ -115,9 +115,9 @@ def torn(seed: int, n: int = 120) -> tuple[pd.DataFrame, NDArray[Any], Task]:
     labels = np.tile(rng.integers(2, size=n), 2)
     table = pd.DataFrame(
         {
-            "part": "train",
+            "split": "train",
             "fold": np.where(np.arange(2 * n) < n, np.arange(2 * n) % 3, -1),
-            "cluster": np.tile(np.arange(n), 2),
+            "cv_group": np.tile(np.arange(n), 2),
         }
     )
     return table, features, task_of(labels, "classes")
@@ -126,16 +126,16 @@ def torn(seed: int, n: int = 120) -> tuple[pd.DataFrame, NDArray[Any], Task]:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_copies_of_rows_held_out_are_not_learned_from(seed: int) -> None:
     table, features, task = torn(seed)
-    clusters = table["cluster"].to_numpy()
+    cv_groups = table["cv_group"].to_numpy()
     splits = stored_splits(table, 3)
-    nearest = probe("knn", features, task, splits, clusters)
+    nearest = probe("knn", features, task, splits, cv_groups)
     assert nearest.rows.tolist() == list(range(120))  # the copies are not scored
     assert nearest.score < 0.68
     learned_all = [(held_out, ~held_out) for held_out, _ in splits]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(probing, "NEIGHBOURS", 1)
-        assert probe("knn", features, task, splits, clusters).score < 0.68
-        assert probe("knn", features, task, learned_all, clusters).score == 1
+        assert probe("knn", features, task, splits, cv_groups).score < 0.68
+        assert probe("knn", features, task, learned_all, cv_groups).score == 1
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -144,14 +144,14 @@ def test_an_answer_owes_nothing_to_the_other_rows_held_out(
     name: str, seed: int
 ) -> None:
     features, task = collection(seed, n=90, kind="classes")
-    splits, clusters = folds_of(90), np.arange(90)
-    said = probe(name, features, task, splits, clusters).said
+    splits, cv_groups = folds_of(90), np.arange(90)
+    said = probe(name, features, task, splits, cv_groups).said
     other, values = features.copy(), task.values.copy()
     others = np.flatnonzero(splits[0][0])[1:]
     other[others] *= 1000
     values[others] = (values[others] + 1) % 3
     changed = replace(task, values=values)
-    again = probe(name, other, changed, splits[:1], clusters).said
+    again = probe(name, other, changed, splits[:1], cv_groups).said
     assert again[0] == said[0]
 
 
@@ -241,7 +241,7 @@ def test_the_strength_of_a_ridge_suits_the_labels(signal: bool) -> None:
         assert said.std() < 0.3 * y.std()
 
 
-def test_the_strength_is_chosen_on_whole_clusters() -> None:
+def test_the_strength_is_chosen_on_whole_cv_groups() -> None:
     # ten copies of each row: judged by copies of itself, the weakest would seem best
     rng = np.random.default_rng(0)
     x, y = np.repeat(rng.normal(size=(30, 40)), 10, 0), rng.normal(size=(30, 1))

@@ -58,17 +58,17 @@ class FakeRun:
         rng = np.random.default_rng(self.seed)
         n = self.n_train + self.n_test + self.n_unlabelled
         parts = ["train"] * self.n_train + ["test"] * self.n_test
-        part = np.array(parts + ["unlabelled"] * self.n_unlabelled)
+        split = np.array(parts + ["unlabelled"] * self.n_unlabelled)
         order = rng.permutation(n)
-        ids, part = [f"p{number:04d}" for number in range(n)], part[order]
-        cluster = np.arange(n) // 2  # pairs of like pictures
-        date = rng.normal(size=n // 2 + 1)[cluster] + rng.normal(0, 0.1, n)
+        ids, split = [f"p{number:04d}" for number in range(n)], split[order]
+        cv_group = np.arange(n) // 2  # pairs of like pictures
+        date = rng.normal(size=n // 2 + 1)[cv_group] + rng.normal(0, 0.1, n)
         period = np.searchsorted(PERIODS, date)
         if not self.has_signal:
             period = rng.permutation(period)
-        is_train = part == "train"
-        fold = np.where(is_train, rng.integers(self.n_folds, size=n)[cluster], -1)
-        table = self._table(ids, part, cluster, date, period, fold)
+        is_train = split == "train"
+        fold = np.where(is_train, rng.integers(self.n_folds, size=n)[cv_group], -1)
+        table = self._table(ids, split, cv_group, date, period, fold)
         run = Run(folder)
         self._prepare(run, table, rng)
         nets = np.random.default_rng(self.net_seed) if self.net_seed else rng
@@ -89,9 +89,15 @@ class FakeRun:
         return names if self.is_text else numbers
 
     def _table(
-        self, ids: list[str], part: Any, cluster: Any, date: Any, period: Any, fold: Any
+        self,
+        ids: list[str],
+        split: Any,
+        cv_group: Any,
+        date: Any,
+        period: Any,
+        fold: Any,
     ) -> pd.DataFrame:
-        is_train = part == "train"
+        is_train = split == "train"
         names = np.array(["antique", "medieval", "modern", "young"], dtype=object)
         target = names[period] if self.is_text else period.astype(np.float64)
         if self.is_continuous:
@@ -100,12 +106,12 @@ class FakeRun:
         return pd.DataFrame(
             {
                 "id": ids,
-                "part": part,
+                "split": split,
                 "image_row": np.arange(len(ids)),
                 "target": np.where(is_train, target, missing),
                 "class_index": np.where(is_train & self._has_classes, period, -1),
-                "group": [f"g{number}" for number in cluster],
-                "cluster": cluster,
+                "group": [f"g{number}" for number in cv_group],
+                "cv_group": cv_group,
                 "date": np.where(is_train, 1900 + 20 * date, np.nan),
                 "fold": fold,
                 "sha256": ids,
@@ -135,7 +141,7 @@ class FakeRun:
             pictures = rng.integers(0, 256, shape, dtype=np.uint8)
             np.save(stage.folder / "images.npy", pictures)
             (stage.folder / "left_out.csv").write_text("id,file,reason\n")
-            test = table["id"][table["part"] == "test"]
+            test = table["id"][table["split"] == "test"]
             if self.has_sample and len(test):
                 sample = pd.DataFrame({"name": test.iloc[::-1], "period": 0.0})
                 sample.to_csv(stage.folder / "sample.csv", index=False)
@@ -179,7 +185,7 @@ class FakeRun:
                 for statistic in USUAL
             ],
         } | self.header
-        is_train, fold = table["part"] == "train", table["fold"].to_numpy()
+        is_train, fold = table["split"] == "train", table["fold"].to_numpy()
         rows = np.arange(len(table))
         common = rows[~is_train]
         with run.stage("features.extract", {}, ["data_prep.prepare"]) as stage:

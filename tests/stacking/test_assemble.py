@@ -76,7 +76,7 @@ def test_rows_are_joined_by_id_whatever_their_order(make_run: MakeRun) -> None:
     place = {id_: row for row, id_ in enumerate(other.ids)}
     order = [place[id_] for id_ in first.ids]
     assert sorted(first.ids) == sorted(other.ids)
-    for name in ("X", "target", "folds", "clusters", "class_index", "image_rows"):
+    for name in ("X", "target", "folds", "cv_groups", "class_index", "image_rows"):
         assert np.array_equal(getattr(first, name), getattr(other, name)[order])
     columns = {id_: row for row, id_ in enumerate(other.common_ids)}
     order = [columns[id_] for id_ in first.common_ids]
@@ -149,7 +149,7 @@ def test_features_that_saw_no_label_may_be_given_new_folds(make_run: MakeRun) ->
     assert rows.n_folds == 5
     assert rows.is_label_free
     assert len(rows.nets) == 1
-    torn = pd.Series(rows.folds).groupby(rows.clusters).nunique()
+    torn = pd.Series(rows.folds).groupby(rows.cv_groups).nunique()
     assert torn.max() == 1
 
 
@@ -173,7 +173,7 @@ def test_new_folds_are_those_that_prepare_deals_under_that_name(
     rows = table.assign(
         group=table["group"].where(number % 7 > 0, "") if has_group else "",
         sha256=table["sha256"].where(number % 9 > 0, "copies"),
-        is_excluded=(table["part"] == "train") & (number % 11 == 0),
+        is_excluded=(table["split"] == "train") & (number % 11 == 0),
         target=table["target"].mask(number % 13 == 0),
     )
 
@@ -303,15 +303,15 @@ def test_a_table_with_edited_folds_is_refused(make_run: MakeRun) -> None:
         assembled(folder)
 
 
-def test_a_cluster_torn_over_folds_is_refused(make_run: MakeRun) -> None:
+def test_a_cv_group_torn_over_folds_is_refused(make_run: MakeRun) -> None:
     folder = make_run()
     ids = assembled(folder).ids
 
     def change(table: pd.DataFrame) -> pd.DataFrame:
-        return table.assign(cluster=table["cluster"].mask(table["fold"] >= 0, 7))
+        return table.assign(cv_group=table["cv_group"].mask(table["fold"] >= 0, 7))
 
     edit_table(folder, change)
-    with pytest.raises(UserError, match="1 clusters are torn over folds") as caught:
+    with pytest.raises(UserError, match="1 cv groups are torn over folds") as caught:
         assembled(folder)
     assert repr(min(ids)) in str(caught.value)
 

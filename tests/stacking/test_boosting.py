@@ -78,7 +78,7 @@ def test_random_labels_cannot_be_remembered() -> None:
         assert ((said - target)[rows] ** 2).mean() > 0.93 * target[rows].var()
 
 
-def test_like_rows_of_one_cluster_are_never_learned_from() -> None:
+def test_like_rows_of_one_cv_group_are_never_learned_from() -> None:
     # Pairs of equal rows with random labels: whoever tears a pair knows the other half.
     rng = np.random.default_rng(3)
     pairs, labels = rng.normal(size=(N // 2, 2)), rng.normal(size=N // 2)

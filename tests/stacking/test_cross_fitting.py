@@ -10,31 +10,33 @@ SEEDS = range(20)
 
 def rows(seed: int, n: int = 120) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    clusters = rng.integers(n // 2, size=n)
-    return rng.normal(size=n // 2)[clusters] + rng.normal(0, 0.1, n), clusters
+    cv_groups = rng.integers(n // 2, size=n)
+    return rng.normal(size=n // 2)[cv_groups] + rng.normal(0, 0.1, n), cv_groups
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("n_parts", [2, 3, 4, 7])
-def test_no_cluster_is_torn_and_no_part_is_empty(n_parts: int, seed: int) -> None:
-    target, clusters = rows(seed)
-    parts = deal_inner(target, clusters, seed, n_parts)
-    assert all(len(set(parts[clusters == one])) == 1 for one in set(clusters.tolist()))
+def test_no_cv_group_is_torn_and_no_part_is_empty(n_parts: int, seed: int) -> None:
+    target, cv_groups = rows(seed)
+    parts = deal_inner(target, cv_groups, seed, n_parts)
+    assert all(
+        len(set(parts[cv_groups == one])) == 1 for one in set(cv_groups.tolist())
+    )
     assert sorted(set(parts)) == list(range(n_parts))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_parts_have_like_targets(seed: int) -> None:
-    clusters = np.arange(400) // 2
-    target = np.random.default_rng(seed).normal(size=200)[clusters]
-    parts = deal_inner(target, clusters, seed)
+    cv_groups = np.arange(400) // 2
+    target = np.random.default_rng(seed).normal(size=200)[cv_groups]
+    parts = deal_inner(target, cv_groups, seed)
     means = [target[parts == part].mean() for part in range(4)]
     assert np.ptp(means) < 0.1  # by pure chance it would be about 0.3
 
 
 def test_the_seed_decides() -> None:
-    target, clusters = rows(0)
-    first, again, other = (deal_inner(target, clusters, seed) for seed in (0, 0, 1))
+    target, cv_groups = rows(0)
+    first, again, other = (deal_inner(target, cv_groups, seed) for seed in (0, 0, 1))
     assert (first == again).all()
     assert (first != other).any()
 
@@ -46,9 +48,9 @@ def test_classes_are_spread_over_the_parts() -> None:
     assert counts == [[5, 5]] * 4
 
 
-def test_few_clusters_make_few_parts() -> None:
-    clusters = np.repeat([0, 1], 10)
-    parts = deal_inner(np.arange(20.0), clusters, 0)
+def test_few_cv_groups_make_few_parts() -> None:
+    cv_groups = np.repeat([0, 1], 10)
+    parts = deal_inner(np.arange(20.0), cv_groups, 0)
     assert sorted(set(parts)) == [0, 1]
 
 

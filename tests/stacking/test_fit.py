@@ -476,7 +476,7 @@ def test_without_a_sample_the_test_table_says_what_is_predicted_and_in_which_ord
 ) -> None:
     folder = make_run(is_text=is_text, tasks=("onehot", "date"), has_sample=False)
     table = pd.read_parquet(folder / "data_prep.prepare" / "table.parquet")
-    ids = table["id"][table["part"] == "test"].sample(frac=1, random_state=0).tolist()
+    ids = table["id"][table["split"] == "test"].sample(frac=1, random_state=0).tolist()
     asked = ["torn", *ids[:5], "007", *ids[5:]]
     frame = pd.DataFrame({"id": asked})
     frame.to_csv(folder / "data_prep.prepare" / "test_ids.csv", index=False)

@@ -266,7 +266,7 @@ def test_rows_without_weight_are_predicted_and_not_learned_from(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Parts are dealt by the target; here it must not be seen to change them.
-    monkeypatch.setattr(neural, "deal_inner", lambda _, clusters, __: clusters % 4)
+    monkeypatch.setattr(neural, "deal_inner", lambda _, cv_groups, __: cv_groups % 4)
     inputs, target = data(kind)
     is_known = np.arange(N) % 5 > 0
     other = inputs.copy()

@@ -40,7 +40,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> None:
         extracted = run / "features.extract"
         files = [*extracted.glob("nets/*.pkl")] or [extracted / "features.pkl"]
         table = pd.read_parquet(run / "data_prep.prepare" / "table.parquet")
-        test = table["id"][table["part"] == "test"].tolist()
+        test = table["id"][table["split"] == "test"].tolist()
         for file in files:
             store = open_store(file)
             ids = test[::-1]
@@ -87,8 +87,8 @@ def test_what_stands_beside_a_prediction(make_run: MakeRun) -> None:
     assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
     oof = pd.read_csv(folder / "stacking.fit" / "oof.csv").set_index("id")
     table = pd.read_parquet(folder / "data_prep.prepare" / "table.parquet")
-    clusters = table.set_index("id")["cluster"].loc[oof.index]
-    radius = conformal_radius(oof["prediction"] - oof["target"], clusters, 0.8)
+    cv_groups = table.set_index("id")["cv_group"].loc[oof.index]
+    radius = conformal_radius(oof["prediction"] - oof["target"], cv_groups, 0.8)
     middle = found["prediction"]
     assert_allclose(found["low"], (middle - radius).clip(0, 3), atol=1e-5)
     assert_allclose(found["high"], (middle + radius).clip(0, 3), atol=1e-5)
@@ -205,7 +205,7 @@ def test_own_columns_come_from_a_table(make_run: MakeRun, tmp_path: Path) -> Non
     own.to_csv(tmp_path / "own.csv", index=False)
     found = predicted(folder, *new, "--table", str(tmp_path / "own.csv"))
     assert_allclose(found["prediction"], expected[found.index], atol=1e-5)
-    is_test = table["part"] == "test"
+    is_test = table["split"] == "test"
     own[~is_test].to_csv(tmp_path / "own.csv", index=False)
     with pytest.raises(UserError, match=r"--table .*own\.csv has no row for 80"):
         predicted(folder, *new, "--table", str(tmp_path / "own.csv"))
@@ -214,7 +214,7 @@ def test_own_columns_come_from_a_table(make_run: MakeRun, tmp_path: Path) -> Non
 def pictures_of(folder: Path, table: pd.DataFrame) -> tuple[str, str]:
     """Lay files under the ids of the test pictures, and give the flag for them."""
     folder.mkdir()
-    for id_ in table["id"][table["part"] == "test"]:
+    for id_ in table["id"][table["split"] == "test"]:
         (folder / f"{id_}.png").touch()
     return "--images", str(folder)
 
@@ -384,10 +384,10 @@ def test_what_columns_tell_nothing_of_is_in_the_report(
     table = pd.read_parquet(place)
     table["given.kind"] = np.where(np.arange(len(table)) % 2, "oil", "ink")
     table["given.size"] = np.arange(len(table)) * 0.5
-    test = table.index[table["part"] == "test"]
+    test = table.index[table["split"] == "test"]
     table.loc[test[:7], "given.kind"] = "egg"
     table.loc[test[:2], "given.size"] = np.nan
-    table.loc[table.index[table["part"] == "train"][:4], "given.kind"] = None
+    table.loc[table.index[table["split"] == "train"][:4], "given.kind"] = None
     table.to_parquet(place)
     with caplog.at_level("INFO"):
         stacked(folder, "--columns", "kind,size")

@@ -33,9 +33,9 @@ def test_an_interval_of_a_mean_holds_it_as_often_as_it_says() -> None:
     held, n_times = 0, 400
     for seed in range(n_times):
         rng = np.random.default_rng(seed)
-        clusters = np.repeat(np.arange(60), rng.integers(1, 4, 60))
-        values = rng.normal(size=60)[clusters] + 0.3 * rng.normal(size=len(clusters))
-        found = mean_interval(values, clusters)
+        cv_groups = np.repeat(np.arange(60), rng.integers(1, 4, 60))
+        values = rng.normal(size=60)[cv_groups] + 0.3 * rng.normal(size=len(cv_groups))
+        found = mean_interval(values, cv_groups)
         held += found.low <= 0 <= found.high
     assert 0.91 <= held / n_times <= 0.97
 
@@ -48,7 +48,7 @@ def test_an_interval_of_single_rows_is_that_of_the_textbook() -> None:
     assert found.high - found.value == pytest.approx(1.96 * error)
 
 
-def test_rows_of_one_cluster_tell_no_interval() -> None:
+def test_rows_of_one_cv_group_tell_no_interval() -> None:
     found = mean_interval(np.array([1.0, 2.0]), np.zeros(2, dtype=np.int64))
     assert found.value == 1.5
     assert np.isnan([found.low, found.high]).all()
@@ -113,15 +113,15 @@ def test_no_two_dates_are_no_bands(dates: list[float]) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_group_sizes_are_those_of_the_scores(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    clusters = np.repeat(np.arange(12), rng.integers(1, 14, 12))
-    rng.shuffle(clusters)
-    values = rng.normal(size=len(clusters))
-    _, index = of_sizes(clusters)
+    cv_groups = np.repeat(np.arange(12), rng.integers(1, 14, 12))
+    rng.shuffle(cv_groups)
+    values = rng.normal(size=len(cv_groups))
+    _, index = of_sizes(cv_groups)
 
     def first(target: Floats, _: Floats) -> float:
         return float(target.min())
 
-    expected = by_group_size(first, values, values, clusters)
+    expected = by_group_size(first, values, values, cv_groups)
     found = [values[index == k] for k in range(5) if (index == k).any()]
     assert [one.rows for one in expected] == [len(own) for own in found]
     assert [one.score for one in expected] == [own.min() for own in found]
@@ -150,9 +150,9 @@ def test_parts_are_judged_as_by_hand(is_text: bool, tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_is_calibrated_lies_on_the_line(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    said, clusters = rng.uniform(0.5, 1, 3000), np.arange(3000)
+    said, cv_groups = rng.uniform(0.5, 1, 3000), np.arange(3000)
     is_right = (rng.uniform(size=3000) < said).astype(np.float64)
-    for one in by_confidence(said, is_right, clusters):
+    for one in by_confidence(said, is_right, cv_groups):
         assert abs(one.said - one.true.value) < 2 * (one.true.high - one.true.low)
     assert expected_error(said, is_right) < 0.04
     assert expected_error(np.sqrt(said), is_right) > 0.06

@@ -114,14 +114,14 @@ def test_weights_of_a_fold_are_chosen_on_its_inner_predictions() -> None:
 
 def test_a_member_replaces_the_blend_only_if_it_is_surely_better() -> None:
     rng = np.random.default_rng(0)
-    target, clusters = rng.normal(size=400), np.arange(400) // 2
+    target, cv_groups = rng.normal(size=400), np.arange(400) // 2
     error = rng.normal(size=400)
     said = {
         "plain": target + 0.99 * error,
         "blend": target + error,
         "ridge": target + 1.5 * rng.normal(size=400),
     }
-    judged = target, clusters, RMSE
+    judged = target, cv_groups, RMSE
     assert best_of(said, *judged) == "plain"  # better in every single row
     luck = target + 0.99 * rng.permutation(error)
     assert RMSE.score(target, luck) < RMSE.score(target, said["blend"])
@@ -131,7 +131,7 @@ def test_a_member_replaces_the_blend_only_if_it_is_surely_better() -> None:
 
 
 def test_without_a_blend_the_first_is_the_one_to_beat() -> None:
-    target, clusters = np.arange(100.0), np.arange(100)
+    target, cv_groups = np.arange(100.0), np.arange(100)
     said = {"plain": target + 1, "ridge": target + 1}
-    assert best_of(said, target, clusters, RMSE) == "plain"
-    assert best_of(said | {"ridge": target}, target, clusters, RMSE) == "ridge"
+    assert best_of(said, target, cv_groups, RMSE) == "plain"
+    assert best_of(said | {"ridge": target}, target, cv_groups, RMSE) == "ridge"

@@ -30,7 +30,7 @@ COLUMNS = [
     for statistic in STATISTICS
 ]
 N, M = 400, 300
-APART = 10_000 + np.arange(M)  # clusters of the rows to predict: each its own
+APART = 10_000 + np.arange(M)  # cv groups of the rows to predict: each its own
 
 
 def said(seed: int, n: int) -> np.ndarray:
@@ -38,8 +38,8 @@ def said(seed: int, n: int) -> np.ndarray:
 
 
 def measured(oof: np.ndarray, test: np.ndarray, seed: int = 0) -> dict[str, TaskShift]:
-    clusters, others = np.arange(len(oof)), APART[: len(test)]
-    found = measure_shift(oof, test, COLUMNS, clusters, others, seed)
+    cv_groups, others = np.arange(len(oof)), APART[: len(test)]
+    found = measure_shift(oof, test, COLUMNS, cv_groups, others, seed)
     assert [one.task for one in found] == ["target", "date"]
     return {one.task: one for one in found}
 
@@ -96,9 +96,9 @@ def test_columns_without_a_mean_are_compared_as_they_are() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_auc_comes_out_by_another_route(seed: int) -> None:
     oof, test = said(seed, N), said(seed + 100, M) + 0.3
-    clusters, others = np.arange(N) // 3, 10_000 + np.arange(M) // 5
+    cv_groups, others = np.arange(N) // 3, 10_000 + np.arange(M) // 5
     X, is_test = np.concatenate([oof, test]), np.repeat([0, 1], [N, M])
-    parts = deal_inner(is_test, np.concatenate([clusters, others]), seed, 3)
+    parts = deal_inner(is_test, np.concatenate([cv_groups, others]), seed, 3)
     model = LGBMClassifier(
         n_estimators=40,
         num_leaves=8,
@@ -112,7 +112,7 @@ def test_the_auc_comes_out_by_another_route(seed: int) -> None:
         n_jobs=1,
         verbosity=-1,
     )
-    found = measure_shift(oof, test, COLUMNS, clusters, others, seed)
+    found = measure_shift(oof, test, COLUMNS, cv_groups, others, seed)
     for one, own in zip(found, ([0, 1], [2, 3]), strict=True):
         split = PredefinedSplit(parts)
         probable = cross_val_predict(
@@ -124,15 +124,15 @@ def test_the_auc_comes_out_by_another_route(seed: int) -> None:
         assert one.auc == pytest.approx(np.mean(areas), rel=1e-9)
 
 
-def test_clusters_are_not_known_by_their_other_half() -> None:
-    clusters = np.arange(1200) // 30
+def test_cv_groups_are_not_known_by_their_other_half() -> None:
+    cv_groups = np.arange(1200) // 30
 
     def auc(is_torn: bool, seed: int) -> float:
         centres = np.random.default_rng(seed).normal(size=(40, 4))
-        rows = centres[clusters] + 0.01 * said(seed, 1200)
+        rows = centres[cv_groups] + 0.01 * said(seed, 1200)
         oof, test = rows[:600], rows[600:]
-        others = 100 + np.arange(600) if is_torn else clusters[600:]
-        return measure_shift(oof, test, COLUMNS, clusters[:600], others, seed)[0].auc
+        others = 100 + np.arange(600) if is_torn else cv_groups[600:]
+        return measure_shift(oof, test, COLUMNS, cv_groups[:600], others, seed)[0].auc
 
     torn, whole = (
         np.mean([auc(is_torn, seed) for seed in SEEDS]) for is_torn in (True, False)
@@ -158,9 +158,9 @@ def test_of_many_rows_and_columns_some_are_enough(
     seen: list[tuple[int, ...]] = []
     true = shift.deal_inner
 
-    def spy(is_test: Any, clusters: Any, *rest: Any) -> Any:
+    def spy(is_test: Any, cv_groups: Any, *rest: Any) -> Any:
         seen.append((int((is_test == 0).sum()), int((is_test == 1).sum())))
-        return true(is_test, clusters, *rest)
+        return true(is_test, cv_groups, *rest)
 
     monkeypatch.setattr(shift, "deal_inner", spy)
     monkeypatch.setattr(shift, "MAX_ROWS", 150)
@@ -212,36 +212,36 @@ def test_each_fold_net_is_compared_with_itself() -> None:
 
 
 def test_the_net_of_all_rows_is_compared_with_every_fold() -> None:
-    folds, clusters = np.arange(N) % 3, np.arange(N)
+    folds, cv_groups = np.arange(N) % 3, np.arange(N)
     X, net = said(0, N), 2 * said(9, M)
-    found = shift_of_all(X, folds, net, COLUMNS, clusters, APART)
-    assert found == shift_of_folds(X, folds, [net] * 3, COLUMNS, clusters, APART)
+    found = shift_of_all(X, folds, net, COLUMNS, cv_groups, APART)
+    assert found == shift_of_folds(X, folds, [net] * 3, COLUMNS, cv_groups, APART)
     assert abs(found[0].std_ratio - 2) < 0.3
     assert found[0].auc > 0.55
 
 
 def test_one_net_of_all_rows_is_compared_with_all_rows() -> None:
-    X, net, clusters = said(0, N), said(1, M), np.arange(N)
-    found = shift_of_folds(X, np.arange(N) % 3, [net], COLUMNS, clusters, APART)
-    assert found == measure_shift(X, net, COLUMNS, clusters, APART)
+    X, net, cv_groups = said(0, N), said(1, M), np.arange(N)
+    found = shift_of_folds(X, np.arange(N) % 3, [net], COLUMNS, cv_groups, APART)
+    assert found == measure_shift(X, net, COLUMNS, cv_groups, APART)
 
 
 @pytest.mark.parametrize("nets", [[], [np.empty((0, 4))] * 3])
 def test_without_pictures_to_predict_there_is_nothing(nets: list[np.ndarray]) -> None:
-    folds, clusters = np.arange(N) % 3, np.arange(N)
-    assert shift_of_folds(said(0, N), folds, nets, COLUMNS, clusters, APART[:0]) == []
+    folds, cv_groups = np.arange(N) % 3, np.arange(N)
+    assert shift_of_folds(said(0, N), folds, nets, COLUMNS, cv_groups, APART[:0]) == []
 
 
 def test_a_net_that_says_nothing_is_left_out_of_the_mean() -> None:
     folds = (np.arange(N) > 1).astype(np.int64)  # fold 0 has two rows
     nets = [said(1, M)] * 2
-    clusters = np.arange(N) % 2 + 2 * folds  # two clusters in each fold
-    found = shift_of_folds(said(0, N), folds, nets, COLUMNS, clusters, APART * 0)
+    cv_groups = np.arange(N) % 2 + 2 * folds  # two cv groups in each fold
+    found = shift_of_folds(said(0, N), folds, nets, COLUMNS, cv_groups, APART * 0)
     assert isnan(found[0].auc)
-    clusters = np.where(folds == 0, 0, np.arange(N))
-    found = shift_of_folds(said(0, N), folds, nets, COLUMNS, clusters, APART)
+    cv_groups = np.where(folds == 0, 0, np.arange(N))
+    found = shift_of_folds(said(0, N), folds, nets, COLUMNS, cv_groups, APART)
     own = folds == 1
-    only = measure_shift(said(0, N)[own], nets[1], COLUMNS, clusters[own], APART)
+    only = measure_shift(said(0, N)[own], nets[1], COLUMNS, cv_groups[own], APART)
     assert_allclose([one.auc for one in found], [one.auc for one in only])
 
 
@@ -292,7 +292,11 @@ def task(auc: float, ratio: float = 1.0, name: str = "target") -> TaskShift:
             [nan],
             "^The pictures to predict look like the labelled ones .AUC 0.60",
         ),
-        ([0.40], [0.30], "Trust either: .*AUC 0.50 instead of 0.50"),  # of few clusters
+        (
+            [0.40],
+            [0.30],
+            "Trust either: .*AUC 0.50 instead of 0.50",
+        ),  # of few cv groups
         ([nan], [0.60], "There are too few pictures to tell"),
         ([], [], "There are too few pictures to tell"),
     ],

@@ -133,7 +133,7 @@ def test_rows_without_weight_are_predicted_and_not_learned_from(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Parts are dealt by the target; here it must not be seen to change them.
-    monkeypatch.setattr(svr, "deal_inner", lambda _, clusters, __: clusters % 4)
+    monkeypatch.setattr(svr, "deal_inner", lambda _, cv_groups, __: cv_groups % 4)
     X, target = data(kind)
     is_known = np.arange(N) % 5 > 0
     other_X = np.where(is_known[:, None], X, 1e3)
@@ -153,7 +153,9 @@ def test_a_heavy_row_is_followed_more_closely(kind: str) -> None:
     assert np.abs(heavy - target[10]).sum() < 0.7 * np.abs(light - target[10]).sum()
 
 
-def test_of_many_rows_whole_clusters_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_rows_whole_cv_groups_are_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(svr, "MAX_ROWS", 41)
     X, y = rows()
     found = cross_fit_svr(X, y, FOLDS, CLUSTERS)

@@ -83,12 +83,12 @@ def test_grades_are_cut_alike_in_every_unit(a: float, b: float) -> None:
 
 def test_ties_of_equal_means_are_dealt_alike_in_every_unit() -> None:
     rng = np.random.default_rng(0)
-    clusters = rng.integers(0, 60, 400)
-    target = np.array([0.1, 0.2, 0.7])[clusters % 3]  # sums of 0.1 round
-    parts = deal_inner(target, clusters, 0)
+    cv_groups = rng.integers(0, 60, 400)
+    target = np.array([0.1, 0.2, 0.7])[cv_groups % 3]  # sums of 0.1 round
+    parts = deal_inner(target, cv_groups, 0)
     for a, b in ((1e-9, 0), (3, 0), (1, 1.6e9), (1e9, -1e9)):
-        other = np.array([0.0, 1.0, 6.0])[clusters % 3]
-        assert np.array_equal(deal_inner(a * other + b, clusters, 0), parts)
+        other = np.array([0.0, 1.0, 6.0])[cv_groups % 3]
+        assert np.array_equal(deal_inner(a * other + b, cv_groups, 0), parts)
 
 
 @pytest.mark.parametrize("name", ["rmse", "mae"])

@@ -9,7 +9,7 @@ import pytest
 
 from data_prep.errors import UserError
 from stacking.estimator import ClassStacker, Stacker
-from stacking.inputs.validation import clusters_of, folds_of, weights_of
+from stacking.inputs.validation import cv_groups_of, folds_of, weights_of
 
 N = 90
 QUICK: dict[str, Any] = {"cv": "kfold3", "stackers": ("ridge",), "seeds": 1}
@@ -38,7 +38,7 @@ def rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     ],
 )
 def test_a_row_without_a_group_is_one_of_its_own(groups: Any) -> None:
-    assert clusters_of(groups, 5).tolist() == [2, 0, 3, 1, 0]
+    assert cv_groups_of(groups, 5).tolist() == [2, 0, 3, 1, 0]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -46,8 +46,8 @@ def test_a_row_without_a_group_is_one_of_its_own(groups: Any) -> None:
 def test_groups_are_numbered_in_their_order(seed: int, kind: Any) -> None:
     groups = np.random.default_rng(seed).integers(0, 30, N).astype(kind)
     expected = np.unique(groups, return_inverse=True)[1]
-    assert clusters_of(groups, N).tolist() == expected.tolist()
-    assert clusters_of(groups.tolist(), N).tolist() == expected.tolist()
+    assert cv_groups_of(groups, N).tolist() == expected.tolist()
+    assert cv_groups_of(groups.tolist(), N).tolist() == expected.tolist()
 
 
 def test_no_fold_tears_a_group_and_missing_ones_are_apart() -> None:
@@ -133,6 +133,6 @@ def test_mistakes_in_classes_are_one_line() -> None:
 
 
 def test_checked_arrays_by_hand() -> None:
-    clusters = np.array([0, 0, 1])
-    assert folds_of([1, 1, 0], clusters).tolist() == [1, 1, 0]
+    cv_groups = np.array([0, 0, 1])
+    assert folds_of([1, 1, 0], cv_groups).tolist() == [1, 1, 0]
     assert weights_of([0, 1, 2], 3).tolist() == [0.0, 1.0, 2.0]

@@ -149,7 +149,7 @@ def test_rows_without_a_label_are_counted(
 ) -> None:
     caplog.set_level(logging.INFO)
     run = make_run(tmp_path)
-    rows = np.flatnonzero(table_of(run)["part"] == "train")
+    rows = np.flatnonzero(table_of(run)["split"] == "train")
     before = {task.name: int(task.has_label.sum()) for task in tasks_of(run)}
     lost = [row for row in rows if not np.isnan(table_of(run)["date"][row])][:3]
     weigh(run, dict.fromkeys(map(int, lost), 1.0), date=float("nan"))
@@ -201,8 +201,8 @@ def test_no_picture_of_the_fold_is_trained_on(
     finetune(run, "--joint", "--folds=1", "--epochs=3", "--batch-size=4")
     rows = np.unique(np.concatenate(seen))
     held_out = table["fold"] == 1
-    assert (table["part"].iloc[rows] == "train").all()
-    assert not set(table["cluster"].iloc[rows]) & set(table["cluster"][held_out])
+    assert (table["split"].iloc[rows] == "train").all()
+    assert not set(table["cv_group"].iloc[rows]) & set(table["cv_group"][held_out])
     assert (table["fold"].iloc[rows] == -1).any()
 
 

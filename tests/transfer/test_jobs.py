@@ -34,13 +34,13 @@ def test_a_net_learns_from_all_labelled_rows_but_those_of_its_fold(
 ) -> None:
     run = make_run(tmp_path, n_folds=n_folds, n_excluded=n_excluded, n_train=30)
     table = table_of(run)
-    is_train = table["part"] == "train"
+    is_train = table["split"] == "train"
     jobs = jobs_of(run, joint=joint, all=True)
     assert len(jobs) == (n_folds + 1) * (1 if joint else 4)
     for job in jobs:
         has_label = np.logical_or.reduce([task.has_label for task in job.tasks])
         held_out = table["fold"] == (-2 if job.fold == "all" else int(job.fold))
-        twins = table["cluster"].isin(table["cluster"][held_out])
+        twins = table["cv_group"].isin(table["cv_group"][held_out])
         assert (job.rows == np.flatnonzero(is_train & has_label & ~twins)).all()
         assert (job.held_out == np.flatnonzero(held_out)).all()
         assert not set(job.rows) & set(job.held_out)
@@ -48,13 +48,15 @@ def test_a_net_learns_from_all_labelled_rows_but_those_of_its_fold(
 
 def test_a_copy_of_a_held_out_row_is_not_learned_from(tmp_path: Path) -> None:
     table = table_of(make_run(tmp_path, n_excluded=5))
-    copied = table["cluster"][table["cluster"].duplicated()]
+    copied = table["cv_group"][table["cv_group"].duplicated()]
     assert len(copied) == 5
     for fold in ("0", "1", "2"):
         is_held_out, may_be_seen = split(table, fold)
-        pairs = table["cluster"].isin(copied)
+        pairs = table["cv_group"].isin(copied)
         assert (
-            not table["cluster"][may_be_seen].isin(table["cluster"][is_held_out]).any()
+            not table["cv_group"][may_be_seen]
+            .isin(table["cv_group"][is_held_out])
+            .any()
         )
         assert (is_held_out & pairs).any()
         # the copies of other folds' rows are learned from
@@ -68,7 +70,7 @@ def test_rows_of_no_weight_are_held_out_and_not_learned_from(
     run = make_run(tmp_path, n_train=30, n_excluded=3)
     table = table_of(run)
     before = jobs_of(run, joint=joint, all=True)
-    train = np.flatnonzero(table["part"] == "train")
+    train = np.flatnonzero(table["split"] == "train")
     weights = np.ones(len(table))
     weights[train[:12]] = np.repeat([0.0, 0.5, 1e-9], 4)
     table.assign(weight=weights).to_parquet(run.folder / STAGE / "table.parquet")

@@ -36,7 +36,7 @@ def calibration(stacked: Stacked) -> Section:
 
 def _of_numbers(stacked: Stacked) -> Section:
     prediction, target = stacked.final.prediction, stacked.scales.target()
-    bins = by_decile(prediction, target, stacked.scales.rows.clusters)
+    bins = by_decile(prediction, target, stacked.scales.rows.cv_groups)
     if len(bins) < 2:
         return Section("", Markup())
     digits = unit_digits(stacked)
@@ -68,7 +68,7 @@ def _of_probabilities(stacked: Stacked) -> Section:
     top = nearest_classes(stacked)
     confidence = said[np.arange(len(said)), top]
     is_right = (top == rows.class_index).astype(np.float64)
-    bins = by_confidence(confidence, is_right, rows.clusters)
+    bins = by_confidence(confidence, is_right, rows.cv_groups)
     gap = confidence.mean() - is_right.mean()
     tone = "over" if gap > 0 else "under"
     by_class = pd.DataFrame(

@@ -44,7 +44,7 @@ def failures(stacked: Stacked, years: NDArray[np.float64]) -> Section:
     by_class = parts(stacked, of_classes(stacked))
     label = "By class" if rows.classes else "By size of the target"
     pieces += [subheading(label), _chart(stacked, by_class)]
-    by_size = parts(stacked, of_sizes(rows.clusters))
+    by_size = parts(stacked, of_sizes(rows.cv_groups))
     if len(by_size) > 1:
         pieces += [
             subheading("By how many rows a group has"),

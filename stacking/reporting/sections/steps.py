@@ -45,7 +45,7 @@ def steps(stacked: Stacked) -> Section:
             *_optimism(stacked),
             folded("All figures, by fold", _all_figures(stacked)),
         ),
-        "Dots are scores of all rows at once, lines their 95 % intervals over clusters"
+        "Dots are scores of all rows at once, lines their 95 % intervals over cv groups"
         " of pictures. What was tuned or chosen is scored nested, on rows that had no"
         " part in it; rings are apparent scores, on the very rows it was tuned on.",
     )
