@@ -52,7 +52,7 @@ def steps_for(minutes: float, base: Path, name: str, flags: list[str]) -> int:
     trial = arm_run(base, f"{name}.trial")
     command, *others = ARMS[name]
     module = importlib.import_module(command)
-    size = ["--steps", str(TRIAL_STEPS), "--again"]
+    size = ["--steps", str(TRIAL_STEPS), "--overwrite"]
     module.main(["--run", str(trial), *flags, *others, *size])
     facts = Run(trial).finished(command).facts
     shutil.rmtree(trial)
@@ -94,7 +94,7 @@ def main() -> None:
         folder = importlib.import_module(command).main([*where, *flags, *others])
         weights.append(str(folder / "backbone.safetensors"))
     probe = importlib.import_module("pretext.probe")
-    probe.main(["--run", str(base), "--weights", ",".join(weights), "--again"])
+    probe.main(["--run", str(base), "--weights", ",".join(weights), "--overwrite"])
 
 
 if __name__ == "__main__":

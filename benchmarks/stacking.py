@@ -35,7 +35,14 @@ ROOT = Path(__file__).parents[1]
 
 def timed(folder: Path, *flags: str) -> tuple[float, float, float]:
     """Stack a run; give seconds to the first line, in all, and MB of its own."""
-    command = [sys.executable, "-m", "stacking.fit", "--run", str(folder), "--again"]
+    command = [
+        sys.executable,
+        "-m",
+        "stacking.fit",
+        "--run",
+        str(folder),
+        "--overwrite",
+    ]
     began, first, most = time.perf_counter(), 0.0, 0.0
     with (folder / "log").open("w+", encoding="utf-8") as log:
         process = subprocess.Popen([*command, *flags], cwd=ROOT, stderr=log)

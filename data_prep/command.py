@@ -50,8 +50,8 @@ def open_command(
     """
     flags = _parser(kind, stage).parse(argv)
     file, folder = flags.pop("experiment"), flags.pop("run")
-    again = flags.pop("again")
-    run = Run(folder or (run_of(file) if file else last_run(stage)), again)
+    overwrite = flags.pop("overwrite")
+    run = Run(folder or (run_of(file) if file else last_run(stage)), overwrite)
     if file and _is_kept(file, run.folder):
         _accept_kept(run.folder)
         file = None
@@ -178,7 +178,9 @@ def _parser(kind: type[Any], stage: str) -> Parser:
         " without either, the run last worked on)",
     )
     parser.add_argument(
-        "--again", action="store_true", help="make the stage anew although it is done"
+        "--overwrite",
+        action="store_true",
+        help="make the stage anew although it is done",
     )
     add_flags(parser, kind)
     return parser

@@ -62,7 +62,7 @@ class DataSettings:
     exclude_from_validation: Annotated[
         str | None, "0/1 column: rows that are trained on but never scored"
     ] = None
-    doubts: Annotated[
+    sample_weights: Annotated[
         Path | None, "table id,weight: what training rows weigh, from 0 to 1"
     ] = None
 
@@ -159,7 +159,7 @@ def _data(table: Mapping[str, Any], where: str, base: Path, run: Path) -> DataSe
 
     paths: dict[str, Any] = {
         name: located(value)
-        for name in ("train", "test", "sample", "doubts")
+        for name in ("train", "test", "sample", "sample_weights")
         if (value := getattr(data, name)) is not None
     }
     for name in ("images", "attributes"):

@@ -56,7 +56,7 @@ def check_places(experiment: Experiment, run: Run) -> None:
         "test": [data.test],
         "sample": [data.sample],
         "attributes": data.attributes,
-        "doubts": [data.doubts],
+        "sample_weights": [data.sample_weights],
     }
     for name, paths in asked.items():
         for path in paths:

@@ -275,7 +275,7 @@ def _named(data: DataSettings) -> dict[str, Any]:
         return value.name if isinstance(value, Path) else value
 
     named = {name: plain(value) for name, value in vars(data).items()}
-    for name in ("doubts", "target_kind"):
+    for name in ("sample_weights", "target_kind"):
         if named[name] is None:
             del named[name]  # what was prepared before there was the key stays current
     return named

@@ -24,6 +24,7 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 from typing import get_type_hints as hints_of
 
 from data_prep.errors import UserError
+from data_prep.renamed import new_name
 
 NOT_HASHED = "not hashed"
 
@@ -71,6 +72,8 @@ def recorded(settings: Any) -> dict[str, Any]:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which known name was probably meant, or which there are."""
     known = sorted(known)
+    if new := new_name(name, known):
+        return f"it was renamed: write {new}"
     forms = {unicodedata.normalize("NFC", other): other for other in known}
     other = forms.get(unicodedata.normalize("NFC", name), name)
     if other != name:
@@ -99,6 +102,8 @@ def from_table(
     values = {}
     for key, value in table.items():
         if key not in known:
+            if new := new_name(key, known):
+                raise UserError(f"{where} {key} was renamed: write {new}")
             raise UserError(f"{where}: unknown key {key!r}; {nearest(key, known)}")
         values[key] = _checked(value, known[key].type, f"{where}: {key}")
     try:
@@ -137,6 +142,8 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             flags = [text for text in self._option_string_actions if text[:2] == "--"]
             word = unknown[0].partition("=")[0]
+            if new := new_name(word, flags):
+                self.error(f"{word} was renamed: write {new}")
             self.error(f"unknown argument {word!r}; {nearest(word, flags)}")
         return vars(known)
 

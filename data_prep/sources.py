@@ -52,7 +52,7 @@ def current(
         data: Where the tables lie.
         pictures: The file of each id.
     """
-    if run.again or not run.has(PREPARED):
+    if run.overwrite or not run.has(PREPARED):
         return None
     done = run.finished(PREPARED, check_inputs=False)
     place = done.folder / WITNESSES
@@ -81,14 +81,14 @@ def take_up(run: Run, key: Mapping[str, Any]) -> Run:
     made anew anyway. An attempt at other pictures cannot be gone on with.
     """
     begun = run.unfinished(PREPARED)
-    if run.again or begun is None or run.is_being_written(PREPARED):
+    if run.overwrite or begun is None or run.is_being_written(PREPARED):
         return run
     folder, made_from = begun
     settings = made_from.get("settings", {})
     source = settings.get("source")
     pictures = source.get("pictures") if isinstance(source, dict) else None
     if pictures != key["source"]["pictures"]:
-        return replace(run, again=True)
+        return replace(run, overwrite=True)
     if all(settings.get(name) == key[name] for name in ("side", "fit")):
         write_json(folder / KEY, {**made_from, "settings": dict(key)})
     return run
@@ -96,7 +96,7 @@ def take_up(run: Run, key: Mapping[str, Any]) -> Run:
 
 def _table_digests(data: DataSettings) -> list[str | None]:
     tables = [data.train, data.test, data.sample, *data.attributes]
-    tables += [data.doubts] if data.doubts else []
+    tables += [data.sample_weights] if data.sample_weights else []
     return [
         hashlib.sha256(path.read_bytes()).hexdigest() if path else None
         for path in tables

@@ -109,7 +109,7 @@ def faults_beside(run: Path) -> list[str]:
         if is_half and not (folder / RECORD).exists():
             faults.append(
                 f"{folder / RECORD} is missing: the stage is half copied; copy it"
-                f" again, or make it anew: {command_of(stage, run)} --again"
+                f" again, or make it anew: {command_of(stage, run)} --overwrite"
             )
     try:
         if (run / KEPT).exists():

@@ -39,7 +39,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--threads", type=int, default=0, help="CPU threads; 0: all cores (default: 0)"
     )
     parser.add_argument(
-        "--again",
+        "--overwrite",
         action="store_true",
         help="ask about all pictures anew, also those asked about before",
     )
@@ -120,7 +120,7 @@ def ask_nets(
     out: Path,
     threads: int = 0,
     *,
-    again: bool = False,
+    overwrite: bool = False,
 ) -> Path:
     """Run ``features.fresh`` as a child; what it says goes to the standard error.
 
@@ -129,7 +129,7 @@ def ask_nets(
         images: Folders of the pictures.
         out: Folder for the features.
         threads: Of torch; 0: as many as it takes unasked.
-        again: Ask about all pictures anew, and replace what is in ``out``.
+        overwrite: Ask about all pictures anew, and replace what is in ``out``.
 
     Returns:
         ``out``; see ``features.fresh`` for what is in it.
@@ -142,7 +142,7 @@ def ask_nets(
     find_images(images)  # so that one line says what is wrong with them
     command = [sys.executable, "-m", COMMAND]
     command += ["--run", str(run_folder), "--out", str(out), "--threads", str(threads)]
-    command += ["--again"] if again else []
+    command += ["--overwrite"] if overwrite else []
     command += ["--images", *map(str, images)]
     status = subprocess.run(command, check=False).returncode
     if status < 0:

@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         "--out", type=Path, metavar="FILE", help="file to write (--to: beside FILE)"
     )
     parser.add_argument(
-        "--again", action="store_true", help="replace what is there already"
+        "--overwrite", action="store_true", help="replace what is there already"
     )
     given = parser.parse(argv)
     files: list[Path] = given["files"]
@@ -67,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
         out = files[0].with_suffix(f".{given['to']}")
     if out is None:
         raise UserError("where to? give --out FILE.pkl")
-    if out.exists() and not given["again"]:
-        raise UserError(f"{out} is there already; --again replaces it")
+    if out.exists() and not given["overwrite"]:
+        raise UserError(f"{out} is there already; --overwrite replaces it")
     if given["to"]:
         store = open_store(files[0])
         (store.to_parquet if given["to"] == "parquet" else store.to_npz)(out)

@@ -109,7 +109,7 @@ def check_nets(made: Finished, header: Mapping[str, Any]) -> None:
     if not {net["digest"] for net in header["nets"]} <= set(files.values()):
         raise UserError(
             f"{made.folder}: {EXTRACTED} is from other nets than these; again: python"
-            f" -m {EXTRACTED} --again"
+            f" -m {EXTRACTED} --overwrite"
         )
 
 

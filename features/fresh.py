@@ -16,7 +16,7 @@ asked, in the same views and statistics; the run's own pictures are not needed. 
 Asked again of the same folder, only pictures that are new or changed go through the
 nets, those that are gone drop out, and all others keep their numbers, to the bit. The
 new ones go through in blocks of their own, and the last bits of an output depend on the
-pictures beside it in its block; ``--again`` asks about all anew.
+pictures beside it in its block; ``--overwrite`` asks about all anew.
 """
 
 import csv
@@ -100,17 +100,17 @@ def main(argv: Sequence[str] | None = None) -> Path:
         ),
         "folders": resolved(given["images"]),
     }
-    check_place(out, key["folders"], again=given["again"])
-    again = given["again"] or not is_whole(out)
-    if done := Run(out.parent, again).current(out.name, key):
+    check_place(out, key["folders"], overwrite=given["overwrite"])
+    overwrite = given["overwrite"] or not is_whole(out)
+    if done := Run(out.parent, overwrite).current(out.name, key):
         return done.folder
     known = Known()
-    if again and not given["again"]:
+    if overwrite and not given["overwrite"]:
         log.warning("%s is not as it was written: all is asked anew", out)
-    elif not again:
+    elif not overwrite:
         known = Known.find(out, extraction.digest, pictures, digests)
-    # again: an unfinished attempt at other pictures may be dropped
-    with Run(out.parent, again=True).stage(out.name, key) as stage:
+    # overwrite: an unfinished attempt at other pictures may be dropped
+    with Run(out.parent, overwrite=True).stage(out.name, key) as stage:
         stage.facts = ask(
             extraction,
             pictures,
@@ -150,13 +150,13 @@ def find_images(folders: Sequence[Path]) -> Folders:
     return search_folders(folders, setting="--images")
 
 
-def check_place(out: Path, folders: Sequence[str], *, again: bool) -> None:
+def check_place(out: Path, folders: Sequence[str], *, overwrite: bool) -> None:
     """Check that nothing would be lost that is not ours to replace.
 
     Args:
         out: Folder of the features.
         folders: Of the pictures.
-        again: The features of other folders may be replaced.
+        overwrite: The features of other folders may be replaced.
 
     Raises:
         UserError: Something would.
@@ -171,11 +171,11 @@ def check_place(out: Path, folders: Sequence[str], *, again: bool) -> None:
     # Where the last move was cut off, it is ours; else it may be someone's copy.
     if old.exists() and not (partial / RECORD).exists():
         raise UserError(f"{old} is in the way; move it to another place")
-    if is_of_others(out, folders) and not again:
+    if is_of_others(out, folders) and not overwrite:
         raise UserError(
             f"{out} holds the features of other pictures than are asked for now, and"
-            " their folder is still there; --again replaces them, --out FOLDER keeps"
-            " both"
+            " their folder is still there; --overwrite replaces them, --out FOLDER"
+            " keeps both"
         )
 
 

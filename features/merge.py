@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         "--run", type=Path, metavar="FOLDER", help="run (default: that last worked on)"
     )
     parser.add_argument(
-        "--again", action="store_true", help="replace what is there already"
+        "--overwrite", action="store_true", help="replace what is there already"
     )
     given = parser.parse(argv)
     files: list[Path] = given["files"]
@@ -62,12 +62,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
         if out:
             raise UserError("--out needs files; the shards of a run go to its stage")
         return merge_run(
-            Run(given["run"] or last_run(STAGE, "--run FOLDER"), given["again"])
+            Run(given["run"] or last_run(STAGE, "--run FOLDER"), given["overwrite"])
         )
     if not out:
         raise UserError("where to? give --out FILE.pkl")
-    if out.exists() and not given["again"]:
-        raise UserError(f"{out} is there already; --again replaces it")
+    if out.exists() and not given["overwrite"]:
+        raise UserError(f"{out} is there already; --overwrite replaces it")
     n_rows = merge_stores(files, out)
     log.info("%d ids of %d stores -> %s", n_rows, len(files), out)
     return out

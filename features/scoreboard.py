@@ -49,11 +49,11 @@ class Scoreboard:
     Args:
         folder: Where ``scores.csv`` and ``scores.png`` go.
         training: What the training is made from; scores of another are dropped.
-        again: Drop those of this one too.
+        overwrite: Drop those of this one too.
     """
 
     def __init__(
-        self, folder: Path, training: Mapping[str, object], *, again: bool = False
+        self, folder: Path, training: Mapping[str, object], *, overwrite: bool = False
     ) -> None:
         self.folder = folder
         self.entries: list[Entry] = []
@@ -61,7 +61,7 @@ class Scoreboard:
         note, file = folder / "training.json", folder / "scores.csv"
         text = json_text(training)
         is_same = note.exists() and note.read_bytes() == text.encode()
-        if again or not is_same:
+        if overwrite or not is_same:
             file.unlink(missing_ok=True)  # first: the note says what the scores are of
         write_text(note, text)
         if file.exists():

@@ -301,7 +301,7 @@ def _reading(path: Path) -> Iterator[BinaryIO]:
     except ValueError as error:
         is_damaged = str(error).startswith(DAMAGED)
         maker = maker_of(path) or "python -m features.extract"
-        remedy = f"; make it again: {maker} --again" if is_damaged else ""
+        remedy = f"; make it again: {maker} --overwrite" if is_damaged else ""
         raise StoreError(f"{path}: {error}{remedy}") from None
 
 

@@ -78,15 +78,15 @@ def main(argv: Sequence[str] | None = None) -> Path:
         "--run", type=Path, metavar="FOLDER", help="run (default: that last worked on)"
     )
     parser.add_argument(
-        "--again", action="store_true", help="replace a file that is there already"
+        "--overwrite", action="store_true", help="replace a file that is there already"
     )
     add_flags(parser, ExportSettings)
     flags = parser.parse(argv)
-    folder, again = flags.pop("run"), flags.pop("again")
+    folder, overwrite = flags.pop("run"), flags.pop("overwrite")
     settings = ExportSettings(**flags)
     weights, place = find(settings.weights, folder)
     out = settings.out or place.with_name(place.name + ENDINGS[settings.to])
-    files = check_free(out, settings.to, weights, again)
+    files = check_free(out, settings.to, weights, overwrite)
 
     from pretext.data.pictures import Normalisation
     from pretext.networks.backbones import feature_width, load_weights
@@ -158,7 +158,7 @@ def find(asked: str, folder: Path | None) -> tuple[Path, Path]:
     return stage / "backbone.safetensors", stage
 
 
-def check_free(out: Path, to: str, weights: Path, again: bool) -> list[Path]:
+def check_free(out: Path, to: str, weights: Path, overwrite: bool) -> list[Path]:
     """Give the files that will be written, the main one last, if they may be.
 
     Raises:
@@ -172,8 +172,8 @@ def check_free(out: Path, to: str, weights: Path, again: bool) -> list[Path]:
         raise UserError(f"out = '{out}' is the place of trained weights; give another")
     files = [out] if to == "onnx" else [out.with_suffix(".json"), out]
     for file in files:
-        if file.exists() and not again:
-            raise UserError(f"{file} is there already; --again replaces it")
+        if file.exists() and not overwrite:
+            raise UserError(f"{file} is there already; --overwrite replaces it")
     return files
 
 

@@ -8,7 +8,7 @@ report.html. Nothing is changed by it. Whoever agrees with the doubts copies the
 beside the experiment and names it there::
 
     [data]
-    doubts = "doubts.csv"
+    sample_weights = "doubts.csv"
 
 Rows of weight 0 are then left out of all training, and those between 0 and 1 count
 less. They are still held out and scored, with their labels as they are.
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 STAGE = "stacking.noise"
 PREPARED = "data_prep.prepare"
 FIT = "stacking.fit"
-AGAIN = "again: python -m stacking.fit --again"
+AGAIN = "again: python -m stacking.fit --overwrite"
 SCORED = ("target", "prediction")
 N_TOLD = 10  # rows of the log
 Floats = NDArray[np.float64]
@@ -218,7 +218,9 @@ def _tell(table: "pd.DataFrame", settings: NoiseSettings, folder: Path) -> None:
         "doubtful: %d of %d labels; flagged: %d (a share of %g at most), weight %g",
         *(n_doubtful, len(table), n_flagged, settings.share, settings.weight),
     )
-    log.info('to use that, copy the file and name it: [data] doubts = "doubts.csv"')
+    log.info(
+        'to use that, copy the file and name it: [data] sample_weights = "doubts.csv"'
+    )
     log.info("-> %s", folder / "doubts.csv")
     log.info("-> %s", folder / "report.html")
 

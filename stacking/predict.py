@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             given["images"],
             place,
             given["threads"],
-            again=given["again"],
+            overwrite=given["overwrite"],
         )
         for one, place in zip(runs, places, strict=True)
     ]
@@ -173,7 +173,7 @@ class Fresh:
         if nets[0].shape[1] != n_columns:
             raise UserError(
                 f"the nets give {nets[0].shape[1]} columns, and the models learned from"
-                f" {n_columns}; again: python -m stacking.fit --again"
+                f" {n_columns}; again: python -m stacking.fit --overwrite"
             )
         views = None
         if predictor.sees_views:
@@ -302,7 +302,7 @@ def _other_runs(run: Run, fitted: Finished) -> list[Run]:
         if other.finished(EXTRACTED).record["digest"] != digest:
             raise UserError(
                 f"{other.folder}: its features are others than the stack was made from;"
-                f" again: python -m {FIT} --run {run.folder} --again"
+                f" again: python -m {FIT} --run {run.folder} --overwrite"
             )
         found.append(other)
     return found

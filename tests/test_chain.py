@@ -208,16 +208,16 @@ def test_a_stage_made_from_something_replaced_is_refused(
     record = json.loads(file.read_text())
     del record["record_sha256"], record["files"]["backbone.json"]
     file.write_text(json.dumps(record | {"digest": digest_of(record["files"])}))
-    done = run_python(tmp_path, "features.extract", "--again", "--run", "stale")
+    done = run_python(tmp_path, "features.extract", "--overwrite", "--run", "stale")
     assert done.returncode == 2
     assert "python -m transfer.finetune --run stale" in done.stderr
 
 
 OF_NET = "transfer.finetune/joint/fold1/weights"
-FINETUNE = ("transfer.finetune", "--again", "--backbone", "test_resnet")
-EXTRACT = ("features.extract", "--again")
-FIT = ("stacking.fit", "--again")
-NOISE = ("stacking.noise", "--again")
+FINETUNE = ("transfer.finetune", "--overwrite", "--backbone", "test_resnet")
+EXTRACT = ("features.extract", "--overwrite")
+FIT = ("stacking.fit", "--overwrite")
+NOISE = ("stacking.noise", "--overwrite")
 PREDICT = ("stacking.predict", "--images", "new_ones")
 EXPORT = ("pretext.export", "--weights", "pretext.jigsaw")
 FRESH = ("features.fresh", "--images", "new_ones")
@@ -225,7 +225,11 @@ FRESH = ("features.fresh", "--images", "new_ones")
 OPENED_BY: dict[str, Sequence[tuple[str, ...]]] = {
     "data_prep.prepare/record.json": (FINETUNE, EXTRACT, FIT, NOISE, PREDICT, FRESH),
     "data_prep.prepare/table.parquet": (FINETUNE, EXTRACT, FIT, NOISE, FRESH),
-    "data_prep.prepare/images.npy": (("pretext.jigsaw", "--again"), FINETUNE, EXTRACT),
+    "data_prep.prepare/images.npy": (
+        ("pretext.jigsaw", "--overwrite"),
+        FINETUNE,
+        EXTRACT,
+    ),
     "data_prep.prepare/words.parquet": (FINETUNE,),
     "pretext.jigsaw/record.json": (FINETUNE, EXPORT),
     "pretext.jigsaw/backbone.safetensors": (FINETUNE, EXPORT),

@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     weights = weights_of(table)
     if (weights < 1).any():
         log.info(
-            "[data] doubts: %d rows are not trained on, %d with less weight",
+            "[data] sample_weights: %d rows are not trained on, %d with less weight",
             *((weights == 0).sum(), ((weights > 0) & (weights < 1)).sum()),
         )
 

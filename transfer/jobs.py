@@ -71,7 +71,7 @@ def plan(
     if not np.array_equal(table["image_row"], np.arange(len(table))):
         raise UserError(
             "table.parquet and images.npy are not in the same order;"
-            " again: python -m data_prep.prepare --again"
+            " again: python -m data_prep.prepare --overwrite"
         )
     is_taught = weights_of(table) > 0
     nets = [(JOINT, tasks)] if settings.joint else [(t.name, [t]) for t in tasks]

@@ -157,9 +157,10 @@ def remarks(prepared: Prepared) -> list[str]:
         found.append(f"{n} more under many ids each")
     if n_doubted := facts["dropped"] + facts["softened"]:
         found.append(
-            f"{_n(n_doubted, 'row')} doubted by [data] doubts: {facts['dropped']:,}"
-            f" dropped from training, {facts['softened']:,} softened; all are scored, a"
-            " little too well if predictions of these folds raised the doubts"
+            f"{_n(n_doubted, 'row')} doubted by [data] sample_weights:"
+            f" {facts['dropped']:,} dropped from training, {facts['softened']:,}"
+            " softened; all are scored, a little too well if predictions of these folds"
+            " raised the doubts"
         )
     dealt = rows[rows["fold"] >= 0]
     return found + (_remarks_on_folds(rows, dealt, facts) if len(dealt) else [])

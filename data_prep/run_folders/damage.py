@@ -211,7 +211,7 @@ def remedy_for(path: Path) -> str:
     command = maker_of(path)
     if command is None:
         return "put it back as it was, or give another"
-    return f"put it back as it was, or make it anew: {command} --again"
+    return f"put it back as it was, or make it anew: {command} --overwrite"
 
 
 def maker_of(path: Path) -> str | None:

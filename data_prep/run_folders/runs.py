@@ -105,11 +105,11 @@ class Run:
 
     Attributes:
         folder: Where it lies.
-        again: Make stages anew even where they are current.
+        overwrite: Make stages anew even where they are current.
     """
 
     folder: Path
-    again: bool = False
+    overwrite: bool = False
 
     def finished(self, stage: str, *, check_inputs: bool = True) -> Finished:
         """Return a finished and current stage.
@@ -155,14 +155,14 @@ class Run:
         Raises:
             DamagedFileError: It was, but one of its files is missing or cut.
         """
-        if self.again or not self.has(stage):
+        if self.overwrite or not self.has(stage):
             return None
         found = self._recorded(stage)
         same = found.record["settings"] == _plain(settings)
         if not same or found.record["reads"] != self._digests(reads):
             return None
         check_files(found.folder, found.record)
-        log.info("%s is already done; --again makes it anew", found.folder)
+        log.info("%s is already done; --overwrite makes it anew", found.folder)
         return found
 
     @contextmanager
@@ -257,20 +257,21 @@ class Run:
         )
         begun = _read_json(partial / KEY)
         if not isinstance(begun, dict):
-            if is_begun and not self.again:
+            if is_begun and not self.overwrite:
                 raise DamagedFileError(
                     f"{partial / KEY} is missing or cut, so that nobody knows what"
-                    f" {partial.name} was begun from; put it back, or --again drops it"
+                    f" {partial.name} was begun from; put it back, or --overwrite"
+                    " drops it"
                 )
             return
         # what was made from replaced inputs cannot be gone on with in any case
-        if self.again or not is_begun or begun.get("reads") != key["reads"]:
+        if self.overwrite or not is_begun or begun.get("reads") != key["reads"]:
             return
         was, now = begun.get("settings", {}), key["settings"]
         name = next(k for k in [*was, *now] if was.get(k) != now.get(k))
         raise UserError(
             f"{partial} was begun with {name} = {was.get(name)!r} and not"
-            f" {now.get(name)!r}; give that to go on with it, or --again to drop it"
+            f" {now.get(name)!r}; give that to go on with it, or --overwrite to drop it"
         )
 
     def _publish(self, name: str) -> None:

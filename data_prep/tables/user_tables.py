@@ -81,8 +81,8 @@ def read_tables(data: DataSettings) -> Tables:
     notes: list[str] = []
     train, kind = _read_train(data, data.train, notes) if data.train else (None, None)
     test = _read_test(data, tested, notes) if tested else None
-    if train is not None and data.doubts:
-        weights = read_weights(data.doubts, data.id, train["id"].tolist())
+    if train is not None and data.sample_weights:
+        weights = read_weights(data.sample_weights, data.id, train["id"].tolist())
         train["weight"] = train["id"].map(weights).fillna(1.0)
     if data.test and data.sample and test is not None:
         _check_sample(data, data.sample, set(test["id"]))
@@ -150,7 +150,7 @@ def read_weights(path: Path, id_column: str, known: Sequence[str]) -> dict[str, 
     """
     table = read_table(path)
     column = id_column if id_column in table else "id"
-    _raise_if(path, _lacking(table, {"id": column, "doubts": "weight"}))
+    _raise_if(path, _lacking(table, {"id": column, "sample_weights": "weight"}))
     ids, weights = as_ids(table[column]), as_numbers(table["weight"])
     problems = _problems_of_ids(ids, table.index)
     if unknown := sorted(set(ids) - set(known) - {""}):
@@ -203,10 +203,10 @@ def _check_named(data: DataSettings) -> None:
             f"[data] target_kind = {data.target_kind!r} says what the target is, but"
             " target names no column; name it, or take target_kind out"
         )
-    if data.doubts and data.train is None:
+    if data.sample_weights and data.train is None:
         raise UserError(
-            f"[data] doubts = '{data.doubts}' weighs training rows, but there is no"
-            ' table of them; add train = "train.csv", or take it out'
+            f"[data] sample_weights = '{data.sample_weights}' weighs training rows, but"
+            ' there is no table of them; add train = "train.csv", or take it out'
         )
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 HONEST = ("oof", "oof_selected", "label_free")  # roles of rows that may be learned from
 SLACK = 0.01  # of a sum of probabilities, some of them rounded to 16 bits
 AT_ONCE = 4096  # rows looked at at a time
-EXTRACT = "again: python -m features.extract --again"
-PREPARE = "again: python -m data_prep.prepare --again"
+EXTRACT = "again: python -m features.extract --overwrite"
+PREPARE = "again: python -m data_prep.prepare --overwrite"
 TRAIN = (
     "train the missing folds: python -m transfer.finetune (without --folds), then"
     " python -m features.extract"
@@ -298,7 +298,7 @@ def check_varying(X: NDArray[np.float64], names: Sequence[str]) -> None:
     raise UserError(
         f"all {len(names)} feature columns ({names[0]}, ...) are the same for every"
         " row, so there is nothing to learn from; the nets say nothing: train them"
-        " anew, python -m transfer.finetune --again"
+        " anew, python -m transfer.finetune --overwrite"
     )
 
 

@@ -157,8 +157,8 @@ class Source:
             if unseen := held_out & set(seen.ids):
                 raise UserError(
                     f"{path}: {leak_guards.named(unseen)} are held out with fold"
-                    f" {fold}; its net was not trained on them; {leak_guards.EXTRACT}"
-                    " --insample"
+                    f" {fold}; its net was not trained on them;"
+                    f" {leak_guards.EXTRACT} --insample"
                 )
             found.append(InSample(rows, seen.matrix(ids).astype(np.float64)))
         return tuple(found)

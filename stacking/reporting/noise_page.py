@@ -23,9 +23,9 @@ MOST_CLASSES = 50
 HOW = (
     "Nothing has been changed. To act on the doubts, look at the pictures and correct"
     " labels in your own table where you can. Copy doubts.csv beside the experiment"
-    " file, without the rows whose label is right, and name it there: [data] doubts ="
-    ' "doubts.csv". Rows of weight 0 are then left out of all training, others count by'
-    " their weight."
+    " file, without the rows whose label is right, and name it there: [data]"
+    ' sample_weights = "doubts.csv". Rows of weight 0 are then left out of all'
+    " training, others count by their weight."
 )
 CAVEATS = (
     "A doubted label may be right: rare and hard pictures are doubted too. If a class"

@@ -72,8 +72,8 @@ def test_settings_come_from_file_and_flags(fresh: Path) -> None:
     file = str(experiment_file(fresh, epochs=5))
     assert open_tryout("--experiment", file)[0].epochs == 5
     assert open_tryout("--experiment", file, "--epochs", "7")[0].epochs == 7
-    assert not open_tryout()[1].again
-    assert open_tryout("--again")[1].again
+    assert not open_tryout()[1].overwrite
+    assert open_tryout("--overwrite")[1].overwrite
 
 
 def test_the_run_last_worked_on_is_used_and_named(
@@ -294,7 +294,7 @@ def test_the_demo_keeps_to_the_experiment_of_its_run(
     file = tmp_path / "small.toml"
     file.write_text("[data_prep.demo]\nn_train = 40\n")
     demo.main(["--experiment", str(file)])
-    demo.main(["--run", "runs/small", "--again"])
+    demo.main(["--run", "runs/small", "--overwrite"])
     assert [n_train for _, n_train, *_ in drawn] == [40, 40]
 
 

@@ -82,7 +82,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def anew(run: Run, stage: str = STAGE) -> str:
-    command = re.escape(f"python -m {stage} --run {run.folder} --again")
+    command = re.escape(f"python -m {stage} --run {run.folder} --overwrite")
     return f"; put it back as it was, or make it anew: {command}$"
 
 
@@ -151,7 +151,7 @@ def test_a_damaged_stage_can_be_made_anew_and_later_ones_stay_current(
     cut(run.folder / NEXT / "backbone.bin")
     with pytest.raises(DamagedFileError, match=r"backbone\.bin is cut or changed"):
         run.current(NEXT, {}, [STAGE])
-    again = Run(run.folder, again=True)
+    again = Run(run.folder, overwrite=True)
     with again.stage(NEXT, {}, [STAGE]) as stage:
         (stage.folder / "backbone.bin").write_bytes(b"weights")
     assert run.current("transfer.finetune", {}, [NEXT]) is not None
@@ -204,7 +204,7 @@ def test_a_broken_record_is_named(run: Run, harm: Callable[[Path], None]) -> Non
     ):
         with pytest.raises(DamagedFileError, match=message):
             ask()
-    with Run(run.folder, again=True).stage(STAGE, {}) as stage:
+    with Run(run.folder, overwrite=True).stage(STAGE, {}) as stage:
         (stage.folder / "x").write_text("x")
     assert run.finished(STAGE).record["files"].keys() == {"x"}
 
@@ -263,12 +263,14 @@ def test_a_begun_stage_whose_key_is_lost_is_not_dropped_unasked(
     partial = tmp_path / f"{STAGE}.partial"
     harm(partial / KEY)
     with (
-        pytest.raises(DamagedFileError, match=rf"{KEY} is missing or cut, .* --again"),
+        pytest.raises(
+            DamagedFileError, match=rf"{KEY} is missing or cut, .* --overwrite"
+        ),
         Run(tmp_path).stage(STAGE, {}),
     ):
         pass
     assert (partial / "hours.bin").exists()
-    with Run(tmp_path, again=True).stage(STAGE, {}) as stage:
+    with Run(tmp_path, overwrite=True).stage(STAGE, {}) as stage:
         assert not stage.is_resumed
 
 
@@ -391,7 +393,7 @@ def test_the_record_itself_is_verified(
     harm(run.folder / NEXT / RECORD)
     (line,) = verified(run, caplog)
     assert line.startswith(f"{run.folder / NEXT / RECORD} is ")
-    assert line.endswith(f"anew: python -m {NEXT} --run {run.folder} --again")
+    assert line.endswith(f"anew: python -m {NEXT} --run {run.folder} --overwrite")
 
 
 def test_a_changed_fact_is_verified(run: Run, caplog: Any) -> None:
@@ -421,7 +423,7 @@ def test_what_is_not_finished_or_stale_is_told_and_no_fault(
 
     with pytest.raises(KeyboardInterrupt):
         attempt()
-    with Run(run.folder, again=True).stage(STAGE, {}) as stage:
+    with Run(run.folder, overwrite=True).stage(STAGE, {}) as stage:
         (stage.folder / "table.parquet").write_bytes(b"another")
     assert verified(run, caplog) == []
     assert "transfer.finetune.partial is not finished, and was not looked at" in (

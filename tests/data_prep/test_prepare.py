@@ -312,11 +312,11 @@ def test_doubted_rows_weigh_less_and_stay_in_their_folds(
 ) -> None:
     caplog.set_level(logging.INFO)
     before = table_of(prepare(folder))
-    assert "[data] doubts" not in caplog.text
+    assert "[data] sample_weights" not in caplog.text
     (folder / "pictures" / "07.png").unlink()
     doubts = "id,reason,weight\n03,odd,0\n07,gone,0\n05,odd,0.5\n04,right,1\n06,odd,0\n"
     (folder / "doubts.csv").write_text(doubts)
-    stage = prepare(folder, doubts='"doubts.csv"')
+    stage = prepare(folder, sample_weights='"doubts.csv"')
     table = table_of(stage).set_index("id")
     assert table["weight"][table["weight"] < 1].to_dict() == {
         **{"03": 0.0, "05": 0.5, "06": 0.0}
@@ -326,16 +326,21 @@ def test_doubted_rows_weigh_less_and_stay_in_their_folds(
     pd.testing.assert_series_equal(table["target"], kept)
     facts = facts_of(stage)
     assert (facts["dropped"], facts["softened"]) == (2, 1)
-    told = "3 rows doubted by [data] doubts: 2 dropped from training, 1 softened; all"
+    told = (
+        "3 rows doubted by [data] sample_weights: 2 dropped from training,"
+        " 1 softened; all"
+    )
     assert told in caplog.text
     assert told in (stage / "report.html").read_text()
 
 
 def test_a_changed_doubt_is_seen_and_no_doubt_is_as_before(folder: Path) -> None:
-    path, named = folder / "doubts.csv", {"doubts": '"doubts.csv"'}
+    path, named = folder / "doubts.csv", {"sample_weights": '"doubts.csv"'}
     stage = prepare(folder)
     settings = json.loads((stage / "record.json").read_text())["settings"]
-    assert "doubts" not in settings["data"]  # or all that is finished would be stale
+    assert (
+        "sample_weights" not in settings["data"]
+    )  # or all that is finished would be stale
     plain = (stage / "table.parquet").read_bytes()
     path.write_text("id,weight\n03,1\n")
     assert (prepare(folder, **named) / "table.parquet").read_bytes() == plain
@@ -349,11 +354,11 @@ def test_what_is_done_is_not_done_again(folder: Path) -> None:
     record = (stage / "record.json").stat().st_mtime_ns
     prepare(folder, "--workers", "2")
     assert (stage / "record.json").stat().st_mtime_ns == record
-    for again in (["--side", "18"], ["--again"]):
+    for again in (["--side", "18"], ["--overwrite"]):
         prepare(folder, *again)
         assert (stage / "record.json").stat().st_mtime_ns != record
     digest = json.loads((stage / "record.json").read_text())["digest"]
-    prepare(folder, "--again")
+    prepare(folder, "--overwrite")
     assert json.loads((stage / "record.json").read_text())["digest"] == digest
 
 
@@ -418,8 +423,14 @@ def test_an_interrupted_run_leaves_what_was_finished(
         ({"group": '"maker"'}, r"'sgkfold3': 1 group does not fill 3 folds"),
         ({"sample": '"train.csv"'}, r"36 ids .* are not in .*test.csv"),
         ({"test": '"train.csv"', "sample": None}, r"36 ids .* are in both"),
-        ({"doubts": '"gone.csv"'}, r"gone.csv: there is no such table \(\[data\] dou"),
-        ({"doubts": '"test.csv"'}, r"no column 'weight' \(\[data\] doubts\)"),
+        (
+            {"sample_weights": '"gone.csv"'},
+            r"gone.csv: there is no such table \(\[data\] sam",
+        ),
+        (
+            {"sample_weights": '"test.csv"'},
+            r"no column 'weight' \(\[data\] sample_weights\)",
+        ),
     ],
 )
 def test_mistakes_are_one_line(

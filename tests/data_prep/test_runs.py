@@ -114,11 +114,13 @@ def test_a_crash_keeps_the_old_result_and_the_half_of_the_new(tmp_path: Path) ->
 
 def test_half_a_stage_of_other_settings_is_not_dropped_unasked(tmp_path: Path) -> None:
     crash(Run(tmp_path), FIRST, "half", side=32)
-    message = r"partial was begun with side = 32 and not 64; .* or --again to drop it"
+    message = (
+        r"partial was begun with side = 32 and not 64; .* or --overwrite to drop it"
+    )
     with pytest.raises(UserError, match=message):
         write(Run(tmp_path), FIRST, "new", side=64)
     assert (tmp_path / f"{FIRST}.partial" / "half.txt").read_text() == "half"
-    write(Run(tmp_path, again=True), FIRST, "new", side=64)
+    write(Run(tmp_path, overwrite=True), FIRST, "new", side=64)
     assert text_of(Run(tmp_path), FIRST) == "new"
 
 
@@ -142,7 +144,7 @@ def test_the_same_settings_go_on_where_a_crash_was(tmp_path: Path) -> None:
 
 
 def test_other_settings_begin_anew_if_asked(tmp_path: Path) -> None:
-    run = Run(tmp_path, again=True)
+    run = Run(tmp_path, overwrite=True)
     crash(run, FIRST, "half", side=64)
     with run.stage(FIRST, {"side": 32}) as stage:
         assert not stage.is_resumed
@@ -202,7 +204,7 @@ def test_a_stage_is_current_for_its_own_settings_only(tmp_path: Path) -> None:
     assert run.current(FIRST, settings) is not None
     for name, value in (("side", 65), ("names", ("b", "a")), ("rate", 0.2)):
         assert run.current(FIRST, settings | {name: value}) is None
-    assert Run(tmp_path, again=True).current(FIRST, settings) is None
+    assert Run(tmp_path, overwrite=True).current(FIRST, settings) is None
 
 
 def test_a_moved_run_still_holds(tmp_path: Path) -> None:

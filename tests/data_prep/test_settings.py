@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
+from data_prep import renamed
 from data_prep.errors import UserError
+from data_prep.experiment import DataSettings
 from data_prep.settings import (
     NOT_HASHED,
     Parser,
@@ -236,3 +238,31 @@ def test_help_shows_every_setting_with_its_default() -> None:
 )
 def test_nearest_names_one_or_all(word: str, known: list[str], expected: str) -> None:
     assert nearest(word, known) == expected
+
+
+def test_an_old_key_is_refused_with_the_new_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(renamed.NAMES, "how_many", "none_of_it")
+    monkeypatch.setitem(renamed.NAMES, "groat", "coin")
+    refusals = {
+        "how_many": r"^leaves.toml \[tryout\] how_many was renamed: write none_of_it$",
+        "kind": r"kind = 'groat': it was renamed: write coin$",
+    }
+    for key, message in refusals.items():
+        with pytest.raises(UserError, match=message):
+            resolve({key: "groat"})
+    for flags, message in (
+        (("--how-many=3",), "tryout: --how-many was renamed: write --none-of-it\n"),
+        (("--kind=groat",), "tryout: argument --kind: 'groat': it was renamed: write"),
+    ):
+        with pytest.raises(SystemExit):
+            parse(*flags)
+        assert capsys.readouterr().err.startswith(message)
+
+
+def test_renamed_names_are_those_of_today() -> None:
+    """An old name that came back, or a new one that is gone, would mislead."""
+    keys = set(fields_of(DataSettings)) | {"overwrite"}
+    assert {"again", "doubts"} & keys == set()
+    assert {renamed.NAMES["again"], renamed.NAMES["doubts"]} <= keys

@@ -103,7 +103,7 @@ def test_the_dates_of_files_are_in_no_digest(folder: Path) -> None:
     first = json.loads((stage / "record.json").read_text())
     for path in (folder / "pictures").iterdir():
         os.utime(path, (1e9, 1e9))
-    prepare(folder, "--again")
+    prepare(folder, "--overwrite")
     assert json.loads((stage / "record.json").read_text())["digest"] == first["digest"]
 
 

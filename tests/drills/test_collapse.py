@@ -65,7 +65,7 @@ fit = "squash"
         with monkeypatch.context() as patch:
             if name != "healthy":
                 patch.setattr(SimSiamLearner, "target", lambda _, projected: projected)
-            folder = simsiam.main([*flags, "--again"])
+            folder = simsiam.main([*flags, "--overwrite"])
         told[name] = "COLLAPSED after epoch" in caplog.text
         with (folder / "logs" / "health.csv").open(encoding="utf-8") as file:
             for look in csv.DictReader(file):

@@ -216,7 +216,7 @@ def test_what_float32_cannot_hold_is_told(
     constant = {k: np.array([v[0], 0.1]) for k, v in good.items()}
     with caplog.at_level(logging.WARNING):
         bring_in(
-            pickled(tmp_path / "c.pkl", constant), out=out, flags=(*OOF, "--again")
+            pickled(tmp_path / "c.pkl", constant), out=out, flags=(*OOF, "--overwrite")
         )
     assert caplog.text == ""
 
@@ -384,7 +384,9 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
         bring_in(first, again, out=tmp_path / "out.pkl", flags=flags)
     with pytest.raises(UserError, match=r"have shapes \(8, 1\), \(8, 2\); one shape"):
         bring_in(first, other, out=tmp_path / "out.pkl", flags=flags)
-    with pytest.raises(UserError, match=r"b\.pkl is there already; --again replaces"):
+    with pytest.raises(
+        UserError, match=r"b\.pkl is there already; --overwrite replaces"
+    ):
         bring_in(first, out=again, flags=OOF)
     with pytest.raises(UserError, match=r"where to\? give --out"):
         convert.main([str(first), *OOF])

@@ -295,7 +295,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
 ) -> None:
     monkeypatch.setattr(passes, "BLOCK", 4)
     monkeypatch.setattr(passes, "JOURNAL_EVERY_S", seconds)
-    extract(small, "--again")
+    extract(small, "--overwrite")
     whole = payloads(small)
     calls: list[int] = []
 
@@ -307,9 +307,9 @@ def test_killed_and_resumed_gives_the_same_bytes(
 
     monkeypatch.setattr(passes, "views_of", failing)
     with pytest.raises(PowerCutError):
-        extract(small, "--again")
+        extract(small, "--overwrite")
     n_killed = len(calls)
-    extract(small, "--again")
+    extract(small, "--overwrite")
     assert payloads(small) == whole
     # 3 folds of 10 rows are 3 blocks each; 8 test pictures, once for all nets, are 2
     repeated = len(calls) - (11 + 1)
@@ -552,7 +552,7 @@ def test_a_backbone_that_labels_chose_is_not_called_label_free(tmp_path: Path) -
     )
     values = free.matrix()
     select_with_labels(run)
-    extract(run, "--source=pretext.jigsaw", "--again")
+    extract(run, "--source=pretext.jigsaw", "--overwrite")
     store = store_of(run, "features.pkl")
     assert set(store.roles) == {"selected_with_labels"}
     assert store.header["selected_with_labels"] is True
@@ -579,11 +579,11 @@ def test_nets_that_began_from_such_a_backbone_say_so(
 def test_written_in_pieces_it_is_the_same(
     small: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extract(small, "--again")
+    extract(small, "--overwrite")
     whole = payloads(small)
     monkeypatch.setattr(stores, "AT_ONCE", 3)
     monkeypatch.setattr("features.extract.CHUNK", 3)
-    extract(small, "--again")
+    extract(small, "--overwrite")
     assert payloads(small) == whole
 
 
@@ -611,7 +611,7 @@ def test_mistakes(small: Run, tmp_path: Path) -> None:
 def test_bf16_is_near_and_told(small: Run) -> None:
     extract(small)
     exact = store_of(small, "features.pkl").frame()
-    extract(small, "--precision=bf16", "--again")
+    extract(small, "--precision=bf16", "--overwrite")
     store = store_of(small, "features.pkl")
     assert store.header["precision"] == "bf16"
     near = store.frame()

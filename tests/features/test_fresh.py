@@ -274,7 +274,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
         return views_of(pictures, names)
 
     monkeypatch.setattr(passes, "views_of", failing)
-    flags = (f"--images={images}", "--again")
+    flags = (f"--images={images}", "--overwrite")
     with pytest.raises(PowerCutError):
         ask(run, *flags)
     kept = run.folder / "fresh" / "new"
@@ -349,7 +349,7 @@ def test_only_new_and_changed_pictures_are_asked_about(
         assert (ours.loc[changed] != theirs.loc[changed]).any()
     assert [row["id"] for row in left_out(out)] == ["torn"]
     sent.clear()
-    assert ask(run, f"--images={images}", "--again") == out
+    assert ask(run, f"--images={images}", "--overwrite") == out
     assert sent == [13]
 
 
@@ -432,16 +432,18 @@ def test_killed_while_it_grows_it_goes_on(
     uncut = ask(run, f"--images={images}")
     assert stores(grown) == stores(uncut)
     assert whole.keys() == first.keys()
-    # with --again, other pictures are new: what was begun must not be gone on with
+    # with --overwrite, other pictures are new: what was begun must not be gone on with
     noise(images / "b.png", seed=9)
     monkeypatch.setattr(passes, "views_of", cut)
     sent[:] = [0]
     with pytest.raises(PowerCutError):
-        ask(run, f"--images={images}", "--again")
+        ask(run, f"--images={images}", "--overwrite")
     monkeypatch.setattr(passes, "views_of", failing)
     after = ask(run, f"--images={images}")
     for id_ in ("a0", "b"):
-        alone = ask(run, f"--images={images}", f"--out={run.folder / 'a'}", "--again")
+        alone = ask(
+            run, f"--images={images}", f"--out={run.folder / 'a'}", "--overwrite"
+        )
         ours, theirs = (open_store(f / "features.pkl") for f in (after, alone))
         np.testing.assert_allclose(ours[id_], theirs[id_], rtol=1e-3, atol=1e-3)
 
@@ -637,18 +639,22 @@ def test_nothing_of_others_is_replaced(run: Run, images: Path, tmp_path: Path) -
     assert (out / "holiday.png").exists()
     shutil.rmtree(out)
     noise(tmp_path / "out.partial" / "holiday.png")
-    assert "out.partial is there and" in mistake(run, flag, "--again", f"--out={out}")
+    assert "out.partial is there and" in mistake(
+        run, flag, "--overwrite", f"--out={out}"
+    )
     shutil.rmtree(tmp_path / "out.partial")
     out.mkdir()  # an empty one is taken
     assert ask(run, flag, f"--out={out}") == out
     shutil.copytree(out, tmp_path / "out.old")
-    assert "out.old is in the way" in mistake(run, flag, "--again", f"--out={out}")
+    assert "out.old is in the way" in mistake(run, flag, "--overwrite", f"--out={out}")
     shutil.rmtree(tmp_path / "out.old")
     noise(tmp_path / "other" / "a.png")
     more = (f"--images={tmp_path / 'other'}", f"--out={out}")
     assert "holds the features of other pictures" in mistake(run, *more)
     assert len(open_store(out / "features.pkl")) == 11
-    assert list(open_store(ask(run, *more, "--again") / "features.pkl").ids) == ["a"]
+    assert list(open_store(ask(run, *more, "--overwrite") / "features.pkl").ids) == [
+        "a"
+    ]
 
 
 def test_a_child_does_it_and_the_parent_never_loads_torch(
@@ -696,8 +702,8 @@ def test_what_the_child_is_told_and_how_its_end_is_taken(
     assert not told
     noise(a / "1.png")
     noise(b / "2.png")
-    assert ask_nets(*given, 3, again=True) == out
-    flags = ["--run", "run", "--out", str(out), "--threads", "3", "--again"]
+    assert ask_nets(*given, 3, overwrite=True) == out
+    flags = ["--run", "run", "--out", str(out), "--threads", "3", "--overwrite"]
     assert told == [["-m", "features.fresh", *flags, "--images", str(a), str(b)]]
     status = 2
     with pytest.raises(UserError, match="did not finish, for the reason above"):

@@ -225,7 +225,7 @@ def test_what_is_no_number_goes_to_the_ledger(
 ) -> None:
     from features import passes
 
-    whole = extract(trained, "--again")
+    whole = extract(trained, "--overwrite")
     before = open_store(whole / "features.pkl")
     values = {id_: before[id_].copy() for id_ in before}
     table = table_of(trained)
@@ -244,7 +244,7 @@ def test_what_is_no_number_goes_to_the_ledger(
         return views
 
     monkeypatch.setattr(passes, "views_of", spoilt)
-    folder = extract(trained, "--again")
+    folder = extract(trained, "--overwrite")
     store = open_store(folder / "features.pkl")
     assert set(before.ids) - set(store.ids) == set(victims)
     ledger = store.header["failures"]

@@ -55,12 +55,12 @@ def test_shards_joined_are_what_one_machine_writes(
 ) -> None:
     monkeypatch.setattr(passes, "BLOCK", 4)
     monkeypatch.setattr(parts, "BLOCK", 4)
-    extract(trained, *flags, "--again")
+    extract(trained, *flags, "--overwrite")
     whole = payloads(trained)
     facts = trained.finished("features.extract").facts
     shutil.rmtree(trained.folder / "features.extract")
     for number in range(n_shards):
-        folder = extract(trained, *flags, f"--shard={number}/{n_shards}", "--again")
+        folder = extract(trained, *flags, f"--shard={number}/{n_shards}", "--overwrite")
     if n_shards > 1:
         assert folder.name == f"features.extract.shard{n_shards - 1}of{n_shards}"
         merge_run(trained)
@@ -200,7 +200,7 @@ def test_mistakes_with_files(tmp_path: Path) -> None:
         UserError, match=r"1 ids are in two stores or more, such as 'b'"
     ):
         join(first, other, out=tmp_path / "all.pkl")
-    with pytest.raises(UserError, match=r"is there already; --again replaces it"):
+    with pytest.raises(UserError, match=r"is there already; --overwrite replaces it"):
         join(first, out=other)
     with pytest.raises(UserError, match=r"where to\? give --out"):
         merge.main([str(first)])

@@ -544,7 +544,7 @@ def test_a_forged_header_is_refused(
 def test_a_forged_checksum_of_the_values_is_found(tmp_path: Path) -> None:
     path = sample(tmp_path / "store.pkl")
     forge(path, {"payload_sha256": "0" * 64})
-    again = r"make it again: python -m features\.extract --again$"
+    again = r"make it again: python -m features\.extract --overwrite$"
     with pytest.raises(StoreError, match=f"do not fit their checksum; {again}"):
         verify(path)
 

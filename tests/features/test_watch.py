@@ -106,7 +106,7 @@ def test_the_scores_of_another_training_are_dropped(tmp_path: Path) -> None:
     board = Scoreboard(tmp_path, {"settings": 1})
     board.add([Entry("joint", "0", 1, "target_rmse", 0.5, 10, 0.1)])
     assert Scoreboard(tmp_path, {"settings": 1}).entries == board.entries
-    assert Scoreboard(tmp_path, {"settings": 1}, again=True).entries == []
+    assert Scoreboard(tmp_path, {"settings": 1}, overwrite=True).entries == []
     board = Scoreboard(tmp_path, {"settings": 1})
     board.add([Entry("joint", "0", 1, "target_rmse", 0.5, 10, 0.1)])
     assert Scoreboard(tmp_path, {"settings": 2}).entries == []
@@ -118,10 +118,10 @@ def test_scores_that_were_cut_are_named(tmp_path: Path, text: str) -> None:
     place = tmp_path / "run" / "features.watch"
     Scoreboard(place, {"settings": 1})
     (place / "scores.csv").write_text(text)
-    anew = r"scores\.csv is cut .*: python -m features\.watch --run .*run --again"
+    anew = r"scores\.csv is cut .*: python -m features\.watch --run .*run --overwrite"
     with pytest.raises(UserError, match=anew):
         Scoreboard(place, {"settings": 1})
-    assert Scoreboard(place, {"settings": 1}, again=True).entries == []
+    assert Scoreboard(place, {"settings": 1}, overwrite=True).entries == []
 
 
 def test_weights_that_are_gone_are_counted(

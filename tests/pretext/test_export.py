@@ -328,14 +328,14 @@ def test_the_run_last_worked_on_is_the_default(
         (
             [
                 *("--weights={}/lone.safetensors", "--out={}/lone.safetensors"),
-                *("--to=timm", "--again"),
+                *("--to=timm", "--overwrite"),
             ],
             "lone.safetensors' is the place of trained weights",
         ),
         (["--run={}/run", "--out={}/taken.onnx"], "taken.onnx is there already; --aga"),
         (
             ["--run={}/run", "--to=timm", "--out={}/note.safetensors"],
-            "note.json is there already; --again replaces it",
+            "note.json is there already; --overwrite replaces it",
         ),
         (
             ["--weights={}/plain.safetensors"],
@@ -364,7 +364,7 @@ def test_an_export_that_is_not_the_backbone_is_not_kept(
 ) -> None:
     run = make_run(tmp_path)
     out = tmp_path / "out" / ("x.onnx" if to == "onnx" else "x.safetensors")
-    flags = [f"--run={run.folder}", f"--to={to}", f"--out={out}", "--again"]
+    flags = [f"--run={run.folder}", f"--to={to}", f"--out={out}", "--overwrite"]
     out.parent.mkdir()
     out.write_bytes(b"exported before")
     if to == "timm":

@@ -239,7 +239,7 @@ def test_the_shortcuts_are_recorded_and_warned_of(
     assert shortcuts["levels"]["right"] > 0.3
     assert shortcuts["levels"]["chance"] == pytest.approx(1 / 9, abs=1e-3)
     caplog.clear()
-    folder = pretrain(run, "--again")
+    folder = pretrain(run, "--overwrite")
     assert "--tile-norm" not in caplog.text
     assert about_of(folder)["shortcuts"]["levels"]["right"] < 0.2
     caplog.clear()

@@ -159,7 +159,7 @@ def test_which_pictures_are_held_out_follows_from_ids_and_seed(
     prepared_run: MakeRun, watched: list[Batch]
 ) -> None:
     held_out = []
-    for flags in ((), ("--again",), ("--seed", "1")):
+    for flags in ((), ("--overwrite",), ("--seed", "1")):
         run = prepared_run(n=40)
         watched.clear()
         pretrain(jigsaw, run, *flags)
@@ -194,10 +194,10 @@ def test_what_is_done_is_not_done_again(
     folder = pretrain(command, run)
     n_batches = len(watched)
     assert pretrain(command, run, "--threads", "0") == folder
-    assert "is already done; --again makes it anew" in caplog.text
+    assert "is already done; --overwrite makes it anew" in caplog.text
     assert len(watched) == n_batches
     before = (folder / "backbone.safetensors").read_bytes()
-    pretrain(command, run, "--again")
+    pretrain(command, run, "--overwrite")
     assert len(watched) == 2 * n_batches
     assert (folder / "backbone.safetensors").read_bytes() == before
     pretrain(command, run, "--seed", "3")

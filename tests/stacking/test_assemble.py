@@ -328,7 +328,7 @@ def test_missing_rows_are_refused_with_the_reason(make_run: MakeRun) -> None:
     ids = list(open_store(features(folder)).ids)
     failures = {ids[-1]: "it broke"}
     edit_store(features(folder), lambda h: h.update(failures=failures), ids[:-1])
-    remedy = r"again: python -m features\.extract --again$"
+    remedy = r"again: python -m features\.extract --overwrite$"
     match = rf"lacks 1 id \('{ids[-1]}'\) of the run's rows \(it broke\); {remedy}"
     with pytest.raises(UserError, match=match):
         assembled(folder)

@@ -239,7 +239,7 @@ def test_the_same_command_gives_the_same_files(make_run: MakeRun) -> None:
     names = ("oof.csv", "predictions.csv", "model_fold0.txt", "stacking.json")
     stage = run_fit(folder)
     first = [(stage / name).read_bytes() for name in names]
-    stage = run_fit(folder, "--again")
+    stage = run_fit(folder, "--overwrite")
     assert first == [(stage / name).read_bytes() for name in names]
 
 
@@ -561,7 +561,7 @@ def test_rows_in_another_order_and_other_threads_change_nothing(
     place = folder / "data_prep.prepare" / "table.parquet"
     table = pd.read_parquet(place)
     table.sample(frac=1, random_state=0).to_parquet(place)
-    stage = run_fit(folder, "--threads", "3", "--again")
+    stage = run_fit(folder, "--threads", "3", "--overwrite")
     assert first == [(stage / name).read_bytes() for name in names]
 
 

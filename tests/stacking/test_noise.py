@@ -191,7 +191,7 @@ def test_what_is_found_is_told(
     main([f"--run={tmp_path}"])
     line = "doubtful: 3 of 60 labels; flagged: 1 (a share of 0.02 at most), weight 0"
     assert line in caplog.text
-    assert '[data] doubts = "doubts.csv"' in caplog.text
+    assert '[data] sample_weights = "doubts.csv"' in caplog.text
     caplog.clear()
     main([f"--run={tmp_path}"])
     assert "is already done" in caplog.text

@@ -31,9 +31,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the nets say of new pictures what they said of the test pictures."""
 
     def ask(
-        run: Path, images: Sequence[Path], out: Path, threads: int, *, again: bool
+        run: Path, images: Sequence[Path], out: Path, threads: int, *, overwrite: bool
     ) -> Path:
-        assert not again
+        assert not overwrite
         assert images
         assert threads == 0
         shutil.rmtree(out, ignore_errors=True)

@@ -136,11 +136,11 @@ def test_a_doubted_row_is_scored_with_its_label(
     caplog.set_level(logging.INFO)
     run = make_run(tmp_path)
     plain = score_of(finetune(run, "--joint", "--folds=0"))
-    assert "[data] doubts" not in caplog.text
+    assert "[data] sample_weights" not in caplog.text
     held_out = np.flatnonzero(table_of(run)["fold"] == 0)
     weigh(run, dict.fromkeys(held_out[:3].tolist(), 0.0) | {int(held_out[3]): 0.5})
-    assert score_of(finetune(run, "--joint", "--folds=0", "--again")) == plain
-    told = "[data] doubts: 3 rows are not trained on, 1 with less weight"
+    assert score_of(finetune(run, "--joint", "--folds=0", "--overwrite")) == plain
+    told = "[data] sample_weights: 3 rows are not trained on, 1 with less weight"
     assert told in caplog.text
 
 

@@ -1,0 +1,28 @@
+"""Names that changed in this release: the old one is refused, the new one is named.
+
+An entry stands here for one release. Wherever a name is not known, the message comes
+from ``data_prep.settings.nearest``, which looks here first; so an entry does for keys
+of the experiment file, flags (written without dashes), values and commands.
+"""
+
+from collections.abc import Collection
+
+NAMES = {
+    "again": "overwrite",
+    "doubts": "sample_weights",
+}
+COLUMNS: dict[str, str] = {}  # of table.parquet
+
+
+def new_name(name: str, known: Collection[str]) -> str | None:
+    """Give what a name is called now, if that is one of those known here.
+
+    >>> new_name("--again", ["--run", "--overwrite"])
+    '--overwrite'
+    """
+    bare = name.lstrip("-").replace("-", "_")
+    if bare not in NAMES:
+        return None
+    dashes = name[: len(name) - len(bare)]
+    new = dashes + (NAMES[bare].replace("_", "-") if dashes else NAMES[bare])
+    return new if new in known else None
