@@ -17,7 +17,7 @@ COLUMNS: dict[str, str] = {}  # of table.parquet
 def new_name(name: str, known: Collection[str]) -> str | None:
     """Give what a name is called now, if that is one of those known here.
 
-    >>> new_name("--again", ["--run", "--overwrite"])
+    >>> new_name("--overwrite", ["--run", "--overwrite"])
     '--overwrite'
     """
     bare = name.lstrip("-").replace("-", "_")
