@@ -28,45 +28,50 @@ _DIMENSIONS: dict[Compared | None, tuple[int, ...]] = {
 
 
 def comparable(
-    target: ArrayLike, prediction: ArrayLike, of: Compared | None
+    y_true: ArrayLike, y_pred: ArrayLike, compared: Compared | None
 ) -> tuple[Rows, Rows]:
-    """Make arrays of both, numbers as float64, and check that they can be compared.
+    """Make arrays of targets and predictions, and check that they can be compared.
 
     Args:
-        target: (N,).
-        prediction: (N,), or (N, K) probabilities.
-        of: What is compared; None: unknown, so only lengths and gaps are checked.
+        y_true: (N,).
+        y_pred: (N,), or (N, K) probabilities.
+        compared: What the metric compares; None: unknown, so only lengths and gaps are
+            checked.
+
+    Returns:
+        ``y_true`` (N,) and ``y_pred`` (N,) or (N, K): numbers as float64, the class
+        numbers beside probabilities as int64, names of classes as text.
 
     Raises:
         UserError: There are no rows, the lengths differ, values are missing, or they
             are not what is compared: numbers, classes or probabilities.
     """
-    wanted = _values(target, "target", (1,))
-    said = _values(prediction, "prediction", _DIMENSIONS[of])
-    _check_finite(wanted, "target")
-    if of != "probabilities":
-        _check_finite(said, "prediction")
-    if len(wanted) != len(said):
-        raise UserError(f"{len(wanted)} targets for {len(said)} predictions")
-    if of == "probabilities":
-        _check_probabilities(said)
-        return _class_numbers(wanted, said.shape[1]), said
-    if of == "numbers":
-        _check_numbers(wanted, "target")
-        _check_numbers(said, "prediction")
-    elif of == "classes" and wanted.dtype.kind != said.dtype.kind:
+    y_true = _values(y_true, "target", (1,))
+    y_pred = _values(y_pred, "prediction", _DIMENSIONS[compared])
+    _check_finite(y_true, "target")
+    if compared != "probabilities":
+        _check_finite(y_pred, "prediction")
+    if len(y_true) != len(y_pred):
+        raise UserError(f"{len(y_true)} targets for {len(y_pred)} predictions")
+    if compared == "probabilities":
+        _check_probabilities(y_pred)
+        return _class_numbers(y_true, y_pred.shape[1]), y_pred
+    if compared == "numbers":
+        _check_numbers(y_true, "target")
+        _check_numbers(y_pred, "prediction")
+    elif compared == "classes" and y_true.dtype.kind != y_pred.dtype.kind:
         raise UserError(
-            f"target holds {_kind(wanted)} and prediction {_kind(said)}; name the"
-            " classes alike"
+            f"target holds {_content(y_true)} and prediction {_content(y_pred)}; name"
+            " the classes alike"
         )
-    return wanted, said
+    return y_true, y_pred
 
 
 def _values(rows: ArrayLike, name: str, dimensions: tuple[int, ...]) -> Rows:
     array = np.asarray(rows)
     if array.ndim not in dimensions or array.size == 0:
-        wanted = "value" if 1 in dimensions else "probability for each class"
-        raise UserError(f"{name} of shape {array.shape}; give one {wanted} per row")
+        expected = "value" if 1 in dimensions else "probability for each class"
+        raise UserError(f"{name} of shape {array.shape}; give one {expected} per row")
     if array.dtype.kind == "O":
         n_missing = sum(value is None or value != value for value in array.flat)
         if n_missing:
@@ -88,7 +93,7 @@ def _missing(n_missing: int, n: int, name: str) -> UserError:
     )
 
 
-def _kind(array: Rows) -> str:
+def _content(array: Rows) -> str:
     return "numbers" if array.dtype.kind == "f" else "texts"
 
 
@@ -100,40 +105,42 @@ def _check_numbers(array: Rows, name: str) -> None:
         )
 
 
-def _check_probabilities(said: Rows) -> None:
-    _check_numbers(said, "prediction")
-    if said.shape[1] < 2:
+def _check_probabilities(proba: Rows) -> None:
+    """Refuse (N, K) rows that are no distribution, and name the worst of them."""
+    _check_numbers(proba, "prediction")
+    if proba.shape[1] < 2:
         raise UserError(
-            f"prediction of shape {said.shape}; give a column for each class, for two"
+            f"prediction of shape {proba.shape}; give a column for each class, for two"
             " classes both"
         )
     # How wrong a row is: not a number, then below 0, then another sum than 1.
-    is_lost = np.asarray(~np.isfinite(said).all(axis=1))
-    shares = np.where(is_lost[:, None], 0, said)
-    sums = shares.sum(axis=1)
-    below: Floats = np.maximum(-shares.min(axis=1), 0)
-    off = np.abs(sums - 1)
-    is_wrong = is_lost | (below > 0) | (off > SUM_TOLERANCE)
+    is_missing = np.asarray(~np.isfinite(proba).all(axis=1))
+    filled = np.where(is_missing[:, None], 0, proba)
+    sums = filled.sum(axis=1)
+    below_zero: Floats = np.maximum(-filled.min(axis=1), 0)
+    off_one = np.abs(sums - 1)
+    is_wrong = is_missing | (below_zero > 0) | (off_one > SUM_TOLERANCE)
     if not is_wrong.any():
         return
-    worst = int(np.lexsort((off, below, is_lost))[-1])
-    if is_lost[worst]:
+    worst = int(np.lexsort((off_one, below_zero, is_missing))[-1])
+    if is_missing[worst]:
         fault = "holds values that are missing or not finite"
-    elif below[worst]:
-        fault = f"holds {said[worst].min():.4g}"
+    elif below_zero[worst]:
+        fault = f"holds {proba[worst].min():.4g}"
     else:
         fault = f"sums to {sums[worst]:.4g}"
     raise UserError(
-        f"{int(is_wrong.sum())} of {len(said)} rows of prediction are no probabilities;"
-        f" the worst, row {worst}, {fault}; give shares from 0 to 1 that sum to 1"
+        f"{int(is_wrong.sum())} of {len(proba)} rows of prediction are no"
+        f" probabilities; the worst, row {worst}, {fault}; give shares from 0 to 1"
+        " that sum to 1"
     )
 
 
-def _class_numbers(target: Rows, n_classes: int) -> Ints:
-    strange = target[~np.isin(target, np.arange(n_classes, dtype=np.float64))]
+def _class_numbers(y_true: Rows, n_classes: int) -> Ints:
+    strange = y_true[~np.isin(y_true, np.arange(n_classes, dtype=np.float64))]
     if len(strange):
         raise UserError(
             f"target {strange[0]} is the number of none of the {n_classes} columns of"
             f" prediction; number the classes 0 to {n_classes - 1}"
         )
-    return target.astype(np.int64)
+    return y_true.astype(np.int64)

@@ -3,7 +3,7 @@
 A metric is a sum over the rows and what is made of that sum: ``rmse`` sums the squared
 errors. So the score of a bootstrap draw needs only the sums of its groups, and
 thousands of draws take one matrix product. The area under the curve is a count over
-pairs of rows; it is sorted once, and each draw counts with other weights.
+pairs of rows; the rows are sorted once, and each draw weighs them anew.
 
 A metric compares numbers, classes, or the probabilities of classes with class numbers.
 
@@ -31,96 +31,113 @@ Ints = NDArray[np.int64]
 Scorer = Callable[[Ints], Floats]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metric:
     """A score of predictions against targets; call it with both.
 
     Attributes:
-        higher_is_better: Its direction.
-        terms: Of targets and predictions, (N, T) what is summed over the rows; the
-            first term is 1.
+        higher_is_better: True of r2, False of rmse.
+        terms: Of ``y_true`` and ``y_pred``, (N, T) what is summed over the rows; the
+            first term is 1, so its sum is the number of rows.
         of_sums: Of (..., T) sums, the (...) scores; NaN where it is not defined.
-        of: What it compares. Targets are (N,), for ``probabilities`` class numbers;
-            predictions are (N,), or (N, K) probabilities.
+        compared: What it compares. Targets are (N,), for ``probabilities`` class
+            numbers; predictions are (N,), or (N, K) probabilities.
     """
 
     higher_is_better: bool
     terms: Callable[[Rows, Rows], Floats]
     of_sums: Callable[[Floats], Floats]
-    of: Compared = "numbers"
+    compared: Compared = "numbers"
 
-    def __call__(self, target: ArrayLike, prediction: ArrayLike) -> float:
+    def __call__(self, y_true: ArrayLike, y_pred: ArrayLike) -> float:
         """Score N predictions.
 
         Raises:
             UserError: The rows cannot be scored; see ``comparable``.
         """
-        rows = comparable(target, prediction, self.of)
-        whole = np.zeros(len(rows[0]), dtype=np.int64)
-        return float(self.scorer(*rows, whole)(np.ones((1, 1), dtype=np.int64))[0])
+        y_true, y_pred = comparable(y_true, y_pred, self.compared)
+        all_one_group = np.zeros(len(y_true), dtype=np.int64)
+        score = self.scorer(y_true, y_pred, all_one_group)
+        return float(score(np.ones((1, 1), dtype=np.int64))[0])
 
-    def scorer(self, target: Rows, prediction: Rows, members: Ints) -> Scorer:
-        """Make ready to score draws of groups.
+    def scorer(self, y_true: Rows, y_pred: Rows, group_codes: Ints) -> Scorer:
+        """Prepare to score bootstrap draws of groups.
 
         Args:
-            target: What ``comparable`` gives.
-            prediction: Likewise.
-            members: (N,) number of each row's group.
+            y_true: (N,), as ``comparable`` gives it.
+            y_pred: (N,) or (N, K), as ``comparable`` gives it.
+            group_codes: (N,) number of each row's group, 0 to G - 1.
 
         Returns:
-            A function of (D, G) how often each group is drawn; it gives (D,) scores.
+            A function of (D, G) how often each draw holds each group; it gives (D,)
+            scores.
         """
-        terms = self.terms(target, prediction).T
-        sums = np.stack([np.bincount(members, term) for term in terms], axis=1)
+        terms_TN = self.terms(y_true, y_pred).T
+        sums_GT = np.stack([np.bincount(group_codes, t) for t in terms_TN], axis=1)
 
-        def score(times: Ints) -> Floats:
+        def score(times_DG: Ints) -> Floats:
             with np.errstate(divide="ignore", invalid="ignore"):
-                return self.of_sums(np.asarray(times @ sums, dtype=np.float64))
+                return self.of_sums(np.asarray(times_DG @ sums_GT, dtype=np.float64))
 
         return score
 
 
-class _Area(Metric):
-    """The area under the ROC curve, which no sum over rows gives."""
+class _RocAuc(Metric):
+    """The area under the ROC curve, a count over pairs of rows and no sum over rows."""
 
-    def scorer(self, target: Rows, prediction: Rows, members: Ints) -> Scorer:
-        # Of two classes one column says it all.
-        classes = [1] if prediction.shape[1] == 2 else range(prediction.shape[1])
-        races = [_race(prediction[:, k], target == k) for k in classes]
+    def scorer(self, y_true: Rows, y_pred: Rows, group_codes: Ints) -> Scorer:
+        # Of two classes the second column decides: the first gives the same area.
+        classes = [1] if y_pred.shape[1] == 2 else range(y_pred.shape[1])
+        areas_of = [_mann_whitney(y_pred[:, k], y_true == k) for k in classes]
 
-        def score(times: Ints) -> Floats:
-            areas = np.full((len(times), len(races)), np.nan)
-            for draw, row_times in enumerate(times):
-                weights = row_times[members]
-                areas[draw] = [race(weights) for race in races]
-            is_defined = np.isfinite(areas)
+        def score(times_DG: Ints) -> Floats:
+            areas_DK = np.full((len(times_DG), len(areas_of)), np.nan)
+            for draw, times in enumerate(times_DG):
+                weights = times[group_codes]
+                areas_DK[draw] = [area(weights) for area in areas_of]
+            is_defined = np.isfinite(areas_DK)
             with np.errstate(invalid="ignore"):
-                total = np.where(is_defined, areas, 0).sum(axis=1)
+                total = np.where(is_defined, areas_DK, 0).sum(axis=1)
                 return np.asarray(total / is_defined.sum(axis=1))
 
         return score
 
 
-def _race(values: Floats, is_own: NDArray[np.bool_]) -> Callable[[Ints], float]:
-    """Make ready to measure how often a row of a class is ahead of another row.
+def _mann_whitney(
+    values: Floats, is_positive: NDArray[np.bool_]
+) -> Callable[[Ints], float]:
+    """Prepare the area under the ROC curve of (N,) values for any weights of the rows.
+
+    The area is the Mann-Whitney U statistic over its greatest value: the share of pairs
+    of a positive and a negative row in which the positive one has the higher value, a
+    tie counting half (Hanley and McNeil, Radiology 143, 1982). A pair weighs the
+    product of its two weights. With the negatives sorted, the weight of those below a
+    positive row is one look-up in their cumulative weights.
 
     Returns:
-        A function of (N,) weights: the share of pairs, a tie counting half; NaN where
-        there are none.
+        A function of (N,) weights; NaN where there is no pair.
     """
-    own, others = np.flatnonzero(is_own), np.flatnonzero(~is_own)
-    others = others[np.argsort(values[others])]
-    beaten = np.searchsorted(values[others], values[own], side="left")
-    matched = np.searchsorted(values[others], values[own], side="right")
+    positive_idx, negative_idx = (
+        np.flatnonzero(is_positive),
+        np.flatnonzero(~is_positive),
+    )
+    negative_idx = negative_idx[np.argsort(values[negative_idx])]
+    n_below, n_below_or_tied = (
+        np.searchsorted(values[negative_idx], values[positive_idx], side=side)
+        for side in ("left", "right")
+    )
 
-    def share(weights: Ints) -> float:
-        passed = np.concatenate([[0], np.cumsum(weights[others])])
-        mine = weights[own]
-        pairs = mine.sum() * passed[-1]
-        won = mine @ (passed[beaten] + passed[matched])
-        return float(won / (2 * pairs)) if pairs else float("nan")
+    def area(weights: Ints) -> float:
+        cumulative = np.concatenate([[0], np.cumsum(weights[negative_idx])])
+        positive_weights = weights[positive_idx]
+        weight_of_pairs = positive_weights.sum() * cumulative[-1]
+        # Below plus below-or-tied is twice below plus once tied: twice U.
+        twice_u = positive_weights @ (cumulative[n_below] + cumulative[n_below_or_tied])
+        if not weight_of_pairs:
+            return float("nan")
+        return float(twice_u / (2 * weight_of_pairs))
 
-    return share
+    return area
 
 
 def metric_named(name: str) -> Metric:
@@ -134,66 +151,80 @@ def metric_named(name: str) -> Metric:
     return METRICS[name]
 
 
-def _errors(power: int) -> Callable[[Rows, Rows], Floats]:
-    def terms(target: Rows, prediction: Rows) -> Floats:
-        return _stacked(np.abs(prediction - target) ** power)
+def _abs_error_terms(power: int) -> Callable[[Rows, Rows], Floats]:
+    def terms(y_true: Rows, y_pred: Rows) -> Floats:
+        return _with_count(np.abs(y_pred - y_true) ** power)
 
     return terms
 
 
-def _hits(target: Rows, prediction: Rows) -> Floats:
-    return _stacked(target == prediction)
+def _accuracy_terms(y_true: Rows, y_pred: Rows) -> Floats:
+    return _with_count(y_true == y_pred)
 
 
-def _spreads(target: Rows, prediction: Rows) -> Floats:
-    centred = target - np.median(target)  # years squared would lose their last digits
-    return _stacked(centred, centred**2, (prediction - target) ** 2)
+def _r2_terms(y_true: Rows, y_pred: Rows) -> Floats:
+    centred = y_true - np.median(y_true)  # years squared would lose their last digits
+    return _with_count(centred, centred**2, (y_pred - y_true) ** 2)
 
 
-def _determination(sums: Floats) -> Floats:
-    n, total, squares, errors = np.moveaxis(sums, -1, 0)
-    spread = squares - total**2 / n
+def _r2(sums: Floats) -> Floats:
+    """R2, the coefficient of determination: 1 - SS_res / SS_tot.
+
+    SS_tot = sum(y²) - sum(y)² / n, so that sums over the rows are enough.
+    """
+    n, total, squares, ss_res = np.moveaxis(sums, -1, 0)
+    ss_tot = squares - total**2 / n
     # Rounding leaves a little spread where all targets are equal.
-    spread = np.where(spread > 1e-12 * squares, spread, np.nan)
-    return np.asarray(1 - errors / spread)
+    ss_tot = np.where(ss_tot > 1e-12 * squares, ss_tot, np.nan)
+    return np.asarray(1 - ss_res / ss_tot)
 
 
-def _numbered(target: Rows, prediction: Rows) -> tuple[Ints, Ints]:
-    """Number the classes of both in their common order."""
-    numbers = np.unique(np.concatenate([target, prediction]), return_inverse=True)[1]
-    wanted, said = numbers.reshape(2, len(target)).astype(np.int64)
-    return wanted, said
+def _class_ranks(y_true: Rows, y_pred: Rows) -> tuple[Ints, Ints]:
+    """Number the classes of both, (N,) and (N,), in their common order."""
+    ranks = np.unique(np.concatenate([y_true, y_pred]), return_inverse=True)[1]
+    true_ranks, pred_ranks = ranks.reshape(2, len(y_true)).astype(np.int64)
+    return true_ranks, pred_ranks
 
 
-def _ranks(target: Rows, prediction: Rows) -> Floats:
-    a, b = (ranks.astype(np.float64) for ranks in _numbered(target, prediction))
-    return _stacked(a, b, a**2 + b**2, (a - b) ** 2)
+def _kappa_terms(y_true: Rows, y_pred: Rows) -> Floats:
+    true_ranks, pred_ranks = _class_ranks(y_true, y_pred)
+    a, b = true_ranks.astype(np.float64), pred_ranks.astype(np.float64)
+    return _with_count(a, b, a**2 + b**2, (a - b) ** 2)
 
 
-def _agreement(sums: Floats) -> Floats:
-    n, a, b, squares, errors = np.moveaxis(sums, -1, 0)
-    by_chance = squares - 2 * a * b / n
+def _quadratic_kappa(sums: Floats) -> Floats:
+    """Cohen's kappa with quadratic weights (Cohen, Psychological Bulletin 70, 1968).
+
+    1 - E[(a - b)²] of the rows / E[(a - b)²] by chance, where chance pairs every true
+    rank a with every predicted rank b: of n² pairs the mean of (a - b)² is
+    mean(a² + b²) - 2 mean(a) mean(b). Times n, both are sums over the rows.
+    """
+    n, sum_a, sum_b, squares, errors = np.moveaxis(sums, -1, 0)
+    by_chance = squares - 2 * sum_a * sum_b / n
     return np.asarray(1 - errors / np.where(by_chance > 0, by_chance, np.nan))
 
 
-def _overlaps(target: Rows, prediction: Rows) -> Floats:
-    """Give K columns of hits, then K of how often a class is the case or is said."""
-    wanted, said = _numbered(target, prediction)
-    classes = np.arange(max(wanted.max(), said.max()) + 1)
-    is_wanted, is_said = wanted[:, None] == classes, said[:, None] == classes
-    counted = is_wanted.astype(np.float64) + is_said
-    return _stacked(*(is_wanted & is_said).T, *counted.T)
+def _f1_terms(y_true: Rows, y_pred: Rows) -> Floats:
+    """Give K columns of true positives, then K of true plus predicted members."""
+    true_ranks, pred_ranks = _class_ranks(y_true, y_pred)
+    classes = np.arange(max(true_ranks.max(), pred_ranks.max()) + 1)
+    is_true_NK = true_ranks[:, None] == classes
+    is_pred_NK = pred_ranks[:, None] == classes
+    true_plus_pred_NK = is_true_NK.astype(np.float64) + is_pred_NK
+    return _with_count(*(is_true_NK & is_pred_NK).T, *true_plus_pred_NK.T)
 
 
-def _mean_overlap(sums: Floats) -> Floats:
-    hits, counted = np.split(sums[..., 1:], 2, axis=-1)
-    scores = np.where(counted > 0, 2 * hits / counted, 0)
-    return np.asarray(scores.sum(axis=-1) / (counted > 0).sum(axis=-1))
+def _macro_f1(sums: Floats) -> Floats:
+    """Mean over the classes of F1 = 2 TP / (true + predicted members of the class)."""
+    true_positives, true_plus_pred = np.split(sums[..., 1:], 2, axis=-1)
+    is_present = true_plus_pred > 0
+    f1 = np.where(is_present, 2 * true_positives / true_plus_pred, 0)
+    return np.asarray(f1.sum(axis=-1) / is_present.sum(axis=-1))
 
 
-def _surprise(target: Rows, probabilities: Rows) -> Floats:
-    of_truth = probabilities[np.arange(len(target)), target]
-    return _stacked(-np.log(np.maximum(of_truth, LEAST_PROBABILITY)))
+def _nll_terms(y_true: Rows, proba: Rows) -> Floats:
+    proba_of_true = proba[np.arange(len(y_true)), y_true]
+    return _with_count(-np.log(np.maximum(proba_of_true, LEAST_PROBABILITY)))
 
 
 def _mean(sums: Floats) -> Floats:
@@ -208,21 +239,49 @@ def _no_sum(*_: Rows) -> Floats:
     raise TypeError("the area under the curve is no sum over the rows")
 
 
-def _stacked(*terms: Rows) -> Floats:
+def _with_count(*terms: Rows) -> Floats:
+    """Stack (N,) terms to (N, T), with a first term of 1 that counts the rows."""
     ones = np.ones(len(terms[0]))
     return np.stack([ones, *terms], axis=-1).astype(np.float64)
 
 
-# quadratic_kappa counts the distance of two classes in places of their common order, as
-# scikit-learn does: of the values 1, 2, 5 the last two are as far apart as the first.
-# auc is of the second of two classes; of more, the mean of each against the rest.
 METRICS: dict[str, Metric] = {
-    "rmse": Metric(False, _errors(2), _root_mean),
-    "mae": Metric(False, _errors(1), _mean),
-    "r2": Metric(True, _spreads, _determination),
-    "accuracy": Metric(True, _hits, _mean, "classes"),
-    "macro_f1": Metric(True, _overlaps, _mean_overlap, "classes"),
-    "quadratic_kappa": Metric(True, _ranks, _agreement, "classes"),
-    "log_loss": Metric(False, _surprise, _mean, "probabilities"),
-    "auc": _Area(True, _no_sum, _no_sum, "probabilities"),
+    "rmse": Metric(
+        higher_is_better=False, terms=_abs_error_terms(2), of_sums=_root_mean
+    ),
+    "mae": Metric(higher_is_better=False, terms=_abs_error_terms(1), of_sums=_mean),
+    "r2": Metric(higher_is_better=True, terms=_r2_terms, of_sums=_r2),
+    "accuracy": Metric(
+        higher_is_better=True,
+        terms=_accuracy_terms,
+        of_sums=_mean,
+        compared="classes",
+    ),
+    "macro_f1": Metric(
+        higher_is_better=True,
+        terms=_f1_terms,
+        of_sums=_macro_f1,
+        compared="classes",
+    ),
+    # Two classes are as far apart as their ranks in the common order, as scikit-learn
+    # has it: of the values 1, 2, 5 the last two are as far apart as the first two.
+    "quadratic_kappa": Metric(
+        higher_is_better=True,
+        terms=_kappa_terms,
+        of_sums=_quadratic_kappa,
+        compared="classes",
+    ),
+    "log_loss": Metric(
+        higher_is_better=False,
+        terms=_nll_terms,
+        of_sums=_mean,
+        compared="probabilities",
+    ),
+    # Of the second of two classes; of more, the mean of each against all others.
+    "auc": _RocAuc(
+        higher_is_better=True,
+        terms=_no_sum,
+        of_sums=_no_sum,
+        compared="probabilities",
+    ),
 }

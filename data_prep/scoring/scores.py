@@ -25,15 +25,21 @@ from data_prep.scoring.metrics import Scorer
 from data_prep.scoring.metrics import metric_named as metric_named
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Score = Callable[[NDArray[Any], NDArray[Any]], float]
-GROUP_SIZES = ("1", "2", "3-5", "6-10", "more")
 _DRAWS_AT_ONCE = 250
 _KEPT_VALUES = 8_000_000  # of draws that are kept: 64 MB
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A score, or a difference of two, and the 95 % interval around it."""
+    """A 95 % interval, in the unit of the metric (or mean) that it belongs to.
+
+    Attributes:
+        value: The score of all rows, or the difference of two scores.
+        low: The 2.5 % quantile over the draws; NaN where no draw can be scored.
+        high: The 97.5 % quantile.
+    """
 
     value: float
     low: float
@@ -47,8 +53,8 @@ class Interval:
 
 def group_bootstrap(
     metric: Metric | Score,
-    target: ArrayLike,
-    prediction: ArrayLike,
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
     groups: ArrayLike,
     *,
     n_draws: int = 2000,
@@ -58,50 +64,63 @@ def group_bootstrap(
 
     Args:
         metric: One of ``METRICS``, or a function of targets and predictions (slower).
-        target: (N,).
-        prediction: (N,), or (N, K) probabilities.
-        groups: (N,) what errs together; every row its own if nothing does.
+        y_true: (N,).
+        y_pred: (N,), or (N, K) probabilities.
+        groups: (N,) what errs together; a group for every row if nothing does.
         n_draws: D, the number of draws.
         seed: Seed of the draws.
+
+    Returns:
+        The interval of ``metric``, in its unit: for rmse that of the target.
 
     Raises:
         UserError: There are fewer than two groups, or the rows cannot be scored.
     """
-    target, prediction = _rows_of(metric, target, prediction)
-    members = _members(groups, len(target))
-    drawn = _drawn_scores(metric, target, prediction, members, n_draws, seed)
-    return _interval(float(metric(target, prediction)), drawn)
+    y_true, y_pred = _comparable(metric, y_true, y_pred)
+    codes = _group_codes(groups, len(y_true))
+    scores_D = _scores_of_draws(metric, y_true, y_pred, codes, n_draws, seed)
+    return _interval(float(metric(y_true, y_pred)), scores_D)
 
 
 def paired_bootstrap(
     metric: Metric | Score,
-    target: ArrayLike,
-    first: ArrayLike,
-    second: ArrayLike,
+    y_true: ArrayLike,
+    first_pred: ArrayLike,
+    second_pred: ArrayLike,
     groups: ArrayLike,
     *,
     n_draws: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """Give the interval of ``score(first) - score(second)`` over the same draws.
+    """Give the interval of the first score minus the second over the same draws.
 
     Both are scored on the same groups in each draw, so that what makes a draw hard for
     both cancels. The arguments are those of ``group_bootstrap``.
 
+    Returns:
+        The interval of the difference, in the unit of ``metric``.
+
     Raises:
         UserError: There are fewer than two groups, or the rows cannot be scored.
     """
-    rows, first = _rows_of(metric, target, first)
-    rows, second = _rows_of(metric, target, second)
-    members = _members(groups, len(rows))
-    differences = _drawn_scores(metric, rows, first, members, n_draws, seed)
-    differences -= _drawn_scores(metric, rows, second, members, n_draws, seed)
-    return _interval(float(metric(rows, first) - metric(rows, second)), differences)
+    rows, first_pred = _comparable(metric, y_true, first_pred)
+    rows, second_pred = _comparable(metric, y_true, second_pred)
+    codes = _group_codes(groups, len(rows))
+    differences_D = _scores_of_draws(metric, rows, first_pred, codes, n_draws, seed)
+    differences_D -= _scores_of_draws(metric, rows, second_pred, codes, n_draws, seed)
+    difference = float(metric(rows, first_pred) - metric(rows, second_pred))
+    return _interval(difference, differences_D)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FoldScores:
-    """The score of all validated rows at once, by fold, and the mean of the folds."""
+    """Scores of one metric on the validated rows, in its unit.
+
+    Attributes:
+        pooled: Of all validated rows at once.
+        mean: The mean of the folds; NaN where one of them has none.
+        by_fold: Of the rows of each fold.
+    """
 
     pooled: float
     mean: float
@@ -109,14 +128,14 @@ class FoldScores:
 
 
 def per_fold(
-    metric: Metric | Score, target: ArrayLike, prediction: ArrayLike, folds: ArrayLike
+    metric: Metric | Score, y_true: ArrayLike, y_pred: ArrayLike, folds: ArrayLike
 ) -> FoldScores:
     """Score the rows of each fold and all together.
 
     Args:
         metric: One of ``METRICS``, or a function of targets and predictions.
-        target: (N,).
-        prediction: (N,), or (N, K) probabilities.
+        y_true: (N,).
+        y_pred: (N,), or (N, K) probabilities.
         folds: (N,) rows of fold -1 are not validated and left out.
 
     Raises:
@@ -124,156 +143,104 @@ def per_fold(
     """
     folds = np.asarray(folds)
     is_scored = folds >= 0
-    target, prediction = (np.asarray(rows)[is_scored] for rows in (target, prediction))
-    target, prediction = _rows_of(metric, target, prediction)
+    y_true, y_pred = (np.asarray(rows)[is_scored] for rows in (y_true, y_pred))
+    y_true, y_pred = _comparable(metric, y_true, y_pred)
     folds = folds[is_scored]
     by_fold = {
-        int(fold): float(metric(target[folds == fold], prediction[folds == fold]))
+        int(fold): float(metric(y_true[folds == fold], y_pred[folds == fold]))
         for fold in np.unique(folds)
     }
-    mean = float(np.mean([*by_fold.values()]))
-    return FoldScores(float(metric(target, prediction)), mean, by_fold)
+    return FoldScores(
+        pooled=float(metric(y_true, y_pred)),
+        mean=float(np.mean([*by_fold.values()])),
+        by_fold=by_fold,
+    )
 
 
-def spread_ratio(oof: ArrayLike, target: ArrayLike) -> float:
-    """Divide the spread of out-of-fold predictions by that of the targets.
+def spread_ratio(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Divide the standard deviation of (N,) predictions by that of the targets.
 
-    Far below 1, the predictions hug the mean; above 1 they are overconfident.
+    Of out-of-fold predictions: far below 1 they hug the mean, above 1 they are
+    overconfident. NaN where all targets are equal.
     """
-    target, oof = comparable(target, oof, "numbers")
-    if np.ptp(target) == 0:
+    y_true, y_pred = comparable(y_true, y_pred, "numbers")
+    if np.ptp(y_true) == 0:
         return float("nan")
-    return float(np.std(oof) / np.std(target))
+    return float(np.std(y_pred) / np.std(y_true))
 
 
-@dataclass(frozen=True)
-class SizeScore:
-    """The score of the rows whose groups are of like size.
-
-    Attributes:
-        size: Rows of a group, one of ``GROUP_SIZES``.
-        rows: How many rows there are.
-        groups: How many groups they are of.
-        score: Their score; NaN where it is not defined.
-    """
-
-    size: str
-    rows: int
-    groups: int
-    score: float
-
-
-def by_group_size(
-    metric: Metric | Score,
-    target: ArrayLike,
-    prediction: ArrayLike,
-    cv_groups: ArrayLike,
-) -> list[SizeScore]:
-    """Score the rows of small and of large groups apart; sizes without rows are absent.
-
-    Args:
-        metric: One of ``METRICS``, or a function of targets and predictions.
-        target: (N,).
-        prediction: (N,), or (N, K) probabilities.
-        cv_groups: (N,) what no fold tears; its size is counted among these rows.
-
-    Raises:
-        UserError: The rows cannot be scored.
-    """
-    target, prediction = _rows_of(metric, target, prediction)
-    members = _numbered(cv_groups, len(target))
-    size = np.bincount(members)[members]
-    band = np.searchsorted([1, 2, 5, 10], size)
-    found = []
-    for number, name in enumerate(GROUP_SIZES):
-        if not (inside := band == number).any():
-            continue
-        score = float(metric(target[inside], prediction[inside]))
-        n_groups = len(np.unique(members[inside]))
-        found.append(SizeScore(name, int(inside.sum()), n_groups, score))
-    return found
-
-
-def _rows_of(
-    metric: Metric | Score, target: ArrayLike, prediction: ArrayLike
+def _comparable(
+    metric: Metric | Score, y_true: ArrayLike, y_pred: ArrayLike
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    of = metric.of if isinstance(metric, Metric) else None
-    return comparable(target, prediction, of)
+    compared = metric.compared if isinstance(metric, Metric) else None
+    return comparable(y_true, y_pred, compared)
 
 
-def _drawn_scores(
+def _scores_of_draws(
     metric: Metric | Score,
-    target: NDArray[Any],
-    prediction: NDArray[Any],
-    members: NDArray[np.int64],
+    y_true: NDArray[Any],
+    y_pred: NDArray[Any],
+    group_codes: Ints,
     n_draws: int,
     seed: int,
 ) -> Floats:
-    """Score D draws; the same seed draws the same groups whatever the metric."""
-    n_groups = int(members.max()) + 1
+    """Give (D,) scores; the same seed draws the same groups whatever the metric."""
+    n_groups = int(group_codes.max()) + 1
     if isinstance(metric, Metric):
-        score = metric.scorer(target, prediction, members)
+        score = metric.scorer(y_true, y_pred, group_codes)
     else:
-        score = _by_rows(metric, target, prediction, members)
+        score = _by_rows(metric, y_true, y_pred, group_codes)
     is_kept = n_draws * n_groups <= _KEPT_VALUES
     draws = _kept_draws if is_kept else _draws
     return np.concatenate([score(times) for times in draws(n_groups, n_draws, seed)])
 
 
-def _draws(n_groups: int, n_draws: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Give how often each group is drawn, (d, G) some draws at a time."""
+def _draws(n_groups: int, n_draws: int, seed: int) -> Iterator[Ints]:
+    """Give how often each group is drawn, (D, G), some draws at a time."""
     rng = np.random.default_rng(seed)
     for start in range(0, n_draws, _DRAWS_AT_ONCE):
         n_now = min(_DRAWS_AT_ONCE, n_draws - start)
         drawn = rng.integers(n_groups, size=(n_now, n_groups))
+        # Shifted by draw, all draws are counted by one call.
         drawn += n_groups * np.arange(n_now)[:, None]
         times = np.bincount(drawn.ravel(), minlength=n_now * n_groups)
         yield times.reshape(n_now, n_groups)
 
 
 @lru_cache(maxsize=1)
-def _kept_draws(n_groups: int, n_draws: int, seed: int) -> list[NDArray[np.int64]]:
+def _kept_draws(n_groups: int, n_draws: int, seed: int) -> list[Ints]:
     """Draw once for the many scores of a report that are on the same groups."""
     return list(_draws(n_groups, n_draws, seed))
 
 
 def _by_rows(
-    function: Score,
-    target: NDArray[Any],
-    prediction: NDArray[Any],
-    members: NDArray[np.int64],
+    function: Score, y_true: NDArray[Any], y_pred: NDArray[Any], group_codes: Ints
 ) -> Scorer:
     """Score draws of groups by a function of the rows that are drawn."""
 
-    def score(times: NDArray[np.int64]) -> Floats:
+    def score(times_DG: Ints) -> Floats:
         scores = []
-        for row_times in times[:, members]:
-            rows = np.repeat(np.arange(len(target)), row_times)
-            scores.append(function(target[rows], prediction[rows]))
+        for times_N in times_DG[:, group_codes]:
+            idx = np.repeat(np.arange(len(y_true)), times_N)
+            scores.append(function(y_true[idx], y_pred[idx]))
         return np.array(scores, dtype=np.float64)
 
     return score
 
 
-def _interval(value: float, drawn: Floats) -> Interval:
-    defined = drawn[np.isfinite(drawn)]
+def _interval(value: float, scores_D: Floats) -> Interval:
+    defined = scores_D[np.isfinite(scores_D)]
     if not defined.size:
-        return Interval(value, float("nan"), float("nan"))
+        return Interval(value=value, low=float("nan"), high=float("nan"))
     low, high = np.quantile(defined, [0.025, 0.975])
-    return Interval(value, float(low), float(high))
+    return Interval(value=value, low=float(low), high=float(high))
 
 
-def _members(groups: ArrayLike, n_rows: int) -> NDArray[np.int64]:
-    """Number the groups, two or more; give the number of each row's."""
-    members = _numbered(groups, n_rows)
-    if not members.any():
+def _group_codes(groups: ArrayLike, n_rows: int) -> Ints:
+    """Number the groups, two or more, from 0; give (N,) the number of each row's."""
+    codes = np.unique(np.asarray(groups), return_inverse=True)[1]
+    if codes.size != n_rows:
+        raise UserError(f"{codes.size} groups for {n_rows} rows; give one each")
+    if not codes.any():
         raise UserError("all rows are of one group; an interval needs two or more")
-    return members
-
-
-def _numbered(groups: ArrayLike, n_rows: int) -> NDArray[np.int64]:
-    """Number the groups from 0; give the number of each row's."""
-    members = np.unique(np.asarray(groups), return_inverse=True)[1]
-    if members.size != n_rows:
-        raise UserError(f"{members.size} groups for {n_rows} rows; give one each")
-    return members.reshape(n_rows)
+    return codes.reshape(n_rows)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 VERDICT_BY = "ridge"  # every task has it, and a linear head could use as much
 CELL = 25  # letters: 0.123 (-0.012 to +0.034)
 N_DRAWS = 1000  # of the intervals
-UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
+UNKNOWN = Interval(value=float("nan"), low=float("nan"), high=float("nan"))
 
 
 @dataclass(frozen=True)

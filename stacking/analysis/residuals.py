@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.scoring.scores import GROUP_SIZES, METRICS, Interval, spread_ratio
+from data_prep.scoring.scores import METRICS, Interval, spread_ratio
 from data_prep.tables.spelling import DIGITS_SHOWN, number_texts
 from stacking.ensemble.objective import OF_NUMBERS, OF_ORDERED, TITLES, nearest_class
 from stacking.ensemble.stack import Stacked
@@ -17,6 +17,7 @@ from stacking.ensemble.stack import Stacked
 N_BANDS = 5  # of a target that has no classes
 USUAL_YEARS, MOST_DATES = 10, 24  # width of a band of dates; how many bands
 FEWEST = 5  # rows of a band of dates
+GROUP_SIZES = ("1", "2", "3-5", "6-10", "more")  # rows of a group
 NORMAL = 1.96  # standard errors around a mean that hold it in 95 % of cases
 
 Floats = NDArray[np.float64]
@@ -84,17 +85,18 @@ def mean_interval(values: Floats, cv_groups: Ints) -> Interval:
     members = np.unique(cv_groups, return_inverse=True)[1]
     sums = np.bincount(members, values - mean)
     if len(sums) < 2:
-        return Interval(mean, float("nan"), float("nan"))
+        return Interval(value=mean, low=float("nan"), high=float("nan"))
     scale = len(sums) / (len(sums) - 1)
     error = float(np.sqrt(scale * (sums**2).sum())) / len(values)
-    return Interval(mean, mean - NORMAL * error, mean + NORMAL * error)
+    reach = NORMAL * error
+    return Interval(value=mean, low=mean - reach, high=mean + reach)
 
 
 def share_interval(hits: Floats, cv_groups: Ints) -> Interval:
     """Give the share of (n,) hits, 0 or 1, and its interval, likewise."""
     mean = mean_interval(hits, cv_groups)
     low, high = np.clip([mean.low, mean.high], 0, 1)
-    return Interval(mean.value, float(low), float(high))
+    return Interval(value=mean.value, low=float(low), high=float(high))
 
 
 def of_classes(stacked: Stacked) -> Banded:
@@ -111,9 +113,9 @@ def of_folds(stacked: Stacked) -> Banded:
     return [f"fold {fold}" for fold in range(rows.n_folds)], rows.folds
 
 
-def of_sizes(cv_groups: Ints) -> Banded:
-    """Tell rows apart by how many rows their group has, as ``by_group_size`` does."""
-    members = np.unique(cv_groups, return_inverse=True)[1]
+def of_sizes(groups: Ints) -> Banded:
+    """Give the names of ``GROUP_SIZES``, and the one that each row's group has."""
+    members = np.unique(groups, return_inverse=True)[1]
     size = np.bincount(members)[members]
     names = [f"{size} {'row' if size == '1' else 'rows'}" for size in GROUP_SIZES]
     return names, np.searchsorted([1, 2, 5, 10], size).astype(np.int64)
@@ -193,7 +195,7 @@ def other_scores(stacked: Stacked) -> dict[str, float]:
             for name in OF_NUMBERS
             if name != stacked.loss.name
         }
-        spread = spread_ratio(prediction, target)
+        spread = spread_ratio(target, prediction)
         found["spread of predictions over that of targets"] = spread
     whose = "nearest" if stacked.loss.is_number else "most probable"
     nearest = nearest_classes(stacked) if rows.classes else None

@@ -12,9 +12,9 @@ from data_prep.scoring.comparable import SUM_TOLERANCE, Compared, comparable
 EVEN = [0.5, 0.5]
 
 
-@pytest.mark.parametrize("of", ["numbers", "classes", None])
+@pytest.mark.parametrize("compared", ["numbers", "classes", None])
 @pytest.mark.parametrize(
-    ("target", "prediction", "message"),
+    ("y_true", "y_pred", "message"),
     [
         ([1, 2], [1, 2, 3], "2 targets for 3 predictions"),
         ([], [], r"target of shape \(0,\)"),
@@ -25,21 +25,21 @@ EVEN = [0.5, 0.5]
     ],
 )
 def test_rows_that_do_not_match_are_refused(
-    of: Compared | None, target: list[Any], prediction: list[Any], message: str
+    compared: Compared | None, y_true: list[Any], y_pred: list[Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        comparable(target, prediction, of)
+        comparable(y_true, y_pred, compared)
 
 
-@pytest.mark.parametrize("of", ["numbers", "classes"])
-def test_a_table_where_one_value_is_asked_is_refused(of: Compared) -> None:
+@pytest.mark.parametrize("compared", ["numbers", "classes"])
+def test_a_table_where_one_value_is_asked_is_refused(compared: Compared) -> None:
     message = r"prediction of shape \(1, 2\); give one value per row"
     with pytest.raises(UserError, match=message):
-        comparable([1], [[1, 2]], of)
+        comparable([1], [[1, 2]], compared)
 
 
 @pytest.mark.parametrize(
-    ("of", "target", "prediction", "message"),
+    ("compared", "y_true", "y_pred", "message"),
     [
         ("numbers", ["oak", "elm"], [1, 2], "target holds texts such as 'oak', and"),
         (
@@ -87,10 +87,10 @@ def test_a_table_where_one_value_is_asked_is_refused(of: Compared) -> None:
     ],
 )
 def test_what_is_not_what_is_compared_is_refused(
-    of: Compared, target: list[Any], prediction: list[Any], message: str
+    compared: Compared, y_true: list[Any], y_pred: list[Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        comparable(target, prediction, of)
+        comparable(y_true, y_pred, compared)
 
 
 @pytest.mark.parametrize(
@@ -113,21 +113,21 @@ def test_what_is_not_what_is_compared_is_refused(
 def test_what_are_no_probabilities_is_counted_and_the_worst_named(
     rows: dict[int, list[float]], message: str
 ) -> None:
-    shares = np.full((9, 2), 0.5)
+    proba = np.full((9, 2), 0.5)
     for row, values in rows.items():
-        shares[row] = values
+        proba[row] = values
     with pytest.raises(UserError, match=message):
-        comparable([0] * 9, shares, "probabilities")
+        comparable([0] * 9, proba, "probabilities")
 
 
 @pytest.mark.parametrize("off", [-0.9, 0.9, -1.1, 1.1])
 def test_a_little_rounding_of_probabilities_is_borne(off: float) -> None:
-    shares = np.array([[0.25, 0.75 + off * SUM_TOLERANCE]])
+    proba = np.array([[0.25, 0.75 + off * SUM_TOLERANCE]])
     if abs(off) < 1:
-        assert comparable([1], shares, "probabilities")[1] is not None
+        assert comparable([1], proba, "probabilities")[1] is not None
         return
     with pytest.raises(UserError, match="1 of 1 rows of prediction are no probab"):
-        comparable([1], shares, "probabilities")
+        comparable([1], proba, "probabilities")
 
 
 def test_what_is_comparable_comes_back_as_numbers_or_texts() -> None:
@@ -136,5 +136,5 @@ def test_what_is_comparable_comes_back_as_numbers_or_texts() -> None:
         assert rows.dtype.kind == "U"
     for rows in comparable(np.array([1, 2.5], dtype=object), [True, False], "numbers"):
         assert rows.dtype == np.float64
-    target, shares = comparable([1.0], np.float32([EVEN]), "probabilities")
-    assert (target.dtype, shares.dtype) == (np.int64, np.float64)
+    y_true, proba = comparable([1.0], np.float32([EVEN]), "probabilities")
+    assert (y_true.dtype, proba.dtype) == (np.int64, np.float64)

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from data_prep.errors import UserError
 from data_prep.scoring.metrics import METRICS, Metric
 from data_prep.scoring.scores import (
-    GROUP_SIZES,
-    by_group_size,
     group_bootstrap,
     paired_bootstrap,
     per_fold,
@@ -23,14 +21,14 @@ from tests.data_prep.test_metrics import rated, rated_for
 
 
 def test_spread_ratio_by_hand() -> None:
-    assert spread_ratio([2, 3], [1, 5]) == 0.25
-    assert spread_ratio([5, 5], [1, 5]) == 0
-    assert isnan(spread_ratio([1, 2], [0.1, 0.1]))
+    assert spread_ratio([1, 5], [2, 3]) == 0.25
+    assert spread_ratio([1, 5], [5, 5]) == 0
+    assert isnan(spread_ratio([0.1, 0.1], [1, 2]))
 
 
 def test_folds_pooled_and_mean_by_hand() -> None:
-    target, prediction = [0, 0, 0, 0, nan], [1, 1, 1, 5, 99]
-    scores = per_fold(METRICS["rmse"], target, prediction, [2, 2, 2, 0, -1])
+    y_true, y_pred = [0, 0, 0, 0, nan], [1, 1, 1, 5, 99]
+    scores = per_fold(METRICS["rmse"], y_true, y_pred, [2, 2, 2, 0, -1])
     assert scores.by_fold == {0: 5, 2: 1}
     assert scores.mean == 3
     assert scores.pooled == sqrt(28 / 4)
@@ -38,56 +36,16 @@ def test_folds_pooled_and_mean_by_hand() -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_folds_are_scored_by_the_metric(name: str) -> None:
-    target, prediction, groups = rated_for(name, 0)
+    y_true, y_pred, groups = rated_for(name, 0)
     folds = groups % 4 - 1
-    scores = per_fold(METRICS[name], target, prediction, folds)
+    scores = per_fold(METRICS[name], y_true, y_pred, folds)
     expected = {
-        fold: METRICS[name](target[folds == fold], prediction[folds == fold])
+        fold: METRICS[name](y_true[folds == fold], y_pred[folds == fold])
         for fold in range(3)
     }
     assert scores.by_fold == expected
     assert scores.mean == pytest.approx(sum(expected.values()) / 3)
-    assert scores.pooled == METRICS[name](target[folds >= 0], prediction[folds >= 0])
-
-
-def test_sizes_of_groups_by_hand() -> None:
-    # one group of 1, two of 2, one of 5, one of 6, one of 11; each errs by its own size
-    cv_groups = np.repeat(["f", "a", "e", "b", "d", "c"], [1, 2, 2, 5, 6, 11])
-    error = np.repeat([1.0, 2, 2, 5, 6, 11], [1, 2, 2, 5, 6, 11])
-    order = np.random.default_rng(0).permutation(27)
-    found = by_group_size(METRICS["mae"], np.zeros(27), error[order], cv_groups[order])
-    assert [(line.size, line.rows, line.groups, line.score) for line in found] == [
-        ("1", 1, 1, 1.0),
-        ("2", 4, 2, 2.0),
-        ("3-5", 5, 1, 5.0),
-        ("6-10", 6, 1, 6.0),
-        ("more", 11, 1, 11.0),
-    ]
-
-
-@pytest.mark.parametrize("size", range(1, 14))
-def test_every_size_of_a_group_has_a_place(size: int) -> None:
-    places = [(1, 1), (2, 2), (3, 5), (6, 10), (11, 99)]
-    expected = next(
-        name
-        for name, (low, high) in zip(GROUP_SIZES, places, strict=True)
-        if low <= size <= high
-    )
-    rows = np.arange(3 * size)
-    (line,) = by_group_size(METRICS["rmse"], rows, rows, rows % 3)
-    assert (line.size, line.rows, line.groups) == (expected, 3 * size, 3)
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_sizes_of_groups_are_scored_by_the_metric(name: str) -> None:
-    target, prediction, groups = rated_for(name, 0)
-    found = by_group_size(METRICS[name], target, prediction, groups)
-    assert sum(line.rows for line in found) == len(target)
-    assert sum(line.groups for line in found) == 30
-    sizes = np.bincount(groups)[groups]
-    line = next(line for line in found if line.size == "3-5")
-    inside = (sizes >= 3) & (sizes <= 5)
-    assert line.score == METRICS[name](target[inside], prediction[inside])
+    assert scores.pooled == METRICS[name](y_true[folds >= 0], y_pred[folds >= 0])
 
 
 def hidden(metric: Metric) -> Callable[[NDArray[Any], NDArray[Any]], float]:
@@ -98,28 +56,32 @@ def hidden(metric: Metric) -> Callable[[NDArray[Any], NDArray[Any]], float]:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", METRICS)
 def test_sums_give_what_scoring_the_drawn_rows_gives(name: str, seed: int) -> None:
-    target, prediction, groups = rated_for(name, seed)
-    given = {"n_draws": 300, "seed": seed}
-    fast = group_bootstrap(METRICS[name], target, prediction, groups, **given)
-    slow = group_bootstrap(hidden(METRICS[name]), target, prediction, groups, **given)
-    for ours, expected in zip(vars(fast).values(), vars(slow).values(), strict=True):
-        assert ours == pytest.approx(expected, abs=1e-12)
+    y_true, y_pred, groups = rated_for(name, seed)
+    options = {"n_draws": 300, "seed": seed}
+    fast = group_bootstrap(METRICS[name], y_true, y_pred, groups, **options)
+    slow = group_bootstrap(hidden(METRICS[name]), y_true, y_pred, groups, **options)
+    for fast_value, expected in zip(
+        vars(fast).values(), vars(slow).values(), strict=True
+    ):
+        assert fast_value == pytest.approx(expected, abs=1e-12)
     assert fast.low < fast.value < fast.high
 
 
 @pytest.mark.parametrize("n_draws", [1, 249, 250, 251, 600])
 def test_draws_by_brute_force(n_draws: int) -> None:
-    target, prediction, groups = rated(1, n_groups=8)
+    y_true, y_pred, groups = rated(1, n_groups=8)
     rng = np.random.default_rng(5)
     scores: list[float] = []
     while len(scores) < n_draws:
         n_now = min(250, n_draws - len(scores))
         for draw in rng.integers(8, size=(n_now, 8)):
             rows = np.concatenate([np.flatnonzero(groups == group) for group in draw])
-            scores.append(float(np.abs(target[rows] - prediction[rows]).mean()))
-    given = {"n_draws": n_draws, "seed": 5}
-    found = group_bootstrap(METRICS["mae"], target, prediction, groups, **given)
-    assert [found.low, found.high] == pytest.approx(np.quantile(scores, [0.025, 0.975]))
+            scores.append(float(np.abs(y_true[rows] - y_pred[rows]).mean()))
+    options = {"n_draws": n_draws, "seed": 5}
+    interval = group_bootstrap(METRICS["mae"], y_true, y_pred, groups, **options)
+    assert [interval.low, interval.high] == pytest.approx(
+        np.quantile(scores, [0.025, 0.975])
+    )
 
 
 def coverage(by_group: bool) -> float:
@@ -129,8 +91,8 @@ def coverage(by_group: bool) -> float:
         rng = np.random.default_rng(seed)
         groups = np.repeat(np.arange(80), 4)
         error = rng.normal(size=80)[groups] + 0.5 * rng.normal(size=320)
-        truth = sqrt(1 + 0.25)
-        found = group_bootstrap(
+        true_rmse = sqrt(1 + 0.25)
+        interval = group_bootstrap(
             METRICS["rmse"],
             np.zeros(320),
             error,
@@ -138,7 +100,7 @@ def coverage(by_group: bool) -> float:
             n_draws=400,
             seed=seed,
         )
-        n_held += found.low <= truth <= found.high
+        n_held += interval.low <= true_rmse <= interval.high
     return n_held / 200
 
 
@@ -152,28 +114,28 @@ def test_rows_drawn_singly_promise_too_much() -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_a_prediction_does_not_differ_from_itself(name: str) -> None:
-    target, prediction, groups = rated_for(name, 0)
+    y_true, y_pred, groups = rated_for(name, 0)
     metric = METRICS[name]
-    found = paired_bootstrap(metric, target, prediction, prediction, groups, n_draws=99)
-    assert (found.value, found.low, found.high) == (0, 0, 0)
-    assert not found.excludes_zero
+    interval = paired_bootstrap(metric, y_true, y_pred, y_pred, groups, n_draws=99)
+    assert (interval.value, interval.low, interval.high) == (0, 0, 0)
+    assert not interval.excludes_zero
 
 
 def test_pairing_finds_a_difference_that_two_intervals_hide() -> None:
-    target, first, groups = rated(0)
-    second = target + 0.9 * (first - target)
+    y_true, first, groups = rated(0)
+    second = y_true + 0.9 * (first - y_true)
     single = [
-        group_bootstrap(METRICS["rmse"], target, rows, groups)
+        group_bootstrap(METRICS["rmse"], y_true, rows, groups)
         for rows in (first, second)
     ]
     assert single[0].low < single[1].high, "they overlap"
-    found = paired_bootstrap(METRICS["rmse"], target, first, second, groups)
-    assert found.value == pytest.approx(single[0].value - single[1].value)
-    assert found.low > 0
-    assert found.excludes_zero
-    other = paired_bootstrap(METRICS["rmse"], target, second, first, groups)
-    assert other.high == pytest.approx(-found.low)
-    assert other.excludes_zero
+    interval = paired_bootstrap(METRICS["rmse"], y_true, first, second, groups)
+    assert interval.value == pytest.approx(single[0].value - single[1].value)
+    assert interval.low > 0
+    assert interval.excludes_zero
+    reverse = paired_bootstrap(METRICS["rmse"], y_true, second, first, groups)
+    assert reverse.high == pytest.approx(-interval.low)
+    assert reverse.excludes_zero
 
 
 def test_noise_is_called_a_difference_as_rarely_as_it_says() -> None:
@@ -182,28 +144,28 @@ def test_noise_is_called_a_difference_as_rarely_as_it_says() -> None:
         rng = np.random.default_rng(seed)
         groups = np.repeat(np.arange(40), 5)
         first, second = (rng.normal(size=40)[groups] for _ in range(2))
-        found = paired_bootstrap(
+        interval = paired_bootstrap(
             METRICS["mae"], np.zeros(200), first, second, groups, n_draws=400, seed=seed
         )
-        n_called += found.excludes_zero
+        n_called += interval.excludes_zero
     assert n_called / 200 <= 0.12
 
 
 def test_the_seed_decides_and_names_of_groups_do_not() -> None:
-    target, prediction, groups = rated(0)
+    y_true, y_pred, groups = rated(0)
     names = np.array([f"group {group:03}" for group in groups], dtype=object)
-    first, again, other = (
-        group_bootstrap(METRICS["r2"], target, prediction, by, seed=seed)
+    first, again, other_seed = (
+        group_bootstrap(METRICS["r2"], y_true, y_pred, by, seed=seed)
         for by, seed in ((groups, 0), (names, 0), (groups, 1))
     )
     assert first == again
-    assert first != other
+    assert first != other_seed
 
 
 def test_draws_without_a_score_are_left_out() -> None:
     # A draw of one group twice has one target only, and so no r2.
-    found = group_bootstrap(METRICS["r2"], [0, 0, 1, 1], [0, 0, 1, 0], [1, 1, 2, 2])
-    assert (found.low, found.high) == (0.5 - 0.5, 0.5 - 0.5)
+    interval = group_bootstrap(METRICS["r2"], [0, 0, 1, 1], [0, 0, 1, 0], [1, 1, 2, 2])
+    assert (interval.low, interval.high) == (0.5 - 0.5, 0.5 - 0.5)
     hopeless = group_bootstrap(METRICS["r2"], [1, 1], [0, 0], [1, 2], n_draws=10)
     assert isnan(hopeless.low)
     assert isnan(hopeless.high)
@@ -212,25 +174,25 @@ def test_draws_without_a_score_are_left_out() -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_two_thousand_draws_take_less_than_a_second(name: str) -> None:
-    target, prediction, _ = rated_for(name, 0, n_groups=1200)
-    target, prediction = target[:4000], prediction[:4000]
+    y_true, y_pred, _ = rated_for(name, 0, n_groups=1200)
+    y_true, y_pred = y_true[:4000], y_pred[:4000]
     began = time.process_time()
-    group_bootstrap(METRICS[name], target, prediction, np.arange(4000))
+    group_bootstrap(METRICS[name], y_true, y_pred, np.arange(4000))
     assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 2)])
 def test_a_function_is_given_rows_of_any_shape(shape: tuple[int, ...]) -> None:
-    def has_shape(target: NDArray[Any], prediction: NDArray[Any]) -> float:
-        return len(target) == 2 and prediction.shape == shape
+    def has_shape(y_true: NDArray[Any], y_pred: NDArray[Any]) -> float:
+        return len(y_true) == 2 and y_pred.shape == shape
 
-    found = group_bootstrap(has_shape, [1, 2], np.ones(shape), [1, 2], n_draws=9)
-    assert (found.value, found.low) == (1, 1)
+    interval = group_bootstrap(has_shape, [1, 2], np.ones(shape), [1, 2], n_draws=9)
+    assert (interval.value, interval.low) == (1, 1)
 
 
 def test_undefined_folds_leave_the_mean_undefined() -> None:
-    shares = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]
-    scores = per_fold(METRICS["auc"], [0, 1, 1], shares, [0, 0, 1])
+    proba = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]
+    scores = per_fold(METRICS["auc"], [0, 1, 1], proba, [0, 0, 1])
     assert scores.by_fold[0] == 1
     assert isnan(scores.by_fold[1])
     assert isnan(scores.mean)
@@ -245,8 +207,7 @@ def test_rows_that_cannot_be_scored_are_refused(name: str) -> None:
         lambda: group_bootstrap(metric, [1, 2], wrong, [1, 2]),
         lambda: paired_bootstrap(metric, [1, 2], wrong, wrong, [1, 2]),
         lambda: per_fold(metric, [1, 2], np.ones((2, 1, 1)), [0, 1]),
-        lambda: by_group_size(metric, [1, 2], wrong, [1, 2]),
-        lambda: spread_ratio(wrong, [1, 2]),
+        lambda: spread_ratio([1, 2], wrong),
     ):
         with pytest.raises(UserError, match=r"give one|missing or not finite|for 1"):
             score()
@@ -255,8 +216,6 @@ def test_rows_that_cannot_be_scored_are_refused(name: str) -> None:
 def test_groups_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UserError, match="3 groups for 2 rows; give one each"):
         group_bootstrap(METRICS["rmse"], [1, 2], [1, 2], [1, 2, 3])
-    with pytest.raises(UserError, match="3 groups for 2 rows; give one each"):
-        by_group_size(METRICS["rmse"], [1, 2], [1, 2], [1, 2, 3])
     with pytest.raises(UserError, match="all rows are of one group"):
         group_bootstrap(METRICS["rmse"], [1, 2], [1, 2], ["a", "a"])
     with pytest.raises(UserError, match="give one value per row"):

@@ -117,14 +117,14 @@ def all_there_is(run: Path) -> dict[str, Any]:
     return {
         "averaging": Averaging(0.5, 0.45, 0.2),
         "without": {
-            "target": Interval(0.04, 0.01, 0.07),
-            "onehot": Interval(0.01, -0.01, 0.03),
+            "target": Interval(value=0.04, low=0.01, high=0.07),
+            "onehot": Interval(value=0.01, low=-0.01, high=0.03),
         },
         "shift": [TaskShift("target", 0.97, 0.52), TaskShift("onehot", 0.91, 0.55)],
         "shift_of_all": [
             TaskShift("target", 1.21, 0.77), TaskShift("onehot", 1.3, 0.8),
         ],
-        "control": Interval(-0.001, -0.004, 0.002),
+        "control": Interval(value=-0.001, low=-0.004, high=0.002),
     }  # fmt: skip
 
 

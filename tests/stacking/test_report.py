@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from markupsafe import escape
 from sklearn.metrics import cohen_kappa_score, f1_score
+from stacking.sections import pictures
 
 from data_prep.scoring.scores import Interval
 from stacking.ensemble.final_step import labels_of
@@ -253,7 +254,7 @@ def test_names_are_shown_and_never_run(is_text: bool, make: Make) -> None:
     reported = make(is_text=is_text)
     if is_text:
         rename(reported.run, "modern", NASTY)
-    reported.findings = {"without": {NASTY: Interval(1, 0, 2)}}
+    reported.findings = {"without": {NASTY: Interval(value=1, low=0, high=2)}}
     reported.unreadable = [NASTY]
     page = reported.page(prefix=NASTY)
     assert page.count("<script>") == 1  # the page's own
@@ -351,7 +352,7 @@ def test_the_net_of_all_rows_is_told_of_where_it_predicts(make: Make) -> None:
 )
 def test_a_control_that_fails_is_called_so(low: float, words: str, make: Make) -> None:
     reported = make()
-    reported.findings = {"control": Interval(0.2, low, 0.3)}
+    reported.findings = {"control": Interval(value=0.2, low=low, high=0.3)}
     assert words in part(reported.page(), "What these figures mean")
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data_prep.scoring.scores import by_group_size
 from stacking.analysis.calibration import (
     by_confidence,
     by_decile,
@@ -14,6 +13,7 @@ from stacking.analysis.calibration import (
     slope,
 )
 from stacking.analysis.residuals import (
+    GROUP_SIZES,
     bands,
     mean_interval,
     of_classes,
@@ -110,21 +110,23 @@ def test_no_two_dates_are_no_bands(dates: list[float]) -> None:
     assert (index == -1).all()
 
 
+@pytest.mark.parametrize("size", range(1, 14))
+def test_every_size_of_a_group_has_a_name(size: int) -> None:
+    ranges = [(1, 1), (2, 2), (3, 5), (6, 10), (11, 99)]
+    expected = next(k for k, (low, high) in enumerate(ranges) if low <= size <= high)
+    names, index = of_sizes(np.arange(3 * size) % 3)
+    assert (index == expected).all()
+    assert names[expected].split()[0] == GROUP_SIZES[expected]
+
+
 @pytest.mark.parametrize("seed", SEEDS)
-def test_group_sizes_are_those_of_the_scores(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    cv_groups = np.repeat(np.arange(12), rng.integers(1, 14, 12))
-    rng.shuffle(cv_groups)
-    values = rng.normal(size=len(cv_groups))
-    _, index = of_sizes(cv_groups)
-
-    def first(target: Floats, _: Floats) -> float:
-        return float(target.min())
-
-    expected = by_group_size(first, values, values, cv_groups)
-    found = [values[index == k] for k in range(5) if (index == k).any()]
-    assert [one.rows for one in expected] == [len(own) for own in found]
-    assert [one.score for one in expected] == [own.min() for own in found]
+def test_rows_are_told_apart_by_the_size_of_their_group(seed: int) -> None:
+    sizes = [1, 2, 2, 5, 6, 11]
+    groups = np.repeat(["f", "a", "e", "b", "d", "c"], sizes)
+    order = np.random.default_rng(seed).permutation(27)
+    _, index = of_sizes(groups[order])
+    assert np.bincount(index).tolist() == [1, 4, 5, 6, 11]
+    assert index.tolist() == np.repeat([0, 1, 1, 2, 3, 4], sizes)[order].tolist()
 
 
 @pytest.mark.parametrize("is_text", [False, True])
