@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from markupsafe import escape
 from sklearn.metrics import cohen_kappa_score, f1_score
-from stacking.sections import pictures
 
 from data_prep.scoring.scores import Interval
 from stacking.ensemble.final_step import labels_of
