@@ -1,12 +1,12 @@
 """Cross-fitting: predictions of rows by models that never saw their labels, twice.
 
-The outer predictions of fold k come from models that never saw fold k. What is tuned on
-them for fold k would still look at its labels, because the models of the *other* folds
-learned from it. So each outer model leaves behind inner predictions too: those of the
-rows outside fold k, made by cross-validation among those rows alone. Whatever is chosen
-for fold k is chosen on them.
+The out-of-fold predictions of fold k come from models that never saw fold k. What is
+tuned on them for fold k would still look at its labels, because the models of the
+*other* folds learned from it. So each fold's model leaves behind inner out-of-fold
+predictions too: those of the rows outside fold k, made by cross-validation among those
+rows alone. Whatever is chosen for fold k is chosen on them.
 
-Shapes: N rows, n of them outside a fold and m in it, F folds.
+Shapes: N rows, n of them outside a fold and m in it, F folds, C columns, K classes.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from data_prep.tables.units import Unit
 
 N_INNER = 4
-ALIKE = 9  # decimals of a standardised mean: beyond them two means are the same
+MEAN_DECIMALS = 9  # of a standardised mean: beyond them two means are the same
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -34,116 +34,143 @@ class Model(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class TrainingRows:
+    """The labelled rows that a stacker is cross-fitted on.
+
+    Attributes:
+        X: (N, C) columns; (N,) of a curve of one column, (N, V, F) of V single views.
+        y: (N,) numbers, or (N, K) with a 1 in the column of the class.
+        folds: (N,) fold of each row, from 0.
+        groups: (N,) codes of what no inner fold may tear.
+        sample_weight: (N,) how much each row is learned from; 0: not at all.
+    """
+
+    X: Floats
+    y: Floats
+    folds: Ints
+    groups: Ints
+    sample_weight: Floats
+
+    def inner_folds(self, train_idx: Ints, seed: int) -> Ints:
+        """Give the (n,) inner fold of each of the rows at ``train_idx``."""
+        return assign_inner_folds(self.y[train_idx], self.groups[train_idx], seed)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FoldFit:
-    """What one kind of model says around one fold.
+    """A kind of model fitted around one fold.
 
     Attributes:
-        inner: (n, ...) of the rows outside the fold.
-        outer: (m, ...) of the rows of the fold.
+        inner_oof: (n, ...) predictions of the rows outside the fold, each by a model
+            that saw neither the row nor the fold.
+        val_pred: (m, ...) predictions of the rows of the fold.
         model: What was learned from all rows outside the fold.
-        note: Facts, such as the number of rounds.
+        metadata: What was chosen, such as the number of rounds.
     """
 
-    inner: Floats
-    outer: Floats
+    inner_oof: Floats
+    val_pred: Floats
     model: Model
-    note: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CrossFit:
-    """What one kind of model says of every row.
+    """A kind of model fitted around every fold.
 
     Attributes:
-        outer: (N, ...) by the model that never saw the row's fold.
-        inner: (F, N, ...) ``inner[k]`` is of the rows outside fold k, by models that
-            saw neither the row nor any of fold k; NaN in fold k.
+        oof_pred: (N, ...) predictions by the model that never saw the row's fold.
+        inner_oof: (F, N, ...) ``inner_oof[k]`` predicts the rows outside fold k by
+            models that saw neither the row nor any of fold k; NaN in fold k.
         models: F models.
-        notes: F facts, such as the number of rounds.
+        metadata: Of each fold what was chosen, such as the number of rounds.
     """
 
-    outer: Floats
-    inner: Floats
+    oof_pred: Floats
+    inner_oof: Floats
     models: list[Model] = field(default_factory=list)
-    notes: list[dict[str, Any]] = field(default_factory=list)
+    metadata: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def over(
         cls,
         fit: Callable[[int, Ints, Ints], FoldFit],
-        target: Floats,
-        folds: Ints,
+        rows: TrainingRows,
         n_workers: int = 1,
     ) -> "CrossFit":
         """Fit around every fold.
 
         Args:
-            fit: Of a fold, the positions of the other rows and of its own; it looks at
-                no label of the fold.
-            target: (N, ...).
-            folds: (N,) fold of each row.
+            fit: Takes a fold, ``train_idx`` and ``val_idx``; it looks at no label of
+                the fold.
+            rows: The rows that the indices count.
             n_workers: Folds fitted at the same time, in threads.
         """
-        found = cls.empty(target, folds)
-        parts = list(outer_folds(folds))
-        with ThreadPoolExecutor(min(n_workers, len(parts))) as pool:
-            fits = list(pool.map(lambda part: fit(*part), parts))
-        for (fold, rest, held_out), one in zip(parts, fits, strict=True):
-            found.inner[fold, rest] = one.inner
-            found.outer[held_out] = one.outer
-            found.models.append(one.model)
-            found.notes.append(one.note)
-        return found
+        result = cls.empty(rows.y, rows.folds)
+        splits = list(outer_folds(rows.folds))
+        with ThreadPoolExecutor(min(n_workers, len(splits))) as pool:
+            fits = list(pool.map(lambda split: fit(*split), splits))
+        for (fold, train_idx, val_idx), fold_fit in zip(splits, fits, strict=True):
+            result.inner_oof[fold, train_idx] = fold_fit.inner_oof
+            result.oof_pred[val_idx] = fold_fit.val_pred
+            result.models.append(fold_fit.model)
+            result.metadata.append(fold_fit.metadata)
+        return result
 
     @classmethod
-    def of_fixed(cls, values: Floats, folds: Ints) -> "CrossFit":
-        """Wrap predictions that need no fitting, such as a net's own."""
-        inner = np.repeat(values[None], folds.max() + 1, axis=0).astype(np.float64)
-        for fold in range(len(inner)):
-            inner[fold, folds == fold] = np.nan
-        return cls(values, inner)
+    def of_fixed(cls, pred: Floats, folds: Ints) -> "CrossFit":
+        """Wrap (N, ...) predictions that need no fitting, such as a net's own."""
+        inner_oof = np.repeat(pred[None], folds.max() + 1, axis=0).astype(np.float64)
+        for fold in range(len(inner_oof)):
+            inner_oof[fold, folds == fold] = np.nan
+        return cls(oof_pred=pred, inner_oof=inner_oof)
 
     @classmethod
-    def empty(cls, target: Floats, folds: Ints) -> "CrossFit":
-        """Make room for the predictions of a target (N, ...)."""
-        outer = np.full(target.shape, np.nan)
-        return cls(outer, np.full((int(folds.max()) + 1, *target.shape), np.nan))
+    def empty(cls, y: Floats, folds: Ints) -> "CrossFit":
+        """Make room for the predictions of (N, ...) targets."""
+        n_folds = int(folds.max()) + 1
+        return cls(
+            oof_pred=np.full(y.shape, np.nan),
+            inner_oof=np.full((n_folds, *y.shape), np.nan),
+        )
 
 
 def outer_folds(folds: Ints) -> Iterator[tuple[int, Ints, Ints]]:
-    """Give each fold with the positions of the other rows and of its own."""
+    """Give each fold with ``train_idx``, the rows outside it, and ``val_idx``."""
     for fold in range(int(folds.max()) + 1):
         yield fold, np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
 
 
-def deal_inner(
-    target: Floats, cv_groups: Ints, seed: int, n_parts: int = N_INNER
+def assign_inner_folds(
+    y: Floats, groups: Ints, seed: int, n_folds: int = N_INNER
 ) -> Ints:
-    """Deal rows into inner parts that tear no cv group and have like targets.
+    """Assign rows to inner folds that tear no group and have like targets.
 
-    Cv groups are lined up by their mean target, and each run of ``n_parts`` of them is
-    dealt in random order, one to a part.
+    Groups are lined up by their mean target, and each run of ``n_folds`` of them is
+    spread in random order, one to a fold: every fold gets a low, a middle and a high
+    group of each stretch.
 
     Args:
-        target: (N, ...) numbers, or one column per class.
-        cv_groups: (N,) what stays together.
-        seed: Seed of the deal.
-        n_parts: How many parts; fewer where there are fewer cv groups.
+        y: (N,) numbers, or (N, K) one column per class.
+        groups: (N,) codes of what stays together.
+        seed: Seed of the random orders.
+        n_folds: How many inner folds; fewer where there are fewer groups.
 
     Returns:
-        (N,) number of the part.
+        (N,) number of the inner fold.
     """
     rng = np.random.default_rng(seed)
-    members, rows = np.unique(cv_groups, return_inverse=True)
-    n_parts = min(n_parts, len(members))
-    ranks = target if target.ndim == 1 else target.argmax(axis=1)
+    names, group_codes = np.unique(groups, return_inverse=True)
+    n_groups, n_folds = len(names), min(n_folds, len(names))
+    numbers = y if y.ndim == 1 else y.argmax(axis=1)
     # in a unit of its own, so that rounding never decides between equal means
-    standard = Unit.of(ranks.astype(np.float64)).standardise(ranks)
-    means = np.round(np.bincount(rows, standard) / np.bincount(rows), ALIKE)
-    order = np.lexsort((rng.random(len(members)), means))
-    n_rounds = -(-len(members) // n_parts)
-    deal = np.concatenate([rng.permutation(n_parts) for _ in range(n_rounds)])
-    part = np.empty(len(members), dtype=np.int64)
-    part[order] = deal[: len(members)]
-    return part[rows]
+    standard = Unit.of(numbers.astype(np.float64)).standardise(numbers)
+    sums, sizes = np.bincount(group_codes, standard), np.bincount(group_codes)
+    means = np.round(sums / sizes, MEAN_DECIMALS)
+    order = np.lexsort((rng.random(n_groups), means))  # by mean, ties at random
+    n_runs = -(-n_groups // n_folds)
+    fold_of_rank = np.concatenate([rng.permutation(n_folds) for _ in range(n_runs)])
+    fold_of_group = np.empty(n_groups, dtype=np.int64)
+    fold_of_group[order] = fold_of_rank[:n_groups]
+    return fold_of_group[group_codes]

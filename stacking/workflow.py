@@ -150,12 +150,12 @@ class Work:
     def _tuned(self, scales: Scales, folder: Path) -> list[Boosting]:
         from stacking.models.tuning import tune_boosting
 
-        rows = scales.rows
         return tune_boosting(
-            *(scales.aligned, scales.target(), rows.folds, rows.cv_groups),
-            *(self.boosting, self.settings.tune, folder / "checkpoints"),
+            scales.training_rows(),
+            self.boosting,
+            self.settings.tune,
+            folder / "checkpoints",
             seed=self.settings.seed,
-            weights=rows.weights,
         )
 
     def _views(self) -> Views:
@@ -188,9 +188,8 @@ class Work:
             return None
         from stacking.inputs.baseline_columns import tiny_columns
 
-        rows = scales.rows
-        X = tiny_columns(self.pixels, rows.image_rows).astype(np.float64)
-        said = quick(X, scales.target(), rows.folds, self.boosting, rows.weights)
+        X = tiny_columns(self.pixels, scales.rows.image_rows).astype(np.float64)
+        said = quick(scales.training_rows(X), self.boosting)
         return self.reading.clip(said)
 
     def look(self, stacked: Stacked) -> Findings:
@@ -270,10 +269,13 @@ class Work:
         split = (rows.folds, rows.cv_groups)
         names = [column.name for column in rows.columns]
         how = replace(self.boosting, n_seeds=1)
-        X = scales.aligned
+        training = replace(
+            scales.training_rows(), y=target, sample_weight=np.ones(len(target))
+        )
+        linear = replace(training, X=training.X[:, scales.linear_columns()])
         fits = {
-            "lightgbm": cross_fit_boosters(X, target, *split, how, names),
-            "ridge": cross_fit_ridge(X[:, scales.linear_columns()], target, *split),
+            "lightgbm": cross_fit_boosters(training, how, names=names),
+            "ridge": cross_fit_ridge(linear),
         }
         said, _, _ = cross_select(fits, target, rows.folds, self.loss)
-        return judge_control(said.outer, target, *split, self.loss)
+        return judge_control(said.oof_pred, target, *split, self.loss)

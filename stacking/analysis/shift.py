@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from data_prep.scoring.scores import METRICS
 from data_prep.tables.units import ROUNDING
-from stacking.cross_fitting import deal_inner
+from stacking.cross_fitting import assign_inner_folds
 from stacking.inputs.data import Column, columns_of
 
 N_PARTS = 3
@@ -225,7 +225,7 @@ def _told_apart(
     X = np.concatenate([oof[some], test[others]])
     is_test = np.repeat([0.0, 1.0], [len(some), len(others)])
     together = np.concatenate([cv_groups[some], test_cv_groups[others]])
-    parts = deal_inner(is_test, together, seed, N_PARTS)
+    parts = assign_inner_folds(is_test, together, seed, N_PARTS)
     parameters = {
         "objective": "binary",
         "num_leaves": 8,

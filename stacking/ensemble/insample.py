@@ -66,7 +66,7 @@ def fit_insample(scales: Scales, seed: int, n_threads: int) -> Member:
         models.append(Boosters([brought_back(booster, unit)]))
         outer[held_out] = models[-1].predict(rows.X[held_out])
         notes.append({"rounds": best})
-    inner = CrossFit.of_fixed(outer, rows.folds).inner
-    fit = CrossFit(outer, inner, models, notes)
+    inner = CrossFit.of_fixed(outer, rows.folds).inner_oof
+    fit = CrossFit(oof_pred=outer, inner_oof=inner, models=models, metadata=notes)
     every = np.arange(len(rows.columns))
     return Member("boosted trees, in-sample", fit, every)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stacking.cross_fitting import CrossFit, outer_folds
+from stacking.cross_fitting import CrossFit, TrainingRows, outer_folds
 from stacking.ensemble.objective import Loss
 from stacking.inputs.alignment import METHODS, Alignment, learn_alignment
 from stacking.inputs.data import Assembled
@@ -87,9 +87,7 @@ class Scales:
                 return cls.of(rows, reading, "none")  # nothing to align by
             found[method] = scales
             target = scales.target()
-            said = quick(
-                scales.aligned, target, rows.folds, boosting, weights=rows.weights
-            )
+            said = quick(scales.training_rows(), boosting)
             scores[method] = loss.score(target, reading.clip(said))
         best = "rank"
         for method, score in scores.items():
@@ -101,6 +99,17 @@ class Scales:
         if self.reading.is_number:
             return self.rows.target.astype(np.float64)
         return np.eye(len(self.rows.classes))[self.rows.class_index]
+
+    def training_rows(self, X: Floats | None = None) -> TrainingRows:
+        """Give the rows to learn from, with (N, ...) inputs; None: all, aligned."""
+        weights = self.rows.weights
+        return TrainingRows(
+            X=self.aligned if X is None else X,
+            y=self.target(),
+            folds=self.rows.folds,
+            groups=self.rows.cv_groups,
+            sample_weight=np.ones(len(self.aligned)) if weights is None else weights,
+        )
 
     def linear_columns(self) -> Ints:
         """Give the columns of the linear models."""
@@ -149,32 +158,31 @@ def fit_stackers(
         views: The single views (``stacking.inputs.tta_views.Views``), for stackers of
         them.
     """
-    rows, target, X = scales.rows, scales.target(), scales.aligned
-    split = (rows.folds, rows.cv_groups)
-    every, linear = np.arange(X.shape[1]), scales.linear_columns()
-    how: dict[str, Any] = {"seed": seed, "weights": rows.weights}
+    every, linear = np.arange(scales.aligned.shape[1]), scales.linear_columns()
+    rows = scales.training_rows()
+    linear_rows = scales.training_rows(scales.aligned[:, linear])
     found = {}
     for name in names:
         title = STACKERS[name]
         if name == "lightgbm":
-            titles = [column.name for column in rows.columns]
-            fit = cross_fit_boosters(X, target, *split, boosting, titles, **how)
+            columns = [column.name for column in scales.rows.columns]
+            fit = cross_fit_boosters(rows, boosting, names=columns, seed=seed)
             found[name] = Member(title, fit, every)
         elif name == "ridge":
-            fit = cross_fit_ridge(X[:, linear], target, *split, **how)
+            fit = cross_fit_ridge(linear_rows, seed=seed)
             found[name] = Member(title, fit, linear)
         elif name == "svr":
             from stacking.models.svr import cross_fit_svr
 
-            fit = cross_fit_svr(X[:, linear], target, *split, **how)
+            fit = cross_fit_svr(linear_rows, seed=seed)
             found[name] = Member(title, fit, linear)
         elif name in ("mlp", *OF_VIEWS):
             from stacking.models.neural import cross_fit_neural
 
             sees_views = name in OF_VIEWS
-            inputs = views.values if sees_views else X[:, linear]
+            inputs = scales.training_rows(views.values) if sees_views else linear_rows
             kind: Any = name
-            fit = cross_fit_neural(kind, inputs, target, *split, **how)
+            fit = cross_fit_neural(kind, inputs, seed=seed)
             found[name] = Member(
                 title, fit, linear[:0] if sees_views else linear, sees_views
             )
@@ -183,20 +191,19 @@ def fit_stackers(
 
 def fit_tasks(scales: Scales, seed: int) -> dict[str, Member]:
     """Cross-fit each sub-task alone; those of the target itself are read instead."""
-    rows, target, reading = scales.rows, scales.target(), scales.reading
+    rows, reading = scales.rows, scales.reading
     own = {reading.plain, reading.shares_of}
-    split = (rows.folds, rows.cv_groups, seed, rows.weights)
     found = {}
     for task in dict.fromkeys(column.task for column in rows.columns):
         means = rows.columns_of(task, "mean")
         if task in own or not len(means):
             continue
         X = scales.aligned[:, means]
-        if len(means) == 1 and target.ndim == 1:
-            fit = cross_fit_curve(X[:, 0], target, *split)
+        if len(means) == 1 and reading.is_number:
+            fit = cross_fit_curve(scales.training_rows(X[:, 0]), seed=seed)
             found[f"{task}_alone"] = Member(f"{task} alone, rising curve", fit, means)
         else:
-            fit = cross_fit_ridge(X, target, *split)
+            fit = cross_fit_ridge(scales.training_rows(X), seed=seed)
             found[f"{task}_alone"] = Member(f"{task} alone, ridge", fit, means)
     return found
 

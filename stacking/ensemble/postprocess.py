@@ -95,11 +95,11 @@ def _tried(
     nested = CrossFit.empty(judged.target, judged.folds)
     rules = []
     for fold, rest, held_out in outer_folds(judged.folds):
-        seen = before.fit.inner[fold, rest], evidence.take(rest)
+        seen = before.fit.inner_oof[fold, rest], evidence.take(rest)
         rule = link.choose(*seen, judged.take(rest))
-        nested.inner[fold, rest] = link.apply(*seen, rule)
-        nested.outer[held_out] = link.apply(
-            before.fit.outer[held_out], evidence.take(held_out), rule
+        nested.inner_oof[fold, rest] = link.apply(*seen, rule)
+        nested.oof_pred[held_out] = link.apply(
+            before.fit.oof_pred[held_out], evidence.take(held_out), rule
         )
         rules.append(rule)
     rule = link.choose(before.apparent, evidence, judged)
@@ -109,5 +109,5 @@ def _tried(
 
 def _gain(before: Start, after: Start, judged: Judged) -> Interval:
     return judged.loss.gain(
-        judged.target, before.fit.outer, after.fit.outer, judged.cv_groups
+        judged.target, before.fit.oof_pred, after.fit.oof_pred, judged.cv_groups
     )

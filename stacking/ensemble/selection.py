@@ -79,18 +79,18 @@ def cross_select(
         loss: How a row is judged.
 
     Returns:
-        The weighted mean as a cross-fit, with the weights of each fold in its notes;
+        The weighted mean as a cross-fit, with the weights of each fold as its metadata;
         the weights selected on all rows; and (N, ...) what those give, apparent.
     """
     names = list(members)
-    outer = np.stack([member.outer for member in members.values()])
+    outer = np.stack([member.oof_pred for member in members.values()])
     found = CrossFit.empty(target, folds)
     for fold, rest, held_out in outer_folds(folds):
-        inner = np.stack([member.inner[fold, rest] for member in members.values()])
+        inner = np.stack([member.inner_oof[fold, rest] for member in members.values()])
         weights = select(inner, target[rest], loss)
-        found.inner[fold, rest] = np.tensordot(weights, inner, 1)
-        found.outer[held_out] = np.tensordot(weights, outer[:, held_out], 1)
-        found.notes.append(dict(zip(names, weights.tolist(), strict=True)))
+        found.inner_oof[fold, rest] = np.tensordot(weights, inner, 1)
+        found.oof_pred[held_out] = np.tensordot(weights, outer[:, held_out], 1)
+        found.metadata.append(dict(zip(names, weights.tolist(), strict=True)))
     weights = select(outer, target, loss)
     chosen = dict(zip(names, weights.tolist(), strict=True))
     return found, chosen, np.tensordot(weights, outer, 1)

@@ -9,7 +9,7 @@ Shapes: N scored rows, F folds, K classes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -201,8 +201,8 @@ def stack(
     clip = None
     if loss.is_number:
         weights = means.get(winner, {winner: 1.0})
-        unclipped = weighted(weights, {n: raw[n].fit.outer for n in weights})
-        bound = weighted(weights, {n: clipped[n].fit.outer for n in weights})
+        unclipped = weighted(weights, {n: raw[n].fit.oof_pred for n in weights})
+        bound = weighted(weights, {n: clipped[n].fit.oof_pred for n in weights})
         clip = loss.gain(target, unclipped, bound, rows.cv_groups)
     on = [step for step in steps if step.is_on]
     final = on[-1].after if on else start
@@ -212,11 +212,11 @@ def stack(
     write.add("constant", "constant", constant(target, rows.folds))
     for name in [*tasks, *fixed[::-1], *(n for n in racing if n not in fixed)]:
         write.add(
-            name, clipped[name].title, clipped[name].fit.outer, apparent.get(name)
+            name, clipped[name].title, clipped[name].fit.oof_pred, apparent.get(name)
         )
     if len(racing) > 1:
         title = f"the winner: {clipped[winner].title}"
-        write.add("winner", title, start.fit.outer, start.apparent)
+        write.add("winner", title, start.fit.oof_pred, start.apparent)
     for step in steps:
         title = f"+ {step.title}"
         write.add(step.name, title, *_both(step.after), is_off=not step.is_on)
@@ -237,12 +237,12 @@ def stack(
 
 
 def _both(start: Start) -> tuple[Floats, Floats]:
-    return start.fit.outer, start.apparent
+    return start.fit.oof_pred, start.apparent
 
 
 def _clipped(fit: CrossFit, scales: Scales) -> CrossFit:
     clip = scales.reading.clip
-    return CrossFit(clip(fit.outer), clip(fit.inner), fit.models, fit.notes)
+    return replace(fit, oof_pred=clip(fit.oof_pred), inner_oof=clip(fit.inner_oof))
 
 
 def _race(
@@ -260,14 +260,14 @@ def _race(
     nested = CrossFit.empty(target, judged.folds)
     winners = []
     for fold, rest, held_out in outer_folds(judged.folds):
-        inner = {name: members[name].fit.inner[fold, rest] for name in racing}
+        inner = {name: members[name].fit.inner_oof[fold, rest] for name in racing}
         own = best_of(inner, target[rest], cv_groups[rest], judged.loss)
-        nested.inner[fold, rest] = inner[own]
-        nested.outer[held_out] = members[own].fit.outer[held_out]
+        nested.inner_oof[fold, rest] = inner[own]
+        nested.oof_pred[held_out] = members[own].fit.oof_pred[held_out]
         winners.append(own)
-    outer = {name: members[name].fit.outer for name in racing}
+    outer = {name: members[name].fit.oof_pred for name in racing}
     winner = best_of(outer, target, cv_groups, judged.loss)
-    said = apparent.get(winner, members[winner].fit.outer)
+    said = apparent.get(winner, members[winner].fit.oof_pred)
     return Start(nested, said), winner, winners
 
 
@@ -311,7 +311,7 @@ class _Lines:
     @cached_property
     def _base(self) -> Floats:
         if "plain" in self.members:
-            return self.members["plain"].fit.outer
+            return self.members["plain"].fit.oof_pred
         return constant(self.judged.target, self.judged.folds)
 
     def add(

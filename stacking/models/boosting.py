@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from data_prep.processes import n_cores as usable_cores
 from data_prep.tables.units import Unit
-from stacking.cross_fitting import CrossFit, FoldFit, deal_inner
+from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -140,131 +140,149 @@ def brought_back(booster: Any, unit: Unit) -> Any:
 
 
 def cross_fit_boosters(
-    X: Floats,
-    target: Floats,
-    folds: Ints,
-    cv_groups: Ints,
+    rows: TrainingRows,
     boosting: Boosting | Sequence[Boosting],
+    *,
     names: Sequence[str],
     seed: int = 0,
-    weights: Floats | None = None,
 ) -> CrossFit:
     """Cross-fit boosters; each model is a ``Boosters``.
 
     Args:
-        X: (N, C) columns.
-        target: (N,) numbers, or (N, K) one column per class.
-        folds: (N,) fold of each row.
-        cv_groups: (N,) what no inner split tears.
+        rows: With (N, C) columns.
         boosting: How to boost, or how around each fold.
         names: C names.
-        seed: Seed of the inner splits and of the first booster.
-        weights: (N,) how much each row is learned from; None: all alike.
+        seed: Seed of the inner folds and of the first booster.
     """
-    n_folds = int(folds.max()) + 1
-    hows = [boosting] * n_folds if isinstance(boosting, Boosting) else boosting
-    labels = target.argmax(axis=1) if hows[0].n_classes else target
-    counts = np.ones(len(X)) if weights is None else weights
+    n_folds = int(rows.folds.max()) + 1
+    by_fold = [boosting] * n_folds if isinstance(boosting, Boosting) else boosting
+    n_classes = by_fold[0].n_classes
+    labels = rows.y.argmax(axis=1) if n_classes else rows.y
 
-    def fit(fold: int, rest: Ints, held_out: Ints) -> FoldFit:
-        parts = deal_inner(target[rest], cv_groups[rest], seed)
-        unit, standard = standardised(labels[rest], hows[fold].n_classes, counts[rest])
-        taught = (X[rest], standard, hows[fold])
-        rounds, inner = find_rounds(*taught[:2], parts, hows[fold], seed, counts[rest])
+    def fit(fold: int, train_idx: Ints, val_idx: Ints) -> FoldFit:
+        settings, X = by_fold[fold], rows.X[train_idx]
+        sample_weight = rows.sample_weight[train_idx]
+        unit, y = standardised(labels[train_idx], n_classes, sample_weight)
+        rounds, inner_oof = find_rounds(
+            X=X,
+            labels=y,
+            inner_folds=rows.inner_folds(train_idx, seed),
+            boosting=settings,
+            seed=seed,
+            weights=sample_weight,
+        )
         boosters = [
-            fit_booster(*taught, rounds, seed + number, names, counts[rest])
-            for number in range(hows[fold].n_seeds)
+            fit_booster(
+                X=X,
+                labels=y,
+                boosting=settings,
+                rounds=rounds,
+                seed=seed + number,
+                names=names,
+                weights=sample_weight,
+            )
+            for number in range(settings.n_seeds)
         ]
         model = Boosters([brought_back(booster, unit) for booster in boosters])
-        note = {"rounds": rounds} | dict(hows[fold].tuned)
-        return FoldFit(unit.restore(inner), model.predict(X[held_out]), model, note)
+        return FoldFit(
+            inner_oof=unit.restore(inner_oof),
+            val_pred=model.predict(rows.X[val_idx]),
+            model=model,
+            metadata={"rounds": rounds} | dict(settings.tuned),
+        )
 
-    return CrossFit.over(fit, target, folds, hows[0].n_workers)
+    return CrossFit.over(fit, rows, by_fold[0].n_workers)
 
 
-def quick(
-    X: Floats,
-    target: Floats,
-    folds: Ints,
-    boosting: Boosting,
-    weights: Floats | None = None,
-) -> Floats:
+def quick(rows: TrainingRows, boosting: Boosting) -> Floats:
     """Give (N, ...) out-of-fold predictions of boosters of fixed size, soon.
 
     Nothing is chosen on any label, so two tables can be compared by them.
 
     Args:
-        X: (N, C) columns.
-        target: (N,) numbers, or (N, K) one column per class.
-        folds: (N,) fold of each row.
+        rows: With (N, C) columns.
         boosting: Says how many classes, and what runs at the same time.
-        weights: (N,) how much each row is learned from; None: all alike.
     """
-    labels = target.argmax(axis=1) if boosting.n_classes else target
-    counts = np.ones(len(X)) if weights is None else weights
-    how = replace(boosting, n_seeds=1, tuned={"learning_rate": 0.1})
-    names = [f"c{place}" for place in range(X.shape[1])]
+    labels = rows.y.argmax(axis=1) if boosting.n_classes else rows.y
+    settings = replace(boosting, n_seeds=1, tuned={"learning_rate": 0.1})
+    names = [f"c{col_idx}" for col_idx in range(rows.X.shape[1])]
 
-    def fit(_: int, rest: Ints, held_out: Ints) -> FoldFit:
-        unit, standard = standardised(labels[rest], how.n_classes, counts[rest])
-        taught = (X[rest], standard, how, QUICK_ROUNDS)
-        booster = fit_booster(*taught, 0, names, counts[rest])
+    def fit(_: int, train_idx: Ints, val_idx: Ints) -> FoldFit:
+        sample_weight = rows.sample_weight[train_idx]
+        unit, y = standardised(labels[train_idx], settings.n_classes, sample_weight)
+        booster = fit_booster(
+            X=rows.X[train_idx],
+            labels=y,
+            boosting=settings,
+            rounds=QUICK_ROUNDS,
+            seed=0,
+            names=names,
+            weights=sample_weight,
+        )
         model = Boosters([booster])  # is not kept, so its leaves may stay as they are
-        return FoldFit(target[rest], unit.restore(model.predict(X[held_out])), model)
+        return FoldFit(
+            inner_oof=rows.y[train_idx],  # nobody asks for it
+            val_pred=unit.restore(model.predict(rows.X[val_idx])),
+            model=model,
+        )
 
-    return CrossFit.over(fit, target, folds, boosting.n_workers).outer
+    return CrossFit.over(fit, rows, boosting.n_workers).oof_pred
 
 
 def find_rounds(
     X: Floats,
     labels: Floats | Ints,
-    parts: Ints,
+    inner_folds: Ints,
     boosting: Boosting,
     seed: int,
     weights: Floats | None = None,
 ) -> tuple[int, Floats]:
-    """Find the round at which the mean curve of the inner parts is lowest.
+    """Find the round at which the mean curve of the inner folds is lowest.
 
     Args:
         X: (N, C) columns.
         labels: (N,) numbers, or class numbers.
-        parts: (N,) inner part of each row.
+        inner_folds: (N,) inner fold of each row.
         boosting: How to boost.
         seed: Seed of the boosters.
         weights: (N,) how much each row counts; None: all alike.
 
     Returns:
-        The rounds, and the (N, ...) predictions of each part by the others' booster.
+        The rounds, and the (N, ...) predictions of each inner fold by the booster of
+        the others.
     """
     import lightgbm
 
-    counts = np.ones(len(X)) if weights is None else weights
+    if weights is None:
+        weights = np.ones(len(X))
     boosters = []
-    for part in range(parts.max() + 1):
-        inside, outside = parts != part, parts == part
-        parameters = boosting.parameters(int(inside.sum()), X.shape[1], seed)
+    for inner_fold in range(inner_folds.max() + 1):
+        val_mask = inner_folds == inner_fold
+        parameters = boosting.parameters(int((~val_mask).sum()), X.shape[1], seed)
         train = lightgbm.Dataset(
-            X[inside], labels[inside], weight=counts[inside], params=parameters
+            X[~val_mask],
+            labels[~val_mask],
+            weight=weights[~val_mask],
+            params=parameters,
         )
         booster = lightgbm.Booster(parameters, train)
-        held_out = lightgbm.Dataset(
-            X[outside],
-            labels[outside],
-            weight=counts[outside],
+        val = lightgbm.Dataset(
+            X[val_mask],
+            labels[val_mask],
+            weight=weights[val_mask],
             reference=train,
             params=parameters,
         )
-        boosters.append(booster.add_valid(held_out, "held out"))
-    sizes = np.bincount(parts, counts)
-    best, _ = boost_to_lowest(boosters, sizes, boosting)
+        boosters.append(booster.add_valid(val, "held out"))
+    best, _ = boost_to_lowest(boosters, np.bincount(inner_folds, weights), boosting)
     shape = (len(X), boosting.n_classes) if boosting.n_classes else (len(X),)
-    predicted = np.empty(shape)
-    for part, booster in enumerate(boosters):
-        outside = parts == part
-        predicted[outside] = booster.predict(
-            X[outside], num_iteration=best, num_threads=boosting.n_threads
+    pred = np.empty(shape)
+    for inner_fold, booster in enumerate(boosters):
+        val_mask = inner_folds == inner_fold
+        pred[val_mask] = booster.predict(
+            X[val_mask], num_iteration=best, num_threads=boosting.n_threads
         )
-    return best, predicted
+    return best, pred
 
 
 def boost_to_lowest(

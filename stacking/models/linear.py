@@ -6,13 +6,13 @@ stacker: on outputs that are smooth in the target a line may beat trees.
 Shapes: N rows, C columns, D outputs, A penalties.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.tables.units import ROUNDING, Unit
-from stacking.cross_fitting import CrossFit, FoldFit, deal_inner
+from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -95,45 +95,39 @@ def fit_ridges(X: Floats, Y: Floats, weights: Floats | None = None) -> list[Ridg
     return ridges
 
 
-def cross_fit_ridge(
-    X: Floats,
-    target: Floats,
-    folds: Ints,
-    cv_groups: Ints,
-    seed: int = 0,
-    weights: Floats | None = None,
-) -> CrossFit:
+def cross_fit_ridge(rows: TrainingRows, *, seed: int = 0) -> CrossFit:
     """Cross-fit a ridge whose penalty is chosen among the other folds.
 
     Args:
-        X: (N, C) columns.
-        target: (N,) numbers, or (N, D) one column per class, which gives shares.
-        folds: (N,) fold of each row.
-        cv_groups: (N,) what no inner split tears.
-        seed: Seed of the inner splits.
-        weights: (N,) how much each row is learned from; None: all alike.
+        rows: With (N, C) columns; (N, K) one column per class gives probabilities.
+        seed: Seed of the inner folds.
     """
-    is_shares = target.ndim == 2
-    outputs = target if is_shares else target[:, None]
-    counts = np.ones(len(X)) if weights is None else weights
+    is_shares = rows.y.ndim == 2
+    X, Y = rows.X, rows.y if is_shares else rows.y[:, None]
 
-    def fit(_: int, rest: Ints, held_out: Ints) -> FoldFit:
-        parts = deal_inner(target[rest], cv_groups[rest], seed)
-        tried = np.empty((len(PENALTIES), len(rest), outputs.shape[1]))
-        for part in range(parts.max() + 1):
-            inside, outside = rest[parts != part], parts == part
-            ridges = fit_ridges(X[inside], outputs[inside], counts[inside])
-            for which, ridge in enumerate(ridges):
-                tried[which, outside] = ridge.outputs(X[rest[outside]])
-        squares = ((tried - outputs[rest]) ** 2).mean(axis=2)
-        best = int((squares @ counts[rest]).argmin())
-        found = fit_ridges(X[rest], outputs[rest], counts[rest])[best]
-        model = Ridge(**{**vars(found), "is_shares": is_shares})
-        inner = as_shares(tried[best]) if is_shares else tried[best][:, 0]
-        note = {"penalty": model.penalty}
-        return FoldFit(inner, model.predict(X[held_out]), model, note)
+    def fit(_: int, train_idx: Ints, val_idx: Ints) -> FoldFit:
+        inner_folds = rows.inner_folds(train_idx, seed)
+        sample_weight = rows.sample_weight
+        oof_AND = np.empty((len(PENALTIES), len(train_idx), Y.shape[1]))
+        for inner_fold in range(inner_folds.max() + 1):
+            val_mask = inner_folds == inner_fold
+            seen, unseen = train_idx[~val_mask], train_idx[val_mask]
+            for which, ridge in enumerate(
+                fit_ridges(X[seen], Y[seen], sample_weight[seen])
+            ):
+                oof_AND[which, val_mask] = ridge.outputs(X[unseen])
+        squares_AN = ((oof_AND - Y[train_idx]) ** 2).mean(axis=2)
+        best = int((squares_AN @ sample_weight[train_idx]).argmin())
+        ridges = fit_ridges(X[train_idx], Y[train_idx], sample_weight[train_idx])
+        model = replace(ridges[best], is_shares=is_shares)
+        return FoldFit(
+            inner_oof=as_shares(oof_AND[best]) if is_shares else oof_AND[best][:, 0],
+            val_pred=model.predict(X[val_idx]),
+            model=model,
+            metadata={"penalty": model.penalty},
+        )
 
-    return CrossFit.over(fit, target, folds)
+    return CrossFit.over(fit, rows)
 
 
 def as_shares(outputs: Floats, least: float = 0.005) -> Floats:
@@ -175,34 +169,27 @@ def fit_curve(
     )
 
 
-def cross_fit_curve(
-    x: Floats,
-    target: Floats,
-    folds: Ints,
-    cv_groups: Ints,
-    seed: int = 0,
-    weights: Floats | None = None,
-) -> CrossFit:
+def cross_fit_curve(rows: TrainingRows, *, seed: int = 0) -> CrossFit:
     """Cross-fit a rising or falling curve.
 
     Args:
-        x: (N,) such as the date that a net read from the picture.
-        target: (N,) numbers.
-        folds: (N,) fold of each row.
-        cv_groups: (N,) what no inner split tears.
-        seed: Seed of the inner splits.
-        weights: (N,) how much each row is learned from; None: all alike.
+        rows: With (N,) one column, such as the date that a net read from the picture,
+            and (N,) numbers.
+        seed: Seed of the inner folds.
     """
-    counts = np.ones(len(x)) if weights is None else weights
 
-    def fit(_: int, rest: Ints, held_out: Ints) -> FoldFit:
-        parts = deal_inner(target[rest], cv_groups[rest], seed)
-        inner = np.empty(len(rest))
-        for part in range(parts.max() + 1):
-            inside, outside = rest[parts != part], parts == part
-            curve = fit_curve(x[inside], target[inside], counts[inside])
-            inner[outside] = curve.predict(x[rest[outside]])
-        model = fit_curve(x[rest], target[rest], counts[rest])
-        return FoldFit(inner, model.predict(x[held_out]), model)
+    def fit_on(idx: Ints) -> Curve:
+        return fit_curve(rows.X[idx], rows.y[idx], rows.sample_weight[idx])
 
-    return CrossFit.over(fit, target, folds)
+    def fit(_: int, train_idx: Ints, val_idx: Ints) -> FoldFit:
+        inner_folds = rows.inner_folds(train_idx, seed)
+        inner_oof = np.empty(len(train_idx))
+        for inner_fold in range(inner_folds.max() + 1):
+            val_mask = inner_folds == inner_fold
+            curve = fit_on(train_idx[~val_mask])
+            inner_oof[val_mask] = curve.predict(rows.X[train_idx[val_mask]])
+        model = fit_on(train_idx)
+        val_pred = model.predict(rows.X[val_idx])
+        return FoldFit(inner_oof=inner_oof, val_pred=val_pred, model=model)
+
+    return CrossFit.over(fit, rows)

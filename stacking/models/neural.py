@@ -34,7 +34,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
-from stacking.cross_fitting import CrossFit, FoldFit, deal_inner, outer_folds
+from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows, outer_folds
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -164,12 +164,9 @@ def _relu(values: Floats) -> Floats:
 
 def cross_fit_neural(
     kind: Kind,
-    inputs: Floats,
-    target: Floats,
-    folds: Ints,
-    cv_groups: Ints,
+    rows: TrainingRows,
+    *,
     seed: int = 0,
-    weights: Floats | None = None,
     threads: int = 1,
     log: Callable[[str], object] = _log,
     training: Training | None = None,
@@ -178,12 +175,9 @@ def cross_fit_neural(
 
     Args:
         kind: One of ``KINDS``.
-        inputs: (N, C) pooled columns; for ``cnn1d`` and ``cnn2d`` (N, V, F) views.
-        target: (N,) numbers, or (N, D) one column per class.
-        folds: (N,) fold of each row.
-        cv_groups: (N,) what no inner split tears.
-        seed: Seed of the inner splits and the nets.
-        weights: (N,) weights in training; rows of weight 0 are not trained on.
+        rows: With (N, C) pooled columns; for ``cnn1d`` and ``cnn2d`` (N, V, F) views.
+            Rows of weight 0 are not trained on.
+        seed: Seed of the inner folds and the nets.
         threads: Threads of torch; other numbers may change the last bits.
         log: Told what is being done.
         training: How to train; None: as usual.
@@ -192,22 +186,23 @@ def cross_fit_neural(
         UserError: The process that trains failed, or finds no torch.
         ValueError: The inputs have the wrong shape or are not finite.
     """
+    inputs, y = rows.X, rows.y
     if inputs.ndim != (2 if kind == "mlp" else 3) or not np.isfinite(inputs).all():
         raise ValueError(
             f"{kind}: inputs {inputs.shape} are not finite (N, C), (N, V, F)"
         )
     training = training or Training()
-    parts = np.full((int(folds.max()) + 1, len(folds)), -1)
-    for fold, rest, _ in outer_folds(folds):
-        parts[fold, rest] = deal_inner(target[rest], cv_groups[rest], seed)
+    parts = np.full((int(rows.folds.max()) + 1, len(y)), -1)
+    for fold, train_idx, _ in outer_folds(rows.folds):
+        parts[fold, train_idx] = rows.inner_folds(train_idx, seed)
     log(f"stacking: {kind}, {training.n_seeds} small nets a fold, in a process apart")
     result = train_apart(
         {
             "number": np.array(KINDS.index(kind)),
             "inputs": inputs,
-            "target": target.reshape(len(target), -1),
-            "is_shares": np.array(int(target.ndim == 2)),
-            "weights": np.ones(len(target)) if weights is None else weights,
+            "target": y.reshape(len(y), -1),
+            "is_shares": np.array(int(y.ndim == 2)),
+            "weights": rows.sample_weight,
             "parts": parts,
             "seed": np.array(seed),
             **{name: np.array(value) for name, value in vars(training).items()},
@@ -216,16 +211,19 @@ def cross_fit_neural(
         threads,
     )
 
-    def fit(fold: int, rest: Ints, held_out: Ints) -> FoldFit:
+    def fit(fold: int, train_idx: Ints, val_idx: Ints) -> FoldFit:
         prefix = f"fold{fold}_"
         names = [name for name in result if name.startswith(prefix)]
         own = {name.removeprefix(prefix): result[name] for name in names}
         model = Nets.of_arrays(own)
-        inner = own["inner"].reshape(target[rest].shape)
-        note = {"epochs": int(own["epochs"])}
-        return FoldFit(inner, model.predict(inputs[held_out]), model, note)
+        return FoldFit(
+            inner_oof=own["inner"].reshape(y[train_idx].shape),
+            val_pred=model.predict(inputs[val_idx]),
+            model=model,
+            metadata={"epochs": int(own["epochs"])},
+        )
 
-    return CrossFit.over(fit, target, folds)
+    return CrossFit.over(fit, rows)
 
 
 def train_apart(

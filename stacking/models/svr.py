@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.tables.units import ROUNDING
-from stacking.cross_fitting import CrossFit, FoldFit, deal_inner
+from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows
 from stacking.models.linear import as_shares
 
 Floats = NDArray[np.float64]
@@ -158,49 +158,45 @@ def _least_squares(
     return duals, np.zeros(goals.shape[1])
 
 
-def cross_fit_svr(
-    X: Floats,
-    target: Floats,
-    folds: Ints,
-    cv_groups: Ints,
-    seed: int = 0,
-    weights: Floats | None = None,
-) -> CrossFit:
+def cross_fit_svr(rows: TrainingRows, *, seed: int = 0) -> CrossFit:
     """Cross-fit a regression whose cost and width are chosen among the other folds.
 
     Args:
-        X: (N, C) columns, all finite.
-        target: (N,) numbers, or (N, D) one column per class, which gives shares.
-        folds: (N,) fold of each row.
-        cv_groups: (N,) what no inner split tears.
-        seed: Seed of the inner splits, and of the draw where there are many rows.
-        weights: (N,) weights in training; rows of weight 0 are not trained on.
+        rows: With (N, C) columns, all finite; (N, K) one column per class gives
+            probabilities. Rows of weight 0 are not trained on.
+        seed: Seed of the inner folds, and of the drawing where there are many rows.
     """
-    known = np.ones(len(X)) if weights is None else weights
+    X, y, sample_weight = rows.X, rows.y, rows.sample_weight
     grid = list(product(GAMMAS, COSTS))
 
-    def fit(_: int, rest: Ints, held_out: Ints) -> FoldFit:
-        parts = deal_inner(target[rest], cv_groups[rest], seed)
-        tried = np.empty((len(grid), *target[rest].shape))
-        for part in range(parts.max() + 1):
-            inside, outside = rest[parts != part], parts == part
-            drawn = draw(inside, cv_groups, known, seed)
-            models = fit_svrs(X[drawn], target[drawn], known[drawn])
-            for which, model in enumerate(models):
-                tried[which, outside] = model.predict(X[rest[outside]])
-        squares = ((tried - target[rest]) ** 2).reshape(len(grid), len(rest), -1)
-        best = int((squares.sum(axis=2) @ known[rest]).argmin())
+    def fit(_: int, train_idx: Ints, val_idx: Ints) -> FoldFit:
+        inner_folds = rows.inner_folds(train_idx, seed)
+        inner_oof = np.empty((len(grid), *y[train_idx].shape))
+        for inner_fold in range(inner_folds.max() + 1):
+            val_mask = inner_folds == inner_fold
+            idx = draw(train_idx[~val_mask], rows.groups, sample_weight, seed)
+            for which, model in enumerate(fit_svrs(X[idx], y[idx], sample_weight[idx])):
+                inner_oof[which, val_mask] = model.predict(X[train_idx[val_mask]])
+        squares = ((inner_oof - y[train_idx]) ** 2).reshape(
+            len(grid), len(train_idx), -1
+        )
+        best = int((squares.sum(axis=2) @ sample_weight[train_idx]).argmin())
         gamma, cost = grid[best]
-        drawn = draw(rest, cv_groups, known, seed)
-        (model,) = fit_svrs(X[drawn], target[drawn], known[drawn], (gamma,), (cost,))
-        note: dict[str, Any] = {"gamma_per_column": gamma, "cost": cost}
-        note["vectors"] = len(model.vectors)
-        n_known = int((known[rest] > 0).sum())
-        if len(drawn) < n_known:
-            note["drawn"] = f"trained on {len(drawn):,} of {n_known:,} rows"
-        return FoldFit(tried[best], model.predict(X[held_out]), model, note)
+        idx = draw(train_idx, rows.groups, sample_weight, seed)
+        (model,) = fit_svrs(X[idx], y[idx], sample_weight[idx], (gamma,), (cost,))
+        metadata: dict[str, Any] = {"gamma_per_column": gamma, "cost": cost}
+        metadata["vectors"] = len(model.vectors)
+        n_weighted = int((sample_weight[train_idx] > 0).sum())
+        if len(idx) < n_weighted:
+            metadata["drawn"] = f"trained on {len(idx):,} of {n_weighted:,} rows"
+        return FoldFit(
+            inner_oof=inner_oof[best],
+            val_pred=model.predict(X[val_idx]),
+            model=model,
+            metadata=metadata,
+        )
 
-    return CrossFit.over(fit, target, folds)
+    return CrossFit.over(fit, rows)
 
 
 def draw(rows: Ints, cv_groups: Ints, weights: Floats, seed: int) -> Ints:

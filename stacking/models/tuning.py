@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
-from stacking.cross_fitting import deal_inner, outer_folds
+from stacking.cross_fitting import TrainingRows, outer_folds
 from stacking.models.boosting import Boosting, boost_to_lowest, standardised
 
 if TYPE_CHECKING:
@@ -32,29 +32,21 @@ MAX_BIN = 63
 
 
 def tune_boosting(
-    X: Floats,
-    target: Floats,
-    folds: Ints,
-    cv_groups: Ints,
+    rows: TrainingRows,
     boosting: Boosting,
     n_trials: int,
     folder: Path,
     *,
     seed: int = 0,
-    weights: Floats | None = None,
 ) -> list[Boosting]:
     """Find parameters around each fold.
 
     Args:
-        X: (N, C) columns.
-        target: (N,) numbers, or (N, K) one column per class.
-        folds: (N,) fold of each row.
-        cv_groups: (N,) what no inner split tears.
+        rows: With (N, C) columns.
         boosting: The usual way, which is the first trial.
         n_trials: Trials per fold, with those of an earlier attempt.
         folder: For the journal of the trials.
-        seed: Of the inner splits, the boosters and the search.
-        weights: (N,) how much each row is learned from; None: all alike.
+        seed: Of the inner folds, the boosters and the search.
 
     Returns:
         How to boost around each fold.
@@ -76,16 +68,21 @@ def tune_boosting(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
-    labels = target.argmax(axis=1) if boosting.n_classes else target
-    counts = np.ones(len(X)) if weights is None else weights
-    found = []
-    n_folds = int(folds.max()) + 1
+    labels = rows.y.argmax(axis=1) if boosting.n_classes else rows.y
+    by_fold = []
+    n_folds = int(rows.folds.max()) + 1
     with tqdm(total=n_trials * n_folds, desc="tuning", unit="trial") as bar:
-        for fold, rest, _ in outer_folds(folds):
-            parts = deal_inner(target[rest], cv_groups[rest], seed)
-            own = counts[rest]
-            _, standard = standardised(labels[rest], boosting.n_classes, own)
-            tables = _Tables(X[rest], standard, parts, own, boosting, seed)
+        for fold, train_idx, _ in outer_folds(rows.folds):
+            sample_weight = rows.sample_weight[train_idx]
+            _, y = standardised(labels[train_idx], boosting.n_classes, sample_weight)
+            tables = _Tables(
+                X=rows.X[train_idx],
+                labels=y,
+                parts=rows.inner_folds(train_idx, seed),
+                weights=sample_weight,
+                boosting=boosting,
+                seed=seed,
+            )
             study = optuna.create_study(
                 study_name=f"fold{fold}",
                 storage=storage,
@@ -101,8 +98,8 @@ def tune_boosting(
                 max(n_trials - len(done), 0),
                 callbacks=[lambda *_: bar.update() and None],
             )
-            found.append(replace(boosting, tuned=_parameters(study.best_params)))
-    return found
+            by_fold.append(replace(boosting, tuned=_parameters(study.best_params)))
+    return by_fold
 
 
 def _usual(boosting: Boosting, n_rows: int, n_columns: int) -> dict[str, float]:

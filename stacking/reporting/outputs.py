@@ -183,9 +183,9 @@ def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
             else {},
         },
         "fits": {
-            name: member.fit.notes
+            name: member.fit.metadata
             for name, member in stacked.members.items()
-            if any(member.fit.notes)
+            if any(member.fit.metadata)
         },
         "means": {name: dict(weights) for name, weights in stacked.means.items()},
         "winner": stacked.winner,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from stacking.cross_fitting import CrossFit, deal_inner
+from stacking.cross_fitting import CrossFit, TrainingRows, assign_inner_folds
 from stacking.models.boosting import (
     SMALL,
     Boosters,
@@ -22,15 +22,27 @@ from stacking.models.boosting import (
 
 N = 180
 RNG = np.random.default_rng(0)
-FOLDS, CLUSTERS = np.arange(N) // 2 % 3, np.arange(N) // 2
+FOLDS, CV_GROUPS = np.arange(N) // 2 % 3, np.arange(N) // 2
 X = RNG.normal(size=(N, 6))
 Y = np.sign(X[:, 0]) + X[:, 1] + RNG.normal(0, 0.3, N)
 NAMES = [f"c{k}" for k in range(6)]
 QUICK = Boosting(n_seeds=2, max_rounds=120, patience=20)
 
 
+def training_rows(
+    X: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None
+) -> TrainingRows:
+    return TrainingRows(
+        X=X,
+        y=y,
+        folds=FOLDS,
+        groups=CV_GROUPS,
+        sample_weight=np.ones(len(y)) if weights is None else weights,
+    )
+
+
 def fitted(target: np.ndarray = Y, boosting: Boosting = QUICK) -> CrossFit:
-    return cross_fit_boosters(X, target, FOLDS, CLUSTERS, boosting, NAMES)
+    return cross_fit_boosters(training_rows(X, target), boosting, names=NAMES)
 
 
 def test_out_of_fold_numbers_come_out_by_another_route() -> None:
@@ -43,11 +55,11 @@ def test_out_of_fold_numbers_come_out_by_another_route() -> None:
         for seed in range(2):
             parameters = QUICK.parameters(int(rest.sum()), 6, seed)
             model = lightgbm.LGBMRegressor(
-                n_estimators=found.notes[fold]["rounds"], **parameters
+                n_estimators=found.metadata[fold]["rounds"], **parameters
             )
             model.fit(X[rest], (Y[rest] - centre) / scale)
             said.append(centre + scale * model.booster_.predict(X[~rest]))
-        assert_allclose(found.outer[~rest], np.mean(said, axis=0), rtol=1e-12)
+        assert_allclose(found.oof_pred[~rest], np.mean(said, axis=0), rtol=1e-12)
 
 
 def test_threads_change_nothing() -> None:
@@ -65,16 +77,16 @@ def test_threads_change_nothing() -> None:
 def test_nothing_said_for_a_fold_looks_at_its_labels(fold: int) -> None:
     own = fold == FOLDS
     before, after = fitted(), fitted(np.where(own, -9 * Y, Y))
-    assert np.array_equal(before.outer[own], after.outer[own])
-    assert np.array_equal(before.inner[fold][~own], after.inner[fold][~own])
-    assert before.notes[fold] == after.notes[fold]
-    assert (before.outer[~own] != after.outer[~own]).any()
+    assert np.array_equal(before.oof_pred[own], after.oof_pred[own])
+    assert np.array_equal(before.inner_oof[fold][~own], after.inner_oof[fold][~own])
+    assert before.metadata[fold] == after.metadata[fold]
+    assert (before.oof_pred[~own] != after.oof_pred[~own]).any()
 
 
 def test_random_labels_cannot_be_remembered() -> None:
     target = np.random.default_rng(1).normal(size=N)
     found = fitted(target)
-    for said, rows in [(found.outer, FOLDS >= 0), (found.inner[0], FOLDS != 0)]:
+    for said, rows in [(found.oof_pred, FOLDS >= 0), (found.inner_oof[0], FOLDS != 0)]:
         assert ((said - target)[rows] ** 2).mean() > 0.93 * target[rows].var()
 
 
@@ -83,19 +95,18 @@ def test_like_rows_of_one_cv_group_are_never_learned_from() -> None:
     rng = np.random.default_rng(3)
     pairs, labels = rng.normal(size=(N // 2, 2)), rng.normal(size=N // 2)
     boosting = Boosting(n_seeds=1, max_rounds=300)
-    found = cross_fit_boosters(
-        pairs[CLUSTERS], labels[CLUSTERS], FOLDS, CLUSTERS, boosting, ["a", "b"]
-    )
-    assert max(note["rounds"] for note in found.notes) < 60
+    rows = training_rows(pairs[CV_GROUPS], labels[CV_GROUPS])
+    found = cross_fit_boosters(rows, boosting, names=["a", "b"])
+    assert max(note["rounds"] for note in found.metadata) < 60
     rest = FOLDS != 0
-    error = ((found.inner[0] - labels[CLUSTERS])[rest] ** 2).mean()
-    assert error > 0.93 * labels[CLUSTERS][rest].var()
+    error = ((found.inner_oof[0] - labels[CV_GROUPS])[rest] ** 2).mean()
+    assert error > 0.93 * labels[CV_GROUPS][rest].var()
 
 
 def test_rounds_are_where_the_mean_curve_of_the_parts_is_lowest() -> None:
     noisy = Y + np.random.default_rng(2).normal(0, 2, N)
     boosting = Boosting(max_rounds=400, patience=40)
-    parts = deal_inner(noisy, CLUSTERS, 0)
+    parts = assign_inner_folds(noisy, CV_GROUPS, 0)
     rounds, inner = find_rounds(X, noisy, parts, boosting, 0)
     said = np.empty((rounds + 40, N))
     for part in range(4):
@@ -113,16 +124,16 @@ def test_rounds_are_where_the_mean_curve_of_the_parts_is_lowest() -> None:
 
 def test_the_cap_on_the_rounds_is_kept() -> None:
     found = fitted(boosting=Boosting(n_seeds=1, max_rounds=3))
-    assert {note["rounds"] for note in found.notes} <= {1, 2, 3}
+    assert {note["rounds"] for note in found.metadata} <= {1, 2, 3}
 
 
 def test_classes_get_probabilities_even_where_a_fold_lacks_one() -> None:
     index = (Y > 0).astype(int)
     index[np.flatnonzero(FOLDS == 2)[:5]] = 2  # a class of one fold alone
     found = fitted(np.eye(3)[index], Boosting(n_classes=3, n_seeds=1, max_rounds=60))
-    assert_allclose(found.outer.sum(axis=1), 1)
-    assert (found.outer.argmax(axis=1) == index).mean() > 0.75
-    assert np.isnan(found.inner[1][FOLDS == 1]).all()
+    assert_allclose(found.oof_pred.sum(axis=1), 1)
+    assert (found.oof_pred.argmax(axis=1) == index).mean() > 0.75
+    assert np.isnan(found.inner_oof[1][FOLDS == 1]).all()
 
 
 def test_gains_are_shares_and_find_the_columns_that_matter() -> None:
@@ -152,19 +163,19 @@ def test_folds_of_a_small_table_are_boosted_side_by_side(
 
 def test_folds_side_by_side_are_folds_one_by_one() -> None:
     one, two = (fitted(boosting=replace(QUICK, n_workers=n)) for n in (1, 3))
-    assert np.array_equal(one.outer, two.outer)
-    assert np.array_equal(one.inner, two.inner, equal_nan=True)
-    assert one.notes == two.notes
+    assert np.array_equal(one.oof_pred, two.oof_pred)
+    assert np.array_equal(one.inner_oof, two.inner_oof, equal_nan=True)
+    assert one.metadata == two.metadata
 
 
 def test_each_fold_is_boosted_in_its_own_way() -> None:
     hows = [replace(QUICK, tuned={"num_leaves": n}) for n in (4, 6, 8)]
-    found = cross_fit_boosters(X, Y, FOLDS, CLUSTERS, hows, NAMES)
-    assert [note["num_leaves"] for note in found.notes] == [4, 6, 8]
+    found = cross_fit_boosters(training_rows(X, Y), hows, names=NAMES)
+    assert [note["num_leaves"] for note in found.metadata] == [4, 6, 8]
     alone = fitted(boosting=hows[1])
     own = FOLDS == 1
-    assert np.array_equal(found.outer[own], alone.outer[own])
-    assert (found.outer[~own] != alone.outer[~own]).any()
+    assert np.array_equal(found.oof_pred[own], alone.oof_pred[own])
+    assert (found.oof_pred[~own] != alone.oof_pred[~own]).any()
 
 
 def test_the_label_of_a_row_of_weight_zero_changes_nothing() -> None:
@@ -173,20 +184,20 @@ def test_the_label_of_a_row_of_weight_zero_changes_nothing() -> None:
     far = np.where(weights == 0, -50.0, Y)
 
     def said(target: np.ndarray) -> np.ndarray:
-        return quick(X, target, FOLDS, QUICK, weights)
+        return quick(training_rows(X, target, weights), QUICK)
 
     assert_allclose(said(nudged), said(far), atol=1e-9)
     found = [
-        cross_fit_boosters(X, y, FOLDS, CLUSTERS, QUICK, NAMES, 0, weights).outer
+        cross_fit_boosters(training_rows(X, y, weights), QUICK, names=NAMES).oof_pred
         for y in (Y, nudged)
     ]
     assert_allclose(*found, atol=1e-6)
-    assert (found[0] != fitted().outer).any()
+    assert (found[0] != fitted().oof_pred).any()
 
 
 def test_quick_boosters_never_see_their_fold() -> None:
     before, after = (
-        quick(X, y, FOLDS, QUICK) for y in (Y, np.where(FOLDS == 1, -9 * Y, Y))
+        quick(training_rows(X, y), QUICK) for y in (Y, np.where(FOLDS == 1, -9 * Y, Y))
     )
     assert np.array_equal(before[FOLDS == 1], after[FOLDS == 1])
     assert (before[FOLDS == 0] != after[FOLDS == 0]).any()

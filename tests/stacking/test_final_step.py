@@ -113,7 +113,7 @@ def scored_by_hand(stacked: Stacked, chain: tuple[str, ...]) -> Any:
     """Bring what each row's own net says to what the metric judges, step by step."""
     rows, members = stacked.scales.rows, stacked.members
     weights = stacked.means.get(stacked.winner, {stacked.winner: 1.0})
-    said = weighted(weights, {name: members[name].fit.outer for name in weights})
+    said = weighted(weights, {name: members[name].fit.oof_pred for name in weights})
     evidence = stacked.scales.reading.evidence(rows.X)
     for name in chain:
         said = link_named(name).apply(said, evidence, RULES[name])

@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import Ridge
 
+from stacking.cross_fitting import TrainingRows
 from stacking.models.linear import (
     PENALTIES,
     Curve,
@@ -16,13 +17,25 @@ from stacking.models.linear import (
 )
 
 FOLDS = np.arange(90) % 3
-CLUSTERS = np.arange(90)
+CV_GROUPS = np.arange(90)
 
 
 def rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     X = rng.normal(3, 2, (90, 5))
     return X, X @ [1.0, -1.0, 0.5, 0, 0] + rng.normal(0, 0.5, 90)
+
+
+def training_rows(
+    X: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None
+) -> TrainingRows:
+    return TrainingRows(
+        X=X,
+        y=y,
+        folds=FOLDS,
+        groups=CV_GROUPS,
+        sample_weight=np.ones(len(y)) if weights is None else weights,
+    )
 
 
 @pytest.mark.parametrize("which", [0, 5, 12])
@@ -45,12 +58,12 @@ def test_a_column_that_never_varies_is_harmless() -> None:
 
 def test_outer_predictions_are_those_of_a_ridge_on_the_other_folds() -> None:
     X, y = rows()
-    found = cross_fit_ridge(X, y, FOLDS, CLUSTERS)
+    found = cross_fit_ridge(training_rows(X, y))
     for fold in range(3):
-        which = PENALTIES.tolist().index(found.notes[fold]["penalty"])
+        which = PENALTIES.tolist().index(found.metadata[fold]["penalty"])
         model = fit_ridges(X[fold != FOLDS], y[fold != FOLDS][:, None])[which]
         expected = model.predict(X[fold == FOLDS])
-        assert_allclose(found.outer[fold == FOLDS], expected)
+        assert_allclose(found.oof_pred[fold == FOLDS], expected)
 
 
 @pytest.mark.parametrize("fold", range(3))
@@ -61,10 +74,10 @@ def test_nothing_said_for_a_fold_looks_at_its_labels(way: str, fold: int) -> Non
 
     def fit(target: np.ndarray) -> list[np.ndarray]:
         if way == "curve":
-            found = cross_fit_curve(X[:, 0], target, FOLDS, CLUSTERS)
+            found = cross_fit_curve(training_rows(X[:, 0], target))
         else:
-            found = cross_fit_ridge(X, target, FOLDS, CLUSTERS)
-        return [found.outer[fold == FOLDS], found.inner[fold][fold != FOLDS]]
+            found = cross_fit_ridge(training_rows(X, target))
+        return [found.oof_pred[fold == FOLDS], found.inner_oof[fold][fold != FOLDS]]
 
     for before, after in zip(fit(y), fit(other), strict=True):
         assert np.array_equal(before, after)
@@ -74,11 +87,11 @@ def test_random_labels_cannot_be_remembered() -> None:
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(90, 40)), rng.normal(size=90)
     for found in (
-        cross_fit_curve(X[:, 0], y, FOLDS, CLUSTERS),
-        cross_fit_ridge(X, y, FOLDS, CLUSTERS),
+        cross_fit_curve(training_rows(X[:, 0], y)),
+        cross_fit_ridge(training_rows(X, y)),
     ):
-        assert ((found.outer - y) ** 2).mean() > 0.9 * y.var()
-        inner = found.inner[0][FOLDS != 0]
+        assert ((found.oof_pred - y) ** 2).mean() > 0.9 * y.var()
+        inner = found.inner_oof[0][FOLDS != 0]
         assert ((inner - y[FOLDS != 0]) ** 2).mean() > 0.9 * y.var()
 
 
@@ -87,12 +100,12 @@ def test_a_curve_rises_or_falls_as_the_labels_do(sign: int) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=90)
     y = sign * np.sign(x) + rng.normal(0, 0.1, 90)
-    found = cross_fit_curve(x, y, FOLDS, CLUSTERS)
+    found = cross_fit_curve(training_rows(x, y))
     for fold in range(3):
         rest = fold != FOLDS
         theirs = IsotonicRegression(increasing=sign > 0, out_of_bounds="clip")
         expected = theirs.fit(x[rest], y[rest]).predict(x[~rest])
-        assert_allclose(found.outer[~rest], expected)
+        assert_allclose(found.oof_pred[~rest], expected)
         assert_allclose(found.models[fold].predict(x[~rest][:, None]), expected)
 
 
@@ -109,9 +122,9 @@ def test_a_row_of_weight_zero_teaches_nothing_and_two_count_twice(way: str) -> N
 
     def fit(target: np.ndarray, counts: np.ndarray) -> np.ndarray:
         if way == "curve":
-            found = cross_fit_curve(X[:, 0], target, FOLDS, CLUSTERS, 0, counts)
+            found = cross_fit_curve(training_rows(X[:, 0], target, counts))
         else:
-            found = cross_fit_ridge(X, target, FOLDS, CLUSTERS, 0, counts)
+            found = cross_fit_ridge(training_rows(X, target, counts))
         return found.models[0].predict(X[:, :1] if way == "curve" else X)
 
     wrong = np.where(is_out, y + 1e-3, y)  # the deal of inner parts stays as it is
@@ -133,6 +146,7 @@ def test_shares_are_positive_and_add_up_to_one() -> None:
 
 def test_classes_get_shares() -> None:
     X, y = rows()
-    found = cross_fit_ridge(X, np.eye(2)[(y > y.mean()).astype(int)], FOLDS, CLUSTERS)
-    assert_allclose(found.outer.sum(axis=1), 1)
-    assert ((found.outer[:, 1] > 0.5) == (y > y.mean())).mean() > 0.8
+    Y = np.eye(2)[(y > y.mean()).astype(int)]
+    found = cross_fit_ridge(training_rows(X, Y))
+    assert_allclose(found.oof_pred.sum(axis=1), 1)
+    assert ((found.oof_pred[:, 1] > 0.5) == (y > y.mean())).mean() > 0.8

@@ -17,13 +17,13 @@ from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
 from data_prep.experiment import commands
-from stacking.cross_fitting import CrossFit
+from stacking.cross_fitting import CrossFit, TrainingRows
 from stacking.models import neural
 from stacking.models.neural import KINDS, Kind, Nets, Training, cross_fit_neural
 
 ROOT = Path(__file__).parents[2]
 N, V, F = 120, 4, 5
-FOLDS, CLUSTERS = np.arange(N) // 2 % 3, np.arange(N) // 2
+FOLDS, CV_GROUPS = np.arange(N) // 2 % 3, np.arange(N) // 2
 OF_VIEWS: list[Kind] = ["cnn1d", "cnn2d"]
 QUICK = Training(n_seeds=2, max_epochs=12, patience=4)
 
@@ -121,7 +121,7 @@ def one_child(ask: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> N
 def data(kind: Kind, *, is_shares: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Rows whose target is read from two outputs, and bends with one of them."""
     rng = np.random.default_rng(0)
-    latent = rng.normal(size=(N // 2, 2))[CLUSTERS]
+    latent = rng.normal(size=(N // 2, 2))[CV_GROUPS]
     y = latent[:, 0] + np.abs(latent[:, 1]) + rng.normal(0, 0.1, N)
     views = rng.normal(0, 0.3, (N, V, F))
     views[..., :2] += latent[:, None]
@@ -130,9 +130,27 @@ def data(kind: Kind, *, is_shares: bool = False) -> tuple[np.ndarray, np.ndarray
     return views.mean(axis=1) if kind == "mlp" else views, target
 
 
-def fit(kind: Kind, *data: np.ndarray, **how: Any) -> CrossFit:
+def training_rows(
+    X: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None
+) -> TrainingRows:
+    return TrainingRows(
+        X=X,
+        y=y,
+        folds=FOLDS,
+        groups=CV_GROUPS,
+        sample_weight=np.ones(len(y)) if weights is None else weights,
+    )
+
+
+def fit(
+    kind: Kind,
+    X: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray | None = None,
+    **how: Any,
+) -> CrossFit:
     how = {"training": QUICK} | how
-    return cross_fit_neural(kind, *data, FOLDS, CLUSTERS, **how)
+    return cross_fit_neural(kind, training_rows(X, y, weights), **how)
 
 
 @cache
@@ -172,13 +190,13 @@ def test_numpy_answers_as_torch_does(
 def test_a_bent_target_is_learned(kind: Kind, is_shares: bool) -> None:
     _, target = data(kind, is_shares=is_shares)
     found = usual(kind, is_shares)
-    for said, rows in [(found.outer, FOLDS >= 0), (found.inner[1], FOLDS != 1)]:
+    for said, rows in [(found.oof_pred, FOLDS >= 0), (found.inner_oof[1], FOLDS != 1)]:
         error = ((said - target)[rows] ** 2).mean()
         assert error < 0.8 * target[rows].var(axis=0).mean()
-    assert np.isnan(found.inner[1][FOLDS == 1]).all()
+    assert np.isnan(found.inner_oof[1][FOLDS == 1]).all()
     if is_shares:
-        assert_allclose(found.outer.sum(axis=1), 1)
-        assert_allclose(np.nansum(found.inner[0], axis=1)[FOLDS != 0], 1)
+        assert_allclose(found.oof_pred.sum(axis=1), 1)
+        assert_allclose(np.nansum(found.inner_oof[0], axis=1)[FOLDS != 0], 1)
 
 
 @pytest.mark.parametrize("is_shares", [False, True])
@@ -195,7 +213,7 @@ def test_outer_predictions_are_those_of_the_stored_models(
             assert {array.dtype.str for array in stored.values()} == {"<f8", "<i8"}
             again = Nets.of_arrays(stored)
         own = fold == FOLDS
-        assert np.array_equal(again.predict(inputs[own]), found.outer[own])
+        assert np.array_equal(again.predict(inputs[own]), found.oof_pred[own])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -204,10 +222,10 @@ def test_nothing_said_for_a_fold_looks_at_its_labels(kind: Kind) -> None:
     own, (inputs, target) = FOLDS == 1, data(kind)
     other = np.where(own, target[::-1] * -9, target)
     before, after = usual(kind, False), fit(kind, inputs, other)
-    assert np.array_equal(before.outer[own], after.outer[own])
-    assert np.array_equal(before.inner[1][~own], after.inner[1][~own])
-    assert before.notes[1] == after.notes[1]
-    assert (before.outer[~own] != after.outer[~own]).any()
+    assert np.array_equal(before.oof_pred[own], after.oof_pred[own])
+    assert np.array_equal(before.inner_oof[1][~own], after.inner_oof[1][~own])
+    assert before.metadata[1] == after.metadata[1]
+    assert (before.oof_pred[~own] != after.oof_pred[~own]).any()
 
 
 @pytest.mark.parametrize("is_shares", [False, True])
@@ -215,10 +233,10 @@ def test_nothing_said_for_a_fold_looks_at_its_labels(kind: Kind) -> None:
 def test_random_labels_cannot_be_remembered(is_shares: bool) -> None:
     # Pairs of equal rows: whoever tears a pair knows the other half.
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(N, 20))[CLUSTERS], rng.normal(size=N)[CLUSTERS]
+    X, y = rng.normal(size=(N, 20))[CV_GROUPS], rng.normal(size=N)[CV_GROUPS]
     target = np.eye(2)[(y > 0).astype(int)] if is_shares else y
     found = fit("mlp", X, target, training=Training(n_seeds=2, max_epochs=40))
-    for said, rows in [(found.outer, FOLDS >= 0), (found.inner[0], FOLDS != 0)]:
+    for said, rows in [(found.oof_pred, FOLDS >= 0), (found.inner_oof[0], FOLDS != 0)]:
         error = ((said - target)[rows] ** 2).mean()
         assert error > 0.93 * target[rows].var(axis=0).mean()
 
@@ -227,11 +245,11 @@ def test_random_labels_cannot_be_remembered(is_shares: bool) -> None:
 def test_without_epochs_the_nets_say_the_best_constant() -> None:
     X, target = data("mlp", is_shares=True)
     found = fit("mlp", X, target, training=Training(n_seeds=1, max_epochs=0))
-    assert [note["epochs"] for note in found.notes] == [0, 0, 0]
+    assert [note["epochs"] for note in found.metadata] == [0, 0, 0]
     for fold in range(3):
         own = fold == FOLDS
         shares = np.tile(target[~own].mean(axis=0), (own.sum(), 1))
-        assert_allclose(found.outer[own], shares, rtol=1e-5)
+        assert_allclose(found.oof_pred[own], shares, rtol=1e-5)
 
 
 @pytest.mark.usefixtures("one_child")
@@ -242,8 +260,10 @@ def test_the_epoch_is_where_the_curve_of_the_inner_parts_is_lowest() -> None:
     def errors(most: int) -> list[float]:
         how = Training(n_seeds=1, max_epochs=most, patience=99)
         found = fit("mlp", X, y, training=how)
-        assert all(note["epochs"] <= most for note in found.notes)
-        return [float(((found.inner[k] - y)[k != FOLDS] ** 2).mean()) for k in range(3)]
+        assert all(note["epochs"] <= most for note in found.metadata)
+        return [
+            float(((found.inner_oof[k] - y)[k != FOLDS] ** 2).mean()) for k in range(3)
+        ]
 
     curves = np.array([errors(most) for most in (0, 4, 16)])
     assert (np.diff(curves, axis=0) <= 0).all()
@@ -266,7 +286,9 @@ def test_rows_without_weight_are_predicted_and_not_learned_from(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Parts are dealt by the target; here it must not be seen to change them.
-    monkeypatch.setattr(neural, "deal_inner", lambda _, cv_groups, __: cv_groups % 4)
+    monkeypatch.setattr(
+        TrainingRows, "inner_folds", lambda rows, idx, _: rows.groups[idx] % 4
+    )
     inputs, target = data(kind)
     is_known = np.arange(N) % 5 > 0
     other = inputs.copy()
@@ -274,9 +296,9 @@ def test_rows_without_weight_are_predicted_and_not_learned_from(
     how = {"weights": is_known.astype(float), "training": Training(max_epochs=2)}
     before = fit(kind, inputs, target, **how)
     after = fit(kind, other, np.where(is_known, target, -1e5), **how)
-    assert np.array_equal(before.outer[is_known], after.outer[is_known])
-    assert np.isfinite(before.outer).all()
-    assert max(note["epochs"] for note in before.notes) > 0
+    assert np.array_equal(before.oof_pred[is_known], after.oof_pred[is_known])
+    assert np.isfinite(before.oof_pred).all()
+    assert max(note["epochs"] for note in before.metadata) > 0
 
 
 @pytest.mark.usefixtures("one_child")
@@ -285,16 +307,16 @@ def test_rows_count_by_their_weight() -> None:
     rng = np.random.default_rng(0)
     X, is_heavy = rng.normal(size=(N, 2)), np.arange(N) % 2 == 0
     y, weights = np.where(is_heavy, X[:, 0], -X[:, 0]), np.where(is_heavy, 19.0, 1.0)
-    said = fit("mlp", X, y, weights=weights).outer
+    said = fit("mlp", X, y, weights=weights).oof_pred
     assert np.corrcoef(said, X[:, 0])[0, 1] > 0.7
-    opposite = fit("mlp", X, y, weights=20 - weights).outer
+    opposite = fit("mlp", X, y, weights=20 - weights).oof_pred
     assert np.corrcoef(opposite, X[:, 0])[0, 1] < -0.7
 
 
 @pytest.mark.usefixtures("one_child")
 def test_the_seed_decides() -> None:
-    again, other = (fit("mlp", *data("mlp"), seed=seed).outer for seed in (0, 1))
-    assert np.array_equal(again, usual("mlp", False).outer)
+    again, other = (fit("mlp", *data("mlp"), seed=seed).oof_pred for seed in (0, 1))
+    assert np.array_equal(again, usual("mlp", False).oof_pred)
     assert not np.array_equal(again, other)
 
 
@@ -304,8 +326,8 @@ def test_a_class_that_the_other_folds_lack_gets_a_small_share() -> None:
     index = target.argmax(axis=1)
     index[np.flatnonzero(FOLDS == 2)[:5]] = 3
     found = fit("mlp", X, np.eye(4)[index])
-    assert_allclose(found.outer.sum(axis=1), 1)
-    assert (found.outer[FOLDS == 2, 3] < 0.01).all()
+    assert_allclose(found.oof_pred.sum(axis=1), 1)
+    assert (found.oof_pred[FOLDS == 2, 3] < 0.01).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -329,8 +351,8 @@ def test_a_process_of_its_own_trains_the_same_with_a_bar(
     monkeypatch.undo()
     told: list[str] = []
     found = fit("mlp", *data("mlp"), log=told.append)
-    assert np.array_equal(found.outer, expected.outer)
-    assert np.array_equal(found.inner, expected.inner, equal_nan=True)
+    assert np.array_equal(found.oof_pred, expected.oof_pred)
+    assert np.array_equal(found.inner_oof, expected.inner_oof, equal_nan=True)
     assert ("torch" in sys.modules) == had_torch
     assert "stacking: mlp: 100%" in capfd.readouterr().err
     assert told == ["stacking: mlp, 2 small nets a fold, in a process apart"]

@@ -44,12 +44,12 @@ def test_nested_predictions_are_those_of_rules_from_the_other_folds() -> None:
     start, evidence, judged = made_up()
     mix = link_named("mix")
     (step,) = run_chain([mix], start, evidence, judged)
-    said = start.fit.outer
+    said = start.fit.oof_pred
     for fold in range(3):
         rest, own = np.flatnonzero(fold != FOLDS), np.flatnonzero(fold == FOLDS)
         rule = mix.choose(said[rest], evidence.take(rest), judged.take(rest))
         expected = mix.apply(said[own], evidence.take(own), rule)
-        assert_allclose(step.after.fit.outer[own], expected)
+        assert_allclose(step.after.fit.oof_pred[own], expected)
         assert step.rules[fold] == rule
     rule = mix.choose(said, evidence, judged)
     assert step.rule == rule
@@ -66,7 +66,7 @@ def test_nested_predictions_never_look_at_their_own_labels(fold: int) -> None:
     for link in choose_links((), evidence, RMSE):
         (before,) = run_chain([link], start, evidence, judged)
         (after,) = run_chain([link], start, evidence, changed)
-        first, second = before.after.fit.outer, after.after.fit.outer
+        first, second = before.after.fit.oof_pred, after.after.fit.oof_pred
         assert np.array_equal(first[own], second[own]), link.name
         assert before.rules[fold] == after.rules[fold]
         other_rules.append(before.rule != after.rule)
@@ -78,7 +78,10 @@ def test_the_rule_of_a_fold_is_chosen_on_its_inner_predictions() -> None:
     # the inner ones are clean. Here the outer are the target and the inner are noise.
     _, evidence, judged = made_up()
     noise = np.random.default_rng(5).normal(99, 1, N)
-    liar = CrossFit(judged.target.copy(), CrossFit.of_fixed(noise, FOLDS).inner)
+    liar = CrossFit(
+        oof_pred=judged.target.copy(),
+        inner_oof=CrossFit.of_fixed(noise, FOLDS).inner_oof,
+    )
     start = Start(liar, judged.target.copy())
     (step,) = run_chain([link_named("mix")], start, evidence, judged)
     assert all(rule["weight"] == 0 for rule in step.rules)
@@ -95,17 +98,17 @@ def test_links_that_pay_are_on_and_the_next_begins_from_them() -> None:
     assert 0 < expected.gain.value < expected.alone.value
     _, evidence, judged = made_up()
     (again,) = run_chain([link_named("mix_expected")], mix.after, evidence, judged)
-    assert np.array_equal(again.after.fit.outer, expected.after.fit.outer)
+    assert np.array_equal(again.after.fit.oof_pred, expected.after.fit.oof_pred)
 
 
 def test_a_link_that_is_off_leaves_the_chain_as_it_was() -> None:
     start, evidence, judged = made_up()
-    useless = Evidence(start.fit.outer, evidence.shares, VALUES)
+    useless = Evidence(start.fit.oof_pred, evidence.shares, VALUES)
     mix, expected, *_ = chain(start, useless, judged)
     assert not mix.is_on
     assert mix.gain.value == 0
     (alone,) = run_chain([link_named("mix_expected")], start, useless, judged)
-    assert np.array_equal(alone.after.fit.outer, expected.after.fit.outer)
+    assert np.array_equal(alone.after.fit.oof_pred, expected.after.fit.oof_pred)
     assert expected.gain == expected.alone
 
 
@@ -139,7 +142,7 @@ def test_every_link_can_pay_and_then_the_score_is_better(name: str) -> None:
     (step,) = run_chain([link_named(name)], start, evidence, judged)
     assert step.is_on
     before, after = (
-        loss.score(target, fit.outer) for fit in (start.fit, step.after.fit)
+        loss.score(target, fit.oof_pred) for fit in (start.fit, step.after.fit)
     )
     assert loss.is_better(after, before)
     assert step.gain.value == pytest.approx(abs(after - before))

@@ -85,9 +85,9 @@ def test_nested_predictions_are_those_of_weights_from_the_other_folds() -> None:
     for fold in range(3):
         rest = fold != FOLDS
         own = select(said[:, rest], target[rest], RMSE)
-        assert_allclose(found.outer[~rest], own @ said[:, ~rest])
-        assert_allclose(found.inner[fold, rest], own @ said[:, rest])
-        assert [*found.notes[fold].values()] == own.tolist()
+        assert_allclose(found.oof_pred[~rest], own @ said[:, ~rest])
+        assert_allclose(found.inner_oof[fold, rest], own @ said[:, rest])
+        assert [*found.metadata[fold].values()] == own.tolist()
     assert_allclose([*weights.values()] @ said, apparent)
     assert [*weights.values()] == select(said, target, RMSE).tolist()
 
@@ -98,7 +98,7 @@ def test_nested_predictions_never_look_at_their_own_labels(fold: int) -> None:
     own = fold == FOLDS
     other = np.where(own, 3 - target, target)
     before, after = (cross_select(fixed(said), y, FOLDS, RMSE) for y in (target, other))
-    assert np.array_equal(before[0].outer[own], after[0].outer[own])
+    assert np.array_equal(before[0].oof_pred[own], after[0].oof_pred[own])
     assert before[1] != after[1]  # it is not that labels do not matter
 
 
@@ -106,9 +106,9 @@ def test_weights_of_a_fold_are_chosen_on_its_inner_predictions() -> None:
     # The outer predictions of a member may have seen other folds' labels through its
     # models; only the inner ones are clean. Here they say opposite things.
     said, target = members(0)
-    liar = CrossFit(target.copy(), np.full((3, N), 99.0))
+    liar = CrossFit(oof_pred=target.copy(), inner_oof=np.full((3, N), 99.0))
     found, weights, _ = cross_select(fixed(said) | {"liar": liar}, target, FOLDS, RMSE)
-    assert all(note["liar"] == 0 for note in found.notes)
+    assert all(note["liar"] == 0 for note in found.metadata)
     assert weights["liar"] == 1  # apparent
 
 

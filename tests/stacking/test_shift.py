@@ -19,7 +19,7 @@ from stacking.analysis.shift import (
     shift_of_folds,
     verdict,
 )
-from stacking.cross_fitting import deal_inner
+from stacking.cross_fitting import assign_inner_folds
 from stacking.inputs.data import Column
 
 SEEDS = range(4)
@@ -98,7 +98,7 @@ def test_the_auc_comes_out_by_another_route(seed: int) -> None:
     oof, test = said(seed, N), said(seed + 100, M) + 0.3
     cv_groups, others = np.arange(N) // 3, 10_000 + np.arange(M) // 5
     X, is_test = np.concatenate([oof, test]), np.repeat([0, 1], [N, M])
-    parts = deal_inner(is_test, np.concatenate([cv_groups, others]), seed, 3)
+    parts = assign_inner_folds(is_test, np.concatenate([cv_groups, others]), seed, 3)
     model = LGBMClassifier(
         n_estimators=40,
         num_leaves=8,
@@ -156,13 +156,13 @@ def test_of_many_rows_and_columns_some_are_enough(
         for statistic in STATISTICS
     ]
     seen: list[tuple[int, ...]] = []
-    true = shift.deal_inner
+    true = shift.assign_inner_folds
 
     def spy(is_test: Any, cv_groups: Any, *rest: Any) -> Any:
         seen.append((int((is_test == 0).sum()), int((is_test == 1).sum())))
         return true(is_test, cv_groups, *rest)
 
-    monkeypatch.setattr(shift, "deal_inner", spy)
+    monkeypatch.setattr(shift, "assign_inner_folds", spy)
     monkeypatch.setattr(shift, "MAX_ROWS", 150)
     rng = np.random.default_rng(0)
     oof, test = rng.normal(size=(200, 400)), rng.normal(size=(100, 400))

@@ -10,7 +10,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
-from stacking.cross_fitting import CrossFit
+from stacking.cross_fitting import CrossFit, TrainingRows
 from stacking.models import svr
 from stacking.models.svr import (
     COSTS,
@@ -24,7 +24,7 @@ from stacking.models.svr import (
 
 N = 90
 FOLDS = np.arange(N) // 2 % 3
-CLUSTERS = np.arange(N) // 2
+CV_GROUPS = np.arange(N) // 2
 ONES = np.ones(N)
 
 
@@ -43,9 +43,21 @@ def data(kind: str) -> tuple[np.ndarray, np.ndarray]:
     return classes() if kind == "classes" else rows()
 
 
+def training_rows(
+    X: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None
+) -> TrainingRows:
+    return TrainingRows(
+        X=X,
+        y=y,
+        folds=FOLDS,
+        groups=CV_GROUPS,
+        sample_weight=np.ones(len(y)) if weights is None else weights,
+    )
+
+
 @cache
 def fitted(kind: str) -> CrossFit:
-    return cross_fit_svr(*data(kind), FOLDS, CLUSTERS)
+    return cross_fit_svr(training_rows(*data(kind)))
 
 
 @pytest.mark.parametrize("which", range(len(GAMMAS) * len(COSTS)))
@@ -81,12 +93,12 @@ def test_shares_of_classes_are_those_of_a_kernel_ridge(which: int) -> None:
 def test_outer_predictions_are_those_of_a_model_of_the_other_folds(kind: str) -> None:
     X, target = data(kind)
     found = fitted(kind)
-    for fold, note in enumerate(found.notes):
+    for fold, note in enumerate(found.metadata):
         rest = fold != FOLDS
         how = ((note["gamma_per_column"],), (note["cost"],))
         (model,) = fit_svrs(X[rest], target[rest], ONES[rest], *how)
-        assert_allclose(found.outer[~rest], model.predict(X[~rest]))
-        assert np.isnan(found.inner[fold][~rest]).all()
+        assert_allclose(found.oof_pred[~rest], model.predict(X[~rest]))
+        assert np.isnan(found.inner_oof[fold][~rest]).all()
 
 
 @pytest.mark.parametrize(("kind", "fold"), [("numbers", 0), ("classes", 2)])
@@ -94,26 +106,26 @@ def test_nothing_said_for_a_fold_looks_at_its_labels(kind: str, fold: int) -> No
     own, (X, target) = fold == FOLDS, data(kind)
     other = target.copy()
     other[own] = np.roll(target[own], 7, axis=0)
-    before, after = fitted(kind), cross_fit_svr(X, other, FOLDS, CLUSTERS)
-    assert np.array_equal(before.outer[own], after.outer[own])
-    assert np.array_equal(before.inner[fold][~own], after.inner[fold][~own])
-    assert (before.outer[~own] != after.outer[~own]).any()
+    before, after = fitted(kind), cross_fit_svr(training_rows(X, other))
+    assert np.array_equal(before.oof_pred[own], after.oof_pred[own])
+    assert np.array_equal(before.inner_oof[fold][~own], after.inner_oof[fold][~own])
+    assert (before.oof_pred[~own] != after.oof_pred[~own]).any()
 
 
 def test_a_curve_that_no_line_follows_is_found() -> None:
     rng = np.random.default_rng(0)
     x = rng.uniform(-3, 3, N)
     X, y = np.stack([x, rng.normal(size=N)], axis=1), x**2
-    found = cross_fit_svr(X, y, FOLDS, CLUSTERS)
-    assert np.corrcoef(found.outer, y)[0, 1] > 0.95
+    found = cross_fit_svr(training_rows(X, y))
+    assert np.corrcoef(found.oof_pred, y)[0, 1] > 0.95
 
 
 def test_random_labels_cannot_be_remembered() -> None:
     # Pairs of equal rows: whoever tears a pair knows the other half.
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(N, 20))[CLUSTERS], rng.normal(size=N)[CLUSTERS]
-    found = cross_fit_svr(X, y, FOLDS, CLUSTERS)
-    for said, known in [(found.outer, FOLDS >= 0), (found.inner[0], FOLDS != 0)]:
+    X, y = rng.normal(size=(N, 20))[CV_GROUPS], rng.normal(size=N)[CV_GROUPS]
+    found = cross_fit_svr(training_rows(X, y))
+    for said, known in [(found.oof_pred, FOLDS >= 0), (found.inner_oof[0], FOLDS != 0)]:
         assert ((said - y)[known] ** 2).mean() > 0.9 * y[known].var()
 
 
@@ -133,16 +145,18 @@ def test_rows_without_weight_are_predicted_and_not_learned_from(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Parts are dealt by the target; here it must not be seen to change them.
-    monkeypatch.setattr(svr, "deal_inner", lambda _, cv_groups, __: cv_groups % 4)
+    monkeypatch.setattr(
+        TrainingRows, "inner_folds", lambda rows, idx, _: rows.groups[idx] % 4
+    )
     X, target = data(kind)
     is_known = np.arange(N) % 5 > 0
     other_X = np.where(is_known[:, None], X, 1e3)
     other = np.where(is_known.reshape(-1, *[1] * (target.ndim - 1)), target, 0)
-    split, weights = (FOLDS, CLUSTERS, 0), is_known.astype(float)
-    before = cross_fit_svr(X, target, *split, weights)
-    after = cross_fit_svr(other_X, other, *split, weights)
-    assert np.array_equal(before.outer[is_known], after.outer[is_known])
-    assert np.isfinite(before.outer).all()
+    weights = is_known.astype(float)
+    before = cross_fit_svr(training_rows(X, target, weights))
+    after = cross_fit_svr(training_rows(other_X, other, weights))
+    assert np.array_equal(before.oof_pred[is_known], after.oof_pred[is_known])
+    assert np.isfinite(before.oof_pred).all()
 
 
 @pytest.mark.parametrize("kind", ["numbers", "classes"])
@@ -158,20 +172,20 @@ def test_of_many_rows_whole_cv_groups_are_drawn(
 ) -> None:
     monkeypatch.setattr(svr, "MAX_ROWS", 41)
     X, y = rows()
-    found = cross_fit_svr(X, y, FOLDS, CLUSTERS)
-    assert {note["drawn"] for note in found.notes} == {"trained on 40 of 60 rows"}
-    assert np.isfinite(found.outer).all()
+    found = cross_fit_svr(training_rows(X, y))
+    assert {note["drawn"] for note in found.metadata} == {"trained on 40 of 60 rows"}
+    assert np.isfinite(found.oof_pred).all()
     some, known = np.arange(0, N, 1), np.where(np.arange(N) < 4, 0.0, 1.0)
-    first, again, other = (draw(some, CLUSTERS, known, seed) for seed in (0, 0, 1))
+    first, again, other = (draw(some, CV_GROUPS, known, seed) for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
-    assert np.array_equal(np.unique(CLUSTERS[first]).repeat(2), CLUSTERS[first])
+    assert np.array_equal(np.unique(CV_GROUPS[first]).repeat(2), CV_GROUPS[first])
     assert len(first) == 40
     assert first.min() >= 4
 
 
 def test_few_rows_are_all_used_and_nothing_is_said() -> None:
-    assert "drawn" not in fitted("numbers").notes[0]
+    assert "drawn" not in fitted("numbers").metadata[0]
 
 
 @pytest.mark.parametrize("kind", ["numbers", "classes"])
@@ -198,6 +212,6 @@ def test_a_class_that_the_other_folds_lack_gets_a_small_share() -> None:
     X, Y = classes()
     index = Y.argmax(axis=1)
     index[np.flatnonzero(FOLDS == 2)[:5]] = 3
-    found = cross_fit_svr(X, np.eye(4)[index], FOLDS, CLUSTERS)
-    assert_allclose(found.outer.sum(axis=1), 1)
-    assert (found.outer[FOLDS == 2, 3] < 0.01).all()
+    found = cross_fit_svr(training_rows(X, np.eye(4)[index]))
+    assert_allclose(found.oof_pred.sum(axis=1), 1)
+    assert (found.oof_pred[FOLDS == 2, 3] < 0.01).all()

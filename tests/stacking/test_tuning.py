@@ -5,22 +5,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stacking.cross_fitting import deal_inner
+from stacking.cross_fitting import TrainingRows, assign_inner_folds
 from stacking.models.boosting import Boosting, cross_fit_boosters, find_rounds
 from stacking.models.tuning import JOURNAL, tune_boosting
 
 optuna = pytest.importorskip("optuna")
 N = 150
 RNG = np.random.default_rng(0)
-FOLDS, CLUSTERS = np.arange(N) // 2 % 3, np.arange(N) // 2
+FOLDS, CV_GROUPS = np.arange(N) // 2 % 3, np.arange(N) // 2
 X = RNG.normal(size=(N, 6))
 Y = np.sign(X[:, 0]) + X[:, 1] + RNG.normal(0, 0.3, N)
 QUICK = Boosting(n_seeds=1, max_rounds=40, patience=10)
-SPLIT = (FOLDS, CLUSTERS)
+
+
+def training_rows(X: np.ndarray, y: np.ndarray) -> TrainingRows:
+    return TrainingRows(
+        X=X,
+        y=y,
+        folds=FOLDS,
+        groups=CV_GROUPS,
+        sample_weight=np.ones(N),
+    )
 
 
 def tuned(folder: Path, n_trials: int = 4, y: np.ndarray = Y) -> list[Boosting]:
-    return tune_boosting(X, y, *SPLIT, QUICK, n_trials, folder)
+    return tune_boosting(training_rows(X, y), QUICK, n_trials, folder)
 
 
 def trials_of(folder: Path, fold: int) -> list[optuna.trial.FrozenTrial]:
@@ -46,7 +55,7 @@ def test_the_best_of_the_trials_is_taken_and_the_usual_way_is_the_first(
 def test_a_trial_is_scored_by_another_route(tmp_path: Path) -> None:
     found = tuned(tmp_path, 2)
     rest = np.flatnonzero(FOLDS != 1)
-    parts = deal_inner(Y[rest], CLUSTERS[rest], 0)
+    parts = assign_inner_folds(Y[rest], CV_GROUPS[rest], 0)
     standard = (Y[rest] - Y[rest].mean()) / Y[rest].std()
     _, inner = find_rounds(X[rest], standard, parts, found[1], 0)
     best = min(trial.value for trial in trials_of(tmp_path, 1))
@@ -87,10 +96,13 @@ def test_tuned_boosters_are_no_worse_inside_than_the_usual(tmp_path: Path) -> No
     found = tuned(tmp_path, 6)
     names = [f"c{k}" for k in range(6)]
     usual, better = (
-        cross_fit_boosters(X, Y, *SPLIT, how, names) for how in (QUICK, found)
+        cross_fit_boosters(training_rows(X, Y), how, names=names)
+        for how in (QUICK, found)
     )
     for fold in range(3):
         rest = fold != FOLDS
-        errors = [((one.inner[fold] - Y)[rest] ** 2).mean() for one in (usual, better)]
+        errors = [
+            ((one.inner_oof[fold] - Y)[rest] ** 2).mean() for one in (usual, better)
+        ]
         assert errors[1] <= errors[0] * 1.02
-        assert better.notes[fold]["num_leaves"] == found[fold].tuned["num_leaves"]
+        assert better.metadata[fold]["num_leaves"] == found[fold].tuned["num_leaves"]

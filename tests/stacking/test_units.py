@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from stacking.analysis.calibration import slope
-from stacking.cross_fitting import deal_inner
+from stacking.cross_fitting import TrainingRows, assign_inner_folds
 from stacking.ensemble.objective import Loss
 from stacking.ensemble.postprocessors import Judged, Mix
 from stacking.ensemble.selection import select
@@ -32,6 +32,12 @@ def rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     X = rng.normal(size=(N, 4))
     y = X[:, 0] + np.sin(2 * X[:, 1]) + 0.3 * rng.normal(size=N)
     return X, np.round(y * 64) / 64, np.arange(N) // 3
+
+
+def training_rows(X: np.ndarray, y: np.ndarray, groups: np.ndarray) -> TrainingRows:
+    return TrainingRows(
+        X=X, y=y, folds=groups % 3, groups=groups, sample_weight=np.ones(len(y))
+    )
 
 
 def stacked(y: np.ndarray, **settings: Any) -> Stacker:
@@ -85,10 +91,10 @@ def test_ties_of_equal_means_are_dealt_alike_in_every_unit() -> None:
     rng = np.random.default_rng(0)
     cv_groups = rng.integers(0, 60, 400)
     target = np.array([0.1, 0.2, 0.7])[cv_groups % 3]  # sums of 0.1 round
-    parts = deal_inner(target, cv_groups, 0)
+    parts = assign_inner_folds(target, cv_groups, 0)
     for a, b in ((1e-9, 0), (3, 0), (1, 1.6e9), (1e9, -1e9)):
         other = np.array([0.0, 1.0, 6.0])[cv_groups % 3]
-        assert np.array_equal(deal_inner(a * other + b, cv_groups, 0), parts)
+        assert np.array_equal(assign_inner_folds(a * other + b, cv_groups, 0), parts)
 
 
 @pytest.mark.parametrize("name", ["rmse", "mae"])
@@ -127,19 +133,19 @@ def test_the_text_of_a_booster_speaks_in_the_unit_of_the_target(tmp_path: Path) 
     y = 40 * y + 1.6e9
     how = Boosting(n_seeds=2, max_rounds=30)
     names = [f"c{k}" for k in range(4)]
-    fit = cross_fit_boosters(X, y, groups % 3, groups, how, names)
+    fit = cross_fit_boosters(training_rows(X, y, groups), how, names=names)
     files = save_models(tmp_path, "lightgbm", fit.models)
     for model, loaded in zip(fit.models, load_models(tmp_path, files), strict=True):
         assert isinstance(loaded, Boosters)
         assert np.array_equal(loaded.predict(X), model.predict(X))
-    assert np.corrcoef(fit.outer, y)[0, 1] > 0.7
-    assert fit.outer.mean() == pytest.approx(y.mean(), abs=20)
+    assert np.corrcoef(fit.oof_pred, y)[0, 1] > 0.7
+    assert fit.oof_pred.mean() == pytest.approx(y.mean(), abs=20)
 
 
 def test_quick_boosters_learn_a_constant_target() -> None:
     X, _, groups = rows()
     for value in (0.0, 1e-9, 1.6e9):
-        said = quick(X, np.full(N, value), groups % 3, Boosting())
+        said = quick(training_rows(X, np.full(N, value), groups), Boosting())
         assert_allclose(said, value, rtol=1e-12)
 
 
