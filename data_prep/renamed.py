@@ -10,6 +10,7 @@ from collections.abc import Collection
 NAMES = {
     "again": "overwrite",
     "doubts": "sample_weights",
+    "stacking.ledger": "stacking.leaderboard",
 }
 COLUMNS: dict[str, str] = {}  # of table.parquet
 
@@ -17,7 +18,7 @@ COLUMNS: dict[str, str] = {}  # of table.parquet
 def new_name(name: str, known: Collection[str]) -> str | None:
     """Give what a name is called now, if that is one of those known here.
 
-    >>> new_name("--overwrite", ["--run", "--overwrite"])
+    >>> new_name("--again", ["--run", "--overwrite"])
     '--overwrite'
     """
     bare = name.lstrip("-").replace("-", "_")

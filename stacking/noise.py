@@ -1,14 +1,14 @@
-"""List the labels that the out-of-fold predictions doubt, and suggest what they weigh.
+"""List the labels that are probably wrong, by the out-of-fold predictions.
 
     python -m stacking.noise
 
 Reads ``stacking.fit`` and, for the pictures, ``data_prep.prepare``; writes
-``stacking.noise/``: doubts.csv (every scored row, the most doubted first) and
-report.html. Nothing is changed by it. Whoever agrees with the doubts copies the file
+``stacking.noise/``: label_issues.csv (every scored row, the likeliest issue first) and
+report.html. Nothing is changed by it. Whoever agrees with the issues copies the file
 beside the experiment and names it there::
 
     [data]
-    sample_weights = "doubts.csv"
+    sample_weights = "label_issues.csv"
 
 Rows of weight 0 are then left out of all training, and those between 0 and 1 count
 less. They are still held out and scored, with their labels as they are.
@@ -28,11 +28,11 @@ from data_prep.errors import UserError
 from data_prep.settings import recorded
 from data_prep.tables.spelling import class_names, write_csv
 from stacking.analysis.label_issues import (
-    Doubts,
-    doubt_classes,
-    doubt_numbers,
-    either,
-    flagged,
+    LabelIssues,
+    class_issues,
+    combine,
+    flag_worst,
+    numeric_issues,
     ranking,
 )
 from stacking.oof import oof_file, probability_column, read_oof
@@ -45,14 +45,15 @@ PREPARED = "data_prep.prepare"
 FIT = "stacking.fit"
 AGAIN = "again: python -m stacking.fit --overwrite"
 SCORED = ("target", "prediction")
-N_TOLD = 10  # rows of the log
+N_LOGGED = 10  # rows
+ISSUES_FILE = "label_issues.csv"
 Floats = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseSettings:
-    """List the labels that the out-of-fold predictions doubt; nothing is changed.
+    """List the labels that are probably wrong by the predictions; change nothing.
 
     python -m stacking.noise
     """
@@ -76,7 +77,7 @@ class NoiseSettings:
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
-    """Doubt the labels as the command line says; return the folder of the stage."""
+    """List the label issues of a run; return the folder of the stage."""
     settings, run, _ = open_command(NoiseSettings, STAGE, argv)
     prepared, fitted = run.finished(PREPARED), run.finished(FIT)
     key, reads = recorded(settings), settings.reads
@@ -84,25 +85,25 @@ def main(argv: Sequence[str] | None = None) -> Path:
         return done.folder
     from stacking.reporting.noise_page import write_page
 
-    oof = oof_file(fitted.folder)
+    oof_path = oof_file(fitted.folder)
     with run.stage(STAGE, key, reads) as stage:
-        table = doubt_table(oof, prepared.facts, settings)
-        write_csv(stage.folder / "doubts.csv", table.drop(columns="is_doubtful"))
+        table = issue_table(oof_path, prepared.facts, settings)
+        write_csv(stage.folder / ISSUES_FILE, table.drop(columns="is_issue"))
         shown = for_people(table)
         write_page(stage.folder / "report.html", shown, prepared, settings.weight)
         stage.facts = {
             "rows": len(table),
-            "doubtful": int(table["is_doubtful"].sum()),
+            "issues": int(table["is_issue"].sum()),
             "flagged": int((table["weight"] < 1).sum()),
         }
-    _tell(shown, settings, run.folder / STAGE)
+    _log(shown, settings, run.folder / STAGE)
     return run.folder / STAGE
 
 
-def doubt_table(
+def issue_table(
     path: Path, facts: Mapping[str, Any], settings: NoiseSettings
 ) -> "pd.DataFrame":
-    """Rank the rows of out-of-fold predictions by how far they doubt the label.
+    """Rank the rows of out-of-fold predictions by how likely their label is wrong.
 
     Args:
         path: The out-of-fold predictions of ``stacking.fit``, see ``stacking.oof``.
@@ -110,8 +111,8 @@ def doubt_table(
         settings: How many rows are flagged, and what weight is suggested.
 
     Returns:
-        id, target, prediction, doubt, weight, reason and is_doubtful of every row, the
-        most doubted first.
+        id, target, prediction, issue_score, weight, reason and is_issue of every row,
+        the likeliest issue first.
 
     Raises:
         UserError: The file lacks what it needs.
@@ -125,10 +126,9 @@ def doubt_table(
         if name not in oof:
             raise UserError(f"{path}: there is no column {name!r}; {AGAIN}")
     ids = as_ids(oof["id"])
-    views = read_views(oof, facts, path)
-    doubts = either(views)
-    order = ranking(doubts.doubt, ids)
-    is_flagged = flagged(doubts, order, settings.share)
+    issues = combine(find_issues(oof, facts, path))
+    order = ranking(issues.score, ids)
+    is_flagged = flag_worst(issues, order, settings.share)
     is_numeric = facts["target_kind"] == "numeric"
     scored = {
         name: as_numbers(oof[name]) if is_numeric else as_texts(oof[name])
@@ -138,17 +138,17 @@ def doubt_table(
         {
             "id": ids,
             **scored,
-            "doubt": doubts.doubt,
+            "issue_score": issues.score,
             "weight": np.where(is_flagged, settings.weight, 1.0),
-            "reason": doubts.reasons,
-            "is_doubtful": doubts.is_doubtful,
+            "reason": issues.reasons,
+            "is_issue": issues.is_issue,
         }
     )
     return table.iloc[order].reset_index(drop=True)
 
 
 def for_people(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Give the numbers of a table of doubts the digits that people are shown."""
+    """Give the numbers of a table of issues the digits that people are shown."""
     from data_prep.tables.spelling import DIGITS_SHOWN, number_texts
 
     numbers = [name for name in SCORED if table[name].dtype.kind == "f"]
@@ -157,44 +157,46 @@ def for_people(table: "pd.DataFrame") -> "pd.DataFrame":
     )
 
 
-def read_views(
+def find_issues(
     oof: "pd.DataFrame", facts: Mapping[str, Any], path: Path
-) -> list[Doubts]:
-    """Doubt a numeric target by the residual, and any target by its classes.
+) -> list[LabelIssues]:
+    """Judge a numeric target by the residual, and any target by its classes.
 
-    The classes of a numeric target are asked only if the file has their probabilities.
+    A numeric target is judged by classes only if the file has their probabilities.
+
+    Returns:
+        One or two judgements of the N rows, in the order of the file.
 
     Raises:
         UserError: A value is missing, or probabilities are none.
     """
     from data_prep.tables.cells import as_texts
 
-    views = []
+    issues = []
     classes = class_names(facts["classes"])
     is_numeric = facts["target_kind"] == "numeric"
     columns = [probability_column(name) for name in classes]
     if is_numeric:
-        target, said = (_numbers(oof, [name], path)[:, 0] for name in SCORED)
-        views.append(doubt_numbers(target, said))
+        y_true, y_pred = (_numbers(oof, [name], path)[:, 0] for name in SCORED)
+        issues.append(numeric_issues(y_true, y_pred))
     if classes and (not is_numeric or set(columns) <= set(oof)):
-        probabilities = _numbers(oof, columns, path)
-        sums = probabilities.sum(axis=1)
-        if (probabilities < 0).any() or not np.allclose(sums, 1, atol=1e-3):
+        proba = _numbers(oof, columns, path)
+        if (proba < 0).any() or not np.allclose(proba.sum(axis=1), 1, atol=1e-3):
             raise UserError(
                 f"{path}: the probabilities of a row are not from 0 to 1, or do not sum"
                 f" to 1; {AGAIN}"
             )
         if is_numeric:
-            values = np.array([float(name) for name in classes])
-            labels = np.abs(target[:, None] - values).argmin(axis=1)
+            class_values = np.array([float(name) for name in classes])
+            class_idx = np.abs(y_true[:, None] - class_values).argmin(axis=1)
         else:
-            number = {name: k for k, name in enumerate(classes)}
-            texts = as_texts(oof["target"])
-            if unknown := sorted(set(texts) - set(number)):
+            number_of = {name: k for k, name in enumerate(classes)}
+            labels = as_texts(oof["target"])
+            if unknown := sorted(set(labels) - set(number_of)):
                 raise UserError(f"{path}: there is no class {unknown[0]!r}; {AGAIN}")
-            labels = np.array([number[text] for text in texts], dtype=np.int64)
-        views.append(doubt_classes(labels, probabilities, classes))
-    return views
+            class_idx = np.array([number_of[name] for name in labels], dtype=np.int64)
+        issues.append(class_issues(class_idx, proba, classes))
+    return issues
 
 
 def _numbers(oof: "pd.DataFrame", columns: Sequence[str], path: Path) -> Floats:
@@ -210,18 +212,22 @@ def _numbers(oof: "pd.DataFrame", columns: Sequence[str], path: Path) -> Floats:
     return values
 
 
-def _tell(table: "pd.DataFrame", settings: NoiseSettings, folder: Path) -> None:
-    n_doubtful, n_flagged = table["is_doubtful"].sum(), (table["weight"] < 1).sum()
-    for row in table[table["is_doubtful"]].head(N_TOLD).itertuples():
+def _log(table: "pd.DataFrame", settings: NoiseSettings, folder: Path) -> None:
+    for row in table[table["is_issue"]].head(N_LOGGED).itertuples():
         log.info("  %s: %s -> %s, %s", row.id, row.target, row.prediction, row.reason)
     log.info(
-        "doubtful: %d of %d labels; flagged: %d (a share of %g at most), weight %g",
-        *(n_doubtful, len(table), n_flagged, settings.share, settings.weight),
+        "label issues: %d of %d labels; flagged: %d (a share of %g at most), weight %g",
+        table["is_issue"].sum(),
+        len(table),
+        (table["weight"] < 1).sum(),
+        settings.share,
+        settings.weight,
     )
     log.info(
-        'to use that, copy the file and name it: [data] sample_weights = "doubts.csv"'
+        'to use that, copy the file and name it: [data] sample_weights = "%s"',
+        ISSUES_FILE,
     )
-    log.info("-> %s", folder / "doubts.csv")
+    log.info("-> %s", folder / ISSUES_FILE)
     log.info("-> %s", folder / "report.html")
 
 

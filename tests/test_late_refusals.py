@@ -62,6 +62,7 @@ WHY: dict[str, tuple[str, ...]] = {
             "stacking.inputs.validation",
             "stacking.reporting.leaderboard_entries",
             "stacking.predict",
+            "stacking.ledger",
             "stacking.inputs.new_columns",
         ),
     ),

@@ -1,7 +1,7 @@
-"""How far predictions of pictures held out doubt the labels: in numbers from 0 to 1.
+"""Which labels are probably wrong, by the predictions of nets that never saw them.
 
 Classes by confident learning (Northcutt, Jiang and Chuang 2021, arXiv 1911.00068). A
-label is doubtful if the picture is confidently of another class: that class is as
+label is an issue if the picture is confidently of another class: that class is as
 probable as it is, on average, for pictures that are labelled so. These thresholds
 are what makes it fair to classes that a net is never sure of. Labels are ranked by the
 margin between their own probability and that of the best other class.
@@ -24,94 +24,111 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Doubts:
-    """What one view says of the labels.
+@dataclass(frozen=True, kw_only=True)
+class LabelIssues:
+    """How far predictions of one sort contradict the labels.
 
     Attributes:
-        doubt: (N,) from 0 to 1; above one half, something else is likelier.
-        is_doubtful: (N,) whether the label is probably wrong.
-        reasons: N texts, empty where it is not.
+        score: (N,) from 0 to 1; above one half, something else is likelier.
+        is_issue: (N,) whether the label is probably wrong.
+        reasons: N sentences, empty where it is not.
     """
 
-    doubt: Floats
-    is_doubtful: Flags
+    score: Floats
+    is_issue: Flags
     reasons: tuple[str, ...]
 
 
-def doubt_classes(
-    labels: Ints, probabilities: Floats, classes: Sequence[str]
-) -> Doubts:
-    """Doubt labels that are classes.
+def class_issues(
+    class_idx: Ints, proba: Floats, class_names: Sequence[str]
+) -> LabelIssues:
+    """Compare labels that are classes with class probabilities.
 
     Args:
-        labels: (N,) class numbers.
-        probabilities: (N, K) of nets that never saw the row.
-        classes: K names.
+        class_idx: (N,) class number of each label.
+        proba: (N, K) out-of-fold probabilities.
+        class_names: K names.
     """
-    rows = np.arange(len(labels))
-    own = probabilities[rows, labels]
-    thresholds = np.full(len(classes), np.inf)  # of a class that no row is labelled as
-    for k in np.unique(labels):
-        thresholds[k] = own[labels == k].mean()
-    is_confident = probabilities >= thresholds
-    guess = np.where(is_confident, probabilities, -1.0).argmax(axis=1)
-    said = probabilities[rows, guess]
-    is_doubtful = is_confident.any(axis=1) & (guess != labels) & (said > own)
-    others = probabilities.copy()
-    others[rows, labels] = -1.0
+    rows = np.arange(len(class_idx))
+    label_proba = proba[rows, class_idx]
+    # Threshold of class k: mean probability of k among the rows labelled k. A class
+    # that no row is labelled as is never confident.
+    thresholds = np.full(len(class_names), np.inf)
+    for k in np.unique(class_idx):
+        thresholds[k] = label_proba[class_idx == k].mean()
+    is_confident_NK = proba >= thresholds
+    suggested = np.where(is_confident_NK, proba, -1.0).argmax(axis=1)
+    suggested_proba = proba[rows, suggested]
+    is_issue = (
+        is_confident_NK.any(axis=1)
+        & (suggested != class_idx)
+        & (suggested_proba > label_proba)
+    )
+    # Normalised margin, as cleanlab ranks: from 0 (label certain) to 1.
+    without_label_NK = proba.copy()
+    without_label_NK[rows, class_idx] = -1.0
+    score = (1 + without_label_NK.max(axis=1) - label_proba) / 2
     reasons = [
-        f"looks like {classes[guess[row]]} ({said[row]:.2f};"
-        f" {classes[labels[row]]}: {own[row]:.2f})"
-        if is_doubtful[row]
+        f"looks like {class_names[suggested[row]]} ({suggested_proba[row]:.2f};"
+        f" {class_names[class_idx[row]]}: {label_proba[row]:.2f})"
+        if is_issue[row]
         else ""
         for row in rows
     ]
-    return Doubts((1 + others.max(axis=1) - own) / 2, is_doubtful, tuple(reasons))
+    return LabelIssues(score=score, is_issue=is_issue, reasons=tuple(reasons))
 
 
-def doubt_numbers(target: Floats, prediction: Floats) -> Doubts:
-    """Doubt labels that are numbers; the doubt is one half at ``FAR`` deviations.
+def numeric_issues(y_true: Floats, y_pred: Floats) -> LabelIssues:
+    """Compare labels that are numbers with predictions.
+
+    The score is one half at ``FAR`` robust deviations.
 
     Args:
-        target: (N,).
-        prediction: (N,) of nets that never saw the row.
+        y_true: (N,) labels.
+        y_pred: (N,) out-of-fold predictions, in the same unit.
     """
-    residual = target - prediction
-    apart = np.abs(residual - np.median(residual))
-    scale = NORMAL_MAD * np.median(apart)
-    if scale <= 0:  # more than half of the rows are hit exactly, as after a snap
-        scale = NORMAL_MEAN * apart.mean()
-    far = apart / scale if scale > 0 else np.zeros(len(apart))
-    is_doubtful = far > FAR
+    residual = y_true - y_pred
+    distance = np.abs(residual - np.median(residual))
+    scale = NORMAL_MAD * np.median(distance)
+    if scale <= 0:  # more than half of the rows are hit exactly, as after rounding
+        scale = NORMAL_MEAN * distance.mean()
+    deviations = distance / scale if scale > 0 else np.zeros(len(distance))
+    is_issue = deviations > FAR
     reasons = [
-        f"{far[row]:.1f} deviations off" if is_doubtful[row] else ""
-        for row in range(len(far))
+        f"{deviations[row]:.1f} deviations off" if is_issue[row] else ""
+        for row in range(len(deviations))
     ]
-    return Doubts(far / (far + FAR), is_doubtful, tuple(reasons))
+    return LabelIssues(
+        score=deviations / (deviations + FAR),
+        is_issue=is_issue,
+        reasons=tuple(reasons),
+    )
 
 
-def either(views: Sequence[Doubts]) -> Doubts:
-    """Join views of the same rows: the larger doubt, the reasons of all."""
-    return Doubts(
-        np.max([view.doubt for view in views], axis=0),
-        np.any([view.is_doubtful for view in views], axis=0),
-        tuple(
+def combine(issues: Sequence[LabelIssues]) -> LabelIssues:
+    """Join what several sorts of predictions say of the same rows.
+
+    Returns:
+        The larger score, and the reasons of all.
+    """
+    return LabelIssues(
+        score=np.max([each.score for each in issues], axis=0),
+        is_issue=np.any([each.is_issue for each in issues], axis=0),
+        reasons=tuple(
             "; ".join(filter(None, reasons))
-            for reasons in zip(*(view.reasons for view in views), strict=True)
+            for reasons in zip(*(each.reasons for each in issues), strict=True)
         ),
     )
 
 
-def ranking(doubt: Floats, ids: Sequence[str]) -> Ints:
-    """Order the rows: the most doubted first, equal ones by id."""
-    return np.lexsort((np.array(ids), -doubt))
+def ranking(score: Floats, ids: Sequence[str]) -> Ints:
+    """Order (N,) rows: the highest score first, equal ones by id."""
+    return np.lexsort((np.array(ids), -score))
 
 
-def flagged(doubts: Doubts, order: Ints, share: float) -> Flags:
-    """Choose the most doubted of the doubtful rows, at most a share of all N."""
+def flag_worst(issues: LabelIssues, order: Ints, share: float) -> Flags:
+    """Flag the first issues of an order, at most a share of all N rows."""
     n_most = int(share * len(order) + 1e-9)  # 0.29 of 100 is 28.999... in floats
-    chosen = order[doubts.is_doubtful[order]][:n_most]
     is_flagged = np.zeros(len(order), dtype=np.bool_)
-    is_flagged[chosen] = True
+    is_flagged[order[issues.is_issue[order]][:n_most]] = True
     return is_flagged

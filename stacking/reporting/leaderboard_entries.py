@@ -1,4 +1,4 @@
-"""The runs of a ledger, read from their records: scores, minutes, and settings.
+"""The runs of a leaderboard, read from their records: scores, minutes, and settings.
 
 Only reads, whatever is at work in the runs. A stage's settings count for a score if the
 score was made from that stage.

@@ -1,4 +1,4 @@
-"""The page of the ledger: a table of the runs, and their scores over time."""
+"""The page of the leaderboard: a table of the runs, and their scores over time."""
 
 from collections.abc import Sequence
 from itertools import groupby, pairwise
@@ -48,7 +48,7 @@ def write_page(
         rows = pd.DataFrame([vars(one) for one in missing])
         sections.append(Section("Not in the table", table(rows)))
     n_runs = len({one.run for one in entries} | {one.run for one in missing})
-    write_report(path, "Ledger", f"{n_runs} runs", sections)
+    write_report(path, "Leaderboard", f"{n_runs} runs", sections)
 
 
 def over_time(entries: Sequence[Entry]) -> Markup:

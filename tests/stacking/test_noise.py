@@ -76,39 +76,40 @@ def make_run(
     return oof
 
 
-def doubts_of(folder: Path, *flags: str) -> pd.DataFrame:
+def issues_of(folder: Path, *flags: str) -> pd.DataFrame:
     stage = main([f"--run={folder}", *flags])
-    return pd.read_csv(stage / "doubts.csv", dtype={"id": str}, keep_default_na=False)
+    path = stage / "label_issues.csv"
+    return pd.read_csv(path, dtype={"id": str}, keep_default_na=False)
 
 
 @pytest.mark.parametrize("kind", ["classes", "numeric", "levels", "both"])
 def test_wrong_labels_come_first_and_are_flagged(tmp_path: Path, kind: str) -> None:
     oof = make_run(tmp_path, kind=kind)
-    found = doubts_of(tmp_path, "--share=0.1")
-    columns = ["id", "target", "prediction", "doubt", "weight", "reason"]
-    assert list(found) == columns
-    assert sorted(found["id"]) == oof["id"].tolist()
-    assert set(found["id"][:3]) == {"005", "006", "007"}
-    assert (found["doubt"].diff()[1:] <= 0).all()
-    assert found["doubt"].between(0, 1).all()
-    assert found["weight"].tolist() == [0.0] * 3 + [1.0] * (N - 3)
-    assert [bool(text) for text in found["reason"]] == [True] * 3 + [False] * (N - 3)
+    issues = issues_of(tmp_path, "--share=0.1")
+    columns = ["id", "target", "prediction", "issue_score", "weight", "reason"]
+    assert list(issues) == columns
+    assert sorted(issues["id"]) == oof["id"].tolist()
+    assert set(issues["id"][:3]) == {"005", "006", "007"}
+    assert (issues["issue_score"].diff()[1:] <= 0).all()
+    assert issues["issue_score"].between(0, 1).all()
+    assert issues["weight"].tolist() == [0.0] * 3 + [1.0] * (N - 3)
+    assert [bool(text) for text in issues["reason"]] == [True] * 3 + [False] * (N - 3)
     facts = json.loads((tmp_path / "stacking.noise" / "record.json").read_text())
-    assert facts["facts"] == {"rows": N, "doubtful": 3, "flagged": 3}
-    by_id = oof.set_index("id").loc[found["id"]]
+    assert facts["facts"] == {"rows": N, "issues": 3, "flagged": 3}
+    by_id = oof.set_index("id").loc[issues["id"]]
     if kind == "classes":
-        assert found["target"].tolist() == by_id["target"].tolist()
+        assert issues["target"].tolist() == by_id["target"].tolist()
     else:
-        assert found["target"].tolist() == by_id["target"].tolist()
+        assert issues["target"].tolist() == by_id["target"].tolist()
         np.testing.assert_allclose(
-            found["prediction"], by_id["prediction"], rtol=1e-4, atol=1e-5
+            issues["prediction"], by_id["prediction"], rtol=1e-4, atol=1e-5
         )
-    first = found["reason"][0]
+    first = issues["reason"][0]
     assert ("deviations off" in first) == (kind != "classes")
     assert ("looks like" in first) == (kind in ("classes", "both"))
 
 
-def test_the_classes_of_a_number_doubt_where_the_residual_does_not(
+def test_the_classes_of_a_number_tell_where_the_residual_does_not(
     tmp_path: Path,
 ) -> None:
     oof = make_run(tmp_path, kind="both")
@@ -116,10 +117,10 @@ def test_the_classes_of_a_number_doubt_where_the_residual_does_not(
     blurred = target + np.random.default_rng(0).normal(0, 5, N)
     path = tmp_path / "stacking.fit" / "oof.csv"
     oof.assign(prediction=blurred).to_csv(path, index=False)
-    found = doubts_of(tmp_path, "--share=0.5").set_index("id")
+    issues = issues_of(tmp_path, "--share=0.5").set_index("id")
     for id_ in ("005", "006", "007"):
-        assert found["weight"][id_] == 0
-        assert "looks like" in found["reason"][id_]
+        assert issues["weight"][id_] == 0
+        assert "looks like" in issues["reason"][id_]
 
 
 @pytest.mark.parametrize(("scale", "offset"), [(1e-7, 0), (1, 0), (40, 1.6e9)])
@@ -130,9 +131,9 @@ def test_the_file_says_what_was_scored_in_any_unit(
     scaled = offset + scale * oof[["target", "prediction"]]
     path = tmp_path / "stacking.fit" / "oof.parquet"
     oof.assign(**scaled).reset_index().to_parquet(path)
-    found = doubts_of(tmp_path).set_index("id").loc[oof.index]
+    issues = issues_of(tmp_path).set_index("id").loc[oof.index]
     for name in ("target", "prediction"):
-        assert_allclose(found[name], scaled[name], rtol=0, atol=3e-8 * scale)
+        assert_allclose(issues[name], scaled[name], rtol=0, atol=3e-8 * scale)
     page = (tmp_path / "stacking.noise" / "report.html").read_text()
     shown = re.findall(r"<figcaption>\d+\n(\S+) → (\S+)", page)
     assert len({said for _, said in shown}) > len(shown) / 2
@@ -143,15 +144,15 @@ def test_flags_are_few_and_weigh_what_is_asked(
     tmp_path: Path, share: str, n: int
 ) -> None:
     make_run(tmp_path)
-    found = doubts_of(tmp_path, f"--share={share}", "--weight=0.25")
-    assert found["weight"].tolist() == [0.25] * n + [1.0] * (N - n)
-    assert (found["reason"] != "").sum() == 3
+    issues = issues_of(tmp_path, f"--share={share}", "--weight=0.25")
+    assert issues["weight"].tolist() == [0.25] * n + [1.0] * (N - n)
+    assert (issues["reason"] != "").sum() == 3
 
 
 def test_an_experiment_can_read_the_file(tmp_path: Path) -> None:
     oof = make_run(tmp_path)
     stage = main([f"--run={tmp_path}", "--share=0.1", "--weight=0.5"])
-    weights = read_weights(stage / "doubts.csv", "name", oof["id"].tolist())
+    weights = read_weights(stage / "label_issues.csv", "name", oof["id"].tolist())
     softened = {id_ for id_, weight in weights.items() if weight < 1}
     assert softened == {"005", "006", "007"}
     assert set(weights.values()) == {0.5, 1.0}
@@ -173,7 +174,7 @@ def test_the_page_shows_the_pictures_of_the_rows(
     assert len(shown) == N * has_pictures
     for caption, level in shown.items():
         assert level == N - int(caption.split("\n")[0])
-    assert ("The most doubted" in page) == has_pictures
+    assert ("The likeliest issues" in page) == has_pictures
     assert "<b>new" not in page
     assert "<b>new" in unescape(page)
     assert "Nothing has been changed" in page
@@ -189,21 +190,23 @@ def test_what_is_found_is_told(
     caplog.set_level(logging.INFO)
     make_run(tmp_path)
     main([f"--run={tmp_path}"])
-    line = "doubtful: 3 of 60 labels; flagged: 1 (a share of 0.02 at most), weight 0"
+    line = (
+        "label issues: 3 of 60 labels; flagged: 1 (a share of 0.02 at most), weight 0"
+    )
     assert line in caplog.text
-    assert '[data] sample_weights = "doubts.csv"' in caplog.text
+    assert '[data] sample_weights = "label_issues.csv"' in caplog.text
     caplog.clear()
     main([f"--run={tmp_path}"])
     assert "is already done" in caplog.text
 
 
-def test_doubts_are_of_the_fit_that_is_there(tmp_path: Path) -> None:
+def test_issues_are_of_the_fit_that_is_there(tmp_path: Path) -> None:
     oof = make_run(tmp_path)
-    before = doubts_of(tmp_path)
+    before = issues_of(tmp_path)
     with Run(tmp_path).stage("stacking.fit", {}, ["data_prep.prepare"]) as stage:
         oof["target"] = oof["target"].iloc[::-1].tolist()
         oof.to_csv(stage.folder / "oof.csv", index=False)
-    assert not doubts_of(tmp_path).equals(before)
+    assert not issues_of(tmp_path).equals(before)
     with Run(tmp_path).stage("data_prep.prepare", {"other": 1}) as stage:
         (stage.folder / "table.parquet").write_text("other")
     with pytest.raises(StaleStageError, match=r"stacking\.fit was made from another"):

@@ -1,0 +1,125 @@
+"""Every run in one table: how well it did, what it took, and what sets it apart.
+
+    python -m stacking.leaderboard runs/
+
+Reads the records of all runs below a folder, prints them best first, and writes
+``leaderboard.csv`` and ``leaderboard.html`` into the folder. A run that is not
+finished, or whose record cannot be read, is listed with the reason.
+"""
+
+import csv
+import io
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_prep.command import RUNS, run_command
+from data_prep.reporting.numerals import style_for
+from data_prep.run_folders.drafts import drafted
+from data_prep.settings import Parser
+from stacking.reporting.leaderboard_entries import (
+    ABSENT,
+    Entry,
+    Missing,
+    column_name,
+    columns_of,
+    read_runs,
+)
+
+FIGURES = ("metric", "score", "low", "high", "plain", "constant")
+log = logging.getLogger(__name__)
+
+
+def as_text(entries: Sequence[Entry], missing: Sequence[Missing]) -> str:
+    """Write the table as it is read in a terminal; settings are below the figures."""
+    lines, metric = [], ""
+    wide = max((len(entry.run) for entry in entries), default=0)
+    for number, entry in enumerate(entries, start=1):
+        if entry.metric != metric:
+            metric = entry.metric
+            better = "higher" if entry.is_higher_better else "lower"
+            lines += [
+                f"{metric}, {better} is better",
+                f"     {'run':{wide}}  {'finished, UTC':16}   nested  95 % interval  "
+                "     plain  constant  minutes",
+            ]
+        style = style_for(entry.score)
+        interval = f"{entry.low:{style}}..{entry.high:{style}}"
+        line = (
+            f"{number:3}  {entry.run:{wide}}  {entry.finished_at:%Y-%m-%d %H:%M}"
+            f"  {entry.score:7{style}}  {interval:16}"
+            f"  {_figure(entry.plain, style):>6}    {_figure(entry.constant, style):>6}"
+            f"  {entry.minutes:7.1f}  {entry.remark}"
+        )
+        lines.append(line.rstrip())
+    columns = columns_of(entries)
+    lines += ["what sets them apart (by the numbers above)"] if columns else []
+    for column in columns:
+        by_text: dict[str, list[str]] = {}
+        for number, entry in enumerate(entries, start=1):
+            by_text.setdefault(entry.text_of(column), []).append(str(number))
+        parts = [f"{text} ({', '.join(own)})" for text, own in by_text.items()]
+        lines.append(f"     {column_name(column)}: {'; '.join(parts)}")
+    lines += ["not in the table"] if missing else []
+    return "\n".join([*lines, *(f"     {one.run}: {one.reason}" for one in missing)])
+
+
+def as_csv(entries: Sequence[Entry], missing: Sequence[Missing]) -> str:
+    """Write a row per entry, then the runs without any, the reason as their note."""
+    commit = ("commit",) if any(entry.commit for entry in entries) else ()
+    columns = columns_of(entries)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    head = ("run", "finished_at", *FIGURES, "minutes", *commit, "note")
+    rows.writerow([*head, *map(column_name, columns)])
+    for entry in entries:
+        rows.writerow(
+            [
+                entry.run,
+                entry.finished_at.isoformat(),
+                *(getattr(entry, name) for name in FIGURES),
+                round(entry.minutes, 2),
+                *(getattr(entry, name) for name in commit),
+                entry.remark,
+                *map(entry.text_of, columns),
+            ]
+        )
+    for one in missing:
+        gaps = [""] * (len(head) - 2)
+        rows.writerow([one.run, *gaps, one.reason, *[ABSENT] * len(columns)])
+    return text.getvalue()
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """List the runs of the folder that the command line names; return the page."""
+    parser = Parser(
+        prog="python -m stacking.leaderboard",
+        description="List every run: its score, and the settings that set it apart.",
+    )
+    parser.add_argument(
+        "folder",
+        type=Path,
+        nargs="?",
+        default=RUNS,
+        metavar="FOLDER",
+        help=f"folder of runs (default: {RUNS})",
+    )
+    folder: Path = parser.parse(argv)["folder"]
+    entries, missing = read_runs(folder)
+    log.info("%s", as_text(entries, missing))
+    from stacking.reporting.leaderboard_page import write_page
+
+    with drafted(folder / "leaderboard.csv") as file:
+        file.write(as_csv(entries, missing).encode())
+    page = folder / "leaderboard.html"
+    write_page(page, entries, missing)
+    log.info("-> %s", page)
+    return page
+
+
+def _figure(value: float | None, style: str) -> str:
+    return ABSENT if value is None else format(value, style)
+
+
+if __name__ == "__main__":
+    run_command(main)
