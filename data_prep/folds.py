@@ -2,10 +2,10 @@
 
 A split is a column of the table, not a loop over indices: it is made once, stored,
 joined by id, and obeyed by every stage that looks at labels. The splitters are
-scikit-learn's; what one of its versions deals is not what the next does, so several
-deals are tried, the best balanced is kept, and the result is checked here.
+scikit-learn's; its versions differ in what they assign, so several shuffles are tried,
+the best balanced is kept, and the result is checked here.
 
-Shapes: N rows, F folds.
+Shapes: N rows, F folds, S strata.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ALL = "all"  # the fold of a net trained on every labelled row
 SCHEMES = ("kfold", "skfold", "gkfold", "sgkfold")
-N_DEALS = 8  # shuffles tried
+N_TRIALS = 8  # shuffles tried
 MAX_CLASSES = 20  # a numeric target with more values is a quantity only
 MIN_ROWS = 20  # with a target and a fold; fewer cannot be stacked
 N_BINS = 10  # of a target or date that has no classes
@@ -56,7 +56,7 @@ def check_scheme(cv: str, *, has_group: bool) -> None:
     """Refuse a scheme that needs groups where there are none.
 
     Raises:
-        UserError: It does; or there is no such scheme.
+        UserError: The scheme needs groups, or there is no such scheme.
     """
     if is_grouped(cv) and not has_group:
         plain = cv.replace("gkfold", "kfold")
@@ -74,7 +74,7 @@ def check_groups(cv: str, group: str | None) -> None:
         group: The user's column of groups; None: there is none.
 
     Raises:
-        UserError: It does; or there is no such scheme.
+        UserError: The scheme does not fit the groups, or there is no such scheme.
     """
     check_scheme(cv, has_group=group is not None)
     if group is not None and not is_grouped(cv):
@@ -89,7 +89,7 @@ def check_count(cv: str, n: int, noun: str = "groups") -> None:
     """Refuse fewer groups, or rows, than folds.
 
     Raises:
-        UserError: There are.
+        UserError: There are fewer.
     """
     n_folds = parse_scheme(cv)[1]
     if n < n_folds:
@@ -110,12 +110,12 @@ def too_few_rows(folds: ArrayLike) -> str:
         >>> too_few_rows([0, 1] * 10)
         ''
     """
-    held_out = np.asarray(folds, dtype=np.int64)
-    sizes = np.bincount(held_out) if len(held_out) else np.array([0])
-    if len(sizes) >= 2 and sizes.min() >= 2 and len(held_out) >= MIN_ROWS:
+    folds = np.asarray(folds, dtype=np.int64)
+    sizes = np.bincount(folds) if len(folds) else np.array([0])
+    if len(sizes) >= 2 and sizes.min() >= 2 and len(folds) >= MIN_ROWS:
         return ""
     return (
-        f"{len(held_out)} rows have a target and a fold ({sizes.tolist()} by"
+        f"{len(folds)} rows have a target and a fold ({sizes.tolist()} by"
         f" fold); give {MIN_ROWS} or more, and two in every fold, in the table of"
         " [data] train"
     )
@@ -164,35 +164,42 @@ def assign_folds(
     """
     scheme, n_folds = parse_scheme(cv)
     check_scheme(cv, has_group=groups is not None)
-    codes = _codes(labels)
-    members = np.arange(len(codes)) if groups is None else _codes(groups)
-    n_groups = int(members.max()) + 1 if len(members) else 0
-    check_count(cv, n_groups, "rows" if n_groups == len(codes) else "groups")
-    best, least = None, (0, 0.0)
-    # What no deal can better: strata within one group, and a row too many in each cell.
-    enough = (
-        len(untaught(members, codes)),
-        n_folds * (int(codes.max()) + 1) / len(codes),
+    strata_codes = _codes(labels)
+    n_rows = len(strata_codes)
+    group_codes = np.arange(n_rows) if groups is None else _codes(groups)
+    n_groups = int(group_codes.max()) + 1 if n_rows else 0
+    check_count(cv, n_groups, "rows" if n_groups == n_rows else "groups")
+    # No assignment is better than this: only a stratum within one group lies in one
+    # fold, and each of the F x S cells is off by less than a row.
+    best_possible = (
+        len(strata_of_one_fold(group_codes, strata_codes)),
+        n_folds * (int(strata_codes.max()) + 1) / n_rows,
     )
-    for one in np.random.SeedSequence(seed).generate_state(N_DEALS):
-        deal = _deal(scheme, n_folds, codes, members, int(one))
-        if len(np.unique(deal)) < n_folds:  # scikit-learn issue 34828
+    best, least_faults = None, (0, 0.0)
+    for trial_seed in np.random.SeedSequence(seed).generate_state(N_TRIALS):
+        folds = _assign_once(
+            scheme, n_folds, strata_codes, group_codes, seed=int(trial_seed)
+        )
+        if len(np.unique(folds)) < n_folds:  # scikit-learn issue 34828
             continue
-        faults = len(untaught(deal, codes)), imbalance(deal, codes)
-        if best is None or faults < least:
-            best, least = deal, faults
-        if faults <= enough:
+        faults = (
+            len(strata_of_one_fold(folds, strata_codes)),
+            imbalance(folds, strata_codes),
+        )
+        if best is None or faults < least_faults:
+            best, least_faults = folds, faults
+        if faults <= best_possible:
             break
     if best is None:
         raise UserError(f"cv = {cv!r}: a fold stays empty; take fewer folds")
-    fold_of = np.full(n_groups, -1)
-    fold_of[members] = best
-    if (fold_of[members] != best).any():
+    fold_of_group = np.full(n_groups, -1)
+    fold_of_group[group_codes] = best
+    if (fold_of_group[group_codes] != best).any():
         raise RuntimeError(f"{cv}: a group was torn apart")
     return best
 
 
-def untaught(folds: ArrayLike, labels: ArrayLike) -> list[int]:
+def strata_of_one_fold(folds: ArrayLike, labels: ArrayLike) -> list[int]:
     """List the strata that lie in one fold: its net never sees one of them.
 
     Args:
@@ -204,8 +211,8 @@ def untaught(folds: ArrayLike, labels: ArrayLike) -> list[int]:
         [6]
     """
     pairs = np.unique(np.stack([np.asarray(labels), np.asarray(folds)]), axis=1)
-    found, n_folds = np.unique(pairs[0], return_counts=True)
-    return [int(label) for label in found[n_folds == 1]]
+    present, n_folds = np.unique(pairs[0], return_counts=True)
+    return [int(label) for label in present[n_folds == 1]]
 
 
 def imbalance(folds: ArrayLike, labels: ArrayLike) -> float:
@@ -214,20 +221,23 @@ def imbalance(folds: ArrayLike, labels: ArrayLike) -> float:
     Returns:
         Rows that are where they should not be, as shares of all: 0 is perfect.
     """
-    held_out = np.asarray(folds)
+    folds = np.asarray(folds)
     codes = _codes(labels)
-    counts = np.zeros((held_out.max() + 1, codes.max() + 1))
-    np.add.at(counts, (held_out, codes), 1)
-    strata_off = np.abs(counts - counts.mean(axis=0)).sum()
-    sizes = counts.sum(axis=1)
-    return float((strata_off + np.abs(sizes - sizes.mean()).sum()) / len(held_out))
+    n_rows_FS = np.zeros((folds.max() + 1, codes.max() + 1))
+    np.add.at(n_rows_FS, (folds, codes), 1)
+    strata_off = np.abs(n_rows_FS - n_rows_FS.mean(axis=0)).sum()
+    sizes = n_rows_FS.sum(axis=1)
+    return float((strata_off + np.abs(sizes - sizes.mean()).sum()) / len(folds))
 
 
 def _codes(values: ArrayLike) -> Ints:
     return np.unique(np.asarray(values), return_inverse=True)[1].astype(np.int64)
 
 
-def _deal(scheme: str, n_folds: int, codes: Ints, members: Ints, seed: int) -> Ints:
+def _assign_once(
+    scheme: str, n_folds: int, strata_codes: Ints, group_codes: Ints, *, seed: int
+) -> Ints:
+    """Give (N,) folds by one shuffle of scikit-learn's splitter."""
     from sklearn.model_selection import (
         GroupKFold,
         KFold,
@@ -241,23 +251,23 @@ def _deal(scheme: str, n_folds: int, codes: Ints, members: Ints, seed: int) -> I
         (False, True): GroupKFold,
         (True, True): StratifiedGroupKFold,  # stratifies when shuffled since 1.8
     }
-    is_together = int(members.max()) + 1 < len(members)  # some group has two rows
-    kind = splitters[scheme in ("skfold", "sgkfold"), is_together]
-    splitter = kind(n_folds, shuffle=True, random_state=seed)
-    folds = np.full(len(codes), -1, dtype=np.int64)
-    labels = _without_rare(codes, n_folds)
+    has_groups = int(group_codes.max()) + 1 < len(group_codes)  # some have two rows
+    splitter_class = splitters[scheme in ("skfold", "sgkfold"), has_groups]
+    splitter = splitter_class(n_folds, shuffle=True, random_state=seed)
+    folds = np.full(len(strata_codes), -1, dtype=np.int64)
+    labels = _without_rare(strata_codes, n_folds)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")
-        parts = splitter.split(folds, labels, members if is_together else None)
-        for fold, (_, held_out) in enumerate(parts):
-            folds[held_out] = fold
+        splits = splitter.split(folds, labels, group_codes if has_groups else None)
+        for fold, (_, val_idx) in enumerate(splits):
+            folds[val_idx] = fold
     return folds
 
 
 def _without_rare(codes: Ints, n_folds: int) -> Ints:
     """Make one stratum of all those that have too few rows to be in every fold."""
-    counts = np.bincount(codes)
-    merged = np.where(counts[codes] < n_folds, -1, codes)
+    n_rows = np.bincount(codes)
+    merged = np.where(n_rows[codes] < n_folds, -1, codes)
     is_enough = np.unique(merged, return_counts=True)[1].max() >= n_folds
     return merged if is_enough else np.zeros_like(codes)
 
@@ -303,47 +313,48 @@ def join_cv_groups(groups: Sequence[str] | None, digests: Sequence[str]) -> Ints
         >>> join_cv_groups(["a", "a", "b", "c"], ["x", "y", "y", "z"])
         array([0, 0, 0, 1])
     """
-    parent = list(range(len(digests)))
+    import pandas as pd
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    def join(keys: Iterable[str]) -> None:
-        first: dict[str, int] = {}
-        for row, key in enumerate(keys):
-            if key:
-                low, high = sorted((root(first.setdefault(key, row)), root(row)))
-                parent[high] = low
-
-    join(digests)
-    if groups is not None:
-        join(groups)
-    roots = [root(row) for row in range(len(digests))]
-    number = {row: index for index, row in enumerate(dict.fromkeys(roots))}
-    return np.array([number[row] for row in roots], dtype=np.int64)
+    # A graph of rows and of the names they bear: rows of one name meet in its node.
+    n_rows = len(digests)
+    n_nodes, edges = n_rows, []
+    for names in (digests, groups):
+        if names is None:
+            continue
+        row_idx = np.flatnonzero(np.array([bool(name) for name in names], dtype=bool))
+        codes, values = pd.factorize(np.asarray(names, dtype=object)[row_idx])
+        edges.append(np.stack([row_idx, n_nodes + codes]))
+        n_nodes += len(values)
+    ends = np.concatenate(edges, axis=1)
+    graph = coo_array((np.ones(ends.shape[1]), (ends[0], ends[1])), (n_nodes, n_nodes))
+    _, components = connected_components(graph, directed=False)
+    cv_groups: Ints = pd.factorize(components[:n_rows])[0].astype(np.int64)
+    return cv_groups
 
 
-def split(
+def fold_masks(
     table: "pd.DataFrame", fold: str
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Say which (N,) rows are held out with a fold, and which may be learned from.
+    """Tell which rows are held out with a fold, and which may be trained on.
 
     A row that is never validated may still be a copy of a row that is, or be of its
-    group: then it is neither held out nor learned from.
+    group: then it is neither held out nor trained on.
 
     Args:
         table: N rows as prepared, with ``split``, ``fold`` and ``cv_group``.
         fold: Number of a fold, or ``all``, which holds out none.
+
+    Returns:
+        ``val_mask`` and ``train_mask``, both (N,).
     """
     is_train = (table["split"] == "train").to_numpy()
     if fold == ALL:
         return np.zeros(len(table), dtype=np.bool_), is_train
-    is_held_out = is_train & (table["fold"] == int(fold)).to_numpy()
+    val_mask = is_train & (table["fold"] == int(fold)).to_numpy()
     cv_groups = table["cv_group"].to_numpy()
-    return is_held_out, is_train & ~np.isin(cv_groups, cv_groups[is_held_out])
+    return val_mask, is_train & ~np.isin(cv_groups, cv_groups[val_mask])
 
 
 def fold_hash(ids: Iterable[str], folds: Iterable[int]) -> str:

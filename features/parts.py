@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
-from data_prep.folds import split
+from data_prep.folds import fold_masks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +78,7 @@ def plan_parts(
     common = np.flatnonzero(table["split"] != "train")
     parts = []
     for fold in folds:
-        is_held_out, may_be_seen = split(table, fold)
+        is_held_out, may_be_seen = fold_masks(table, fold)
         parts += [
             Part(fold, "oof", np.flatnonzero(is_held_out)),
             Part(fold, "test", common),

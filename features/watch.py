@@ -26,7 +26,7 @@ from data_prep.command import open_command, run_command
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
-from data_prep.folds import split
+from data_prep.folds import fold_masks
 from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.damage import read_frame
 from data_prep.run_folders.runs import Run
@@ -195,7 +195,7 @@ class Scorer:
             if file.exists():
                 raise
             return []  # dropped by the training, which keeps --keep-epochs of them
-        rows = np.flatnonzero(split(self.table, fold)[0])
+        rows = np.flatnonzero(fold_masks(self.table, fold)[0])
         tasks = [self.tasks[task["name"]] for task in about["tasks"]]
         outputs = {
             name: in_unit(network, name, values)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
-from data_prep.folds import ALL, split
+from data_prep.folds import ALL, fold_masks
 from data_prep.outlook import Outlook
 from data_prep.rows import weights_of
 from data_prep.tasks import Task
@@ -77,7 +77,7 @@ def plan(
     nets = [(JOINT, tasks)] if settings.joint else [(t.name, [t]) for t in tasks]
     jobs = []
     for fold in wanted:
-        is_held_out, may_be_seen = split(table, fold)
+        is_held_out, may_be_seen = fold_masks(table, fold)
         for name, members in nets:
             has_label = np.logical_or.reduce([task.has_label for task in members])
             rows = np.flatnonzero(has_label & may_be_seen & is_taught)

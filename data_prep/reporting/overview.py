@@ -14,7 +14,7 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from data_prep.folds import is_grouped, too_few_rows, untaught
+from data_prep.folds import is_grouped, strata_of_one_fold, too_few_rows
 from data_prep.pictures.copies import Repeat, copies
 from data_prep.pictures.folders import LeftOut, shown
 from data_prep.reporting.charts import Rung, bars, histogram
@@ -182,7 +182,7 @@ def _remarks_on_folds(
     ):
         found.append(f"too little for stacking.fit: {fault}")
     if facts["classes"] is not None:
-        lacking = untaught(dealt["fold"], dealt["class_index"])
+        lacking = strata_of_one_fold(dealt["fold"], dealt["class_index"])
         names = [class_text(facts["classes"][code]) for code in lacking if code >= 0]
         if names:
             found.append(

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.folds import split
+from data_prep.folds import fold_masks
 from data_prep.scoring.scores import METRICS, Metric
 from data_prep.tasks import Task
 
@@ -43,7 +43,7 @@ Split = tuple[Mask, Mask]  # (N,) rows held out, and rows that may be learned fr
 
 def stored_splits(table: "pd.DataFrame", n_folds: int) -> list[Split]:
     """Give the splits of the prepared table, one for each fold."""
-    return [split(table, str(fold)) for fold in range(n_folds)]
+    return [fold_masks(table, str(fold)) for fold in range(n_folds)]
 
 
 def labels_of(task: Task, rows: Ints) -> Task:

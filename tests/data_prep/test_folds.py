@@ -14,8 +14,8 @@ from data_prep.folds import (
     lone_cv_group,
     parse_scheme,
     strata,
+    strata_of_one_fold,
     too_few_rows,
-    untaught,
 )
 
 SEEDS = range(8)
@@ -57,7 +57,7 @@ def test_the_stratified_schemes_keep_the_shares_of_the_classes(
     for label in range(3):
         shares = [(labels[folds == fold] == label).mean() for fold in range(3)]
         assert np.ptp(shares) < 0.08
-    assert untaught(folds, labels) == []
+    assert strata_of_one_fold(folds, labels) == []
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -78,20 +78,21 @@ def test_the_seed_decides_and_names_do_not(scheme: str) -> None:
     assert (first != other).any()
 
 
-def test_several_deals_are_better_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
-    for n_deals in (1, 8):
-        monkeypatch.setattr("data_prep.folds.N_DEALS", n_deals)
-        deals = []
+def test_several_trials_are_better_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    means = []
+    for n_trials in (1, 8):
+        monkeypatch.setattr("data_prep.folds.N_TRIALS", n_trials)
+        imbalances = []
         for seed in SEEDS:
             labels, groups = specimens(seed)
-            deals.append(imbalance(assign_folds("gkfold3", labels, groups, 0), labels))
-        found.append(np.mean(deals))
-    assert found[1] < 0.8 * found[0]
+            folds = assign_folds("gkfold3", labels, groups, 0)
+            imbalances.append(imbalance(folds, labels))
+        means.append(np.mean(imbalances))
+    assert means[1] < 0.8 * means[0]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_classes_too_rare_for_every_fold_are_dealt_all_the_same(scheme: str) -> None:
+def test_classes_too_rare_for_every_fold_are_assigned_all_the_same(scheme: str) -> None:
     labels, groups = np.arange(12), np.arange(12) // 2
     folds = assign_folds(f"{scheme}3", labels, groups, 0)
     assert sorted(np.bincount(folds)) == [4, 4, 4]
@@ -150,20 +151,22 @@ def test_cv_groups_are_the_components_of_the_graph(seed: int) -> None:
     )
     for _ in range(6):  # paths of up to 64 steps
         linked = linked @ linked
-    found = join_cv_groups(groups, digests)
-    assert_array_equal(found[:, None] == found[None, :], linked)
+    codes = join_cv_groups(groups, digests)
+    assert_array_equal(codes[:, None] == codes[None, :], linked)
+    first_rows = np.unique(codes, return_index=True)[1]
+    assert (np.diff(first_rows) > 0).all(), "numbered in order of appearance"
 
 
 def test_the_hash_is_of_who_is_held_out_where() -> None:
-    one = fold_hash(["a", "b", "c"], [0, 1, -1])
-    assert one == fold_hash(["b", "d", "a"], [1, -1, 0])
-    assert one != fold_hash(["a", "b"], [1, 0])
+    digest = fold_hash(["a", "b", "c"], [0, 1, -1])
+    assert digest == fold_hash(["b", "d", "a"], [1, -1, 0])
+    assert digest != fold_hash(["a", "b"], [1, 0])
     # printf 'a,0\nb,1\n' | sha256sum
-    assert one == "fe1c66410cb12b5eaa4d784e954ce9ca50d0a27b8a042011d912bd1691131bc8"
+    assert digest == "fe1c66410cb12b5eaa4d784e954ce9ca50d0a27b8a042011d912bd1691131bc8"
 
 
-def test_untaught_names_what_lies_in_one_fold() -> None:
-    assert untaught([0, 1, 2, 2], [0, 0, 1, 1]) == [1]
+def test_strata_of_one_fold_are_what_lies_in_one_fold() -> None:
+    assert strata_of_one_fold([0, 1, 2, 2], [0, 0, 1, 1]) == [1]
 
 
 @pytest.mark.parametrize("cv", ["sgkfold", "sgkfold1", "3", "leaveoneout5", "SKFOLD3"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep.errors import UserError
-from data_prep.folds import split
+from data_prep.folds import fold_masks
 from data_prep.run_folders.runs import Run
 from data_prep.tasks import build_tasks
 from tests.prepared_runs import STAGE, make_run, table_of
@@ -51,7 +51,7 @@ def test_a_copy_of_a_held_out_row_is_not_learned_from(tmp_path: Path) -> None:
     copied = table["cv_group"][table["cv_group"].duplicated()]
     assert len(copied) == 5
     for fold in ("0", "1", "2"):
-        is_held_out, may_be_seen = split(table, fold)
+        is_held_out, may_be_seen = fold_masks(table, fold)
         pairs = table["cv_group"].isin(copied)
         assert (
             not table["cv_group"][may_be_seen]
