@@ -19,13 +19,13 @@ from data_prep.command import check_origin, run_command, run_of
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment, commands, read_experiment, stage_names
 from data_prep.outlook import Outlook
+from data_prep.prepared import PREPARED
 from data_prep.reporting.numerals import style_for
 from data_prep.run_folders.runs import Run
 from data_prep.settings import Parser, from_table, nearest
 from data_prep.verify import verify_run
 from data_prep.waiting import settle_waiting
 
-PREPARED = "data_prep.prepare"
 LEARNING = ("transfer.finetune", "features.extract", "stacking.fit")
 log = logging.getLogger(__name__)
 

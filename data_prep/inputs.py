@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
+from data_prep.prepared import PREPARED
 from data_prep.run_folders.runs import Run
-from data_prep.sources import PREPARED
 
 if TYPE_CHECKING:
     import pandas as pd

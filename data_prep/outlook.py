@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.inputs import check_places, match, read_inputs, scheme_of
-from data_prep.run_folders.damage import read_frame
+from data_prep.prepared import PREPARED as PREPARED
+from data_prep.prepared import Prepared
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import recorded
-from data_prep.sources import PREPARED as PREPARED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,7 @@ class Outlook:
         return cls(
             experiment=experiment,
             run=run,
-            table=read_frame(prepared.folder / "table.parquet"),
+            table=Prepared.open(prepared).table,
             facts=prepared.facts,
             prepared=prepared.folder,
             settings=settings or {},

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
+from data_prep.prepared import TABLE
 from data_prep.run_folders.runs import KEY, Stage
 from data_prep.settings import NOT_HASHED, recorded
 
@@ -93,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     }
     if settings.placeholders == "keep":
         del key["placeholders"]  # what was prepared before there was the key is current
-    if done := current(run, key, data, folders.pictures):
+    if done := current(run, key, folders.pictures):
         return done.folder
     matched = match(tables, folders, data)
     with take_up(run, key).stage(STAGE, key) as stage:
@@ -181,7 +182,7 @@ def _prepare(
     ours = [name for name in COLUMNS if name in rows]
     given = [name for name in rows.columns if name.startswith(GIVEN)]
     table = rows[[*ours, *given]]
-    table.to_parquet(stage.folder / "table.parquet", index=False)
+    table.to_parquet(stage.folder / TABLE, index=False)
     gone = pd.DataFrame(map(vars, left_out), columns=["id", "file", "reason"])
     gone.to_csv(stage.folder / "left_out.csv", index=False)
     if tables.sample:

@@ -12,7 +12,7 @@ NAMES = {
     "doubts": "sample_weights",
     "stacking.ledger": "stacking.leaderboard",
 }
-COLUMNS: dict[str, str] = {}  # of table.parquet
+COLUMNS = {"part": "split", "cluster": "cv_group"}  # of table.parquet
 
 
 def new_name(name: str, known: Collection[str]) -> str | None:

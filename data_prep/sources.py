@@ -1,8 +1,7 @@
 """What ``data_prep.prepare`` is made from, and whether it still is that.
 
 Tables are compared by the hash of their bytes, pictures by their names and a witness of
-each file that is kept beside the result. Runs that were prepared before there were
-witnesses are compared as they were made, and get their witnesses then.
+each file that is kept beside the result.
 """
 
 import hashlib
@@ -14,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.experiment import DataSettings
-from data_prep.run_folders.damage import read_frame
+from data_prep.prepared import PREPARED, TABLE, fault_of_columns
+from data_prep.run_folders.damage import intact
 from data_prep.run_folders.runs import KEY, Finished, Run, digest_of, write_json
 from data_prep.run_folders.witness import (
-    Read,
     compare,
-    hash_of,
     read_witnesses,
     write_witnesses,
 )
@@ -27,7 +25,6 @@ from data_prep.run_folders.witness import (
 if TYPE_CHECKING:
     from data_prep.pictures.folders import Folders
 
-PREPARED = "data_prep.prepare"
 WITNESSES = Path("logs") / "pictures.json"  # in no digest: dates differ after a copy
 
 
@@ -42,35 +39,33 @@ def source_digests(data: DataSettings, folders: "Folders") -> dict[str, str]:
 
 
 def current(
-    run: Run, key: Mapping[str, Any], data: DataSettings, pictures: Mapping[str, Path]
+    run: Run, key: Mapping[str, Any], pictures: Mapping[str, Path]
 ) -> Finished | None:
     """Return the finished stage if it was made from just these files.
 
     Args:
         run: The run.
         key: What decides the result, but for the bytes of the pictures.
-        data: Where the tables lie.
         pictures: The file of each id.
     """
+    from pyarrow.parquet import read_schema
+
     if run.overwrite or not run.has(PREPARED):
         return None
     done = run.finished(PREPARED, check_inputs=False)
-    place = done.folder / WITNESSES
-    before = read_witnesses(place)
-    if isinstance(done.record["settings"].get("source"), str):  # before witnesses
-        try:
-            key = {**key, "source": _digest_of_ends(data, pictures)}
-        except OSError:
-            return None
-        before = before or _of_the_table(done, pictures)
     if done.record["settings"] != json.loads(json.dumps(key, default=str)):
         return None
+    with intact(done.folder / TABLE) as table:
+        if fault_of_columns(read_schema(table).names):
+            return None
+    path = done.folder / WITNESSES
+    before = read_witnesses(path)
     now = compare(pictures, before)
     if now is None:
         return None
     if now != before:
         with suppress(OSError):  # a run that cannot be written to is looked at again
-            write_witnesses(place, now)
+            write_witnesses(path, now)
     return run.current(PREPARED, key)
 
 
@@ -101,21 +96,3 @@ def _table_digests(data: DataSettings) -> list[str | None]:
         hashlib.sha256(path.read_bytes()).hexdigest() if path else None
         for path in tables
     ]
-
-
-def _digest_of_ends(data: DataSettings, pictures: Mapping[str, Path]) -> str:
-    """Hash what is read as it was before there were witnesses."""
-    from data_prep.pictures.images import cheap_digest
-
-    ends = [[id_, path.name, cheap_digest(path)] for id_, path in pictures.items()]
-    return digest_of({"tables": _table_digests(data), "pictures": ends})
-
-
-def _of_the_table(done: Finished, pictures: Mapping[str, Path]) -> dict[str, Read]:
-    """Say of each picture what it was, as far as a table without witnesses tells."""
-    table = read_frame(done.folder / "table.parquet")
-    known = table.set_index("id")["sha256"].to_dict() if "sha256" in table else {}
-    return {
-        id_: Read(None, known.get(id_) or hash_of(path))
-        for id_, path in pictures.items()
-    }

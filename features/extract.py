@@ -33,7 +33,8 @@ from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
 from data_prep.dihedral import VIEW_SETS
-from data_prep.run_folders.damage import intact, read_frame, read_json
+from data_prep.prepared import PREPARED, Prepared
+from data_prep.run_folders.damage import intact, read_json
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from pretext.data.pictures import Pictures
 
 STAGE = "features.extract"
-PREPARED = "data_prep.prepare"
 WORK = "checkpoints"  # folder of unfinished passes
 CHUNK = 4096  # rows looked at at a time: the values lie on the disk
 log = logging.getLogger(__name__)
@@ -70,14 +70,14 @@ def main(argv: Sequence[str] | None = None) -> Path:
     key["shard"] = settings.shard if n_shards > 1 else ""  # 0/1 is all
     if not settings.layers and (done := run.current(stage_name, key, reads=reads)):
         return done.folder
-    prepared, made = run.finished(PREPARED), run.finished(settings.source)
+    prepared = Prepared.open(run.finished(PREPARED))
+    table, made = prepared.table, run.finished(settings.source)
     settle_waiting(settings.threads)
 
     from features.assembly import Assembly
     from pretext.data.pictures import Pictures
     from pretext.device import pick_device, set_threads, use_bf16
 
-    table = read_frame(prepared.folder / "table.parquet")
     device = pick_device()
     set_threads(settings.threads)
     bf16 = use_bf16(settings.precision, device)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError
-from data_prep.run_folders.damage import DamagedFileError, fault_of, read_frame
+from data_prep.prepared import PREPARED, Prepared
+from data_prep.run_folders.damage import DamagedFileError, fault_of
 from data_prep.run_folders.runs import RECORD, Finished, Run
 from data_prep.settings import from_table
-from features.extract import PREPARED
 from features.extract import STAGE as EXTRACTED
 from features.header import SELECTED
 from features.settings import FINETUNED, ExtractSettings
@@ -118,7 +118,7 @@ def warn_of_learned(prepared: Finished, decoded: Sequence["Decoded"]) -> None:
 
     A run that was prepared before pixels were compared tells the same files only.
     """
-    table = read_frame(prepared.folder / "table.parquet")
+    table = Prepared.open(prepared).table
     column = "pixels_sha256" if "pixels_sha256" in table else "sha256"
     if column not in table:
         return

@@ -27,8 +27,8 @@ from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.folds import fold_masks
+from data_prep.prepared import PREPARED, Prepared
 from data_prep.reporting.numerals import four_digits
-from data_prep.run_folders.damage import read_frame
 from data_prep.run_folders.runs import Run
 from data_prep.waiting import settle_waiting
 from features.scoreboard import Entry, Scoreboard
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 STAGE = "features.watch"
 WATCHED = "transfer.finetune"
-PREPARED = "data_prep.prepare"
 QUIET_S = 30.0  # without news, before it is asked whether the training is alive
 log = logging.getLogger(__name__)
 
@@ -164,20 +163,15 @@ class Scorer:
     def of(cls, settings: WatchSettings, run: Run, experiment: Experiment) -> "Scorer":
         """Open what is scored with."""
         settle_waiting(settings.threads)
-        from data_prep.tasks import build_tasks
         from pretext.data.pictures import Pictures
         from pretext.device import pick_device, set_threads, use_bf16
 
-        prepared = run.finished(PREPARED)
-        table = read_frame(prepared.folder / "table.parquet")
+        prepared = Prepared.open(run.finished(PREPARED))
         device = pick_device()
         set_threads(settings.threads)
-        tasks = build_tasks(
-            *(experiment.tasks, table, prepared.folder, prepared.facts, ())
-        )
         return cls(
-            table,
-            {task.name: task for task in tasks},
+            prepared.table,
+            {task.name: task for task in prepared.tasks(experiment.tasks)},
             Pictures.open(prepared.folder, device),
             VIEW_SETS[settings.views],
             use_bf16(settings.precision, device),

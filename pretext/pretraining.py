@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
-from data_prep.run_folders.damage import read_frame
+from data_prep.prepared import PREPARED
 from data_prep.run_folders.runs import Run
 from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pretext.data.pictures import Normalisation, Pictures
     from pretext.engine.learner import Learner
 
-PREPARED = "data_prep.prepare"
 LOOKED_AT = 500  # pictures, to see whether there are different ones
 log = logging.getLogger(__name__)
 
@@ -102,8 +101,7 @@ def pretrain(
     from pretext.evaluation.monitor import Health
     from pretext.networks.backbones import save_weights
 
-    table = read_frame(prepared.folder / "table.parquet")
-    table = table.sort_values("image_row")
+    table = outlook.table
     ids = table["id"].tolist()
     keys = keys_of(ids)
     rows, held_out_rows = rows_of(table, keys, settings, held_out)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
-from data_prep.run_folders.damage import read_frame
+from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import NOT_HASHED, nearest, recorded
 from data_prep.waiting import settle_waiting
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from pretext.evaluation.comparison import Probed
 
 STAGE = "pretext.probe"
-PREPARED = "data_prep.prepare"
 log = logging.getLogger(__name__)
 
 
@@ -179,13 +178,9 @@ def read_labels(
     Raises:
         UserError: There are no folds or labels, or no such task.
     """
-    from data_prep.tasks import build_tasks
-
     check_folds(prepared.facts)
-    table = read_frame(prepared.folder / "table.parquet")
-    table = table.sort_values("image_row", ignore_index=True)
-    facts = prepared.facts
-    return table, build_tasks(experiment.tasks, table, prepared.folder, facts, only)
+    opened = Prepared.open(prepared)
+    return opened.table, opened.tasks(experiment.tasks, only)
 
 
 def probe_all(

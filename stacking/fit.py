@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
+from data_prep.prepared import PREPARED
 from data_prep.reporting.numerals import four_digits, style_for
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import recorded
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from stacking.reporting.outputs import Asked
 
 STAGE = "stacking.fit"
-PREPARED = "data_prep.prepare"
 EXTRACTED = "features.extract"
 LEAKY = "in-sample protocol: it leaks, and is for comparison only"
 log = logging.getLogger(__name__)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
+from data_prep.prepared import PREPARED
 from data_prep.settings import recorded
 from data_prep.tables.spelling import class_names, write_csv
 from stacking.analysis.label_issues import (
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STAGE = "stacking.noise"
-PREPARED = "data_prep.prepare"
 FIT = "stacking.fit"
 AGAIN = "again: python -m stacking.fit --overwrite"
 SCORED = ("target", "prediction")

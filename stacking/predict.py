@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 
 from data_prep.command import last_run, run_command
 from data_prep.errors import UserError
-from data_prep.run_folders.damage import intact, read_frame
+from data_prep.prepared import PREPARED, Prepared
+from data_prep.run_folders.damage import intact
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import Parser
 from data_prep.tables.spelling import write_csv
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from stacking.ensemble.predictor import Predictor
 
 STAGE = "stacking.predict"
-FIT, PREPARED, EXTRACTED = "stacking.fit", "data_prep.prepare", "features.extract"
+FIT, EXTRACTED = "stacking.fit", "features.extract"
 MANY = 5  # ids of pictures left out that are named
 Floats = NDArray[np.float64]
 log = logging.getLogger(__name__)
@@ -267,7 +268,7 @@ def _with_interval(
     from stacking.oof import oof_file, probability_column, read_oof
 
     oof = read_oof(oof_file(fitted.folder), prepared.facts)
-    table = read_frame(prepared.folder / "table.parquet").set_index("id")
+    table = Prepared.open(prepared).table.set_index("id")
     cv_groups = table["cv_group"].loc[as_ids(oof["id"])].to_numpy()
     reading = predictor.reading
     if reading.is_number:

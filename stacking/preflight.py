@@ -12,6 +12,7 @@ import numpy as np
 from data_prep.errors import UserError
 from data_prep.folds import ALL, MIN_ROWS, parse_scheme
 from data_prep.outlook import PREPARED, Outlook
+from data_prep.prepared import TABLE
 from data_prep.run_folders.runs import Run
 from features.settings import FINETUNED
 from stacking.ensemble.objective import Loss
@@ -103,7 +104,7 @@ def _check_enough(settings: FitSettings, outlook: Outlook) -> None:
             f" {'cv' if settings.cv else '[data_prep.prepare] cv'}"
         )
     if outlook.prepared and cv == outlook.facts["cv"]:
-        place = outlook.prepared / "table.parquet"
+        place = outlook.prepared / TABLE
         folds, cv_groups = rows["fold"].to_numpy(), rows["cv_group"].to_numpy()
         leak_guards.check_enough(folds, cv_groups, place)
 

@@ -90,7 +90,6 @@ WHY: dict[str, tuple[str, ...]] = {
     ),
     "files of data_prep.prepare, changed since": (
         *(
-            "transfer.jobs:plan",
             "stacking.inputs.leak_guards:check_folds",
             "stacking.reporting.outputs",
         ),

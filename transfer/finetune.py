@@ -16,6 +16,7 @@ from typing import Any
 
 from data_prep.command import open_command, run_command
 from data_prep.experiment import Experiment
+from data_prep.prepared import PREPARED
 from data_prep.reporting.numerals import style_for
 from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
@@ -24,7 +25,6 @@ from pretext.preflight import check_names
 from transfer.settings import FinetuneSettings
 
 STAGE = "transfer.finetune"
-PREPARED = "data_prep.prepare"
 log = logging.getLogger(__name__)
 
 

@@ -67,12 +67,6 @@ def plan(
             has fewer rows than a batch.
     """
     wanted = folds_of(settings, n_folds)
-    # everything from here on finds a picture by its row in the table
-    if not np.array_equal(table["image_row"], np.arange(len(table))):
-        raise UserError(
-            "table.parquet and images.npy are not in the same order;"
-            " again: python -m data_prep.prepare --overwrite"
-        )
     is_taught = weights_of(table) > 0
     nets = [(JOINT, tasks)] if settings.joint else [(t.name, [t]) for t in tasks]
     jobs = []

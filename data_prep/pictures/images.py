@@ -95,18 +95,6 @@ class NoneReadableError(UserError):
         self.decoded = decoded
 
 
-def cheap_digest(path: Path) -> str:
-    """Hash a file's size and its first and last 16 KiB, to see whether it changed."""
-    block = 16_384
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        digest = hashlib.sha256(f"{size}:".encode() + file.read(block))
-        if size > block:
-            file.seek(max(block, size - block))
-            digest.update(file.read())
-    return digest.hexdigest()
-
-
 def store_pictures(
     paths: Sequence[Path], target: Path, side: int, fit: Fit, workers: int = 0
 ) -> list[Decoded]:

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
+from data_prep.prepared import Prepared
 from data_prep.rows import weights_of
-from data_prep.run_folders.damage import read_frame
 from data_prep.run_folders.runs import Finished
-from data_prep.tables.spelling import class_names
 from stacking.inputs import leak_guards
 from stacking.inputs.baseline_columns import OwnColumns
 from stacking.inputs.data import Assembled, Column, InSample
@@ -55,9 +54,9 @@ def assemble(
     Raises:
         UserError: Something would leak, is missing, or was made from something else.
     """
-    facts, place = prepared.facts, prepared.folder / "table.parquet"
     leak_guards.check_of_outputs(extracted.folder)
-    table = read_frame(place)
+    opened = Prepared.open(prepared)
+    facts, table, place = prepared.facts, opened.table, opened.table_path
     if "target" not in table or facts.get("target_kind") is None:
         raise UserError(
             f"{place}: there is no target to predict; name its column in [data] target,"
@@ -89,15 +88,13 @@ def assemble(
     weights = weights_of(scored)
     names = [column for source in sources for column in source.columns()]
     leak_guards.check_varying(X, [column.name for column in names])
-    classes = facts.get("classes") or []
     is_number = facts["target_kind"] == "numeric"
-    low, high = facts["target_range"] if is_number else (0.0, 0.0)
     found = Assembled(
         ids=tuple(ids),
         X=X,
         target=scored["target"].to_numpy(dtype=np.float64 if is_number else object),
-        class_index=_class_index(scored, bool(classes)),
-        classes=class_names(classes),
+        class_index=_class_index(scored, bool(opened.classes)),
+        classes=opened.classes,
         folds=scored["fold"].to_numpy(dtype=np.int64),
         cv_groups=scored["cv_group"].to_numpy(dtype=np.int64),
         image_rows=scored["image_row"].to_numpy(dtype=np.int64),
@@ -105,7 +102,7 @@ def assemble(
         common_ids=tuple(common_ids),
         nets=nets,
         is_predicted=is_predicted,
-        target_range=(float(low), float(high)) if is_number else None,
+        target_range=opened.target_range,
         cv=cv or facts["cv"],
         fold_hash=digest,
         is_label_free=is_label_free,

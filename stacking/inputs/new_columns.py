@@ -136,9 +136,8 @@ def _with_dates(table: "pd.DataFrame", path: Path, name: str) -> "pd.DataFrame":
 
 def _names_of_ours(prepared: Finished) -> set[str]:
     """Give the columns that are ours where the user has none of that name."""
-    from pyarrow import parquet
-
+    from data_prep.prepared import Prepared
     from data_prep.tables.user_tables import GIVEN
 
-    stored = parquet.read_schema(prepared.folder / "table.parquet").names
+    stored = Prepared.open(prepared).table.columns
     return {name for name in (DATE, *SIZES) if GIVEN + name not in stored}

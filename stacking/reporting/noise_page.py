@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
+from data_prep.prepared import Prepared
 from data_prep.reporting.report import (
     Section,
     Tile,
@@ -15,7 +16,7 @@ from data_prep.reporting.report import (
     together,
     write_report,
 )
-from data_prep.run_folders.damage import map_array, read_frame
+from data_prep.run_folders.damage import map_array
 from data_prep.run_folders.runs import Finished
 
 N_SHOWN = 60  # pictures, and rows of the table
@@ -89,15 +90,13 @@ def write_page(
 
 def _pictures(shown: pd.DataFrame, prepared: Finished) -> Markup:
     """Show the pictures; nothing if they are no longer there."""
-    file = prepared.folder / "images.npy"
-    if not file.exists():
+    opened = Prepared.open(prepared)
+    if not opened.images_path.exists():
         return Markup()
-    pixels = map_array(file)
-    rows = read_frame(prepared.folder / "table.parquet", ["id", "image_row"])
-    image_row = rows.set_index("id")["image_row"]
+    pixels = map_array(opened.images_path)
     columns = ["id", "target", "prediction", "weight"]
     captions = [
         f"{id_}\n{target} → {prediction}" + f"\nweight {weight:g}" * (weight < 1)
         for id_, target, prediction, weight in shown[columns].to_numpy(object).tolist()
     ]
-    return picture_grid(pixels[image_row[shown["id"]].to_numpy()], captions)
+    return picture_grid(pixels[opened.image_rows(shown["id"])], captions)

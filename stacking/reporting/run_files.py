@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_prep.run_folders.damage import map_array, read_frame, read_record
+from data_prep.prepared import Prepared
+from data_prep.run_folders.damage import map_array, read_record
 from data_prep.run_folders.runs import RECORD, Finished
 
 MAPS = "transfer.explain"  # ID.jpg or ID.png: what a net looks at
@@ -42,9 +43,9 @@ class Pictures:
     @classmethod
     def of(cls, prepared: Finished) -> "Pictures":
         """Open those of a run."""
-        columns = ["id", "image_row", "date"]
-        table = read_frame(prepared.folder / "table.parquet", columns).set_index("id")
-        pixels = map_array(prepared.folder / "images.npy")
+        opened = Prepared.open(prepared)
+        table = opened.table.set_index("id")
+        pixels = map_array(opened.images_path)
         maps = prepared.folder.parent / MAPS
         return cls(pixels, table["image_row"], table["date"].astype(float), maps)
 

@@ -16,7 +16,6 @@ from data_prep.pictures.decode import Fit, fit_square
 from data_prep.pictures.folders import search_folders
 from data_prep.pictures.images import (
     channel_statistics,
-    cheap_digest,
     keep_rows,
     store_pictures,
 )
@@ -233,18 +232,3 @@ def test_statistics_are_those_of_numpy() -> None:
     mean, std = channel_statistics(array)
     assert_allclose(mean, array.mean(axis=(0, 1, 2)))
     assert_allclose(std, array.std(axis=(0, 1, 2)))
-
-
-@pytest.mark.parametrize("size", [10, 16_384, 20_000, 100_000])
-def test_the_cheap_digest_sees_both_ends_and_the_size(
-    tmp_path: Path, size: int
-) -> None:
-    content = bytes(size)
-    path = tmp_path / "file"
-    path.write_bytes(content)
-    first = cheap_digest(path)
-    for changed in (b"1" + content[1:], content[:-1] + b"1", content + b"\0"):
-        path.write_bytes(changed)
-        assert cheap_digest(path) != first
-    path.write_bytes(content)
-    assert cheap_digest(path) == first

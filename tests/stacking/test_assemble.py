@@ -318,7 +318,10 @@ def test_a_cv_group_torn_over_folds_is_refused(make_run: MakeRun) -> None:
 
 def test_an_id_that_occurs_twice_is_refused(make_run: MakeRun) -> None:
     folder = make_run()
-    edit_table(folder, lambda table: pd.concat([table, table[:1]]))
+    edit_table(
+        folder,
+        lambda table: pd.concat([table, table[:1].assign(image_row=len(table))]),
+    )
     with pytest.raises(UserError, match=r"1 id \('p0000'\) occur twice"):
         assembled(folder)
 

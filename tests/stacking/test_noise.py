@@ -56,6 +56,7 @@ def make_run(
         for k, name in enumerate(names):
             oof[f"probability_{name}"] = shares[:, k]
     table = pd.DataFrame({"id": [*ids, "other"], "image_row": np.arange(N + 1)[::-1]})
+    table = table.assign(split="train", cv_group=np.arange(N + 1), fold=-1)
     run = Run(folder)
     with run.stage("data_prep.prepare", {}) as stage:
         table.to_parquet(stage.folder / "table.parquet")

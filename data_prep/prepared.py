@@ -1,0 +1,112 @@
+"""What ``data_prep.prepare`` wrote, as every later stage reads it. Torch-free.
+
+The order of the rows in ``table.parquet`` means nothing: they are put in the order of
+the pictures, so that row i of the table is picture i of ``images.npy``.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_prep.errors import UserError
+from data_prep.renamed import COLUMNS as RENAMED
+from data_prep.run_folders.damage import PIXELS, command_of, read_frame
+from data_prep.run_folders.runs import Finished
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from data_prep.experiment import TaskSettings
+    from data_prep.tasks import Task
+
+PREPARED = "data_prep.prepare"
+TABLE = "table.parquet"
+NEEDED = ("id", "split", "image_row", "cv_group", "fold")
+
+
+@dataclass(frozen=True)
+class Prepared(Finished):
+    """The finished ``data_prep.prepare`` with its table.
+
+    Attributes:
+        table: N rows, a row per picture: ``data_prep.rows.COLUMNS``, of which target,
+            class_index and weight may be absent, and the user's further columns as
+            ``given.NAME``. Row i is picture i of ``images.npy``.
+    """
+
+    table: "pd.DataFrame"
+
+    @classmethod
+    def open(cls, finished: Finished) -> "Prepared":
+        """Read the table of a finished stage, and check it.
+
+        Raises:
+            UserError: An older version wrote it, or its rows are not those of the
+                pictures.
+            DamagedFileError: It is missing, cut or changed.
+        """
+        path = finished.folder / TABLE
+        table = read_frame(path)
+        again = command_of(PREPARED, finished.folder.parent)
+        if fault := fault_of_columns(table.columns):
+            raise UserError(f"{path}: {fault}; again: {again}")
+        table = table.sort_values("image_row", ignore_index=True)
+        if not (table["image_row"] == table.index).all():
+            raise UserError(
+                f"{path}: image_row does not number its {len(table):,} rows from 0, so"
+                f" they are not those of {PIXELS}; again: {again} --overwrite"
+            )
+        return cls(finished.folder, finished.record, table)
+
+    @property
+    def table_path(self) -> Path:
+        """The file of the table, for messages."""
+        return self.folder / TABLE
+
+    @property
+    def images_path(self) -> Path:
+        """The pixels, (N, S, S, 3) uint8; the file may be gone."""
+        return self.folder / PIXELS
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the K classes of the target by class_index; none: a quantity."""
+        from data_prep.tables.spelling import class_names
+
+        return class_names(self.facts.get("classes") or [])
+
+    @property
+    def target_range(self) -> tuple[float, float] | None:
+        """Lowest and highest target in the user's unit; None: it is no number."""
+        if self.facts["target_kind"] != "numeric":
+            return None
+        low, high = self.facts["target_range"]
+        return float(low), float(high)
+
+    def image_rows(self, ids: Iterable[str]) -> "NDArray[np.int64]":
+        """Find (n,) rows of ``images.npy`` by id."""
+        row_of = self.table.set_index("id")["image_row"]
+        rows: NDArray[np.int64] = row_of.loc[list(ids)].to_numpy("int64")
+        return rows
+
+    def tasks(
+        self, settings: "dict[str, TaskSettings]", only: Sequence[str] = ()
+    ) -> "list[Task]":
+        """Build the sub-tasks with the labels of the N rows; see ``build_tasks``."""
+        from data_prep.tasks import build_tasks
+
+        return build_tasks(settings, self.table, self.folder, self.facts, only)
+
+
+def fault_of_columns(columns: Iterable[str]) -> str:
+    """Say what hinders the reading of a table with these columns; empty: nothing."""
+    names = set(columns)
+    if old := [name for name in RENAMED if name in names]:
+        renamed = " and ".join(f"{name} is now {RENAMED[name]}" for name in old)
+        return f"an older version wrote it ({renamed})"
+    if lacking := [name for name in NEEDED if name not in names]:
+        return f"it has no column {', '.join(lacking)}"
+    return ""
