@@ -12,6 +12,7 @@ Shapes: N rows, n of them outside a fold and m in it, F folds, C columns, K clas
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,6 +34,10 @@ class Model(Protocol):
         """Give the (N, ...) predictions of (N, ...) inputs."""
         ...
 
+    def save(self, folder: Path, stem: str) -> list[str]:
+        """Write itself into files that begin with ``stem``; return their names."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRows:
@@ -51,6 +56,11 @@ class TrainingRows:
     folds: Ints
     groups: Ints
     sample_weight: Floats
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes there are; 0: the target is a number."""
+        return self.y.shape[1] if self.y.ndim == 2 else 0
 
     def inner_folds(self, train_idx: Ints, seed: int) -> Ints:
         """Give the (n,) inner fold of each of the rows at ``train_idx``."""

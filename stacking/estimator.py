@@ -35,7 +35,8 @@ from stacking.inputs.validation import (
     folds_of,
     weights_of,
 )
-from stacking.models.boosting import Boosting, threads_for
+from stacking.models.boosting import threads_for
+from stacking.models.stacker import FitContext
 from stacking.settings import FitSettings
 
 Floats = NDArray[np.float64]
@@ -111,16 +112,16 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             stackers=tuple(self.stackers), seeds=self.seeds, max_rounds=self.max_rounds
         )
         n_workers, n_threads = threads_for(values.size)
-        boosting = Boosting(
-            n_classes=0 if self._is_number else len(rows.classes),
-            n_seeds=settings.seeds,
-            max_rounds=settings.max_rounds,
-            n_threads=n_threads,
-            n_workers=n_workers,
-        )
         scales = Scales.of(rows, reading, "none")
         names = settings.stackers
-        members = fit_stackers(scales, names, boosting, self.random_state)
+        context = FitContext(
+            seed=self.random_state,
+            n_seeds=settings.seeds,
+            max_rounds=settings.max_rounds,
+            n_workers=n_workers,
+            n_threads=n_threads,
+        )
+        members = fit_stackers(scales, names, context)
         self.stacked_: Stacked = stack(scales, members, loss, stackers=names)
         self.predictor_: Predictor = self.stacked_.predictor
         return self

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from data_prep.errors import UserError
 from data_prep.settings import NOT_HASHED, nearest
+from stacking.models.registry import STACKERS
 
 if TYPE_CHECKING:
     from data_prep.outlook import Outlook
 
-STACKERS = ("lightgbm", "ridge", "weighted", "svr", "mlp", "cnn1d", "cnn2d")
-OF_VIEWS = ("cnn1d", "cnn2d")  # stackers that read the single views
+# "weighted" has no model of its own: it is the mean of the sub-tasks
+USUAL = (*(name for name, s in STACKERS.items() if not s.is_slow), "weighted")
+SLOW = tuple(name for name, s in STACKERS.items() if s.is_slow)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ class FitSettings:
     ] = "auto"
     stackers: Annotated[
         tuple[str, ...],
-        "what races: lightgbm, ridge, weighted; slower: svr, mlp, cnn1d, cnn2d"
+        f"what competes: {', '.join(USUAL)}; slower: {', '.join(SLOW)}"
         " (protocol oof only)",
     ] = ("lightgbm", "ridge", "weighted")
     links: Annotated[
@@ -78,17 +80,18 @@ class FitSettings:
             if getattr(self, name) < 0:
                 raise UserError(f"{name} = {getattr(self, name)}: give 0 or more")
         if not self.stackers:
-            raise UserError(f"stackers is empty; give some of {', '.join(STACKERS)}")
+            names = ", ".join(USUAL + SLOW)
+            raise UserError(f"stackers is empty; give some of {names}")
         for name in self.stackers:
-            if name not in STACKERS:
-                raise UserError(f"stackers = {name!r}: {nearest(name, STACKERS)}")
+            if name not in USUAL + SLOW:
+                raise UserError(f"stackers = {name!r}: {nearest(name, USUAL + SLOW)}")
         if self.tune and "lightgbm" not in self.stackers:
             raise UserError(
                 f"tune = {self.tune}: it tunes the boosted trees; add lightgbm to"
                 " stackers"
             )
         self._check_names()
-        of_views = [name for name in self.stackers if name in OF_VIEWS]
+        of_views = self.stackers_of_views
         if of_views and self.test_nets == "all":
             raise UserError(
                 f"test_nets = 'all' and {of_views[0]}: single views of that net are not"
@@ -114,6 +117,15 @@ class FitSettings:
                 "also and protocol = 'insample': of other runs no outputs on training"
                 " rows are read; leave one of them out"
             )
+
+    @property
+    def stackers_of_views(self) -> list[str]:
+        """The stackers that read the single views."""
+        return [
+            name
+            for name in self.stackers
+            if name in STACKERS and STACKERS[name].inputs == "views"
+        ]
 
     def _check_names(self) -> None:
         """Check names whose homes need numpy: only where there are some."""

@@ -37,7 +37,8 @@ from stacking.inputs.target_columns import Reading
 from stacking.inputs.tta_views import Views, read_views
 from stacking.models.boosting import Boosting, cross_fit_boosters, quick, threads_for
 from stacking.models.linear import cross_fit_ridge
-from stacking.settings import OF_VIEWS, FitSettings
+from stacking.models.stacker import FitContext
+from stacking.settings import FitSettings
 
 if TYPE_CHECKING:
     from data_prep.experiment import Experiment
@@ -118,16 +119,24 @@ class Work:
             members = {"lightgbm": leaky, **read_fixed(scales)}
             return self._stack(scales, members, ("lightgbm",))
         scales = self._scales()
-        boosting: Boosting | list[Boosting] = self.boosting
-        if settings.tune:
-            boosting = self._tuned(scales, folder)
         names = tuple(dict.fromkeys(settings.stackers))
         views = None
-        if set(names) & set(OF_VIEWS):
+        if settings.stackers_of_views:
             views = self._views().aligned(scales.alignment.method, rows.folds)
+        context = FitContext(
+            seed=settings.seed,
+            n_seeds=settings.seeds,
+            max_rounds=settings.max_rounds,
+            n_trials=settings.tune,
+            folder=folder / "checkpoints",
+            n_workers=self.boosting.n_workers,
+            n_threads=self.boosting.n_threads,
+        )
         members = {
             **fit_tasks(scales, settings.seed),
-            **fit_stackers(scales, names, boosting, settings.seed, views),
+            **fit_stackers(
+                scales, names, context, None if views is None else views.values
+            ),
             **read_fixed(scales),
         }
         stacked = self._stack(scales, members, names)
@@ -146,17 +155,6 @@ class Work:
                 len(rows.common_ids),
             )
         return scales
-
-    def _tuned(self, scales: Scales, folder: Path) -> list[Boosting]:
-        from stacking.models.tuning import tune_boosting
-
-        return tune_boosting(
-            scales.training_rows(),
-            self.boosting,
-            self.settings.tune,
-            folder / "checkpoints",
-            seed=self.settings.seed,
-        )
 
     def _views(self) -> Views:
         """Read the single views of the first extraction."""

@@ -8,10 +8,8 @@ both by greedy selection.
 Shapes: N rows, M pictures to predict, C columns, K classes.
 """
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,25 +19,15 @@ from stacking.ensemble.objective import Loss
 from stacking.inputs.alignment import METHODS, Alignment, learn_alignment
 from stacking.inputs.data import Assembled
 from stacking.inputs.target_columns import Reading
-from stacking.models.boosting import Boosting, cross_fit_boosters, quick
+from stacking.models.boosting import Boosting, quick
 from stacking.models.linear import cross_fit_curve, cross_fit_ridge
-from stacking.settings import OF_VIEWS
+from stacking.models.registry import STACKERS
+from stacking.models.stacker import FitContext
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 WIDE = 300  # columns; of more, the linear models see the means over the views only
-STACKERS = {
-    "lightgbm": "boosted trees",
-    "ridge": "ridge on all columns",
-    "weighted": "weighted mean of the sub-tasks",
-    "svr": "support vectors",
-    "mlp": "small network",
-    "cnn1d": "1-D convolutions over the views",
-    "cnn2d": "2-D convolutions, outputs x views",
-}
-USUAL = ("lightgbm", "ridge", "weighted")
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -143,50 +131,35 @@ class Member:
 
 def fit_stackers(
     scales: Scales,
-    names: tuple[str, ...],
-    boosting: Boosting | list[Boosting],
-    seed: int,
-    views: Any = None,
+    names: Sequence[str],
+    context: FitContext,
+    views: Floats | None = None,
 ) -> dict[str, Member]:
     """Cross-fit the stackers that learn from all columns.
 
     Args:
         scales: The rows.
-        names: Of ``STACKERS``.
-        boosting: How to boost, or how around each fold.
-        seed: Seed of the inner splits and of all that is random.
-        views: The single views (``stacking.inputs.tta_views.Views``), for stackers of
-        them.
+        names: Those to fit; what is none of ``STACKERS`` is passed over.
+        context: What they are told beside the rows.
+        views: (N, V, F) single views, for stackers of them.
     """
-    every, linear = np.arange(scales.aligned.shape[1]), scales.linear_columns()
-    rows = scales.training_rows()
-    linear_rows = scales.training_rows(scales.aligned[:, linear])
-    found = {}
-    for name in names:
-        title = STACKERS[name]
-        if name == "lightgbm":
-            columns = [column.name for column in scales.rows.columns]
-            fit = cross_fit_boosters(rows, boosting, names=columns, seed=seed)
-            found[name] = Member(title, fit, every)
-        elif name == "ridge":
-            fit = cross_fit_ridge(linear_rows, seed=seed)
-            found[name] = Member(title, fit, linear)
-        elif name == "svr":
-            from stacking.models.svr import cross_fit_svr
-
-            fit = cross_fit_svr(linear_rows, seed=seed)
-            found[name] = Member(title, fit, linear)
-        elif name in ("mlp", *OF_VIEWS):
-            from stacking.models.neural import cross_fit_neural
-
-            sees_views = name in OF_VIEWS
-            inputs = scales.training_rows(views.values) if sees_views else linear_rows
-            kind: Any = name
-            fit = cross_fit_neural(kind, inputs, seed=seed)
-            found[name] = Member(
-                title, fit, linear[:0] if sees_views else linear, sees_views
-            )
-    return found
+    every, narrow = np.arange(len(scales.rows.columns)), scales.linear_columns()
+    inputs = {
+        "all": (scales.aligned, every),
+        "narrow": (scales.aligned[:, narrow], narrow),
+        "views": (views, narrow[:0]),
+    }
+    members = {}
+    for stacker in (STACKERS[name] for name in names if name in STACKERS):
+        X, col_idx = inputs[stacker.inputs]
+        columns = [scales.rows.columns[idx].name for idx in col_idx]
+        members[stacker.name] = Member(
+            title=stacker.title,
+            fit=stacker.fit(scales.training_rows(X), replace(context, columns=columns)),
+            inputs=col_idx,
+            sees_views=stacker.inputs == "views",
+        )
+    return members
 
 
 def fit_tasks(scales: Scales, seed: int) -> dict[str, Member]:

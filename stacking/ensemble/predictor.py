@@ -28,7 +28,7 @@ from stacking.inputs.baseline_columns import OwnColumns
 from stacking.inputs.data import Column
 from stacking.inputs.target_columns import Evidence, Reading
 from stacking.inputs.tta_views import apply_to_views
-from stacking.models.model_files import load_models, save_models
+from stacking.models.registry import load_models, save_models
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -246,7 +246,7 @@ class Predictor:
         about = read_json(path)
         learned = {
             name: Learned(
-                load_models(folder, one["models"]),
+                load_models(folder, name, one["models"]),
                 np.array(one["inputs"], dtype=np.int64),
                 one["sees_views"],
             )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from data_prep.scoring.scores import FoldScores, Interval
 from stacking.cross_fitting import CrossFit, outer_folds
 from stacking.ensemble.final_step import end_prediction
-from stacking.ensemble.members import STACKERS, Member, Scales, constant
+from stacking.ensemble.members import Member, Scales, constant
 from stacking.ensemble.objective import Loss
 from stacking.ensemble.postprocess import Start, Step, run_chain
 from stacking.ensemble.postprocessors import Judged, choose_links, link_named
@@ -181,7 +181,7 @@ def stack(
     fixed = [name for name in ("plain", "expected") if name in members]
     tasks = [name for name in members if name.endswith("_alone")]
     if "weighted" in stackers and len(tasks + fixed) > 1:
-        add_mean("weighted", STACKERS["weighted"], [*fixed, *tasks])
+        add_mean("weighted", "weighted mean of the sub-tasks", [*fixed, *tasks])
     # Of equals the first wins, so what needs no fitting comes first.
     racing = fixed + [name for name in stackers if name in raw]
     if len(racing) > 1 and not rows.in_sample:

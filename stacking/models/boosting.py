@@ -15,14 +15,17 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.processes import n_cores as usable_cores
+from data_prep.run_folders.drafts import write_text
 from data_prep.tables.units import Unit
 from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows
+from stacking.models.stacker import FitContext
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -52,6 +55,17 @@ class Boosting:
     n_threads: int = 1
     n_workers: int = 1
     tuned: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rows: TrainingRows, context: FitContext) -> "Boosting":
+        """Boost as a run asks for."""
+        return cls(
+            n_classes=rows.n_classes,
+            n_seeds=context.n_seeds,
+            max_rounds=context.max_rounds,
+            n_threads=context.n_threads,
+            n_workers=context.n_workers,
+        )
 
     def parameters(self, n_rows: int, n_columns: int, seed: int) -> dict[str, Any]:
         """Give LightGBM's parameters for a table of this size."""
@@ -88,6 +102,16 @@ class Boosters:
         said = [booster.predict(X, num_threads=1) for booster in self.boosters]
         mean: Floats = np.mean(said, axis=0)
         return mean
+
+    def save(self, folder: Path, stem: str) -> list[str]:
+        """Write each booster as LightGBM's own text; return the names of the files."""
+        files = []
+        for number, booster in enumerate(self.boosters):
+            file = f"{stem}{f'_seed{number}' if number else ''}.txt"
+            # by Python: LightGBM would not say that the disk is full
+            write_text(folder / file, booster.model_to_string())
+            files.append(file)
+        return files
 
     def gains(self) -> Floats:
         """Give the (C,) share of each column in the boosters' total gain."""

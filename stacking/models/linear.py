@@ -6,13 +6,17 @@ stacker: on outputs that are smooth in the target a line may beat trees.
 Shapes: N rows, C columns, D outputs, A penalties.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.tables.units import ROUNDING, Unit
 from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows
+from stacking.models.model_files import load_arrays, save_arrays
+from stacking.models.stacker import Stacker
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -50,6 +54,10 @@ class Ridge:
         outputs = self.outputs(X)
         return as_shares(outputs) if self.is_shares else outputs[:, 0]
 
+    def save(self, folder: Path, stem: str) -> list[str]:
+        """Write itself as arrays; return the name of the file."""
+        return [save_arrays(folder, stem, "Ridge", vars(self))]
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -65,8 +73,12 @@ class Curve:
 
     def predict(self, X: Floats) -> Floats:
         """Give the (N,) values at (N,) or (N, 1) places; flat beyond the knots."""
-        found: Floats = np.interp(X.reshape(len(X)), self.x, self.y)
-        return found
+        pred: Floats = np.interp(X.reshape(len(X)), self.x, self.y)
+        return pred
+
+    def save(self, folder: Path, stem: str) -> list[str]:
+        """Write itself as arrays; return the name of the file."""
+        return [save_arrays(folder, stem, "Curve", vars(self))]
 
 
 def fit_ridges(X: Floats, Y: Floats, weights: Floats | None = None) -> list[Ridge]:
@@ -193,3 +205,25 @@ def cross_fit_curve(rows: TrainingRows, *, seed: int = 0) -> CrossFit:
         return FoldFit(inner_oof=inner_oof, val_pred=val_pred, model=model)
 
     return CrossFit.over(fit, rows)
+
+
+def load_linear(folder: Path, files: Sequence[str]) -> Ridge | Curve:
+    """Read a model of this module from the one file that it wrote.
+
+    Raises:
+        DamagedFileError: The file is missing, cut or changed.
+    """
+    kind, arrays = load_arrays(folder, files[0])
+    if kind == "Curve":
+        return Curve(**arrays)
+    penalty, is_shares = float(arrays.pop("penalty")), bool(arrays.pop("is_shares"))
+    return Ridge(**arrays, penalty=penalty, is_shares=is_shares)
+
+
+STACKER = Stacker(
+    name="ridge",
+    title="ridge on all columns",
+    inputs="narrow",
+    fit=lambda rows, context: cross_fit_ridge(rows, seed=context.seed),
+    load=load_linear,
+)

@@ -24,7 +24,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 
 from data_prep.errors import UserError
 from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows, outer_folds
+from stacking.models.model_files import load_arrays, save_arrays
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -138,12 +139,21 @@ class Nets:
         kind, is_shares = KINDS.index(self.kind), int(self.is_shares)
         return {**values, "number": np.array(kind), "is_shares": np.array(is_shares)}
 
+    def save(self, folder: Path, stem: str) -> list[str]:
+        """Write themselves as arrays; return the name of the file."""
+        return [save_arrays(folder, stem, "Nets", self.arrays())]
+
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Nets":
         """Make them again from what ``arrays`` gave; other names are left alone."""
         kind, is_shares = KINDS[int(arrays["number"])], bool(arrays["is_shares"])
         names = [one.name for one in fields(cls)][2:]
         return cls(kind, is_shares, *(arrays[name] for name in names))
+
+
+def load_nets(folder: Path, files: Sequence[str]) -> Nets:
+    """Read the nets of a fold from the one file that they wrote."""
+    return Nets.of_arrays(load_arrays(folder, files[0])[1])
 
 
 def arranged(kind: Kind, inputs: Floats) -> Floats:

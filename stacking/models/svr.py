@@ -12,9 +12,10 @@ Shapes: N rows, C columns, U support vectors, D outputs (numbers: one; classes: 
 each).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 from data_prep.tables.units import ROUNDING
 from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows
 from stacking.models.linear import as_shares
+from stacking.models.model_files import load_arrays, save_arrays
+from stacking.models.stacker import Stacker
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -71,6 +74,10 @@ class Svr:
         """Give everything as arrays of numbers, which ``np.savez`` stores."""
         values = vars(self) | {"is_shares": int(self.is_shares)}
         return {name: np.asarray(value) for name, value in values.items()}
+
+    def save(self, folder: Path, stem: str) -> list[str]:
+        """Write itself as arrays; return the name of the file."""
+        return [save_arrays(folder, stem, "Svr", self.arrays())]
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Svr":
@@ -227,3 +234,18 @@ def _deviation(values: Floats) -> Floats:
     """Give the standard deviation of each column; 1 where it does not vary."""
     center, scale = values.mean(axis=0), values.std(axis=0)
     return np.where(scale > ROUNDING * np.abs(center), scale, 1.0)
+
+
+def load_svr(folder: Path, files: Sequence[str]) -> Svr:
+    """Read a model from the one file that it wrote."""
+    return Svr.of_arrays(load_arrays(folder, files[0])[1])
+
+
+STACKER = Stacker(
+    name="svr",
+    title="support vectors",
+    inputs="narrow",
+    fit=lambda rows, context: cross_fit_svr(rows, seed=context.seed),
+    load=load_svr,
+    is_slow=True,
+)

@@ -21,7 +21,6 @@ from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
 from data_prep.run_folders.runs import Run
 from features.store import open_store
-from stacking.ensemble import members
 from stacking.ensemble.members import Member, constant
 from stacking.ensemble.predictor import Predictor
 from stacking.ensemble.stack import Stacked
@@ -29,7 +28,7 @@ from stacking.fit import main
 from stacking.inputs.alignment import learn_alignment
 from stacking.inputs.assemble import assemble
 from stacking.inputs.data import Assembled
-from stacking.settings import STACKERS, FitSettings
+from stacking.settings import FitSettings
 from stacking.workflow import Work
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
@@ -620,7 +619,3 @@ def test_what_cannot_be_is_said_in_a_line_before_anything_is_made(
     with pytest.raises(UserError, match=message):
         run_fit(folder, *flags)
     assert not list(folder.glob("stacking.fit*"))
-
-
-def test_the_settings_know_every_stacker() -> None:
-    assert (*members.STACKERS,) == STACKERS

@@ -18,8 +18,8 @@ from stacking.inputs.target_columns import Evidence
 from stacking.models.batched_nets import SideBySide, Task
 from stacking.models.boosting import Boosters, Boosting, cross_fit_boosters, quick
 from stacking.models.linear import fit_curve
-from stacking.models.model_files import load_models, save_models
 from stacking.models.neural import Training
+from stacking.models.registry import load_models, save_models
 
 N = 150
 STACKERS = ("lightgbm", "ridge", "svr")
@@ -135,7 +135,9 @@ def test_the_text_of_a_booster_speaks_in_the_unit_of_the_target(tmp_path: Path) 
     names = [f"c{k}" for k in range(4)]
     fit = cross_fit_boosters(training_rows(X, y, groups), how, names=names)
     files = save_models(tmp_path, "lightgbm", fit.models)
-    for model, loaded in zip(fit.models, load_models(tmp_path, files), strict=True):
+    for model, loaded in zip(
+        fit.models, load_models(tmp_path, "lightgbm", files), strict=True
+    ):
         assert isinstance(loaded, Boosters)
         assert np.array_equal(loaded.predict(X), model.predict(X))
     assert np.corrcoef(fit.oof_pred, y)[0, 1] > 0.7

@@ -1,0 +1,49 @@
+"""All stackers by name, and their models as files; nothing is pickled."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from stacking.cross_fitting import Model
+from stacking.models.linear import load_linear
+from stacking.models.stacker import Stacker
+
+MARK = "\nSTACKER = "  # importing every file to look for it would be slow
+
+
+def _stackers() -> dict[str, Stacker]:
+    modules = [
+        import_module(f"stacking.models.{path.stem}")
+        for path in Path(__file__).parent.glob("*.py")
+        if MARK in path.read_text(encoding="utf-8")
+    ]
+    stackers: list[Stacker] = [module.STACKER for module in modules]
+    stackers.sort(key=lambda stacker: (stacker.is_slow, stacker.name))
+    return {stacker.name: stacker for stacker in stackers}
+
+
+STACKERS = _stackers()  # the slow ones last, else by name
+
+
+def save_models(folder: Path, name: str, models: Sequence[Model]) -> list[list[str]]:
+    """Write the models of a member, those of each fold; return their files by fold."""
+    stem = STACKERS[name].file_stem if name in STACKERS else ""
+    return [
+        model.save(folder, f"{stem or name}_fold{fold}")
+        for fold, model in enumerate(models)
+    ]
+
+
+def load_models(folder: Path, name: str, files: Sequence[Sequence[str]]) -> list[Model]:
+    """Read the models of a member, one for each fold.
+
+    Args:
+        folder: Where they are.
+        name: A stacker, or another member: those have models of ``linear.py``.
+        files: By fold, as ``save_models`` gave them.
+
+    Raises:
+        DamagedFileError: A file is missing, cut or changed.
+    """
+    load = STACKERS[name].load if name in STACKERS else load_linear
+    return [load(folder, names) for names in files]
