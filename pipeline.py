@@ -237,13 +237,17 @@ def main(argv: Sequence[str] | None = None) -> Path:
     )
     made = [name for name in stages if not getattr(settings[name], "idle_by", "")]
     if "stacking.fit" in made:
-        facts = run.finished("stacking.fit").facts
+        metadata = run.finished("stacking.fit").metadata
         log.info(
             "%s %s (95 %% interval %s to %s, by groups; constant %s)",
-            facts["metric"],
+            metadata["metric"],
             *(
-                format(value, style_for(facts["score"]))
-                for value in (facts["score"], *facts["interval"], facts["constant"])
+                format(value, style_for(metadata["score"]))
+                for value in (
+                    metadata["score"],
+                    *metadata["interval"],
+                    metadata["constant"],
+                )
             ),
         )
     for stage in reversed(made):

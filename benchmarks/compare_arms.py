@@ -67,7 +67,7 @@ def plain_net(run: Path, table: pd.DataFrame) -> NDArray[np.float64]:
     device = pick_device()
     set_threads(0)
     stage = Run(run).finished("transfer.finetune")
-    place = stage.facts["nets"][0]["place"]
+    place = stage.metadata["nets"][0]["place"]
     net, about = load_net(stage.folder / place / "weights.safetensors")
     columns = [column for task in about["tasks"] for column in task["columns"]]
     pictures = Pictures.open(run / "data_prep.prepare", device)

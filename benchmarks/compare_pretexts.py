@@ -54,11 +54,11 @@ def steps_for(minutes: float, base: Path, name: str, flags: list[str]) -> int:
     module = importlib.import_module(command)
     size = ["--steps", str(TRIAL_STEPS), "--overwrite"]
     module.main(["--run", str(trial), *flags, *others, *size])
-    facts = Run(trial).finished(command).facts
+    metadata = Run(trial).finished(command).metadata
     shutil.rmtree(trial)
-    per_step = facts["pictures_per_step"]
+    per_step = metadata["pictures_per_step"]
     seconds = minutes * 60 / torch.get_num_threads()
-    return max(1, round(seconds * facts["images_per_s"] / per_step))
+    return max(1, round(seconds * metadata["images_per_s"] / per_step))
 
 
 def main() -> None:

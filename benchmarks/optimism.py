@@ -59,13 +59,13 @@ class Labelled:
 
     Attributes:
         table: N rows of the prepared table.
-        facts: What ``data_prep.prepare`` found out.
+        metadata: What ``data_prep.prepare`` found out.
         columns: C columns of the outputs.
         outputs: By pair, (N, C): the nets have seen neither of its quarters.
     """
 
     table: pd.DataFrame
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     columns: tuple[Column, ...]
     outputs: dict[frozenset[int], Floats]
 
@@ -80,7 +80,7 @@ class Labelled:
         ]
         return cls(
             table[table["fold"] >= 0],
-            prepared.facts,
+            prepared.metadata,
             tuple(columns),
             {pair: np.load(file).astype(np.float64) for pair, file in files.items()},
         )
@@ -104,13 +104,13 @@ class Labelled:
         kept, asked = self.table[is_kept], self.table[~is_kept]
         folds = np.searchsorted(others, quarter[is_kept])
         seen = [np.flatnonzero(folds != fold) for fold in range(len(others))]
-        low, high = self.facts["target_range"]
+        low, high = self.metadata["target_range"]
         return Assembled(
             ids=tuple(kept["id"]),
             X=np.stack(said)[folds, np.flatnonzero(is_kept)],
             target=self.target[is_kept],
             class_index=kept["class_index"].to_numpy(dtype=np.int64),
-            classes=class_names(self.facts["classes"]),
+            classes=class_names(self.metadata["classes"]),
             folds=folds,
             cv_groups=kept["cv_group"].to_numpy(dtype=np.int64),
             image_rows=kept["image_row"].to_numpy(dtype=np.int64),
@@ -120,7 +120,7 @@ class Labelled:
             is_predicted=np.ones(len(asked), dtype=bool),
             target_range=(float(low), float(high)),
             cv=f"sgkfold{len(others)}",
-            fold_hash=self.facts["fold_hash"],
+            fold_hash=self.metadata["fold_hash"],
             in_sample=tuple(
                 InSample(rows, net[is_kept][rows])
                 for rows, net in zip(seen, said, strict=True)

@@ -148,7 +148,7 @@ def make_outputs(experiment: Path, run_folder: Path, arm_name: str) -> None:
 
     arm, run = ARMS[arm_name], Run(run_folder)
     prepared, pretext = run.finished(PREPARED), run.finished(PRETEXT)
-    folder, facts = run_folder / STAGE / arm_name, prepared.facts
+    folder, metadata = run_folder / STAGE / arm_name, prepared.metadata
     settings = FinetuneSettings(**arm.settings())
     reads = [prepared.record["digest"], pretext.record["digest"]]
     _check_key(
@@ -157,7 +157,9 @@ def make_outputs(experiment: Path, run_folder: Path, arm_name: str) -> None:
     )
     table = pd.read_parquet(prepared.folder / "table.parquet")
     tasks_of = read_experiment(experiment, run_folder).tasks
-    jobs = plan_jobs(table, build_tasks(tasks_of, table, prepared.folder, facts), arm)
+    jobs = plan_jobs(
+        table, build_tasks(tasks_of, table, prepared.folder, metadata), arm
+    )
     device = pick_device()
     set_threads(settings.threads)
     pictures = Pictures.open(prepared.folder, device)
@@ -166,7 +168,7 @@ def make_outputs(experiment: Path, run_folder: Path, arm_name: str) -> None:
         pretext.folder / "backbone.safetensors",
         pictures,
         table["id"].tolist(),
-        Normalisation(tuple(facts["mean"]), tuple(facts["std"])),
+        Normalisation(tuple(metadata["mean"]), tuple(metadata["std"])),
         folder,
     )
     labelled = np.flatnonzero(table["fold"] >= 0)

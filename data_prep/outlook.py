@@ -40,7 +40,7 @@ class Outlook:
         run: Where the stages write.
         table: (N) rows, a row per picture: id, split, group, date, weight, and maybe
             target, class_index and ``given.NAME``; once prepared also fold, cv_group.
-        facts: Of what ``data_prep.prepare`` records: side, cv, n_folds, classes,
+        metadata: Of what ``data_prep.prepare`` records: side, cv, n_folds, classes,
             target_kind, has_group, words, and ``NAME_column``.
         prepared: Folder of the finished ``data_prep.prepare``; None: not yet.
         described: Ids that have attributes, where nothing is prepared.
@@ -50,7 +50,7 @@ class Outlook:
     experiment: Experiment
     run: Run
     table: "pd.DataFrame"
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     prepared: Path | None = None
     described: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Outlook:
             experiment=experiment,
             run=run,
             table=Prepared.open(prepared).table,
-            facts=prepared.facts,
+            metadata=prepared.metadata,
             prepared=prepared.folder,
             settings=settings or {},
         )
@@ -98,7 +98,7 @@ class Outlook:
         rows, classes = with_classes(matched.rows, tables.target_kind)
         names = tables.attributes[tables.attributes["id"].isin(rows["id"])]
         has_words = len(names) > 0 and untaught(names) is None
-        facts = {
+        metadata = {
             "side": prepare.side,
             "cv": cv,
             "n_folds": parse_scheme(cv)[1] if cv else 0,
@@ -117,7 +117,7 @@ class Outlook:
             table=rows.assign(
                 image_row=-1, width=math.nan, height=math.nan
             ),  # not known
-            facts=facts,
+            metadata=metadata,
             described=names["id"].unique().tolist(),
             settings=settings,
         )
@@ -130,7 +130,7 @@ class Outlook:
         if self.prepared:
             return table[(table["fold"] >= 0) & table["target"].notna()]
         is_dealt = (table["split"] == "train") & ~table["is_excluded"].astype(bool)
-        return table[is_dealt & table["target"].notna() & bool(self.facts["cv"])]
+        return table[is_dealt & table["target"].notna() & bool(self.metadata["cv"])]
 
     def predicted(self) -> "pd.DataFrame":
         """Give the rows to predict: those of the test table, or those in no table."""
@@ -141,7 +141,7 @@ class Outlook:
         """Count what no fold tears among some rows, at most."""
         if self.prepared:
             return int(rows["cv_group"].nunique())
-        if not self.facts["has_group"]:
+        if not self.metadata["has_group"]:
             return len(rows)
         groups = rows["group"]
         return int(groups[groups != ""].nunique() + (groups == "").sum())
@@ -157,21 +157,23 @@ class Outlook:
         """
         from data_prep.tasks import build_tasks
 
-        tasks, facts = self.experiment.tasks, self.facts
+        tasks, metadata = self.experiment.tasks, self.metadata
         if self.prepared:
-            return build_tasks(tasks, self.table, self.prepared, facts, only)
+            return build_tasks(tasks, self.table, self.prepared, metadata, only)
         from tempfile import TemporaryDirectory
 
         with TemporaryDirectory(prefix="tessera-") as scratch:
-            if facts["words"]:
+            if metadata["words"]:
                 self._words().to_parquet(Path(scratch) / "words.parquet", index=False)
-            return build_tasks(tasks, self.table, Path(scratch), facts, only)
+            return build_tasks(tasks, self.table, Path(scratch), metadata, only)
 
     def _words(self) -> "pd.DataFrame":
         import numpy as np
         import pandas as pd
 
-        values = np.zeros((len(self.described), self.facts["words"]), dtype=np.float32)
+        values = np.zeros(
+            (len(self.described), self.metadata["words"]), dtype=np.float32
+        )
         words = pd.DataFrame(values, columns=[f"w{k}" for k in range(values.shape[1])])
         return words.assign(id=list(self.described))[["id", *words.columns]]
 

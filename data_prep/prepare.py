@@ -190,16 +190,16 @@ def _prepare(
     elif data.test:  # in its order, also those without a picture
         tested = tables.rows.loc[tables.rows["split"] == "test", ["id"]]
         tested.to_csv(stage.folder / "test_ids.csv", index=False)
-    stage.facts = _facts(rows, classes, cv, tables, settings, data)
-    stage.facts["counts"]["left_out"] = len(left_out)
+    stage.metadata = _facts(rows, classes, cv, tables, settings, data)
+    stage.metadata["counts"]["left_out"] = len(left_out)
     placeholders = [repeat for repeat in listed if repeat.is_placeholder]
-    stage.facts["placeholders"] = [[one.file, len(one.ids)] for one in placeholders]
+    stage.metadata["placeholders"] = [[one.file, len(one.ids)] for one in placeholders]
     images = np.load(kept if kept.exists() else store, mmap_mode="r")
-    stage.facts["mean"], stage.facts["std"] = channel_statistics(images)
-    stage.facts["words"] = settings.word_dimensions if has_words else 0
+    stage.metadata["mean"], stage.metadata["std"] = channel_statistics(images)
+    stage.metadata["words"] = settings.word_dimensions if has_words else 0
     prepared = Prepared(
         rows=rows,
-        facts=stage.facts,
+        metadata=stage.metadata,
         left_out=left_out,
         attributes=attributes,
         n_unknown=matched.n_unknown,

@@ -76,14 +76,14 @@ class Prepared(Finished):
         """Names of the K classes of the target by class_index; none: a quantity."""
         from data_prep.tables.spelling import class_names
 
-        return class_names(self.facts.get("classes") or [])
+        return class_names(self.metadata.get("classes") or [])
 
     @property
     def target_range(self) -> tuple[float, float] | None:
         """Lowest and highest target in the user's unit; None: it is no number."""
-        if self.facts["target_kind"] != "numeric":
+        if self.metadata["target_kind"] != "numeric":
             return None
-        low, high = self.facts["target_range"]
+        low, high = self.metadata["target_range"]
         return float(low), float(high)
 
     def image_rows(self, ids: Iterable[str]) -> "NDArray[np.int64]":
@@ -98,7 +98,7 @@ class Prepared(Finished):
         """Build the sub-tasks with the labels of the N rows; see ``build_tasks``."""
         from data_prep.tasks import build_tasks
 
-        return build_tasks(settings, self.table, self.folder, self.facts, only)
+        return build_tasks(settings, self.table, self.folder, self.metadata, only)
 
 
 def fault_of_columns(columns: Iterable[str]) -> str:

@@ -94,18 +94,18 @@ class Task(Labels):
 
 
 def default_tasks(
-    table: "pd.DataFrame", prepared: Path, facts: Mapping[str, Any]
+    table: "pd.DataFrame", prepared: Path, metadata: Mapping[str, Any]
 ) -> dict[str, TaskSettings]:
     """Give the four tasks of the original, less those that no training row has."""
     train = table[table["split"] == "train"]
     tasks = {}
-    if facts["target_kind"] == "numeric":
+    if metadata["target_kind"] == "numeric":
         tasks["target"] = TaskSettings(kind="regression")
     if "class_index" in train and (train["class_index"] >= 0).any():
         tasks["onehot"] = TaskSettings(kind="classes")
     if "date" in train and train["date"].notna().any():
         tasks["date"] = TaskSettings(kind="date")
-    if facts["words"] and _word_labels(table, prepared).has_label.any():
+    if metadata["words"] and _word_labels(table, prepared).has_label.any():
         tasks["words"] = TaskSettings(kind="words")
     return tasks
 
@@ -114,7 +114,7 @@ def build_tasks(
     settings: Mapping[str, TaskSettings],
     table: "pd.DataFrame",
     prepared: Path,
-    facts: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     only: Sequence[str] = (),
 ) -> list[Task]:
     """Collect the labels of the tasks, row by row of the table.
@@ -123,13 +123,13 @@ def build_tasks(
         settings: Tasks of the experiment; empty: the default ones.
         table: (N) rows as prepared.
         prepared: Folder of ``data_prep.prepare``.
-        facts: What that stage found out.
+        metadata: What that stage found out.
         only: Names of the tasks wanted; empty: all.
 
     Raises:
         UserError: A task or its column is unknown, or its labels do not fit its kind.
     """
-    chosen = dict(settings) or default_tasks(table, prepared, facts)
+    chosen = dict(settings) or default_tasks(table, prepared, metadata)
     if not chosen:
         raise UserError(
             "the tables give nothing to learn: [data] names no target, date or"
@@ -144,7 +144,7 @@ def build_tasks(
         if only and name not in only:
             continue
         try:
-            labels = _labels(setting, table, prepared, facts)
+            labels = _labels(setting, table, prepared, metadata)
         except UserError as error:
             raise UserError(f"[tasks.{name}]: {error}") from None
         loss = setting.loss or USUAL_LOSS[setting.kind]
@@ -186,16 +186,16 @@ def _labels(
     setting: TaskSettings,
     table: "pd.DataFrame",
     prepared: Path,
-    facts: Mapping[str, Any],
+    metadata: Mapping[str, Any],
 ) -> Labels:
     if setting.kind == "words":
         labels = _word_labels(table, prepared)
     else:
         usual = "date" if setting.kind == "date" else "target"
-        column = _column(setting.column, usual, table, facts)
+        column = _column(setting.column, usual, table, metadata)
         is_train = (table["split"] == "train").to_numpy()
         if setting.kind == "classes":
-            labels = _class_labels(table, column, is_train, facts)
+            labels = _class_labels(table, column, is_train, metadata)
         else:
             labels = _number_labels(table[column], setting.kind, is_train)
     if not labels.has_label.any():
@@ -204,7 +204,7 @@ def _labels(
 
 
 def _column(
-    asked: str | None, usual: str, table: "pd.DataFrame", facts: Mapping[str, Any]
+    asked: str | None, usual: str, table: "pd.DataFrame", metadata: Mapping[str, Any]
 ) -> str:
     """Find a task's column: the usual one, or one of the user's."""
     if asked is None:
@@ -214,13 +214,13 @@ def _column(
             )
         return usual
     for role in ROLES:
-        if asked == facts.get(f"{role}_column") and role in table:
+        if asked == metadata.get(f"{role}_column") and role in table:
             return role
     given = f"given.{asked}"
     if given not in table:
         further = [str(name) for name in table if str(name).startswith("given.")]
         known = [name.removeprefix("given.") for name in further]
-        known += [c for role in ROLES if (c := facts.get(f"{role}_column"))]
+        known += [c for role in ROLES if (c := metadata.get(f"{role}_column"))]
         raise UserError(f"there is no column {asked!r}; {nearest(asked, known)}")
     return given
 
@@ -248,7 +248,7 @@ def _class_labels(
     table: "pd.DataFrame",
     column: str,
     is_train: NDArray[np.bool_],
-    facts: Mapping[str, Any],
+    metadata: Mapping[str, Any],
 ) -> Labels:
     if column == "target":
         if "class_index" not in table:
@@ -256,7 +256,7 @@ def _class_labels(
                 "the target has too many values to be classes; use kind = 'regression'"
             )
         index = table["class_index"].to_numpy()
-        classes = class_names(facts["classes"])
+        classes = class_names(metadata["classes"])
     else:
         from data_prep.tables.cells import as_texts
 

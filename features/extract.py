@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         else:
             assembly.write(extracted)
         stage.device = str(device)
-        stage.facts = {
+        stage.metadata = {
             "columns": source.width,
             "views": len(passes.views),
             "rows": {
@@ -277,8 +277,8 @@ def open_source(
     inner = Inner(settings.layer, settings.layer_pool)
     if settings.source == FINETUNED:
         return TransferSource(made, inner)
-    facts = prepared.facts
-    normalise = Normalisation(tuple(facts["mean"]), tuple(facts["std"]))
+    metadata = prepared.metadata
+    normalise = Normalisation(tuple(metadata["mean"]), tuple(metadata["std"]))
     return BackboneSource(made, pictures.side_px, normalise, inner)
 
 
@@ -310,12 +310,12 @@ def _header(
     run: Run, prepared: Finished, made: Finished, *, bf16: bool
 ) -> dict[str, Any]:
     """Say how the stores were made."""
-    facts = prepared.facts
+    metadata = prepared.metadata
     return {
-        "cv": facts["cv"],
-        "fold_hash": facts["fold_hash"],
+        "cv": metadata["cv"],
+        "fold_hash": metadata["fold_hash"],
         "selected_with_labels": chosen_with_labels(run, made),
-        "transform": {k: facts[k] for k in ("side", "fit", "mean", "std")},
+        "transform": {k: metadata[k] for k in ("side", "fit", "mean", "std")},
         "precision": "bf16" if bf16 else "fp32",
         "source": {"stage": made.record["stage"], "digest": made.record["digest"]},
         "command": " ".join(sys.orig_argv[1:]),

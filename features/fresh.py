@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         known = Known.find(out, extraction.digest, pictures, digests)
     # overwrite: an unfinished attempt at other pictures may be dropped
     with Run(out.parent, overwrite=True).stage(out.name, key) as stage:
-        stage.facts = ask(
+        stage.metadata = ask(
             extraction,
             pictures,
             stage.folder,
@@ -119,22 +119,27 @@ def main(argv: Sequence[str] | None = None) -> Path:
             known=known,
             unusable=unusable,
         )
-        stage.device = stage.facts["device"]
+        stage.device = stage.metadata["device"]
     shutil.rmtree(out / WORK, ignore_errors=True)  # until now it could be resumed
-    facts = stage.facts
-    if facts["known"]:
+    metadata = stage.metadata
+    if metadata["known"]:
         log.info(
             "%d pictures were asked about before and are kept, %d are new",
-            facts["known"],
-            len(pictures) - facts["known"],
+            metadata["known"],
+            len(pictures) - metadata["known"],
         )
     log.info(
         "%d pictures in %d views through %d nets, %d outputs each",
-        *(facts["pictures"], facts["views"], facts["nets"], facts["columns"]),
+        *(
+            metadata["pictures"],
+            metadata["views"],
+            metadata["nets"],
+            metadata["columns"],
+        ),
     )
-    if facts["left_out"]:
+    if metadata["left_out"]:
         note = out / "left_out.csv"
-        n = facts["left_out"]
+        n = metadata["left_out"]
         counted = "1 picture is" if n == 1 else f"{n} pictures are"
         log.warning("%s left out: %s says why", counted, note)
     log.info("-> %s", out)

@@ -195,16 +195,16 @@ def merge_run(run: Run) -> Path:
     with run.stage(STAGE, key, reads=reads) as stage:
         for file in files:
             merge_stores([shard.folder / file for shard in shards], stage.folder / file)
-        facts = [shard.facts for shard in shards]
+        metadata = [shard.metadata for shard in shards]
         stage.device = record["device"]
-        stage.facts = facts[0] | {
+        stage.metadata = metadata[0] | {
             "rows": {
-                role: sum(fact["rows"].get(role, 0) for fact in facts)
+                role: sum(fact["rows"].get(role, 0) for fact in metadata)
                 for role in dict.fromkeys(
-                    role for fact in facts for role in fact["rows"]
+                    role for fact in metadata for role in fact["rows"]
                 )
             },
-            "seconds": max(fact["seconds"] for fact in facts),
+            "seconds": max(fact["seconds"] for fact in metadata),
             "shards": len(shards),
         }
     log.info("%d shards, %d stores -> %s", len(shards), len(files), run.folder / STAGE)

@@ -119,5 +119,5 @@ class ExtractSettings:
         from features.layers import Layers
         from pretext.networks.backbones import build_backbone
 
-        side_px = source.net_side_px(outlook.facts["side"], source.final_scale)
+        side_px = source.net_side_px(outlook.metadata["side"], source.final_scale)
         Layers(build_backbone(name, side_px).eval(), self.layer, "avg", side_px)

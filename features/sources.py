@@ -103,14 +103,14 @@ class TransferSource(Source):
         self._finished, self._inner = finished, inner
         self.columns, self.nets, self.origins = {}, [], {}
         widths: dict[str, list[int]] = {}
-        for net in finished.facts["nets"]:
+        for net in finished.metadata["nets"]:
             fold, name = net["fold"], net["net"]
             digest = finished.record["files"][_weights_of(net)]
             if inner.names:
                 if name not in widths:
                     loaded = self._load(net)
                     widths[name] = inner.of(loaded.backbone, loaded.side_px).widths
-                is_alone = len({n["net"] for n in finished.facts["nets"]}) == 1
+                is_alone = len({n["net"] for n in finished.metadata["nets"]}) == 1
                 prefix = "" if is_alone else f"{name}_"
                 columns = inner.columns(widths[name], digest, prefix)
             else:
@@ -131,14 +131,14 @@ class TransferSource(Source):
         """Load the nets of a fold; their outputs are joined side by side."""
         nets = [
             self._load(net).to(device)
-            for net in self._finished.facts["nets"]
+            for net in self._finished.metadata["nets"]
             if net["fold"] == fold
         ]
         return self._tapped(nets) if self._inner.names else joined(nets)
 
     def backbone(self) -> "tuple[nn.Module, int]":
         """Give the backbone of the first net."""
-        net = self._load(self._finished.facts["nets"][0])
+        net = self._load(self._finished.metadata["nets"][0])
         return net.backbone, net.side_px
 
     def _load(self, net: dict[str, Any]) -> "TaskNet":

@@ -86,7 +86,7 @@ class DinoSettings(ViewSettings):
 
         name = network_of(self.init, self.backbone, outlook)
         if name is not None:
-            crops = self.crops(outlook.facts["side"])
+            crops = self.crops(outlook.metadata["side"])
             crops.check(build_backbone(name, crops.side_px))
 
 

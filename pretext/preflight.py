@@ -62,7 +62,7 @@ def network_of(
         earlier = outlook.settings[init]
         return network_of(earlier.init, earlier.backbone, outlook, (*followed, init))
     if outlook.run.has(init):
-        name = outlook.run.finished(init, check_inputs=False).facts.get("backbone")
+        name = outlook.run.finished(init, check_inputs=False).metadata.get("backbone")
         return None if name is None else str(name)
     return None
 

@@ -129,8 +129,10 @@ def pretrain(
         keys,
         rows,
         held_out_rows,
-        Normalisation(tuple(prepared.facts["mean"]), tuple(prepared.facts["std"])),
-        extents_of(table, prepared.facts["fit"]),
+        Normalisation(
+            tuple(prepared.metadata["mean"]), tuple(prepared.metadata["std"])
+        ),
+        extents_of(table, prepared.metadata["fit"]),
     )
     learner = build(material)
     trained_on = [ids[row] for row in rows]
@@ -156,9 +158,9 @@ def pretrain(
             "stage": stage_name,
             "backbone": name,
             "side_px": final_px,
-            "mean": prepared.facts["mean"],
-            "std": prepared.facts["std"],
-            "fit": prepared.facts["fit"],
+            "mean": prepared.metadata["mean"],
+            "std": prepared.metadata["std"],
+            "fit": prepared.metadata["fit"],
             "epochs": settings.epochs,
             "steps": outcome.steps,
             "begun_from": begun_from,
@@ -174,7 +176,7 @@ def pretrain(
         save_weights(stage.folder / "backbone.safetensors", tensors, about)
         shutil.rmtree(stage.folder / "checkpoints", ignore_errors=True)
         stage.device = str(device)
-        stage.facts = {
+        stage.metadata = {
             "backbone": name,
             "pictures": len(rows),
             "pictures_per_step": settings.pictures_per_step,

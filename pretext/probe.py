@@ -77,7 +77,7 @@ class ProbeSettings:
         Raises:
             UserError: There are no folds or labels, no such task, or no such file.
         """
-        check_folds(outlook.facts)
+        check_folds(outlook.metadata)
         outlook.tasks(self.tasks)
         known = [name for name in pretexts() if outlook.run.has(name)]
         if not self.weights and not known and not {*pretexts()} & {*outlook.settings}:
@@ -113,7 +113,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
         as_table(probed).to_csv(stage.folder / "probe.csv", index=False)
         (stage.folder / "probe.txt").write_text(text, encoding="utf-8")
         stage.device = device
-        stage.facts = {"backbones": list(files), "tasks": [task.name for task in tasks]}
+        stage.metadata = {
+            "backbones": list(files),
+            "tasks": [task.name for task in tasks],
+        }
     log.info("%s\n-> %s", text, run.folder / STAGE / "probe.csv")
     return run.folder / STAGE
 
@@ -178,7 +181,7 @@ def read_labels(
     Raises:
         UserError: There are no folds or labels, or no such task.
     """
-    check_folds(prepared.facts)
+    check_folds(prepared.metadata)
     opened = Prepared.open(prepared)
     return opened.table, opened.tasks(experiment.tasks, only)
 
@@ -217,7 +220,7 @@ def probe_all(
     device = pick_device()
     set_threads(settings.threads)
     pictures = Pictures.open(prepared.folder, device)
-    facts = prepared.facts
+    facts = prepared.metadata
     normalise = Normalisation(tuple(facts["mean"]), tuple(facts["std"]))
     rows = np.flatnonzero(np.logical_or.reduce([task.has_label for task in tasks]))
     splits = [

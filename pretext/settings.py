@@ -172,7 +172,7 @@ class PretextSettings(TrainingSettings):
         Raises:
             UserError: A setting does not fit them.
         """
-        picture_px = outlook.facts["side"]
+        picture_px = outlook.metadata["side"]
         self.net_side_px(picture_px, 1.0)  # some refuse the side of the pictures
         final_px = self.net_side_px(picture_px, self.final_scale)
         check_larger_views(final_px, picture_px, self.final_scale)
@@ -181,7 +181,7 @@ class PretextSettings(TrainingSettings):
         n_pictures = int(is_seen.sum()) if self.inductive else len(is_seen)
         n_pictures -= n_held_out(self.held_out, n_pictures)
         self.check_enough(n_pictures, "the collection")
-        if self.keep == "best-probe" and not outlook.facts["n_folds"]:
+        if self.keep == "best-probe" and not outlook.metadata["n_folds"]:
             raise UserError(
                 "keep = 'best-probe' chooses by labels, and there are no folds of any;"
                 " name train and target in [data] and prepare again, or leave --keep"

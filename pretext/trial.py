@@ -30,7 +30,7 @@ def try_training(settings: Any, outlook: "Outlook") -> None:
     name = network_of(settings.init, settings.backbone, outlook)
     if name is None:
         return
-    picture_px, scale = outlook.facts["side"], settings.final_scale
+    picture_px, scale = outlook.metadata["side"], settings.final_scale
     side_px = settings.net_side_px(picture_px, 1.0)
     if scale != 1:
         final_px = settings.net_side_px(picture_px, scale)

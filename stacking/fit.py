@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     is_leaky = settings.protocol == "insample"
     name = f"{STAGE}.insample" if is_leaky else STAGE
     key: dict[str, Any] = recorded(settings) | {
-        "cv": settings.cv or prepared.facts["cv"],
+        "cv": settings.cv or prepared.metadata["cv"],
         "tasks": {task: asdict(one) for task, one in experiment.tasks.items()},
         "also": {other: one.record["digest"] for other, one in others.items()},
     }
@@ -95,11 +95,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
     with threadpool_limits(1, user_api="blas"), run.stage(name, key, reads) as stage:
         stacked = work.fit(stage.folder)
         findings = work.look(stacked)
-        write_all(stage.folder, stacked, findings, asked, prepared.facts, key)
+        write_all(stage.folder, stacked, findings, asked, prepared.metadata, key)
         path = stage.folder / "report.html"
         took = time.monotonic() - began
         write(path, stacked, findings, asked, prepared, key, _versions(), took)
-        stage.facts = _facts(stacked, settings, len(asked.ids))
+        stage.metadata = _facts(stacked, settings, len(asked.ids))
     _tell(stacked, findings, is_leaky, asked, run.folder / name)
     return run.folder / name
 

@@ -87,11 +87,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     oof_path = oof_file(fitted.folder)
     with run.stage(STAGE, key, reads) as stage:
-        table = issue_table(oof_path, prepared.facts, settings)
+        table = issue_table(oof_path, prepared.metadata, settings)
         write_csv(stage.folder / ISSUES_FILE, table.drop(columns="is_issue"))
         shown = for_people(table)
         write_page(stage.folder / "report.html", shown, prepared, settings.weight)
-        stage.facts = {
+        stage.metadata = {
             "rows": len(table),
             "issues": int(table["is_issue"].sum()),
             "flagged": int((table["weight"] < 1).sum()),
@@ -101,13 +101,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 
 def issue_table(
-    path: Path, facts: Mapping[str, Any], settings: NoiseSettings
+    path: Path, metadata: Mapping[str, Any], settings: NoiseSettings
 ) -> "pd.DataFrame":
     """Rank the rows of out-of-fold predictions by how likely their label is wrong.
 
     Args:
         path: The out-of-fold predictions of ``stacking.fit``, see ``stacking.oof``.
-        facts: Those of ``data_prep.prepare``.
+        metadata: Those of ``data_prep.prepare``.
         settings: How many rows are flagged, and what weight is suggested.
 
     Returns:
@@ -121,15 +121,15 @@ def issue_table(
 
     from data_prep.tables.cells import as_ids, as_numbers, as_texts
 
-    oof = read_oof(path, facts)
+    oof = read_oof(path, metadata)
     for name in ("id", *SCORED):
         if name not in oof:
             raise UserError(f"{path}: there is no column {name!r}; {AGAIN}")
     ids = as_ids(oof["id"])
-    issues = combine(find_issues(oof, facts, path))
+    issues = combine(find_issues(oof, metadata, path))
     order = ranking(issues.score, ids)
     is_flagged = flag_worst(issues, order, settings.share)
-    is_numeric = facts["target_kind"] == "numeric"
+    is_numeric = metadata["target_kind"] == "numeric"
     scored = {
         name: as_numbers(oof[name]) if is_numeric else as_texts(oof[name])
         for name in SCORED
@@ -158,7 +158,7 @@ def for_people(table: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def find_issues(
-    oof: "pd.DataFrame", facts: Mapping[str, Any], path: Path
+    oof: "pd.DataFrame", metadata: Mapping[str, Any], path: Path
 ) -> list[LabelIssues]:
     """Judge a numeric target by the residual, and any target by its classes.
 
@@ -173,8 +173,8 @@ def find_issues(
     from data_prep.tables.cells import as_texts
 
     issues = []
-    classes = class_names(facts["classes"])
-    is_numeric = facts["target_kind"] == "numeric"
+    classes = class_names(metadata["classes"])
+    is_numeric = metadata["target_kind"] == "numeric"
     columns = [probability_column(name) for name in classes]
     if is_numeric:
         y_true, y_pred = (_numbers(oof, [name], path)[:, 0] for name in SCORED)

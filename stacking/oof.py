@@ -34,12 +34,12 @@ def oof_file(folder: Path) -> Path:
     return exact if exact.exists() else folder / SHOWN
 
 
-def read_oof(path: Path, facts: Mapping[str, Any]) -> "pd.DataFrame":
+def read_oof(path: Path, metadata: Mapping[str, Any]) -> "pd.DataFrame":
     """Read one of the two files.
 
     Args:
         path: Of ``oof_file``.
-        facts: Those of ``data_prep.prepare``, for the classes.
+        metadata: Those of ``data_prep.prepare``, for the classes.
 
     Raises:
         UserError: There is no such file, or it is no table.
@@ -48,7 +48,7 @@ def read_oof(path: Path, facts: Mapping[str, Any]) -> "pd.DataFrame":
 
     older = {  # once, class 2 was spelled "2.0" here
         probability_column(str(value)): probability_column(class_text(value))
-        for value in facts["classes"] or []
+        for value in metadata["classes"] or []
     }
     with intact(path):
         return read_table(path).rename(columns=older)

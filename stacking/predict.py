@@ -267,7 +267,7 @@ def _with_interval(
     )
     from stacking.oof import oof_file, probability_column, read_oof
 
-    oof = read_oof(oof_file(fitted.folder), prepared.facts)
+    oof = read_oof(oof_file(fitted.folder), prepared.metadata)
     table = Prepared.open(prepared).table.set_index("id")
     cv_groups = table["cv_group"].loc[as_ids(oof["id"])].to_numpy()
     reading = predictor.reading

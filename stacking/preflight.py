@@ -36,7 +36,7 @@ def check_fit(settings: FitSettings, outlook: Outlook) -> None:
     Raises:
         UserError: A setting does not fit them.
     """
-    if outlook.facts.get("target_kind") is None:
+    if outlook.metadata.get("target_kind") is None:
         raise UserError(
             "there is no target to predict; name its column in [data] target, then:"
             " python -m data_prep.prepare --experiment FILE"
@@ -60,8 +60,8 @@ def check_fit(settings: FitSettings, outlook: Outlook) -> None:
 
 
 def _loss(settings: FitSettings, outlook: Outlook) -> Loss:
-    is_number = outlook.facts.get("target_kind") == "numeric"
-    classes = outlook.facts.get("classes") or [] if is_number else []
+    is_number = outlook.metadata.get("target_kind") == "numeric"
+    classes = outlook.metadata.get("classes") or [] if is_number else []
     return Loss.named(settings.metric, list(map(float, classes)), is_number=is_number)
 
 
@@ -78,10 +78,10 @@ def _check_scheme(settings: FitSettings, outlook: Outlook) -> None:
     if is_label_free is None:
         return
     leak_guards.check_protocol(settings.protocol, is_label_free=is_label_free)
-    stored = outlook.facts["cv"] or ""
+    stored = outlook.metadata["cv"] or ""
     if leak_guards.check_scheme(settings.cv, stored, is_label_free=is_label_free):
         leak_guards.check_groups(
-            settings.cv, has_group=bool(outlook.facts["has_group"])
+            settings.cv, has_group=bool(outlook.metadata["has_group"])
         )
 
 
@@ -93,7 +93,7 @@ def _check_enough(settings: FitSettings, outlook: Outlook) -> None:
             f"{len(rows)} rows have a target and a fold; give {MIN_ROWS} or more in the"
             " table of [data] train"
         )
-    cv = settings.cv or outlook.facts["cv"]
+    cv = settings.cv or outlook.metadata["cv"]
     n_folds, n_groups = parse_scheme(cv)[1], outlook.n_groups(rows)
     if n_groups < 2 * n_folds:
         noun = "rows" if n_groups == len(rows) else "groups"
@@ -103,7 +103,7 @@ def _check_enough(settings: FitSettings, outlook: Outlook) -> None:
             " name a finer column in [data] group, or fewer folds in"
             f" {'cv' if settings.cv else '[data_prep.prepare] cv'}"
         )
-    if outlook.prepared and cv == outlook.facts["cv"]:
+    if outlook.prepared and cv == outlook.metadata["cv"]:
         place = outlook.prepared / TABLE
         folds, cv_groups = rows["fold"].to_numpy(), rows["cv_group"].to_numpy()
         leak_guards.check_enough(folds, cv_groups, place)
@@ -144,7 +144,9 @@ def _check_nets(settings: FitSettings, outlook: Outlook) -> None:
         leak_guards.check_net_of_all(settings.test_nets, is_there=bool(has_all))
     if source != finetuned or finetuned not in outlook.settings or not folds:
         return
-    missing = [str(k) for k in range(outlook.facts["n_folds"]) if str(k) not in folds]
+    missing = [
+        str(k) for k in range(outlook.metadata["n_folds"]) if str(k) not in folds
+    ]
     if missing:
         raise UserError(
             f"[{finetuned}] folds = {','.join(folds)}: no net holds out fold"
@@ -161,8 +163,8 @@ def _check_others(settings: FitSettings, outlook: Outlook) -> None:
         has_folds = extracted.record["settings"].get("source") == FINETUNED
         if not has_folds or not other.has(PREPARED):
             continue
-        facts = other.finished(PREPARED, check_inputs=False).facts
-        if facts["fold_hash"] != outlook.facts["fold_hash"]:
+        metadata = other.finished(PREPARED, check_inputs=False).metadata
+        if metadata["fold_hash"] != outlook.metadata["fold_hash"]:
             raise UserError(
                 f"also: the run {name!r} has other folds than this one, so its nets saw"
                 " labels that are held out here; prepare both from the same tables,"
@@ -189,7 +191,7 @@ def _check_links(settings: FitSettings, outlook: Outlook, loss: Loss) -> None:
     experiment = outlook.experiment
     reading = Reading.of_columns(
         tuple(columns),
-        tuple(map(str, outlook.facts.get("classes") or [])),
+        tuple(map(str, outlook.metadata.get("classes") or [])),
         (0.0, 1.0) if loss.is_number else None,
         tasks=experiment.tasks,
         target_column=experiment.data.target,

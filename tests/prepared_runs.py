@@ -104,10 +104,13 @@ def make_run(
             named.insert(0, "id", table["id"])
             has_words = index % 3 != 0
             named[has_words].to_parquet(stage.folder / "words.parquet", index=False)
-        stage.facts = facts_of(table, pixels, n_folds, target, words)
+        stage.metadata = facts_of(table, pixels, n_folds, target, words)
         if target == "numeric":
             values = [k * unit[0] + unit[1] for k in range(N_LEVELS)]
-            stage.facts |= {"classes": values, "target_range": [values[0], values[-1]]}
+            stage.metadata |= {
+                "classes": values,
+                "target_range": [values[0], values[-1]],
+            }
     text = f'[data]\nimages = "pictures"\n{experiment}'
     (folder / "experiment.toml").write_text(text, encoding="utf-8")
     (folder / "run.json").write_text('{"base": ".", "experiment": "made_up.toml"}')
@@ -136,7 +139,7 @@ def make_pretext(run: Run, backbone: str = BACKBONE, side_px: int = 32) -> Path:
     about = {"stage": PRETEXT, "backbone": backbone, "side_px": side_px}
     with run.stage(PRETEXT, {"made": "up"}, reads=[STAGE]) as stage:
         save_weights(stage.folder / "backbone.safetensors", tensors, about)
-        stage.facts = {"backbone": backbone}
+        stage.metadata = {"backbone": backbone}
     return run.folder / PRETEXT / "backbone.safetensors"
 
 

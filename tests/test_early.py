@@ -389,7 +389,7 @@ def outlooks(seed: int, folder: Path) -> tuple[Outlook, Outlook]:
         }
     )
     cv = f"{'sgkfold' if has_group else 'skfold'}{n_folds}"
-    facts = {
+    metadata = {
         **{"side": 32, "cv": cv, "n_folds": n_folds, "words": 0},
         **{"classes": [0.0, 1.0, 2.0, 3.0], "target_kind": "numeric"},
         **{"has_group": has_group, "target_column": "target"},
@@ -402,8 +402,8 @@ def outlooks(seed: int, folder: Path) -> tuple[Outlook, Outlook]:
     experiment = Experiment(DataSettings(target="target"))
     given: dict[str, Any] = {"experiment": experiment, "run": Run(folder)}
     return (
-        Outlook(table=rows, facts=facts, **given),
-        Outlook(table=dealt, facts=facts, prepared=folder, **given),
+        Outlook(table=rows, metadata=metadata, **given),
+        Outlook(table=dealt, metadata=metadata, prepared=folder, **given),
     )
 
 

@@ -44,8 +44,8 @@ def labelled() -> Labelled:
         pair: np.column_stack([np.arange(N), np.full(N, float(number))])
         for number, pair in enumerate(PAIRS)
     }
-    facts = {"target_range": [0, 3], "classes": [0, 1, 2, 3], "fold_hash": "3f2a"}
-    return Labelled(table, facts, COLUMNS, outputs)
+    metadata = {"target_range": [0, 3], "classes": [0, 1, 2, 3], "fold_hash": "3f2a"}
+    return Labelled(table, metadata, COLUMNS, outputs)
 
 
 def test_a_net_for_each_pair_of_quarters() -> None:

@@ -47,9 +47,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from data_prep.rows import weights_of
     from transfer.jobs import plan
 
-    facts, table = prepared.facts, outlook.table
+    metadata, table = prepared.metadata, outlook.table
     tasks = outlook.tasks(settings.tasks)
-    jobs = plan(table, tasks, settings, facts["n_folds"])
+    jobs = plan(table, tasks, settings, metadata["n_folds"])
     n_train = int((table["split"] == "train").sum())
     for task in tasks:
         if n_masked := n_train - int(task.has_label.sum()):
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     device = pick_device()
     set_threads(settings.threads)
     pictures = Pictures.open(prepared.folder, device)
-    normalise = Normalisation(tuple(facts["mean"]), tuple(facts["std"]))
+    normalise = Normalisation(tuple(metadata["mean"]), tuple(metadata["std"]))
     with run.stage(STAGE, key, reads=reads) as stage:
         material = Material(
             settings,
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             )
             nets.append(train_net(job, material))
         stage.device = str(device)
-        stage.facts = {
+        stage.metadata = {
             "nets": nets,
             "joint": settings.joint,
             "folds": list(dict.fromkeys(job.fold for job in jobs)),

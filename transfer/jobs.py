@@ -107,7 +107,7 @@ def check_plan(outlook: Outlook, settings: FinetuneSettings) -> None:
     Raises:
         UserError: See ``plan``; or a task is unknown or its labels do not fit.
     """
-    n_folds = outlook.facts["n_folds"]
+    n_folds = outlook.metadata["n_folds"]
     tasks = outlook.tasks(settings.tasks)
     if outlook.prepared:
         plan(outlook.table, tasks, settings, n_folds)

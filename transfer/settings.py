@@ -77,7 +77,7 @@ class FinetuneSettings(TrainingSettings):
         """
         from transfer.jobs import check_plan
 
-        picture_px = outlook.facts["side"]
+        picture_px = outlook.metadata["side"]
         final_px = self.net_side_px(picture_px, self.final_scale)
         check_larger_views(final_px, picture_px, self.final_scale)
         check_first_weights(self.init, self.backbone, outlook)

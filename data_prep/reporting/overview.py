@@ -43,7 +43,7 @@ class Prepared:
 
     Attributes:
         rows: N rows, as in table.parquet, and is_excluded.
-        facts: Those of the record.
+        metadata: Those of the record.
         left_out: Ids without a readable picture.
         attributes: id, name.
         n_unknown: Ids of the attribute tables that have no picture.
@@ -52,7 +52,7 @@ class Prepared:
     """
 
     rows: pd.DataFrame
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     left_out: Sequence[LeftOut] = ()
     attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
     n_unknown: int = 0
@@ -62,16 +62,16 @@ class Prepared:
 
 def describe(prepared: Prepared) -> str:
     """Tell in a few lines what there is, how it was dealt to folds, and what is odd."""
-    rows, facts = prepared.rows, prepared.facts
-    counts, side = facts["counts"], facts["side"]
-    manner = "padded" if facts["fit"] == "pad" else "squashed"
+    rows, metadata = prepared.rows, prepared.metadata
+    counts, side = metadata["counts"], metadata["side"]
+    manner = "padded" if metadata["fit"] == "pad" else "squashed"
     lines = [
         f"pictures: {len(rows):,}, {_sizes(rows)} px, {manner} to {side}x{side} px",
         "splits: "
         + ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counts.items()),
     ]
-    if facts["target_kind"]:
-        lines.append(f"target: {_target_text(rows, facts)}")
+    if metadata["target_kind"]:
+        lines.append(f"target: {_target_text(rows, metadata)}")
     if rows["date"].notna().any():
         lines.append(
             f"dates: {rows['date'].notna().sum():,}, from {rows['date'].min():g}"
@@ -80,15 +80,17 @@ def describe(prepared: Prepared) -> str:
     if len(prepared.attributes):
         named = prepared.attributes
         numbers = (
-            f"as {facts['words']} numbers each" if facts["words"] else "not learned"
+            f"as {metadata['words']} numbers each"
+            if metadata["words"]
+            else "not learned"
         )
         lines.append(
             f"attributes: {named['name'].nunique():,} names of"
             f" {named['id'].nunique():,} pictures, {numbers}"
         )
-    if facts["n_folds"]:
-        shown = fold_table(rows, facts["classes"]).to_string(index=False)
-        lines += [f"folds: {facts['cv']}", textwrap.indent(shown, "  ")]
+    if metadata["n_folds"]:
+        shown = fold_table(rows, metadata["classes"]).to_string(index=False)
+        lines += [f"folds: {metadata['cv']}", textwrap.indent(shown, "  ")]
     else:
         lines.append("folds: none, for there is nothing to be learned from a table")
     return "\n".join([*lines, *(f"note: {remark}" for remark in remarks(prepared))])
@@ -133,7 +135,7 @@ def _decimals_of(deviation: "pd.Series[float]") -> int:
 
 def remarks(prepared: Prepared) -> list[str]:
     """List what a person should know before trusting the folds and the scores."""
-    rows, facts = prepared.rows, prepared.facts
+    rows, metadata = prepared.rows, prepared.metadata
     found = [*_remarks_on_left_out(prepared.left_out), *prepared.notes]
     if prepared.n_unknown:
         n = _n(prepared.n_unknown, "id")
@@ -155,22 +157,22 @@ def remarks(prepared: Prepared) -> list[str]:
     if len(prepared.placeholders) > MOST_NAMED:
         n = _n(len(prepared.placeholders) - MOST_NAMED, "picture")
         found.append(f"{n} more under many ids each")
-    if n_doubted := facts["dropped"] + facts["softened"]:
+    if n_doubted := metadata["dropped"] + metadata["softened"]:
         found.append(
             f"{_n(n_doubted, 'row')} doubted by [data] sample_weights:"
-            f" {facts['dropped']:,} dropped from training, {facts['softened']:,}"
+            f" {metadata['dropped']:,} dropped from training, {metadata['softened']:,}"
             " softened; all are scored, a little too well if predictions of these folds"
             " raised the doubts"
         )
     dealt = rows[rows["fold"] >= 0]
-    return found + (_remarks_on_folds(rows, dealt, facts) if len(dealt) else [])
+    return found + (_remarks_on_folds(rows, dealt, metadata) if len(dealt) else [])
 
 
 def _remarks_on_folds(
-    rows: pd.DataFrame, dealt: pd.DataFrame, facts: Mapping[str, Any]
+    rows: pd.DataFrame, dealt: pd.DataFrame, metadata: Mapping[str, Any]
 ) -> list[str]:
     found = []
-    if facts["has_group"]:
+    if metadata["has_group"]:
         sizes = dealt.groupby("cv_group").size()
         share = sizes[sizes > 1].sum() / len(dealt)
         found.append(
@@ -181,9 +183,9 @@ def _remarks_on_folds(
         fault := too_few_rows(dealt["fold"][dealt["target"].notna()])
     ):
         found.append(f"too little for stacking.fit: {fault}")
-    if facts["classes"] is not None:
+    if metadata["classes"] is not None:
         lacking = strata_of_one_fold(dealt["fold"], dealt["class_index"])
-        names = [class_text(facts["classes"][code]) for code in lacking if code >= 0]
+        names = [class_text(metadata["classes"][code]) for code in lacking if code >= 0]
         if names:
             found.append(
                 f"{_n(len(names), 'class')} ({_few(names)}) in a single group each: the"
@@ -226,7 +228,7 @@ def write_overview(
         images: (N, S, S, 3).
         title: Name of the run.
     """
-    rows, facts = prepared.rows, prepared.facts
+    rows, metadata = prepared.rows, prepared.metadata
     notes = remarks(prepared)
     sections = [
         Section(
@@ -235,23 +237,23 @@ def write_overview(
                 tiles(
                     [
                         Tile(name.replace("_", " "), f"{count:,}")
-                        for name, count in facts["counts"].items()
+                        for name, count in metadata["counts"].items()
                     ]
                 ),
                 prose(*map(_as_sentence, notes)),
             ),
         )
     ]
-    if facts["target_kind"]:
-        sections.append(Section("Target", _target_chart(rows, facts)))
+    if metadata["target_kind"]:
+        sections.append(Section("Target", _target_chart(rows, metadata)))
     if rows["date"].notna().any():
         dates = rows["date"].to_numpy(np.float64)
         sections.append(Section("Dates", histogram(dates, label="year")))
-    if facts["n_folds"]:
-        are_together = facts["has_group"] and is_grouped(facts["cv"])
+    if metadata["n_folds"]:
+        are_together = metadata["has_group"] and is_grouped(metadata["cv"])
         kept = "Rows of one group, and copies of one picture, are"
         kept = kept if are_together else "Copies of one picture are"
-        folds = fold_table(rows, facts["classes"])
+        folds = fold_table(rows, metadata["classes"])
         digits = 1  # of shares in percent
         if "deviation" in folds:
             digits = max(_decimals_of(folds["deviation"]), 0)
@@ -271,7 +273,7 @@ def write_overview(
         shown = pd.DataFrame(map(vars, prepared.left_out[:MOST_SHOWN]))
         caption = f"{len(shown):,} of {len(prepared.left_out):,}; all in left_out.csv"
         sections.append(Section("Left out", table(shown, caption)))
-    subtitle = f"{len(rows):,} pictures at {facts['side']} px"
+    subtitle = f"{len(rows):,} pictures at {metadata['side']} px"
     write_report(path, title, subtitle, sections)
 
 
@@ -281,16 +283,16 @@ def _as_sentence(note: str) -> str:
     return f"{note[0].upper() if is_word else note[0]}{note[1:]}."
 
 
-def _target_chart(rows: pd.DataFrame, facts: Mapping[str, Any]) -> Markup:
-    if facts["classes"] is None:
+def _target_chart(rows: pd.DataFrame, metadata: Mapping[str, Any]) -> Markup:
+    if metadata["classes"] is None:
         return histogram(rows["target"].to_numpy(np.float64), label="target")
     counts = rows["class_index"].value_counts()
     shown = counts[counts.index >= 0].head(MOST_SHOWN)
-    if facts["target_kind"] == "numeric":
+    if metadata["target_kind"] == "numeric":
         shown = shown.sort_index()
     return bars(
         [
-            Rung(class_text(facts["classes"][index]), float(count))
+            Rung(class_text(metadata["classes"][index]), float(count))
             for index, count in shown.items()
         ]
     )
@@ -318,17 +320,17 @@ def _examples(rows: pd.DataFrame, images: NDArray[np.uint8]) -> Markup:
     return picture_grid(images[rows["image_row"].to_numpy()[drawn]], captions)
 
 
-def _target_text(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+def _target_text(rows: pd.DataFrame, metadata: Mapping[str, Any]) -> str:
     given = rows["target"].dropna()
-    if facts["classes"] is None:
+    if metadata["classes"] is None:
         low, high = number_texts([given.min(), given.max()], digits=6)
         return f"{len(given):,} numbers from {low} to {high}"
     counts = rows["class_index"].value_counts()
     counts = counts[counts.index >= 0]
-    if facts["target_kind"] == "numeric":
+    if metadata["target_kind"] == "numeric":
         counts = counts.sort_index()
     names = [
-        f"{class_text(facts['classes'][index])} ({count:,})"
+        f"{class_text(metadata['classes'][index])} ({count:,})"
         for index, count in counts.items()
     ]
     return f"{len(names)} classes, {_few(names, 8)}"

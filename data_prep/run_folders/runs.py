@@ -75,10 +75,10 @@ class Finished:
     record: dict[str, Any]
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What the stage found out and later stages need to know."""
-        facts: dict[str, Any] = self.record["facts"]
-        return facts
+    def metadata(self) -> dict[str, Any]:
+        """What the stage recorded for later stages."""
+        metadata: dict[str, Any] = self.record["facts"]
+        return metadata
 
 
 @dataclass
@@ -89,13 +89,13 @@ class Stage:
         folder: Where its files go until it is finished.
         is_resumed: There are files of an earlier, interrupted attempt with the same
             settings and inputs.
-        facts: JSON values for the record; fill it before the stage ends.
+        metadata: JSON values for the record; fill it before the stage ends.
         device: What computed it, for the record.
     """
 
     folder: Path
     is_resumed: bool
-    facts: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
 
 
@@ -206,7 +206,7 @@ class Run:
             record = {
                 "stage": name,
                 **key,
-                "facts": stage.facts,
+                "facts": stage.metadata,
                 "files": files,
                 "sizes": {name: (partial / name).stat().st_size for name in files},
                 "digest": digest_of(files),

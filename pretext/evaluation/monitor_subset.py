@@ -76,7 +76,7 @@ def draw_sample(
     Raises:
         UserError: They are to choose, and there are none.
     """
-    n_folds = int(prepared.facts.get("n_folds") or 0)
+    n_folds = int(prepared.metadata.get("n_folds") or 0)
     has_labels = bool(n_folds) and bool((table["fold"] >= 0).any())
     if must_choose and not has_labels:
         raise UserError(
@@ -87,7 +87,7 @@ def draw_sample(
     if has_labels:
         try:
             tasks = build_tasks(
-                experiment.tasks, table, prepared.folder, prepared.facts
+                experiment.tasks, table, prepared.folder, prepared.metadata
             )
         except UserError as error:
             if must_choose:

@@ -56,20 +56,20 @@ def assemble(
     """
     leak_guards.check_of_outputs(extracted.folder)
     opened = Prepared.open(prepared)
-    facts, table, place = prepared.facts, opened.table, opened.table_path
-    if "target" not in table or facts.get("target_kind") is None:
+    metadata, table, place = prepared.metadata, opened.table, opened.table_path
+    if "target" not in table or metadata.get("target_kind") is None:
         raise UserError(
             f"{place}: there is no target to predict; name its column in [data] target,"
             " then: python -m data_prep.prepare --experiment FILE"
         )
-    digest = facts["fold_hash"]
+    digest = metadata["fold_hash"]
     leak_guards.check_folds(table, digest, place)
     table = table.sort_values("id", kind="stable").set_index("id", drop=False)
     named = {"": extracted} | dict(others or {})
-    sources = [Source.open(one, table, facts, name) for name, one in named.items()]
+    sources = [Source.open(one, table, metadata, name) for name, one in named.items()]
     is_label_free = all(source.is_label_free for source in sources)
     leak_guards.check_protocol(protocol, is_label_free=is_label_free)
-    if leak_guards.check_scheme(cv, facts["cv"], is_label_free=is_label_free):
+    if leak_guards.check_scheme(cv, metadata["cv"], is_label_free=is_label_free):
         table, digest = _dealt_anew(table, cv, prepared)
     leak_guards.check_targets(table, place)
     scored = table[(table["fold"] >= 0) & table["target"].notna()]
@@ -88,7 +88,7 @@ def assemble(
     weights = weights_of(scored)
     names = [column for source in sources for column in source.columns()]
     leak_guards.check_varying(X, [column.name for column in names])
-    is_number = facts["target_kind"] == "numeric"
+    is_number = metadata["target_kind"] == "numeric"
     found = Assembled(
         ids=tuple(ids),
         X=X,
@@ -103,7 +103,7 @@ def assemble(
         nets=nets,
         is_predicted=is_predicted,
         target_range=opened.target_range,
-        cv=cv or facts["cv"],
+        cv=cv or metadata["cv"],
         fold_hash=digest,
         is_label_free=is_label_free,
         in_sample=sources[0].in_sample(scored) if protocol == "insample" else (),
@@ -156,7 +156,7 @@ def _dealt_anew(
     from data_prep.folds import fold_hash
     from data_prep.rows import with_folds
 
-    has_group = bool(prepared.facts["has_group"])
+    has_group = bool(prepared.metadata["has_group"])
     leak_guards.check_groups(cv, has_group=has_group)
     # A row without a group is stored with its id for one; cv groups need no guess.
     rows = table.assign(

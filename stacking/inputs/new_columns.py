@@ -59,10 +59,10 @@ def read_columns(
                 f"the stack learned from {', '.join(names)} too; give --table FILE"
             )
         return pd.DataFrame({"id": list(pictures)}, dtype=object).set_index("id")
-    id_column = prepared.facts["id_column"]
+    id_column = prepared.metadata["id_column"]
     table = read_id_table(path, id_column)
     if DATE in names and DATE in ours:
-        table = _with_dates(table, path, prepared.facts.get("date_column") or DATE)
+        table = _with_dates(table, path, prepared.metadata.get("date_column") or DATE)
     if missing := [name for name in names if name not in table]:
         raise UserError(
             f"{path}: no column {missing[0]!r}, which the stack learned from;"

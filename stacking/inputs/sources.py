@@ -51,7 +51,7 @@ class Source:
         cls,
         extracted: Finished,
         table: "pd.DataFrame",
-        facts: dict[str, Any],
+        metadata: dict[str, Any],
         name: str,
     ) -> "Source":
         """Open a store and refuse what would leak or does not fit.
@@ -59,7 +59,7 @@ class Source:
         Args:
             extracted: The finished ``features.extract``.
             table: The rows of ``data_prep.prepare``, ids as the index.
-            facts: Its facts.
+            metadata: Those of its record.
             name: Of its run, for the columns; empty: the first.
 
         Raises:
@@ -74,10 +74,12 @@ class Source:
         leak_guards.check_ids(
             store, list(table["id"][is_wanted]), list(table["id"]), "the run's rows"
         )
-        leak_guards.check_fold_of_rows(store, dict(table["fold"]), facts["fold_hash"])
+        leak_guards.check_fold_of_rows(
+            store, dict(table["fold"]), metadata["fold_hash"]
+        )
         prefix = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
         return cls(
-            extracted.folder, store, f"{prefix}_" if prefix else "", facts["n_folds"]
+            extracted.folder, store, f"{prefix}_" if prefix else "", metadata["n_folds"]
         )
 
     @property

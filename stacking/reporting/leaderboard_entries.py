@@ -191,9 +191,9 @@ def _read_records(run: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]
 
 def _entry(run: str, stage: str, records: Records) -> Entry:
     record = records[stage]
-    facts = record["facts"]
-    low, high = facts["interval"]
-    figures = {"score": facts["score"], "low": low, "high": high}
+    metadata = record["facts"]
+    low, high = metadata["interval"]
+    figures = {"score": metadata["score"], "low": low, "high": high}
     for name, value in figures.items():
         if not math.isfinite(value):
             raise ValueError(f"{name} is {value}")
@@ -208,10 +208,10 @@ def _entry(run: str, stage: str, records: Records) -> Entry:
     return Entry(
         run=run,
         finished_at=when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC),
-        metric=str(facts["metric"]),
+        metric=str(metadata["metric"]),
         **figures,
-        plain=_number(facts.get("plain")),
-        constant=_number(facts.get("constant")),
+        plain=_number(metadata.get("plain")),
+        constant=_number(metadata.get("constant")),
         minutes=sum(one.get("seconds", 0) for one in records.values()) / 60,
         settings=settings,
         is_leaky=stage == LEAKY,

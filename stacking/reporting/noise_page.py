@@ -83,7 +83,7 @@ def write_page(
     write_report(
         path,
         "Label issues",
-        f"{prepared.facts['target_column']}, by out-of-fold predictions",
+        f"{prepared.metadata['target_column']}, by out-of-fold predictions",
         [section for section in sections if section.body],
     )
 

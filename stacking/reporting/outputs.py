@@ -68,7 +68,7 @@ def read_order(prepared: Finished, predicted: Sequence[str]) -> Asked:
         return Asked(ids, [id_ for id_ in ids if id_ not in known])
     with intact(path):
         sample = read_table(path)
-    column = prepared.facts["id_column"]
+    column = prepared.metadata["id_column"]
     if column not in sample:
         raise UserError(f"{path}: there is no column {column!r}; it names the ids")
     ids = as_ids(sample[column])
@@ -231,7 +231,7 @@ def write_all(
     stacked: Stacked,
     findings: Findings,
     asked: Asked,
-    facts: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> None:
     """Write everything but the report.
@@ -241,7 +241,7 @@ def write_all(
         stacked: What came out.
         findings: What was found beside the scores.
         asked: The ids of predictions.csv.
-        facts: Those of ``data_prep.prepare``.
+        metadata: Those of ``data_prep.prepare``.
         settings: For the record of what was chosen.
     """
     stacked.predictor.save(folder)
@@ -256,7 +256,7 @@ def write_all(
     if gains is not None:
         write_csv(folder / "importance.csv", gains)
     if asked.ids:
-        names = (facts["id_column"], facts["target_column"])
+        names = (metadata["id_column"], metadata["target_column"])
         path = folder / "predictions.csv"
         prediction = findings.predicted["prediction"]
         write_predictions(path, stacked, prediction, asked, names)

@@ -70,7 +70,7 @@ def write(
         learning(run),
         about(stacked, run, settings, versions, seconds),
     ]
-    target = prepared.facts["target_column"]
+    target = prepared.metadata["target_column"]
     write_report(
         path,
         f"Predicting {target}" + (" (in-sample)" if is_leaky else ""),

@@ -129,11 +129,11 @@ def test_a_fact_that_an_older_record_lacks_is_told(run: Run) -> None:
     del record["record_sha256"]  # older records have none
     path.write_text(json.dumps(record))
     stage = run.finished(STAGE)
-    assert stage.facts == stage.record["settings"] == {}
-    assert stage.facts.get("side") is None
+    assert stage.metadata == stage.record["settings"] == {}
+    assert stage.metadata.get("side") is None
     named = f"{re.escape(str(path))} has no 'side' among its"
     with pytest.raises(DamagedFileError, match=f"{named} facts, so .*{anew(run)}"):
-        stage.facts["side"]
+        stage.metadata["side"]
     with pytest.raises(DamagedFileError, match=f"{named} settings, so"):
         stage.record["settings"]["side"]
 

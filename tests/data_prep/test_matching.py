@@ -208,8 +208,8 @@ def test_copies_are_found_by_pixels_whatever_their_files(
         assert one["cv_group"] == other["cv_group"]
         assert one["fold"] == other["fold"]
     assert table["cv_group"].nunique() == N // 2
-    facts = json.loads((stage / "record.json").read_text())["facts"]
-    assert facts["copies"] == N // 2
+    metadata = json.loads((stage / "record.json").read_text())["facts"]
+    assert metadata["copies"] == N // 2
 
 
 def test_a_copy_of_a_training_picture_to_be_predicted_is_counted(folder: Path) -> None:
@@ -218,8 +218,8 @@ def test_a_copy_of_a_training_picture_to_be_predicted_is_counted(folder: Path) -
     picture(999).save(folder / "pictures" / "r.png")
     (folder / "test.csv").write_text("id\nq\nr\n")
     stage = prepare(folder, data='test = "test.csv"')
-    facts = json.loads((stage / "record.json").read_text())["facts"]
-    assert (facts["copies"], facts["copies_of_train_in_test"]) == (1, 1)
+    metadata = json.loads((stage / "record.json").read_text())["facts"]
+    assert (metadata["copies"], metadata["copies_of_train_in_test"]) == (1, 1)
 
 
 def place_holders(folder: Path, rows: range) -> None:
@@ -273,8 +273,8 @@ def test_a_placeholder_that_breaks_nothing_is_told(
     assert told in caplog.text
     assert told in (stage / "report.html").read_text()
     assert "the largest cv group has 12 rows" in caplog.text
-    facts = json.loads((stage / "record.json").read_text())["facts"]
-    assert facts["placeholders"] == [["p000.png", 6]]
+    metadata = json.loads((stage / "record.json").read_text())["facts"]
+    assert metadata["placeholders"] == [["p000.png", 6]]
     settings = json.loads((stage / "record.json").read_text())["settings"]
     assert "placeholders" not in settings  # or all that is finished would be stale
 

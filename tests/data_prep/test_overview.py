@@ -28,7 +28,7 @@ def page_of(place: Path, target: Any, classes: Any = None, notes: Any = ()) -> s
     if classes is not None:
         codes = pd.Categorical(rows["target"], categories=classes).codes
         rows["class_index"] = codes.astype(np.int64)
-    facts = {
+    metadata = {
         "side": 16,
         "cv": "skfold2",
         "n_folds": 2,
@@ -40,7 +40,7 @@ def page_of(place: Path, target: Any, classes: Any = None, notes: Any = ()) -> s
         "softened": 0,
     }
     images = np.zeros((8, 16, 16, 3), dtype=np.uint8)
-    prepared = Prepared(rows=rows, facts=facts, notes=notes)
+    prepared = Prepared(rows=rows, metadata=metadata, notes=notes)
     write_overview(place / "report.html", prepared, images, "run")
     return (place / "report.html").read_text(encoding="utf-8")
 

@@ -80,13 +80,15 @@ def table_of(stage: Path) -> pd.DataFrame:
 
 
 def facts_of(stage: Path) -> dict[str, object]:
-    facts: dict[str, object] = json.loads((stage / "record.json").read_text())["facts"]
-    return facts
+    metadata: dict[str, object] = json.loads((stage / "record.json").read_text())[
+        "facts"
+    ]
+    return metadata
 
 
 def test_everything_is_written(folder: Path) -> None:
     stage = prepare(folder)
-    table, facts = table_of(stage), facts_of(stage)
+    table, metadata = table_of(stage), facts_of(stage)
     assert list(table.columns) == [
         *("id", "split", "image_row", "target", "class_index", "group", "cv_group"),
         *("date", "fold", "weight", "sha256", "width", "height"),
@@ -115,10 +117,10 @@ def test_everything_is_written(folder: Path) -> None:
     array = np.load(stage / "images.npy", mmap_mode="r")
     assert array.shape == (len(table), 16, 16, 3)
     mean = [array[..., channel].mean() for channel in range(3)]
-    assert_allclose(facts.pop("mean"), mean)
-    assert len(facts.pop("std")) == 3
-    assert facts.pop("fold_hash") == fold_hash(table["id"], table["fold"])
-    assert facts == {
+    assert_allclose(metadata.pop("mean"), mean)
+    assert len(metadata.pop("std")) == 3
+    assert metadata.pop("fold_hash") == fold_hash(table["id"], table["fold"])
+    assert metadata == {
         "side": 16,
         "fit": "pad",
         "cv": "sgkfold3",
@@ -209,13 +211,13 @@ def test_a_folder_alone_is_enough(
     caplog.set_level(logging.INFO)
     nothing = dict.fromkeys(DATA, None) | {"images": '"pictures"'}
     stage = prepare(folder, **nothing)
-    table, facts = table_of(stage), facts_of(stage)
+    table, metadata = table_of(stage), facts_of(stage)
     assert set(table["split"]) == {"unlabelled"}
     assert "target" not in table
     assert "class_index" not in table
     assert (table["fold"] == -1).all()
-    assert facts["cv"] is facts["fold_hash"] is facts["classes"] is None
-    assert facts["n_folds"] == facts["words"] == 0
+    assert metadata["cv"] is metadata["fold_hash"] is metadata["classes"] is None
+    assert metadata["n_folds"] == metadata["words"] == 0
     assert not (stage / "words.parquet").exists()
     assert (stage / "report.html").exists()
     assert "folds: none" in caplog.text
@@ -324,8 +326,8 @@ def test_doubted_rows_weigh_less_and_stay_in_their_folds(
     assert (table["fold"][table["split"] == "train"] >= 0).all()
     kept = before.set_index("id")["target"].drop("07")
     pd.testing.assert_series_equal(table["target"], kept)
-    facts = facts_of(stage)
-    assert (facts["dropped"], facts["softened"]) == (2, 1)
+    metadata = facts_of(stage)
+    assert (metadata["dropped"], metadata["softened"]) == (2, 1)
     told = (
         "3 rows doubted by [data] sample_weights: 2 dropped from training,"
         " 1 softened; all"

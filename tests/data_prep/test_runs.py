@@ -41,7 +41,7 @@ def write(
     """Write a stage of one file."""
     with run.stage(name, settings, reads) as stage:
         (stage.folder / "result.txt").write_text(text)
-        stage.facts = {"letters": len(text)}
+        stage.metadata = {"letters": len(text)}
     return stage
 
 
@@ -76,7 +76,7 @@ def test_a_finished_stage_is_its_files_and_a_record(tmp_path: Path) -> None:
     found = run.finished(FIRST)
     assert found.folder == tmp_path / "run" / FIRST
     assert sorted(p.name for p in found.folder.iterdir()) == [RECORD, "result.txt"]
-    assert found.facts == {"letters": 8}
+    assert found.metadata == {"letters": 8}
     assert found.record["settings"] == {"side": 64}
     assert found.record["reads"] == {}
     assert [*found.record["files"]] == ["result.txt"]

@@ -20,7 +20,7 @@ def tasks_of(
     """Build the tasks of a run, by name."""
     prepared = run.finished(STAGE)
     rows = table_of(run) if table is None else table
-    tasks = build_tasks(asked, rows, prepared.folder, prepared.facts, only)
+    tasks = build_tasks(asked, rows, prepared.folder, prepared.metadata, only)
     return {task.name: task for task in tasks}
 
 

@@ -232,7 +232,7 @@ def test_features_are_each_rows_own_nets_and_the_mean_of_the_nets_statistics(
 
 
 def test_columns_and_header(run: Run) -> None:
-    store, facts = store_of(run, "features.pkl"), run.finished(STAGE).facts
+    store, metadata = store_of(run, "features.pkl"), run.finished(STAGE).metadata
     assert store.columns == [f"{name}__{s}" for name in NAMES for s in STATISTICS]
     for column in store.header["columns"]:
         task, output = column["task"], column["output"]
@@ -246,10 +246,12 @@ def test_columns_and_header(run: Run) -> None:
     assert {column["statistic"] for column in views.header["columns"]} == {None}
     np.testing.assert_allclose(views.values.sum(axis=2), 1, rtol=1e-5)
     header = store.header
-    assert header["fold_hash"] == facts["fold_hash"]
+    assert header["fold_hash"] == metadata["fold_hash"]
     assert header["cv"] == "sgkfold3"
     assert header["selected_with_labels"] is False
-    assert header["transform"] == {k: facts[k] for k in ("side", "fit", "mean", "std")}
+    assert header["transform"] == {
+        k: metadata[k] for k in ("side", "fit", "mean", "std")
+    }
     assert header["precision"] == "fp32"
     assert (header["failures"], header["n_expected"]) == ({}, len(store))
     assert "created" not in header  # the same rows again are the same bytes
@@ -493,11 +495,11 @@ def test_features_of_a_pretext_stage_are_label_free(
         "features.pkl",
     ]
     views, store = store_of(run, "views/embedding.pkl"), store_of(run, "features.pkl")
-    table, facts = table_of(run), run.finished(STAGE).facts
+    table, metadata = table_of(run), run.finished(STAGE).metadata
     assert list(views.ids) == list(store.ids) == table["id"].tolist()
     assert set(store.roles) == {"label_free"}
     net, _ = load_backbone(weights, backbone, asked_px)
-    mean, std = (torch.tensor(facts[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
+    mean, std = (torch.tensor(metadata[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
     size = (asked_px, asked_px)
 
     def ask(image: Tensor) -> Tensor:

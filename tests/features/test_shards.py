@@ -57,7 +57,7 @@ def test_shards_joined_are_what_one_machine_writes(
     monkeypatch.setattr(parts, "BLOCK", 4)
     extract(trained, *flags, "--overwrite")
     whole = payloads(trained)
-    facts = trained.finished("features.extract").facts
+    metadata = trained.finished("features.extract").metadata
     shutil.rmtree(trained.folder / "features.extract")
     for number in range(n_shards):
         folder = extract(trained, *flags, f"--shard={number}/{n_shards}", "--overwrite")
@@ -65,7 +65,7 @@ def test_shards_joined_are_what_one_machine_writes(
         assert folder.name == f"features.extract.shard{n_shards - 1}of{n_shards}"
         merge_run(trained)
     assert payloads(trained) == whole
-    assert trained.finished("features.extract").facts["rows"] == facts["rows"]
+    assert trained.finished("features.extract").metadata["rows"] == metadata["rows"]
     monkeypatch.setattr(passes, "run_pass", lambda *_, **__: pytest.fail("again"))
     extract(trained, *flags)  # it is current: nothing is done again
 

@@ -77,7 +77,7 @@ def test_the_teacher_is_what_is_kept(
     about = json.loads((folder / "backbone.json").read_text())
     assert (about["stage"], about["label_free"]) == ("pretext.dino", True)
     assert about["side_px"] == 32
-    facts = run.finished(dino.STAGE).facts
+    facts = run.finished(dino.STAGE).metadata
     assert facts["steps"] == 6
     assert 0 < facts["spread"] <= 1.1
     assert 0 < facts["entropy"] <= 1

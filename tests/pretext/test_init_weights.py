@@ -153,7 +153,7 @@ def test_test_pictures_may_be_left_out(
         about = json.loads((folder / "backbone.json").read_text())
         assert about["inductive"] is not expected
         assert not expected or len(rows) > 34
-    assert run.finished("pretext.jigsaw").facts["pictures"] == 32  # of 40, 8 measure
+    assert run.finished("pretext.jigsaw").metadata["pictures"] == 32  # of 40, 8 measure
 
 
 def test_learning_rates_are_tried_without_touching_the_stage(

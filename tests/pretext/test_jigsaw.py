@@ -81,7 +81,7 @@ def test_every_flag_reaches_the_rules(
     prepared_run: MakeRun, built: Callable[..., dict[str, Any]]
 ) -> None:
     run = prepared_run(side=48)
-    normalise = run.finished("data_prep.prepare").facts
+    normalise = run.finished("data_prep.prepare").metadata
     given = built(run)
     assert given["rules"] == PuzzleRules(tile_px=14)  # 48 / 3 * 7/8
     assert given["orders"] is None

@@ -182,7 +182,7 @@ def test_what_is_seen_is_logged_kept_and_drawn(
     for name in names:
         assert list(logged[name]) == [7, 14, 21]
         assert_allclose(logged[name][21], looks[3][name])
-        assert_allclose(run.finished(simsiam.STAGE).facts[name], looks[3][name], atol=1e-4)  # fmt: skip  # noqa: E501
+        assert_allclose(run.finished(simsiam.STAGE).metadata[name], looks[3][name], atol=1e-4)  # fmt: skip  # noqa: E501
     assert 0.9 < looks[0]["health/spread"] <= 1
     assert 1 < looks[0]["health/rank"] <= 16
     assert (folder / "logs" / "health.png").read_bytes()[:4] == b"\x89PNG"
@@ -263,7 +263,7 @@ def test_simsiam_without_stop_gradient_is_announced_within_two_epochs(
     assert len(announced) == 1
     assert announced[0].startswith("pretext.simsiam has COLLAPSED after epoch ")
     assert "try a smaller --learning-rate" in announced[0]
-    facts = run.finished(simsiam.STAGE).facts
+    facts = run.finished(simsiam.STAGE).metadata
     assert facts["stopped"] == announced[0]
     assert facts["steps"] <= 2 * 15
     assert list(looks_of(folder))[-1] <= 2
@@ -325,7 +325,7 @@ def test_a_plateau_of_the_probe_is_announced_and_the_weights_say_so(
     run = prepared_run(n=24)
     folder = pretrain(run, *many, "--stop", "plateau")
     assert list(looks_of(folder))[-1] == 6
-    assert run.finished(simsiam.STAGE).facts["stopped"].endswith("up to epoch 6")
+    assert run.finished(simsiam.STAGE).metadata["stopped"].endswith("up to epoch 6")
     about = about_of(folder)
     assert (about["label_free"], about["selected_with_labels"]) == (False, True)
     assert about["selected_epoch"] == 6
@@ -381,7 +381,7 @@ def test_the_weights_that_the_probe_likes_best_are_kept(
     assert (about["label_free"], about["selected_with_labels"]) == (False, True)
     assert all(torch.equal(kept[name], t) for name, t in at_epoch[2].items())
     assert not torch.equal(kept["conv1.0.weight"], at_epoch[5]["conv1.0.weight"])
-    assert run.finished(simsiam.STAGE).facts["selected_epoch"] == 2
+    assert run.finished(simsiam.STAGE).metadata["selected_epoch"] == 2
     assert not (folder / "checkpoints").exists()
 
 

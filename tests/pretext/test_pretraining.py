@@ -85,9 +85,9 @@ def test_a_pretraining_leaves_a_backbone_and_a_record(
     assert folder == run.folder / command.STAGE
     finished = run.finished(command.STAGE)
     n_held_out = 8 if command is jigsaw else 0
-    assert finished.facts["pictures"] == 40 - n_held_out
-    assert finished.facts["steps"] == len(watched) == 2 * ((40 - n_held_out) // 8)
-    assert finished.facts["backbone"] == "test_resnet"
+    assert finished.metadata["pictures"] == 40 - n_held_out
+    assert finished.metadata["steps"] == len(watched) == 2 * ((40 - n_held_out) // 8)
+    assert finished.metadata["backbone"] == "test_resnet"
     assert finished.record["device"] == "cpu"
     assert [*finished.record["reads"]] == ["data_prep.prepare"]
     assert finished.record["settings"]["epochs"] == 2
@@ -96,20 +96,20 @@ def test_a_pretraining_leaves_a_backbone_and_a_record(
     assert set(finished.record["files"]) == files
     assert (folder / "logs" / "metrics.csv").exists()
     if command is jigsaw:
-        assert 0 <= finished.facts["held_out"] <= 1
+        assert 0 <= finished.metadata["held_out"] <= 1
         assert (
             "of the tiles placed right on held-out pictures (chance 11.1%)"
             in caplog.text
         )
         side_px = 3 * 9  # 32 px: cells of 10.7, of which 7/8 is 9
     else:
-        assert 0 < finished.facts["spread"] <= 1.1
+        assert 0 < finished.metadata["spread"] <= 1.1
         assert "spread of the outputs" in caplog.text
         side_px = 32
     about = json.loads((folder / "backbone.json").read_text())
     assert about["side_px"] == side_px
     assert (about["stage"], about["label_free"]) == (command.STAGE, True)
-    assert about["mean"] == run.finished("data_prep.prepare").facts["mean"]
+    assert about["mean"] == run.finished("data_prep.prepare").metadata["mean"]
     _, report = load_backbone(folder / "backbone.safetensors", "test_resnet", 32)
     assert report.endswith(f"tensors of test_resnet from {command.STAGE}")
 
@@ -307,8 +307,8 @@ def test_without_held_out_pictures_the_training_accuracy_is_said(
     run = prepared_run()
     pretrain(jigsaw, run, "--held-out", "0")
     assert "on the pictures trained on" in caplog.text
-    assert "held_out" not in run.finished(jigsaw.STAGE).facts
-    assert run.finished(jigsaw.STAGE).facts["pictures"] == 24
+    assert "held_out" not in run.finished(jigsaw.STAGE).metadata
+    assert run.finished(jigsaw.STAGE).metadata["pictures"] == 24
 
 
 @pytest.mark.parametrize(
@@ -367,4 +367,4 @@ def test_noise_is_not_learnt(prepared_run: MakeRun) -> None:
         rng.integers(0, 256, pixels.shape, dtype=np.uint8),
     )
     pretrain(jigsaw, run, "--epochs", "6", "--held-out", "0.5", "--gap", "0.2")
-    assert run.finished(jigsaw.STAGE).facts["held_out"] < 0.2
+    assert run.finished(jigsaw.STAGE).metadata["held_out"] < 0.2

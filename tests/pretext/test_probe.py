@@ -96,7 +96,7 @@ def test_the_scores_are_those_of_the_features_by_another_route(
     run = prepared_run(n=60)
     weights = make_pretext(run)
     found = probe_run(run, "--tasks", "target").set_index(["backbone", "probe"])
-    facts, table = run.finished(STAGE).facts, table_of(run)
+    facts, table = run.finished(STAGE).metadata, table_of(run)
     network, _ = load_backbone(weights, BACKBONE, 32)
     pixels = torch.from_numpy(pixels_of(run)).permute(0, 3, 1, 2).float()
     mean, std = (torch.tensor(facts[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
@@ -236,7 +236,7 @@ def test_a_stage_of_other_pictures_is_refused(prepared_run: MakeRun) -> None:
         old = run.folder / STAGE
         for name in ("table.parquet", "images.npy"):
             (stage.folder / name).write_bytes((old / name).read_bytes())
-        stage.facts = run.finished(STAGE).facts
+        stage.metadata = run.finished(STAGE).metadata
     with pytest.raises(StaleStageError, match="was made from another data_prep"):
         probe_run(run)
 

@@ -162,7 +162,7 @@ def test_noise_stays_at_chance(
     np.save(images, rng.integers(0, 256, (120, 32, 32, 3), dtype=np.uint8))
     rotation.main([f"--run={run.folder}", *TINY, "--epochs=4"])
     # chance is 0.25, and three standard errors are 0.15
-    assert run.finished(rotation.STAGE).facts["held_out"] < 0.4
+    assert run.finished(rotation.STAGE).metadata["held_out"] < 0.4
 
 
 def test_turns_that_show_are_learnt(
@@ -182,7 +182,7 @@ def test_turns_that_show_are_learnt(
     pixels[:, :16] += 100  # the sky is above
     np.save(images, pixels)
     folder = rotation.main([f"--run={run.folder}", *TINY, "--epochs=6"])
-    assert run.finished(rotation.STAGE).facts["held_out"] > 0.6
+    assert run.finished(rotation.STAGE).metadata["held_out"] > 0.6
     assert "% of the turns told right (chance 25.0%)" in caplog.text
     about = json.loads((folder / "backbone.json").read_text())
     assert (about["stage"], about["side_px"]) == ("pretext.rotation", 32)

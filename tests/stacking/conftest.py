@@ -121,7 +121,7 @@ class FakeRun:
         )
 
     def _prepare(self, run: Run, table: pd.DataFrame, rng: np.random.Generator) -> None:
-        facts = {
+        metadata = {
             "side": SIDE_PX,
             "fit": "pad",
             "cv": f"sgkfold{self.n_folds}",
@@ -145,7 +145,7 @@ class FakeRun:
             if self.has_sample and len(test):
                 sample = pd.DataFrame({"name": test.iloc[::-1], "period": 0.0})
                 sample.to_csv(stage.folder / "sample.csv", index=False)
-            stage.facts = facts
+            stage.metadata = metadata
 
     def _extract(
         self, run: Run, table: pd.DataFrame, date: Floats, period: Any, rng: Any

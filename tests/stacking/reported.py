@@ -150,7 +150,7 @@ def add_training(run: Path, *, is_used: bool = True) -> None:
                     named["learning_rate"] = 0.001
                     writer.writerows([step, *item] for item in named.items())
             nets.append({"fold": str(fold), "place": place})
-        stage.facts = {"nets": nets}
+        stage.metadata = {"nets": nets}
         stage.device = "a <b>GPU</b>"
     trained = Run(run).finished("transfer.finetune").record
     if is_used:

@@ -34,10 +34,10 @@ def edit_table(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> 
     change(pd.read_parquet(path)).to_parquet(path)
 
 
-def edit_facts(folder: Path, **facts: Any) -> None:
+def edit_facts(folder: Path, **metadata: Any) -> None:
     path = folder / "data_prep.prepare" / "record.json"
     record = json.loads(path.read_text())
-    record["facts"] |= facts
+    record["facts"] |= metadata
     path.write_text(json.dumps(record))
 
 

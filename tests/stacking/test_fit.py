@@ -82,9 +82,9 @@ def test_all_files_are_written_and_agree(make_run: MakeRun) -> None:
         assert np.sqrt((error**2).mean()) == pytest.approx(scores["nested"], abs=1e-5)
         by_fold = np.sqrt((error**2).groupby(oof["fold"]).mean())
         assert_allclose(by_fold, scores["by_fold"], atol=1e-5)
-    facts = json.loads((stage / "record.json").read_text())["facts"]
-    assert facts["score"] == chosen["scores"]["prediction"]["nested"]
-    assert facts["score"] < 0.75 * facts["constant"]
+    metadata = json.loads((stage / "record.json").read_text())["facts"]
+    assert metadata["score"] == chosen["scores"]["prediction"]["nested"]
+    assert metadata["score"] < 0.75 * metadata["constant"]
     assert pd.read_csv(stage / "importance.csv")["gain"].sum() == pytest.approx(
         1, abs=1e-4
     )
@@ -272,8 +272,8 @@ def test_the_leaky_protocol_stands_apart_and_says_what_it_is(
     assert not (folder / "stacking.fit").exists()
     assert "it leaks, and is for comparison only" in caplog.text
     assert "for comparison only" in (stage / "report.html").read_text()
-    facts = json.loads((stage / "record.json").read_text())["facts"]
-    assert facts["protocol"] == "insample"
+    metadata = json.loads((stage / "record.json").read_text())["facts"]
+    assert metadata["protocol"] == "insample"
     honest = json.loads((run_fit(folder) / "record.json").read_text())["facts"]
     assert honest["protocol"] == "oof"
     assert (stage / "oof.csv").exists()
@@ -320,15 +320,15 @@ def test_runs_of_other_kinds(
 ) -> None:
     with caplog.at_level(logging.INFO):
         stage = run_fit(make_run(**fields))
-    facts = json.loads((stage / "record.json").read_text())["facts"]
-    assert facts["score"] < facts["constant"]
+    metadata = json.loads((stage / "record.json").read_text())["facts"]
+    assert metadata["score"] < metadata["constant"]
     path = stage / "predictions.csv"
     assert path.exists() == bool(expected)
     if expected:
         assert len(pd.read_csv(path)) == expected
     else:
         assert "there is no predictions.csv" in caplog.text
-    assert (facts["plain"] is None) == (
+    assert (metadata["plain"] is None) == (
         "onehot" not in fields.get("tasks", ["onehot"])
         if fields.get("is_text")
         else "target" not in fields.get("tasks", ["target"])

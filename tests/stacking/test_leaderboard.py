@@ -56,7 +56,7 @@ def make_fit(
     stage: str = FIT,
     **changed: Any,
 ) -> None:
-    facts = {
+    metadata = {
         "metric": metric,
         "score": score,
         "interval": [score - 0.1, score + 0.1],
@@ -64,7 +64,7 @@ def make_fit(
         "constant": 1.5,
     }
     when = (BEGAN + timedelta(days=day)).isoformat()
-    given = {"facts": facts, "finished_at": when, "seconds": 60.0} | changed
+    given = {"facts": metadata, "finished_at": when, "seconds": 60.0} | changed
     make_stage(run, stage, settings or {"align": "rank"}, *reads, **given)
 
 
@@ -199,7 +199,7 @@ def test_a_score_of_something_replaced_since_is_marked(tmp_path: Path) -> None:
     assert table_of(tmp_path)[0]["note"] == f"stale: {PREPARED} replaced since"
 
 
-def facts(**changed: Any) -> dict[str, Any]:
+def metadata(**changed: Any) -> dict[str, Any]:
     usual = {"metric": "rmse", "score": 1.0, "interval": [0.9, 1.1]}
     return {"facts": {k: v for k, v in (usual | changed).items() if v != "gone"}}
 
@@ -207,10 +207,10 @@ def facts(**changed: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        (facts(score="gone"), "stacking.fit/record.json lacks 'score'"),
-        (facts(interval=None), "stacking.fit/record.json is broken: "),
-        (facts(score=float("nan")), "is broken: score is nan"),
-        (facts(score="0.5"), "is broken: "),
+        (metadata(score="gone"), "stacking.fit/record.json lacks 'score'"),
+        (metadata(interval=None), "stacking.fit/record.json is broken: "),
+        (metadata(score=float("nan")), "is broken: score is nan"),
+        (metadata(score="0.5"), "is broken: "),
         ({"facts": None}, "is broken: "),
         ({"finished_at": "yesterday"}, "is broken: .*yesterday"),
     ],

@@ -63,7 +63,7 @@ def make_run(
         if has_pictures:
             levels = np.arange(N + 1, dtype=np.uint8)[:, None, None, None]
             np.save(stage.folder / "images.npy", np.tile(levels, (1, 16, 16, 3)))
-        stage.facts = {
+        stage.metadata = {
             "target_kind": "classes" if kind == "classes" else "numeric",
             "target_column": "period",
             "classes": {"classes": NAMES, "numeric": None}.get(kind, [0.0, 1.0, 2.0]),
@@ -95,8 +95,8 @@ def test_wrong_labels_come_first_and_are_flagged(tmp_path: Path, kind: str) -> N
     assert issues["issue_score"].between(0, 1).all()
     assert issues["weight"].tolist() == [0.0] * 3 + [1.0] * (N - 3)
     assert [bool(text) for text in issues["reason"]] == [True] * 3 + [False] * (N - 3)
-    facts = json.loads((tmp_path / "stacking.noise" / "record.json").read_text())
-    assert facts["facts"] == {"rows": N, "issues": 3, "flagged": 3}
+    metadata = json.loads((tmp_path / "stacking.noise" / "record.json").read_text())
+    assert metadata["facts"] == {"rows": N, "issues": 3, "flagged": 3}
     by_id = oof.set_index("id").loc[issues["id"]]
     if kind == "classes":
         assert issues["target"].tolist() == by_id["target"].tolist()

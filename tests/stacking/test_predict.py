@@ -231,9 +231,9 @@ def of_columns(make_run: MakeRun, tmp_path: Path) -> tuple[Path, pd.DataFrame]:
     table["date"] = 1800 + 0.5 * np.arange(len(table))
     table.to_parquet(place)
     record = folder / "data_prep.prepare" / "record.json"
-    facts = json.loads(record.read_text())
-    facts["facts"]["date_column"] = "when"
-    record.write_text(json.dumps(facts))
+    metadata = json.loads(record.read_text())
+    metadata["facts"]["date_column"] = "when"
+    record.write_text(json.dumps(metadata))
     stacked(folder, "--columns", "size,kind,date")
     pictures_of(tmp_path / "new", table)
     own = table[["id", "given.size", "given.kind", "date"]]

@@ -69,7 +69,7 @@ def fail_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
 
 def tasks_of(run: Run) -> list[Task]:
     prepared = run.finished(STAGE)
-    return build_tasks({}, table_of(run), prepared.folder, prepared.facts)
+    return build_tasks({}, table_of(run), prepared.folder, prepared.metadata)
 
 
 @pytest.mark.parametrize("flags", [["--joint"], ["--tasks=onehot,words"]])
@@ -458,8 +458,8 @@ def test_joint_nets_and_nets_apart(tmp_path: Path) -> None:
     for flags, names in ((["--joint"], ["joint"]), ([], TASKS)):
         folder = finetune(run, "--folds=0,2", *flags)
         places = [f"{name}/fold{fold}" for fold in (0, 2) for name in names]
-        facts = json.loads((folder / "record.json").read_text())["facts"]
-        assert [net["place"] for net in facts["nets"]] == places
+        metadata = json.loads((folder / "record.json").read_text())["facts"]
+        assert [net["place"] for net in metadata["nets"]] == places
         found = [
             str(p.parent.relative_to(folder)) for p in folder.rglob("weights.json")
         ]
@@ -490,8 +490,8 @@ def test_scratch_is_told_as_such(
     folder = finetune(make_run(tmp_path), "--joint", "--folds=0")
     told = "scratch: random weights of test_resnet, as asked for"
     assert f"joint/fold0 begins from {told}" in caplog.text
-    facts = json.loads((folder / "record.json").read_text())["facts"]
-    assert facts["nets"][0]["begun_from"] == told
+    metadata = json.loads((folder / "record.json").read_text())["facts"]
+    assert metadata["nets"][0]["begun_from"] == told
     assert "target_rmse" in caplog.text
 
 

@@ -23,7 +23,7 @@ def jobs_of(
     """Plan the nets of a run."""
     prepared = Prepared.open(run.finished(STAGE))
     settings = FinetuneSettings(joint=joint, all=all, folds=folds, batch_size=4)
-    n_folds = prepared.facts["n_folds"]
+    n_folds = prepared.metadata["n_folds"]
     return plan(prepared.table, prepared.tasks({}), settings, n_folds)
 
 
@@ -113,7 +113,9 @@ def test_too_few_rows_are_refused_before_any_training(tmp_path: Path) -> None:
     run = make_run(tmp_path, n_train=12)
     prepared, table = run.finished(STAGE), table_of(run)
     table["date"] = np.where(table["fold"] == 1, table["date"], np.nan)
-    tasks = build_tasks({}, table, prepared.folder, prepared.facts, ["target", "date"])
+    tasks = build_tasks(
+        {}, table, prepared.folder, prepared.metadata, ["target", "date"]
+    )
     with pytest.raises(UserError, match="date/fold0 has only 3 labelled pictures"):
         plan(table, tasks, FinetuneSettings(batch_size=4), 3)
     with pytest.raises(
