@@ -1,14 +1,55 @@
-"""Scales of charts: round tick marks, their texts, positions in per cent, axes."""
+"""Axes of charts: round tick marks, their texts, positions in per cent."""
 
 import math
 from collections.abc import Sequence
-
-from markupsafe import Markup
+from dataclasses import dataclass
 
 from data_prep.reporting.numerals import MOST_DECIMALS
 
-Span = tuple[float, float]
-Axis = tuple[Span, Sequence[float], str]  # from where to where, ticks, label
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """What lies where along one side of a chart.
+
+    Attributes:
+        low: Value at the left or lower end.
+        high: Value at the other end.
+        ticks: Values that are marked.
+        label: What is measured.
+    """
+
+    low: float
+    high: float
+    ticks: Sequence[float] = ()
+    label: str = ""
+
+    @classmethod
+    def around(cls, low: float, high: float, label: str = "") -> "Axis":
+        """Make an axis a little longer than from ``low`` to ``high``."""
+        margin = (high - low) * 0.04 or _margin(low)
+        low, high = low - margin, high + margin
+        ticks = [tick for tick in nice_ticks(low, high, 5) if low <= tick <= high]
+        return cls(low=low, high=high, ticks=ticks, label=label)
+
+    @classmethod
+    def between_ticks(
+        cls, low: float, high: float, n_ticks: int, label: str = ""
+    ) -> "Axis":
+        """Make an axis that begins and ends with a tick, with about ``n_ticks``."""
+        ticks = nice_ticks(low, high, n_ticks)
+        return cls(low=ticks[0], high=ticks[-1], ticks=ticks, label=label)
+
+    def percent(self, value: float) -> float:
+        """Give the position of a value from the low end, in per cent."""
+        return round(100 * (value - self.low) / (self.high - self.low), 2)
+
+    def from_top(self, value: float) -> float:
+        """Give the position of a value from the high end, in per cent."""
+        return round(100 - self.percent(value), 2)
+
+    def text(self, tick: float) -> str:
+        """Write a tick with the decimals that its neighbours need."""
+        return tick_text(tick, self.ticks)
 
 
 def nice_ticks(low: float, high: float, about: int) -> list[float]:
@@ -18,7 +59,7 @@ def nice_ticks(low: float, high: float, about: int) -> list[float]:
     [0.4, 0.6, 0.8, 1.0, 1.2]
     """
     if not high > low:
-        margin = _beside(low)
+        margin = _margin(low)
         low, high = low - margin, high + margin
     rough = (high - low) / about
     exponent = math.floor(math.log10(rough))
@@ -46,50 +87,6 @@ def tick_text(tick: float, ticks: Sequence[float]) -> str:
     return f"{tick:.{max(0, digits + math.floor(math.log10(abs(tick))))}e}"
 
 
-def percent(value: float, span: Span) -> float:
-    """Give the place of a value in a span, from the left, in per cent."""
-    return round(100 * (value - span[0]) / (span[1] - span[0]), 2)
-
-
-def from_top(value: float, span: Span) -> float:
-    """Give the place of a value in a span, from the top, in per cent."""
-    return round(100 - percent(value, span), 2)
-
-
-def padded(low: float, high: float) -> tuple[Span, list[float]]:
-    """Give a span a little wider than the values, and the tick marks in it."""
-    margin = (high - low) * 0.04 or _beside(low)
-    span = (low - margin, high + margin)
-    ticks = nice_ticks(*span, 5)
-    return span, [tick for tick in ticks if span[0] <= tick <= span[1]]
-
-
-def _beside(value: float) -> float:
+def _margin(value: float) -> float:
     """Give a margin around equal values that a float64 of their size can tell."""
     return max(0.5, 1e-6 * abs(value))
-
-
-def draw_axes(across: Axis, up: Axis) -> Markup:
-    """Draw the grid, the tick texts and the labels of a plot."""
-    parts = [
-        Markup(
-            '<line class="grid" x1="{0}%" x2="{0}%" y1="0%" y2="100%"/>'
-            '<text x="{0}%" y="100%" dy="18" text-anchor="middle">{1}</text>'
-        ).format(percent(tick, across[0]), tick_text(tick, across[1]))
-        for tick in across[1]
-    ]
-    parts += [
-        Markup(
-            '<line class="grid" x1="0%" x2="100%" y1="{0}%" y2="{0}%"/>'
-            '<text x="0%" y="{0}%" dx="-8" dy="4" text-anchor="end">{1}</text>'
-        ).format(from_top(tick, up[0]), tick_text(tick, up[1]))
-        for tick in up[1]
-    ]
-    parts.append(
-        Markup('<text x="50%" y="100%" dy="38" text-anchor="middle">{}</text>').format(
-            across[2]
-        )
-    )
-    if up[2]:
-        parts.append(Markup('<text x="0%" y="0%" dy="-10">↑ {}</text>').format(up[2]))
-    return Markup().join(parts)

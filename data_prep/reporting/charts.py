@@ -1,41 +1,36 @@
 """Charts for reports: inline SVG that follows the page's width, colours and fonts.
 
-Positions are percentages and letters keep their size, so a chart that fills a screen
-stays readable on a phone.
+Here is what lies where; the drawing is ``templates/charts.html``.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from data_prep.reporting.axes import (
-    draw_axes,
-    from_top,
-    nice_ticks,
-    padded,
-    percent,
-    tick_text,
-)
+from data_prep.reporting.axes import Axis
 from data_prep.reporting.numerals import with_decimals
+from data_prep.reporting.templating import chart
+
+N_COLOURS = 6  # of page.css; further curves begin again with the first
 
 
-@dataclass(frozen=True)
-class Rung:
-    """One line of a ladder or of a bar chart.
+@dataclass(frozen=True, kw_only=True)
+class ForestRow:
+    """One line of a forest plot or of a bar chart.
 
     Attributes:
-        name: What it is.
+        name: What is measured.
         value: Where its dot or the end of its bar stands.
         low: Lower end of its interval; NaN: it has none.
         high: Upper end of its interval.
         note: A smaller line under the name.
         is_strong: Set in bold and in colour.
         text: What stands to the right; empty: the value.
-        other: A second value to compare with, drawn as a ring; NaN: there is none.
+        ring: A second value to compare with, drawn as a ring; NaN: there is none.
     """
 
     name: str
@@ -45,11 +40,58 @@ class Rung:
     note: str = ""
     is_strong: bool = False
     text: str = ""
-    other: float = math.nan
+    ring: float = math.nan
+
+    def value_text(self, digits: int) -> str:
+        """Give what stands to the right."""
+        return self.text or with_decimals(self.value, digits, ",")
 
 
-def ladder(
-    rungs: Sequence[Rung],
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One dot of a scatter plot.
+
+    Attributes:
+        x: Position to the right.
+        y: Position upwards.
+        low: Lower end of an interval around y; NaN: it has none.
+        high: Upper end.
+        caption: Shown while the pointer is on it.
+        picture: Address from ``data_prep.reporting.report.picture_uri``, shown with
+            the caption.
+        is_warning: Drawn in the colour of warnings.
+    """
+
+    x: float
+    y: float
+    low: float = math.nan
+    high: float = math.nan
+    caption: str = ""
+    picture: str = ""
+    is_warning: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChartLine:
+    """One curve of a chart, such as a loss over the steps.
+
+    Attributes:
+        name: For the legend.
+        x: Positions to the right.
+        y: As many, upwards.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+    def points(self) -> Iterator[tuple[float, float]]:
+        """Go along the curve."""
+        return zip(self.x, self.y, strict=True)
+
+
+def forest_plot(
+    rows: Sequence[ForestRow],
     *,
     label: str = "",
     digits: int = 3,
@@ -58,155 +100,62 @@ def ladder(
     """Draw values with their intervals as dots on one axis, a line each.
 
     Args:
-        rungs: The lines, from top to bottom.
+        rows: The lines, from top to bottom.
         label: What the axis measures.
         digits: Decimals of the values.
-        guide: A place to mark, such as 0 for differences.
+        guide: A value to mark, such as 0 for differences.
     """
-    ends = [guide, *(end for r in rungs for end in (r.value, r.low, r.high, r.other))]
+    ends = [guide, *(end for r in rows for end in (r.value, r.low, r.high, r.ring))]
     ends = [end for end in ends if math.isfinite(end)]
     if not ends:
         return Markup()
-    ticks = nice_ticks(min(ends), max(ends), 5)
-    span = (ticks[0], ticks[-1])
-    grid = Markup().join(
-        Markup('<line class="grid" x1="{0}%" x2="{0}%" y1="0%" y2="100%"/>').format(
-            percent(tick, span)
-        )
-        for tick in ticks
-    )
-    if math.isfinite(guide):
-        grid += Markup(
-            '<line class="guide" x1="{0}%" x2="{0}%" y1="0%" y2="100%"/>'
-        ).format(percent(guide, span))
-    lines = []
-    for rung in rungs:
-        marks = grid
-        if math.isfinite(rung.low) and math.isfinite(rung.high):
-            marks += Markup(
-                '<line class="whisker" x1="{}%" x2="{}%" y1="50%" y2="50%"/>'
-            ).format(percent(rung.low, span), percent(rung.high, span))
-        for kind, place in (("ring", rung.other), ("dot", rung.value)):
-            if math.isfinite(place):
-                marks += Markup('<circle class="{}" cx="{}%" cy="50%" r="5"/>').format(
-                    kind, percent(place, span)
-                )
-        lines.append(_rung(rung, marks, digits))
-    written = Markup().join(
-        Markup('<text x="{}%" y="14" text-anchor="middle">{}</text>').format(
-            percent(tick, span), tick_text(tick, ticks)
-        )
-        for tick in ticks
-    )
-    axis = Markup(
-        '<div class="rung axis"><div class="name">{}</div>'
-        '<div class="track"><svg aria-hidden="true">{}</svg></div>'
-        '<div class="value"></div></div>'
-    ).format(label, written)
-    return Markup('<div class="rungs" role="list">{}{}</div>').format(
-        Markup("\n").join(lines), axis
-    )
+    x = Axis.between_ticks(min(ends), max(ends), 5, label)
+    return chart("forest_plot", rows=rows, x=x, guide=guide, digits=digits)
 
 
-def key(dot: str, ring: str) -> Markup:
-    """Say what the dots and the rings of a ladder are."""
-    return Markup(
-        '<p class="legend"><span><i class="dot"></i>{}</span>'
-        '<span><i class="ring"></i>{}</span></p>'
-    ).format(dot, ring)
-
-
-def bars(rungs: Sequence[Rung], *, digits: int = 0) -> Markup:
+def bars(rows: Sequence[ForestRow], *, digits: int = 0) -> Markup:
     """Draw values as horizontal bars from zero, a line each."""
-    longest = max((abs(rung.value) for rung in rungs), default=0.0) or 1.0
-    bar = Markup('<rect class="bar" y="50%" height="12" rx="2" width="{}%"/>')
-    return Markup('<div class="rungs" role="list">{}</div>').format(
-        Markup("\n").join(
-            _rung(rung, bar.format(round(100 * abs(rung.value) / longest, 2)), digits)
-            for rung in rungs
-        )
-    )
+    longest = max((abs(row.value) for row in rows), default=0.0) or 1.0
+    return chart("bars", rows=rows, longest=longest, digits=digits)
 
 
-def _rung(rung: Rung, marks: Markup, digits: int) -> Markup:
-    note = Markup("<small>{}</small>").format(rung.note) if rung.note else Markup()
-    return Markup(
-        '<div class="rung{}" role="listitem"><div class="name">{}{}</div>'
-        '<div class="track"><svg aria-hidden="true">{}</svg></div>'
-        '<div class="value">{}</div></div>'
-    ).format(
-        " strong" if rung.is_strong else "",
-        rung.name,
-        note,
-        marks,
-        rung.text or with_decimals(rung.value, digits, ","),
-    )
+def mark_legend(*, dot: str, ring: str) -> Markup:
+    """Say what the dots and the rings of a forest plot are."""
+    return chart("legend", marks=[("dot", dot), ("ring", ring)])
 
 
 def scatter(
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
+    points: Sequence[Point],
     *,
     x_label: str,
     y_label: str,
-    captions: Sequence[str] = (),
-    pictures: Sequence[str] = (),
     has_diagonal: bool = False,
-    low: NDArray[np.float64] | None = None,
-    high: NDArray[np.float64] | None = None,
     level: float = math.nan,
+    best: Sequence[tuple[float, float]] = (),
 ) -> Markup:
     """Draw points; one under the pointer shows its picture and caption.
 
     Args:
-        x: (N,) positions to the right.
-        y: (N,) positions upwards.
+        points: In the order in which they are drawn.
         x_label: What x measures.
         y_label: What y measures.
-        captions: N texts shown for the point under the pointer.
-        pictures: N addresses from ``data_prep.reporting.report.picture_uri``.
         has_diagonal: Draw the line x = y.
-        low: (N,) lower ends of intervals around y; NaN: there is none.
-        high: (N,) upper ends.
         level: A height to mark, such as 0 for differences.
+        best: Corners (x, y) of a thick line, which goes on to the right end.
     """
-    if not len(x):
+    if not points:
         return Markup()
-    low, high = y if low is None else low, y if high is None else high
-    wide, x_ticks = padded(float(x.min()), float(x.max()))
-    heights = np.concatenate([y, low, high, [level] * math.isfinite(level)])
-    tall, y_ticks = padded(float(np.nanmin(heights)), float(np.nanmax(heights)))
-    parts = [draw_axes((wide, x_ticks, x_label), (tall, y_ticks, y_label))]
-
-    def line(kind: str, x1: float, y1: float, x2: float, y2: float) -> None:
-        parts.append(
-            Markup('<line class="{}" x1="{}%" x2="{}%" y1="{}%" y2="{}%"/>').format(
-                *(kind, percent(x1, wide), percent(x2, wide)),
-                *(from_top(y1, tall), from_top(y2, tall)),
-            )
-        )
-
+    x = Axis.around(*_range([point.x for point in points]), x_label)
+    heights = [end for p in points for end in (p.y, p.low, p.high)]
+    y = Axis.around(*_range([*heights, level]), y_label)
+    guides = []
     if has_diagonal:
-        start, end = max(wide[0], tall[0]), min(wide[1], tall[1])
-        line("guide", start, start, end, end)
+        start, end = max(x.low, y.low), min(x.high, y.high)
+        guides.append(((start, start), (end, end)))
     if math.isfinite(level):
-        line("guide", wide[0], level, wide[1], level)
-    for row in range(len(x)):
-        if high[row] > low[row]:
-            line("whisker", x[row], low[row], x[row], high[row])
-        extra = Markup()
-        if captions:
-            extra += Markup(' tabindex="-1" data-caption="{}"').format(captions[row])
-        if pictures:
-            extra += Markup(' data-picture="{}"').format(pictures[row])
-        parts.append(
-            Markup('<circle class="point" cx="{}%" cy="{}%" r="4.5"{}/>').format(
-                percent(float(x[row]), wide), from_top(float(y[row]), tall), extra
-            )
-        )
-    return Markup(
-        '<div class="plot"><svg role="img" aria-label="{}">{}</svg></div>'
-    ).format(f"{y_label} against {x_label}", Markup("\n").join(parts))
+        guides.append(((x.low, level), (x.high, level)))
+    corners = [*best, (x.high, best[-1][1])] if best else []
+    return chart("scatter", x=x, y=y, points=points, guides=guides, best=corners)
 
 
 def histogram(values: NDArray[np.float64], *, label: str, n_bins: int = 30) -> Markup:
@@ -219,17 +168,45 @@ def histogram(values: NDArray[np.float64], *, label: str, n_bins: int = 30) -> M
     origin = float(values.min()) if is_coarse else 0.0
     counts, edges = np.histogram(values - origin, bins=n_bins)
     edges = edges + origin
-    ticks = nice_ticks(float(edges[0]), float(edges[-1]), 6)
-    heights = nice_ticks(0.0, float(counts.max()), 4)
-    wide, tall = (ticks[0], ticks[-1]), (heights[0], heights[-1])
-    bar = Markup('<rect class="bar" x="{}%" width="{}%" y="{}%" height="{}%"/>')
-    parts = [draw_axes((wide, ticks, label), (tall, heights, ""))]
-    for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
-        start, end = percent(float(left), wide), percent(float(right), wide)
-        top = from_top(float(count), tall)
-        parts.append(
-            bar.format(start, round(max(0.1, end - start - 0.15), 2), top, 100 - top)
-        )
-    return Markup(
-        '<div class="plot low"><svg role="img" aria-label="{}">{}</svg></div>'
-    ).format(f"histogram of {label}", Markup().join(parts))
+    return chart(
+        "histogram",
+        x=Axis.between_ticks(float(edges[0]), float(edges[-1]), 6, label),
+        y=Axis.between_ticks(0.0, float(counts.max()), 4),
+        bins=list(
+            zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True)
+        ),
+    )
+
+
+def lines(curves: Sequence[ChartLine], *, x_label: str, y_label: str = "") -> Markup:
+    """Draw curves on common axes.
+
+    Args:
+        curves: Each of one point or more; the first has the page's first colour.
+        x_label: What x measures.
+        y_label: What y measures.
+    """
+    if not curves:
+        return Markup()
+    every_x = [x for curve in curves for x in curve.x]
+    x = Axis.around(*_range(every_x), x_label)
+    if all(float(value).is_integer() for value in every_x):  # steps, epochs
+        x = replace(x, ticks=[tick for tick in x.ticks if tick.is_integer()])
+    y = Axis.around(*_range([y for curve in curves for y in curve.y]), y_label)
+    return chart("lines", x=x, y=y, curves=curves, n_colours=N_COLOURS)
+
+
+def curve_legend(names: Sequence[str]) -> Markup:
+    """Name the curves of a chart beside their colours."""
+    marks = [(f"c{number % N_COLOURS}", name) for number, name in enumerate(names)]
+    return chart("legend", marks=marks)
+
+
+def panels(charts: Sequence[tuple[str, Markup]]) -> Markup:
+    """Set charts side by side, each under its title, as many as the width allows."""
+    return chart("panels", charts=charts)
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    """Give the least and the greatest of the values that are not NaN."""
+    return float(np.nanmin(values)), float(np.nanmax(values))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from data_prep.folds import is_grouped, strata_of_one_fold, too_few_rows
 from data_prep.pictures.copies import Repeat, copies
 from data_prep.pictures.folders import LeftOut, shown
-from data_prep.reporting.charts import Rung, bars, histogram
+from data_prep.reporting.charts import ForestRow, bars, histogram
 from data_prep.reporting.numerals import decimals_for
 from data_prep.reporting.report import (
     Section,
@@ -236,7 +236,7 @@ def write_overview(
             together(
                 tiles(
                     [
-                        Tile(name.replace("_", " "), f"{count:,}")
+                        Tile(label=name.replace("_", " "), value=f"{count:,}")
                         for name, count in metadata["counts"].items()
                     ]
                 ),
@@ -292,7 +292,7 @@ def _target_chart(rows: pd.DataFrame, metadata: Mapping[str, Any]) -> Markup:
         shown = shown.sort_index()
     return bars(
         [
-            Rung(class_text(metadata["classes"][index]), float(count))
+            ForestRow(name=class_text(metadata["classes"][index]), value=float(count))
             for index, count in shown.items()
         ]
     )
@@ -300,7 +300,9 @@ def _target_chart(rows: pd.DataFrame, metadata: Mapping[str, Any]) -> Markup:
 
 def _names_chart(attributes: pd.DataFrame) -> Markup:
     counts = attributes["name"].value_counts().head(20)
-    return bars([Rung(str(name), float(count)) for name, count in counts.items()])
+    return bars(
+        [ForestRow(name=str(name), value=float(n)) for name, n in counts.items()]
+    )
 
 
 def _examples(rows: pd.DataFrame, images: NDArray[np.uint8]) -> Markup:

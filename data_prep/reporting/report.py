@@ -1,8 +1,7 @@
 """Reports: one self-contained HTML file, for the screen, the phone and the mail.
 
-Every piece is ``Markup`` made by escaping its inputs, so a file name or a class called
-``<script>`` is shown and never run. Charts are in ``data_prep.reporting.charts``,
-``heat`` and ``lines``.
+Every piece is ``Markup`` made by escaping its inputs. Charts are in
+``data_prep.reporting.charts``.
 """
 
 import io
@@ -14,13 +13,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
+from data_prep.reporting import templating
 from data_prep.reporting.numerals import with_decimals
-from data_prep.reporting.page import SCRIPT, STYLE, TEMPLATE
 from data_prep.run_folders.drafts import write_text
 
 NOTHING = "—"
@@ -33,7 +31,7 @@ class Section:
     Attributes:
         heading: Its title.
         body: What it shows, made by the functions of this module and of
-            ``data_prep.reporting.charts``.
+            ``data_prep.reporting.charts``; empty: the section is left out.
         note: A sentence or two under the heading: how to read it.
     """
 
@@ -42,7 +40,7 @@ class Section:
     note: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tile:
     """A figure that opens a report: what it is, its value, and a word about it."""
 
@@ -55,17 +53,9 @@ class Tile:
 def write_report(
     path: Path, title: str, subtitle: str, sections: Sequence[Section]
 ) -> None:
-    """Write the report whole or not at all."""
-    pages = Environment(autoescape=True, undefined=StrictUndefined)
-    page = pages.from_string(TEMPLATE)
-    text = page.render(
-        title=title,
-        subtitle=subtitle,
-        sections=sections,
-        style=Markup(STYLE),
-        script=Markup(SCRIPT),
-    )
-    write_text(path, text)
+    """Write the report whole or not at all; sections without a body are left out."""
+    page = templating.page(title=title, subtitle=subtitle, sections=sections)
+    write_text(path, page)
 
 
 def together(*parts: Markup) -> Markup:
@@ -90,23 +80,13 @@ def folded(summary: str, body: Markup) -> Markup:
 
 def tiles(figures: Sequence[Tile]) -> Markup:
     """Set the opening figures side by side, as many as the width allows."""
-    tile = Markup('<div class="tile{}"><span>{}</span><b>{}</b><span>{}</span></div>')
-    return Markup('<div class="tiles">{}</div>').format(
-        Markup().join(
-            tile.format(" strong" if f.is_strong else "", f.label, f.value, f.note)
-            for f in figures
-        )
-    )
+    return templating.piece("tiles", figures=figures)
 
 
 def definitions(entries: Mapping[str, Any]) -> Markup:
     """Set names and their values, such as settings."""
-    return Markup("<dl>{}</dl>").format(
-        Markup().join(
-            Markup("<dt>{}</dt><dd>{}</dd>").format(name, cell_text(value))
-            for name, value in entries.items()
-        )
-    )
+    shown = [(name, cell_text(value)) for name, value in entries.items()]
+    return templating.piece("definitions", entries=shown)
 
 
 def table(
@@ -124,41 +104,68 @@ def table(
         frame: What to show. Number columns are set to the right.
         caption: A line above it.
         digits: Decimals of the floating-point numbers.
-        formats: Own text of a value, by name of the column.
+        formats: How a value is written, by name of the column.
         strong: Positions of rows to set in bold.
         shows_index: Begin each row with its label.
     """
     formats = formats or {}
-    numeric = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame.columns]
-    sides = [Markup(' class="number"') if flag else Markup() for flag in numeric]
-    head = Markup().join(
-        Markup("<th{}>{}</th>").format(side, name)
-        for side, name in zip(sides, frame.columns, strict=True)
-    )
-    rows = []
-    columns = [frame[name].tolist() for name in frame.columns]
-    for row, label in enumerate(frame.index):
-        cells = Markup().join(
-            Markup("<td{}>{}</td>").format(
-                side,
-                formats[name](column[row])
-                if name in formats
-                else cell_text(column[row], digits),
+
+    def text(name: str, value: Any) -> str:
+        return formats[name](value) if name in formats else cell_text(value, digits)
+
+    is_number = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame.columns]
+    columns = [[text(name, v) for v in frame[name].tolist()] for name in frame.columns]
+    texts = zip(*columns, strict=True)
+    return templating.piece(
+        "table",
+        caption=caption,
+        corner=frame.index.name or "",
+        columns=list(zip(frame.columns, is_number, strict=True)),
+        rows=[
+            (label, position in strong, row)
+            for position, (label, row) in enumerate(
+                zip(frame.index, texts, strict=True)
             )
-            for name, side, column in zip(frame.columns, sides, columns, strict=True)
-        )
-        first = Markup("<th>{}</th>").format(label) if shows_index else Markup()
-        mark = Markup(' class="strong"') if row in strong else Markup()
-        rows.append(Markup("<tr{}>{}{}</tr>").format(mark, first, cells))
-    corner = Markup("<th>{}</th>").format(frame.index.name or "")
-    return Markup(
-        '<div class="scroll"><table>{}<thead><tr>{}{}</tr></thead>'
-        "<tbody>{}</tbody></table></div>"
-    ).format(
-        Markup("<caption>{}</caption>").format(caption) if caption else Markup(),
-        corner if shows_index else Markup(),
-        head,
-        Markup("\n").join(rows),
+        ],
+        shows_index=shows_index,
+    )
+
+
+def heat_table(
+    values: NDArray[Any],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    corner: str = "",
+    is_count: bool = True,
+) -> Markup:
+    """Set a table whose cells are coloured by their values.
+
+    Args:
+        values: (R, C) counts, such as true classes by predicted classes, which are
+            coloured by their share of the row; or shares of a whole.
+        rows: R names.
+        columns: C names.
+        corner: What rows and columns are.
+        is_count: Whether the values are counts.
+    """
+    if is_count:
+        shares = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
+    else:
+        shares = values / max(float(values.max(initial=0)), 1e-300)
+
+    def cell(value: Any, share: float) -> tuple[float, str, str]:
+        texts = (f"{value:,}", f"{share:.0%}") if is_count else (f"{value:.1%}", "")
+        return (share, *texts)
+
+    return templating.piece(
+        "heat_table",
+        corner=corner,
+        columns=columns,
+        rows=[
+            (name, [*map(cell, values[row].tolist(), shares[row].tolist())])
+            for row, name in enumerate(rows)
+        ],
     )
 
 
@@ -191,17 +198,17 @@ def picture_uri(pixels: NDArray[np.uint8], side: int = 0, quality: int = 80) -> 
     if side:
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    kind = "PNG" if quality >= 100 else "JPEG"
-    image.save(buffer, kind, quality=min(quality, 95), optimize=True)
+    image_format = "PNG" if quality >= 100 else "JPEG"
+    image.save(buffer, image_format, quality=min(quality, 95), optimize=True)
     encoded = b64encode(buffer.getvalue()).decode("ascii")
-    return f"data:image/{kind.lower()};base64,{encoded}"
+    return f"data:image/{image_format.lower()};base64,{encoded}"
 
 
 def picture_grid(
     pixels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
     captions: Sequence[str],
     *,
-    beside: Sequence[NDArray[np.uint8] | None] = (),
+    maps: Sequence[NDArray[np.uint8] | None] = (),
     side: int = 128,
     quality: int = 80,
 ) -> Markup:
@@ -210,22 +217,14 @@ def picture_grid(
     Args:
         pixels: N pictures (H, W, 3), red, green, blue.
         captions: N texts; a line break in them is kept.
-        beside: N second pictures (H, W, 3), such as maps of what a net looks at; None:
-            there is none.
+        maps: N second pictures (H, W, 3), of what a net looks at; None: there is none.
         side: Side they are brought down to, px.
         quality: As for ``picture_uri``.
     """
-    figure = Markup("<figure{}><div>{}</div><figcaption>{}</figcaption></figure>")
-    image = Markup('<img loading="lazy" alt="{}" src="{}">')
-    seconds = beside or [None] * len(captions)
-    figures = []
-    for first, second, caption in zip(pixels, seconds, captions, strict=True):
-        shown = image.format(caption, picture_uri(first, side, quality))
-        if second is not None:
-            shown += image.format("map of it", picture_uri(second, side, quality))
-        mark = "" if second is None else Markup(' class="pair"')
-        figures.append(figure.format(mark, shown, caption))
-    is_paired = any(second is not None for second in seconds)
-    return Markup('<div class="pictures{}">{}</div>').format(
-        " paired" if is_paired else "", Markup("\n").join(figures)
-    )
+    shown = zip(pixels, maps or [None] * len(captions), captions, strict=True)
+    figures = [
+        (caption, [picture_uri(p, side, quality) for p in images if p is not None])
+        for *images, caption in shown
+    ]
+    is_paired = any(len(addresses) > 1 for _, addresses in figures)
+    return templating.piece("picture_grid", figures=figures, is_paired=is_paired)

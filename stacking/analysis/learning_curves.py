@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data_prep.reporting.lines import Curve
+from data_prep.reporting.charts import ChartLine
 from data_prep.run_folders.damage import intact, read_json, read_record
 from data_prep.run_folders.runs import RECORD
 
@@ -19,7 +19,7 @@ WATCHED = "features.watch"
 MOST_POINTS = 60  # of a curve; more are averaged
 RATE, TOTAL = "learning_rate", "loss"
 
-Curves = dict[str, list[Curve]]
+Curves = dict[str, list[ChartLine]]
 
 
 def training_losses(run: Path) -> Curves:
@@ -88,6 +88,6 @@ def _averaged(values: Mapping[int, float]) -> dict[int, float]:
     }
 
 
-def _curve(fold: str, values: Mapping[int, float]) -> Curve:
+def _curve(fold: str, values: Mapping[int, float]) -> ChartLine:
     name = f"fold {fold}" if fold.isdigit() else f"{fold} rows"
-    return Curve(name, [float(step) for step in values], list(values.values()))
+    return ChartLine(name=name, x=[float(x) for x in values], y=list(values.values()))

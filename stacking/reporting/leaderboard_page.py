@@ -1,13 +1,13 @@
 """The page of the leaderboard: a table of the runs, and their scores over time."""
 
 from collections.abc import Sequence
-from itertools import groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
 from markupsafe import Markup
 
-from data_prep.reporting.axes import draw_axes, from_top, padded, percent
+from data_prep.reporting.charts import Point, scatter
 from data_prep.reporting.numerals import decimals_for, four_digits, with_decimals
 from data_prep.reporting.report import Section, table, together, write_report
 from stacking.reporting.leaderboard_entries import (
@@ -62,47 +62,32 @@ def over_time(entries: Sequence[Entry]) -> Markup:
     seconds = [(entry.finished_at - first).total_seconds() for entry in ordered]
     is_long = seconds[-1] > 2 * DAY_S
     x = [second / (DAY_S if is_long else HOUR_S) for second in seconds]
-    scores = [entry.score for entry in ordered]
-    wide, x_ticks = padded(0.0, x[-1])
-    tall, y_ticks = padded(min(scores), max(scores))
-    unit = "days" if is_long else "hours"
-    label = f"{unit} since {first:%Y-%m-%d %H:%M}"
-    parts = [draw_axes((wide, x_ticks, label), (tall, y_ticks, ordered[0].metric))]
 
-    honest = [place for place, entry in enumerate(ordered) if not entry.is_leaky]
     corners: list[tuple[float, float]] = []
     best: Entry | None = None
-    for place in honest:
-        if best is not None and ordered[place].loss >= best.loss:
+    for at, entry in zip(x, ordered, strict=True):
+        if entry.is_leaky or (best is not None and entry.loss >= best.loss):
             continue
-        corners += [(x[place], best.score)] if best else []
-        best = ordered[place]
-        corners.append((x[place], best.score))
-    corners += [(wide[1], best.score)] if best else []
-    line = Markup('<line class="whisker" x1="{}%" y1="{}%" x2="{}%" y2="{}%"/>')
-    steps = Markup().join(
-        line.format(
-            *(percent(left[0], wide), from_top(left[1], tall)),
-            *(percent(right[0], wide), from_top(right[1], tall)),
-        )
-        for left, right in pairwise(corners)
+        corners += [(at, best.score)] if best else []
+        best = entry
+        corners.append((at, best.score))
+    return scatter(
+        [
+            Point(
+                x=at, y=entry.score, caption=_caption(entry), is_warning=entry.is_leaky
+            )
+            for at, entry in zip(x, ordered, strict=True)
+        ],
+        x_label=f"{'days' if is_long else 'hours'} since {first:%Y-%m-%d %H:%M}",
+        y_label=ordered[0].metric,
+        best=corners,
     )
-    parts.append(Markup('<g class="strong best">{}</g>').format(steps))
 
-    dot = Markup(
-        '<g class="{}"><circle class="{}" cx="{}%" cy="{}%" r="4.5" tabindex="-1"'
-        ' data-caption="{}"/></g>'
-    )
-    for place, entry in enumerate(ordered):
-        score, date = four_digits(entry.score), f"{entry.finished_at:%Y-%m-%d %H:%M}"
-        caption = f"{entry.run}\n{score}\n{date}"
-        kind, mark = ("warn", "dot") if entry.is_leaky else ("honest", "point")
-        at = percent(x[place], wide), from_top(entry.score, tall)
-        caption = "\n".join(filter(None, [caption, entry.remark]))
-        parts.append(dot.format(kind, mark, *at, caption))
-    return Markup(
-        '<div class="plot"><svg role="img" aria-label="{}">{}</svg></div>'
-    ).format(f"{ordered[0].metric} over time", Markup("\n").join(parts))
+
+def _caption(entry: Entry) -> str:
+    date = f"{entry.finished_at:%Y-%m-%d %H:%M}"
+    parts = [entry.run, four_digits(entry.score), date, entry.remark]
+    return "\n".join(filter(None, parts))
 
 
 def _table(entries: Sequence[Entry]) -> Markup:

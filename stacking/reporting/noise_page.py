@@ -53,9 +53,18 @@ def write_page(
     is_flagged = issues["weight"] < 1
     n_issues, n_flagged = int(issues["is_issue"].sum()), int(is_flagged.sum())
     figures = [
-        Tile("labels", f"{len(issues):,}", "scored out of fold"),
-        Tile("issues", f"{n_issues:,}", f"{n_issues / len(issues):.1%}"),
-        Tile("flagged", f"{n_flagged:,}", f"suggested weight {weight:g}", True),
+        Tile(label="labels", value=f"{len(issues):,}", note="scored out of fold"),
+        Tile(
+            label="issues",
+            value=f"{n_issues:,}",
+            note=f"{n_issues / len(issues):.1%}",
+        ),
+        Tile(
+            label="flagged",
+            value=f"{n_flagged:,}",
+            note=f"suggested weight {weight:g}",
+            is_strong=True,
+        ),
     ]
     shown = issues.head(N_SHOWN)
     formats = {"weight": "{:g}".format}
@@ -84,7 +93,7 @@ def write_page(
         path,
         "Label issues",
         f"{prepared.metadata['target_column']}, by out-of-fold predictions",
-        [section for section in sections if section.body],
+        sections,
     )
 
 

@@ -76,5 +76,5 @@ def write(
         f"Predicting {target}" + (" (in-sample)" if is_leaky else ""),
         f"{len(rows.ids):,} pictures, {rows.n_folds} folds ({rows.cv}),"
         f" {len(rows.columns)} feature columns",
-        [section for section in sections if section.body],
+        sections,
     )

@@ -14,16 +14,27 @@ from jinja2 import UndefinedError
 from markupsafe import Markup
 from PIL import Image
 
-from data_prep.reporting.axes import nice_ticks, padded, percent, tick_text
-from data_prep.reporting.charts import Rung, bars, histogram, key, ladder, scatter
-from data_prep.reporting.heat import heat_table
-from data_prep.reporting.lines import Curve, legend, lines, panels
+from data_prep.reporting.axes import Axis, nice_ticks, tick_text
+from data_prep.reporting.charts import (
+    ChartLine,
+    ForestRow,
+    Point,
+    bars,
+    curve_legend,
+    forest_plot,
+    histogram,
+    lines,
+    mark_legend,
+    panels,
+    scatter,
+)
 from data_prep.reporting.report import (
     Section,
     Tile,
     cell_text,
     definitions,
     folded,
+    heat_table,
     picture_grid,
     picture_uri,
     prose,
@@ -38,28 +49,27 @@ PICTURES = RNG.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 CALM = np.linspace(0, 255, 8 * 8 * 3).reshape(8, 8, 3).astype(np.uint8)
 PIECES: dict[str, Callable[[str], Markup]] = {
     "prose": prose,
-    "tiles": lambda text: tiles([Tile(text, text, text)]),
+    "tiles": lambda text: tiles([Tile(label=text, value=text, note=text)]),
     "definitions": lambda text: definitions({text: text}),
     "table": lambda text: table(pd.DataFrame({text: [text]}), text, shows_index=True),
     "picture_grid": lambda text: picture_grid(PICTURES[:1], [text]),
-    "ladder": lambda text: ladder([Rung(text, 1.0, note=text)], label=text),
-    "bars": lambda text: bars([Rung(text, 1.0, text=text)]),
+    "forest_plot": lambda text: forest_plot(
+        [ForestRow(name=text, value=1.0, note=text)], label=text
+    ),
+    "bars": lambda text: bars([ForestRow(name=text, value=1.0, text=text)]),
     "heat_table": lambda text: heat_table(np.eye(1), [text], [text], corner=text),
-    "key": lambda text: key(text, text),
+    "mark_legend": lambda text: mark_legend(dot=text, ring=text),
     "folded": lambda text: folded(text, prose(text)),
     "lines": lambda text: lines(
-        [Curve(text, [0, 1], [2, 3])], x_label=text, y_label=text
+        [ChartLine(name=text, x=[0, 1], y=[2, 3])], x_label=text, y_label=text
     ),
-    "legend": lambda text: legend([text]),
+    "curve_legend": lambda text: curve_legend([text]),
     "panels": lambda text: panels([(text, prose(text))]),
     "histogram": lambda text: histogram(np.arange(9.0), label=text),
     "scatter": lambda text: scatter(
-        np.arange(2.0),
-        np.arange(2.0),
+        [Point(x=k, y=k, caption=text, picture=text) for k in range(2)],
         x_label=text,
         y_label=text,
-        captions=[text] * 2,
-        pictures=[text] * 2,
     ),
 }
 
@@ -129,7 +139,7 @@ def test_a_report_follows_light_and_dark_and_narrow_screens(tmp_path: Path) -> N
 def test_a_report_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text("old")
-    with pytest.raises(UndefinedError, match="no attribute 'heading'"):
+    with pytest.raises(UndefinedError, match="no attribute 'body'"):
         write_report(path, "title", "", [None])  # type: ignore[list-item]
     assert path.read_text() == "old"
     assert [*tmp_path.iterdir()] == [path]
@@ -165,7 +175,7 @@ def test_a_long_report_opens_with_its_contents(tmp_path: Path) -> None:
 
 
 def test_a_second_picture_stands_beside_the_first() -> None:
-    html = picture_grid(PICTURES[:2], ["a", "b"], beside=[None, PICTURES[2]])
+    html = picture_grid(PICTURES[:2], ["a", "b"], maps=[None, PICTURES[2]])
     first, second = html.split("</figure>")[:2]
     assert (first.count("<img"), second.count("<img")) == (1, 2)
     mark = 'class="pair"'
@@ -241,18 +251,18 @@ def test_values_that_are_close_for_float64_have_a_histogram(
 def test_one_value_has_ticks_beside_it(value: float) -> None:
     ticks = nice_ticks(value, value, 5)
     assert ticks[0] < value < ticks[-1]
-    (low, high), _ = padded(value, value)
-    assert low < value < high
+    axis = Axis.around(value, value)
+    assert axis.low < value < axis.high
 
 
 def test_equal_values_have_a_span() -> None:
-    span, ticks = padded(2.0, 2.0)
-    assert span[0] < 2.0 < span[1]
-    assert ticks
+    axis = Axis.around(2.0, 2.0)
+    assert axis.low < 2.0 < axis.high
+    assert axis.ticks
 
 
 def test_places_are_per_cent_of_the_span() -> None:
-    assert percent(1.5, (1.0, 3.0)) == 25.0
+    assert Axis(low=1.0, high=3.0).percent(1.5) == 25.0
 
 
 def numbers(html: str, attribute: str, css_class: str) -> list[float]:
@@ -260,32 +270,44 @@ def numbers(html: str, attribute: str, css_class: str) -> list[float]:
     return [float(found) for found in re.findall(pattern, html)]
 
 
-def test_the_dots_of_a_ladder_stand_at_their_values() -> None:
-    html = ladder([Rung("a", 0.0), Rung("b", 1.0, 0.5, 2.0), Rung("c", 2.0)])
+def test_the_dots_of_a_forest_plot_stand_at_their_values() -> None:
+    html = forest_plot(
+        [
+            ForestRow(name="a", value=0.0),
+            ForestRow(name="b", value=1.0, low=0.5, high=2.0),
+            ForestRow(name="c", value=2.0),
+        ]
+    )
     assert numbers(html, "cx", "dot") == [0.0, 50.0, 100.0]
     assert numbers(html, "x1", "whisker") == [25.0]
     assert numbers(html, "x2", "whisker") == [100.0]
 
 
-def test_a_ladder_reaches_its_guide() -> None:
-    html = ladder([Rung("a", 3.0), Rung("b", 4.0)], guide=0.0)
+def test_a_forest_plot_reaches_its_guide() -> None:
+    html = forest_plot(
+        [ForestRow(name="a", value=3.0), ForestRow(name="b", value=4.0)], guide=0.0
+    )
     assert numbers(html, "x1", "guide") == [0.0, 0.0]
 
 
-def test_a_ring_stands_at_the_other_value() -> None:
-    html = ladder([Rung("a", 0.0, other=1.0), Rung("b", 2.0)])
+def test_a_ring_stands_at_the_second_value() -> None:
+    html = forest_plot(
+        [ForestRow(name="a", value=0.0, ring=1.0), ForestRow(name="b", value=2.0)]
+    )
     assert numbers(html, "cx", "ring") == [50.0]
     assert numbers(html, "cx", "dot") == [0.0, 100.0]
 
 
 def test_bars_are_as_long_as_their_values() -> None:
-    html = bars([Rung("a", 50), Rung("b", 200), Rung("c", 0)])
+    html = bars(
+        [ForestRow(name=n, value=v) for n, v in (("a", 50), ("b", 200), ("c", 0))]
+    )
     assert re.findall(r'width="([0-9.]+)%"', html) == ["25.0", "100.0", "0.0"]
 
 
 def test_higher_points_are_nearer_to_the_top() -> None:
-    x, y = np.array([0.0, 1.0]), np.array([0.0, 9.0])
-    html = scatter(x, y, x_label="x", y_label="y", has_diagonal=True)
+    points = [Point(x=0.0, y=0.0), Point(x=1.0, y=9.0)]
+    html = scatter(points, x_label="x", y_label="y", has_diagonal=True)
     (left, right), (low, high) = (
         numbers(html, "cx", "point"),
         re.findall(r'cy="([0-9.]+)%"', html),
@@ -295,15 +317,11 @@ def test_higher_points_are_nearer_to_the_top() -> None:
 
 
 def test_whiskers_reach_as_far_as_their_intervals() -> None:
-    x, y = np.array([0.0, 1.0]), np.array([5.0, 5.0])
-    html = scatter(
-        *(x, y),
-        x_label="x",
-        y_label="y",
-        low=np.array([0.0, 5.0]),
-        high=np.array([10.0, 5.0]),
-        level=-10.0,
-    )
+    points = [
+        Point(x=0.0, y=5.0, low=0.0, high=10.0),
+        Point(x=1.0, y=5.0, low=5.0, high=5.0),
+    ]
+    html = scatter(points, x_label="x", y_label="y", level=-10.0)
     (low,), (high,) = numbers(html, "y1", "whisker"), numbers(html, "y2", "whisker")
     (level,) = numbers(html, "y1", "guide")
     assert high < low < level
@@ -311,7 +329,10 @@ def test_whiskers_reach_as_far_as_their_intervals() -> None:
 
 
 def test_curves_share_their_axes() -> None:
-    curves = [Curve("a", [0, 10], [0, 1]), Curve("b", [10, 20], [1, 2])]
+    curves = [
+        ChartLine(name="a", x=[0, 10], y=[0, 1]),
+        ChartLine(name="b", x=[10, 20], y=[1, 2]),
+    ]
     html = lines(curves, x_label="step")
     drawn = re.findall(r'class="line c(\d)"[^>]*points="([^"]+)"', html)
     assert [colour for colour, _ in drawn] == ["0", "1"]
@@ -326,7 +347,7 @@ def test_curves_share_their_axes() -> None:
     [([1, 12], ["5", "10"]), ([1, 3], ["1", "2", "3"]), ([0.5, 1.5], ["0.50", "0.75"])],
 )
 def test_ticks_of_epochs_are_whole(x: list[float], texts: list[str]) -> None:
-    html = lines([Curve("a", x, [0, 1])], x_label="")
+    html = lines([ChartLine(name="a", x=x, y=[0, 1])], x_label="")
     ticks = re.findall(r'y="100%" dy="18"[^>]*>([^<]+)<', html)
     assert ticks[: len(texts)] == texts
 
@@ -340,12 +361,12 @@ def test_a_heat_table_colours_by_the_share_of_the_row() -> None:
 @pytest.mark.parametrize(
     "piece",
     [
-        ladder([]),
-        ladder([Rung("a", float("nan"))]),
+        forest_plot([]),
+        forest_plot([ForestRow(name="a", value=float("nan"))]),
         bars([]),
         lines([], x_label=""),
         histogram(np.array([np.nan]), label=""),
-        scatter(np.array([]), np.array([]), x_label="", y_label=""),
+        scatter([], x_label="", y_label=""),
         heat_table(np.zeros((0, 0)), [], []),
     ],
 )

@@ -113,7 +113,7 @@ def test_every_line_and_step_is_shown(full: tuple[Reported, str]) -> None:
         assert escape(step.title) in steps
         assert ("on; " if step.is_on else "off; ") in steps
     assert "clipped to the target&#39;s range" in steps
-    race = steps[: steps.index("rung axis")]
+    race = steps[: steps.index("forest-row axis")]
     named = re.findall('class="name">([^<]+)<', race)
     raced = reported.result.lines[: -1 - len(reported.result.steps)]
     assert named == [escape(line.title) for line in (*raced, reported.result.final)]

@@ -41,8 +41,8 @@ OVERFLOWING = """[...document.querySelectorAll("main *")].filter((one) =>
     !one.closest(".scroll") && one.getBoundingClientRect().right > innerWidth + 1
 ).map((one) => one.outerHTML.slice(0, 120))"""
 
-WIDTHS = """[...document.querySelectorAll(".rungs")].map((ladder) => new Set(
-    [...ladder.querySelectorAll(".track")].map(
+WIDTHS = """[...document.querySelectorAll(".forest")].map((plot) => new Set(
+    [...plot.querySelectorAll(".track")].map(
         (track) => Math.round(track.getBoundingClientRect().width))).size)"""
 
 
@@ -123,7 +123,9 @@ def test_the_contents_lead_to_their_parts(opened: tuple[Browser, Path, int]) -> 
     assert all(link == heading for link, heading in found)
 
 
-def test_lines_of_a_ladder_share_one_axis(opened: tuple[Browser, Path, int]) -> None:
+def test_lines_of_a_forest_plot_share_one_axis(
+    opened: tuple[Browser, Path, int],
+) -> None:
     browser, _, _ = opened
     assert set(browser.run(WIDTHS)) == {1}
 

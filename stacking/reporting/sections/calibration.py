@@ -6,10 +6,16 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from data_prep.reporting.charts import scatter
-from data_prep.reporting.heat import heat_table
+from data_prep.reporting.charts import Point, scatter
 from data_prep.reporting.numerals import with_decimals
-from data_prep.reporting.report import Section, prose, subheading, table, together
+from data_prep.reporting.report import (
+    Section,
+    heat_table,
+    prose,
+    subheading,
+    table,
+    together,
+)
 from stacking.analysis.calibration import (
     Bin,
     by_confidence,
@@ -106,20 +112,22 @@ def _of_probabilities(stacked: Stacked) -> Section:
 
 
 def _chart(bins: Sequence[Bin], x_label: str, y_label: str, digits: int) -> Markup:
-    captions = [
-        f"{one.rows:,} rows\npredicted {with_decimals(one.said, digits)}\ntrue"
-        f" {with_decimals(one.true.value, digits)}"
-        for one in bins
-    ]
     return scatter(
-        np.array([one.said for one in bins]),
-        np.array([one.true.value for one in bins]),
+        [
+            Point(
+                x=bin_.said,
+                y=bin_.true.value,
+                low=bin_.true.low,
+                high=bin_.true.high,
+                caption=f"{bin_.rows:,} rows\npredicted"
+                f" {with_decimals(bin_.said, digits)}\ntrue"
+                f" {with_decimals(bin_.true.value, digits)}",
+            )
+            for bin_ in bins
+        ],
         x_label=x_label,
         y_label=y_label,
-        captions=captions,
         has_diagonal=True,
-        low=np.array([one.true.low for one in bins]),
-        high=np.array([one.true.high for one in bins]),
     )
 
 

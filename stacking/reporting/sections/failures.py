@@ -6,7 +6,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from data_prep.reporting.charts import Rung, ladder, scatter
+from data_prep.reporting.charts import ForestRow, Point, forest_plot, scatter
 from data_prep.reporting.report import Section, prose, subheading, together
 from stacking.analysis.residuals import (
     FEWEST,
@@ -87,13 +87,13 @@ def _chart(stacked: Stacked, found: Sequence[Part]) -> Markup:
         least = sorted((part.rows for part in found), reverse=True)[MOST_PARTS - 1]
         shown = [part for part in found if part.rows >= least][:MOST_PARTS]
     is_number = stacked.loss.is_number
-    chart = ladder(
+    chart = forest_plot(
         [
-            Rung(
-                part.name,
-                part.value.value,
-                part.value.low,
-                part.value.high,
+            ForestRow(
+                name=part.name,
+                value=part.value.value,
+                low=part.value.low,
+                high=part.value.high,
                 note=_note(stacked, part),
                 text=_value(stacked, part),
             )
@@ -110,17 +110,19 @@ def _chart(stacked: Stacked, found: Sequence[Part]) -> Markup:
 def _over_dates(
     stacked: Stacked, found: Sequence[Part], middles: NDArray[np.float64]
 ) -> Markup:
-    means = [part.value for part in found]
     is_number = stacked.loss.is_number
     return scatter(
-        middles,
-        np.array([mean.value for mean in means]),
+        [
+            Point(
+                x=middle,
+                y=part.value.value,
+                low=part.value.low,
+                high=part.value.high,
+                caption=f"{part.name}\n{_value(stacked, part)}\n{_note(stacked, part)}",
+            )
+            for middle, part in zip(middles.tolist(), found, strict=True)
+        ],
         x_label="date",
         y_label="mean error" if is_number else "share right",
-        captions=[
-            f"{p.name}\n{_value(stacked, p)}\n{_note(stacked, p)}" for p in found
-        ],
-        low=np.array([mean.low for mean in means]),
-        high=np.array([mean.high for mean in means]),
         level=0.0 if is_number else np.nan,
     )

@@ -53,14 +53,14 @@ def glance(
     interval = f"95 %: {interval_text(final.interval, digits)}"
     figures = [
         Tile(
-            f"{loss.title}, {'in-sample' if is_leaky else 'out of fold'}",
-            _score(final, digits),
-            interval,
+            label=f"{loss.title}, {'in-sample' if is_leaky else 'out of fold'}",
+            value=_score(final, digits),
+            note=interval,
             is_strong=True,
         )
     ]
     figures += [
-        Tile(title, _score(stacked.line(name), digits), note)
+        Tile(label=title, value=_score(stacked.line(name), digits), note=note)
         for name, (title, note) in OTHERS.items()
         if stacked.has_line(name)
     ]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from data_prep.reporting.lines import legend, lines, panels
+from data_prep.reporting.charts import curve_legend, lines, panels
 from data_prep.reporting.report import Section, subheading, together
 from stacking.analysis.learning_curves import Curves, held_out_scores, training_losses
 
@@ -41,6 +41,6 @@ def _charts(found: Curves, x_label: str) -> Markup:
     most = max(found.values(), key=len)
     names = [curve.name for curve in most]
     return together(
-        legend(names) if len(names) > 1 else Markup(),
+        curve_legend(names) if len(names) > 1 else Markup(),
         panels([(name, lines(own, x_label=x_label)) for name, own in found.items()]),
     )

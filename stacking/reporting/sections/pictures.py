@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from data_prep.reporting.charts import scatter
+from data_prep.reporting.charts import Point, scatter
 from data_prep.reporting.numerals import four_digits
 from data_prep.reporting.report import (
     Section,
@@ -45,22 +45,24 @@ def by_prediction(stacked: Stacked, pictures: Pictures) -> Section:
     width = np.ptp(rows.target) / 40 if rows.classes else 0.0
     jitter = np.random.default_rng(0).uniform(-width, width, len(chosen))
     ids = [rows.ids[row] for row in chosen]
-    captions = [
-        f"{id_}\ntarget {_value(rows.target[row], stacked)}"
-        f"\npredicted {plain(prediction[row], stacked)}"
-        for id_, row in zip(ids, chosen, strict=True)
+    points = [
+        Point(
+            x=x,
+            y=prediction[row],
+            caption=f"{rows.ids[row]}\ntarget {_value(rows.target[row], stacked)}"
+            f"\npredicted {plain(prediction[row], stacked)}",
+            picture=picture_uri(pixels, HOVER_PX, HOVER_QUALITY),
+        )
+        for x, row, pixels in zip(
+            target + jitter, chosen, pictures.take(ids), strict=True
+        )
     ]
-    shown = pictures.take(ids)
-    uris = [picture_uri(one, HOVER_PX, HOVER_QUALITY) for one in shown]
     return Section(
         "Picture by picture",
         scatter(
-            target + jitter,
-            prediction[chosen],
+            points,
             x_label="target" + (" (spread a little)" if width else ""),
             y_label="prediction",
-            captions=captions,
-            pictures=uris,
             has_diagonal=True,
         ),
         f"Out-of-fold predictions of {len(chosen)} pictures. Point at a dot, or touch"
@@ -160,7 +162,7 @@ def _grid(ids: Sequence[str], captions: Sequence[str], pictures: Pictures) -> Ma
     return picture_grid(
         pictures.take(ids),
         captions,
-        beside=[pictures.map_of(id_) for id_ in ids],
+        maps=[pictures.map_of(id_) for id_ in ids],
         side=SHOWN_PX,
         quality=SHOWN_QUALITY,
     )

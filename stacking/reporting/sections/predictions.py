@@ -7,7 +7,7 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from data_prep.reporting.charts import Rung, bars, histogram
+from data_prep.reporting.charts import ForestRow, bars, histogram
 from data_prep.reporting.report import Section, prose, table, together
 from stacking.analysis.shift import TaskShift, verdict
 from stacking.ensemble.stack import Stacked
@@ -69,10 +69,10 @@ def _classes(said: Floats, stacked: Stacked) -> Markup:
         stacked.final.prediction.argmax(axis=1), minlength=len(names)
     )
     shown = np.sort(np.argsort(-counts, kind="stable")[:MOST_BARS])
-    rungs = [
-        Rung(
-            names[k],
-            float(counts[k]),
+    bar_rows = [
+        ForestRow(
+            name=names[k],
+            value=float(counts[k]),
             note=f"{counts[k] / len(said):.1%}; out of fold"
             f" {measured[k] / measured.sum():.1%}",
         )
@@ -82,7 +82,7 @@ def _classes(said: Floats, stacked: Stacked) -> Markup:
     sure = said.max(axis=1).mean()
     own = stacked.final.prediction.max(axis=1).mean()
     return together(
-        bars(rungs),
+        bars(bar_rows),
         prose(
             "How often each class is the most probable one. Its probability is"
             f" {sure:.3f} on average; out of fold it is {own:.3f}.{more}"

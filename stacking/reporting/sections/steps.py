@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from data_prep.reporting.charts import Rung, bars, key, ladder
+from data_prep.reporting.charts import ForestRow, bars, forest_plot, mark_legend
 from data_prep.reporting.report import (
     Section,
     folded,
@@ -54,23 +54,23 @@ def steps(stacked: Stacked) -> Section:
 def _race(stacked: Stacked) -> Markup:
     digits, n_steps = score_digits(stacked), len(stacked.steps)
     raced = stacked.lines[: -1 - n_steps]  # before the steps and the final line
-    rungs = [
-        Rung(
-            line.title,
-            line.scores.pooled,
-            line.interval.low,
-            line.interval.high,
+    rows = [
+        ForestRow(
+            name=line.title,
+            value=line.scores.pooled,
+            low=line.interval.low,
+            high=line.interval.high,
             note="" if line.gain is None else f"gain {gain_text(line.gain, digits)}",
             is_strong=line is stacked.final,
             text=number(line.scores.pooled, digits),
-            other=np.nan if line.apparent is None else line.apparent,
+            ring=np.nan if line.apparent is None else line.apparent,
         )
         for line in (*raced, stacked.final)
     ]
-    has_rings = any(np.isfinite(rung.other) for rung in rungs)
+    has_rings = any(np.isfinite(row.ring) for row in rows)
     return together(
-        ladder(rungs, label=f"{stacked.loss.title}, {better(stacked.loss)}"),
-        key("nested", "apparent") if has_rings else Markup(),
+        forest_plot(rows, label=f"{stacked.loss.title}, {better(stacked.loss)}"),
+        mark_legend(dot="nested", ring="apparent") if has_rings else Markup(),
         prose(f"Gains are over {baseline_name(stacked)}, on the same pictures."),
     )
 
@@ -80,13 +80,15 @@ def _means(stacked: Stacked) -> list[Markup]:
     found = []
     for name, weights in stacked.means.items():
         parts = sorted(weights.items(), key=lambda item: -item[1])
-        rungs = [
-            Rung(stacked.members[part].title, weight, text=f"{weight:.0%}")
+        rows = [
+            ForestRow(
+                name=stacked.members[part].title, value=weight, text=f"{weight:.0%}"
+            )
             for part, weight in parts
             if weight > 0
         ]
         title = stacked.members[name].title
-        found += [subheading(f"What the {title} consists of"), bars(rungs)]
+        found += [subheading(f"What the {title} consists of"), bars(rows)]
     if stacked.has_line("winner"):
         found.append(prose(_winners(stacked)))
     return found
@@ -113,35 +115,45 @@ def _winners(stacked: Stacked) -> str:
 
 def _chain(stacked: Stacked) -> list[Markup]:
     """Show what each link of the post-processing and the clipping are worth."""
-    found: list[Rung] = []
+    found: list[ForestRow] = []
     digits = score_digits(stacked)
     for step in stacked.steps:
         found.append(
-            Rung(
-                step.title,
-                step.gain.value,
-                step.gain.low,
-                step.gain.high,
+            ForestRow(
+                name=step.title,
+                value=step.gain.value,
+                low=step.gain.low,
+                high=step.gain.high,
                 note=f"{'on' if step.is_on else 'off'}; {rule_text(step, stacked)}",
                 is_strong=step.is_on,
                 text=signed(step.gain.value, digits),
-                other=step.alone.value,
+                ring=step.alone.value,
             )
         )
     if stacked.clip is not None:
         clip = stacked.clip
         text = signed(clip.value, digits)
-        name, note = "clipped to the target's range", "always on"
-        found.append(Rung(name, clip.value, clip.low, clip.high, note, text=text))
+        found.append(
+            ForestRow(
+                name="clipped to the target's range",
+                value=clip.value,
+                low=clip.low,
+                high=clip.high,
+                note="always on",
+                text=text,
+            )
+        )
     if not found:
         return []
     shown = [
         subheading("What post-processing is worth"),
-        ladder(found, label=f"{stacked.loss.title} gained", guide=0.0),
+        forest_plot(found, label=f"{stacked.loss.title} gained", guide=0.0),
     ]
     if stacked.steps:
         shown += [
-            key("in the chain, after the links before it that are on", "alone"),
+            mark_legend(
+                dot="in the chain, after the links before it that are on", ring="alone"
+            ),
             prose(
                 "Right of the dashed line a link helps on rows that had no part in its"
                 " tuning. One whose interval reaches the line may help by chance, and"

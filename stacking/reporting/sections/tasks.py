@@ -4,9 +4,15 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from data_prep.reporting.charts import Rung, bars, ladder
-from data_prep.reporting.heat import heat_table
-from data_prep.reporting.report import Section, prose, subheading, table, together
+from data_prep.reporting.charts import ForestRow, bars, forest_plot
+from data_prep.reporting.report import (
+    Section,
+    heat_table,
+    prose,
+    subheading,
+    table,
+    together,
+)
 from features.pooling import STATISTICS
 from stacking.analysis.findings import Findings
 from stacking.analysis.importance import gain_table
@@ -22,12 +28,12 @@ def worth(stacked: Stacked, findings: Findings) -> Section:
         return Section("", Markup())
     digits = score_digits(stacked)
     order = sorted(findings.without.items(), key=lambda item: -item[1].value)
-    rungs = [
-        Rung(
-            task,
-            gain.value,
-            gain.low,
-            gain.high,
+    rows = [
+        ForestRow(
+            name=task,
+            value=gain.value,
+            low=gain.low,
+            high=gain.high,
             is_strong=gain.low > 0,
             text=signed(gain.value, digits),
         )
@@ -47,7 +53,9 @@ def worth(stacked: Stacked, findings: Findings) -> Section:
     return Section(
         "Which sub-task earns its keep",
         together(
-            ladder(rungs, label=f"{stacked.loss.title} gained by having it", guide=0.0),
+            forest_plot(
+                rows, label=f"{stacked.loss.title} gained by having it", guide=0.0
+            ),
             prose(verdict),
         ),
         "Quick boosted trees, with all columns and without those of each sub-task in"
@@ -78,7 +86,7 @@ def importance(stacked: Stacked) -> Section:
         subheading("The columns used most"),
         bars(
             [
-                Rung(str(name), float(gain), text=f"{gain:.1%}")
+                ForestRow(name=str(name), value=float(gain), text=f"{gain:.1%}")
                 for name, gain in zip(top["column"], top["gain"], strict=True)
             ]
         ),
