@@ -80,11 +80,11 @@ class FitSettings:
             if getattr(self, name) < 0:
                 raise UserError(f"{name} = {getattr(self, name)}: give 0 or more")
         if not self.stackers:
-            names = ", ".join(USUAL + SLOW)
-            raise UserError(f"stackers is empty; give some of {names}")
+            raise UserError(f"stackers is empty; give some of {', '.join(STACKERS)}")
         for name in self.stackers:
-            if name not in USUAL + SLOW:
-                raise UserError(f"stackers = {name!r}: {nearest(name, USUAL + SLOW)}")
+            if name not in (*STACKERS, "weighted"):
+                known = nearest(name, [*STACKERS, "weighted"])
+                raise UserError(f"stackers = {name!r}: {known}")
         if self.tune and "lightgbm" not in self.stackers:
             raise UserError(
                 f"tune = {self.tune}: it tunes the boosted trees; add lightgbm to"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from stacking import models
 from stacking.cross_fitting import Model
 from stacking.models.linear import load_linear
 from stacking.models.stacker import Stacker
@@ -11,10 +12,12 @@ from stacking.models.stacker import Stacker
 MARK = "\nSTACKER = "  # importing every file to look for it would be slow
 
 
-def _stackers() -> dict[str, Stacker]:
+def find_stackers() -> dict[str, Stacker]:
+    """Give the stackers of this folder; the slow ones last, else by name."""
+    paths = [path for folder in models.__path__ for path in Path(folder).glob("*.py")]
     modules = [
         import_module(f"stacking.models.{path.stem}")
-        for path in Path(__file__).parent.glob("*.py")
+        for path in paths
         if MARK in path.read_text(encoding="utf-8")
     ]
     stackers: list[Stacker] = [module.STACKER for module in modules]
@@ -22,15 +25,17 @@ def _stackers() -> dict[str, Stacker]:
     return {stacker.name: stacker for stacker in stackers}
 
 
-STACKERS = _stackers()  # the slow ones last, else by name
+STACKERS = find_stackers()
 
 
-def save_models(folder: Path, name: str, models: Sequence[Model]) -> list[list[str]]:
+def save_models(
+    folder: Path, name: str, fold_models: Sequence[Model]
+) -> list[list[str]]:
     """Write the models of a member, those of each fold; return their files by fold."""
     stem = STACKERS[name].file_stem if name in STACKERS else ""
     return [
         model.save(folder, f"{stem or name}_fold{fold}")
-        for fold, model in enumerate(models)
+        for fold, model in enumerate(fold_models)
     ]
 
 

@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[2]
 def test_every_file_with_the_mark_is_a_stacker_and_has_a_name_of_its_own() -> None:
     folder = Path(registry.__file__).parent
     files = [
-        path for path in folder.glob("*.py") if "STACKER = Stacker(" in path.read_text()
+        path
+        for path in folder.glob("*.py")
+        if "\nSTACKER = Stacker(" in path.read_text()
     ]
     assert len(STACKERS) == len(files) > 5
     assert {"lightgbm", "ridge"} < set(STACKERS)
