@@ -119,7 +119,7 @@ def plain_forward(net: TaskNet) -> Callable[[Tensor], Tensor]:
 
     def forward(images: Tensor) -> Tensor:
         features = net.backbone(net.normalise(images).contiguous())
-        return torch.cat([net.head(n).linear(features) for n in net.kinds], dim=1)
+        return torch.cat([net.head(n).linear(features) for n in net.tasks], dim=1)
 
     return forward
 
@@ -200,7 +200,7 @@ def main() -> None:
         def ours(nets: list[TaskNet], bf16: bool = bf16) -> NDArray[Any]:
             nonlocal count
             count += 1
-            width = sum(TASKS[name] for one in nets for name in one.kinds)
+            width = sum(TASKS[name] for one in nets for name in one.tasks)
             work = folder / f"pass{count}.npy"
             with tqdm(disable=True) as bar:
                 return run_pass(

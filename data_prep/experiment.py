@@ -25,18 +25,12 @@ from typing import Annotated, Any, Literal
 from data_prep.errors import UserError
 from data_prep.renamed import NAMES
 from data_prep.settings import from_table, nearest
+from data_prep.task_types.registry import TASK_TYPES
 
 RUN_MARK = "{run}"  # a path that begins with it lies in the run
 TASK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
 PACKAGES = ("data_prep", "pretext", "transfer", "features", "stacking")
 TAKEN_NAMES = ("checkpoints", "epochs", "joint", "logs")
-TASK_KINDS = ("regression", "classes", "date", "words")
-LOSSES = {
-    "regression": ("mse", "mae", "smooth_l1"),
-    "date": ("mse", "mae", "smooth_l1"),
-    "classes": ("cross_entropy",),
-    "words": ("mse", "cosine"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,20 +66,23 @@ class DataSettings:
 class TaskSettings:
     """One sub-task of the transfer."""
 
-    kind: Annotated[Literal["regression", "classes", "date", "words"], "what it is"]
+    kind: Annotated[str, f"what it is: {', '.join(TASK_TYPES)}"]
     column: Annotated[str | None, "column of the training table"] = None
     loss: Annotated[str | None, "loss; left out: the usual one of the kind"] = None
     weight: Annotated[float, "weight of the loss in a joint net"] = 1.0
 
     def __post_init__(self) -> None:
         """Check what no single field can."""
-        if self.loss is not None and self.loss not in LOSSES[self.kind]:
+        if self.kind not in TASK_TYPES:
+            raise UserError(f"kind = {self.kind!r}: {nearest(self.kind, TASK_TYPES)}")
+        task_type = TASK_TYPES[self.kind]
+        if self.loss is not None and self.loss not in task_type.losses:
             raise UserError(
-                f"loss = {self.loss!r}: {nearest(self.loss, LOSSES[self.kind])}"
+                f"loss = {self.loss!r}: {nearest(self.loss, task_type.losses)}"
             )
-        if self.kind == "words" and self.column is not None:
+        if task_type.needs_attributes and self.column is not None:
             raise UserError(
-                f"column = {self.column!r}: words come from [data] attributes;"
+                f"column = {self.column!r}: {self.kind} come from [data] attributes;"
                 " take it out"
             )
         if not self.weight > 0:
@@ -146,7 +143,7 @@ def read_experiment(path: Path, run: Path, base: Path | None = None) -> Experime
                 f"{where}: {name!r} is the name of a folder; choose another"
             )
         if not isinstance(table, Mapping) or "kind" not in table:
-            raise UserError(f"{where}: kind is missing; one of {', '.join(TASK_KINDS)}")
+            raise UserError(f"{where}: kind is missing; one of {', '.join(TASK_TYPES)}")
         tasks[name] = from_table(TaskSettings, table, where, {})
     return Experiment(data, tasks, _stages(tables, path), str(path))
 

@@ -13,6 +13,7 @@ from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
 from data_prep.prepared import PREPARED
 from data_prep.run_folders.runs import Run
+from data_prep.task_types.registry import TASK_TYPES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,13 +135,17 @@ def _check_words(
     """
     from data_prep.tables.words import untaught
 
-    tasks = experiment.tasks.items()
-    of_words = [name for name, task in tasks if task.kind == "words"]
+    of_words = [
+        (name, task.kind)
+        for name, task in experiment.tasks.items()
+        if TASK_TYPES[task.kind].needs_attributes
+    ]
     if not of_words or not experiment.data.attributes:
         return
     reason = untaught(attributes[attributes["id"].isin(list(pictures))])
     if reason:
+        name, kind = of_words[0]
         raise UserError(
-            f"[tasks.{of_words[0]}] kind = 'words', but of [data] attributes {reason};"
+            f"[tasks.{name}] kind = {kind!r}, but of [data] attributes {reason};"
             " take the task out, or give several names to a picture, a row each"
         )

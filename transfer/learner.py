@@ -13,7 +13,7 @@ from pretext.data.augment import N_DRAWS, Strength, random_views
 from pretext.data.keyed_rng import uniforms
 from pretext.data.pictures import Pictures
 from pretext.engine.learner import Batch, Learner
-from transfer.nets import DISTANCES, TaskNet, distance, task_loss
+from transfer.nets import TaskNet
 
 BLOCK = 256  # pictures of a forward without gradients
 
@@ -26,10 +26,10 @@ class FinetuneLearner(Learner):
         tasks: What to learn, with the labels of all N rows of the prepared table.
         side_px: Side of the views.
         strength: Ranges of the views.
-        weights: (N,) factors of the rows' losses; None: all are 1.
+        sample_weight: (N,) factors of the rows' losses; None: all are 1.
     """
 
-    weights: Tensor
+    sample_weight: Tensor
 
     def __init__(
         self,
@@ -37,23 +37,20 @@ class FinetuneLearner(Learner):
         tasks: Sequence[Task],
         side_px: int,
         strength: Strength,
-        weights: NDArray[np.float64] | None = None,
+        sample_weight: NDArray[np.float64] | None = None,
     ) -> None:
         super().__init__()
         self.net, self.tasks = net, tasks
         self.side_px, self.strength = side_px, strength
+        # not in the checkpoint: they follow from the table
+        if sample_weight is None:
+            sample_weight = np.ones(len(tasks[0].values))
+        buffers = {"sample_weight": torch.tensor(sample_weight, dtype=torch.float32)}
         for task in tasks:
-            labels = torch.tensor(task.counted(), dtype=torch.float32)
-            self.register_buffer(f"{task.name}_labels", labels)
-            self.register_buffer(f"{task.name}_mask", torch.tensor(task.has_label))
-            if task.loss in DISTANCES:  # not in the checkpoint either: see below
-                wanted = torch.tensor(net.head(task.name).wanted(task))
-                self.register_buffer(f"{task.name}_wanted", wanted, persistent=False)
-        factors = np.ones(len(tasks[0].values)) if weights is None else weights
-        # not in the checkpoint, so that one from before there were weights still fits
-        self.register_buffer(
-            "weights", torch.tensor(factors, dtype=torch.float32), persistent=False
-        )
+            buffers[f"{task.name}_y_true"] = net.head(task.name).loss_target(task)
+            buffers[f"{task.name}_mask"] = torch.tensor(task.has_label)
+        for name, value in buffers.items():
+            self.register_buffer(name, value, persistent=False)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Weighted sum of the tasks' mean losses over the rows that have the label.
@@ -67,20 +64,17 @@ class FinetuneLearner(Learner):
         side_px = round(self.side_px * batch.scale)
         views = random_views(batch.images, draws, side_px, self.strength)
         outputs = self.net(views)
-        rows = torch.from_numpy(batch.rows).to(batch.images.device)
-        total = torch.zeros((), device=rows.device)
-        weights = self.weights[rows]
+        idx = torch.from_numpy(batch.rows).to(batch.images.device)
+        sample_weight = self.sample_weight[idx]
+        total = torch.zeros((), device=idx.device)
         measured = {}
         for task in self.tasks:
-            given = outputs[task.name]
-            mask = getattr(self, f"{task.name}_mask")[rows].float()
-            if task.loss in DISTANCES:
-                wanted = getattr(self, f"{task.name}_wanted")[rows]
-                losses = distance(task.loss, given, wanted)
-            else:
-                labels = getattr(self, f"{task.name}_labels")[rows]
-                losses = task_loss(task.loss, given, labels, self.net.head(task.name))
-            mean = (losses * mask * weights).sum() / mask.sum().clamp(min=1)
+            y_true = self.get_buffer(f"{task.name}_y_true")[idx]
+            mask = self.get_buffer(f"{task.name}_mask")[idx].float()
+            losses = self.net.head(task.name).loss(
+                task.loss, outputs[task.name], y_true
+            )
+            mean = (losses * mask * sample_weight).sum() / mask.sum().clamp(min=1)
             total = total + task.weight * mean
             measured[task.name] = mean
         return {**measured, "loss": total}
@@ -93,21 +87,18 @@ def score_rows(
     pictures: Pictures,
     rows: NDArray[np.int64],
 ) -> dict[str, float]:
-    """Score the plain view of (n,) rows by task: RMSE, or accuracy for classes.
-
-    Rows without a label do not count; a task without any labelled row has no score.
-    """
-    parts: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
+    """Score the plain view of (n,) rows, the metrics of ``score_outputs``."""
+    blocks: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
     for start in range(0, len(rows), BLOCK):
         outputs = net.predict(pictures.take(rows[start : start + BLOCK]))
         for name, values in outputs.items():
-            parts[name].append(values.float().cpu())
-    predicted = {
-        name: in_unit(net, name, torch.cat(found).numpy())
-        for name, found in parts.items()
-        if found
+            blocks[name].append(values.float().cpu())
+    y_pred = {
+        name: in_unit(net, name, torch.cat(values).numpy())
+        for name, values in blocks.items()
+        if values
     }
-    return score_outputs(tasks, predicted, rows)
+    return score_outputs(tasks, y_pred, rows)
 
 
 def in_unit(
@@ -120,24 +111,21 @@ def in_unit(
 
 def score_outputs(
     tasks: Sequence[Task],
-    outputs: Mapping[str, NDArray[np.floating[Any]]],
+    y_pred: Mapping[str, NDArray[np.floating[Any]]],
     rows: NDArray[np.int64],
 ) -> dict[str, float]:
-    """Score the (n, F) outputs of (n,) rows by task: RMSE, or accuracy for classes.
+    """Score the (n, F) outputs of (n,) rows, as each task's type does.
 
     Rows without a label do not count; a task without any labelled row has no score.
+
+    Returns:
+        Scores by task and metric, such as ``target_rmse``.
     """
     scores = {}
     for task in tasks:
         mask = task.has_label[rows]
-        if not mask.any():
-            continue
-        predicted = outputs[task.name][mask]
-        labels = task.values[rows][mask]
-        if task.kind == "classes":
-            is_right = predicted.argmax(axis=1) == labels[:, 0]
-            scores[f"{task.name}_accuracy"] = float(is_right.mean())
-        else:
-            error = float(np.sqrt(((predicted - labels) ** 2).mean()))
-            scores[f"{task.name}_rmse"] = error
+        if mask.any():
+            y_true = task.values[rows][mask]
+            metric, score = task.task_type.score(y_true, y_pred[task.name][mask])
+            scores[f"{task.name}_{metric}"] = score
     return scores

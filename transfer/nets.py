@@ -8,84 +8,78 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import remedy_for
-from data_prep.tables.units import ROUNDING
+from data_prep.task_types.base import TaskType
+from data_prep.task_types.registry import TASK_TYPES
 from data_prep.tasks import Task
 from pretext.data.pictures import Normalisation
 from pretext.evaluation.embed import at_side
 from pretext.networks.backbones import build_backbone, feature_width, load_weights
 
 FORMAT = "tessera-net/1"
-DISTANCES = {"mse": F.mse_loss, "mae": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
 HEAD = "of_"  # before a task's name: "type" or "keys" alone would be refused by torch
 
 
 class Head(nn.Module):
-    """A linear head whose outputs can be brought to the unit of the labels.
+    """A linear head, and the state by which its type brings outputs to their unit.
 
-    It learns standardised labels: ``centre + scale * (W x + b)`` with b = 0 and a small
-    W, so that training begins near the mean of the training labels; for classes the
-    bias begins at the logarithm of their shares.
+    It begins with a small W, so that training begins near what the labels are without
+    looking: near their mean, or at the frequencies of the classes.
 
     Args:
+        task_type: What the head is for.
         width: D, features of the backbone.
-        n_outputs: F.
+        n_outputs: F, outputs that are stored.
         dropout: Share of the features dropped in training.
     """
 
-    centre: Tensor
-    scale: Tensor
-
-    def __init__(self, width: int, n_outputs: int, dropout: float) -> None:
+    def __init__(
+        self, task_type: TaskType, width: int, n_outputs: int, dropout: float = 0.0
+    ) -> None:
         super().__init__()
+        self.task_type, self.n_outputs = task_type, n_outputs
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(width, n_outputs)
-        self.register_buffer("centre", torch.zeros(n_outputs))
-        self.register_buffer("scale", torch.ones(n_outputs))
-        self.exact = np.zeros(n_outputs), np.ones(n_outputs)  # both, in float64
+        self.linear = nn.Linear(width, task_type.head_width(n_outputs))
+        self.exact_state = task_type.initial_state(n_outputs)  # float64 when begun
+        for name, value in self.exact_state.items():
+            self.register_buffer(name, value.float())
         nn.init.normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)
 
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """What the type knows of the labels, as it is stored with the weights."""
+        return dict(self.named_buffers(recurse=False))
+
     def start_at(self, task: Task, rows: NDArray[np.int64]) -> None:
         """Begin at the labels of the (n,) training rows that have one for the task."""
-        labels = torch.from_numpy(task.counted()[rows])
-        if task.kind == "classes":
-            counts = torch.bincount(labels[:, 0].long(), minlength=len(task.outputs))
-            # half a row more for each: a fold may lack a class, and log 0 has no end
-            shares = (counts + 0.5) / (counts + 0.5).sum()
-            self.linear.bias.data.copy_(shares.log())
-            return
-        centre, scale = labels.mean(dim=0), labels.std(dim=0, correction=0)
-        # labels that are all the same differ from their mean by rounding alone
-        scale = scale.masked_fill(scale <= ROUNDING * centre.abs(), 1.0)
-        self.centre.copy_(centre)
-        self.scale.copy_(scale)
-        self.exact = centre.numpy(), scale.numpy()
+        y = torch.from_numpy(task.from_origin()[rows])
+        self.exact_state = self.task_type.fit_state(y, self.n_outputs)
+        for name, value in self.exact_state.items():
+            self.get_buffer(name).copy_(value)
+        bias = self.task_type.initial_bias(y, self.n_outputs)
+        if bias is not None:
+            self.linear.bias.data.copy_(bias)
 
-    def wanted(self, task: Task) -> NDArray[np.float32]:
-        """Standardise all (N, F) labels of a task, in float64: no unit is left in them.
+    def loss_target(self, task: Task) -> Tensor:
+        """Give what the loss compares the outputs with, for all N rows of the table."""
+        y = torch.from_numpy(task.from_origin())
+        return self.task_type.loss_target(task.loss, y, self.exact_state)
 
-        So the weights of a net are the same bits whatever the unit of its labels.
-        """
-        centre, scale = self.exact
-        standard: NDArray[np.float64] = (task.counted() - centre) / scale
-        return standard.astype(np.float32)
+    def loss(self, loss: str, outputs: Tensor, y_true: Tensor) -> Tensor:
+        """Give the (B,) losses of (B, W) outputs and rows of ``loss_target``."""
+        return self.task_type.loss(loss, outputs, y_true, self.state)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Give the (B, F) standardised outputs, or logits."""
+        """Give the (B, W) raw outputs of (B, D) features, such as logits."""
         outputs: Tensor = self.linear(self.dropout(features))
         return outputs.float()
 
-    def in_unit(self, outputs: Tensor) -> Tensor:
-        """Bring (B, F) standardised outputs to the unit of the labels.
-
-        They are counted from the task's origin, as the labels were: see ``origins`` of
-        ``TaskNet``.
-        """
-        return self.centre + self.scale * outputs
+    def predict(self, outputs: Tensor) -> Tensor:
+        """Bring (B, W) raw outputs to the (B, F) that are stored."""
+        return self.task_type.predict(outputs, self.state)
 
 
 class TaskNet(nn.Module):
@@ -112,13 +106,17 @@ class TaskNet(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone, self.normalise, self.side_px = backbone, normalise, side_px
-        self.kinds = {str(task["name"]): str(task["kind"]) for task in tasks}
+        self.tasks = [str(task["name"]) for task in tasks]
         self.origins = {str(t["name"]): float(t.get("origin") or 0) for t in tasks}
-        width = feature_width(backbone)
         self.heads = nn.ModuleDict(
             {
-                f"{HEAD}{t['name']}": Head(width, len(t["outputs"]), dropout)
-                for t in tasks
+                f"{HEAD}{task['name']}": Head(
+                    TASK_TYPES[task["kind"]],
+                    feature_width(backbone),
+                    len(task["outputs"]),
+                    dropout,
+                )
+                for task in tasks
             }
         )
 
@@ -129,13 +127,13 @@ class TaskNet(nn.Module):
         return head
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Give each task's (B, F) standardised outputs of (B, 3, S, S) grey levels."""
+        """Give each task's (B, W) raw outputs of (B, 3, S, S) grey levels."""
         inputs = self.normalise(images).contiguous(memory_format=torch.channels_last)
         features = self.backbone(inputs)
-        return {name: self.head(name)(features) for name in self.kinds}
+        return {name: self.head(name)(features) for name in self.tasks}
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
-        """Give each task's (B, F) outputs in its own unit; probabilities for classes.
+        """Give each task's (B, F) outputs: in the unit of its labels, or probabilities.
 
         They are float32, and counted from ``origins``.
 
@@ -143,12 +141,7 @@ class TaskNet(nn.Module):
             images: (B, 3, H, H) grey levels of whole pictures.
         """
         outputs = self(at_side(images, self.side_px))
-        return {
-            name: outputs[name].softmax(dim=1)
-            if kind == "classes"
-            else self.head(name).in_unit(outputs[name])
-            for name, kind in self.kinds.items()
-        }
+        return {name: self.head(name).predict(outputs[name]) for name in self.tasks}
 
 
 def describe(task: Task) -> dict[str, Any]:
@@ -158,7 +151,7 @@ def describe(task: Task) -> dict[str, Any]:
         "kind": task.kind,
         "outputs": list(task.outputs),
         "columns": task.columns,
-        "activation": task.activation,
+        "activation": task.task_type.activation,
         "classes": list(task.classes),
         **({"origin": task.origin} if task.origin else {}),
     }
@@ -194,25 +187,3 @@ def load_net(path: Path) -> tuple[TaskNet, dict[str, Any]]:
             f"{path}: the weights do not fit the JSON beside them: {faults}"
         ) from None
     return net.eval(), about
-
-
-def task_loss(loss: str, outputs: Tensor, labels: Tensor, head: Head) -> Tensor:
-    """Give the (B,) losses of one task.
-
-    Args:
-        loss: ``mse``, ``mae``, ``smooth_l1``, ``cosine`` or ``cross_entropy``.
-        outputs: (B, F) standardised outputs, or logits.
-        labels: (B, F) labels in their unit, counted from the task's origin, or (B, 1)
-            class numbers.
-        head: Knows the unit.
-    """
-    if loss == "cross_entropy":
-        return F.cross_entropy(outputs, labels[:, 0].long(), reduction="none")
-    if loss == "cosine":
-        return 1 - F.cosine_similarity(head.in_unit(outputs), labels, dim=1)
-    return distance(loss, outputs, (labels - head.centre) / head.scale)
-
-
-def distance(loss: str, outputs: Tensor, wanted: Tensor) -> Tensor:
-    """Give the (B,) losses, one of ``DISTANCES``, of (B, F) standardised outputs."""
-    return DISTANCES[loss](outputs, wanted, reduction="none").mean(dim=1)

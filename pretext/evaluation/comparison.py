@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.scoring.scores import Interval, group_bootstrap, paired_bootstrap
-from pretext.evaluation.probing import Answers, Split
+from pretext.evaluation.probing import ProbeResult, Split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,14 +25,14 @@ class Probed:
 
     Attributes:
         name: Stage, file, or that its weights are random.
-        found: Answers by task and probe.
+        found: Results by task and probe.
         splits: What was held out together.
         cv_groups: (N,) what errs together.
         random: The same of random weights; None: these are they.
     """
 
     name: str
-    found: Mapping[tuple[str, str], Answers]
+    found: Mapping[tuple[str, str], ProbeResult]
     splits: Sequence[Split]
     cv_groups: NDArray[np.int64]
     random: "Probed | None" = None
@@ -48,7 +48,7 @@ class Probed:
         if len(np.unique(groups)) < 2:
             return UNKNOWN
         return group_bootstrap(
-            own.metric, own.target, own.said, groups, n_draws=N_DRAWS
+            own.metric, own.y_true, own.y_pred, groups, n_draws=N_DRAWS
         )
 
     def gain(self, task: str, probe: str) -> Interval:
@@ -60,7 +60,7 @@ class Probed:
         other = self.random.found[task, probe]
         assert np.array_equal(own.rows, other.rows)
         return paired_bootstrap(
-            own.metric, own.target, own.said, other.said, groups, n_draws=N_DRAWS
+            own.metric, own.y_true, own.y_pred, other.y_pred, groups, n_draws=N_DRAWS
         )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from data_prep.errors import UserError
 from data_prep.folds import lone_cv_group, too_few_rows
+from data_prep.task_types.registry import TASK_TYPES
 from features.header import SELECTED, UNTRAINED
 
 if TYPE_CHECKING:
@@ -315,11 +316,16 @@ def check_shares(means: NDArray[np.float64], task: str, ids: Sequence[str]) -> N
     if not is_wrong.any():
         return
     worst = int(np.abs(totals - 1).argmax())
+    kinds = [
+        repr(name)
+        for name, task_type in TASK_TYPES.items()
+        if task_type.target_outputs == "probabilities"
+    ]
     raise UserError(
         f"the outputs of {task!r} are no probabilities in {int(is_wrong.sum())} of"
         f" {len(means)} rows: those of {ids[worst]!r} add up to {totals[worst]:.4g}; a"
-        " task of kind 'classes' gives some: train it, or name the task otherwise so"
-        " that its outputs are taken for plain numbers"
+        f" task of kind {' or '.join(kinds)} gives some: train it, or name the task"
+        " otherwise so that its outputs are taken for plain numbers"
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.task_types.registry import TASK_TYPES
 from stacking.inputs.data import Assembled, Column, columns_of
 
 if TYPE_CHECKING:
@@ -108,13 +109,14 @@ class Reading:
     ) -> "Reading":
         """Find them among columns that may not be made yet; see ``of``."""
 
-        def first(kind: str, usual: str, n_outputs: int) -> str:
-            own = [
+        def first(target_outputs: str, usual: str, n_outputs: int) -> str:
+            names = [
                 name
                 for name, task in tasks.items()
-                if task.kind == kind and task.column in (None, target_column)
+                if TASK_TYPES[task.kind].target_outputs == target_outputs
+                and task.column in (None, target_column)
             ]
-            for name in own if tasks else [usual]:
+            for name in names if tasks else [usual]:
                 if n_outputs and len(columns_of(columns, name, "mean")) == n_outputs:
                     return name
             return ""
@@ -124,8 +126,8 @@ class Reading:
             columns,
             classes,
             target_range,
-            first("regression", "target", 1) if is_number else "",
-            first("classes", "onehot", len(classes)),
+            first("number", "target", 1) if is_number else "",
+            first("probabilities", "onehot", len(classes)),
         )
 
     @property

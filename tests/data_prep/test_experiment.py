@@ -7,13 +7,12 @@ import pytest
 
 from data_prep.errors import UserError
 from data_prep.experiment import (
-    LOSSES,
-    TASK_KINDS,
     Experiment,
     TaskSettings,
     commands,
     read_experiment,
 )
+from data_prep.task_types.registry import TASK_TYPES
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,8 +120,8 @@ def test_a_mark_of_the_byte_order_is_no_mistake(tmp_path: Path) -> None:
             '[tasks.joint]\nkind = "date"\n',
             "[tasks.joint]: 'joint' is the name of a folder; choose another",
         ),
-        ("[tasks]\nx = 3\n", "[tasks.x]: kind is missing; one of regression, "),
-        ("[tasks.x]\n", "[tasks.x]: kind is missing; one of regression, classes, "),
+        ("[tasks]\nx = 3\n", "[tasks.x]: kind is missing; one of classes, date, "),
+        ("[tasks.x]\n", "[tasks.x]: kind is missing; one of classes, date, regress"),
         (
             '[tasks.x]\nkind = "clases"\n',
             "[tasks.x]: kind = 'clases': did you mean 'classes'?",
@@ -174,10 +173,12 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_kind_of_task_has_a_loss() -> None:
-    assert set(LOSSES) == set(TASK_KINDS)
-    for kind, losses in LOSSES.items():
-        for loss in losses:
-            assert TaskSettings(kind=kind, loss=loss).loss == loss  # type: ignore[arg-type]
+    assert {"regression", "classes", "date", "words"} <= set(TASK_TYPES)
+    for kind, task_type in TASK_TYPES.items():
+        assert task_type.name == kind
+        assert task_type.losses
+        for loss in task_type.losses:
+            assert TaskSettings(kind=kind, loss=loss).loss == loss
 
 
 def test_commands_are_the_modules_that_can_be_run() -> None:

@@ -10,7 +10,8 @@ import pytest
 from data_prep.errors import UserError
 from data_prep.experiment import TaskSettings
 from data_prep.run_folders.runs import Run
-from data_prep.tasks import FEWEST, Task, build_tasks
+from data_prep.task_types.classes import FEWEST
+from data_prep.tasks import Task, build_tasks
 from tests.prepared_runs import STAGE, make_run, table_of
 
 
@@ -78,12 +79,14 @@ def test_labels_and_masks_are_those_of_the_tables(run: Run) -> None:
         assert (task.values[~task.has_label] == 0).all()
         assert task.values.dtype == np.float64
         assert task.origin == 0
-        assert np.array_equal(task.counted(), task.values)
+        assert np.array_equal(task.from_origin(), task.values)
 
 
 def test_columns_and_activations(run: Run) -> None:
     tasks = tasks_of(run)
-    assert {name: (task.columns, task.activation) for name, task in tasks.items()} == {
+    assert {
+        name: (task.columns, task.task_type.activation) for name, task in tasks.items()
+    } == {
         "target": (["target"], "identity"),
         "onehot": ([f"onehot_{k}" for k in range(4)], "softmax"),
         "date": (["date"], "identity"),
@@ -238,11 +241,13 @@ def test_labels_far_from_zero_are_counted_from_one_of_them(tmp_path: Path) -> No
     labels = task.values[task.has_label, 0]
     assert sorted(set(labels)) == [1.6e9, 1.6e9 + 40, 1.6e9 + 80, 1.6e9 + 120]
     assert task.origin == 1.6e9 + 40  # the lower median
-    counted = task.counted()
+    counted = task.from_origin()
     assert sorted(set(counted[task.has_label, 0])) == [-40, 0, 40, 80]
     assert not counted[~task.has_label].any()
     # Dates of one morning: float32 tells hours apart at most.
     table["date"] = 2021.5 + np.arange(len(table)) / 365 / 24 / 60
     date = tasks_of(run, "date", table=table)["date"]
     is_train = (table["split"] == "train").to_numpy()
-    assert len(set(date.counted()[is_train, 0].astype(np.float32))) == is_train.sum()
+    assert (
+        len(set(date.from_origin()[is_train, 0].astype(np.float32))) == is_train.sum()
+    )

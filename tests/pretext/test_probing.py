@@ -18,11 +18,11 @@ from data_prep.tasks import Task
 from pretext.evaluation import probing
 from pretext.evaluation.probing import (
     PROBES,
-    answers,
     explained,
     labels_of,
     probe,
     probes_of,
+    scored,
     standardised,
     stored_splits,
 )
@@ -145,13 +145,13 @@ def test_an_answer_owes_nothing_to_the_other_rows_held_out(
 ) -> None:
     features, task = collection(seed, n=90, kind="classes")
     splits, cv_groups = folds_of(90), np.arange(90)
-    said = probe(name, features, task, splits, cv_groups).said
+    said = probe(name, features, task, splits, cv_groups).y_pred
     other, values = features.copy(), task.values.copy()
     others = np.flatnonzero(splits[0][0])[1:]
     other[others] *= 1000
     values[others] = (values[others] + 1) % 3
     changed = replace(task, values=values)
-    again = probe(name, other, changed, splits[:1], cv_groups).said
+    again = probe(name, other, changed, splits[:1], cv_groups).y_pred
     assert again[0] == said[0]
 
 
@@ -170,7 +170,7 @@ def test_a_row_without_label_is_neither_learned_from_nor_scored(name: str) -> No
     values = np.where(has_label[:, None], task.values, 0)
     masked = replace(task, values=values.astype(np.float32), has_label=has_label)
     found = probe(name, features, masked, folds_of(90), np.arange(90))
-    assert (found.said == alone.said).all()
+    assert (found.y_pred == alone.y_pred).all()
     assert (found.rows == np.flatnonzero(has_label)).all()
 
 
@@ -181,7 +181,7 @@ def test_a_probe_is_repeatable_and_leaves_the_global_generator_alone(name: str) 
     first, again = (
         probe(name, features, task, folds_of(150), np.arange(150)) for _ in range(2)
     )
-    assert (first.said == again.said).all()
+    assert (first.y_pred == again.y_pred).all()
     assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
 
 
@@ -312,7 +312,7 @@ def test_r2_is_that_of_scikit_learn(seed: int, width: int) -> None:
     rng = np.random.default_rng(seed)
     labels = 1900 + rng.normal(size=(50, width)) * np.arange(1, width + 1)
     said = labels + rng.normal(size=labels.shape)
-    found = answers(task_of(labels), np.arange(50), said)
+    found = scored(task_of(labels), np.arange(50), said)
     truth = labels.astype(np.float32).astype(np.float64)
     theirs = r2_score(truth, said, multioutput="variance_weighted")
     assert_allclose(found.score, theirs)
@@ -325,16 +325,16 @@ def test_the_intervals_of_one_number_are_those_of_its_plain_score() -> None:
     rng = np.random.default_rng(0)
     labels, groups = rng.normal(size=60), np.arange(60) // 3
     said = labels + rng.normal(size=60)
-    ours = answers(task_of(labels), np.arange(60), said[:, None])
+    ours = scored(task_of(labels), np.arange(60), said[:, None])
     truth = labels.astype(np.float32)
-    a = group_bootstrap(ours.metric, ours.target, ours.said, groups, n_draws=200)
+    a = group_bootstrap(ours.metric, ours.y_true, ours.y_pred, groups, n_draws=200)
     b = group_bootstrap(METRICS["r2"], truth, said, groups, n_draws=200)
     assert_allclose([a.value, a.low, a.high], [b.value, b.low, b.high], rtol=1e-6)
 
 
 def test_classes_by_hand() -> None:
     said = np.eye(3)[[0, 0, 0, 1, 0]]
-    found = answers(task_of([0, 0, 0, 1, 1], "classes", outputs=("a", "b", "c")),
+    found = scored(task_of([0, 0, 0, 1, 1], "classes", outputs=("a", "b", "c")),
                     np.arange(5), said)  # fmt: skip
     assert found.score == 0.8
     assert found.reference == 0.6
@@ -346,7 +346,7 @@ def test_classes_by_hand() -> None:
 def test_each_split_is_scored_apart() -> None:
     labels = np.array([0.0, 2.0, 10.0, 14.0])
     said = np.array([0.0, 1.0, 12.0, 12.0])[:, None]
-    found = answers(task_of(labels), np.arange(4), said)
+    found = scored(task_of(labels), np.arange(4), said)
     is_first = np.array([True, True, False, False])
     splits = [
         (is_first, ~is_first),

@@ -32,7 +32,7 @@ from tests.prepared_runs import (
 )
 from transfer import training
 from transfer.learner import FinetuneLearner, score_rows
-from transfer.nets import TaskNet, describe, load_net, task_loss
+from transfer.nets import TaskNet, describe, load_net
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
@@ -175,7 +175,8 @@ def test_a_weight_multiplies_the_loss_of_its_row_alone(
     plain, batch = learner_of(run, tasks)
     factors = np.random.default_rng(0).uniform(0, 1, len(batch.rows))
     learner = FinetuneLearner(plain.net, tasks, 32, plain.strength, factors).eval()
-    assert "weights" not in learner.state_dict()  # of checkpoints from before
+    kept = {name for name in learner.state_dict() if not name.startswith("net.")}
+    assert kept == set()  # tables stay out of the checkpoints
     slopes = []
     for one in (plain, learner):
         loss = one.loss(batch)["target"]
@@ -254,8 +255,8 @@ def test_the_loss_is_the_weighted_sum_of_the_means_over_labelled_rows(
         head, losses = learner.net.head(task.name), []
         for row in np.flatnonzero(task.has_label):
             outputs = learner.net(batch.images[row : row + 1])[task.name]
-            labels = torch.from_numpy(task.values[row : row + 1])
-            losses.append(task_loss(task.loss, outputs, labels, head).item())
+            y_true = head.loss_target(task)[row : row + 1]
+            losses.append(head.loss(task.loss, outputs, y_true).item())
         assert_close(measured[task.name].item(), np.mean(losses), rtol=1e-4, atol=0)
         total += task.weight * float(np.mean(losses))
     assert_close(measured["loss"].item(), total, rtol=1e-4, atol=0)
@@ -466,8 +467,8 @@ def test_joint_nets_and_nets_apart(tmp_path: Path) -> None:
         assert sorted(found) == sorted(places)
         for place in places:
             net, about = load_net(folder / place / "weights.safetensors")
-            kinds = list(TASKS) if flags else [place.split("/")[0]]
-            assert list(net.kinds) == [task["name"] for task in about["tasks"]] == kinds
+            in_net = list(TASKS) if flags else [place.split("/")[0]]
+            assert net.tasks == [task["name"] for task in about["tasks"]] == in_net
             assert about["fold"] == place[-1]
 
 
@@ -479,7 +480,7 @@ def test_text_classes_without_folds_dates_and_words(tmp_path: Path) -> None:
         finetune(run)
     folder = finetune(run, "--all")
     net, about = load_net(folder / "onehot" / "all" / "weights.safetensors")
-    assert list(net.kinds) == ["onehot"]
+    assert list(net.tasks) == ["onehot"]
     assert about["tasks"][0]["classes"] == ["class0", "class1", "class2", "class3"]
 
 

@@ -1,0 +1,108 @@
+"""Classes without an order: the target's, or those of any column."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.errors import UserError
+from data_prep.tables.spelling import class_names
+from data_prep.task_types.base import Labels, LabelSource, TaskType
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from data_prep.task_types.base import State
+
+# Rows of a class of another column than the target; rarer ones are masked.
+FEWEST = 5
+
+
+class Classes(TaskType):
+    """One of K classes for each row; the outputs are their probabilities."""
+
+    name = "classes"
+    losses = ("cross_entropy",)
+    activation = "softmax"
+    target_outputs = "probabilities"
+    probed_as = "classes"
+
+    def read_labels(self, source: LabelSource) -> Labels:
+        """Read a column of names as class numbers, or those of the target."""
+        column, is_train = source.column_name("target"), source.is_train
+        if column == "target":
+            if "class_index" not in source.table:
+                raise UserError(
+                    "the target has too many values to be classes; use kind ="
+                    " 'regression'"
+                )
+            class_idx = source.table["class_index"].to_numpy()
+            classes = class_names(source.metadata["classes"])
+        else:
+            from data_prep.tables.cells import as_texts
+
+            names = np.array(as_texts(source.table[column]), dtype=object)
+            labelled = names[is_train & (names != "")]
+            levels, n_rows = np.unique(labelled, return_counts=True)
+            classes = tuple(map(str, levels[n_rows >= FEWEST]))
+            number = {name: k for k, name in enumerate(classes)}
+            class_idx = np.array([number.get(name, -1) for name in names])
+        if len(classes) < 2:
+            raise UserError(
+                f"{len(classes)} of its classes has {FEWEST} rows or more; two are"
+                " needed"
+            )
+        has_label = (class_idx >= 0) & is_train
+        return Labels(
+            values=np.where(has_label, class_idx, 0).astype(np.float64)[:, None],
+            has_label=has_label,
+            outputs=tuple(str(k) for k in range(len(classes))),
+            classes=classes,
+        )
+
+    def score(
+        self, y_true: NDArray[np.float64], y_pred: NDArray[np.floating[Any]]
+    ) -> tuple[str, float]:
+        """Give the accuracy: how often the most probable class is the right one."""
+        return "accuracy", float((y_pred.argmax(axis=1) == y_true[:, 0]).mean())
+
+    def probe_target(
+        self, values: NDArray[np.floating[Any]], n_outputs: int
+    ) -> NDArray[np.float64]:
+        """Give 1 in the column of the class, (N, K)."""
+        return np.eye(n_outputs)[values[:, 0].astype(np.int64)]
+
+    def fit_state(self, y: "Tensor", n_outputs: int) -> "dict[str, Tensor]":
+        """Classes have no unit: centre 0 and scale 1 stay."""
+        del y
+        return self.initial_state(n_outputs)
+
+    def initial_bias(self, y: "Tensor", n_outputs: int) -> "Tensor":
+        """Give the logarithm of the classes' frequencies, so training begins there."""
+        import torch
+
+        n_rows = torch.bincount(y[:, 0].long(), minlength=n_outputs)
+        # half a row more for each: a fold may lack a class, and log 0 has no end
+        return ((n_rows + 0.5) / (n_rows + 0.5).sum()).log()
+
+    def loss_target(self, loss: str, y: "Tensor", state: "State") -> "Tensor":
+        """Give the (N,) class numbers."""
+        del loss, state
+        return y[:, 0].long()
+
+    def loss(
+        self, loss: str, outputs: "Tensor", y_true: "Tensor", state: "State"
+    ) -> "Tensor":
+        """Give the (B,) cross-entropies of (B, K) logits."""
+        del loss, state
+        from torch.nn import functional
+
+        return functional.cross_entropy(outputs, y_true, reduction="none")
+
+    def predict(self, outputs: "Tensor", state: "State") -> "Tensor":
+        """Give the (B, K) probabilities of the classes."""
+        del state
+        return outputs.softmax(dim=1)
+
+
+TASK_TYPE = Classes()

@@ -1,0 +1,30 @@
+"""A date, as a year with its fraction: 1890.5 is the middle of 1890."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.task_types.regression import Regression
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Date(Regression):
+    """One date for each row, learned as a number of years."""
+
+    name = "date"
+    target_outputs = ""
+
+    usual_column = "date"
+    noun = "dates"
+
+    def parse(self, cells: "pd.Series[Any]") -> NDArray[np.float64]:
+        """Read (N,) cells as years; NaN where they are no dates."""
+        from data_prep.tables.cells import as_years
+
+        return as_years(cells)[0]
+
+
+TASK_TYPE = Date()

@@ -1,0 +1,63 @@
+"""Word vectors of the names that a picture has in ``[data] attributes``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data_prep.errors import UserError
+from data_prep.run_folders.damage import read_frame
+from data_prep.task_types.base import Labels, LabelSource, TaskType
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from data_prep.task_types.base import State
+
+
+class Words(TaskType):
+    """A vector for each row, as ``data_prep.prepare`` made it."""
+
+    name = "words"
+    losses = ("mse", "cosine")
+    needs_attributes = True
+
+    def read_labels(self, source: LabelSource) -> Labels:
+        """Read the vectors; a picture without names has none."""
+        file = source.prepared / "words.parquet"
+        if not file.exists():
+            raise UserError(_lacks_words(source.prepared))
+        words = read_frame(file).set_index("id").reindex(source.table["id"])
+        has_label = words.notna().all(axis=1).to_numpy() & source.is_train
+        values = np.where(has_label[:, None], words.to_numpy(), 0).astype(np.float64)
+        outputs = tuple(str(k) for k in range(values.shape[1]))
+        return Labels(values=values, has_label=has_label, outputs=outputs)
+
+    def loss_target(self, loss: str, y: "Tensor", state: "State") -> "Tensor":
+        """Give the vectors: an angle is one of the unit, a distance is standardised."""
+        return y.float() if loss == "cosine" else super().loss_target(loss, y, state)
+
+    def loss(
+        self, loss: str, outputs: "Tensor", y_true: "Tensor", state: "State"
+    ) -> "Tensor":
+        """Give (B,) losses: 1 - cosine of the angle, or the mean squared distance."""
+        if loss != "cosine":
+            return super().loss(loss, outputs, y_true, state)
+        from torch.nn import functional
+
+        vectors = self.predict(outputs, state)
+        return 1 - functional.cosine_similarity(vectors, y_true, dim=1)
+
+
+def _lacks_words(prepared: Path) -> str:
+    """Say why there are no word vectors."""
+    from data_prep.tables.words import untaught
+
+    file = prepared / "attributes.parquet"
+    attributes = read_frame(file) if file.exists() else None
+    if attributes is None or attributes.empty:
+        return "[data] names no attributes; add attributes to it"
+    return f"of [data] attributes {untaught(attributes)}; take the task out"
+
+
+TASK_TYPE = Words()
