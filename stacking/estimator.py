@@ -21,12 +21,12 @@ from data_prep.folds import assign_folds, strata
 from data_prep.scoring.scores import FoldScores
 from data_prep.tables.spelling import class_names
 from stacking.ensemble.final_step import labels_of
-from stacking.ensemble.members import Scales, fit_stackers
-from stacking.ensemble.objective import Loss
+from stacking.ensemble.members import AlignedFeatures, fit_stackers
+from stacking.ensemble.objective import Objective
 from stacking.ensemble.predictor import Predictor
 from stacking.ensemble.stack import Stacked, stack
 from stacking.inputs.data import Assembled, Column
-from stacking.inputs.target_columns import Reading
+from stacking.inputs.target_columns import TargetColumns
 from stacking.inputs.validation import (
     check_table,
     check_target,
@@ -104,15 +104,15 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         values, target = check_table(self, X, y, y_numeric=self._is_number)
         rows = self._rows(values, target, groups, folds, sample_weight)
         self.folds_ = rows.folds
-        reading = Reading(rows.columns, rows.classes, rows.target_range)
-        loss = Loss.named(
+        reading = TargetColumns(rows.columns, rows.classes, rows.target_range)
+        loss = Objective.named(
             self.metric, reading.class_values.tolist(), is_number=self._is_number
         )
         settings = FitSettings(
             stackers=tuple(self.stackers), seeds=self.seeds, max_rounds=self.max_rounds
         )
         n_workers, n_threads = threads_for(values.size)
-        scales = Scales.of(rows, reading, "none")
+        scales = AlignedFeatures.of(rows, reading, "none")
         names = settings.stackers
         context = FitContext(
             seed=self.random_state,

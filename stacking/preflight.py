@@ -15,14 +15,14 @@ from data_prep.outlook import PREPARED, Outlook
 from data_prep.prepared import TABLE
 from data_prep.run_folders.runs import Run
 from features.settings import FINETUNED
-from stacking.ensemble.objective import Loss
+from stacking.ensemble.objective import Objective
 from stacking.ensemble.postprocessors import choose_links
 from stacking.fit import EXTRACTED, other_runs
 from stacking.inputs import leak_guards
 from stacking.inputs.baseline_columns import OwnColumns
 from stacking.inputs.data import Column
 from stacking.inputs.new_columns import SIZES
-from stacking.inputs.target_columns import Reading
+from stacking.inputs.target_columns import TargetColumns
 from stacking.settings import FitSettings
 
 
@@ -59,10 +59,12 @@ def check_fit(settings: FitSettings, outlook: Outlook) -> None:
         )
 
 
-def _loss(settings: FitSettings, outlook: Outlook) -> Loss:
+def _loss(settings: FitSettings, outlook: Outlook) -> Objective:
     is_number = outlook.metadata.get("target_kind") == "numeric"
     classes = outlook.metadata.get("classes") or [] if is_number else []
-    return Loss.named(settings.metric, list(map(float, classes)), is_number=is_number)
+    return Objective.named(
+        settings.metric, list(map(float, classes)), is_number=is_number
+    )
 
 
 def _is_label_free(settings: FitSettings, outlook: Outlook) -> bool | None:
@@ -172,7 +174,7 @@ def _check_others(settings: FitSettings, outlook: Outlook) -> None:
             )
 
 
-def _check_links(settings: FitSettings, outlook: Outlook, loss: Loss) -> None:
+def _check_links(settings: FitSettings, outlook: Outlook, loss: Objective) -> None:
     """Check that what the links need will be among the outputs of the nets."""
     source = outlook.setting(EXTRACTED, "source")
     if not settings.links or source is None:
@@ -189,7 +191,7 @@ def _check_links(settings: FitSettings, outlook: Outlook, loss: Loss) -> None:
         for statistic in outlook.setting(EXTRACTED, "statistics")
     ]
     experiment = outlook.experiment
-    reading = Reading.of_columns(
+    reading = TargetColumns.of_columns(
         tuple(columns),
         tuple(map(str, outlook.metadata.get("classes") or [])),
         (0.0, 1.0) if loss.is_number else None,

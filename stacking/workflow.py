@@ -25,15 +25,20 @@ from stacking.analysis.findings import Findings
 from stacking.analysis.importance import leave_one_out
 from stacking.analysis.shift import TaskShift, shift_of_all, shift_of_folds
 from stacking.ensemble.insample import fit_insample
-from stacking.ensemble.members import Scales, fit_stackers, fit_tasks, read_fixed
-from stacking.ensemble.objective import Loss
+from stacking.ensemble.members import (
+    AlignedFeatures,
+    fit_stackers,
+    fit_tasks,
+    read_fixed,
+)
+from stacking.ensemble.objective import Objective
 from stacking.ensemble.postprocessors import choose_links
 from stacking.ensemble.selection import cross_select
 from stacking.ensemble.stack import Stacked, stack
 from stacking.inputs.assemble import OWN
 from stacking.inputs.data import Assembled
 from stacking.inputs.leak_guards import check_net_of_all, check_shares
-from stacking.inputs.target_columns import Reading
+from stacking.inputs.target_columns import TargetColumns
 from stacking.inputs.tta_views import Views, read_views
 from stacking.models.boosting import Boosting, cross_fit_boosters, quick, threads_for
 from stacking.models.linear import cross_fit_ridge
@@ -64,8 +69,8 @@ class Work:
 
     rows: Assembled
     settings: FitSettings
-    reading: Reading
-    loss: Loss
+    reading: TargetColumns
+    loss: Objective
     boosting: Boosting
     pixels: NDArray[np.uint8] | None = None
     extracted: Finished | None = None
@@ -84,12 +89,12 @@ class Work:
         Raises:
             UserError: A setting does not fit the data.
         """
-        reading = Reading.of(rows, experiment.tasks, experiment.data.target)
+        reading = TargetColumns.of(rows, experiment.tasks, experiment.data.target)
         is_number = reading.is_number
         if reading.shares_of:
             means = rows.X[:, reading.columns_of(reading.shares_of, "mean")]
             check_shares(means, reading.shares_of, rows.ids)
-        loss = Loss.named(
+        loss = Objective.named(
             settings.metric, reading.class_values.tolist(), is_number=is_number
         )
         n_workers, n_threads = threads_for(rows.X.size, settings.threads)
@@ -114,7 +119,7 @@ class Work:
         """
         rows, settings = self.rows, self.settings
         if settings.protocol == "insample":
-            scales = Scales.of(rows, self.reading, "none")
+            scales = AlignedFeatures.of(rows, self.reading, "none")
             leaky = fit_insample(scales, settings.seed, self.boosting.n_threads)
             members = {"lightgbm": leaky, **read_fixed(scales)}
             return self._stack(scales, members, ("lightgbm",))
@@ -142,12 +147,14 @@ class Work:
         stacked = self._stack(scales, members, names)
         return stacked if views is None else replace(stacked, views=views.alignment)
 
-    def _scales(self) -> Scales:
+    def _scales(self) -> AlignedFeatures:
         rows, settings = self.rows, self.settings
         if settings.align == "auto":
-            scales = Scales.chosen(rows, self.reading, self.loss, self.boosting)
+            scales = AlignedFeatures.chosen(
+                rows, self.reading, self.loss, self.boosting
+            )
         else:
-            scales = Scales.of(rows, self.reading, settings.align)
+            scales = AlignedFeatures.of(rows, self.reading, settings.align)
         is_asked = settings.align != "none" and not scales.tried
         if is_asked and scales.alignment.method == "none" and not rows.is_label_free:
             log.info(
@@ -170,7 +177,9 @@ class Work:
             is_label_free=rows.is_label_free,
         )
 
-    def _stack(self, scales: Scales, members: Any, names: tuple[str, ...]) -> Stacked:
+    def _stack(
+        self, scales: AlignedFeatures, members: Any, names: tuple[str, ...]
+    ) -> Stacked:
         return stack(
             scales,
             members,
@@ -180,7 +189,7 @@ class Work:
             no_net=self._without_nets(scales),
         )
 
-    def _without_nets(self, scales: Scales) -> Floats | None:
+    def _without_nets(self, scales: AlignedFeatures) -> Floats | None:
         """Predict from colours and tiny pixels alone, out of fold."""
         if self.pixels is None:
             return None
@@ -245,7 +254,9 @@ class Work:
         score = stacked.averaged.scores.pooled
         return expect_of_averaging(said, score, self.loss)
 
-    def _shift(self, scales: Scales) -> tuple[list[TaskShift], list[TaskShift]]:
+    def _shift(
+        self, scales: AlignedFeatures
+    ) -> tuple[list[TaskShift], list[TaskShift]]:
         """Compare the pictures to predict with the labelled ones, net by net."""
         rows, is_asked = self.rows, self.rows.is_predicted
         if not is_asked.any() or rows.common_cv_groups is None or rows.in_sample:
@@ -260,7 +271,7 @@ class Work:
         both = (scales.aligned, rows.folds, asked)
         return own, shift_of_all(*both, rows.columns, *cv_groups)
 
-    def _control(self, scales: Scales) -> Interval:
+    def _control(self, scales: AlignedFeatures) -> Interval:
         """Stack labels permuted within the folds."""
         rows = scales.rows
         target = permuted(scales.target(), rows.folds, self.settings.seed)

@@ -46,7 +46,7 @@ WHY: dict[str, tuple[str, ...]] = {
             "stacking.inputs.leak_guards:check_protocol",
             "stacking.inputs.leak_guards:check_net_of_all",
         ),
-        "stacking.ensemble.objective:Loss.named",
+        "stacking.ensemble.objective:Objective.named",
         "stacking.settings:FitSettings._check_names",
     ),
     "a command that is no stage, or a call from Python": (

@@ -14,7 +14,7 @@ from data_prep.scoring.metrics import LEAST_PROBABILITY
 from data_prep.scoring.scores import Interval
 from stacking.cross_fitting import outer_folds
 from stacking.ensemble.members import constant
-from stacking.ensemble.objective import Loss
+from stacking.ensemble.objective import Objective
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -36,7 +36,9 @@ class Averaging:
     disagreement: float
 
 
-def expect_of_averaging(by_net: Floats, score: float, loss: Loss) -> Averaging | None:
+def expect_of_averaging(
+    by_net: Floats, score: float, loss: Objective
+) -> Averaging | None:
     """Predict the score of averaged nets from how far the nets disagree.
 
     The squared error of a mean is the mean squared error less the variance between
@@ -77,7 +79,7 @@ def permuted(target: Floats, folds: Ints, seed: int) -> Floats:
 
 
 def judge_control(
-    said: Floats, target: Floats, folds: Ints, cv_groups: Ints, loss: Loss
+    said: Floats, target: Floats, folds: Ints, cv_groups: Ints, loss: Objective
 ) -> Interval:
     """Compare a stack of permuted labels with the constant, which it must not beat.
 

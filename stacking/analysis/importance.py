@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_prep.scoring.scores import Interval
-from stacking.ensemble.members import Member, Scales
-from stacking.ensemble.objective import Loss
+from stacking.ensemble.members import AlignedFeatures, Member
+from stacking.ensemble.objective import Objective
 from stacking.models.boosting import Boosters, Boosting, quick
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def gain_table(scales: Scales, members: Mapping[str, Member]) -> "pd.DataFrame | None":
+def gain_table(
+    scales: AlignedFeatures, members: Mapping[str, Member]
+) -> "pd.DataFrame | None":
     """Give each column's share of the trees' gain, averaged over the folds.
 
     Returns:
@@ -37,7 +39,7 @@ def gain_table(scales: Scales, members: Mapping[str, Member]) -> "pd.DataFrame |
 
 
 def leave_one_out(
-    scales: Scales, loss: Loss, boosting: Boosting
+    scales: AlignedFeatures, loss: Objective, boosting: Boosting
 ) -> dict[str, Interval]:
     """Boost without each sub-task in turn: what would be lost with it.
 

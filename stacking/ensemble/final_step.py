@@ -20,15 +20,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stacking.ensemble.objective import Loss
+from stacking.ensemble.objective import Objective
 from stacking.ensemble.postprocessors import Rule, link_named
-from stacking.inputs.target_columns import Evidence, Reading
+from stacking.inputs.target_columns import NetPredictions, TargetColumns
 
 Floats = NDArray[np.float64]
 Chosen = Sequence[tuple[str, Rule]]  # links that are on, by name, and their rules
 
 
-def bend(prediction: Floats, evidence: Evidence, links: Chosen) -> Floats:
+def bend(prediction: Floats, evidence: NetPredictions, links: Chosen) -> Floats:
     """Apply the links that come before the nets are averaged.
 
     Args:
@@ -45,10 +45,10 @@ def bend(prediction: Floats, evidence: Evidence, links: Chosen) -> Floats:
 
 def end_prediction(
     prediction: Floats,
-    reading: Reading,
-    loss: Loss,
+    reading: TargetColumns,
+    loss: Objective,
     links: Chosen = (),
-    evidence: Evidence | None = None,
+    evidence: NetPredictions | None = None,
 ) -> Floats:
     """End a prediction as it is scored, once the nets are averaged.
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from stacking.cross_fitting import CrossFit, Model, outer_folds
-from stacking.ensemble.members import Member, Scales
+from stacking.ensemble.members import AlignedFeatures, Member
 from stacking.models.boosting import Boosters, brought_back, objective, standardised
 
 PARAMETERS: dict[str, Any] = {
@@ -30,7 +30,7 @@ MAX_ROUNDS = 10_000
 PATIENCE = 10
 
 
-def fit_insample(scales: Scales, seed: int, n_threads: int) -> Member:
+def fit_insample(scales: AlignedFeatures, seed: int, n_threads: int) -> Member:
     """Fit the boosters the leaky way; their inner predictions leak as the outer do."""
     import lightgbm
 

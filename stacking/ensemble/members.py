@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacking.cross_fitting import CrossFit, TrainingRows, outer_folds
-from stacking.ensemble.objective import Loss
+from stacking.ensemble.objective import Objective
 from stacking.inputs.alignment import METHODS, Alignment, learn_alignment
 from stacking.inputs.data import Assembled
-from stacking.inputs.target_columns import Reading
+from stacking.inputs.target_columns import TargetColumns
 from stacking.models.boosting import Boosting, quick
 from stacking.models.linear import cross_fit_curve, cross_fit_ridge
 from stacking.models.registry import STACKERS
@@ -31,7 +31,7 @@ WIDE = 300  # columns; of more, the linear models see the means over the views o
 
 
 @dataclass(frozen=True)
-class Scales:
+class AlignedFeatures:
     """The rows on the nets' own scales, and on the common one.
 
     Attributes:
@@ -44,13 +44,15 @@ class Scales:
     """
 
     rows: Assembled
-    reading: Reading
+    reading: TargetColumns
     alignment: Alignment
     aligned: Floats
     tried: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, rows: Assembled, reading: Reading, method: str) -> "Scales":
+    def of(
+        cls, rows: Assembled, reading: TargetColumns, method: str
+    ) -> "AlignedFeatures":
         """Align the rows by the method."""
         alignment = learn_alignment(rows.nets, method)
         aligned = rows.X.copy()
@@ -61,8 +63,12 @@ class Scales:
 
     @classmethod
     def chosen(
-        cls, rows: Assembled, reading: Reading, loss: Loss, boosting: Boosting
-    ) -> "Scales":
+        cls,
+        rows: Assembled,
+        reading: TargetColumns,
+        loss: Objective,
+        boosting: Boosting,
+    ) -> "AlignedFeatures":
         """Align the rows by the method with the best out-of-fold score.
 
         Boosters with a fixed number of rounds tell, so nothing is tuned on what is
@@ -130,7 +136,7 @@ class Member:
 
 
 def fit_stackers(
-    scales: Scales,
+    scales: AlignedFeatures,
     names: Sequence[str],
     context: FitContext,
     views: Floats | None = None,
@@ -162,7 +168,7 @@ def fit_stackers(
     return members
 
 
-def fit_tasks(scales: Scales, seed: int) -> dict[str, Member]:
+def fit_tasks(scales: AlignedFeatures, seed: int) -> dict[str, Member]:
     """Cross-fit each sub-task alone; those of the target itself are read instead."""
     rows, reading = scales.rows, scales.reading
     own = {reading.plain, reading.shares_of}
@@ -181,7 +187,7 @@ def fit_tasks(scales: Scales, seed: int) -> dict[str, Member]:
     return found
 
 
-def read_fixed(scales: Scales) -> dict[str, Member]:
+def read_fixed(scales: AlignedFeatures) -> dict[str, Member]:
     """Read what the nets say of the target themselves."""
     reading, rows = scales.reading, scales.rows
     titles = {

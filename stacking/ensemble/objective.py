@@ -66,7 +66,7 @@ def nearest_class(values: Floats, class_values: Floats) -> Ints:
 
 
 @dataclass(frozen=True)
-class Loss:
+class Objective:
     """The score that everything is tuned and compared by.
 
     Attributes:
@@ -83,7 +83,7 @@ class Loss:
     @classmethod
     def named(
         cls, name: str, class_values: Sequence[float], *, is_number: bool
-    ) -> "Loss":
+    ) -> "Objective":
         """Choose the metric; without a name RMSE for numbers, log-loss for classes.
 
         Raises:

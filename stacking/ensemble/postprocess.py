@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from data_prep.scoring.scores import Interval
 from stacking.cross_fitting import CrossFit, outer_folds
-from stacking.ensemble.postprocessors import Judged, Link, Rule
-from stacking.inputs.target_columns import Evidence
+from stacking.ensemble.postprocessors import Postprocessor, Rule, ScoringData
+from stacking.inputs.target_columns import NetPredictions
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -62,7 +62,10 @@ class Step:
 
 
 def run_chain(
-    links: Sequence[Link], start: Start, evidence: Evidence, judged: Judged
+    links: Sequence[Postprocessor],
+    start: Start,
+    evidence: NetPredictions,
+    judged: ScoringData,
 ) -> list[Step]:
     """Try the links one after the other, each on what those that pay have made.
 
@@ -89,7 +92,7 @@ def run_chain(
 
 
 def _tried(
-    link: Link, before: Start, evidence: Evidence, judged: Judged
+    link: Postprocessor, before: Start, evidence: NetPredictions, judged: ScoringData
 ) -> tuple[Start, Rule, list[Rule]]:
     """Tune a link for every fold and for all rows."""
     nested = CrossFit.empty(judged.target, judged.folds)
@@ -107,7 +110,7 @@ def _tried(
     return Start(nested, apparent), rule, rules
 
 
-def _gain(before: Start, after: Start, judged: Judged) -> Interval:
+def _gain(before: Start, after: Start, judged: ScoringData) -> Interval:
     return judged.loss.gain(
         judged.target, before.fit.oof_pred, after.fit.oof_pred, judged.cv_groups
     )

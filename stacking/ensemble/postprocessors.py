@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from data_prep.errors import UserError
 from data_prep.settings import nearest
 from data_prep.tables.units import Unit
-from stacking.ensemble.objective import Loss
-from stacking.inputs.target_columns import Evidence
+from stacking.ensemble.objective import Objective
+from stacking.inputs.target_columns import NetPredictions
 from stacking.models.linear import fit_curve
 
 Floats = NDArray[np.float64]
@@ -40,7 +40,7 @@ N_SWEEPS = 3  # over all cuts
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoringData:
     """What rows are judged by.
 
     Attributes:
@@ -53,16 +53,16 @@ class Judged:
     target: Floats
     folds: Ints
     cv_groups: Ints
-    loss: Loss
+    loss: Objective
 
-    def take(self, rows: Ints) -> "Judged":
+    def take(self, rows: Ints) -> "ScoringData":
         """Give some of the rows."""
-        return Judged(
+        return ScoringData(
             self.target[rows], self.folds[rows], self.cv_groups[rows], self.loss
         )
 
 
-class Link(Protocol):
+class Postprocessor(Protocol):
     """One step of the post-processing."""
 
     @property
@@ -80,20 +80,20 @@ class Link(Protocol):
         """Whether it gives values of classes, and so comes after the nets' average."""
         ...
 
-    def lacks(self, evidence: Evidence, loss: Loss) -> str:
+    def lacks(self, evidence: NetPredictions, loss: Objective) -> str:
         """Say what it would need and does not have; empty: nothing."""
         ...
 
     def choose(
         self,
         prediction: Floats,
-        evidence: Evidence,
-        judged: Judged,
+        evidence: NetPredictions,
+        judged: ScoringData,
     ) -> Rule:
         """Choose the rule on (N,) rows."""
         ...
 
-    def apply(self, prediction: Floats, evidence: Evidence, rule: Rule) -> Floats:
+    def apply(self, prediction: Floats, evidence: NetPredictions, rule: Rule) -> Floats:
         """Give the (N,) predictions that the rule makes of others."""
         ...
 
@@ -106,8 +106,8 @@ class Mix:
     title: str
     gives_classes: bool = False
 
-    def lacks(self, evidence: Evidence, loss: Loss) -> str:
-        """See ``Link``."""
+    def lacks(self, evidence: NetPredictions, loss: Objective) -> str:
+        """See ``Postprocessor``."""
         if not loss.is_number or self._other(evidence) is None:
             return (
                 "a regression of the target"
@@ -116,7 +116,7 @@ class Mix:
             )
         return ""
 
-    def _other(self, evidence: Evidence) -> Floats | None:
+    def _other(self, evidence: NetPredictions) -> Floats | None:
         if self.name == "mix":
             return evidence.plain
         if evidence.shares is None:
@@ -127,8 +127,8 @@ class Mix:
     def choose(
         self,
         prediction: Floats,
-        evidence: Evidence,
-        judged: Judged,
+        evidence: NetPredictions,
+        judged: ScoringData,
     ) -> Rule:
         """Choose the weight with the least mean loss."""
         unit, rows = Unit.of(judged.target), judged.loss.rows
@@ -139,8 +139,8 @@ class Mix:
             losses.append(rows(target, unit.standardise(mixed)).mean())
         return {"weight": float(WEIGHTS[int(np.argmin(np.round(losses, 12)))])}
 
-    def apply(self, prediction: Floats, evidence: Evidence, rule: Rule) -> Floats:
-        """See ``Link``."""
+    def apply(self, prediction: Floats, evidence: NetPredictions, rule: Rule) -> Floats:
+        """See ``Postprocessor``."""
         other = self._other(evidence)
         assert other is not None
         mixed: Floats = rule["weight"] * prediction + (1 - rule["weight"]) * other
@@ -155,15 +155,15 @@ class Isotonic:
     title: str = "a rising curve"
     gives_classes: bool = False
 
-    def lacks(self, evidence: Evidence, loss: Loss) -> str:  # noqa: ARG002
-        """See ``Link``."""
+    def lacks(self, evidence: NetPredictions, loss: Objective) -> str:  # noqa: ARG002
+        """See ``Postprocessor``."""
         return "" if loss.is_number else "a target of numbers"
 
     def choose(
         self,
         prediction: Floats,
-        evidence: Evidence,  # noqa: ARG002
-        judged: Judged,
+        evidence: NetPredictions,  # noqa: ARG002
+        judged: ScoringData,
     ) -> Rule:
         """Fit the curve by its squared error."""
         curve = fit_curve(prediction, judged.target, falls=False)
@@ -172,10 +172,10 @@ class Isotonic:
     def apply(
         self,
         prediction: Floats,
-        evidence: Evidence,  # noqa: ARG002
+        evidence: NetPredictions,  # noqa: ARG002
         rule: Rule,
     ) -> Floats:
-        """See ``Link``."""
+        """See ``Postprocessor``."""
         bent: Floats = np.interp(prediction, rule["x"], rule["y"])
         return bent
 
@@ -188,16 +188,16 @@ class Snap:
     title: str
     gives_classes: bool = True
 
-    def lacks(self, evidence: Evidence, loss: Loss) -> str:
-        """See ``Link``."""
+    def lacks(self, evidence: NetPredictions, loss: Objective) -> str:
+        """See ``Postprocessor``."""
         has = loss.is_number and evidence.shares is not None
         return "" if has else "class probabilities of a target of numbers"
 
     def choose(
         self,
         prediction: Floats,
-        evidence: Evidence,
-        judged: Judged,
+        evidence: NetPredictions,
+        judged: ScoringData,
     ) -> Rule:
         """Choose the middle of the plateau of thresholds, for all or each class."""
         assert evidence.shares is not None
@@ -218,8 +218,8 @@ class Snap:
             thresholds.append(found)
         return {"thresholds": thresholds}
 
-    def apply(self, prediction: Floats, evidence: Evidence, rule: Rule) -> Floats:
-        """See ``Link``."""
+    def apply(self, prediction: Floats, evidence: NetPredictions, rule: Rule) -> Floats:
+        """See ``Postprocessor``."""
         assert evidence.shares is not None
         top, index = _sureness(evidence.shares)
         is_sure = top >= np.array(rule["thresholds"])[index]
@@ -272,15 +272,15 @@ class Cuts:
     title: str = "cut points between the classes"
     gives_classes: bool = True
 
-    def lacks(self, evidence: Evidence, loss: Loss) -> str:  # noqa: ARG002
-        """See ``Link``."""
+    def lacks(self, evidence: NetPredictions, loss: Objective) -> str:  # noqa: ARG002
+        """See ``Postprocessor``."""
         return "" if loss.is_of_ordered else "a metric of ordered classes"
 
     def choose(
         self,
         prediction: Floats,
-        evidence: Evidence,
-        judged: Judged,
+        evidence: NetPredictions,
+        judged: ScoringData,
     ) -> Rule:
         """Move one cut after the other to where the metric is best."""
         target, loss = judged.target, judged.loss
@@ -312,14 +312,16 @@ class Cuts:
                 break
         return {"cuts": cuts.tolist()}
 
-    def apply(self, prediction: Floats, evidence: Evidence, rule: Rule) -> Floats:
-        """See ``Link``."""
+    def apply(self, prediction: Floats, evidence: NetPredictions, rule: Rule) -> Floats:
+        """See ``Postprocessor``."""
         index = np.searchsorted(rule["cuts"], prediction, side="right")
         found: Floats = evidence.class_values[index]
         return found
 
 
-LINKS: tuple[Link, ...] = (  # in the order of the chain; those to classes come last
+LINKS: tuple[
+    Postprocessor, ...
+] = (  # in the order of the chain; those to classes come last
     Mix("mix", "mixed with the plain net"),
     Mix("mix_expected", "mixed with the expected value"),
     Isotonic(),
@@ -329,7 +331,7 @@ LINKS: tuple[Link, ...] = (  # in the order of the chain; those to classes come 
 )
 
 
-def link_named(name: str) -> Link:
+def link_named(name: str) -> Postprocessor:
     """Find a link by its name."""
     return next(link for link in LINKS if link.name == name)
 
@@ -346,7 +348,9 @@ def check_links(names: tuple[str, ...]) -> None:
             raise UserError(f"links = {name!r}: {nearest(name, known)}")
 
 
-def choose_links(names: tuple[str, ...], evidence: Evidence, loss: Loss) -> list[Link]:
+def choose_links(
+    names: tuple[str, ...], evidence: NetPredictions, loss: Objective
+) -> list[Postprocessor]:
     """List the links to try.
 
     Args:

@@ -21,12 +21,12 @@ from data_prep.run_folders.runs import write_json
 from data_prep.tables.spelling import class_names
 from stacking.cross_fitting import Model
 from stacking.ensemble.final_step import bend, end_prediction
-from stacking.ensemble.objective import Loss
+from stacking.ensemble.objective import Objective
 from stacking.ensemble.selection import weighted
 from stacking.inputs.alignment import Alignment
 from stacking.inputs.baseline_columns import OwnColumns
 from stacking.inputs.data import Column
-from stacking.inputs.target_columns import Evidence, Reading
+from stacking.inputs.target_columns import NetPredictions, TargetColumns
 from stacking.inputs.tta_views import apply_to_views
 from stacking.models.registry import load_models, save_models
 
@@ -90,12 +90,12 @@ class Predictor:
         views: The maps between the nets' single views, where a member sees those.
     """
 
-    reading: Reading
+    reading: TargetColumns
     alignment: Alignment
     learned: Mapping[str, Learned]
     means: Mapping[str, Mapping[str, float]]
     winner: str
-    loss: Loss
+    loss: Objective
     links: Sequence[tuple[str, dict[str, Any]]] = ()
     own: OwnColumns | None = None
     views: Alignment | None = None
@@ -187,7 +187,9 @@ class Predictor:
         """
         reading, loss = self.reading, self.loss
         said = self.say_all(nets, views, first=first, own=own)
-        evidence = Evidence.averaged([reading.evidence(values) for values in nets])
+        evidence = NetPredictions.averaged(
+            [reading.evidence(values) for values in nets]
+        )
         averaged = {
             name: end_prediction(
                 values.mean(axis=0),
@@ -255,7 +257,7 @@ class Predictor:
         bounds, classes = about["target_range"], about["classes"]
         if bounds is not None:  # older runs say "0.0" where others say "0"
             classes = map(float, classes)
-        reading = Reading(
+        reading = TargetColumns(
             tuple(Column(**column) for column in about["columns"]),
             class_names(classes),
             None if bounds is None else (bounds[0], bounds[1]),
@@ -263,7 +265,7 @@ class Predictor:
             about["shares_of"],
         )
         links = [(name, rule) for name, rule in about["links"]]
-        loss = Loss(
+        loss = Objective(
             about.get("metric") or _metric_of(folder),
             tuple(reading.class_values.tolist()),
             reading.is_number,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from data_prep.tables.units import Unit
 from stacking.cross_fitting import CrossFit, outer_folds
-from stacking.ensemble.objective import Loss
+from stacking.ensemble.objective import Objective
 
 N_PICKS = 40  # so a weight is a multiple of 1/40, or of what the best shorter list has
 
@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def select(members: Floats, target: Floats, loss: Loss) -> Floats:
+def select(members: Floats, target: Floats, loss: Objective) -> Floats:
     """Find the (M,) weights of the members; of equals, the first is picked.
 
     Args:
@@ -68,7 +68,7 @@ def weighted(weights: Mapping[str, float], said: Mapping[str, Floats]) -> Floats
 
 
 def cross_select(
-    members: Mapping[str, CrossFit], target: Floats, folds: Ints, loss: Loss
+    members: Mapping[str, CrossFit], target: Floats, folds: Ints, loss: Objective
 ) -> tuple[CrossFit, dict[str, float], Floats]:
     """Select weights, nested: those for a fold on inner predictions of the others.
 

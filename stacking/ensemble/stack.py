@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from data_prep.scoring.scores import FoldScores, Interval
 from stacking.cross_fitting import CrossFit, outer_folds
 from stacking.ensemble.final_step import end_prediction
-from stacking.ensemble.members import Member, Scales, constant
-from stacking.ensemble.objective import Loss
+from stacking.ensemble.members import AlignedFeatures, Member, constant
+from stacking.ensemble.objective import Objective
 from stacking.ensemble.postprocess import Start, Step, run_chain
-from stacking.ensemble.postprocessors import Judged, choose_links, link_named
+from stacking.ensemble.postprocessors import ScoringData, choose_links, link_named
 from stacking.ensemble.predictor import Learned, Predictor
 from stacking.ensemble.selection import cross_select, weighted
 from stacking.inputs.alignment import Alignment
@@ -79,8 +79,8 @@ class Stacked:
         views: The maps between the nets' single views, where a member sees those.
     """
 
-    scales: Scales
-    loss: Loss
+    scales: AlignedFeatures
+    loss: Objective
     members: Mapping[str, Member]
     means: Mapping[str, Mapping[str, float]]
     winner: str
@@ -148,9 +148,9 @@ class Stacked:
 
 
 def stack(
-    scales: Scales,
+    scales: AlignedFeatures,
     members: Mapping[str, Member],
-    loss: Loss,
+    loss: Objective,
     *,
     stackers: Sequence[str],
     links: tuple[str, ...] = (),
@@ -168,7 +168,7 @@ def stack(
         no_net: (N, ...) what a model without any net predicts; None: there is none.
     """
     rows, target, reading = scales.rows, scales.target(), scales.reading
-    judged = Judged(target, rows.folds, rows.cv_groups, loss)
+    judged = ScoringData(target, rows.folds, rows.cv_groups, loss)
     raw = dict(members)
     means: dict[str, dict[str, float]] = {}
     apparent: dict[str, Floats] = {}
@@ -240,7 +240,7 @@ def _both(start: Start) -> tuple[Floats, Floats]:
     return start.fit.oof_pred, start.apparent
 
 
-def _clipped(fit: CrossFit, scales: Scales) -> CrossFit:
+def _clipped(fit: CrossFit, scales: AlignedFeatures) -> CrossFit:
     clip = scales.reading.clip
     return replace(fit, oof_pred=clip(fit.oof_pred), inner_oof=clip(fit.inner_oof))
 
@@ -249,7 +249,7 @@ def _race(
     members: Mapping[str, Member],
     racing: Sequence[str],
     apparent: Mapping[str, Floats],
-    judged: Judged,
+    judged: ScoringData,
 ) -> tuple[Start, str, list[str]]:
     """Choose where to begin on all rows, and for each fold on those of the others.
 
@@ -272,7 +272,7 @@ def _race(
 
 
 def best_of(
-    said: Mapping[str, Floats], target: Floats, cv_groups: Ints, loss: Loss
+    said: Mapping[str, Floats], target: Floats, cv_groups: Ints, loss: Objective
 ) -> str:
     """Choose the blend, or the best of the members that are surely better.
 
@@ -299,8 +299,8 @@ def best_of(
 class _Lines:
     """The lines of the table, as they are added."""
 
-    judged: Judged
-    scales: Scales
+    judged: ScoringData
+    scales: AlignedFeatures
     members: Mapping[str, Member]
     lines: list[Line] = field(default_factory=list)
 

@@ -21,7 +21,7 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Evidence:
+class NetPredictions:
     """What the nets say of rows, beside the prediction that is post-processed.
 
     Attributes:
@@ -35,7 +35,7 @@ class Evidence:
     class_values: Floats
 
     @classmethod
-    def averaged(cls, by_net: Sequence["Evidence"]) -> "Evidence":
+    def averaged(cls, by_net: Sequence["NetPredictions"]) -> "NetPredictions":
         """Average what several nets say of the same rows."""
 
         def mean(given: Sequence[Floats | None]) -> Floats | None:
@@ -48,9 +48,9 @@ class Evidence:
             by_net[0].class_values,
         )
 
-    def take(self, rows: Ints) -> "Evidence":
+    def take(self, rows: Ints) -> "NetPredictions":
         """Give some of the rows."""
-        return Evidence(
+        return NetPredictions(
             None if self.plain is None else self.plain[rows],
             None if self.shares is None else self.shares[rows],
             self.class_values,
@@ -58,7 +58,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Reading:
+class TargetColumns:
     """How columns are read as the target.
 
     Attributes:
@@ -81,7 +81,7 @@ class Reading:
         rows: Assembled,
         tasks: Mapping[str, "TaskSettings"],
         target_column: str | None,
-    ) -> "Reading":
+    ) -> "TargetColumns":
         """Find the sub-tasks whose label is the target.
 
         Args:
@@ -106,7 +106,7 @@ class Reading:
         *,
         tasks: Mapping[str, "TaskSettings"],
         target_column: str | None,
-    ) -> "Reading":
+    ) -> "TargetColumns":
         """Find them among columns that may not be made yet; see ``of``."""
 
         def first(target_outputs: str, usual: str, n_outputs: int) -> str:
@@ -172,10 +172,10 @@ class Reading:
             found["expected"] = self.clip(shares @ self.class_values)
         return found
 
-    def evidence(self, values: Floats) -> Evidence:
+    def evidence(self, values: Floats) -> NetPredictions:
         """Read what post-processing looks at from (N, C) unaligned columns."""
         plain = self.fixed(values).get("plain") if self.is_number else None
-        return Evidence(plain, self.shares(values), self.class_values)
+        return NetPredictions(plain, self.shares(values), self.class_values)
 
     def clip(self, prediction: Floats) -> Floats:
         """Bring numbers into the target's range; leave probabilities."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from data_prep.reporting.numerals import MOST_DECIMALS, decimals_for, with_decimals
 from data_prep.scoring.scores import Interval
-from stacking.ensemble.objective import Loss
+from stacking.ensemble.objective import Objective
 from stacking.ensemble.stack import Stacked
 
 TO = "\u2060\u2013\u2060"  # a dash at which no line is broken
@@ -23,7 +23,7 @@ def unit_digits(stacked: Stacked) -> int:
     return max(decimals_for(float(stacked.scales.target().std())) - 2, 0)
 
 
-def better(loss: Loss) -> str:
+def better(loss: Objective) -> str:
     """Say which way is up."""
     return "higher is better" if loss.higher_is_better else "lower is better"
 

@@ -5,9 +5,9 @@ import pytest
 
 from data_prep.errors import UserError
 from stacking.analysis.diagnostics import expect_of_averaging, judge_control, permuted
-from stacking.ensemble.objective import Loss
+from stacking.ensemble.objective import Objective
 
-RMSE, LOG_LOSS = Loss("rmse"), Loss("log_loss", (), False)
+RMSE, LOG_LOSS = Objective("rmse"), Objective("log_loss", (), False)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -51,7 +51,9 @@ def test_nothing_is_expected_of_one_net_of_no_picture_or_of_other_metrics() -> N
     some = np.random.default_rng(0).normal(size=(3, 10))
     assert expect_of_averaging(some[:1], 1.0, RMSE) is None
     assert expect_of_averaging(some[:, :0], 1.0, RMSE) is None
-    assert expect_of_averaging(some, 1.0, Loss("quadratic_kappa", (0.0, 1.0))) is None
+    assert (
+        expect_of_averaging(some, 1.0, Objective("quadratic_kappa", (0.0, 1.0))) is None
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))

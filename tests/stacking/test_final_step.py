@@ -16,7 +16,7 @@ from data_prep.experiment import DataSettings, Experiment
 from data_prep.run_folders.runs import Run
 from data_prep.tables.spelling import write_csv
 from stacking.ensemble.final_step import end_prediction, labels_of
-from stacking.ensemble.objective import OF_CLASSES, OF_NUMBERS, OF_ORDERED, Loss
+from stacking.ensemble.objective import OF_CLASSES, OF_NUMBERS, OF_ORDERED, Objective
 from stacking.ensemble.postprocessors import LINKS, link_named
 from stacking.ensemble.predictor import Predictor
 from stacking.ensemble.selection import weighted
@@ -24,7 +24,7 @@ from stacking.ensemble.stack import Stacked
 from stacking.inputs.alignment import learn_alignment
 from stacking.inputs.assemble import assemble
 from stacking.inputs.data import Column
-from stacking.inputs.target_columns import Evidence, Reading
+from stacking.inputs.target_columns import NetPredictions, TargetColumns
 from stacking.predict import Fresh, predict
 from stacking.reporting.outputs import (
     Asked,
@@ -95,7 +95,7 @@ def cases() -> list[tuple[str, str, tuple[str, ...]]]:
 
 def ended(kind: str, metric: str, chain: tuple[str, ...], stacked: Stacked) -> Stacked:
     """Put a metric and links in the place of those that a stack chose."""
-    loss = Loss(metric, VALUES if kind == "grades" else (), kind != "names")
+    loss = Objective(metric, VALUES if kind == "grades" else (), kind != "names")
     steps = tuple(
         replace(step, is_on=step.name in chain, rule=RULES[step.name])
         for step in stacked.steps
@@ -192,7 +192,7 @@ def test_what_is_written_is_what_is_served(
 
 
 def by_hand(
-    nets: list[np.ndarray], chain: tuple[str, ...], loss: Loss
+    nets: list[np.ndarray], chain: tuple[str, ...], loss: Objective
 ) -> tuple[Predictor, Any]:
     """Make a predictor of a net's own regression, which has no models."""
     names = ["target__mean", *(f"onehot_{k}__mean" for k in range(4))]
@@ -200,7 +200,7 @@ def by_hand(
         Column(name, name.split("_")[0], name[7:-6], "mean") for name in names
     )
     classes = tuple(f"{value:.0f}" for value in VALUES)
-    reading = Reading(columns, classes, (0.0, 3.0), "target", "onehot")
+    reading = TargetColumns(columns, classes, (0.0, 3.0), "target", "onehot")
     links = [(name, RULES[name]) for name in chain]
     alignment = learn_alignment(nets, "none")
     predictor = Predictor(reading, alignment, {}, {}, "plain", loss, links)
@@ -213,7 +213,7 @@ def shares_of(top: int, sure: float) -> list[float]:
 
 def test_nets_are_averaged_and_then_cut() -> None:
     nets = [np.array([[said, *shares_of(1, 0.5)]]) for said in (1.5, 1.6, 1.7)]
-    loss = Loss("quadratic_kappa", VALUES)
+    loss = Objective("quadratic_kappa", VALUES)
     _, said = by_hand(nets, ("cuts",), loss)
     assert said.by_net[:, 0].tolist() == [1.5, 1.6, 1.7]
     assert said.prediction.tolist() == [1.0]  # cut one by one, they would be 4 / 3
@@ -223,18 +223,18 @@ def test_nets_are_averaged_and_then_cut() -> None:
 def test_nets_are_averaged_and_then_snapped() -> None:
     sure = [(2, 0.9), (2, 0.58), (2, 0.5)]  # on average 0.66
     nets = [np.array([[1.2, *shares_of(*one)]]) for one in sure]
-    _, said = by_hand(nets, ("snap",), Loss("rmse", VALUES))
+    _, said = by_hand(nets, ("snap",), Objective("rmse", VALUES))
     assert said.prediction.tolist() == [2.0]  # one by one: (2 + 1.2 + 1.2) / 3
     unsure = [(2, 0.62), (1, 0.62), (2, 0.62)]
     nets = [np.array([[1.2, *shares_of(*one)]]) for one in unsure]
-    _, said = by_hand(nets, ("snap",), Loss("rmse", VALUES))
+    _, said = by_hand(nets, ("snap",), Objective("rmse", VALUES))
     assert said.prediction == pytest.approx([1.2])
 
 
 def test_curves_bend_each_net_and_are_averaged() -> None:
     # What the mean of bent predictions errs by is bounded by what was scored.
     nets = [np.array([[said, *shares_of(1, 0.5)]]) for said in (0.5, 1.5)]
-    _, said = by_hand(nets, ("isotonic",), Loss("rmse", VALUES))
+    _, said = by_hand(nets, ("isotonic",), Objective("rmse", VALUES))
     assert said.by_net[:, 0] == pytest.approx([0.55, 1.55])
     assert said.prediction == pytest.approx([1.05])  # of the mean, it would be 0.9
 
@@ -244,7 +244,7 @@ def test_curves_bend_each_net_and_are_averaged() -> None:
 @pytest.mark.parametrize("metric", OF_NUMBERS + OF_ORDERED)
 def test_every_chain_on_every_net_by_hand(metric: str, n_nets: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    loss = Loss(metric, VALUES)
+    loss = Objective(metric, VALUES)
     shares = rng.dirichlet(np.full(4, 0.3), size=(n_nets, 30))
     plain = rng.uniform(-0.5, 3.5, (n_nets, 30, 1))
     nets = list(np.concatenate([plain, shares], axis=2))
@@ -257,7 +257,7 @@ def test_every_chain_on_every_net_by_hand(metric: str, n_nets: int, seed: int) -
                 [_applied(chain[: _first_to_classes(chain)], one) for one in every],
                 axis=0,
             )
-            evidence = Evidence.averaged(every)
+            evidence = NetPredictions.averaged(every)
             for name in chain[_first_to_classes(chain) :]:
                 middle = link_named(name).apply(middle, evidence, RULES[name])
             assert_array_equal(
@@ -271,7 +271,7 @@ def _first_to_classes(chain: tuple[str, ...]) -> int:
     return sum(name in ("mix", "mix_expected", "isotonic") for name in chain)
 
 
-def _applied(chain: tuple[str, ...], evidence: Evidence) -> Any:
+def _applied(chain: tuple[str, ...], evidence: NetPredictions) -> Any:
     assert evidence.plain is not None
     said = evidence.plain
     for name in chain:
@@ -288,14 +288,16 @@ def test_links_to_classes_come_last() -> None:
 def test_an_end_is_an_end() -> None:
     rng = np.random.default_rng(0)
     said = rng.normal(1.5, 2, 200)
-    reading = Reading((), ("0", "1", "2", "3"), (0.0, 3.0))
+    reading = TargetColumns((), ("0", "1", "2", "3"), (0.0, 3.0))
     for metric in OF_NUMBERS + OF_ORDERED:
-        once = end_prediction(said, reading, Loss(metric, VALUES))
-        assert_array_equal(end_prediction(once, reading, Loss(metric, VALUES)), once)
+        once = end_prediction(said, reading, Objective(metric, VALUES))
+        assert_array_equal(
+            end_prediction(once, reading, Objective(metric, VALUES)), once
+        )
     shares = rng.dirichlet(np.ones(3), 200)
-    names = Reading((), ("a", "b", "v1.0"), None)
+    names = TargetColumns((), ("a", "b", "v1.0"), None)
     for metric in OF_CLASSES:
-        assert end_prediction(shares, names, Loss(metric, (), False)) is shares
+        assert end_prediction(shares, names, Objective(metric, (), False)) is shares
     assert labels_of(shares, names.classes).tolist() == [
         names.classes[k] for k in shares.argmax(axis=1)
     ]

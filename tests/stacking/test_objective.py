@@ -6,12 +6,18 @@ from numpy.testing import assert_allclose
 from sklearn import metrics
 
 from data_prep.errors import UserError
-from stacking.ensemble.objective import OF_CLASSES, OF_NUMBERS, OF_ORDERED, TITLES, Loss
+from stacking.ensemble.objective import (
+    OF_CLASSES,
+    OF_NUMBERS,
+    OF_ORDERED,
+    TITLES,
+    Objective,
+)
 
 N = 300
 FOLDS, CLUSTERS = np.arange(N) % 3, np.arange(N) // 2
 VALUES = (0.0, 1.0, 2.0, 4.0)
-LOG_LOSS = Loss("log_loss", (), False)
+LOG_LOSS = Objective("log_loss", (), False)
 
 
 def numbers(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -65,7 +71,7 @@ def theirs(name: str, target: np.ndarray, said: np.ndarray) -> float:
 def test_scores_and_gains_are_those_of_scikit_learn(
     name: str, is_number: bool, seed: int
 ) -> None:
-    loss = Loss(name, VALUES if is_number else (), is_number)
+    loss = Objective(name, VALUES if is_number else (), is_number)
     target, first, second = (numbers if is_number else classes)(seed)
     scores = [theirs(name, target, said) for said in (first, second)]
     assert loss.score(target, first) == pytest.approx(scores[0], abs=1e-6)
@@ -83,24 +89,27 @@ def test_scores_and_gains_are_those_of_scikit_learn(
 
 def test_rows_are_judged_by_squares_by_distance_or_by_surprise() -> None:
     target, said = np.array([1.0, 2.0]), np.array([3.0, 2.5])
-    assert Loss("rmse").rows(target, said).tolist() == [4.0, 0.25]
-    assert Loss("quadratic_kappa", VALUES).rows(target, said).tolist() == [4.0, 0.25]
-    assert Loss("mae").rows(target, said).tolist() == [2.0, 0.5]
+    assert Objective("rmse").rows(target, said).tolist() == [4.0, 0.25]
+    assert Objective("quadratic_kappa", VALUES).rows(target, said).tolist() == [
+        4.0,
+        0.25,
+    ]
+    assert Objective("mae").rows(target, said).tolist() == [2.0, 0.5]
     shares = np.array([[0.5, 0.5], [0.75, 0.25]])
     assert_allclose(LOG_LOSS.rows(np.eye(2), shares), np.log([2, 4]))
     assert LOG_LOSS.score(np.eye(2), shares) == pytest.approx(np.log([2, 4]).mean())
 
 
 def test_the_nearest_class_of_values_that_are_not_evenly_apart() -> None:
-    loss = Loss("accuracy", VALUES)
+    loss = Objective("accuracy", VALUES)
     assert loss.nearest(np.array([-1.0, 0.5, 2.9, 3.1])).tolist() == [0, 0, 2, 3]
 
 
 def test_the_usual_metric() -> None:
-    assert Loss.named("", VALUES, is_number=True).name == "rmse"
-    assert Loss.named("", (), is_number=False).name == "log_loss"
-    assert Loss.named("quadratic_kappa", VALUES, is_number=True).is_of_ordered
-    assert all(Loss(name).title for name in TITLES)
+    assert Objective.named("", VALUES, is_number=True).name == "rmse"
+    assert Objective.named("", (), is_number=False).name == "log_loss"
+    assert Objective.named("quadratic_kappa", VALUES, is_number=True).is_of_ordered
+    assert all(Objective(name).title for name in TITLES)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +133,7 @@ def test_a_metric_that_does_not_fit_is_refused(
     name: str, values: tuple[float, ...], is_number: bool, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        Loss.named(name, values, is_number=is_number)
+        Objective.named(name, values, is_number=is_number)
 
 
 @pytest.mark.parametrize(("a", "b"), [(1.0, 0.0), (1e-9, 0.0), (0.1, 0.3), (40, 1.6e9)])
@@ -134,7 +143,7 @@ def test_of_two_classes_as_near_it_is_the_lower_in_every_unit(
     classes = a * np.array([0.0, 1.0, 2.0, 5.0]) + b
     values = a * np.array([-3.0, 0.49, 0.5, 0.51, 1.5, 3.5, 3.51, 9.0]) + b
     expected = [0, 0, 0, 1, 1, 2, 3, 3]
-    assert Loss("accuracy", tuple(classes)).nearest(values).tolist() == expected
+    assert Objective("accuracy", tuple(classes)).nearest(values).tolist() == expected
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -143,5 +152,5 @@ def test_the_order_of_tiny_probabilities_counts(seed: int) -> None:
     said = 10.0 ** rng.uniform(-30, -10, 40)  # of a class that a fold has not seen
     index = rng.integers(2, size=40)
     prediction = np.stack([1 - said, said], axis=1)
-    score = Loss("auc", is_number=False).score(np.eye(2)[index], prediction)
+    score = Objective("auc", is_number=False).score(np.eye(2)[index], prediction)
     assert_allclose(score, metrics.roc_auc_score(index, said))

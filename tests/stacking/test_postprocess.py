@@ -7,13 +7,18 @@ import pytest
 from numpy.testing import assert_allclose
 
 from stacking.cross_fitting import CrossFit
-from stacking.ensemble.objective import Loss
+from stacking.ensemble.objective import Objective
 from stacking.ensemble.postprocess import Start, run_chain
-from stacking.ensemble.postprocessors import LINKS, Judged, choose_links, link_named
-from stacking.inputs.target_columns import Evidence
+from stacking.ensemble.postprocessors import (
+    LINKS,
+    ScoringData,
+    choose_links,
+    link_named,
+)
+from stacking.inputs.target_columns import NetPredictions
 
 VALUES = np.arange(4.0)
-RMSE = Loss("rmse", tuple(VALUES))
+RMSE = Objective("rmse", tuple(VALUES))
 N = 300
 FOLDS = np.arange(N) % 3
 CLUSTERS = np.arange(N)
@@ -26,16 +31,16 @@ def shares_of(target: np.ndarray, seed: int, error: float = 0.4) -> np.ndarray:
     return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
-def made_up(seed: int = 0) -> tuple[Start, Evidence, Judged]:
+def made_up(seed: int = 0) -> tuple[Start, NetPredictions, ScoringData]:
     rng = np.random.default_rng(seed)
     target = rng.integers(4, size=N).astype(np.float64)
     said, plain = (target + s * rng.normal(size=N) for s in (0.9, 0.9))
-    evidence = Evidence(plain, shares_of(target, seed), VALUES)
+    evidence = NetPredictions(plain, shares_of(target, seed), VALUES)
     start = Start(CrossFit.of_fixed(said, FOLDS), said)
-    return start, evidence, Judged(target, FOLDS, CLUSTERS, RMSE)
+    return start, evidence, ScoringData(target, FOLDS, CLUSTERS, RMSE)
 
 
-def chain(start: Start, evidence: Evidence, judged: Judged) -> list[Any]:
+def chain(start: Start, evidence: NetPredictions, judged: ScoringData) -> list[Any]:
     links = choose_links((), evidence, judged.loss)
     return run_chain(links, start, evidence, judged)
 
@@ -61,7 +66,7 @@ def test_nested_predictions_never_look_at_their_own_labels(fold: int) -> None:
     start, evidence, judged = made_up()
     own = fold == FOLDS
     other = np.where(own, 3 - judged.target, judged.target)
-    changed = Judged(other, FOLDS, CLUSTERS, RMSE)
+    changed = ScoringData(other, FOLDS, CLUSTERS, RMSE)
     other_rules = []
     for link in choose_links((), evidence, RMSE):
         (before,) = run_chain([link], start, evidence, judged)
@@ -103,7 +108,7 @@ def test_links_that_pay_are_on_and_the_next_begins_from_them() -> None:
 
 def test_a_link_that_is_off_leaves_the_chain_as_it_was() -> None:
     start, evidence, judged = made_up()
-    useless = Evidence(start.fit.oof_pred, evidence.shares, VALUES)
+    useless = NetPredictions(start.fit.oof_pred, evidence.shares, VALUES)
     mix, expected, *_ = chain(start, useless, judged)
     assert not mix.is_on
     assert mix.gain.value == 0
@@ -117,9 +122,11 @@ def test_noise_does_not_pay(seed: int) -> None:
     rng = np.random.default_rng(seed)
     target = rng.integers(4, size=N).astype(np.float64)
     steady = np.full(N, 1.5)
-    evidence = Evidence(1.5 + rng.normal(size=N), rng.dirichlet(np.ones(4), N), VALUES)
+    evidence = NetPredictions(
+        1.5 + rng.normal(size=N), rng.dirichlet(np.ones(4), N), VALUES
+    )
     start = Start(CrossFit.of_fixed(steady, FOLDS), steady)
-    steps = chain(start, evidence, Judged(target, FOLDS, CLUSTERS, RMSE))
+    steps = chain(start, evidence, ScoringData(target, FOLDS, CLUSTERS, RMSE))
     assert not any(step.is_on for step in steps)
 
 
@@ -135,9 +142,12 @@ def test_every_link_can_pay_and_then_the_score_is_better(name: str) -> None:
     if name == "isotonic":
         said = target**2 / 9 * 3 + 0.1 * rng.normal(size=N)
     if name == "cuts":
-        loss, said = Loss("quadratic_kappa", tuple(VALUES)), 1.2 + 0.3 * (said - 1.5)
-    evidence = Evidence(target + 0.3 * rng.normal(size=N), sure, VALUES)
-    judged = Judged(target, FOLDS, CLUSTERS, loss)
+        loss, said = (
+            Objective("quadratic_kappa", tuple(VALUES)),
+            1.2 + 0.3 * (said - 1.5),
+        )
+    evidence = NetPredictions(target + 0.3 * rng.normal(size=N), sure, VALUES)
+    judged = ScoringData(target, FOLDS, CLUSTERS, loss)
     start = Start(CrossFit.of_fixed(said, FOLDS), said)
     (step,) = run_chain([link_named(name)], start, evidence, judged)
     assert step.is_on

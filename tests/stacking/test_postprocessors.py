@@ -10,34 +10,34 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from data_prep.errors import UserError
-from stacking.ensemble.objective import Loss
+from stacking.ensemble.objective import Objective
 from stacking.ensemble.postprocessors import (
     LINKS,
     NEVER,
     THRESHOLDS,
     WEIGHTS,
-    Judged,
+    ScoringData,
     best_threshold,
     choose_links,
     link_named,
 )
-from stacking.inputs.target_columns import Evidence
+from stacking.inputs.target_columns import NetPredictions
 
 VALUES = (0.0, 1.0, 2.0, 3.0)
 RMSE, MAE, KAPPA, F1, ACCURACY = (
-    Loss(name, VALUES)
+    Objective(name, VALUES)
     for name in ("rmse", "mae", "quadratic_kappa", "macro_f1", "accuracy")
 )
 N = 300
 CLUSTERS = np.arange(N)
 
 
-def by(target: np.ndarray, loss: Loss = RMSE) -> Judged:
+def by(target: np.ndarray, loss: Objective = RMSE) -> ScoringData:
     """Judge rows of a group each."""
-    return Judged(target, CLUSTERS % 3, CLUSTERS, loss)
+    return ScoringData(target, CLUSTERS % 3, CLUSTERS, loss)
 
 
-def rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray, Evidence]:
+def rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray, NetPredictions]:
     """Targets 0 to 3, a prediction of them, and what a net says beside it."""
     rng = np.random.default_rng(seed)
     target = rng.integers(4, size=N).astype(np.float64)
@@ -46,14 +46,14 @@ def rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray, Evidence]:
     shares = np.exp(-2 * distances)
     shares /= shares.sum(axis=1, keepdims=True)
     plain = target + rng.normal(0, 0.9, N)
-    return target, prediction, Evidence(plain, shares, np.array(VALUES))
+    return target, prediction, NetPredictions(plain, shares, np.array(VALUES))
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("loss", [RMSE, MAE], ids=["rmse", "mae"])
 @pytest.mark.parametrize("name", ["mix", "mix_expected"])
 def test_the_weight_is_that_of_a_search_by_hand(
-    name: str, loss: Loss, seed: int
+    name: str, loss: Objective, seed: int
 ) -> None:
     target, prediction, evidence = rows(seed)
     assert evidence.shares is not None
@@ -72,7 +72,7 @@ def test_the_weight_is_that_of_a_search_by_hand(
 
 def test_what_is_as_good_alone_is_kept_as_it_is() -> None:
     target, prediction, evidence = rows()
-    same = Evidence(prediction, evidence.shares, evidence.class_values)
+    same = NetPredictions(prediction, evidence.shares, evidence.class_values)
     rule = link_named("mix").choose(prediction, same, by(target))
     assert rule == {"weight": 1.0}
 
@@ -91,7 +91,7 @@ def test_the_curve_is_that_of_scikit_learn_and_never_falls() -> None:
 
 def test_snapping_by_hand() -> None:
     shares = np.array([[0.95, 0.05, 0, 0], [0, 0.06, 0.94, 0], [0.4, 0.2, 0, 0.4]])
-    evidence = Evidence(None, shares, np.array([10.0, 20.0, 30.0, 40.0]))
+    evidence = NetPredictions(None, shares, np.array([10.0, 20.0, 30.0, 40.0]))
     before = np.array([2.5, 2.5, 2.5])
     said = link_named("snap").apply(before, evidence, {"thresholds": [0.95] * 4})
     assert said.tolist() == [10.0, 2.5, 2.5]
@@ -157,7 +157,9 @@ def test_thresholds_of_classes_are_chosen_apart() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("loss", [KAPPA, F1, ACCURACY], ids=lambda loss: loss.name)
-def test_cuts_are_no_worse_than_a_search_over_a_grid(loss: Loss, seed: int) -> None:
+def test_cuts_are_no_worse_than_a_search_over_a_grid(
+    loss: Objective, seed: int
+) -> None:
     target, prediction, evidence = rows(seed)
     shrunk = 1.5 + 0.4 * (prediction - 1.5)  # predictions that hug the mean
     cuts = link_named("cuts")
@@ -206,15 +208,17 @@ def test_a_rule_is_plain_values_and_does_to_rows_what_it_does_to_all(
     [
         (rows()[2], RMSE, ["mix", "mix_expected", "isotonic", "snap", "snap_class"]),
         (rows()[2], KAPPA, [link.name for link in LINKS]),
-        (Evidence(None, None, np.array([])), Loss("rmse"), ["isotonic"]),
+        (NetPredictions(None, None, np.array([])), Objective("rmse"), ["isotonic"]),
         (
-            Evidence(None, rows()[2].shares, np.array([])),
-            Loss("log_loss", (), False),
+            NetPredictions(None, rows()[2].shares, np.array([])),
+            Objective("log_loss", (), False),
             [],
         ),
     ],
 )
-def test_links_that_fit_are_tried(evidence: Any, loss: Loss, names: list[str]) -> None:
+def test_links_that_fit_are_tried(
+    evidence: Any, loss: Objective, names: list[str]
+) -> None:
     assert [link.name for link in choose_links((), evidence, loss)] == names
 
 
@@ -228,6 +232,6 @@ def test_links_that_fit_are_tried(evidence: Any, loss: Loss, names: list[str]) -
     ],
 )
 def test_a_link_that_cannot_be_is_refused(name: str, message: str) -> None:
-    nothing = Evidence(None, None, np.array([]))
+    nothing = NetPredictions(None, None, np.array([]))
     with pytest.raises(UserError, match=message):
-        choose_links((name,), nothing, Loss("rmse"))
+        choose_links((name,), nothing, Objective("rmse"))

@@ -7,11 +7,15 @@ import pytest
 from numpy.testing import assert_allclose
 
 from stacking.cross_fitting import CrossFit
-from stacking.ensemble.objective import Loss
+from stacking.ensemble.objective import Objective
 from stacking.ensemble.selection import N_PICKS, cross_select, select, weighted
 from stacking.ensemble.stack import best_of
 
-RMSE, MAE, LOG_LOSS = Loss("rmse"), Loss("mae"), Loss("log_loss", (), False)
+RMSE, MAE, LOG_LOSS = (
+    Objective("rmse"),
+    Objective("mae"),
+    Objective("log_loss", (), False),
+)
 N = 300
 FOLDS = np.arange(N) % 3
 
@@ -32,7 +36,9 @@ def fixed(said: np.ndarray) -> dict[str, CrossFit]:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("loss", [RMSE, MAE], ids=["rmse", "mae"])
-def test_the_weights_are_near_those_of_a_search_by_hand(loss: Loss, seed: int) -> None:
+def test_the_weights_are_near_those_of_a_search_by_hand(
+    loss: Objective, seed: int
+) -> None:
     said, target = members(seed)
     weights = select(said, target, loss)
     assert weights.sum() == pytest.approx(1)

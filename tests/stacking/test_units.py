@@ -9,12 +9,12 @@ from numpy.testing import assert_allclose
 
 from stacking.analysis.calibration import slope
 from stacking.cross_fitting import TrainingRows, assign_inner_folds
-from stacking.ensemble.objective import Loss
-from stacking.ensemble.postprocessors import Judged, Mix
+from stacking.ensemble.objective import Objective
+from stacking.ensemble.postprocessors import Mix, ScoringData
 from stacking.ensemble.selection import select
 from stacking.ensemble.stack import Stacked
 from stacking.estimator import Stacker
-from stacking.inputs.target_columns import Evidence
+from stacking.inputs.target_columns import NetPredictions
 from stacking.models.batched_nets import SideBySide, Task
 from stacking.models.boosting import Boosters, Boosting, cross_fit_boosters, quick
 from stacking.models.linear import fit_curve
@@ -103,13 +103,13 @@ def test_a_tiny_target_is_weighed_as_any(name: str) -> None:
     _, y, _ = rows()
     rng = np.random.default_rng(1)
     members = y + np.array([[3.0], [1.0], [1.1]]) * rng.normal(size=(3, N))
-    expected = select(members, y, Loss(name))
+    expected = select(members, y, Objective(name))
     assert expected[0] < expected[1]
-    assert_allclose(select(1e-9 * members, 1e-9 * y, Loss(name)), expected)
+    assert_allclose(select(1e-9 * members, 1e-9 * y, Objective(name)), expected)
     folds, none = np.zeros(N, dtype=np.int64), np.array([])
     for a in (1.0, 1e-9):
-        judged = Judged(a * y, folds, np.arange(N), Loss(name))
-        evidence = Evidence(a * members[1], None, none)
+        judged = ScoringData(a * y, folds, np.arange(N), Objective(name))
+        evidence = NetPredictions(a * members[1], None, none)
         rule = Mix("mix", "").choose(a * members[2], evidence, judged)
         assert 0.2 < rule["weight"] < 0.8
 
