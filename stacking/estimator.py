@@ -104,15 +104,15 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         values, target = check_table(self, X, y, y_numeric=self._is_number)
         rows = self._rows(values, target, groups, folds, sample_weight)
         self.folds_ = rows.folds
-        reading = TargetColumns(rows.columns, rows.classes, rows.target_range)
-        loss = Objective.named(
-            self.metric, reading.class_values.tolist(), is_number=self._is_number
+        target_columns = TargetColumns(rows.columns, rows.classes, rows.target_range)
+        objective = Objective.named(
+            self.metric, target_columns.class_values.tolist(), is_number=self._is_number
         )
         settings = FitSettings(
             stackers=tuple(self.stackers), seeds=self.seeds, max_rounds=self.max_rounds
         )
         n_workers, n_threads = threads_for(values.size)
-        scales = AlignedFeatures.of(rows, reading, "none")
+        features = AlignedFeatures.of(rows, target_columns, "none")
         names = settings.stackers
         context = FitContext(
             seed=self.random_state,
@@ -121,8 +121,8 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             n_workers=n_workers,
             n_threads=n_threads,
         )
-        members = fit_stackers(scales, names, context)
-        self.stacked_: Stacked = stack(scales, members, loss, stackers=names)
+        members = fit_stackers(features, names, context)
+        self.stacked_: Stacked = stack(features, members, objective, stackers=names)
         self.predictor_: Predictor = self.stacked_.predictor
         return self
 

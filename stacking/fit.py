@@ -132,14 +132,14 @@ def _facts(stacked: "Stacked", settings: FitSettings, n: int) -> dict[str, Any]:
 
     return {
         "protocol": settings.protocol,
-        "metric": stacked.loss.name,
+        "metric": stacked.objective.name,
         "score": final.scores.pooled,
         "interval": [final.interval.low, final.interval.high],
         "apparent": final.apparent,
         "plain": score("plain") if stacked.baseline == "plain" else None,
         "no_net": score("no_net"),
         "constant": score("constant"),
-        "winner": stacked.winner,
+        "winner": stacked.selected,
         "steps": [step.name for step in stacked.steps if step.is_on],
         "predictions": n,
     }
@@ -154,13 +154,15 @@ def _versions() -> Mapping[str, str]:
 
 def table_of(stacked: "Stacked") -> str:
     """Write the steps as a table that is read in a terminal."""
-    folds = range(stacked.scales.rows.n_folds)
+    folds = range(stacked.features.rows.n_folds)
     wide = max(len(line.title) for line in stacked.lines) + 6
-    is_error = not stacked.loss.higher_is_better  # in the unit of the target, or so
+    is_error = (
+        not stacked.objective.higher_is_better
+    )  # in the unit of the target, or so
     style = style_for(stacked.final.scores.pooled) if is_error else ".4f"
     written = [f"{line.scores.pooled:{style}}" for line in stacked.lines]
     n = max(6, *map(len, written))
-    head = f"{stacked.loss.title:<{wide}} {'apparent':>{n}}  {'nested':>{n}}"
+    head = f"{stacked.objective.title:<{wide}} {'apparent':>{n}}  {'nested':>{n}}"
     head += f"  {'95 % interval':<{2 * n + 4}}"
     head += "".join(f" {f'fold {k}':>{n}} " for k in folds)
     texts = [f"{head} gain over {stacked.baseline}"]
@@ -194,7 +196,7 @@ def _tell(
     if averaging := findings.averaging:
         log.info(
             "%s of one net per row%s: %s; of all nets averaged, to expect: %s",
-            stacked.loss.title,
+            stacked.objective.title,
             snapped_later(stacked),
             four_digits(averaging.one),
             format(averaging.all, style_for(averaging.one)),

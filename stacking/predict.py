@@ -170,7 +170,7 @@ class Fresh:
             ]
         )
         own = predictor.own.names if predictor.own else ()
-        n_columns = len(predictor.reading.columns) - len(own)
+        n_columns = len(predictor.target_columns.columns) - len(own)
         if nets[0].shape[1] != n_columns:
             raise UserError(
                 f"the nets give {nets[0].shape[1]} columns, and the models learned from"
@@ -206,7 +206,9 @@ def _views(
 
     own = predictor.own.names if predictor.own else ()
     tasks = dict.fromkeys(
-        column.task for column in predictor.reading.columns if column.name not in own
+        column.task
+        for column in predictor.target_columns.columns
+        if column.name not in own
     )
     return [
         np.concatenate(
@@ -233,18 +235,20 @@ def predict(fresh: Fresh, predictor: "Predictor") -> "pd.DataFrame":
     from stacking.ensemble.final_step import labels_of
     from stacking.oof import probability_column
 
-    reading = predictor.reading
+    target_columns = predictor.target_columns
     said = predictor.predict(fresh.nets, fresh.views, first=fresh.first)
     found = pd.DataFrame({"id": fresh.ids})
-    found["prediction"] = labels_of(said.prediction, reading.classes)
+    found["prediction"] = labels_of(said.prediction, target_columns.classes)
     shares, spread = said.shares, said.by_net.std(axis=0)
-    if not reading.is_number:
+    if not target_columns.is_number:
         shares, spread = said.prediction, np.sqrt((spread**2).mean(axis=1))
     if shares is not None:
-        for k, name in enumerate(reading.classes):
+        for k, name in enumerate(target_columns.classes):
             found[probability_column(name)] = shares[:, k]
     found["spread_nets"] = spread
-    own = reading.columns_of(reading.plain or reading.shares_of, "var")
+    own = target_columns.columns_of(
+        target_columns.plain or target_columns.proba_task, "var"
+    )
     if len(own):
         variances = np.mean([values[:, own] for values in fresh.nets], axis=(0, 2))
         found["spread_views"] = np.sqrt(np.maximum(variances, 0))
@@ -270,20 +274,26 @@ def _with_interval(
     oof = read_oof(oof_file(fitted.folder), prepared.metadata)
     table = Prepared.open(prepared).table.set_index("id")
     cv_groups = table["cv_group"].loc[as_ids(oof["id"])].to_numpy()
-    reading = predictor.reading
-    if reading.is_number:
+    target_columns = predictor.target_columns
+    if target_columns.is_number:
         residuals = oof["prediction"].astype(float) - oof["target"].astype(float)
         radius = conformal_radius(residuals, cv_groups, coverage)
-        found.insert(2, "low", reading.clip(found["prediction"].to_numpy() - radius))
-        found.insert(3, "high", reading.clip(found["prediction"].to_numpy() + radius))
+        found.insert(
+            2, "low", target_columns.clip(found["prediction"].to_numpy() - radius)
+        )
+        found.insert(
+            3, "high", target_columns.clip(found["prediction"].to_numpy() + radius)
+        )
         return found
-    names = [probability_column(name) for name in reading.classes]
+    names = [probability_column(name) for name in target_columns.classes]
     shares = oof[names].to_numpy(dtype=np.float64)
-    index = [reading.classes.index(str(name)) for name in oof["target"]]
+    index = [target_columns.classes.index(str(name)) for name in oof["target"]]
     least = conformal_set_threshold(shares, index, cv_groups, coverage)
     sets = prediction_sets(found[names].to_numpy(), least)
     texts = [
-        " | ".join(n for n, is_in in zip(reading.classes, row, strict=True) if is_in)
+        " | ".join(
+            n for n, is_in in zip(target_columns.classes, row, strict=True) if is_in
+        )
         for row in sets
     ]
     found.insert(2, "expected", texts)

@@ -41,7 +41,7 @@ def check_fit(settings: FitSettings, outlook: Outlook) -> None:
             "there is no target to predict; name its column in [data] target, then:"
             " python -m data_prep.prepare --experiment FILE"
         )
-    loss = _loss(settings, outlook)
+    objective = _loss(settings, outlook)
     _check_scheme(settings, outlook)
     _check_enough(settings, outlook)
     _check_extraction(settings, outlook)
@@ -51,7 +51,7 @@ def check_fit(settings: FitSettings, outlook: Outlook) -> None:
     if not outlook.prepared:
         names = tuple(name for name in names if name not in SIZES)
     OwnColumns.learn(outlook.scored(), outlook.predicted(), names)
-    _check_links(settings, outlook, loss)
+    _check_links(settings, outlook, objective)
     if settings.tune and find_spec("optuna") is None:
         raise UserError(
             f"tune = {settings.tune} needs optuna, which is not installed; pip install"
@@ -174,7 +174,7 @@ def _check_others(settings: FitSettings, outlook: Outlook) -> None:
             )
 
 
-def _check_links(settings: FitSettings, outlook: Outlook, loss: Objective) -> None:
+def _check_links(settings: FitSettings, outlook: Outlook, objective: Objective) -> None:
     """Check that what the links need will be among the outputs of the nets."""
     source = outlook.setting(EXTRACTED, "source")
     if not settings.links or source is None:
@@ -191,12 +191,12 @@ def _check_links(settings: FitSettings, outlook: Outlook, loss: Objective) -> No
         for statistic in outlook.setting(EXTRACTED, "statistics")
     ]
     experiment = outlook.experiment
-    reading = TargetColumns.of_columns(
+    target_columns = TargetColumns.of_columns(
         tuple(columns),
         tuple(map(str, outlook.metadata.get("classes") or [])),
-        (0.0, 1.0) if loss.is_number else None,
+        (0.0, 1.0) if objective.is_number else None,
         tasks=experiment.tasks,
         target_column=experiment.data.target,
     )
     values = np.zeros((1, len(columns)))
-    choose_links(settings.links, reading.evidence(values), loss)
+    choose_links(settings.links, target_columns.net_pred(values), objective)

@@ -59,8 +59,8 @@ class Work:
     Attributes:
         rows: What is learned from.
         settings: How.
-        reading: Which columns speak of the target.
-        loss: What is judged by.
+        target_columns: Which columns speak of the target.
+        objective: What is judged by.
         boosting: How to boost.
         pixels: (n, S, S, 3) pictures of the run, for the model without nets; None:
             there are none.
@@ -69,8 +69,8 @@ class Work:
 
     rows: Assembled
     settings: FitSettings
-    reading: TargetColumns
-    loss: Objective
+    target_columns: TargetColumns
+    objective: Objective
     boosting: Boosting
     pixels: NDArray[np.uint8] | None = None
     extracted: Finished | None = None
@@ -89,13 +89,17 @@ class Work:
         Raises:
             UserError: A setting does not fit the data.
         """
-        reading = TargetColumns.of(rows, experiment.tasks, experiment.data.target)
-        is_number = reading.is_number
-        if reading.shares_of:
-            means = rows.X[:, reading.columns_of(reading.shares_of, "mean")]
-            check_shares(means, reading.shares_of, rows.ids)
-        loss = Objective.named(
-            settings.metric, reading.class_values.tolist(), is_number=is_number
+        target_columns = TargetColumns.of(
+            rows, experiment.tasks, experiment.data.target
+        )
+        is_number = target_columns.is_number
+        if target_columns.proba_task:
+            means = rows.X[
+                :, target_columns.columns_of(target_columns.proba_task, "mean")
+            ]
+            check_shares(means, target_columns.proba_task, rows.ids)
+        objective = Objective.named(
+            settings.metric, target_columns.class_values.tolist(), is_number=is_number
         )
         n_workers, n_threads = threads_for(rows.X.size, settings.threads)
         boosting = Boosting(
@@ -106,10 +110,14 @@ class Work:
             n_workers=n_workers,
         )
         check_net_of_all(settings.test_nets, is_there=rows.of_all is not None)
-        choose_links(settings.links, reading.evidence(rows.X), loss)  # or refuse them
+        choose_links(
+            settings.links, target_columns.net_pred(rows.X), objective
+        )  # or refuse them
         path = prepared.folder / "images.npy" if prepared else None
         pixels = map_array(path) if path and path.exists() else None
-        return cls(rows, settings, reading, loss, boosting, pixels, extracted)
+        return cls(
+            rows, settings, target_columns, objective, boosting, pixels, extracted
+        )
 
     def fit(self, folder: Path) -> Stacked:
         """Fit the members, race and post-process them.
@@ -119,15 +127,15 @@ class Work:
         """
         rows, settings = self.rows, self.settings
         if settings.protocol == "insample":
-            scales = AlignedFeatures.of(rows, self.reading, "none")
-            leaky = fit_insample(scales, settings.seed, self.boosting.n_threads)
-            members = {"lightgbm": leaky, **read_fixed(scales)}
-            return self._stack(scales, members, ("lightgbm",))
-        scales = self._scales()
+            features = AlignedFeatures.of(rows, self.target_columns, "none")
+            leaky = fit_insample(features, settings.seed, self.boosting.n_threads)
+            members = {"lightgbm": leaky, **read_fixed(features)}
+            return self._stack(features, members, ("lightgbm",))
+        features = self._scales()
         names = tuple(dict.fromkeys(settings.stackers))
         views = None
         if settings.stackers_of_views:
-            views = self._views().aligned(scales.alignment.method, rows.folds)
+            views = self._views().aligned(features.alignment.method, rows.folds)
         context = FitContext(
             seed=settings.seed,
             n_seeds=settings.seeds,
@@ -138,30 +146,30 @@ class Work:
             n_threads=self.boosting.n_threads,
         )
         members = {
-            **fit_tasks(scales, settings.seed),
+            **fit_tasks(features, settings.seed),
             **fit_stackers(
-                scales, names, context, None if views is None else views.values
+                features, names, context, None if views is None else views.values
             ),
-            **read_fixed(scales),
+            **read_fixed(features),
         }
-        stacked = self._stack(scales, members, names)
+        stacked = self._stack(features, members, names)
         return stacked if views is None else replace(stacked, views=views.alignment)
 
     def _scales(self) -> AlignedFeatures:
         rows, settings = self.rows, self.settings
         if settings.align == "auto":
-            scales = AlignedFeatures.chosen(
-                rows, self.reading, self.loss, self.boosting
+            features = AlignedFeatures.chosen(
+                rows, self.target_columns, self.objective, self.boosting
             )
         else:
-            scales = AlignedFeatures.of(rows, self.reading, settings.align)
-        is_asked = settings.align != "none" and not scales.tried
-        if is_asked and scales.alignment.method == "none" and not rows.is_label_free:
+            features = AlignedFeatures.of(rows, self.target_columns, settings.align)
+        is_asked = settings.align != "none" and not features.tried
+        if is_asked and features.alignment.method == "none" and not rows.is_label_free:
             log.info(
                 "the nets are not aligned: they have %d pictures in common",
                 len(rows.common_ids),
             )
-        return scales
+        return features
 
     def _views(self) -> Views:
         """Read the single views of the first extraction."""
@@ -178,26 +186,26 @@ class Work:
         )
 
     def _stack(
-        self, scales: AlignedFeatures, members: Any, names: tuple[str, ...]
+        self, features: AlignedFeatures, members: Any, names: tuple[str, ...]
     ) -> Stacked:
         return stack(
-            scales,
+            features,
             members,
-            self.loss,
+            self.objective,
             stackers=names,
             links=self.settings.links,
-            no_net=self._without_nets(scales),
+            no_net=self._without_nets(features),
         )
 
-    def _without_nets(self, scales: AlignedFeatures) -> Floats | None:
+    def _without_nets(self, features: AlignedFeatures) -> Floats | None:
         """Predict from colours and tiny pixels alone, out of fold."""
         if self.pixels is None:
             return None
         from stacking.inputs.baseline_columns import tiny_columns
 
-        X = tiny_columns(self.pixels, scales.rows.image_rows).astype(np.float64)
-        said = quick(scales.training_rows(X), self.boosting)
-        return self.reading.clip(said)
+        X = tiny_columns(self.pixels, features.rows.image_rows).astype(np.float64)
+        said = quick(features.training_rows(X), self.boosting)
+        return self.target_columns.clip(said)
 
     def look(self, stacked: Stacked) -> Findings:
         """Find out all that is told beside the scores."""
@@ -215,12 +223,14 @@ class Work:
         if settings.test_nets == "all" and rows.of_all is not None:
             said = predictor.predict([rows.of_all], first=len(rows.nets))
             predicted = said.averaged
-        shift, of_all = self._shift(stacked.scales)
+        shift, of_all = self._shift(stacked.features)
         has_trees = "lightgbm" in stacked.members and not is_leaky
         without = (
-            leave_one_out(stacked.scales, self.loss, self.boosting) if has_trees else {}
+            leave_one_out(stacked.features, self.objective, self.boosting)
+            if has_trees
+            else {}
         )
-        control = self._control(stacked.scales) if settings.control else None
+        control = self._control(stacked.features) if settings.control else None
         return Findings(
             predicted=predicted,
             disagreement=disagreement,
@@ -250,12 +260,14 @@ class Work:
         rows = self.rows
         if rows.in_sample or rows.is_label_free or not rows.nets:
             return None
-        said = stacked.predictor.say_all(rows.nets, views, own=True)["prediction"]
+        said = stacked.predictor.predict_by_net(rows.nets, views, own=True)[
+            "prediction"
+        ]
         score = stacked.averaged.scores.pooled
-        return expect_of_averaging(said, score, self.loss)
+        return expect_of_averaging(said, score, self.objective)
 
     def _shift(
-        self, scales: AlignedFeatures
+        self, features: AlignedFeatures
     ) -> tuple[list[TaskShift], list[TaskShift]]:
         """Compare the pictures to predict with the labelled ones, net by net."""
         rows, is_asked = self.rows, self.rows.is_predicted
@@ -266,25 +278,25 @@ class Work:
         own = shift_of_folds(rows.X, rows.folds, nets, rows.columns, *cv_groups)
         if rows.of_all is None:
             return own, []
-        alignment = scales.alignment.with_net(rows.of_all)
+        alignment = features.alignment.with_net(rows.of_all)
         asked = alignment.apply(len(rows.nets), rows.of_all)[is_asked]
-        both = (scales.aligned, rows.folds, asked)
+        both = (features.aligned, rows.folds, asked)
         return own, shift_of_all(*both, rows.columns, *cv_groups)
 
-    def _control(self, scales: AlignedFeatures) -> Interval:
+    def _control(self, features: AlignedFeatures) -> Interval:
         """Stack labels permuted within the folds."""
-        rows = scales.rows
-        target = permuted(scales.target(), rows.folds, self.settings.seed)
+        rows = features.rows
+        target = permuted(features.target(), rows.folds, self.settings.seed)
         split = (rows.folds, rows.cv_groups)
         names = [column.name for column in rows.columns]
         how = replace(self.boosting, n_seeds=1)
         training = replace(
-            scales.training_rows(), y=target, sample_weight=np.ones(len(target))
+            features.training_rows(), y=target, sample_weight=np.ones(len(target))
         )
-        linear = replace(training, X=training.X[:, scales.linear_columns()])
+        linear = replace(training, X=training.X[:, features.linear_columns()])
         fits = {
             "lightgbm": cross_fit_boosters(training, how, names=names),
             "ridge": cross_fit_ridge(linear),
         }
-        said, _, _ = cross_select(fits, target, rows.folds, self.loss)
-        return judge_control(said.oof_pred, target, *split, self.loss)
+        said, _, _ = cross_select(fits, target, rows.folds, self.objective)
+        return judge_control(said.oof_pred, target, *split, self.objective)

@@ -37,7 +37,7 @@ class Averaging:
 
 
 def expect_of_averaging(
-    by_net: Floats, score: float, loss: Objective
+    by_net: Floats, score: float, objective: Objective
 ) -> Averaging | None:
     """Predict the score of averaged nets from how far the nets disagree.
 
@@ -49,7 +49,7 @@ def expect_of_averaging(
     Args:
         by_net: (K, M, ...) predictions of the same pictures through each net.
         score: What one net per row scores.
-        loss: What is scored by.
+        objective: What is scored by.
 
     Returns:
         None where there is one net, no picture, or another metric.
@@ -58,10 +58,10 @@ def expect_of_averaging(
         return None
     mean = by_net.mean(axis=0)
     spread = float(np.sqrt(by_net.var(axis=0).mean()))
-    if loss.name == "rmse":
+    if objective.name == "rmse":
         left = max(score**2 - float(by_net.var(axis=0).mean()), 0.0)
         return Averaging(score, float(np.sqrt(left)), spread)
-    if loss.name == "log_loss":
+    if objective.name == "log_loss":
         logs = np.log(np.maximum(by_net, LEAST_PROBABILITY))
         own = np.log(np.maximum(mean, LEAST_PROBABILITY))
         divergence = float((mean * (own - logs)).sum(axis=-1).mean())
@@ -79,7 +79,7 @@ def permuted(target: Floats, folds: Ints, seed: int) -> Floats:
 
 
 def judge_control(
-    said: Floats, target: Floats, folds: Ints, cv_groups: Ints, loss: Objective
+    said: Floats, target: Floats, folds: Ints, cv_groups: Ints, objective: Objective
 ) -> Interval:
     """Compare a stack of permuted labels with the constant, which it must not beat.
 
@@ -88,7 +88,7 @@ def judge_control(
         target: (N, ...) permuted labels.
         folds: (N,) fold of each row.
         cv_groups: (N,) what errs together.
-        loss: What is scored by.
+        objective: What is scored by.
 
     Returns:
         The gain over the constant.
@@ -96,7 +96,7 @@ def judge_control(
     Raises:
         UserError: It beats the constant: something leaks.
     """
-    gain = loss.gain(target, constant(target, folds), said, cv_groups)
+    gain = objective.gain(target, constant(target, folds), said, cv_groups)
     if gain.low > 0:
         style = style_for(gain.value)
         ends = f"{gain.low:{style}} to {gain.high:{style}}"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def gain_table(
-    scales: AlignedFeatures, members: Mapping[str, Member]
+    features: AlignedFeatures, members: Mapping[str, Member]
 ) -> "pd.DataFrame | None":
     """Give each column's share of the trees' gain, averaged over the folds.
 
@@ -33,13 +33,13 @@ def gain_table(
         return None
     models = members["lightgbm"].fit.models
     shares = np.mean([m.gains() for m in models if isinstance(m, Boosters)], axis=0)
-    table = pd.DataFrame([asdict(column) for column in scales.rows.columns])
+    table = pd.DataFrame([asdict(column) for column in features.rows.columns])
     table = table.rename(columns={"name": "column"}).assign(gain=shares)
     return table.sort_values("gain", ascending=False, ignore_index=True)
 
 
 def leave_one_out(
-    scales: AlignedFeatures, loss: Objective, boosting: Boosting
+    features: AlignedFeatures, objective: Objective, boosting: Boosting
 ) -> dict[str, Interval]:
     """Boost without each sub-task in turn: what would be lost with it.
 
@@ -49,16 +49,18 @@ def leave_one_out(
     Returns:
         By sub-task, the gain of having it; nothing where there is but one.
     """
-    rows, target = scales.rows, scales.target()
+    rows, target = features.rows, features.target()
     tasks = list(dict.fromkeys(column.task for column in rows.columns))
     if len(tasks) < 2:
         return {}
 
     def said(without: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
         kept = [k for k, column in enumerate(rows.columns) if column.task != without]
-        X = scales.aligned[:, kept]
-        predicted = quick(scales.training_rows(X), boosting)
-        return scales.reading.clip(predicted)
+        X = features.aligned[:, kept]
+        predicted = quick(features.training_rows(X), boosting)
+        return features.target_columns.clip(predicted)
 
     full = said("")
-    return {task: loss.gain(target, said(task), full, rows.cv_groups) for task in tasks}
+    return {
+        task: objective.gain(target, said(task), full, rows.cv_groups) for task in tasks
+    }

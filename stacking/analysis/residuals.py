@@ -47,13 +47,13 @@ def parts(stacked: Stacked, banded: Banded, fewest: int = 1) -> list[Part]:
     """Judge the rows of each band; bands of fewer rows than that are left out."""
     names, index = banded
     values, losses = deviations(stacked), misses(stacked)
-    is_squared = stacked.loss.is_number and stacked.loss.name != "mae"
-    interval = mean_interval if stacked.loss.is_number else share_interval
+    is_squared = stacked.objective.is_number and stacked.objective.name != "mae"
+    interval = mean_interval if stacked.objective.is_number else share_interval
     found = []
     for number, name in enumerate(names):
         own = index == number
         if own.sum() >= fewest:
-            mean = interval(values[own], stacked.scales.rows.cv_groups[own])
+            mean = interval(values[own], stacked.features.rows.cv_groups[own])
             loss = float(losses[own].mean())
             score = float(np.sqrt(loss)) if is_squared else loss
             found.append(Part(name, int(own.sum()), mean, score))
@@ -62,17 +62,17 @@ def parts(stacked: Stacked, banded: Banded, fewest: int = 1) -> list[Part]:
 
 def deviations(stacked: Stacked) -> Floats:
     """Give the (N,) errors, or of probabilities 1 where the class is right, else 0."""
-    if stacked.loss.is_number:
-        errors: Floats = stacked.final.prediction - stacked.scales.target()
+    if stacked.objective.is_number:
+        errors: Floats = stacked.final.prediction - stacked.features.target()
         return errors
-    is_right = nearest_classes(stacked) == stacked.scales.rows.class_index
+    is_right = nearest_classes(stacked) == stacked.features.rows.class_index
     shares: Floats = is_right.astype(np.float64)
     return shares
 
 
 def misses(stacked: Stacked) -> Floats:
     """Judge each row: its squared or absolute error, or its surprise."""
-    return stacked.loss.rows(stacked.scales.target(), stacked.final.prediction)
+    return stacked.objective.rows(stacked.features.target(), stacked.final.prediction)
 
 
 def mean_interval(values: Floats, cv_groups: Ints) -> Interval:
@@ -101,7 +101,7 @@ def share_interval(hits: Floats, cv_groups: Ints) -> Interval:
 
 def of_classes(stacked: Stacked) -> Banded:
     """Tell the classes apart, or bands of a target that has none."""
-    rows = stacked.scales.rows
+    rows = stacked.features.rows
     if rows.classes:
         return list(rows.classes), rows.class_index
     return bands(rows.target.astype(np.float64), N_BANDS)
@@ -109,7 +109,7 @@ def of_classes(stacked: Stacked) -> Banded:
 
 def of_folds(stacked: Stacked) -> Banded:
     """Tell the folds apart."""
-    rows = stacked.scales.rows
+    rows = stacked.features.rows
     return [f"fold {fold}" for fold in range(rows.n_folds)], rows.folds
 
 
@@ -173,12 +173,12 @@ def nearest_classes(stacked: Stacked) -> Ints:
     if prediction.ndim == 2:
         probable: Ints = prediction.argmax(axis=1)
         return probable
-    return nearest_class(prediction, stacked.scales.reading.class_values)
+    return nearest_class(prediction, stacked.features.target_columns.class_values)
 
 
 def confusion(stacked: Stacked) -> Ints:
     """Count (K, K) true by predicted classes."""
-    rows = stacked.scales.rows
+    rows = stacked.features.rows
     counts = np.zeros((len(rows.classes),) * 2, dtype=np.int64)
     np.add.at(counts, (rows.class_index, nearest_classes(stacked)), 1)
     return counts
@@ -186,22 +186,22 @@ def confusion(stacked: Stacked) -> Ints:
 
 def other_scores(stacked: Stacked) -> dict[str, float]:
     """Score the final prediction by what it was not tuned by, by name for people."""
-    rows, prediction = stacked.scales.rows, stacked.final.prediction
+    rows, prediction = stacked.features.rows, stacked.final.prediction
     found: dict[str, float] = {}
-    if stacked.loss.is_number:
-        target = stacked.scales.target()
+    if stacked.objective.is_number:
+        target = stacked.features.target()
         found = {
             TITLES[name]: METRICS[name](target, prediction)
             for name in OF_NUMBERS
-            if name != stacked.loss.name
+            if name != stacked.objective.name
         }
         spread = spread_ratio(target, prediction)
         found["spread of predictions over that of targets"] = spread
-    whose = "nearest" if stacked.loss.is_number else "most probable"
+    whose = "nearest" if stacked.objective.is_number else "most probable"
     nearest = nearest_classes(stacked) if rows.classes else None
-    names = OF_ORDERED if stacked.loss.is_number else ("accuracy", "macro_f1")
+    names = OF_ORDERED if stacked.objective.is_number else ("accuracy", "macro_f1")
     for name in names:
-        if nearest is not None and name != stacked.loss.name:
+        if nearest is not None and name != stacked.objective.name:
             label = f"{TITLES[name]} of the {whose} class"
             found[label] = METRICS[name](rows.class_index, nearest)
     return found

@@ -28,37 +28,37 @@ Floats = NDArray[np.float64]
 Chosen = Sequence[tuple[str, Rule]]  # links that are on, by name, and their rules
 
 
-def bend(prediction: Floats, evidence: NetPredictions, links: Chosen) -> Floats:
+def bend(prediction: Floats, net_pred: NetPredictions, links: Chosen) -> Floats:
     """Apply the links that come before the nets are averaged.
 
     Args:
         prediction: (M, ...) what the stack says through one net.
-        evidence: What that net says of the rows.
+        net_pred: What that net says of the rows.
         links: All that are on, in their order.
     """
     for name, rule in links:
         link = link_named(name)
         if not link.gives_classes:
-            prediction = link.apply(prediction, evidence, rule)
+            prediction = link.apply(prediction, net_pred, rule)
     return prediction
 
 
 def end_prediction(
     prediction: Floats,
-    reading: TargetColumns,
-    loss: Objective,
+    target_columns: TargetColumns,
+    objective: Objective,
     links: Chosen = (),
-    evidence: NetPredictions | None = None,
+    net_pred: NetPredictions | None = None,
 ) -> Floats:
     """End a prediction as it is scored, once the nets are averaged.
 
     Args:
         prediction: (M,) numbers, or (M, K) probabilities.
-        reading: What the target is.
-        loss: What it is scored by.
+        target_columns: What the target is.
+        objective: What it is scored by.
         links: Those that are on and not applied yet; the ones that bend are passed
             over, because they come before the average.
-        evidence: What the nets say of the rows, averaged; needed by a link alone.
+        net_pred: What the nets say of the rows, averaged; needed by a link alone.
 
     Returns:
         (M,) numbers of the target's range, values of classes where the metric judges
@@ -67,9 +67,9 @@ def end_prediction(
     for name, rule in links:
         link = link_named(name)
         if link.gives_classes:
-            assert evidence is not None
-            prediction = link.apply(prediction, evidence, rule)
-    return loss.judged(reading.clip(prediction))
+            assert net_pred is not None
+            prediction = link.apply(prediction, net_pred, rule)
+    return objective.as_scored(target_columns.clip(prediction))
 
 
 def labels_of(prediction: Floats, classes: ArrayLike) -> NDArray[Any]:

@@ -30,11 +30,11 @@ MAX_ROUNDS = 10_000
 PATIENCE = 10
 
 
-def fit_insample(scales: AlignedFeatures, seed: int, n_threads: int) -> Member:
+def fit_insample(features: AlignedFeatures, seed: int, n_threads: int) -> Member:
     """Fit the boosters the leaky way; their inner predictions leak as the outer do."""
     import lightgbm
 
-    rows, target = scales.rows, scales.target()
+    rows, target = features.rows, features.target()
     n_classes = target.shape[1] if target.ndim == 2 else 0
     labels = target.argmax(axis=1) if n_classes else target
     parameters = PARAMETERS | objective(n_classes)

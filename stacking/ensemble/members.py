@@ -36,7 +36,7 @@ class AlignedFeatures:
 
     Attributes:
         rows: What was assembled.
-        reading: Which columns speak of the target.
+        target_columns: Which columns speak of the target.
         alignment: The maps between the nets.
         aligned: (N, C).
         tried: By method of alignment, the score of quick boosters; empty: none was
@@ -44,14 +44,14 @@ class AlignedFeatures:
     """
 
     rows: Assembled
-    reading: TargetColumns
+    target_columns: TargetColumns
     alignment: Alignment
     aligned: Floats
     tried: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, rows: Assembled, reading: TargetColumns, method: str
+        cls, rows: Assembled, target_columns: TargetColumns, method: str
     ) -> "AlignedFeatures":
         """Align the rows by the method."""
         alignment = learn_alignment(rows.nets, method)
@@ -59,14 +59,14 @@ class AlignedFeatures:
         if alignment.method != "none":
             for fold, _, own in outer_folds(rows.folds):
                 aligned[own] = alignment.apply(fold, rows.X[own])
-        return cls(rows, reading, alignment, aligned)
+        return cls(rows, target_columns, alignment, aligned)
 
     @classmethod
     def chosen(
         cls,
         rows: Assembled,
-        reading: TargetColumns,
-        loss: Objective,
+        target_columns: TargetColumns,
+        objective: Objective,
         boosting: Boosting,
     ) -> "AlignedFeatures":
         """Align the rows by the method with the best out-of-fold score.
@@ -76,21 +76,21 @@ class AlignedFeatures:
         """
         found, scores = {}, {}
         for method in METHODS[::-1]:
-            scales = cls.of(rows, reading, method)
-            if scales.alignment.method != method and method != "none":
-                return cls.of(rows, reading, "none")  # nothing to align by
-            found[method] = scales
-            target = scales.target()
-            said = quick(scales.training_rows(), boosting)
-            scores[method] = loss.score(target, reading.clip(said))
+            features = cls.of(rows, target_columns, method)
+            if features.alignment.method != method and method != "none":
+                return cls.of(rows, target_columns, "none")  # nothing to align by
+            found[method] = features
+            target = features.target()
+            said = quick(features.training_rows(), boosting)
+            scores[method] = objective.score(target, target_columns.clip(said))
         best = "rank"
         for method, score in scores.items():
-            best = method if loss.is_better(score, scores[best]) else best
+            best = method if objective.is_better(score, scores[best]) else best
         return replace(found[best], tried=scores)
 
     def target(self) -> Floats:
         """Give the (N,) numbers, or (N, K) with a 1 in the column of the class."""
-        if self.reading.is_number:
+        if self.target_columns.is_number:
             return self.rows.target.astype(np.float64)
         return np.eye(len(self.rows.classes))[self.rows.class_index]
 
@@ -136,7 +136,7 @@ class Member:
 
 
 def fit_stackers(
-    scales: AlignedFeatures,
+    features: AlignedFeatures,
     names: Sequence[str],
     context: FitContext,
     views: Floats | None = None,
@@ -144,59 +144,61 @@ def fit_stackers(
     """Cross-fit the stackers that learn from all columns.
 
     Args:
-        scales: The rows.
+        features: The rows.
         names: Those to fit; what is none of ``STACKERS`` is passed over.
         context: What they are told beside the rows.
         views: (N, V, F) single views, for stackers of them.
     """
-    every, narrow = np.arange(len(scales.rows.columns)), scales.linear_columns()
+    every, narrow = np.arange(len(features.rows.columns)), features.linear_columns()
     inputs = {
-        "all": (scales.aligned, every),
-        "narrow": (scales.aligned[:, narrow], narrow),
+        "all": (features.aligned, every),
+        "narrow": (features.aligned[:, narrow], narrow),
         "views": (views, narrow[:0]),
     }
     members = {}
     for stacker in (STACKERS[name] for name in names if name in STACKERS):
         X, col_idx = inputs[stacker.inputs]
-        columns = [scales.rows.columns[idx].name for idx in col_idx]
+        columns = [features.rows.columns[idx].name for idx in col_idx]
         members[stacker.name] = Member(
             title=stacker.title,
-            fit=stacker.fit(scales.training_rows(X), replace(context, columns=columns)),
+            fit=stacker.fit(
+                features.training_rows(X), replace(context, columns=columns)
+            ),
             inputs=col_idx,
             sees_views=stacker.inputs == "views",
         )
     return members
 
 
-def fit_tasks(scales: AlignedFeatures, seed: int) -> dict[str, Member]:
+def fit_tasks(features: AlignedFeatures, seed: int) -> dict[str, Member]:
     """Cross-fit each sub-task alone; those of the target itself are read instead."""
-    rows, reading = scales.rows, scales.reading
-    own = {reading.plain, reading.shares_of}
+    rows, target_columns = features.rows, features.target_columns
+    own = {target_columns.plain, target_columns.proba_task}
     found = {}
     for task in dict.fromkeys(column.task for column in rows.columns):
         means = rows.columns_of(task, "mean")
         if task in own or not len(means):
             continue
-        X = scales.aligned[:, means]
-        if len(means) == 1 and reading.is_number:
-            fit = cross_fit_curve(scales.training_rows(X[:, 0]), seed=seed)
+        X = features.aligned[:, means]
+        if len(means) == 1 and target_columns.is_number:
+            fit = cross_fit_curve(features.training_rows(X[:, 0]), seed=seed)
             found[f"{task}_alone"] = Member(f"{task} alone, rising curve", fit, means)
         else:
-            fit = cross_fit_ridge(scales.training_rows(X), seed=seed)
+            fit = cross_fit_ridge(features.training_rows(X), seed=seed)
             found[f"{task}_alone"] = Member(f"{task} alone, ridge", fit, means)
     return found
 
 
-def read_fixed(scales: AlignedFeatures) -> dict[str, Member]:
+def read_fixed(features: AlignedFeatures) -> dict[str, Member]:
     """Read what the nets say of the target themselves."""
-    reading, rows = scales.reading, scales.rows
+    target_columns, rows = features.target_columns, features.rows
     titles = {
         "plain": "plain net, mean of the views",
-        "expected": f"{reading.shares_of} alone, expected value",
+        "expected": f"{target_columns.proba_task} alone, expected value",
     }
     return {
         name: Member(titles[name], CrossFit.of_fixed(values, rows.folds))
-        for name, values in reading.fixed(rows.X).items()
+        for name, values in target_columns.fixed(rows.X).items()
     }
 
 

@@ -137,7 +137,7 @@ class Objective:
         """Give the (N,) class nearest to (N,) numbers, the lower of two as near."""
         return nearest_class(values, np.array(self.class_values))
 
-    def judged(self, prediction: Floats) -> Floats:
+    def as_scored(self, prediction: Floats) -> Floats:
         """Give (N, ...) what is judged of a prediction: the value of a class, or all.
 
         Probabilities stay as they are: of those the metric takes what it needs.

@@ -64,25 +64,25 @@ class Step:
 def run_chain(
     links: Sequence[Postprocessor],
     start: Start,
-    evidence: NetPredictions,
-    judged: ScoringData,
+    net_pred: NetPredictions,
+    scoring: ScoringData,
 ) -> list[Step]:
     """Try the links one after the other, each on what those that pay have made.
 
     Args:
         links: In their order.
         start: The stack's prediction.
-        evidence: What the nets say of the N rows.
-        judged: What they are judged by.
+        net_pred: What the nets say of the N rows.
+        scoring: What they are judged by.
     """
     steps: list[Step] = []
     before = start
     for link in links:
-        after, rule, rules = _tried(link, before, evidence, judged)
-        gain = _gain(before, after, judged)
+        after, rule, rules = _tried(link, before, net_pred, scoring)
+        gain = _gain(before, after, scoring)
         alone = gain
         if before is not start:
-            alone = _gain(start, _tried(link, start, evidence, judged)[0], judged)
+            alone = _gain(start, _tried(link, start, net_pred, scoring)[0], scoring)
         is_on = gain.low > 0
         steps.append(
             Step(link.name, link.title, after, gain, alone, is_on, rule, rules)
@@ -92,25 +92,25 @@ def run_chain(
 
 
 def _tried(
-    link: Postprocessor, before: Start, evidence: NetPredictions, judged: ScoringData
+    link: Postprocessor, before: Start, net_pred: NetPredictions, scoring: ScoringData
 ) -> tuple[Start, Rule, list[Rule]]:
     """Tune a link for every fold and for all rows."""
-    nested = CrossFit.empty(judged.target, judged.folds)
+    nested = CrossFit.empty(scoring.target, scoring.folds)
     rules = []
-    for fold, rest, held_out in outer_folds(judged.folds):
-        seen = before.fit.inner_oof[fold, rest], evidence.take(rest)
-        rule = link.choose(*seen, judged.take(rest))
+    for fold, rest, held_out in outer_folds(scoring.folds):
+        seen = before.fit.inner_oof[fold, rest], net_pred.take(rest)
+        rule = link.choose(*seen, scoring.take(rest))
         nested.inner_oof[fold, rest] = link.apply(*seen, rule)
         nested.oof_pred[held_out] = link.apply(
-            before.fit.oof_pred[held_out], evidence.take(held_out), rule
+            before.fit.oof_pred[held_out], net_pred.take(held_out), rule
         )
         rules.append(rule)
-    rule = link.choose(before.apparent, evidence, judged)
-    apparent = link.apply(before.apparent, evidence, rule)
+    rule = link.choose(before.apparent, net_pred, scoring)
+    apparent = link.apply(before.apparent, net_pred, rule)
     return Start(nested, apparent), rule, rules
 
 
-def _gain(before: Start, after: Start, judged: ScoringData) -> Interval:
-    return judged.loss.gain(
-        judged.target, before.fit.oof_pred, after.fit.oof_pred, judged.cv_groups
+def _gain(before: Start, after: Start, scoring: ScoringData) -> Interval:
+    return scoring.objective.gain(
+        scoring.target, before.fit.oof_pred, after.fit.oof_pred, scoring.cv_groups
     )

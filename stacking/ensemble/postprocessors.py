@@ -47,18 +47,18 @@ class ScoringData:
         target: (N, ...).
         folds: (N,) fold of each row.
         cv_groups: (N,) what errs together.
-        loss: How.
+        objective: How.
     """
 
     target: Floats
     folds: Ints
     cv_groups: Ints
-    loss: Objective
+    objective: Objective
 
     def take(self, rows: Ints) -> "ScoringData":
         """Give some of the rows."""
         return ScoringData(
-            self.target[rows], self.folds[rows], self.cv_groups[rows], self.loss
+            self.target[rows], self.folds[rows], self.cv_groups[rows], self.objective
         )
 
 
@@ -80,20 +80,20 @@ class Postprocessor(Protocol):
         """Whether it gives values of classes, and so comes after the nets' average."""
         ...
 
-    def lacks(self, evidence: NetPredictions, loss: Objective) -> str:
+    def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:
         """Say what it would need and does not have; empty: nothing."""
         ...
 
     def choose(
         self,
         prediction: Floats,
-        evidence: NetPredictions,
-        judged: ScoringData,
+        net_pred: NetPredictions,
+        scoring: ScoringData,
     ) -> Rule:
         """Choose the rule on (N,) rows."""
         ...
 
-    def apply(self, prediction: Floats, evidence: NetPredictions, rule: Rule) -> Floats:
+    def apply(self, prediction: Floats, net_pred: NetPredictions, rule: Rule) -> Floats:
         """Give the (N,) predictions that the rule makes of others."""
         ...
 
@@ -106,9 +106,9 @@ class Mix:
     title: str
     gives_classes: bool = False
 
-    def lacks(self, evidence: NetPredictions, loss: Objective) -> str:
+    def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:
         """See ``Postprocessor``."""
-        if not loss.is_number or self._other(evidence) is None:
+        if not objective.is_number or self._other(net_pred) is None:
             return (
                 "a regression of the target"
                 if self.name == "mix"
@@ -116,32 +116,32 @@ class Mix:
             )
         return ""
 
-    def _other(self, evidence: NetPredictions) -> Floats | None:
+    def _other(self, net_pred: NetPredictions) -> Floats | None:
         if self.name == "mix":
-            return evidence.plain
-        if evidence.shares is None:
+            return net_pred.plain
+        if net_pred.shares is None:
             return None
-        expected: Floats = evidence.shares @ evidence.class_values
+        expected: Floats = net_pred.shares @ net_pred.class_values
         return expected
 
     def choose(
         self,
         prediction: Floats,
-        evidence: NetPredictions,
-        judged: ScoringData,
+        net_pred: NetPredictions,
+        scoring: ScoringData,
     ) -> Rule:
         """Choose the weight with the least mean loss."""
-        unit, rows = Unit.of(judged.target), judged.loss.rows
-        target = unit.standardise(judged.target)
+        unit, rows = Unit.of(scoring.target), scoring.objective.rows
+        target = unit.standardise(scoring.target)
         losses = []
         for weight in WEIGHTS:
-            mixed = self.apply(prediction, evidence, {"weight": weight})
+            mixed = self.apply(prediction, net_pred, {"weight": weight})
             losses.append(rows(target, unit.standardise(mixed)).mean())
         return {"weight": float(WEIGHTS[int(np.argmin(np.round(losses, 12)))])}
 
-    def apply(self, prediction: Floats, evidence: NetPredictions, rule: Rule) -> Floats:
+    def apply(self, prediction: Floats, net_pred: NetPredictions, rule: Rule) -> Floats:
         """See ``Postprocessor``."""
-        other = self._other(evidence)
+        other = self._other(net_pred)
         assert other is not None
         mixed: Floats = rule["weight"] * prediction + (1 - rule["weight"]) * other
         return mixed
@@ -155,24 +155,24 @@ class Isotonic:
     title: str = "a rising curve"
     gives_classes: bool = False
 
-    def lacks(self, evidence: NetPredictions, loss: Objective) -> str:  # noqa: ARG002
+    def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:  # noqa: ARG002
         """See ``Postprocessor``."""
-        return "" if loss.is_number else "a target of numbers"
+        return "" if objective.is_number else "a target of numbers"
 
     def choose(
         self,
         prediction: Floats,
-        evidence: NetPredictions,  # noqa: ARG002
-        judged: ScoringData,
+        net_pred: NetPredictions,  # noqa: ARG002
+        scoring: ScoringData,
     ) -> Rule:
         """Fit the curve by its squared error."""
-        curve = fit_curve(prediction, judged.target, falls=False)
+        curve = fit_curve(prediction, scoring.target, falls=False)
         return {"x": curve.x.tolist(), "y": curve.y.tolist()}
 
     def apply(
         self,
         prediction: Floats,
-        evidence: NetPredictions,  # noqa: ARG002
+        net_pred: NetPredictions,  # noqa: ARG002
         rule: Rule,
     ) -> Floats:
         """See ``Postprocessor``."""
@@ -188,24 +188,28 @@ class Snap:
     title: str
     gives_classes: bool = True
 
-    def lacks(self, evidence: NetPredictions, loss: Objective) -> str:
+    def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:
         """See ``Postprocessor``."""
-        has = loss.is_number and evidence.shares is not None
+        has = objective.is_number and net_pred.shares is not None
         return "" if has else "class probabilities of a target of numbers"
 
     def choose(
         self,
         prediction: Floats,
-        evidence: NetPredictions,
-        judged: ScoringData,
+        net_pred: NetPredictions,
+        scoring: ScoringData,
     ) -> Rule:
         """Choose the middle of the plateau of thresholds, for all or each class."""
-        assert evidence.shares is not None
-        top, index = _sureness(evidence.shares)
-        target, cv_groups, loss = judged.target, judged.cv_groups, judged.loss
-        kept = loss.rows(target, prediction)
-        won = loss.rows(target, evidence.class_values[index]) - kept
-        n_classes = len(evidence.class_values)
+        assert net_pred.shares is not None
+        top, index = _sureness(net_pred.shares)
+        target, cv_groups, objective = (
+            scoring.target,
+            scoring.cv_groups,
+            scoring.objective,
+        )
+        kept = objective.rows(target, prediction)
+        won = objective.rows(target, net_pred.class_values[index]) - kept
+        n_classes = len(net_pred.class_values)
         if self.name == "snap":
             return {"thresholds": [best_threshold(top, won, cv_groups)] * n_classes}
         thresholds = []
@@ -218,12 +222,12 @@ class Snap:
             thresholds.append(found)
         return {"thresholds": thresholds}
 
-    def apply(self, prediction: Floats, evidence: NetPredictions, rule: Rule) -> Floats:
+    def apply(self, prediction: Floats, net_pred: NetPredictions, rule: Rule) -> Floats:
         """See ``Postprocessor``."""
-        assert evidence.shares is not None
-        top, index = _sureness(evidence.shares)
+        assert net_pred.shares is not None
+        top, index = _sureness(net_pred.shares)
         is_sure = top >= np.array(rule["thresholds"])[index]
-        return np.where(is_sure, evidence.class_values[index], prediction)
+        return np.where(is_sure, net_pred.class_values[index], prediction)
 
 
 def _sureness(shares: Floats) -> tuple[Floats, Ints]:
@@ -272,21 +276,21 @@ class Cuts:
     title: str = "cut points between the classes"
     gives_classes: bool = True
 
-    def lacks(self, evidence: NetPredictions, loss: Objective) -> str:  # noqa: ARG002
+    def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:  # noqa: ARG002
         """See ``Postprocessor``."""
-        return "" if loss.is_of_ordered else "a metric of ordered classes"
+        return "" if objective.is_of_ordered else "a metric of ordered classes"
 
     def choose(
         self,
         prediction: Floats,
-        evidence: NetPredictions,
-        judged: ScoringData,
+        net_pred: NetPredictions,
+        scoring: ScoringData,
     ) -> Rule:
         """Move one cut after the other to where the metric is best."""
-        target, loss = judged.target, judged.loss
-        values = evidence.class_values
+        target, objective = scoring.target, scoring.objective
+        values = net_pred.class_values
         cuts = (values[1:] + values[:-1]) / 2
-        sign = 1 if loss.higher_is_better else -1
+        sign = 1 if objective.higher_is_better else -1
         for _ in range(N_SWEEPS):
             before = cuts.copy()
             for k in range(len(cuts)):
@@ -303,8 +307,8 @@ class Cuts:
                 for place in tried:
                     moved = cuts.copy()
                     moved[k] = place
-                    said = self.apply(prediction, evidence, {"cuts": moved.tolist()})
-                    scores.append(sign * loss.score(target, said))
+                    said = self.apply(prediction, net_pred, {"cuts": moved.tolist()})
+                    scores.append(sign * objective.score(target, said))
                 best = int(np.argmax(scores))
                 level = np.array(scores) >= scores[best] - 1e-12
                 cuts[k] = tried[_middle(level, best)]
@@ -312,10 +316,10 @@ class Cuts:
                 break
         return {"cuts": cuts.tolist()}
 
-    def apply(self, prediction: Floats, evidence: NetPredictions, rule: Rule) -> Floats:
+    def apply(self, prediction: Floats, net_pred: NetPredictions, rule: Rule) -> Floats:
         """See ``Postprocessor``."""
         index = np.searchsorted(rule["cuts"], prediction, side="right")
-        found: Floats = evidence.class_values[index]
+        found: Floats = net_pred.class_values[index]
         return found
 
 
@@ -349,21 +353,21 @@ def check_links(names: tuple[str, ...]) -> None:
 
 
 def choose_links(
-    names: tuple[str, ...], evidence: NetPredictions, loss: Objective
+    names: tuple[str, ...], net_pred: NetPredictions, objective: Objective
 ) -> list[Postprocessor]:
     """List the links to try.
 
     Args:
         names: Those asked for; none: all that fit.
-        evidence: What the nets say.
-        loss: What is judged by.
+        net_pred: What the nets say.
+        objective: What is judged by.
 
     Raises:
         UserError: A link is unknown, or lacks what it needs.
     """
     check_links(names)
     for name in names:
-        if lack := link_named(name).lacks(evidence, loss):
+        if lack := link_named(name).lacks(net_pred, objective):
             raise UserError(
                 f"links = {name!r} needs {lack}, which this run does not have;"
                 " leave it out"
@@ -371,5 +375,5 @@ def choose_links(
     return [
         link
         for link in LINKS
-        if (not names or link.name in names) and not link.lacks(evidence, loss)
+        if (not names or link.name in names) and not link.lacks(net_pred, objective)
     ]

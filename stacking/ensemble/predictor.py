@@ -79,23 +79,23 @@ class Predictor:
     """All that turns columns into predictions.
 
     Attributes:
-        reading: Which columns speak of the target.
+        target_columns: Which columns speak of the target.
         alignment: The maps between the nets.
         learned: By member, its models.
         means: By name, the weights of a mean of members, each of those before it.
-        winner: The member that is post-processed.
-        loss: What was scored by.
+        selected: The member that is post-processed.
+        objective: What was scored by.
         links: Names and rules of the links that are on.
         own: How the user's own columns are made numbers; None: there are none.
         views: The maps between the nets' single views, where a member sees those.
     """
 
-    reading: TargetColumns
+    target_columns: TargetColumns
     alignment: Alignment
     learned: Mapping[str, Learned]
     means: Mapping[str, Mapping[str, float]]
-    winner: str
-    loss: Objective
+    selected: str
+    objective: Objective
     links: Sequence[tuple[str, dict[str, Any]]] = ()
     own: OwnColumns | None = None
     views: Alignment | None = None
@@ -125,9 +125,9 @@ class Predictor:
             (M, ...) by name: every member, and ``prediction``, bent by the links that
             come before the nets are averaged.
         """
-        reading = self.reading
+        target_columns = self.target_columns
         aligned = self.alignment.apply(net, values)
-        found = dict(reading.fixed(values))
+        found = dict(target_columns.fixed(values))
         if views is not None and self.views is not None:
             views = apply_to_views(self.views, net, views)
         for name, learned in self.learned.items():
@@ -135,13 +135,13 @@ class Predictor:
             assert X is not None
             models = learned.models[net : net + 1] if own else learned.models
             said = np.mean([model.predict(X) for model in models], axis=0)
-            found[name] = reading.clip(said)
+            found[name] = target_columns.clip(said)
         for name, weights in self.means.items():
             found[name] = weighted(weights, found)
-        bent = bend(found[self.winner], reading.evidence(values), self.links)
-        return found | {"prediction": reading.clip(bent)}
+        bent = bend(found[self.selected], target_columns.net_pred(values), self.links)
+        return found | {"prediction": target_columns.clip(bent)}
 
-    def say_all(
+    def predict_by_net(
         self,
         nets: Sequence[Floats],
         views: Sequence[Floats] | None = None,
@@ -185,22 +185,22 @@ class Predictor:
             first: Number of the first of the nets, for its scale.
             own: See ``say``.
         """
-        reading, loss = self.reading, self.loss
-        said = self.say_all(nets, views, first=first, own=own)
-        evidence = NetPredictions.averaged(
-            [reading.evidence(values) for values in nets]
+        target_columns, objective = self.target_columns, self.objective
+        said = self.predict_by_net(nets, views, first=first, own=own)
+        net_pred = NetPredictions.averaged(
+            [target_columns.net_pred(values) for values in nets]
         )
         averaged = {
             name: end_prediction(
                 values.mean(axis=0),
-                reading,
-                loss,
+                target_columns,
+                objective,
                 self.links if name == "prediction" else (),
-                evidence,
+                net_pred,
             )
             for name, values in said.items()
         }
-        return Predicted(averaged, said["prediction"], evidence.shares)
+        return Predicted(averaged, said["prediction"], net_pred.shares)
 
     def save(self, folder: Path) -> None:
         """Write the models and how they are put together; nothing is pickled."""
@@ -212,14 +212,14 @@ class Predictor:
             if alignment is not None:
                 knots, places = alignment.knots, alignment.places
                 np.savez(folder / file, knots=knots, places=places)
-        reading = self.reading
+        target_columns = self.target_columns
         about = {
-            "columns": [vars(column) for column in reading.columns],
-            "metric": self.loss.name,
-            "classes": list(reading.classes),
-            "target_range": reading.target_range,
-            "plain": reading.plain,
-            "shares_of": reading.shares_of,
+            "columns": [vars(column) for column in target_columns.columns],
+            "metric": self.objective.name,
+            "classes": list(target_columns.classes),
+            "target_range": target_columns.target_range,
+            "plain": target_columns.plain,
+            "shares_of": target_columns.proba_task,
             "alignment": self.alignment.method,
             "views": None if self.views is None else self.views.method,
             "own": None if self.own is None else asdict(self.own),
@@ -232,7 +232,7 @@ class Predictor:
                 for name, learned in self.learned.items()
             },
             "means": {name: dict(weights) for name, weights in self.means.items()},
-            "winner": self.winner,
+            "winner": self.selected,
             "links": [list(link) for link in self.links],
         }
         write_json(folder / FILE, about)
@@ -257,7 +257,7 @@ class Predictor:
         bounds, classes = about["target_range"], about["classes"]
         if bounds is not None:  # older runs say "0.0" where others say "0"
             classes = map(float, classes)
-        reading = TargetColumns(
+        target_columns = TargetColumns(
             tuple(Column(**column) for column in about["columns"]),
             class_names(classes),
             None if bounds is None else (bounds[0], bounds[1]),
@@ -265,18 +265,18 @@ class Predictor:
             about["shares_of"],
         )
         links = [(name, rule) for name, rule in about["links"]]
-        loss = Objective(
+        objective = Objective(
             about.get("metric") or _metric_of(folder),
-            tuple(reading.class_values.tolist()),
-            reading.is_number,
+            tuple(target_columns.class_values.tolist()),
+            target_columns.is_number,
         )
         return cls(
-            reading,
+            target_columns,
             _scales_of(folder / SCALES, about["alignment"]),
             learned,
             about["means"],
             about["winner"],
-            loss,
+            objective,
             links,
             about["own"] and OwnColumns.from_json(about["own"]),
             about["views"] and _scales_of(folder / OF_VIEWS, about["views"]),

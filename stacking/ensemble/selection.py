@@ -23,21 +23,21 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def select(members: Floats, target: Floats, loss: Objective) -> Floats:
+def select(members: Floats, target: Floats, objective: Objective) -> Floats:
     """Find the (M,) weights of the members; of equals, the first is picked.
 
     Args:
         members: (M, N, ...) predictions.
         target: (N, ...) what they should be.
-        loss: How a row is judged.
+        objective: How a row is judged.
     """
     n_members = len(members)
-    if loss.is_number:  # so that what counts as equal does not depend on the unit
+    if objective.is_number:  # so that what counts as equal does not depend on the unit
         unit = Unit.of(target)
         members, target = unit.standardise(members), unit.standardise(target)
     errors = members - target
     # The mean square of a weighted error is a form in the weights.
-    is_form = loss.is_number and loss.name != "mae"
+    is_form = objective.is_number and objective.name != "mae"
     products = errors @ errors.T / errors.shape[1] if is_form else None
     counts = np.zeros(n_members)
     total = np.zeros_like(members[0])
@@ -51,7 +51,7 @@ def select(members: Floats, target: Floats, loss: Objective) -> Floats:
                 tried.append(weights @ products @ weights / n_picked**2)
             else:
                 mean = (total + members[member]) / n_picked
-                tried.append(loss.rows(target, mean).mean())
+                tried.append(objective.rows(target, mean).mean())
         best = int(np.argmin(np.round(tried, 12)))
         counts[best] += 1
         total += members[best]
@@ -68,7 +68,7 @@ def weighted(weights: Mapping[str, float], said: Mapping[str, Floats]) -> Floats
 
 
 def cross_select(
-    members: Mapping[str, CrossFit], target: Floats, folds: Ints, loss: Objective
+    members: Mapping[str, CrossFit], target: Floats, folds: Ints, objective: Objective
 ) -> tuple[CrossFit, dict[str, float], Floats]:
     """Select weights, nested: those for a fold on inner predictions of the others.
 
@@ -76,7 +76,7 @@ def cross_select(
         members: What is weighted.
         target: (N, ...).
         folds: (N,) fold of each row.
-        loss: How a row is judged.
+        objective: How a row is judged.
 
     Returns:
         The weighted mean as a cross-fit, with the weights of each fold as its metadata;
@@ -87,10 +87,10 @@ def cross_select(
     found = CrossFit.empty(target, folds)
     for fold, rest, held_out in outer_folds(folds):
         inner = np.stack([member.inner_oof[fold, rest] for member in members.values()])
-        weights = select(inner, target[rest], loss)
+        weights = select(inner, target[rest], objective)
         found.inner_oof[fold, rest] = np.tensordot(weights, inner, 1)
         found.oof_pred[held_out] = np.tensordot(weights, outer[:, held_out], 1)
         found.metadata.append(dict(zip(names, weights.tolist(), strict=True)))
-    weights = select(outer, target, loss)
+    weights = select(outer, target, objective)
     chosen = dict(zip(names, weights.tolist(), strict=True))
     return found, chosen, np.tensordot(weights, outer, 1)

@@ -65,12 +65,12 @@ class Stacked:
     """What came out.
 
     Attributes:
-        scales: The rows, on the nets' own scales and on the common one.
-        loss: What it is judged by.
+        features: The rows, on the nets' own scales and on the common one.
+        objective: What it is judged by.
         members: Every member by name, its predictions clipped.
         means: Weights of the means, ``weighted`` and ``blend``.
-        winner: The member that post-processing begins from.
-        winners: F winners of the nested score.
+        selected: The member that post-processing begins from.
+        selected_by_fold: F winners of the nested score.
         steps: The links of the post-processing.
         clip: What clipping to the target's range is worth; None: it is no number.
         lines: The lines of the table, from the model without nets to the prediction.
@@ -79,12 +79,12 @@ class Stacked:
         views: The maps between the nets' single views, where a member sees those.
     """
 
-    scales: AlignedFeatures
-    loss: Objective
+    features: AlignedFeatures
+    objective: Objective
     members: Mapping[str, Member]
     means: Mapping[str, Mapping[str, float]]
-    winner: str
-    winners: Sequence[str]
+    selected: str
+    selected_by_fold: Sequence[str]
     steps: tuple[Step, ...]
     clip: Interval | None
     lines: tuple[Line, ...]
@@ -113,7 +113,7 @@ class Stacked:
         if len(bends) == len(on):
             return self.final
         name = bends[-1].name if bends else "winner"
-        return self.line(name if self.has_line(name) else self.winner)
+        return self.line(name if self.has_line(name) else self.selected)
 
     @property
     def optimism(self) -> float:
@@ -122,7 +122,7 @@ class Stacked:
         if apparent is None:
             return 0.0
         better = apparent - self.final.scores.pooled
-        return better if self.loss.higher_is_better else -better
+        return better if self.objective.higher_is_better else -better
 
     @property
     def predictor(self) -> Predictor:
@@ -133,24 +133,24 @@ class Stacked:
             if member.fit.models
         }
         links = [(step.name, step.rule) for step in self.steps if step.is_on]
-        alignment, of_all = self.scales.alignment, self.scales.rows.of_all
+        alignment, of_all = self.features.alignment, self.features.rows.of_all
         return Predictor(
-            self.scales.reading,
+            self.features.target_columns,
             alignment if of_all is None else alignment.with_net(of_all),
             learned,
             self.means,
-            self.winner,
-            self.loss,
+            self.selected,
+            self.objective,
             links,
-            self.scales.rows.own,
+            self.features.rows.own,
             self.views,
         )
 
 
 def stack(
-    scales: AlignedFeatures,
+    features: AlignedFeatures,
     members: Mapping[str, Member],
-    loss: Objective,
+    objective: Objective,
     *,
     stackers: Sequence[str],
     links: tuple[str, ...] = (),
@@ -159,23 +159,29 @@ def stack(
     """Race the members, post-process the winner and score every step.
 
     Args:
-        scales: The rows.
+        features: The rows.
         members: All but the means, by name, as they come from ``members.py``.
-        loss: What is judged by.
+        objective: What is judged by.
         stackers: Which members race, with what the nets say themselves; of the means,
             ``weighted`` too. A blend of all joins where there are two or more.
         links: Names of the links to try; none: all that fit.
         no_net: (N, ...) what a model without any net predicts; None: there is none.
     """
-    rows, target, reading = scales.rows, scales.target(), scales.reading
-    judged = ScoringData(target, rows.folds, rows.cv_groups, loss)
+    rows, target, target_columns = (
+        features.rows,
+        features.target(),
+        features.target_columns,
+    )
+    scoring = ScoringData(target, rows.folds, rows.cv_groups, objective)
     raw = dict(members)
     means: dict[str, dict[str, float]] = {}
     apparent: dict[str, Floats] = {}
 
     def add_mean(name: str, title: str, parts: Sequence[str]) -> None:
-        fits = {part: _clipped(raw[part].fit, scales) for part in parts}
-        fit, means[name], apparent[name] = cross_select(fits, target, rows.folds, loss)
+        fits = {part: _clipped(raw[part].fit, features) for part in parts}
+        fit, means[name], apparent[name] = cross_select(
+            fits, target, rows.folds, objective
+        )
         raw[name] = Member(title, fit)
 
     fixed = [name for name in ("plain", "expected") if name in members]
@@ -189,24 +195,24 @@ def stack(
         add_mean("blend", "blend of all", blended)
         racing.append("blend")
     clipped = {
-        name: Member(m.title, _clipped(m.fit, scales), m.inputs, m.sees_views)
+        name: Member(m.title, _clipped(m.fit, features), m.inputs, m.sees_views)
         for name, m in raw.items()
     }
     if rows.in_sample:
         racing = list(stackers[:1])
-    start, winner, winners = _race(clipped, racing, apparent, judged)
-    evidence = reading.evidence(rows.X)
-    chosen = choose_links(links, evidence, loss)
-    steps = run_chain(chosen, start, evidence, judged)
+    start, selected, selected_by_fold = _race(clipped, racing, apparent, scoring)
+    net_pred = target_columns.net_pred(rows.X)
+    chosen = choose_links(links, net_pred, objective)
+    steps = run_chain(chosen, start, net_pred, scoring)
     clip = None
-    if loss.is_number:
-        weights = means.get(winner, {winner: 1.0})
+    if objective.is_number:
+        weights = means.get(selected, {selected: 1.0})
         unclipped = weighted(weights, {n: raw[n].fit.oof_pred for n in weights})
         bound = weighted(weights, {n: clipped[n].fit.oof_pred for n in weights})
-        clip = loss.gain(target, unclipped, bound, rows.cv_groups)
+        clip = objective.gain(target, unclipped, bound, rows.cv_groups)
     on = [step for step in steps if step.is_on]
     final = on[-1].after if on else start
-    write = _Lines(judged, scales, clipped)
+    write = _Lines(scoring, features, clipped)
     if no_net is not None:
         write.add("no_net", "no net: colours and tiny pixels, boosted", no_net)
     write.add("constant", "constant", constant(target, rows.folds))
@@ -215,19 +221,19 @@ def stack(
             name, clipped[name].title, clipped[name].fit.oof_pred, apparent.get(name)
         )
     if len(racing) > 1:
-        title = f"the winner: {clipped[winner].title}"
+        title = f"the winner: {clipped[selected].title}"
         write.add("winner", title, start.fit.oof_pred, start.apparent)
     for step in steps:
         title = f"+ {step.title}"
         write.add(step.name, title, *_both(step.after), is_off=not step.is_on)
     write.add("prediction", "final prediction", *_both(final))
     return Stacked(
-        scales,
-        loss,
+        features,
+        objective,
         clipped,
         means,
-        winner,
-        winners,
+        selected,
+        selected_by_fold,
         tuple(steps),
         clip,
         tuple(write.lines),
@@ -240,8 +246,8 @@ def _both(start: Start) -> tuple[Floats, Floats]:
     return start.fit.oof_pred, start.apparent
 
 
-def _clipped(fit: CrossFit, scales: AlignedFeatures) -> CrossFit:
-    clip = scales.reading.clip
+def _clipped(fit: CrossFit, features: AlignedFeatures) -> CrossFit:
+    clip = features.target_columns.clip
     return replace(fit, oof_pred=clip(fit.oof_pred), inner_oof=clip(fit.inner_oof))
 
 
@@ -249,30 +255,30 @@ def _race(
     members: Mapping[str, Member],
     racing: Sequence[str],
     apparent: Mapping[str, Floats],
-    judged: ScoringData,
+    scoring: ScoringData,
 ) -> tuple[Start, str, list[str]]:
     """Choose where to begin on all rows, and for each fold on those of the others.
 
     Returns:
         Where post-processing begins, the winner, and the F winners of the nested score.
     """
-    target, cv_groups = judged.target, judged.cv_groups
-    nested = CrossFit.empty(target, judged.folds)
-    winners = []
-    for fold, rest, held_out in outer_folds(judged.folds):
+    target, cv_groups = scoring.target, scoring.cv_groups
+    nested = CrossFit.empty(target, scoring.folds)
+    selected_by_fold = []
+    for fold, rest, held_out in outer_folds(scoring.folds):
         inner = {name: members[name].fit.inner_oof[fold, rest] for name in racing}
-        own = best_of(inner, target[rest], cv_groups[rest], judged.loss)
+        own = best_of(inner, target[rest], cv_groups[rest], scoring.objective)
         nested.inner_oof[fold, rest] = inner[own]
         nested.oof_pred[held_out] = members[own].fit.oof_pred[held_out]
-        winners.append(own)
+        selected_by_fold.append(own)
     outer = {name: members[name].fit.oof_pred for name in racing}
-    winner = best_of(outer, target, cv_groups, judged.loss)
-    said = apparent.get(winner, members[winner].fit.oof_pred)
-    return Start(nested, said), winner, winners
+    selected = best_of(outer, target, cv_groups, scoring.objective)
+    said = apparent.get(selected, members[selected].fit.oof_pred)
+    return Start(nested, said), selected, selected_by_fold
 
 
 def best_of(
-    said: Mapping[str, Floats], target: Floats, cv_groups: Ints, loss: Objective
+    said: Mapping[str, Floats], target: Floats, cv_groups: Ints, objective: Objective
 ) -> str:
     """Choose the blend, or the best of the members that are surely better.
 
@@ -283,14 +289,14 @@ def best_of(
             to beat.
         target: (N, ...) what they should be.
         cv_groups: (N,) what errs together.
-        loss: What is judged by.
+        objective: What is judged by.
     """
     first = "blend" if "blend" in said else next(iter(said))
-    scores = {name: loss.score(target, values) for name, values in said.items()}
+    scores = {name: objective.score(target, values) for name, values in said.items()}
     best = first
     for name, values in said.items():
-        if loss.is_better(scores[name], scores[best]):
-            gain = loss.gain(target, said[first], values, cv_groups)
+        if objective.is_better(scores[name], scores[best]):
+            gain = objective.gain(target, said[first], values, cv_groups)
             best = name if gain.low > 0 else best
     return best
 
@@ -299,8 +305,8 @@ def best_of(
 class _Lines:
     """The lines of the table, as they are added."""
 
-    judged: ScoringData
-    scales: AlignedFeatures
+    scoring: ScoringData
+    features: AlignedFeatures
     members: Mapping[str, Member]
     lines: list[Line] = field(default_factory=list)
 
@@ -312,7 +318,7 @@ class _Lines:
     def _base(self) -> Floats:
         if "plain" in self.members:
             return self.members["plain"].fit.oof_pred
-        return constant(self.judged.target, self.judged.folds)
+        return constant(self.scoring.target, self.scoring.folds)
 
     def add(
         self,
@@ -323,23 +329,23 @@ class _Lines:
         *,
         is_off: bool = False,
     ) -> None:
-        judged, loss = self.judged, self.judged.loss
-        reading = self.scales.reading
-        prediction = end_prediction(prediction, reading, loss)
+        scoring, objective = self.scoring, self.scoring.objective
+        target_columns = self.features.target_columns
+        prediction = end_prediction(prediction, target_columns, objective)
         if apparent is not None:
-            apparent = end_prediction(apparent, reading, loss)
-        target, cv_groups = judged.target, judged.cv_groups
+            apparent = end_prediction(apparent, target_columns, objective)
+        target, cv_groups = scoring.target, scoring.cv_groups
         self.lines.append(
             Line(
                 name,
                 title,
                 prediction,
-                loss.by_fold(target, prediction, judged.folds),
-                loss.interval(target, prediction, cv_groups),
+                objective.by_fold(target, prediction, scoring.folds),
+                objective.interval(target, prediction, cv_groups),
                 None
                 if name == self.baseline
-                else loss.gain(target, self._base, prediction, cv_groups),
-                None if apparent is None else loss.score(target, apparent),
+                else objective.gain(target, self._base, prediction, cv_groups),
+                None if apparent is None else objective.score(target, apparent),
                 is_off,
             )
         )

@@ -66,14 +66,14 @@ class TargetColumns:
         classes: K names of classes, in the order of the class outputs.
         target_range: Smallest and largest target; None: classes.
         plain: The sub-task that is the regression of the target; empty: there is none.
-        shares_of: The sub-task that gives the target's class probabilities; or empty.
+        proba_task: The sub-task that gives the target's class probabilities; or empty.
     """
 
     columns: tuple[Column, ...]
     classes: tuple[str, ...]
     target_range: tuple[float, float] | None
     plain: str = ""
-    shares_of: str = ""
+    proba_task: str = ""
 
     @classmethod
     def of(
@@ -147,9 +147,9 @@ class TargetColumns:
 
     def shares(self, values: Floats) -> Floats | None:
         """Read the (N, K) class probabilities from (N, C) unaligned columns."""
-        if not self.shares_of:
+        if not self.proba_task:
             return None
-        means = np.maximum(values[:, self.columns_of(self.shares_of, "mean")], 0)
+        means = np.maximum(values[:, self.columns_of(self.proba_task, "mean")], 0)
         total = means.sum(axis=1, keepdims=True)
         even = np.full_like(means, 1 / means.shape[1])
         shares: Floats = np.divide(means, total, out=even, where=total > 0)
@@ -172,7 +172,7 @@ class TargetColumns:
             found["expected"] = self.clip(shares @ self.class_values)
         return found
 
-    def evidence(self, values: Floats) -> NetPredictions:
+    def net_pred(self, values: Floats) -> NetPredictions:
         """Read what post-processing looks at from (N, C) unaligned columns."""
         plain = self.fixed(values).get("plain") if self.is_number else None
         return NetPredictions(plain, self.shares(values), self.class_values)

@@ -83,12 +83,12 @@ def oof_table(stacked: Stacked) -> "pd.DataFrame":
     """Collect every step's out-of-fold prediction, a row per id."""
     import pandas as pd
 
-    rows = stacked.scales.rows
+    rows = stacked.features.rows
     table = pd.DataFrame({"id": rows.ids, "fold": rows.folds, "target": rows.target})
     for line in stacked.lines:
         table[line.name] = labels_of(line.prediction, rows.classes)
-    shares = stacked.scales.reading.shares(rows.X)
-    if not stacked.loss.is_number:
+    shares = stacked.features.target_columns.shares(rows.X)
+    if not stacked.objective.is_number:
         shares = stacked.final.prediction
     if shares is not None:
         for k, name in enumerate(rows.classes):
@@ -98,10 +98,12 @@ def oof_table(stacked: Stacked) -> "pd.DataFrame":
 
 def constant_of(stacked: Stacked) -> float | str:
     """Give the mean target, ended as what was scored, or the most frequent class."""
-    rows = stacked.scales.rows
+    rows = stacked.features.rows
     if rows.target_range is not None:
         mean = np.array([rows.target.mean()])
-        return float(end_prediction(mean, stacked.scales.reading, stacked.loss)[0])
+        return float(
+            end_prediction(mean, stacked.features.target_columns, stacked.objective)[0]
+        )
     return rows.classes[int(np.bincount(rows.class_index).argmax())]
 
 
@@ -110,7 +112,7 @@ def stand_in(stacked: Stacked, unreadable: Sequence[str]) -> str:
     constant = constant_of(stacked)
     if not isinstance(constant, float):
         what = f"the most frequent class, {constant!r}"
-    elif stacked.loss.is_of_ordered:
+    elif stacked.objective.is_of_ordered:
         what = f"the class nearest to the training targets' mean, {constant:g}"
     else:
         what = f"the mean of the training targets, {four_digits(constant)}"
@@ -131,7 +133,7 @@ def write_predictions(
     """Write ``id,target`` in the order asked for; the constant where no picture is."""
     import pandas as pd
 
-    rows = stacked.scales.rows
+    rows = stacked.features.rows
     labels = labels_of(prediction, rows.classes)
     by_id = dict(zip(rows.common_ids, labels.tolist(), strict=True))
     by_id |= dict.fromkeys(asked.unreadable, constant_of(stacked))
@@ -149,9 +151,9 @@ def write_probabilities(
     """
     import pandas as pd
 
-    rows = stacked.scales.rows
+    rows = stacked.features.rows
     by_id = dict(zip(rows.common_ids, prediction, strict=True))
-    by_id |= dict.fromkeys(asked.unreadable, stacked.scales.target().mean(axis=0))
+    by_id |= dict.fromkeys(asked.unreadable, stacked.features.target().mean(axis=0))
     table = pd.DataFrame(
         [by_id[id_] for id_ in asked.ids],
         columns=[probability_column(name) for name in rows.classes],
@@ -162,19 +164,19 @@ def write_probabilities(
 
 def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
     """Collect all that was chosen and scored, as JSON values."""
-    scales, rows = stacked.scales, stacked.scales.rows
-    shifts = scales.alignment.shifts()
+    features, rows = stacked.features, stacked.features.rows
+    shifts = features.alignment.shifts()
     return {
-        "metric": stacked.loss.name,
+        "metric": stacked.objective.name,
         "cv": rows.cv,
         "fold_hash": rows.fold_hash,
         "rows": len(rows.ids),
         "columns": [column.name for column in rows.columns],
         "baseline": stacked.baseline,
         "alignment": {
-            "method": scales.alignment.method,
+            "method": features.alignment.method,
             "common_pictures": len(rows.common_ids),
-            "tried": dict(scales.tried),
+            "tried": dict(features.tried),
             "shift_in_spreads": {
                 column.name: np.round(shifts[:, place], 4).tolist()
                 for place, column in enumerate(rows.columns)
@@ -188,8 +190,8 @@ def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
             if any(member.fit.metadata)
         },
         "means": {name: dict(weights) for name, weights in stacked.means.items()},
-        "winner": stacked.winner,
-        "winners_by_fold": list(stacked.winners),
+        "winner": stacked.selected,
+        "winners_by_fold": list(stacked.selected_by_fold),
         "steps": [
             {
                 "name": step.name,
@@ -252,7 +254,7 @@ def write_all(
         | {"constant_for": asked.unreadable},
     )
     write_oof(folder, oof_table(stacked))
-    gains = gain_table(stacked.scales, stacked.members)
+    gains = gain_table(stacked.features, stacked.members)
     if gains is not None:
         write_csv(folder / "importance.csv", gains)
     if asked.ids:
@@ -260,6 +262,6 @@ def write_all(
         path = folder / "predictions.csv"
         prediction = findings.predicted["prediction"]
         write_predictions(path, stacked, prediction, asked, names)
-        if not stacked.loss.is_number:
+        if not stacked.objective.is_number:
             path = folder / "probabilities.csv"
             write_probabilities(path, stacked, prediction, asked, names[0])

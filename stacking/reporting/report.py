@@ -49,7 +49,7 @@ def write(
         versions: Of the packages.
         seconds: How long the stage has taken so far; None: not told.
     """
-    rows, run = stacked.scales.rows, prepared.folder.parent
+    rows, run = stacked.features.rows, prepared.folder.parent
     pictures = Pictures.of(prepared)
     is_leaky = settings["protocol"] == "insample"
     is_by_all = settings["test_nets"] == "all"

@@ -18,14 +18,14 @@ def score_digits(stacked: Stacked) -> int:
 
 def unit_digits(stacked: Stacked) -> int:
     """Give the decimals of predictions and errors, two less than of scores."""
-    if not stacked.loss.is_number:
+    if not stacked.objective.is_number:
         return 3
-    return max(decimals_for(float(stacked.scales.target().std())) - 2, 0)
+    return max(decimals_for(float(stacked.features.target().std())) - 2, 0)
 
 
-def better(loss: Objective) -> str:
+def better(objective: Objective) -> str:
     """Say which way is up."""
-    return "higher is better" if loss.higher_is_better else "lower is better"
+    return "higher is better" if objective.higher_is_better else "lower is better"
 
 
 def number(value: float, digits: int) -> str:

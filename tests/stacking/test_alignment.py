@@ -14,17 +14,21 @@ def nets(seed: int, n: int = 400) -> tuple[list[np.ndarray], np.ndarray, np.ndar
     """Three nets that say the same of n pictures, each on a scale of its own."""
     rng = np.random.default_rng(seed)
     said = rng.normal(size=(n, 4))
-    scales, shifts = rng.uniform(0.5, 2, (3, 4)), rng.normal(size=(3, 4))
-    return [said * a + b for a, b in zip(scales, shifts, strict=True)], scales, shifts
+    features, shifts = rng.uniform(0.5, 2, (3, 4)), rng.normal(size=(3, 4))
+    return (
+        [said * a + b for a, b in zip(features, shifts, strict=True)],
+        features,
+        shifts,
+    )
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("method", MOVING)
 def test_nets_that_differ_in_scale_alone_become_equal(method: str, seed: int) -> None:
-    common, scales, shifts = nets(seed)
+    common, features, shifts = nets(seed)
     alignment = learn_alignment(common, method)
-    said = (common[0] - shifts[0]) / scales[0]
-    expected = said * np.mean(scales, axis=0) + np.mean(shifts, axis=0)
+    said = (common[0] - shifts[0]) / features[0]
+    expected = said * np.mean(features, axis=0) + np.mean(shifts, axis=0)
     tails = np.abs(said) > 2  # there a rank map knows too few pictures
     for net, values in enumerate(common):
         aligned = alignment.apply(net, values)

@@ -95,7 +95,7 @@ def cases() -> list[tuple[str, str, tuple[str, ...]]]:
 
 def ended(kind: str, metric: str, chain: tuple[str, ...], stacked: Stacked) -> Stacked:
     """Put a metric and links in the place of those that a stack chose."""
-    loss = Objective(metric, VALUES if kind == "grades" else (), kind != "names")
+    objective = Objective(metric, VALUES if kind == "grades" else (), kind != "names")
     steps = tuple(
         replace(step, is_on=step.name in chain, rule=RULES[step.name])
         for step in stacked.steps
@@ -106,21 +106,21 @@ def ended(kind: str, metric: str, chain: tuple[str, ...], stacked: Stacked) -> S
         for name in chain
         if name not in known
     )
-    return replace(stacked, loss=loss, steps=(*steps, *forced))
+    return replace(stacked, objective=objective, steps=(*steps, *forced))
 
 
 def scored_by_hand(stacked: Stacked, chain: tuple[str, ...]) -> Any:
     """Bring what each row's own net says to what the metric judges, step by step."""
-    rows, members = stacked.scales.rows, stacked.members
-    weights = stacked.means.get(stacked.winner, {stacked.winner: 1.0})
+    rows, members = stacked.features.rows, stacked.members
+    weights = stacked.means.get(stacked.selected, {stacked.selected: 1.0})
     said = weighted(weights, {name: members[name].fit.oof_pred for name in weights})
-    evidence = stacked.scales.reading.evidence(rows.X)
+    net_pred = stacked.features.target_columns.net_pred(rows.X)
     for name in chain:
-        said = link_named(name).apply(said, evidence, RULES[name])
+        said = link_named(name).apply(said, net_pred, RULES[name])
     if rows.target_range is None:
         return said
     said = np.clip(said, *rows.target_range)
-    if stacked.loss.name in OF_ORDERED:
+    if stacked.objective.name in OF_ORDERED:
         places = np.abs(said[:, None] - np.array(VALUES)).argmin(axis=1)
         said = np.array(VALUES)[places]
     return said
@@ -131,7 +131,7 @@ def test_through_its_own_net_a_row_is_served_what_was_scored(
     kind: str, metric: str, chain: tuple[str, ...], place: Path
 ) -> None:
     stacked = ended(kind, metric, chain, stacked_of(kind, 3, place))
-    rows, loss = stacked.scales.rows, stacked.loss
+    rows, objective = stacked.features.rows, stacked.objective
     scored = scored_by_hand(stacked, chain)
     served = np.empty_like(scored)
     for fold in range(rows.n_folds):
@@ -139,8 +139,10 @@ def test_through_its_own_net_a_row_is_served_what_was_scored(
         said = stacked.predictor.predict([rows.X[own]], first=fold, own=True)
         served[own] = said.prediction
     assert_allclose(served, scored, rtol=1e-9, atol=1e-12)
-    target = stacked.scales.target()
-    assert loss.score(target, served) == pytest.approx(loss.score(target, scored))
+    target = stacked.features.target()
+    assert objective.score(target, served) == pytest.approx(
+        objective.score(target, scored)
+    )
     if metric in OF_ORDERED and kind == "grades":
         assert set(served) <= set(VALUES)
         assert len(set(served)) > 1
@@ -167,7 +169,7 @@ def test_what_is_written_is_what_is_served(
     tmp_path: Path,
 ) -> None:
     stacked = ended(kind, metric, chain, stacked_of(kind, n_nets, place))
-    rows = stacked.scales.rows
+    rows = stacked.features.rows
     assert len(rows.nets) == n_nets
     said = stacked.predictor.predict(rows.nets)
     written, served = tmp_path / "predictions.csv", tmp_path / "new.csv"
@@ -192,7 +194,7 @@ def test_what_is_written_is_what_is_served(
 
 
 def by_hand(
-    nets: list[np.ndarray], chain: tuple[str, ...], loss: Objective
+    nets: list[np.ndarray], chain: tuple[str, ...], objective: Objective
 ) -> tuple[Predictor, Any]:
     """Make a predictor of a net's own regression, which has no models."""
     names = ["target__mean", *(f"onehot_{k}__mean" for k in range(4))]
@@ -200,21 +202,21 @@ def by_hand(
         Column(name, name.split("_")[0], name[7:-6], "mean") for name in names
     )
     classes = tuple(f"{value:.0f}" for value in VALUES)
-    reading = TargetColumns(columns, classes, (0.0, 3.0), "target", "onehot")
+    target_columns = TargetColumns(columns, classes, (0.0, 3.0), "target", "onehot")
     links = [(name, RULES[name]) for name in chain]
     alignment = learn_alignment(nets, "none")
-    predictor = Predictor(reading, alignment, {}, {}, "plain", loss, links)
+    predictor = Predictor(target_columns, alignment, {}, {}, "plain", objective, links)
     return predictor, predictor.predict(nets)
 
 
-def shares_of(top: int, sure: float) -> list[float]:
+def proba_task(top: int, sure: float) -> list[float]:
     return [sure if k == top else (1 - sure) / 3 for k in range(4)]
 
 
 def test_nets_are_averaged_and_then_cut() -> None:
-    nets = [np.array([[said, *shares_of(1, 0.5)]]) for said in (1.5, 1.6, 1.7)]
-    loss = Objective("quadratic_kappa", VALUES)
-    _, said = by_hand(nets, ("cuts",), loss)
+    nets = [np.array([[said, *proba_task(1, 0.5)]]) for said in (1.5, 1.6, 1.7)]
+    objective = Objective("quadratic_kappa", VALUES)
+    _, said = by_hand(nets, ("cuts",), objective)
     assert said.by_net[:, 0].tolist() == [1.5, 1.6, 1.7]
     assert said.prediction.tolist() == [1.0]  # cut one by one, they would be 4 / 3
     assert said.averaged["plain"].tolist() == [2.0]  # the class nearest to 1.6
@@ -222,18 +224,18 @@ def test_nets_are_averaged_and_then_cut() -> None:
 
 def test_nets_are_averaged_and_then_snapped() -> None:
     sure = [(2, 0.9), (2, 0.58), (2, 0.5)]  # on average 0.66
-    nets = [np.array([[1.2, *shares_of(*one)]]) for one in sure]
+    nets = [np.array([[1.2, *proba_task(*one)]]) for one in sure]
     _, said = by_hand(nets, ("snap",), Objective("rmse", VALUES))
     assert said.prediction.tolist() == [2.0]  # one by one: (2 + 1.2 + 1.2) / 3
     unsure = [(2, 0.62), (1, 0.62), (2, 0.62)]
-    nets = [np.array([[1.2, *shares_of(*one)]]) for one in unsure]
+    nets = [np.array([[1.2, *proba_task(*one)]]) for one in unsure]
     _, said = by_hand(nets, ("snap",), Objective("rmse", VALUES))
     assert said.prediction == pytest.approx([1.2])
 
 
 def test_curves_bend_each_net_and_are_averaged() -> None:
     # What the mean of bent predictions errs by is bounded by what was scored.
-    nets = [np.array([[said, *shares_of(1, 0.5)]]) for said in (0.5, 1.5)]
+    nets = [np.array([[said, *proba_task(1, 0.5)]]) for said in (0.5, 1.5)]
     _, said = by_hand(nets, ("isotonic",), Objective("rmse", VALUES))
     assert said.by_net[:, 0] == pytest.approx([0.55, 1.55])
     assert said.prediction == pytest.approx([1.05])  # of the mean, it would be 0.9
@@ -244,24 +246,25 @@ def test_curves_bend_each_net_and_are_averaged() -> None:
 @pytest.mark.parametrize("metric", OF_NUMBERS + OF_ORDERED)
 def test_every_chain_on_every_net_by_hand(metric: str, n_nets: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    loss = Objective(metric, VALUES)
+    objective = Objective(metric, VALUES)
     shares = rng.dirichlet(np.full(4, 0.3), size=(n_nets, 30))
     plain = rng.uniform(-0.5, 3.5, (n_nets, 30, 1))
     nets = list(np.concatenate([plain, shares], axis=2))
     known = [name for name in RULES if name != "cuts" or metric in OF_ORDERED]
     for size in (0, 1, 2, len(known)):
         for chain in itertools.combinations(known, size):
-            predictor, said = by_hand(nets, chain, loss)
-            every = [predictor.reading.evidence(net) for net in nets]
+            predictor, said = by_hand(nets, chain, objective)
+            every = [predictor.target_columns.net_pred(net) for net in nets]
             middle = np.mean(
                 [_applied(chain[: _first_to_classes(chain)], one) for one in every],
                 axis=0,
             )
-            evidence = NetPredictions.averaged(every)
+            net_pred = NetPredictions.averaged(every)
             for name in chain[_first_to_classes(chain) :]:
-                middle = link_named(name).apply(middle, evidence, RULES[name])
+                middle = link_named(name).apply(middle, net_pred, RULES[name])
             assert_array_equal(
-                said.prediction, loss.judged(predictor.reading.clip(middle))
+                said.prediction,
+                objective.as_scored(predictor.target_columns.clip(middle)),
             )
             is_class = np.isin(said.prediction, VALUES)
             assert is_class.all() == (metric in OF_ORDERED)
@@ -271,11 +274,11 @@ def _first_to_classes(chain: tuple[str, ...]) -> int:
     return sum(name in ("mix", "mix_expected", "isotonic") for name in chain)
 
 
-def _applied(chain: tuple[str, ...], evidence: NetPredictions) -> Any:
-    assert evidence.plain is not None
-    said = evidence.plain
+def _applied(chain: tuple[str, ...], net_pred: NetPredictions) -> Any:
+    assert net_pred.plain is not None
+    said = net_pred.plain
     for name in chain:
-        said = link_named(name).apply(said, evidence, RULES[name])
+        said = link_named(name).apply(said, net_pred, RULES[name])
     return said
 
 
@@ -288,11 +291,11 @@ def test_links_to_classes_come_last() -> None:
 def test_an_end_is_an_end() -> None:
     rng = np.random.default_rng(0)
     said = rng.normal(1.5, 2, 200)
-    reading = TargetColumns((), ("0", "1", "2", "3"), (0.0, 3.0))
+    target_columns = TargetColumns((), ("0", "1", "2", "3"), (0.0, 3.0))
     for metric in OF_NUMBERS + OF_ORDERED:
-        once = end_prediction(said, reading, Objective(metric, VALUES))
+        once = end_prediction(said, target_columns, Objective(metric, VALUES))
         assert_array_equal(
-            end_prediction(once, reading, Objective(metric, VALUES)), once
+            end_prediction(once, target_columns, Objective(metric, VALUES)), once
         )
     shares = rng.dirichlet(np.ones(3), 200)
     names = TargetColumns((), ("a", "b", "v1.0"), None)
@@ -307,7 +310,7 @@ def test_what_is_told_of_averaging_is_told_before_a_snap(place: Path) -> None:
     stacked = stacked_of("grades", 3, place)
     settings = FitSettings(stackers=("ridge",), align="rank")
     experiment = Experiment(DataSettings(target="period"))
-    work = Work.of(stacked.scales.rows, settings, experiment)
+    work = Work.of(stacked.features.rows, settings, experiment)
     by_name = {
         (): stacked.final.name,
         ("isotonic",): stacked.final.name,
@@ -328,7 +331,7 @@ def test_what_is_told_of_averaging_is_told_before_a_snap(place: Path) -> None:
 
 def test_every_column_of_oof_holds_what_was_scored(place: Path) -> None:
     stacked = stacked_of("grades", 3, place)
-    rows = stacked.scales.rows
+    rows = stacked.features.rows
     settings = FitSettings(stackers=("ridge",), align="rank", metric="accuracy")
     experiment = Experiment(DataSettings(target="period"))
     graded = Work.of(rows, settings, experiment).fit(place)

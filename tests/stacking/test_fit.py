@@ -152,10 +152,10 @@ def test_predictions_come_out_of_the_stored_predictor(
     paths = sorted(extracted.glob("nets/*.pkl")) or [extracted / "features.pkl"]
     nets = [open_store(path).matrix(found.index).astype(np.float64) for path in paths]
     predictor = Predictor.load(stage)
-    said = predictor.say_all(nets)["prediction"].mean(axis=0)
+    said = predictor.predict_by_net(nets)["prediction"].mean(axis=0)
     if fields.get("is_text"):
         assert_allclose(said.sum(axis=1), 1)
-        names = np.array(predictor.reading.classes)[said.argmax(axis=1)]
+        names = np.array(predictor.target_columns.classes)[said.argmax(axis=1)]
         assert names.tolist() == found.tolist()
     else:
         assert_allclose(found, said, atol=2e-6)
@@ -229,7 +229,7 @@ def test_nested_predictions_of_a_fold_never_look_at_its_labels(
         assert np.array_equal(first.prediction[own], second.prediction[own]), name
     first, second = (one.line("lightgbm").scores.pooled for one in (before, after))
     assert first < second  # it is not that labels do not matter
-    assert before.winners[fold] == after.winners[fold]
+    assert before.selected_by_fold[fold] == after.selected_by_fold[fold]
     assert before.steps[0].rules[fold] == after.steps[0].rules[fold]
 
 
@@ -533,7 +533,7 @@ def test_the_blend_keeps_to_a_net_that_says_all_there_is_to_say(
     X[:, 0] = rows.target
     rows = dataclasses.replace(rows, X=X, nets=())
     stacked = stacked_of(rows, links=("isotonic",))
-    assert stacked.winner == "blend"
+    assert stacked.selected == "blend"
     assert stacked.means["blend"]["plain"] == 1
     assert stacked.line("plain").scores.pooled == 0
     assert stacked.line("lightgbm").scores.pooled > 0

@@ -71,19 +71,19 @@ def theirs(name: str, target: np.ndarray, said: np.ndarray) -> float:
 def test_scores_and_gains_are_those_of_scikit_learn(
     name: str, is_number: bool, seed: int
 ) -> None:
-    loss = Objective(name, VALUES if is_number else (), is_number)
+    objective = Objective(name, VALUES if is_number else (), is_number)
     target, first, second = (numbers if is_number else classes)(seed)
     scores = [theirs(name, target, said) for said in (first, second)]
-    assert loss.score(target, first) == pytest.approx(scores[0], abs=1e-6)
-    assert loss.is_better(scores[1], scores[0])
-    gain = loss.gain(target, first, second, CLUSTERS)
+    assert objective.score(target, first) == pytest.approx(scores[0], abs=1e-6)
+    assert objective.is_better(scores[1], scores[0])
+    gain = objective.gain(target, first, second, CLUSTERS)
     assert gain.value == pytest.approx(abs(scores[1] - scores[0]), abs=1e-6)
     assert gain.low > 0
-    interval = loss.interval(target, second, CLUSTERS)
+    interval = objective.interval(target, second, CLUSTERS)
     assert interval.low < scores[1] < interval.high
     own = FOLDS == 1
     expected = theirs(name, target[own], first[own])
-    by_fold = loss.by_fold(target, first, FOLDS)
+    by_fold = objective.by_fold(target, first, FOLDS)
     assert by_fold.by_fold[1] == pytest.approx(expected, abs=1e-6)
 
 
@@ -101,8 +101,8 @@ def test_rows_are_judged_by_squares_by_distance_or_by_surprise() -> None:
 
 
 def test_the_nearest_class_of_values_that_are_not_evenly_apart() -> None:
-    loss = Objective("accuracy", VALUES)
-    assert loss.nearest(np.array([-1.0, 0.5, 2.9, 3.1])).tolist() == [0, 0, 2, 3]
+    objective = Objective("accuracy", VALUES)
+    assert objective.nearest(np.array([-1.0, 0.5, 2.9, 3.1])).tolist() == [0, 0, 2, 3]
 
 
 def test_the_usual_metric() -> None:

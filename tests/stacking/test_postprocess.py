@@ -24,7 +24,7 @@ FOLDS = np.arange(N) % 3
 CLUSTERS = np.arange(N)
 
 
-def shares_of(target: np.ndarray, seed: int, error: float = 0.4) -> np.ndarray:
+def proba_task(target: np.ndarray, seed: int, error: float = 0.4) -> np.ndarray:
     rng = np.random.default_rng(seed)
     seen = target[:, None] + rng.normal(0, error, (len(target), 1))
     shares = np.exp(-2 * (seen - range(4)) ** 2)
@@ -35,42 +35,42 @@ def made_up(seed: int = 0) -> tuple[Start, NetPredictions, ScoringData]:
     rng = np.random.default_rng(seed)
     target = rng.integers(4, size=N).astype(np.float64)
     said, plain = (target + s * rng.normal(size=N) for s in (0.9, 0.9))
-    evidence = NetPredictions(plain, shares_of(target, seed), VALUES)
+    net_pred = NetPredictions(plain, proba_task(target, seed), VALUES)
     start = Start(CrossFit.of_fixed(said, FOLDS), said)
-    return start, evidence, ScoringData(target, FOLDS, CLUSTERS, RMSE)
+    return start, net_pred, ScoringData(target, FOLDS, CLUSTERS, RMSE)
 
 
-def chain(start: Start, evidence: NetPredictions, judged: ScoringData) -> list[Any]:
-    links = choose_links((), evidence, judged.loss)
-    return run_chain(links, start, evidence, judged)
+def chain(start: Start, net_pred: NetPredictions, scoring: ScoringData) -> list[Any]:
+    links = choose_links((), net_pred, scoring.objective)
+    return run_chain(links, start, net_pred, scoring)
 
 
 def test_nested_predictions_are_those_of_rules_from_the_other_folds() -> None:
-    start, evidence, judged = made_up()
+    start, net_pred, scoring = made_up()
     mix = link_named("mix")
-    (step,) = run_chain([mix], start, evidence, judged)
+    (step,) = run_chain([mix], start, net_pred, scoring)
     said = start.fit.oof_pred
     for fold in range(3):
         rest, own = np.flatnonzero(fold != FOLDS), np.flatnonzero(fold == FOLDS)
-        rule = mix.choose(said[rest], evidence.take(rest), judged.take(rest))
-        expected = mix.apply(said[own], evidence.take(own), rule)
+        rule = mix.choose(said[rest], net_pred.take(rest), scoring.take(rest))
+        expected = mix.apply(said[own], net_pred.take(own), rule)
         assert_allclose(step.after.fit.oof_pred[own], expected)
         assert step.rules[fold] == rule
-    rule = mix.choose(said, evidence, judged)
+    rule = mix.choose(said, net_pred, scoring)
     assert step.rule == rule
-    assert_allclose(step.after.apparent, mix.apply(said, evidence, rule))
+    assert_allclose(step.after.apparent, mix.apply(said, net_pred, rule))
 
 
 @pytest.mark.parametrize("fold", range(3))
 def test_nested_predictions_never_look_at_their_own_labels(fold: int) -> None:
-    start, evidence, judged = made_up()
+    start, net_pred, scoring = made_up()
     own = fold == FOLDS
-    other = np.where(own, 3 - judged.target, judged.target)
+    other = np.where(own, 3 - scoring.target, scoring.target)
     changed = ScoringData(other, FOLDS, CLUSTERS, RMSE)
     other_rules = []
-    for link in choose_links((), evidence, RMSE):
-        (before,) = run_chain([link], start, evidence, judged)
-        (after,) = run_chain([link], start, evidence, changed)
+    for link in choose_links((), net_pred, RMSE):
+        (before,) = run_chain([link], start, net_pred, scoring)
+        (after,) = run_chain([link], start, net_pred, changed)
         first, second = before.after.fit.oof_pred, after.after.fit.oof_pred
         assert np.array_equal(first[own], second[own]), link.name
         assert before.rules[fold] == after.rules[fold]
@@ -81,14 +81,14 @@ def test_nested_predictions_never_look_at_their_own_labels(fold: int) -> None:
 def test_the_rule_of_a_fold_is_chosen_on_its_inner_predictions() -> None:
     # The outer predictions may have seen other folds' labels through their models; only
     # the inner ones are clean. Here the outer are the target and the inner are noise.
-    _, evidence, judged = made_up()
+    _, net_pred, scoring = made_up()
     noise = np.random.default_rng(5).normal(99, 1, N)
     liar = CrossFit(
-        oof_pred=judged.target.copy(),
+        oof_pred=scoring.target.copy(),
         inner_oof=CrossFit.of_fixed(noise, FOLDS).inner_oof,
     )
-    start = Start(liar, judged.target.copy())
-    (step,) = run_chain([link_named("mix")], start, evidence, judged)
+    start = Start(liar, scoring.target.copy())
+    (step,) = run_chain([link_named("mix")], start, net_pred, scoring)
     assert all(rule["weight"] == 0 for rule in step.rules)
     assert step.rule["weight"] == 1  # apparent
 
@@ -101,18 +101,18 @@ def test_links_that_pay_are_on_and_the_next_begins_from_them() -> None:
     assert expected.is_on
     # after the mix there is less to gain than alone
     assert 0 < expected.gain.value < expected.alone.value
-    _, evidence, judged = made_up()
-    (again,) = run_chain([link_named("mix_expected")], mix.after, evidence, judged)
+    _, net_pred, scoring = made_up()
+    (again,) = run_chain([link_named("mix_expected")], mix.after, net_pred, scoring)
     assert np.array_equal(again.after.fit.oof_pred, expected.after.fit.oof_pred)
 
 
 def test_a_link_that_is_off_leaves_the_chain_as_it_was() -> None:
-    start, evidence, judged = made_up()
-    useless = NetPredictions(start.fit.oof_pred, evidence.shares, VALUES)
-    mix, expected, *_ = chain(start, useless, judged)
+    start, net_pred, scoring = made_up()
+    useless = NetPredictions(start.fit.oof_pred, net_pred.shares, VALUES)
+    mix, expected, *_ = chain(start, useless, scoring)
     assert not mix.is_on
     assert mix.gain.value == 0
-    (alone,) = run_chain([link_named("mix_expected")], start, useless, judged)
+    (alone,) = run_chain([link_named("mix_expected")], start, useless, scoring)
     assert np.array_equal(alone.after.fit.oof_pred, expected.after.fit.oof_pred)
     assert expected.gain == expected.alone
 
@@ -122,11 +122,11 @@ def test_noise_does_not_pay(seed: int) -> None:
     rng = np.random.default_rng(seed)
     target = rng.integers(4, size=N).astype(np.float64)
     steady = np.full(N, 1.5)
-    evidence = NetPredictions(
+    net_pred = NetPredictions(
         1.5 + rng.normal(size=N), rng.dirichlet(np.ones(4), N), VALUES
     )
     start = Start(CrossFit.of_fixed(steady, FOLDS), steady)
-    steps = chain(start, evidence, ScoringData(target, FOLDS, CLUSTERS, RMSE))
+    steps = chain(start, net_pred, ScoringData(target, FOLDS, CLUSTERS, RMSE))
     assert not any(step.is_on for step in steps)
 
 
@@ -137,22 +137,22 @@ def test_every_link_can_pay_and_then_the_score_is_better(name: str) -> None:
     rng = np.random.default_rng(0)
     target = rng.integers(4, size=N).astype(np.float64)
     said = target + 0.9 * rng.normal(size=N)
-    sure = shares_of(target, 1, 0.1)
-    loss = RMSE
+    sure = proba_task(target, 1, 0.1)
+    objective = RMSE
     if name == "isotonic":
         said = target**2 / 9 * 3 + 0.1 * rng.normal(size=N)
     if name == "cuts":
-        loss, said = (
+        objective, said = (
             Objective("quadratic_kappa", tuple(VALUES)),
             1.2 + 0.3 * (said - 1.5),
         )
-    evidence = NetPredictions(target + 0.3 * rng.normal(size=N), sure, VALUES)
-    judged = ScoringData(target, FOLDS, CLUSTERS, loss)
+    net_pred = NetPredictions(target + 0.3 * rng.normal(size=N), sure, VALUES)
+    scoring = ScoringData(target, FOLDS, CLUSTERS, objective)
     start = Start(CrossFit.of_fixed(said, FOLDS), said)
-    (step,) = run_chain([link_named(name)], start, evidence, judged)
+    (step,) = run_chain([link_named(name)], start, net_pred, scoring)
     assert step.is_on
     before, after = (
-        loss.score(target, fit.oof_pred) for fit in (start.fit, step.after.fit)
+        objective.score(target, fit.oof_pred) for fit in (start.fit, step.after.fit)
     )
-    assert loss.is_better(after, before)
+    assert objective.is_better(after, before)
     assert step.gain.value == pytest.approx(abs(after - before))

@@ -32,9 +32,9 @@ N = 300
 CLUSTERS = np.arange(N)
 
 
-def by(target: np.ndarray, loss: Objective = RMSE) -> ScoringData:
+def by(target: np.ndarray, objective: Objective = RMSE) -> ScoringData:
     """Judge rows of a group each."""
-    return ScoringData(target, CLUSTERS % 3, CLUSTERS, loss)
+    return ScoringData(target, CLUSTERS % 3, CLUSTERS, objective)
 
 
 def rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray, NetPredictions]:
@@ -50,53 +50,53 @@ def rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray, NetPredictions]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("loss", [RMSE, MAE], ids=["rmse", "mae"])
+@pytest.mark.parametrize("objective", [RMSE, MAE], ids=["rmse", "mae"])
 @pytest.mark.parametrize("name", ["mix", "mix_expected"])
 def test_the_weight_is_that_of_a_search_by_hand(
-    name: str, loss: Objective, seed: int
+    name: str, objective: Objective, seed: int
 ) -> None:
-    target, prediction, evidence = rows(seed)
-    assert evidence.shares is not None
-    other = evidence.plain if name == "mix" else evidence.shares @ np.array(VALUES)
-    power = 1 if loss is MAE else 2
+    target, prediction, net_pred = rows(seed)
+    assert net_pred.shares is not None
+    other = net_pred.plain if name == "mix" else net_pred.shares @ np.array(VALUES)
+    power = 1 if objective is MAE else 2
     errors = {
         w: (np.abs(w * prediction + (1 - w) * other - target) ** power).mean()
         for w in WEIGHTS.tolist()
     }
-    rule = link_named(name).choose(prediction, evidence, by(target, loss))
+    rule = link_named(name).choose(prediction, net_pred, by(target, objective))
     assert rule["weight"] == min(errors, key=lambda w: errors[w])
     assert 0 < rule["weight"] < 1
-    said = link_named(name).apply(prediction, evidence, rule)
+    said = link_named(name).apply(prediction, net_pred, rule)
     assert_allclose(said, rule["weight"] * prediction + (1 - rule["weight"]) * other)
 
 
 def test_what_is_as_good_alone_is_kept_as_it_is() -> None:
-    target, prediction, evidence = rows()
-    same = NetPredictions(prediction, evidence.shares, evidence.class_values)
+    target, prediction, net_pred = rows()
+    same = NetPredictions(prediction, net_pred.shares, net_pred.class_values)
     rule = link_named("mix").choose(prediction, same, by(target))
     assert rule == {"weight": 1.0}
 
 
 def test_the_curve_is_that_of_scikit_learn_and_never_falls() -> None:
-    target, prediction, evidence = rows()
+    target, prediction, net_pred = rows()
     isotonic = link_named("isotonic")
-    rule = isotonic.choose(prediction, evidence, by(target))
+    rule = isotonic.choose(prediction, net_pred, by(target))
     theirs = IsotonicRegression(out_of_bounds="clip").fit(prediction, target)
     asked = np.linspace(-3, 6, 50)
-    said = isotonic.apply(asked, evidence, rule)
+    said = isotonic.apply(asked, net_pred, rule)
     assert_allclose(said, theirs.predict(asked))
-    worse = isotonic.choose(-prediction, evidence, by(target))
-    assert np.ptp(isotonic.apply(asked, evidence, worse)) < 0.5  # flat, and not falling
+    worse = isotonic.choose(-prediction, net_pred, by(target))
+    assert np.ptp(isotonic.apply(asked, net_pred, worse)) < 0.5  # flat, and not falling
 
 
 def test_snapping_by_hand() -> None:
     shares = np.array([[0.95, 0.05, 0, 0], [0, 0.06, 0.94, 0], [0.4, 0.2, 0, 0.4]])
-    evidence = NetPredictions(None, shares, np.array([10.0, 20.0, 30.0, 40.0]))
+    net_pred = NetPredictions(None, shares, np.array([10.0, 20.0, 30.0, 40.0]))
     before = np.array([2.5, 2.5, 2.5])
-    said = link_named("snap").apply(before, evidence, {"thresholds": [0.95] * 4})
+    said = link_named("snap").apply(before, net_pred, {"thresholds": [0.95] * 4})
     assert said.tolist() == [10.0, 2.5, 2.5]
     own = {"thresholds": [NEVER, 0.5, 0.9, 0.4]}
-    said = link_named("snap_class").apply(before, evidence, own)
+    said = link_named("snap_class").apply(before, net_pred, own)
     assert said.tolist() == [
         2.5,
         30.0,
@@ -116,14 +116,14 @@ def test_the_threshold_is_the_middle_of_the_plateau() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_threshold_is_near_the_best_by_brute_force(seed: int) -> None:
-    target, prediction, evidence = rows(seed)
-    assert evidence.shares is not None
+    target, prediction, net_pred = rows(seed)
+    assert net_pred.shares is not None
     snap = link_named("snap")
-    rule = snap.choose(prediction, evidence, by(target))
+    rule = snap.choose(prediction, net_pred, by(target))
     found = rule["thresholds"][0]
     assert rule["thresholds"] == [found] * 4
     losses = {
-        t: (snap.apply(prediction, evidence, {"thresholds": [t] * 4}) - target) ** 2
+        t: (snap.apply(prediction, net_pred, {"thresholds": [t] * 4}) - target) ** 2
         for t in THRESHOLDS.tolist()
     }
     best = min(losses, key=lambda t: losses[t].mean())
@@ -132,57 +132,59 @@ def test_the_threshold_is_near_the_best_by_brute_force(seed: int) -> None:
 
 
 def test_a_class_that_the_net_gets_wrong_is_never_snapped_to() -> None:
-    target, prediction, evidence = rows()
-    assert evidence.shares is not None
-    index = evidence.shares.argmax(axis=1)
+    target, prediction, net_pred = rows()
+    assert net_pred.shares is not None
+    index = net_pred.shares.argmax(axis=1)
     wrong = np.where(index == 2, 0.0, target)  # whoever seems sure of class 2 is wrong
     snap = link_named("snap_class")
     said = np.where(index == 2, 0.1, prediction)
-    rule = snap.choose(said, evidence, by(wrong))
+    rule = snap.choose(said, net_pred, by(wrong))
     assert rule["thresholds"][2] == NEVER
     assert all(t < 1 for t in rule["thresholds"][:2])
 
 
 def test_thresholds_of_classes_are_chosen_apart() -> None:
-    target, prediction, evidence = rows(3)
+    target, prediction, net_pred = rows(3)
     snap = link_named("snap_class")
-    before = snap.choose(prediction, evidence, by(target))["thresholds"]
-    assert evidence.shares is not None
-    is_other = evidence.shares.argmax(axis=1) == 3
+    before = snap.choose(prediction, net_pred, by(target))["thresholds"]
+    assert net_pred.shares is not None
+    is_other = net_pred.shares.argmax(axis=1) == 3
     changed = np.where(is_other, 0.0, target)
-    after = snap.choose(prediction, evidence, by(changed))["thresholds"]
+    after = snap.choose(prediction, net_pred, by(changed))["thresholds"]
     assert before[:3] == after[:3]
     assert before[3] != after[3]
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("loss", [KAPPA, F1, ACCURACY], ids=lambda loss: loss.name)
+@pytest.mark.parametrize(
+    "objective", [KAPPA, F1, ACCURACY], ids=lambda objective: objective.name
+)
 def test_cuts_are_no_worse_than_a_search_over_a_grid(
-    loss: Objective, seed: int
+    objective: Objective, seed: int
 ) -> None:
-    target, prediction, evidence = rows(seed)
+    target, prediction, net_pred = rows(seed)
     shrunk = 1.5 + 0.4 * (prediction - 1.5)  # predictions that hug the mean
     cuts = link_named("cuts")
-    rule = cuts.choose(shrunk, evidence, by(target, loss))
+    rule = cuts.choose(shrunk, net_pred, by(target, objective))
     assert rule["cuts"] == sorted(rule["cuts"])
-    found = loss.score(target, cuts.apply(shrunk, evidence, rule))
+    found = objective.score(target, cuts.apply(shrunk, net_pred, rule))
     grid = np.linspace(0.7, 2.3, 13)
     best = max(
-        loss.score(target, cuts.apply(shrunk, evidence, {"cuts": list(three)}))
+        objective.score(target, cuts.apply(shrunk, net_pred, {"cuts": list(three)}))
         for three in itertools.combinations(grid, 3)
     )
     assert found >= best - 0.01
-    assert found > loss.score(target, shrunk) + 0.05
+    assert found > objective.score(target, shrunk) + 0.05
 
 
 def test_cuts_by_hand_and_scored_as_scikit_learn_scores() -> None:
-    target, prediction, evidence = rows()
+    target, prediction, net_pred = rows()
     said = link_named("cuts").apply(
-        np.array([0.2, 1.0, 1.6, 9.0]), evidence, {"cuts": [0.5, 1.0, 1.7]}
+        np.array([0.2, 1.0, 1.6, 9.0]), net_pred, {"cuts": [0.5, 1.0, 1.7]}
     )
     assert said.tolist() == [0.0, 2.0, 2.0, 3.0]
     rule = {"cuts": [0.4, 1.6, 2.2]}
-    said = link_named("cuts").apply(prediction, evidence, rule)
+    said = link_named("cuts").apply(prediction, net_pred, rule)
     theirs = cohen_kappa_score(target, said, weights="quadratic")
     assert KAPPA.score(target, said) == pytest.approx(theirs)
     theirs = f1_score(target, said, average="macro")
@@ -194,17 +196,17 @@ def test_cuts_by_hand_and_scored_as_scikit_learn_scores() -> None:
 def test_a_rule_is_plain_values_and_does_to_rows_what_it_does_to_all(
     link: Any, seed: int
 ) -> None:
-    target, prediction, evidence = rows(seed)
-    loss = KAPPA if link.name == "cuts" else RMSE
-    rule = link.choose(prediction, evidence, by(target, loss))
+    target, prediction, net_pred = rows(seed)
+    objective = KAPPA if link.name == "cuts" else RMSE
+    rule = link.choose(prediction, net_pred, by(target, objective))
     assert all(isinstance(value, float | list) for value in rule.values())
     some = np.arange(0, N, 7)
-    said = link.apply(prediction, evidence, rule)
-    assert_allclose(link.apply(prediction[some], evidence.take(some), rule), said[some])
+    said = link.apply(prediction, net_pred, rule)
+    assert_allclose(link.apply(prediction[some], net_pred.take(some), rule), said[some])
 
 
 @pytest.mark.parametrize(
-    ("evidence", "loss", "names"),
+    ("net_pred", "objective", "names"),
     [
         (rows()[2], RMSE, ["mix", "mix_expected", "isotonic", "snap", "snap_class"]),
         (rows()[2], KAPPA, [link.name for link in LINKS]),
@@ -217,9 +219,9 @@ def test_a_rule_is_plain_values_and_does_to_rows_what_it_does_to_all(
     ],
 )
 def test_links_that_fit_are_tried(
-    evidence: Any, loss: Objective, names: list[str]
+    net_pred: Any, objective: Objective, names: list[str]
 ) -> None:
-    assert [link.name for link in choose_links((), evidence, loss)] == names
+    assert [link.name for link in choose_links((), net_pred, objective)] == names
 
 
 @pytest.mark.parametrize(

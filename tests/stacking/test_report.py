@@ -125,7 +125,7 @@ def test_every_line_and_step_is_shown(full: tuple[Reported, str]) -> None:
 
 def test_other_scores_are_those_of_scikit_learn(full: tuple[Reported, str]) -> None:
     reported, page = full
-    rows, said = reported.result.scales.rows, reported.result.final.prediction
+    rows, said = reported.result.features.rows, reported.result.final.prediction
     shown = dict(re.findall(r"<dt>([^<]+)</dt><dd>(-?[0-9.]+)</dd>", page))
     error = np.abs(said - rows.target).mean()
     assert float(shown["mean absolute error"]) == pytest.approx(error, abs=6e-4)
@@ -137,7 +137,7 @@ def test_other_scores_are_those_of_scikit_learn(full: tuple[Reported, str]) -> N
 
 def test_the_confusion_counts_every_row_once(full: tuple[Reported, str]) -> None:
     reported, page = full
-    rows, said = reported.result.scales.rows, reported.result.final.prediction
+    rows, said = reported.result.features.rows, reported.result.final.prediction
     section = part(page, "What is taken for what")
     cells = re.findall(r'--share:[0-9.]+">(\d+)<small>', section)
     found = np.array(cells, dtype=int).reshape(4, 4)
@@ -161,12 +161,14 @@ def test_the_disputed_are_those_whose_views_or_nets_differ_most(
     stacked = reported.result
     spread = view_spread(stacked)
     assert spread is not None
-    (column,) = stacked.scales.rows.columns_of("target", "var")
-    assert spread == pytest.approx(np.sqrt(stacked.scales.rows.X[:, column]))
+    (column,) = stacked.features.rows.columns_of("target", "var")
+    assert spread == pytest.approx(np.sqrt(stacked.features.rows.X[:, column]))
     shown = captions(part(page, "Most disputed"))
-    assert shown[0].split("\n")[0] == stacked.scales.rows.ids[spread.argmax()]
-    nets = np.std(stacked.predictor.say_all(stacked.scales.rows.nets)["prediction"], 0)
-    assert shown[12].split("\n")[0] == stacked.scales.rows.common_ids[nets.argmax()]
+    assert shown[0].split("\n")[0] == stacked.features.rows.ids[spread.argmax()]
+    nets = np.std(
+        stacked.predictor.predict_by_net(stacked.features.rows.nets)["prediction"], 0
+    )
+    assert shown[12].split("\n")[0] == stacked.features.rows.common_ids[nets.argmax()]
 
 
 def test_maps_are_set_beside_their_pictures(full: tuple[Reported, str]) -> None:
@@ -292,7 +294,7 @@ def test_text_classes_have_probabilities(make: Make) -> None:
     reported = make(is_text=True, tasks=("onehot",))
     page = reported.page()
     assert "Picture by picture" not in headings(page)
-    rows, said = reported.result.scales.rows, reported.result.final.prediction
+    rows, said = reported.result.features.rows, reported.result.final.prediction
     shown = dict(re.findall(r"<dt>([^<]+)</dt><dd>(-?[0-9.]+)</dd>", page))
     score = f1_score(rows.class_index, said.argmax(axis=1), average="macro")
     found = float(shown["macro F1 of the most probable class"])
@@ -393,7 +395,7 @@ def test_of_many_classes_the_commonest_mistakes_are_shown(
     section = part(page, "What is taken for what")
     counts = [int(n) for n in re.findall(r'"number">(\d+)<', section)]
     said = reported.result.final.prediction
-    is_wrong = said.round().clip(0, 3) != reported.result.scales.rows.target
+    is_wrong = said.round().clip(0, 3) != reported.result.features.rows.target
     assert counts == sorted(counts, reverse=True)
     assert abs(sum(counts) - is_wrong.sum()) <= 2  # of halves
     assert "The 3 largest of 4." in part(page, "Where it fails")

@@ -134,7 +134,7 @@ def test_parts_are_judged_as_by_hand(is_text: bool, tmp_path: Path) -> None:
     stacked = Reported.of(
         tmp_path / "run", is_text=is_text, tasks=("onehot",)
     ).stacked()
-    rows, said = stacked.scales.rows, stacked.final.prediction
+    rows, said = stacked.features.rows, stacked.final.prediction
     found = parts(stacked, of_classes(stacked))
     assert [part.rows for part in found] == np.bincount(rows.class_index).tolist()
     for number, part in enumerate(found):

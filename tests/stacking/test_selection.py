@@ -35,21 +35,21 @@ def fixed(said: np.ndarray) -> dict[str, CrossFit]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("loss", [RMSE, MAE], ids=["rmse", "mae"])
+@pytest.mark.parametrize("objective", [RMSE, MAE], ids=["rmse", "mae"])
 def test_the_weights_are_near_those_of_a_search_by_hand(
-    loss: Objective, seed: int
+    objective: Objective, seed: int
 ) -> None:
     said, target = members(seed)
-    weights = select(said, target, loss)
+    weights = select(said, target, objective)
     assert weights.sum() == pytest.approx(1)
     assert (weights >= 0).all()
     grid = np.arange(21) / 20
     tried = [
-        loss.rows(target, np.array([a, b, 1 - a - b]) @ said).mean()
+        objective.rows(target, np.array([a, b, 1 - a - b]) @ said).mean()
         for a, b in itertools.product(grid, grid)
         if a + b <= 1 + 1e-9
     ]
-    assert loss.rows(target, weights @ said).mean() <= min(tried) * 1.002
+    assert objective.rows(target, weights @ said).mean() <= min(tried) * 1.002
 
 
 def test_greedy_picks_by_another_route() -> None:
@@ -127,13 +127,13 @@ def test_a_member_replaces_the_blend_only_if_it_is_surely_better() -> None:
         "blend": target + error,
         "ridge": target + 1.5 * rng.normal(size=400),
     }
-    judged = target, cv_groups, RMSE
-    assert best_of(said, *judged) == "plain"  # better in every single row
+    scoring = target, cv_groups, RMSE
+    assert best_of(said, *scoring) == "plain"  # better in every single row
     luck = target + 0.99 * rng.permutation(error)
     assert RMSE.score(target, luck) < RMSE.score(target, said["blend"])
-    assert best_of(said | {"plain": luck}, *judged) == "blend"
+    assert best_of(said | {"plain": luck}, *scoring) == "blend"
     better = said | {"plain": target + 0.8 * error, "ridge": target + 0.7 * error}
-    assert best_of(better, *judged) == "ridge"
+    assert best_of(better, *scoring) == "ridge"
 
 
 def test_without_a_blend_the_first_is_the_one_to_beat() -> None:

@@ -190,9 +190,9 @@ def test_too_few_rows_are_not_told_apart() -> None:
 def test_each_fold_net_is_compared_with_itself() -> None:
     # Nets on scales of their own: told apart only where rows of two nets are mixed.
     folds = np.arange(N) % 3
-    scales, offsets = np.array([1.0, 5, 0.2]), np.array([0.0, 20, -20])
-    X = said(0, N) * scales[folds, None] + offsets[folds, None]
-    nets = [said(9, M) * a + b for a, b in zip(scales, offsets, strict=True)]
+    features, offsets = np.array([1.0, 5, 0.2]), np.array([0.0, 20, -20])
+    X = said(0, N) * features[folds, None] + offsets[folds, None]
+    nets = [said(9, M) * a + b for a, b in zip(features, offsets, strict=True)]
     nets[1] = (nets[1] - 20) * 4 + 20
     found = shift_of_folds(X, folds, nets, COLUMNS, np.arange(N), APART)
     alone = [

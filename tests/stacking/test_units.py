@@ -49,7 +49,7 @@ def stacked(y: np.ndarray, **settings: Any) -> Stacker:
 def choices(result: Stacked) -> list[Any]:
     weights = [weight for mean in result.means.values() for weight in mean.values()]
     links = [(step.name, step.is_on) for step in result.steps]
-    return [weights, result.winner, list(result.winners), links]
+    return [weights, result.selected, list(result.selected_by_fold), links]
 
 
 @pytest.mark.parametrize("metric", ["", "mae", "r2"])
@@ -108,9 +108,9 @@ def test_a_tiny_target_is_weighed_as_any(name: str) -> None:
     assert_allclose(select(1e-9 * members, 1e-9 * y, Objective(name)), expected)
     folds, none = np.zeros(N, dtype=np.int64), np.array([])
     for a in (1.0, 1e-9):
-        judged = ScoringData(a * y, folds, np.arange(N), Objective(name))
-        evidence = NetPredictions(a * members[1], None, none)
-        rule = Mix("mix", "").choose(a * members[2], evidence, judged)
+        scoring = ScoringData(a * y, folds, np.arange(N), Objective(name))
+        net_pred = NetPredictions(a * members[1], None, none)
+        rule = Mix("mix", "").choose(a * members[2], net_pred, scoring)
         assert 0.2 < rule["weight"] < 0.8
 
 

@@ -35,14 +35,14 @@ LEVEL = 0.05  # a slope this close to 1 needs no comment
 
 def calibration(stacked: Stacked) -> Section:
     """Compare what is predicted with what is the case, on average."""
-    if stacked.loss.is_number:
+    if stacked.objective.is_number:
         return _of_numbers(stacked)
     return _of_probabilities(stacked)
 
 
 def _of_numbers(stacked: Stacked) -> Section:
-    prediction, target = stacked.final.prediction, stacked.scales.target()
-    bins = by_decile(prediction, target, stacked.scales.rows.cv_groups)
+    prediction, target = stacked.final.prediction, stacked.features.target()
+    bins = by_decile(prediction, target, stacked.features.rows.cv_groups)
     if len(bins) < 2:
         return Section("", Markup())
     digits = unit_digits(stacked)
@@ -70,7 +70,7 @@ def _of_numbers(stacked: Stacked) -> Section:
 
 
 def _of_probabilities(stacked: Stacked) -> Section:
-    rows, said = stacked.scales.rows, stacked.final.prediction
+    rows, said = stacked.features.rows, stacked.final.prediction
     top = nearest_classes(stacked)
     confidence = said[np.arange(len(said)), top]
     is_right = (top == rows.class_index).astype(np.float64)
@@ -133,12 +133,12 @@ def _chart(bins: Sequence[Bin], x_label: str, y_label: str, digits: int) -> Mark
 
 def confusion(stacked: Stacked) -> Section:
     """Show which class is taken for which; no classes: nothing."""
-    if not stacked.scales.rows.classes:
+    if not stacked.features.rows.classes:
         return Section("", Markup())
     counts = counted(stacked)
-    names = list(stacked.scales.rows.classes)
+    names = list(stacked.features.rows.classes)
     nearest, likeliest = "class nearest to the prediction", "most probable class"
-    which = nearest if stacked.loss.is_number else likeliest
+    which = nearest if stacked.objective.is_number else likeliest
     share = np.trace(counts) / counts.sum()
     sentence = prose(f"{share:.1%} of the rows are right.")
     if len(names) <= MOST_HEAT:

@@ -30,7 +30,7 @@ def failures(stacked: Stacked, years: NDArray[np.float64]) -> Section:
         stacked: What came out.
         years: (N,) dates of the rows; NaN: none.
     """
-    rows = stacked.scales.rows
+    rows = stacked.features.rows
     dates, middles = of_dates(years)
     by_date = parts(stacked, dates, FEWEST)
     pieces = []
@@ -56,7 +56,7 @@ def failures(stacked: Stacked, years: NDArray[np.float64]) -> Section:
         "Dots are mean errors, prediction minus target, with their 95 % intervals;"
         " beyond the dashed line predictions are too high. Errors that cancel out show"
         f" in the {_score_name(stacked)} beside the number of rows."
-        if stacked.loss.is_number
+        if stacked.objective.is_number
         else "Dots are shares of rows whose most probable class is right, with their"
         " 95 % intervals."
     )
@@ -64,9 +64,9 @@ def failures(stacked: Stacked, years: NDArray[np.float64]) -> Section:
 
 
 def _score_name(stacked: Stacked) -> str:
-    if not stacked.loss.is_number:
+    if not stacked.objective.is_number:
         return "log-loss"
-    return "mean absolute error" if stacked.loss.name == "mae" else "RMSE"
+    return "mean absolute error" if stacked.objective.name == "mae" else "RMSE"
 
 
 def _note(stacked: Stacked, part: Part) -> str:
@@ -76,7 +76,7 @@ def _note(stacked: Stacked, part: Part) -> str:
 
 
 def _value(stacked: Stacked, part: Part) -> str:
-    if not stacked.loss.is_number:
+    if not stacked.objective.is_number:
         return f"{part.value.value:.1%}"
     return signed(part.value.value, unit_digits(stacked))
 
@@ -86,7 +86,7 @@ def _chart(stacked: Stacked, found: Sequence[Part]) -> Markup:
     if len(found) > MOST_PARTS:
         least = sorted((part.rows for part in found), reverse=True)[MOST_PARTS - 1]
         shown = [part for part in found if part.rows >= least][:MOST_PARTS]
-    is_number = stacked.loss.is_number
+    is_number = stacked.objective.is_number
     chart = forest_plot(
         [
             ForestRow(
@@ -110,7 +110,7 @@ def _chart(stacked: Stacked, found: Sequence[Part]) -> Markup:
 def _over_dates(
     stacked: Stacked, found: Sequence[Part], middles: NDArray[np.float64]
 ) -> Markup:
-    is_number = stacked.loss.is_number
+    is_number = stacked.objective.is_number
     return scatter(
         [
             Point(

@@ -48,12 +48,12 @@ def glance(
         is_leaky: By the protocol ``insample``.
         is_by_all: The net of all rows predicts, not those of the folds.
     """
-    loss, final = stacked.loss, stacked.final
+    objective, final = stacked.objective, stacked.final
     digits = max(score_digits(stacked) - 1, 0)
     interval = f"95 %: {interval_text(final.interval, digits)}"
     figures = [
         Tile(
-            label=f"{loss.title}, {'in-sample' if is_leaky else 'out of fold'}",
+            label=f"{objective.title}, {'in-sample' if is_leaky else 'out of fold'}",
             value=_score(final, digits),
             note=interval,
             is_strong=True,
@@ -78,9 +78,9 @@ def glance(
         ),
         ""
         if is_leaky
-        else f"{better(loss).capitalize()}. Every figure but those called apparent is"
-        " of pictures whose label the nets, the stack and the tuning did not see; only"
-        " whether a step is on was decided on all rows.",
+        else f"{better(objective).capitalize()}. Every figure but those called apparent"
+        " is of pictures whose label the nets, the stack and the tuning did not see;"
+        " only whether a step is on was decided on all rows.",
     )
 
 
@@ -109,9 +109,11 @@ def _sentences(stacked: Stacked) -> list[str]:
             f" with the 95 % interval, is {gain}. {verdict}"
         )
     on = [step.title for step in stacked.steps if step.is_on]
-    winner = stacked.members[stacked.winner].title
+    selected = stacked.members[stacked.selected].title
     is_raced = stacked.has_line("winner")
-    begun = f"It begins from {'the winner of the race: ' if is_raced else ''}{winner}."
+    begun = (
+        f"It begins from {'the winner of the race: ' if is_raced else ''}{selected}."
+    )
     if on:
         found.append(f"{begun} Post-processing that pays, and is on: {listed(on)}.")
     elif stacked.steps:
@@ -144,4 +146,4 @@ def _is_no_better(stacked: Stacked) -> bool:
     if stacked.baseline != "plain":
         return False
     plain, no_net = (stacked.line(n).scores.pooled for n in ("plain", "no_net"))
-    return bool(np.isfinite(no_net)) and not stacked.loss.is_better(plain, no_net)
+    return bool(np.isfinite(no_net)) and not stacked.objective.is_better(plain, no_net)

@@ -57,7 +57,7 @@ def meaning(
 
 
 def _on_nets(stacked: Stacked, *, is_by_all: bool) -> list[str]:
-    rows = stacked.scales.rows
+    rows = stacked.features.rows
     if rows.is_label_free:
         return [
             "The features come from one net that saw no label, so the folds hold rows"
@@ -80,7 +80,7 @@ def _on_nets(stacked: Stacked, *, is_by_all: bool) -> list[str]:
 
 
 def _on_folds(stacked: Stacked) -> list[str]:
-    if stacked.scales.rows.is_label_free:
+    if stacked.features.rows.is_label_free:
         return []
     return [
         "The stack learns from outputs of nets whose training labels include those of"
@@ -92,7 +92,7 @@ def _on_averaging(stacked: Stacked, findings: Findings) -> list[str]:
     averaging, digits = findings.averaging, score_digits(stacked)
     if averaging is None:
         return []
-    title = stacked.loss.title
+    title = stacked.objective.title
     return [
         "How much better: on the pictures without label the nets differ by"
         f" {number(averaging.disagreement, digits)} from their mean, an error that the"
@@ -119,12 +119,12 @@ def _on_control(stacked: Stacked, findings: Findings) -> list[str]:
 
 
 def _on_alignment(stacked: Stacked) -> list[str]:
-    scales = stacked.scales
-    if scales.rows.is_label_free:
+    features = stacked.features
+    if features.rows.is_label_free:
         return []
-    method = scales.alignment.method
-    if method == "none" and not scales.tried:
-        n_common = len(scales.rows.common_ids)
+    method = features.alignment.method
+    if method == "none" and not features.tried:
+        n_common = len(features.rows.common_ids)
         why = (
             f" Alignment takes {MIN_COMMON} pictures that all nets have in common; here"
             f" there are {n_common:,}."
@@ -138,23 +138,23 @@ def _on_alignment(stacked: Stacked) -> list[str]:
         "left on scales of their own, which scored best"
         if method == "none"
         else f"brought to one scale {METHODS[method]}, without a label, on the"
-        f" {len(scales.rows.common_ids):,} pictures that all have in common"
+        f" {len(features.rows.common_ids):,} pictures that all have in common"
     )
     return [f"The nets were {chosen}."]
 
 
 def _tried(stacked: Stacked) -> Markup:
-    tried = stacked.scales.tried
+    tried = stacked.features.tried
     if not tried:
         return Markup()
-    title, method = stacked.loss.title, stacked.scales.alignment.method
+    title, method = stacked.objective.title, stacked.features.alignment.method
     frame = pd.DataFrame(
         {"alignment": [METHODS[name] for name in tried], title: list(tried.values())}
     )
     best = [place for place, name in enumerate(tried) if name == method]
     shown = table(
         frame,
-        f"Quick boosted trees, out of fold; {better(stacked.loss)}.",
+        f"Quick boosted trees, out of fold; {better(stacked.objective)}.",
         digits=score_digits(stacked),
         strong=best,
     )

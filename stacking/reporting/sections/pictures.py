@@ -37,8 +37,8 @@ Floats = NDArray[np.float64]
 
 def by_prediction(stacked: Stacked, pictures: Pictures) -> Section:
     """Show out-of-fold predictions against targets, with the pictures."""
-    rows, prediction = stacked.scales.rows, stacked.final.prediction
-    if not stacked.loss.is_number:
+    rows, prediction = stacked.features.rows, stacked.final.prediction
+    if not stacked.objective.is_number:
         return Section("", Markup())
     chosen = spread_sample(rows.target, N_POINTS)
     target = rows.target.astype(np.float64)[chosen]
@@ -72,7 +72,7 @@ def by_prediction(stacked: Stacked, pictures: Pictures) -> Section:
 
 def worst(stacked: Stacked, pictures: Pictures) -> Section:
     """Show the pictures that are missed by most."""
-    rows = stacked.scales.rows
+    rows = stacked.features.rows
     order = np.argsort(-misses(stacked), kind="stable")[:N_WORST]
     said = labels_of(stacked.final.prediction, rows.classes)
     captions = [
@@ -91,7 +91,7 @@ def worst(stacked: Stacked, pictures: Pictures) -> Section:
 
 def disputed(stacked: Stacked, findings: Findings, pictures: Pictures) -> Section:
     """Show the pictures that views or nets disagree on most; none: nothing."""
-    rows, parts = stacked.scales.rows, []
+    rows, parts = stacked.features.rows, []
     spread = view_spread(stacked)
     if spread is not None:
         said = labels_of(stacked.final.prediction, rows.classes)
@@ -140,8 +140,8 @@ def view_spread(stacked: Stacked) -> Floats | None:
 
     Of class probabilities it is the largest over the classes.
     """
-    rows, reading = stacked.scales.rows, stacked.scales.reading
-    task = reading.plain or reading.shares_of
+    rows, target_columns = stacked.features.rows, stacked.features.target_columns
+    task = target_columns.plain or target_columns.proba_task
     for statistic, power in (("var", 0.5), ("std", 1.0)):
         columns = rows.columns_of(task, statistic)
         if task and len(columns):

@@ -34,7 +34,7 @@ def predicted(
         unreadable: Ids that are given a constant.
         is_by_all: The net of all rows predicts, not those of the folds.
     """
-    rows = stacked.scales.rows
+    rows = stacked.features.rows
     if not common or not rows.is_predicted.any():
         return Section("", Markup())
     said = common["prediction"][rows.is_predicted]
@@ -63,7 +63,7 @@ def _numbers(said: Floats, stacked: Stacked) -> Markup:
 
 
 def _classes(said: Floats, stacked: Stacked) -> Markup:
-    names = stacked.scales.rows.classes
+    names = stacked.features.rows.classes
     counts = np.bincount(said.argmax(axis=1), minlength=len(names))
     measured = np.bincount(
         stacked.final.prediction.argmax(axis=1), minlength=len(names)

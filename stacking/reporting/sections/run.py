@@ -44,12 +44,12 @@ def about(
     named: dict[str, str] = {}
     for record in earlier:
         named |= record.get("versions", {})
-    asked = {**settings, "metric": stacked.loss.name}
+    asked = {**settings, "metric": stacked.objective.name}
     shown = {name: _text(value) for name, value in asked.items() if name != "tasks"}
     return Section(
         "Settings, time and versions",
         together(
-            definitions(shown | {"fold hash": stacked.scales.rows.fold_hash[:16]}),
+            definitions(shown | {"fold hash": stacked.features.rows.fold_hash[:16]}),
             _times(earlier, seconds),
             folded("Versions", definitions(named | dict(versions))),
         ),

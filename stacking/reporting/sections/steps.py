@@ -69,7 +69,9 @@ def _race(stacked: Stacked) -> Markup:
     ]
     has_rings = any(np.isfinite(row.ring) for row in rows)
     return together(
-        forest_plot(rows, label=f"{stacked.loss.title}, {better(stacked.loss)}"),
+        forest_plot(
+            rows, label=f"{stacked.objective.title}, {better(stacked.objective)}"
+        ),
         mark_legend(dot="nested", ring="apparent") if has_rings else Markup(),
         prose(f"Gains are over {baseline_name(stacked)}, on the same pictures."),
     )
@@ -97,17 +99,17 @@ def _means(stacked: Stacked) -> list[Markup]:
 def _winners(stacked: Stacked) -> str:
     """Say who wins on all rows, and who for each fold."""
     folds: dict[str, list[str]] = {}
-    for fold, winner in enumerate(stacked.winners):
-        folds.setdefault(stacked.members[winner].title, []).append(str(fold))
+    for fold, selected in enumerate(stacked.selected_by_fold):
+        folds.setdefault(stacked.members[selected].title, []).append(str(fold))
     won = [
         f"{title} for fold{'s' * (len(own) > 1)} {listed(own)}"
         for title, own in folds.items()
     ]
     whose = f"{listed(list(folds))} for each" if len(folds) == 1 else ", ".join(won)
-    winner = stacked.members[stacked.winner].title
+    selected = stacked.members[stacked.selected].title
     return (
         "The best of many close scores is luck, so the blend wins unless a member is"
-        f" surely better. On all rows the winner is {winner}. So that no"
+        f" surely better. On all rows the winner is {selected}. So that no"
         " label chooses its own prediction, the nested score takes for each fold what"
         f" wins on the other folds: {whose}."
     )
@@ -147,7 +149,7 @@ def _chain(stacked: Stacked) -> list[Markup]:
         return []
     shown = [
         subheading("What post-processing is worth"),
-        forest_plot(found, label=f"{stacked.loss.title} gained", guide=0.0),
+        forest_plot(found, label=f"{stacked.objective.title} gained", guide=0.0),
     ]
     if stacked.steps:
         shown += [
@@ -177,7 +179,7 @@ def rule_text(step: Step, stacked: Stacked) -> str:
         if len(set(rule["thresholds"])) == 1:
             texts = [_sure(one["thresholds"][0]) for one in (rule, *others)]
             return f"sure from a probability of {texts[0]}{_by_fold(texts)}"
-        classes = stacked.scales.rows.classes
+        classes = stacked.features.rows.classes
         sure = zip(classes, rule["thresholds"], strict=True)
         return "; ".join(f"{name}: {_sure(at)}" for name, at in sure)
     if "cuts" in rule:
@@ -210,7 +212,7 @@ def _optimism(stacked: Stacked) -> list[Markup]:
 
 
 def _all_figures(stacked: Stacked) -> Markup:
-    digits, folds = score_digits(stacked), range(stacked.scales.rows.n_folds)
+    digits, folds = score_digits(stacked), range(stacked.features.rows.n_folds)
     figures = pd.DataFrame(
         [
             {

@@ -54,7 +54,7 @@ def worth(stacked: Stacked, findings: Findings) -> Section:
         "Which sub-task earns its keep",
         together(
             forest_plot(
-                rows, label=f"{stacked.loss.title} gained by having it", guide=0.0
+                rows, label=f"{stacked.objective.title} gained by having it", guide=0.0
             ),
             prose(verdict),
         ),
@@ -65,7 +65,7 @@ def worth(stacked: Stacked, findings: Findings) -> Section:
 
 def importance(stacked: Stacked) -> Section:
     """Show which columns the boosters use, and how far the nets were moved."""
-    gains = gain_table(stacked.scales, stacked.members)
+    gains = gain_table(stacked.features, stacked.members)
     if gains is None:
         return Section("", Markup())
     by_task = gains.groupby("task", sort=False)["gain"].sum()
@@ -102,10 +102,10 @@ def importance(stacked: Stacked) -> Section:
 
 
 def _alignment(stacked: Stacked) -> list[Markup]:
-    shifts = np.abs(stacked.scales.alignment.shifts())
+    shifts = np.abs(stacked.features.alignment.shifts())
     if not shifts.any():
         return []
-    tasks = [column.task for column in stacked.scales.rows.columns]
+    tasks = [column.task for column in stacked.features.rows.columns]
     moved = pd.DataFrame(shifts.T).groupby(tasks, sort=False).median()
     moved.columns = pd.Index([f"net {k}" for k in range(len(shifts))])
     moved.index.name = "task"
