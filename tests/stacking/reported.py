@@ -78,7 +78,7 @@ class Reported:
         """
         stacked = self._with_ids(self.stacked(), prefix)
         found = _predictions(stacked) | self.findings
-        asked = Asked(list(stacked.scales.rows.common_ids), self.unreadable)
+        asked = Asked(list(stacked.features.rows.common_ids), self.unreadable)
         path = self.run / "report.html"
         write(
             *(path, stacked, Findings(**found), asked, self.prepared),
@@ -91,18 +91,18 @@ class Reported:
         path = self.run / "data_prep.prepare" / "table.parquet"
         table = pd.read_parquet(path)
         table.assign(id=prefix + table["id"]).to_parquet(path)
-        rows = stacked.scales.rows
+        rows = stacked.features.rows
         named = {
             name: tuple(prefix + id_ for id_ in getattr(rows, name))
             for name in ("ids", "common_ids")
         }
-        scales = replace(stacked.scales, rows=replace(rows, **named))
-        return replace(stacked, scales=scales)
+        features = replace(stacked.features, rows=replace(rows, **named))
+        return replace(stacked, features=features)
 
 
 def _predictions(stacked: Stacked) -> dict[str, Any]:
     """Predict the pictures without label, as ``Work.look`` does."""
-    rows = stacked.scales.rows
+    rows = stacked.features.rows
     if not rows.nets:
         return {"predicted": {}, "disagreement": np.array([])}
     said = stacked.predictor.predict(rows.nets, own=bool(rows.in_sample))

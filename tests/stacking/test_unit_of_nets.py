@@ -62,8 +62,8 @@ def work_of(rows: Assembled, **settings: Any) -> Work:
 def choices(stacked: Stacked) -> list[Any]:
     means = [(name, dict(mean)) for name, mean in stacked.means.items()]
     links = [(step.name, step.is_on) for step in stacked.steps]
-    method = stacked.scales.alignment.method
-    return [means, stacked.winner, list(stacked.winners), links, method]
+    method = stacked.features.alignment.method
+    return [means, stacked.selected, list(stacked.selected_by_fold), links, method]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_stack_of_nets_knows_no_unit(
     plain, found = (work_of(one, **settings).fit(tmp_path) for one in (rows, other))
     assert choices(found) == choices(plain)
     noise = 1e-7 + 3e-14 * abs(b / a)
-    scale = a if found.loss.name in ("rmse", "mae") else 1.0
+    scale = a if found.objective.name in ("rmse", "mae") else 1.0
     for first, second in zip(plain.lines, found.lines, strict=True):
         assert second.name == first.name
         scores = first.scores.pooled, second.scores.pooled / scale
