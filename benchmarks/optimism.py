@@ -179,7 +179,7 @@ def ask_all(
             work = Work.of(rows, settings, experiment)
             stacked = work.fit(Path())
             if averaging := work.expect(stacked):
-                expected[asked] = averaging.all**2
+                expected[asked] = averaging.averaged**2
             predictor = stacked.predictor
             alone = [
                 predictor.predict([net], first=number, own=True).averaged

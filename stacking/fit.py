@@ -198,8 +198,8 @@ def _tell(
             "%s of one net per row%s: %s; of all nets averaged, to expect: %s",
             stacked.objective.title,
             snapped_later(stacked),
-            four_digits(averaging.one),
-            format(averaging.all, style_for(averaging.one)),
+            four_digits(averaging.single_net),
+            format(averaging.averaged, style_for(averaging.single_net)),
         )
     if findings.shift:
         log.info("%s", verdict(findings.shift, findings.shift_of_all))

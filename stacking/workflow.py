@@ -22,8 +22,8 @@ from stacking.analysis.diagnostics import (
     permuted,
 )
 from stacking.analysis.findings import Findings
-from stacking.analysis.importance import leave_one_out
-from stacking.analysis.shift import TaskShift, shift_of_all, shift_of_folds
+from stacking.analysis.importance import gain_table, leave_one_out
+from stacking.analysis.shift import TaskShift, shift_of_folds
 from stacking.ensemble.insample import fit_insample
 from stacking.ensemble.members import (
     AlignedFeatures,
@@ -225,7 +225,7 @@ class Work:
             predicted = said.averaged
         shift, of_all = self._shift(stacked.features)
         has_trees = "lightgbm" in stacked.members and not is_leaky
-        without = (
+        task_gains = (
             leave_one_out(stacked.features, self.objective, self.boosting)
             if has_trees
             else {}
@@ -235,7 +235,8 @@ class Work:
             predicted=predicted,
             disagreement=disagreement,
             averaging=self.expect(stacked, views),
-            without=without,
+            task_gains=task_gains,
+            column_gains=gain_table(stacked.scales, stacked.members),
             shift=shift,
             shift_of_all=of_all,
             control=control,
@@ -273,15 +274,29 @@ class Work:
         rows, is_asked = self.rows, self.rows.is_predicted
         if not is_asked.any() or rows.common_cv_groups is None or rows.in_sample:
             return [], []
-        cv_groups = (rows.cv_groups, rows.common_cv_groups[is_asked])
-        nets = [net[is_asked] for net in rows.nets]
-        own = shift_of_folds(rows.X, rows.folds, nets, rows.columns, *cv_groups)
+        test_cv_groups = rows.common_cv_groups[is_asked]
+        through_folds = shift_of_folds(
+            rows.X,
+            rows.folds,
+            [net[is_asked] for net in rows.nets],
+            rows.columns,
+            cv_groups=rows.cv_groups,
+            test_cv_groups=test_cv_groups,
+        )
         if rows.of_all is None:
-            return own, []
+            return through_folds, []
         alignment = features.alignment.with_net(rows.of_all)
-        asked = alignment.apply(len(rows.nets), rows.of_all)[is_asked]
-        both = (features.aligned, rows.folds, asked)
-        return own, shift_of_all(*both, rows.columns, *cv_groups)
+        aligned = alignment.apply(len(rows.nets), rows.of_all)[is_asked]
+        through_all = shift_of_folds(
+            features.aligned,
+            rows.folds,
+            # fold by fold, because trees tell more of more rows
+            [aligned] * rows.n_folds,
+            rows.columns,
+            cv_groups=rows.cv_groups,
+            test_cv_groups=test_cv_groups,
+        )
+        return through_folds, through_all
 
     def _control(self, features: AlignedFeatures) -> Interval:
         """Stack labels permuted within the folds."""
@@ -299,4 +314,4 @@ class Work:
             "ridge": cross_fit_ridge(linear),
         }
         said, _, _ = cross_select(fits, target, rows.folds, self.objective)
-        return judge_control(said.oof_pred, target, *split, self.objective)
+        return judge_control(target, said.oof_pred, *split, self.objective)

@@ -1,8 +1,8 @@
 """Calibration: is what is predicted what comes true, on average?
 
-Sources: reliability curve and expected calibration error of the most probable class,
-Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017;
-class by class, Kull et al., NeurIPS 2019.
+Sources: reliability curve and expected calibration error (ECE) of the most probable
+class, Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML
+2017; class by class, Kull et al., NeurIPS 2019.
 
 Shapes: N rows, K classes.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.scoring.scores import Interval
-from stacking.analysis.residuals import bands, mean_interval, share_interval
+from stacking.analysis.residuals import mean_interval, quantile_bands, share_interval
 
 N_BINS = 10
 
@@ -21,64 +21,79 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Bin:
     """Rows of which much the same is predicted.
 
     Attributes:
-        rows: How many.
-        said: Mean of what is predicted of them.
-        true: Mean of what is the case, with its interval.
+        n_rows: Number of rows.
+        mean_pred: Mean prediction, in the unit of the target, or mean probability.
+        mean_true: Mean target in the same unit, or share of the rows that are so, with
+            its 95 % interval over cv groups.
     """
 
-    rows: int
-    said: float
-    true: Interval
+    n_rows: int
+    mean_pred: float
+    mean_true: Interval
 
 
-def by_decile(prediction: Floats, target: Floats, cv_groups: Ints) -> list[Bin]:
+def by_decile(y_pred: Floats, y_true: Floats, cv_groups: Ints) -> list[Bin]:
     """Compare (N,) predictions with targets, in tenths along the prediction."""
-    names, index = bands(prediction, N_BINS)
+    names, band_idx = quantile_bands(y_pred, N_BINS)
     return [
-        _bin(prediction[own], mean_interval(target[own], cv_groups[own]))
-        for own in _members(index, len(names))
+        Bin(
+            n_rows=len(rows),
+            mean_pred=float(y_pred[rows].mean()),
+            mean_true=mean_interval(y_true[rows], cv_groups[rows]),
+        )
+        for rows in _rows_of_bins(band_idx, len(names))
     ]
 
 
-def slope(prediction: Floats, target: Floats) -> float:
+def slope(y_pred: Floats, y_true: Floats) -> float:
     """Give how far the target moves where the prediction moves by 1.
 
-    Below 1, predictions are too extreme; above, too timid. NaN where all are equal.
+    It is the slope of the regression of target on prediction, cov / var. Below 1,
+    predictions are too extreme; above, too timid. NaN where all are equal.
     """
-    centred, wanted = prediction - prediction.mean(), target - target.mean()
-    spread = float(centred @ centred)
-    return float(centred @ wanted) / spread if spread > 0 else float("nan")
+    pred_centred, true_centred = y_pred - y_pred.mean(), y_true - y_true.mean()
+    sum_of_squares = float(pred_centred @ pred_centred)
+    if sum_of_squares == 0:
+        return float("nan")
+    return float(pred_centred @ true_centred) / sum_of_squares
 
 
-def by_confidence(probability: Floats, is_true: Floats, cv_groups: Ints) -> list[Bin]:
+def by_confidence(proba: Floats, is_true: Floats, cv_groups: Ints) -> list[Bin]:
     """Compare (N,) probabilities with how often it is so, in tenths of the scale."""
     return [
-        _bin(probability[own], share_interval(is_true[own], cv_groups[own]))
-        for own in _members(_tenths(probability), N_BINS)
+        Bin(
+            n_rows=len(rows),
+            mean_pred=float(proba[rows].mean()),
+            mean_true=share_interval(is_true[rows], cv_groups[rows]),
+        )
+        for rows in _rows_of_bins(_tenths(proba), N_BINS)
     ]
 
 
-def expected_error(probability: Floats, is_true: Floats) -> float:
-    """Give the mean distance of probability and frequency, over tenths of the scale."""
-    index = _tenths(probability)
-    gaps = np.bincount(index, probability - is_true, minlength=N_BINS)
-    return float(np.abs(gaps).sum() / len(probability))
+def expected_calibration_error(proba: Floats, is_true: Floats) -> float:
+    """Give the mean distance of probability and frequency, from 0 to 1.
+
+    ECE = sum over bins of (n_bin / N) |mean probability - frequency|; the sums of a bin
+    stand for n_bin times its means.
+
+    Args:
+        proba: (N,) probabilities of one class each.
+        is_true: (N,) 1 where the class is right, else 0.
+    """
+    gap_of_bin = np.bincount(_tenths(proba), proba - is_true, minlength=N_BINS)
+    return float(np.abs(gap_of_bin).sum() / len(proba))
 
 
-def _tenths(probability: Floats) -> Ints:
-    return np.minimum((probability * N_BINS).astype(np.int64), N_BINS - 1)
+def _tenths(proba: Floats) -> Ints:
+    return np.minimum((proba * N_BINS).astype(np.int64), N_BINS - 1)
 
 
-def _members(index: Ints, n: int) -> list[Ints]:
-    """List the rows of each of n bins that has any."""
-    found = [np.flatnonzero(index == number) for number in range(n)]
-    return [own for own in found if len(own)]
-
-
-def _bin(said: Floats, true: Interval) -> Bin:
-    return Bin(len(said), float(said.mean()), true)
+def _rows_of_bins(bin_idx: Ints, n_bins: int) -> list[Ints]:
+    """List the rows of each bin that has any."""
+    rows_of_bins = [np.flatnonzero(bin_idx == number) for number in range(n_bins)]
+    return [rows for rows in rows_of_bins if len(rows)]

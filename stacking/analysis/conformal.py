@@ -36,7 +36,7 @@ Ints = NDArray[np.int64]
 def conformal_radius(
     residuals: ArrayLike, cv_groups: ArrayLike, coverage: float = 0.9
 ) -> float:
-    """Give how far around a prediction the target is to be expected.
+    """Give how far around a prediction the target is to be expected, in its unit.
 
     Args:
         residuals: (N,) out-of-fold prediction minus target, or the reverse.
@@ -61,7 +61,7 @@ def conformal_radius(
 
 
 def conformal_set_threshold(
-    shares: ArrayLike,
+    proba: ArrayLike,
     class_index: ArrayLike,
     cv_groups: ArrayLike,
     coverage: float = 0.9,
@@ -72,7 +72,7 @@ def conformal_set_threshold(
     (Sadinle, Lei and Wasserman, JASA 114 (2019): the smallest sets on average).
 
     Args:
-        shares: (N, K) out-of-fold class probabilities.
+        proba: (N, K) out-of-fold class probabilities.
         class_index: (N,) the true class of each row.
         cv_groups: (N,) what errs together.
         coverage: Share of pictures of new groups whose class is to be in their set.
@@ -85,44 +85,44 @@ def conformal_set_threshold(
         UserError: The lengths differ, a probability is missing, there is no such
             class, or the coverage is not between 0 and 1.
     """
-    shares, index = np.asarray(shares, np.float64), np.asarray(class_index)
-    if shares.ndim != 2 or index.shape != shares.shape[:1]:
+    proba, class_index = np.asarray(proba, np.float64), np.asarray(class_index)
+    if proba.ndim != 2 or class_index.shape != proba.shape[:1]:
         raise UserError(
-            f"probabilities of shape {shares.shape} for {index.size} classes; give"
+            f"probabilities of shape {proba.shape} for {class_index.size} classes; give"
             " (rows, classes) and one class per row"
         )
-    n_classes = shares.shape[1]
-    if strange := [k for k in index.tolist() if k not in range(n_classes)]:
+    n_classes = proba.shape[1]
+    if unknown := [k for k in class_index.tolist() if k not in range(n_classes)]:
         raise UserError(
-            f"class {strange[0]!r} of {n_classes}; give the number of the true class,"
+            f"class {unknown[0]!r} of {n_classes}; give the number of the true class,"
             " from 0"
         )
-    true = shares[np.arange(len(index)), index]
-    return 1.0 - _quantile(1.0 - true, cv_groups, coverage)
+    true_proba = proba[np.arange(len(class_index)), class_index]
+    return 1.0 - _quantile(1.0 - true_proba, cv_groups, coverage)
 
 
-def prediction_sets(shares: ArrayLike, threshold: float) -> NDArray[np.bool_]:
+def prediction_sets(proba: ArrayLike, threshold: float) -> NDArray[np.bool_]:
     """Tell which classes are to be expected of new pictures.
 
     The likeliest class is always among them: a picture that fits none is not a picture
     of nothing, and a larger set covers no less.
 
     Args:
-        shares: (M, K) class probabilities.
+        proba: (M, K) class probabilities.
         threshold: Of ``conformal_set_threshold``.
 
     Returns:
-        (M, K).
+        (M, K), true where the class is in the set of the picture.
 
     Example:
         >>> prediction_sets([[0.5, 0.3, 0.2], [0.4, 0.3, 0.3]], 0.45).astype(int)
         array([[1, 0, 0],
                [1, 0, 0]])
     """
-    shares = np.asarray(shares, np.float64)
+    proba = np.asarray(proba, np.float64)
     # the threshold is itself a probability that went through 1 - (1 - p)
-    sets: NDArray[np.bool_] = shares >= threshold - 1e-12
-    sets[np.arange(len(shares)), shares.argmax(axis=1)] = True
+    sets: NDArray[np.bool_] = proba >= threshold - 1e-12
+    sets[np.arange(len(proba)), proba.argmax(axis=1)] = True
     return sets
 
 
@@ -139,16 +139,19 @@ def least_groups(coverage: float) -> int:
 def _quantile(scores: Floats, cv_groups: ArrayLike, coverage: float) -> float:
     """Give the least score with enough votes at or below it.
 
+    It is the coverage-quantile of the scores under the weights 1 / ((G + 1) n_g) of a
+    row in a group of n_g, with the weight 1 / (G + 1) at infinity.
+
     Args:
         scores: (N,) how badly each row was predicted.
-        cv_groups: (N,) whose rows share one vote.
+        cv_groups: (N,) what errs together; its rows share one vote.
         coverage: Share of the G + 1 votes that is enough.
     """
     _check_coverage(coverage)
-    names, members = np.unique(np.asarray(cv_groups), return_inverse=True)
-    if scores.ndim != 1 or scores.size == 0 or members.size != scores.size:
+    names, group_codes = np.unique(np.asarray(cv_groups), return_inverse=True)
+    if scores.ndim != 1 or scores.size == 0 or group_codes.size != scores.size:
         raise UserError(
-            f"{members.size} groups for residuals of shape {scores.shape}; give one"
+            f"{group_codes.size} groups for residuals of shape {scores.shape}; give one"
             " each"
         )
     if n_missing := int((~np.isfinite(scores)).sum()):
@@ -156,14 +159,16 @@ def _quantile(scores: Floats, cv_groups: ArrayLike, coverage: float) -> float:
             f"{n_missing} of {scores.size} residuals are missing or not finite; leave"
             " those rows out"
         )
-    members = members.reshape(scores.size)
+    group_codes = group_codes.reshape(scores.size)
+    group_sizes = np.bincount(group_codes)
     order = np.argsort(scores, kind="stable")
-    votes = np.cumsum(1.0 / np.bincount(members)[members][order])
+    # votes at or below each score, in units of 1 / (G + 1)
+    votes = np.cumsum(1.0 / group_sizes[group_codes][order])
     # thirds do not add up to one exactly
-    enough = votes >= coverage * (len(names) + 1) - 1e-9
-    if not enough[-1]:
+    is_enough = votes >= coverage * (len(names) + 1) - 1e-9
+    if not is_enough[-1]:
         return math.inf
-    return float(scores[order][enough.argmax()])
+    return float(scores[order][is_enough.argmax()])
 
 
 def _check_coverage(coverage: float) -> None:

@@ -20,24 +20,24 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Averaging:
-    """What to expect of the average of the nets, where one was measured.
+    """What to expect of the average of the nets, where single nets were measured.
 
     Attributes:
-        one: The score in cross-validation, by one net per row.
-        all: The score to expect of all nets averaged.
-        disagreement: Mean deviation of the nets from each other, in the unit of the
-            prediction.
+        single_net: The score in cross-validation, by one net per row.
+        averaged: The score to expect of all nets averaged, of the same metric.
+        disagreement: Root mean squared deviation of the nets from their mean, in the
+            unit of the target, or in probability.
     """
 
-    one: float
-    all: float
+    single_net: float
+    averaged: float
     disagreement: float
 
 
 def expect_of_averaging(
-    by_net: Floats, score: float, objective: Objective
+    pred_by_net: Floats, score: float, objective: Objective
 ) -> Averaging | None:
     """Predict the score of averaged nets from how far the nets disagree.
 
@@ -47,56 +47,61 @@ def expect_of_averaging(
     if that mean is calibrated.
 
     Args:
-        by_net: (K, M, ...) predictions of the same pictures through each net.
+        pred_by_net: (K, M, ...) predictions of the same pictures through each net.
         score: What one net per row scores.
         objective: What is scored by.
 
     Returns:
         None where there is one net, no picture, or another metric.
     """
-    if len(by_net) < 2 or not by_net.shape[1]:
+    if len(pred_by_net) < 2 or not pred_by_net.shape[1]:
         return None
-    mean = by_net.mean(axis=0)
-    spread = float(np.sqrt(by_net.var(axis=0).mean()))
+    mean_pred = pred_by_net.mean(axis=0)
+    variance = float(pred_by_net.var(axis=0).mean())
     if objective.name == "rmse":
-        left = max(score**2 - float(by_net.var(axis=0).mean()), 0.0)
-        return Averaging(score, float(np.sqrt(left)), spread)
-    if objective.name == "log_loss":
-        logs = np.log(np.maximum(by_net, LEAST_PROBABILITY))
-        own = np.log(np.maximum(mean, LEAST_PROBABILITY))
-        divergence = float((mean * (own - logs)).sum(axis=-1).mean())
-        return Averaging(score, score - divergence, spread)
-    return None
+        # E (mean - y)^2 = E (net - y)^2 - Var(nets)
+        averaged = float(np.sqrt(max(score**2 - variance, 0.0)))
+    elif objective.name == "log_loss":
+        # -log p_mean = -log p_net - log(p_mean / p_net); where the mean is calibrated,
+        # the last term is expected to be its KL divergence from the net
+        log_net = np.log(np.maximum(pred_by_net, LEAST_PROBABILITY))
+        log_mean = np.log(np.maximum(mean_pred, LEAST_PROBABILITY))
+        averaged = score - float((mean_pred * (log_mean - log_net)).sum(-1).mean())
+    else:
+        return None
+    return Averaging(
+        single_net=score, averaged=averaged, disagreement=float(np.sqrt(variance))
+    )
 
 
-def permuted(target: Floats, folds: Ints, seed: int) -> Floats:
+def permuted(y_true: Floats, folds: Ints, seed: int) -> Floats:
     """Give the (N, ...) targets in another order within each fold."""
     rng = np.random.default_rng(seed)
-    found = target.copy()
-    for _, _, own in outer_folds(folds):
-        found[own] = target[rng.permutation(own)]
-    return found
+    y_permuted = y_true.copy()
+    for _, _, val_idx in outer_folds(folds):
+        y_permuted[val_idx] = y_true[rng.permutation(val_idx)]
+    return y_permuted
 
 
 def judge_control(
-    said: Floats, target: Floats, folds: Ints, cv_groups: Ints, objective: Objective
+    y_true: Floats, y_pred: Floats, folds: Ints, cv_groups: Ints, objective: Objective
 ) -> Interval:
     """Compare a stack of permuted labels with the constant, which it must not beat.
 
     Args:
-        said: (N, ...) out-of-fold predictions of the permuted labels.
-        target: (N, ...) permuted labels.
+        y_true: (N, ...) permuted labels.
+        y_pred: (N, ...) out-of-fold predictions of them.
         folds: (N,) fold of each row.
         cv_groups: (N,) what errs together.
         objective: What is scored by.
 
     Returns:
-        The gain over the constant.
+        The gain over the constant, in the unit of the metric.
 
     Raises:
         UserError: It beats the constant: something leaks.
     """
-    gain = objective.gain(target, constant(target, folds), said, cv_groups)
+    gain = objective.gain(y_true, constant(y_true, folds), y_pred, cv_groups)
     if gain.low > 0:
         style = style_for(gain.value)
         ends = f"{gain.low:{style}} to {gain.high:{style}}"

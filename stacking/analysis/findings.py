@@ -5,6 +5,7 @@ Shapes: N scored rows, M pictures that all nets have in common, K nets.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,29 +14,37 @@ from data_prep.scoring.scores import Interval
 from stacking.analysis.diagnostics import Averaging
 from stacking.analysis.shift import TaskShift
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Findings:
-    """All of it.
+    """The findings of one run.
 
     Attributes:
         predicted: (M, ...) by name: every member and ``prediction``, ended as what was
             scored; nothing where there are no common pictures.
-        disagreement: (M, ...) deviation of the nets from each other, before they are
-            averaged and ended; empty: one net.
+        disagreement: (M, ...) standard deviation over the nets of the stack's
+            predictions through each, before they are averaged and ended: in the unit
+            of the target, or in probability; empty: one net.
         averaging: What the average of the nets may be expected to score.
-        without: By sub-task, what having it gains the boosted trees.
+        task_gains: By sub-task, what having it gains the boosted trees, in the unit of
+            the metric.
+        column_gains: As ``stacking.analysis.importance.gain_table``; None: no trees.
         shift: How the test rows differ from the training rows, through the fold nets.
         shift_of_all: The same through the net of all rows; empty: there is none.
-        control: The gain over the constant with permuted labels; None: not asked for.
+        control: The gain over the constant with permuted labels, in the unit of the
+            metric; None: not wished for.
     """
 
     predicted: Mapping[str, Floats] = field(default_factory=dict)
     disagreement: Floats = field(default_factory=lambda: np.array([]))
     averaging: Averaging | None = None
-    without: Mapping[str, Interval] = field(default_factory=dict)
+    task_gains: Mapping[str, Interval] = field(default_factory=dict)
+    column_gains: "pd.DataFrame | None" = None
     shift: Sequence[TaskShift] = ()
     shift_of_all: Sequence[TaskShift] = ()
     control: Interval | None = None

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_prep.scoring.scores import Interval
 from stacking.ensemble.members import AlignedFeatures, Member
@@ -17,6 +18,8 @@ from stacking.models.boosting import Boosters, Boosting, quick
 if TYPE_CHECKING:
     import pandas as pd
 
+Floats = NDArray[np.float64]
+
 
 def gain_table(
     features: AlignedFeatures, members: Mapping[str, Member]
@@ -25,16 +28,16 @@ def gain_table(
 
     Returns:
         The columns ``column, task, output, statistic, gain``, the largest gain first;
-        None where no trees were boosted.
+        gains are shares that add up to 1. None where no trees were boosted.
     """
     import pandas as pd
 
     if "lightgbm" not in members:
         return None
     models = members["lightgbm"].fit.models
-    shares = np.mean([m.gains() for m in models if isinstance(m, Boosters)], axis=0)
+    gains = np.mean([m.gains() for m in models if isinstance(m, Boosters)], axis=0)
     table = pd.DataFrame([asdict(column) for column in features.rows.columns])
-    table = table.rename(columns={"name": "column"}).assign(gain=shares)
+    table = table.rename(columns={"name": "column"}).assign(gain=gains)
     return table.sort_values("gain", ascending=False, ignore_index=True)
 
 
@@ -43,24 +46,24 @@ def leave_one_out(
 ) -> dict[str, Interval]:
     """Boost without each sub-task in turn: what would be lost with it.
 
-    Quick boosters with a fixed number of rounds tell, so nothing is tuned on what is
-    scored.
+    Quick boosters have a fixed number of rounds, so nothing is tuned on what is scored.
 
     Returns:
-        By sub-task, the gain of having it; nothing where there is but one.
+        By sub-task, the gain of having it, in the unit of the metric; nothing where
+        there is but one.
     """
-    rows, target = features.rows, features.target()
+    rows, y_true = features.rows, features.target()
     tasks = list(dict.fromkeys(column.task for column in rows.columns))
     if len(tasks) < 2:
         return {}
 
-    def said(without: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
-        kept = [k for k, column in enumerate(rows.columns) if column.task != without]
+    def predict_without(task: str) -> Floats:
+        kept = [k for k, column in enumerate(rows.columns) if column.task != task]
         X = features.aligned[:, kept]
-        predicted = quick(features.training_rows(X), boosting)
-        return features.target_columns.clip(predicted)
+        return features.target_columns.clip(quick(features.training_rows(X), boosting))
 
-    full = said("")
+    full = predict_without("")
     return {
-        task: objective.gain(target, said(task), full, rows.cv_groups) for task in tasks
+        task: objective.gain(y_true, predict_without(task), full, rows.cv_groups)
+        for task in tasks
     }

@@ -25,39 +25,39 @@ Curves = dict[str, list[ChartLine]]
 def training_losses(run: Path) -> Curves:
     """Read the losses by sub-task, a curve per fold; the total where it is a sum."""
     record = _training(run)
-    found: Curves = {}
+    curves: Curves = {}
     for net in record["facts"]["nets"] if record else []:
         logged = _logged(run / TRAINED / net["place"] / "logs" / "metrics.csv")
         tasks = [name for name in logged if name not in (RATE, TOTAL)]
         for task in [TOTAL, *tasks] if len(tasks) > 1 else tasks:
             curve = _averaged(logged[task])
             if len(curve) > 1:
-                found.setdefault(task, []).append(_curve(net["fold"], curve))
-    return found
+                curves.setdefault(task, []).append(_curve(net["fold"], curve))
+    return curves
 
 
 def held_out_scores(run: Path) -> Curves:
     """Read what ``features.watch`` scored after each epoch, a curve per fold."""
     record, path = _training(run), run / WATCHED / "scores.csv"
-    note = run / WATCHED / "training.json"
-    if not record or not path.exists() or not note.exists():
+    sidecar = run / WATCHED / "training.json"
+    if not record or not path.exists() or not sidecar.exists():
         return {}
-    training = read_json(note)
+    training = read_json(sidecar)
     if any(record[key] != training.get(key) for key in ("settings", "reads")):
         return {}
     by_fold: dict[tuple[str, str], dict[int, float]] = {}
     with intact(path), path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            own = by_fold.setdefault((row["score"], row["fold"]), {})
+            values = by_fold.setdefault((row["score"], row["fold"]), {})
             if math.isfinite(value := float(row["value"])):
-                own[int(row["epoch"])] = value
-    found: Curves = {}
+                values[int(row["epoch"])] = value
+    curves: Curves = {}
     for (score, fold), curve in sorted(by_fold.items()):
         if len(curve) > 1:
-            found.setdefault(score, []).append(
+            curves.setdefault(score, []).append(
                 _curve(fold, dict(sorted(curve.items())))
             )
-    return found
+    return curves
 
 
 def _training(run: Path) -> dict[str, Any] | None:

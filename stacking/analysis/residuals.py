@@ -16,125 +16,134 @@ from stacking.ensemble.stack import Stacked
 
 N_BANDS = 5  # of a target that has no classes
 USUAL_YEARS, MOST_DATES = 10, 24  # width of a band of dates; how many bands
-FEWEST = 5  # rows of a band of dates
+MIN_ROWS = 5  # rows of a band of dates
 GROUP_SIZES = ("1", "2", "3-5", "6-10", "more")  # rows of a group
 NORMAL = 1.96  # standard errors around a mean that hold it in 95 % of cases
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Banded = tuple[list[str], Ints]  # names, and (N,) which one a row is of; -1: none
+Bands = tuple[list[str], Ints]  # names, and (N,) which one a row is of; -1: none
 
 
-@dataclass(frozen=True)
-class Part:
+@dataclass(frozen=True, kw_only=True)
+class Subgroup:
     """Some of the rows, and how they are predicted.
 
     Attributes:
         name: What they have in common.
-        rows: How many.
-        value: Their mean error (prediction minus target), or for probabilities the
-            share whose most probable class is right; with its interval.
-        score: Their RMSE (mean absolute error where that is the metric), or log-loss.
+        n_rows: Number of rows.
+        value: Mean error (prediction minus target) in the unit of the target, or for
+            probabilities the share whose most probable class is right, from 0 to 1;
+            with its 95 % interval over cv groups.
+        score: RMSE in the unit of the target (mean absolute error where that is the
+            metric), or log-loss in nats.
     """
 
     name: str
-    rows: int
+    n_rows: int
     value: Interval
     score: float
 
 
-def parts(stacked: Stacked, banded: Banded, fewest: int = 1) -> list[Part]:
-    """Judge the rows of each band; bands of fewer rows than that are left out."""
-    names, index = banded
-    values, losses = deviations(stacked), misses(stacked)
+def subgroups(stacked: Stacked, bands: Bands, min_rows: int = 1) -> list[Subgroup]:
+    """Score the rows of each band; bands of fewer rows than that are left out."""
+    names, band_idx = bands
+    values, losses = errors_or_hits(stacked), row_losses(stacked)
     is_squared = stacked.objective.is_number and stacked.objective.name != "mae"
     interval = mean_interval if stacked.objective.is_number else share_interval
-    found = []
+    scored = []
     for number, name in enumerate(names):
-        own = index == number
-        if own.sum() >= fewest:
-            mean = interval(values[own], stacked.features.rows.cv_groups[own])
-            loss = float(losses[own].mean())
-            score = float(np.sqrt(loss)) if is_squared else loss
-            found.append(Part(name, int(own.sum()), mean, score))
-    return found
+        mask = band_idx == number
+        if mask.sum() < min_rows:
+            continue
+        loss = float(losses[mask].mean())
+        scored.append(
+            Subgroup(
+                name=name,
+                n_rows=int(mask.sum()),
+                value=interval(values[mask], stacked.features.rows.cv_groups[mask]),
+                score=float(np.sqrt(loss)) if is_squared else loss,
+            )
+        )
+    return scored
 
 
-def deviations(stacked: Stacked) -> Floats:
+def errors_or_hits(stacked: Stacked) -> Floats:
     """Give the (N,) errors, or of probabilities 1 where the class is right, else 0."""
     if stacked.objective.is_number:
         errors: Floats = stacked.final.prediction - stacked.features.target()
         return errors
     is_right = nearest_classes(stacked) == stacked.features.rows.class_index
-    shares: Floats = is_right.astype(np.float64)
-    return shares
+    return np.asarray(is_right, dtype=np.float64)
 
 
-def misses(stacked: Stacked) -> Floats:
-    """Judge each row: its squared or absolute error, or its surprise."""
+def row_losses(stacked: Stacked) -> Floats:
+    """Give the (N,) squared or absolute errors, or negative log-likelihoods."""
     return stacked.objective.rows(stacked.features.target(), stacked.final.prediction)
 
 
 def mean_interval(values: Floats, cv_groups: Ints) -> Interval:
-    """Give the mean of (n,) values and its 95 % interval, over cv groups.
+    """Give the mean of (n,) values and its 95 % interval, in their unit.
 
-    The standard error is that of a mean of clustered rows; NaN where there is but one
-    cv group.
+    Rows of one cv group err together, so the standard error is cluster-robust: of G
+    groups with sums s_g of the deviations from the mean, it is
+    sqrt(G / (G - 1) sum s_g^2) / n. NaN where there is but one group.
     """
     mean = float(values.mean())
-    members = np.unique(cv_groups, return_inverse=True)[1]
-    sums = np.bincount(members, values - mean)
-    if len(sums) < 2:
+    group_codes = np.unique(cv_groups, return_inverse=True)[1]
+    group_sums = np.bincount(group_codes, values - mean)
+    n_groups = len(group_sums)
+    if n_groups < 2:
         return Interval(value=mean, low=float("nan"), high=float("nan"))
-    scale = len(sums) / (len(sums) - 1)
-    error = float(np.sqrt(scale * (sums**2).sum())) / len(values)
-    reach = NORMAL * error
+    scale = n_groups / (n_groups - 1)
+    standard_error = float(np.sqrt(scale * (group_sums**2).sum())) / len(values)
+    reach = NORMAL * standard_error
     return Interval(value=mean, low=mean - reach, high=mean + reach)
 
 
 def share_interval(hits: Floats, cv_groups: Ints) -> Interval:
-    """Give the share of (n,) hits, 0 or 1, and its interval, likewise."""
+    """Give the mean of (n,) hits, 0 or 1, and its interval, cut to 0 and 1."""
     mean = mean_interval(hits, cv_groups)
     low, high = np.clip([mean.low, mean.high], 0, 1)
     return Interval(value=mean.value, low=float(low), high=float(high))
 
 
-def of_classes(stacked: Stacked) -> Banded:
+def of_classes(stacked: Stacked) -> Bands:
     """Tell the classes apart, or bands of a target that has none."""
     rows = stacked.features.rows
     if rows.classes:
         return list(rows.classes), rows.class_index
-    return bands(rows.target.astype(np.float64), N_BANDS)
+    return quantile_bands(rows.target.astype(np.float64), N_BANDS)
 
 
-def of_folds(stacked: Stacked) -> Banded:
+def of_folds(stacked: Stacked) -> Bands:
     """Tell the folds apart."""
     rows = stacked.features.rows
     return [f"fold {fold}" for fold in range(rows.n_folds)], rows.folds
 
 
-def of_sizes(groups: Ints) -> Banded:
+def of_sizes(groups: Ints) -> Bands:
     """Give the names of ``GROUP_SIZES``, and the one that each row's group has."""
-    members = np.unique(groups, return_inverse=True)[1]
-    size = np.bincount(members)[members]
+    group_codes = np.unique(groups, return_inverse=True)[1]
+    size = np.bincount(group_codes)[group_codes]
     names = [f"{size} {'row' if size == '1' else 'rows'}" for size in GROUP_SIZES]
     return names, np.searchsorted([1, 2, 5, 10], size).astype(np.int64)
 
 
-def of_dates(dates: Floats) -> tuple[Banded, Floats]:
+def of_dates(dates: Floats) -> tuple[Bands, Floats]:
     """Tell rows apart by date: by decade where there are not too few or too many.
 
     Args:
         dates: (N,) years; NaN: none.
 
     Returns:
-        The bands, and the middle of each; no band where there are no two of them.
+        The bands, and the middle of each in years; no band where there are no two.
     """
-    nothing: Banded = ([], np.full(len(dates), -1, dtype=np.int64))
-    known = dates[np.isfinite(dates)]
-    if not len(known):
-        return nothing, np.array([])
-    first, last = float(known.min()), float(known.max())
+    no_bands: Bands = ([], np.full(len(dates), -1, dtype=np.int64))
+    years = dates[np.isfinite(dates)]
+    if not len(years):
+        return no_bands, np.array([])
+    first, last = float(years.min()), float(years.max())
     width = USUAL_YEARS
     if last - first < 2 * USUAL_YEARS:
         width = 1 if last - first < MOST_DATES else USUAL_YEARS
@@ -143,11 +152,11 @@ def of_dates(dates: Floats) -> tuple[Banded, Floats]:
             width = wider
     starts = np.arange(np.floor(first / width) * width, last + 1e-9, width)
     if len(starts) < 2 or len(starts) > 2 * MOST_DATES:
-        return nothing, np.array([])
+        return no_bands, np.array([])
     names = [_years(int(start), width) for start in starts]
-    index = np.floor((dates - starts[0]) / width)
-    known_index = np.where(np.isfinite(index), index, -1).astype(np.int64)
-    return (names, known_index), starts + width / 2
+    band_idx = np.floor((dates - starts[0]) / width)
+    band_idx = np.where(np.isfinite(band_idx), band_idx, -1)
+    return (names, band_idx.astype(np.int64)), starts + width / 2
 
 
 def _years(start: int, width: int) -> str:
@@ -156,15 +165,17 @@ def _years(start: int, width: int) -> str:
     return f"{start}s" if width == USUAL_YEARS else f"{start} to {start + width - 1}"
 
 
-def bands(values: Floats, n: int) -> Banded:
+def quantile_bands(values: Floats, n: int) -> Bands:
     """Cut (N,) values into n bands of like size; equal values stay together."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, n + 1)))
     if len(edges) < 2:
         return [f"{edges[0]:.4g}"], np.zeros(len(values), dtype=np.int64)
-    index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
-    texts = number_texts(edges, DIGITS_SHOWN)
-    names = [f"{low} to {high}" for low, high in pairwise(texts)]
-    return names, index.astype(np.int64)
+    # side="right" puts a value that is an edge into the band above; the greatest value
+    # would then have a band of its own, hence the clip
+    band_idx = np.searchsorted(edges, values, side="right") - 1
+    band_idx = np.clip(band_idx, 0, len(edges) - 2).astype(np.int64)
+    edge_texts = number_texts(edges, DIGITS_SHOWN)
+    return [f"{low} to {high}" for low, high in pairwise(edge_texts)], band_idx
 
 
 def nearest_classes(stacked: Stacked) -> Ints:
@@ -176,7 +187,7 @@ def nearest_classes(stacked: Stacked) -> Ints:
     return nearest_class(prediction, stacked.features.target_columns.class_values)
 
 
-def confusion(stacked: Stacked) -> Ints:
+def confusion_counts(stacked: Stacked) -> Ints:
     """Count (K, K) true by predicted classes."""
     rows = stacked.features.rows
     counts = np.zeros((len(rows.classes),) * 2, dtype=np.int64)
@@ -187,29 +198,29 @@ def confusion(stacked: Stacked) -> Ints:
 def other_scores(stacked: Stacked) -> dict[str, float]:
     """Score the final prediction by what it was not tuned by, by name for people."""
     rows, prediction = stacked.features.rows, stacked.final.prediction
-    found: dict[str, float] = {}
-    if stacked.objective.is_number:
+    is_number = stacked.objective.is_number
+    scores: dict[str, float] = {}
+    if is_number:
         target = stacked.features.target()
-        found = {
+        scores = {
             TITLES[name]: METRICS[name](target, prediction)
             for name in OF_NUMBERS
             if name != stacked.objective.name
         }
-        spread = spread_ratio(target, prediction)
-        found["spread of predictions over that of targets"] = spread
-    whose = "nearest" if stacked.objective.is_number else "most probable"
-    nearest = nearest_classes(stacked) if rows.classes else None
-    names = OF_ORDERED if stacked.objective.is_number else ("accuracy", "macro_f1")
-    for name in names:
-        if nearest is not None and name != stacked.objective.name:
-            label = f"{TITLES[name]} of the {whose} class"
-            found[label] = METRICS[name](rows.class_index, nearest)
-    return found
+        ratio = spread_ratio(target, prediction)
+        scores["spread of predictions over that of targets"] = ratio
+    if rows.classes:
+        nearest = nearest_classes(stacked)
+        chosen = "nearest" if is_number else "most probable"
+        for name in OF_ORDERED if is_number else ("accuracy", "macro_f1"):
+            if name != stacked.objective.name:
+                label = f"{TITLES[name]} of the {chosen} class"
+                scores[label] = METRICS[name](rows.class_index, nearest)
+    return scores
 
 
 def spread_sample(target: NDArray[np.generic], n: int) -> Ints:
     """Choose n rows evenly along the target; all where there are fewer."""
     order = np.argsort(target, kind="stable")
-    places = np.linspace(0, len(order) - 1, min(n, len(order))).round()
-    chosen: Ints = order[places.astype(np.int64)]
-    return chosen
+    ranks = np.linspace(0, len(order) - 1, min(n, len(order))).round()
+    return np.asarray(order[ranks.astype(np.int64)])

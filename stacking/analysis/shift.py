@@ -25,7 +25,7 @@ from data_prep.tables.units import ROUNDING
 from stacking.cross_fitting import assign_inner_folds
 from stacking.inputs.data import Column, columns_of
 
-N_PARTS = 3
+N_FOLDS = 3
 N_ROUNDS = 40
 MAX_ROWS = 10_000  # of each side; more do not sharpen an AUC that is read to 0.01
 MAX_COLUMNS = 64  # of a sub-task: a layer's features are thousands
@@ -36,12 +36,12 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskShift:
     """How the outputs of one sub-task differ.
 
     Attributes:
-        task: Its name.
+        task: Name of the sub-task.
         std_ratio: Median over its outputs of the standard deviation on the pictures to
             predict, over that on the rows held out; NaN where nothing varies.
         auc: How well the two are told apart, at 0.5 or less not at all; NaN where there
@@ -57,6 +57,7 @@ def measure_shift(
     oof: Floats,
     test: Floats,
     columns: Sequence[Column],
+    *,
     cv_groups: Ints,
     test_cv_groups: Ints,
     seed: int = 0,
@@ -64,24 +65,31 @@ def measure_shift(
     """Compare rows held out with pictures to predict, sub-task by sub-task.
 
     Args:
-        oof: (N, C) what nets say of rows that they did not see.
-        test: (M, C) what a net says of the pictures to predict.
+        oof: (N, C) outputs of nets on rows that they did not see.
+        test: (M, C) outputs of one net on the pictures to predict.
         columns: C columns.
         cv_groups: (N,) what belongs together.
-        test_cv_groups: (M,) likewise; a number means the same in both.
-        seed: Seed of the parts and of the trees.
+        test_cv_groups: (M,) the same of the pictures to predict; a number means the
+            same in both.
+        seed: Seed of the folds and of the trees.
     """
-    found = []
+    shifts = []
     for task in dict.fromkeys(column.task for column in columns):
-        own = columns_of(columns, task)
-        means = columns_of(columns, task, "mean")
-        means = means if len(means) else own
-        ratio = _spread_ratio(oof[:, means], test[:, means])
-        if len(own) > MAX_COLUMNS:
-            own = means[_spaced(len(means), MAX_COLUMNS)]
-        auc = _told_apart(oof[:, own], test[:, own], cv_groups, test_cv_groups, seed)
-        found.append(TaskShift(task, ratio, auc))
-    return found
+        task_cols = columns_of(columns, task)
+        mean_cols = columns_of(columns, task, "mean")
+        mean_cols = mean_cols if len(mean_cols) else task_cols
+        ratio = _spread_ratio(oof[:, mean_cols], test[:, mean_cols])
+        if len(task_cols) > MAX_COLUMNS:
+            task_cols = mean_cols[_spaced(len(mean_cols), MAX_COLUMNS)]
+        auc = _adversarial_auc(
+            oof[:, task_cols],
+            test[:, task_cols],
+            cv_groups=cv_groups,
+            test_cv_groups=test_cv_groups,
+            seed=seed,
+        )
+        shifts.append(TaskShift(task=task, std_ratio=ratio, auc=auc))
+    return shifts
 
 
 def shift_of_folds(
@@ -89,21 +97,22 @@ def shift_of_folds(
     folds: Ints,
     nets: Sequence[Floats],
     columns: Sequence[Column],
+    *,
     cv_groups: Ints,
     test_cv_groups: Ints,
     seed: int = 0,
 ) -> list[TaskShift]:
-    """Compare what each fold net says of its held-out rows and of those to predict.
+    """Compare outputs of each fold net on its held-out rows and on those to predict.
 
     Args:
-        X: (N, C) what each row's own net says, as it says it: not aligned.
+        X: (N, C) outputs on each row of the net that held it out, not aligned.
         folds: (N,) fold of each row.
         nets: K arrays (M, C), the pictures to predict through each net; or one, of the
             net that made all rows.
         columns: C columns.
         cv_groups: (N,) what belongs together.
-        test_cv_groups: (M,) likewise.
-        seed: Seed of the parts and of the trees.
+        test_cv_groups: (M,) the same of the pictures to predict.
+        seed: Seed of the folds and of the trees.
 
     Returns:
         The mean over the nets; nothing where there is no picture to predict.
@@ -112,61 +121,39 @@ def shift_of_folds(
         return []
     by_net = []
     for fold, test in enumerate(nets):
-        own = folds == fold if len(nets) > 1 else np.full(len(X), True)
+        mask = folds == fold if len(nets) > 1 else np.full(len(X), True)
         by_net.append(
-            measure_shift(X[own], test, columns, cv_groups[own], test_cv_groups, seed)
+            measure_shift(
+                X[mask],
+                test,
+                columns,
+                cv_groups=cv_groups[mask],
+                test_cv_groups=test_cv_groups,
+                seed=seed,
+            )
         )
     return [
         TaskShift(
-            shifts[0].task,
-            _mean([one.std_ratio for one in shifts]),
-            _mean([one.auc for one in shifts]),
+            task=shifts[0].task,
+            std_ratio=_mean([shift.std_ratio for shift in shifts]),
+            auc=_mean([shift.auc for shift in shifts]),
         )
         for shifts in zip(*by_net, strict=True)
     ]
-
-
-def shift_of_all(
-    aligned: Floats,
-    folds: Ints,
-    of_all: Floats,
-    columns: Sequence[Column],
-    cv_groups: Ints,
-    test_cv_groups: Ints,
-    seed: int = 0,
-) -> list[TaskShift]:
-    """Compare what the stack learned from with what the net of all rows says.
-
-    It is done fold by fold, because trees tell more of more rows: the figures stand
-    beside those of ``shift_of_folds``.
-
-    Args:
-        aligned: (N, C) what each row's own fold net says, aligned.
-        folds: (N,) fold of each row.
-        of_all: (M, C) the pictures to predict through the net of all rows.
-        columns: C columns.
-        cv_groups: (N,) what belongs together.
-        test_cv_groups: (M,) likewise.
-        seed: Seed of the parts and of the trees.
-    """
-    nets = [of_all] * (int(folds.max()) + 1)
-    return shift_of_folds(
-        aligned, folds, nets, columns, cv_groups, test_cv_groups, seed
-    )
 
 
 def verdict(fold_nets: Sequence[TaskShift], all_net: Sequence[TaskShift] = ()) -> str:
     """Say in a sentence or two which nets to trust with the pictures to predict.
 
     Args:
-        fold_nets: What ``shift_of_folds`` found.
-        all_net: What ``shift_of_all`` found; nothing: there is no such net.
+        fold_nets: As ``shift_of_folds`` gives it.
+        all_net: The same through the net of all rows; nothing: there is no such net.
     """
-    auc, of_all = _mean_auc(fold_nets), _mean_auc(all_net)
+    auc, all_net_auc = _mean_auc(fold_nets), _mean_auc(all_net)
     if np.isnan(auc):
         return "There are too few pictures to tell whether those to predict differ."
-    sentences = [] if np.isnan(of_all) else [_choice(fold_nets, all_net)]
-    best = float(np.fmin(auc, of_all))
+    sentences = [] if np.isnan(all_net_auc) else [_choice(fold_nets, all_net)]
+    best = float(np.fmin(auc, all_net_auc))
     if best > UNLIKE:
         sentences.append(
             "The pictures to predict differ from the labelled ones through any net (AUC"
@@ -180,22 +167,22 @@ def verdict(fold_nets: Sequence[TaskShift], all_net: Sequence[TaskShift] = ()) -
 
 
 def _choice(fold_nets: Sequence[TaskShift], all_net: Sequence[TaskShift]) -> str:
-    auc, of_all = _mean_auc(fold_nets), _mean_auc(all_net)
-    ratio, ratio_of_all = (
-        _mean([one.std_ratio for one in found]) for found in (fold_nets, all_net)
+    auc, all_net_auc = _mean_auc(fold_nets), _mean_auc(all_net)
+    ratio, all_net_ratio = (
+        _mean([shift.std_ratio for shift in shifts]) for shifts in (fold_nets, all_net)
     )
     figures = (
-        f"AUC {of_all:.2f} instead of {auc:.2f},"
-        f" spread ratio {ratio_of_all:.2f} instead of {ratio:.2f}"
+        f"AUC {all_net_auc:.2f} instead of {auc:.2f},"
+        f" spread ratio {all_net_ratio:.2f} instead of {ratio:.2f}"
     )
-    if of_all > auc + NOISE:
-        most = max(all_net, key=lambda one: np.nan_to_num(one.auc)).task
+    if all_net_auc > auc + NOISE:
+        most = max(all_net, key=lambda shift: np.nan_to_num(shift.auc)).task
         return (
             "Trust the fold nets: through the net of all rows the pictures to predict"
             " look less like the rows that the stack learned from"
             f" ({figures}; most in {most})."
         )
-    if of_all < auc - NOISE:
+    if all_net_auc < auc - NOISE:
         return (
             "Trust the net of all rows: through it the pictures to predict look more"
             f" like the rows that the stack learned from ({figures})."
@@ -208,24 +195,29 @@ def _choice(fold_nets: Sequence[TaskShift], all_net: Sequence[TaskShift]) -> str
 
 
 def _spread_ratio(oof: Floats, test: Floats) -> float:
-    before, after = oof.std(axis=0), test.std(axis=0)
-    is_varying = before > ROUNDING * np.abs(oof).max(axis=0)
+    oof_std, test_std = oof.std(axis=0), test.std(axis=0)
+    is_varying = oof_std > ROUNDING * np.abs(oof).max(axis=0)
     if not is_varying.any():
         return float("nan")
-    return float(np.median(after[is_varying] / before[is_varying]))
+    return float(np.median(test_std[is_varying] / oof_std[is_varying]))
 
 
-def _told_apart(
-    oof: Floats, test: Floats, cv_groups: Ints, test_cv_groups: Ints, seed: int
+def _adversarial_auc(
+    oof: Floats,
+    test: Floats,
+    *,
+    cv_groups: Ints,
+    test_cv_groups: Ints,
+    seed: int,
 ) -> float:
-    """Give the mean AUC of the parts, each told apart by trees of the others."""
+    """Give the mean AUC over the folds of trees that tell (N, C) from (M, C) rows."""
     import lightgbm
 
-    some, others = _drawn(len(oof), seed), _drawn(len(test), seed)
-    X = np.concatenate([oof[some], test[others]])
-    is_test = np.repeat([0.0, 1.0], [len(some), len(others)])
-    together = np.concatenate([cv_groups[some], test_cv_groups[others]])
-    parts = assign_inner_folds(is_test, together, seed, N_PARTS)
+    oof_idx, test_idx = _sample(len(oof), seed), _sample(len(test), seed)
+    X = np.concatenate([oof[oof_idx], test[test_idx]])
+    is_test = np.repeat([0.0, 1.0], [len(oof_idx), len(test_idx)])
+    groups = np.concatenate([cv_groups[oof_idx], test_cv_groups[test_idx]])
+    folds = assign_inner_folds(is_test, groups, seed, N_FOLDS)
     parameters = {
         "objective": "binary",
         "num_leaves": 8,
@@ -239,37 +231,37 @@ def _told_apart(
         "num_threads": 1,
         "verbosity": -1,
     }
-    areas = []
-    for part in range(N_PARTS):
-        inside, outside = parts != part, parts == part
-        if len(np.unique(is_test[inside])) < 2 or len(np.unique(is_test[outside])) < 2:
+    aucs = []
+    for fold in range(N_FOLDS):
+        is_train, is_val = folds != fold, folds == fold
+        # where groups are few, a fold may hold one side only, which has no AUC
+        if len(np.unique(is_test[is_train])) < 2 or len(np.unique(is_test[is_val])) < 2:
             continue
-        train = lightgbm.Dataset(X[inside], is_test[inside], params=parameters)
+        train = lightgbm.Dataset(X[is_train], is_test[is_train], params=parameters)
         booster = lightgbm.train(parameters, train, num_boost_round=N_ROUNDS)
-        said = np.asarray(booster.predict(X[outside], num_threads=1))
-        shares = np.column_stack([1 - said, said])
-        areas.append(METRICS["auc"](is_test[outside], shares))
-    return float(np.mean(areas)) if areas else float("nan")
+        test_proba = np.asarray(booster.predict(X[is_val], num_threads=1))
+        proba = np.column_stack([1 - test_proba, test_proba])
+        aucs.append(METRICS["auc"](is_test[is_val], proba))
+    return float(np.mean(aucs)) if aucs else float("nan")
 
 
-def _drawn(n: int, seed: int) -> Ints:
-    """Give all n places, or ``MAX_ROWS`` of them."""
+def _sample(n: int, seed: int) -> Ints:
+    """Give all n indices, or ``MAX_ROWS`` of them."""
     if n <= MAX_ROWS:
         return np.arange(n)
     return np.random.default_rng(seed).permutation(n)[:MAX_ROWS]
 
 
 def _spaced(n: int, limit: int) -> Ints:
-    places: Ints = np.linspace(0, n - 1, min(n, limit)).astype(np.int64)
-    return places
+    return np.linspace(0, n - 1, min(n, limit)).astype(np.int64)
 
 
-def _mean_auc(found: Sequence[TaskShift]) -> float:
+def _mean_auc(shifts: Sequence[TaskShift]) -> float:
     # Where cv groups are few it falls below 0.5, and means no more than that.
-    return _mean([float(np.maximum(one.auc, 0.5)) for one in found])
+    return _mean([float(np.maximum(shift.auc, 0.5)) for shift in shifts])
 
 
 def _mean(values: Sequence[float]) -> float:
     """Average what is not NaN."""
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")
+    numbers = [value for value in values if not np.isnan(value)]
+    return float(np.mean(numbers)) if numbers else float("nan")

@@ -15,7 +15,6 @@ from data_prep.run_folders.damage import intact
 from data_prep.run_folders.runs import Finished, write_json
 from data_prep.tables.spelling import write_csv
 from stacking.analysis.findings import Findings
-from stacking.analysis.importance import gain_table
 from stacking.ensemble.final_step import end_prediction, labels_of
 from stacking.ensemble.stack import Stacked
 from stacking.inputs.leak_guards import check_sample, named
@@ -217,7 +216,7 @@ def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
         "optimism": stacked.optimism,
         "averaging": asdict(findings.averaging) if findings.averaging else None,
         "leave_one_task_out": {
-            task: asdict(gain) for task, gain in findings.without.items()
+            task: asdict(gain) for task, gain in findings.task_gains.items()
         },
         "shift": {
             "fold_nets": [asdict(one) for one in findings.shift],
@@ -254,9 +253,8 @@ def write_all(
         | {"constant_for": asked.unreadable},
     )
     write_oof(folder, oof_table(stacked))
-    gains = gain_table(stacked.features, stacked.members)
-    if gains is not None:
-        write_csv(folder / "importance.csv", gains)
+    if findings.column_gains is not None:
+        write_csv(folder / "importance.csv", findings.column_gains)
     if asked.ids:
         names = (metadata["id_column"], metadata["target_column"])
         path = folder / "predictions.csv"

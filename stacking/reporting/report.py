@@ -21,7 +21,7 @@ from stacking.reporting.sections.learning import learning
 from stacking.reporting.sections.meaning import meaning
 from stacking.reporting.sections.pictures import by_prediction, disputed, worst
 from stacking.reporting.sections.predictions import predicted, shift
-from stacking.reporting.sections.run import about
+from stacking.reporting.sections.run import settings_and_versions
 from stacking.reporting.sections.steps import steps
 from stacking.reporting.sections.tasks import importance, worth
 
@@ -61,14 +61,16 @@ def write(
         confusion(stacked),
         failures(stacked, pictures.dates(rows.ids)),
         worth(stacked, findings),
-        importance(stacked),
+        importance(stacked, findings),
         worst(stacked, pictures),
         disputed(stacked, findings, pictures),
         predicted(stacked, findings.predicted, asked.unreadable, is_by_all=is_by_all),
         shift(findings.shift, findings.shift_of_all),
         meaning(stacked, findings, is_leaky=is_leaky, is_by_all=is_by_all),
         learning(run),
-        about(stacked, run, settings, versions, seconds),
+        settings_and_versions(
+            stacked, run, settings=settings, versions=versions, seconds=seconds
+        ),
     ]
     target = prepared.metadata["target_column"]
     write_report(

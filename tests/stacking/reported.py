@@ -16,6 +16,7 @@ from data_prep.run_folders.runs import Run, write_json
 from data_prep.scoring.scores import Interval
 from stacking.analysis.diagnostics import Averaging
 from stacking.analysis.findings import Findings
+from stacking.analysis.importance import gain_table
 from stacking.analysis.shift import TaskShift
 from stacking.ensemble.stack import Stacked
 from stacking.inputs.assemble import assemble
@@ -77,7 +78,8 @@ class Reported:
             prefix: Put before every id.
         """
         stacked = self._with_ids(self.stacked(), prefix)
-        found = _predictions(stacked) | self.findings
+        gains = gain_table(stacked.features, stacked.members)
+        found = _predictions(stacked) | {"column_gains": gains} | self.findings
         asked = Asked(list(stacked.features.rows.common_ids), self.unreadable)
         path = self.run / "report.html"
         write(
@@ -115,14 +117,18 @@ def all_there_is(run: Path) -> dict[str, Any]:
     add_training(run)
     add_maps(run)
     return {
-        "averaging": Averaging(0.5, 0.45, 0.2),
-        "without": {
+        "averaging": Averaging(single_net=0.5, averaged=0.45, disagreement=0.2),
+        "task_gains": {
             "target": Interval(value=0.04, low=0.01, high=0.07),
             "onehot": Interval(value=0.01, low=-0.01, high=0.03),
         },
-        "shift": [TaskShift("target", 0.97, 0.52), TaskShift("onehot", 0.91, 0.55)],
+        "shift": [
+            TaskShift(task="target", std_ratio=0.97, auc=0.52),
+            TaskShift(task="onehot", std_ratio=0.91, auc=0.55),
+        ],
         "shift_of_all": [
-            TaskShift("target", 1.21, 0.77), TaskShift("onehot", 1.3, 0.8),
+            TaskShift(task="target", std_ratio=1.21, auc=0.77),
+            TaskShift(task="onehot", std_ratio=1.3, auc=0.8),
         ],
         "control": Interval(value=-0.001, low=-0.004, high=0.002),
     }  # fmt: skip

@@ -20,10 +20,12 @@ def test_what_averaging_gains_is_what_it_does_gain(n_nets: int, seed: int) -> No
     one = np.sqrt(((nets - target) ** 2).mean())
     found = expect_of_averaging(nets, float(one), RMSE)
     assert found is not None
-    assert found.one == one
+    assert found.single_net == one
     averaged = np.sqrt(((nets.mean(axis=0) - target) ** 2).mean())
-    assert found.all == pytest.approx(averaged)  # an identity, where nothing is sampled
-    assert found.all < one
+    assert found.averaged == pytest.approx(
+        averaged
+    )  # an identity, where nothing is sampled
+    assert found.averaged < one
 
 
 def test_what_averaging_gains_by_hand() -> None:
@@ -31,7 +33,7 @@ def test_what_averaging_gains_by_hand() -> None:
     found = expect_of_averaging(by_net, 2.0, RMSE)
     assert found is not None
     assert found.disagreement == pytest.approx(np.sqrt(0.5))
-    assert found.all == pytest.approx(np.sqrt(4 - 0.5))
+    assert found.averaged == pytest.approx(np.sqrt(4 - 0.5))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -44,7 +46,7 @@ def test_what_averaging_gains_of_calibrated_probabilities(seed: int) -> None:
     one = np.mean([LOG_LOSS.score(target, net) for net in nets])
     found = expect_of_averaging(nets, float(one), LOG_LOSS)
     assert found is not None
-    assert found.all == pytest.approx(LOG_LOSS.score(target, mean), abs=0.02)
+    assert found.averaged == pytest.approx(LOG_LOSS.score(target, mean), abs=0.02)
 
 
 def test_nothing_is_expected_of_one_net_of_no_picture_or_of_other_metrics() -> None:
@@ -69,9 +71,9 @@ def test_labels_stay_within_their_fold(seed: int) -> None:
 def test_a_control_that_beats_the_constant_is_an_error() -> None:
     rng = np.random.default_rng(0)
     target, folds = rng.normal(size=300), np.arange(300) % 3
-    nothing = judge_control(np.zeros(300), target, folds, np.arange(300), RMSE)
+    nothing = judge_control(target, np.zeros(300), folds, np.arange(300), RMSE)
     assert nothing.low <= 0
     with pytest.raises(
         UserError, match=r"the control failed.*something leaks from row"
     ):
-        judge_control(0.5 * target, target, folds, np.arange(300), RMSE)
+        judge_control(target, 0.5 * target, folds, np.arange(300), RMSE)

@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 from stacking.analysis.calibration import (
     by_confidence,
     by_decile,
-    expected_error,
+    expected_calibration_error,
     slope,
 )
 from stacking.analysis.residuals import (
     GROUP_SIZES,
-    bands,
     mean_interval,
     of_classes,
     of_dates,
     of_sizes,
-    parts,
+    quantile_bands,
     share_interval,
     spread_sample,
+    subgroups,
 )
 from tests.stacking.reported import Reported
 
@@ -65,7 +65,7 @@ def test_an_interval_of_a_share_stays_a_share() -> None:
 def test_bands_hold_like_many_rows_and_equal_values_together(seed: int) -> None:
     rng = np.random.default_rng(seed)
     values = rng.normal(size=200).round(seed % 3)
-    names, index = bands(values, 5)
+    names, index = quantile_bands(values, 5)
     assert set(index.tolist()) <= set(range(len(names)))
     for value in np.unique(values):
         assert len(set(index[values == value].tolist())) == 1
@@ -76,7 +76,7 @@ def test_bands_hold_like_many_rows_and_equal_values_together(seed: int) -> None:
 
 
 def test_equal_values_are_one_band() -> None:
-    names, index = bands(np.full(7, 2.5), 5)
+    names, index = quantile_bands(np.full(7, 2.5), 5)
     assert names == ["2.5"]
     assert index.tolist() == [0] * 7
 
@@ -135,8 +135,8 @@ def test_parts_are_judged_as_by_hand(is_text: bool, tmp_path: Path) -> None:
         tmp_path / "run", is_text=is_text, tasks=("onehot",)
     ).stacked()
     rows, said = stacked.features.rows, stacked.final.prediction
-    found = parts(stacked, of_classes(stacked))
-    assert [part.rows for part in found] == np.bincount(rows.class_index).tolist()
+    found = subgroups(stacked, of_classes(stacked))
+    assert [part.n_rows for part in found] == np.bincount(rows.class_index).tolist()
     for number, part in enumerate(found):
         own = rows.class_index == number
         if is_text:
@@ -155,9 +155,11 @@ def test_what_is_calibrated_lies_on_the_line(seed: int) -> None:
     said, cv_groups = rng.uniform(0.5, 1, 3000), np.arange(3000)
     is_right = (rng.uniform(size=3000) < said).astype(np.float64)
     for one in by_confidence(said, is_right, cv_groups):
-        assert abs(one.said - one.true.value) < 2 * (one.true.high - one.true.low)
-    assert expected_error(said, is_right) < 0.04
-    assert expected_error(np.sqrt(said), is_right) > 0.06
+        assert abs(one.mean_pred - one.mean_true.value) < 2 * (
+            one.mean_true.high - one.mean_true.low
+        )
+    assert expected_calibration_error(said, is_right) < 0.04
+    assert expected_calibration_error(np.sqrt(said), is_right) > 0.06
     truth = rng.normal(size=3000)
     noise = rng.normal(size=3000)
     assert slope(truth, truth + noise) == pytest.approx(1, abs=0.06)
@@ -168,13 +170,13 @@ def test_an_expected_error_by_hand() -> None:
     said = np.array([0.95, 0.95, 0.55, 0.05])
     is_right = np.array([1.0, 0.0, 1.0, 0.0])
     # two bins of one row, 0.45 and 0.05 off, and one of two rows, 0.45 off
-    assert expected_error(said, is_right) == pytest.approx(0.35)
+    assert expected_calibration_error(said, is_right) == pytest.approx(0.35)
 
 
 def test_a_probability_of_one_has_a_bin() -> None:
     (one,) = by_confidence(np.ones(3), np.array([1.0, 1.0, 0.0]), np.arange(3))
-    assert one.rows == 3
-    assert one.true.value == pytest.approx(2 / 3)
+    assert one.n_rows == 3
+    assert one.mean_true.value == pytest.approx(2 / 3)
 
 
 def test_tenths_of_predictions_hold_every_row_once() -> None:
@@ -182,8 +184,8 @@ def test_tenths_of_predictions_hold_every_row_once() -> None:
     said = np.where(rng.uniform(size=500) < 0.3, 2.0, rng.uniform(0, 3, 500))
     target = said + 1
     found = by_decile(said, target, np.arange(500))
-    assert sum(one.rows for one in found) == 500
-    assert all(one.true.value == pytest.approx(one.said + 1) for one in found)
+    assert sum(one.n_rows for one in found) == 500
+    assert all(one.mean_true.value == pytest.approx(one.mean_pred + 1) for one in found)
 
 
 def test_a_sample_is_spread_along_the_target() -> None:

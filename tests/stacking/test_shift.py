@@ -15,7 +15,6 @@ from stacking.analysis import shift
 from stacking.analysis.shift import (
     TaskShift,
     measure_shift,
-    shift_of_all,
     shift_of_folds,
     verdict,
 )
@@ -39,7 +38,9 @@ def said(seed: int, n: int) -> np.ndarray:
 
 def measured(oof: np.ndarray, test: np.ndarray, seed: int = 0) -> dict[str, TaskShift]:
     cv_groups, others = np.arange(len(oof)), APART[: len(test)]
-    found = measure_shift(oof, test, COLUMNS, cv_groups, others, seed)
+    found = measure_shift(
+        oof, test, COLUMNS, cv_groups=cv_groups, test_cv_groups=others, seed=seed
+    )
     assert [one.task for one in found] == ["target", "date"]
     return {one.task: one for one in found}
 
@@ -80,7 +81,9 @@ def test_spread_ratio_by_hand() -> None:
     oof = base * [1, 2, 4, 0, 1] + [0, 0, 0, 5, 0]
     test = base * [1, 4, 20, 7, 99]  # ratios 1, 2, 5, of no variation none, of var none
     own = np.arange(40)
-    (found,) = measure_shift(oof, test, columns, own, 100 + own)
+    (found,) = measure_shift(
+        oof, test, columns, cv_groups=own, test_cv_groups=100 + own
+    )
     assert found.std_ratio == pytest.approx(2)
 
 
@@ -88,7 +91,9 @@ def test_columns_without_a_mean_are_compared_as_they_are() -> None:
     columns = [Column("width", "columns", "width", "")]
     base = np.tile([-1.0, 1.0], 20)[:, None]
     own = np.arange(40)
-    (found,) = measure_shift(base, 3 * base, columns, own, 100 + own)
+    (found,) = measure_shift(
+        base, 3 * base, columns, cv_groups=own, test_cv_groups=100 + own
+    )
     assert found.task == "columns"
     assert found.std_ratio == pytest.approx(3)
 
@@ -112,7 +117,9 @@ def test_the_auc_comes_out_by_another_route(seed: int) -> None:
         n_jobs=1,
         verbosity=-1,
     )
-    found = measure_shift(oof, test, COLUMNS, cv_groups, others, seed)
+    found = measure_shift(
+        oof, test, COLUMNS, cv_groups=cv_groups, test_cv_groups=others, seed=seed
+    )
     for one, own in zip(found, ([0, 1], [2, 3]), strict=True):
         split = PredefinedSplit(parts)
         probable = cross_val_predict(
@@ -132,7 +139,14 @@ def test_cv_groups_are_not_known_by_their_other_half() -> None:
         rows = centres[cv_groups] + 0.01 * said(seed, 1200)
         oof, test = rows[:600], rows[600:]
         others = 100 + np.arange(600) if is_torn else cv_groups[600:]
-        return measure_shift(oof, test, COLUMNS, cv_groups[:600], others, seed)[0].auc
+        return measure_shift(
+            oof,
+            test,
+            COLUMNS,
+            cv_groups=cv_groups[:600],
+            test_cv_groups=others,
+            seed=seed,
+        )[0].auc
 
     torn, whole = (
         np.mean([auc(is_torn, seed) for seed in SEEDS]) for is_torn in (True, False)
@@ -167,11 +181,23 @@ def test_of_many_rows_and_columns_some_are_enough(
     rng = np.random.default_rng(0)
     oof, test = rng.normal(size=(200, 400)), rng.normal(size=(100, 400))
     test[:, 1::2] += 9  # the variances, which are not looked at
-    (found,) = measure_shift(oof, test, columns, np.arange(200), 999 + np.arange(100))
+    (found,) = measure_shift(
+        oof,
+        test,
+        columns,
+        cv_groups=np.arange(200),
+        test_cv_groups=999 + np.arange(100),
+    )
     assert seen == [(150, 100)]
     assert abs(found.auc - 0.5) < 0.12
     test[:, [0, -2]] += 9  # the first and the last mean are looked at
-    (found,) = measure_shift(oof, test, columns, np.arange(200), 999 + np.arange(100))
+    (found,) = measure_shift(
+        oof,
+        test,
+        columns,
+        cv_groups=np.arange(200),
+        test_cv_groups=999 + np.arange(100),
+    )
     assert found.auc > 0.98
 
 
@@ -194,10 +220,16 @@ def test_each_fold_net_is_compared_with_itself() -> None:
     X = said(0, N) * features[folds, None] + offsets[folds, None]
     nets = [said(9, M) * a + b for a, b in zip(features, offsets, strict=True)]
     nets[1] = (nets[1] - 20) * 4 + 20
-    found = shift_of_folds(X, folds, nets, COLUMNS, np.arange(N), APART)
+    found = shift_of_folds(
+        X, folds, nets, COLUMNS, cv_groups=np.arange(N), test_cv_groups=APART
+    )
     alone = [
         measure_shift(
-            X[folds == k], nets[k], COLUMNS, np.flatnonzero(folds == k), APART
+            X[folds == k],
+            nets[k],
+            COLUMNS,
+            cv_groups=np.flatnonzero(folds == k),
+            test_cv_groups=APART,
         )
         for k in range(3)
     ]
@@ -207,41 +239,61 @@ def test_each_fold_net_is_compared_with_itself() -> None:
         expected = np.mean([a[place].std_ratio for a in alone])
         assert one.std_ratio == pytest.approx(expected)
         assert abs(one.std_ratio - (1 + 4 + 1) / 3) < 0.3
-    mixed = measure_shift(X, nets[0], COLUMNS, np.arange(N), APART)
+    mixed = measure_shift(
+        X, nets[0], COLUMNS, cv_groups=np.arange(N), test_cv_groups=APART
+    )
     assert mixed[0].auc > 0.8
 
 
 def test_the_net_of_all_rows_is_compared_with_every_fold() -> None:
     folds, cv_groups = np.arange(N) % 3, np.arange(N)
     X, net = said(0, N), 2 * said(9, M)
-    found = shift_of_all(X, folds, net, COLUMNS, cv_groups, APART)
-    assert found == shift_of_folds(X, folds, [net] * 3, COLUMNS, cv_groups, APART)
+    found = shift_of_folds(
+        X, folds, [net] * 3, COLUMNS, cv_groups=cv_groups, test_cv_groups=APART
+    )
     assert abs(found[0].std_ratio - 2) < 0.3
     assert found[0].auc > 0.55
 
 
 def test_one_net_of_all_rows_is_compared_with_all_rows() -> None:
     X, net, cv_groups = said(0, N), said(1, M), np.arange(N)
-    found = shift_of_folds(X, np.arange(N) % 3, [net], COLUMNS, cv_groups, APART)
-    assert found == measure_shift(X, net, COLUMNS, cv_groups, APART)
+    found = shift_of_folds(
+        X, np.arange(N) % 3, [net], COLUMNS, cv_groups=cv_groups, test_cv_groups=APART
+    )
+    assert found == measure_shift(
+        X, net, COLUMNS, cv_groups=cv_groups, test_cv_groups=APART
+    )
 
 
 @pytest.mark.parametrize("nets", [[], [np.empty((0, 4))] * 3])
 def test_without_pictures_to_predict_there_is_nothing(nets: list[np.ndarray]) -> None:
     folds, cv_groups = np.arange(N) % 3, np.arange(N)
-    assert shift_of_folds(said(0, N), folds, nets, COLUMNS, cv_groups, APART[:0]) == []
+    shifts = shift_of_folds(
+        said(0, N), folds, nets, COLUMNS, cv_groups=cv_groups, test_cv_groups=APART[:0]
+    )
+    assert shifts == []
 
 
 def test_a_net_that_says_nothing_is_left_out_of_the_mean() -> None:
     folds = (np.arange(N) > 1).astype(np.int64)  # fold 0 has two rows
     nets = [said(1, M)] * 2
     cv_groups = np.arange(N) % 2 + 2 * folds  # two cv groups in each fold
-    found = shift_of_folds(said(0, N), folds, nets, COLUMNS, cv_groups, APART * 0)
+    found = shift_of_folds(
+        said(0, N), folds, nets, COLUMNS, cv_groups=cv_groups, test_cv_groups=APART * 0
+    )
     assert isnan(found[0].auc)
     cv_groups = np.where(folds == 0, 0, np.arange(N))
-    found = shift_of_folds(said(0, N), folds, nets, COLUMNS, cv_groups, APART)
+    found = shift_of_folds(
+        said(0, N), folds, nets, COLUMNS, cv_groups=cv_groups, test_cv_groups=APART
+    )
     own = folds == 1
-    only = measure_shift(said(0, N)[own], nets[1], COLUMNS, cv_groups[own], APART)
+    only = measure_shift(
+        said(0, N)[own],
+        nets[1],
+        COLUMNS,
+        cv_groups=cv_groups[own],
+        test_cv_groups=APART,
+    )
     assert_allclose([one.auc for one in found], [one.auc for one in only])
 
 
@@ -249,7 +301,7 @@ def test_a_net_that_says_nothing_is_left_out_of_the_mean() -> None:
 
 
 def task(auc: float, ratio: float = 1.0, name: str = "target") -> TaskShift:
-    return TaskShift(name, ratio, auc)
+    return TaskShift(task=name, std_ratio=ratio, auc=auc)
 
 
 @pytest.mark.parametrize(

@@ -20,17 +20,16 @@ from stacking.analysis.calibration import (
     Bin,
     by_confidence,
     by_decile,
-    expected_error,
+    expected_calibration_error,
     slope,
 )
-from stacking.analysis.residuals import confusion as counted
-from stacking.analysis.residuals import nearest_classes
+from stacking.analysis.residuals import confusion_counts, nearest_classes
 from stacking.ensemble.stack import Stacked
 from stacking.reporting.wording import unit_digits
 
 MOST_HEAT = 16  # classes of a table of all pairs; of more, the commonest mistakes
 N_MISTAKES = 20
-LEVEL = 0.05  # a slope this close to 1 needs no comment
+NEAR_ONE = 0.05  # a slope this close to 1 needs no comment
 
 
 def calibration(stacked: Stacked) -> Section:
@@ -45,10 +44,9 @@ def _of_numbers(stacked: Stacked) -> Section:
     bins = by_decile(prediction, target, stacked.features.rows.cv_groups)
     if len(bins) < 2:
         return Section("", Markup())
-    digits = unit_digits(stacked)
-    chart = _chart(bins, "mean prediction", "mean target", digits)
+    chart = _chart(bins, "mean prediction", "mean target", unit_digits(stacked))
     tilt = slope(prediction, target)
-    if abs(tilt - 1) < LEVEL:
+    if abs(tilt - 1) < NEAR_ONE:
         meaning = "predictions go neither too far nor too little away from the mean"
     elif tilt < 1:
         meaning = "predictions are somewhat too extreme"
@@ -70,27 +68,26 @@ def _of_numbers(stacked: Stacked) -> Section:
 
 
 def _of_probabilities(stacked: Stacked) -> Section:
-    rows, said = stacked.features.rows, stacked.final.prediction
+    rows, proba = stacked.features.rows, stacked.final.prediction
     top = nearest_classes(stacked)
-    confidence = said[np.arange(len(said)), top]
+    confidence = proba[np.arange(len(proba)), top]
     is_right = (top == rows.class_index).astype(np.float64)
     bins = by_confidence(confidence, is_right, rows.cv_groups)
     gap = confidence.mean() - is_right.mean()
     tone = "over" if gap > 0 else "under"
-    by_class = pd.DataFrame(
-        [
+    by_class = []
+    for k, name in enumerate(rows.classes):
+        is_class = (rows.class_index == k).astype(np.float64)
+        by_class.append(
             {
                 "class": name,
-                "rows": int((rows.class_index == k).sum()),
-                "mean probability": said[:, k].mean(),
-                "share of the rows": (rows.class_index == k).mean(),
-                "calibration error": expected_error(
-                    said[:, k], (rows.class_index == k).astype(np.float64)
-                ),
+                "rows": int(is_class.sum()),
+                "mean probability": proba[:, k].mean(),
+                "share of the rows": is_class.mean(),
+                "calibration error": expected_calibration_error(proba[:, k], is_class),
             }
-            for k, name in enumerate(rows.classes)
-        ]
-    ).nlargest(MOST_HEAT * 2, "rows", keep="first")
+        )
+    shown = pd.DataFrame(by_class).nlargest(MOST_HEAT * 2, "rows", keep="first")
     return Section(
         "Calibration",
         together(
@@ -100,13 +97,13 @@ def _of_probabilities(stacked: Stacked) -> Section:
                 f" on average and is right in {is_right.mean():.1%} of the rows, so the"
                 f" prediction is {tone}confident by {abs(gap):.3f}. Its expected"
                 " calibration error, the mean distance of the dots from the line, is"
-                f" {expected_error(confidence, is_right):.3f}."
+                f" {expected_calibration_error(confidence, is_right):.3f}."
             ),
             subheading("Class by class"),
-            table(by_class.sort_index()),
+            table(shown.sort_index()),
         ),
         "Rows in tenths of the probability of their most probable class, each with the"
-        " 95 % interval. On the dashed line, a class said with a probability of 0.8 is"
+        " 95 % interval. On the dashed line, a class given a probability of 0.8 is"
         " right in 80 % of the cases; below it the prediction is overconfident.",
     )
 
@@ -115,13 +112,13 @@ def _chart(bins: Sequence[Bin], x_label: str, y_label: str, digits: int) -> Mark
     return scatter(
         [
             Point(
-                x=bin_.said,
-                y=bin_.true.value,
-                low=bin_.true.low,
-                high=bin_.true.high,
-                caption=f"{bin_.rows:,} rows\npredicted"
-                f" {with_decimals(bin_.said, digits)}\ntrue"
-                f" {with_decimals(bin_.true.value, digits)}",
+                x=bin_.mean_pred,
+                y=bin_.mean_true.value,
+                low=bin_.mean_true.low,
+                high=bin_.mean_true.high,
+                caption=f"{bin_.n_rows:,} rows\npredicted"
+                f" {with_decimals(bin_.mean_pred, digits)}\ntrue"
+                f" {with_decimals(bin_.mean_true.value, digits)}",
             )
             for bin_ in bins
         ],
@@ -135,34 +132,33 @@ def confusion(stacked: Stacked) -> Section:
     """Show which class is taken for which; no classes: nothing."""
     if not stacked.features.rows.classes:
         return Section("", Markup())
-    counts = counted(stacked)
+    counts = confusion_counts(stacked)
     names = list(stacked.features.rows.classes)
     nearest, likeliest = "class nearest to the prediction", "most probable class"
-    which = nearest if stacked.objective.is_number else likeliest
+    predicted = nearest if stacked.objective.is_number else likeliest
     share = np.trace(counts) / counts.sum()
     sentence = prose(f"{share:.1%} of the rows are right.")
     if len(names) <= MOST_HEAT:
         body = heat_table(counts, names, names, corner="true ↓  predicted →")
-        note = f"True classes, and the {which}; shares are of the true class."
+        note = f"True classes, and the {predicted}; shares are of the true class."
         return Section("What is taken for what", together(body, sentence), note)
-    wrong = counts * ~np.eye(len(names), dtype=bool)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:N_MISTAKES]
-    found = [np.unravel_index(place, wrong.shape) for place in order]
+    mistakes_KK = counts * ~np.eye(len(names), dtype=bool)
+    order = np.argsort(-mistakes_KK, axis=None, kind="stable")[:N_MISTAKES]
     mistakes = pd.DataFrame(
         [
             {
                 "true": names[true],
-                "taken for": names[said],
-                "rows": int(wrong[true, said]),
-                "of the true class": f"{wrong[true, said] / counts[true].sum():.0%}",
+                "taken for": names[pred],
+                "rows": int(counts[true, pred]),
+                "of the true class": f"{counts[true, pred] / counts[true].sum():.0%}",
             }
-            for true, said in found
-            if wrong[true, said]
+            for true, pred in zip(*np.unravel_index(order, counts.shape), strict=True)
+            if mistakes_KK[true, pred]
         ]
     )
     body = table(mistakes) if len(mistakes) else Markup()
     return Section(
         "What is taken for what",
         together(sentence, body),
-        f"The commonest mistakes; what a row is taken for is the {which}.",
+        f"The commonest mistakes; what a row is taken for is the {predicted}.",
     )

@@ -9,48 +9,48 @@ from numpy.typing import NDArray
 from data_prep.reporting.charts import ForestRow, Point, forest_plot, scatter
 from data_prep.reporting.report import Section, prose, subheading, together
 from stacking.analysis.residuals import (
-    FEWEST,
-    Part,
+    MIN_ROWS,
+    Subgroup,
     of_classes,
     of_dates,
     of_folds,
     of_sizes,
-    parts,
+    subgroups,
 )
 from stacking.ensemble.stack import Stacked
 from stacking.reporting.wording import number, signed, unit_digits
 
-MOST_PARTS = 30  # of one chart; of more, the largest
+MOST_SUBGROUPS = 30  # of one chart; of more, the largest
 
 
 def failures(stacked: Stacked, years: NDArray[np.float64]) -> Section:
     """Show the errors by date, class, group size and fold.
 
     Args:
-        stacked: What came out.
+        stacked: The result of the stack.
         years: (N,) dates of the rows; NaN: none.
     """
     rows = stacked.features.rows
     dates, middles = of_dates(years)
-    by_date = parts(stacked, dates, FEWEST)
+    by_date = subgroups(stacked, dates, MIN_ROWS)
     pieces = []
     if len(by_date) > 1:
-        # bands of few rows are left out of the parts
-        filled = [(dates[1] == k).sum() >= FEWEST for k in range(len(middles))]
+        # dates of few rows are not among the subgroups
+        is_shown = [(dates[1] == k).sum() >= MIN_ROWS for k in range(len(middles))]
         pieces += [
             subheading("By date"),
-            _over_dates(stacked, by_date, middles[filled]),
+            _over_dates(stacked, by_date, middles[is_shown]),
         ]
-    by_class = parts(stacked, of_classes(stacked))
+    by_class = subgroups(stacked, of_classes(stacked))
     label = "By class" if rows.classes else "By size of the target"
     pieces += [subheading(label), _chart(stacked, by_class)]
-    by_size = parts(stacked, of_sizes(rows.cv_groups))
+    by_size = subgroups(stacked, of_sizes(rows.cv_groups))
     if len(by_size) > 1:
         pieces += [
             subheading("By how many rows a group has"),
             _chart(stacked, by_size),
         ]
-    by_fold = parts(stacked, of_folds(stacked))
+    by_fold = subgroups(stacked, of_folds(stacked))
     pieces += [subheading("By fold"), _chart(stacked, by_fold)]
     note = (
         "Dots are mean errors, prediction minus target, with their 95 % intervals;"
@@ -69,58 +69,62 @@ def _score_name(stacked: Stacked) -> str:
     return "mean absolute error" if stacked.objective.name == "mae" else "RMSE"
 
 
-def _note(stacked: Stacked, part: Part) -> str:
-    score = number(part.score, unit_digits(stacked))
-    noun = "row" if part.rows == 1 else "rows"
-    return f"{part.rows:,} {noun}, {_score_name(stacked)} {score}"
+def _note(stacked: Stacked, subgroup: Subgroup) -> str:
+    score = number(subgroup.score, unit_digits(stacked))
+    noun = "row" if subgroup.n_rows == 1 else "rows"
+    return f"{subgroup.n_rows:,} {noun}, {_score_name(stacked)} {score}"
 
 
-def _value(stacked: Stacked, part: Part) -> str:
+def _value(stacked: Stacked, subgroup: Subgroup) -> str:
+    value = subgroup.value.value
     if not stacked.objective.is_number:
-        return f"{part.value.value:.1%}"
-    return signed(part.value.value, unit_digits(stacked))
+        return f"{value:.1%}"
+    return signed(value, unit_digits(stacked))
 
 
-def _chart(stacked: Stacked, found: Sequence[Part]) -> Markup:
-    shown = found
-    if len(found) > MOST_PARTS:
-        least = sorted((part.rows for part in found), reverse=True)[MOST_PARTS - 1]
-        shown = [part for part in found if part.rows >= least][:MOST_PARTS]
+def _chart(stacked: Stacked, scored: Sequence[Subgroup]) -> Markup:
+    shown = scored
+    if len(scored) > MOST_SUBGROUPS:
+        sizes = sorted((subgroup.n_rows for subgroup in scored), reverse=True)
+        least = sizes[MOST_SUBGROUPS - 1]
+        shown = [subgroup for subgroup in scored if subgroup.n_rows >= least]
+        shown = shown[:MOST_SUBGROUPS]
     is_number = stacked.objective.is_number
     chart = forest_plot(
         [
             ForestRow(
-                name=part.name,
-                value=part.value.value,
-                low=part.value.low,
-                high=part.value.high,
-                note=_note(stacked, part),
-                text=_value(stacked, part),
+                name=subgroup.name,
+                value=subgroup.value.value,
+                low=subgroup.value.low,
+                high=subgroup.value.high,
+                note=_note(stacked, subgroup),
+                text=_value(stacked, subgroup),
             )
-            for part in shown
+            for subgroup in shown
         ],
         label="mean error" if is_number else "share right",
         guide=0.0 if is_number else np.nan,
     )
-    if len(shown) == len(found):
+    if len(shown) == len(scored):
         return chart
-    return together(chart, prose(f"The {len(shown)} largest of {len(found)}."))
+    return together(chart, prose(f"The {len(shown)} largest of {len(scored)}."))
 
 
 def _over_dates(
-    stacked: Stacked, found: Sequence[Part], middles: NDArray[np.float64]
+    stacked: Stacked, by_date: Sequence[Subgroup], middles: NDArray[np.float64]
 ) -> Markup:
     is_number = stacked.objective.is_number
     return scatter(
         [
             Point(
                 x=middle,
-                y=part.value.value,
-                low=part.value.low,
-                high=part.value.high,
-                caption=f"{part.name}\n{_value(stacked, part)}\n{_note(stacked, part)}",
+                y=subgroup.value.value,
+                low=subgroup.value.low,
+                high=subgroup.value.high,
+                caption=f"{subgroup.name}\n{_value(stacked, subgroup)}"
+                f"\n{_note(stacked, subgroup)}",
             )
-            for middle, part in zip(middles.tolist(), found, strict=True)
+            for middle, subgroup in zip(middles.tolist(), by_date, strict=True)
         ],
         x_label="date",
         y_label="mean error" if is_number else "share right",

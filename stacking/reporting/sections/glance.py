@@ -26,11 +26,11 @@ from stacking.reporting.wording import (
 )
 
 LEAKY = (
-    "In-sample protocol, for comparison only: the boosters learned from what each net"
-    " says of its own training pictures, and stopped early on the fold that is scored."
-    " Neither figure nor prediction should be relied on."
+    "In-sample protocol, for comparison only: the boosters learned from the outputs of"
+    " each net on its own training pictures, and stopped early on the fold that is"
+    " scored. Neither figure nor prediction should be relied on."
 )
-OTHERS = {
+BASELINES = {
     "plain": ("the plain net", "mean of its views, nothing stacked"),
     "no_net": ("without any net", "colours and tiny pixels, boosted"),
     "constant": ("a constant", "knows nothing of the picture"),
@@ -43,8 +43,8 @@ def glance(
     """Set the headline beside what it is to be compared with.
 
     Args:
-        stacked: What came out.
-        findings: What was found beside the scores.
+        stacked: The result of the stack.
+        findings: All that is told beside the scores.
         is_leaky: By the protocol ``insample``.
         is_by_all: The net of all rows predicts, not those of the folds.
     """
@@ -61,10 +61,10 @@ def glance(
     ]
     figures += [
         Tile(label=title, value=_score(stacked.line(name), digits), note=note)
-        for name, (title, note) in OTHERS.items()
+        for name, (title, note) in BASELINES.items()
         if stacked.has_line(name)
     ]
-    others = other_scores(stacked)
+    further_scores = other_scores(stacked)
     return Section(
         "At a glance",
         together(
@@ -74,7 +74,7 @@ def glance(
                 *_sentences(stacked),
                 *([] if is_by_all else _expectation(stacked, findings)),
             ),
-            definitions(others) if others else Markup(),
+            definitions(further_scores) if further_scores else Markup(),
         ),
         ""
         if is_leaky
@@ -90,9 +90,9 @@ def _score(line: Line, digits: int) -> str:
 
 def _sentences(stacked: Stacked) -> list[str]:
     digits, final = score_digits(stacked), stacked.final
-    found = []
+    sentences = []
     if final.gain is not None and final.gain.value == 0:
-        found.append(
+        sentences.append(
             f"The final prediction is no better than {baseline_name(stacked)}: nothing"
             " that was made of it pays on these rows."
         )
@@ -102,38 +102,36 @@ def _sentences(stacked: Stacked) -> list[str]:
             if final.gain.excludes_zero
             else "That does not count: the interval includes zero."
         )
-        how = "better" if final.gain.value > 0 else "worse"
+        comparison = "better" if final.gain.value > 0 else "worse"
         gain = gain_text(final.gain, digits)
-        found.append(
-            f"The final prediction is {how} than {baseline_name(stacked)}; its gain,"
-            f" with the 95 % interval, is {gain}. {verdict}"
+        sentences.append(
+            f"The final prediction is {comparison} than {baseline_name(stacked)}; its"
+            f" gain, with the 95 % interval, is {gain}. {verdict}"
         )
     on = [step.title for step in stacked.steps if step.is_on]
     selected = stacked.members[stacked.selected].title
-    is_raced = stacked.has_line("winner")
-    begun = (
-        f"It begins from {'the winner of the race: ' if is_raced else ''}{selected}."
-    )
+    role = "the selected candidate: " if stacked.has_line("winner") else ""
+    begun = f"It begins from {role}{selected}."
     if on:
-        found.append(f"{begun} Post-processing that pays, and is on: {listed(on)}.")
+        sentences.append(f"{begun} Post-processing that pays, and is on: {listed(on)}.")
     elif stacked.steps:
-        found.append(
+        sentences.append(
             f"{begun} No post-processing pays on these rows, so all of it is off."
         )
     else:
-        found.append(begun)
+        sentences.append(begun)
     if stacked.has_line("no_net") and _is_no_better(stacked):
-        found.append(
+        sentences.append(
             "Colours and tiny pixels, without any net, are no worse than the plain net."
             " Look whether the nets have learned anything."
         )
-    return found
+    return sentences
 
 
 def _expectation(stacked: Stacked, findings: Findings) -> list[str]:
     if findings.averaging is None:
         return []
-    expected = number(findings.averaging.all, score_digits(stacked))
+    expected = number(findings.averaging.averaged, score_digits(stacked))
     return [
         "A picture without label is predicted by all nets, averaged; from how far they"
         f" disagree, a score of about {expected} may be expected of them"

@@ -16,31 +16,31 @@ def learning(run: Path) -> Section:
         run: Folder of the run.
     """
     losses, scores = training_losses(run), held_out_scores(run)
-    parts = []
+    pieces = []
     if losses:
-        parts += [
+        pieces += [
             subheading("Loss on the rows that were learned from"),
             _charts(losses, "step of the optimiser"),
         ]
     if scores:
-        parts += [
+        pieces += [
             subheading("Score of the fold that was held out"),
             _charts(scores, "epoch"),
         ]
-    if not parts:
+    if not pieces:
         return Section("", Markup())
+    return Section("", Markup())
     return Section(
         "How the nets learned",
-        together(*parts),
+        together(*pieces),
         "A line for each net. A loss that still falls at the end asks for more epochs;"
         " one that falls while the held-out score gets worse, for fewer.",
     )
 
 
-def _charts(found: Curves, x_label: str) -> Markup:
-    most = max(found.values(), key=len)
-    names = [curve.name for curve in most]
+def _charts(curves: Curves, x_label: str) -> Markup:
+    names = [curve.name for curve in max(curves.values(), key=len)]
     return together(
         curve_legend(names) if len(names) > 1 else Markup(),
-        panels([(name, lines(own, x_label=x_label)) for name, own in found.items()]),
+        panels([(name, lines(c, x_label=x_label)) for name, c in curves.items()]),
     )

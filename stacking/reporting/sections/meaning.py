@@ -29,8 +29,8 @@ def meaning(
     """Say in plain words what was measured, and what was not.
 
     Args:
-        stacked: What came out.
-        findings: What was found beside the scores.
+        stacked: The result of the stack.
+        findings: All that is told beside the scores.
         is_leaky: By the protocol ``insample``.
         is_by_all: The net of all rows predicts, not those of the folds.
     """
@@ -92,14 +92,15 @@ def _on_averaging(stacked: Stacked, findings: Findings) -> list[str]:
     averaging, digits = findings.averaging, score_digits(stacked)
     if averaging is None:
         return []
-    title = stacked.objective.title
+    scored = number(averaging.single_net, digits)
+    expected = number(averaging.averaged, digits)
     return [
         "How much better: on the pictures without label the nets differ by"
         f" {number(averaging.disagreement, digits)} from their mean, an error that the"
         f" mean does not make. One net per picture{snapped_later(stacked)} scored"
-        f" {title} {number(averaging.one, digits)} here; of the mean about"
-        f" {number(averaging.all, digits)} may be expected, if those pictures are like"
-        " these. A better score on a leaderboard is then no surprise."
+        f" {stacked.objective.title} {scored} here; of the mean about {expected} may be"
+        " expected, if those pictures are like these. A better score on a leaderboard"
+        " is then no surprise."
     ]
 
 
@@ -113,7 +114,7 @@ def _on_control(stacked: Stacked, findings: Findings) -> list[str]:
         else f"and does not: its gain is {gain}. So nothing leaks from row to row."
     )
     return [
-        "Control: the same stack was asked to learn labels permuted within the folds."
+        "Control: the same stack was fitted to labels permuted within the folds."
         f" It must not beat a constant, {verdict}"
     ]
 
@@ -125,17 +126,15 @@ def _on_alignment(stacked: Stacked) -> list[str]:
     method = features.alignment.method
     if method == "none" and not features.tried:
         n_common = len(features.rows.common_ids)
-        why = (
+        reason = (
             f" Alignment takes {MIN_COMMON} pictures that all nets have in common; here"
             f" there are {n_common:,}."
             if n_common < MIN_COMMON
             else ""
         )
-        return [
-            "The nets were not aligned, so each speaks on a scale of its own." + why
-        ]
+        return ["The nets were not aligned, so each has a scale of its own." + reason]
     chosen = (
-        "left on scales of their own, which scored best"
+        "left on features of their own, which scored best"
         if method == "none"
         else f"brought to one scale {METHODS[method]}, without a label, on the"
         f" {len(features.rows.common_ids):,} pictures that all have in common"
@@ -151,11 +150,11 @@ def _tried(stacked: Stacked) -> Markup:
     frame = pd.DataFrame(
         {"alignment": [METHODS[name] for name in tried], title: list(tried.values())}
     )
-    best = [place for place, name in enumerate(tried) if name == method]
+    chosen = [row for row, name in enumerate(tried) if name == method]
     shown = table(
         frame,
         f"Quick boosted trees, out of fold; {better(stacked.objective)}.",
         digits=score_digits(stacked),
-        strong=best,
+        strong=chosen,
     )
     return folded("The alignments that were tried", shown)

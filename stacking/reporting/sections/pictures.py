@@ -21,7 +21,7 @@ from data_prep.reporting.report import (
     together,
 )
 from stacking.analysis.findings import Findings
-from stacking.analysis.residuals import misses, spread_sample
+from stacking.analysis.residuals import row_losses, spread_sample
 from stacking.ensemble.final_step import labels_of
 from stacking.ensemble.stack import Stacked
 from stacking.reporting.run_files import MAPS, Pictures
@@ -73,11 +73,11 @@ def by_prediction(stacked: Stacked, pictures: Pictures) -> Section:
 def worst(stacked: Stacked, pictures: Pictures) -> Section:
     """Show the pictures that are missed by most."""
     rows = stacked.features.rows
-    order = np.argsort(-misses(stacked), kind="stable")[:N_WORST]
-    said = labels_of(stacked.final.prediction, rows.classes)
+    order = np.argsort(-row_losses(stacked), kind="stable")[:N_WORST]
+    labels = labels_of(stacked.final.prediction, rows.classes)
     captions = [
         f"{rows.ids[row]}\n{_value(rows.target[row], stacked)} →"
-        f" {_value(said[row], stacked)}"
+        f" {_value(labels[row], stacked)}"
         for row in order
     ]
     ids = [rows.ids[row] for row in order]
@@ -91,44 +91,44 @@ def worst(stacked: Stacked, pictures: Pictures) -> Section:
 
 def disputed(stacked: Stacked, findings: Findings, pictures: Pictures) -> Section:
     """Show the pictures that views or nets disagree on most; none: nothing."""
-    rows, parts = stacked.features.rows, []
+    rows, pieces = stacked.features.rows, []
     spread = view_spread(stacked)
     if spread is not None:
-        said = labels_of(stacked.final.prediction, rows.classes)
+        labels = labels_of(stacked.final.prediction, rows.classes)
         order = np.argsort(-spread, kind="stable")[:N_DISPUTED]
         captions = [
             f"{rows.ids[row]}\n{_value(rows.target[row], stacked)} →"
-            f" {_value(said[row], stacked)}\nviews ± {_spread(spread[row], stacked)}"
+            f" {_value(labels[row], stacked)}\nviews ± {_spread(spread[row], stacked)}"
             for row in order
         ]
-        parts += [
+        pieces += [
             subheading("With a label: its views disagree"),
             _grid([rows.ids[row] for row in order], captions, pictures),
         ]
     if findings.disagreement.size and "prediction" in findings.predicted:
         spread = by_picture(findings.disagreement)
-        said = labels_of(findings.predicted["prediction"], rows.classes)
+        labels = labels_of(findings.predicted["prediction"], rows.classes)
         order = np.argsort(-spread, kind="stable")[:N_DISPUTED]
         captions = [
-            f"{rows.common_ids[row]}\n{_value(said[row], stacked)}\nnets ±"
+            f"{rows.common_ids[row]}\n{_value(labels[row], stacked)}\nnets ±"
             f" {_spread(spread[row], stacked)}"
             for row in order
         ]
-        parts += [
+        pieces += [
             subheading("Without a label: the nets disagree"),
             _grid([rows.common_ids[row] for row in order], captions, pictures),
         ]
-    if not parts:
+    if not pieces:
         return Section("", Markup())
     return Section(
         "Most disputed",
         together(
             prose(
-                "A flipped or turned picture shows the same thing, so what its views"
-                " say of it should be the same; and so should what the nets say. Where"
-                " it is not, trust the prediction less."
+                "A flipped or turned picture shows the same thing, so the predictions"
+                " of its views should be the same; and so should those of the nets."
+                " Where they are not, trust the prediction less."
             ),
-            *parts,
+            *pieces,
         ),
         "The deviation is that of the net's own prediction over the views of a picture,"
         " or of the final prediction over the nets.",
@@ -136,12 +136,13 @@ def disputed(stacked: Stacked, findings: Findings, pictures: Pictures) -> Sectio
 
 
 def view_spread(stacked: Stacked) -> Floats | None:
-    """Give the (N,) deviation of what a net says of a row's views; None: unknown.
+    """Give the (N,) deviation of a net's outputs over the views; None: unknown.
 
-    Of class probabilities it is the largest over the classes.
+    It is in the unit of the target; of class probabilities, the largest over the
+    classes.
     """
     rows, target_columns = stacked.features.rows, stacked.features.target_columns
-    task = target_columns.plain or target_columns.proba_task
+    task = target_columns.plain or target_columns.shares_of
     for statistic, power in (("var", 0.5), ("std", 1.0)):
         columns = rows.columns_of(task, statistic)
         if task and len(columns):

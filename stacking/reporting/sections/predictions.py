@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 def predicted(
     stacked: Stacked,
-    common: Mapping[str, Floats],
+    common_pred: Mapping[str, Floats],
     unreadable: Sequence[str],
     *,
     is_by_all: bool,
@@ -29,63 +29,61 @@ def predicted(
     """Show the predictions of the pictures without label; none: nothing.
 
     Args:
-        stacked: What came out.
-        common: (M, ...) predictions by name.
+        stacked: The result of the stack.
+        common_pred: (M, ...) predictions by name.
         unreadable: Ids that are given a constant.
         is_by_all: The net of all rows predicts, not those of the folds.
     """
     rows = stacked.features.rows
-    if not common or not rows.is_predicted.any():
+    if not common_pred or not rows.is_predicted.any():
         return Section("", Markup())
-    said = common["prediction"][rows.is_predicted]
+    pred = common_pred["prediction"][rows.is_predicted]
     nets = "the one net" if rows.is_label_free else f"all {len(rows.nets)} nets"
     nets = "the net of all rows" if is_by_all else nets
-    note = f"{len(said):,} pictures, each through {nets}."
+    note = f"{len(pred):,} pictures, each through {nets}."
     if unreadable:
         note += f" {stand_in(stacked, unreadable)}."
-    body = _numbers(said, stacked) if said.ndim == 1 else _classes(said, stacked)
+    body = _numbers(pred, stacked) if pred.ndim == 1 else _classes(pred, stacked)
     return Section("The predictions", body, note)
 
 
-def _numbers(said: Floats, stacked: Stacked) -> Markup:
-    measured = stacked.final.prediction
-    mean, other = plain(said.mean(), stacked), plain(measured.mean(), stacked)
-    spread = said.std() / max(measured.std(), 1e-300)
+def _numbers(y_pred: Floats, stacked: Stacked) -> Markup:
+    oof_pred = stacked.final.prediction
+    spread = y_pred.std() / max(oof_pred.std(), 1e-300)
     return together(
-        histogram(said, label="prediction"),
+        histogram(y_pred, label="prediction"),
         prose(
-            f"Their mean is {mean}, that of the out-of-fold"
-            f" predictions {other}; their spread is {spread:.2f}"
-            " times theirs. Averaging narrows it a little; far from 1, the two parts"
-            " differ in kind."
+            f"Their mean is {plain(y_pred.mean(), stacked)}, that of the out-of-fold"
+            f" predictions {plain(oof_pred.mean(), stacked)}; their spread is"
+            f" {spread:.2f} times theirs. Averaging narrows it a little; far from 1,"
+            " the two sets differ in kind."
         ),
     )
 
 
-def _classes(said: Floats, stacked: Stacked) -> Markup:
-    names = stacked.features.rows.classes
-    counts = np.bincount(said.argmax(axis=1), minlength=len(names))
-    measured = np.bincount(
-        stacked.final.prediction.argmax(axis=1), minlength=len(names)
+def _classes(proba: Floats, stacked: Stacked) -> Markup:
+    names, oof_proba = stacked.features.rows.classes, stacked.final.prediction
+    counts, oof_counts = (
+        np.bincount(each.argmax(axis=1), minlength=len(names))
+        for each in (proba, oof_proba)
     )
     shown = np.sort(np.argsort(-counts, kind="stable")[:MOST_BARS])
     bar_rows = [
         ForestRow(
             name=names[k],
             value=float(counts[k]),
-            note=f"{counts[k] / len(said):.1%}; out of fold"
-            f" {measured[k] / measured.sum():.1%}",
+            note=f"{counts[k] / len(proba):.1%}; out of fold"
+            f" {oof_counts[k] / len(oof_proba):.1%}",
         )
         for k in shown
     ]
     more = f" The {len(shown)} commonest of {len(names)}." * (len(names) > len(shown))
-    sure = said.max(axis=1).mean()
-    own = stacked.final.prediction.max(axis=1).mean()
     return together(
         bars(bar_rows),
         prose(
             "How often each class is the most probable one. Its probability is"
-            f" {sure:.3f} on average; out of fold it is {own:.3f}.{more}"
+            f" {proba.max(axis=1).mean():.3f} on average; out of fold it is"
+            f" {oof_proba.max(axis=1).mean():.3f}.{more}"
         ),
     )
 
@@ -102,13 +100,10 @@ def shift(
     if not through_folds and not through_all:
         return Section("", Markup())
     columns: dict[str, dict[str, float]] = {}
-    for found, whose in (
-        (through_folds, ""),
-        (through_all, ", net of all rows"),
-    ):
-        if found:
-            columns[f"spread ratio{whose}"] = {one.task: one.std_ratio for one in found}
-            columns[f"AUC{whose}"] = {one.task: one.auc for one in found}
+    for shifts, nets in ((through_folds, ""), (through_all, ", net of all rows")):
+        if shifts:
+            columns[f"spread ratio{nets}"] = {s.task: s.std_ratio for s in shifts}
+            columns[f"AUC{nets}"] = {s.task: s.auc for s in shifts}
     frame = pd.DataFrame(columns).rename_axis("sub-task")
     return Section(
         "Do the pictures to predict differ?",

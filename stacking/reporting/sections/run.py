@@ -24,41 +24,42 @@ MINUTE_S, HOUR_MIN = 60, 60
 NARROW = "\u202f"  # a space at which no line is broken
 
 
-def about(
+def settings_and_versions(
     stacked: Stacked,
     run: Path,
+    *,
     settings: Mapping[str, Any],
     versions: Mapping[str, str],
     seconds: float | None,
 ) -> Section:
-    """Say what was asked for, how long it took, on what, and by which versions.
+    """Say by which settings, how long it took, on what, and by which versions.
 
     Args:
-        stacked: What came out.
+        stacked: The result of the stack.
         run: Folder of the run.
-        settings: What the stage was asked for.
+        settings: Of this stage.
         versions: Of the packages of this stage.
         seconds: How long the stack has taken; None: unknown.
     """
     earlier = records(run)
-    named: dict[str, str] = {}
+    earlier_versions: dict[str, str] = {}
     for record in earlier:
-        named |= record.get("versions", {})
-    asked = {**settings, "metric": stacked.objective.name}
-    shown = {name: _text(value) for name, value in asked.items() if name != "tasks"}
+        earlier_versions |= record.get("versions", {})
+    settings = {**settings, "metric": stacked.objective.name}
+    shown = {name: _text(value) for name, value in settings.items() if name != "tasks"}
     return Section(
         "Settings, time and versions",
         together(
             definitions(shown | {"fold hash": stacked.features.rows.fold_hash[:16]}),
             _times(earlier, seconds),
-            folded("Versions", definitions(named | dict(versions))),
+            folded("Versions", definitions(earlier_versions | dict(versions))),
         ),
     )
 
 
 def _text(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {one}" for name, one in value.items())
+        return ", ".join(f"{name}: {inner}" for name, inner in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return value

@@ -1,4 +1,4 @@
-"""The ladder of the report: what each member scores and each step is worth."""
+"""A part of the report: what each member scores and each step is worth."""
 
 from collections.abc import Sequence
 
@@ -35,25 +35,25 @@ NEVER_SURE = 1.0  # a threshold above is reached by no probability
 
 
 def steps(stacked: Stacked) -> Section:
-    """Show the race, the post-processing, and all figures of both."""
+    """Show the candidates, the post-processing, and all figures of both."""
     return Section(
         "Step by step",
         together(
-            _race(stacked),
+            _candidates(stacked),
             *_means(stacked),
             *_chain(stacked),
             *_optimism(stacked),
             folded("All figures, by fold", _all_figures(stacked)),
         ),
-        "Dots are scores of all rows at once, lines their 95 % intervals over cv groups"
-        " of pictures. What was tuned or chosen is scored nested, on rows that had no"
+        "Dots are scores of all rows at once, lines their 95 % intervals over groups of"
+        " pictures. What was tuned or chosen is scored nested, on rows that had no"
         " part in it; rings are apparent scores, on the very rows it was tuned on.",
     )
 
 
-def _race(stacked: Stacked) -> Markup:
+def _candidates(stacked: Stacked) -> Markup:
     digits, n_steps = score_digits(stacked), len(stacked.steps)
-    raced = stacked.lines[: -1 - n_steps]  # before the steps and the final line
+    candidates = stacked.lines[: -1 - n_steps]  # before the steps and the final line
     rows = [
         ForestRow(
             name=line.title,
@@ -65,7 +65,7 @@ def _race(stacked: Stacked) -> Markup:
             text=number(line.scores.pooled, digits),
             ring=np.nan if line.apparent is None else line.apparent,
         )
-        for line in (*raced, stacked.final)
+        for line in (*candidates, stacked.final)
     ]
     has_rings = any(np.isfinite(row.ring) for row in rows)
     return together(
@@ -78,49 +78,49 @@ def _race(stacked: Stacked) -> Markup:
 
 
 def _means(stacked: Stacked) -> list[Markup]:
-    """Show what the means consist of, and who won where."""
-    found = []
+    """Show what the means consist of, and which candidate was selected where."""
+    pieces = []
     for name, weights in stacked.means.items():
-        parts = sorted(weights.items(), key=lambda item: -item[1])
         rows = [
             ForestRow(
-                name=stacked.members[part].title, value=weight, text=f"{weight:.0%}"
+                name=stacked.members[member].title, value=weight, text=f"{weight:.0%}"
             )
-            for part, weight in parts
+            for member, weight in sorted(weights.items(), key=lambda item: -item[1])
             if weight > 0
         ]
         title = stacked.members[name].title
-        found += [subheading(f"What the {title} consists of"), bars(rows)]
+        pieces += [subheading(f"What the {title} consists of"), bars(rows)]
     if stacked.has_line("winner"):
-        found.append(prose(_winners(stacked)))
-    return found
+        pieces.append(prose(_selection(stacked)))
+    return pieces
 
 
-def _winners(stacked: Stacked) -> str:
-    """Say who wins on all rows, and who for each fold."""
+def _selection(stacked: Stacked) -> str:
+    """Say what is selected on all rows, and what for each fold."""
     folds: dict[str, list[str]] = {}
-    for fold, selected in enumerate(stacked.selected_by_fold):
-        folds.setdefault(stacked.members[selected].title, []).append(str(fold))
-    won = [
-        f"{title} for fold{'s' * (len(own) > 1)} {listed(own)}"
-        for title, own in folds.items()
+    for fold, name in enumerate(stacked.selected_by_fold):
+        folds.setdefault(stacked.members[name].title, []).append(str(fold))
+    by_title = [
+        f"{title} for fold{'s' * (len(numbers) > 1)} {listed(numbers)}"
+        for title, numbers in folds.items()
     ]
-    whose = f"{listed(list(folds))} for each" if len(folds) == 1 else ", ".join(won)
+    is_same = len(folds) == 1
+    by_fold = f"{listed(list(folds))} for each" if is_same else ", ".join(by_title)
     selected = stacked.members[stacked.selected].title
     return (
-        "The best of many close scores is luck, so the blend wins unless a member is"
-        f" surely better. On all rows the winner is {selected}. So that no"
+        "The best of many close scores is luck, so the blend is selected unless a"
+        f" member is surely better. On all rows {selected} is selected. So that no"
         " label chooses its own prediction, the nested score takes for each fold what"
-        f" wins on the other folds: {whose}."
+        f" is selected on the other folds: {by_fold}."
     )
 
 
 def _chain(stacked: Stacked) -> list[Markup]:
-    """Show what each link of the post-processing and the clipping are worth."""
-    found: list[ForestRow] = []
+    """Show what each post-processor and the clipping are worth."""
+    rows: list[ForestRow] = []
     digits = score_digits(stacked)
     for step in stacked.steps:
-        found.append(
+        rows.append(
             ForestRow(
                 name=step.title,
                 value=step.gain.value,
@@ -135,7 +135,7 @@ def _chain(stacked: Stacked) -> list[Markup]:
     if stacked.clip is not None:
         clip = stacked.clip
         text = signed(clip.value, digits)
-        found.append(
+        rows.append(
             ForestRow(
                 name="clipped to the target's range",
                 value=clip.value,
@@ -145,19 +145,19 @@ def _chain(stacked: Stacked) -> list[Markup]:
                 text=text,
             )
         )
-    if not found:
+    if not rows:
         return []
     shown = [
         subheading("What post-processing is worth"),
-        forest_plot(found, label=f"{stacked.objective.title} gained", guide=0.0),
+        forest_plot(rows, label=f"{stacked.objective.title} gained", guide=0.0),
     ]
     if stacked.steps:
         shown += [
             mark_legend(
-                dot="in the chain, after the links before it that are on", ring="alone"
+                dot="in the chain, after the steps before it that are on", ring="alone"
             ),
             prose(
-                "Right of the dashed line a link helps on rows that had no part in its"
+                "Right of the dashed line a step helps on rows that had no part in its"
                 " tuning. One whose interval reaches the line may help by chance, and"
                 " is off."
             ),
@@ -166,10 +166,10 @@ def _chain(stacked: Stacked) -> list[Markup]:
 
 
 def rule_text(step: Step, stacked: Stacked) -> str:
-    """Say what a link's rule is, and what it is for the folds where it is a number."""
-    rule, others = step.rule, step.rules
+    """Say what a step's rule is, and what it is for the folds where it is a number."""
+    rule, rules = step.rule, [step.rule, *step.rules]
     if "weight" in rule:
-        texts = [f"{one['weight']:.2f}" for one in (rule, *others)]
+        texts = [f"{each['weight']:.2f}" for each in rules]
         if set(texts) == {"1.00"}:
             return "nothing is mixed in"
         return f"{texts[0]} of it is kept{_by_fold(texts)}"
@@ -177,11 +177,11 @@ def rule_text(step: Step, stacked: Stacked) -> str:
         if min(rule["thresholds"]) > NEVER_SURE:
             return "no class is ever sure enough"
         if len(set(rule["thresholds"])) == 1:
-            texts = [_sure(one["thresholds"][0]) for one in (rule, *others)]
+            texts = [_threshold_text(each["thresholds"][0]) for each in rules]
             return f"sure from a probability of {texts[0]}{_by_fold(texts)}"
         classes = stacked.features.rows.classes
-        sure = zip(classes, rule["thresholds"], strict=True)
-        return "; ".join(f"{name}: {_sure(at)}" for name, at in sure)
+        by_class = zip(classes, rule["thresholds"], strict=True)
+        return "; ".join(f"{name}: {_threshold_text(at)}" for name, at in by_class)
     if "cuts" in rule:
         digits = unit_digits(stacked)
         return f"at {', '.join(number(cut, digits) for cut in rule['cuts'])}"
@@ -193,7 +193,7 @@ def _by_fold(texts: Sequence[str]) -> str:
     return f" (by fold {', '.join(texts[1:])})" if len(set(texts)) > 1 else ""
 
 
-def _sure(threshold: float) -> str:
+def _threshold_text(threshold: float) -> str:
     return "never" if threshold > NEVER_SURE else f"{threshold:.2f}"
 
 

@@ -15,7 +15,6 @@ from data_prep.reporting.report import (
 )
 from features.pooling import STATISTICS
 from stacking.analysis.findings import Findings
-from stacking.analysis.importance import gain_table
 from stacking.ensemble.stack import Stacked
 from stacking.reporting.wording import listed, score_digits, signed
 
@@ -24,10 +23,10 @@ N_TOP = 12  # columns shown by name
 
 def worth(stacked: Stacked, findings: Findings) -> Section:
     """Show what would be lost without each sub-task; one task: nothing."""
-    if not findings.without:
+    if not findings.task_gains:
         return Section("", Markup())
     digits = score_digits(stacked)
-    order = sorted(findings.without.items(), key=lambda item: -item[1].value)
+    order = sorted(findings.task_gains.items(), key=lambda item: -item[1].value)
     rows = [
         ForestRow(
             name=task,
@@ -45,8 +44,8 @@ def worth(stacked: Stacked, findings: Findings) -> Section:
         f"{listed(earning)} {'earn their' if len(earning) > 1 else 'earns its'} keep:"
         " the interval excludes zero."
         if earning
-        else "None is missed for certain: what one says, the others say too, or the"
-        " rows are too few to tell."
+        else "None is missed for certain: what one tells, the others tell too, or the"
+        " rows are too few to say."
     )
     if idle:
         verdict += f" The trees do better without {listed(idle)}."
@@ -63,19 +62,19 @@ def worth(stacked: Stacked, findings: Findings) -> Section:
     )
 
 
-def importance(stacked: Stacked) -> Section:
+def importance(stacked: Stacked, findings: Findings) -> Section:
     """Show which columns the boosters use, and how far the nets were moved."""
-    gains = gain_table(stacked.features, stacked.members)
+    gains = findings.column_gains
     if gains is None:
         return Section("", Markup())
     by_task = gains.groupby("task", sort=False)["gain"].sum()
     by_task = by_task.sort_values(ascending=False)
     grid = gains.pivot_table("gain", "task", "statistic", "sum", fill_value=0.0)
-    known = [name for name in STATISTICS if name in grid]
-    shown = [*known, *(str(name) for name in grid if name not in known)]
+    usual = [name for name in STATISTICS if name in grid]
+    shown = [*usual, *(str(name) for name in grid if name not in usual)]
     grid = grid.loc[by_task.index, shown]
     top = gains.head(N_TOP)
-    parts = [
+    pieces = [
         heat_table(
             grid.to_numpy(),
             list(grid.index),
@@ -94,9 +93,9 @@ def importance(stacked: Stacked) -> Section:
     ]
     return Section(
         "What the trees look at",
-        together(*parts),
+        together(*pieces),
         "Share of the boosters' gain, by sub-task and by statistic over the views of a"
-        " picture. A column that is used much need not be missed: another may say the"
+        " picture. A column that is used much need not be missed: another may tell the"
         " same.",
     )
 
