@@ -255,7 +255,7 @@ def test_names_are_shown_and_never_run(is_text: bool, make: Make) -> None:
     reported = make(is_text=is_text)
     if is_text:
         rename(reported.run, "modern", NASTY)
-    reported.findings = {"without": {NASTY: Interval(value=1, low=0, high=2)}}
+    reported.findings = {"task_gains": {NASTY: Interval(value=1, low=0, high=2)}}
     reported.unreadable = [NASTY]
     page = reported.page(prefix=NASTY)
     assert page.count("<script>") == 1  # the page's own
@@ -389,7 +389,7 @@ def test_of_many_classes_the_commonest_mistakes_are_shown(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stacking.reporting.sections.calibration.MOST_HEAT", 3)
-    monkeypatch.setattr("stacking.reporting.sections.failures.MOST_PARTS", 3)
+    monkeypatch.setattr("stacking.reporting.sections.failures.MOST_SUBGROUPS", 3)
     reported = make()
     page = reported.page()
     section = part(page, "What is taken for what")

@@ -29,7 +29,6 @@ def learning(run: Path) -> Section:
         ]
     if not pieces:
         return Section("", Markup())
-    return Section("", Markup())
     return Section(
         "How the nets learned",
         together(*pieces),
