@@ -236,7 +236,7 @@ class Work:
             disagreement=disagreement,
             averaging=self.expect(stacked, views),
             task_gains=task_gains,
-            column_gains=gain_table(stacked.scales, stacked.members),
+            column_gains=gain_table(stacked.features, stacked.members),
             shift=shift,
             shift_of_all=of_all,
             control=control,

@@ -142,7 +142,7 @@ def view_spread(stacked: Stacked) -> Floats | None:
     classes.
     """
     rows, target_columns = stacked.features.rows, stacked.features.target_columns
-    task = target_columns.plain or target_columns.shares_of
+    task = target_columns.plain or target_columns.proba_task
     for statistic, power in (("var", 0.5), ("std", 1.0)):
         columns = rows.columns_of(task, statistic)
         if task and len(columns):
