@@ -207,7 +207,7 @@ def strata_of_one_fold(folds: ArrayLike, labels: ArrayLike) -> list[int]:
         labels: (N,) stratum of each row.
 
     Example:
-        >>> untaught(folds=[0, 1, 1, 0], labels=[5, 5, 6, 5])
+        >>> strata_of_one_fold(folds=[0, 1, 1, 0], labels=[5, 5, 6, 5])
         [6]
     """
     pairs = np.unique(np.stack([np.asarray(labels), np.asarray(folds)]), axis=1)

@@ -7,7 +7,7 @@ fit before the first stage runs.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from data_prep.pictures.folders import Folders, LeftOut
+    from data_prep.prepare import PrepareSettings
     from data_prep.tables.user_tables import Tables
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Matched:
     """Tables and pictures joined by id, before any picture is opened.
 
@@ -39,7 +40,7 @@ class Matched:
     pictures: Mapping[str, Path]
 
 
-def check_places(experiment: Experiment, run: Run) -> None:
+def check_paths(experiment: Experiment, run: Run) -> None:
     """Check that all folders and tables of the experiment are there.
 
     Raises:
@@ -51,39 +52,39 @@ def check_places(experiment: Experiment, run: Run) -> None:
             f"{experiment.source}: [data] images is missing; name the folder:"
             ' images = "pictures"'
         )
-    asked: dict[str, Sequence[Path | None]] = {
-        "images": [path for path in data.images if not path.is_dir()],
+    needed: dict[str, Sequence[Path | None]] = {
         "train": [data.train],
         "test": [data.test],
         "sample": [data.sample],
         "attributes": data.attributes,
         "sample_weights": [data.sample_weights],
     }
-    for name, paths in asked.items():
-        for path in paths:
-            if path is None or path.is_file():
-                continue
-            kind = "folder" if name == "images" else "table"
-            message = (
-                f"{path}: there is no such {kind} ([data] {name}; paths are relative"
-                " to the experiment file)"
-            )
-            if run.has(PREPARED):
-                message += (
-                    f"; {run.folder / PREPARED} is finished and can be used as it is"
-                )
-            raise UserError(message)
+    missing = [("folder", "images", path) for path in data.images if not path.is_dir()]
+    missing += [
+        ("table", name, path)
+        for name, paths in needed.items()
+        for path in paths
+        if path is not None and not path.is_file()
+    ]
+    for noun, name, path in missing:
+        message = (
+            f"{path}: there is no such {noun} ([data] {name}; paths are relative"
+            " to the experiment file)"
+        )
+        if run.has(PREPARED):
+            message += f"; {run.folder / PREPARED} is finished and can be used as it is"
+        raise UserError(message)
 
 
 def scheme_of(cv: str, experiment: Experiment) -> str | None:
     """Give the scheme of the folds; None: nothing is learned from a table.
 
     Args:
-        cv: The scheme that is set.
-        experiment: Its table says what is learned, and whether there are groups.
+        cv: The scheme of the settings.
+        experiment: What is learned, and whether there are groups.
 
     Raises:
-        UserError: It does not fit the groups.
+        UserError: The scheme does not fit the groups.
     """
     from data_prep.folds import check_groups
 
@@ -117,11 +118,59 @@ def match(tables: "Tables", folders: "Folders", data: DataSettings) -> Matched:
     Raises:
         UserError: No id of a table has a picture, or some nearly have one.
     """
-    from data_prep.rows import match_attributes, match_pictures
+    from data_prep.matching import match_attributes, match_pictures
 
     rows, left_out = match_pictures(tables.rows, folders, data)
     n_unknown = match_attributes(tables.attributes, folders, data)
-    return Matched(rows, left_out, n_unknown, folders.pictures)
+    return Matched(
+        rows=rows, left_out=left_out, n_unknown=n_unknown, pictures=folders.pictures
+    )
+
+
+def has_word_vectors(attributes: "pd.DataFrame") -> bool:
+    """Tell whether vectors can be learned from the names of the pictures."""
+    from data_prep.tables.words import why_no_vectors
+
+    return len(attributes) > 0 and why_no_vectors(attributes) is None
+
+
+def metadata_of_tables(
+    *,
+    settings: "PrepareSettings",
+    data: DataSettings,
+    cv: str | None,
+    tables: "Tables",
+    classes: Sequence[Any] | None,
+    has_words: bool,
+) -> dict[str, Any]:
+    """Record what settings and tables tell, before or after any picture is opened.
+
+    Args:
+        settings: Of ``data_prep.prepare``.
+        data: Where the tables lie and what their columns are called.
+        cv: The scheme; None: no folds.
+        tables: The tables.
+        classes: Of the target, in order; None: it has none.
+        has_words: Vectors are learned from the attributes.
+
+    Returns:
+        JSON values, a part of the metadata of ``data_prep.prepare``.
+    """
+    from data_prep.folds import parse_scheme
+
+    return {
+        "side": settings.side,
+        "cv": cv,
+        "n_folds": parse_scheme(cv)[1] if cv else 0,
+        "classes": classes,
+        "target_kind": tables.target_kind,
+        "has_group": tables.has_group,
+        "words": settings.word_dimensions if has_words else 0,
+        "id_column": data.id,
+        "target_column": data.target,
+        "group_column": data.group,
+        "date_column": data.date,
+    }
 
 
 def _check_words(
@@ -130,10 +179,10 @@ def _check_words(
     """Refuse a task of words where the names can teach none.
 
     Raises:
-        UserError: A task of that kind is asked for, and names of pictures never go
-            together, or are the same for all.
+        UserError: There is a task of words, and names of pictures never go together,
+            or are the same for all.
     """
-    from data_prep.tables.words import untaught
+    from data_prep.tables.words import why_no_vectors
 
     of_words = [
         (name, task.kind)
@@ -142,7 +191,7 @@ def _check_words(
     ]
     if not of_words or not experiment.data.attributes:
         return
-    reason = untaught(attributes[attributes["id"].isin(list(pictures))])
+    reason = why_no_vectors(attributes[attributes["id"].isin(list(pictures))])
     if reason:
         name, kind = of_words[0]
         raise UserError(

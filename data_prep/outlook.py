@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
-from data_prep.inputs import check_places, match, read_inputs, scheme_of
+from data_prep.inputs import (
+    check_paths,
+    has_word_vectors,
+    match,
+    metadata_of_tables,
+    read_inputs,
+    scheme_of,
+)
 from data_prep.prepared import PREPARED as PREPARED
 from data_prep.prepared import Prepared
 from data_prep.run_folders.runs import Finished, Run
@@ -82,13 +89,11 @@ class Outlook:
         Raises:
             UserError: A folder or table is missing, or has problems.
         """
-        from data_prep.folds import parse_scheme
         from data_prep.rows import with_classes
-        from data_prep.tables.words import untaught
 
         data = experiment.data
         prepare: PrepareSettings = settings[PREPARED]
-        check_places(experiment, run)
+        check_paths(experiment, run)
         try:
             cv = scheme_of(prepare.cv, experiment)
         except UserError as error:
@@ -96,29 +101,23 @@ class Outlook:
         folders, tables = read_inputs(experiment)
         matched = match(tables, folders, data)
         rows, classes = with_classes(matched.rows, tables.target_kind)
-        names = tables.attributes[tables.attributes["id"].isin(rows["id"])]
-        has_words = len(names) > 0 and untaught(names) is None
-        metadata = {
-            "side": prepare.side,
-            "cv": cv,
-            "n_folds": parse_scheme(cv)[1] if cv else 0,
-            "classes": classes,
-            "target_kind": tables.target_kind,
-            "has_group": tables.has_group,
-            "words": prepare.word_dimensions if has_words else 0,
-            "id_column": data.id,
-            "target_column": data.target,
-            "group_column": data.group,
-            "date_column": data.date,
-        }
+        attributes = tables.attributes[tables.attributes["id"].isin(rows["id"])]
+        metadata = metadata_of_tables(
+            settings=prepare,
+            data=data,
+            cv=cv,
+            tables=tables,
+            classes=classes,
+            has_words=has_word_vectors(attributes),
+        )
+        # The folder tells nothing of these columns before the pictures are decoded.
+        rows = rows.assign(image_row=-1, width=math.nan, height=math.nan)
         return cls(
             experiment=experiment,
             run=run,
-            table=rows.assign(
-                image_row=-1, width=math.nan, height=math.nan
-            ),  # not known
+            table=rows,
             metadata=metadata,
-            described=names["id"].unique().tolist(),
+            described=attributes["id"].unique().tolist(),
             settings=settings,
         )
 
@@ -129,8 +128,8 @@ class Outlook:
             return table[:0]
         if self.prepared:
             return table[(table["fold"] >= 0) & table["target"].notna()]
-        is_dealt = (table["split"] == "train") & ~table["is_excluded"].astype(bool)
-        return table[is_dealt & table["target"].notna() & bool(self.metadata["cv"])]
+        is_validated = (table["split"] == "train") & ~table["is_excluded"].astype(bool)
+        return table[is_validated & table["target"].notna() & bool(self.metadata["cv"])]
 
     def predicted(self) -> "pd.DataFrame":
         """Give the rows to predict: those of the test table, or those in no table."""
@@ -192,6 +191,10 @@ class Outlook:
         """
         if not self.run.has(stage):
             return False
-        made = self.run.finished(stage, check_inputs=False).record["settings"]
-        wanted = recorded(self.settings[stage])
-        return all(made.get(name) == wanted[name] for name in wanted if name != "init")
+        made_with = self.run.finished(stage, check_inputs=False).record["settings"]
+        settings = recorded(self.settings[stage])
+        return all(
+            made_with.get(name) == value
+            for name, value in settings.items()
+            if name != "init"
+        )

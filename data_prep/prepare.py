@@ -9,7 +9,7 @@ test_ids.csv if there is a test table and no sample), and in logs/ the witness b
 a change of a picture is noticed.
 
 Folds are made here, once; every stage that sees a label obeys them. Only rows of the
-training table that have something to be learned are dealt to folds: a folder of
+training table that have something to be learned are assigned to folds: a folder of
 pictures alone is prepared without.
 """
 
@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
-from data_prep.prepared import TABLE
 from data_prep.run_folders.runs import KEY, Stage
 from data_prep.settings import NOT_HASHED, recorded
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from data_prep.inputs import Matched
+    from data_prep.pictures.folders import LeftOut
     from data_prep.tables.user_tables import Tables
 
 STAGE = "data_prep.prepare"
@@ -80,30 +80,40 @@ class PrepareSettings:
 def main(argv: Sequence[str] | None = None) -> Path:
     """Prepare as the command line says, and return the folder of the stage."""
     settings, run, experiment = open_command(PrepareSettings, STAGE, argv)
-    from data_prep.inputs import check_places, match, read_inputs, scheme_of
+    from data_prep.inputs import check_paths, match, read_inputs, scheme_of
     from data_prep.sources import current, source_digests, take_up
 
     data = experiment.data
-    check_places(experiment, run)
+    check_paths(experiment, run)
     cv = scheme_of(settings.cv, experiment)
     folders, tables = read_inputs(experiment)
-    key = recorded(settings) | {
+    made_from = recorded(settings) | {
         "data": _named(data),
         "source": source_digests(data, folders),
         "has_folds": cv is not None,
     }
     if settings.placeholders == "keep":
-        del key["placeholders"]  # what was prepared before there was the key is current
-    if done := current(run, key, folders.pictures):
+        # What was prepared before there was the setting is current.
+        del made_from["placeholders"]
+    if done := current(run, made_from, folders.pictures):
         return done.folder
     matched = match(tables, folders, data)
-    with take_up(run, key).stage(STAGE, key) as stage:
-        _prepare(stage, settings, data, cv, matched, tables, run.folder.name)
+    with take_up(run, made_from).stage(STAGE, made_from) as stage:
+        _prepare(
+            stage=stage,
+            settings=settings,
+            data=data,
+            cv=cv,
+            matched=matched,
+            tables=tables,
+            title=run.folder.name,
+        )
     log.info("written: %s", run.folder / STAGE)
     return run.folder / STAGE
 
 
 def _prepare(
+    *,
     stage: Stage,
     settings: PrepareSettings,
     data: DataSettings,
@@ -114,19 +124,18 @@ def _prepare(
 ) -> None:
     """Make all files of the stage, the report last."""
     import numpy as np
-    import pandas as pd
 
-    from data_prep.pictures.copies import repeats
+    from data_prep.inputs import has_word_vectors, metadata_of_tables
+    from data_prep.pictures.copies import repeats_of
     from data_prep.pictures.images import (
         JOURNAL,
         channel_statistics,
         keep_rows,
         store_pictures,
     )
-    from data_prep.pictures.notes import summarise
+    from data_prep.pictures.picture_info import summarise
     from data_prep.reporting.overview import Prepared, describe, write_overview
     from data_prep.rows import (
-        COLUMNS,
         check_groups,
         check_what_is_left,
         keep_readable,
@@ -136,8 +145,7 @@ def _prepare(
     )
     from data_prep.run_folders.witness import Read, write_witnesses
     from data_prep.sources import WITNESSES
-    from data_prep.tables.user_tables import GIVEN
-    from data_prep.tables.words import notes_on_names, untaught, word_vectors
+    from data_prep.tables.words import notes_on_names
 
     rows, pictures = matched.rows, matched.pictures
     if cv:
@@ -147,56 +155,61 @@ def _prepare(
     _clear(stage.folder, but=(store, journal))
     decoded = store_pictures(
         [pictures[id_] for id_ in rows["id"]],
-        store,
-        settings.side,
-        settings.fit,
-        settings.workers,
+        target=store,
+        side=settings.side,
+        fit=settings.fit,
+        workers=settings.workers,
     )
     files = {
-        id_: Read(one.witness, one.sha256)
-        for id_, one in zip(rows["id"], decoded, strict=True)
+        id_: Read(witness=file.witness, sha256=file.sha256)
+        for id_, file in zip(rows["id"], decoded, strict=True)
     }
     write_witnesses(stage.folder / WITNESSES, files)
+
     rows, unreadable = keep_readable(rows, decoded, pictures)
     left_out = [*matched.left_out, *unreadable]
-    listed = repeats(rows, pictures, has_group=tables.has_group)
+    repeats = repeats_of(rows, pictures, has_group=tables.has_group)
     if settings.placeholders == "leave_out":
-        rows, empty = leave_out_placeholders(rows, listed, pictures)
-        left_out += empty
-        listed = [repeat for repeat in listed if not repeat.is_placeholder]
-        if empty:
+        rows, dropped = leave_out_placeholders(rows, repeats, pictures)
+        left_out += dropped
+        repeats = [repeat for repeat in repeats if not repeat.is_placeholder]
+        if dropped:
             keep_rows(store, kept, rows["image_row"].tolist())
             rows = rows.assign(image_row=np.arange(len(rows), dtype=np.int64))
     check_what_is_left(rows, left_out, data)
     rows, classes = with_classes(rows, tables.target_kind)
     rows = with_folds(
-        rows, cv, has_group=tables.has_group, seed=settings.seed, listed=listed
+        rows, cv, has_group=tables.has_group, seed=settings.seed, repeats=repeats
     )
     attributes = tables.attributes[tables.attributes["id"].isin(rows["id"])]
+    has_words = has_word_vectors(attributes)
+    _write_tables(
+        stage.folder,
+        rows=rows,
+        attributes=attributes,
+        left_out=left_out,
+        settings=settings,
+        has_words=has_words,
+    )
+    _write_requested_ids(stage.folder, tables, data)
 
-    attributes.to_parquet(stage.folder / "attributes.parquet", index=False)
-    has_words = len(attributes) > 0 and untaught(attributes) is None
-    if has_words:
-        vectors = word_vectors(attributes, settings.word_dimensions, settings.seed)
-        vectors.to_parquet(stage.folder / "words.parquet", index=False)
-    ours = [name for name in COLUMNS if name in rows]
-    given = [name for name in rows.columns if name.startswith(GIVEN)]
-    table = rows[[*ours, *given]]
-    table.to_parquet(stage.folder / TABLE, index=False)
-    gone = pd.DataFrame(map(vars, left_out), columns=["id", "file", "reason"])
-    gone.to_csv(stage.folder / "left_out.csv", index=False)
-    if tables.sample:
-        _copy_sample(tables.sample, stage.folder / "sample.csv", data.id)
-    elif data.test:  # in its order, also those without a picture
-        tested = tables.rows.loc[tables.rows["split"] == "test", ["id"]]
-        tested.to_csv(stage.folder / "test_ids.csv", index=False)
-    stage.metadata = _facts(rows, classes, cv, tables, settings, data)
-    stage.metadata["counts"]["left_out"] = len(left_out)
-    placeholders = [repeat for repeat in listed if repeat.is_placeholder]
-    stage.metadata["placeholders"] = [[one.file, len(one.ids)] for one in placeholders]
     images = np.load(kept if kept.exists() else store, mmap_mode="r")
+    placeholders = [repeat for repeat in repeats if repeat.is_placeholder]
+    stage.metadata = {
+        **metadata_of_tables(
+            settings=settings,
+            data=data,
+            cv=cv,
+            tables=tables,
+            classes=classes,
+            has_words=has_words,
+        ),
+        **_metadata_of_rows(rows, cv, tables.target_kind),
+        "fit": settings.fit,
+        "placeholders": [[repeat.file, len(repeat.ids)] for repeat in placeholders],
+    }
+    stage.metadata["counts"]["left_out"] = len(left_out)
     stage.metadata["mean"], stage.metadata["std"] = channel_statistics(images)
-    stage.metadata["words"] = settings.word_dimensions if has_words else 0
     prepared = Prepared(
         rows=rows,
         metadata=stage.metadata,
@@ -207,7 +220,7 @@ def _prepare(
         notes=[
             *tables.notes,
             *notes_on_names(attributes),
-            *summarise([file.notes for file in decoded if not file.reason]),
+            *summarise([file.info for file in decoded if not file.reason]),
         ],
     )
     log.info("%s", describe(prepared))
@@ -217,6 +230,42 @@ def _prepare(
         kept.replace(store)
 
 
+def _write_tables(
+    folder: Path,
+    *,
+    rows: "pd.DataFrame",
+    attributes: "pd.DataFrame",
+    left_out: "Sequence[LeftOut]",
+    settings: PrepareSettings,
+    has_words: bool,
+) -> None:
+    """Write attributes.parquet, words.parquet, table.parquet and left_out.csv."""
+    import pandas as pd
+
+    from data_prep.rows import COLUMNS
+    from data_prep.tables.user_tables import GIVEN
+    from data_prep.tables.words import word_vectors
+
+    attributes.to_parquet(folder / "attributes.parquet", index=False)
+    if has_words:
+        vectors = word_vectors(attributes, settings.word_dimensions, settings.seed)
+        vectors.to_parquet(folder / "words.parquet", index=False)
+    columns = [name for name in COLUMNS if name in rows]
+    columns += [name for name in rows.columns if name.startswith(GIVEN)]
+    rows[columns].to_parquet(folder / "table.parquet", index=False)
+    lines = pd.DataFrame(map(vars, left_out), columns=["id", "file", "reason"])
+    lines.to_csv(folder / "left_out.csv", index=False)
+
+
+def _write_requested_ids(folder: Path, tables: "Tables", data: DataSettings) -> None:
+    """Write the ids to predict in the user's order, also those without a picture."""
+    if tables.sample:
+        _copy_sample(tables.sample, folder / "sample.csv", data.id)
+    elif data.test:
+        ids = tables.rows.loc[tables.rows["split"] == "test", ["id"]]
+        ids.to_csv(folder / "test_ids.csv", index=False)
+
+
 def _clear(folder: Path, but: Sequence[Path]) -> None:
     """Remove what an earlier attempt made after the pixels: it is made anew."""
     for path in folder.iterdir():
@@ -224,30 +273,19 @@ def _clear(folder: Path, but: Sequence[Path]) -> None:
             path.unlink()
 
 
-def _facts(
-    rows: "pd.DataFrame",
-    classes: list[Any] | None,
-    cv: str | None,
-    tables: "Tables",
-    settings: PrepareSettings,
-    data: DataSettings,
+def _metadata_of_rows(
+    rows: "pd.DataFrame", cv: str | None, target_kind: str | None
 ) -> dict[str, Any]:
-    """Say what later stages need to know of the rows."""
+    """Record what is known of the rows once the pictures are decoded."""
     from data_prep.folds import fold_hash
-    from data_prep.pictures.copies import copies
+    from data_prep.pictures.copies import count_copies
 
     weights = rows["weight"]
-    is_numeric = tables.target_kind == "numeric"
-    target = rows["target"] if is_numeric else None
-    n_copies, n_crossing = copies(rows)
+    target = rows["target"] if target_kind == "numeric" else None
+    n_copies, n_crossing = count_copies(rows)
     return {
-        "side": settings.side,
-        "fit": settings.fit,
-        "cv": cv,
         "n_folds": int(rows["fold"].max()) + 1,
         "fold_hash": fold_hash(rows["id"], rows["fold"]) if cv else None,
-        "classes": classes,
-        "target_kind": tables.target_kind,
         "target_range": None
         if target is None
         else [float(target.min()), float(target.max())],
@@ -259,26 +297,21 @@ def _facts(
         "copies_of_train_in_test": n_crossing,
         "dropped": int((weights == 0).sum()),
         "softened": int(((weights > 0) & (weights < 1)).sum()),
-        "has_group": tables.has_group,
-        "id_column": data.id,
-        "target_column": data.target,
-        "group_column": data.group,
-        "date_column": data.date,
     }
 
 
 def _named(data: DataSettings) -> dict[str, Any]:
-    """Name the files and columns without their place, so that a run can be moved."""
+    """Name the files and columns without folders, so that a run can be moved."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, tuple):
-            return [plain(part) for part in value]
+            return [plain(item) for item in value]
         return value.name if isinstance(value, Path) else value
 
     named = {name: plain(value) for name, value in vars(data).items()}
     for name in ("sample_weights", "target_kind"):
         if named[name] is None:
-            del named[name]  # what was prepared before there was the key stays current
+            del named[name]  # what was prepared before there was the key is current
     return named
 
 

@@ -21,7 +21,7 @@ from features.settings import FINETUNED, ExtractSettings
 from features.store import open_store
 
 if TYPE_CHECKING:
-    from data_prep.pictures.images import Decoded
+    from data_prep.pictures.decoded import Decoded
 
 # What a header says of how the rows were made, and not of which rows.
 OF_ALL = (

@@ -32,7 +32,7 @@ from data_prep.command import last_run, run_command
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
 from data_prep.pictures.folders import Folders, LeftOut, search_folders
-from data_prep.pictures.notes import summarise
+from data_prep.pictures.picture_info import summarise
 from data_prep.run_folders.runs import RECORD, Run, digest_of
 from data_prep.settings import Parser
 from data_prep.waiting import settle_waiting
@@ -52,7 +52,7 @@ from features.parts import Part, group_rows
 from features.rows import joined
 
 if TYPE_CHECKING:
-    from data_prep.pictures.images import Decoded
+    from data_prep.pictures.decoded import Decoded
     from features.assembly import Extracted
     from features.sources import Source
 
@@ -216,7 +216,7 @@ def ask(
     transform = extraction.header["transform"]
     decoded = decode(new, work, transform, threads, is_alone=not known)
     warn_of_learned(extraction.prepared, [*known.decoded.values(), *decoded.values()])
-    for line in summarise([one.notes for one in decoded.values() if not one.reason]):
+    for line in summarise([file.info for file in decoded.values() if not file.reason]):
         log.warning("%s", line)
     left_out = {id_: one.reason for id_, one in decoded.items() if one.reason}
     ids = np.array([*known.earlier, *(i for i in new if i not in left_out)], object)
@@ -260,7 +260,10 @@ def ask(
     assembly.write(extracted)
     for one in extracted:
         left_out = {**left_out, **one.failures}
-    lost = [LeftOut(i, pictures[i].name, reason) for i, reason in left_out.items()]
+    lost = [
+        LeftOut(id=id_, file=pictures[id_].name, reason=reason)
+        for id_, reason in left_out.items()
+    ]
     write_left_out(folder / "left_out.csv", [*lost, *unusable])
     write_note(folder, pictures, {**known.decoded, **decoded})
     return {

@@ -28,7 +28,7 @@ from features.rows import Rows, rows_of
 from features.store import open_store
 
 if TYPE_CHECKING:
-    from data_prep.pictures.images import Decoded
+    from data_prep.pictures.decoded import Decoded
 
 NOTE = "pictures.json"  # of each picture: its file, and what became of it
 
@@ -83,7 +83,7 @@ class Known:
         pictures: Mapping[str, Path],
         digests: Mapping[str, str],
     ) -> "Known":
-        from data_prep.pictures.images import Decoded
+        from data_prep.pictures.decoded import Decoded
 
         any_views = next(iter(sorted((folder / "views").glob("*.pkl"))), None)
         with_views = set(open_store(any_views).ids) if any_views else set[str]()

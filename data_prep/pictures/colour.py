@@ -10,8 +10,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageCms
 
-# The kinds of pixels that a profile of a colour space is for, and that Pillow hands to
-# the library as.
+# By colour space of a profile: Pillow's modes of pixels that it may belong to, and the
+# mode in which they are handed to LittleCMS.
 MODES = {
     "RGB": ({"RGB", "RGBA", "RGBX", "P", "PA", "L", "LA", "1", "YCbCr"}, "RGB"),
     "GRAY": ({"L", "LA", "1"}, "L"),
@@ -29,7 +29,7 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
     Args:
         image: Of 8 bits a channel.
-        profile: ICC.
+        profile: Bytes of the ICC profile.
 
     Returns:
         RGB or, if the picture has transparent parts, RGBA; the picture as it came if
@@ -48,7 +48,7 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
         return ImageCms.applyTransform(plain, transform) or plain
     alpha = image.convert("RGBA").getchannel("A")
     opaque = image.convert("LA" if space == "GRAY" else "RGBA")
-    plain = opaque.convert(MODES[space][1])
+    plain = opaque.convert(MODES[space][1])  # the transform knows no transparency
     coloured = ImageCms.applyTransform(plain, transform) or plain
     coloured.putalpha(alpha)
     return coloured
@@ -61,7 +61,10 @@ def lab_to_srgb(image: Image.Image) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
-    """Make what converts pixels to sRGB; None if it would change nothing.
+    """Read the colour space of a profile, and make its transform to sRGB.
+
+    Returns:
+        The space, and the transform; None if that would change nothing.
 
     Raises:
         ProfileError: It is no profile.
@@ -79,14 +82,15 @@ def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
         raise ProfileError(str(error)) from None
     if mode == "CMYK":
         return space, transform
+    # Whether it changes anything is measured on a grid of colours, or on all greys.
     if mode == "RGB":
         levels = np.linspace(0, 255, 9).round().astype(np.uint8)
         grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(9, 81, 3)
         probe = Image.fromarray(grid)
     else:
         probe = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
-    seen = ImageCms.applyTransform(probe, transform)
-    changes = np.asarray(seen).astype(int) - np.asarray(probe.convert("RGB"))
+    converted = np.asarray(ImageCms.applyTransform(probe, transform)).astype(int)
+    changes = converted - np.asarray(probe.convert("RGB"))
     return space, transform if np.abs(changes).max() > MAX_CHANGE else None
 
 

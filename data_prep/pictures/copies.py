@@ -15,14 +15,14 @@ from data_prep.pictures.folders import shown
 MANY = 5  # ids under one picture before it is taken for a placeholder
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Repeat:
     """One picture under several ids.
 
     Attributes:
         ids: Its ids.
         file: The file of the first.
-        n_groups: Groups of the training part that it is in; 0 where there are none.
+        n_groups: Groups of the training split that it is in; 0 where there are none.
         n_targets: Values of the target that it has.
     """
 
@@ -38,8 +38,8 @@ class Repeat:
 
     def __str__(self) -> str:
         """Tell what it is."""
-        others = len(self.ids) - 1
-        text = f"{self.file} and {others:,} other{'s' if others > 1 else ''}"
+        n_others = len(self.ids) - 1
+        text = f"{self.file} and {n_others:,} other{'s' if n_others > 1 else ''}"
         text += " are one picture"
         if self.n_groups > 1:
             text += f", in {self.n_groups:,} groups"
@@ -48,16 +48,22 @@ class Repeat:
         return text
 
 
-def copies(rows: pd.DataFrame) -> tuple[int, int]:
-    """Count the pictures that repeat an earlier one, and those of the test part that
-    repeat one of the training part.
-    """  # noqa: D205
+def count_copies(rows: pd.DataFrame) -> tuple[int, int]:
+    """Count copies among the pictures, and those that cross from training to test.
+
+    Args:
+        rows: With split and pixels_sha256.
+
+    Returns:
+        How many pictures repeat an earlier one, and how many of the test split repeat
+        one of the training split.
+    """
     pixels, is_train = rows["pixels_sha256"], rows["split"] == "train"
     crossing = pixels[rows["split"] == "test"].isin(pixels[is_train])
     return int(pixels.duplicated().sum()), int(crossing.sum())
 
 
-def repeats(
+def repeats_of(
     rows: pd.DataFrame, pictures: Mapping[str, Path], *, has_group: bool
 ) -> list[Repeat]:
     """List the pictures that are there under several ids, the most frequent first.
@@ -70,14 +76,14 @@ def repeats(
     """
     repeated = rows[rows["pixels_sha256"].duplicated(keep=False)]
     listed = []
-    for _, own in repeated.groupby("pixels_sha256", sort=False):
-        groups = own["group"][own["split"] == "train"]
+    for _, copies in repeated.groupby("pixels_sha256", sort=False):
+        groups = copies["group"][copies["split"] == "train"]
         listed.append(
             Repeat(
-                ids=tuple(own["id"]),
-                file=shown(pictures[own["id"].iloc[0]].name),
+                ids=tuple(copies["id"]),
+                file=shown(pictures[copies["id"].iloc[0]].name),
                 n_groups=count_groups(groups) if has_group else 0,
-                n_targets=own["target"].nunique() if "target" in own else 0,
+                n_targets=copies["target"].nunique() if "target" in copies else 0,
             )
         )
     return sorted(listed, key=lambda repeat: -len(repeat.ids))

@@ -6,10 +6,11 @@ the same whether or not the MagickWand library is installed; where it is not, th
 is left out by name. Large JPEGs are decoded at a fraction of their size, as long as
 that is still twice what is stored.
 
-Which way is up is asked of the file after its decoder has had its say, for some turn
-the picture and some do not. An embedded colour profile is applied. Grey of 16 bits
+The orientation is read after decoding, for some decoders turn the picture and some do
+not. An embedded colour profile is applied. Grey of 16 bits
 keeps its upper 8, on the scale that the file declares, never stretched. Of several
-pages or frames the first is taken. What a reader should know of this is in ``notes``.
+pages or frames the first is taken. What a reader should know of this is in
+``picture_info``.
 
 A damaged file fails here, with its reason, as far as its format can tell: see
 ``integrity`` and ``jpeg``. A file that is cut off before the end of its first picture
@@ -40,8 +41,8 @@ from data_prep.pictures.integrity import (
     find_damage_of_opened,
     has_zeroed_boxes,
 )
-from data_prep.pictures.notes import Notes
-from data_prep.pictures.pixels import is_deep, managed, plain_rgb
+from data_prep.pictures.picture_info import PictureInfo
+from data_prep.pictures.pixels import apply_profile, is_deep, plain_rgb
 
 # What is taken for a picture, and the name of its format for ImageMagick, which is told
 # it: left to guess, it would run what a file calls itself, scripts included.
@@ -55,8 +56,9 @@ MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs
 TOO_LARGE = f"more than {MAX_PIXELS // 1_000_000} million pixels; store it smaller"
 UNKNOWN = "in no format that can be read here"
 ORIENTATION = 0x0112  # the EXIF tag
-RUN_BY_OTHERS = ("EPS", "WMF")  # Pillow hands these programs to another program
+EXECUTED = ("EPS", "WMF")  # Pillow hands these programs to another program
 SEQUENCES = ("heic", "avif", "jxl")  # elsewhere ImageMagick's frames are layers
+# What turns a picture upright, by its orientation (EXIF 2.32, tag 0x0112; 1: upright).
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -71,19 +73,19 @@ Fit = Literal["pad", "squash"]
 Pixels = NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Picture:
     """A decoded file.
 
     Attributes:
         image: RGB and upright, for ``fit_square``.
-        size: Width and height of the upright original.
-        notes: What else is to be known of it.
+        size: Width and height of the upright original, in pixels.
+        info: What else is to be known of it.
     """
 
     image: Image.Image
     size: tuple[int, int]
-    notes: Notes
+    info: PictureInfo
 
 
 def decode(
@@ -107,8 +109,8 @@ def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
     Raises:
         UnreadableError: The file is damaged, too large or of no known format.
     """
-    verdict: Callable[[], str] | None = None
-    structure = jpeg.Structure(find_damage(data))
+    damage_of_data: Callable[[], str] | None = None
+    structure = jpeg.Structure(damage=find_damage(data))
     if data.startswith(jpeg.START):
         structure = jpeg.read_structure(data)
     if structure.damage:
@@ -118,7 +120,7 @@ def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
         warnings.filterwarnings("ignore", module="PIL")
         try:
             with Image.open(io.BytesIO(data)) as image:
-                if image.format in RUN_BY_OTHERS:
+                if image.format in EXECUTED:
                     raise UnreadableError(UNKNOWN)
                 if damage := find_damage_of_opened(image, data):
                     raise UnreadableError(damage)
@@ -126,11 +128,11 @@ def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
                 size = image.size
                 is_reduced = image.draft("RGB", (2 * side, 2 * side)) is not None
                 if structure.data and is_reduced:  # Pillow's own decoder of JPEGs
-                    read, verdict = jpeg.watch_data(data, structure.data)
+                    read, damage_of_data = jpeg.watch_data(data, structure.data)
                     image.load_read = read  # type: ignore[attr-defined]
                 has_16_bits = is_deep(image)
                 image.load()
-                if damage := verdict() if verdict else "":
+                if damage := damage_of_data() if damage_of_data else "":
                     raise UnreadableError(damage)
                 if _ends_too_early(data, structure, image, size):
                     raise UnreadableError(jpeg.TOO_FEW)
@@ -150,7 +152,10 @@ def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
         rgb = rgb.transpose(turn)
         if turn in (UPRIGHT[5], UPRIGHT[6], UPRIGHT[7], UPRIGHT[8]):
             size = size[1], size[0]
-    return Picture(rgb, size, Notes(n_pages, peak, is_profile_ignored))
+    info = PictureInfo(
+        n_pages=n_pages, peak=peak, is_profile_ignored=is_profile_ignored
+    )
+    return Picture(image=rgb, size=size, info=info)
 
 
 def fit_square(image: Image.Image, side: int, fit: Fit) -> Pixels:
@@ -165,24 +170,24 @@ def fit_square(image: Image.Image, side: int, fit: Fit) -> Pixels:
     Returns:
         (side, side, 3).
     """
-    width, height = image.size
-    longest = max(width, height) if fit == "pad" else 0
-    size = tuple(
-        max(1, round(side * length / (longest or length))) for length in (width, height)
+    longest = max(image.size)
+    width, height = (
+        max(1, round(side * length / longest)) if fit == "pad" else side
+        for length in image.size
     )
-    small = image.resize((size[0], size[1]), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    # A large picture is first averaged down by a whole factor, to 3 times the size.
+    small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
     pixels: Pixels = np.asarray(small)
-    across, down = side - size[0], side - size[1]
-    if across or down:
-        top, left = down // 2, across // 2
-        bottom, right = top + size[1], left + size[0]
-        square = np.empty((side, side, 3), dtype=np.uint8)
-        square[top:bottom, left:right] = pixels
-        square[top:bottom, :left] = pixels[:, :1]
-        square[top:bottom, right:] = pixels[:, -1:]
-        square[:top], square[bottom:] = square[top], square[bottom - 1]
-        return square
-    return pixels
+    if width == height == side:
+        return pixels
+    top, left = (side - height) // 2, (side - width) // 2
+    bottom, right = top + height, left + width
+    square = np.empty((side, side, 3), dtype=np.uint8)
+    square[top:bottom, left:right] = pixels
+    square[top:bottom, :left] = pixels[:, :1]
+    square[top:bottom, right:] = pixels[:, -1:]
+    square[:top], square[bottom:] = square[top], square[bottom - 1]
+    return square
 
 
 def _orientation(image: Image.Image) -> int:
@@ -210,9 +215,9 @@ def _ends_too_early(
     """Tell whether a progressive JPEG ends in grey, and for want of data.
 
     Reading its first scan takes as long as decoding it, so first the last corner, of 32
-    pixels, is looked at.
+    pixels, is looked at: what is missing comes out as mid-grey, 128.
     """
-    if not structure.means:
+    if not structure.dc_scans:
         return False
     side = max(1, 32 * image.width // size[0])
     left, top = max(0, image.width - side), max(0, image.height - side)
@@ -220,15 +225,15 @@ def _ends_too_early(
     means = corner.reshape(-1, len(image.getbands())).mean(axis=0)
     is_grey = np.abs(means - 128).max() < 8
     return bool(is_grey) and not all(
-        holds_all_blocks(data, scan) for scan in structure.means
+        holds_all_blocks(data, scan) for scan in structure.dc_scans
     )
 
 
 def _by_imagemagick(data: bytes, suffix: str) -> Picture:
     """Decode what Pillow does not know."""
-    kind = FORMATS.get(suffix[1:].lower())
-    if kind and data[4:8] == b"ftyp":
-        kind = "heic"  # phones and messengers call it .jpg, too
+    format_ = FORMATS.get(suffix[1:].lower())
+    if format_ and data[4:8] == b"ftyp":
+        format_ = "heic"  # phones and messengers call it .jpg, too
     if not data:
         raise UnreadableError("the file is empty")
     try:
@@ -236,8 +241,8 @@ def _by_imagemagick(data: bytes, suffix: str) -> Picture:
         from wand.image import Image as WandImage
         from wand.resource import limits
     except (ImportError, OSError):
-        kind = None
-    if kind is None:
+        format_ = None
+    if format_ is None:
         raise UnreadableError(UNKNOWN) from None
     limits["thread"] = 1
     limits["width"] = limits["height"] = 65_536
@@ -246,11 +251,11 @@ def _by_imagemagick(data: bytes, suffix: str) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a warning is how it tells of damage
-            with WandImage.ping(blob=data, format=kind) as seen:
-                if seen.width * seen.height > MAX_PIXELS:
+            with WandImage.ping(blob=data, format=format_) as header:
+                if header.width * header.height > MAX_PIXELS:
                     raise UnreadableError(TOO_LARGE)
-            with WandImage(blob=data, format=kind) as image:
-                n_pages = len(image.sequence) if kind in SEQUENCES else 1
+            with WandImage(blob=data, format=format_) as image:
+                n_pages = len(image.sequence) if format_ in SEQUENCES else 1
                 image.iterator_reset()  # the first of several frames
                 image.auto_orient()
                 profile = image.profiles["icc"] if image.colorspace == "srgb" else None
@@ -265,9 +270,9 @@ def _by_imagemagick(data: bytes, suffix: str) -> Picture:
         # Its own words name temporary files, and a record should not change with them.
         reason = f"{UNKNOWN} ({type(error).__name__})"
         raise UnreadableError(reason) from None
-    if kind in SEQUENCES and has_zeroed_boxes(data, metadata):
+    if format_ in SEQUENCES and has_zeroed_boxes(data, metadata):
         raise UnreadableError(ZEROED)
     rgb = Image.frombytes("RGB", size, pixels[: 3 * size[0] * size[1]])
-    rgb, is_profile_ignored = managed(rgb, profile)
-    notes = Notes(n_pages, is_profile_ignored=is_profile_ignored)
-    return Picture(rgb, size, notes)
+    rgb, is_profile_ignored = apply_profile(rgb, profile)
+    info = PictureInfo(n_pages=n_pages, is_profile_ignored=is_profile_ignored)
+    return Picture(image=rgb, size=size, info=info)

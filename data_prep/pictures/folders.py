@@ -8,7 +8,7 @@ import os
 import stat
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_prep.errors import UserError
@@ -16,20 +16,30 @@ from data_prep.pictures.decode import FORMATS
 
 NO_PICTURE = "no picture of this name"
 UNFINISHED = frozenset(
-    (
-        *("aria2", "crdownload", "download", "filepart", "opdownload", "part"),
-        *("partial", "tmp", "temp"),
-    )
+    [
+        "aria2",
+        "crdownload",
+        "download",
+        "filepart",
+        "opdownload",
+        "part",
+        "partial",
+        "tmp",
+        "temp",
+    ]
 )
 MOST_SEEN = 1_000_000  # files in folders within, looked at for an explanation
 OLD_ENCODINGS = ("cp1252", "cp437", "cp850")  # of names in archives from Windows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """An id that is in no later stage: its file, if there is one, and why.
+    """An id that is in no later stage.
 
-    What is special to this one stands in the reason after ``": "`` or in brackets.
+    Attributes:
+        id: The id.
+        file: Name of its file; empty if there is none.
+        reason: Why it is left out; details stand after ``": "`` or in brackets.
     """
 
     id: str
@@ -37,12 +47,12 @@ class LeftOut:
     reason: str
 
     @property
-    def kind(self) -> str:
-        """The reason without what is special to this one, for counting."""
+    def summary(self) -> str:
+        """The reason without its details, for counting."""
         return self.reason.partition(": ")[0].partition(" (")[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Folders:
     """The files of the folders of pictures.
 
@@ -50,24 +60,24 @@ class Folders:
         pictures: The file of each id, in id order.
         unusable: Files that are pictures by their extension and cannot be read, by
             what their id would be; as the system gives it, so it may be no UTF-8.
-        others: Names of all other files, without folder.
-        places: The folders.
+        other_names: Names of all other files, without folder.
+        searched: The folders.
     """
 
     pictures: Mapping[str, Path]
     unusable: Mapping[str, LeftOut]
-    others: Sequence[str]
-    places: Sequence[Path]
+    other_names: Sequence[str]
+    searched: Sequence[Path]
 
 
-def search_folders(places: Sequence[Path], setting: str = "[data] images") -> Folders:
+def search_folders(folders: Sequence[Path], setting: str = "[data] images") -> Folders:
     """Look at what lies directly in the folders.
 
     The id of a picture is the file's name without its extension. Hidden files and files
     that are no pictures by their extension are none.
 
     Args:
-        places: The folders.
+        folders: The folders to search.
         setting: What names them, for the messages.
 
     Raises:
@@ -76,23 +86,23 @@ def search_folders(places: Sequence[Path], setting: str = "[data] images") -> Fo
     """
     by_id: dict[str, list[Path]] = {}
     unusable: dict[str, LeftOut] = {}
-    others = []
-    for place in dict.fromkeys(places):
-        if not place.is_dir():
-            raise UserError(f"{shown(place)}: there is no such folder ({setting})")
-        for name in _names_in(place, setting):
-            path = place / name
+    other_names = []
+    for folder in dict.fromkeys(folders):
+        if not folder.is_dir():
+            raise UserError(f"{shown(folder)}: there is no such folder ({setting})")
+        for name in _names_in(folder, setting):
+            path = folder / name
             if path.suffix[1:].lower() not in FORMATS or name[0] == ".":
-                others.append(name)
+                other_names.append(name)
                 continue
             id_ = unicodedata.normalize("NFC", path.stem)
             reason = _fault_of(path)
             if reason:
-                unusable[id_] = LeftOut(shown(id_), shown(name), reason)
+                unusable[id_] = LeftOut(id=shown(id_), file=shown(name), reason=reason)
             elif reason is not None:
                 by_id.setdefault(id_, []).append(path)
     if not by_id:
-        named = ", ".join(map(shown, places))
+        named = ", ".join(map(shown, folders))
         first = next(iter(unusable.values()), None)
         why = f"; {first.file}: {first.reason}" if first else ""
         raise UserError(
@@ -110,8 +120,8 @@ def search_folders(places: Sequence[Path], setting: str = "[data] images") -> Fo
     return Folders(
         pictures={id_: by_id[id_][0] for id_ in sorted(by_id)},
         unusable={id_: unusable[id_] for id_ in sorted(unusable)},
-        others=sorted(others),
-        places=tuple(places),
+        other_names=sorted(other_names),
+        searched=tuple(folders),
     )
 
 
@@ -123,19 +133,24 @@ def explain_missing(
     Args:
         ids: Those of the tables that have no picture.
         folders: What there is.
-        otherwise: What is said of an id of which there is no file.
+        otherwise: Reasons for ids without any file, where there is one to give.
 
     Returns:
-        As many, in this order.
+        One for each distinct id, in this order.
     """
     missing = list(dict.fromkeys(ids))
-    wanted = frozenset(missing)
-    reasons = dict(_unusable_of(wanted, folders))
-    seen = [*_others_of(wanted, folders), *_deeper(wanted, folders)]
-    for _, id_, file, reason in sorted(seen, key=lambda candidate: candidate[0]):
-        reasons.setdefault(id_, LeftOut(id_, shown(file), f"{reason}: {shown(file)}"))
+    missing_set = frozenset(missing)
+    explained = dict(_unusable_of(missing_set, folders))
+    candidates = [
+        *_by_other_names(missing_set, folders),
+        *_deeper(missing_set, folders),
+    ]
+    for _, id_, file, reason in sorted(candidates, key=lambda candidate: candidate[0]):
+        left_out = LeftOut(id=id_, file=shown(file), reason=f"{reason}: {shown(file)}")
+        explained.setdefault(id_, left_out)
     return [
-        reasons.get(id_) or LeftOut(id_, "", otherwise.get(id_, NO_PICTURE))
+        explained.get(id_)
+        or LeftOut(id=id_, file="", reason=otherwise.get(id_, NO_PICTURE))
         for id_ in missing
     ]
 
@@ -156,17 +171,21 @@ def shown(name: str | Path) -> str:
     )
 
 
-def _names_in(place: Path, setting: str) -> list[str]:
+def _names_in(folder: Path, setting: str) -> list[str]:
     try:
-        return [path.name for path in place.iterdir()]
+        return [path.name for path in folder.iterdir()]
     except OSError as error:
         raise UserError(
-            f"{shown(place)}: the folder cannot be read: {error.strerror} ({setting})"
+            f"{shown(folder)}: the folder cannot be read: {error.strerror} ({setting})"
         ) from None
 
 
 def _fault_of(path: Path) -> str | None:
-    """Say why a file cannot be read whatever is in it; None: it is a folder."""
+    """Say why a file cannot be read whatever is in it.
+
+    Returns:
+        The reason; empty if there is none; None if it is a folder.
+    """
     try:
         path.name.encode("utf-8")
     except UnicodeEncodeError:
@@ -185,7 +204,7 @@ def _fault_of(path: Path) -> str | None:
 
 
 def _unusable_of(
-    wanted: Collection[str], folders: Folders
+    missing: Collection[str], folders: Folders
 ) -> Iterator[tuple[str, LeftOut]]:
     """Find files of an id that cannot be used, also by a name in an old encoding."""
     for id_, left_out in folders.unusable.items():
@@ -194,17 +213,21 @@ def _unusable_of(
             raw = os.fsencode(id_)
             stems += [raw.decode(encoding, "replace") for encoding in OLD_ENCODINGS]
         for stem in stems:
-            meant = unicodedata.normalize("NFC", stem)
-            if meant in wanted:
-                yield meant, LeftOut(meant, left_out.file, left_out.reason)
+            normal = unicodedata.normalize("NFC", stem)
+            if normal in missing:
+                yield normal, replace(left_out, id=normal)
                 break
 
 
-def _others_of(
-    wanted: Collection[str], folders: Folders
+def _by_other_names(
+    missing: Collection[str], folders: Folders
 ) -> Iterator[tuple[int, str, str, str]]:
-    """Find files of an id that are no pictures by their name: rank, id, file, why."""
-    for name in folders.others:
+    """Find files of an id that are no pictures by their name.
+
+    Yields:
+        Rank (the lowest explains best), id, file and reason.
+    """
+    for name in folders.other_names:
         if name.startswith("._"):  # what a Mac keeps beside a file
             continue
         plain = unicodedata.normalize("NFC", name.removeprefix("."))
@@ -217,31 +240,35 @@ def _others_of(
             rank, reason = 3, "its file has no extension"
         else:
             rank, reason = 4, "its file has a format that is not read"
-        while plain:
-            if plain in wanted:
+        while plain:  # with ever fewer endings: "a.jpg.part", "a.jpg", "a"
+            if plain in missing:
                 yield rank, plain, name, reason
                 break
             plain = plain.rpartition(".")[0]
 
 
 def _deeper(
-    wanted: Collection[str], folders: Folders
+    missing: Collection[str], folders: Folders
 ) -> Iterator[tuple[int, str, str, str]]:
-    """Find pictures of an id in folders within the folders: rank, id, file, why."""
-    if not wanted:
+    """Find pictures of an id in folders within the folders.
+
+    Yields:
+        Rank, id, path within the folder, and reason.
+    """
+    if not missing:
         return
     n_seen = 0
-    for place in dict.fromkeys(folders.places):
-        for folder, inner, names in os.walk(place):
+    for top in dict.fromkeys(folders.searched):
+        for folder, inner, names in os.walk(top):
             n_seen += len(names)
             if n_seen > MOST_SEEN:
                 return
             inner[:] = sorted(name for name in inner if not name.startswith("."))
-            if Path(folder) == place:
+            if Path(folder) == top:
                 continue
             for name in sorted(names):
                 stem, _, ending = name.rpartition(".")
                 id_ = unicodedata.normalize("NFC", stem)
-                if id_ in wanted and ending.lower() in FORMATS:
-                    file = os.path.relpath(Path(folder) / name, place)
+                if id_ in missing and ending.lower() in FORMATS:
+                    file = os.path.relpath(Path(folder) / name, top)
                     yield 2, id_, file, "it lies in a subfolder, which is not searched"

@@ -45,12 +45,12 @@ def find_damage(data: bytes) -> str:
     if data.startswith((b"GIF87a", b"GIF89a")):
         return _gif(data)
     if data[4:8] == b"ftyp":
-        whole = {kind for kind, start, _ in _boxes(data) if start >= 0}
+        whole = {name for name, start, _ in _boxes(data) if start >= 0}
         return "" if b"mdat" in whole and whole & {b"meta", b"moov"} else CUT
     if data.startswith(b"8BPS"):
         return _photoshop(data)
     if data.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")):
-        start = data.find(b"\xff\x93")  # where the first coded data begin
+        start = data.find(b"\xff\x93")  # SOD, behind which the coded data begin
         return ZEROED if ZERO_RUN in data[max(start, 0) :].rstrip(b"\0") else ""
     if data.startswith((b"II*\0", b"MM\0*")):
         order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
@@ -82,38 +82,40 @@ def _png(data: bytes) -> str:
     position, view = 8, memoryview(data)
     while position + 12 <= len(data):
         length = int.from_bytes(data[position : position + 4], "big")
-        kind = data[position + 4 : position + 8]
+        name = data[position + 4 : position + 8]
         end = position + 8 + length
         if end + 4 > len(data):
             return CUT
-        if kind[:1].isupper() or kind == b"tRNS" or not kind.isalpha():
+        # A capital first letter marks a critical chunk; tRNS makes pixels, too.
+        if name[:1].isupper() or name == b"tRNS" or not name.isalpha():
             checksum = int.from_bytes(data[end : end + 4], "big")
             if zlib.crc32(view[position + 4 : end]) != checksum:
                 return f"damaged: a checksum is wrong (byte {position:,})"
-        if kind == b"IEND":
+        if name == b"IEND":
             return ""
         position = end + 4
     return CUT
 
 
 def _webp(data: bytes) -> str:
+    """Follow the chunks of the RIFF container to the end of the first picture."""
     size = 8 + int.from_bytes(data[4:8], "little")
     if size > len(data) + 1:  # a last byte for evenness may be missing
         return CUT
     position, has_picture = 12, False
     while position + 8 <= size:
-        kind = data[position : position + 4]
+        name = data[position : position + 4]
         length = int.from_bytes(data[position + 4 : position + 8], "little")
         body = position + 8
         position = body + length + length % 2
-        if position > size + 1 or not all(32 <= byte < 127 for byte in kind):
+        if position > size + 1 or not all(32 <= byte < 127 for byte in name):
             if has_picture:
                 break
             return f"damaged: a chunk has no proper length (byte {body - 8:,})"
-        has_picture |= kind in (b"VP8 ", b"VP8L", b"ANMF")
-        if kind == b"VP8L" and ZERO_RUN in data[body : body + length]:
+        has_picture |= name in (b"VP8 ", b"VP8L", b"ANMF")
+        if name == b"VP8L" and ZERO_RUN in data[body : body + length]:
             return ZEROED
-        if kind == b"VP8 ":
+        if name == b"VP8 ":
             # Flat areas are coded as zeros, at 0.2 bits for a block of 16 x 16 pixels.
             width, height = (
                 int.from_bytes(data[body + k : body + k + 2], "little") & 0x3FFF
@@ -128,23 +130,23 @@ def _webp(data: bytes) -> str:
 def _gif(data: bytes) -> str:
     """Follow the blocks to the end of the first picture."""
 
-    def colours(flags: int) -> int:
+    def palette_bytes(flags: int) -> int:
         return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
     try:
-        position = 13 + colours(data[10])
+        position = 13 + palette_bytes(data[10])
         while True:
-            kind = data[position]
-            if kind == 0x21:
+            block = data[position]
+            if block == 0x21:  # an extension
                 position += 2
-            elif kind == 0x2C:
-                position += 11 + colours(data[position + 9])
+            elif block == 0x2C:  # a picture
+                position += 11 + palette_bytes(data[position + 9])
             else:
                 return f"damaged: a block is out of place (byte {position:,})"
-            while data[position]:
+            while data[position]:  # sub-blocks, each with its length; 0 ends them
                 position += 1 + data[position]
             position += 1
-            if kind == 0x2C:
+            if block == 0x2C:
                 return ""
     except IndexError:
         return CUT
@@ -157,8 +159,8 @@ def has_zeroed_boxes(data: bytes, metadata: Sequence[bytes | None]) -> bool:
         data: The file.
         metadata: Exif and the like, where such runs may well stand.
     """
-    for kind, start, end in _boxes(data):
-        coded = data[start:end] if kind == b"mdat" else b""
+    for name, start, end in _boxes(data):
+        coded = data[start:end] if name == b"mdat" else b""
         if ZERO_RUN in coded:
             for text in metadata:
                 if plain := (text or b"").removeprefix(b"Exif\0\0"):
@@ -169,17 +171,17 @@ def has_zeroed_boxes(data: bytes, metadata: Sequence[bytes | None]) -> bool:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Give the kind, start and end of each box; a start of -1 ends a broken file."""
+    """Give name, start and end of each ISO box; a start of -1 ends a broken file."""
     position = 0
     while position + 8 <= len(data):
         size, header = int.from_bytes(data[position : position + 4], "big"), 8
-        if size == 1:
+        if size == 1:  # the size follows in 64 bits
             size, header = int.from_bytes(data[position + 8 : position + 16], "big"), 16
         if size == 0:
             size = len(data) - position  # to the end of the file
         is_whole = header <= size <= len(data) - position
-        kind = data[position + 4 : position + 8]
-        yield kind, position + header if is_whole else -1, position + size
+        name = data[position + 4 : position + 8]
+        yield name, position + header if is_whole else -1, position + size
         if not is_whole:
             return
         position += size
@@ -211,8 +213,10 @@ def _strip(strip: bytes, tags: Mapping[int, Any]) -> str:
     """Check a strip or tile of a TIFF, by the way it is compressed."""
     compression = tags.get(COMPRESSION)
     if compression in DEFLATE:
-        inflater = zlib.decompressobj()  # for the checksum, at which libtiff may
-        try:  # not look; a piece at a time, for a strip may inflate to anything
+        # For the checksum, at which libtiff may not look; a piece at a time, for a
+        # strip may inflate to anything.
+        inflater = zlib.decompressobj()
+        try:
             while strip and not inflater.eof:
                 inflater.decompress(strip, 2**20)
                 strip = inflater.unconsumed_tail

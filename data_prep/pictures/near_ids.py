@@ -23,9 +23,10 @@ SEPARATORS = re.compile(r"(?:[\s_-]|%20)+")
 COPY_MARK = re.compile(
     r"(\s*\(\d{1,3}\)|[\s_-]+(copy|kopie|copie|copia)(\s*\(?\d{1,3}\)?)?)$", re.I
 )
-COPY_ENDS = frozenset(")yeaYEA0123456789")
+COPY_ENDS = frozenset(")yeaYEA0123456789")  # what COPY_MARK can end in: a quick look
 
 
+# Each of these is called for every id, so what cannot differ is returned at once.
 def _without_zeros(text: str) -> str:
     return ZEROS.sub("", text) if "0" in text else text
 
@@ -78,16 +79,20 @@ def _as_number(text: str) -> str:
     return f"{number:.0f}" if number == number.to_integral_value() else text
 
 
-def _closely(text: str) -> str:
+def _without_differences(text: str) -> str:
     """Take all differences away; blanks, hyphens and underscores become one."""
     plain = _without_folders(_compatible(text)).casefold().strip()
     plain = _without_extension(_without_copy_mark(_without_extension(plain)))
     return _with_one_separator(_as_number(_without_zeros(plain)))
 
 
-def _loosely(text: str) -> str:
-    """Take more away than any difference does, so that it finds all that may agree."""
-    return _closely(text).replace("_", "")
+def _rough_form(text: str) -> str:
+    """Take more away than any difference does.
+
+    What agrees but for a difference agrees in this form, so only ids and names of the
+    same rough form need be compared.
+    """
+    return _without_differences(text).replace("_", "")
 
 
 DIFFERENCES: dict[str, Callable[[str], str]] = {  # in the order they are tried
@@ -102,10 +107,10 @@ DIFFERENCES: dict[str, Callable[[str], str]] = {  # in the order they are tried
     "the form of a number": _as_number,
 }
 SEVERAL = "several of these differences"
-TRIED = (*DIFFERENCES.items(), (SEVERAL, _closely))
+TRIED = (*DIFFERENCES.items(), (SEVERAL, _without_differences))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NearIds:
     """Ids without a picture, and the pictures whose names are nearly theirs.
 
@@ -121,23 +126,29 @@ class NearIds:
 
     def of(self, ids: Iterable[str]) -> "NearIds":
         """Take some of the ids."""
-        wanted = frozenset(ids)
+        chosen = frozenset(ids)
 
         def kept(values: Mapping[str, Value]) -> dict[str, Value]:
-            return {id_: value for id_, value in values.items() if id_ in wanted}
+            return {id_: value for id_, value in values.items() if id_ in chosen}
 
-        return NearIds(kept(self.pairs), kept(self.differences), kept(self.unclear))
+        return NearIds(
+            pairs=kept(self.pairs),
+            differences=kept(self.differences),
+            unclear=kept(self.unclear),
+        )
 
     def with_shared(self) -> "NearIds":
         """Pair also what is unclear only because several ids are near one picture."""
         shared = {id_: near[0] for id_, near in self.unclear.items() if len(near) == 1}
         differences = {
-            id_: next(text for text, plain in TRIED if plain(id_) == plain(name))
+            id_: next(text for text, form in TRIED if form(id_) == form(name))
             for id_, name in shared.items()
         }
         unclear = {id_: n for id_, n in self.unclear.items() if id_ not in shared}
         return NearIds(
-            {**self.pairs, **shared}, {**self.differences, **differences}, unclear
+            pairs={**self.pairs, **shared},
+            differences={**self.differences, **differences},
+            unclear=unclear,
         )
 
     def __str__(self) -> str:
@@ -174,18 +185,13 @@ def near_ids(ids: Iterable[str], names: Iterable[str]) -> NearIds:
         leading zeros (2: id '1', picture '001', id '2', picture '002')
     """
     distinct = list(dict.fromkeys(ids))
-    wanted: dict[str, list[str]] = {}
-    for id_ in distinct:
-        wanted.setdefault(_loosely(id_), []).append(id_)
-    offered: dict[str, list[str]] = {}
-    for name in dict.fromkeys(names) if wanted else ():
-        key = _loosely(name)
-        if key in wanted:
-            offered.setdefault(key, []).append(name)
+    ids_by_form = _grouped(distinct, _rough_form)
+    names_by_form = _grouped(dict.fromkeys(names) if distinct else (), _rough_form)
     pairs: dict[str, tuple[str, str]] = {}
     unclear: dict[str, Sequence[str]] = {}
-    for key, near in offered.items():
-        _pair_up(wanted[key], near, pairs, unclear)
+    for form, near_names in names_by_form.items():
+        if form in ids_by_form:
+            _pair_up(ids_by_form[form], near_names, pairs, unclear)
     paired = [id_ for id_ in distinct if id_ in pairs]
     return NearIds(
         pairs={id_: pairs[id_][0] for id_ in paired},
@@ -218,31 +224,39 @@ def _pair_up(
     pairs: dict[str, tuple[str, str]],
     unclear: dict[str, Sequence[str]],
 ) -> None:
-    """Pair what agrees but for one difference, or for several, where it is clear."""
-    for difference, plain in TRIED:
+    """Pair what agrees but for one difference, or for several, where it is clear.
+
+    Args:
+        ids: Ids of the same rough form.
+        names: Names of that form.
+        pairs: Filled: by id, the name and the difference.
+        unclear: Filled: by id, the names where it is not one to one.
+    """
+    for difference, form in TRIED:
         if len(ids) == len(names) == 1:  # nearly always
-            if plain(ids[0]) == plain(names[0]):
+            if form(ids[0]) == form(names[0]):
                 pairs[ids[0]] = names[0], difference
                 return
             continue
-        keys_of_ids, keys_of_names = _by_key(ids, plain), _by_key(names, plain)
-        for key, (id_, *others) in keys_of_ids.items():
-            name, *more = keys_of_names.get(key, ("",))
-            if name and not others and not more:
-                pairs[id_] = name, difference
-        taken = {pairs[id_][0] for id_ in ids if id_ in pairs}
+        ids_of, names_of = _grouped(ids, form), _grouped(names, form)
+        for text, same_ids in ids_of.items():
+            same_names = names_of.get(text, ())
+            if len(same_ids) == len(same_names) == 1:
+                pairs[same_ids[0]] = same_names[0], difference
+        paired_names = {pairs[id_][0] for id_ in ids if id_ in pairs}
         ids = [id_ for id_ in ids if id_ not in pairs]
-        names = [name for name in names if name not in taken]
-    same = _by_key(names, _closely)
+        names = [name for name in names if name not in paired_names]
+    names_of = _grouped(names, _without_differences)
     for id_ in ids:
-        if near := same.get(_closely(id_)):
+        if near := names_of.get(_without_differences(id_)):
             unclear[id_] = near
 
 
-def _by_key(
-    texts: Sequence[str], plain: Callable[[str], str]
+def _grouped(
+    texts: Iterable[str], form: Callable[[str], str]
 ) -> dict[str, Sequence[str]]:
-    keys: dict[str, list[str]] = {}
+    """Group texts by a form of theirs."""
+    groups: dict[str, list[str]] = {}
     for text in texts:
-        keys.setdefault(plain(text), []).append(text)
-    return dict(keys)
+        groups.setdefault(form(text), []).append(text)
+    return dict(groups)

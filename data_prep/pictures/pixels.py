@@ -23,11 +23,11 @@ def plain_rgb(image: Image.Image, has_16_bits: bool) -> tuple[Image.Image, int, 
 
     Args:
         image: As Pillow has loaded it.
-        has_16_bits: What ``is_deep`` said before.
+        has_16_bits: The result of ``is_deep`` before it was loaded.
 
     Returns:
         The picture; the largest level, of 65,535, if it has 16 bits a channel, else -1;
-        and whether it has a profile that had to be ignored.
+        and whether its profile had to be ignored.
 
     Raises:
         UnreadableError: Its numbers have no known scale.
@@ -38,7 +38,7 @@ def plain_rgb(image: Image.Image, has_16_bits: bool) -> tuple[Image.Image, int, 
     if is_16_bit or (image.mode == "I" and image.format in ("PPM", "PNG")):
         image, peak = _upper_bits(image)  # convert("RGB") would clip at 255
     elif image.mode in ("I", "F"):
-        raise UnreadableError(_odd_numbers(image))
+        raise UnreadableError(_why_unscaled(image))
     elif has_16_bits:  # Pillow gives the upper bits
         peak = 257 * int(np.asarray(image.convert("RGB")).max())
     if image.mode == "LAB":
@@ -46,7 +46,7 @@ def plain_rgb(image: Image.Image, has_16_bits: bool) -> tuple[Image.Image, int, 
 
         image = lab_to_srgb(image)
     elif has_profile:  # it is None if it cannot even be unpacked
-        image, is_profile_ignored = managed(image, profile or b"")
+        image, is_profile_ignored = apply_profile(image, profile or b"")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -55,8 +55,14 @@ def plain_rgb(image: Image.Image, has_16_bits: bool) -> tuple[Image.Image, int, 
     return rgb, peak, is_profile_ignored
 
 
-def managed(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bool]:
-    """Apply a profile, if there is one; tell whether it had to be ignored."""
+def apply_profile(
+    image: Image.Image, profile: bytes | None
+) -> tuple[Image.Image, bool]:
+    """Convert to sRGB by a profile, if there is one.
+
+    Returns:
+        The picture, and whether the profile had to be ignored.
+    """
     if profile is None:
         return image, False
     from data_prep.pictures.colour import ProfileError, to_srgb
@@ -68,7 +74,11 @@ def managed(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, boo
 
 
 def _upper_bits(image: Image.Image) -> tuple[Image.Image, int]:
-    """Turn 16-bit grey into 8-bit grey, on the scale that the file declares."""
+    """Turn 16-bit grey into 8-bit grey, on the scale that the file declares.
+
+    Returns:
+        The picture, and its largest level, of 65,535.
+    """
     levels = np.asarray(image).astype(np.uint32)
     peak = int(levels.max())
     tags = getattr(image, "tag_v2", {})
@@ -81,9 +91,10 @@ def _upper_bits(image: Image.Image) -> tuple[Image.Image, int]:
     return Image.fromarray((levels >> 8).astype(np.uint8)), peak
 
 
-def _odd_numbers(image: Image.Image) -> str:
+def _why_unscaled(image: Image.Image) -> str:
+    """Say why numbers of this kind have no scale, and what to store instead."""
     tags = getattr(image, "tag_v2", {})
     n_bits = int(tags.get(TIFF_BITS, (32,))[0])
-    kind = "signed 16-bit" if n_bits == 16 else "32-bit"
+    numbers = "signed 16-bit" if n_bits == 16 else "32-bit"
     remedy = "store it with 8 or 16" if n_bits != 16 else "store it unsigned"
-    return f"its pixels are {kind} numbers (mode {image.mode}); {remedy}"
+    return f"its pixels are {numbers} numbers (mode {image.mode}); {remedy}"

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from data_prep.folds import is_grouped, strata_of_one_fold, too_few_rows
-from data_prep.pictures.copies import Repeat, copies
+from data_prep.pictures.copies import Repeat, count_copies
 from data_prep.pictures.folders import LeftOut, shown
 from data_prep.reporting.charts import ForestRow, bars, histogram
 from data_prep.reporting.numerals import decimals_for
@@ -140,7 +140,7 @@ def remarks(prepared: Prepared) -> list[str]:
     if prepared.n_unknown:
         n = _n(prepared.n_unknown, "id")
         found.append(f"{n} of the attribute tables without a picture")
-    n_copies, n_crossing = copies(rows)
+    n_copies, n_crossing = count_copies(rows)
     if n_copies:
         n = _n(n_copies, "picture")
         found.append(
@@ -206,7 +206,7 @@ def _remarks_on_left_out(left_out: Sequence[LeftOut]) -> list[str]:
     """Count the reasons, with examples of each."""
     by_kind: dict[str, list[str]] = {}
     for one in left_out:
-        by_kind.setdefault(one.kind, []).append(shown(one.file or one.id))
+        by_kind.setdefault(one.summary, []).append(shown(one.file or one.id))
     ordered = sorted(by_kind.items(), key=lambda item: -len(item[1]))
     found = [
         f"{_n(len(names), 'id')} left out: {kind} ({_few(names)})"

@@ -57,7 +57,7 @@ def word_vectors(
     return pd.DataFrame({"id": list(sets), **vectors})
 
 
-def untaught(attributes: pd.DataFrame) -> str | None:
+def why_no_vectors(attributes: pd.DataFrame) -> str | None:
     """Say why the names can teach nothing, or None if they can.
 
     Args:
@@ -86,7 +86,7 @@ def notes_on_names(attributes: pd.DataFrame) -> list[str]:
     if attributes.empty:
         return []
     notes = []
-    if reason := untaught(attributes):
+    if reason := why_no_vectors(attributes):
         notes.append(f"no word vectors and no task of words: {reason}")
     else:
         sizes = attributes.groupby("id")["name"].transform("size")

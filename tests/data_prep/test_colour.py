@@ -57,7 +57,7 @@ def test_an_embedded_profile_is_applied(kind: str) -> None:
     seen = read_picture(data, 64)
     difference = np.abs(np.asarray(seen.image).astype(int) - np.asarray(original))
     assert difference.mean() < (2 if kind in ("PNG", "TIFF", "WEBP") else 15)
-    assert not seen.notes.is_profile_ignored
+    assert not seen.info.is_profile_ignored
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L"])
@@ -66,7 +66,7 @@ def test_the_profile_of_srgb_changes_no_byte(mode: str) -> None:
     plain = read_picture(as_bytes(image, "PNG"), 64)
     managed = read_picture(as_bytes(image, "PNG", icc_profile=SRGB), 64)
     assert_array_equal(np.asarray(managed.image), np.asarray(plain.image))
-    assert managed.notes == plain.notes
+    assert managed.info == plain.info
 
 
 def test_transparency_stays_beside_a_profile() -> None:
@@ -119,7 +119,7 @@ def test_a_broken_profile_is_left_aside_and_noted(kind: str, profile: bytes) -> 
     plain = read_picture(as_bytes(image, kind), 64)
     seen = read_picture(as_bytes(image, kind, icc_profile=profile), 64)
     assert_array_equal(np.asarray(seen.image), np.asarray(plain.image))
-    assert seen.notes.is_profile_ignored == bool(profile)
+    assert seen.info.is_profile_ignored == bool(profile)
 
 
 def test_a_profile_of_other_pixels_is_refused() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from data_prep.pictures.copies import MANY, copies, count_groups, repeats
+from data_prep.pictures.copies import MANY, count_copies, count_groups, repeats_of
 
 
 def rows_of(pixels: str, **columns: Any) -> pd.DataFrame:
@@ -27,13 +27,13 @@ def files_of(rows: pd.DataFrame) -> dict[str, Path]:
 
 def test_copies_are_counted_once_each() -> None:
     rows = rows_of("aabaabc", split=["train"] * 3 + ["test"] * 4)
-    assert copies(rows) == (4, 3)
-    assert copies(rows_of("abc")) == (0, 0)
+    assert count_copies(rows) == (4, 3)
+    assert count_copies(rows_of("abc")) == (0, 0)
 
 
 def test_the_most_frequent_picture_comes_first() -> None:
     rows = rows_of("abbaacb", target=[1.0, 2.0, 2.0, 3.0, None, 5.0, 2.0])
-    listed = repeats(rows, files_of(rows), has_group=False)
+    listed = repeats_of(rows, files_of(rows), has_group=False)
     assert [repeat.ids for repeat in listed] == [("p0", "p3", "p4"), ("p1", "p2", "p6")]
     assert [repeat.n_targets for repeat in listed] == [2, 1]
     assert str(listed[0]) == (
@@ -57,7 +57,7 @@ def test_many_rows_that_differ_cannot_show_the_same(
     n: int, columns: dict[str, Any], is_placeholder: bool
 ) -> None:
     rows = rows_of("a" * n, **columns)
-    (repeat,) = repeats(rows, files_of(rows), has_group="group" in columns)
+    (repeat,) = repeats_of(rows, files_of(rows), has_group="group" in columns)
     assert repeat.is_placeholder == is_placeholder
 
 

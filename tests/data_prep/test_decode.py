@@ -171,7 +171,7 @@ def test_16_bits_keep_the_scale_that_the_file_declares() -> None:
     for name, data in files.items():
         seen = read_picture(data, 64)
         assert_array_equal(np.asarray(seen.image)[..., 1], upper, err_msg=name)
-        assert seen.notes.peak == 65_535, name
+        assert seen.info.peak == 65_535, name
     white_is_zero = tiff(levels.astype("<u2").tobytes(), (4, 2), 16, photometric=0)
     seen = read_picture(white_is_zero, 64)
     assert_array_equal(np.asarray(seen.image)[..., 0], 255 - upper)
@@ -185,11 +185,11 @@ def test_12_bits_are_scaled_where_the_file_declares_them_and_told_where_not() ->
     for data in (declared, tiff(packed, (2, 2), 12)):
         seen = read_picture(data, 64)
         assert np.abs(np.asarray(seen.image)[..., 0] - scaled).max() <= 1
-        assert seen.notes.peak == 65_535
+        assert seen.info.peak == 65_535
     undeclared = read_picture(as_bytes(Image.fromarray(levels), "TIFF"), 64)
     assert_array_equal(np.asarray(undeclared.image)[..., 0], levels >> 8)
-    assert undeclared.notes.peak == 4095
-    assert read_picture(as_bytes(picture()), 64).notes.peak == -1
+    assert undeclared.info.peak == 4095
+    assert read_picture(as_bytes(picture()), 64).info.peak == -1
 
 
 def test_16_bits_of_colour_are_noted_too() -> None:
@@ -197,7 +197,7 @@ def test_16_bits_of_colour_are_noted_too() -> None:
     data = tiff(levels.astype("<u2").tobytes(), (2, 1), 16, n_channels=3)
     seen = read_picture(data, 64)
     assert_array_equal(np.asarray(seen.image), levels >> 8)
-    assert seen.notes.peak == 15 * 257
+    assert seen.info.peak == 15 * 257
 
 
 def test_numbers_without_a_known_scale_are_refused() -> None:
@@ -219,7 +219,7 @@ def test_further_pages_are_noted_and_the_first_is_taken(
         quarters("RGB"), kind, save_all=True, append_images=others[: n_pages - 1]
     )
     seen = read_picture(data, 64)
-    assert seen.notes.n_pages == n_pages
+    assert seen.info.n_pages == n_pages
     expected = np.asarray(quarters("RGB")).astype(int)
     assert np.abs(np.asarray(seen.image) - expected)[4:-4:8, 4:-4:8].max() <= 40
 

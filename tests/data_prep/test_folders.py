@@ -84,11 +84,11 @@ def test_what_there_is_instead_of_a_picture_is_said(folder: Path, file: str) -> 
     (folder / file).write_bytes(b"")
     left_out = explain_missing(["p1", "p2"], search_folders([folder]), {})
     assert left_out == [
-        LeftOut("p1", file, INSTEAD[file]),
-        LeftOut("p2", "", NO_PICTURE),
+        LeftOut(id="p1", file=file, reason=INSTEAD[file]),
+        LeftOut(id="p2", file="", reason=NO_PICTURE),
     ]
-    assert left_out[0].kind == INSTEAD[file].partition(": ")[0]
-    assert left_out[1].kind == NO_PICTURE
+    assert left_out[0].summary == INSTEAD[file].partition(": ")[0]
+    assert left_out[1].summary == NO_PICTURE
 
 
 def test_the_most_telling_of_several_files_is_named(folder: Path) -> None:
@@ -120,7 +120,7 @@ def test_where_there_is_no_file_something_else_may_be_said(folder: Path) -> None
     otherwise = {"p1": "not said", "p2": "said"}
     left_out = explain_missing(["p1", "p2"], search_folders([folder]), otherwise)
     assert left_out[0].file == "p1.svg"
-    assert left_out[1] == LeftOut("p2", "", "said")
+    assert left_out[1] == LeftOut(id="p2", file="", reason="said")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
 from data_prep.errors import UserError
-from data_prep.pictures import images
+from data_prep.pictures import decoded, images
 from data_prep.pictures.decode import Fit, fit_square
 from data_prep.pictures.folders import search_folders
 from data_prep.pictures.images import (
@@ -145,9 +145,9 @@ def test_an_interrupted_attempt_goes_on(
     paths = sorted(folder.iterdir())
     target = tmp_path / "images.npy"
     expected = store_pictures(paths, tmp_path / "whole.npy", 16, "pad", 1)
-    monkeypatch.setattr(images, "CHUNK", 1)
+    monkeypatch.setattr(decoded, "CHUNK", 1)
     monkeypatch.setattr(images, "SAVE_EVERY_S", 0)
-    original, seen = images._decode_file, []
+    original, seen = decoded._decode_file, []
 
     def stop_at_the_fourth(path: Path, side: int, fit: Fit) -> object:
         if path.stem == "p3" and len(seen) == 3:
@@ -155,7 +155,7 @@ def test_an_interrupted_attempt_goes_on(
         seen.append(path.stem)
         return original(path, side, fit)
 
-    monkeypatch.setattr(images, "_decode_file", stop_at_the_fourth)
+    monkeypatch.setattr(decoded, "_decode_file", stop_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         store_pictures(paths, target, 16, "pad", 1)
     with target.with_suffix(".journal").open("a") as journal:
@@ -202,7 +202,7 @@ def test_a_full_disk_is_told_before_anything_is_decoded(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", refuse)
-    monkeypatch.setattr(images, "_decode_chunk", pytest.fail)
+    monkeypatch.setattr(decoded, "_decode_chunk", pytest.fail)
     target = tmp_path / "images.npy"
     with pytest.raises(UserError, match=r"images.npy: the disk has no room .*--side"):
         store_pictures(sorted(folder.iterdir()), target, 16, "pad", 1)

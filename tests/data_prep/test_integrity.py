@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -170,21 +171,15 @@ def test_the_blocks_of_a_first_scan_are_counted(mode: str, subsampling: int) -> 
     for size in ((64, 64), (117, 83), (9, 200)):
         image = scene(3, size).convert(mode)
         data = as_bytes(image, "JPEG", progressive=True, subsampling=subsampling)
-        (scan,) = jpeg.read_structure(data).means
+        (scan,) = jpeg.read_structure(data).dc_scans
         assert huffman.holds_all_blocks(data, scan)
-        half = huffman.MeansScan(
-            scan.start,
-            (scan.start + scan.end) // 2,
-            scan.tables,
-            scan.n_units,
-            scan.interval,
-        )
+        half = replace(scan, end=(scan.start + scan.end) // 2)
         assert not huffman.holds_all_blocks(data, half)
 
 
 def test_a_progressive_jpeg_that_ends_in_grey_is_refused() -> None:
     data = encoded("JPEG, progressive", 0)
-    (scan,) = jpeg.read_structure(data).means
+    (scan,) = jpeg.read_structure(data).dc_scans
     middle = (scan.start + scan.end) // 2
     kept = data[scan.start : middle].rstrip(b"\xff")
     with pytest.raises(UnreadableError, match="its data end before the picture does"):

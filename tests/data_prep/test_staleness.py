@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from data_prep.pictures import images
+from data_prep.pictures import decoded, images
 from data_prep.pictures.images import store_pictures
 from data_prep.renamed import COLUMNS as RENAMED
 from data_prep.run_folders import witness
@@ -91,7 +91,7 @@ def test_unchanged_files_are_not_read_again(
     stage = prepare(folder)
     record = (stage / "record.json").read_bytes()
     monkeypatch.setattr(witness, "hash_of", pytest.fail)
-    monkeypatch.setattr(images, "_decode_file", pytest.fail)
+    monkeypatch.setattr(decoded, "_decode_file", pytest.fail)
     prepare(folder)
     assert (stage / "record.json").read_bytes() == record
 
@@ -117,7 +117,7 @@ def test_what_an_older_version_prepared_is_made_anew(folder: Path) -> None:
 
 def stop_after(n: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Stop when so many pictures are decoded; return their names as they come."""
-    original, seen = images._decode_file, []
+    original, seen = decoded._decode_file, []
 
     def decode(path: Path, *rest: Any) -> Any:
         if len(seen) == n:
@@ -125,9 +125,9 @@ def stop_after(n: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(path.stem)
         return original(path, *rest)
 
-    monkeypatch.setattr(images, "CHUNK", 1)
+    monkeypatch.setattr(decoded, "CHUNK", 1)
     monkeypatch.setattr(images, "SAVE_EVERY_S", 0)
-    monkeypatch.setattr(images, "_decode_file", decode)
+    monkeypatch.setattr(decoded, "_decode_file", decode)
     return seen
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_prep.tables.words import notes_on_names, untaught, word_vectors
+from data_prep.tables.words import notes_on_names, why_no_vectors, word_vectors
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,7 +121,7 @@ def named(*sets: str) -> pd.DataFrame:
     ],
 )
 def test_names_that_teach_nothing(sets: list[str], reason: str | None) -> None:
-    told = untaught(named(*sets))
+    told = why_no_vectors(named(*sets))
     assert told is None if reason is None else told and told.startswith(reason)
     notes = notes_on_names(named(*sets))
     assert bool(notes) == (bool(sets) and reason is not None)

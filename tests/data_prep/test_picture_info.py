@@ -1,4 +1,4 @@
-"""Tests of data_prep.pictures.notes."""
+"""Tests of data_prep.pictures.picture_info."""
 
 import json
 from dataclasses import asdict
@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from data_prep.pictures.images import store_pictures
-from data_prep.pictures.notes import Notes, summarise
+from data_prep.pictures.picture_info import PictureInfo, summarise
 from data_prep.prepare import main
 
-PLAIN = Notes()
+PLAIN = PictureInfo()
 
 
 def test_nothing_is_said_of_plain_files() -> None:
@@ -20,22 +20,24 @@ def test_nothing_is_said_of_plain_files() -> None:
 
 
 def test_further_pages_are_counted() -> None:
-    (line,) = summarise([PLAIN, Notes(n_pages=3), Notes(n_pages=12)])
+    (line,) = summarise([PLAIN, PictureInfo(n_pages=3), PictureInfo(n_pages=12)])
     assert line.startswith("2 files with further pages or frames, up to 12 in all")
-    assert summarise([Notes(n_pages=2)])[0].startswith("1 file with")
+    assert summarise([PictureInfo(n_pages=2)])[0].startswith("1 file with")
 
 
 def test_an_unused_range_is_told_with_its_count_and_largest_level() -> None:
-    (line,) = summarise([Notes(peak=4095), Notes(peak=900), Notes(peak=60_000), PLAIN])
+    (line,) = summarise(
+        [PictureInfo(peak=4095), PictureInfo(peak=900), PictureInfo(peak=60_000), PLAIN]
+    )
     assert line.startswith(
         "2 of 3 files of 16 bits with no level above 4,095 of 65,535"
     )
     assert "16 of 256 grey levels" in line
-    assert summarise([Notes(peak=16_384), Notes(peak=65_535)]) == []
+    assert summarise([PictureInfo(peak=16_384), PictureInfo(peak=65_535)]) == []
 
 
 def test_ignored_profiles_are_counted() -> None:
-    (line,) = summarise([PLAIN, Notes(is_profile_ignored=True)])
+    (line,) = summarise([PLAIN, PictureInfo(is_profile_ignored=True)])
     assert line.startswith("1 file with a colour profile that is broken")
 
 
@@ -43,9 +45,9 @@ def test_the_journal_keeps_notes(tmp_path: Path) -> None:
     path, target = tmp_path / "a.png", tmp_path / "images.npy"
     Image.fromarray(np.full((8, 8), 4000, np.uint16)).save(path)
     first = store_pictures([path], target, 16, "pad", 1)
-    assert first[0].notes == Notes(peak=4000)
+    assert first[0].info == PictureInfo(peak=4000)
     line = json.loads(target.with_suffix(".journal").read_text())
-    assert line["notes"] == asdict(first[0].notes)
+    assert line["info"] == asdict(first[0].info)
     assert store_pictures([path], target, 16, "pad", 1) == first
 
 

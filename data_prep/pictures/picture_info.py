@@ -6,9 +6,9 @@ from dataclasses import dataclass
 LEAST_RANGE = 0.25  # of what 16 bits can hold
 
 
-@dataclass(frozen=True)
-class Notes:
-    """What is to be known of one picture.
+@dataclass(frozen=True, kw_only=True)
+class PictureInfo:
+    """Properties of one file that its stored square does not show.
 
     Attributes:
         n_pages: Pages, frames or pictures in the file; the first was taken.
@@ -21,22 +21,22 @@ class Notes:
     is_profile_ignored: bool = False
 
 
-def summarise(notes: Sequence[Notes]) -> list[str]:
+def summarise(infos: Sequence[PictureInfo]) -> list[str]:
     """Tell of a collection what is to be known, in a line each."""
     lines = []
-    if n_pages := [note.n_pages for note in notes if note.n_pages > 1]:
+    if n_pages := [info.n_pages for info in infos if info.n_pages > 1]:
         lines.append(
             f"{_files(len(n_pages))} with further pages or frames, up to"
             f" {max(n_pages):,} in all: the first of each was taken"
         )
-    peaks = [note.peak for note in notes if note.peak >= 0]
+    peaks = [info.peak for info in infos if info.peak >= 0]
     if low := [peak for peak in peaks if peak < LEAST_RANGE * 65_535]:
         lines.append(
             f"{len(low):,} of {_files(len(peaks))} of 16 bits with no level above"
             f" {max(low):,} of 65,535: {max(low) // 256 + 1} of 256 grey levels are"
             " left of them; if they were taken with fewer bits, scale them to 16"
         )
-    if n_ignored := sum(note.is_profile_ignored for note in notes):
+    if n_ignored := sum(info.is_profile_ignored for info in infos):
         lines.append(
             f"{_files(n_ignored)} with a colour profile that is broken or of other"
             " pixels: their colours were taken as they are"

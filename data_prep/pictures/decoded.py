@@ -1,0 +1,135 @@
+"""Decoding many files: each to a square and a record of what became of it.
+
+Shapes: S pixels per side.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from data_prep.errors import UserError
+from data_prep.pictures.decode import (
+    Fit,
+    Pixels,
+    UnreadableError,
+    fit_square,
+    read_picture,
+)
+from data_prep.pictures.picture_info import PictureInfo
+from data_prep.processes import n_cores, pool_of
+from data_prep.run_folders.witness import Witness
+
+CHUNK = 16  # pictures a process takes at a time
+CHUNK_BYTES = 2**23  # ... unless they are large
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """What became of one file.
+
+    Attributes:
+        reason: Why it is unreadable; empty if it is readable.
+        sha256: Of the file's bytes; empty if not even those can be read.
+        width: Of the upright original, in pixels; 0 if it is unreadable.
+        height: Of the upright original, in pixels; 0 if it is unreadable.
+        pixels_sha256: Of the pixels that are stored: the same for pictures that no net
+            can tell apart. Empty if it is unreadable.
+        witness: By which a change of the file since is noticed.
+        info: What else is to be known of it.
+    """
+
+    reason: str = ""
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+    pixels_sha256: str = ""
+    witness: Witness | None = field(default=None, compare=False)
+    info: PictureInfo = field(default_factory=PictureInfo)
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> "Decoded":
+        """Make it of the JSON value of its fields.
+
+        Raises:
+            ValueError: They are of another version.
+        """
+        try:
+            info, witness = PictureInfo(**fields["info"]), fields["witness"]
+            witness = Witness(**witness) if witness else None
+            return cls(**{**fields, "witness": witness, "info": info})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not of this version: {error}") from None
+
+
+def decode_files(
+    paths: Sequence[Path], side: int, fit: Fit, workers: int
+) -> Iterator[list[tuple[Decoded, Pixels | None]]]:
+    """Decode chunk after chunk, in order; in this process if that is quicker.
+
+    Args:
+        paths: The files.
+        side: S.
+        fit: See ``fit_square``.
+        workers: Processes; 0: one per core at hand.
+
+    Yields:
+        For each file of a chunk what became of it, and its (S, S, 3) square; None if
+        it is unreadable.
+
+    Raises:
+        UserError: A process was killed.
+    """
+    size = max(1, min(CHUNK, CHUNK_BYTES // (3 * side * side)))
+    chunks = [paths[start : start + size] for start in range(0, len(paths), size)]
+    decode_chunk = partial(_decode_chunk, side=side, fit=fit)
+    n_processes = min(workers or n_cores(), len(chunks) // 4)
+    if n_processes < 2:
+        yield from map(decode_chunk, chunks)
+        return
+    try:
+        with pool_of(n_processes) as pool:
+            yield from pool.map(decode_chunk, chunks)
+    except BrokenProcessPool:
+        raise UserError(
+            f"one of {n_processes} processes was killed, probably for want of memory;"
+            " run again with --workers 1"
+        ) from None
+
+
+def _decode_chunk(
+    paths: Sequence[Path], side: int, fit: Fit
+) -> list[tuple[Decoded, Pixels | None]]:
+    return [_decode_file(path, side, fit) for path in paths]
+
+
+def _decode_file(path: Path, side: int, fit: Fit) -> tuple[Decoded, Pixels | None]:
+    witness = None
+    try:
+        with path.open("rb") as file:
+            # taken before the bytes are read, so that a later change shows
+            witness = Witness.of(os.fstat(file.fileno()))
+            data = file.read()
+    except OSError as error:
+        reason = f"it cannot be read, {error.strerror or error}"
+        return Decoded(reason=reason, witness=witness), None
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        picture = read_picture(data, side, path.suffix)
+    except UnreadableError as error:
+        return Decoded(reason=str(error), sha256=sha256, witness=witness), None
+    square = fit_square(picture.image, side, fit)
+    width, height = picture.size
+    decoded = Decoded(
+        sha256=sha256,
+        width=width,
+        height=height,
+        pixels_sha256=hashlib.sha256(square.data).hexdigest(),
+        witness=witness,
+        info=picture.info,
+    )
+    return decoded, square
