@@ -79,6 +79,7 @@ def make_run(
             "cv_group": np.where(is_excluded, index + n_excluded, index),
             "date": years if dates else np.nan,
             "fold": folds,
+            "weight": 1.0,
             "given.kind": [f"kind{k % 3}" if k < n_train else None for k in range(n)],
             "given.rare": ["rare" if k < 4 else f"often{k % 2}" for k in range(n)],
             "given.size": [f"{k}.5" if k % 2 else None for k in range(n)],

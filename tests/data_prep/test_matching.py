@@ -17,7 +17,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from data_prep.pictures import images
+from data_prep.pictures import decoded
 from tests.data_prep.sheets import (
     IDS,
     N,
@@ -249,7 +249,7 @@ def test_a_placeholder_that_joins_the_groups_is_named_and_can_be_left_out(
     assert f"others are one picture, in {n} groups" in message
     assert 'placeholders = "leave_out" in [data_prep.prepare]' in message
 
-    monkeypatch.setattr(images, "_decode_file", pytest.fail)  # all that is done already
+    monkeypatch.setattr(decoded, "_decode_file", pytest.fail)  # all is done already
     stage = prepare(folder, "--placeholders=leave_out")
     table, array = table_of(stage), np.load(stage / "images.npy")
     left_out = left_out_of(stage)

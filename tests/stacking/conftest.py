@@ -114,9 +114,11 @@ class FakeRun:
                 "cv_group": cv_group,
                 "date": np.where(is_train, 1900 + 20 * date, np.nan),
                 "fold": fold,
+                "weight": 1.0,
                 "sha256": ids,
                 "width": 100,
                 "height": 100,
+                "pixels_sha256": ids,
             }
         )
 
