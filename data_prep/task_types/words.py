@@ -51,13 +51,13 @@ class Words(TaskType):
 
 def _lacks_words(prepared: Path) -> str:
     """Say why there are no word vectors."""
-    from data_prep.tables.words import untaught
+    from data_prep.tables.words import why_no_vectors
 
     file = prepared / "attributes.parquet"
     attributes = read_frame(file) if file.exists() else None
     if attributes is None or attributes.empty:
         return "[data] names no attributes; add attributes to it"
-    return f"of [data] attributes {untaught(attributes)}; take the task out"
+    return f"of [data] attributes {why_no_vectors(attributes)}; take the task out"
 
 
 TASK_TYPE = Words()
