@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from annotated_types import Ge
+
 from data_prep.command import open_command, run_command
-from data_prep.errors import UserError
+from data_prep.ranges import Ranged
 from data_prep.settings import recorded
 
 STAGE = "data_prep.demo"
@@ -25,24 +27,13 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoSettings:
+class DemoSettings(Ranged):
     """Draw a small collection of prints and paintings, with tables about them."""
 
-    n_train: Annotated[int, "works with a label"] = 960
-    n_test: Annotated[int, "works to predict"] = 120
-    side: Annotated[int, "longer side of the pictures, px"] = 160
-    seed: Annotated[int, "seed of everything drawn"] = 0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name, least in (
-            ("n_train", 24),
-            ("n_test", 4),
-            ("side", 32),
-            ("seed", 0),
-        ):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} = {getattr(self, name)}: give {least} or more")
+    n_train: Annotated[int, "works with a label", Ge(24)] = 960
+    n_test: Annotated[int, "works to predict", Ge(4)] = 120
+    side: Annotated[int, "longer side of the pictures, px", Ge(32)] = 160
+    seed: Annotated[int, "seed of everything drawn", Ge(0)] = 0
 
 
 def main(argv: Sequence[str] | None = None) -> Path:

@@ -22,7 +22,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from annotated_types import Gt
+
 from data_prep.errors import UserError
+from data_prep.ranges import Ranged
 from data_prep.renamed import NAMES
 from data_prep.settings import from_table, nearest
 from data_prep.task_types.registry import TASK_TYPES
@@ -63,16 +66,17 @@ class DataSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskSettings:
+class TaskSettings(Ranged):
     """One sub-task of the transfer."""
 
     kind: Annotated[str, f"what it is: {', '.join(TASK_TYPES)}"]
     column: Annotated[str | None, "column of the training table"] = None
     loss: Annotated[str | None, "loss; left out: the usual one of the kind"] = None
-    weight: Annotated[float, "weight of the loss in a joint net"] = 1.0
+    weight: Annotated[float, "weight of the loss in a joint net", Gt(0)] = 1.0
 
     def __post_init__(self) -> None:
         """Check what no single field can."""
+        super().__post_init__()
         if self.kind not in TASK_TYPES:
             raise UserError(f"kind = {self.kind!r}: {nearest(self.kind, TASK_TYPES)}")
         task_type = TASK_TYPES[self.kind]
@@ -85,8 +89,6 @@ class TaskSettings:
                 f"column = {self.column!r}: {self.kind} come from [data] attributes;"
                 " take it out"
             )
-        if not self.weight > 0:
-            raise UserError(f"weight = {self.weight}: give a number above 0")
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from annotated_types import Ge, Le
+
 from data_prep.command import open_command, run_command
-from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
+from data_prep.ranges import Ranged
 from data_prep.run_folders.runs import KEY, Stage
 from data_prep.settings import NOT_HASHED, recorded
 
@@ -38,13 +40,13 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareSettings:
+class PrepareSettings(Ranged):
     """Check the pictures and tables, store the pixels, and assign the folds.
 
     python -m data_prep.prepare --experiment experiments/demo.toml
     """
 
-    side: Annotated[int, "side of the stored pictures, px"] = 128
+    side: Annotated[int, "side of the stored pictures, px", Ge(16), Le(2048)] = 128
     fit: Annotated[
         Literal["pad", "squash"],
         "how a picture becomes square: edges repeated, or stretched",
@@ -53,28 +55,23 @@ class PrepareSettings:
         str,
         "[s][g]kfoldN: s equal shares of the target, g groups kept together, N folds",
     ] = "sgkfold3"
-    seed: Annotated[int, "seed of the folds and the word vectors"] = 0
-    word_dimensions: Annotated[int, "length of the word vectors"] = 20
+    seed: Annotated[int, "seed of the folds and the word vectors", Ge(0)] = 0
+    word_dimensions: Annotated[int, "length of the word vectors", Ge(1)] = 20
     placeholders: Annotated[
         Literal["keep", "leave_out"],
         "one picture under many ids, such as 'no photograph yet': keep it in one fold,"
         " or leave all its ids out",
     ] = "keep"
-    workers: Annotated[int, "processes that decode; 0: all cores", NOT_HASHED] = 0
+    workers: Annotated[
+        int, "processes that decode; 0: all cores", NOT_HASHED, Ge(0)
+    ] = 0
 
     def __post_init__(self) -> None:
-        """Check what can be checked without data."""
+        """Check the ranges and the name of the scheme."""
+        super().__post_init__()
         from data_prep.folds import parse_scheme
 
         parse_scheme(self.cv)
-        if not 16 <= self.side <= 2048:
-            raise UserError(f"side = {self.side}: give 16 to 2048 px")
-        if self.seed < 0:
-            raise UserError(f"seed = {self.seed}: give 0 or more")
-        if self.word_dimensions < 1:
-            raise UserError(f"word_dimensions = {self.word_dimensions}: give 1 or more")
-        if self.workers < 0:
-            raise UserError(f"workers = {self.workers}: give 0 or more")
 
 
 def main(argv: Sequence[str] | None = None) -> Path:

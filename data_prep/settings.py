@@ -6,10 +6,15 @@ inside a run.
 
 A stage declares a frozen dataclass whose fields are ``Annotated[type, "help"]``. The
 types are str, int, float, bool, Path, ``Literal``, a tuple of str or int (commas on the
-command line, an array in TOML), and any of them ``| None``. A second annotation
-``NOT_HASHED`` says that the field changes how fast a result comes, not what it is; such
+command line, an array in TOML), and any of them ``| None``. Further annotations say
+more: ``Ge(0)`` and the like which range a value has (``data_prep.ranges``), and
+``NOT_HASHED`` that the field changes how fast a result comes, not what it is; such
 fields are left out of the record, so that changing them does not make a finished stage
 stale.
+
+A command that is no stage declares its flags in the same way, and reads them by
+``from_flags``. There ``POSITIONAL`` makes an argument of a field, ``SEVERAL`` lets the
+values of a tuple follow their flag one by one, and a field without default is required.
 """
 
 import argparse
@@ -27,45 +32,48 @@ from data_prep.errors import UserError
 from data_prep.renamed import new_name
 
 NOT_HASHED = "not hashed"
+POSITIONAL, SEVERAL = "positional", "several"
 
 Settings = TypeVar("Settings")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Field:
-    """One setting: its name, type, help text and whether it alters the result."""
+    """One setting: its name, type, help text, default and further annotations."""
 
     name: str
     type: Any
     help: str
     default: Any
-    is_hashed: bool
+    is_required: bool
+    annotations: tuple[Any, ...]
 
 
 def fields_of(kind: type[Any]) -> dict[str, Field]:
     """List the settings a dataclass declares, by name."""
     hints = hints_of(kind, include_extras=True)
-    found = {}
+    declared = {}
     for item in fields(kind):
-        annotated = get_args(hints[item.name])
-        default = None if item.default is MISSING else item.default
-        found[item.name] = Field(
-            item.name,
-            annotated[0],
-            annotated[1],
-            default,
-            NOT_HASHED not in annotated[2:],
+        type_, *annotations = get_args(hints[item.name])
+        is_required = item.default is MISSING
+        declared[item.name] = Field(
+            name=item.name,
+            type=type_,
+            help=next(text for text in annotations if isinstance(text, str)),
+            default=None if is_required else item.default,
+            is_required=is_required,
+            annotations=tuple(annotations),
         )
-    return found
+    return declared
 
 
 def recorded(settings: Any) -> dict[str, Any]:
     """Give the settings that decide a result, as plain JSON values."""
-    hashed = {f.name for f in fields_of(type(settings)).values() if f.is_hashed}
+    declared = fields_of(type(settings))
     return {
         name: _as_json(value)
         for name, value in asdict(settings).items()
-        if name in hashed
+        if NOT_HASHED not in declared[name].annotations
     }
 
 
@@ -113,17 +121,62 @@ def from_table(
         raise UserError(f"{place}: {error}") from None
 
 
+def from_flags(
+    kind: type[Settings], command: str, argv: Sequence[str] | None = None
+) -> Settings:
+    """Read the settings of a command that is no stage, from its flags alone.
+
+    Args:
+        kind: Dataclass of the settings; its docstring opens ``--help``.
+        command: What follows ``python -m``.
+        argv: Arguments after the program's name; None reads ``sys.argv``.
+
+    Raises:
+        UserError: A value is out of its range.
+    """
+    parser = Parser(
+        prog=f"python -m {command}", description=(kind.__doc__ or "").strip()
+    )
+    for field in fields_of(kind).values():
+        options = _parsing(field.type)
+        if options.get("action") is argparse.BooleanOptionalAction:
+            options = {"action": "store_true"}  # there is no file that said otherwise
+        is_positional = POSITIONAL in field.annotations
+        if get_origin(field.type) is tuple and (
+            is_positional or SEVERAL in field.annotations
+        ):
+            options |= {"nargs": "+" if field.is_required else "*"}
+            options |= {"type": get_args(field.type)[0]}
+        elif is_positional and not field.is_required:
+            options |= {"nargs": "?"}
+        _add(parser, field, options, is_positional=is_positional)
+    flags = parser.parse(argv)
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in flags.items()})
+
+
 def add_flags(parser: argparse.ArgumentParser, kind: type[Any]) -> None:
     """Give the parser a flag for each setting, with help, choices and default."""
     group = parser.add_argument_group("settings")
     for field in fields_of(kind).values():
-        group.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            dest=field.name,
-            default=argparse.SUPPRESS,
-            help=f"{field.help}{_shown(field.default)}".replace("%", "%%"),
-            **_parsing(field.type),
-        )
+        _add(group, field, _parsing(field.type))
+
+
+def _add(
+    parser: "argparse._ActionsContainer",
+    field: Field,
+    options: dict[str, Any],
+    *,
+    is_positional: bool = False,
+) -> None:
+    name = field.name if is_positional else f"--{field.name.replace('_', '-')}"
+    if not is_positional:
+        options = options | {"dest": field.name, "required": field.is_required}
+    parser.add_argument(
+        name,
+        default=argparse.SUPPRESS,
+        help=f"{field.help}{_shown(field.default)}".replace("%", "%%"),
+        **options,
+    )
 
 
 class Parser(argparse.ArgumentParser):

@@ -4,8 +4,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from annotated_types import Ge
+
 from data_prep.errors import UserError
 from data_prep.folds import ALL
+from data_prep.ranges import Ranged
 from data_prep.settings import NOT_HASHED, nearest
 from features.pooling import USUAL, check_statistics
 from pretext.networks.init_weights import pretexts
@@ -18,7 +21,7 @@ FINETUNED = "transfer.finetune"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractSettings:
+class ExtractSettings(Ranged):
     """Extract the outputs of the nets in all views, pooled and kept by id.
 
     python -m features.extract --experiment experiments/demo.toml
@@ -50,18 +53,17 @@ class ExtractSettings:
         Literal["auto", "bf16", "fp32"],
         "arithmetic: bf16 (mixed), fp32, or auto: bf16 where the hardware has it",
     ] = "auto"
-    threads: Annotated[int, "CPU threads; 0: all cores", NOT_HASHED] = 0
+    threads: Annotated[int, "CPU threads; 0: all cores", NOT_HASHED, Ge(0)] = 0
 
     def __post_init__(self) -> None:
         """Check the source and the ranges."""
+        super().__post_init__()
         known = [FINETUNED, *pretexts()]
         if self.source not in known:
             raise UserError(f"source = {self.source!r}: {nearest(self.source, known)}")
         if self.insample and self.source != FINETUNED:
             raise UserError(f"insample: the nets of {self.source} saw no label at all")
         check_statistics(self.statistics)
-        if self.threads < 0:
-            raise UserError(f"threads = {self.threads}: give 0 or more")
         if self.shard:
             self.shard_of()
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
@@ -28,6 +29,7 @@ from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.folds import fold_masks
 from data_prep.prepared import PREPARED, Prepared
+from data_prep.ranges import Ranged
 from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.runs import Run
 from data_prep.waiting import settle_waiting
@@ -45,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class WatchSettings:
+class WatchSettings(Ranged):
     """Follow a running transfer.finetune and score the weights of each epoch.
 
     python -m features.watch
@@ -54,18 +56,11 @@ class WatchSettings:
     views: Annotated[
         Literal["d4", "c4", "flip", "e"], "flips and turns that are averaged"
     ] = "d4"
-    every: Annotated[float, "seconds between two looks for new weights"] = 5.0
+    every: Annotated[float, "seconds between two looks for new weights", Gt(0)] = 5.0
     precision: Annotated[Literal["auto", "bf16", "fp32"], "arithmetic"] = "auto"
     threads: Annotated[
-        int, "CPU threads; more would slow a training on the same cores; 0: all"
+        int, "CPU threads; more would slow a training on the same cores; 0: all", Ge(0)
     ] = 1
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if self.every <= 0:
-            raise UserError(f"every = {self.every}: give seconds above 0")
-        if self.threads < 0:
-            raise UserError(f"threads = {self.threads}: give 0 or more")
 
     @property
     def reads(self) -> list[str]:

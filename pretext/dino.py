@@ -17,8 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from annotated_types import Ge, Gt
+
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
+from data_prep.ranges import OR_ZERO, Area, Share
 from pretext.preflight import network_of
 from pretext.pretraining import Material, pretrain
 from pretext.view_settings import ViewSettings, spread_verdict
@@ -38,17 +41,25 @@ class DinoSettings(ViewSettings):
     """Pretrain a backbone on all pictures with DINO; no labels are read."""
 
     learning_rate: Annotated[
-        float, "peak of the schedule, for a batch of 256; scaled to the batch"
+        float, "peak of the schedule, for a batch of 256; scaled to the batch", Gt(0)
     ] = 5e-4
-    weight_decay: Annotated[float, "decay of all weights but biases and norms"] = 0.04
-    side: Annotated[int, "side of the global views, px; 0: that of the pictures"] = 0
+    weight_decay: Annotated[
+        float, "decay of all weights but biases and norms", Ge(0)
+    ] = 0.04
+    side: Annotated[
+        int, "side of the global views, px; 0: that of the pictures", Ge(32), OR_ZERO
+    ] = 0
     min_area: Annotated[
-        float, "smallest share of the picture in a global view, largest in a local one"
+        Area, "smallest share of the picture in a global view, largest in a local one"
     ] = 0.4
-    local_crops: Annotated[int, "local views of each picture, 3/7 of the side"] = 6
-    outputs: Annotated[int, "classes that the student and its teacher have"] = 2048
+    local_crops: Annotated[
+        int, "local views of each picture, 3/7 of the side", Ge(0)
+    ] = 6
+    outputs: Annotated[int, "classes that the student and its teacher have", Ge(2)] = (
+        2048
+    )
     teacher_decay: Annotated[
-        float, "share of the teacher that a step keeps; rises to 1"
+        Share, "share of the teacher that a step keeps; rises to 1"
     ] = 0.99
 
     def __post_init__(self) -> None:
@@ -58,14 +69,6 @@ class DinoSettings(ViewSettings):
             raise UserError(
                 f"min_area = {self.min_area}: give more than {LOCAL_MIN_AREA}, the"
                 " smallest share in a local view"
-            )
-        if self.local_crops < 0:
-            raise UserError(f"local_crops = {self.local_crops}: give 0 or more")
-        if self.outputs < 2:
-            raise UserError(f"outputs = {self.outputs}: give 2 or more")
-        if not 0 <= self.teacher_decay < 1:
-            raise UserError(
-                f"teacher_decay = {self.teacher_decay}: give a share from 0 to below 1"
             )
 
     def crops(self, picture_px: int) -> "Crops":

@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from annotated_types import Ge, Le
+
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
+from data_prep.ranges import Area, Share
 from pretext.methods.permutations import check_orders, spread_orders
 from pretext.pretraining import Material, pretrain
 from pretext.settings import PretextSettings
@@ -50,40 +53,33 @@ class JigsawSettings(PretextSettings):
         "what is asked: the tile at each place, or which of some orders it is",
     ] = "places"
     orders: Annotated[int, "orders far apart, where they are what is asked"] = 100
-    grid: Annotated[int, "tiles per side of a puzzle"] = 3
-    side: Annotated[int, "side of a picture before it is cut, px; 0: as stored"] = 0
-    min_area: Annotated[float, "smallest share of the picture in a puzzle"] = 0.6
+    grid: Annotated[int, "tiles per side of a puzzle", Ge(2), Le(4)] = 3
+    side: Annotated[
+        int, "side of a picture before it is cut, px; 0: as stored", Ge(0)
+    ] = 0
+    min_area: Annotated[Area, "smallest share of the picture in a puzzle"] = 0.6
     turns: Annotated[bool, "flip and rotate it first: pictures without an up"] = False
-    gap: Annotated[float, "share of a cell's side cut away: no edges match"] = 0.125
+    gap: Annotated[Share, "share of a cell's side cut away: no edges match"] = 0.125
     tile_norm: Annotated[
         bool, "each tile has zero mean and unit deviation: no level tells its place"
     ] = True
-    grey: Annotated[float, "share of puzzles without colour"] = 0.3
-    channel_shift: Annotated[float, "largest shift of a channel, share of a tile"] = (
+    grey: Annotated[Share, "share of puzzles without colour"] = 0.3
+    channel_shift: Annotated[Share, "largest shift of a channel, share of a tile"] = (
         0.03
     )
     resize_jitter: Annotated[
-        float, "each tile is cut smaller by up to this share: no resampling matches"
+        Share, "each tile is cut smaller by up to this share: no resampling matches"
     ] = 0.0
     exact_original: Annotated[
         bool, "for comparison: squared error, whole pictures, no switch against cues"
     ] = False
     held_out: Annotated[
-        float, "share of pictures kept back to measure by, at most 512"
+        Share, "share of pictures kept back to measure by, at most 512"
     ] = 0.05
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         super().__post_init__()
-        if not 2 <= self.grid <= 4:
-            raise UserError(f"grid = {self.grid}: give 2, 3 or 4")
-        for name in ("gap", "grey", "channel_shift", "resize_jitter", "held_out"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{name} = {getattr(self, name)}: give 0 to below 1")
-        if not 0 < self.min_area <= 1:
-            raise UserError(f"min_area = {self.min_area}: give above 0, at most 1")
-        if self.side < 0:
-            raise UserError(f"side = {self.side}: give 0 or more")
         if self.exact_original:
             self._become_the_original()
         if self.form == "orders":

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.prepared import PREPARED, Prepared
+from data_prep.ranges import Ranged
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import NOT_HASHED, nearest, recorded
 from data_prep.waiting import settle_waiting
@@ -40,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeSettings:
+class ProbeSettings(Ranged):
     """Say whether pretraining helped: probe backbones beside random weights."""
 
     weights: Annotated[
@@ -53,12 +55,11 @@ class ProbeSettings:
         "arithmetic: bf16 (mixed), fp32, or auto: bf16 where the hardware has it",
     ] = "auto"
     seed: Annotated[int, "seed of the random weights"] = 0
-    threads: Annotated[int, "CPU threads; 0: all cores", NOT_HASHED] = 0
+    threads: Annotated[int, "CPU threads; 0: all cores", NOT_HASHED, Ge(0)] = 0
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
-        if self.threads < 0:
-            raise UserError(f"threads = {self.threads}: give 0 or more")
+        """Check the ranges and the names."""
+        super().__post_init__()
         for name in self.weights:
             if not (name.endswith(".safetensors") or name in pretexts()):
                 raise UserError(

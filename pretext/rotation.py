@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
-from data_prep.errors import UserError
+from data_prep.ranges import Area
 from pretext.pretraining import Material, pretrain
 from pretext.settings import PretextSettings
 
@@ -33,15 +33,9 @@ STAGE = "pretext.rotation"
 class RotationSettings(PretextSettings):
     """Pretrain a backbone on all pictures by their turns; no labels are read."""
 
-    min_area: Annotated[float, "smallest share of the picture in a view"] = 0.6
+    min_area: Annotated[Area, "smallest share of the picture in a view"] = 0.6
 
     held_out = 0.05
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        super().__post_init__()
-        if not 0 < self.min_area <= 1:
-            raise UserError(f"min_area = {self.min_area}: give above 0, at most 1")
 
 
 def main(argv: Sequence[str] | None = None) -> Path:

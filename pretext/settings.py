@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from annotated_types import Ge, Gt
+
 from data_prep.errors import UserError
+from data_prep.ranges import Ranged, Share
 from data_prep.settings import NOT_HASHED
 from pretext.networks.init_weights import check_init, reads_of
 from pretext.preflight import check_first_weights, check_larger_views, check_names
@@ -13,32 +16,34 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
+class TrainingSettings(Ranged):
     """What any training needs to be told; stages add their own to it."""
 
-    epochs: Annotated[int, "passes over the pictures"] = 30
-    steps: Annotated[int, "optimiser steps, instead of epochs; 0: by epochs"] = 0
-    batch_size: Annotated[int, "pictures per forward"] = 64
-    accumulate: Annotated[int, "forwards per optimiser step"] = 1
+    epochs: Annotated[int, "passes over the pictures", Gt(0)] = 30
+    steps: Annotated[int, "optimiser steps, instead of epochs; 0: by epochs", Ge(0)] = 0
+    batch_size: Annotated[int, "pictures per forward", Ge(2)] = 64
+    accumulate: Annotated[int, "forwards per optimiser step", Gt(0)] = 1
     optimizer: Annotated[
         str, "optimiser: adamw, sgd (momentum 0.9), or a name of pytorch-optimizer"
     ] = "adamw"
-    learning_rate: Annotated[float, "peak of the schedule"] = 1e-3
-    weight_decay: Annotated[float, "decay of all weights but biases and norms"] = 0.05
+    learning_rate: Annotated[float, "peak of the schedule", Gt(0)] = 1e-3
+    weight_decay: Annotated[
+        float, "decay of all weights but biases and norms", Ge(0)
+    ] = 0.05
     schedule: Annotated[
         Literal["cosine", "linear", "exponential", "constant"],
         "learning rate after the warm-up: cosine or linear to 0, exponential to"
         " a thousandth, or constant",
     ] = "cosine"
-    warmup: Annotated[float, "share of the steps with a rising learning rate"] = 0.1
-    clip: Annotated[float, "gradients are clipped to this norm; 0: never"] = 5.0
+    warmup: Annotated[Share, "share of the steps with a rising learning rate"] = 0.1
+    clip: Annotated[float, "gradients are clipped to this norm; 0: never", Ge(0)] = 5.0
     ema: Annotated[
-        float, "keep weights averaged with this decay, such as 0.999; 0: the last ones"
+        Share, "keep weights averaged with this decay, such as 0.999; 0: the last ones"
     ] = 0.0
     final_scale: Annotated[
-        float, "the last part is trained on views larger by this factor; 1: not"
+        float, "the last part is trained on views larger by this factor; 1: not", Gt(0)
     ] = 1.0
-    final_share: Annotated[float, "share of the steps that are that last part"] = 0.2
+    final_share: Annotated[Share, "share of the steps that are that last part"] = 0.2
     precision: Annotated[
         Literal["auto", "bf16", "fp32"],
         "arithmetic: bf16 (mixed), fp32, or auto: bf16 where the hardware has it",
@@ -47,23 +52,7 @@ class TrainingSettings:
         False
     )
     seed: Annotated[int, "seed of the weights and of every random draw"] = 0
-    threads: Annotated[int, "CPU threads; 0: all cores", NOT_HASHED] = 0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name in ("epochs", "accumulate", "learning_rate", "final_scale"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"{name} = {getattr(self, name)}: give more than 0")
-        if self.batch_size < 2:  # batch normalisation compares pictures
-            raise UserError(f"batch_size = {self.batch_size}: give 2 or more")
-        for name in ("warmup", "ema", "final_share"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(
-                    f"{name} = {getattr(self, name)}: give a share from 0 to below 1"
-                )
-        for name in ("steps", "weight_decay", "clip", "threads"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} = {getattr(self, name)}: give 0 or more")
+    threads: Annotated[int, "CPU threads; 0: all cores", NOT_HASHED, Ge(0)] = 0
 
     @property
     def peak_rate(self) -> float:
@@ -122,7 +111,9 @@ class PretextSettings(TrainingSettings):
         str, "first weights: scratch, another pretext stage, or a .safetensors file"
     ] = "scratch"
     inductive: Annotated[bool, "leave the pictures of the test table out"] = False
-    health_every: Annotated[int, "epochs between two looks at the health; 0: never"] = 5
+    health_every: Annotated[
+        int, "epochs between two looks at the health; 0: never", Ge(0)
+    ] = 5
     stop: Annotated[
         Literal["never", "collapse", "plateau", "both"],
         "end early when the health says so",
@@ -143,8 +134,6 @@ class PretextSettings(TrainingSettings):
         """Check the ranges."""
         super().__post_init__()
         check_init(self.init)
-        if self.health_every < 0:
-            raise UserError(f"health_every = {self.health_every}: give 0 or more")
         if self.health_every == 0 and (self.stop != "never" or self.keep != "last"):
             asked = "stop" if self.stop != "never" else "keep"
             raise UserError(

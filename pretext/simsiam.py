@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from annotated_types import Ge
+
 from data_prep.command import open_command, run_command
-from data_prep.errors import UserError
 from pretext.pretraining import Material, pretrain
 from pretext.view_settings import ViewSettings, spread_verdict
 
@@ -35,13 +36,7 @@ class SimSiamSettings(ViewSettings):
         str, "optimiser: adamw, sgd (momentum 0.9), or a name of pytorch-optimizer"
     ] = "sgd"
     weight_decay: Annotated[float, "decay of all weights but biases and norms"] = 5e-4
-    width: Annotated[int, "outputs of the projector"] = 1024
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        super().__post_init__()
-        if self.width < 8:
-            raise UserError(f"width = {self.width}: give 8 or more")
+    width: Annotated[int, "outputs of the projector", Ge(8)] = 1024
 
 
 def main(argv: Sequence[str] | None = None) -> Path:

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from annotated_types import Ge, Gt
+
 from data_prep.errors import UserError
+from data_prep.ranges import OR_ZERO, Area
 from pretext.settings import PretextSettings
 
 if TYPE_CHECKING:
@@ -26,10 +29,12 @@ class ViewSettings(PretextSettings):
     """How the views are made that are to agree."""
 
     learning_rate: Annotated[
-        float, "peak of the schedule, for a batch of 256; scaled to the batch"
+        float, "peak of the schedule, for a batch of 256; scaled to the batch", Gt(0)
     ] = 0.05
-    side: Annotated[int, "side of the views, px; 0: that of the pictures"] = 0
-    min_area: Annotated[float, "smallest share of the picture in a view"] = 0.3
+    side: Annotated[
+        int, "side of the views, px; 0: that of the pictures", Ge(32), OR_ZERO
+    ] = 0
+    min_area: Annotated[Area, "smallest share of the picture in a view"] = 0.3
     colour: Annotated[
         Literal["keep", "strong"],
         "changes of the colour: keep (weak, where it may carry the label) or strong"
@@ -40,10 +45,6 @@ class ViewSettings(PretextSettings):
     def __post_init__(self) -> None:
         """Check the ranges."""
         super().__post_init__()
-        if not 0 < self.min_area <= 1:
-            raise UserError(f"min_area = {self.min_area}: give above 0, at most 1")
-        if self.side != 0 and self.side < 32:
-            raise UserError(f"side = {self.side}: give 32 px or more, or 0")
         if self.colour not in COLOURS:
             raise UserError(f"colour = {self.colour!r}: give {' or '.join(COLOURS)}")
 

@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from annotated_types import Gt, Le
 from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.prepared import PREPARED
+from data_prep.ranges import Ranged, Share
 from data_prep.settings import recorded
 from data_prep.tables.spelling import class_names, write_csv
 from stacking.analysis.label_issues import (
@@ -52,23 +54,18 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoiseSettings:
+class NoiseSettings(Ranged):
     """List the labels that are probably wrong by the predictions; change nothing.
 
     python -m stacking.noise
     """
 
-    share: Annotated[float, "largest share of the rows that is flagged"] = 0.02
+    share: Annotated[
+        float, "largest share of the rows that is flagged", Gt(0), Le(0.5)
+    ] = 0.02
     weight: Annotated[
-        float, "suggested weight of flagged rows: 0 drops them, 0.5 softens them"
+        Share, "suggested weight of flagged rows: 0 drops them, 0.5 softens them"
     ] = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if not 0 < self.share <= 0.5:
-            raise UserError(f"share = {self.share}: give above 0, at most 0.5")
-        if not 0 <= self.weight < 1:
-            raise UserError(f"weight = {self.weight}: give 0 to below 1")
 
     @property
     def reads(self) -> list[str]:

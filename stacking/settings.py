@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from annotated_types import Ge
+
 from data_prep.errors import UserError
+from data_prep.ranges import Ranged
 from data_prep.settings import NOT_HASHED, nearest
 from stacking.models.registry import STACKERS
 
@@ -16,7 +19,7 @@ SLOW = tuple(name for name, s in STACKERS.items() if s.is_slow)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitSettings:
+class FitSettings(Ranged):
     """Stack the nets' outputs, tune the post-processing, score it honestly, predict.
 
     python -m stacking.fit --cv sgkfold3
@@ -61,24 +64,23 @@ class FitSettings:
         Literal["folds", "all"],
         "what predicts: the fold nets averaged, or the net of transfer.finetune --all",
     ] = "folds"
-    tune: Annotated[int, "trials of optuna per fold for the boosted trees; 0: none"] = 0
-    seeds: Annotated[int, "boosters averaged per fold (protocol oof only)"] = 3
-    max_rounds: Annotated[int, "cap on the boosting rounds (protocol oof only)"] = 2000
+    tune: Annotated[
+        int, "trials of optuna per fold for the boosted trees; 0: none", Ge(0)
+    ] = 0
+    seeds: Annotated[int, "boosters averaged per fold (protocol oof only)", Ge(1)] = 3
+    max_rounds: Annotated[
+        int, "cap on the boosting rounds (protocol oof only)", Ge(1)
+    ] = 2000
     control: Annotated[
         bool,
         "also stack labels permuted within folds, which must score like a constant",
     ] = False
-    seed: Annotated[int, "seed of the boosters and of the inner splits"] = 0
-    threads: Annotated[int, "cores to use; 0: all", NOT_HASHED] = 0
+    seed: Annotated[int, "seed of the boosters and of the inner splits", Ge(0)] = 0
+    threads: Annotated[int, "cores to use; 0: all", NOT_HASHED, Ge(0)] = 0
 
     def __post_init__(self) -> None:
         """Check what can be checked without data."""
-        for name in ("seeds", "max_rounds"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} = {getattr(self, name)}: give 1 or more")
-        for name in ("seed", "threads", "tune"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} = {getattr(self, name)}: give 0 or more")
+        super().__post_init__()
         if not self.stackers:
             raise UserError(f"stackers is empty; give some of {', '.join(STACKERS)}")
         for name in self.stackers:

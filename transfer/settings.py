@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from data_prep.errors import UserError
+from annotated_types import Ge
+
+from data_prep.ranges import OR_ZERO, Area, Share
 from data_prep.settings import NOT_HASHED
 from pretext.networks.init_weights import check_init, reads_of
 from pretext.preflight import check_first_weights, check_larger_views, check_names
@@ -20,7 +22,7 @@ class FinetuneSettings(TrainingSettings):
     python -m transfer.finetune --experiment experiments/demo.toml
     """
 
-    batch_size: Annotated[int, "pictures per step"] = 32
+    batch_size: Annotated[int, "pictures per step", Ge(2)] = 32
     init: Annotated[
         str, "first weights: a pretext stage, scratch, or a .safetensors file"
     ] = "pretext.jigsaw"
@@ -35,30 +37,23 @@ class FinetuneSettings(TrainingSettings):
         tuple[str, ...], "folds to train, such as 0,1; left out: each"
     ] = ()
     all: Annotated[bool, "add a net trained on every labelled row"] = False
-    side: Annotated[int, "side of the training views, px; 0: that of the pictures"] = 0
-    min_area: Annotated[float, "smallest share of the picture in a view"] = 0.6
+    side: Annotated[
+        int, "side of the training views, px; 0: that of the pictures", Ge(32), OR_ZERO
+    ] = 0
+    min_area: Annotated[Area, "smallest share of the picture in a view"] = 0.6
     turns: Annotated[bool, "flip and rotate the views all eight ways"] = True
     colour: Annotated[
-        float, "largest change of brightness, contrast, saturation: 0.1 is 10 %"
+        Share, "largest change of brightness, contrast, saturation: 0.1 is 10 %"
     ] = 0.1
-    dropout: Annotated[float, "share of features dropped before the heads"] = 0.2
+    dropout: Annotated[Share, "share of features dropped before the heads"] = 0.2
     keep_epochs: Annotated[
-        int, "weights of the last N epochs kept in epochs/; 0: none", NOT_HASHED
+        int, "weights of the last N epochs kept in epochs/; 0: none", NOT_HASHED, Ge(0)
     ] = 1
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         super().__post_init__()
         check_init(self.init)
-        for name in ("colour", "dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{name} = {getattr(self, name)}: give 0 to below 1")
-        if not 0 < self.min_area <= 1:
-            raise UserError(f"min_area = {self.min_area}: give above 0, at most 1")
-        if self.side != 0 and self.side < 32:
-            raise UserError(f"side = {self.side}: give 32 px or more, or 0")
-        if self.keep_epochs < 0:
-            raise UserError(f"keep_epochs = {self.keep_epochs}: give 0 or more")
 
     @property
     def reads(self) -> list[str]:

@@ -136,7 +136,7 @@ def test_a_mark_of_the_byte_order_is_no_mistake(tmp_path: Path) -> None:
         ),
         (
             '[tasks.x]\nkind = "date"\nweight = 0\n',
-            "[tasks.x]: weight = 0.0: give a number above 0",
+            "[tasks.x]: weight = 0.0: give more than 0",
         ),
         (
             '[tasks.x]\nkind = "date"\nwieght = 1\n',

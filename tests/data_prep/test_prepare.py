@@ -446,7 +446,7 @@ def test_mistakes_are_one_line(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--side", "4"], "side = 4: give 16 to 2048 px"),
+        (["--side", "4"], "side = 4: give 16 to 2048"),
         (["--cv", "skfold3"], "would tear the groups .*set cv = 'sgkfold3'"),
         (["--cv", "sgk3"], "cv = 'sgk3': give kfold, skfold"),
         (["--seed", "-1"], "seed = -1"),

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
+from annotated_types import Ge
 
 from data_prep import renamed
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
+from data_prep.ranges import Ranged
 from data_prep.settings import (
     NOT_HASHED,
     Parser,
@@ -22,11 +24,11 @@ from data_prep.settings import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class TryoutSettings:
+class TryoutSettings(Ranged):
     """Try every type of setting."""
 
     text: Annotated[str, "a text"] = "plain"
-    count: Annotated[int, "a count"] = 1
+    count: Annotated[int, "a count", Ge(0)] = 1
     none_of_it: Annotated[int, "a count that begins at nothing"] = 0
     share: Annotated[float, "a share, in %"] = 1.0
     is_on: Annotated[bool, "a switch"] = True
@@ -38,11 +40,6 @@ class TryoutSettings:
     most: Annotated[int | None, "a count, if any"] = None
     places: Annotated[tuple[Path, ...], "several paths"] = ()
     speed: Annotated[int, "how fast", NOT_HASHED] = 2
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        if self.count < 0:
-            raise UserError(f"count = {self.count}: give 0 or more")
 
 
 def parse(*flags: str) -> dict[str, Any]:

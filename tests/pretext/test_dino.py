@@ -193,7 +193,7 @@ def test_the_side_of_the_views_by_hand(side: int, scale: float, expected: int) -
             for v in (0.0, 1.1)
         ),
         *(
-            (kind, {"side": 31}, "side = 31: give 32 px or more, or 0")
+            (kind, {"side": 31}, "side = 31: give 32 or more, or 0")
             for kind in (SimSiamSettings, DinoSettings)
         ),
         (SimSiamSettings, {"colour": "weak"}, "colour = 'weak': give keep or strong"),
@@ -209,7 +209,7 @@ def test_the_side_of_the_views_by_hand(side: int, scale: float, expected: int) -
             (
                 DinoSettings,
                 {"teacher_decay": value},
-                f"teacher_decay = {value}: give a share from 0 to below 1",
+                f"teacher_decay = {value}: give 0 to below 1",
             )
             for value in (-0.1, 1.0)
         ),

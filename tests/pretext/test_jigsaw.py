@@ -343,7 +343,7 @@ def test_tiles_that_cannot_be_cut_are_refused(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        *(({"grid": grid}, f"grid = {grid}: give 2, 3 or 4$") for grid in (1, 5)),
+        *(({"grid": grid}, f"grid = {grid}: give 2 to 4$") for grid in (1, 5)),
         *(
             ({name: value}, f"{name} = {value}: give 0 to below 1$")
             for name in ("gap", "grey", "channel_shift", "resize_jitter", "held_out")

@@ -332,8 +332,8 @@ def test_tiles_too_small_to_show_anything_are_refused(prepared_run: MakeRun) -> 
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
-        (JigsawSettings, {"grid": 1}, "grid = 1: give 2, 3 or 4"),
-        (JigsawSettings, {"grid": 5}, "grid = 5: give 2, 3 or 4"),
+        (JigsawSettings, {"grid": 1}, "grid = 1: give 2 to 4"),
+        (JigsawSettings, {"grid": 5}, "grid = 5: give 2 to 4"),
         *(
             (JigsawSettings, {name: value}, f"{name} = {value}: give 0 to below 1")
             for name in ("gap", "grey", "channel_shift", "held_out")
@@ -346,7 +346,7 @@ def test_tiles_too_small_to_show_anything_are_refused(prepared_run: MakeRun) -> 
         ),
         (SimSiamSettings, {"width": 7}, "width = 7: give 8 or more"),
         (SimSiamSettings, {"colour": "kep"}, "colour = 'kep': give keep or strong"),
-        (SimSiamSettings, {"side": 31}, "side = 31: give 32 px or more, or 0"),
+        (SimSiamSettings, {"side": 31}, "side = 31: give 32 or more, or 0"),
         (SimSiamSettings, {"epochs": 0}, "epochs = 0: give more than 0"),
     ],
 )

@@ -595,7 +595,7 @@ def test_a_network_of_one_size_says_which(tmp_path: Path) -> None:
         ("--colour=1", "colour = 1.0: give 0 to below 1"),
         ("--dropout=-0.1", "dropout = -0.1: give 0 to below 1"),
         ("--min-area=0", "min_area = 0.0: give above 0, at most 1"),
-        ("--side=16", "side = 16: give 32 px or more, or 0"),
+        ("--side=16", "side = 16: give 32 or more, or 0"),
         ("--keep-epochs=-1", "keep_epochs = -1: give 0 or more"),
     ],
 )
