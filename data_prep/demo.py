@@ -38,16 +38,16 @@ class DemoSettings(Ranged):
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Draw the collection, and return the folder of the stage."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    if not _names_experiment(given):
-        given += ["--experiment", str(EXPERIMENT)]
-    settings, run, _ = open_command(DemoSettings, STAGE, given)
-    key = recorded(settings)
-    if done := run.current(STAGE, key):
-        return done.folder
+    flags = list(sys.argv[1:] if argv is None else argv)
+    if not _names_experiment(flags):
+        flags += ["--experiment", str(EXPERIMENT)]
+    settings, run, _ = open_command(DemoSettings, STAGE, flags)
+    recorded_settings = recorded(settings)
+    if finished := run.current(STAGE, recorded_settings):
+        return finished.folder
     from data_prep.demo_collection.collection import draw_collection
 
-    with run.stage(STAGE, key) as stage:
+    with run.stage(STAGE, recorded_settings) as stage:
         shutil.rmtree(stage.folder / "images", ignore_errors=True)  # cut short
         draw_collection(
             stage.folder,
@@ -58,19 +58,21 @@ def main(argv: Sequence[str] | None = None) -> Path:
         )
     log.info(
         "%d works with a label and %d to predict -> %s",
-        *(settings.n_train, settings.n_test, run.folder / STAGE),
+        settings.n_train,
+        settings.n_test,
+        run.folder / STAGE,
     )
     return run.folder / STAGE
 
 
-def _names_experiment(given: Sequence[str]) -> bool:
+def _names_experiment(flags: Sequence[str]) -> bool:
     """Tell whether the flags lead to an experiment, of a file or kept in a run."""
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--experiment")
     finder.add_argument("--run", type=Path)
-    known, _ = finder.parse_known_args(given)
-    is_kept = known.run is not None and (known.run / "experiment.toml").exists()
-    return known.experiment is not None or is_kept
+    parsed, _ = finder.parse_known_args(flags)
+    is_kept = parsed.run is not None and (parsed.run / "experiment.toml").exists()
+    return parsed.experiment is not None or is_kept
 
 
 if __name__ == "__main__":

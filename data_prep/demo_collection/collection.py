@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from data_prep.demo_collection.periods import LAST_YEAR, MANNERS, period_of, year_of
-from data_prep.demo_collection.studio import Project, draw_sheet, plan
+from data_prep.demo_collection import periods
+from data_prep.demo_collection.grain import Rng, pick
 from data_prep.processes import n_cores, pool_of
 
 JPEG_QUALITY = 92
@@ -44,14 +44,14 @@ class Work:
     id_: str
     year: int
     series: str
-    project: Project
+    project: periods.Project
     has_year: bool = True
     has_attributes: bool = True
 
     @property
     def target(self) -> int:
         """The period, 0 to 3."""
-        return period_of(self.year)
+        return periods.period_of(self.year)
 
 
 def draw_collection(
@@ -90,132 +90,99 @@ def draw_collection(
     works = plan_works(n_train + n_test, n_train, rng)
     # Series are planned one after the other, so the border may not cut one in two.
     train, test = works[:n_train], works[n_train:]
-    broken, original, twin = (int(n) for n in rng.choice(n_train, 3, replace=False))
+    broken, original, twin = rng.choice(n_train, 3, replace=False).tolist()
     train[twin] = replace(train[original], id_=train[twin].id_, series="s0000")
-    train = _forget(train, rng)
+    # Of a few works the year is lost, and of a few others the attributes.
+    n_lost = max(2, round(UNKNOWN_FRAC * n_train))
+    lost = rng.choice(n_train, 2 * n_lost, replace=False).tolist()
+    for number in lost[:n_lost]:
+        train[number] = replace(train[number], has_year=False)
+    for number in lost[n_lost:]:
+        train[number] = replace(train[number], has_attributes=False)
 
-    every = [*train, *test]
-    projects = [work.project for work in every]
+    paths = [images / f"{work.id_}.jpg" for work in [*train, *test]]
+    projects = [work.project for work in [*train, *test]]
+    rngs = rng.spawn(len(paths))
     with pool_of(n_cores()) as pool:
-        drawn = pool.map(
-            *(_draw, projects, repeat(side_px), rng.spawn(len(every))), chunksize=8
-        )
-        bar = tqdm(drawn, "drawing", len(every), unit="work", mininterval=1.0)
-        for work, encoded in zip(every, bar, strict=True):
-            (images / f"{work.id_}.jpg").write_bytes(encoded)
-    copied = (images / f"{train[original].id_}.jpg").read_bytes()
-    (images / f"{train[twin].id_}.jpg").write_bytes(copied)
-    victim = images / f"{train[broken].id_}.jpg"
-    victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 3])
-
+        jpegs = pool.map(_draw, projects, repeat(side_px), rngs, chunksize=8)
+        bar = tqdm(jpegs, "drawing", len(paths), unit="work", mininterval=1.0)
+        for path, jpeg in zip(paths, bar, strict=True):
+            path.write_bytes(jpeg)
+    paths[twin].write_bytes(paths[original].read_bytes())
+    whole = paths[broken].read_bytes()
+    paths[broken].write_bytes(whole[: len(whole) // 3])
     _write_tables(folder, train, test, rng)
 
 
-def _draw(project: Project, side_px: int, hand: np.random.Generator) -> bytes:
+def _draw(project: periods.Project, side_px: int, rng: Rng) -> bytes:
     """Draw a sheet, as a JPEG."""
-    encoded = BytesIO()
-    picture = Image.fromarray(draw_sheet(project, side_px, hand))
-    picture.save(encoded, "JPEG", quality=JPEG_QUALITY)
-    return encoded.getvalue()
+    jpeg = BytesIO()
+    picture = Image.fromarray(periods.draw_sheet(project, side_px, rng))
+    picture.save(jpeg, "JPEG", quality=JPEG_QUALITY)
+    return jpeg.getvalue()
 
 
-def plan_works(n_works: int, border: int, rng: np.random.Generator) -> list[Work]:
-    """Plan series after series, none of which reaches across the border.
-
-    Args:
-        n_works: How many works to plan.
-        border: The number of works before which a series must end.
-        rng: Draws everything.
-    """
-    ids = _draw_ids(n_works, rng)
+def plan_works(n_works: int, border: int, rng: Rng) -> list[Work]:
+    """Plan series after series; one must end where there are ``border`` works."""
+    ids: dict[str, None] = {}  # a set that keeps its order
+    while len(ids) < n_works:
+        ids[rng.bytes(6).hex()] = None
+    unused_ids = iter(ids)
     numbers = rng.permutation(n_works) + 1
     works: list[Work] = []
     n_series = 0
     while len(works) < n_works:
         room = (border if len(works) < border else n_works) - len(works)
         n_sheets = min(room, 1 + int(rng.choice(4, p=SHEETS_CHANCES)))
-        year = year_of(int(rng.integers(4)), rng)
-        project = plan(year, rng)
+        year = periods.year_of(int(rng.integers(4)), rng)
+        project = periods.plan(year, rng)
         series = f"s{numbers[n_series]:04d}"
         for _ in range(n_sheets):
-            id_ = ids[len(works)]
+            id_ = next(unused_ids)
             works.append(Work(id_=id_, year=year, series=series, project=project))
-            year = min(year + int(rng.integers(3)), LAST_YEAR)
+            year = min(year + int(rng.integers(3)), periods.LAST_YEAR)
         n_series += 1
     return works
 
 
-def _draw_ids(n_ids: int, rng: np.random.Generator) -> list[str]:
-    ids: dict[str, None] = {}
-    while len(ids) < n_ids:
-        ids[rng.bytes(6).hex()] = None
-    return list(ids)
-
-
-def _forget(works: Sequence[Work], rng: np.random.Generator) -> list[Work]:
-    """Lose the year of a few works, and the attributes of a few others."""
-    n_lost = max(2, round(UNKNOWN_FRAC * len(works)))
-    lost = rng.choice(len(works), 2 * n_lost, replace=False).tolist()
-    undated, undescribed = set(lost[:n_lost]), set(lost[n_lost:])
-    return [
-        replace(
-            work,
-            has_year=number not in undated,
-            has_attributes=number not in undescribed,
-        )
-        for number, work in enumerate(works)
-    ]
-
-
 def _write_tables(
-    folder: Path,
-    train: Sequence[Work],
-    test: Sequence[Work],
-    rng: np.random.Generator,
+    folder: Path, train: Sequence[Work], test: Sequence[Work], rng: Rng
 ) -> None:
-    train = sorted(train, key=lambda work: work.id_)
-    test = sorted(test, key=lambda work: work.id_)
+    train, test = (sorted(works, key=lambda work: work.id_) for works in (train, test))
     dated = [
         (work.id_, work.target, work.year if work.has_year else "", work.series)
         for work in train
     ]
-    _write_csv(folder / "train.csv", ("id", "target", "year", "series"), dated)
-    _write_csv(folder / "test.csv", ("id",), [(work.id_,) for work in test])
-    answers = [(work.id_, work.target) for work in test]
-    _write_csv(folder / "test_answers.csv", ("id", "target"), answers)
-    sample = [(work.id_, CONSTANT_PREDICTION) for work in test]
-    _write_csv(folder / "sample_submission.csv", ("id", "target"), sample)
-    for kind in ("materials", "techniques"):
-        every = sorted({word for manner in MANNERS for word in getattr(manner, kind)})
-        rows = [
+    tables: dict[str, tuple[str, Iterable[Sequence[object]]]] = {
+        "train": ("id,target,year,series", dated),
+        "test": ("id", [(work.id_,) for work in test]),
+        "test_answers": ("id,target", [(work.id_, work.target) for work in test]),
+        "sample_submission": (
+            "id,target",
+            [(w.id_, CONSTANT_PREDICTION) for w in test],
+        ),
+    }
+    for column in ("materials", "techniques"):
+        words = sorted({word for m in periods.MANNERS for word in getattr(m, column)})
+        described = [
             (work.id_, word)
             for work in train
             if work.has_attributes
-            for word in _describe(getattr(work.project.manner, kind), every, rng)
+            for word in _describe(getattr(work.project.manner, column), words, rng)
         ]
-        _write_csv(folder / f"{kind}.csv", ("id", "name"), rows)
+        tables[column] = ("id,name", described)
+    for name, (header, rows) in tables.items():
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header.split(","))
+            writer.writerows(rows)
 
 
-def _describe(
-    words: Sequence[str], every: Sequence[str], rng: np.random.Generator
-) -> list[str]:
+def _describe(words: Sequence[str], all_words: Sequence[str], rng: Rng) -> list[str]:
     """Draw the words a cataloguer would use, the first one always among them."""
     chances = [1.0, 0.8] + [0.35] * (len(words) - 2)
-    used = [
-        word
-        for word, chance in zip(words, chances, strict=True)
-        if rng.random() < chance
-    ]
-    stray = every[int(rng.integers(len(every)))]
+    used = [w for w, p in zip(words, chances, strict=True) if rng.random() < p]
+    stray = pick(all_words, rng)
     if rng.random() < STRAY_WORD_CHANCE and stray not in used:
         used.append(stray)
     return used
-
-
-def _write_csv(
-    path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]
-) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)

@@ -1,24 +1,31 @@
-"""Tests of data_prep.painting."""
+"""Tests of data_prep.demo_collection: canvas, media, subjects, periods."""
+
+from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from PIL import Image
 
 from data_prep.demo_collection.canvas import Canvas
-from data_prep.demo_collection.grain import mix, noise, smoothstep
-from data_prep.demo_collection.hatching import hatch
+from data_prep.demo_collection.grain import luma, mix, noise, smoothstep
+from data_prep.demo_collection.media import hatch
 from data_prep.demo_collection.outlines import curve, oval, ribbon
 from data_prep.demo_collection.palettes import AGES, ROLES, palette_of
 from data_prep.demo_collection.periods import (
     MANNERS,
     Manner,
+    Project,
+    Subject,
+    draw_sheet,
     manner_of,
     period_of,
     style_year_of,
 )
-from data_prep.demo_collection.studio import Project, draw_sheet
 
 WHITE, BLACK = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
+SUBJECTS = list(dict.fromkeys(each for manner in MANNERS for each in manner.subjects))
 PAIRS = [
     pytest.param(manner, subject, id=f"{manner.medium.__name__}-{subject.__name__}")
     for manner in MANNERS
@@ -27,27 +34,78 @@ PAIRS = [
 
 
 def sheet(
-    manner: Manner, subject: object, aspect: float = 1.3, hand: int = 0
+    manner: Manner,
+    subject: Subject,
+    aspect: float = 1.3,
+    hand: int = 0,
+    composition: int = 3,
 ) -> np.ndarray:
-    assert callable(subject)
     project = Project(
         manner=manner,
         subject=subject,
         style_year=float(np.mean(manner.years)),
         aspect=aspect,
-        composition_seed=3,
+        composition_seed=composition,
     )
     return draw_sheet(project, 48, np.random.default_rng(hand))
 
 
+def scene(subject: Subject, year: float) -> np.ndarray:
+    """Lay out what ``sheet`` shows, in flat colours."""
+    canvas = Canvas(96, 74, WHITE)
+    palette = palette_of(year, np.random.default_rng(0))
+    subject(canvas, palette, np.random.default_rng(3))
+    return canvas.colours
+
+
+def likeness(first: np.ndarray, second: np.ndarray) -> float:
+    """Correlate the lightness of two pictures, both of them seen from far."""
+    far = []
+    for picture in (first, second):
+        image = Image.fromarray(luma(picture.astype(np.float32)))
+        far.append(np.asarray(image.resize((24, 18), Image.Resampling.BOX)))
+    return float(np.corrcoef(far[0].ravel(), far[1].ravel())[0, 1])
+
+
 @pytest.mark.parametrize(("manner", "subject"), PAIRS)
 def test_every_subject_can_be_drawn_in_every_manner_used_for_it(
-    manner: Manner, subject: object
+    manner: Manner, subject: Subject
 ) -> None:
     picture = sheet(manner, subject)
     assert picture.shape == (37, 48, 3)
     assert picture.dtype == np.uint8
-    assert picture.std() > 8  # neither empty nor of one colour
+    dark, light = np.quantile(luma(picture.astype(np.float32)), (0.05, 0.95))
+    assert light - dark > 70  # of 255: neither empty nor of one tone
+    assert np.ptp(picture, axis=2).mean() > 12  # nor without colour
+    year = float(np.mean(manner.years))
+    likenesses = [likeness(picture, scene(each, year)) for each in SUBJECTS]
+    assert SUBJECTS[int(np.argmax(likenesses))] is subject
+    assert max(likenesses) > 0.25
+
+
+@pytest.mark.parametrize(("manner", "subject"), PAIRS)
+def test_no_two_compositions_are_alike(manner: Manner, subject: Subject) -> None:
+    pictures = [
+        sheet(manner, subject, composition=seed).astype(float) for seed in range(3)
+    ]
+    for first, second in combinations(pictures, 2):
+        assert np.abs(first - second).mean() > 8
+
+
+def test_every_medium_has_a_look_of_its_own() -> None:
+    project = Project(
+        manner=MANNERS[0],
+        subject=MANNERS[0].subjects[0],
+        style_year=1700,
+        aspect=1.3,
+        composition_seed=3,
+    )
+    looks = []
+    for manner in MANNERS:
+        drawn = replace(project, manner=manner)
+        looks.append(draw_sheet(drawn, 48, np.random.default_rng(0)).astype(float))
+    for first, second in combinations(looks, 2):
+        assert np.abs(first - second).mean() > 8
 
 
 @pytest.mark.parametrize("aspect", [0.645, 1.0, 1.55])
@@ -65,8 +123,8 @@ def test_siblings_are_more_alike_than_strangers(manner: Manner) -> None:
     mirrored = sibling[:, ::-1]  # the same colours and lines in other places
     assert not np.array_equal(first, sibling)
     alike, unlike = (
-        np.corrcoef(first.mean(axis=2).ravel(), other.mean(axis=2).ravel())[0, 1]
-        for other in (sibling, mirrored)
+        np.corrcoef(first.mean(axis=2).ravel(), second.mean(axis=2).ravel())[0, 1]
+        for second in (sibling, mirrored)
     )
     assert alike > unlike
 
@@ -169,7 +227,7 @@ def test_manners_have_their_season() -> None:
         for year in (1455, 1945)
     )
     assert "tempera" in early - late
-    assert "linocut" in late - early
+    assert "gouache" in late - early
 
 
 def test_style_runs_ahead_of_the_year_or_behind() -> None:
