@@ -51,10 +51,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
         shutil.rmtree(stage.folder / "images", ignore_errors=True)  # cut short
         draw_collection(
             stage.folder,
-            settings.n_train,
-            settings.n_test,
-            settings.side,
-            settings.seed,
+            n_train=settings.n_train,
+            n_test=settings.n_test,
+            side_px=settings.side,
+            seed=settings.seed,
         )
     log.info(
         "%d works with a label and %d to predict -> %s",

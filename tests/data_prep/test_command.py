@@ -269,33 +269,33 @@ def test_what_is_typed_wrong_is_answered_in_one_line(
 def test_the_demo_needs_no_experiment_file(
     flags: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: list[Any] = []
+    drawn: list[int] = []
     monkeypatch.setattr(
         "data_prep.demo_collection.collection.draw_collection",
-        lambda *a: drawn.append(a),
+        lambda _, **sizes: drawn.append(sizes["n_train"]),
     )
     folder = demo.main(flags)
     assert folder == Path("tried" if flags else "runs/demo", "data_prep.demo")
     assert (folder.parent / "experiment.toml").exists()
     assert demo.main([*flags, "--n-train", "30"]) == folder
     assert demo.main([*flags, "--n-train", "30"]) == folder
-    assert [n_train for _, n_train, *_ in drawn] == [960, 30]
+    assert drawn == [960, 30]
 
 
 @pytest.mark.usefixtures("fresh")
 def test_the_demo_keeps_to_the_experiment_of_its_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: list[Any] = []
+    drawn: list[int] = []
     monkeypatch.setattr(
         "data_prep.demo_collection.collection.draw_collection",
-        lambda *a: drawn.append(a),
+        lambda _, **sizes: drawn.append(sizes["n_train"]),
     )
     file = tmp_path / "small.toml"
     file.write_text("[data_prep.demo]\nn_train = 40\n")
     demo.main(["--experiment", str(file)])
     demo.main(["--run", "runs/small", "--overwrite"])
-    assert [n_train for _, n_train, *_ in drawn] == [40, 40]
+    assert drawn == [40, 40]
 
 
 @pytest.mark.parametrize("flag", ["--n-train", "--n-test", "--side"])
