@@ -316,10 +316,10 @@ def _copy_sample(sample: Path, target: Path, id_column: str) -> None:
     if sample.suffix.lower() not in (".parquet", ".pq"):
         shutil.copyfile(sample, target)
         return
-    from data_prep.tables.cells import as_ids, read_table
+    from data_prep.tables.cells import as_texts, read_table
 
     table = read_table(sample)
-    ids = as_ids(table[id_column])  # 7 of a column of floats is not to become 7.0
+    ids = as_texts(table[id_column])  # 7 of a column of floats is not to become 7.0
     table.assign(**{id_column: ids}).to_csv(target, index=False)
 
 

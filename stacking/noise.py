@@ -116,13 +116,13 @@ def issue_table(
     """
     import pandas as pd
 
-    from data_prep.tables.cells import as_ids, as_numbers, as_texts
+    from data_prep.tables.cells import as_numbers, as_texts
 
     oof = read_oof(path, metadata)
     for name in ("id", *SCORED):
         if name not in oof:
             raise UserError(f"{path}: there is no column {name!r}; {AGAIN}")
-    ids = as_ids(oof["id"])
+    ids = as_texts(oof["id"])
     issues = combine(find_issues(oof, metadata, path))
     order = ranking(issues.score, ids)
     is_flagged = flag_worst(issues, order, settings.share)

@@ -263,7 +263,7 @@ def _with_interval(
     coverage: float,
 ) -> "pd.DataFrame":
     """Add where the target is to be expected, by the run's out-of-fold residuals."""
-    from data_prep.tables.cells import as_ids
+    from data_prep.tables.cells import as_texts
     from stacking.analysis.conformal import (
         conformal_radius,
         conformal_set_threshold,
@@ -273,7 +273,7 @@ def _with_interval(
 
     oof = read_oof(oof_file(fitted.folder), prepared.metadata)
     table = Prepared.open(prepared).table.set_index("id")
-    cv_groups = table["cv_group"].loc[as_ids(oof["id"])].to_numpy()
+    cv_groups = table["cv_group"].loc[as_texts(oof["id"])].to_numpy()
     target_columns = predictor.target_columns
     if target_columns.is_number:
         residuals = oof["prediction"].astype(float) - oof["target"].astype(float)

@@ -22,8 +22,9 @@ from numpy.testing import assert_array_equal
 from data_prep.errors import UserError
 from data_prep.experiment import read_experiment
 from data_prep.settings import from_table
-from data_prep.tables.cells import as_numbers, as_texts, as_years
+from data_prep.tables.cells import as_numbers, as_texts
 from data_prep.tables.csv_files import read_csv
+from data_prep.tables.dates import as_years
 from features.foreign import load_foreign
 from features.store import StoreError, load_safely, open_store, verify, write_store
 

@@ -1,4 +1,4 @@
-"""Cells: table files as they are, and their columns as texts, numbers or years.
+"""Cells: table files as they are, and their columns as texts, numbers or flags.
 
 What a cell means is decided by what its column is for, so until then it is text. In a
 column of names (ids, groups, classes, attributes) only an empty cell is missing: ``NA``
@@ -9,8 +9,7 @@ missing as well when it says so, as pandas understands it.
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,32 @@ from numpy.typing import NDArray
 from data_prep.errors import UserError
 from data_prep.tables.csv_files import read_csv
 
-NO_NUMBER = frozenset(  # what pandas takes for missing, unless it is told otherwise
-    (
-        *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "NA"),
-        *("1.#IND", "1.#QNAN", "<NA>", "N/A", "NULL", "NaN", "None", "n/a", "nan"),
+# What pandas takes for missing, unless it is told otherwise.
+NO_NUMBER = frozenset(
+    [
+        "#N/A",
+        "#N/A N/A",
+        "#NA",
+        "-1.#IND",
+        "-1.#QNAN",
+        "-NaN",
+        "-nan",
+        "1.#IND",
+        "1.#QNAN",
+        "<NA>",
+        "N/A",
+        "NA",
+        "NULL",
+        "NaN",
+        "None",
+        "n/a",
+        "nan",
         "null",
-    )
+        "",
+    ]
 )
 NUMBERS = (int, float, np.integer, np.floating)
 TRUTHS = {"true": True, "false": False}
-EARLIEST_YEAR, LATEST_YEAR = -10_000, 3_000
-DATE_FORMATS = ("%d %B %Y", "%d %b %Y", "%B %d, %Y", "%b %d, %Y", "%B %Y", "%b %Y")
-YEAR = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
 WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,14})")
 NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?|[+-]?\.[0-9]+")
 COMMA_NUMBER = re.compile(r"[+-]?([0-9]+,[0-9]*|,[0-9]+)([eE][+-]?[0-9]+)?")
@@ -64,7 +77,8 @@ def read_table(path: Path) -> pd.DataFrame:
         table = table.reset_index(levels)
     names = [str(name) for name in table.columns]
     index = pd.RangeIndex(1, len(table) + 1, name="row")
-    plain = {at: _plain(table.iloc[:, at]) for at in range(len(names))}
+    # By number first: two columns may have one name.
+    plain = {col_idx: _plain(table.iloc[:, col_idx]) for col_idx in range(len(names))}
     return pd.DataFrame(plain).set_axis(names, axis=1).set_axis(index, axis=0)
 
 
@@ -76,9 +90,9 @@ def _plain(column: "pd.Series[Any]") -> "pd.Series[Any]":
     return pd.Series(cells, dtype=object)
 
 
-def _has_plain_type(column: "pd.Series[Any]", kinds: str = "biufM") -> bool:
+def _has_plain_type(column: "pd.Series[Any]", dtype_kinds: str = "biufM") -> bool:
     """Tell whether a column is of numbers, dates or truth values of numpy."""
-    return isinstance(column.dtype, np.dtype) and column.dtype.kind in kinds
+    return isinstance(column.dtype, np.dtype) and column.dtype.kind in dtype_kinds
 
 
 def separator_of(column: "pd.Series[Any]") -> str:
@@ -122,12 +136,7 @@ def _text_of(value: Any) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def as_ids(column: "pd.Series[Any]") -> list[str]:
-    """Give ids as text: they are names like all others."""
-    return as_texts(column)
-
-
-def no_numbers(column: "pd.Series[Any]") -> NDArray[np.bool_]:
+def missing_mask(column: "pd.Series[Any]") -> NDArray[np.bool_]:
     """Tell (N,) which cells are missing where numbers or dates are expected."""
     if _has_plain_type(column, "iufM"):
         return column.isna().to_numpy()
@@ -139,14 +148,14 @@ def unread(column: "pd.Series[Any]", values: NDArray[np.float64]) -> "pd.Series[
 
     Args:
         column: (N,) cells.
-        values: (N,) what was made of them; NaN is none.
+        values: (N,) numbers that were read from them; NaN is none.
 
     Returns:
         The texts, with the index of the column: where each of them stands.
     """
-    doubtful = column[np.isnan(values)]
-    texts = pd.Series(as_texts(doubtful), index=doubtful.index, dtype=object)
-    return texts[~no_numbers(doubtful)]
+    without_value = column[np.isnan(values)]
+    texts = pd.Series(as_texts(without_value), index=without_value.index, dtype=object)
+    return texts[~missing_mask(without_value)]
 
 
 def as_numbers(column: "pd.Series[Any]") -> NDArray[np.float64]:
@@ -171,6 +180,7 @@ def as_numbers(column: "pd.Series[Any]") -> NDArray[np.float64]:
 
 
 def _numbers_of(texts: Sequence[str | None]) -> NDArray[np.float64]:
+    """Read texts as finite numbers, all at once where possible; NaN is none."""
     joined = "".join(filter(None, texts))
     if "_" in joined or not joined.isascii():  # Python reads 1_000 and other digits
         stripped = [(text or "").strip() for text in texts]
@@ -192,13 +202,13 @@ def _number_of(text: str) -> float:
 
 def is_truth(column: "pd.Series[Any]") -> bool:
     """Tell whether a column is true and false throughout, and nothing else."""
-    given = False
+    has_truth = False
     for value in column:
         if isinstance(value, (bool, np.bool_)) or _text_of(value).lower() in TRUTHS:
-            given = True
+            has_truth = True
         elif _text_of(value) not in NO_NUMBER:
             return False
-    return given
+    return has_truth
 
 
 def with_points(texts: Sequence[str], separator: str) -> Sequence[str]:
@@ -214,8 +224,8 @@ def with_points(texts: Sequence[str], separator: str) -> Sequence[str]:
         return texts
     if all(map(GROUPED.fullmatch, commas)) and any(map(WHOLE.fullmatch, texts)):
         return texts
-    numbers = set(commas)
-    return [text.replace(",", ".") if text in numbers else text for text in texts]
+    with_comma = set(commas)
+    return [text.replace(",", ".") if text in with_comma else text for text in texts]
 
 
 def as_flags(column: "pd.Series[Any]") -> tuple[NDArray[np.bool_], list[str]]:
@@ -231,30 +241,6 @@ def as_flags(column: "pd.Series[Any]") -> tuple[NDArray[np.bool_], list[str]]:
     return np.array(flags, dtype=np.bool_), unread
 
 
-def as_years(column: "pd.Series[Any]") -> tuple[NDArray[np.float64], list[str]]:
-    """Read years and dates as decimal years.
-
-    A number is a decimal year already. Of a date its first instant counts: 1890-07 is
-    1890 and 181/365. In ``3.5.1890`` the day comes first; ``3/5/1890`` is read only if
-    another row of the column shows which of the two is the month.
-
-    Returns:
-        (N,) decimal years, NaN where missing; and the values that are no date.
-
-    Example:
-        >>> as_years(pd.Series(["1890", "1890-01-01", None, "1890.5"]))[0]
-        array([1890. , 1890. ,    nan, 1890.5])
-    """
-    texts = with_points(as_texts(column), separator_of(column))
-    order = _order_of_slashes(set(texts))
-    year_of: dict[str, float | None] = dict.fromkeys(NO_NUMBER, math.nan)
-    for text in set(texts) - NO_NUMBER:
-        year_of[text] = _year_of(text, order)
-    unread = [text for text in texts if year_of[text] is None]
-    years = [math.nan if (year := year_of[text]) is None else year for text in texts]
-    return np.array(years, dtype=np.float64), unread
-
-
 def with_plain_numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":
     """Turn a text column into numbers if all its cells are; ``007`` is not one.
 
@@ -266,68 +252,20 @@ def with_plain_numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":
     if is_truth(column):
         truths = [TRUTHS.get(text.lower()) for text in as_texts(column)]
         return pd.Series(truths, index=column.index)
-    kinds = set(map(type, column)) - {type(None)}
-    if kinds != {str}:  # a column of pandas marks its gaps otherwise
-        kinds = {type(value) for value in column if not is_missing(value)}
+    types = set(map(type, column)) - {type(None)}
+    if types != {str}:  # a column of pandas marks its gaps otherwise
+        types = {type(value) for value in column if not is_missing(value)}
     texts = with_points(as_texts(column), separator_of(column))
-    given = [text for text in texts if text not in NO_NUMBER]
-    if kinds == {str}:
-        is_number = bool(given) and all(map(NUMBER.fullmatch, given))
-        is_whole = is_number and all(map(WHOLE.fullmatch, given))
+    present = [text for text in texts if text not in NO_NUMBER]
+    if types == {str}:
+        is_number = bool(present) and all(map(NUMBER.fullmatch, present))
+        is_whole = is_number and all(map(WHOLE.fullmatch, present))
     else:
-        is_number = bool(kinds) and all(issubclass(kind, NUMBERS) for kind in kinds)
-        is_whole = all(issubclass(kind, (int, np.integer)) for kind in kinds)
+        is_number = bool(types) and all(issubclass(t, NUMBERS) for t in types)
+        is_whole = all(issubclass(t, (int, np.integer)) for t in types)
     if not is_number:
         return column
     numbers = pd.Series(_numbers_of(texts), index=column.index)
-    return (
-        numbers.astype(np.int64) if is_whole and len(given) == len(texts) else numbers
-    )
-
-
-def _order_of_slashes(texts: Iterable[str]) -> str | None:
-    """Tell day first ("dm") from month first ("md") by the rows that show it."""
-    pairs = [
-        (int(found[1]), int(found[2]))
-        for text in texts
-        if (found := re.fullmatch(r"(\d{1,2})/(\d{1,2})/\d{4}", text))
-    ]
-    is_day_first = any(first > 12 for first, _ in pairs)
-    is_month_first = any(second > 12 for _, second in pairs)
-    if is_day_first == is_month_first:
-        return None
-    return "dm" if is_day_first else "md"
-
-
-def _year_of(text: str, order: str | None) -> float | None:
-    if not text.isascii() and any(map(str.isdigit, re.sub("[0-9]", "", text))):
-        return None  # digits of another script, which Python would read
-    if YEAR.fullmatch(text) and EARLIEST_YEAR <= (year := float(text)) <= LATEST_YEAR:
-        return year
-    try:
-        if found := re.fullmatch(r"(\d{4})[-/.](\d{1,2})(?:[-/.](\d{1,2}))?", text):
-            return _decimal(int(found[1]), int(found[2]), int(found[3] or 1))
-        if found := re.fullmatch(r"(\d{1,2})\.(\d{1,2})\.(\d{4})", text):
-            return _decimal(int(found[3]), int(found[2]), int(found[1]))
-        if order and (found := re.fullmatch(r"(\d{1,2})/(\d{1,2})/(\d{4})", text)):
-            day, month = (found[1], found[2]) if order == "dm" else (found[2], found[1])
-            return _decimal(int(found[3]), int(month), int(day))
-        when = datetime.fromisoformat(text)
-        seconds = 3600 * when.hour + 60 * when.minute + when.second
-        return _decimal(when.year, when.month, when.day, seconds)
-    except ValueError:
-        pass
-    for form in DATE_FORMATS:
-        try:
-            when = datetime.strptime(text, form)
-        except ValueError:
-            continue
-        return _decimal(when.year, when.month, when.day)
-    return None
-
-
-def _decimal(year: int, month: int, day: int, seconds: int = 0) -> float:
-    start = date(year, 1, 1).toordinal()
-    length = date(year, 12, 31).toordinal() + 1 - start
-    days = date(year, month, day).toordinal() - start + seconds / 86_400
-    return year + days / length
+    if is_whole and len(present) == len(texts):
+        return numbers.astype(np.int64)
+    return numbers

@@ -1,4 +1,4 @@
-"""What is said of a column: values that cannot be used, and what was read how."""
+"""Messages about a column: values that cannot be used, and how others were read."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -36,27 +36,27 @@ def some(values: Sequence[str], noun: str) -> str:
 
 
 def some_unread(
-    texts: "pd.Series[Any]", what: str, more: str = "", noun: str = "value"
+    texts: "pd.Series[Any]", fault: str, more: str = "", noun: str = "value"
 ) -> str:
     """Count texts that cannot be used and say where the first stands.
 
     Args:
         texts: The texts; the index is the line or row of each.
-        what: What they are not, or are.
+        fault: What is wrong with them, such as ``no year or date``.
         more: Further words on it.
         noun: What they are counted as.
     """
     counted = some(list(texts), noun)
-    place = f"the first in {texts.index.name or 'row'} {texts.index[0]}"
-    return f"{counted} {what}{more}, {place}"
+    where = f"the first in {texts.index.name or 'row'} {texts.index[0]}"
+    return f"{counted} {fault}{more}, {where}"
 
 
 def no_dates(name: str, wrong: "pd.Series[Any]") -> str:
     """Say which cells of a column are no dates, where, and how to write them.
 
     Args:
-        name: Of the column.
-        wrong: Their texts; the index is the line or row of each.
+        name: Name of the column.
+        wrong: Texts of the cells; the index is the line or row of each.
     """
     return (
         f"column {name!r}: {some_unread(wrong, 'no year or date')}; write 1890, 1890-05"
@@ -69,12 +69,14 @@ def near_text(texts: "pd.Series[Any]", nearly: "pd.Series[Any]") -> str:
 
     Args:
         texts: Texts that are no numbers; the index is the line or row of each.
-        nearly: Of those that nearly are: with what, and the remedy.
+        nearly: What ``near_number`` gives of those that nearly are numbers.
     """
-    how, remedy = nearly.iloc[0]
-    alike = texts[nearly.index[[each == (how, remedy) for each in nearly]]]
+    difference, remedy = nearly.iloc[0]
+    is_alike = [pair == (difference, remedy) for pair in nearly]
+    alike = texts[nearly.index[is_alike]]
+    counted = some_unread(alike, f"written with {difference}")
     return (
-        f"{some_unread(alike, f'written with {how}')}; {remedy}, or leave the cells"
+        f"{counted}; {remedy}, or leave the cells"
         ' empty; if they are names, say target_kind = "classes" in [data]'
     )
 
@@ -92,26 +94,26 @@ def note_missing(
     """
     if not is_missing.any():
         return []
-    counts = Counter(as_texts(column[is_missing]))
-    ways = [f"{counts.pop('')} empty"] if "" in counts else []
-    ways += [f"{n} {text!r}" for text, n in counts.most_common()]
+    n_of = Counter(as_texts(column[is_missing]))
+    spellings = [f"{n_of.pop('')} empty"] if "" in n_of else []
+    spellings += [f"{n} {text!r}" for text, n in n_of.most_common()]
     n = int(is_missing.sum())
-    return [f"{role}: {n:,} row{'s' * (n > 1)} without ({', '.join(ways)})"]
+    return [f"{role}: {n:,} row{'s' * (n > 1)} without ({', '.join(spellings)})"]
 
 
 def note_names(role: str, names: Iterable[str]) -> list[str]:
     """Tell of names that are nearly the same, and of those that might mean none."""
-    counts = Counter(names)
-    counts.pop("", None)
+    n_of = Counter(names)
+    n_of.pop("", None)
     notes = []
-    odd = [name for name in counts if name in NO_NUMBER or name.casefold() in NAMELESS]
+    odd = [name for name in n_of if name in NO_NUMBER or name.casefold() in NAMELESS]
     if odd:
-        shown = ", ".join(f"{name!r} ({counts[name]:,})" for name in sorted(odd))
+        shown = ", ".join(f"{name!r} ({n_of[name]:,})" for name in sorted(odd))
         notes.append(
             f"{role}: {shown}, taken as a name; where it is to say that there is none,"
             " leave the cell empty"
         )
-    if text := alike_text(counts):
+    if text := alike_text(n_of):
         notes.append(f"{role}: {text}")
     return notes
 

@@ -61,11 +61,11 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 def _text_of(path: Path) -> str:
     content = path.read_bytes()
-    for start, (kind, remedy) in OTHER_FILES.items():
+    for start, (noun, remedy) in OTHER_FILES.items():
         if content.startswith(start):
             is_workbook = path.suffix.lower() in WORKBOOKS
-            named = f"a workbook ({path.suffix.lower()})" if is_workbook else kind
-            raise UserError(f"{path}: not a csv file but {named}; {remedy}")
+            description = f"a workbook ({path.suffix.lower()})" if is_workbook else noun
+            raise UserError(f"{path}: not a csv file but {description}; {remedy}")
     if b"\0" in content[:1000]:
         raise UserError(
             f"{path}: not in UTF-8 but in UTF-16, or no text at all; save it as CSV"
@@ -82,14 +82,19 @@ def _text_of(path: Path) -> str:
 
 
 def _first_with_content(lines: Sequence[str]) -> int | None:
-    for at, line in enumerate(lines):
+    """Give the index of the first line that is more than blanks and separators."""
+    for line_idx, line in enumerate(lines):
         if line.strip('\ufeff \t\r\n,;"'):
-            return at
+            return line_idx
     return None
 
 
 def _separator_of(lines: Sequence[str]) -> str:
-    """Tell by the header; where it holds several, by the rows that are as wide."""
+    """Find what separates the cells: the mark in the header.
+
+    Where the header holds several, that by which most rows are as wide as the header,
+    and then the one with most cells.
+    """
     header = QUOTED.sub("", lines[0]) if lines else ""
     candidates = [mark for mark in SEPARATORS if mark in header]
     if len(candidates) < 2:
@@ -114,28 +119,28 @@ def _rows_of(text: str, separator: str, n_skipped: int, path: Path) -> Rows:
     try:
         rows.extend(reader)
     except csv.Error as error:
-        opening = _open_quote(text, n_skipped + reader.line_num)
-        place = (
+        last = n_skipped + reader.line_num
+        opening = _open_quote(text, last)
+        fault = (
             f"the quote that opens in line {opening} is not closed"
             if opening
-            else f"text follows a closing quote in line {n_skipped + reader.line_num}"
+            else f"text follows a closing quote in line {last}"
         )
         raise UserError(
-            f"{path}: not a csv file: {place} ({error}); close it, and write a quote"
+            f"{path}: not a csv file: {fault} ({error}); close it, and write a quote"
             ' inside a cell as ""'
         ) from None
     starts: Sequence[int] = range(n_skipped + 1, n_skipped + 1 + len(rows))
     if reader.line_num > len(rows):  # a cell holds a line break
         starts = _starts(text, separator, n_skipped)
-    blank = {
-        at
-        for at, cells in enumerate(rows)
-        if not cells or not (cells[0].strip() or any(map(str.strip, cells)))
-    }
-    if not blank:
+    has_content = [
+        bool(cells and (cells[0].strip() or any(map(str.strip, cells))))
+        for cells in rows
+    ]
+    if all(has_content):
         return starts, rows
-    kept = [at for at in range(len(rows)) if at not in blank]
-    return [starts[at] for at in kept], [rows[at] for at in kept]
+    kept_starts = list(itertools.compress(starts, has_content))
+    return kept_starts, list(itertools.compress(rows, has_content))
 
 
 def _starts(text: str, separator: str, n_skipped: int) -> list[int]:
@@ -160,10 +165,11 @@ def _open_quote(text: str, last: int) -> int | None:
 def _frame_of(
     lines: Sequence[int], rows: list[list[str]], separator: str, path: Path
 ) -> pd.DataFrame:
+    """Make a table of rows, the header first, whose first lines are ``lines``."""
     header, lines, rows = rows[0], lines[1:], rows[1:]
     names = [name.strip() for name in header]
     width = len(names)
-    n_named = max((at for at, name in enumerate(names, start=1) if name), default=0)
+    n_named = max((k for k, name in enumerate(names, start=1) if name), default=0)
     ragged = []
     for line, cells in zip(lines, rows, strict=True):
         if len(cells) != width:
@@ -182,21 +188,23 @@ def _frame_of(
         for column in zip(*rows, strict=True)
     ] or [[] for _ in names]
     kept = {
-        at: name
-        for at, name in enumerate(names)
-        if name or any(cell is not None for cell in columns[at])
+        col_idx: name
+        for col_idx, name in enumerate(names)
+        if name or any(cell is not None for cell in columns[col_idx])
     }
-    for name in kept.values():
-        places = [at + 1 for at, other in kept.items() if other == name]
-        if len(places) > 1 and name:
+    numbers_of: dict[str, list[int]] = {}
+    for col_idx, name in kept.items():
+        numbers_of.setdefault(name, []).append(col_idx + 1)
+    for name, numbers in numbers_of.items():
+        if len(numbers) > 1 and name:
             raise UserError(f"{path}: two columns are called {name!r}; rename one")
-        if len(places) > 1:
+        if len(numbers) > 1:
             raise UserError(
-                f"{path}: columns {places[0]} and {places[1]} have no name in the"
+                f"{path}: columns {numbers[0]} and {numbers[1]} have no name in the"
                 " header; name them"
             )
     table = pd.DataFrame(
-        {name: columns[at] for at, name in kept.items()},
+        {name: columns[col_idx] for col_idx, name in kept.items()},
         index=pd.Index(list(lines), dtype="int64", name="line"),
         dtype=object,
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from data_prep.tables.cells import COMMA_NUMBER
 
 # Units are looked for where a number is expected; a letter alone may be half a name,
-# as in class 2a, so it counts only after a blank.
+# as in class 2a, so it n_of only after a blank.
 UNITS = (
     *("%", "‰", "€", "$", "£", "¥", "°", "°C", "°F", "EUR", "USD", "GBP", "CHF"),
     *("nm", "µm", "μm", "um", "mm", "cm", "dm", "km", "inch", "px", "ft"),
@@ -81,11 +81,11 @@ def _is_number_of_python(text: str) -> bool:
     return False
 
 
-def alike(counts: Mapping[str, int]) -> list[list[str]]:
+def alike(n_of: Mapping[str, int]) -> list[list[str]]:
     """Find names that differ only by case, blanks or the form of a whole number.
 
     Args:
-        counts: How often each name is there.
+        n_of: How often each name is there.
 
     Returns:
         The spellings of each name that has several, the most frequent first.
@@ -94,7 +94,7 @@ def alike(counts: Mapping[str, int]) -> list[list[str]]:
         >>> alike({"oak": 1, "Oak": 2, "elm": 5})
         [['Oak', 'oak']]
     """
-    names = list(counts)
+    names = list(n_of)
     folded = _folded("\0".join(names)).split("\0")
     if len(folded) != len(names):  # a name holds a zero byte
         folded = [_folded(name) for name in names]
@@ -104,22 +104,23 @@ def alike(counts: Mapping[str, int]) -> list[list[str]]:
     for name, fold in zip(names, folded, strict=True):
         spellings.setdefault(fold, []).append(name)
     return sorted(
-        sorted(each, key=lambda name: (-counts[name], name))
-        for each in spellings.values()
-        if len(each) > 1
+        sorted(names_alike, key=lambda name: (-n_of[name], name))
+        for names_alike in spellings.values()
+        if len(names_alike) > 1
     )
 
 
 def _folded(names: str) -> str:
+    """Take case, blanks and needless zeros away, of names between zero bytes."""
     return WHOLE.sub(r"\1", INVISIBLE.sub("", names).casefold())
 
 
-def alike_text(counts: Mapping[str, int]) -> str | None:
+def alike_text(n_of: Mapping[str, int]) -> str | None:
     """Tell of names that are nearly the same, or None if there are none."""
-    sets = alike(counts)
+    sets = alike(n_of)
     if not sets:
         return None
-    shown = ", ".join(f"{name!r} ({counts[name]})" for name in sets[0][:4])
+    shown = ", ".join(f"{name!r} ({n_of[name]})" for name in sets[0][:4])
     is_one = len(sets) == 1
     is_number = any(map(WHOLE.fullmatch, (spellings[0] for spellings in sets)))
     differences = "case, blanks or zeros" if is_number else "case or blanks"

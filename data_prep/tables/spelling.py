@@ -60,17 +60,18 @@ def number_texts(values: ArrayLike, digits: int = DIGITS) -> list[str]:
     numbers = np.asarray(values, dtype=np.float64) + 0.0
     finite = numbers[np.isfinite(numbers)]
     spread = float(np.ptp(finite)) if len(finite) else 0.0
-    shown = EXACT
+    n_digits = EXACT
     if 0 < spread < math.inf:
-        further = math.log10(float(np.abs(finite).max()) / spread)
-        shown = min(digits + max(math.floor(further), 0), EXACT)
+        # Numbers that lie far from zero for their range begin with the same digits.
+        n_shared = math.floor(math.log10(float(np.abs(finite).max()) / spread))
+        n_digits = min(digits + max(n_shared, 0), EXACT)
 
     def text(number: float) -> str:
         if math.isnan(number):
             return ""
         if number.is_integer() and abs(number) < MOST_WHOLE:
             return f"{number:.0f}"
-        return repr(number) if shown == EXACT else f"{number:.{shown}g}"
+        return repr(number) if n_digits == EXACT else f"{number:.{n_digits}g}"
 
     return [text(number) for number in numbers.tolist()]
 

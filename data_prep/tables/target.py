@@ -1,4 +1,4 @@
-"""What the target is: numbers or classes, and what is wrong with it.
+"""Whether the target is numbers or classes, and what is wrong with it.
 
 It is numbers if every cell is one. True and false are classes, and so are numbers that
 ``[data] target_kind`` declares names.
@@ -28,67 +28,73 @@ TargetKind = Literal["numeric", "classes"]
 
 def read_target(
     column: "pd.Series[Any]", name: str, declared: str | None = None
-) -> tuple["pd.Series[Any]", TargetKind, list[str]]:
+) -> tuple["pd.Series[Any]", TargetKind, str]:
     """Decide whether the target is numbers or classes; say what is wrong with it.
 
     Args:
-        column: Its cells.
-        name: Its name.
-        declared: What it is said to be, ``"numbers"`` or ``"classes"``; None: classes
+        column: (N,) cells.
+        name: Name of the column.
+        declared: ``[data] target_kind``, ``"numbers"`` or ``"classes"``; None: classes
             if there is a text.
 
     Returns:
-        (N,) float64 numbers or texts, missing where not given; which of them; and what
-        is wrong.
+        (N,) float64 numbers or texts, missing where the cell is; which of them; and
+        what is wrong, empty if nothing is.
     """
-    where = f"column {name!r}"
     numbers = as_numbers(column)
     # true and false are classes, however the file holds them
     if declared == "classes" or (declared is None and is_truth(column)):
         numbers[:] = math.nan
-    wrong = unread(column, numbers)
-    nearly = wrong.map(near_number).dropna() if declared != "classes" else wrong[:0]
-    n_text, n_number = len(wrong), int(np.isfinite(numbers).sum())
-    kind: TargetKind = "classes" if n_text else "numeric"
+    words = unread(column, numbers)
+    nearly = words.map(near_number).dropna() if declared != "classes" else words[:0]
+    target_kind: TargetKind = "classes" if len(words) else "numeric"
     target: pd.Series[Any] = pd.Series(numbers, index=column.index)
-    if kind == "classes":
+    if target_kind == "classes":
         texts = pd.Series(as_texts(column), index=column.index, dtype=object)
         target = texts.where(texts != "", None)
-    n_given, n_values = int(target.notna().sum()), target.nunique()
-    problem = None
-    if not n_text and not n_number:
+    n_words, n_numbers = len(words), int(np.isfinite(numbers).sum())
+    n_present, n_distinct = int(target.notna().sum()), target.nunique()
+    where = f"column {name!r}"
+    problem = ""
+    if not n_words and not n_numbers:
         problem = f"{where} is empty; fill it, or take target out of [data]"
-    elif len(nearly) and n_number + len(nearly) > n_text - len(nearly):
-        problem = f"{where}: {near_text(wrong, nearly)}"
-    elif n_text and declared == "numbers":
+    elif len(nearly) and n_numbers + len(nearly) > n_words - len(nearly):
+        problem = f"{where}: {near_text(words, nearly)}"
+    elif n_words and declared == "numbers":
         declaration = ', and [data] target_kind = "numbers"'
-        counted = some_unread(wrong, "no finite number", declaration)
+        counted = some_unread(words, "no finite number", declaration)
         problem = f"{where}: {counted}; correct them, or leave the cells empty"
-    elif 0 < n_text < n_number:
-        counted = some_unread(wrong, "no finite number", f", while {n_number} are")
+    elif 0 < n_words < n_numbers:
+        counted = some_unread(words, "no finite number", f", while {n_numbers} are")
         problem = (
             f"{where}: {counted}; correct them, leave the cells empty, or write every"
             " class as a word"
         )
-    elif n_values == 1:
+    elif n_distinct == 1:
         problem = (
             f"{where} has the one value {as_texts(column[target.notna()])[0]!r} in all"
-            f" {n_given} rows that have any; there is nothing to tell apart"
+            f" {n_present} rows that have any; there is nothing to tell apart"
         )
-    elif n_text and n_values > max(MAX_CLASSES, n_given / 2):
+    elif n_words and n_distinct > max(MAX_CLASSES, n_present / 2):
         remedy = ', take target_kind = "classes" out of [data]' if declared else ""
         problem = (
-            f"{where} has {n_values} different texts in {n_given} rows, too many to be"
-            f" classes; name another column{remedy}, or join the rare ones"
+            f"{where} has {n_distinct} different texts in {n_present} rows, too many to"
+            f" be classes; name another column{remedy}, or join the rare ones"
         )
-    return target, kind, [problem] if problem else []
+    return target, target_kind, problem
 
 
 def notes_of_target(
-    column: "pd.Series[Any]", target: "pd.Series[Any]", kind: TargetKind
+    column: "pd.Series[Any]", target: "pd.Series[Any]", target_kind: TargetKind
 ) -> list[str]:
-    """List what a person should know of how the target was read."""
+    """List what a person should know of how the target was read.
+
+    Args:
+        column: (N,) cells.
+        target: (N,) what ``read_target`` made of them.
+        target_kind: Numbers or classes.
+    """
     notes = note_missing("target", column, target.isna().to_numpy())
-    if kind == "numeric":
+    if target_kind == "numeric":
         return [*notes, *note_decimals("target", column)]
     return [*notes, *note_names("target", target.dropna())]

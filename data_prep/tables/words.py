@@ -26,7 +26,7 @@ def word_vectors(
     Args:
         attributes: Columns id and name, no row twice.
         dimensions: Length of the vectors.
-        seed: Seed of the vectors' beginnings and of the drawing of pairs.
+        seed: Seed of the initial vectors and of the sampling of pairs.
         epochs: Passes over the sets.
 
     Returns:
@@ -90,8 +90,8 @@ def notes_on_names(attributes: pd.DataFrame) -> list[str]:
         notes.append(f"no word vectors and no task of words: {reason}")
     else:
         sizes = attributes.groupby("id")["name"].transform("size")
-        together = set(attributes["name"][sizes > 1])
-        is_lone = ~attributes["name"].isin(together)
+        with_others = set(attributes["name"][sizes > 1])
+        is_lone = ~attributes["name"].isin(with_others)
         if n_lone := int(is_lone.sum()):
             example = attributes["name"][is_lone].iloc[0]
             notes.append(

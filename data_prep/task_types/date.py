@@ -22,7 +22,7 @@ class Date(Regression):
 
     def parse(self, cells: "pd.Series[Any]") -> NDArray[np.float64]:
         """Read (N,) cells as years; NaN where they are no dates."""
-        from data_prep.tables.cells import as_years
+        from data_prep.tables.dates import as_years
 
         return as_years(cells)[0]
 

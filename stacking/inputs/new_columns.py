@@ -44,7 +44,7 @@ def read_columns(
     import pandas as pd
 
     from data_prep.pictures.near_ids import near_hint
-    from data_prep.tables.user_tables import read_id_table
+    from data_prep.tables.id_tables import read_id_table
 
     ours = _names_of_ours(prepared)
     columns = [
@@ -122,8 +122,9 @@ def _with_dates(table: "pd.DataFrame", path: Path, name: str) -> "pd.DataFrame":
     Raises:
         UserError: A cell is no date.
     """
-    from data_prep.tables.cells import as_years, unread
+    from data_prep.tables.cells import unread
     from data_prep.tables.column_notes import no_dates
+    from data_prep.tables.dates import as_years
 
     name = name if name in table else DATE
     if name not in table:

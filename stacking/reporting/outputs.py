@@ -54,7 +54,7 @@ def read_order(prepared: Finished, predicted: Sequence[str]) -> Asked:
         UserError: The sample asks for other ids than those and the ones left out, or
             names none.
     """
-    from data_prep.tables.cells import as_ids, read_table
+    from data_prep.tables.cells import as_texts, read_table
 
     path = prepared.folder / "sample.csv"
     tested = prepared.folder / "test_ids.csv"
@@ -70,9 +70,9 @@ def read_order(prepared: Finished, predicted: Sequence[str]) -> Asked:
     column = prepared.metadata["id_column"]
     if column not in sample:
         raise UserError(f"{path}: there is no column {column!r}; it names the ids")
-    ids = as_ids(sample[column])
+    ids = as_texts(sample[column])
     with intact(prepared.folder / "left_out.csv") as file:
-        left_out = set(as_ids(read_table(file)["id"]))
+        left_out = set(as_texts(read_table(file)["id"]))
     unreadable = [id_ for id_ in ids if id_ in left_out]
     check_sample(ids, [*predicted, *unreadable], path)
     return Asked(ids, unreadable)

@@ -11,12 +11,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from data_prep.errors import UserError
 from data_prep.tables.cells import (
     as_flags,
-    as_ids,
     as_numbers,
-    as_years,
+    as_texts,
     read_table,
     with_plain_numbers,
 )
+from data_prep.tables.dates import as_years
 
 
 def written(folder: Path, text: str, name: str = "table.csv") -> Path:
@@ -33,7 +33,7 @@ def test_cells_stay_text(tmp_path: Path) -> None:
     table = read_table(written(tmp_path, "id,size\n007,1e3\n 8 ,\nNone,NA\n"))
     assert table["id"].tolist() == ["007", " 8 ", "None"]
     assert table["size"].tolist() == ["1e3", None, "NA"]
-    assert as_ids(table["id"]) == ["007", "8", "None"]
+    assert as_texts(table["id"]) == ["007", "8", "None"]
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -51,11 +51,11 @@ def test_a_parquet_id_with_gaps_is_no_decimal(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     pd.DataFrame({"id": [7.0, np.nan]}).to_parquet(path)
     table = read_table(path)
-    assert as_ids(table["id"]) == ["7", ""]
+    assert as_texts(table["id"]) == ["7", ""]
 
 
 def test_ids_are_the_same_however_accents_are_written() -> None:
-    assert as_ids(column("Caf\u00e9", "Cafe\u0301")) == ["Caf\u00e9"] * 2
+    assert as_texts(column("Caf\u00e9", "Cafe\u0301")) == ["Caf\u00e9"] * 2
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from numpy.testing import assert_array_equal
 
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
-from data_prep.tables.user_tables import read_attributes, read_id_table, read_tables
+from data_prep.tables.id_tables import read_attributes, read_id_table
+from data_prep.tables.user_tables import read_tables
 
 TRAIN = "id,kind,made,sheet,maker\n01,a,1890,x,M\n02,b,,x,\n03,a,1891-01-01,,N\n"
 

@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
 from data_prep.run_folders.runs import Run, StaleStageError, UnfinishedStageError
-from data_prep.tables.user_tables import read_weights
+from data_prep.tables.id_tables import read_weights
 from stacking.noise import main
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
