@@ -34,7 +34,7 @@ from stacking.settings import FitSettings
 if TYPE_CHECKING:
     from stacking.analysis.findings import Findings
     from stacking.ensemble.stack import Stacked
-    from stacking.reporting.outputs import Asked
+    from stacking.reporting.outputs import RequestedIds
 
 STAGE = "stacking.fit"
 EXTRACTED = "features.extract"
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         for id_, flag in zip(rows.common_ids, rows.is_predicted, strict=True)
         if flag
     ]
-    asked = read_order(prepared, predicted)
+    requested = read_order(prepared, predicted)
     work = Work.of(rows, settings, experiment, prepared, extracted)
     log.info(
         "%d rows, %d columns, %d pictures without label through %d nets",
@@ -95,12 +95,26 @@ def main(argv: Sequence[str] | None = None) -> Path:
     with threadpool_limits(1, user_api="blas"), run.stage(name, key, reads) as stage:
         stacked = work.fit(stage.folder)
         findings = work.look(stacked)
-        write_all(stage.folder, stacked, findings, asked, prepared.metadata, key)
-        path = stage.folder / "report.html"
-        took = time.monotonic() - began
-        write(path, stacked, findings, asked, prepared, key, _versions(), took)
-        stage.metadata = _facts(stacked, settings, len(asked.ids))
-    _tell(stacked, findings, is_leaky, asked, run.folder / name)
+        write_all(
+            stage.folder,
+            stacked=stacked,
+            findings=findings,
+            requested=requested,
+            metadata=prepared.metadata,
+            settings=key,
+        )
+        write(
+            stage.folder / "report.html",
+            stacked=stacked,
+            findings=findings,
+            unreadable=requested.unreadable,
+            prepared=prepared,
+            settings=key,
+            versions=_versions(),
+            seconds=time.monotonic() - began,
+        )
+        stage.metadata = _facts(stacked, settings, len(requested.ids))
+    _tell(stacked, findings, is_leaky, requested, run.folder / name)
     return run.folder / name
 
 
@@ -185,11 +199,11 @@ def _tell(
     stacked: "Stacked",
     findings: "Findings",
     is_leaky: bool,
-    asked: "Asked",
+    requested: "RequestedIds",
     folder: Path,
 ) -> None:
     from stacking.analysis.shift import verdict
-    from stacking.reporting.outputs import stand_in
+    from stacking.reporting.outputs import describe_unreadable
     from stacking.reporting.wording import snapped_later
 
     log.info("%s", table_of(stacked))
@@ -214,9 +228,9 @@ def _tell(
         log.info("%s", LEAKY)
     for note in stacked.notes:
         log.info("%s", note)
-    if asked.unreadable:
-        log.warning("%s", stand_in(stacked, asked.unreadable))
-    if not asked.ids:
+    if requested.unreadable:
+        log.warning("%s", describe_unreadable(stacked, requested.unreadable))
+    if not requested.ids:
         log.info("there is no picture to predict, so there is no predictions.csv")
     log.info("-> %s", folder / "report.html")
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Asked:
+@dataclass(frozen=True, kw_only=True)
+class RequestedIds:
     """The ids of predictions.csv.
 
     Attributes:
@@ -36,11 +36,11 @@ class Asked:
         unreadable: Those of them whose picture cannot be read.
     """
 
-    ids: list[str]
-    unreadable: list[str]
+    ids: Sequence[str]
+    unreadable: Sequence[str] = ()
 
 
-def read_order(prepared: Finished, predicted: Sequence[str]) -> Asked:
+def read_order(prepared: Finished, predictable: Sequence[str]) -> RequestedIds:
     """Give the ids to predict in the order of the sample, or of the test table.
 
     Without both they are as they are.
@@ -48,7 +48,7 @@ def read_order(prepared: Finished, predicted: Sequence[str]) -> Asked:
     Args:
         prepared: The finished ``data_prep.prepare``, with sample.csv or test_ids.csv if
             there is one.
-        predicted: Ids that can be predicted.
+        predictable: Ids that can be predicted.
 
     Raises:
         UserError: The sample asks for other ids than those and the ones left out, or
@@ -56,26 +56,29 @@ def read_order(prepared: Finished, predicted: Sequence[str]) -> Asked:
     """
     from data_prep.tables.cells import as_texts, read_table
 
-    path = prepared.folder / "sample.csv"
-    tested = prepared.folder / "test_ids.csv"
-    if not len(predicted) or not (path.exists() or tested.exists()):
-        return Asked(list(predicted), [])
-    if not path.exists():
-        with intact(tested), tested.open(encoding="utf-8", newline="") as file:
+    sample_path = prepared.folder / "sample.csv"
+    test_path = prepared.folder / "test_ids.csv"
+    if not len(predictable) or not (sample_path.exists() or test_path.exists()):
+        return RequestedIds(ids=list(predictable))
+    if not sample_path.exists():
+        with intact(test_path), test_path.open(encoding="utf-8", newline="") as file:
             ids = [row["id"] for row in csv.DictReader(file)]
-        known = set(predicted)
-        return Asked(ids, [id_ for id_ in ids if id_ not in known])
-    with intact(path):
-        sample = read_table(path)
+        readable = set(predictable)
+        unreadable = [id_ for id_ in ids if id_ not in readable]
+        return RequestedIds(ids=ids, unreadable=unreadable)
+    with intact(sample_path):
+        sample = read_table(sample_path)
     column = prepared.metadata["id_column"]
     if column not in sample:
-        raise UserError(f"{path}: there is no column {column!r}; it names the ids")
+        raise UserError(
+            f"{sample_path}: there is no column {column!r}; it names the ids"
+        )
     ids = as_texts(sample[column])
     with intact(prepared.folder / "left_out.csv") as file:
         left_out = set(as_texts(read_table(file)["id"]))
     unreadable = [id_ for id_ in ids if id_ in left_out]
-    check_sample(ids, [*predicted, *unreadable], path)
-    return Asked(ids, unreadable)
+    check_sample(ids, [*predictable, *unreadable], sample_path)
+    return RequestedIds(ids=ids, unreadable=unreadable)
 
 
 def oof_table(stacked: Stacked) -> "pd.DataFrame":
@@ -86,62 +89,68 @@ def oof_table(stacked: Stacked) -> "pd.DataFrame":
     table = pd.DataFrame({"id": rows.ids, "fold": rows.folds, "target": rows.target})
     for line in stacked.lines:
         table[line.name] = labels_of(line.prediction, rows.classes)
-    shares = stacked.features.target_columns.shares(rows.X)
+    proba = stacked.features.target_columns.shares(rows.X)
     if not stacked.objective.is_number:
-        shares = stacked.final.prediction
-    if shares is not None:
+        proba = stacked.final.prediction
+    if proba is not None:
         for k, name in enumerate(rows.classes):
-            table[probability_column(name)] = shares[:, k]
+            table[probability_column(name)] = proba[:, k]
     return table
 
 
-def constant_of(stacked: Stacked) -> float | str:
+def constant_prediction(stacked: Stacked) -> float | str:
     """Give the mean target, ended as what was scored, or the most frequent class."""
     rows = stacked.features.rows
-    if rows.target_range is not None:
-        mean = np.array([rows.target.mean()])
-        return float(
-            end_prediction(mean, stacked.features.target_columns, stacked.objective)[0]
-        )
-    return rows.classes[int(np.bincount(rows.class_index).argmax())]
+    if rows.target_range is None:
+        return rows.classes[int(np.bincount(rows.class_index).argmax())]
+    mean = np.array([rows.target.mean()])
+    ended = end_prediction(mean, stacked.features.target_columns, stacked.objective)
+    return float(ended[0])
 
 
-def stand_in(stacked: Stacked, unreadable: Sequence[str]) -> str:
+def describe_unreadable(stacked: Stacked, unreadable: Sequence[str]) -> str:
     """Say what is predicted of pictures that cannot be read."""
-    constant = constant_of(stacked)
+    constant = constant_prediction(stacked)
     if not isinstance(constant, float):
-        what = f"the most frequent class, {constant!r}"
+        prediction = f"the most frequent class, {constant!r}"
     elif stacked.objective.is_of_ordered:
-        what = f"the class nearest to the training targets' mean, {constant:g}"
+        prediction = f"the class nearest to the training targets' mean, {constant:g}"
     else:
-        what = f"the mean of the training targets, {four_digits(constant)}"
+        prediction = f"the mean of the training targets, {four_digits(constant)}"
     have, their = ("has", "its") if len(unreadable) == 1 else ("have", "their")
     return (
         f"{named(unreadable)} to predict {have} no picture that can be read (see"
-        f" left_out.csv); {their} prediction is {what}"
+        f" left_out.csv); {their} prediction is {prediction}"
     )
 
 
 def write_predictions(
     path: Path,
     stacked: Stacked,
-    prediction: Floats,
-    asked: Asked,
-    columns: tuple[str, str],
+    y_pred: Floats,
+    requested: RequestedIds,
+    *,
+    id_column: str,
+    target_column: str,
 ) -> None:
-    """Write ``id,target`` in the order asked for; the constant where no picture is."""
+    """Write ``id,target`` in the order requested; the constant where no picture is."""
     import pandas as pd
 
     rows = stacked.features.rows
-    labels = labels_of(prediction, rows.classes)
+    labels = labels_of(y_pred, rows.classes)
     by_id = dict(zip(rows.common_ids, labels.tolist(), strict=True))
-    by_id |= dict.fromkeys(asked.unreadable, constant_of(stacked))
-    values = [by_id[id_] for id_ in asked.ids]
-    write_csv(path, pd.DataFrame({columns[0]: asked.ids, columns[1]: values}))
+    by_id |= dict.fromkeys(requested.unreadable, constant_prediction(stacked))
+    values = [by_id[id_] for id_ in requested.ids]
+    write_csv(path, pd.DataFrame({id_column: requested.ids, target_column: values}))
 
 
 def write_probabilities(
-    path: Path, stacked: Stacked, prediction: Floats, asked: Asked, id_column: str
+    path: Path,
+    stacked: Stacked,
+    proba: Floats,
+    requested: RequestedIds,
+    *,
+    id_column: str,
 ) -> None:
     """Write the class probabilities that predictions.csv is the top of.
 
@@ -151,13 +160,14 @@ def write_probabilities(
     import pandas as pd
 
     rows = stacked.features.rows
-    by_id = dict(zip(rows.common_ids, prediction, strict=True))
-    by_id |= dict.fromkeys(asked.unreadable, stacked.features.target().mean(axis=0))
+    by_id = dict(zip(rows.common_ids, proba, strict=True))
+    class_shares = stacked.features.target().mean(axis=0)
+    by_id |= dict.fromkeys(requested.unreadable, class_shares)
     table = pd.DataFrame(
-        [by_id[id_] for id_ in asked.ids],
+        [by_id[id_] for id_ in requested.ids],
         columns=[probability_column(name) for name in rows.classes],
     )
-    table.insert(0, id_column, asked.ids)
+    table.insert(0, id_column, requested.ids)
     write_csv(path, table)
 
 
@@ -177,8 +187,8 @@ def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
             "common_pictures": len(rows.common_ids),
             "tried": dict(features.tried),
             "shift_in_spreads": {
-                column.name: np.round(shifts[:, place], 4).tolist()
-                for place, column in enumerate(rows.columns)
+                column.name: np.round(shifts[:, col_idx], 4).tolist()
+                for col_idx, column in enumerate(rows.columns)
             }
             if shifts.any()
             else {},
@@ -189,8 +199,8 @@ def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
             if any(member.fit.metadata)
         },
         "means": {name: dict(weights) for name, weights in stacked.means.items()},
-        "winner": stacked.selected,
-        "winners_by_fold": list(stacked.selected_by_fold),
+        "selected": stacked.selected,
+        "selected_by_fold": list(stacked.selected_by_fold),
         "steps": [
             {
                 "name": step.name,
@@ -219,8 +229,8 @@ def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
             task: asdict(gain) for task, gain in findings.task_gains.items()
         },
         "shift": {
-            "fold_nets": [asdict(one) for one in findings.shift],
-            "all_net": [asdict(one) for one in findings.shift_of_all],
+            "fold_nets": [asdict(shift) for shift in findings.shift],
+            "all_net": [asdict(shift) for shift in findings.shift_of_all],
         },
         "control": asdict(findings.control) if findings.control else None,
         "notes": list(stacked.notes),
@@ -229,9 +239,10 @@ def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
 
 def write_all(
     folder: Path,
+    *,
     stacked: Stacked,
     findings: Findings,
-    asked: Asked,
+    requested: RequestedIds,
     metadata: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> None:
@@ -239,27 +250,38 @@ def write_all(
 
     Args:
         folder: Where.
-        stacked: What came out.
-        findings: What was found beside the scores.
-        asked: The ids of predictions.csv.
-        metadata: Those of ``data_prep.prepare``.
-        settings: For the record of what was chosen.
+        stacked: The result of the stack.
+        findings: All that is told beside the scores.
+        requested: The ids of predictions.csv.
+        metadata: Of ``data_prep.prepare``.
+        settings: Of the stage, for the record of what was chosen.
     """
     stacked.predictor.save(folder)
     write_json(
         folder / "stacking.json",
         {"settings": dict(settings)}
         | summary(stacked, findings)
-        | {"constant_for": asked.unreadable},
+        | {"constant_for": list(requested.unreadable)},
     )
     write_oof(folder, oof_table(stacked))
     if findings.column_gains is not None:
         write_csv(folder / "importance.csv", findings.column_gains)
-    if asked.ids:
-        names = (metadata["id_column"], metadata["target_column"])
-        path = folder / "predictions.csv"
-        prediction = findings.predicted["prediction"]
-        write_predictions(path, stacked, prediction, asked, names)
-        if not stacked.objective.is_number:
-            path = folder / "probabilities.csv"
-            write_probabilities(path, stacked, prediction, asked, names[0])
+    if not requested.ids:
+        return
+    prediction = findings.predicted["prediction"]
+    write_predictions(
+        folder / "predictions.csv",
+        stacked,
+        prediction,
+        requested,
+        id_column=metadata["id_column"],
+        target_column=metadata["target_column"],
+    )
+    if not stacked.objective.is_number:
+        write_probabilities(
+            folder / "probabilities.csv",
+            stacked,
+            prediction,
+            requested,
+            id_column=metadata["id_column"],
+        )

@@ -1,10 +1,10 @@
 """The report of the stack: how good it is, why, and where it fails.
 
 Opens with the figures a reader wants first; ends with what they mean and the settings.
-Each part is in a module of its own, ``stacking.sections``.
+Each part is in a module of its own, ``stacking.reporting.sections``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from data_prep.reporting.report import write_report
 from data_prep.run_folders.runs import Finished
 from stacking.analysis.findings import Findings
 from stacking.ensemble.stack import Stacked
-from stacking.reporting.outputs import Asked
 from stacking.reporting.run_files import Pictures
 from stacking.reporting.sections.calibration import calibration, confusion
 from stacking.reporting.sections.failures import failures
@@ -28,9 +27,10 @@ from stacking.reporting.sections.tasks import importance, worth
 
 def write(
     path: Path,
+    *,
     stacked: Stacked,
     findings: Findings,
-    asked: Asked,
+    unreadable: Sequence[str],
     prepared: Finished,
     settings: Mapping[str, Any],
     versions: Mapping[str, str],
@@ -39,13 +39,13 @@ def write(
     """Write the report.
 
     Args:
-        path: The file.
-        stacked: What came out.
-        findings: What was found beside the scores.
-        asked: The ids of predictions.csv.
+        path: The HTML file.
+        stacked: The result of the stack.
+        findings: All that is told beside the scores.
+        unreadable: Ids to predict whose picture cannot be read.
         prepared: The finished ``data_prep.prepare``, for the pictures; the folders of
             the other stages lie beside it.
-        settings: What the stage was asked for.
+        settings: Of the stage.
         versions: Of the packages.
         seconds: How long the stage has taken so far; None: not told.
     """
@@ -64,7 +64,7 @@ def write(
         importance(stacked, findings),
         worst(stacked, pictures),
         disputed(stacked, findings, pictures),
-        predicted(stacked, findings.predicted, asked.unreadable, is_by_all=is_by_all),
+        predicted(stacked, findings.predicted, unreadable, is_by_all=is_by_all),
         shift(findings.shift, findings.shift_of_all),
         meaning(stacked, findings, is_leaky=is_leaky, is_by_all=is_by_all),
         learning(run),

@@ -20,7 +20,6 @@ from stacking.analysis.importance import gain_table
 from stacking.analysis.shift import TaskShift
 from stacking.ensemble.stack import Stacked
 from stacking.inputs.assemble import assemble
-from stacking.reporting.outputs import Asked
 from stacking.reporting.report import write
 from stacking.settings import FitSettings
 from stacking.workflow import Work
@@ -80,11 +79,16 @@ class Reported:
         stacked = self._with_ids(self.stacked(), prefix)
         gains = gain_table(stacked.features, stacked.members)
         found = _predictions(stacked) | {"column_gains": gains} | self.findings
-        asked = Asked(list(stacked.features.rows.common_ids), self.unreadable)
         path = self.run / "report.html"
         write(
-            *(path, stacked, Findings(**found), asked, self.prepared),
-            *(vars(self.settings) | self.told, {"lightgbm": "4.0"}, SECONDS),
+            path,
+            stacked=stacked,
+            findings=Findings(**found),
+            unreadable=self.unreadable,
+            prepared=self.prepared,
+            settings=vars(self.settings) | self.told,
+            versions={"lightgbm": "4.0"},
+            seconds=SECONDS,
         )
         self.result, self.path = stacked, path
         return path.read_text(encoding="utf-8")

@@ -27,10 +27,10 @@ from stacking.inputs.data import Column
 from stacking.inputs.target_columns import NetPredictions, TargetColumns
 from stacking.predict import Fresh, predict
 from stacking.reporting.outputs import (
-    Asked,
-    constant_of,
+    RequestedIds,
+    constant_prediction,
+    describe_unreadable,
     oof_table,
-    stand_in,
     write_predictions,
 )
 from stacking.reporting.wording import snapped_later
@@ -173,8 +173,15 @@ def test_what_is_written_is_what_is_served(
     assert len(rows.nets) == n_nets
     said = stacked.predictor.predict(rows.nets)
     written, served = tmp_path / "predictions.csv", tmp_path / "new.csv"
-    asked = Asked(list(rows.common_ids), [])
-    write_predictions(written, stacked, said.prediction, asked, ("id", "prediction"))
+    requested = RequestedIds(ids=rows.common_ids)
+    write_predictions(
+        written,
+        stacked,
+        said.prediction,
+        requested,
+        id_column="id",
+        target_column="prediction",
+    )
     stacked.predictor.save(tmp_path)
     loaded = Predictor.load(tmp_path)
     table = predict(Fresh(rows.common_ids, rows.nets), loaded)
@@ -322,8 +329,8 @@ def test_what_is_told_of_averaging_is_told_before_a_snap(place: Path) -> None:
         assert forced.averaged.name == name
         expected = work.expect(forced)
         assert expected is not None
-        assert expected.one == forced.line(name).scores.pooled
-        assert expected.all < expected.one
+        assert expected.single_net == forced.line(name).scores.pooled
+        assert expected.averaged < expected.single_net
         assert snapped_later(forced).strip(" ()") == (
             "" if name == "prediction" else "before it is snapped to classes"
         )
@@ -336,9 +343,9 @@ def test_every_column_of_oof_holds_what_was_scored(place: Path) -> None:
     experiment = Experiment(DataSettings(target="period"))
     graded = Work.of(rows, settings, experiment).fit(place)
     nearest = float(np.round(rows.target.mean()))
-    assert constant_of(graded) == nearest
+    assert constant_prediction(graded) == nearest
     text = f"is the class nearest to the training targets' mean, {nearest:.0f}"
-    assert stand_in(graded, ["torn"]).endswith(text)
+    assert describe_unreadable(graded, ["torn"]).endswith(text)
     table = oof_table(graded)
     for line in graded.lines:
         assert set(table[line.name]) <= set(VALUES)

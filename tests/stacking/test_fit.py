@@ -594,8 +594,8 @@ def test_averaged_nets_are_expected_to_score_better(make_run: MakeRun) -> None:
     folder = make_run()
     chosen = json.loads((run_fit(folder) / "stacking.json").read_text())
     averaging = chosen["averaging"]
-    assert averaging["one"] == chosen["scores"]["prediction"]["nested"]
-    assert averaging["all"] < averaging["one"]
+    assert averaging["single_net"] == chosen["scores"]["prediction"]["nested"]
+    assert averaging["averaged"] < averaging["single_net"]
 
 
 @pytest.mark.parametrize(

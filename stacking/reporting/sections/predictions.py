@@ -11,7 +11,7 @@ from data_prep.reporting.charts import ForestRow, bars, histogram
 from data_prep.reporting.report import Section, prose, table, together
 from stacking.analysis.shift import TaskShift, verdict
 from stacking.ensemble.stack import Stacked
-from stacking.reporting.outputs import stand_in
+from stacking.reporting.outputs import describe_unreadable
 from stacking.reporting.wording import plain
 
 MOST_BARS = 30  # classes; of more, those predicted most
@@ -42,7 +42,7 @@ def predicted(
     nets = "the net of all rows" if is_by_all else nets
     note = f"{len(pred):,} pictures, each through {nets}."
     if unreadable:
-        note += f" {stand_in(stacked, unreadable)}."
+        note += f" {describe_unreadable(stacked, unreadable)}."
     body = _numbers(pred, stacked) if pred.ndim == 1 else _classes(pred, stacked)
     return Section("The predictions", body, note)
 
