@@ -79,6 +79,17 @@ def test_new_pictures_are_predicted_as_the_same_test_pictures_were(
     assert "1 id ('torn') has no prediction" in caplog.text
 
 
+def test_the_order_of_the_table_changes_no_prediction(make_run: MakeRun) -> None:
+    folder = make_run()
+    stacked(folder)
+    expected = predicted(folder)
+    path = folder / "data_prep.prepare" / "table.parquet"
+    pd.read_parquet(path).sample(frac=1, random_state=0).to_parquet(path)
+    found = predicted(folder)
+    assert not found.index.equals(expected.index)  # the nets were asked in that order
+    pd.testing.assert_frame_equal(found.loc[expected.index], expected)
+
+
 def test_what_stands_beside_a_prediction(make_run: MakeRun) -> None:
     folder = make_run()
     stacked(folder)
