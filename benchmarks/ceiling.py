@@ -22,9 +22,9 @@ from torch import nn
 
 from data_prep.command import run_command
 from data_prep.settings import Parser
-from features.parts import BLOCK
 from features.passes import CPU_PICTURES, run_pass
-from features.sources import joined
+from features.plan import BLOCK
+from features.sources import joined_outputs
 from pretext.data.augment import Strength
 from pretext.data.pictures import Normalisation, Pictures
 from pretext.device import pick_device, set_threads, use_bf16
@@ -150,7 +150,7 @@ def extraction(backbone: str, pictures: Pictures, scratch: Path) -> None:
     device = pictures.device
     net = TaskNet(build_backbone(backbone, SIDE), OUTPUT, PLAIN, SIDE).eval().to(device)
     bf16 = use_bf16("auto", device)
-    forward = joined([net])
+    forward = joined_outputs([net])
     at_once = 8 * CPU_PICTURES if device.type == "cpu" else 8 * BLOCK
     fixed = torch.randn(at_once, 3, SIDE, SIDE, device=device)
     fixed = fixed.contiguous(memory_format=torch.channels_last)

@@ -59,7 +59,7 @@ def plain_net(run: Path, table: pd.DataFrame) -> NDArray[np.float64]:
     from tqdm import tqdm
 
     from features.passes import run_pass
-    from features.sources import joined
+    from features.sources import joined_outputs
     from pretext.data.pictures import Pictures
     from pretext.device import pick_device, set_threads, use_bf16
     from transfer.nets import load_net
@@ -73,7 +73,7 @@ def plain_net(run: Path, table: pd.DataFrame) -> NDArray[np.float64]:
     pictures = Pictures.open(run / "data_prep.prepare", device)
     with tempfile.TemporaryDirectory() as scratch, tqdm(disable=True) as bar:
         views = run_pass(
-            *(joined([net.to(device)]), len(columns), pictures),
+            *(joined_outputs([net.to(device)]), len(columns), pictures),
             *(table["image_row"].to_numpy(), Path(scratch) / "pass.npy"),
             weights="",
             bf16=use_bf16("auto", device),

@@ -40,9 +40,9 @@ from data_prep.command import run_command
 from data_prep.dihedral import VIEWS, apply_view
 from data_prep.errors import UserError
 from data_prep.settings import Parser
-from features.parts import BLOCK
 from features.passes import CPU_PICTURES, run_pass
-from features.sources import joined
+from features.plan import BLOCK
+from features.sources import joined_outputs
 from pretext.data.pictures import Normalisation, Pictures
 from pretext.device import pick_device, set_threads, use_bf16
 from pretext.networks.backbones import build_backbone
@@ -204,7 +204,7 @@ def main() -> None:
             work = folder / f"pass{count}.npy"
             with tqdm(disable=True) as bar:
                 return run_pass(
-                    *(joined(nets), width, pictures, np.arange(n), work),
+                    *(joined_outputs(nets), width, pictures, np.arange(n), work),
                     **{"weights": "", "bf16": bf16, "bar": bar},
                 )
 

@@ -139,7 +139,7 @@ def make_outputs(experiment: Path, run_folder: Path, arm_name: str) -> None:
     from data_prep.tasks import build_tasks
     from features.passes import run_pass
     from features.pooling import USUAL, pool
-    from features.sources import joined
+    from features.sources import joined_outputs
     from pretext.data.pictures import Normalisation, Pictures
     from pretext.device import pick_device, set_threads, use_bf16
     from transfer.nets import load_net
@@ -185,7 +185,7 @@ def make_outputs(experiment: Path, run_folder: Path, arm_name: str) -> None:
         label = f"{arm_name} {name_of(pair)}"
         with tqdm(total=len(labelled), desc=label, mininterval=1.0) as bar:
             views = run_pass(
-                *(joined(nets), len(columns), pictures, labelled),
+                *(joined_outputs(nets), len(columns), pictures, labelled),
                 folder / "checkpoints" / file.name,
                 weights=name_of(pair),
                 bf16=use_bf16(settings.precision, device),

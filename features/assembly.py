@@ -1,8 +1,8 @@
-"""The stores of an extraction: from the values of each part to files by id.
+"""The stores of an extraction: from what the nets gave by role to files by id.
 
 Torch-free.
 
-Shapes: N rows of a part, V views, F outputs, S statistics.
+Shapes: N rows, V views, F outputs, S statistics.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,28 +15,45 @@ from numpy.typing import NDArray
 
 from data_prep.folds import ALL
 from features.header import SELECTED
-from features.parts import Column, Part
-from features.rows import Rows, joined, mean_of, pooled
+from features.plan import OutputColumn, RoleRows
+from features.rows import (
+    ChosenOutputs,
+    ChosenRows,
+    JoinedRows,
+    MeanRows,
+    PooledRows,
+    Rows,
+)
 from features.store import write_store
 from transfer.jobs import fold_name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Extracted:
-    """A part and what its nets gave.
+    """The rows of one fold and role, and what the nets gave.
 
     Attributes:
-        part: Which rows.
+        role_rows: The N rows.
         views: (N, V, F).
-        failures: Why rows of the part are not there, by id.
+        failures: Why further rows of the role are not there, by id.
     """
 
-    part: Part
+    role_rows: RoleRows
     views: Rows
     failures: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def fold(self) -> str:
+        """Of the nets."""
+        return self.role_rows.fold
 
-@dataclass(frozen=True)
+    @property
+    def role(self) -> str:
+        """What the nets knew of the labels of the rows."""
+        return self.role_rows.role
+
+
+@dataclass(frozen=True, kw_only=True)
 class Assembly:
     """What all stores of an extraction share.
 
@@ -53,9 +70,9 @@ class Assembly:
     """
 
     folder: Path
-    ids: NDArray[np.str_]
+    ids: NDArray[Any]
     fold_of: NDArray[np.int64]
-    columns: Mapping[str, Sequence[Column]]
+    columns: Mapping[str, Sequence[OutputColumn]]
     nets: Sequence[dict[str, Any]]
     views: tuple[str, ...]
     statistics: tuple[str, ...]
@@ -63,26 +80,26 @@ class Assembly:
     failures: Mapping[str, str]
 
     def write(self, extracted: Sequence[Extracted]) -> None:
-        """Write the views of each task, the pooled parts, and ``features.pkl``."""
+        """Write the views of each task, the pooled roles, and ``features.pkl``."""
         by_role: dict[str, list[Extracted]] = {}
-        for one in extracted:
-            by_role.setdefault(one.part.role, []).append(one)
+        for of_role in extracted:
+            by_role.setdefault(of_role.role, []).append(of_role)
         oof, tests = by_role.get("oof", []), by_role.get("test", [])
         # one net made all rows, whether or not labels chose its epoch
         label_free = [*by_role.get("label_free", []), *by_role.get(SELECTED, [])]
+        by_fold = [*tests, *by_role.get("insample", [])]
         columns = next(iter(self.columns.values()))
         for task in dict.fromkeys(column.task for column in columns):
             if oof:
                 self._write_views(f"views/{task}.oof.pkl", oof, task)
             if label_free:
                 self._write_views(f"views/{task}.pkl", label_free, task)
-            for role in ("test", "insample"):
-                for one in by_role.get(role, []):
-                    name = f"views/{task}.{role}.{fold_name(one.part.fold)}.pkl"
-                    self._write_views(name, [one], task)
-        for role, folder in (("test", "nets"), ("insample", "insample")):
-            for one in by_role.get(role, []):
-                self._write_pooled(f"{folder}/{fold_name(one.part.fold)}.pkl", [one])
+            for of_role in by_fold:
+                name = f"views/{task}.{of_role.role}.{fold_name(of_role.fold)}.pkl"
+                self._write_views(name, [of_role], task)
+        for of_role in by_fold:
+            folder = "nets" if of_role.role == "test" else "insample"
+            self._write_pooled(f"{folder}/{fold_name(of_role.fold)}.pkl", [of_role])
         if label_free or oof or tests:
             self._write_features([*label_free, *oof], tests)
 
@@ -92,116 +109,99 @@ class Assembly:
         A net without labels has but one, ``features.pkl``.
         """
         for fold in self.columns:
-            own = [one for one in extracted if one.part.fold == fold]
+            of_fold = [of_role for of_role in extracted if of_role.fold == fold]
             is_labelled = fold.isdecimal() or fold == ALL
             name = f"nets/{fold_name(fold)}.pkl" if is_labelled else "features.pkl"
-            if own:
-                self._write_pooled(name, own)
+            if of_fold:
+                self._write_pooled(name, of_fold)
 
     def _write_features(
-        self, own: Sequence[Extracted], tests: Sequence[Extracted]
+        self, single: Sequence[Extracted], tests: Sequence[Extracted]
     ) -> None:
-        """Write all rows pooled: those of one net each, and the mean over the nets."""
+        """Write all rows pooled: those of a single net each, and the mean over nets."""
         # A net that saw every label speaks for the test pictures if no other does.
-        tests = [one for one in tests if one.part.fold != ALL] or tests
-        values = [pooled(one.views, self.statistics) for one in own]
+        tests = [of_role for of_role in tests if of_role.fold != ALL] or tests
+        values: list[Rows] = [self._pooled(of_role) for of_role in single]
         if tests:
             # Statistics per net, then their mean: the views of an averaged net spread
             # less than those of the one net behind an oof row.
-            by_net = [pooled(one.views, self.statistics) for one in tests]
-            values.append(mean_of(by_net))
-        self._write_pooled(
+            values.append(MeanRows([self._pooled(of_role) for of_role in tests]))
+        self._write(
             "features.pkl",
-            [*own, *tests[:1]],
-            joined(values),
-            folds=[one.part.fold for one in (*own, *tests)],
-            failures=self.failures,
+            [*single, *tests[:1]],
+            JoinedRows(values),
+            self._pooled_header([*single, *tests]),
+            self.failures,
         )
 
     def _write_views(
         self, name: str, extracted: Sequence[Extracted], task: str
     ) -> None:
-        columns = self.columns[extracted[0].part.fold]
-        inside = [k for k, column in enumerate(columns) if column.task == task]
-        self._write(
-            name,
-            extracted,
-            joined([one.views for one in extracted]).columns(inside),
-            [columns[k].header() for k in inside],
-            {
-                "views": list(self.views),
-                "nets": self._nets_of(_folds(extracted), task),
-            },
-        )
+        columns = self.columns[extracted[0].fold]
+        col_idx = [k for k, column in enumerate(columns) if column.task == task]
+        views = JoinedRows([of_role.views for of_role in extracted])
+        header = {
+            "views": list(self.views),
+            "nets": self._nets_of(extracted, task),
+            "columns": [columns[k].header() for k in col_idx],
+        }
+        self._write(name, extracted, ChosenOutputs(views, col_idx), header)
 
-    def _write_pooled(
-        self,
-        name: str,
-        extracted: Sequence[Extracted],
-        values: Rows | None = None,
-        folds: Sequence[str] = (),
-        failures: Mapping[str, str] | None = None,
-    ) -> None:
-        if values is None:
-            values = joined([pooled(one.views, self.statistics) for one in extracted])
-        columns = self.columns[extracted[0].part.fold]
-        self._write(
-            name,
-            extracted,
-            values,
-            [column.header(name) for column in columns for name in self.statistics],
-            {
-                "views": None,
-                "pooled_over": list(self.views),
-                "nets": self._nets_of(folds or _folds(extracted)),
-            },
-            failures or {},
-        )
+    def _write_pooled(self, name: str, extracted: Sequence[Extracted]) -> None:
+        values = JoinedRows([self._pooled(of_role) for of_role in extracted])
+        self._write(name, extracted, values, self._pooled_header(extracted))
+
+    def _pooled(self, of_role: Extracted) -> PooledRows:
+        return PooledRows(of_role.views, self.statistics)
+
+    def _pooled_header(self, extracted: Sequence[Extracted]) -> dict[str, Any]:
+        columns = self.columns[extracted[0].fold]
+        return {
+            "views": None,
+            "pooled_over": list(self.views),
+            "nets": self._nets_of(extracted),
+            "columns": [c.header(name) for c in columns for name in self.statistics],
+        }
 
     def _write(
         self,
         name: str,
         extracted: Sequence[Extracted],
         values: Rows,
-        columns: list[dict[str, Any]],
-        header: dict[str, Any],
+        header: Mapping[str, Any],
         failures: Mapping[str, str] | None = None,
     ) -> None:
-        """Write the rows of some parts, all together in the order of the ids."""
-        rows = np.concatenate([one.part.rows for one in extracted])
+        """Write the rows of some roles, all together in the order of the ids."""
+        rows = np.concatenate([of_role.role_rows.rows for of_role in extracted])
         roles = np.repeat(
-            [one.part.role for one in extracted],
-            [len(one.part.rows) for one in extracted],
+            [of_role.role for of_role in extracted],
+            [len(of_role.role_rows.rows) for of_role in extracted],
         )
         order = np.argsort(self.ids[rows], kind="stable")
         rows, roles = rows[order], roles[order]
-        ledger = dict(failures or {})
-        for one in extracted:
-            ledger |= one.failures
+        all_failures = dict(failures or {})
+        for of_role in extracted:
+            all_failures |= of_role.failures
         write_store(
             self.folder / name,
             self.ids[rows].tolist(),
-            values.chosen(order),
+            ChosenRows(values, order),
             {
                 **self.header,
                 **header,
-                "columns": columns,
                 "roles": roles.tolist(),
                 "folds": np.where(roles == "test", -1, self.fold_of[rows]).tolist(),
-                "failures": ledger,
-                "n_expected": len(rows) + len(ledger),
+                "failures": all_failures,
+                "n_expected": len(rows) + len(all_failures),
             },
         )
 
     def _nets_of(
-        self, folds: Sequence[str], task: str | None = None
+        self, extracted: Sequence[Extracted], task: str | None = None
     ) -> list[dict[str, Any]]:
+        folds = [of_role.fold for of_role in extracted]
         return [
             net
             for net in self.nets
             if str(net["fold"]) in folds and task in (None, net["task"])
         ]
-
-
-def _folds(extracted: Sequence[Extracted]) -> list[str]:
-    return [one.part.fold for one in extracted]

@@ -18,15 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_prep.command import run_command
 from data_prep.dihedral import VIEWS
 from data_prep.errors import UserError
 from data_prep.pictures.decode import FORMATS
 from data_prep.settings import Parser, nearest
+from features import exports
 from features.foreign import load_foreign
 from features.header import HELD_OUT, ROLES
-from features.parts import OUTPUTS, Column
+from features.plan import OUTPUTS, OutputColumn
 from features.store import StoreError, open_store, write_store
 
 # The order of the eight folders of pictures of the first user of such pickles.
@@ -58,29 +60,30 @@ def main(argv: Sequence[str] | None = None) -> Path:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace what is there already"
     )
-    given = parser.parse(argv)
-    files: list[Path] = given["files"]
-    if given["to"] and len(files) > 1:
+    arguments = parser.parse(argv)
+    files: list[Path] = arguments["files"]
+    if arguments["to"] and len(files) > 1:
         raise UserError("--to takes one store at a time")
-    out: Path | None = given["out"]
-    if given["to"] and out is None:
-        out = files[0].with_suffix(f".{given['to']}")
+    out: Path | None = arguments["out"]
+    if arguments["to"] and out is None:
+        out = files[0].with_suffix(f".{arguments['to']}")
     if out is None:
         raise UserError("where to? give --out FILE.pkl")
-    if out.exists() and not given["overwrite"]:
+    if out.exists() and not arguments["overwrite"]:
         raise UserError(f"{out} is there already; --overwrite replaces it")
-    if given["to"]:
+    if arguments["to"]:
         store = open_store(files[0])
-        (store.to_parquet if given["to"] == "parquet" else store.to_npz)(out)
+        write = exports.to_parquet if arguments["to"] == "parquet" else exports.to_npz
+        write(store, out)
         log.info("%d ids -> %s", len(store), out)
         return out
     n_ids = bring_in(
         files,
         out,
-        task=given["task"] or "",
-        role=given["role"] or "",
-        folds=given["folds"].split(",") if given["folds"] else [],
-        views=given["views"].split(","),
+        task=arguments["task"] or "",
+        role=arguments["role"] or "",
+        folds=arguments["folds"].split(",") if arguments["folds"] else [],
+        views=arguments["views"].split(","),
     )
     log.info("%d ids of %d files -> %s", n_ids, len(files), out)
     return out
@@ -125,19 +128,19 @@ def bring_in(
         )
     if bad := [fold for fold in folds if not fold.isdecimal()]:
         raise UserError(f"folds = {bad[0]!r}: give numbers, such as 0,1,2")
-    rows: dict[str, Any] = {}
+    rows: dict[str, NDArray[Any]] = {}
     file_of: dict[str, Path] = {}
     fold_of: dict[str, int] = {}
     for number, file in enumerate(files):
-        found = load_foreign(file)
-        if twice := rows.keys() & found.keys():
+        arrays = load_foreign(file)
+        if twice := rows.keys() & arrays.keys():
             raise UserError(
                 f"{file}: {len(twice)} of its ids are in an earlier file too, such as"
                 f" {min(twice)!r}; bring in each net's pictures by themselves"
             )
-        rows |= found
-        file_of |= dict.fromkeys(found, file)
-        fold_of |= dict.fromkeys(found, int(folds[number]) if folds else -1)
+        rows |= arrays
+        file_of |= dict.fromkeys(arrays, file)
+        fold_of |= dict.fromkeys(arrays, int(folds[number]) if folds else -1)
     values = _stacked(rows, file_of)
     is_apart = values.ndim == 3
     if is_apart:
@@ -153,8 +156,12 @@ def bring_in(
         values,
         {
             "columns": [
-                Column(
-                    name, task, str(k) if n_outputs > 1 else "", "identity", OUTPUTS
+                OutputColumn(
+                    name=name,
+                    task=task,
+                    output=str(k) if n_outputs > 1 else "",
+                    activation="identity",
+                    space=OUTPUTS,
                 ).header()
                 for k, name in enumerate(names)
             ],
@@ -175,15 +182,17 @@ def bring_in(
     return len(ids)
 
 
-def _stacked(rows: dict[str, Any], file_of: dict[str, Path]) -> Any:
+def _stacked(
+    rows: dict[str, NDArray[Any]], file_of: dict[str, Path]
+) -> NDArray[np.float32]:
     """Put the arrays of all ids, sorted, into (N, F) or (N, V, F) float32."""
     shapes = {array.shape for array in rows.values()}
     shape = shapes.pop()
     if shapes or len(shape) not in (1, 2):
-        kinds = ", ".join(map(str, sorted([shape, *shapes])[:3]))
+        listed = ", ".join(map(str, sorted([shape, *shapes])[:3]))
         raise UserError(
-            f"{next(iter(file_of.values()))}: the arrays have shapes {kinds}; one shape"
-            " for all is needed, (F,) or (V, F)"
+            f"{next(iter(file_of.values()))}: the arrays have shapes {listed}; one"
+            " shape for all is needed, (F,) or (V, F)"
         )
     ids = sorted(rows)
     values = np.stack([rows[id_] for id_ in ids])
@@ -193,19 +202,19 @@ def _stacked(rows: dict[str, Any], file_of: dict[str, Path]) -> Any:
         (~np.isfinite(values), "are not finite", "leave these ids out"),
         (~np.isfinite(narrow), "do not fit into float32", "scale them to below 1e38"),
     ):
-        places = np.flatnonzero(is_bad.reshape(len(ids), -1).any(axis=1))
-        if len(places):
-            first = ids[places[0]]
-            value = values[places[0]][is_bad[places[0]]][0]
+        idx = np.flatnonzero(is_bad.reshape(len(ids), -1).any(axis=1))
+        if len(idx):
+            first = ids[idx[0]]
+            value = values[idx[0]][is_bad[idx[0]]][0]
             raise StoreError(
-                f"{file_of[first]}: values of {len(places)} ids {what}, such as"
+                f"{file_of[first]}: values of {len(idx)} ids {what}, such as"
                 f" {value:.4g} of {first!r}; {remedy}"
             )
     _warn_of_rounding(values, narrow)
     return narrow
 
 
-def _warn_of_rounding(values: Any, narrow: Any) -> None:
+def _warn_of_rounding(values: NDArray[Any], narrow: NDArray[np.float32]) -> None:
     """Tell of outputs that float32 cannot tell apart, far from zero or close to it."""
     exact = values.reshape(-1, values.shape[-1]).astype(np.float64)
     error = np.abs(exact - narrow.reshape(exact.shape)).max(axis=0)
@@ -238,7 +247,9 @@ def _warn_of_names(ids: Sequence[str]) -> None:
         )
 
 
-def _in_our_order(values: Any, views: Sequence[str]) -> tuple[Any, list[str]]:
+def _in_our_order(
+    values: NDArray[np.float32], views: Sequence[str]
+) -> tuple[NDArray[np.float32], list[str]]:
     """Sort (N, V, F) views into the order of ``VIEWS``."""
     if unknown := [view for view in views if view not in VIEWS]:
         raise UserError(f"views = {unknown[0]!r}: give some of {','.join(VIEWS)}")

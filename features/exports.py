@@ -6,21 +6,19 @@ Both are written whole or not at all, and hold the header as text.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from data_prep.errors import UserError
 from data_prep.run_folders.drafts import drafted
-
-if TYPE_CHECKING:
-    from features.store import Store
+from features.store import Store
 
 HEADER = "tessera"  # key of the header in the metadata of a Parquet file
 ROW_COLUMNS = ("role", "fold")
 
 
-def to_parquet(store: "Store", path: Path) -> None:
+def to_parquet(store: Store, path: Path) -> None:
     """Write a row for each id: ``id``, ``role``, ``fold`` and a column each output.
 
     Views that are apart become columns ``NAME__VIEW``. Which rows a model may learn
@@ -43,7 +41,7 @@ def to_parquet(store: "Store", path: Path) -> None:
         parquet.write_table(table.replace_schema_metadata(metadata), file)
 
 
-def to_npz(store: "Store", path: Path) -> None:
+def to_npz(store: Store, path: Path) -> None:
     """Write arrays ``ids``, ``values``, ``columns``, ``views``, ``roles``, ``folds``.
 
     ``numpy.load`` reads them without pickle; ``header`` is JSON text.
@@ -63,5 +61,5 @@ def to_npz(store: "Store", path: Path) -> None:
 
 def _header_text(header: Mapping[str, Any]) -> str:
     """Give the header without what the rows say themselves."""
-    rest = {k: v for k, v in header.items() if k not in ("ids", "roles", "folds")}
-    return json.dumps(rest)
+    of_rows = ("ids", "roles", "folds")
+    return json.dumps({k: v for k, v in header.items() if k not in of_rows})

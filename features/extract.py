@@ -23,13 +23,11 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
 from data_prep.dihedral import VIEW_SETS
@@ -39,20 +37,21 @@ from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
 from features.header import SELECTED, UNTRAINED
-from features.parts import NO_FOLD, Group, Part, group_rows, in_shard, plan_parts
-from features.rows import Rows
+from features.plan import (
+    NO_FOLD,
+    RoleRows,
+    in_shard,
+    plan_passes,
+    plan_rows,
+)
 from features.settings import FINETUNED, ExtractSettings
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from features.assembly import Extracted
-    from features.sources import Source
+    from features.sources import NetSource
     from pretext.data.pictures import Pictures
 
 STAGE = "features.extract"
 WORK = "checkpoints"  # folder of unfinished passes
-CHUNK = 4096  # rows looked at at a time: the values lie on the disk
 log = logging.getLogger(__name__)
 
 
@@ -71,10 +70,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if not settings.layers and (done := run.current(stage_name, key, reads=reads)):
         return done.folder
     prepared = Prepared.open(run.finished(PREPARED))
-    table, made = prepared.table, run.finished(settings.source)
+    made = run.finished(settings.source)
     settle_waiting(settings.threads)
 
     from features.assembly import Assembly
+    from features.net_passes import NetPasses
     from pretext.data.pictures import Pictures
     from pretext.device import pick_device, set_threads, use_bf16
 
@@ -86,195 +86,87 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if settings.layers:
         show_layers(source)
         return run.folder
+    table = prepared.table
     if settings.source == FINETUNED:
-        parts = plan_parts(table, source.folds, insample=settings.insample)
+        planned = plan_rows(table, source.folds, insample=settings.insample)
     else:
         role = SELECTED if chosen_with_labels(run, made) else "label_free"
-        parts = [Part(NO_FOLD, role, np.arange(len(table)))]
-    groups = [group.shard(number, n_shards) for group in group_rows(parts)]
-    failures = failures_of(table, parts, prepared, settings) if number == 0 else {}
-    parts = [in_shard(part, groups) for part in parts]
+        rows = np.arange(len(table))
+        planned = [RoleRows(fold=NO_FOLD, role=role, rows=rows)]
+    passes = [of_all.shard(number, n_shards) for of_all in plan_passes(planned)]
+    failures = failures_of(prepared, planned, settings) if number == 0 else {}
+    planned = [in_shard(role_rows, passes) for role_rows in planned]
     header = _header(run, prepared, made, bf16=bf16)
+    if n_shards > 1:
+        header["shard"] = [number, n_shards]
+    views = VIEW_SETS[settings.views]
     with run.stage(stage_name, key, reads=reads) as stage:
         began = time.perf_counter()
-        passes = Passes(
-            groups,
-            source,
-            pictures,
-            VIEW_SETS[settings.views],
+        outputs = NetPasses(
+            passes=passes,
+            source=source,
+            pictures=pictures,
+            views=views,
             bf16=bf16,
             image_rows=table["image_row"].to_numpy(dtype=np.int64),
-        )
-        passes.run(stage.folder / WORK)
+            title=STAGE,
+        ).run(stage.folder / WORK)
         seconds = time.perf_counter() - began
         ids = table["id"].to_numpy(dtype=object)
+        extracted = outputs.by_role(planned, ids)
         assembly = Assembly(
-            stage.folder,
-            ids,
-            table["fold"].to_numpy(),
-            source.columns,
-            source.nets,
-            passes.views,
-            settings.statistics,
-            header | ({"shard": [number, n_shards]} if n_shards > 1 else {}),
-            failures,
+            folder=stage.folder,
+            ids=ids,
+            fold_of=table["fold"].to_numpy(),
+            columns=source.columns,
+            nets=source.nets,
+            views=views,
+            statistics=settings.statistics,
+            header=header,
+            failures=failures,
         )
-        extracted = passes.extracted(parts, ids)
         if settings.layer:
             assembly.write_inner(extracted)
         else:
             assembly.write(extracted)
         stage.device = str(device)
+        n_rows: dict[str, int] = {}
+        for role_rows in planned:
+            n_rows[role_rows.role] = n_rows.get(role_rows.role, 0) + len(role_rows.rows)
         stage.metadata = {
             "columns": source.width,
-            "views": len(passes.views),
-            "rows": {
-                role: sum(len(part.rows) for part in parts if part.role == role)
-                for role in dict.fromkeys(part.role for part in parts)
-            },
+            "views": len(views),
+            "rows": n_rows,
             "folds": source.folds,
             "seconds": round(seconds, 1),
         }
     # only now: until the stage has its place, a rerun need not pass over them again
     shutil.rmtree(run.folder / stage_name / WORK, ignore_errors=True)
-    n_failed = len({id_ for one in extracted for id_ in one.failures})
+    n_failed = len({id_ for of_role in extracted for id_ in of_role.failures})
     if n_failed:
         log.warning("%d pictures failed: features.inspect says why", n_failed)
-    n_pictures = sum(len(group.rows) for group in groups)
+    n_pictures = sum(len(of_pass.rows) for of_pass in passes)
     log.info(
         "%s: %d pictures in %d views through %d nets, %d outputs each, %.0f pictures/s",
-        *(stage_name, n_pictures, len(passes.views)),
-        *(len(source.nets), source.width, n_pictures / seconds),
+        stage_name,
+        n_pictures,
+        len(views),
+        len(source.nets),
+        source.width,
+        n_pictures / seconds,
     )
     log.info("-> %s", run.folder / stage_name)
     return run.folder / stage_name
 
 
-@dataclass
-class Passes:
-    """The passes over the pictures: one for the rows of each set of nets.
-
-    Attributes:
-        groups: Which rows go through the nets of which folds.
-        source: The nets.
-        pictures: All prepared pictures.
-        views: V names.
-        bf16: Compute in bfloat16.
-        image_rows: (N,) where in ``pictures`` each row of the table has its own.
-        title: Of the progress bar.
-    """
-
-    groups: Sequence[Group]
-    source: "Source"
-    pictures: "Pictures"
-    views: tuple[str, ...]
-    bf16: bool
-    image_rows: NDArray[np.int64]
-    title: str = STAGE
-
-    def run(self, work: Path) -> None:
-        """Send all groups through their nets, or go on where that stopped.
-
-        Args:
-            work: Folder for the values.
-        """
-        import torch
-        from tqdm import tqdm
-
-        from features.passes import run_pass
-
-        source, device = self.source, self.pictures.device
-        folds = dict.fromkeys(fold for group in self.groups for fold in group.folds)
-        nets = {fold: source.load(fold, device) for fold in folds}
-        self._values: list[NDArray[np.float32]] = []
-        bar: tqdm[Any]
-        total = sum(len(group.rows) for group in self.groups)
-        with tqdm(total=total, desc=self.title, unit="img", mininterval=1.0) as bar:
-            for group in self.groups:
-                own = [nets[fold] for fold in group.folds]
-                digests = [d for fold in group.folds for d in source.digests(fold)]
-                self._values.append(
-                    run_pass(
-                        lambda images, own=own: torch.cat([f(images) for f in own], 1),  # type: ignore[misc]
-                        source.width * len(own),
-                        self.pictures,
-                        self.image_rows[group.rows],
-                        work / f"{'-'.join(group.folds)}.npy",
-                        views=self.views,
-                        weights=" ".join(digests),
-                        bf16=self.bf16,
-                        bar=bar,
-                    )
-                )
-
-    def of_fold(self, fold: str) -> Rows:
-        """Give what the nets of a fold said, by rows of the prepared table."""
-        n_rows, width = len(self.image_rows), self.source.width
-        group_of = np.full(n_rows, -1, np.int32)
-        place_of = np.full(n_rows, -1, np.int32)
-        for number, group in enumerate(self.groups):
-            if fold in group.folds:
-                group_of[group.rows] = number
-                place_of[group.rows] = np.arange(len(group.rows))
-
-        origins = self.source.origins.get(fold)
-        dtype = np.dtype(np.float32 if origins is None else np.float64)
-
-        def read(rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
-            found = np.empty((len(rows), len(self.views), width), dtype)
-            for number in np.unique(group_of[rows]):
-                inside = group_of[rows] == number
-                first = self.groups[number].folds.index(fold) * width
-                values = self._values[number][place_of[rows[inside]]]
-                found[inside] = values[:, :, first : first + width]
-            return found if origins is None else found + origins
-
-        return Rows((n_rows, len(self.views), width), read, dtype)
-
-    def extracted(self, parts: Sequence[Part], ids: NDArray[Any]) -> "list[Extracted]":
-        """Give what was found of each part; what is no number is a failure.
-
-        A row without label must have come through all nets, or it is in no mean.
-
-        Args:
-            parts: Which rows, in which role.
-            ids: (N,) of the prepared table.
-        """
-        from features.assembly import Extracted
-
-        views = {fold: self.of_fold(fold) for fold in {part.fold for part in parts}}
-        failed: dict[tuple[str, str], dict[int, str]] = {}
-        for part in parts:
-            fold = "" if part.role == "test" else part.fold
-            known = failed.setdefault((part.role, fold), {})
-            for row in _not_finite(views[part.fold], part.rows):
-                known[row] = f"outputs of the nets of fold {part.fold} are not finite"
-        found = []
-        for part in parts:
-            fold = "" if part.role == "test" else part.fold
-            bad = failed[part.role, fold]
-            kept = replace(part, rows=part.rows[~np.isin(part.rows, list(bad))])
-            reasons = {str(ids[row]): why for row, why in bad.items()}
-            found.append(Extracted(kept, views[part.fold].chosen(kept.rows), reasons))
-        return found
-
-
-def _not_finite(values: Rows, rows: NDArray[np.int64]) -> Iterator[int]:
-    """Find the rows that have a value which is no number."""
-    for start in range(0, len(rows), CHUNK):
-        part = rows[start : start + CHUNK]
-        is_bad = ~np.isfinite(values.read(part)).all(axis=(1, 2))
-        yield from part[is_bad].tolist()
-
-
 def open_source(
     settings: ExtractSettings, prepared: Finished, made: Finished, pictures: "Pictures"
-) -> "Source":
+) -> "NetSource":
     """Open the nets whose outputs or layers are asked for."""
-    from features.sources import BackboneSource, Inner, TransferSource
+    from features.sources import BackboneSource, InnerLayers, TransferSource
     from pretext.data.pictures import Normalisation
 
-    inner = Inner(settings.layer, settings.layer_pool)
+    inner = InnerLayers(names=settings.layer, pooling=settings.layer_pool)
     if settings.source == FINETUNED:
         return TransferSource(made, inner)
     metadata = prepared.metadata
@@ -282,13 +174,13 @@ def open_source(
     return BackboneSource(made, pictures.side_px, normalise, inner)
 
 
-def show_layers(source: "Source") -> None:
+def show_layers(source: "NetSource") -> None:
     """List the layers that can be asked for."""
     from features.layers import list_layers
 
-    found = list_layers(*source.backbone())
-    width = max(len(name) for name, _ in found)
-    for name, shape in found:
+    layers = list_layers(*source.backbone())
+    width = max(len(name) for name, _ in layers)
+    for name, shape in layers:
         log.info("%-*s  %s", width, name, shape)
 
 
@@ -297,11 +189,9 @@ def chosen_with_labels(run: Run, made: Finished) -> bool:
 
     Then nothing learned the labels, and yet every score by them is a little too good.
     """
-    note = made.folder / "backbone.json"
-    if note.is_file():
-        about = read_json(note)
-        if about.get("selected_with_labels"):
-            return True
+    sidecar = made.folder / "backbone.json"
+    if sidecar.is_file() and read_json(sidecar).get("selected_with_labels"):
+        return True
     earlier = [name for name in made.record["reads"] if name.startswith("pretext.")]
     return any(chosen_with_labels(run, run.finished(name)) for name in earlier)
 
@@ -324,14 +214,11 @@ def _header(
 
 
 def failures_of(
-    table: "pd.DataFrame",
-    parts: Sequence[Part],
-    prepared: Finished,
-    settings: ExtractSettings,
+    prepared: Prepared, planned: Sequence[RoleRows], settings: ExtractSettings
 ) -> dict[str, str]:
-    """Say of each picture that one may expect why it is not there.
+    """Say by id why pictures that a user may expect are not there.
 
-    Either it could not be read, or no net was trained that holds it out.
+    Either they could not be read, or no net was trained that holds them out.
     """
     import pandas as pd
 
@@ -343,11 +230,11 @@ def failures_of(
         failures |= dict(zip(lost["id"], lost["reason"], strict=True))
     if settings.source != FINETUNED:
         return failures
-    is_missing = (table["fold"] >= 0).to_numpy(copy=True)
-    for part in parts:
-        if part.role == "oof":
-            is_missing[part.rows] = False
-    missing = table[is_missing]
+    is_missing = (prepared.table["fold"] >= 0).to_numpy(copy=True)
+    for role_rows in planned:
+        if role_rows.role == "oof":
+            is_missing[role_rows.rows] = False
+    missing = prepared.table[is_missing]
     return failures | {
         id_: f"{UNTRAINED} {fold} was trained"
         for id_, fold in zip(missing["id"], missing["fold"], strict=True)

@@ -1,4 +1,4 @@
-"""How the nets of a run were asked, and whether they are still the same nets.
+"""How a run was extracted, and whether its nets are still the same.
 
 Torch-free.
 """
@@ -32,14 +32,14 @@ OF_NETS = (".safetensors", ".json")  # endings of the files that decide an outpu
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Extraction:
-    """How the nets of a run were asked.
+    """How the features of a run were made.
 
     Attributes:
         settings: Of ``features.extract``.
         prepared: The stage that says how pictures are decoded.
-        made: The stage whose nets were asked.
+        made: The stage of the nets.
         digest: Of what they gave.
         header: Of one of the stores of that.
     """
@@ -64,7 +64,7 @@ class Extraction:
 
 
 def find_extraction(run: Run) -> Extraction:
-    """Find how the run's nets were asked, and check that they are the same nets.
+    """Find how the run was extracted, and check that its nets are the same.
 
     Raises:
         UserError: The run has no extraction, or one of inner layers, or a file of its
@@ -88,7 +88,13 @@ def find_extraction(run: Run) -> Extraction:
     header = open_store(min(extracted.folder.rglob("*.pkl"))).header
     check_nets(made, header)
     prepared = run.finished(PREPARED)
-    return Extraction(settings, prepared, made, extracted.record["digest"], header)
+    return Extraction(
+        settings=settings,
+        prepared=prepared,
+        made=made,
+        digest=extracted.record["digest"],
+        header=header,
+    )
 
 
 def check_nets(made: Finished, header: Mapping[str, Any]) -> None:
@@ -113,19 +119,17 @@ def check_nets(made: Finished, header: Mapping[str, Any]) -> None:
         )
 
 
-def warn_of_learned(prepared: Finished, decoded: Sequence["Decoded"]) -> None:
-    """Say so if the nets were trained on some of the pictures, whatever their files.
-
-    A run that was prepared before pixels were compared tells the same files only.
-    """
+def warn_of_training_pictures(prepared: Finished, decoded: Sequence["Decoded"]) -> None:
+    """Say so if the nets were trained on some of the pictures, whatever their files."""
     table = Prepared.open(prepared).table
-    column = "pixels_sha256" if "pixels_sha256" in table else "sha256"
-    if column not in table:
+    if "pixels_sha256" not in table:
         return
-    learned = set(table[column][table["split"] == "train"])
-    if n_learned := sum(getattr(one, column) in learned for one in decoded):
+    trained_on = set(table["pixels_sha256"][table["split"] == "train"])
+    if n_trained_on := sum(file.pixels_sha256 in trained_on for file in decoded):
         log.warning(
-            "%d of %d pictures are training pictures of the run: the nets know their"
-            " labels, and what they say of them is too good; %s has honest rows",
-            *(n_learned, len(decoded), EXTRACTED),
+            "%d of %d pictures are training pictures of the run: the nets have seen"
+            " their labels, and their outputs are too good; %s has honest rows",
+            n_trained_on,
+            len(decoded),
+            EXTRACTED,
         )

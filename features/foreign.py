@@ -30,7 +30,7 @@ FAILURES = (  # of a broken pickle, as the documentation of pickle warns
     *(LookupError, ArithmeticError, MemoryError, ImportError, RuntimeError),
     *(gzip.BadGzipFile, zlib.error, lzma.LZMAError),  # of a broken packing
 )
-KINDS = "fiub"  # of numbers: float, int, unsigned, yes or no
+NUMBERS = "fiub"  # of numbers: float, int, unsigned, yes or no
 ORDERS = "<>=|"
 PACKED: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -80,7 +80,7 @@ def load_foreign(path: Path) -> dict[str, NDArray[Any]]:
             f"{path}: this is no dict with ids, but {_kind(content)}; save"
             " {id: array for each picture}"
         )
-    found = {}
+    arrays = {}
     for id_, value in content.items():
         is_whole = isinstance(id_, float) and id_.is_integer()
         if not (isinstance(id_, (str, int)) or is_whole) or isinstance(id_, bool):
@@ -90,12 +90,12 @@ def load_foreign(path: Path) -> dict[str, NDArray[Any]]:
             name = unicodedata.normalize("NFC", text)
             if not name:
                 raise ValueError(f"the id {id_!r} is empty; leave it out")
-            found[name] = _array_of(value, id_)
+            arrays[name] = _array_of(value, id_)
         except (ValueError, OverflowError) as error:
             raise StoreError(f"{path}: {error}") from None
-    if len(found) < len(content):
+    if len(arrays) < len(content):
         raise StoreError(f"{path}: some ids are there as text and as numbers, or twice")
-    return found
+    return arrays
 
 
 def _unpickled(path: Path) -> Any:
@@ -181,11 +181,11 @@ def _array_of(value: Any, id_: Any) -> NDArray[Any]:
     if _is_numbers(value):
         return np.array(value, dtype=np.float64)
     is_list = isinstance(value, (list, tuple)) and len(value) > 0
-    if is_list and all(isinstance(p, _Array) or _is_numbers(p) for p in value):
-        parts = [_array_of(part, id_).reshape(-1) for part in value]
-        if len({part.size for part in parts}) > 1:
+    if is_list and all(isinstance(v, _Array) or _is_numbers(v) for v in value):
+        views = [_array_of(view, id_).reshape(-1) for view in value]
+        if len({view.size for view in views}) > 1:
             raise ValueError(f"the arrays under {id_!r} differ in their sizes")
-        return np.stack(parts)
+        return np.stack(views)
     raise ValueError(f"under {id_!r} is no array or list of arrays, but {_kind(value)}")
 
 
@@ -193,7 +193,7 @@ def _is_numbers(value: Any) -> bool:
     return (
         isinstance(value, (list, tuple))
         and len(value) > 0
-        and all(isinstance(part, (int, float)) for part in value)
+        and all(isinstance(number, (int, float)) for number in value)
     )
 
 
@@ -210,7 +210,7 @@ class _Array:
         self.fill(raw, dtype, shape, "F" if is_fortran else "C")
 
     def fill(self, raw: bytes, dtype: "_Dtype", shape: Any, order: str) -> None:
-        flat = np.frombuffer(raw, dtype.known())
+        flat = np.frombuffer(raw, dtype.numpy_type())
         self.values = flat.reshape(tuple(shape), order="F" if order == "F" else "C")
 
 
@@ -225,10 +225,10 @@ class _Dtype:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.order = state[1]
 
-    def known(self) -> np.dtype[Any]:
+    def numpy_type(self) -> np.dtype[Any]:
         """Give the type, if it is one of numbers."""
         code, order = str(self.code).lstrip(ORDERS), str(self.order)
-        if code[:1] not in KINDS or code[1:] not in ("1", "2", "4", "8"):
+        if code[:1] not in NUMBERS or code[1:] not in ("1", "2", "4", "8"):
             raise StoreError(f"arrays of {self.code!r} are not read, but numbers only")
         if order not in ORDERS:
             raise StoreError(f"{order!r} is no order of bytes")
@@ -257,7 +257,7 @@ def _scalar(dtype: _Dtype, raw: Any) -> Any:
     if str(dtype.code).startswith("U"):
         ending = "be" if dtype.order == ">" else "le"
         return raw.decode(f"utf-32-{ending}").rstrip("\0")
-    return np.frombuffer(raw, dtype.known(), count=1)[0].item()
+    return np.frombuffer(raw, dtype.numpy_type(), count=1)[0].item()
 
 
 def _from_buffer(raw: bytes, dtype: _Dtype, shape: Any, order: str) -> _Array:
@@ -303,15 +303,15 @@ class _Reader(pickle.Unpickler):
     """Calls stand-ins, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        found = STAND_INS.get((module, name))
-        if found is None:
+        stand_in = STAND_INS.get((module, name))
+        if stand_in is None:
             package = str(module).partition(".")[0]
             remedy = f"; {REMEDIES[package]}" if package in REMEDIES else ""
             raise StoreError(
                 f"it asks for {module}.{name}, which no dict of arrays needs; nothing"
                 f" of it was executed{remedy}"
             )
-        return found
+        return stand_in
 
     def persistent_load(self, pid: Any) -> Any:
         raise StoreError(f"it refers to {pid!r} outside itself")

@@ -3,8 +3,8 @@
     python -m features.fresh --images new_leaves
 
 Takes a run whose ``features.extract`` is finished. The pictures are decoded as
-``data_prep.prepare`` decoded the run's own and go through the nets that the extraction
-asked, in the same views and statistics; the run's own pictures are not needed. Writes
+``data_prep.prepare`` decoded the run's own and go through the nets of the extraction,
+in the same views and statistics; the run's own pictures are not needed. Writes
 ``runs/NAME/fresh/new_leaves/``, or ``--out FOLDER``:
 
 - ``features.pkl``: pooled over the views and averaged over the fold nets, as the row of
@@ -13,10 +13,10 @@ asked, in the same views and statistics; the run's own pictures are not needed. 
 - ``left_out.csv``: the pictures that are in none of these, and why,
 - ``pictures.json``: the file of each picture and the digest of its bytes.
 
-Asked again of the same folder, only pictures that are new or changed go through the
+Run again on the same folder, only pictures that are new or changed go through the
 nets, those that are gone drop out, and all others keep their numbers, to the bit. The
 new ones go through in blocks of their own, and the last bits of an output depend on the
-pictures beside it in its block; ``--overwrite`` asks about all anew.
+pictures beside it in its block; ``--overwrite`` sends all through anew.
 """
 
 import csv
@@ -36,32 +36,32 @@ from data_prep.pictures.picture_info import summarise
 from data_prep.run_folders.runs import RECORD, Run, digest_of
 from data_prep.settings import Parser
 from data_prep.waiting import settle_waiting
-from features.asking import (
+from features.earlier import EarlierResults, digest_picture, is_whole, write_sidecar
+from features.extract import WORK, open_source
+from features.extraction import Extraction, find_extraction, warn_of_training_pictures
+from features.inference import (
     COMMAND,
     add_flags,
-    is_of_others,
-    place_of,
+    default_path,
+    is_of_other_folders,
     resolved,
     settings_in,
     states_of,
 )
-from features.extract import WORK, Passes, open_source
-from features.extraction import Extraction, find_extraction, warn_of_learned
-from features.known import Known, digest_picture, is_whole, write_note
-from features.parts import Part, group_rows
-from features.rows import joined
+from features.plan import RoleRows, plan_passes
+from features.rows import JoinedRows
 
 if TYPE_CHECKING:
     from data_prep.pictures.decoded import Decoded
     from features.assembly import Extracted
-    from features.sources import Source
+    from features.sources import NetSource
 
 STAGE = COMMAND
 log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
-    """Ask the nets as the command line says, and return the folder of the features."""
+    """Infer as the command line says, and return the folder of the features."""
     parser = Parser(
         prog=f"python -m {STAGE}",
         description="Give the features of pictures that came after a run was made.",
@@ -73,21 +73,22 @@ def main(argv: Sequence[str] | None = None) -> Path:
         metavar="FOLDER",
         help="where the features go (default: fresh/<name of --images> in the run)",
     )
-    given = parser.parse(argv)
-    threads: int = given["threads"]
+    arguments = parser.parse(argv)
+    images: list[Path] = arguments["images"]
+    threads: int = arguments["threads"]
     if threads < 0:
         raise UserError(f"threads = {threads}: give 0 or more")
-    folders = find_images(given["images"])
+    folders = find_images(images)
     pictures = folders.pictures
     unusable = [  # of no picture's id
         file for id_, file in folders.unusable.items() if id_ not in pictures
     ]
     for file in unusable:
         log.warning("%s is left out: %s", file.file, file.reason)
-    run = Run(given["run"] or last_run(STAGE, "--run FOLDER"))
+    run = Run(arguments["run"] or last_run(STAGE, "--run FOLDER"))
     extraction = find_extraction(run)
-    given_out: Path | None = given["out"]
-    out = given_out.resolve() if given_out else place_of(run.folder, given["images"])
+    out: Path | None = arguments["out"]
+    out = out.resolve() if out else default_path(run.folder, images)
     digests = {id_: digest_picture(path) for id_, path in pictures.items()}
     key = {
         "made_by": STAGE,
@@ -98,50 +99,43 @@ def main(argv: Sequence[str] | None = None) -> Path:
                 *([file.id, file.file, file.reason] for file in unusable),
             ]
         ),
-        "folders": resolved(given["images"]),
+        "folders": resolved(images),
     }
-    check_place(out, key["folders"], overwrite=given["overwrite"])
-    overwrite = given["overwrite"] or not is_whole(out)
+    check_path(out, key["folders"], overwrite=arguments["overwrite"])
+    overwrite = arguments["overwrite"] or not is_whole(out)
     if done := Run(out.parent, overwrite).current(out.name, key):
         return done.folder
-    known = Known()
-    if overwrite and not given["overwrite"]:
-        log.warning("%s is not as it was written: all is asked anew", out)
+    earlier = EarlierResults()
+    if overwrite and not arguments["overwrite"]:
+        log.warning("%s is not as it was written: all is inferred anew", out)
     elif not overwrite:
-        known = Known.find(out, extraction.digest, pictures, digests)
+        earlier = EarlierResults.find(out, extraction.digest, pictures, digests)
     # overwrite: an unfinished attempt at other pictures may be dropped
     with Run(out.parent, overwrite=True).stage(out.name, key) as stage:
-        stage.metadata = ask(
+        stage.metadata = infer(
             extraction,
             pictures,
             stage.folder,
             threads=threads,
-            known=known,
+            earlier=earlier,
             unusable=unusable,
         )
         stage.device = stage.metadata["device"]
     shutil.rmtree(out / WORK, ignore_errors=True)  # until now it could be resumed
     metadata = stage.metadata
-    if metadata["known"]:
+    if metadata["kept"]:
         log.info(
-            "%d pictures were asked about before and are kept, %d are new",
-            metadata["known"],
-            len(pictures) - metadata["known"],
+            "%d pictures have features already, which are kept, %d are new",
+            metadata["kept"],
+            len(pictures) - metadata["kept"],
         )
     log.info(
         "%d pictures in %d views through %d nets, %d outputs each",
-        *(
-            metadata["pictures"],
-            metadata["views"],
-            metadata["nets"],
-            metadata["columns"],
-        ),
+        *(metadata[name] for name in ("pictures", "views", "nets", "columns")),
     )
-    if metadata["left_out"]:
-        note = out / "left_out.csv"
-        n = metadata["left_out"]
-        counted = "1 picture is" if n == 1 else f"{n} pictures are"
-        log.warning("%s left out: %s says why", counted, note)
+    if n_left_out := metadata["left_out"]:
+        counted = "1 picture is" if n_left_out == 1 else f"{n_left_out} pictures are"
+        log.warning("%s left out: %s says why", counted, out / "left_out.csv")
     log.info("-> %s", out)
     return out
 
@@ -155,7 +149,7 @@ def find_images(folders: Sequence[Path]) -> Folders:
     return search_folders(folders, setting="--images")
 
 
-def check_place(out: Path, folders: Sequence[str], *, overwrite: bool) -> None:
+def check_path(out: Path, folders: Sequence[str], *, overwrite: bool) -> None:
     """Check that nothing would be lost that is not ours to replace.
 
     Args:
@@ -167,16 +161,16 @@ def check_place(out: Path, folders: Sequence[str], *, overwrite: bool) -> None:
         UserError: Something would.
     """
     partial, old = (out.with_name(f"{out.name}.{end}") for end in ("partial", "old"))
-    for place, note in states_of(out):
-        if settings_in(place / note).get("made_by") != STAGE:
+    for file in states_of(out):
+        if settings_in(file).get("made_by") != STAGE:
             raise UserError(
-                f"{place} is there and was not made by {STAGE}; give another --out"
-                " FOLDER"
+                f"{file.parent} is there and was not made by {STAGE}; give another"
+                " --out FOLDER"
             )
     # Where the last move was cut off, it is ours; else it may be someone's copy.
     if old.exists() and not (partial / RECORD).exists():
-        raise UserError(f"{old} is in the way; move it to another place")
-    if is_of_others(out, folders) and not overwrite:
+        raise UserError(f"{old} is in the way; move it to another folder")
+    if is_of_other_folders(out, folders) and not overwrite:
         raise UserError(
             f"{out} holds the features of other pictures than are asked for now, and"
             " their folder is still there; --overwrite replaces them, --out FOLDER"
@@ -184,13 +178,13 @@ def check_place(out: Path, folders: Sequence[str], *, overwrite: bool) -> None:
         )
 
 
-def ask(
+def infer(
     extraction: Extraction,
     pictures: Mapping[str, Path],
     folder: Path,
     *,
     threads: int,
-    known: Known,
+    earlier: EarlierResults,
     unusable: Sequence[LeftOut] = (),
 ) -> dict[str, Any]:
     """Decode the pictures, send them through the nets, and write all files.
@@ -200,8 +194,8 @@ def ask(
         pictures: Their paths by id.
         folder: Where to; what an earlier attempt left there is gone on with.
         threads: Of torch, and processes that decode; 0: one per core.
-        known: Pictures that need not be sent again.
-        unusable: Files that are not even looked into; they are left out with the rest.
+        earlier: Pictures that need not be sent again.
+        unusable: Files that are not even looked into; they are left out too.
 
     Returns:
         What is worth recording.
@@ -209,68 +203,82 @@ def ask(
     Raises:
         UserError: Not one picture can be read, or has outputs that are finite.
     """
-    new = {id_: path for id_, path in pictures.items() if id_ not in known.earlier}
+    new = {id_: path for id_, path in pictures.items() if id_ not in earlier.ids}
     # which are new may change between two attempts, and with it the rows of a pass
     work = folder / WORK / digest_of([*new])[:16]
     work.mkdir(parents=True, exist_ok=True)
     transform = extraction.header["transform"]
-    decoded = decode(new, work, transform, threads, is_alone=not known)
-    warn_of_learned(extraction.prepared, [*known.decoded.values(), *decoded.values()])
-    for line in summarise([file.info for file in decoded.values() if not file.reason]):
+    new_decoded = decode(new, work, transform, threads, is_alone=not earlier)
+    decoded = {**earlier.decoded, **new_decoded}
+    warn_of_training_pictures(extraction.prepared, list(decoded.values()))
+    readable = [file for file in new_decoded.values() if not file.reason]
+    for line in summarise([file.info for file in readable]):
         log.warning("%s", line)
-    left_out = {id_: one.reason for id_, one in decoded.items() if one.reason}
-    ids = np.array([*known.earlier, *(i for i in new if i not in left_out)], object)
+    left_out = {id_: file.reason for id_, file in new_decoded.items() if file.reason}
+    ids = np.array([*earlier.ids, *(id_ for id_ in new if id_ not in left_out)], object)
+    n_new = len(ids) - len(earlier)
 
     settle_waiting(threads)
     from features.assembly import Assembly
+    from features.net_passes import NetPasses
     from pretext.data.pictures import Pictures
     from pretext.device import pick_device, set_threads
 
     device = pick_device()
     set_threads(threads)
-    none = np.empty((0, transform["side"], transform["side"], 3), np.uint8)
-    has_new = len(ids) > len(known)
-    taken = Pictures.open(work, device) if has_new else Pictures(none, device)
+    if n_new:
+        opened = Pictures.open(work, device)
+    else:
+        side_px = transform["side"]
+        opened = Pictures(np.empty((0, side_px, side_px, 3), np.uint8), device)
     settings, header = extraction.settings, extraction.header
-    source = open_source(settings, extraction.prepared, extraction.made, taken)
+    source = open_source(settings, extraction.prepared, extraction.made, opened)
     views = VIEW_SETS[settings.views]
-    rows = np.arange(len(ids) - len(known))
-    parts = [Part(fold, extraction.role, rows) for fold in source.folds]
-    passes = Passes(
-        groups=group_rows(parts) if has_new else [],
+    rows = np.arange(n_new)
+    planned = [
+        RoleRows(fold=fold, role=extraction.role, rows=rows) for fold in source.folds
+    ]
+    outputs = NetPasses(
+        passes=plan_passes(planned) if n_new else [],
         source=source,
-        pictures=taken,
+        pictures=opened,
         views=views,
         bf16=header["precision"] == "bf16",
         image_rows=rows,
         title=STAGE,
+    ).run(work)
+    extracted = after_earlier(
+        earlier, outputs.by_role(planned, ids[len(earlier) :]), source, len(views)
     )
-    passes.run(work)
-    extracted = passes.extracted(parts, ids[len(known) :])
-    extracted = with_known(extracted, known, source, len(views))
-    if not any(len(one.part.rows) for one in extracted):
+    if not any(len(of_fold.role_rows.rows) for of_fold in extracted):
         raise UserError(
             f"the outputs of all {len(ids)} pictures are not finite: the weights of"
             f" {extraction.made.folder} are broken"
         )
-    assembly = Assembly(
-        *(folder, ids, np.full(len(ids), -1), source.columns, source.nets),
-        *(passes.views, settings.statistics, extraction.header_of_more(), left_out),
-    )
-    assembly.write(extracted)
-    for one in extracted:
-        left_out = {**left_out, **one.failures}
-    lost = [
+    Assembly(
+        folder=folder,
+        ids=ids,
+        fold_of=np.full(len(ids), -1),
+        columns=source.columns,
+        nets=source.nets,
+        views=views,
+        statistics=settings.statistics,
+        header=extraction.header_of_more(),
+        failures=left_out,
+    ).write(extracted)
+    for of_fold in extracted:
+        left_out |= of_fold.failures
+    files = [
         LeftOut(id=id_, file=pictures[id_].name, reason=reason)
         for id_, reason in left_out.items()
     ]
-    write_left_out(folder / "left_out.csv", [*lost, *unusable])
-    write_note(folder, pictures, {**known.decoded, **decoded})
+    write_left_out(folder / "left_out.csv", [*files, *unusable])
+    write_sidecar(folder, pictures, decoded)
     return {
         "pictures": len(pictures) - len(left_out),
         "left_out": len(left_out) + len(unusable),
-        "known": len(known),
-        "views": len(passes.views),
+        "kept": len(earlier),
+        "views": len(views),
         "nets": len(source.nets),
         "columns": source.width,
         "folds": source.folds,
@@ -309,35 +317,40 @@ def decode(
             side=transform["side"],
             fit=transform["fit"],
             workers=threads,
+            workers_flag="--threads",
+            side_flag="",  # it is that of the run
         )
     except NoneReadableError as error:
         if is_alone:
             raise
         decoded = error.decoded
-    except UserError as error:  # it names the flags of data_prep.prepare
-        text = str(error).replace("--workers", "--threads")
-        raise UserError(
-            text.removesuffix(", or store smaller pictures (--side)")
-        ) from None
     return dict(zip(pictures, decoded, strict=True))
 
 
-def with_known(
-    extracted: "Sequence[Extracted]", known: Known, source: "Source", n_views: int
+def after_earlier(
+    earlier: EarlierResults,
+    extracted: "Sequence[Extracted]",
+    source: "NetSource",
+    n_views: int,
 ) -> "list[Extracted]":
-    """Put the known pictures before the new ones of each part."""
+    """Put the pictures of earlier times before the new ones of each fold."""
     from features.assembly import Extracted
 
-    first = np.arange(len(known))
-    found = []
-    for one in extracted:
-        fold, role = one.part.fold, one.part.role
-        earlier = known.views(
-            fold, source.columns[fold], n_views, is_test=role == "test"
+    joined = []
+    for new in extracted:
+        views = earlier.views(
+            new.fold, source.columns[new.fold], n_views, is_test=new.role == "test"
         )
-        part = Part(fold, role, np.concatenate([first, len(known) + one.part.rows]))
-        found.append(Extracted(part, joined([earlier, one.views]), one.failures))
-    return found
+        new_rows = len(earlier) + new.role_rows.rows
+        rows = np.concatenate([np.arange(len(earlier)), new_rows])
+        joined.append(
+            Extracted(
+                role_rows=RoleRows(fold=new.fold, role=new.role, rows=rows),
+                views=JoinedRows([views, new.views]),
+                failures=new.failures,
+            )
+        )
+    return joined
 
 
 def write_left_out(path: Path, left_out: Sequence[LeftOut]) -> None:

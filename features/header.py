@@ -97,16 +97,16 @@ def check_rows(header: Mapping[str, Any]) -> None:
 
 
 def _listed(header: Mapping[str, Any], key: str, length: int) -> Sequence[Any]:
-    found = header.get(key)
-    if not isinstance(found, (list, tuple)) or len(found) != length:
-        shown = len(found) if isinstance(found, (list, tuple)) else "no list of"
+    values = header.get(key)
+    if not isinstance(values, (list, tuple)) or len(values) != length:
+        shown = len(values) if isinstance(values, (list, tuple)) else "no list of"
         raise ValueError(f"{shown} {key} for values of shape {tuple(header['shape'])}")
-    return found
+    return values
 
 
 def _check_distinct(names: Sequence[str], what: str) -> None:
-    if other := [name for name in names if not isinstance(name, str)]:
-        raise ValueError(f"{what} are text, and {other[0]!r} is not")
+    if no_text := [name for name in names if not isinstance(name, str)]:
+        raise ValueError(f"{what} are text, and {no_text[0]!r} is not")
     # neighbours of a sorted list: a set would take ten times its memory
     ordered = sorted(names)
     if any(map(operator.eq, ordered, islice(ordered, 1, None))):

@@ -41,8 +41,8 @@ def table(store: Store) -> list[tuple[str, str]]:
     for task, names in by_task.items():
         rows.append(("columns", f"{task}: {len(names)}: {_some(names)}"))
     rows += [
-        ("roles", _counts(header["roles"])),
-        ("folds", _counts("none" if n < 0 else str(n) for n in header["folds"])),
+        ("roles", _counted(header["roles"])),
+        ("folds", _counted("none" if n < 0 else str(n) for n in header["folds"])),
     ]
     nets = header.get("nets") or []
     rows += [("nets", _pairs(net)) for net in nets[:AT_MOST]]
@@ -52,8 +52,8 @@ def table(store: Store) -> list[tuple[str, str]]:
     rows.append(("failures", f"{len(failures)}"))
     rows += [("", f"{id_}: {why}") for id_, why in [*failures.items()][:AT_MOST]]
     rows.append(("versions", _pairs(header.get("versions") or {}) or "not recorded"))
-    rest = [key for key in header if key not in SHOWN_APART]
-    return rows + [(key, _pairs(header[key])) for key in rest]
+    further = [key for key in header if key not in SHOWN_APART]
+    return rows + [(key, _pairs(header[key])) for key in further]
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -83,9 +83,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     return path
 
 
-def _counts(values: Iterable[str]) -> str:
-    counts = sorted(Counter(values).items())
-    return ", ".join(f"{value}: {n:,}" for value, n in counts) or "no rows"
+def _counted(values: Iterable[str]) -> str:
+    pairs = sorted(Counter(values).items())
+    return ", ".join(f"{value}: {n:,}" for value, n in pairs) or "no rows"
 
 
 def _some(names: Sequence[str], at_most: int = AT_MOST) -> str:

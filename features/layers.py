@@ -17,7 +17,7 @@ GEM_POWER = 3.0  # Radenovic et al. 2018, arXiv 1711.02512
 
 
 class Layers:
-    """Asks a network for some of its inner layers at once.
+    """Reads some inner layers of a network in one forward.
 
     Args:
         backbone: Gets (B, 3, S, S) inputs.
@@ -35,17 +35,17 @@ class Layers:
     def __init__(
         self, backbone: nn.Module, names: Sequence[str], pooling: str, side_px: int
     ) -> None:
-        known = dict(backbone.named_modules())
+        modules = dict(backbone.named_modules())
         self._backbone, self._names, self._pooling = backbone, names, pooling
         self._is_nhwc = getattr(backbone, "output_fmt", "") == "NHWC"  # timm's swin
         self._kept: dict[str, Tensor] = {}
         for name in names:
-            if not name or name not in known:
+            if not name or name not in modules:
                 raise UserError(
-                    f"layer = {name!r}: {nearest(name, list(known)[1:])};"
+                    f"layer = {name!r}: {nearest(name, list(modules)[1:])};"
                     " --layers lists them"
                 )
-            known[name].register_forward_hook(self._keeper(name))
+            modules[name].register_forward_hook(self._keeper(name))
         outputs = self._pooled(input_for(backbone, side_px))
         self.widths = [output.shape[1] for output in outputs]
 
@@ -69,8 +69,8 @@ class Layers:
         self._backbone(inputs)
         if missing := [name for name in self._names if name not in self._kept]:
             raise UserError(f"layer = {missing[0]!r} is not used by the network")
-        found = [self._kept.pop(name).float() for name in self._names]
-        return [pool_places(map_, self._pooling, self._is_nhwc) for map_ in found]
+        maps = [self._kept.pop(name).float() for name in self._names]
+        return [pool_places(map_, self._pooling, self._is_nhwc) for map_ in maps]
 
 
 def pool_places(map_: Tensor, pooling: str, is_nhwc: bool = False) -> Tensor:
@@ -95,27 +95,27 @@ def pool_places(map_: Tensor, pooling: str, is_nhwc: bool = False) -> Tensor:
 
 
 def list_layers(backbone: nn.Module, side_px: int) -> list[tuple[str, str]]:
-    """List the modules that can be asked, with the shape each gives of one picture."""
-    found: list[tuple[str, str]] = []
+    """List the modules that can be read, with the shape each gives of one picture."""
+    layers: list[tuple[str, str]] = []
     handles = []
 
-    def noter(name: str) -> Callable[..., None]:
-        def note(module: nn.Module, inputs: Any, output: Any) -> None:
+    def lister(name: str) -> Callable[..., None]:
+        def list_layer(module: nn.Module, inputs: Any, output: Any) -> None:
             del module, inputs
             if isinstance(output, Tensor) and output.ndim in (2, 3, 4):
                 shape = " x ".join(map(str, output.shape[1:]))
-                found.append((name, shape))
+                layers.append((name, shape))
 
-        return note
+        return list_layer
 
     for name, module in backbone.named_modules():
         if name and name.count(".") < DEEPEST:
-            handles.append(module.register_forward_hook(noter(name)))
+            handles.append(module.register_forward_hook(lister(name)))
     with torch.inference_mode():
         backbone.eval()(input_for(backbone, side_px))
     for handle in handles:
         handle.remove()
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(layers))
 
 
 def input_for(backbone: nn.Module, side_px: int) -> Tensor:

@@ -24,7 +24,7 @@ from data_prep.errors import UserError
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import Parser
 from features.extract import STAGE, stage_of
-from features.rows import joined, rows_of
+from features.rows import ArrayRows, ChosenRows, JoinedRows
 from features.store import OWN_KEYS, Store, open_store, verify, write_store
 
 # What the rows of a store decide, and not how it was made.
@@ -55,18 +55,17 @@ def main(argv: Sequence[str] | None = None) -> Path:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace what is there already"
     )
-    given = parser.parse(argv)
-    files: list[Path] = given["files"]
-    out: Path | None = given["out"]
+    arguments = parser.parse(argv)
+    files: list[Path] = arguments["files"]
+    out: Path | None = arguments["out"]
     if not files:
         if out:
             raise UserError("--out needs files; the shards of a run go to its stage")
-        return merge_run(
-            Run(given["run"] or last_run(STAGE, "--run FOLDER"), given["overwrite"])
-        )
+        folder = arguments["run"] or last_run(STAGE, "--run FOLDER")
+        return merge_run(Run(folder, arguments["overwrite"]))
     if not out:
         raise UserError("where to? give --out FILE.pkl")
-    if out.exists() and not given["overwrite"]:
+    if out.exists() and not arguments["overwrite"]:
         raise UserError(f"{out} is there already; --overwrite replaces it")
     n_rows = merge_stores(files, out)
     log.info("%d ids of %d stores -> %s", n_rows, len(files), out)
@@ -88,8 +87,8 @@ def merge_stores(paths: Sequence[Path], out: Path) -> int:
         verify(path)
         stores.append(open_store(path))
     first = stores[0]
-    for other in stores[1:]:
-        check_alike(first, other)
+    for store in stores[1:]:
+        check_alike(first, store)
     check_distinct(stores)
     check_shards(stores)
     ids = np.array([id_ for store in stores for id_ in store.ids], dtype=object)
@@ -100,7 +99,9 @@ def merge_stores(paths: Sequence[Path], out: Path) -> int:
     write_store(
         out,
         ids[order].tolist(),
-        joined([rows_of(np.asarray(store.values)) for store in stores]).chosen(order),
+        ChosenRows(
+            JoinedRows([ArrayRows(np.asarray(store.values)) for store in stores]), order
+        ),
         {
             **{k: v for k, v in first.header.items() if k not in OF_THE_ROWS},
             "roles": np.concatenate([store.roles for store in stores])[order].tolist(),
@@ -113,21 +114,20 @@ def merge_stores(paths: Sequence[Path], out: Path) -> int:
     return len(ids)
 
 
-def check_alike(first: Store, other: Store) -> None:
+def check_alike(first: Store, second: Store) -> None:
     """Check that two stores were made alike.
 
     Raises:
         UserError: They were not; the first thing that differs is named.
     """
-    one, two = first.header, other.header
-    for key in dict.fromkeys([*one, *two]):
+    for key in dict.fromkeys([*first.header, *second.header]):
         if key in OF_THE_ROWS and key != "dtype":
             continue
-        mine, theirs = one.get(key), two.get(key)
-        if mine != theirs:
+        expected, value = first.header.get(key), second.header.get(key)
+        if value != expected:
             raise UserError(
-                f"{other.path}: made otherwise than {first.path}: {key} is"
-                f" {_difference(theirs, mine)}; only stores made alike are merged"
+                f"{second.path}: made otherwise than {first.path}: {key} is"
+                f" {_difference(value, expected)}; only stores made alike are merged"
             )
 
 
@@ -137,8 +137,8 @@ def check_distinct(stores: Sequence[Store]) -> None:
     Raises:
         UserError: Some are.
     """
-    counts = Counter(id_ for store in stores for id_ in store.ids)
-    twice = [id_ for id_, times in counts.items() if times > 1]
+    times_of = Counter(id_ for store in stores for id_ in store.ids)
+    twice = [id_ for id_, times in times_of.items() if times > 1]
     if twice:
         both = [str(store.path) for store in stores if twice[0] in store]
         raise UserError(
@@ -184,12 +184,12 @@ def merge_run(run: Run) -> Path:
     if done := run.current(STAGE, key, reads=reads):
         return done.folder
     for shard in shards:
-        theirs = {**shard.record["settings"], "shard": ""}
-        if theirs != key:
-            name = next(k for k in key if theirs.get(k) != key[k])
+        settings = {**shard.record["settings"], "shard": ""}
+        if settings != key:
+            name = next(k for k in key if settings.get(k) != key[k])
             raise UserError(
                 f"{shard.folder}: made with {name} ="
-                f" {_difference(theirs.get(name), key[name])}; make the shards alike"
+                f" {_difference(settings.get(name), key[name])}; make the shards alike"
             )
     files = sorted(path.relative_to(shards[0].folder) for path in _stores(shards[0]))
     with run.stage(STAGE, key, reads=reads) as stage:
@@ -218,8 +218,10 @@ def find_shards(run: Run) -> list[Finished]:
         UserError: There is none, some are missing, or there are two sets of them.
     """
     names = [path.name for path in run.folder.glob(f"{STAGE}.shard*of*")]
-    found = [re.fullmatch(rf"{re.escape(STAGE)}\.shard(\d+)of(\d+)", n) for n in names]
-    sets = sorted({int(match[2]) for match in found if match})
+    matches = [
+        re.fullmatch(rf"{re.escape(STAGE)}\.shard(\d+)of(\d+)", n) for n in names
+    ]
+    sets = sorted({int(match[2]) for match in matches if match})
     if not sets:
         raise UserError(
             f"{run.folder} has no shards; make them with"
@@ -237,19 +239,19 @@ def _stores(shard: Finished) -> list[Path]:
     return list(shard.folder.rglob("*.pkl"))
 
 
-def _difference(theirs: Any, mine: Any) -> str:
-    """Say how two values differ, of tables and lists only the first difference."""
-    if isinstance(theirs, dict) and isinstance(mine, dict):
-        for key in dict.fromkeys([*mine, *theirs]):
-            if theirs.get(key) != mine.get(key):
-                return f"{key} {_difference(theirs.get(key), mine.get(key))}"
-    if isinstance(theirs, list) and isinstance(mine, list):
-        if len(theirs) != len(mine):
-            return f"a list of {len(theirs)} and not of {len(mine)}"
-        for one, two in zip(theirs, mine, strict=True):
-            if one != two:
-                return _difference(one, two)
-    return f"{theirs!r} and not {mine!r}"
+def _difference(value: Any, expected: Any) -> str:
+    """Say how two JSON values differ, of tables and lists only the first difference."""
+    if isinstance(value, dict) and isinstance(expected, dict):
+        for key in dict.fromkeys([*expected, *value]):
+            if value.get(key) != expected.get(key):
+                return f"{key} {_difference(value.get(key), expected.get(key))}"
+    if isinstance(value, list) and isinstance(expected, list):
+        if len(value) != len(expected):
+            return f"a list of {len(value)} and not of {len(expected)}"
+        for item, expected_item in zip(value, expected, strict=True):
+            if item != expected_item:
+                return _difference(item, expected_item)
+    return f"{value!r} and not {expected!r}"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from data_prep.dihedral import VIEWS, stack_views
 from data_prep.run_folders.runs import digest_of, write_json
-from features.parts import BLOCK
+from features.plan import BLOCK
 from pretext.data.pictures import Pictures
 
 CPU_PICTURES = 8  # of a forward: more views than 64 leave the caches of a CPU
@@ -85,15 +85,15 @@ def run_pass(
     precision = torch.autocast(device, torch.bfloat16) if bf16 else nullcontext()
     counted_at = time.monotonic()
     for block in range(done, n_blocks):
-        part = slice(block * BLOCK, (block + 1) * BLOCK)
-        stacked = views_of(pictures.take(rows[part]), views)
-        # whole pictures at a time; the parts of a block are the same in every run
+        inside = slice(block * BLOCK, (block + 1) * BLOCK)
+        stacked = views_of(pictures.take(rows[inside]), views)
+        # whole pictures at a time; the pieces of a block are the same in every run
         at_once = CPU_PICTURES * len(views) if device == "cpu" else len(stacked)
         with precision:
             pieces = torch.split(stacked, at_once)
-            outputs = torch.cat([forward(some) for some in pieces])
-        values[part] = outputs.float().view(-1, len(views), width).cpu().numpy()
-        bar.update(len(values[part]))
+            outputs = torch.cat([forward(piece) for piece in pieces])
+        values[inside] = outputs.float().view(-1, len(views), width).cpu().numpy()
+        bar.update(len(values[inside]))
         is_due = time.monotonic() - counted_at >= JOURNAL_EVERY_S
         if is_due or block + 1 == n_blocks:
             values.flush()  # the blocks before the journal that counts them

@@ -1,10 +1,12 @@
-"""Rows that are made when they are asked for, so that no store need fit into memory.
+"""Rows that are made when they are read, so that no store need fit into memory.
+
+Each class is one step between the files of a pass and the store that is written.
 
 Shapes: N rows, n of them, V views, F outputs, S statistics.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,75 +19,104 @@ Floats = NDArray[np.floating[Any]]
 FLOAT32 = np.dtype(np.float32)
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(ABC):
     """(N, ...) values, read a piece at a time.
 
     Attributes:
         shape: (N, ...).
-        read: Gives the (n, ...) values of (n,) rows.
-        dtype: Theirs.
+        dtype: Of the values.
     """
 
     shape: tuple[int, ...]
-    read: Callable[[Ints], Floats]
     dtype: np.dtype[Any] = FLOAT32
+
+    @abstractmethod
+    def read(self, idx: Ints) -> Floats:
+        """Give the (n, ...) values of (n,) rows."""
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, part: slice) -> Floats:
-        return self.read(np.arange(len(self))[part])
-
-    def chosen(self, rows: Ints) -> "Rows":
-        """Give (n,) of the rows, in that order."""
-        shape = (len(rows), *self.shape[1:])
-        return Rows(shape, lambda part: self.read(rows[part]), self.dtype)
-
-    def columns(self, inside: Sequence[int]) -> "Rows":
-        """Give some of the outputs, in that order."""
-        shape = (*self.shape[:-1], len(inside))
-        return Rows(shape, lambda part: self.read(part)[..., list(inside)], self.dtype)
+    def __getitem__(self, piece: slice) -> Floats:
+        return self.read(np.arange(len(self))[piece])
 
 
-def rows_of(values: Floats) -> Rows:
-    """Give an array, such as one mapped from a file, as rows."""
-    return Rows(values.shape, lambda part: np.asarray(values[part]), values.dtype)
+class ArrayRows(Rows):
+    """An (N, ...) array, such as one mapped from a file."""
+
+    def __init__(self, values: Floats) -> None:
+        self.shape, self.dtype, self._values = values.shape, values.dtype, values
+
+    def read(self, idx: Ints) -> Floats:
+        """Give the values of (n,) rows."""
+        return np.asarray(self._values[idx])
 
 
-def joined(parts: Sequence[Rows]) -> Rows:
-    """Put rows one after the other."""
-    ends = np.cumsum([len(part) for part in parts])
-    shape = (int(ends[-1]), *parts[0].shape[1:])
-    dtype = np.result_type(*(part.dtype for part in parts))
+class ChosenRows(Rows):
+    """(n,) of the rows, in that order."""
 
-    def read(rows: Ints) -> Floats:
-        found = np.empty((len(rows), *shape[1:]), dtype)
-        which = np.searchsorted(ends, rows, side="right")
-        for number in np.unique(which):
-            inside = which == number
-            start = ends[number] - len(parts[number])
-            found[inside] = parts[number].read(rows[inside] - start)
-        return found
+    def __init__(self, rows: Rows, idx: Ints) -> None:
+        self.shape, self.dtype = (len(idx), *rows.shape[1:]), rows.dtype
+        self._rows, self._idx = rows, idx
 
-    return Rows(shape, read, dtype)
+    def read(self, idx: Ints) -> Floats:
+        """Give the values of some of those rows."""
+        return self._rows.read(self._idx[idx])
 
 
-def mean_of(parts: Sequence[Rows]) -> Rows:
-    """Average rows of the same shape."""
-    return Rows(
-        parts[0].shape,
-        lambda rows: np.mean([part.read(rows) for part in parts], axis=0),
-        np.result_type(*(part.dtype for part in parts)),
-    )
+class ChosenOutputs(Rows):
+    """Some of the outputs, by their places on the last axis, in that order."""
+
+    def __init__(self, rows: Rows, col_idx: Sequence[int]) -> None:
+        self.shape, self.dtype = (*rows.shape[:-1], len(col_idx)), rows.dtype
+        self._rows, self._col_idx = rows, list(col_idx)
+
+    def read(self, idx: Ints) -> Floats:
+        """Give those outputs of (n,) rows."""
+        return self._rows.read(idx)[..., self._col_idx]
 
 
-def pooled(views: Rows, statistics: Sequence[str]) -> Rows:
-    """Pool (N, V, F) views into (N, F * S) statistics; float32, or float64 of such."""
-    n, _, width = views.shape
-    dtype = np.promote_types(views.dtype, FLOAT32)
+class JoinedRows(Rows):
+    """Rows one after the other; the widest of their types."""
 
-    def read(rows: Ints) -> Floats:
-        return pool(views.read(rows), statistics).astype(dtype, copy=False)
+    def __init__(self, pieces: Sequence[Rows]) -> None:
+        self._pieces, self._ends = pieces, np.cumsum([len(rows) for rows in pieces])
+        self.shape = (int(self._ends[-1]), *pieces[0].shape[1:])
+        self.dtype = np.result_type(*(rows.dtype for rows in pieces))
 
-    return Rows((n, width * len(statistics)), read, dtype)
+    def read(self, idx: Ints) -> Floats:
+        """Give the values of (n,) rows, each from the piece that has it."""
+        values = np.empty((len(idx), *self.shape[1:]), self.dtype)
+        piece_of = np.searchsorted(self._ends, idx, side="right")
+        for number in np.unique(piece_of):
+            is_inside, piece = piece_of == number, self._pieces[number]
+            start = self._ends[number] - len(piece)
+            values[is_inside] = piece.read(idx[is_inside] - start)
+        return values
+
+
+class MeanRows(Rows):
+    """The mean of rows of the same shape, such as those of several nets."""
+
+    def __init__(self, terms: Sequence[Rows]) -> None:
+        self._terms, self.shape = terms, terms[0].shape
+        self.dtype = np.result_type(*(rows.dtype for rows in terms))
+
+    def read(self, idx: Ints) -> Floats:
+        """Give the means of (n,) rows."""
+        mean: Floats = np.mean([rows.read(idx) for rows in self._terms], axis=0)
+        return mean
+
+
+class PooledRows(Rows):
+    """(N, V, F) views as (N, F * S) statistics; float32, or float64 of such."""
+
+    def __init__(self, views: Rows, statistics: Sequence[str]) -> None:
+        self.shape = (len(views), views.shape[2] * len(statistics))
+        self.dtype = np.promote_types(views.dtype, FLOAT32)
+        self._views, self._statistics = views, statistics
+
+    def read(self, idx: Ints) -> Floats:
+        """Pool the views of (n,) rows."""
+        pooled = pool(self._views.read(idx), self._statistics)
+        return pooled.astype(self.dtype, copy=False)

@@ -58,9 +58,11 @@ class ExtractSettings(Ranged):
     def __post_init__(self) -> None:
         """Check the source and the ranges."""
         super().__post_init__()
-        known = [FINETUNED, *pretexts()]
-        if self.source not in known:
-            raise UserError(f"source = {self.source!r}: {nearest(self.source, known)}")
+        sources = [FINETUNED, *pretexts()]
+        if self.source not in sources:
+            raise UserError(
+                f"source = {self.source!r}: {nearest(self.source, sources)}"
+            )
         if self.insample and self.source != FINETUNED:
             raise UserError(f"insample: the nets of {self.source} saw no label at all")
         check_statistics(self.statistics)
@@ -85,18 +87,18 @@ class ExtractSettings(Ranged):
         Raises:
             UserError: It is not of the form ``i/n`` with i from 0 to n - 1.
         """
-        found = re.fullmatch(r"(\d+)/(\d+)", self.shard or "0/1")
-        if not found or not int(found[1]) < int(found[2]):
+        match = re.fullmatch(r"(\d+)/(\d+)", self.shard or "0/1")
+        if not match or not int(match[1]) < int(match[2]):
             raise UserError(
                 f"shard = {self.shard!r}: give i/n with i from 0 to n - 1, such as 0/4"
             )
-        return int(found[1]), int(found[2])
+        return int(match[1]), int(match[2])
 
     def check_data(self, outlook: "Outlook") -> None:
         """Check what the tables and the other stages decide.
 
         Raises:
-            UserError: No net would have a row to be asked for.
+            UserError: No net would have a row to infer.
         """
         folds = outlook.setting(self.source, "folds") or ()
         has_others = bool((outlook.table["split"] != "train").any())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from data_prep.run_folders.runs import Finished
-from features.parts import NO_FOLD, OUTPUTS, Column
+from features.plan import NO_FOLD, OUTPUTS, OutputColumn
 
 if TYPE_CHECKING:
     import torch
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 Forward = Callable[["Tensor"], "Tensor"]  # (B, 3, S, S) grey levels -> (B, F) outputs
 
 
-@dataclass(frozen=True)
-class Inner:
-    """Which inner layers are asked for, instead of the outputs.
+@dataclass(frozen=True, kw_only=True)
+class InnerLayers:
+    """Which inner layers are extracted, instead of the outputs.
 
     Attributes:
         names: Modules of the backbone; none: the outputs.
@@ -42,19 +42,16 @@ class Inner:
 
     def columns(
         self, widths: Sequence[int], digest: str, prefix: str = ""
-    ) -> list[Column]:
+    ) -> list[OutputColumn]:
         """Name what the layers of a net give; its digest is their space."""
-        found = []
+        columns = []
         for layer, width in zip(self.names, widths, strict=True):
             task = prefix + layer.replace(".", "_")
-            found += [
-                Column(f"{task}_{k}", task, str(k), "identity", digest)
-                for k in range(width)
-            ]
-        return found
+            columns += _numbered_columns(task, width, digest)
+        return columns
 
 
-class Source(ABC):
+class NetSource(ABC):
     """Nets by fold, all with columns of the same names.
 
     Attributes:
@@ -64,7 +61,7 @@ class Source(ABC):
             from 0. Those nets give float32, and only float64 holds the sum.
     """
 
-    columns: dict[str, list[Column]]
+    columns: dict[str, list[OutputColumn]]
     nets: list[dict[str, Any]]
     origins: dict[str, list[float]]
 
@@ -91,7 +88,7 @@ class Source(ABC):
         """Give one of the backbones, and the side of its input."""
 
 
-class TransferSource(Source):
+class TransferSource(NetSource):
     """The nets of ``transfer.finetune``.
 
     Args:
@@ -99,7 +96,7 @@ class TransferSource(Source):
         inner: The layers asked for.
     """
 
-    def __init__(self, finished: Finished, inner: Inner) -> None:
+    def __init__(self, finished: Finished, inner: InnerLayers) -> None:
         self._finished, self._inner = finished, inner
         self.columns, self.nets, self.origins = {}, [], {}
         widths: dict[str, list[int]] = {}
@@ -134,7 +131,7 @@ class TransferSource(Source):
             for net in self._finished.metadata["nets"]
             if net["fold"] == fold
         ]
-        return self._tapped(nets) if self._inner.names else joined(nets)
+        return self._tapped(nets) if self._inner.names else joined_outputs(nets)
 
     def backbone(self) -> "tuple[nn.Module, int]":
         """Give the backbone of the first net."""
@@ -147,24 +144,21 @@ class TransferSource(Source):
         return load_net(self._finished.folder / _weights_of(net))[0]
 
     def _tapped(self, nets: "Sequence[TaskNet]") -> Forward:
-        import torch
-
         from pretext.evaluation.embed import forward_of
 
-        forwards = [
-            forward_of(
-                self._inner.of(net.backbone, net.side_px), net.normalise, net.side_px
-            )
-            for net in nets
-        ]
+        return side_by_side(
+            [
+                forward_of(
+                    self._inner.of(net.backbone, net.side_px),
+                    net.normalise,
+                    net.side_px,
+                )
+                for net in nets
+            ]
+        )
 
-        def forward(images: "Tensor") -> "Tensor":
-            return torch.cat([one(images) for one in forwards], dim=1)
 
-        return forward
-
-
-class BackboneSource(Source):
+class BackboneSource(NetSource):
     """The features of a pretext stage's backbone.
 
     Args:
@@ -179,7 +173,7 @@ class BackboneSource(Source):
         finished: Finished,
         side_px: int,
         normalise: "Normalisation",
-        inner: Inner,
+        inner: InnerLayers,
     ) -> None:
         from pretext.evaluation.embed import load_for
         from pretext.networks.backbones import feature_width
@@ -192,10 +186,8 @@ class BackboneSource(Source):
             widths = inner.of(self._backbone.eval(), self._side_px).widths
             columns = inner.columns(widths, digest)
         else:
-            columns = [
-                Column(f"embedding_{k}", "embedding", str(k), "identity", digest)
-                for k in range(feature_width(self._backbone))
-            ]
+            width = feature_width(self._backbone)
+            columns = _numbered_columns("embedding", width, digest)
         self.columns, self.origins = {NO_FOLD: columns}, {}
         self.nets = [
             {"task": task, "fold": NO_FOLD, "digest": digest}
@@ -217,15 +209,39 @@ class BackboneSource(Source):
         return self._backbone, self._side_px
 
 
-def joined(nets: "Sequence[TaskNet]") -> Forward:
-    """Join nets into one function that puts all their outputs side by side."""
+def side_by_side(forwards: Sequence[Forward]) -> Forward:
+    """Join functions into one that gives all their outputs side by side."""
     import torch
 
     def forward(images: "Tensor") -> "Tensor":
-        outputs = [part for net in nets for part in net.predict(images).values()]
+        return torch.cat([each(images) for each in forwards], dim=1)
+
+    return forward
+
+
+def joined_outputs(nets: "Sequence[TaskNet]") -> Forward:
+    """Join nets into one function that gives the outputs of all tasks side by side."""
+    import torch
+
+    def forward(images: "Tensor") -> "Tensor":
+        outputs = [task for net in nets for task in net.predict(images).values()]
         return torch.cat(outputs, dim=1)
 
     return forward
+
+
+def _numbered_columns(task: str, width: int, digest: str) -> list[OutputColumn]:
+    """Name (width) features of a net, which have no unit and a space of their own."""
+    return [
+        OutputColumn(
+            name=f"{task}_{k}",
+            task=task,
+            output=str(k),
+            activation="identity",
+            space=digest,
+        )
+        for k in range(width)
+    ]
 
 
 def _weights_of(net: dict[str, Any]) -> str:
@@ -236,9 +252,15 @@ def _origins(task: dict[str, Any]) -> list[float]:
     return [float(task.get("origin") or 0)] * len(task["outputs"])
 
 
-def _columns(task: dict[str, Any]) -> list[Column]:
+def _columns(task: dict[str, Any]) -> list[OutputColumn]:
     named = zip(task["columns"], task["outputs"], strict=True)
     return [
-        Column(name, task["name"], output, task["activation"], OUTPUTS)
+        OutputColumn(
+            name=name,
+            task=task["name"],
+            output=output,
+            activation=task["activation"],
+            space=OUTPUTS,
+        )
         for name, output in named
     ]

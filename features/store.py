@@ -34,7 +34,6 @@ from data_prep.run_folders.damage import maker_of
 from data_prep.run_folders.drafts import drafted
 from features import stream
 from features.header import DTYPES, FORMAT, check_layout, check_rows
-from features.pooling import USUAL, pool, pooled_columns
 from features.rows import Rows
 
 if TYPE_CHECKING:
@@ -105,11 +104,11 @@ class Store:
     def __getitem__(self, id_: str) -> Values:
         """Return the (F,) or (V, F) values of one id."""
         row = self._rows.get(id_)
-        found: Values = self._array[self._rows_of([id_])[0] if row is None else row]
-        return found
+        values: Values = self._array[self._rows_of([id_])[0] if row is None else row]
+        return values
 
     def matrix(self, ids: Iterable[str] | None = None) -> Values:
-        """Copy the values of the ids, in the order they are asked for; None: all.
+        """Copy the values of the n ids, (n, F) or (n, V, F), in that order; None: all.
 
         Raises:
             StoreError: Some ids are not in the store.
@@ -121,49 +120,15 @@ class Store:
 
         Views that are apart become columns ``NAME__VIEW``.
         """
-        asked = list(self.ids if ids is None else ids)
-        columns, values = self.columns, self.matrix(asked)
+        import pandas as pd  # late: a second that most readers need not spend
+
+        index = pd.Index(self.ids if ids is None else list(ids), name="id")
+        columns, values = self.columns, self.matrix(index)
         if values.ndim == 3:
             views = self.header["views"]
             columns = [f"{name}__{view}" for name in columns for view in views]
-            values = values.transpose(0, 2, 1).reshape(len(asked), len(columns))
-        return _frame(values, asked, columns)
-
-    def pool(
-        self, *statistics: str, ids: Iterable[str] | None = None
-    ) -> "pd.DataFrame":
-        """Pool the views into a table with columns ``NAME__STATISTIC``.
-
-        Without names they are mean, var, max and min.
-
-        Raises:
-            StoreError: The views are pooled already.
-        """
-        if self.values.ndim != 3:
-            raise StoreError(
-                f"{self.path}: its views are pooled already; use frame(), or open one"
-                " of views/"
-            )
-        asked = list(self.ids if ids is None else ids)
-        names = statistics or USUAL
-        columns = pooled_columns(self.columns, names)
-        return _frame(pool(self.matrix(asked), names), asked, columns)
-
-    def to_parquet(self, path: Path | str) -> None:
-        """Write a Parquet file: ``id``, ``role``, ``fold``, and the columns of frame.
-
-        Raises:
-            UserError: A feature has the name of one of these.
-        """
-        from features.exports import to_parquet
-
-        to_parquet(self, Path(path))
-
-    def to_npz(self, path: Path | str) -> None:
-        """Write an npz file: ids, values, columns, views, roles, folds and header."""
-        from features.exports import to_npz
-
-        to_npz(self, Path(path))
+            values = values.transpose(0, 2, 1).reshape(len(index), len(columns))
+        return pd.DataFrame(values, index=index, columns=columns)
 
     def _rows_of(self, ids: Iterable[str]) -> list[int]:
         ids = list(ids)
@@ -321,9 +286,3 @@ def _bytes_of(values: Values) -> memoryview:
 
 def _digest(values: Values) -> str:
     return hashlib.sha256(_bytes_of(values)).hexdigest()
-
-
-def _frame(values: Values, ids: list[str], columns: list[str]) -> "pd.DataFrame":
-    import pandas as pd  # late: a second that most readers need not spend
-
-    return pd.DataFrame(values, index=pd.Index(ids, name="id"), columns=columns)

@@ -83,19 +83,19 @@ def read_header(file: BinaryIO, size: int) -> dict[str, Any]:
     """
     start = file.read(_START)
     if not start.startswith(MAGIC):
-        asked = strange_globals(start + file.read(65536))
+        names = strange_globals(start + file.read(65536))
         raise ValueError(
             "this is not a feature store"
-            + (f" but a pickle that asks for {', '.join(asked[:3])}" if asked else "")
+            + (f" but a pickle that asks for {', '.join(names[:3])}" if names else "")
         )
     if len(start) < _START or (length := _length(start)) > size - _START:
         raise ValueError("cut short: it ends within its header")
     text = bytearray(file.read(length))  # changed in place: it may be long
-    place = text.rfind(_SEAL)
-    if place < 0:
+    position = text.rfind(_SEAL)
+    if position < 0:
         raise ValueError("this is not a feature store: it has no header, or a damaged")
-    end = bytes(text[place + len(_SEAL) :]).rstrip(b" ")
-    del text[place:]
+    end = bytes(text[position + len(_SEAL) :]).rstrip(b" ")
+    del text[position:]
     if end != hashlib.sha256(text).hexdigest().encode("ascii") + b'"}':
         raise ValueError("damaged: its header does not fit the header's own checksum")
     text += b"}"
@@ -125,10 +125,10 @@ def check_pickle(file: BinaryIO, header: Mapping[str, Any]) -> None:
     middle = _middle(header["ids"], header["shape"], header["dtype"])
     file.seek(-len(ENDING), os.SEEK_END)
     if start[_START + _length(start) :] != middle or file.read() != ENDING:
-        asked = strange_globals(start)
+        names = strange_globals(start)
         raise ValueError(
             "damaged or forged: its pickle is not the one that its header tells"
-            + (f", it asks for {', '.join(asked)}" if asked else "")
+            + (f", it asks for {', '.join(names)}" if names else "")
         )
 
 
@@ -141,18 +141,18 @@ def strange_globals(start: bytes) -> list[str]:
     Args:
         start: The first bytes of the file.
     """
-    found, texts = [], [""]
+    names, texts = [], [""]
     try:
         for opcode, value, _ in pickletools.genops(start):
             if "UNICODE" in opcode.name:
                 texts.append(str(value))
             if opcode.name == "GLOBAL":
-                found.append(tuple(str(value).split(" ", 1)))
+                names.append(tuple(str(value).split(" ", 1)))
             elif opcode.name == "STACK_GLOBAL":
-                found.append(tuple(texts[-2:]))
+                names.append(tuple(texts[-2:]))
     except (ValueError, IndexError):  # not a pickle, or only the start of one
         pass
-    return [".".join(name) for name in dict.fromkeys(found) if name not in GLOBALS]
+    return [".".join(name) for name in dict.fromkeys(names) if name not in GLOBALS]
 
 
 def _length(start: bytes) -> int:

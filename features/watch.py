@@ -36,13 +36,15 @@ from data_prep.waiting import settle_waiting
 from features.scoreboard import Entry, Scoreboard
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from data_prep.tasks import Task
     from pretext.data.pictures import Pictures
     from transfer.nets import TaskNet
 
 STAGE = "features.watch"
 WATCHED = "transfer.finetune"
-QUIET_S = 30.0  # without news, before it is asked whether the training is alive
+QUIET_S = 30.0  # without news, before it is checked whether the training is alive
 log = logging.getLogger(__name__)
 
 
@@ -56,7 +58,7 @@ class WatchSettings(Ranged):
     views: Annotated[
         Literal["d4", "c4", "flip", "e"], "flips and turns that are averaged"
     ] = "d4"
-    every: Annotated[float, "seconds between two looks for new weights", Gt(0)] = 5.0
+    every: Annotated[float, "seconds between two searches for new weights", Gt(0)] = 5.0
     precision: Annotated[Literal["auto", "bf16", "fp32"], "arithmetic"] = "auto"
     threads: Annotated[
         int, "CPU threads; more would slow a training on the same cores; 0: all", Ge(0)
@@ -75,26 +77,26 @@ def main(argv: Sequence[str] | None = None) -> Path:
     board = Scoreboard(run.folder / STAGE, training, overwrite=run.overwrite)
     scorer = Scorer.of(settings, run, experiment)
     missed: set[tuple[str, str, int]] = set()
-    heard = time.monotonic()
+    last_news = time.monotonic()
     while True:
         is_over, n_scored = has_ended(run, training), len(board.entries)
         for file, net, fold, epoch in published(run):
             key = (net, fold, epoch)
-            if board.has(*key) or key in missed:
+            if board.has(net, fold, epoch) or key in missed:
                 continue
-            found = scorer.score(file, *key)
-            if not found:
+            entries = scorer.score(file, net, fold, epoch)
+            if not entries:
                 missed.add(key)
                 continue
-            board.add(found)
-            show(board, found)
-            heard = time.monotonic()
+            board.add(entries)
+            show(board, entries)
+            last_news = time.monotonic()
         if len(board.entries) > n_scored:
             board.draw()  # takes a second, so not for each epoch of many
         if is_over:
             break
-        if time.monotonic() - heard > QUIET_S:
-            heard = time.monotonic()
+        if time.monotonic() - last_news > QUIET_S:
+            last_news = time.monotonic()
             if not run.is_being_written(WATCHED) and not has_ended(run, training):
                 log.warning("%s was interrupted; begin it and me again", WATCHED)
                 break
@@ -105,16 +107,16 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 def wait_for_training(run: Run, every: float) -> dict[str, Any]:
     """Give what the training is made from, as soon as there is one."""
-    told = False
+    has_said_so = False
     while True:
         if unfinished := run.unfinished(WATCHED):
             return unfinished[1]
         if run.has(WATCHED):
             record = run.finished(WATCHED, check_inputs=False).record
             return {key: record[key] for key in ("settings", "reads")}
-        if not told:
+        if not has_said_so:
             log.info("waiting for %s to begin in %s", WATCHED, run.folder)
-            told = True
+            has_said_so = True
         time.sleep(every)
 
 
@@ -136,7 +138,7 @@ def published(run: Run) -> Iterator[tuple[Path, str, str, int]]:
             yield file, net, fold, int(file.stem.removeprefix("epoch"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scorer:
     """Scores weights on the rows that they never saw.
 
@@ -148,7 +150,7 @@ class Scorer:
         bf16: Compute in bfloat16.
     """
 
-    table: Any
+    table: "pd.DataFrame"
     tasks: "dict[str, Task]"
     pictures: "Pictures"
     views: tuple[str, ...]
@@ -165,11 +167,11 @@ class Scorer:
         device = pick_device()
         set_threads(settings.threads)
         return cls(
-            prepared.table,
-            {task.name: task for task in prepared.tasks(experiment.tasks)},
-            Pictures.open(prepared.folder, device),
-            VIEW_SETS[settings.views],
-            use_bf16(settings.precision, device),
+            table=prepared.table,
+            tasks={task.name: task for task in prepared.tasks(experiment.tasks)},
+            pictures=Pictures.open(prepared.folder, device),
+            views=VIEW_SETS[settings.views],
+            bf16=use_bf16(settings.precision, device),
         )
 
     def score(self, file: Path, net: str, fold: str, epoch: int) -> list[Entry]:
@@ -179,13 +181,13 @@ class Scorer:
 
         began = time.perf_counter()
         try:
-            network, about = load_net(file)
+            network, metadata = load_net(file)
         except (UserError, FileNotFoundError):
             if file.exists():
                 raise
             return []  # dropped by the training, which keeps --keep-epochs of them
         rows = np.flatnonzero(fold_masks(self.table, fold)[0])
-        tasks = [self.tasks[task["name"]] for task in about["tasks"]]
+        tasks = [self.tasks[task["name"]] for task in metadata["tasks"]]
         outputs = {
             name: in_unit(network, name, values)
             for name, values in self._outputs(network, rows).items()
@@ -200,7 +202,7 @@ class Scorer:
     def _outputs(
         self, net: "TaskNet", rows: NDArray[np.int64]
     ) -> dict[str, NDArray[np.float32]]:
-        """Give the mean over the views of each task's outputs of (n,) rows.
+        """Give the (n, F) mean over the views of each task's outputs of (n,) rows.
 
         They are counted from the origins of the net.
         """
@@ -208,8 +210,8 @@ class Scorer:
 
         import torch
 
-        from features.parts import BLOCK
         from features.passes import views_of
+        from features.plan import BLOCK
 
         device = self.pictures.device
         net.to(device)
@@ -217,26 +219,26 @@ class Scorer:
         precision = (
             torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
         )
-        parts: dict[str, list[Any]] = {}
+        means: dict[str, list[Any]] = {}
         with torch.inference_mode():
             for start in range(0, len(image_rows), BLOCK):
                 images = self.pictures.take(image_rows[start : start + BLOCK])
                 with precision:
-                    found = net.predict(views_of(images, self.views))
-                for name, values in found.items():
+                    outputs = net.predict(views_of(images, self.views))
+                for name, values in outputs.items():
                     by_view = values.float().view(-1, len(self.views), values.shape[1])
-                    parts.setdefault(name, []).append(by_view.mean(dim=1).cpu())
-        return {name: torch.cat(values).numpy() for name, values in parts.items()}
+                    means.setdefault(name, []).append(by_view.mean(dim=1).cpu())
+        return {name: torch.cat(values).numpy() for name, values in means.items()}
 
 
-def show(board: Scoreboard, found: list[Entry]) -> None:
-    """Show the table anew in a terminal, or a line for what was found."""
+def show(board: Scoreboard, entries: list[Entry]) -> None:
+    """Show the table anew in a terminal, or a line for the scores of an epoch."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\x1b[H\x1b[2J{board.text()}\n")
         sys.stderr.flush()
         return
-    first = found[0]
-    scores = ", ".join(f"{entry.score} {four_digits(entry.value)}" for entry in found)
+    first = entries[0]
+    scores = ", ".join(f"{entry.score} {four_digits(entry.value)}" for entry in entries)
     log.info("%s/fold%s epoch %d: %s", first.net, first.fold, first.epoch, scores)
 
 

@@ -35,7 +35,7 @@ from data_prep.run_folders.damage import intact
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import Parser
 from data_prep.tables.spelling import write_csv
-from features.asking import add_flags, place_of
+from features.inference import add_flags, default_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,8 +77,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     given = parser.parse(argv)
     run = Run(given["run"] or last_run(STAGE, "--run FOLDER"))
     fitted, prepared = run.finished(FIT), run.finished(PREPARED)
-    from features.asking import ask_nets
     from features.fresh import find_images
+    from features.inference import infer_features
     from stacking.analysis.conformal import least_groups
     from stacking.ensemble.predictor import Predictor
     from stacking.inputs.new_columns import read_columns, with_sizes
@@ -98,10 +98,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
             " leave it out"
         )
     runs = [run, *_other_runs(run, fitted)]
-    places = [place_of(one.folder, given["images"]) for one in runs]
+    places = [default_path(one.folder, given["images"]) for one in runs]
     out = given["out"] or run.folder / STAGE / f"{places[0].name}.csv"
     asked = [
-        ask_nets(
+        infer_features(
             one.folder,
             given["images"],
             place,

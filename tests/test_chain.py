@@ -175,7 +175,7 @@ def test_pictures_that_come_later_are_predicted_as_test_pictures_are(
     (new / "broken.jpg").unlink()
     done = run_python(place, "stacking.predict", "--images", "new")
     assert done.returncode == 0, done.stderr
-    assert "8 pictures were asked about before and are kept, 1 are new" in done.stderr
+    assert "8 pictures have features already, which are kept, 1 are new" in done.stderr
     grown = pd.read_csv(run / "stacking.predict/new.csv", index_col="id")
     assert list(grown.index) == sorted(path.stem for path in new.iterdir())
     kept = found.index[1:]

@@ -53,7 +53,7 @@ WHY: dict[str, tuple[str, ...]] = {
         *(
             "pretext.export",
             "pretext.networks.formats",
-            "features.asking",
+            "features.inference",
             "features.convert",
         ),
         *("features.exports", "features.extraction", "features.foreign"),
@@ -86,7 +86,7 @@ WHY: dict[str, tuple[str, ...]] = {
     ),
     "the folds, which are dealt to pictures that can be read": (
         *("transfer.jobs:_check", "stacking.inputs.leak_guards:check_enough"),
-        *("pretext.evaluation.monitor_subset", "features.parts"),
+        *("pretext.evaluation.monitor_subset", "features.plan"),
     ),
     "files of data_prep.prepare, changed since": (
         *(

@@ -12,7 +12,7 @@ TORCH_FREE = [
     "data_prep/**/*.py",
     "features/store.py",
     "features/pooling.py",
-    "features/asking.py",
+    "features/inference.py",
     "stacking/**/*.py",
 ]
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,15 +59,23 @@ class Decoded:
             ValueError: They are of another version.
         """
         try:
-            info, witness = PictureInfo(**fields["info"]), fields["witness"]
+            info, witness = PictureInfo(**fields.get("info", {})), fields.get("witness")
             witness = Witness(**witness) if witness else None
             return cls(**{**fields, "witness": witness, "info": info})
-        except (KeyError, TypeError) as error:
+        except (AttributeError, TypeError) as error:
             raise ValueError(f"not of this version: {error}") from None
+
+    def to_fields(self) -> dict[str, Any]:
+        """Give its fields as a JSON value, of which ``from_fields`` makes it again."""
+        return asdict(self)
 
 
 def decode_files(
-    paths: Sequence[Path], side: int, fit: Fit, workers: int
+    paths: Sequence[Path],
+    side: int,
+    fit: Fit,
+    workers: int,
+    workers_flag: str = "--workers",
 ) -> Iterator[list[tuple[Decoded, Pixels | None]]]:
     """Decode chunk after chunk, in order; in this process if that is quicker.
 
@@ -76,6 +84,7 @@ def decode_files(
         side: S.
         fit: See ``fit_square``.
         workers: Processes; 0: one per core at hand.
+        workers_flag: What the user's command calls it, for the message.
 
     Yields:
         For each file of a chunk what became of it, and its (S, S, 3) square; None if
@@ -97,7 +106,7 @@ def decode_files(
     except BrokenProcessPool:
         raise UserError(
             f"one of {n_processes} processes was killed, probably for want of memory;"
-            " run again with --workers 1"
+            f" run again with {workers_flag} 1"
         ) from None
 
 

@@ -15,7 +15,6 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
@@ -49,7 +48,14 @@ class NoneReadableError(UserError):
 
 
 def store_pictures(
-    paths: Sequence[Path], target: Path, side: int, fit: Fit, workers: int = 0
+    paths: Sequence[Path],
+    target: Path,
+    side: int,
+    fit: Fit,
+    workers: int = 0,
+    *,
+    workers_flag: str = "--workers",
+    side_flag: str = "--side",
 ) -> list[Decoded]:
     """Decode pictures into one uint8 array on disk, (N, S, S, 3), readable ones only.
 
@@ -63,6 +69,8 @@ def store_pictures(
         side: S.
         fit: See ``fit_square``.
         workers: Processes; 0: one per core at hand.
+        workers_flag: What the user's command calls it, for messages.
+        side_flag: Likewise of the side; empty: it cannot be chosen there.
 
     Returns:
         What became of each file; the readable ones are the rows, in this order.
@@ -74,7 +82,9 @@ def store_pictures(
 
     journal = target.with_suffix(JOURNAL)
     shape = (len(paths), side, side, 3)
-    decoded = _resume(target, journal, shape, paths) or _begin(target, journal, shape)
+    decoded = _resume(target, journal, shape, paths)
+    if not decoded:
+        _begin(target, journal, shape, side_flag)
     n_rows = sum(not file.reason for file in decoded)
     header_bytes, row_bytes = len(_header(shape)), side * side * 3
     with (
@@ -91,7 +101,9 @@ def store_pictures(
         pixels.seek(header_bytes + n_rows * row_bytes)
         unsaved: list[Decoded] = []
         saved_at = time.monotonic()
-        for chunk in decode_files(paths[len(decoded) :], side, fit, workers):
+        for chunk in decode_files(
+            paths[len(decoded) :], side, fit, workers, workers_flag
+        ):
             for file, square in chunk:
                 unsaved.append(file)
                 if square is not None:
@@ -165,7 +177,7 @@ def _save(
 
 
 def _journal_line(file: Decoded) -> str:
-    return f"{json.dumps(asdict(file))}\n"
+    return f"{json.dumps(file.to_fields())}\n"
 
 
 def _resume(
@@ -191,11 +203,8 @@ def _resume(
     return decoded
 
 
-def _begin(target: Path, journal: Path, shape: tuple[int, ...]) -> list[Decoded]:
+def _begin(target: Path, journal: Path, shape: tuple[int, ...], side_flag: str) -> None:
     """Take room on the disk for all pixels, with an empty journal.
-
-    Returns:
-        Nothing decoded yet.
 
     Raises:
         UserError: The disk has no room.
@@ -209,12 +218,12 @@ def _begin(target: Path, journal: Path, shape: tuple[int, ...]) -> list[Decoded]
         target.unlink(missing_ok=True)
         if error.errno not in DISK_FULL:
             raise
+        smaller = f", or store smaller pictures ({side_flag})" if side_flag else ""
         raise UserError(
             f"{target}: the disk has no room for {math.prod(shape) / 1e6:,.0f} MB of"
-            " pixels; free some space, or store smaller pictures (--side)"
+            f" pixels; free some space{smaller}"
         ) from None
     journal.write_text("", encoding="utf-8")
-    return []
 
 
 def _reserve(file: IO[bytes], n_bytes: int) -> None:

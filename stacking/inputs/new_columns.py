@@ -102,11 +102,11 @@ def with_sizes(table: "pd.DataFrame", fresh: Path) -> "pd.DataFrame":
         table: Rows by id; columns of the user's of these names stay.
         fresh: What ``features.fresh`` wrote of the pictures.
     """
-    from features.known import NOTE
+    from features.earlier import SIDECAR
 
-    if set(SIZES) <= set(table.columns) or not (fresh / NOTE).is_file():
+    if set(SIZES) <= set(table.columns) or not (fresh / SIDECAR).is_file():
         return table
-    about = read_json(fresh / NOTE)
+    about = read_json(fresh / SIDECAR)
     return table.assign(
         **{
             name: [about[id_][name] for id_ in table.index]

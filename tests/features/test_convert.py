@@ -22,6 +22,7 @@ from numpy.testing import assert_array_equal
 from data_prep.dihedral import VIEWS
 from data_prep.errors import UserError
 from features import convert
+from features.exports import to_npz, to_parquet
 from features.foreign import load_foreign
 from features.store import StoreError, open_store, verify
 from tests.features.test_store import sample
@@ -436,11 +437,11 @@ def test_mistakes_of_exports(tmp_path: Path) -> None:
     path = sample(tmp_path / "s.pkl", columns=[{"name": n} for n in ("a", "fold", "b")],
                   views=False)  # fmt: skip
     with pytest.raises(UserError, match="a feature is named 'fold'; give --to npz"):
-        open_store(path).to_parquet(tmp_path / "x.parquet")
+        to_parquet(open_store(path), tmp_path / "x.parquet")
     assert not (tmp_path / "x.parquet").exists()
     with pytest.raises(UserError, match="--to takes one store at a time"):
         convert.main([str(path), str(path), "--to=npz"])
-    open_store(path).to_npz(tmp_path / "s.npz")
+    to_npz(open_store(path), tmp_path / "s.npz")
     with pytest.raises(UserError, match=r"s\.npz is there already"):
         convert.main([str(path), "--to=npz"])
     foreign = pickled(tmp_path / "f.pkl", {"a": np.ones(2)})

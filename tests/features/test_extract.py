@@ -584,7 +584,7 @@ def test_written_in_pieces_it_is_the_same(
     extract(small, "--overwrite")
     whole = payloads(small)
     monkeypatch.setattr(stores, "AT_ONCE", 3)
-    monkeypatch.setattr("features.extract.CHUNK", 3)
+    monkeypatch.setattr("features.net_passes.CHUNK", 3)
     extract(small, "--overwrite")
     assert payloads(small) == whole
 

@@ -1,11 +1,13 @@
 """Tests of features.fresh, and of asking it from another process."""
 
 import csv
+import errno
 import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,8 @@ from data_prep.dihedral import VIEWS, apply_view
 from data_prep.errors import UserError
 from data_prep.pictures.decode import fit_square
 from data_prep.run_folders.runs import RECORD, Run
-from features import asking, fresh, passes
-from features.asking import ask_nets, name_of, place_of
+from features import fresh, inference, passes
+from features.inference import default_path, infer_features, name_of
 from features.merge import check_alike
 from features.passes import views_of
 from features.store import open_store, verify
@@ -289,7 +291,7 @@ def test_what_is_done_is_not_repeated_and_other_nets_make_it_anew(
 ) -> None:
     out = ask(run, f"--images={images}")
     before = open_store(out / "features.pkl").matrix()
-    monkeypatch.setattr(fresh, "ask", None)
+    monkeypatch.setattr(fresh, "infer", None)
     assert ask(run, f"--images={images}") == out
     monkeypatch.undo()
     old = run.folder / "features.extract" / "features.pkl"
@@ -335,7 +337,7 @@ def test_only_new_and_changed_pictures_are_asked_about(
         out = ask(run, f"--images={images}")
     assert out == before
     assert sent == [4]
-    assert "9 pictures were asked about before and are kept, 5 are new" in caplog.text
+    assert "9 pictures have features already, which are kept, 5 are new" in caplog.text
     alone = ask(run, f"--images={tmp_path / 'alone'}")
     for name, theirs in old.items():
         verify(out / name)
@@ -467,7 +469,7 @@ def test_what_is_not_as_it_was_written_is_not_reused(
         assert sent == [11 + number]
         assert damaged.read_bytes() != data
         assert (damaged.read_bytes() == whole) == (number == 0)
-        assert "new is not as it was written: all is asked anew" in caplog.text
+        assert "new is not as it was written: all is inferred anew" in caplog.text
         noise(images / "a.png")
         caplog.clear()
         sent.clear()
@@ -489,10 +491,10 @@ def test_two_folders_of_one_name_have_a_place_each(
     assert ask(run, f"--images={a}") == first
     assert sent == []
     c = tmp_path / "c" / "new"
-    assert place_of(run.folder, [c]).name == "new-3"
+    assert default_path(run.folder, [c]).name == "new-3"
     a.rename(tmp_path / "a" / "old")
-    assert place_of(run.folder, [c]) == first  # what is gone has no claim
-    assert place_of(run.folder, [b]) == second
+    assert default_path(run.folder, [c]) == first  # what is gone has no claim
+    assert default_path(run.folder, [b]) == second
 
 
 def test_names_are_not_too_long_for_a_disk(tmp_path: Path) -> None:
@@ -506,41 +508,23 @@ def test_names_are_not_too_long_for_a_disk(tmp_path: Path) -> None:
 def test_advice_names_flags_of_this_command(
     run: Run, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for theirs, ours in (
-        (
-            "was killed; run again with --workers 1",
-            "was killed; run again with --threa",
-        ),
-        ("no room; free some space, or store smaller pictures (--side)", "some space"),
-    ):
+    class Killed:
+        def __enter__(self) -> None:
+            raise BrokenProcessPool
 
-        def fail(*, theirs: str = theirs, **_: Any) -> Any:
-            raise UserError(theirs)
+        def __exit__(self, *_: object) -> None:
+            """Nothing is left to end."""
 
-        monkeypatch.setattr("data_prep.pictures.images.store_pictures", fail)
-        message = mistake(run, f"--images={images}")
-        assert ours in message
-        assert "--workers" not in message
-        assert "--side" not in message
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-
-def test_training_pictures_are_told(
-    run: Run, images: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    import hashlib
-
-    path = run.folder / STAGE / "table.parquet"
-    table = pd.read_parquet(path)
-    some = min(images.iterdir())
-    table["sha256"] = "none"
-    is_train = table["split"] == "train"
-    table.loc[is_train.idxmax(), "sha256"] = hashlib.sha256(
-        some.read_bytes()
-    ).hexdigest()
-    table.to_parquet(path)
-    with caplog.at_level("WARNING"):
-        ask(run, f"--images={images}")
-    assert "1 of 11 pictures are training pictures of the run" in caplog.text
+    monkeypatch.setattr("data_prep.pictures.decoded.CHUNK", 1)
+    monkeypatch.setattr("data_prep.pictures.decoded.pool_of", lambda _: Killed())
+    message = mistake(run, f"--images={images}", "--threads=2")
+    assert message.endswith("for want of memory; run again with --threads 1")
+    monkeypatch.setattr("data_prep.pictures.images._reserve", full)
+    message = mistake(run, f"--images={images}", f"--out={images.parent / 'other'}")
+    assert message.endswith(" MB of pixels; free some space")
 
 
 def test_training_pictures_are_told_whatever_their_files(
@@ -666,10 +650,10 @@ def test_a_child_does_it_and_the_parent_never_loads_torch(
     code = """
 import sys
 from pathlib import Path
-from features.asking import ask_nets
+from features.inference import infer_features
 
 run, images, out = map(Path, sys.argv[1:])
-assert ask_nets(run, [images], out, 1) == out
+assert infer_features(run, [images], out, 1) == out
 assert "torch" not in sys.modules
 """
     child = subprocess.run(
@@ -693,21 +677,21 @@ def test_what_the_child_is_told_and_how_its_end_is_taken(
         told.append(command[1:])
         return subprocess.CompletedProcess(command, status)
 
-    monkeypatch.setattr(asking.subprocess, "run", child)
+    monkeypatch.setattr(inference.subprocess, "run", child)
     out = tmp_path / "out"
     a, b = tmp_path / "a", tmp_path / "b"
     given = (Path("run"), [a, b], out)
     with pytest.raises(UserError, match=r"a: there is no such folder \(--images\)"):
-        ask_nets(*given)
+        infer_features(*given)
     assert not told
     noise(a / "1.png")
     noise(b / "2.png")
-    assert ask_nets(*given, 3, overwrite=True) == out
+    assert infer_features(*given, 3, overwrite=True) == out
     flags = ["--run", "run", "--out", str(out), "--threads", "3", "--overwrite"]
     assert told == [["-m", "features.fresh", *flags, "--images", str(a), str(b)]]
     status = 2
     with pytest.raises(UserError, match="did not finish, for the reason above"):
-        ask_nets(*given)
+        infer_features(*given)
     status = -9
     with pytest.raises(UserError, match="killed by signal 9, probably for want of mem"):
-        ask_nets(*given)
+        infer_features(*given)

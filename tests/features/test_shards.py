@@ -10,8 +10,8 @@ from numpy.testing import assert_array_equal
 
 from data_prep.errors import UserError
 from data_prep.run_folders.runs import Run, UnfinishedStageError
-from features import merge, parts, passes
-from features.parts import Group, Part, group_rows, in_shard
+from features import merge, passes, plan
+from features.plan import PassRows, RoleRows, in_shard, plan_passes
 from features.store import open_store, write_store
 from tests.features.test_store import header_of
 from tests.prepared_runs import elsewhere, extract, finetune, make_run
@@ -54,7 +54,7 @@ def test_shards_joined_are_what_one_machine_writes(
     trained: Run, n_shards: int, flags: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(passes, "BLOCK", 4)
-    monkeypatch.setattr(parts, "BLOCK", 4)
+    monkeypatch.setattr(plan, "BLOCK", 4)
     extract(trained, *flags, "--overwrite")
     whole = payloads(trained)
     metadata = trained.finished("features.extract").metadata
@@ -77,37 +77,35 @@ def test_each_row_is_in_one_shard_and_blocks_stay_whole(
 ) -> None:
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.choice(2000, rng.integers(1, 900), replace=False))
-    group = Group(("0",), rows)
-    shards = [group.shard(number, n_shards).rows for number in range(n_shards)]
+    of_pass = PassRows(folds=("0",), rows=rows)
+    shards = [of_pass.shard(number, n_shards).rows for number in range(n_shards)]
     assert_array_equal(np.sort(np.concatenate(shards)), rows)
-    blocks = {
-        tuple(rows[k : k + parts.BLOCK]) for k in range(0, len(rows), parts.BLOCK)
-    }
+    blocks = {tuple(rows[k : k + plan.BLOCK]) for k in range(0, len(rows), plan.BLOCK)}
     for shard in shards:
-        for start in range(0, len(shard), parts.BLOCK):
-            assert tuple(shard[start : start + parts.BLOCK]) in blocks
-    assert max(map(len, shards)) - min(map(len, shards)) <= parts.BLOCK
+        for start in range(0, len(shard), plan.BLOCK):
+            assert tuple(shard[start : start + plan.BLOCK]) in blocks
+    assert max(map(len, shards)) - min(map(len, shards)) <= plan.BLOCK
 
 
 def test_rows_of_the_same_nets_make_one_pass() -> None:
-    found = group_rows(
+    planned = plan_passes(
         [
-            Part("0", "oof", np.array([0, 3])),
-            Part("0", "test", np.array([6, 7])),
-            Part("1", "oof", np.array([1, 4])),
-            Part("1", "test", np.array([6, 7])),
+            RoleRows(fold="0", role="oof", rows=np.array([0, 3])),
+            RoleRows(fold="0", role="test", rows=np.array([6, 7])),
+            RoleRows(fold="1", role="oof", rows=np.array([1, 4])),
+            RoleRows(fold="1", role="test", rows=np.array([6, 7])),
         ]
     )
-    assert [(group.folds, group.rows.tolist()) for group in found] == [
+    assert [(of_pass.folds, of_pass.rows.tolist()) for of_pass in planned] == [
         (("0",), [0, 3]),
         (("0", "1"), [6, 7]),
         (("1",), [1, 4]),
     ]
-    part = in_shard(
-        Part("1", "test", np.array([6, 7])), [Group(("0", "1"), np.array([7]))]
-    )
-    assert part.rows.tolist() == [7]
-    assert len(in_shard(part, [Group(("0",), np.array([7]))]).rows) == 0
+    first = PassRows(folds=("0", "1"), rows=np.array([7]))
+    tests = RoleRows(fold="1", role="test", rows=np.array([6, 7]))
+    assert in_shard(tests, [first]).rows.tolist() == [7]
+    others = PassRows(folds=("0",), rows=np.array([7]))
+    assert len(in_shard(tests, [others]).rows) == 0
 
 
 def test_missing_shards_are_named(trained: Run) -> None:

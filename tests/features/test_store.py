@@ -21,8 +21,10 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
+from data_prep.errors import UserError
 from data_prep.run_folders import drafts
 from features import stream
+from features.pooling import pool, pooled_columns
 from features.store import StoreError, load_safely, open_store, verify, write_store
 
 GOLDEN = Path(__file__).with_name("golden_v1.pkl")
@@ -222,20 +224,23 @@ def test_frame_names_rows_columns_and_views(tmp_path: Path) -> None:
 
 def test_views_are_pooled_by_name(tmp_path: Path) -> None:
     opened = open_store(sample(tmp_path / "store.pkl"))
-    pooled = opened.pool("max", "mean", ids=["b", "a"])
+    names, ids = ("max", "mean"), ["b", "a"]
+    pooled = pd.DataFrame(
+        pool(opened.matrix(ids), names), ids, pooled_columns(opened.columns, names)
+    )
     assert pooled.columns[:3].tolist() == [
         *("target_0__max", "target_0__mean"),
         "target_1__max",
     ]
     assert pooled.loc["a", "target_1__max"] == 22
     assert pooled.loc["b", "target_0__mean"] == 24 + 3 * 3.5
-    assert opened.pool().shape == (2, 12)
+    assert pool(opened.matrix()).shape == (2, 12)
 
 
 def test_pooled_views_are_not_pooled_again(tmp_path: Path) -> None:
     opened = open_store(sample(tmp_path / "store.pkl", views=False))
-    with pytest.raises(StoreError, match=r"pooled already; use frame\(\)"):
-        opened.pool("mean")
+    with pytest.raises(UserError, match=r"have no views to pool"):
+        pool(opened.matrix(), ["mean"])
 
 
 def test_missing_ids_are_counted_and_three_are_named(tmp_path: Path) -> None:

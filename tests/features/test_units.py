@@ -9,7 +9,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from data_prep.run_folders.runs import Run
-from features.rows import joined, mean_of, pooled, rows_of
+from features.rows import ArrayRows, JoinedRows, MeanRows, PooledRows
 from features.store import Store, load_safely, open_store, verify
 from tests.prepared_runs import extract, finetune, make_run, table_of
 from transfer.nets import load_net
@@ -100,11 +100,12 @@ def test_a_net_counts_from_where_its_json_says(runs: dict[str, Run]) -> None:
 
 def test_rows_keep_the_digits_of_their_parts() -> None:
     views = 1.6e9 + np.array([[[0.0], [0.5]], [[1.0], [1.25]]])
-    assert rows_of(views).dtype == np.float64
-    found = joined([pooled(rows_of(views), ["mean", "var"]) for _ in range(2)])
+    assert ArrayRows(views).dtype == np.float64
+    pooled = PooledRows(ArrayRows(views), ["mean", "var"])
+    found = JoinedRows([pooled, pooled])
     assert found.dtype == np.float64
     expected = [[1.6e9 + 0.25, 0.0625], [1.6e9 + 1.125, 0.015625]]
     assert_allclose(found[:2], expected, rtol=1e-15)
-    assert mean_of([found, found]).dtype == np.float64
-    narrow = pooled(rows_of((views - 1.6e9).astype(np.float16)), ["mean"])
+    assert MeanRows([found, found]).dtype == np.float64
+    narrow = PooledRows(ArrayRows((views - 1.6e9).astype(np.float16)), ["mean"])
     assert narrow.dtype == np.float32

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
 from data_prep.run_folders.runs import digest_of
-from features import asking
+from features import inference
 from features.store import open_store, write_store
 from stacking import fit, predict
 from stacking.analysis.conformal import conformal_radius
@@ -50,7 +50,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> None:
         (out / "left_out.csv").write_text(LEFT_OUT)
         return out
 
-    monkeypatch.setattr("features.asking.ask_nets", ask)
+    monkeypatch.setattr("features.inference.infer_features", ask)
 
 
 def predicted(folder: Path, *flags: str) -> pd.DataFrame:
@@ -269,7 +269,7 @@ def test_a_table_of_columns_is_checked_before_any_net_is_asked(
     of_columns: tuple[Path, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, own = of_columns
-    monkeypatch.setattr("features.asking.ask_nets", None)
+    monkeypatch.setattr("features.inference.infer_features", None)
     (line,) = np.flatnonzero(
         own["name"] == min((folder.with_name("new")).iterdir()).stem
     )
@@ -364,16 +364,16 @@ def test_the_size_of_a_picture_is_measured_and_not_asked_for(
     table["given.size"] = np.random.default_rng(0).normal(size=len(table))
     table.to_parquet(place)
     new = pictures_of(tmp_path / "new", table)
-    ask_nets = asking.ask_nets
+    infer_features = inference.infer_features
 
     def ask(*given: Any, **flags: Any) -> Path:
-        out = ask_nets(*given, **flags)
+        out = infer_features(*given, **flags)
         sizes = table.set_index("id")[["width", "height"]]
         note = sizes.assign(file="x.png").to_dict("index")
         (out / "pictures.json").write_text(json.dumps(note))
         return out
 
-    monkeypatch.setattr("features.asking.ask_nets", ask)
+    monkeypatch.setattr("features.inference.infer_features", ask)
     expected = stacked(folder, "--columns", "width,height")["period"]
     found = predicted(folder, *new)
     assert_allclose(found["prediction"], expected[found.index], atol=2e-6)
@@ -420,10 +420,10 @@ def test_a_picture_that_one_run_fails_on_is_left_out(
     folder, other = make_run(), tmp_path / "other"
     shutil.copytree(folder, other)
     expected = stacked(folder, "--also", str(other))["period"]
-    ask_nets = asking.ask_nets
+    infer_features = inference.infer_features
 
     def ask(run: Path, *given: Any, **flags: Any) -> Path:
-        out = ask_nets(run, *given, **flags)
+        out = infer_features(run, *given, **flags)
         if run == other:
             for file in out.glob("nets/*.pkl"):
                 store = open_store(file)
@@ -432,7 +432,7 @@ def test_a_picture_that_one_run_fails_on_is_left_out(
                 write_store(file, store.ids[1:], store.matrix(store.ids[1:]), header)
         return out
 
-    monkeypatch.setattr("features.asking.ask_nets", ask)
+    monkeypatch.setattr("features.inference.infer_features", ask)
     found = predicted(folder)
     assert len(found) == 79
     assert_allclose(found["prediction"], expected[found.index], atol=2e-6)
@@ -463,7 +463,7 @@ def test_mistakes_are_said_before_any_net_is_asked(
         raise AssertionError
 
     folder = make_run()
-    monkeypatch.setattr("features.asking.ask_nets", never)
+    monkeypatch.setattr("features.inference.infer_features", never)
     with pytest.raises(UserError, match=r"stacking\.fit is not finished"):
         predicted(folder)
     stacked(folder)

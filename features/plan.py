@@ -23,14 +23,14 @@ BLOCK = 32  # pictures of a forward: the last bits depend on which are together
 OUTPUTS = "outputs"
 
 
-@dataclass(frozen=True)
-class Column:
-    """One output of a net, in one view.
+@dataclass(frozen=True, kw_only=True)
+class OutputColumn:
+    """One output of a net, in one view. The fields are those of a store's header.
 
     Attributes:
         name: Such as ``onehot_2``.
         task: Such as ``onehot``.
-        output: Such as ``2``; empty where the task has one.
+        output: Such as ``2``; empty where the task has a single output.
         activation: What was applied to it: ``identity`` or ``softmax``.
         space: Columns of the same space mean the same, whichever net they come from.
     """
@@ -47,8 +47,8 @@ class Column:
         return {**vars(self), "name": name, "statistic": statistic}
 
 
-@dataclass(frozen=True)
-class Part:
+@dataclass(frozen=True, kw_only=True)
+class RoleRows:
     """The rows that the nets of one fold are sent over in one role.
 
     Attributes:
@@ -63,10 +63,10 @@ class Part:
     rows: NDArray[np.int64]
 
 
-def plan_parts(
+def plan_rows(
     table: "pd.DataFrame", folds: Sequence[str], *, insample: bool
-) -> list[Part]:
-    """List the parts, those of a fold together.
+) -> list[RoleRows]:
+    """List the rows by fold and role, those of a fold together.
 
     A row is ``oof`` for the nets of its own fold alone. The rows without label are
     ``test`` for all nets. With ``insample``, so are called the training rows that the
@@ -76,26 +76,27 @@ def plan_parts(
         UserError: There is not one row.
     """
     common = np.flatnonzero(table["split"] != "train")
-    parts = []
+    planned = []
     for fold in folds:
         is_held_out, may_be_seen = fold_masks(table, fold)
-        parts += [
-            Part(fold, "oof", np.flatnonzero(is_held_out)),
-            Part(fold, "test", common),
+        planned += [
+            RoleRows(fold=fold, role="oof", rows=np.flatnonzero(is_held_out)),
+            RoleRows(fold=fold, role="test", rows=common),
         ]
         if insample:
-            parts.append(Part(fold, "insample", np.flatnonzero(may_be_seen)))
-    parts = [part for part in parts if len(part.rows)]
-    if not parts:
+            seen = np.flatnonzero(may_be_seen)
+            planned.append(RoleRows(fold=fold, role="insample", rows=seen))
+    planned = [role_rows for role_rows in planned if len(role_rows.rows)]
+    if not planned:
         raise UserError(
             f"nothing to extract: the nets of fold {', '.join(folds)} hold out no row,"
             " and there is no test picture; train the folds, or give --insample"
         )
-    return parts
+    return planned
 
 
-@dataclass(frozen=True)
-class Group:
+@dataclass(frozen=True, kw_only=True)
+class PassRows:
     """The rows that go through the nets of the same folds: one pass over pictures.
 
     Attributes:
@@ -106,32 +107,36 @@ class Group:
     folds: tuple[str, ...]
     rows: NDArray[np.int64]
 
-    def shard(self, number: int, n_shards: int) -> "Group":
+    def shard(self, number: int, n_shards: int) -> "PassRows":
         """Give every n-th block: whole ones, so that no bit depends on the sharding."""
-        inside = np.arange(len(self.rows)) // BLOCK % n_shards == number
-        return replace(self, rows=self.rows[inside])
+        is_inside = np.arange(len(self.rows)) // BLOCK % n_shards == number
+        return replace(self, rows=self.rows[is_inside])
 
 
-def group_rows(parts: Sequence[Part]) -> list[Group]:
+def plan_passes(planned: Sequence[RoleRows]) -> list[PassRows]:
     """Put rows together that go through the same nets: each picture is read once."""
-    folds = list(dict.fromkeys(part.fold for part in parts))
-    n_rows = 1 + max(int(part.rows.max()) for part in parts)
-    asked = np.zeros((n_rows, len(folds)), dtype=np.bool_)
-    for part in parts:
-        asked[part.rows, folds.index(part.fold)] = True
-    kinds, kind_of = np.unique(asked, axis=0, return_inverse=True)
-    groups = [
-        Group(
-            tuple(fold for fold, is_asked in zip(folds, kind, strict=True) if is_asked),
-            np.flatnonzero(kind_of == number),
+    folds = list(dict.fromkeys(role_rows.fold for role_rows in planned))
+    n_rows = 1 + max(int(role_rows.rows.max()) for role_rows in planned)
+    # (N, folds) whether a row goes through the nets of a fold; a pass is a pattern
+    goes_through = np.zeros((n_rows, len(folds)), dtype=np.bool_)
+    for role_rows in planned:
+        goes_through[role_rows.rows, folds.index(role_rows.fold)] = True
+    patterns, pattern_of = np.unique(goes_through, axis=0, return_inverse=True)
+    passes = [
+        PassRows(
+            folds=tuple(np.array(folds)[pattern].tolist()),
+            rows=np.flatnonzero(pattern_of == number),
         )
-        for number, kind in enumerate(kinds)
-        if kind.any()
+        for number, pattern in enumerate(patterns)
+        if pattern.any()
     ]
-    return sorted(groups, key=lambda group: [folds.index(f) for f in group.folds])
+    return sorted(passes, key=lambda p: [folds.index(fold) for fold in p.folds])
 
 
-def in_shard(part: Part, groups: Sequence[Group]) -> Part:
-    """Keep the rows of a part that the groups of a shard hold."""
-    inside = [np.isin(part.rows, g.rows) for g in groups if part.fold in g.folds]
-    return replace(part, rows=part.rows[np.logical_or.reduce(inside)])
+def in_shard(role_rows: RoleRows, passes: Sequence[PassRows]) -> RoleRows:
+    """Keep the rows that the passes of a shard hold."""
+    is_inside = np.zeros(len(role_rows.rows), dtype=np.bool_)
+    for of_shard in passes:
+        if role_rows.fold in of_shard.folds:
+            is_inside |= np.isin(role_rows.rows, of_shard.rows)
+    return replace(role_rows, rows=role_rows.rows[is_inside])

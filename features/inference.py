@@ -1,7 +1,7 @@
-"""Ask the nets of a run about pictures, out of a process that must not load torch.
+"""Inference by the nets of a run, from a process that must not load torch.
 
 LightGBM and torch bring an OpenMP runtime each, and deadlock in one process. So what
-predicts with the one has the nets asked by a child.
+predicts with the one has a child process infer with the other.
 """
 
 import argparse
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Give a command that asks the nets the flags that say of what, and where."""
+    """Add the flags of a command that infers: of which pictures, and where."""
     parser.add_argument(
         "--images",
         nargs="+",
@@ -41,7 +41,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="ask about all pictures anew, also those asked about before",
+        help="infer all pictures anew, also those of earlier times",
     )
 
 
@@ -53,7 +53,7 @@ def name_of(images: Sequence[Path]) -> str:
     return name
 
 
-def place_of(run_folder: Path, images: Sequence[Path]) -> Path:
+def default_path(run_folder: Path, images: Sequence[Path]) -> Path:
     """Give the folder of the run where the features of folders of pictures lie.
 
     It has their name, and a number where other folders of that name came first.
@@ -61,43 +61,47 @@ def place_of(run_folder: Path, images: Sequence[Path]) -> Path:
     name, folders = name_of(images), resolved(images)
     free: list[Path] = []
     for number in itertools.count(1):
-        place = run_folder / "fresh" / (name if number == 1 else f"{name}-{number}")
-        states = states_of(place)
-        if any(settings_in(at / note).get("folders") == folders for at, note in states):
-            return place
-        if not is_of_others(place, folders):
-            free.append(place)
+        path = run_folder / "fresh" / (name if number == 1 else f"{name}-{number}")
+        states = states_of(path)
+        if any(settings_in(file).get("folders") == folders for file in states):
+            return path
+        if not is_of_other_folders(path, folders):
+            free.append(path)
         if not states:
             break
     if free[0].name != name:
         log.info("fresh/%s is of another folder, so this is %s", name, free[0])
-    elif any("folders" in settings_in(at / n) for at, n in states_of(free[0])):
+    elif any("folders" in settings_in(file) for file in states_of(free[0])):
         log.info("%s was of a folder that is gone; this takes its place", free[0])
     return free[0]
 
 
-def is_of_others(place: Path, folders: Sequence[str]) -> bool:
+def is_of_other_folders(path: Path, folders: Sequence[str]) -> bool:
     """Tell whether something there was not made, or not of these folders.
 
     Folders that are gone have no claim: they or the run may have been moved.
     """
-    for spot, note in states_of(place):
-        settings = settings_in(spot / note)
+    for file in states_of(path):
+        settings = settings_in(file)
         if settings.get("made_by") != COMMAND:
             return True
-        held = settings.get("folders", folders)
-        if held != folders and any(Path(folder).is_dir() for folder in held):
+        earlier = settings.get("folders", folders)
+        if earlier != folders and any(Path(folder).is_dir() for folder in earlier):
             return True
     return False
 
 
-def states_of(place: Path) -> list[tuple[Path, str]]:
-    """Give the finished and the unfinished folder that are there, and their notes."""
-    partial = place.with_name(f"{place.name}.partial")
+def states_of(path: Path) -> list[Path]:
+    """Find the finished and the unfinished folder that are there.
+
+    Returns:
+        The file of each that says what it was made from; it may be missing.
+    """
+    partial = path.with_name(f"{path.name}.partial")
     return [
-        (spot, note)
-        for spot, note in ((place, RECORD), (partial, KEY))
-        if spot.exists() and not (spot.is_dir() and not any(spot.iterdir()))
+        folder / name
+        for folder, name in ((path, RECORD), (partial, KEY))
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
     ]
 
 
@@ -106,15 +110,15 @@ def resolved(images: Sequence[Path]) -> list[str]:
     return [str(folder.resolve()) for folder in images]
 
 
-def settings_in(note: Path) -> dict[str, Any]:
+def settings_in(file: Path) -> dict[str, Any]:
     """Read what a folder was made from; empty where it is none of ours."""
     try:
-        return dict(json.loads(note.read_text(encoding="utf-8"))["settings"])
+        return dict(json.loads(file.read_text(encoding="utf-8"))["settings"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
-def ask_nets(
+def infer_features(
     run_folder: Path,
     images: Sequence[Path],
     out: Path,
@@ -128,8 +132,8 @@ def ask_nets(
         run_folder: A run with a finished ``features.extract``.
         images: Folders of the pictures.
         out: Folder for the features.
-        threads: Of torch; 0: as many as it takes unasked.
-        overwrite: Ask about all pictures anew, and replace what is in ``out``.
+        threads: Of torch; 0: as many as it takes by itself.
+        overwrite: Infer all pictures anew, and replace what is in ``out``.
 
     Returns:
         ``out``; see ``features.fresh`` for what is in it.

@@ -1,0 +1,182 @@
+"""What the nets of a run gave for pictures at an earlier time, so that it is kept.
+
+A picture is recognised by the bytes of its file, whatever its name and folder. What is
+kept are the single views of each fold, from which all else is made. Torch-free.
+
+Shapes: N pictures of an earlier time, V views, F outputs of the nets of a fold.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_prep.run_folders.damage import (
+    DamagedFileError,
+    digest_file,
+    fault_of,
+    read_record,
+)
+from data_prep.run_folders.runs import RECORD, write_json
+from features.inference import settings_in
+from features.plan import OutputColumn
+from features.rows import ArrayRows, ChosenRows, Floats, Ints, Rows
+from features.store import open_store
+
+if TYPE_CHECKING:
+    from data_prep.pictures.decoded import Decoded
+
+SIDECAR = "pictures.json"  # of each picture: its file, and what became of it
+# Fields that it leaves out: dates differ after a copy, and what is told is told once.
+NOT_KEPT = ("witness", "info")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlierResults:
+    """The pictures that are in finished features already.
+
+    Attributes:
+        folder: Of the finished features; None: there are none.
+        ids: The id that each had there, by its id now.
+        decoded: What became of its file, by its id now.
+    """
+
+    folder: Path | None = None
+    ids: Mapping[str, str] = field(default_factory=dict)
+    decoded: Mapping[str, "Decoded"] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def find(
+        cls,
+        folder: Path,
+        extraction: str,
+        pictures: Mapping[str, Path],
+        digests: Mapping[str, str],
+    ) -> "EarlierResults":
+        """Find which of the pictures are there, by just these nets.
+
+        Args:
+            folder: Where the features would lie.
+            extraction: Digest of what the nets gave for the run's own pictures.
+            pictures: Paths by id.
+            digests: SHA-256 of the files by id.
+        """
+        from data_prep.pictures.decoded import Decoded
+
+        if settings_in(folder / RECORD).get("extraction") != extraction:
+            return cls()
+        any_views = next(iter(sorted((folder / "views").glob("*.pkl"))), None)
+        with_views = set(open_store(any_views).ids) if any_views else set[str]()
+        by_content: dict[tuple[str, str], tuple[str, Decoded]] = {}
+        try:
+            listed = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
+            for id_, metadata in listed.items():
+                fields = dict(metadata)
+                suffix = Path(str(fields.pop("file"))).suffix.lower()
+                decoded = Decoded.from_fields(fields)
+                if id_ in with_views:
+                    by_content[decoded.sha256, suffix] = id_, decoded
+        except (OSError, ValueError):  # there is none, or of another version
+            return cls()
+        found = {
+            id_: by_content[content]
+            for id_, path in pictures.items()
+            if (content := (digests[id_], path.suffix.lower())) in by_content
+        }
+        return cls(
+            folder=folder,
+            ids={id_: earlier_id for id_, (earlier_id, _) in found.items()},
+            decoded={id_: decoded for id_, (_, decoded) in found.items()},
+        )
+
+    def views(
+        self,
+        fold: str,
+        columns: Sequence[OutputColumn],
+        n_views: int,
+        *,
+        is_test: bool,
+    ) -> Rows:
+        """Give what the nets of a fold gave, (N, V, F), in the order of ``ids``.
+
+        Args:
+            fold: Of the nets.
+            columns: Their F outputs.
+            n_views: V.
+            is_test: The nets learned from labels, and have a store for each fold.
+        """
+        if self.folder is None or not len(self):
+            return ArrayRows(np.empty((0, n_views, len(columns)), np.float32))
+        from transfer.jobs import fold_name
+
+        earlier_ids = list(self.ids.values())
+        ending = f".test.{fold_name(fold)}" if is_test else ""
+        of_tasks: list[tuple[list[int], Rows]] = []
+        for task in dict.fromkeys(column.task for column in columns):
+            store = open_store(self.folder / "views" / f"{task}{ending}.pkl")
+            row_of = {id_: row for row, id_ in enumerate(store.ids)}
+            idx = np.array([row_of[id_] for id_ in earlier_ids], dtype=np.int64)
+            col_idx = [k for k, column in enumerate(columns) if column.task == task]
+            of_tasks.append((col_idx, ChosenRows(ArrayRows(store.values), idx)))
+        return _TasksSideBySide(of_tasks)
+
+
+class _TasksSideBySide(Rows):
+    """(N, V, F) views, put together from the stores of the tasks.
+
+    Args:
+        of_tasks: The columns that each store has, among the F, and its rows.
+    """
+
+    def __init__(self, of_tasks: Sequence[tuple[list[int], Rows]]) -> None:
+        width = sum(len(col_idx) for col_idx, _ in of_tasks)
+        self.shape = (*of_tasks[0][1].shape[:2], width)
+        self.dtype = np.result_type(*(rows.dtype for _, rows in of_tasks))
+        self._of_tasks = of_tasks
+
+    def read(self, idx: Ints) -> Floats:
+        """Give the (n, V, F) views of (n,) rows."""
+        views = np.empty((len(idx), *self.shape[1:]), self.dtype)
+        for col_idx, rows in self._of_tasks:
+            views[:, :, col_idx] = rows.read(idx)
+        return views
+
+
+def is_whole(folder: Path) -> bool:
+    """Tell whether all files of finished features are as they were written.
+
+    Where nothing is finished, nothing is broken.
+    """
+    if not (folder / RECORD).exists():
+        return True
+    try:
+        record = read_record(folder / RECORD)
+        return not any(fault_of(folder, record, name) for name in record["files"])
+    except (OSError, DamagedFileError):
+        return False
+
+
+def write_sidecar(
+    folder: Path, pictures: Mapping[str, Path], decoded: Mapping[str, "Decoded"]
+) -> None:
+    """Write what became of each picture's file, by id."""
+    metadata: dict[str, dict[str, Any]] = {}
+    for id_, path in pictures.items():
+        fields = decoded[id_].to_fields()
+        kept = {name: fields[name] for name in fields if name not in NOT_KEPT}
+        metadata[id_] = {"file": path.name, **kept}
+    write_json(folder / SIDECAR, metadata)
+
+
+def digest_picture(path: Path) -> str:
+    """Hash the bytes of a picture; why it cannot be read, where it cannot."""
+    try:
+        return digest_file(path)
+    except OSError as error:  # it will be left out, which is not fatal
+        return str(error.strerror)

@@ -1,0 +1,184 @@
+"""The passes over the pictures, and what the nets gave in them, by row.
+
+Shapes: N rows of the prepared table, n of them, V views, F outputs of a fold's nets.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.assembly import Extracted
+from features.plan import PassRows, RoleRows
+from features.rows import ChosenRows, Floats, Ints, Rows
+
+if TYPE_CHECKING:
+    from features.sources import NetSource
+    from pretext.data.pictures import Pictures
+
+CHUNK = 4096  # rows looked at at a time: the values lie on the disk
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetPasses:
+    """The passes to make: one for the rows of each set of nets.
+
+    Attributes:
+        passes: Which rows go through the nets of which folds.
+        source: The nets.
+        pictures: All prepared pictures.
+        views: V names.
+        bf16: Compute in bfloat16.
+        image_rows: (N,) where in ``pictures`` each row of the table has its own.
+        title: Of the progress bar.
+    """
+
+    passes: Sequence[PassRows]
+    source: "NetSource"
+    pictures: "Pictures"
+    views: tuple[str, ...]
+    bf16: bool
+    image_rows: Ints
+    title: str
+
+    def run(self, work: Path) -> "NetOutputs":
+        """Send all rows through their nets, or go on where that stopped.
+
+        Args:
+            work: Folder for the values.
+        """
+        from tqdm import tqdm
+
+        from features.passes import run_pass
+        from features.sources import side_by_side
+
+        source, device = self.source, self.pictures.device
+        folds = dict.fromkeys(fold for planned in self.passes for fold in planned.folds)
+        nets = {fold: source.load(fold, device) for fold in folds}
+        values = []
+        bar: tqdm[Any]
+        total = sum(len(planned.rows) for planned in self.passes)
+        with tqdm(total=total, desc=self.title, unit="img", mininterval=1.0) as bar:
+            for planned in self.passes:
+                digests = [d for fold in planned.folds for d in source.digests(fold)]
+                outputs = run_pass(
+                    side_by_side([nets[fold] for fold in planned.folds]),
+                    source.width * len(planned.folds),
+                    self.pictures,
+                    self.image_rows[planned.rows],
+                    work / f"{'-'.join(planned.folds)}.npy",
+                    views=self.views,
+                    weights=" ".join(digests),
+                    bf16=self.bf16,
+                    bar=bar,
+                )
+                values.append(outputs)
+        return NetOutputs(
+            passes=self.passes,
+            values=values,
+            source=source,
+            n_rows=len(self.image_rows),
+            n_views=len(self.views),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetOutputs:
+    """What the nets gave.
+
+    Attributes:
+        passes: Which rows went through the nets of which folds.
+        values: Of each pass (rows of it, V, F of its folds side by side), mapped.
+        source: The nets.
+        n_rows: N.
+        n_views: V.
+    """
+
+    passes: Sequence[PassRows]
+    values: Sequence[NDArray[np.float32]]
+    source: "NetSource"
+    n_rows: int
+    n_views: int
+
+    def by_role(
+        self, planned: Sequence[RoleRows], ids: NDArray[Any]
+    ) -> list[Extracted]:
+        """Give the views of each role; a row whose outputs are not finite is a failure.
+
+        A row without label must have come through all nets, or it is in no mean.
+
+        Args:
+            planned: Which rows, in which role.
+            ids: (N,) of the prepared table.
+        """
+        views = {
+            fold: FoldViews(self, fold)
+            for fold in dict.fromkeys(role_rows.fold for role_rows in planned)
+        }
+        failed: dict[tuple[str, str], dict[int, str]] = {}
+        for role_rows in planned:
+            reasons = failed.setdefault(_failing_together(role_rows), {})
+            for row in _not_finite(views[role_rows.fold], role_rows.rows):
+                reasons[row] = (
+                    f"outputs of the nets of fold {role_rows.fold} are not finite"
+                )
+        extracted = []
+        for role_rows in planned:
+            reasons = failed[_failing_together(role_rows)]
+            is_kept = ~np.isin(role_rows.rows, list(reasons))
+            kept = replace(role_rows, rows=role_rows.rows[is_kept])
+            extracted.append(
+                Extracted(
+                    role_rows=kept,
+                    views=ChosenRows(views[role_rows.fold], kept.rows),
+                    failures={str(ids[row]): why for row, why in reasons.items()},
+                )
+            )
+        return extracted
+
+
+class FoldViews(Rows):
+    """(N, V, F) outputs of the nets of a fold; only rows that went through them.
+
+    Where labels lie far from zero, the nets count from an origin, and float32 would
+    lose the sum: it is float64.
+    """
+
+    def __init__(self, outputs: NetOutputs, fold: str) -> None:
+        self.shape = (outputs.n_rows, outputs.n_views, outputs.source.width)
+        self._origins = outputs.source.origins.get(fold)
+        self.dtype = np.dtype(np.float32 if self._origins is None else np.float64)
+        self._outputs, self._fold = outputs, fold
+        self._pass_of = np.full(outputs.n_rows, -1, np.int32)
+        self._position_of = np.full(outputs.n_rows, -1, np.int32)  # within its pass
+        for number, made in enumerate(outputs.passes):
+            if fold in made.folds:
+                self._pass_of[made.rows] = number
+                self._position_of[made.rows] = np.arange(len(made.rows))
+
+    def read(self, idx: Ints) -> Floats:
+        """Give the (n, V, F) outputs of (n,) rows, in the unit of the labels."""
+        views = np.empty((len(idx), *self.shape[1:]), self.dtype)
+        for number in np.unique(self._pass_of[idx]):
+            is_inside = self._pass_of[idx] == number
+            values = self._outputs.values[number][self._position_of[idx[is_inside]]]
+            width = self.shape[2]
+            first = self._outputs.passes[number].folds.index(self._fold) * width
+            views[is_inside] = values[:, :, first : first + width]
+        return views if self._origins is None else views + self._origins
+
+
+def _failing_together(role_rows: RoleRows) -> tuple[str, str]:
+    """Name the rows of which each fails in all folds if it fails in any."""
+    return role_rows.role, "" if role_rows.role == "test" else role_rows.fold
+
+
+def _not_finite(views: Rows, rows: Ints) -> Iterator[int]:
+    """Find the rows that have a value which is not finite."""
+    for start in range(0, len(rows), CHUNK):
+        chunk = rows[start : start + CHUNK]
+        is_bad = ~np.isfinite(views.read(chunk)).all(axis=(1, 2))
+        yield from chunk[is_bad].tolist()
