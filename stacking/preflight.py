@@ -23,6 +23,7 @@ from stacking.inputs.baseline_columns import OwnColumns
 from stacking.inputs.data import Column
 from stacking.inputs.new_columns import SIZES
 from stacking.inputs.target_columns import TargetColumns
+from stacking.models.registry import STACKERS
 from stacking.settings import FitSettings
 
 
@@ -52,6 +53,9 @@ def check_fit(settings: FitSettings, outlook: Outlook) -> None:
         names = tuple(name for name in names if name not in SIZES)
     OwnColumns.learn(outlook.scored(), outlook.predicted(), names)
     _check_links(settings, outlook, objective)
+    for name in settings.stackers:
+        if name in STACKERS:
+            STACKERS[name].check_package()
     if settings.tune and find_spec("optuna") is None:
         raise UserError(
             f"tune = {settings.tune} needs optuna, which is not installed; pip install"

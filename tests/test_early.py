@@ -328,6 +328,15 @@ def test_a_mistake_is_told_before_the_first_stage(
     assert not list((place / "run").iterdir()), "a stage has begun"
 
 
+def test_a_stacker_without_its_package_is_refused_before_the_first_stage(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stacking.models.stacker.find_spec", lambda _: None)
+    changes = fit(stackers=["lightgbm", "tabm"])
+    message = r"stackers = 'tabm' needs tabm, which is not installed; pip install tabm"
+    test_a_mistake_is_told_before_the_first_stage(place, monkeypatch, changes, message)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -126,6 +126,7 @@ WHY: dict[str, tuple[str, ...]] = {
     "models of a finished stack": ("stacking.noise",),
     "the libraries of the machine": (
         "stacking.models.neural",
+        "stacking.models.stacker",
         "stacking.models.tuning",
     ),
 }

@@ -156,7 +156,10 @@ def fit_stackers(
         "views": (views, narrow[:0]),
     }
     members = {}
-    for stacker in (STACKERS[name] for name in names if name in STACKERS):
+    stackers = [STACKERS[name] for name in names if name in STACKERS]
+    for stacker in stackers:
+        stacker.check_package()
+    for stacker in stackers:
         X, col_idx = inputs[stacker.inputs]
         columns = [features.rows.columns[idx].name for idx in col_idx]
         members[stacker.name] = Member(

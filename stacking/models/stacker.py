@@ -7,9 +7,11 @@ settings and for ``--help``, so heavy libraries are imported inside its function
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from data_prep.errors import UserError
 from stacking.cross_fitting import CrossFit, Model, TrainingRows
 
 Inputs = Literal["all", "narrow", "views"]
@@ -55,6 +57,7 @@ class Stacker:
             ``Model.save`` gave.
         file_stem: How the names of its files begin; empty: with its name.
         is_slow: Too slow to be named among the usual ones.
+        package: An extra of that name that it needs; empty: none.
     """
 
     name: str
@@ -64,3 +67,16 @@ class Stacker:
     load: Callable[[Path, Sequence[str]], Model]
     file_stem: str = ""
     is_slow: bool = False
+    package: str = ""
+
+    def check_package(self) -> None:
+        """Refuse a stacker whose extra is not installed.
+
+        Raises:
+            UserError: It is not.
+        """
+        if self.package and find_spec(self.package) is None:
+            raise UserError(
+                f"stackers = {self.name!r} needs {self.package}, which is not"
+                f" installed; pip install {self.package}, or leave it out"
+            )

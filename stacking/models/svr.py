@@ -1,30 +1,30 @@
 """Support vector regression with a radial kernel, cross-fitted over the stored folds.
 
 A smooth curve through standardised columns: it bends where a ridge cannot, without the
-steps of trees. Scikit-learn fits; a fitted model is arrays, and answers in numpy.
+steps of trees. Scikit-learn fits; a fitted model is arrays, and predicts as
+
+    f(x) = offset + sum_u coef_u exp(-gamma |x - vector_u|^2)
 
 Classes get a column of 0 and 1 each, of which the absolute error of support vectors
 would find the median: 0 for every class that is not in the majority. So they are fitted
-by the squared error, as a least-squares support vector machine (Suykens and Vandewalle,
-1999), whose answers become shares.
+by the squared error, as a kernel ridge: a least-squares support vector machine (Suykens
+and Vandewalle, 1999), whose outputs become probabilities.
 
 Shapes: N rows, C columns, U support vectors, D outputs (numbers: one; classes: one
 each).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.tables.units import ROUNDING
-from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows
-from stacking.models.linear import as_shares
-from stacking.models.model_files import load_arrays, save_arrays
+from stacking.cross_fitting import CrossFit, TrainingRows
+from stacking.models.candidates import OutputModel, cross_fit_candidates
+from stacking.models.model_files import load_arrays
 from stacking.models.stacker import Stacker
 
 Floats = NDArray[np.float64]
@@ -33,136 +33,93 @@ Ints = NDArray[np.int64]
 # The target is brought to mean 0 and deviation 1, so these hold for any.
 COSTS = (0.03, 0.3, 3.0)
 GAMMAS = (0.1, 0.4)  # per column
+GRID = tuple(product(GAMMAS, COSTS))
 EPSILON = 0.2  # from 0.05 to 0.4 it hardly matters
 MAX_ROWS = 5000  # the time grows faster than with the square of the rows
-AT_ONCE = 1000  # rows answered at a time
+AT_ONCE = 1000  # rows predicted at a time
 
 
-@dataclass(frozen=True)
-class Svr:
+@dataclass(frozen=True, kw_only=True)
+class Svr(OutputModel):
     """A fitted model.
 
     Attributes:
-        is_shares: The answers are shares of classes.
         center: (C,) mean of each column.
         scale: (C,) its standard deviation; 1 where it does not vary.
-        gamma: Inverse squared width of the kernel.
+        gamma_per_column: Inverse squared width of the kernel, times C.
+        cost: How much the error of a row cost beside a bend of the curve.
         vectors: (U, C) standardised rows that the curve hangs on.
-        weights: (U, D) their weights.
-        offset: (D,) answer far from all of them.
+        coef: (U, D) how much each bends it, in the unit of the target.
+        offset: (D,) output far from all of them.
     """
 
-    is_shares: bool
     center: Floats
     scale: Floats
-    gamma: float
+    gamma_per_column: float
+    cost: float
     vectors: Floats
-    weights: Floats
+    coef: Floats
     offset: Floats
 
-    def predict(self, X: Floats) -> Floats:
-        """Give the (N,) numbers or (N, D) shares of (N, C) rows."""
+    def outputs(self, X: Floats) -> Floats:
+        """Give the (N, D) outputs of (N, C) rows."""
+        from sklearn.metrics.pairwise import rbf_kernel
+
+        gamma = self.gamma_per_column / X.shape[1]
         outputs = np.empty((len(X), len(self.offset)))
         for start in range(0, len(X), AT_ONCE):
-            some = slice(start, start + AT_ONCE)
-            rows = (X[some] - self.center) / self.scale
-            kernel = radial(rows, self.vectors, self.gamma)
-            outputs[some] = kernel @ self.weights + self.offset
-        return as_shares(outputs) if self.is_shares else outputs[:, 0]
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Give everything as arrays of numbers, which ``np.savez`` stores."""
-        values = vars(self) | {"is_shares": int(self.is_shares)}
-        return {name: np.asarray(value) for name, value in values.items()}
-
-    def save(self, folder: Path, stem: str) -> list[str]:
-        """Write itself as arrays; return the name of the file."""
-        return [save_arrays(folder, stem, "Svr", self.arrays())]
-
-    @classmethod
-    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Svr":
-        """Make it again from what ``arrays`` gave."""
-        values: dict[str, Any] = {one.name: arrays[one.name] for one in fields(cls)}
-        values["is_shares"] = bool(values["is_shares"])
-        values["gamma"] = float(values["gamma"])
-        return cls(**values)
+            piece = slice(start, start + AT_ONCE)
+            standard = (X[piece] - self.center) / self.scale
+            kernel_NU = rbf_kernel(standard, self.vectors, gamma=gamma)
+            outputs[piece] = kernel_NU @ self.coef + self.offset
+        return outputs
 
 
-def radial(left: Floats, right: Floats, gamma: float) -> Floats:
-    """Give the (N, U) kernel of (N, C) and (U, C) rows."""
-    kernel = left @ right.T
-    kernel *= -2
-    kernel += (left**2).sum(axis=1)[:, None]
-    kernel += (right**2).sum(axis=1)
-    np.maximum(kernel, 0, out=kernel)  # rounding, of equal rows
-    kernel *= -gamma
-    found: Floats = np.exp(kernel, out=kernel)
-    return found
-
-
-def fit_svrs(
-    X: Floats,
-    target: Floats,
-    weights: Floats,
-    gammas: tuple[float, ...] = GAMMAS,
-    costs: tuple[float, ...] = COSTS,
-) -> list[Svr]:
-    """Fit a model for each gamma and, within it, each cost.
+def fit_svr(
+    X: Floats, y: Floats, sample_weight: Floats, gamma_per_column: float, cost: float
+) -> Svr:
+    """Fit one model.
 
     Args:
         X: (N, C) columns.
-        target: (N,) numbers, or (N, D) one column per class.
-        weights: (N,) above 0.
-        gammas: Inverse squared width of the kernel, per column.
-        costs: How much the error of a row costs beside a bend of the curve.
+        y: (N,) numbers, or (N, D) one column per class.
+        sample_weight: (N,) above 0.
+        gamma_per_column: Inverse squared width of the kernel, times C.
+        cost: How much the error of a row costs beside a bend of the curve.
     """
-    is_shares = target.ndim == 2
-    Y = target if is_shares else target[:, None]
-    center, scale = X.mean(axis=0), _deviation(X)
-    # A value itself is taken off first: that rounds nothing, however far Y lies off.
-    middle = np.sort(Y, axis=0)[(len(Y) - 1) // 2]
-    mean, spread = (Y - middle).mean(axis=0), _deviation(Y)
-    rows, goals = (X - center) / scale, (Y - middle - mean) / spread
-    offset = middle + mean
-    models = []
-    for gamma in np.array(gammas) / X.shape[1]:
-        kernel = radial(rows, rows, gamma)
-        for cost in costs:
-            solve = _least_squares if is_shares else _absolute
-            duals, start = solve(kernel, goals, cost * weights / weights.mean())
-            used = duals.any(axis=1)
-            models.append(
-                Svr(
-                    is_shares,
-                    *(center, scale, float(gamma), rows[used]),
-                    *(duals[used] * spread, start * spread + offset),
-                )
-            )
-    return models
-
-
-def _absolute(kernel: Floats, goals: Floats, costs: Floats) -> tuple[Floats, Floats]:
-    """Fit (N, 1) goals by the absolute error beyond a tube."""
+    from sklearn.kernel_ridge import KernelRidge
     from sklearn.svm import SVR
 
-    svr = SVR(kernel="precomputed", C=1.0, epsilon=EPSILON, cache_size=500)
-    # It stops at a tolerance that the last bits decide on; those depend on the unit.
-    svr.fit(kernel, goals[:, 0].astype(np.float32), sample_weight=costs)
-    duals = np.zeros(goals.shape)
-    duals[svr.support_, 0] = svr.dual_coef_[0]
-    return duals, svr.intercept_
-
-
-def _least_squares(
-    kernel: Floats, goals: Floats, costs: Floats
-) -> tuple[Floats, Floats]:
-    """Fit (N, D) goals of mean 0 by the squared error."""
-    from scipy.linalg import solve
-
-    system = kernel.copy()
-    system.flat[:: len(system) + 1] += 1 / costs
-    duals: Floats = solve(system, goals, assume_a="pos", overwrite_a=True)
-    return duals, np.zeros(goals.shape[1])
+    y_ND = y.reshape(len(y), -1)
+    center, scale = X.mean(axis=0), _deviation(X)
+    # A value itself is taken off first: that rounds nothing, however far y lies off.
+    median = np.sort(y_ND, axis=0)[(len(y) - 1) // 2]
+    mean, spread = (y_ND - median).mean(axis=0), _deviation(y_ND)
+    standard, target_ND = (X - center) / scale, (y_ND - median - mean) / spread
+    weights, gamma = sample_weight / sample_weight.mean(), gamma_per_column / X.shape[1]
+    if y.ndim == 1:
+        svr = SVR(gamma=gamma, C=cost, epsilon=EPSILON, cache_size=500)
+        # It stops at a tolerance that the last bits decide on; the unit decides those.
+        svr.fit(standard, target_ND[:, 0].astype(np.float32), sample_weight=weights)
+        vectors, coef, intercept = (
+            svr.support_vectors_,
+            svr.dual_coef_.T,
+            svr.intercept_,
+        )
+    else:
+        ridge = KernelRidge(alpha=1 / cost, kernel="rbf", gamma=gamma)
+        ridge.fit(standard, target_ND, sample_weight=weights)
+        vectors, coef, intercept = standard, ridge.dual_coef_, 0.0
+    return Svr(
+        is_proba=y.ndim == 2,
+        center=center,
+        scale=scale,
+        gamma_per_column=gamma_per_column,
+        cost=cost,
+        vectors=vectors,
+        coef=coef * spread,
+        offset=intercept * spread + median + mean,
+    )
 
 
 def cross_fit_svr(rows: TrainingRows, *, seed: int = 0) -> CrossFit:
@@ -173,61 +130,49 @@ def cross_fit_svr(rows: TrainingRows, *, seed: int = 0) -> CrossFit:
             probabilities. Rows of weight 0 are not trained on.
         seed: Seed of the inner folds, and of the drawing where there are many rows.
     """
-    X, y, sample_weight = rows.X, rows.y, rows.sample_weight
-    grid = list(product(GAMMAS, COSTS))
 
-    def fit(_: int, train_idx: Ints, val_idx: Ints) -> FoldFit:
-        inner_folds = rows.inner_folds(train_idx, seed)
-        inner_oof = np.empty((len(grid), *y[train_idx].shape))
-        for inner_fold in range(inner_folds.max() + 1):
-            val_mask = inner_folds == inner_fold
-            idx = draw(train_idx[~val_mask], rows.groups, sample_weight, seed)
-            for which, model in enumerate(fit_svrs(X[idx], y[idx], sample_weight[idx])):
-                inner_oof[which, val_mask] = model.predict(X[train_idx[val_mask]])
-        squares = ((inner_oof - y[train_idx]) ** 2).reshape(
-            len(grid), len(train_idx), -1
-        )
-        best = int((squares.sum(axis=2) @ sample_weight[train_idx]).argmin())
-        gamma, cost = grid[best]
-        idx = draw(train_idx, rows.groups, sample_weight, seed)
-        (model,) = fit_svrs(X[idx], y[idx], sample_weight[idx], (gamma,), (cost,))
+    def fit_candidates(idx: Ints, only: int | None) -> list[Svr]:
+        grid = GRID if only is None else GRID[only : only + 1]
+        idx = draw_rows(idx, rows, seed)
+        X, y, sample_weight = rows.X[idx], rows.y[idx], rows.sample_weight[idx]
+        return [fit_svr(X, y, sample_weight, gamma, cost) for gamma, cost in grid]
+
+    def describe(model: Svr, train_idx: Ints) -> dict[str, Any]:
+        gamma, cost = model.gamma_per_column, model.cost
         metadata: dict[str, Any] = {"gamma_per_column": gamma, "cost": cost}
         metadata["vectors"] = len(model.vectors)
-        n_weighted = int((sample_weight[train_idx] > 0).sum())
-        if len(idx) < n_weighted:
-            metadata["drawn"] = f"trained on {len(idx):,} of {n_weighted:,} rows"
-        return FoldFit(
-            inner_oof=inner_oof[best],
-            val_pred=model.predict(X[val_idx]),
-            model=model,
-            metadata=metadata,
-        )
+        n_drawn = len(draw_rows(train_idx, rows, seed))
+        n_weighted = int((rows.sample_weight[train_idx] > 0).sum())
+        if n_drawn < n_weighted:
+            metadata["drawn"] = f"trained on {n_drawn:,} of {n_weighted:,} rows"
+        return metadata
 
-    return CrossFit.over(fit, rows)
+    return cross_fit_candidates(
+        rows, fit_candidates, n_candidates=len(GRID), describe=describe, seed=seed
+    )
 
 
-def draw(rows: Ints, cv_groups: Ints, weights: Floats, seed: int) -> Ints:
-    """Draw whole cv groups of at most ``MAX_ROWS`` rows that have a weight.
+def draw_rows(idx: Ints, rows: TrainingRows, seed: int) -> Ints:
+    """Draw whole groups of at most ``MAX_ROWS`` rows that have a weight.
 
     Args:
-        rows: Positions among the N.
-        cv_groups: (N,) what stays together.
-        weights: (N,).
-        seed: Seed of the draw.
+        idx: Which rows to draw from.
+        rows: All rows.
+        seed: Seed of the drawing.
 
     Returns:
-        Their positions, in order; all where there are no more.
+        The indices of the drawn rows, in order; all where there are no more.
     """
-    known = rows[weights[rows] > 0]
-    if len(known) <= MAX_ROWS:
-        return known
-    _, member, sizes = np.unique(
-        cv_groups[known], return_inverse=True, return_counts=True
+    weighted = idx[rows.sample_weight[idx] > 0]
+    if len(weighted) <= MAX_ROWS:
+        return weighted
+    _, group_codes, sizes = np.unique(
+        rows.groups[weighted], return_inverse=True, return_counts=True
     )
     order = np.random.default_rng(seed).permutation(len(sizes))
     is_drawn = np.zeros(len(sizes), dtype=bool)
     is_drawn[order[np.cumsum(sizes[order]) <= MAX_ROWS]] = True
-    return known[is_drawn[member]]
+    return weighted[is_drawn[group_codes]]
 
 
 def _deviation(values: Floats) -> Floats:
@@ -236,16 +181,11 @@ def _deviation(values: Floats) -> Floats:
     return np.where(scale > ROUNDING * np.abs(center), scale, 1.0)
 
 
-def load_svr(folder: Path, files: Sequence[str]) -> Svr:
-    """Read a model from the one file that it wrote."""
-    return Svr.of_arrays(load_arrays(folder, files[0])[1])
-
-
 STACKER = Stacker(
     name="svr",
     title="support vectors",
     inputs="narrow",
     fit=lambda rows, context: cross_fit_svr(rows, seed=context.seed),
-    load=load_svr,
+    load=lambda folder, files: load_arrays(folder, files, Svr),
     is_slow=True,
 )

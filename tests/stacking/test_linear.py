@@ -7,10 +7,10 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import Ridge
 
 from stacking.cross_fitting import TrainingRows
+from stacking.models.candidates import as_proba
 from stacking.models.linear import (
     PENALTIES,
     Curve,
-    as_shares,
     cross_fit_curve,
     cross_fit_ridge,
     fit_ridges,
@@ -53,7 +53,7 @@ def test_a_column_that_never_varies_is_harmless() -> None:
     X[:, 4] = 7.0
     ridge = fit_ridges(X, y[:, None])[3]
     assert np.isfinite(ridge.predict(X)).all()
-    assert_allclose(ridge.weights[4], 0, atol=1e-12)
+    assert_allclose(ridge.coef[4], 0, atol=1e-12)
 
 
 def test_outer_predictions_are_those_of_a_ridge_on_the_other_folds() -> None:
@@ -110,7 +110,7 @@ def test_a_curve_rises_or_falls_as_the_labels_do(sign: int) -> None:
 
 
 def test_a_curve_is_flat_beyond_its_knots() -> None:
-    curve = Curve(np.array([0.0, 2.0]), np.array([1.0, 5.0]))
+    curve = Curve(x=np.array([0.0, 2.0]), y=np.array([1.0, 5.0]))
     assert curve.predict(np.array([-9.0, 1.0, 9.0])).tolist() == [1.0, 3.0, 5.0]
 
 
@@ -134,11 +134,11 @@ def test_a_row_of_weight_zero_teaches_nothing_and_two_count_twice(way: str) -> N
     counts = np.where(np.arange(90) < 5, 2.0, 1.0)
     weighted = fit_ridges(X, y[:, None], counts)[4]
     scale = doubled.scale / weighted.scale  # columns are standardised without weights
-    assert_allclose(weighted.weights[:, 0] * scale, doubled.weights[:, 0], rtol=0.02)
+    assert_allclose(weighted.coef[:, 0] * scale, doubled.coef[:, 0], rtol=0.02)
 
 
 def test_shares_are_positive_and_add_up_to_one() -> None:
-    shares = as_shares(np.array([[0.7, -0.2, 0.5], [0.0, 0.0, 0.0]]))
+    shares = as_proba(np.array([[0.7, -0.2, 0.5], [0.0, 0.0, 0.0]]))
     assert (shares > 0).all()
     assert_allclose(shares.sum(axis=1), 1)
     assert shares[0].argmax() == 0

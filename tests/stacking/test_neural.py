@@ -1,124 +1,68 @@
-"""Tests of neural, neural_training and batched_nets.
+"""Tests of neural, net_training and networks.
 
-Torch takes seconds to load, so one child trains for all tests but one.
+Torch takes seconds to load, so one child serves all tests but some.
 """
 
+import logging
 import os
+import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
 from data_prep.experiment import commands
+from data_prep.run_folders.damage import DamagedFileError
 from stacking.cross_fitting import CrossFit, TrainingRows
 from stacking.models import neural
-from stacking.models.neural import KINDS, Kind, Nets, Training, cross_fit_neural
+from stacking.models.neural import (
+    KINDS,
+    Kind,
+    Nets,
+    Training,
+    cross_fit_neural,
+    load_nets,
+)
 
-ROOT = Path(__file__).parents[2]
 N, V, F = 120, 4, 5
 FOLDS, CV_GROUPS = np.arange(N) // 2 % 3, np.arange(N) // 2
 OF_VIEWS: list[Kind] = ["cnn1d", "cnn2d"]
 QUICK = Training(n_seeds=2, max_epochs=12, patience=4)
-
-# Trains what a line names the folder of; before the folder of a model it answers with
-# torch's own layers, a net after the other.
-WORKER = """
-import sys
-from pathlib import Path
-import numpy as np, torch
-from torch.nn import functional as F
-from stacking.models import neural
-from stacking.models import neural_training
-from stacking.models import batched_nets
-
-torch.set_num_threads(1)
-
-def answered(folder):
-    with np.load(folder / "model.npz") as file:
-        model = {k: torch.tensor(v) for k, v in file.items()}
-    x, which = model["x"], int(model["number"])
-    if which == 2:
-        x = x.sort(1).values
-    x = (x - model["center"]) / model["scale"]
-    said = []
-    for s in range(len(model["first_bias"])):
-        w, b = model["first_weight"][s], model["first_bias"][s]
-        if which == 0:
-            read = F.linear(x, w.T, b).relu()
-        elif which == 1:
-            found = F.conv1d(x.transpose(1, 2), w.T[:, :, None], b).relu()
-            read = torch.cat([found.mean(2), found.amax(2)], 1)
-        else:
-            kernel = w.permute(2, 0, 1)[:, None]
-            found = F.conv2d(x[:, None], kernel, b, padding=(0, 1)).relu()
-            read = found[:, :, 0].transpose(1, 2).flatten(1)
-        w, b = model["hidden_weight"][s], model["hidden_bias"][s]
-        read = F.linear(read, w.T, b).relu()
-        said.append(F.linear(read, model["last_weight"][s].T, model["last_bias"][s]))
-    layers = {k: v.float() for k, v in model.items() if "_weight" in k or "_bias" in k}
-    many = x.float().expand(len(said), *x.shape)
-    trained = batched_nets.forward(neural.KINDS[which], layers, many)
-    np.savez(folder / "said.npz", plain=torch.stack(said), trained=trained)
-
-print("ready", flush=True)
-for line in sys.stdin:
-    folder = Path(line.strip())
-    if (folder / "model.npz").exists():
-        answered(folder)
-    else:
-        neural_training.train(folder)
-    print("done", flush=True)
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import numpy as np
+from stacking.cross_fitting import TrainingRows
+from stacking.models.neural import Training, cross_fit_neural
+ones, folds = np.ones(12), np.arange(12) % 2
+X = np.random.default_rng(0).normal(size=(12, 2))
+groups = np.arange(12)
+rows = TrainingRows(X=X, y=X[:, 0], folds=folds, groups=groups, sample_weight=ones)
+fit = cross_fit_neural("mlp", rows, training=Training(n_seeds=1, max_epochs=1))
+print("predicted", fit.models[0].predict(X).shape)
 """
-
-
-@pytest.fixture(scope="module")
-def ask() -> Iterator[Callable[[Path], None]]:
-    """Give a function that has the child do what lies in a folder."""
-    own = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    child = subprocess.Popen(
-        [sys.executable, "-c", WORKER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | own,
-    )
-    assert child.stdin is not None
-    assert child.stdout is not None
-    given, heard = child.stdin, child.stdout
-
-    def asked(folder: Path) -> None:
-        given.write(f"{folder}\n")
-        given.flush()
-        assert heard.readline() == "done\n"
-
-    assert heard.readline() == "ready\n"
-    yield asked
-    given.close()
-    child.wait()
-    heard.close()
+NEEDS_TABM = pytest.mark.skipif(find_spec("tabm") is None, reason="an extra")
+ALL = [pytest.param(kind, marks=NEEDS_TABM if kind == "tabm" else ()) for kind in KINDS]
 
 
 @pytest.fixture
-def one_child(ask: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let that child train."""
-
-    def run_child(folder: Path, _: int) -> int:
-        ask(folder)
-        return 0
-
-    monkeypatch.setattr(neural, "run_child", run_child)
+def fresh_child() -> Iterator[None]:
+    """Let the test start a child of its own, and the next one too."""
+    neural._child.cache_clear()
+    yield
+    neural._child.cache_clear()
 
 
-def data(kind: Kind, *, is_shares: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def data(kind: Kind, *, is_proba: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Rows whose target is read from two outputs, and bends with one of them."""
     rng = np.random.default_rng(0)
     latent = rng.normal(size=(N // 2, 2))[CV_GROUPS]
@@ -126,8 +70,8 @@ def data(kind: Kind, *, is_shares: bool = False) -> tuple[np.ndarray, np.ndarray
     views = rng.normal(0, 0.3, (N, V, F))
     views[..., :2] += latent[:, None]
     views = 50 + 20 * views
-    target = np.eye(3)[np.digitize(y, [0, 1])] if is_shares else 7 + 3 * y
-    return views.mean(axis=1) if kind == "mlp" else views, target
+    target = np.eye(3)[np.digitize(y, [0, 1])] if is_proba else 7 + 3 * y
+    return views if kind in OF_VIEWS else views.mean(axis=1), target
 
 
 def training_rows(
@@ -154,70 +98,93 @@ def fit(
 
 
 @cache
-def usual(kind: Kind, is_shares: bool) -> CrossFit:
+def usual(kind: Kind, is_proba: bool) -> CrossFit:
     """What the child makes of the data; for tests that let it train."""
-    return fit(kind, *data(kind, is_shares=is_shares))
+    return fit(kind, *data(kind, is_proba=is_proba))
 
 
-def drawn(kind: Kind, n_seeds: int = 2) -> Nets:
-    """Nets with weights that nobody trained."""
-    rng = np.random.default_rng(1)
-    width, read = {"mlp": (F, 6), "cnn1d": (F, 12), "cnn2d": (6, 6 * F)}[kind]
-    first = (V, 3, 6) if kind == "cnn2d" else (width, 6)
-    shapes = [first, (6,), (read, 7), (7,), (7, 3), (3,)]
-    layers = [rng.normal(size=(n_seeds, *shape)) for shape in shapes]
-    center, scale = rng.normal(size=F), rng.uniform(0.5, 2, F)
-    return Nets(kind, False, center, scale, np.zeros(3), np.ones(3), *layers)
+def relu(values: np.ndarray) -> np.ndarray:
+    return np.maximum(values, 0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_numpy_answers_as_torch_does(
-    kind: Kind, ask: Callable[[Path], None], tmp_path: Path
-) -> None:
-    model = drawn(kind)
-    x = np.random.default_rng(2).normal(size=(9, F) if kind == "mlp" else (9, V, F))
-    np.savez(tmp_path / "model.npz", x=x, **model.arrays())
-    ask(tmp_path)
-    ours = model.outputs(x)
-    with np.load(tmp_path / "said.npz") as said:
-        assert_allclose(ours, said["plain"], rtol=1e-9)
-        assert_allclose(ours, said["trained"], atol=1e-5 * np.abs(ours).max())
+def predicted_by_numpy(model: Nets, X: np.ndarray, net: int) -> np.ndarray:
+    """The (N, D) outputs of one net, by the formulas of its layers."""
+    t = {name: values[net].astype(np.float64) for name, values in model.tensors.items()}
+    x = np.sort(X, axis=1) if model.kind == "cnn2d" else X
+    x = (x - t["center"]) / t["scale"]
+
+    def dense(layer: str, values: np.ndarray) -> np.ndarray:
+        return values @ t[f"{layer}.weight"].T + t[f"{layer}.bias"]
+
+    if model.kind == "tabm":
+        x = x[:, None]  # (N, members, columns)
+        for block in ("body.1.blocks.0.0", "body.1.blocks.1.0"):
+            r, s, bias = (t[f"{block}.{name}"] for name in ("r", "s", "bias"))
+            x = relu((x * r) @ t[f"{block}.weight"].T * s + bias)
+        members = np.einsum("nkh,khd->nkd", x, t["output.weight"]) + t["output.bias"]
+        return members.mean(axis=1)
+    if model.kind == "mlp":
+        read, hidden = relu(dense("body.0", x)), "body.2"
+    elif model.kind == "cnn1d":
+        views = relu(dense("body.0", x))
+        read, hidden = np.concatenate([views.mean(1), views.max(1)], axis=-1), "body.3"
+    else:
+        picture = np.pad(x, ((0, 0), (0, 0), (1, 1)))
+        kernel = t["body.1.weight"].reshape(-1, V, 3)
+        patches = sliding_window_view(picture, 3, axis=2)
+        read = relu(np.einsum("nvfw,hvw->nfh", patches, kernel) + t["body.1.bias"])
+        read, hidden = read.reshape(len(x), -1), "body.4"
+    return dense("output", relu(dense(hidden, read)))
 
 
-@pytest.mark.parametrize("is_shares", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.usefixtures("one_child")
-def test_a_bent_target_is_learned(kind: Kind, is_shares: bool) -> None:
-    _, target = data(kind, is_shares=is_shares)
-    found = usual(kind, is_shares)
+@pytest.mark.parametrize("is_proba", [False, True])
+@pytest.mark.parametrize("kind", ALL)
+def test_torch_predicts_as_the_formulas_say(kind: Kind, is_proba: bool) -> None:
+    (X, _), model = data(kind), usual(kind, is_proba).models[0]
+    assert isinstance(model, Nets)
+    if kind == "tabm" and is_proba:
+        pytest.skip("its members are averaged as probabilities")
+    expected = 0
+    for net in range(2):
+        outputs = predicted_by_numpy(model, X, net)
+        if is_proba:
+            outputs = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
+        spread, offset = model.tensors["spread"][net], model.tensors["offset"][net]
+        expected = expected + (outputs * spread + offset) / 2
+    assert_allclose(
+        model.predict(X), expected if is_proba else expected[:, 0], rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize("is_proba", [False, True])
+@pytest.mark.parametrize("kind", ALL)
+def test_a_bent_target_is_learned(kind: Kind, is_proba: bool) -> None:
+    _, target = data(kind, is_proba=is_proba)
+    found = usual(kind, is_proba)
     for said, rows in [(found.oof_pred, FOLDS >= 0), (found.inner_oof[1], FOLDS != 1)]:
         error = ((said - target)[rows] ** 2).mean()
         assert error < 0.8 * target[rows].var(axis=0).mean()
     assert np.isnan(found.inner_oof[1][FOLDS == 1]).all()
-    if is_shares:
+    if is_proba:
         assert_allclose(found.oof_pred.sum(axis=1), 1)
         assert_allclose(np.nansum(found.inner_oof[0], axis=1)[FOLDS != 0], 1)
 
 
-@pytest.mark.parametrize("is_shares", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.usefixtures("one_child")
+@pytest.mark.parametrize("is_proba", [False, True])
+@pytest.mark.parametrize("kind", ALL)
 def test_outer_predictions_are_those_of_the_stored_models(
-    kind: Kind, is_shares: bool, tmp_path: Path
+    kind: Kind, is_proba: bool, tmp_path: Path
 ) -> None:
-    found, (inputs, _) = usual(kind, is_shares), data(kind)
+    found, (inputs, _) = usual(kind, is_proba), data(kind)
     for fold, model in enumerate(found.models):
         assert isinstance(model, Nets)
-        np.savez(tmp_path / "model.npz", **model.arrays())
-        with np.load(tmp_path / "model.npz", allow_pickle=False) as stored:
-            assert {array.dtype.str for array in stored.values()} == {"<f8", "<i8"}
-            again = Nets.of_arrays(stored)
+        again = load_nets(tmp_path, model.save(tmp_path, f"{kind}_fold{fold}"))
+        assert (again.kind, again.is_proba) == (kind, is_proba)
         own = fold == FOLDS
         assert np.array_equal(again.predict(inputs[own]), found.oof_pred[own])
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.usefixtures("one_child")
+@pytest.mark.parametrize("kind", ALL)
 def test_nothing_said_for_a_fold_looks_at_its_labels(kind: Kind) -> None:
     own, (inputs, target) = FOLDS == 1, data(kind)
     other = np.where(own, target[::-1] * -9, target)
@@ -228,22 +195,20 @@ def test_nothing_said_for_a_fold_looks_at_its_labels(kind: Kind) -> None:
     assert (before.oof_pred[~own] != after.oof_pred[~own]).any()
 
 
-@pytest.mark.parametrize("is_shares", [False, True])
-@pytest.mark.usefixtures("one_child")
-def test_random_labels_cannot_be_remembered(is_shares: bool) -> None:
+@pytest.mark.parametrize("is_proba", [False, True])
+def test_random_labels_cannot_be_remembered(is_proba: bool) -> None:
     # Pairs of equal rows: whoever tears a pair knows the other half.
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(N, 20))[CV_GROUPS], rng.normal(size=N)[CV_GROUPS]
-    target = np.eye(2)[(y > 0).astype(int)] if is_shares else y
+    target = np.eye(2)[(y > 0).astype(int)] if is_proba else y
     found = fit("mlp", X, target, training=Training(n_seeds=2, max_epochs=40))
     for said, rows in [(found.oof_pred, FOLDS >= 0), (found.inner_oof[0], FOLDS != 0)]:
         error = ((said - target)[rows] ** 2).mean()
         assert error > 0.93 * target[rows].var(axis=0).mean()
 
 
-@pytest.mark.usefixtures("one_child")
 def test_without_epochs_the_nets_say_the_best_constant() -> None:
-    X, target = data("mlp", is_shares=True)
+    X, target = data("mlp", is_proba=True)
     found = fit("mlp", X, target, training=Training(n_seeds=1, max_epochs=0))
     assert [note["epochs"] for note in found.metadata] == [0, 0, 0]
     for fold in range(3):
@@ -252,7 +217,6 @@ def test_without_epochs_the_nets_say_the_best_constant() -> None:
         assert_allclose(found.oof_pred[own], shares, rtol=1e-5)
 
 
-@pytest.mark.usefixtures("one_child")
 def test_the_epoch_is_where_the_curve_of_the_inner_parts_is_lowest() -> None:
     X, y = data("mlp")
     y = y + np.random.default_rng(3).normal(0, 9, N)
@@ -271,7 +235,6 @@ def test_the_epoch_is_where_the_curve_of_the_inner_parts_is_lowest() -> None:
 
 
 @pytest.mark.parametrize("kind", OF_VIEWS)
-@pytest.mark.usefixtures("one_child")
 def test_the_order_of_the_views_does_not_matter(kind: Kind) -> None:
     (inputs, _), (model, *_) = data(kind), usual(kind, False).models
     turned = inputs[:, np.random.default_rng(0).permutation(V)]
@@ -280,28 +243,25 @@ def test_the_order_of_the_views_does_not_matter(kind: Kind) -> None:
     assert not np.allclose(model.predict(inputs[:, [0] * V]), model.predict(inputs))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.usefixtures("one_child")
-def test_rows_without_weight_are_predicted_and_not_learned_from(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Parts are dealt by the target; here it must not be seen to change them.
-    monkeypatch.setattr(
-        TrainingRows, "inner_folds", lambda rows, idx, _: rows.groups[idx] % 4
-    )
-    inputs, target = data(kind)
-    is_known = np.arange(N) % 5 > 0
-    other = inputs.copy()
-    other[~is_known] = 1e5
+@pytest.mark.parametrize("kind", ALL)
+def test_rows_without_weight_are_predicted_and_not_learned_from(kind: Kind) -> None:
+    X, y = data(kind)
+    # Inner folds go by the rank of the mean of a group, which must stay as it is.
+    means = y.reshape(-1, 2).mean(axis=1)
+    higher = np.append(np.sort(means), means.max() + 1)
+    gap = higher[means.argsort().argsort() + 1] - means
+    is_known = CV_GROUPS % 5 > 0
+    other_X = np.where(is_known.reshape(-1, *[1] * (X.ndim - 1)), X, 1e5)
+    other_y = np.where(is_known, y, y + 0.4 * gap[CV_GROUPS])
     how = {"weights": is_known.astype(float), "training": Training(max_epochs=2)}
-    before = fit(kind, inputs, target, **how)
-    after = fit(kind, other, np.where(is_known, target, -1e5), **how)
+    before, after = fit(kind, X, y, **how), fit(kind, other_X, other_y, **how)
     assert np.array_equal(before.oof_pred[is_known], after.oof_pred[is_known])
     assert np.isfinite(before.oof_pred).all()
-    assert max(note["epochs"] for note in before.metadata) > 0
+    assert max(chosen["epochs"] for chosen in before.metadata) > 0
+    all_alike = fit(kind, other_X, other_y, training=Training(max_epochs=2))
+    assert not np.array_equal(before.oof_pred[is_known], all_alike.oof_pred[is_known])
 
 
-@pytest.mark.usefixtures("one_child")
 def test_rows_count_by_their_weight() -> None:
     # Where light rows say the opposite of heavy ones, the heavy ones are believed.
     rng = np.random.default_rng(0)
@@ -313,16 +273,14 @@ def test_rows_count_by_their_weight() -> None:
     assert np.corrcoef(opposite, X[:, 0])[0, 1] < -0.7
 
 
-@pytest.mark.usefixtures("one_child")
 def test_the_seed_decides() -> None:
     again, other = (fit("mlp", *data("mlp"), seed=seed).oof_pred for seed in (0, 1))
     assert np.array_equal(again, usual("mlp", False).oof_pred)
     assert not np.array_equal(again, other)
 
 
-@pytest.mark.usefixtures("one_child")
 def test_a_class_that_the_other_folds_lack_gets_a_small_share() -> None:
-    X, target = data("mlp", is_shares=True)
+    X, target = data("mlp", is_proba=True)
     index = target.argmax(axis=1)
     index[np.flatnonzero(FOLDS == 2)[:5]] = 3
     found = fit("mlp", X, np.eye(4)[index])
@@ -330,51 +288,74 @@ def test_a_class_that_the_other_folds_lack_gets_a_small_share() -> None:
     assert (found.oof_pred[FOLDS == 2, 3] < 0.01).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_rows_are_answered_in_pieces(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inputs, model = data(kind)[0], drawn(kind)
-    whole = Nets(**{**vars(model), "is_shares": True}).predict(inputs)
-    monkeypatch.setattr(neural, "AT_ONCE", 7)
-    pieces = Nets(**{**vars(model), "is_shares": True}).predict(inputs)
-    assert_allclose(pieces, whole)
-    assert_allclose(whole.sum(axis=1), 1)
+@pytest.mark.parametrize("is_proba", [False, True])
+@pytest.mark.parametrize("kind", ALL)
+def test_rows_are_predicted_in_pieces(kind: Kind, is_proba: bool) -> None:
+    (X, _), model = data(kind), usual(kind, is_proba).models[0]
+    few = model.predict(X)
+    many = model.predict(np.concatenate([X] * 9))  # two pieces and a rest
+    assert_allclose(many, np.concatenate([few] * 9), rtol=1e-12)
 
 
-@pytest.mark.usefixtures("one_child")
+@pytest.mark.usefixtures("fresh_child")
 def test_a_process_of_its_own_trains_the_same_with_a_bar(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = usual("mlp", False)
+    neural._child.cache_clear()
     had_torch = "torch" in sys.modules
-    monkeypatch.undo()
-    told: list[str] = []
-    found = fit("mlp", *data("mlp"), log=told.append)
-    assert np.array_equal(found.oof_pred, expected.oof_pred)
-    assert np.array_equal(found.inner_oof, expected.inner_oof, equal_nan=True)
+    with caplog.at_level(logging.INFO):
+        again = fit("mlp", *data("mlp"))
+    assert np.array_equal(again.oof_pred, expected.oof_pred)
+    assert np.array_equal(again.inner_oof, expected.inner_oof, equal_nan=True)
     assert ("torch" in sys.modules) == had_torch
     assert "stacking: mlp: 100%" in capfd.readouterr().err
-    assert told == ["stacking: mlp, 2 small nets a fold, in a process apart"]
+    assert caplog.messages == ["stacking: mlp, 2 small nets a fold, in a process apart"]
 
 
+@pytest.mark.usefixtures("fresh_child")
 def test_without_torch_the_remedy_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('no such\\nlibrary')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
     reason = r"'mlp' failed \(torch cannot be loaded: no such library\); leave mlp out"
     with pytest.raises(UserError, match=reason):
         fit("mlp", *data("mlp"))
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.usefixtures("fresh_child")
 def test_a_child_that_dies_is_a_mistake_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(neural, "run_child", lambda *_: -9)
-    with pytest.raises(UserError, match=r"'cnn1d' failed \(status -9\); leave cnn1d"):
-        fit("cnn1d", *data("cnn1d"))
+    with monkeypatch.context() as patch:
+        patch.setattr(neural, "_call", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        with pytest.raises(
+            UserError, match=r"'cnn1d' failed \(it died.*-9.*\); leave cnn1d"
+        ):
+            fit("cnn1d", *data("cnn1d"))
+    assert np.isfinite(fit("mlp", *data("mlp")).oof_pred).all()  # by a new child
+
+
+def test_a_script_needs_no_main_guard_and_leaves_no_process(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path, env=env, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "predicted (12,)\n"
+    assert "Warning" not in done.stderr
+
+
+def test_a_file_that_is_cut_is_named(tmp_path: Path) -> None:
+    model = usual("mlp", False).models[0]
+    files = model.save(tmp_path, "mlp_fold0")
+    path = tmp_path / files[0]
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DamagedFileError, match=re.escape(f"{path} is cut or changed")):
+        load_nets(tmp_path, files)
 
 
 @pytest.mark.parametrize(
@@ -391,4 +372,4 @@ def test_inputs_that_are_no_numbers_are_refused() -> None:
 
 
 def test_the_child_is_no_command() -> None:
-    assert "stacking.models.neural_training" not in commands()
+    assert "stacking.models.net_training" not in commands()

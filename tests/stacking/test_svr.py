@@ -12,15 +12,8 @@ from sklearn.svm import SVR
 
 from stacking.cross_fitting import CrossFit, TrainingRows
 from stacking.models import svr
-from stacking.models.svr import (
-    COSTS,
-    EPSILON,
-    GAMMAS,
-    Svr,
-    cross_fit_svr,
-    draw,
-    fit_svrs,
-)
+from stacking.models.model_files import load_arrays
+from stacking.models.svr import EPSILON, GRID, Svr, cross_fit_svr, draw_rows, fit_svr
 
 N = 90
 FOLDS = np.arange(N) // 2 % 3
@@ -60,12 +53,12 @@ def fitted(kind: str) -> CrossFit:
     return cross_fit_svr(training_rows(*data(kind)))
 
 
-@pytest.mark.parametrize("which", range(len(GAMMAS) * len(COSTS)))
+@pytest.mark.parametrize("which", range(len(GRID)))
 def test_a_curve_of_numbers_is_that_of_scikit_learn(which: int) -> None:
     X, y = rows()
     fresh = np.random.default_rng(9).normal(3, 3, (40, 5))
-    ours = fit_svrs(X, y, ONES)[which]
-    gamma, cost = GAMMAS[which // len(COSTS)] / 5, COSTS[which % len(COSTS)]
+    ours = fit_svr(X, y, ONES, *GRID[which])
+    gamma, cost = GRID[which][0] / 5, GRID[which][1]
     columns, goal = StandardScaler().fit(X), StandardScaler().fit(y[:, None])
     theirs = SVR(gamma=gamma, C=cost, epsilon=EPSILON)
     theirs.fit(columns.transform(X), goal.transform(y[:, None])[:, 0])
@@ -76,17 +69,17 @@ def test_a_curve_of_numbers_is_that_of_scikit_learn(which: int) -> None:
     assert len(ours.vectors) == len(theirs.support_)
 
 
-@pytest.mark.parametrize("which", range(len(GAMMAS) * len(COSTS)))
+@pytest.mark.parametrize("which", range(len(GRID)))
 def test_shares_of_classes_are_those_of_a_kernel_ridge(which: int) -> None:
     X, Y = classes()
-    gamma, cost = GAMMAS[which // len(COSTS)] / 5, COSTS[which % len(COSTS)]
+    gamma, cost = GRID[which][0] / 5, GRID[which][1]
     columns = StandardScaler().fit(X)
     theirs = KernelRidge(alpha=1 / cost, kernel="rbf", gamma=gamma)
     theirs.fit(columns.transform(X), Y - Y.mean(axis=0))
     outputs = theirs.predict(columns.transform(X)) + Y.mean(axis=0)
     positive = np.maximum(outputs, 0.005)
     expected = positive / positive.sum(axis=1, keepdims=True)
-    assert_allclose(fit_svrs(X, Y, ONES)[which].predict(X), expected, rtol=1e-8)
+    assert_allclose(fit_svr(X, Y, ONES, *GRID[which]).predict(X), expected, rtol=1e-8)
 
 
 @pytest.mark.parametrize("kind", ["numbers", "classes"])
@@ -95,8 +88,8 @@ def test_outer_predictions_are_those_of_a_model_of_the_other_folds(kind: str) ->
     found = fitted(kind)
     for fold, note in enumerate(found.metadata):
         rest = fold != FOLDS
-        how = ((note["gamma_per_column"],), (note["cost"],))
-        (model,) = fit_svrs(X[rest], target[rest], ONES[rest], *how)
+        how = (note["gamma_per_column"], note["cost"])
+        model = fit_svr(X[rest], target[rest], ONES[rest], *how)
         assert_allclose(found.oof_pred[~rest], model.predict(X[~rest]))
         assert np.isnan(found.inner_oof[fold][~rest]).all()
 
@@ -134,9 +127,9 @@ def test_units_of_columns_and_target_do_not_matter(kind: str) -> None:
     X, target = data(kind)
     slope = 1 if kind == "classes" else 50
     X = np.concatenate([X, np.full((N, 1), 7.0)], axis=1)  # one never varies
-    before = fit_svrs(X, target, ONES)[4].predict(X)
+    before = fit_svr(X, target, ONES, *GRID[4]).predict(X)
     moved = X * [9, 0.1, 1, 1, 1, 3] - 4
-    after = fit_svrs(moved, slope * target, ONES)[4].predict(moved)
+    after = fit_svr(moved, slope * target, ONES, *GRID[4]).predict(moved)
     assert_allclose(after, slope * before, rtol=1e-6)
 
 
@@ -163,7 +156,9 @@ def test_rows_without_weight_are_predicted_and_not_learned_from(
 def test_a_heavy_row_is_followed_more_closely(kind: str) -> None:
     X, target = data(kind)
     weights = np.where(np.arange(N) == 10, 30.0, 1.0)
-    light, heavy = (fit_svrs(X, target, w)[1].predict(X)[10] for w in (ONES, weights))
+    light, heavy = (
+        fit_svr(X, target, w, *GRID[1]).predict(X)[10] for w in (ONES, weights)
+    )
     assert np.abs(heavy - target[10]).sum() < 0.7 * np.abs(light - target[10]).sum()
 
 
@@ -175,8 +170,9 @@ def test_of_many_rows_whole_cv_groups_are_drawn(
     found = cross_fit_svr(training_rows(X, y))
     assert {note["drawn"] for note in found.metadata} == {"trained on 40 of 60 rows"}
     assert np.isfinite(found.oof_pred).all()
-    some, known = np.arange(0, N, 1), np.where(np.arange(N) < 4, 0.0, 1.0)
-    first, again, other = (draw(some, CV_GROUPS, known, seed) for seed in (0, 0, 1))
+    some, weights = np.arange(N), np.where(np.arange(N) < 4, 0.0, 1.0)
+    weighted = training_rows(X, y, weights)
+    first, again, other = (draw_rows(some, weighted, seed) for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert np.array_equal(np.unique(CV_GROUPS[first]).repeat(2), CV_GROUPS[first])
@@ -193,16 +189,16 @@ def test_a_stored_model_predicts_the_same(kind: str, tmp_path: Path) -> None:
     X, _ = rows()
     model = fitted(kind).models[1]
     assert isinstance(model, Svr)
-    np.savez(tmp_path / "model.npz", **model.arrays())
-    with np.load(tmp_path / "model.npz", allow_pickle=False) as stored:
-        assert {array.dtype.kind for array in stored.values()} == {"f", "i"}
-        again = Svr.of_arrays(stored)
+    files = model.save(tmp_path, "svr_fold1")
+    again = load_arrays(tmp_path, files, Svr)
+    with np.load(tmp_path / files[0], allow_pickle=False) as stored:
+        assert {array.dtype.kind for array in stored.values()} == {"f", "b", "U"}
     assert np.array_equal(again.predict(X), model.predict(X))
 
 
 def test_rows_are_answered_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = rows()
-    model = fit_svrs(X, y, ONES)[0]
+    model = fit_svr(X, y, ONES, *GRID[0])
     whole = model.predict(X)
     monkeypatch.setattr(svr, "AT_ONCE", 7)
     assert_allclose(model.predict(X), whole)

@@ -1,0 +1,90 @@
+"""Models of which the inner folds choose the best.
+
+Shapes: N rows, n of them outside a fold, C columns, D outputs (numbers: one; classes:
+one each), A candidates.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows
+from stacking.models.model_files import ArrayModel
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputModel(ArrayModel):
+    """A model with outputs that are numbers, or nearly probabilities.
+
+    Attributes:
+        is_proba: Its predictions are probabilities of classes.
+    """
+
+    is_proba: bool = False
+
+    def outputs(self, X: Floats) -> Floats:
+        """Give the (N, D) outputs of (N, C) rows."""
+        raise NotImplementedError
+
+    def predict(self, X: Floats) -> Floats:
+        """Give (N,) numbers, or (N, D) probabilities of classes, of (N, C) rows."""
+        outputs = self.outputs(X)
+        return as_proba(outputs) if self.is_proba else outputs[:, 0]
+
+
+ModelT = TypeVar("ModelT", bound=OutputModel)
+
+
+def as_proba(outputs: Floats, least: float = 0.005) -> Floats:
+    """Turn outputs that should be probabilities into some: positive, adding up to 1."""
+    positive = np.maximum(outputs, least)
+    proba: Floats = positive / positive.sum(axis=-1, keepdims=True)
+    return proba
+
+
+def cross_fit_candidates(
+    rows: TrainingRows,
+    fit_candidates: Callable[[Ints, int | None], Sequence[ModelT]],
+    n_candidates: int,
+    describe: Callable[[ModelT, Ints], dict[str, Any]],
+    *,
+    seed: int,
+) -> CrossFit:
+    """Cross-fit the candidate with the lowest squared error in the inner folds.
+
+    Args:
+        rows: With (N, C) columns.
+        fit_candidates: Fits the rows at some indices: all A candidates, or only one.
+        n_candidates: A.
+        describe: Tells of the chosen model, fitted on the rows at some indices.
+        seed: Seed of the inner folds.
+    """
+    y_ND = rows.y.reshape(len(rows.y), -1)
+
+    def fit(_: int, train_idx: Ints, val_idx: Ints) -> FoldFit:
+        inner_folds = rows.inner_folds(train_idx, seed)
+        oof_AnD = np.empty((n_candidates, len(train_idx), y_ND.shape[1]))
+        for inner_fold in range(inner_folds.max() + 1):
+            val_mask = inner_folds == inner_fold
+            models = fit_candidates(train_idx[~val_mask], None)
+            for candidate, model in enumerate(models):
+                X = rows.X[train_idx[val_mask]]
+                oof_AnD[candidate, val_mask] = model.outputs(X)
+        squares_An = ((oof_AnD - y_ND[train_idx]) ** 2).mean(axis=2)
+        best = int((squares_An @ rows.sample_weight[train_idx]).argmin())
+        (model,) = fit_candidates(train_idx, best)
+        inner_oof = oof_AnD[best]
+        return FoldFit(
+            inner_oof=as_proba(inner_oof) if model.is_proba else inner_oof[:, 0],
+            val_pred=model.predict(rows.X[val_idx]),
+            model=model,
+            metadata=describe(model, train_idx),
+        )
+
+    return CrossFit.over(fit, rows)
