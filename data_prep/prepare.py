@@ -131,7 +131,7 @@ def _prepare(
         store_pictures,
     )
     from data_prep.pictures.picture_info import summarise
-    from data_prep.reporting.overview import Prepared, describe, write_overview
+    from data_prep.reporting.overview import Preparation, describe, write_overview
     from data_prep.rows import (
         check_groups,
         check_what_is_left,
@@ -207,7 +207,7 @@ def _prepare(
     }
     stage.metadata["counts"]["left_out"] = len(left_out)
     stage.metadata["mean"], stage.metadata["std"] = channel_statistics(images)
-    prepared = Prepared(
+    prepared = Preparation(
         rows=rows,
         metadata=stage.metadata,
         left_out=left_out,

@@ -19,8 +19,8 @@ from data_prep.run_folders.drafts import drafted
 from data_prep.settings import Parser
 from stacking.reporting.leaderboard_entries import (
     ABSENT,
-    Entry,
-    Missing,
+    LeaderboardEntry,
+    MissingRun,
     column_name,
     columns_of,
     read_runs,
@@ -30,7 +30,7 @@ FIGURES = ("metric", "score", "low", "high", "plain", "constant")
 log = logging.getLogger(__name__)
 
 
-def as_text(entries: Sequence[Entry], missing: Sequence[Missing]) -> str:
+def as_text(entries: Sequence[LeaderboardEntry], missing: Sequence[MissingRun]) -> str:
     """Write the table as it is read in a terminal; settings are below the figures."""
     lines, metric = [], ""
     wide = max((len(entry.run) for entry in entries), default=0)
@@ -58,13 +58,13 @@ def as_text(entries: Sequence[Entry], missing: Sequence[Missing]) -> str:
         by_text: dict[str, list[str]] = {}
         for number, entry in enumerate(entries, start=1):
             by_text.setdefault(entry.text_of(column), []).append(str(number))
-        parts = [f"{text} ({', '.join(own)})" for text, own in by_text.items()]
-        lines.append(f"     {column_name(column)}: {'; '.join(parts)}")
+        values = [f"{text} ({', '.join(runs)})" for text, runs in by_text.items()]
+        lines.append(f"     {column_name(column)}: {'; '.join(values)}")
     lines += ["not in the table"] if missing else []
-    return "\n".join([*lines, *(f"     {one.run}: {one.reason}" for one in missing)])
+    return "\n".join([*lines, *(f"     {run.run}: {run.reason}" for run in missing)])
 
 
-def as_csv(entries: Sequence[Entry], missing: Sequence[Missing]) -> str:
+def as_csv(entries: Sequence[LeaderboardEntry], missing: Sequence[MissingRun]) -> str:
     """Write a row per entry, then the runs without any, the reason as their note."""
     commit = ("commit",) if any(entry.commit for entry in entries) else ()
     columns = columns_of(entries)
@@ -84,9 +84,9 @@ def as_csv(entries: Sequence[Entry], missing: Sequence[Missing]) -> str:
                 *map(entry.text_of, columns),
             ]
         )
-    for one in missing:
+    for run in missing:
         gaps = [""] * (len(head) - 2)
-        rows.writerow([one.run, *gaps, one.reason, *[ABSENT] * len(columns)])
+        rows.writerow([run.run, *gaps, run.reason, *[ABSENT] * len(columns)])
     return text.getvalue()
 
 

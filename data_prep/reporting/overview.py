@@ -38,12 +38,12 @@ MOST_NAMED = 3  # pictures under many ids
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class Preparation:
     """The result of the stage, as far as people are told of it.
 
     Attributes:
         rows: N rows, as in table.parquet, and is_excluded.
-        metadata: Those of the record.
+        metadata: As in the record.
         left_out: Ids without a readable picture.
         attributes: id, name.
         n_unknown: Ids of the attribute tables that have no picture.
@@ -60,9 +60,9 @@ class Prepared:
     notes: Sequence[str] = ()
 
 
-def describe(prepared: Prepared) -> str:
-    """Tell in a few lines what there is, how it was dealt to folds, and what is odd."""
-    rows, metadata = prepared.rows, prepared.metadata
+def describe(preparation: Preparation) -> str:
+    """Tell in a few lines what there is, how it is split, and what is odd."""
+    rows, metadata = preparation.rows, preparation.metadata
     counts, side = metadata["counts"], metadata["side"]
     manner = "padded" if metadata["fit"] == "pad" else "squashed"
     lines = [
@@ -77,8 +77,8 @@ def describe(prepared: Prepared) -> str:
             f"dates: {rows['date'].notna().sum():,}, from {rows['date'].min():g}"
             f" to {rows['date'].max():g}"
         )
-    if len(prepared.attributes):
-        named = prepared.attributes
+    if len(preparation.attributes):
+        named = preparation.attributes
         numbers = (
             f"as {metadata['words']} numbers each"
             if metadata["words"]
@@ -93,7 +93,7 @@ def describe(prepared: Prepared) -> str:
         lines += [f"folds: {metadata['cv']}", textwrap.indent(shown, "  ")]
     else:
         lines.append("folds: none, for there is nothing to be learned from a table")
-    return "\n".join([*lines, *(f"note: {remark}" for remark in remarks(prepared))])
+    return "\n".join([*lines, *(f"note: {remark}" for remark in remarks(preparation))])
 
 
 def fold_table(rows: pd.DataFrame, classes: Sequence[Any] | None) -> pd.DataFrame:
@@ -107,21 +107,21 @@ def fold_table(rows: pd.DataFrame, classes: Sequence[Any] | None) -> pd.DataFram
         A row per fold: its rows, its cv groups, and the share of each class in percent
         (of the twelve largest), or the mean and deviation of the target.
     """
-    dealt = rows[rows["fold"] >= 0]
-    folds = dealt.groupby("fold")
+    in_folds = rows[rows["fold"] >= 0]
+    folds = in_folds.groupby("fold")
     counted = pd.DataFrame(
         {"rows": folds.size(), "cv groups": folds["cv_group"].nunique()}
     )
     if classes is not None:
-        labelled = dealt[dealt["class_index"] >= 0]
+        labelled = in_folds[in_folds["class_index"] >= 0]
         largest = labelled["class_index"].value_counts().index[:12]
-        shares = pd.crosstab(
+        class_shares = pd.crosstab(
             labelled["fold"], labelled["class_index"], normalize="index"
         )
         for index in sorted(largest):
             name = f"{class_text(classes[index])} %"
-            counted[name] = (100 * shares[index]).round(1)
-    elif "target" in dealt:
+            counted[name] = (100 * class_shares[index]).round(1)
+    elif "target" in in_folds:
         deviation = folds["target"].std()
         decimals = _decimals_of(deviation)
         counted["mean"] = folds["target"].mean().round(decimals)
@@ -133,103 +133,110 @@ def _decimals_of(deviation: "pd.Series[float]") -> int:
     return decimals_for(float(deviation.max())) - 1
 
 
-def remarks(prepared: Prepared) -> list[str]:
+def remarks(preparation: Preparation) -> list[str]:
     """List what a person should know before trusting the folds and the scores."""
-    rows, metadata = prepared.rows, prepared.metadata
-    found = [*_remarks_on_left_out(prepared.left_out), *prepared.notes]
-    if prepared.n_unknown:
-        n = _n(prepared.n_unknown, "id")
-        found.append(f"{n} of the attribute tables without a picture")
+    rows, metadata = preparation.rows, preparation.metadata
+    texts = [*_remarks_on_left_out(preparation.left_out), *preparation.notes]
+    if preparation.n_unknown:
+        n = _counted(preparation.n_unknown, "id")
+        texts.append(f"{n} of the attribute tables without a picture")
     n_copies, n_crossing = count_copies(rows)
     if n_copies:
-        n = _n(n_copies, "picture")
-        found.append(
+        n = _counted(n_copies, "picture")
+        texts.append(
             f"{n} the same as another, pixel by pixel; kept in one fold with it"
         )
     if n_crossing:
-        n = _n(n_crossing, "picture")
-        found.append(f"{n} to be predicted equal to one of the training part")
-    for repeat in prepared.placeholders[:MOST_NAMED]:
-        found.append(
+        n = _counted(n_crossing, "picture")
+        texts.append(f"{n} to be predicted equal to one of the training split")
+    for repeat in preparation.placeholders[:MOST_NAMED]:
+        texts.append(
             f"one picture under many ids: {repeat}; if it is a placeholder,"
             ' placeholders = "leave_out" in [data_prep.prepare] leaves it out'
         )
-    if len(prepared.placeholders) > MOST_NAMED:
-        n = _n(len(prepared.placeholders) - MOST_NAMED, "picture")
-        found.append(f"{n} more under many ids each")
-    if n_doubted := metadata["dropped"] + metadata["softened"]:
-        found.append(
-            f"{_n(n_doubted, 'row')} doubted by [data] sample_weights:"
+    if len(preparation.placeholders) > MOST_NAMED:
+        n = _counted(len(preparation.placeholders) - MOST_NAMED, "picture")
+        texts.append(f"{n} more under many ids each")
+    if n_weighed := metadata["dropped"] + metadata["softened"]:
+        texts.append(
+            f"{_counted(n_weighed, 'row')} weighed by [data] sample_weights:"
             f" {metadata['dropped']:,} dropped from training, {metadata['softened']:,}"
-            " softened; all are scored, a little too well if predictions of these folds"
-            " raised the doubts"
+            " softened; all are scored, a little too well if the weights come from"
+            " predictions of these folds"
         )
-    dealt = rows[rows["fold"] >= 0]
-    return found + (_remarks_on_folds(rows, dealt, metadata) if len(dealt) else [])
+    in_folds = rows[rows["fold"] >= 0]
+    return texts + (
+        _remarks_on_folds(rows, in_folds, metadata) if len(in_folds) else []
+    )
 
 
 def _remarks_on_folds(
-    rows: pd.DataFrame, dealt: pd.DataFrame, metadata: Mapping[str, Any]
+    rows: pd.DataFrame, in_folds: pd.DataFrame, metadata: Mapping[str, Any]
 ) -> list[str]:
-    found = []
+    texts = []
     if metadata["has_group"]:
-        sizes = dealt.groupby("cv_group").size()
-        share = sizes[sizes > 1].sum() / len(dealt)
-        found.append(
+        sizes = in_folds.groupby("cv_group").size()
+        share = sizes[sizes > 1].sum() / len(in_folds)
+        texts.append(
             f"{share:.0%} of the rows share their group or picture with another;"
-            f" the largest cv group has {_n(sizes.max(), 'row')}"
+            f" the largest cv group has {_counted(sizes.max(), 'row')}"
         )
-    if "target" in dealt and (
-        fault := too_few_rows(dealt["fold"][dealt["target"].notna()])
+    if "target" in in_folds and (
+        fault := too_few_rows(in_folds["fold"][in_folds["target"].notna()])
     ):
-        found.append(f"too little for stacking.fit: {fault}")
+        texts.append(f"too little for stacking.fit: {fault}")
     if metadata["classes"] is not None:
-        lacking = strata_of_one_fold(dealt["fold"], dealt["class_index"])
+        lacking = strata_of_one_fold(in_folds["fold"], in_folds["class_index"])
         names = [class_text(metadata["classes"][code]) for code in lacking if code >= 0]
         if names:
-            found.append(
-                f"{_n(len(names), 'class')} ({_few(names)}) in a single group each: the"
-                " net that is judged on it has never seen it"
+            texts.append(
+                f"{_counted(len(names), 'class')} ({_few(names)}) in a single group"
+                " each: the net that is judged on it has never seen it"
             )
     excluded = rows[rows["is_excluded"]]
     if len(excluded):
-        found.append(f"{_n(len(excluded), 'row')} for learning only, never scored")
-        if n_twins := int(excluded["cv_group"].isin(dealt["cv_group"]).sum()):
-            found.append(
-                f"{_n(n_twins, 'row')} of these in a group or of a file that is scored;"
-                " the net that is judged on it must not learn from them"
+        texts.append(
+            f"{_counted(len(excluded), 'row')} for learning only, never scored"
+        )
+        if n_twins := int(excluded["cv_group"].isin(in_folds["cv_group"]).sum()):
+            texts.append(
+                f"{_counted(n_twins, 'row')} of these in a group or of a file that is"
+                " scored; the net that is judged on it must not learn from them"
             )
-    return found
+    return texts
 
 
 def _remarks_on_left_out(left_out: Sequence[LeftOut]) -> list[str]:
     """Count the reasons, with examples of each."""
-    by_kind: dict[str, list[str]] = {}
-    for one in left_out:
-        by_kind.setdefault(one.summary, []).append(shown(one.file or one.id))
-    ordered = sorted(by_kind.items(), key=lambda item: -len(item[1]))
-    found = [
-        f"{_n(len(names), 'id')} left out: {kind} ({_few(names)})"
-        for kind, names in ordered[:MOST_REASONS]
+    by_reason: dict[str, list[str]] = {}
+    for picture in left_out:
+        names = by_reason.setdefault(picture.summary, [])
+        names.append(shown(picture.file or picture.id))
+    ordered = sorted(by_reason.items(), key=lambda item: -len(item[1]))
+    texts = [
+        f"{_counted(len(names), 'id')} left out: {reason} ({_few(names)})"
+        for reason, names in ordered[:MOST_REASONS]
     ]
     if n_more := sum(len(names) for _, names in ordered[MOST_REASONS:]):
-        found.append(f"{_n(n_more, 'id')} left out for other reasons: see left_out.csv")
-    return found
+        texts.append(
+            f"{_counted(n_more, 'id')} left out for other reasons: see left_out.csv"
+        )
+    return texts
 
 
 def write_overview(
-    path: Path, prepared: Prepared, images: NDArray[np.uint8], title: str
+    path: Path, preparation: Preparation, images: NDArray[np.uint8], title: str
 ) -> None:
     """Write the report.
 
     Args:
         path: The HTML file.
-        prepared: What there is.
+        preparation: The result of the stage.
         images: (N, S, S, 3).
         title: Name of the run.
     """
-    rows, metadata = prepared.rows, prepared.metadata
-    notes = remarks(prepared)
+    rows, metadata = preparation.rows, preparation.metadata
+    notes = remarks(preparation)
     sections = [
         Section(
             "What there is",
@@ -251,8 +258,11 @@ def write_overview(
         sections.append(Section("Dates", histogram(dates, label="year")))
     if metadata["n_folds"]:
         are_together = metadata["has_group"] and is_grouped(metadata["cv"])
-        kept = "Rows of one group, and copies of one picture, are"
-        kept = kept if are_together else "Copies of one picture are"
+        kept = (
+            "Rows of one group, and copies of one picture, are"
+            if are_together
+            else "Copies of one picture are"
+        )
         folds = fold_table(rows, metadata["classes"])
         digits = 1  # of shares in percent
         if "deviation" in folds:
@@ -267,11 +277,13 @@ def write_overview(
     sections.append(
         Section("Pictures", _examples(rows, images), note="Drawn at random.")
     )
-    if len(prepared.attributes):
-        sections.append(Section("Names", _names_chart(prepared.attributes)))
-    if prepared.left_out:
-        shown = pd.DataFrame(map(vars, prepared.left_out[:MOST_SHOWN]))
-        caption = f"{len(shown):,} of {len(prepared.left_out):,}; all in left_out.csv"
+    if len(preparation.attributes):
+        sections.append(Section("Names", _names_chart(preparation.attributes)))
+    if preparation.left_out:
+        shown = pd.DataFrame(map(vars, preparation.left_out[:MOST_SHOWN]))
+        caption = (
+            f"{len(shown):,} of {len(preparation.left_out):,}; all in left_out.csv"
+        )
         sections.append(Section("Left out", table(shown, caption)))
     subtitle = f"{len(rows):,} pictures at {metadata['side']} px"
     write_report(path, title, subtitle, sections)
@@ -307,26 +319,26 @@ def _names_chart(attributes: pd.DataFrame) -> Markup:
 
 def _examples(rows: pd.DataFrame, images: NDArray[np.uint8]) -> Markup:
     n_shown = min(N_EXAMPLES, len(rows))
-    drawn = np.sort(np.random.default_rng(0).choice(len(rows), n_shown, replace=False))
-    shown = rows.iloc[drawn]
+    sample = np.sort(np.random.default_rng(0).choice(len(rows), n_shown, replace=False))
+    shown = rows.iloc[sample]
     targets = [""] * n_shown
     if "class_index" in rows:
-        given = shown["target"].astype(object)
-        targets = list(given.map(class_text, na_action="ignore").fillna(""))
+        names = shown["target"].astype(object)
+        targets = list(names.map(class_text, na_action="ignore").fillna(""))
     elif "target" in shown:
         targets = number_texts(shown["target"], digits=6)
     captions = [
         f"{id_}\n{target or split}"
         for id_, target, split in zip(shown["id"], targets, shown["split"], strict=True)
     ]
-    return picture_grid(images[rows["image_row"].to_numpy()[drawn]], captions)
+    return picture_grid(images[rows["image_row"].to_numpy()[sample]], captions)
 
 
 def _target_text(rows: pd.DataFrame, metadata: Mapping[str, Any]) -> str:
-    given = rows["target"].dropna()
+    values = rows["target"].dropna()
     if metadata["classes"] is None:
-        low, high = number_texts([given.min(), given.max()], digits=6)
-        return f"{len(given):,} numbers from {low} to {high}"
+        low, high = number_texts([values.min(), values.max()], digits=6)
+        return f"{len(values):,} numbers from {low} to {high}"
     counts = rows["class_index"].value_counts()
     counts = counts[counts.index >= 0]
     if metadata["target_kind"] == "numeric":
@@ -351,6 +363,6 @@ def _few(names: Sequence[str], n_shown: int = 3) -> str:
     return ", ".join(names[:n_shown]) + (" ..." if len(names) > n_shown else "")
 
 
-def _n(count: int, noun: str) -> str:
+def _counted(count: int, noun: str) -> str:
     ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
     return f"{count:,} {noun}{ending}"

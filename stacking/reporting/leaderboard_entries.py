@@ -28,7 +28,7 @@ Column = tuple[str, str]  # a stage and a setting of it; empty: whether there is
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class LeaderboardEntry:
     """One score of one run.
 
     Attributes:
@@ -81,21 +81,21 @@ class Entry:
     def text_of(self, column: Column) -> str:
         """Give a setting, or without a name whether there is the stage."""
         stage, name = column
-        own = self.settings.get(stage)
-        if own is None:
+        settings = self.settings.get(stage)
+        if settings is None:
             return ABSENT
-        return own.get(name, ABSENT) if name else "yes"
+        return settings.get(name, ABSENT) if name else "yes"
 
 
-@dataclass(frozen=True)
-class Missing:
-    """A run, or a part of it, that cannot be listed, and why."""
+@dataclass(frozen=True, kw_only=True)
+class MissingRun:
+    """A run, or a stage of it, that cannot be listed, and why."""
 
     run: str
     reason: str
 
 
-def read_runs(folder: Path) -> tuple[list[Entry], list[Missing]]:
+def read_runs(folder: Path) -> tuple[list[LeaderboardEntry], list[MissingRun]]:
     """Read all runs at and below a folder: best first by metric, leaky ones last.
 
     Raises:
@@ -103,24 +103,24 @@ def read_runs(folder: Path) -> tuple[list[Entry], list[Missing]]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder; give the folder of runs")
-    entries: list[Entry] = []
-    missing: list[Missing] = []
+    entries: list[LeaderboardEntry] = []
+    missing: list[MissingRun] = []
     for run in find_runs(folder):
-        place = run.relative_to(folder).as_posix()
-        name = run.resolve().name if place == "." else place
+        path = run.relative_to(folder).as_posix()
+        name = run.resolve().name if path == "." else path
         records, faults = _read_records(run)
         for stage in (FIT, LEAKY):
             if stage in records:
                 try:
                     entries.append(_entry(name, stage, records))
                 except (AttributeError, KeyError, TypeError, ValueError) as error:
-                    what = "lacks" if isinstance(error, KeyError) else "is broken:"
-                    faults[stage] = f"{stage}/{RECORD} {what} {error}"
+                    fault = "lacks" if isinstance(error, KeyError) else "is broken:"
+                    faults[stage] = f"{stage}/{RECORD} {fault} {error}"
         if not {FIT, LEAKY} & {*records, *faults}:
-            how = "begun, " if (run / f"{FIT}.partial").is_dir() else ""
+            begun = "begun, " if (run / f"{FIT}.partial").is_dir() else ""
             done = ", ".join(records) or "nothing"
-            faults[FIT] = f"{FIT} is {how}not finished; finished: {done}"
-        missing += [Missing(name, fault) for fault in faults.values()]
+            faults[FIT] = f"{FIT} is {begun}not finished; finished: {done}"
+        missing += [MissingRun(run=name, reason=fault) for fault in faults.values()]
     if not entries and not missing:
         raise UserError(
             f"{folder}: there is no run in it; give the folder of runs, or make one:"
@@ -141,26 +141,26 @@ def find_runs(folder: Path) -> Iterator[Path]:
             yield from find_runs(inner)
 
 
-def columns_of(entries: Sequence[Entry]) -> list[Column]:
+def columns_of(entries: Sequence[LeaderboardEntry]) -> list[Column]:
     """List what sets the runs apart, stage by stage.
 
     A stage that some runs lack is a column; so is a setting that differs, or is not
     there, among the runs that have its stage.
     """
 
-    def place(stage: str) -> tuple[int, str]:
+    def order(stage: str) -> tuple[int, str]:
         package = stage.partition(".")[0]
         return (PACKAGES.index(package) if package in PACKAGES else 99, stage)
 
-    found = []
-    for stage in sorted({stage for e in entries for stage in e.settings}, key=place):
-        own = [e.settings[stage] for e in entries if stage in e.settings]
-        if len(own) < len(entries):
-            found.append((stage, ""))
-        for name in dict.fromkeys(name for one in own for name in one):
-            if len({one.get(name, ABSENT) for one in own}) > 1:
-                found.append((stage, name))
-    return found
+    columns = []
+    for stage in sorted({stage for e in entries for stage in e.settings}, key=order):
+        settings = [e.settings[stage] for e in entries if stage in e.settings]
+        if len(settings) < len(entries):
+            columns.append((stage, ""))
+        for name in dict.fromkeys(name for each in settings for name in each):
+            if len({each.get(name, ABSENT) for each in settings}) > 1:
+                columns.append((stage, name))
+    return columns
 
 
 def column_name(column: Column) -> str:
@@ -189,7 +189,7 @@ def _read_records(run: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]
     return records, faults
 
 
-def _entry(run: str, stage: str, records: Records) -> Entry:
+def _entry(run: str, stage: str, records: Records) -> LeaderboardEntry:
     record = records[stage]
     metadata = record["facts"]
     low, high = metadata["interval"]
@@ -200,19 +200,19 @@ def _entry(run: str, stage: str, records: Records) -> Entry:
     when = datetime.fromisoformat(record["finished_at"])
     used, replaced = _made_from(stage, records)
     settings = {
-        FIT if name == LEAKY else name: dict(_flattened(one["settings"]))
-        for name, one in used.items()
+        FIT if name == LEAKY else name: dict(_flattened(earlier["settings"]))
+        for name, earlier in used.items()
     }
     if versions := record.get(VERSIONS):
         settings[VERSIONS] = dict(_flattened(versions))
-    return Entry(
+    return LeaderboardEntry(
         run=run,
         finished_at=when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC),
         metric=str(metadata["metric"]),
         **figures,
         plain=_number(metadata.get("plain")),
         constant=_number(metadata.get("constant")),
-        minutes=sum(one.get("seconds", 0) for one in records.values()) / 60,
+        minutes=sum(stage.get("seconds", 0) for stage in records.values()) / 60,
         settings=settings,
         is_leaky=stage == LEAKY,
         commit=str(record.get("commit", "")),

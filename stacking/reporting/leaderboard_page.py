@@ -11,8 +11,8 @@ from data_prep.reporting.charts import Point, scatter
 from data_prep.reporting.numerals import decimals_for, four_digits, with_decimals
 from data_prep.reporting.report import Section, table, together, write_report
 from stacking.reporting.leaderboard_entries import (
-    Entry,
-    Missing,
+    LeaderboardEntry,
+    MissingRun,
     column_name,
     columns_of,
 )
@@ -22,7 +22,7 @@ HOUR_S, DAY_S = 3600, 86_400
 
 
 def write_page(
-    path: Path, entries: Sequence[Entry], missing: Sequence[Missing]
+    path: Path, entries: Sequence[LeaderboardEntry], missing: Sequence[MissingRun]
 ) -> None:
     """Write the page.
 
@@ -33,25 +33,25 @@ def write_page(
     """
     sections = []
     for metric, group in groupby(entries, key=lambda entry: entry.metric):
-        own = list(group)
-        better = "Higher" if own[0].is_higher_better else "Lower"
+        same_metric = list(group)
+        better = "Higher" if same_metric[0].is_higher_better else "Lower"
         sections.append(
             Section(
                 metric,
-                together(over_time(own), _table(own)),
+                together(over_time(same_metric), _table(same_metric)),
                 f"Nested cross-validation of each run. {better} is better. The line is"
                 " the best so far, leaky runs apart. Settings that are the same in all"
                 " these runs are left out; a dash: there is no such setting.",
             )
         )
     if missing:
-        rows = pd.DataFrame([vars(one) for one in missing])
+        rows = pd.DataFrame([vars(run) for run in missing])
         sections.append(Section("Not in the table", table(rows)))
-    n_runs = len({one.run for one in entries} | {one.run for one in missing})
+    n_runs = len({entry.run for entry in entries} | {run.run for run in missing})
     write_report(path, "Leaderboard", f"{n_runs} runs", sections)
 
 
-def over_time(entries: Sequence[Entry]) -> Markup:
+def over_time(entries: Sequence[LeaderboardEntry]) -> Markup:
     """Draw the scores over time, with a line of the best so far.
 
     Args:
@@ -64,7 +64,7 @@ def over_time(entries: Sequence[Entry]) -> Markup:
     x = [second / (DAY_S if is_long else HOUR_S) for second in seconds]
 
     corners: list[tuple[float, float]] = []
-    best: Entry | None = None
+    best: LeaderboardEntry | None = None
     for at, entry in zip(x, ordered, strict=True):
         if entry.is_leaky or (best is not None and entry.loss >= best.loss):
             continue
@@ -84,13 +84,13 @@ def over_time(entries: Sequence[Entry]) -> Markup:
     )
 
 
-def _caption(entry: Entry) -> str:
+def _caption(entry: LeaderboardEntry) -> str:
     date = f"{entry.finished_at:%Y-%m-%d %H:%M}"
     parts = [entry.run, four_digits(entry.score), date, entry.remark]
     return "\n".join(filter(None, parts))
 
 
-def _table(entries: Sequence[Entry]) -> Markup:
+def _table(entries: Sequence[LeaderboardEntry]) -> Markup:
     columns = columns_of(entries)
     digits = decimals_for(entries[0].score)
     rows = [

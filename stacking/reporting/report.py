@@ -12,7 +12,7 @@ from data_prep.reporting.report import write_report
 from data_prep.run_folders.runs import Finished
 from stacking.analysis.findings import Findings
 from stacking.ensemble.stack import Stacked
-from stacking.reporting.run_files import Pictures
+from stacking.reporting.run_files import RunPictures
 from stacking.reporting.sections.calibration import calibration, confusion
 from stacking.reporting.sections.failures import failures
 from stacking.reporting.sections.glance import glance
@@ -50,7 +50,7 @@ def write(
         seconds: How long the stage has taken so far; None: not told.
     """
     rows, run = stacked.features.rows, prepared.folder.parent
-    pictures = Pictures.of(prepared)
+    pictures = RunPictures.of(prepared)
     is_leaky = settings["protocol"] == "insample"
     is_by_all = settings["test_nets"] == "all"
     sections = [

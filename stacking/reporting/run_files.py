@@ -24,9 +24,9 @@ ENDINGS = (".jpg", ".png")
 Pixels = NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """The pictures by id.
+@dataclass(frozen=True, kw_only=True)
+class RunPictures:
+    """The pictures of a run by id.
 
     Attributes:
         pixels: (N, S, S, 3).
@@ -41,13 +41,16 @@ class Pictures:
     maps: Path
 
     @classmethod
-    def of(cls, prepared: Finished) -> "Pictures":
-        """Open those of a run."""
-        opened = Prepared.open(prepared)
-        table = opened.table.set_index("id")
-        pixels = map_array(opened.images_path)
-        maps = prepared.folder.parent / MAPS
-        return cls(pixels, table["image_row"], table["date"].astype(float), maps)
+    def of(cls, finished: Finished) -> "RunPictures":
+        """Open those of a finished ``data_prep.prepare``."""
+        prepared = Prepared.open(finished)
+        table = prepared.table.set_index("id")
+        return cls(
+            pixels=map_array(prepared.images_path),
+            row_of=table["image_row"],
+            years=table["date"].astype(float),
+            maps=finished.folder.parent / MAPS,
+        )
 
     def take(self, ids: Sequence[str]) -> Pixels:
         """Give the pictures of n ids, (n, S, S, 3)."""
@@ -73,10 +76,10 @@ class Pictures:
 
 def records(run: Path) -> list[dict[str, Any]]:
     """Read the records of the stages before the stack, the earliest first."""
-    found = [
+    finished = [
         read_record(path)
         for path in run.glob(f"*/{RECORD}")
         if path.parent.suffix not in (".partial", ".old")
     ]
-    found = [one for one in found if not one["stage"].startswith("stacking.")]
-    return sorted(found, key=lambda record: str(record["finished_at"]))
+    earlier = [r for r in finished if not r["stage"].startswith("stacking.")]
+    return sorted(earlier, key=lambda record: str(record["finished_at"]))

@@ -1,4 +1,4 @@
-"""How figures and names are put into words in the report."""
+"""How figures and names are written in the report."""
 
 from collections.abc import Sequence
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_prep.reporting.overview import Prepared, write_overview
+from data_prep.reporting.overview import Preparation, write_overview
 
 
 def page_of(place: Path, target: Any, classes: Any = None, notes: Any = ()) -> str:
@@ -40,8 +40,8 @@ def page_of(place: Path, target: Any, classes: Any = None, notes: Any = ()) -> s
         "softened": 0,
     }
     images = np.zeros((8, 16, 16, 3), dtype=np.uint8)
-    prepared = Prepared(rows=rows, metadata=metadata, notes=notes)
-    write_overview(place / "report.html", prepared, images, "run")
+    preparation = Preparation(rows=rows, metadata=metadata, notes=notes)
+    write_overview(place / "report.html", preparation, images, "run")
     return (place / "report.html").read_text(encoding="utf-8")
 
 

@@ -329,7 +329,7 @@ def test_doubted_rows_weigh_less_and_stay_in_their_folds(
     metadata = facts_of(stage)
     assert (metadata["dropped"], metadata["softened"]) == (2, 1)
     told = (
-        "3 rows doubted by [data] sample_weights: 2 dropped from training,"
+        "3 rows weighed by [data] sample_weights: 2 dropped from training,"
         " 1 softened; all"
     )
     assert told in caplog.text

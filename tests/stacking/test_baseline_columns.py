@@ -29,7 +29,7 @@ def pictures(n: int, side_px: int, seed: int = 0) -> np.ndarray:
     return rng.integers(0, 256, (n, side_px, side_px, 3), dtype=np.uint8)
 
 
-# Pictures
+# RunPictures
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -17,7 +17,7 @@ from data_prep.errors import UserError
 from data_prep.run_folders.runs import Run
 from stacking.leaderboard import main
 from stacking.reporting.leaderboard_entries import (
-    Entry,
+    LeaderboardEntry,
     columns_of,
     find_runs,
     read_runs,
@@ -297,7 +297,7 @@ def test_the_page_shows_all_text_as_text(tmp_path: Path) -> None:
     assert "http" not in page.replace("http-equiv", "")
 
 
-def entry(day: float, score: float, **changed: Any) -> Entry:
+def entry(day: float, score: float, **changed: Any) -> LeaderboardEntry:
     usual: dict[str, Any] = {
         "run": f"r{day}",
         "finished_at": BEGAN + timedelta(days=day),
@@ -307,7 +307,7 @@ def entry(day: float, score: float, **changed: Any) -> Entry:
         "minutes": 1.0,
         "settings": {},
     }
-    return Entry(**(usual | changed))
+    return LeaderboardEntry(**(usual | changed))
 
 
 def numbers(tag: str, *names: str) -> list[float]:

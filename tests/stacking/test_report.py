@@ -13,7 +13,7 @@ from sklearn.metrics import cohen_kappa_score, f1_score
 from data_prep.scoring.scores import Interval
 from stacking.ensemble.final_step import labels_of
 from stacking.fit import main
-from stacking.reporting.run_files import Pictures
+from stacking.reporting.run_files import RunPictures
 from stacking.reporting.sections import pictures
 from stacking.reporting.sections.pictures import view_spread
 from tests.stacking.reported import MAPPED, Reported, add_training, all_there_is, rename
@@ -178,14 +178,14 @@ def test_maps_are_set_beside_their_pictures(full: tuple[Reported, str]) -> None:
     )
     assert figures
     assert all((id_ in MAPPED) == bool(mark) for mark, id_ in figures)
-    pictures = Pictures.of(reported.prepared)
+    pictures = RunPictures.of(reported.prepared)
     assert pictures.map_of("p0000") is not None
     assert pictures.map_of("p0009") is None
 
 
 def test_no_id_leads_out_of_the_folder_of_maps(full: tuple[Reported, str]) -> None:
     reported, _ = full
-    pictures = Pictures.of(reported.prepared)
+    pictures = RunPictures.of(reported.prepared)
     outside = reported.run / "outside.png"
     outside.write_bytes((pictures.maps / "p0001.png").read_bytes())
     assert pictures.map_of("p0001") is not None

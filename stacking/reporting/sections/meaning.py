@@ -134,7 +134,7 @@ def _on_alignment(stacked: Stacked) -> list[str]:
         )
         return ["The nets were not aligned, so each has a scale of its own." + reason]
     chosen = (
-        "left on features of their own, which scored best"
+        "left on scales of their own, which scored best"
         if method == "none"
         else f"brought to one scale {METHODS[method]}, without a label, on the"
         f" {len(features.rows.common_ids):,} pictures that all have in common"

@@ -24,7 +24,7 @@ from stacking.analysis.findings import Findings
 from stacking.analysis.residuals import row_losses, spread_sample
 from stacking.ensemble.final_step import labels_of
 from stacking.ensemble.stack import Stacked
-from stacking.reporting.run_files import MAPS, Pictures
+from stacking.reporting.run_files import MAPS, RunPictures
 from stacking.reporting.wording import plain
 
 N_POINTS = 400
@@ -35,7 +35,7 @@ SHOWN_PX, SHOWN_QUALITY = 112, 78
 Floats = NDArray[np.float64]
 
 
-def by_prediction(stacked: Stacked, pictures: Pictures) -> Section:
+def by_prediction(stacked: Stacked, pictures: RunPictures) -> Section:
     """Show out-of-fold predictions against targets, with the pictures."""
     rows, prediction = stacked.features.rows, stacked.final.prediction
     if not stacked.objective.is_number:
@@ -70,7 +70,7 @@ def by_prediction(stacked: Stacked, pictures: Pictures) -> Section:
     )
 
 
-def worst(stacked: Stacked, pictures: Pictures) -> Section:
+def worst(stacked: Stacked, pictures: RunPictures) -> Section:
     """Show the pictures that are missed by most."""
     rows = stacked.features.rows
     order = np.argsort(-row_losses(stacked), kind="stable")[:N_WORST]
@@ -89,7 +89,7 @@ def worst(stacked: Stacked, pictures: Pictures) -> Section:
     )
 
 
-def disputed(stacked: Stacked, findings: Findings, pictures: Pictures) -> Section:
+def disputed(stacked: Stacked, findings: Findings, pictures: RunPictures) -> Section:
     """Show the pictures that views or nets disagree on most; none: nothing."""
     rows, pieces = stacked.features.rows, []
     spread = view_spread(stacked)
@@ -159,7 +159,7 @@ def by_picture(disagreement: Floats) -> Floats:
     return largest
 
 
-def _grid(ids: Sequence[str], captions: Sequence[str], pictures: Pictures) -> Markup:
+def _grid(ids: Sequence[str], captions: Sequence[str], pictures: RunPictures) -> Markup:
     return picture_grid(
         pictures.take(ids),
         captions,
