@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from data_prep import prepare
 from data_prep.command import RUNS, run_command
 from data_prep.errors import UserError
+from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Run
 from data_prep.scoring.scores import METRICS, group_bootstrap, paired_bootstrap
 from data_prep.settings import Parser, nearest
@@ -73,8 +74,11 @@ def plain_net(run: Path, table: pd.DataFrame) -> NDArray[np.float64]:
     pictures = Pictures.open(run / "data_prep.prepare", device)
     with tempfile.TemporaryDirectory() as scratch, tqdm(disable=True) as bar:
         views = run_pass(
-            *(joined_outputs([net.to(device)]), len(columns), pictures),
-            *(table["image_row"].to_numpy(), Path(scratch) / "pass.npy"),
+            joined_outputs([net.to(device)]),
+            len(columns),
+            pictures,
+            table["image_row"].to_numpy(),
+            Path(scratch) / "pass.npy",
             weights="",
             bf16=use_bf16("auto", device),
             bar=bar,
@@ -103,7 +107,7 @@ def main() -> None:
     prepare.main(["--experiment", str(experiment)])
     from transfer import finetune
 
-    table = pd.read_parquet(base / "data_prep.prepare/table.parquet")
+    table = Prepared.open(Run(base).finished(PREPARED)).table
     folds = given["folds"].split(",")
     scored = table["fold"].isin([int(fold) for fold in folds])
     table = table[scored & table["target"].notna()].reset_index(drop=True)

@@ -30,6 +30,7 @@ from benchmarks.optimism_nets import ARMS, PREPARED, QUARTERS, make_missing, out
 from data_prep.command import RUNS, run_command
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment, read_experiment
+from data_prep.prepared import Prepared
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.scoring.scores import METRICS, paired_bootstrap
 from data_prep.settings import Parser, nearest
@@ -72,7 +73,7 @@ class Labelled:
     @classmethod
     def read(cls, prepared: Finished, files: dict[frozenset[int], Path]) -> "Labelled":
         """Read the outputs of an arm."""
-        table = pd.read_parquet(prepared.folder / "table.parquet")
+        table = Prepared.open(prepared).table
         described = next(iter(files.values())).with_name("columns.json")
         columns = [
             Column(name="{task}_{output}__{statistic}".format(**one), **one)

@@ -28,6 +28,7 @@ import numpy as np
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
 from data_prep.experiment import read_experiment
+from data_prep.prepared import Prepared
 from data_prep.run_folders.runs import Run, write_json
 from data_prep.settings import recorded
 
@@ -133,10 +134,8 @@ def make_outputs(experiment: Path, run_folder: Path, arm_name: str) -> None:
     Raises:
         UserError: The folder holds nets of other settings or pictures.
     """
-    import pandas as pd
     from tqdm import tqdm
 
-    from data_prep.tasks import build_tasks
     from features.passes import run_pass
     from features.pooling import USUAL, pool
     from features.sources import joined_outputs
@@ -155,11 +154,9 @@ def make_outputs(experiment: Path, run_folder: Path, arm_name: str) -> None:
         folder,
         {"settings": recorded(settings), "nets": arm.nets, "views": VIEWS, "of": reads},
     )
-    table = pd.read_parquet(prepared.folder / "table.parquet")
-    tasks_of = read_experiment(experiment, run_folder).tasks
-    jobs = plan_jobs(
-        table, build_tasks(tasks_of, table, prepared.folder, metadata), arm
-    )
+    opened = Prepared.open(prepared)
+    table, tasks = opened.table, read_experiment(experiment, run_folder).tasks
+    jobs = plan_jobs(table, opened.tasks(tasks), arm)
     device = pick_device()
     set_threads(settings.threads)
     pictures = Pictures.open(prepared.folder, device)

@@ -84,15 +84,15 @@ class EarlierResults:
                     by_content[decoded.sha256, suffix] = id_, decoded
         except (OSError, ValueError):  # there is none, or of another version
             return cls()
-        found = {
+        by_id = {
             id_: by_content[content]
             for id_, path in pictures.items()
             if (content := (digests[id_], path.suffix.lower())) in by_content
         }
         return cls(
             folder=folder,
-            ids={id_: earlier_id for id_, (earlier_id, _) in found.items()},
-            decoded={id_: decoded for id_, (_, decoded) in found.items()},
+            ids={id_: earlier_id for id_, (earlier_id, _) in by_id.items()},
+            decoded={id_: decoded for id_, (_, decoded) in by_id.items()},
         )
 
     def views(

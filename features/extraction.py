@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 # What a header says of how the rows were made, and not of which rows.
 OF_ALL = (
-    *("cv", "fold_hash", "selected_with_labels", "transform", "precision", "source"),
+    "cv",
+    "fold_hash",
+    "selected_with_labels",
+    "transform",
+    "precision",
+    "source",
     "versions",
 )
 OF_NETS = (".safetensors", ".json")  # endings of the files that decide an output

@@ -26,11 +26,21 @@ from numpy.typing import NDArray
 from features.store import StoreError
 
 FAILURES = (  # of a broken pickle, as the documentation of pickle warns
-    *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError),
-    *(LookupError, ArithmeticError, MemoryError, ImportError, RuntimeError),
-    *(gzip.BadGzipFile, zlib.error, lzma.LZMAError),  # of a broken packing
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    ImportError,
+    RuntimeError,
+    gzip.BadGzipFile,
+    zlib.error,
+    lzma.LZMAError,  # of a broken packing
 )
-NUMBERS = "fiub"  # of numbers: float, int, unsigned, yes or no
+NUMBERS = "fiub"  # numpy's kinds of them: float, int, unsigned, yes or no
 ORDERS = "<>=|"
 PACKED: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -243,8 +253,8 @@ class _StandIn:
     def __init__(self, make: Callable[..., Any]) -> None:
         self._make = make
 
-    def __call__(self, *given: Any) -> Any:
-        return self._make(*given)
+    def __call__(self, *arguments: Any) -> Any:
+        return self._make(*arguments)
 
     def __setstate__(self, state: Any) -> None:
         raise StoreError("it tries to change what it calls")

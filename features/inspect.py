@@ -17,8 +17,18 @@ from features.store import Store, open_store, verify
 AT_MOST = 12  # columns of a task, nets and failures that are shown one by one
 # Shown in rows of their own, or too long to show.
 SHOWN_APART = (
-    *("format", "shape", "dtype", "ids", "columns", "views", "roles", "folds"),
-    *("nets", "failures", "versions", "offset"),
+    "format",
+    "shape",
+    "dtype",
+    "ids",
+    "columns",
+    "views",
+    "roles",
+    "folds",
+    "nets",
+    "failures",
+    "versions",
+    "offset",
 )
 log = logging.getLogger(__name__)
 

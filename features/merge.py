@@ -29,7 +29,13 @@ from features.store import OWN_KEYS, Store, open_store, verify, write_store
 
 # What the rows of a store decide, and not how it was made.
 OF_THE_ROWS = (
-    *("ids", "roles", "folds", "failures", "n_expected", "shard", "command"),
+    "ids",
+    "roles",
+    "folds",
+    "failures",
+    "n_expected",
+    "shard",
+    "command",
     *OWN_KEYS,
 )
 log = logging.getLogger(__name__)

@@ -41,8 +41,13 @@ if TYPE_CHECKING:
 
 # Written by write_store, whatever the caller's header says.
 OWN_KEYS = (
-    *("format", "shape", "dtype", "ids", "payload_sha256"),
-    *("offset", "header_sha256"),
+    "format",
+    "shape",
+    "dtype",
+    "ids",
+    "payload_sha256",
+    "offset",
+    "header_sha256",
 )
 AT_ONCE = 4096  # rows written at a time
 DAMAGED = ("damaged", "cut short", "too long")  # how such messages begin

@@ -29,14 +29,10 @@ import numpy as np
 
 MAGIC = pickle.PROTO + b"\x05" + pickle.BINUNICODE
 GLOBALS = (("builtins", "dict"), ("builtins", "zip"), ("numpy", "ndarray"))
-ENDING = b"".join(  # of numpy.ndarray(...), zip(...), dict(...)
-    [
-        *(pickle.TUPLE3, pickle.REDUCE),
-        *(pickle.TUPLE2, pickle.REDUCE),
-        *(pickle.TUPLE1, pickle.REDUCE),
-        pickle.STOP,
-    ]
+CALL3, CALL2, CALL1 = (
+    args + pickle.REDUCE for args in (pickle.TUPLE3, pickle.TUPLE2, pickle.TUPLE1)
 )
+ENDING = CALL3 + CALL2 + CALL1 + pickle.STOP  # numpy.ndarray(...), zip(...), dict(...)
 ALIGNMENT = 64
 _START = len(MAGIC) + 4  # the header's length is a uint32
 _SEAL = b',"header_sha256":"'
@@ -166,18 +162,12 @@ def _middle(ids: Sequence[str], shape: Sequence[int], dtype: str) -> bytes:
         _text(module) + _text(name) + pickle.STACK_GLOBAL for module, name in GLOBALS
     )
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    return b"".join(
-        [
-            *(pickle.POP, as_dict, as_zip),
-            *(pickle.EMPTY_LIST, pickle.MARK, *map(_text, ids), pickle.APPENDS),
-            as_array,
-            pickle.MARK,
-            *(pickle.BININT + struct.pack("<i", length) for length in shape),
-            pickle.TUPLE,
-            _text(dtype),
-            pickle.BYTEARRAY8 + struct.pack("<Q", n_bytes),
-        ]
-    )
+    lengths = [pickle.BININT + struct.pack("<i", length) for length in shape]
+    opcodes = [pickle.POP, as_dict, as_zip, pickle.EMPTY_LIST, pickle.MARK]
+    opcodes += [*map(_text, ids), pickle.APPENDS]
+    opcodes += [as_array, pickle.MARK, *lengths, pickle.TUPLE, _text(dtype)]
+    opcodes += [pickle.BYTEARRAY8, struct.pack("<Q", n_bytes)]
+    return b"".join(opcodes)
 
 
 def _text(text: str) -> bytes:
