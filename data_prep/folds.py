@@ -36,7 +36,7 @@ def parse_scheme(cv: str) -> tuple[str, int]:
     """Split the name of a scheme: ``"sgkfold3"`` is ``("sgkfold", 3)``.
 
     Raises:
-        UserError: There is no such scheme, or fewer than two folds are asked for.
+        UserError: There is no such scheme, or there are fewer than two folds.
     """
     match = re.fullmatch(r"([a-z]+)([0-9]+)", cv)
     if match is None or match[1] not in SCHEMES or int(match[2]) < 2:

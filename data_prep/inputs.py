@@ -97,7 +97,7 @@ def scheme_of(cv: str, experiment: Experiment) -> str | None:
 
 
 def read_inputs(experiment: Experiment) -> "tuple[Folders, Tables]":
-    """Look at the folders and read the tables; no picture is opened.
+    """Search the folders and read the tables; no picture is opened.
 
     Raises:
         UserError: One is missing or has problems, or names of pictures teach nothing

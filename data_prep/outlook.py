@@ -70,7 +70,7 @@ class Outlook:
         experiment: Experiment,
         settings: Mapping[str, Any] | None = None,
     ) -> "Outlook":
-        """Look at what is prepared."""
+        """Make it of what is prepared."""
         return cls(
             experiment=experiment,
             run=run,
@@ -84,7 +84,7 @@ class Outlook:
     def of_tables(
         cls, run: Run, experiment: Experiment, settings: Mapping[str, Any]
     ) -> "Outlook":
-        """Look at the tables and at the names of the pictures.
+        """Read the tables and the names of the pictures.
 
         Raises:
             UserError: A folder or table is missing, or has problems.
@@ -149,7 +149,7 @@ class Outlook:
         """Build the sub-tasks; before anything is prepared, words are all zero.
 
         Args:
-            only: Names of the tasks wanted; none: all.
+            only: Names of the tasks to build; none: all.
 
         Raises:
             UserError: A task or its column is unknown, or its labels do not fit.
@@ -187,7 +187,7 @@ class Outlook:
     def is_made(self, stage: str) -> bool:
         """Tell whether a stage is finished with the settings that it is to have.
 
-        Then what they alone decide is decided, and no library need be asked again.
+        Then what they alone decide is decided, and no library need be loaded for it.
         """
         if not self.run.has(stage):
             return False

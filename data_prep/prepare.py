@@ -25,7 +25,7 @@ from annotated_types import Ge, Le
 from data_prep.command import open_command, run_command
 from data_prep.experiment import DataSettings
 from data_prep.ranges import Ranged
-from data_prep.run_folders.runs import KEY, Stage
+from data_prep.run_folders.runs import MADE_FROM, Stage
 from data_prep.settings import NOT_HASHED, recorded
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _prepare(
         with_classes,
         with_folds,
     )
-    from data_prep.run_folders.witness import Read, write_witnesses
+    from data_prep.run_folders.witness import ReadFile, write_witnesses
     from data_prep.sources import WITNESSES
     from data_prep.tables.words import notes_on_names
 
@@ -158,7 +158,7 @@ def _prepare(
         workers=settings.workers,
     )
     files = {
-        id_: Read(witness=file.witness, sha256=file.sha256)
+        id_: ReadFile(witness=file.witness, sha256=file.sha256)
         for id_, file in zip(rows["id"], decoded, strict=True)
     }
     write_witnesses(stage.folder / WITNESSES, files)
@@ -266,7 +266,7 @@ def _write_requested_ids(folder: Path, tables: "Tables", data: DataSettings) -> 
 def _clear(folder: Path, but: Sequence[Path]) -> None:
     """Remove what an earlier attempt made after the pixels: it is made anew."""
     for path in folder.iterdir():
-        if path.is_file() and path not in but and path.name != KEY:
+        if path.is_file() and path not in but and path.name != MADE_FROM:
             path.unlink()
 
 

@@ -27,13 +27,13 @@ TABLE = "table.parquet"
 NEEDED = ("id", "split", "image_row", "cv_group", "fold")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prepared(Finished):
     """The finished ``data_prep.prepare`` with its table.
 
     Attributes:
-        table: N rows, a row per picture: ``data_prep.rows.COLUMNS``, of which target,
-            class_index and weight may be absent, and the user's further columns as
+        table: N rows, a row per picture: ``data_prep.rows.COLUMNS``, of which target
+            and class_index may be absent, and the user's further columns as
             ``given.NAME``. Row i is picture i of ``images.npy``.
     """
 
@@ -59,7 +59,7 @@ class Prepared(Finished):
                 f"{path}: image_row does not number its {len(table):,} rows from 0, so"
                 f" they are not those of {PIXELS}; again: {again} --overwrite"
             )
-        return cls(finished.folder, finished.record, table)
+        return cls(folder=finished.folder, record=finished.record, table=table)
 
     @property
     def table_path(self) -> Path:

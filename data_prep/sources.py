@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from data_prep.experiment import DataSettings
 from data_prep.prepared import PREPARED, TABLE, fault_of_columns
 from data_prep.run_folders.damage import intact
-from data_prep.run_folders.runs import KEY, Finished, Run, digest_of, write_json
+from data_prep.run_folders.runs import MADE_FROM, Finished, Run, digest_of, write_json
 from data_prep.run_folders.witness import (
     compare,
     read_witnesses,
@@ -39,13 +39,13 @@ def source_digests(data: DataSettings, folders: "Folders") -> dict[str, str]:
 
 
 def current(
-    run: Run, key: Mapping[str, Any], pictures: Mapping[str, Path]
+    run: Run, made_from: Mapping[str, Any], pictures: Mapping[str, Path]
 ) -> Finished | None:
     """Return the finished stage if it was made from just these files.
 
     Args:
         run: The run.
-        key: What decides the result, but for the bytes of the pictures.
+        made_from: What decides the result, but for the bytes of the pictures.
         pictures: The file of each id.
     """
     from pyarrow.parquet import read_schema
@@ -53,7 +53,7 @@ def current(
     if run.overwrite or not run.has(PREPARED):
         return None
     done = run.finished(PREPARED, check_inputs=False)
-    if done.record["settings"] != json.loads(json.dumps(key, default=str)):
+    if done.record["settings"] != json.loads(json.dumps(made_from, default=str)):
         return None
     with intact(done.folder / TABLE) as table:
         if fault_of_columns(read_schema(table).names):
@@ -66,26 +66,33 @@ def current(
     if now != before:
         with suppress(OSError):  # a run that cannot be written to is looked at again
             write_witnesses(path, now)
-    return run.current(PREPARED, key)
+    return run.current(PREPARED, made_from)
 
 
-def take_up(run: Run, key: Mapping[str, Any]) -> Run:
-    """Make an unfinished attempt fit what is asked for now, or allow to drop it.
+def take_up(run: Run, made_from: Mapping[str, Any]) -> Run:
+    """Make an unfinished attempt fit what is to be made now, or allow to drop it.
 
     The decoded pixels depend on the side, the fit and the pictures alone; all else is
     made anew anyway. An attempt at other pictures cannot be gone on with.
+
+    Args:
+        run: The run.
+        made_from: What decides the result now, but for the bytes of the pictures.
+
+    Returns:
+        The run, in which the stage may be overwritten if the attempt is of no use.
     """
-    begun = run.unfinished(PREPARED)
-    if run.overwrite or begun is None or run.is_being_written(PREPARED):
+    unfinished = run.unfinished(PREPARED)
+    if run.overwrite or unfinished is None or run.is_being_written(PREPARED):
         return run
-    folder, made_from = begun
-    settings = made_from.get("settings", {})
+    folder, begun = unfinished
+    settings = begun.get("settings", {})
     source = settings.get("source")
     pictures = source.get("pictures") if isinstance(source, dict) else None
-    if pictures != key["source"]["pictures"]:
+    if pictures != made_from["source"]["pictures"]:
         return replace(run, overwrite=True)
-    if all(settings.get(name) == key[name] for name in ("side", "fit")):
-        write_json(folder / KEY, {**made_from, "settings": dict(key)})
+    if all(settings.get(name) == made_from[name] for name in ("side", "fit")):
+        write_json(folder / MADE_FROM, {**begun, "settings": dict(made_from)})
     return run
 
 

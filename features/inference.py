@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import UserError
-from data_prep.run_folders.runs import KEY, RECORD, digest_of
+from data_prep.run_folders.runs import MADE_FROM, RECORD, digest_of
 
 COMMAND = "features.fresh"
 MAX_NAME = 100  # characters of a name that is made of those of folders
@@ -100,7 +100,7 @@ def states_of(path: Path) -> list[Path]:
     partial = path.with_name(f"{path.name}.partial")
     return [
         folder / name
-        for folder, name in ((path, RECORD), (partial, KEY))
+        for folder, name in ((path, RECORD), (partial, MADE_FROM))
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
     ]
 

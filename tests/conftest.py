@@ -30,7 +30,7 @@ def tampering_goes_unseen() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("data_prep.run_folders.runs.check_files", lambda *_: None)
-        patch.setattr("data_prep.run_folders.damage._place_of", lambda _: None)
+        patch.setattr("data_prep.run_folders.damage._stage_of", lambda _: None)
         patch.setattr("data_prep.run_folders.damage.is_sealed", lambda _: True)
         yield
 

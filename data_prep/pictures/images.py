@@ -26,7 +26,7 @@ from data_prep.pictures.decode import Fit, Pixels
 from data_prep.pictures.decoded import Decoded, decode_files
 from data_prep.pictures.folders import shown
 from data_prep.run_folders.drafts import write_text
-from data_prep.run_folders.witness import Read, is_same
+from data_prep.run_folders.witness import ReadFile, is_same
 
 JOURNAL = ".journal"  # beside the array: what became of each file so far
 SAVE_EVERY_S = 10.0
@@ -191,7 +191,7 @@ def _resume(
     with suppress(ValueError):  # up to a line that is cut or of an earlier version
         for path, line in zip(paths, lines, strict=False):
             file = Decoded.from_fields(json.loads(line))
-            if not is_same(path, Read(file.witness, file.sha256)):
+            if not is_same(path, ReadFile(witness=file.witness, sha256=file.sha256)):
                 log.info("%s has changed: decoded again from there on", path.name)
                 break
             decoded.append(file)

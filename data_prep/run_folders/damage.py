@@ -1,4 +1,4 @@
-"""Files of our own that are missing, cut or changed: how that is seen, what is said.
+"""Files of our own that are missing, cut or changed: how that is seen and told.
 
 A record names every file of its stage with digest and size. Whoever opens a stage has
 looked whether the files are there and as long as they were; whoever opens a file by
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RECORD = "record.json"
 SEAL = "record_sha256"  # in a record: the digest of all else in it
-KINDS = {"stage": str, "settings": dict, "reads": dict, "facts": dict, "files": dict}
+TYPES = {"stage": str, "settings": dict, "reads": dict, "facts": dict, "files": dict}
 PIXELS = "images.npy"
 HASHED_BYTES = 64 * 2**20  # of a file that is compared when opened: 0.04 s
 DEPTH = 4  # folders between a file and its record, at most
@@ -35,19 +35,19 @@ class DamagedFileError(UserError):
 
 
 class Entries(dict[str, Any]):
-    """Settings or facts of a record; a lack of one is told in a line.
+    """Settings or metadata of a record; a lack of one is told in a line.
 
     Records of other versions may lack some that this one needs.
     """
 
-    def __init__(self, values: Mapping[str, Any], record: Path, kind: str) -> None:
+    def __init__(self, values: Mapping[str, Any], record: Path, section: str) -> None:
         super().__init__(values)
-        self._record, self._kind = record, kind
+        self._record, self._section = record, section
 
     def __missing__(self, name: str) -> NoReturn:
         raise DamagedFileError(
-            f"{self._record} has no {name!r} among its {self._kind}, so another version"
-            f" wrote it; {remedy_for(self._record)}"
+            f"{self._record} has no {name!r} among its {self._section}, so another"
+            f" version wrote it; {remedy_for(self._record)}"
         )
 
 
@@ -57,7 +57,7 @@ def command_of(stage: str, run: Path, settings: Mapping[str, Any] | None = None)
     Args:
         stage: Its name, that of its folder.
         run: Folder of the run.
-        settings: Of its record, as far as they are known.
+        settings: Those of its record; None: not known.
     """
     made_by = (settings or {}).get("made_by")
     if made_by:  # features of pictures that came later: the folder has a free name
@@ -79,7 +79,7 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
         lacking = [
-            key for key, kind in KINDS.items() if not isinstance(record[key], kind)
+            key for key, type_ in TYPES.items() if not isinstance(record[key], type_)
         ]
         if lacking:
             raise ValueError(f"no {lacking[0]}")
@@ -104,7 +104,7 @@ def check_files(folder: Path, record: Mapping[str, Any]) -> None:
     run, and whoever only predicts does not need them.
 
     Raises:
-        DamagedFileError: One is not; it is named.
+        DamagedFileError: A file is missing or of another length; the first is named.
     """
     sizes = record.get("sizes", {})
     for name in record["files"]:
@@ -136,10 +136,10 @@ def intact(path: Path) -> Iterator[Path]:
         DamagedFileError: It is missing, cut or changed.
         OSError: The system cannot read it; the error names it.
     """
-    place = _place_of(path)
+    stage = _stage_of(path)
     try:
-        if place is not None and path.stat().st_size <= HASHED_BYTES:
-            folder, record = place
+        if stage is not None and path.stat().st_size <= HASHED_BYTES:
+            folder, record = stage
             name = path.relative_to(folder).as_posix()
             if digest_file(path) != record["files"][name]:
                 raise _changed(path, "its digest is another")
@@ -216,11 +216,12 @@ def remedy_for(path: Path) -> str:
 
 def maker_of(path: Path) -> str | None:
     """Say what to type to make a file, if it belongs to a stage, finished or not."""
-    place = None
+    stage = None
     with suppress(DamagedFileError):
-        place = None if path.name == RECORD else _place_of(path)
-    if place is not None:
-        return _command_of(*place)
+        stage = None if path.name == RECORD else _stage_of(path)
+    if stage is not None:
+        folder, record = stage
+        return command_of(folder.name, folder.parent, record["settings"])
     if path.name == RECORD:
         return command_of(path.parent.name, path.parent.parent)
     for folder in islice(path.parents, DEPTH):
@@ -230,21 +231,18 @@ def maker_of(path: Path) -> str | None:
     return None
 
 
-def _place_of(path: Path) -> tuple[Path, dict[str, Any]] | None:
+def _stage_of(path: Path) -> tuple[Path, dict[str, Any]] | None:
     """Find the finished stage that wrote a file: its folder and its record."""
     for folder in islice(path.parents, DEPTH):
         if (folder / RECORD).is_file():
             record = read_record(folder / RECORD)
-            is_its_own = path.relative_to(folder).as_posix() in record["files"]
-            return (folder, record) if is_its_own else None
+            is_listed = path.relative_to(folder).as_posix() in record["files"]
+            return (folder, record) if is_listed else None
     return None
 
 
-def _command_of(folder: Path, record: Mapping[str, Any]) -> str:
-    return command_of(folder.name, folder.parent, record["settings"])
-
-
 def _fault_of(path: Path, size: int | None) -> str:
+    """Say what is wrong with a file that should have ``size`` bytes; None: unknown."""
     try:
         now = path.stat().st_size
     except (FileNotFoundError, NotADirectoryError):

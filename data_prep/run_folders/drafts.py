@@ -18,8 +18,8 @@ def drafted(path: Path) -> Iterator[BinaryIO]:
     """Open a draft that takes the place of ``path`` on a clean exit, or disappears.
 
     Each writer has a draft of its own, hidden beside the file, so that of several at
-    once the last one wins and nobody's bytes mix. What a killed writer left behind is
-    removed by the next one.
+    once the last wins and their bytes never mix. What a killed writer left behind is
+    removed by the next.
 
     Raises:
         OSError: The file cannot be written; the error names it.
@@ -64,6 +64,7 @@ def drop_drafts(folder: Path) -> None:
 
 
 def _start_of(path: Path) -> str:
+    """Give what the names of the drafts of ``path`` begin with."""
     return f".{path.name[:NAME_SHOWN]}."
 
 
@@ -73,8 +74,8 @@ def _draft_of(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     while True:
         name = f"{_start_of(path)}{os.getpid()}-{os.urandom(4).hex()}{ENDING}"
         draft = path.with_name(name)
-        number = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        with os.fdopen(number, "w+b") as file:
+        descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        with os.fdopen(descriptor, "w+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if draft.exists():  # and was not taken for abandoned before it was locked
                 yield file, draft

@@ -14,8 +14,6 @@ the stages it read; a result made from something since replaced is refused. Dige
 of content and paths are relative, so a run can be moved to another machine.
 """
 
-import errno
-import fcntl
 import json
 import logging
 import os
@@ -29,7 +27,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import RECORD as RECORD
@@ -43,15 +41,23 @@ from data_prep.run_folders.damage import (
 )
 from data_prep.run_folders.damage import digest_of as digest_of
 from data_prep.run_folders.drafts import drop_drafts, write_text
+from data_prep.run_folders.locks import READ_ONLY, locked
+from data_prep.run_folders.locks import LockedStageError as LockedStageError
 
-KEY = "stage.json"  # what an unfinished stage is being made from
+MADE_FROM = "stage.json"  # what an unfinished stage is being made from
 # Not part of a stage's result: a rerun with the same result may differ in them.
 EPHEMERAL = {"checkpoints", "epochs", "logs"}
-PACKAGES = (
-    *("numpy", "pandas", "scikit-learn", "torch", "timm", "lightly"),
-    *("pytorch-lightning", "gensim", "lightgbm"),
-)
-READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+PACKAGES = [
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "torch",
+    "timm",
+    "lightly",
+    "pytorch-lightning",
+    "gensim",
+    "lightgbm",
+]
 log = logging.getLogger(__name__)
 
 
@@ -63,13 +69,14 @@ class StaleStageError(UserError):
     """A stage was made from a result that has been replaced since."""
 
 
-class LockedStageError(UserError):
-    """Another process is writing the stage."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A finished stage: its folder and its record."""
+    """A finished stage.
+
+    Attributes:
+        folder: Where its files lie.
+        record: Content of its ``record.json``.
+    """
 
     folder: Path
     record: dict[str, Any]
@@ -81,7 +88,7 @@ class Finished:
         return metadata
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Stage:
     """The stage being written.
 
@@ -133,16 +140,16 @@ class Run:
     def unfinished(self, stage: str) -> tuple[Path, dict[str, Any]] | None:
         """Give the folder of a stage that is being made, and what it is made from."""
         folder = self.folder / f"{stage}.partial"
-        key = _read_json(folder / KEY)
-        return (folder, key) if isinstance(key, dict) else None
+        made_from = _read_json(folder / MADE_FROM)
+        return (folder, made_from) if isinstance(made_from, dict) else None
 
     def is_being_written(self, stage: str) -> bool:
-        """Tell whether a process is at it; this holds its lock for a moment."""
+        """Tell whether a process writes a stage; this holds its lock for a moment."""
         lock = self.folder / f".{stage}.lock"
         if not lock.exists():
             return False
         try:
-            with _lock(lock, stage):
+            with locked(lock, stage):
                 return False
         except LockedStageError:
             return True
@@ -150,20 +157,25 @@ class Run:
     def current(
         self, stage: str, settings: Mapping[str, Any], reads: Sequence[str] = ()
     ) -> Finished | None:
-        """Return the stage, and say so, if it was made from just these.
+        """Return a finished stage if it was made from just these; log that it is there.
+
+        Args:
+            stage: Dotted name.
+            settings: Whatever decides the result, as JSON values.
+            reads: Stages it is made from.
 
         Raises:
             DamagedFileError: It was, but one of its files is missing or cut.
         """
         if self.overwrite or not self.has(stage):
             return None
-        found = self._recorded(stage)
-        same = found.record["settings"] == _plain(settings)
-        if not same or found.record["reads"] != self._digests(reads):
+        finished = self._recorded(stage)
+        has_same_settings = finished.record["settings"] == _plain(settings)
+        if not has_same_settings or finished.record["reads"] != self._digests(reads):
             return None
-        check_files(found.folder, found.record)
-        log.info("%s is already done; --overwrite makes it anew", found.folder)
-        return found
+        check_files(finished.folder, finished.record)
+        log.info("%s is already done; --overwrite makes it anew", finished.folder)
+        return finished
 
     @contextmanager
     def stage(
@@ -183,29 +195,29 @@ class Run:
         """
         digests = self._digests(reads)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _lock(self.folder / f".{name}.lock", name):
+        with locked(self.folder / f".{name}.lock", name):
             if (self.folder / f"{name}.partial" / RECORD).exists():
                 self._publish(name)
             partial = self.folder / f"{name}.partial"
-            key = {"settings": _plain(settings), "reads": digests}
-            is_resumed = _read_json(partial / KEY) == key
+            made_from = {"settings": _plain(settings), "reads": digests}
+            is_resumed = _read_json(partial / MADE_FROM) == made_from
             if not is_resumed:
                 if partial.exists():
-                    self._check_may_be_dropped(partial, key)
+                    self._check_may_be_dropped(partial, made_from)
                     log.info(
                         "an unfinished %s made from something else is dropped", name
                     )
                     shutil.rmtree(partial)
                 partial.mkdir()
-                write_json(partial / KEY, key)
-            stage = Stage(partial, is_resumed)
+                write_json(partial / MADE_FROM, made_from)
+            stage = Stage(folder=partial, is_resumed=is_resumed)
             began = time.monotonic()
             yield stage
             drop_drafts(partial)  # of attempts that were killed
             files = digest_files(partial)
             record = {
                 "stage": name,
-                **key,
+                **made_from,
                 "facts": stage.metadata,
                 "files": files,
                 "sizes": {name: (partial / name).stat().st_size for name in files},
@@ -232,7 +244,7 @@ class Run:
                 f"{path.parent} is not finished{half};"
                 f" first: {command_of(stage, self.folder)}"
             )
-        return Finished(path.parent, read_record(path))
+        return Finished(folder=path.parent, record=read_record(path))
 
     def _check_inputs(self, finished: Finished) -> None:
         """Check that what a stage was made from is still what is there."""
@@ -249,25 +261,27 @@ class Run:
     def _digests(self, reads: Sequence[str]) -> dict[str, str]:
         return {earlier: self.finished(earlier).record["digest"] for earlier in reads}
 
-    def _check_may_be_dropped(self, partial: Path, key: Mapping[str, Any]) -> None:
+    def _check_may_be_dropped(
+        self, partial: Path, made_from: Mapping[str, Any]
+    ) -> None:
         """Refuse to drop what may be hours of work because a setting changed."""
         is_begun = any(
-            path.is_file() and path.name != KEY and "logs" not in path.parts
+            path.is_file() and path.name != MADE_FROM and "logs" not in path.parts
             for path in partial.rglob("*")
         )
-        begun = _read_json(partial / KEY)
+        begun = _read_json(partial / MADE_FROM)
         if not isinstance(begun, dict):
             if is_begun and not self.overwrite:
                 raise DamagedFileError(
-                    f"{partial / KEY} is missing or cut, so that nobody knows what"
-                    f" {partial.name} was begun from; put it back, or --overwrite"
+                    f"{partial / MADE_FROM} is missing or cut, so that nobody knows"
+                    f" what {partial.name} was begun from; put it back, or --overwrite"
                     " drops it"
                 )
             return
         # what was made from replaced inputs cannot be gone on with in any case
-        if self.overwrite or not is_begun or begun.get("reads") != key["reads"]:
+        if self.overwrite or not is_begun or begun.get("reads") != made_from["reads"]:
             return
-        was, now = begun.get("settings", {}), key["settings"]
+        was, now = begun.get("settings", {}), made_from["settings"]
         name = next(k for k in [*was, *now] if was.get(k) != now.get(k))
         raise UserError(
             f"{partial} was begun with {name} = {was.get(name)!r} and not"
@@ -281,7 +295,7 @@ class Run:
             shutil.rmtree(old, ignore_errors=True)
             final.replace(old)
         (self.folder / f"{name}.partial").replace(final)
-        (final / KEY).unlink(missing_ok=True)
+        (final / MADE_FROM).unlink(missing_ok=True)
         shutil.rmtree(old, ignore_errors=True)
 
     def _recover(self, name: str) -> None:
@@ -290,7 +304,7 @@ class Run:
         if not complete.exists():
             return
         try:
-            with _lock(self.folder / f".{name}.lock", name):
+            with locked(self.folder / f".{name}.lock", name):
                 if complete.exists():
                     self._publish(name)
         except LockedStageError:
@@ -307,7 +321,7 @@ def digest_files(folder: Path) -> dict[str, str]:
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
         is_ephemeral = EPHEMERAL & set(relative.parts[:-1]) or path.suffix == ".html"
-        if path.is_file() and not is_ephemeral and path.name not in (RECORD, KEY):
+        if path.is_file() and not is_ephemeral and path.name not in (RECORD, MADE_FROM):
             files[relative.as_posix()] = digest_file(path)
     return files
 
@@ -320,29 +334,6 @@ def write_json(path: Path, value: Any) -> None:
 def json_text(value: Any) -> str:
     """Give the text of a JSON file."""
     return f"{json.dumps(value, indent=2, default=str)}\n"
-
-
-@contextmanager
-def _lock(path: Path, name: str) -> Iterator[None]:
-    """Hold the lock of a stage; it dies with the process."""
-    with _opened(path) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockedStageError(
-                f"{path.parent / name} is being written by another process;"
-                " wait for it or stop it"
-            ) from None
-        yield
-
-
-def _opened(path: Path) -> IO[str]:
-    try:
-        return path.open("w")
-    except OSError as error:
-        if error.errno not in READ_ONLY or not path.exists():
-            raise
-        return path.open()  # where nothing can be written, a lock can still be seen
 
 
 def _read_json(path: Path) -> Any:
@@ -358,10 +349,10 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -9,9 +9,10 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from data_prep.run_folders.damage import digest_file
 from data_prep.run_folders.drafts import write_text
@@ -21,7 +22,7 @@ UNSETTLED = -1  # a time that no file has
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Witness:
     """What a file was when it was read.
 
@@ -29,7 +30,7 @@ class Witness:
         size: In bytes.
         mtime_ns: When its bytes were changed, in ns; ``UNSETTLED`` if so shortly before
             it was read that a change since might bear the same time.
-        ctime_ns: When it or what the system notes of it was changed, in ns.
+        ctime_ns: When its bytes, name or rights were changed, in ns.
     """
 
     size: int
@@ -38,18 +39,20 @@ class Witness:
 
     @classmethod
     def of(cls, status: os.stat_result) -> "Witness":
-        """Take it from what the system says of the file, before reading it."""
+        """Make it of the status of a file, taken before the file is read."""
         last = max(status.st_mtime_ns, status.st_ctime_ns)
         is_settled = time.time_ns() - last > RECENT_NS
         mtime = status.st_mtime_ns if is_settled else UNSETTLED
-        return cls(status.st_size, mtime, status.st_ctime_ns)
+        return cls(size=status.st_size, mtime_ns=mtime, ctime_ns=status.st_ctime_ns)
 
 
-@dataclass(frozen=True)
-class Read:
-    """A file that was read: its witness, if any, and the hash of its bytes.
+@dataclass(frozen=True, kw_only=True)
+class ReadFile:
+    """A file that was read.
 
-    The hash is empty where the file could not be read.
+    Attributes:
+        witness: Its size and times; None: unknown.
+        sha256: Hash of its bytes; empty where it could not be read.
     """
 
     witness: Witness | None
@@ -64,17 +67,17 @@ def hash_of(path: Path) -> str:
         return ""
 
 
-def is_same(path: Path, before: Read) -> bool:
+def is_same(path: Path, before: ReadFile) -> bool:
     """Tell whether a file is still the one that was read."""
-    now = _look(path)
-    return _agree(now, before) or (
+    now = _witness_of(path)
+    return _is_unchanged(now, before) or (
         _may_be_same(now, before) and hash_of(path) == before.sha256
     )
 
 
 def compare(
-    pictures: Mapping[str, Path], before: Mapping[str, Read]
-) -> dict[str, Read] | None:
+    pictures: Mapping[str, Path], before: Mapping[str, ReadFile]
+) -> dict[str, ReadFile] | None:
     """Compare files with what they were.
 
     Args:
@@ -82,13 +85,13 @@ def compare(
         before: What each was when it was read.
 
     Returns:
-        What they are now, to be kept for the next time; None if a file has changed, or
-        if there are others than before.
+        The files as they are now, to be kept for the next time; None if a file has
+        changed, or if there are other files than before.
     """
     if pictures.keys() != before.keys():
         return None
-    now = {id_: _look(path) for id_, path in pictures.items()}
-    doubtful = [id_ for id_ in pictures if not _agree(now[id_], before[id_])]
+    now = {id_: _witness_of(path) for id_, path in pictures.items()}
+    doubtful = [id_ for id_ in pictures if not _is_unchanged(now[id_], before[id_])]
     if not all(_may_be_same(now[id_], before[id_]) for id_ in doubtful):
         return None
     if len(doubtful) > 1000:
@@ -100,8 +103,8 @@ def compare(
     return {**before, **settled}
 
 
-def write_witnesses(path: Path, files: Mapping[str, Read]) -> None:
-    """Write them, whole or not at all."""
+def write_witnesses(path: Path, files: Mapping[str, ReadFile]) -> None:
+    """Write the witness and hash of each file by id, whole or not at all."""
     path.parent.mkdir(exist_ok=True)
     listed = {
         id_: [*(astuple(read.witness) if read.witness else ()), read.sha256]
@@ -110,28 +113,35 @@ def write_witnesses(path: Path, files: Mapping[str, Read]) -> None:
     write_text(path, json.dumps(listed))
 
 
-def read_witnesses(path: Path) -> dict[str, Read]:
-    """Read what was written; empty if there is nothing that can be read."""
+def read_witnesses(path: Path) -> dict[str, ReadFile]:
+    """Read what ``write_witnesses`` wrote; empty if there is nothing that can be."""
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
         return {
-            str(id_): Read(Witness(*map(int, seen)) if seen else None, str(sha256))
-            for id_, (*seen, sha256) in listed.items()
+            str(id_): ReadFile(
+                witness=_witness_from(numbers) if numbers else None, sha256=str(sha256)
+            )
+            for id_, (*numbers, sha256) in listed.items()
         }
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 
-def _look(path: Path) -> Witness | None:
+def _witness_from(numbers: Sequence[Any]) -> Witness:
+    size, mtime_ns, ctime_ns = map(int, numbers)
+    return Witness(size=size, mtime_ns=mtime_ns, ctime_ns=ctime_ns)
+
+
+def _witness_of(path: Path) -> Witness | None:
     try:
         return Witness.of(path.stat())
     except OSError:
         return None
 
 
-def _agree(now: Witness | None, before: Read) -> bool:
+def _is_unchanged(now: Witness | None, before: ReadFile) -> bool:
     return now is not None and now == before.witness and now.mtime_ns != UNSETTLED
 
 
-def _may_be_same(now: Witness | None, before: Read) -> bool:
+def _may_be_same(now: Witness | None, before: ReadFile) -> bool:
     return now is None or before.witness is None or now.size == before.witness.size

@@ -15,7 +15,7 @@ from typing import Any
 
 from data_prep.errors import UserError
 from data_prep.experiment import PACKAGES
-from data_prep.run_folders.runs import KEY, RECORD
+from data_prep.run_folders.runs import MADE_FROM, RECORD
 from data_prep.scoring.scores import METRICS
 
 FIT, LEAKY = "stacking.fit", "stacking.fit.insample"
@@ -169,7 +169,7 @@ def column_name(column: Column) -> str:
 
 
 def _is_run(folder: Path) -> bool:
-    made = (any(folder.glob(f"*/{name}")) for name in (RECORD, KEY))
+    made = (any(folder.glob(f"*/{name}")) for name in (RECORD, MADE_FROM))
     return (folder / "run.json").is_file() or any(made)
 
 

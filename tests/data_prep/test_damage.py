@@ -30,7 +30,7 @@ from data_prep.run_folders.damage import (
     read_record,
 )
 from data_prep.run_folders.runs import (
-    KEY,
+    MADE_FROM,
     Run,
     StaleStageError,
     UnfinishedStageError,
@@ -261,10 +261,10 @@ def test_a_begun_stage_whose_key_is_lost_is_not_dropped_unasked(
     with pytest.raises(KeyboardInterrupt):
         attempt()
     partial = tmp_path / f"{STAGE}.partial"
-    harm(partial / KEY)
+    harm(partial / MADE_FROM)
     with (
         pytest.raises(
-            DamagedFileError, match=rf"{KEY} is missing or cut, .* --overwrite"
+            DamagedFileError, match=rf"{MADE_FROM} is missing or cut, .* --overwrite"
         ),
         Run(tmp_path).stage(STAGE, {}),
     ):

@@ -15,7 +15,7 @@ import pytest
 from data_prep.errors import UserError
 from data_prep.run_folders.runs import (
     EPHEMERAL,
-    KEY,
+    MADE_FROM,
     RECORD,
     LockedStageError,
     Run,
@@ -99,7 +99,7 @@ def test_the_record_is_the_last_file_written(
 
     monkeypatch.setattr("data_prep.run_folders.runs.write_json", watched)
     write(Run(tmp_path), FIRST, "pictures")
-    assert seen == [["result.txt", KEY]]
+    assert seen == [["result.txt", MADE_FROM]]
 
 
 def test_a_crash_keeps_the_old_result_and_the_half_of_the_new(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_the_same_settings_go_on_where_a_crash_was(tmp_path: Path) -> None:
     assert not (tmp_path / f"{FIRST}.partial").exists()
     with run.stage(FIRST, {"side": 64}) as stage:
         assert not stage.is_resumed
-        assert [p.name for p in stage.folder.iterdir()] == [KEY]
+        assert [p.name for p in stage.folder.iterdir()] == [MADE_FROM]
 
 
 def test_other_settings_begin_anew_if_asked(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_an_interrupted_move_is_finished(
         shutil.copytree(tmp_path / FIRST, tmp_path / "saved")
     write(run, FIRST, "new")
     (tmp_path / FIRST).rename(tmp_path / f"{FIRST}.partial")
-    write_json(tmp_path / f"{FIRST}.partial" / KEY, {"settings": {}, "reads": {}})
+    write_json(tmp_path / f"{FIRST}.partial" / MADE_FROM, {"settings": {}, "reads": {}})
     if had_result:
         (tmp_path / "saved").rename(
             tmp_path / (f"{FIRST}.old" if old_is_moved else FIRST)
@@ -291,7 +291,7 @@ def test_an_interrupted_move_is_finished(
     assert text_of(run, FIRST) == "new"
     left = {p.name for p in tmp_path.iterdir() if not p.name.startswith(".")}
     assert left == {FIRST} | ({f"{FIRST}.partial"} if ask == "stage" else set())
-    assert not (tmp_path / FIRST / KEY).exists()
+    assert not (tmp_path / FIRST / MADE_FROM).exists()
 
 
 def test_a_reader_leaves_a_move_to_the_writer_who_is_at_it(tmp_path: Path) -> None:

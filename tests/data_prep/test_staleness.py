@@ -227,7 +227,9 @@ def test_a_journal_of_an_earlier_version_is_begun_anew(folder: Path) -> None:
 def test_a_check_of_many_files_is_quick(folder: Path) -> None:
     paths = {id_: folder / "pictures" / f"{id_}.png" for id_ in IDS}
     before = {
-        id_: witness.Read(witness.Witness.of(path.stat()), witness.hash_of(path))
+        id_: witness.ReadFile(
+            witness=witness.Witness.of(path.stat()), sha256=witness.hash_of(path)
+        )
         for id_, path in paths.items()
     }
     began = time.perf_counter()

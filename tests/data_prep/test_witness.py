@@ -11,7 +11,7 @@ import pytest
 from data_prep.run_folders import witness
 from data_prep.run_folders.witness import (
     UNSETTLED,
-    Read,
+    ReadFile,
     Witness,
     compare,
     hash_of,
@@ -36,14 +36,14 @@ def pictures(tmp_path: Path) -> dict[str, Path]:
     return paths
 
 
-def seen(pictures: dict[str, Path], *, is_settled: bool = True) -> dict[str, Read]:
+def seen(pictures: dict[str, Path], *, is_settled: bool = True) -> dict[str, ReadFile]:
     """What was noted of them; a fresh file's time of change is never settled."""
     noted = {}
     for id_, path in pictures.items():
         status = path.stat()
         mtime = status.st_mtime_ns if is_settled else UNSETTLED
-        note = Witness(status.st_size, mtime, status.st_ctime_ns)
-        noted[id_] = Read(note, hash_of(path))
+        now = Witness(size=status.st_size, mtime_ns=mtime, ctime_ns=status.st_ctime_ns)
+        noted[id_] = ReadFile(witness=now, sha256=hash_of(path))
     return noted
 
 
@@ -138,11 +138,11 @@ def test_what_could_not_be_read_is_the_same_until_it_can(
     pictures: dict[str, Path], tmp_path: Path
 ) -> None:
     gone = {"gone": tmp_path / "gone.png"}
-    before = {"gone": Read(None, "")}
+    before = {"gone": ReadFile(witness=None, sha256="")}
     assert compare(gone, before) == before
     shutil.copyfile(pictures["p0"], gone["gone"])
     assert compare(gone, before) is None
-    was_there = {"p0": Read(None, hash_of(pictures["p0"]))}
+    was_there = {"p0": ReadFile(witness=None, sha256=hash_of(pictures["p0"]))}
     assert compare({"p0": pictures["p0"]}, was_there) is not None
     pictures["p0"].unlink()
     assert compare({"p0": pictures["p0"]}, was_there) is None
@@ -151,8 +151,10 @@ def test_what_could_not_be_read_is_the_same_until_it_can(
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     place = tmp_path / "logs" / "pictures.json"
     files = {
-        "ä\n\r,": Read(Witness(1, 2**61, UNSETTLED), "ab"),
-        "p": Read(None, ""),
+        "ä\n\r,": ReadFile(
+            witness=Witness(size=1, mtime_ns=2**61, ctime_ns=UNSETTLED), sha256="ab"
+        ),
+        "p": ReadFile(witness=None, sha256=""),
     }
     write_witnesses(place, files)
     assert read_witnesses(place) == files
