@@ -6,7 +6,7 @@ Torch-free.
 import csv
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from data_prep.reporting.numerals import style_for
@@ -14,24 +14,23 @@ from data_prep.run_folders.damage import intact
 from data_prep.run_folders.drafts import drafted, write_text
 from data_prep.run_folders.runs import json_text
 
-HEAD = ("net", "fold", "epoch", "score", "value", "pictures", "seconds")
 SHOWN_EPOCHS = 12  # last ones of the table
 COLOURS = ("#0b6e99", "#c4501b", "#5b8c3e", "#8a4f9e", "#9a7b1c", "#4d5966")
 INK, GRID = "#333333", "#dddddd"
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One score of one net after one epoch.
+@dataclass(frozen=True, kw_only=True)
+class EpochScore:
+    """One score of one net after one epoch; its fields are the columns of the file.
 
     Attributes:
         net: Name of its task, or ``joint``.
-        fold: What it never saw, and is scored on.
+        fold: The fold that it never saw, and is scored on.
         epoch: Counted from 1.
-        score: Such as ``target_rmse``.
-        value: Of the mean over the views.
-        pictures: How many were scored.
-        seconds: How long that took.
+        score: Name of the score, such as ``target_rmse``.
+        value: Of the mean over the views; of an RMSE in the unit of the labels.
+        pictures: Number of pictures scored.
+        seconds: Time that the scoring took.
     """
 
     net: str
@@ -41,6 +40,19 @@ class Entry:
     value: float
     pictures: int
     seconds: float
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, str]) -> "EpochScore":
+        """Read a row of the file."""
+        return cls(
+            net=row["net"],
+            fold=row["fold"],
+            epoch=int(row["epoch"]),
+            score=row["score"],
+            value=float(row["value"]),
+            pictures=int(row["pictures"]),
+            seconds=float(row["seconds"]),
+        )
 
 
 class Scoreboard:
@@ -56,39 +68,39 @@ class Scoreboard:
         self, folder: Path, training: Mapping[str, object], *, overwrite: bool = False
     ) -> None:
         self.folder = folder
-        self.entries: list[Entry] = []
+        self.entries: list[EpochScore] = []
         folder.mkdir(parents=True, exist_ok=True)
-        note, file = folder / "training.json", folder / "scores.csv"
+        sidecar, file = folder / "training.json", folder / "scores.csv"
         text = json_text(training)
-        is_same = note.exists() and note.read_bytes() == text.encode()
+        is_same = sidecar.exists() and sidecar.read_bytes() == text.encode()
         if overwrite or not is_same:
-            file.unlink(missing_ok=True)  # first: the note says what the scores are of
-        write_text(note, text)
+            # first, because the sidecar says what the scores are of
+            file.unlink(missing_ok=True)
+        write_text(sidecar, text)
         if file.exists():
             with intact(file), file.open(newline="", encoding="utf-8") as rows:
-                self.entries = [_entry(row) for row in csv.DictReader(rows)]
+                self.entries = [EpochScore.from_row(r) for r in csv.DictReader(rows)]
 
     def has(self, net: str, fold: str, epoch: int) -> bool:
         """Tell whether an epoch of a net is there."""
         return any((e.net, e.fold, e.epoch) == (net, fold, epoch) for e in self.entries)
 
-    def add(self, entries: list[Entry]) -> None:
+    def add(self, entries: list[EpochScore]) -> None:
         """Put in the scores of an epoch, and write the file anew."""
         self.entries += entries
+        names = [field.name for field in fields(EpochScore)]
+        rows = [names, *([getattr(e, name) for name in names] for e in self.entries)]
+        lines = [",".join(map(str, row)) + "\n" for row in rows]
         with drafted(self.folder / "scores.csv") as file:
-            lines = [",".join(HEAD)]
-            lines += [
-                ",".join(map(str, vars(entry).values())) for entry in self.entries
-            ]
-            file.write("\n".join([*lines, ""]).encode())
+            file.write("".join(lines).encode())
 
     def by_epoch(self, score: str) -> dict[int, dict[str, float]]:
         """Give a score by epoch and fold, both in order."""
-        found: dict[int, dict[str, float]] = {}
+        by_epoch: dict[int, dict[str, float]] = {}
         for entry in sorted(self.entries, key=lambda e: (e.epoch, e.fold)):
             if entry.score == score:
-                found.setdefault(entry.epoch, {})[entry.fold] = entry.value
-        return found
+                by_epoch.setdefault(entry.epoch, {})[entry.fold] = entry.value
+        return by_epoch
 
     def scores(self) -> list[str]:
         """Name the scores."""
@@ -105,20 +117,20 @@ class Scoreboard:
         """Set the last epochs as a table: the mean over the folds, and the folds."""
         blocks = []
         for score in self.scores():
-            found = self.by_epoch(score)
-            folds = sorted({fold for values in found.values() for fold in values})
+            by_epoch = self.by_epoch(score)
+            folds = _folds(by_epoch)
             head = "".join(f"{'fold ' + fold:>10}" for fold in folds)
             lines = [f"{score:<22}{'mean':>10}{head}"]
             style = style_for(
-                *(v for values in found.values() for v in values.values())
+                *[v for by_fold in by_epoch.values() for v in by_fold.values()]
             )
-            for epoch in list(found)[-SHOWN_EPOCHS:]:
-                values = found[epoch]
-                mean = sum(values.values()) / len(values)
+            for epoch in list(by_epoch)[-SHOWN_EPOCHS:]:
+                by_fold = by_epoch[epoch]
+                mean = sum(by_fold.values()) / len(by_fold)
                 cells = "".join(
-                    f"{_shown(values.get(fold), style):>10}" for fold in folds
+                    f"{_shown(by_fold.get(fold), style):>10}" for fold in folds
                 )
-                mark = "" if len(values) == len(folds) else f" of {len(values)}"
+                mark = "" if len(by_fold) == len(folds) else f" of {len(by_fold)}"
                 lines.append(f"  epoch {epoch:<14}{mean:>10{style}}{cells}{mark}")
             blocks.append("\n".join(lines))
         return "\n\n".join(blocks)
@@ -136,20 +148,23 @@ class Scoreboard:
         for axis in axes[len(scores) :]:
             axis.set_visible(False)
         for axis, score in zip(axes, scores, strict=False):
-            found = self.by_epoch(score)
-            folds = sorted({fold for values in found.values() for fold in values})
+            by_epoch = self.by_epoch(score)
+            folds = _folds(by_epoch)
             for number, fold in enumerate(folds):
-                own = {e: v[fold] for e, v in found.items() if fold in v}
+                curve = {e: v[fold] for e, v in by_epoch.items() if fold in v}
+                epochs, values = list(curve), list(curve.values())
                 colour = COLOURS[number % len(COLOURS)]
-                axis.plot(
-                    [*own], [*own.values()], color=colour, linewidth=1, marker="."
-                )
+                axis.plot(epochs, values, color=colour, linewidth=1, marker=".")
                 axis.annotate(
-                    f"fold {fold}", (list(own)[-1], list(own.values())[-1]),
-                    color=colour, fontsize=8, xytext=(4, 0),
-                    textcoords="offset points", va="center",
-                )  # fmt: skip
-            means = complete_means(found)
+                    f"fold {fold}",
+                    (epochs[-1], values[-1]),
+                    color=colour,
+                    fontsize=8,
+                    xytext=(4, 0),
+                    textcoords="offset points",
+                    va="center",
+                )
+            means = complete_means(by_epoch)
             if len(folds) > 1 and means:
                 axis.plot([*means], [*means.values()], color=INK, linewidth=2.2)
             better = "lower is better" if is_error(score) else "higher is better"
@@ -184,8 +199,5 @@ def _shown(value: float | None, style: str) -> str:
     return "" if value is None or math.isnan(value) else format(value, style)
 
 
-def _entry(row: Mapping[str, str]) -> Entry:
-    return Entry(
-        *(row["net"], row["fold"], int(row["epoch"]), row["score"]),
-        *(float(row["value"]), int(row["pictures"]), float(row["seconds"])),
-    )
+def _folds(by_epoch: Mapping[int, Mapping[str, float]]) -> list[str]:
+    return sorted({fold for by_fold in by_epoch.values() for fold in by_fold})

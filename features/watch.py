@@ -33,7 +33,7 @@ from data_prep.ranges import Ranged
 from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.runs import Run
 from data_prep.waiting import settle_waiting
-from features.scoreboard import Entry, Scoreboard
+from features.scoreboard import EpochScore, Scoreboard
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,7 +174,7 @@ class Scorer:
             bf16=use_bf16(settings.precision, device),
         )
 
-    def score(self, file: Path, net: str, fold: str, epoch: int) -> list[Entry]:
+    def score(self, file: Path, net: str, fold: str, epoch: int) -> list[EpochScore]:
         """Score the weights of an epoch; nothing if they are gone by now."""
         from transfer.learner import in_unit, score_outputs
         from transfer.nets import load_net
@@ -195,7 +195,15 @@ class Scorer:
         scores = score_outputs(tasks, outputs, rows)
         seconds = round(time.perf_counter() - began, 1)
         return [
-            Entry(net, fold, epoch, name, value, len(rows), seconds)
+            EpochScore(
+                net=net,
+                fold=fold,
+                epoch=epoch,
+                score=name,
+                value=value,
+                pictures=len(rows),
+                seconds=seconds,
+            )
             for name, value in scores.items()
         ]
 
@@ -231,7 +239,7 @@ class Scorer:
         return {name: torch.cat(values).numpy() for name, values in means.items()}
 
 
-def show(board: Scoreboard, entries: list[Entry]) -> None:
+def show(board: Scoreboard, entries: list[EpochScore]) -> None:
     """Show the table anew in a terminal, or a line for the scores of an epoch."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\x1b[H\x1b[2J{board.text()}\n")

@@ -14,7 +14,7 @@ import pytest
 from data_prep.errors import UserError
 from data_prep.run_folders.runs import Run
 from features import watch
-from features.scoreboard import Entry, Scoreboard, complete_means
+from features.scoreboard import EpochScore, Scoreboard, complete_means
 from features.store import open_store
 from tests.prepared_runs import elsewhere, extract, finetune, make_run, table_of
 
@@ -102,13 +102,25 @@ def test_what_is_scored_is_not_scored_again(
     assert (folder / "scores.csv").read_bytes() == before
 
 
+def scored(fold: str, epoch: int, score: str, value: float) -> EpochScore:
+    return EpochScore(
+        net="joint",
+        fold=fold,
+        epoch=epoch,
+        score=score,
+        value=value,
+        pictures=10,
+        seconds=0.1,
+    )
+
+
 def test_the_scores_of_another_training_are_dropped(tmp_path: Path) -> None:
     board = Scoreboard(tmp_path, {"settings": 1})
-    board.add([Entry("joint", "0", 1, "target_rmse", 0.5, 10, 0.1)])
+    board.add([scored("0", 1, "target_rmse", 0.5)])
     assert Scoreboard(tmp_path, {"settings": 1}).entries == board.entries
     assert Scoreboard(tmp_path, {"settings": 1}, overwrite=True).entries == []
     board = Scoreboard(tmp_path, {"settings": 1})
-    board.add([Entry("joint", "0", 1, "target_rmse", 0.5, 10, 0.1)])
+    board.add([scored("0", 1, "target_rmse", 0.5)])
     assert Scoreboard(tmp_path, {"settings": 2}).entries == []
     assert Scoreboard(tmp_path, {"settings": 2}).entries == []
 
@@ -185,7 +197,7 @@ def test_best_and_means_by_hand(tmp_path: Path) -> None:
     board = Scoreboard(tmp_path, {})
     values = {("0", 1): 0.9, ("0", 2): 0.5, ("0", 3): 0.1, ("1", 1): 0.7, ("1", 2): 0.9}
     for score in ("target_rmse", "onehot_accuracy"):
-        board.add([Entry("j", f, e, score, v, 9, 0.1) for (f, e), v in values.items()])
+        board.add([scored(f, e, score, v) for (f, e), v in values.items()])
     means = complete_means(board.by_epoch("target_rmse"))
     assert means == {1: pytest.approx(0.8), 2: pytest.approx(0.7)}
     # the third epoch has but one fold, so it is not compared
