@@ -25,7 +25,7 @@ from data_prep.settings import Parser
 from features.passes import CPU_PICTURES, run_pass
 from features.plan import BLOCK
 from features.sources import joined_outputs
-from pretext.data.augment import Strength
+from pretext.data.augment import AugmentParams
 from pretext.data.pictures import Normalisation, Pictures
 from pretext.device import pick_device, set_threads, use_bf16
 from pretext.engine.learner import Learner
@@ -109,12 +109,22 @@ def main() -> None:
         def jigsaw() -> tuple[Learner, int, int]:
             rules = PuzzleRules(tile_px=tile_side(SIDE, JigsawSettings()))
             network = build_backbone(backbone, rules.side_px)
-            none = np.empty(0, np.int64), np.empty(0, np.uint64)
-            return JigsawLearner(network, rules, pictures, *none, 0), rules.side_px, 1
+            learner = JigsawLearner(
+                network,
+                rules,
+                pictures=pictures,
+                val_idx=np.empty(0, np.int64),
+                val_keys=np.empty(0, np.uint64),
+                seed=0,
+            )
+            return learner, rules.side_px, 1
 
         def simsiam() -> tuple[Learner, int, int]:
             network = build_backbone(backbone, SIDE)
-            return SimSiamLearner(network, PLAIN, SIDE, Strength(), 1024), SIDE, 2
+            learner = SimSiamLearner(
+                network, PLAIN, side_px=SIDE, params=AugmentParams(), width=1024
+            )
+            return learner, SIDE, 2
 
         tasks = (
             ("jigsaw", jigsaw, JigsawSettings),
@@ -127,7 +137,13 @@ def main() -> None:
                 folder = Path(scratch) / f"{name}{number}"
                 chosen = settings(epochs=1, batch_size=BATCH)
                 outcome = train(
-                    learner, pictures, rows, ids, chosen, folder, label=name
+                    learner,
+                    pictures,
+                    train_idx=rows,
+                    ids=ids,
+                    settings=chosen,
+                    folder=folder,
+                    label=name,
                 )
                 ours.append(outcome.images_per_s)
                 wait = max(wait, outcome.data_share)

@@ -28,7 +28,7 @@ from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Run
 from data_prep.scoring.scores import METRICS, group_bootstrap, paired_bootstrap
 from data_prep.settings import Parser, nearest
-from pretext.networks.init_weights import pretexts
+from pretext.init_weights import pretexts
 
 ARMS = {  # name: flags of transfer.finetune
     "scratch": ["--init", "scratch", "--backbone", "resnet18"],

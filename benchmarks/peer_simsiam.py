@@ -70,8 +70,13 @@ def new_learner(settings: SimSiamSettings, device: torch.device) -> SimSiamLearn
     """Build the net and the heads that both train, from the same random weights."""
     torch.manual_seed(0)
     network = build_backbone(settings.backbone, settings.side)
-    strength = settings.strength(settings.min_area)
-    learner = SimSiamLearner(network, PLAIN, settings.side, strength, settings.width)
+    learner = SimSiamLearner(
+        network,
+        PLAIN,
+        side_px=settings.side,
+        params=settings.augment_params(settings.min_area),
+        width=settings.width,
+    )
     return learner.to(device)
 
 
@@ -84,10 +89,10 @@ def ours(
     outcome = train(
         new_learner(settings, pictures.device),
         pictures,
-        rows,
-        [str(row) for row in rows],
-        settings,
-        folder,
+        train_idx=rows,
+        ids=[str(row) for row in rows],
+        settings=settings,
+        folder=folder,
         label="ours",
         publish=lambda epoch: ends.append(now()) if len(ends) < epoch else None,
     )

@@ -70,14 +70,26 @@ def train(*, settle: bool) -> None:
         pictures = pictures_on_disk(Path(scratch), torch.device("cpu"))
         rules = PuzzleRules(tile_px=tile_side(SIDE, JigsawSettings()))
         network = build_backbone("resnet18", rules.side_px)
-        held_out = np.empty(0, np.int64), np.empty(0, np.uint64)
-        learner = JigsawLearner(network, rules, pictures, *held_out, 0)
+        learner = JigsawLearner(
+            network,
+            rules,
+            pictures=pictures,
+            val_idx=np.empty(0, np.int64),
+            val_keys=np.empty(0, np.uint64),
+            seed=0,
+        )
         settings = JigsawSettings(steps=STEPS, batch_size=BATCH, precision="fp32")
         rows = np.arange(N)
         ids = [str(row) for row in rows]
         folder = Path(scratch) / "training"
         outcome = train_steps(
-            learner, pictures, rows, ids, settings, folder, label="jigsaw"
+            learner,
+            pictures,
+            train_idx=rows,
+            ids=ids,
+            settings=settings,
+            folder=folder,
+            label="jigsaw",
         )
     print(outcome.images_per_s)
 

@@ -11,7 +11,7 @@ from data_prep.folds import ALL
 from data_prep.ranges import Ranged
 from data_prep.settings import NOT_HASHED, nearest
 from features.pooling import USUAL, check_statistics
-from pretext.networks.init_weights import pretexts
+from pretext.init_weights import pretexts
 from pretext.preflight import network_of
 
 if TYPE_CHECKING:

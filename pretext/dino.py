@@ -12,7 +12,7 @@ epochs). All views have the same changes of the colour, weak ones unless ``--col
 strong``, and none is solarised.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,11 +22,14 @@ from annotated_types import Ge, Gt
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.ranges import OR_ZERO, Area, Share
+from pretext.data.training_data import TrainingData
 from pretext.preflight import network_of
-from pretext.pretraining import Material, pretrain
+from pretext.pretraining import pretrain
 from pretext.view_settings import ViewSettings, spread_verdict
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from data_prep.outlook import Outlook
     from pretext.engine.learner import Learner
     from pretext.methods.distillation import Crops
@@ -76,10 +79,10 @@ class DinoSettings(ViewSettings):
         from pretext.methods.distillation import Crops
 
         return Crops(
-            self.side or picture_px,
-            self.strength(self.min_area),
-            self.strength(LOCAL_MIN_AREA, self.min_area),
-            self.local_crops,
+            side_px=self.side or picture_px,
+            global_params=self.augment_params(self.min_area),
+            local_params=self.augment_params(LOCAL_MIN_AREA, self.min_area),
+            n_local=self.local_crops,
         )
 
     def check_libraries(self, outlook: "Outlook") -> None:
@@ -92,45 +95,38 @@ class DinoSettings(ViewSettings):
             crops = self.crops(outlook.metadata["side"])
             crops.check(build_backbone(name, crops.side_px))
 
-
-def main(argv: Sequence[str] | None = None) -> Path:
-    """Pretrain as the command line says, and return the folder of the stage."""
-    settings, run, experiment = open_command(DinoSettings, STAGE, argv)
-
-    def build(material: Material) -> "Learner":
+    def build_learner(self, backbone: "nn.Module", data: TrainingData) -> "Learner":
+        """Make the learner: a student, and the teacher that follows it."""
         from pretext.methods.distillation import DinoLearner
 
-        crops = settings.crops(material.pictures.side_px)
-        crops.check(material.backbone)
-        n_pictures = len(material.rows)
-        epochs = settings.total_steps(n_pictures) / max(
-            1, settings.steps_per_epoch(n_pictures)
+        crops = self.crops(data.pictures.side_px)
+        crops.check(backbone)
+        n_pictures = len(data.train_idx)
+        n_epochs = self.total_steps(n_pictures) / max(
+            1, self.steps_per_epoch(n_pictures)
         )
         return DinoLearner(
-            material.backbone,
-            material.normalise,
+            backbone,
+            data.normalise,
             crops,
-            settings.outputs,
-            settings.teacher_decay,
-            round(WARM_SHARE * epochs),
+            n_classes=self.outputs,
+            decay=self.teacher_decay,
+            warm_epochs=round(WARM_SHARE * n_epochs),
         )
 
-    def summary(last: dict[str, float]) -> str:
+    def summary(self, last: Mapping[str, float]) -> str:
+        """Give loss and entropy, and say whether the outputs have collapsed."""
         return (
             f"loss {last.get('loss', float('nan')):.3f}; mean of the outputs: entropy"
             f" {last.get('entropy', float('nan')):.2f} of log K;"
             f" {spread_verdict(last)}"
         )
 
-    return pretrain(
-        STAGE,
-        settings,
-        run,
-        experiment,
-        held_out=0.0,
-        build=build,
-        summary=summary,
-    )
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Pretrain as the command line says, and return the folder of the stage."""
+    settings, run, experiment = open_command(DinoSettings, STAGE, argv)
+    return pretrain(STAGE, settings, run, experiment)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from data_prep.command import LAST, run_command
 from data_prep.errors import UserError
 from data_prep.run_folders.runs import RECORD, Run
 from data_prep.settings import Parser, add_flags, nearest
-from pretext.networks.init_weights import begin_backbone, pretexts
+from pretext.init_weights import pretexts
+from pretext.networks.backbones import begin_backbone
 
 ENDINGS = {"onnx": ".onnx", "timm": ".timm.safetensors"}
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ and the answer is the tile at each place (a 9 x 9 table, cross-entropy by row), 
 set of orders is needed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,12 +21,16 @@ from annotated_types import Ge, Le
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.ranges import Area, Share
+from pretext.data.training_data import TrainingData
 from pretext.methods.permutations import check_orders, spread_orders
-from pretext.pretraining import Material, pretrain
-from pretext.settings import PretextSettings
+from pretext.pretext_settings import PretextSettings
+from pretext.pretraining import pretrain
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from pretext.engine.learner import Learner
+    from pretext.methods.puzzles import PuzzleRules
 
 STAGE = "pretext.jigsaw"
 MIN_TILE_PX = 8
@@ -88,10 +92,10 @@ class JigsawSettings(PretextSettings):
     def _become_the_original(self) -> None:
         """Take the original's values, so that they are also what is recorded."""
         for name, value in ORIGINAL.items():
-            given = getattr(self, name)
-            if given not in (value, getattr(JigsawSettings, name)):
+            setting = getattr(self, name)
+            if setting not in (value, getattr(JigsawSettings, name)):
                 raise UserError(
-                    f"{name} = {given}, but exact_original means {name} = {value};"
+                    f"{name} = {setting}, but exact_original means {name} = {value};"
                     " give one of the two"
                 )
             object.__setattr__(self, name, value)
@@ -104,6 +108,75 @@ class JigsawSettings(PretextSettings):
         """
         tile_px = round(tile_side(picture_px, self) * scale)
         return tile_px if self.form == "orders" else self.grid * tile_px
+
+    def build_learner(self, backbone: "nn.Module", data: TrainingData) -> "Learner":
+        """Make the learner, and audit its puzzles."""
+        from pretext.methods.audit import audit
+        from pretext.methods.classification import (
+            JigsawLearner,
+            cross_entropy,
+            squared_error,
+        )
+
+        rules = self.rules(data)
+        metadata: dict[str, Any] = {"form": self.form, "grid": self.grid}
+        orders = None
+        if self.form == "orders":
+            orders = spread_orders(self.orders, self.grid**2, self.seed)
+            metadata["orders"] = [
+                " ".join(map(str, order)) for order in orders.tolist()
+            ]
+        metadata["shortcuts"] = audit(
+            data.pictures,
+            data.visible_idx,
+            data.keys,
+            rules,
+            data.fill_frac,
+            self.seed,
+            advise=not self.exact_original,  # whose switches are fixed
+        )
+        learner = JigsawLearner(
+            backbone,
+            rules,
+            pictures=data.pictures,
+            val_idx=data.val_idx,
+            val_keys=data.keys[data.val_idx],
+            seed=self.seed,
+            fill_frac=data.fill_frac,
+            orders=orders,
+            criterion=squared_error if self.exact_original else cross_entropy,
+        )
+        learner.metadata = metadata
+        return learner
+
+    def rules(self, data: TrainingData) -> "PuzzleRules":
+        """Say how the puzzles of the pictures are made."""
+        from pretext.methods.puzzles import PuzzleRules
+
+        return PuzzleRules(
+            grid=self.grid,
+            tile_px=tile_side(data.pictures.side_px, self),
+            gap=self.gap,
+            min_area=self.min_area,
+            ratio=1.0 if self.exact_original else PuzzleRules.ratio,
+            d4=self.turns,
+            grey=self.grey,
+            channel_shift=self.channel_shift,
+            resize_jitter=self.resize_jitter,
+            normalise=None if self.tile_norm else data.normalise,
+        )
+
+    def summary(self, last: Mapping[str, float]) -> str:
+        """Say how often the net is right, on held-out pictures if there are any."""
+        if "held_out" not in last:
+            return f"accuracy {last.get('accuracy', 0):.1%} on the pictures trained on"
+        answers, chance = "tiles placed right", 1 / self.grid**2
+        if self.form == "orders":
+            answers, chance = "orders told right", 1 / self.orders
+        return (
+            f"{last['held_out']:.1%} of the {answers} on held-out pictures"
+            f" (chance {chance:.1%})"
+        )
 
 
 def tile_side(picture_px: int, settings: JigsawSettings) -> int:
@@ -136,88 +209,7 @@ def tile_side(picture_px: int, settings: JigsawSettings) -> int:
 def main(argv: Sequence[str] | None = None) -> Path:
     """Pretrain as the command line says, and return the folder of the stage."""
     settings, run, experiment = open_command(JigsawSettings, STAGE, argv)
-    about: dict[str, Any] = {"form": settings.form, "grid": settings.grid}
-
-    def build(material: Material) -> "Learner":
-        learner, found = build_learner(material, settings)
-        about.update(found)
-        return learner
-
-    def summary(last: dict[str, float]) -> str:
-        if "held_out" not in last:
-            return f"accuracy {last.get('accuracy', 0):.1%} on the pictures trained on"
-        asked, chance = "tiles placed right", 1 / settings.grid**2
-        if settings.form == "orders":
-            asked, chance = "orders told right", 1 / settings.orders
-        return (
-            f"{last['held_out']:.1%} of the {asked} on held-out pictures"
-            f" (chance {chance:.1%})"
-        )
-
-    return pretrain(
-        STAGE,
-        settings,
-        run,
-        experiment,
-        held_out=settings.held_out,
-        build=build,
-        summary=summary,
-        facts=lambda _: about,
-    )
-
-
-def build_learner(
-    material: Material, settings: JigsawSettings
-) -> "tuple[Learner, dict[str, Any]]":
-    """Make the learner, audit its puzzles, and say what belongs beside the weights."""
-    import numpy as np
-
-    from pretext.methods.audit import audit
-    from pretext.methods.classification import (
-        JigsawLearner,
-        cross_entropy,
-        squared_error,
-    )
-    from pretext.methods.puzzles import PuzzleRules
-
-    rules = PuzzleRules(
-        grid=settings.grid,
-        tile_px=tile_side(material.pictures.side_px, settings),
-        gap=settings.gap,
-        min_area=settings.min_area,
-        ratio=1.0 if settings.exact_original else PuzzleRules.ratio,
-        turns=settings.turns,
-        grey=settings.grey,
-        channel_shift=settings.channel_shift,
-        resize_jitter=settings.resize_jitter,
-        normalise=None if settings.tile_norm else material.normalise,
-    )
-    about: dict[str, Any] = {}
-    orders = None
-    if settings.form == "orders":
-        orders = spread_orders(settings.orders, settings.grid**2, settings.seed)
-        about["orders"] = [" ".join(map(str, order)) for order in orders.tolist()]
-    about["shortcuts"] = audit(
-        material.pictures,
-        np.union1d(material.rows, material.held_out),
-        material.keys,
-        rules,
-        material.extents,
-        settings.seed,
-        advise=not settings.exact_original,  # whose switches are fixed
-    )
-    learner = JigsawLearner(
-        material.backbone,
-        rules,
-        material.pictures,
-        material.held_out,
-        material.keys[material.held_out],
-        settings.seed,
-        material.extents,
-        orders=orders,
-        criterion=squared_error if settings.exact_original else cross_entropy,
-    )
-    return learner, about
+    return pretrain(STAGE, settings, run, experiment)
 
 
 if __name__ == "__main__":

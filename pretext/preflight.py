@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_prep.errors import UserError
-from pretext.names import check_backbone, check_optimizer
-from pretext.networks.init_weights import (
+from pretext.init_weights import (
     DEFAULT_BACKBONE,
     SCRATCH,
     check_alone,
     is_stage,
 )
+from pretext.names import check_backbone, check_optimizer
 
 if TYPE_CHECKING:
     from data_prep.outlook import Outlook

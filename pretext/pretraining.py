@@ -1,257 +1,263 @@
-"""What every pretext command does around its task: open, train, keep the weights."""
+"""What every pretext does around its task: load, build, train, keep the backbone."""
 
 import logging
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from data_prep.errors import UserError
 from data_prep.experiment import Experiment
-from data_prep.prepared import PREPARED
+from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Run
 from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
-from pretext.networks.init_weights import begin_backbone, find_weights, is_stage, key_of
-from pretext.preflight import check_larger_views, check_names
-from pretext.settings import PretextSettings, n_held_out
+from pretext.data.training_data import TrainingData, load_training_data
+from pretext.init_weights import find_weights, fingerprint_of
+from pretext.preflight import check_names
+from pretext.pretext_settings import PretextSettings
 
 if TYPE_CHECKING:
-    import pandas as pd
     from torch import nn
 
-    from pretext.data.pictures import Normalisation, Pictures
     from pretext.engine.learner import Learner
+    from pretext.engine.training import Outcome
+    from pretext.evaluation.monitor import Monitor
 
-LOOKED_AT = 500  # pictures, to see whether there are different ones
+N_COMPARED = 500  # pictures, to see whether there are different ones
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Material:
-    """What a pretext task is made from.
-
-    Attributes:
-        backbone: Network with its first weights.
-        pictures: All N prepared pictures.
-        keys: (N,) keys of all pictures, by row.
-        rows: Rows that are trained on.
-        held_out: Rows that are not trained on.
-        normalise: Statistics of the collection.
-        extents: (N, 2) share of width and height that each picture fills.
-    """
-
-    backbone: "nn.Module"
-    pictures: "Pictures"
-    keys: NDArray[np.uint64]
-    rows: NDArray[np.int64]
-    held_out: NDArray[np.int64]
-    normalise: "Normalisation"
-    extents: NDArray[np.float32]
-
-
 def pretrain(
-    stage_name: str,
-    settings: PretextSettings,
-    run: Run,
-    experiment: Experiment,
-    *,
-    held_out: float,
-    build: Callable[[Material], "Learner"],
-    summary: Callable[[dict[str, float]], str],
-    facts: Callable[["Learner"], dict[str, Any]] = lambda _: {},
+    stage_name: str, settings: PretextSettings, run: Run, experiment: Experiment
 ) -> Path:
     """Train a pretext task on all pictures and keep the backbone.
 
     Args:
         stage_name: Dotted name of the stage.
-        settings: How to train.
+        settings: The task, and how to train it.
         run: Where.
-        experiment: What the labels are, for the health to be measured by.
-        held_out: Share of the pictures that only measure, at most 512.
-        build: Makes the learner; its ``backbone`` attribute is kept.
-        summary: Puts the last measurements into a sentence.
-        facts: What else belongs beside the weights.
+        experiment: What the labels are, for the monitor to measure by.
 
     Returns:
         The folder of the finished stage, or of what ``find_lr`` wrote.
     """
-    first_weights = find_weights(settings.init, run)
+    weights_file = find_weights(settings.init, run)
     reads = settings.reads
-    key = recorded(settings) | key_of(settings.init, first_weights)
-    if not settings.find_lr and (done := run.current(stage_name, key, reads=reads)):
+    fingerprint = recorded(settings) | fingerprint_of(settings.init, weights_file)
+    if not settings.find_lr and (
+        done := run.current(stage_name, fingerprint, reads=reads)
+    ):
         return done.folder
-    prepared = run.finished(PREPARED)
-    from data_prep.outlook import Outlook
-
-    outlook = Outlook.of_prepared(prepared, run, experiment)
-    settings.check_data(outlook)
-    settle_waiting(settings.threads)
-    check_names(settings.backbone, settings.optimizer)
-    import torch
-
-    from pretext.data.keyed_rng import keys_of
-    from pretext.data.pictures import Normalisation, Pictures
-    from pretext.device import pick_device
-    from pretext.engine.training import train
-    from pretext.evaluation.monitor import Health
-    from pretext.networks.backbones import save_weights
-
-    table = outlook.table
-    ids = table["id"].tolist()
-    keys = keys_of(ids)
-    rows, held_out_rows = rows_of(table, keys, settings, held_out)
-    settings.check_enough(len(rows), stage_name)
-
-    device = pick_device()
-    pictures = Pictures.open(prepared.folder, device)
-    pictures.check_different(rows[:LOOKED_AT])
-    side_px = settings.net_side_px(pictures.side_px, 1.0)
-    torch.manual_seed(settings.seed)
-    name, backbone, begun_from = begin_backbone(
-        settings.backbone, first_weights, side_px
-    )
-    final_px = settings.net_side_px(pictures.side_px, settings.final_scale)
-    check_final_side(
-        backbone,
-        name,
-        final_px=final_px,
-        picture_px=pictures.side_px,
-        scale=settings.final_scale,
-    )
-    material = Material(
-        backbone,
-        pictures,
-        keys,
-        rows,
-        held_out_rows,
-        Normalisation(
-            tuple(prepared.metadata["mean"]), tuple(prepared.metadata["std"])
-        ),
-        extents_of(table, prepared.metadata["fit"]),
-    )
-    learner = build(material)
-    trained_on = [ids[row] for row in rows]
+    data = load_data(stage_name, settings, run, experiment)
+    name, backbone, begun_from = begin(settings, data, weights_file)
+    learner = settings.build_learner(backbone, data)
     if settings.find_lr:
-        from pretext.engine.lr_finder import find_rate
-
-        place = run.folder / "find_lr" / stage_name
-        find_rate(learner, pictures, rows, trained_on, settings, place, stage_name)
-        return place
-    if is_stage(settings.init) or first_weights:
+        return suggest_lr(stage_name, settings, run, data, learner)
+    if weights_file:
         log.info("%s begins from %s", stage_name, begun_from)
-    with run.stage(stage_name, key, reads=reads) as stage:
-        health = Health.of(
-            learner, material, table, prepared, experiment, settings, stage.folder
+    with run.stage(stage_name, fingerprint, reads=reads) as stage:
+        monitor, outcome = train(
+            stage_name, settings, experiment, data, learner, stage.folder
         )
-        outcome = train(
-            *(learner, pictures, rows, trained_on, settings, stage.folder),
-            label=stage_name,
-            publish=health,
+        metadata = describe(
+            stage_name,
+            settings,
+            data,
+            backbone=name,
+            begun_from=begun_from,
+            steps=outcome.steps,
         )
-        about: dict[str, Any] = {
-            "format": "tessera-backbone/1",
-            "stage": stage_name,
-            "backbone": name,
-            "side_px": final_px,
-            "mean": prepared.metadata["mean"],
-            "std": prepared.metadata["std"],
-            "fit": prepared.metadata["fit"],
-            "epochs": settings.epochs,
-            "steps": outcome.steps,
-            "begun_from": begun_from,
-            "inductive": settings.inductive,
-            "label_free": True,
-            "selected_with_labels": False,
-            **facts(learner),
-        }
-        kept = learner.backbone
-        assert isinstance(kept, torch.nn.Module)
-        tensors, chosen = health.choose(kept.state_dict())
-        about |= chosen
-        save_weights(stage.folder / "backbone.safetensors", tensors, about)
-        shutil.rmtree(stage.folder / "checkpoints", ignore_errors=True)
-        stage.device = str(device)
+        selection = save_backbone(
+            learner, monitor, {**metadata, **learner.metadata}, stage.folder
+        )
+        stage.device = str(data.pictures.device)
         stage.metadata = {
             "backbone": name,
-            "pictures": len(rows),
+            "pictures": len(data.train_idx),
             "pictures_per_step": settings.pictures_per_step,
             "steps": outcome.steps,
             "stopped": outcome.stopped,
             "images_per_s": round(outcome.images_per_s, 1),
             "data_wait": round(outcome.data_share, 4),
-            **{name: round(value, 4) for name, value in outcome.last.items()},
-            **chosen,
+            **{metric: round(value, 4) for metric, value in outcome.last.items()},
+            **selection,
         }
-    log.info("%s: %s", stage_name, summary(outcome.last))
+    log.info("%s: %s", stage_name, settings.summary(outcome.last))
     log.info(
         "%s: %d steps, %.0f images/s, %.1f %% of the time waiting for data -> %s",
-        *(stage_name, outcome.steps, outcome.images_per_s, 100 * outcome.data_share),
+        stage_name,
+        outcome.steps,
+        outcome.images_per_s,
+        100 * outcome.data_share,
         run.folder / stage_name,
     )
     return run.folder / stage_name
 
 
-def rows_of(
-    table: "pd.DataFrame",
-    keys: NDArray[np.uint64],
-    settings: PretextSettings,
-    held_out: float,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Say which rows are trained on, and which only measure.
-
-    Args:
-        table: N rows, in the order of the pictures.
-        keys: (N,) their keys.
-        settings: With ``inductive``, pictures of the test table are in neither.
-        held_out: Share of the rows that only measure, at most 512.
-    """
-    from pretext.data.keyed_rng import uniforms
-
-    may_be_seen = np.ones(len(table), dtype=np.bool_)
-    if settings.inductive:
-        may_be_seen = (table["split"] != "test").to_numpy()
-    seen = np.flatnonzero(may_be_seen)
-    n = n_held_out(held_out, len(seen))
-    chance = uniforms(keys[seen], 1, seed=settings.seed, epoch=0, purpose="held out")
-    held_out_rows = np.sort(seen[np.argsort(chance[:, 0])[:n]])
-    return np.setdiff1d(seen, held_out_rows), held_out_rows
-
-
-def check_final_side(
-    backbone: "nn.Module", name: str, *, final_px: int, picture_px: int, scale: float
-) -> None:
-    """Check that the larger views of the last part can be made and taken.
+def load_data(
+    stage_name: str, settings: PretextSettings, run: Run, experiment: Experiment
+) -> TrainingData:
+    """Check the settings against what is prepared, and open the pictures.
 
     Raises:
-        UserError: The pictures are too small for them, or the network has a fixed side.
+        UserError: A setting does not fit, there are too few pictures, or all are alike.
     """
-    if scale == 1:
-        return
-    check_larger_views(final_px, picture_px, scale)
+    from data_prep.outlook import Outlook
+
+    prepared = Prepared.open(run.finished(PREPARED))
+    settings.check_data(Outlook.of_prepared(prepared, run, experiment))
+    settle_waiting(settings.threads)
+    check_names(settings.backbone, settings.optimizer)
+    from pretext.device import pick_device
+
+    data = load_training_data(
+        prepared,
+        pick_device(),
+        held_out_frac=settings.held_out,
+        inductive=settings.inductive,
+        seed=settings.seed,
+    )
+    settings.check_enough(len(data.train_idx), stage_name)
+    data.pictures.check_different(data.train_idx[:N_COMPARED])
+    return data
+
+
+def begin(
+    settings: PretextSettings, data: TrainingData, weights_file: Path | None
+) -> "tuple[str, nn.Module, str]":
+    """Build the backbone and fill it with its first weights.
+
+    Returns:
+        Its name, the network, and a sentence on what it was filled with.
+
+    Raises:
+        UserError: The weights do not fit, or the network does not take the larger views
+            of the last part.
+    """
     import torch
 
-    was_training = backbone.training
-    try:
-        backbone.eval()(torch.zeros(1, 3, final_px, final_px))
-    except (AssertionError, RuntimeError) as error:
-        raise UserError(
-            f"final_scale = {scale}: {name} takes pictures of one size only ({error})"
-        ) from None
-    backbone.train(was_training)
+    from pretext.networks.backbones import begin_backbone
+    from pretext.networks.trial import check_final_side
+
+    picture_px = data.pictures.side_px
+    torch.manual_seed(settings.seed)
+    name, backbone, begun_from = begin_backbone(
+        settings.backbone, weights_file, settings.net_side_px(picture_px, 1.0)
+    )
+    check_final_side(
+        backbone,
+        name,
+        final_px=settings.net_side_px(picture_px, settings.final_scale),
+        picture_px=picture_px,
+        scale=settings.final_scale,
+    )
+    return name, backbone, begun_from
 
 
-def extents_of(table: "pd.DataFrame", fit: str) -> NDArray[np.float32]:
-    """Give the (N, 2) share of width and height that each picture fills.
+def suggest_lr(
+    stage_name: str,
+    settings: PretextSettings,
+    run: Run,
+    data: TrainingData,
+    learner: "Learner",
+) -> Path:
+    """Try learning rates instead of training, and give the folder of the plot."""
+    from pretext.engine.lr_finder import find_lr
+
+    folder = run.folder / "find_lr" / stage_name
+    find_lr(
+        learner,
+        data.pictures,
+        train_idx=data.train_idx,
+        ids=data.train_ids,
+        settings=settings,
+        folder=folder,
+        label=stage_name,
+    )
+    return folder
+
+
+def train(
+    stage_name: str,
+    settings: PretextSettings,
+    experiment: Experiment,
+    data: TrainingData,
+    learner: "Learner",
+    folder: Path,
+) -> "tuple[Monitor, Outcome]":
+    """Train the learner in place, with a monitor that measures between epochs."""
+    from pretext.engine import training
+    from pretext.evaluation.monitor import Monitor
+
+    monitor = Monitor.begin(
+        learner, data, experiment=experiment, settings=settings, folder=folder
+    )
+    outcome = training.train(
+        learner,
+        data.pictures,
+        train_idx=data.train_idx,
+        ids=data.train_ids,
+        settings=settings,
+        folder=folder,
+        label=stage_name,
+        publish=monitor,
+    )
+    return monitor, outcome
+
+
+def describe(
+    stage_name: str,
+    settings: PretextSettings,
+    data: TrainingData,
+    *,
+    backbone: str,
+    begun_from: str,
+    steps: int,
+) -> dict[str, Any]:
+    """Say what stands beside the weights of any task, as JSON values.
 
     Args:
-        table: With the width and height of the originals, in pixels.
-        fit: How they were made square: ``pad`` or ``squash``.
+        stage_name: Dotted name of the stage.
+        settings: How it was trained.
+        data: What on.
+        backbone: Name of the network.
+        begun_from: What it was filled with before.
+        steps: Optimiser steps made.
+
+    Returns:
+        Among others ``mean`` and ``std`` of the channels in grey levels 0..255, and
+        ``side_px``, the side of the input in the last steps.
     """
-    sides = table[["width", "height"]].to_numpy(dtype=np.float32)
-    filled: NDArray[np.float32] = sides / sides.max(axis=1, keepdims=True)
-    return filled if fit == "pad" else np.ones_like(filled)
+    prepared = data.prepared.metadata
+    return {
+        "format": "tessera-backbone/1",
+        "stage": stage_name,
+        "backbone": backbone,
+        "side_px": settings.net_side_px(data.pictures.side_px, settings.final_scale),
+        "mean": prepared["mean"],
+        "std": prepared["std"],
+        "fit": prepared["fit"],
+        "epochs": settings.epochs,
+        "steps": steps,
+        "begun_from": begun_from,
+        "inductive": settings.inductive,
+        "label_free": True,
+        "selected_with_labels": False,
+    }
+
+
+def save_backbone(
+    learner: "Learner", monitor: "Monitor", metadata: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """Write the weights to keep, and drop the checkpoints.
+
+    Returns:
+        What the monitor says of its choice; none where the last weights are kept and no
+        label had a part in it.
+    """
+    from pretext.networks.backbones import save_weights
+
+    last = learner.get_submodule("backbone").state_dict()
+    tensors, selection = monitor.choose(last)
+    save_weights(folder / "backbone.safetensors", tensors, metadata | selection)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return selection

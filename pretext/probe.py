@@ -27,7 +27,7 @@ from data_prep.ranges import Ranged
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import NOT_HASHED, nearest, recorded
 from data_prep.waiting import settle_waiting
-from pretext.networks.init_weights import key_of, pretexts
+from pretext.init_weights import fingerprint_of, pretexts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     reads = [PREPARED, *(name for name in files if name in pretexts())]
     key = recorded(settings) | {
         "tasks_of_experiment": {k: asdict(v) for k, v in experiment.tasks.items()},
-        "files": [key_of(name, path)["init"] for name, path in files.items()],
+        "files": [fingerprint_of(name, path)["init"] for name, path in files.items()],
     }
     if done := run.current(STAGE, key, reads=reads):
         log.info("%s", (done.folder / "probe.txt").read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ Source: Gidaris, Singh & Komodakis 2018, arXiv 1803.07728.
 Differs: a picture is seen in one of its four turns at a time, not in all at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
 from data_prep.ranges import Area
-from pretext.pretraining import Material, pretrain
-from pretext.settings import PretextSettings
+from pretext.data.training_data import TrainingData
+from pretext.pretext_settings import PretextSettings
+from pretext.pretraining import pretrain
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from pretext.engine.learner import Learner
 
@@ -37,60 +38,54 @@ class RotationSettings(PretextSettings):
 
     held_out = 0.05
 
+    def build_learner(self, backbone: "nn.Module", data: TrainingData) -> "Learner":
+        """Make the learner, which says by how much a picture is turned."""
+        import torch
+
+        from pretext.data.augment import crop_boxes, resample
+        from pretext.methods.classification import ClassificationLearner
+        from pretext.networks.backbones import feature_width
+
+        quarter = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+        orientations = torch.stack([quarter.matrix_power(k) for k in range(4)])
+
+        def make_examples(
+            images: "Tensor",
+            u: NDArray[np.float32],
+            rows: NDArray[np.int64],
+            scale: float,
+        ) -> "tuple[Tensor, Tensor]":
+            u_B5 = torch.from_numpy(u)
+            labels = (4 * u_B5[:, :1]).long()
+            # the middle square: the padding of an oblong picture would tell its turn
+            square = torch.from_numpy(data.fill_frac[rows].min(axis=1, keepdims=True))
+            boxes = square * crop_boxes(u_B5[:, 1:], self.min_area, ratio=1.0)
+            side_px = round(data.pictures.side_px * scale)
+            views = resample(images, boxes, orientations[labels[:, 0]], side_px)
+            return data.normalise(views), labels.to(images.device)
+
+        return ClassificationLearner(
+            backbone,
+            torch.nn.Linear(feature_width(backbone), 4),
+            make_examples,
+            n_random=5,
+            purpose="rotation",
+            pictures=data.pictures,
+            val_idx=data.val_idx,
+            val_keys=data.keys[data.val_idx],
+            seed=self.seed,
+        )
+
+    def summary(self, last: Mapping[str, float]) -> str:
+        """Say how often the net is right, on held-out pictures if there are any."""
+        accuracy = last.get("held_out", last["accuracy"])
+        return f"{accuracy:.1%} of the turns told right (chance 25.0%)"
+
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Pretrain as the command line says, and return the folder of the stage."""
     settings, run, experiment = open_command(RotationSettings, STAGE, argv)
-
-    def build(material: Material) -> "Learner":
-        import torch
-
-        from pretext.data.augment import crop_boxes, resample
-        from pretext.methods.classification import AnsweringLearner
-        from pretext.networks.backbones import feature_width
-
-        quarter = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
-        turns = torch.stack([quarter.matrix_power(k) for k in range(4)])
-
-        def make_examples(
-            images: "Tensor",
-            draws: NDArray[np.float32],
-            rows: NDArray[np.int64],
-            scale: float,
-        ) -> "tuple[Tensor, Tensor]":
-            u = torch.from_numpy(draws)
-            answers = (4 * u[:, :1]).long()
-            # the middle square: the padding of an oblong picture would tell its turn
-            square = torch.from_numpy(material.extents[rows].min(axis=1, keepdims=True))
-            boxes = square * crop_boxes(u[:, 1:], settings.min_area, ratio=1.0)
-            side_px = round(material.pictures.side_px * scale)
-            views = resample(images, boxes, turns[answers[:, 0]], side_px)
-            return material.normalise(views), answers.to(images.device)
-
-        return AnsweringLearner(
-            material.backbone,
-            torch.nn.Linear(feature_width(material.backbone), 4),
-            make_examples,
-            n_draws=5,
-            purpose="rotation",
-            pictures=material.pictures,
-            held_out=material.held_out,
-            held_out_keys=material.keys[material.held_out],
-            seed=settings.seed,
-        )
-
-    return pretrain(
-        STAGE,
-        settings,
-        run,
-        experiment,
-        held_out=settings.held_out,
-        build=build,
-        summary=lambda last: (
-            f"{last.get('held_out', last['accuracy']):.1%} of the turns told right"
-            " (chance 25.0%)"
-        ),
-    )
+    return pretrain(STAGE, settings, run, experiment)
 
 
 if __name__ == "__main__":

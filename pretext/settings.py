@@ -1,18 +1,13 @@
 """The settings that every training has, pretext or transfer."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt
 
 from data_prep.errors import UserError
 from data_prep.ranges import Ranged, Share
 from data_prep.settings import NOT_HASHED
-from pretext.networks.init_weights import check_init, reads_of
-from pretext.preflight import check_first_weights, check_larger_views, check_names
-
-if TYPE_CHECKING:
-    from data_prep.outlook import Outlook
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,97 +93,3 @@ class TrainingSettings(Ranged):
         """Say how much larger than usual the views of a step are."""
         is_late = step >= total - round(total * self.final_share)
         return self.final_scale if is_late else 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class PretextSettings(TrainingSettings):
-    """What any pretext needs to be told besides."""
-
-    backbone: Annotated[
-        str, "name of a timm network; left out: that of the first weights, or resnet34"
-    ] = ""
-    init: Annotated[
-        str, "first weights: scratch, another pretext stage, or a .safetensors file"
-    ] = "scratch"
-    inductive: Annotated[bool, "leave the pictures of the test table out"] = False
-    health_every: Annotated[
-        int, "epochs between two looks at the health; 0: never", Ge(0)
-    ] = 5
-    stop: Annotated[
-        Literal["never", "collapse", "plateau", "both"],
-        "end early when the health says so",
-    ] = "never"
-    keep: Annotated[
-        Literal["last", "best-probe"],
-        "weights to keep: the last, or those that a probe of the labels likes best",
-    ] = "last"
-    find_lr: Annotated[
-        bool,
-        "try learning rates, plot the loss, suggest one; trains nothing",
-        NOT_HASHED,
-    ] = False
-
-    held_out = 0.0  # share of the pictures that only measure; no setting of most tasks
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        super().__post_init__()
-        check_init(self.init)
-        if self.health_every == 0 and (self.stop != "never" or self.keep != "last"):
-            asked = "stop" if self.stop != "never" else "keep"
-            raise UserError(
-                f"{asked} = {getattr(self, asked)!r} needs the health, but"
-                " health_every = 0; give it 1 or more"
-            )
-
-    @property
-    def reads(self) -> list[str]:
-        """The stages that it reads."""
-        return reads_of(self.init)
-
-    @property
-    def idle_by(self) -> str:
-        """The setting by which the stage leaves nothing to read; empty: it does."""
-        return "find_lr" if self.find_lr else ""
-
-    def net_side_px(self, picture_px: int, scale: float) -> int:
-        """Give the side of the network's input, px, in views larger by ``scale``."""
-        return round(picture_px * scale)
-
-    def check_data(self, outlook: "Outlook") -> None:
-        """Check what the tables and the other stages decide.
-
-        Raises:
-            UserError: A setting does not fit them.
-        """
-        picture_px = outlook.metadata["side"]
-        self.net_side_px(picture_px, 1.0)  # some refuse the side of the pictures
-        final_px = self.net_side_px(picture_px, self.final_scale)
-        check_larger_views(final_px, picture_px, self.final_scale)
-        check_first_weights(self.init, self.backbone, outlook)
-        is_seen = outlook.table["split"] != "test"
-        n_pictures = int(is_seen.sum()) if self.inductive else len(is_seen)
-        n_pictures -= n_held_out(self.held_out, n_pictures)
-        self.check_enough(n_pictures, "the collection")
-        if self.keep == "best-probe" and not outlook.metadata["n_folds"]:
-            raise UserError(
-                "keep = 'best-probe' chooses by labels, and there are no folds of any;"
-                " name train and target in [data] and prepare again, or leave --keep"
-                " out"
-            )
-
-    def check_libraries(self, outlook: "Outlook") -> None:
-        """Ask libraries what they know, and try the network; it loads torch.
-
-        Raises:
-            UserError: A name is unknown, or the network does not take what will come.
-        """
-        check_names(self.backbone, self.optimizer)
-        from pretext.trial import try_training
-
-        try_training(self, outlook)
-
-
-def n_held_out(share: float, n_pictures: int) -> int:
-    """Count the pictures that only measure: a share of all, at most 512."""
-    return min(512, round(share * n_pictures))

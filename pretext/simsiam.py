@@ -11,7 +11,7 @@ carries the label; the rate warms up; the heads have half the width, for thousan
 pictures and not a million.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Ge
 
 from data_prep.command import open_command, run_command
-from pretext.pretraining import Material, pretrain
+from pretext.data.training_data import TrainingData
+from pretext.pretraining import pretrain
 from pretext.view_settings import ViewSettings, spread_verdict
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from pretext.engine.learner import Learner
 
 STAGE = "pretext.simsiam"
@@ -38,37 +41,30 @@ class SimSiamSettings(ViewSettings):
     weight_decay: Annotated[float, "decay of all weights but biases and norms"] = 5e-4
     width: Annotated[int, "outputs of the projector", Ge(8)] = 1024
 
-
-def main(argv: Sequence[str] | None = None) -> Path:
-    """Pretrain as the command line says, and return the folder of the stage."""
-    settings, run, experiment = open_command(SimSiamSettings, STAGE, argv)
-
-    def build(material: Material) -> "Learner":
+    def build_learner(self, backbone: "nn.Module", data: TrainingData) -> "Learner":
+        """Make the learner: backbone, projector and predictor."""
         from pretext.methods.siamese import SimSiamLearner
 
         return SimSiamLearner(
-            material.backbone,
-            material.normalise,
-            settings.side or material.pictures.side_px,
-            settings.strength(settings.min_area),
-            settings.width,
+            backbone,
+            data.normalise,
+            side_px=self.side or data.pictures.side_px,
+            params=self.augment_params(self.min_area),
+            width=self.width,
         )
 
-    def summary(last: dict[str, float]) -> str:
+    def summary(self, last: Mapping[str, float]) -> str:
+        """Give the loss, and say whether the outputs have collapsed."""
         return (
             f"loss {last.get('loss', float('nan')):.3f} (success and collapse both give"
             f" -1); {spread_verdict(last)}"
         )
 
-    return pretrain(
-        STAGE,
-        settings,
-        run,
-        experiment,
-        held_out=0.0,
-        build=build,
-        summary=summary,
-    )
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Pretrain as the command line says, and return the folder of the stage."""
+    settings, run, experiment = open_command(SimSiamSettings, STAGE, argv)
+    return pretrain(STAGE, settings, run, experiment)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The settings of the tasks that compare views: SimSiam and DINO."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -7,19 +8,24 @@ from annotated_types import Ge, Gt
 
 from data_prep.errors import UserError
 from data_prep.ranges import OR_ZERO, Area
-from pretext.settings import PretextSettings
+from pretext.pretext_settings import PretextSettings
 
 if TYPE_CHECKING:
-    from pretext.data.augment import Strength
+    from pretext.data.augment import AugmentParams
 
 COLLAPSED = 0.3  # of the spread that a sphere filled evenly has
 RATE_IS_FOR = 256  # pictures per step: Goyal et al. 2017, arXiv 1706.02677
 CROP = {"ratio": 4 / 3, "tries": 10}  # torchvision's RandomResizedCrop
-COLOURS: dict[str, dict[str, float]] = {
+COLOUR_CHANGES: dict[str, dict[str, float]] = {
     "keep": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "grey": 0.1},
     "strong": {  # of SimCLR, arXiv 2002.05709, as MoCo v2, SimSiam and others took it
-        **{"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
-        **{"colour_p": 0.8, "grey": 0.2, "blur": 0.5},
+        "brightness": 0.4,
+        "contrast": 0.4,
+        "saturation": 0.4,
+        "hue": 0.1,
+        "colour_p": 0.8,
+        "grey": 0.2,
+        "blur": 0.5,
     },
 }
 
@@ -45,8 +51,10 @@ class ViewSettings(PretextSettings):
     def __post_init__(self) -> None:
         """Check the ranges."""
         super().__post_init__()
-        if self.colour not in COLOURS:
-            raise UserError(f"colour = {self.colour!r}: give {' or '.join(COLOURS)}")
+        if self.colour not in COLOUR_CHANGES:
+            raise UserError(
+                f"colour = {self.colour!r}: give {' or '.join(COLOUR_CHANGES)}"
+            )
 
     @property
     def peak_rate(self) -> float:
@@ -57,31 +65,36 @@ class ViewSettings(PretextSettings):
         """Give the side of the views, px, where they are larger by ``scale``."""
         return round((self.side or picture_px) * scale)
 
-    def strength(self, min_area: float, max_area: float = 1.0) -> "Strength":
-        """Give the ranges of views that show a share of the picture."""
-        from pretext.data.augment import Strength
+    def augment_params(self, min_area: float, max_area: float = 1.0) -> "AugmentParams":
+        """Say how far views may leave the picture.
 
-        return Strength(
+        Args:
+            min_area: Smallest share of the picture in a view.
+            max_area: Largest share.
+        """
+        from pretext.data.augment import AugmentParams
+
+        return AugmentParams(
             min_area=min_area,
             max_area=max_area,
-            turns=self.turns,
+            d4=self.turns,
             **CROP,  # type: ignore[arg-type]
-            **COLOURS[self.colour],  # type: ignore[arg-type]
+            **COLOUR_CHANGES[self.colour],  # type: ignore[arg-type]
         )
 
 
-def spread_verdict(last: dict[str, float]) -> str:
+def spread_verdict(last: Mapping[str, float]) -> str:
     """Say what the spread of the outputs means.
 
     Args:
-        last: The last of each figure of a training; ``spread`` is 1 when the outputs
+        last: The last of each metric of a training; ``spread`` is 1 when the outputs
             fill the sphere, and 0 when all pictures give the same.
     """
     spread = last.get("spread", float("nan"))
-    said = f"spread of the outputs {spread:.2f} of 1/sqrt(d)"
+    sentence = f"spread of the outputs {spread:.2f} of 1/sqrt(d)"
     if spread >= COLLAPSED:
-        return said
+        return sentence
     return (
-        f"{said}: the outputs have COLLAPSED: try a smaller --learning-rate, stronger"
-        " views"
+        f"{sentence}: the outputs have COLLAPSED: try a smaller --learning-rate,"
+        " stronger views"
     )

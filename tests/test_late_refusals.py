@@ -15,19 +15,21 @@ EARLY = "told before the first stage"
 # function where a module has several sorts. ``__post_init__`` is early by itself.
 WHY: dict[str, tuple[str, ...]] = {
     EARLY: (
-        *("pretext.preflight", "pretext.names", "pretext.trial", "stacking.preflight"),
+        *(
+            "pretext.preflight",
+            "pretext.names",
+            "pretext.networks.trial",
+            "stacking.preflight",
+        ),
         *(
             "pretext.methods.distillation:Crops.check",
-            "pretext.networks.init_weights:check_alone",
+            "pretext.init_weights:check_alone",
         ),
-        *("pretext.networks.init_weights:check_init", "pretext.jigsaw:tile_side"),
+        *("pretext.init_weights:check_init", "pretext.jigsaw:tile_side"),
         "pretext.jigsaw:JigsawSettings._become_the_original",
-        *(
-            "pretext.methods.permutations:check_orders",
-            "pretext.pretraining:check_final_side",
-        ),
+        "pretext.methods.permutations:check_orders",
         *("pretext.probe:ProbeSettings.check_data", "pretext.probe:check_folds"),
-        "pretext.settings:PretextSettings.check_data",
+        "pretext.pretext_settings:PretextSettings.check_data",
         "pretext.settings:TrainingSettings.check_enough",
         "transfer.jobs:folds_of",
         *("features.layers:Layers.__init__", "features.pooling:check_statistics"),
@@ -69,9 +71,9 @@ WHY: dict[str, tuple[str, ...]] = {
     "weights that a stage made, or a file of them": (
         "pretext.networks.backbones:load_backbone",
         *("pretext.networks.backbones:load_weights", "pretext.evaluation.embed"),
-        *("pretext.networks.init_weights:begin_backbone", "transfer.nets"),
+        *("pretext.networks.backbones:begin_backbone", "transfer.nets"),
         "pretext.probe:find_files",  # finished stages, and files that may be gone
-        "pretext.networks.init_weights:find_weights",  # likewise
+        "pretext.init_weights:find_weights",  # likewise
     ),
     "the network, asked for what no name tells": (
         *("pretext.networks.backbones:build_backbone", "pretext.engine.optimizers"),

@@ -20,7 +20,7 @@ from data_prep.prepared import PREPARED
 from data_prep.reporting.numerals import style_for
 from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
-from pretext.networks.init_weights import find_weights, key_of
+from pretext.init_weights import find_weights, fingerprint_of
 from pretext.preflight import check_names
 from transfer.settings import FinetuneSettings
 
@@ -125,7 +125,7 @@ def _key(
     return (
         recorded(settings)
         | {"tasks_of_experiment": tasks}
-        | key_of(settings.init, first_weights)
+        | fingerprint_of(settings.init, first_weights)
     )
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_prep.tasks import Task
-from pretext.data.augment import N_DRAWS, Strength, random_views
+from pretext.data.augment import N_RANDOM, AugmentParams, random_views
 from pretext.data.keyed_rng import uniforms
 from pretext.data.pictures import Pictures
 from pretext.engine.learner import Batch, Learner
@@ -25,7 +25,7 @@ class FinetuneLearner(Learner):
         net: Has a head for each task.
         tasks: What to learn, with the labels of all N rows of the prepared table.
         side_px: Side of the views.
-        strength: Ranges of the views.
+        params: How far they may leave the picture.
         sample_weight: (N,) factors of the rows' losses; None: all are 1.
     """
 
@@ -36,12 +36,12 @@ class FinetuneLearner(Learner):
         net: TaskNet,
         tasks: Sequence[Task],
         side_px: int,
-        strength: Strength,
+        params: AugmentParams,
         sample_weight: NDArray[np.float64] | None = None,
     ) -> None:
         super().__init__()
         self.net, self.tasks = net, tasks
-        self.side_px, self.strength = side_px, strength
+        self.side_px, self.params = side_px, params
         # not in the checkpoint: they follow from the table
         if sample_weight is None:
             sample_weight = np.ones(len(tasks[0].values))
@@ -58,11 +58,11 @@ class FinetuneLearner(Learner):
         A row's weight multiplies its loss and leaves the number of rows as it is, so
         that a row of weight 0.5 pulls half as hard whatever it shares its batch with.
         """
-        draws = uniforms(
-            batch.keys, N_DRAWS, seed=batch.seed, epoch=batch.epoch, purpose="finetune"
+        u = uniforms(
+            batch.keys, N_RANDOM, seed=batch.seed, epoch=batch.epoch, purpose="finetune"
         )
         side_px = round(self.side_px * batch.scale)
-        views = random_views(batch.images, draws, side_px, self.strength)
+        views = random_views(batch.images, u, side_px, self.params)
         outputs = self.net(views)
         idx = torch.from_numpy(batch.rows).to(batch.images.device)
         sample_weight = self.sample_weight[idx]

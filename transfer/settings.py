@@ -7,7 +7,7 @@ from annotated_types import Ge
 
 from data_prep.ranges import OR_ZERO, Area, Share
 from data_prep.settings import NOT_HASHED
-from pretext.networks.init_weights import check_init, reads_of
+from pretext.init_weights import check_init, reads_of
 from pretext.preflight import check_first_weights, check_larger_views, check_names
 from pretext.settings import TrainingSettings
 
@@ -85,6 +85,6 @@ class FinetuneSettings(TrainingSettings):
             UserError: A name is unknown, or the network does not take what will come.
         """
         check_names(self.backbone, self.optimizer)
-        from pretext.trial import try_training
+        from pretext.networks.trial import try_training
 
         try_training(self, outlook)

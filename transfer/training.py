@@ -15,12 +15,11 @@ from data_prep.errors import UserError
 from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.damage import read_json
 from data_prep.run_folders.runs import write_json
-from pretext.data.augment import Strength
+from pretext.data.augment import AugmentParams
 from pretext.data.pictures import Normalisation, Pictures
 from pretext.engine.training import train
-from pretext.networks.backbones import save_weights
-from pretext.networks.init_weights import begin_backbone
-from pretext.pretraining import check_final_side
+from pretext.networks.backbones import begin_backbone, save_weights
+from pretext.networks.trial import check_final_side
 from transfer.jobs import Job
 from transfer.learner import FinetuneLearner, score_rows
 from transfer.nets import FORMAT, TaskNet, describe, load_net
@@ -167,9 +166,9 @@ def _train(
 ) -> dict[str, Any]:
     """Train, keep the weights, those of each epoch too, and say how fast it went."""
     settings, folder = material.settings, weights.parent
-    strength = Strength(
+    params = AugmentParams(
         min_area=settings.min_area,
-        turns=settings.turns,
+        d4=settings.turns,
         brightness=settings.colour,
         contrast=settings.colour,
         saturation=settings.colour,
@@ -187,7 +186,7 @@ def _train(
             old.with_suffix(".json").unlink(missing_ok=True)
 
     outcome = train(
-        FinetuneLearner(net, job.tasks, material.side_px, strength, material.weights),
+        FinetuneLearner(net, job.tasks, material.side_px, params, material.weights),
         material.pictures,
         job.rows,
         [material.ids[row] for row in job.rows],

@@ -1,9 +1,9 @@
 """Random views of whole batches: one resampling for geometry, one map for colour.
 
-Every number is drawn per picture by ``pretext.data.keyed_rng`` and handed in, so that
-the operations here are pure functions of tensors. They are computed in float32 whatever
-the precision of the training: in bfloat16, places in the picture are a quarter pixel
-off.
+Random numbers are drawn per picture by ``pretext.data.keyed_rng`` and handed in as u,
+so that the operations here are pure functions of tensors. They are computed in float32
+whatever the precision of the training: in bfloat16, places in the picture are a quarter
+pixel off.
 
 Source: the distributions of torchvision's RandomResizedCrop, ColorJitter,
 RandomGrayscale and GaussianBlur.
@@ -13,7 +13,8 @@ the luma, where torchvision turns them in HSV and keeps the largest channel. All
 of the colour are one map, and levels are cut to 0..255 once; in torchvision after each,
 which is all that its random order changes, for the four commute.
 
-Shapes: B pictures, H W pixels of the input, S side of the output.
+Shapes: B pictures, C = 3 channels, H W pixels of the input, S side of the output.
+Places are x, y in [-1, 1]^2 of a picture or a view, as ``grid_sample`` has them.
 """
 
 import math
@@ -32,11 +33,11 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 # luma and two differences of colours; the rows of the differences add up to 0
 YIQ = (LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 BLUR_AT_PX = 224  # the deviation of a blur is given for views of this side
-N_DRAWS = 15  # with one try
+N_RANDOM = 15  # random numbers of a view with one try
 
 
-@dataclass(frozen=True)
-class Strength:
+@dataclass(frozen=True, kw_only=True)
+class AugmentParams:
     """How far the views may leave the picture.
 
     Attributes:
@@ -44,7 +45,7 @@ class Strength:
         max_area: Largest share.
         ratio: Largest ratio of the sides of a crop, and its inverse.
         tries: Crops drawn until one fits; the last is cut to the picture.
-        turns: Draw one of the eight flips and rotations; else mirror left-right only.
+        d4: Draw one of the eight flips and rotations; else mirror left-right only.
         brightness: Largest change of the brightness, as a share.
         contrast: Largest change of the contrast, as a share.
         saturation: Largest change of the saturation, as a share.
@@ -59,7 +60,7 @@ class Strength:
     max_area: float = 1.0
     ratio: float = 1.15
     tries: int = 1
-    turns: bool = True
+    d4: bool = True
     brightness: float = 0.1
     contrast: float = 0.1
     saturation: float = 0.1
@@ -70,83 +71,98 @@ class Strength:
     sigma: tuple[float, float] = (0.1, 2.0)
 
     @property
-    def n_draws(self) -> int:
+    def n_random(self) -> int:
         """Random numbers that one view takes."""
-        return N_DRAWS + 2 * (self.tries - 1)
+        return N_RANDOM + 2 * (self.tries - 1)
 
 
 def random_views(
-    images: Tensor, draws: NDArray[np.float32], side_px: int, strength: Strength
+    images: Tensor, u: NDArray[np.float32], side_px: int, params: AugmentParams
 ) -> Tensor:
-    """Crop, flip, rotate, colour and blur each picture by its own draws.
+    """Crop, flip, rotate, colour and blur each picture by its own random numbers.
 
     Args:
         images: (B, 3, H, W) grey levels 0..255.
-        draws: (B, strength.n_draws) from [0, 1).
+        u: (B, params.n_random) random numbers of [0, 1).
         side_px: S.
-        strength: Ranges of the draws.
+        params: How far the views may leave the picture.
 
     Returns:
         (B, 3, S, S) float, grey levels.
     """
-    u = torch.from_numpy(draws)  # what is small is computed where it is known at once
-    of_crop = torch.cat([u[:, :4], u[:, N_DRAWS : strength.n_draws]], dim=1)
-    boxes = crop_boxes(of_crop, strength.min_area, strength.ratio, strength.max_area)
-    turns = turn_matrices(u[:, 4:7], strength.turns)
+    u_BR = torch.from_numpy(u)  # what is small is computed where it is known at once
+    u_crop = torch.cat([u_BR[:, :4], u_BR[:, N_RANDOM : params.n_random]], dim=1)
+    boxes_B4 = crop_boxes(u_crop, params.min_area, params.ratio, params.max_area)
+    orientations_B22 = orientation_matrices(u_BR[:, 4:7], params.d4)
     with torch.autocast(images.device.type, enabled=False):
-        views = resample(images, boxes, turns, side_px)
-        views = recolour(views, u[:, 7:13], strength)
-        return blur_some(views, u[:, 13:15], strength)
+        views = resample(images, boxes_B4, orientations_B22, side_px)
+        views = recolour(views, u_BR[:, 7:13], params)
+        return blur_some(views, u_BR[:, 13:15], params)
 
 
-def crop_boxes(u: Tensor, min_area: float, ratio: float, max_area: float = 1) -> Tensor:
-    """Turn draws into (B, 4) boxes (centre x, y, width, height) of [-1, 1]^2.
+def crop_boxes(
+    u_BR: Tensor, min_area: float, ratio: float, max_area: float = 1
+) -> Tensor:
+    """Turn random numbers into boxes (centre x, y, width, height) of [-1, 1]^2.
 
     The area is uniform and the ratio log-uniform as in torchvision's RandomResizedCrop.
     The first try whose sides are no longer than the picture's is taken; the last is cut
     to the picture.
 
     Args:
-        u: (B, 4 + 2 * further tries) draws: area, ratio, x, y, then area and ratio of
-            each further try.
+        u_BR: R = 4 + 2 * further tries: area, ratio, x, y, then area and ratio of each
+            further try.
         min_area: Smallest area, as a share.
         ratio: Largest ratio of the sides, and its inverse.
         max_area: Largest area.
+
+    Returns:
+        (B, 4); width and height as shares of the picture's.
     """
-    area = min_area + (max_area - min_area) * torch.cat([u[:, :1], u[:, 4::2]], dim=1)
-    drawn = torch.cat([u[:, 1:2], u[:, 5::2]], dim=1)
-    aspect = torch.exp((2 * drawn - 1) * np.log(ratio))
-    widths, heights = (area * aspect).sqrt(), (area / aspect).sqrt()
-    fits = torch.maximum(widths, heights) <= 1
-    fits[:, -1] = True
-    first = fits.float().argmax(dim=1, keepdim=True)
-    width = widths.gather(1, first)[:, 0].clamp(max=1)
-    height = heights.gather(1, first)[:, 0].clamp(max=1)
-    x = (2 * u[:, 2] - 1) * (1 - width)
-    y = (2 * u[:, 3] - 1) * (1 - height)
+    u_area_BK = torch.cat([u_BR[:, :1], u_BR[:, 4::2]], dim=1)  # K tries
+    u_aspect_BK = torch.cat([u_BR[:, 1:2], u_BR[:, 5::2]], dim=1)
+    area_BK = min_area + (max_area - min_area) * u_area_BK
+    aspect_BK = torch.exp((2 * u_aspect_BK - 1) * np.log(ratio))
+    # sides w, h of the try with w * h = area and w / h = aspect
+    width_BK, height_BK = (area_BK * aspect_BK).sqrt(), (area_BK / aspect_BK).sqrt()
+    fits_BK = torch.maximum(width_BK, height_BK) <= 1
+    fits_BK[:, -1] = True
+    first_B1 = fits_BK.float().argmax(dim=1, keepdim=True)
+    width = width_BK.gather(1, first_B1)[:, 0].clamp(max=1)
+    height = height_BK.gather(1, first_B1)[:, 0].clamp(max=1)
+    # the centre lies anywhere where the box does not leave the picture
+    x = (2 * u_BR[:, 2] - 1) * (1 - width)
+    y = (2 * u_BR[:, 3] - 1) * (1 - height)
     return torch.stack([x, y, width, height], dim=1)
 
 
-def turn_matrices(u: Tensor, all_eight: bool) -> Tensor:
-    """Turn (B, 3) draws into (B, 2, 2) matrices: a mirror, or one of the eight."""
-    sign_x = 1 - 2 * (u[:, 0] < 0.5).float()
+def orientation_matrices(u_B3: Tensor, d4: bool) -> Tensor:
+    """Turn random numbers into (B, 2, 2) matrices of flips and quarter turns.
+
+    Args:
+        u_B3: Whether x is mirrored, y is mirrored, x and y are exchanged.
+        d4: One of all eight, the group D4; else x is mirrored or not.
+    """
+    sign_x = 1 - 2 * (u_B3[:, 0] < 0.5).float()
     zero, one = torch.zeros_like(sign_x), torch.ones_like(sign_x)
-    if not all_eight:
+    if not d4:
         return torch.stack([sign_x, zero, zero, one], dim=1).view(-1, 2, 2)
-    sign_y = 1 - 2 * (u[:, 1] < 0.5).float()
-    swap = (u[:, 2] < 0.5).float()
+    sign_y = 1 - 2 * (u_B3[:, 1] < 0.5).float()
+    swap = (u_B3[:, 2] < 0.5).float()
     keep = 1 - swap
     rows = [sign_x * keep, sign_x * swap, sign_y * swap, sign_y * keep]
     return torch.stack(rows, dim=1).view(-1, 2, 2)
 
 
-def boxes_and_turns(boxes: Tensor, turns: Tensor) -> Tensor:
-    """Join crop and turn into the (B, 2, 3) maps from output to input places."""
-    linear = boxes[:, 2:, None] * turns
-    return torch.cat([linear, boxes[:, :2, None]], dim=2)
+def affine_maps(boxes_B4: Tensor, orientations_B22: Tensor) -> Tensor:
+    """Join crop and orientation into the (B, 2, 3) maps from output to input places."""
+    linear_B22 = boxes_B4[:, 2:, None] * orientations_B22
+    return torch.cat([linear_B22, boxes_B4[:, :2, None]], dim=2)
 
 
-def resample(images: Tensor, boxes: Tensor, turns: Tensor, side_px: int) -> Tensor:
+def resample(
+    images: Tensor, boxes_B4: Tensor, orientations_B22: Tensor, side_px: int
+) -> Tensor:
     """Cut out, flip and rotate: (B, 3, H, W) to (B, 3, S, S).
 
     Bilinear sampling looks at four pixels. Where a crop has k >= 2 times the pixels
@@ -154,101 +170,109 @@ def resample(images: Tensor, boxes: Tensor, turns: Tensor, side_px: int) -> Tens
 
     Args:
         images: Grey levels.
-        boxes: (B, 4) of ``crop_boxes``, on the CPU.
-        turns: (B, 2, 2) of ``turn_matrices``, on the CPU.
+        boxes_B4: Of ``crop_boxes``, on the CPU.
+        orientations_B22: Of ``orientation_matrices``, on the CPU.
         side_px: S.
     """
-    maps = moved(boxes_and_turns(boxes, turns), images.device)
+    maps_B23 = moved(affine_maps(boxes_B4, orientations_B22), images.device)
     height, width = images.shape[2:]
-    needed = boxes[:, 2:] * torch.tensor([width, height]) / side_px
-    factors = needed.amin(dim=1).long().clamp(min=1)
-    kinds = sorted(set(factors.tolist()))
-    if kinds == [1]:
-        return _sample(images.float(), maps, side_px)
+    px_of_view_px = boxes_B4[:, 2:] * torch.tensor([width, height]) / side_px
+    k_B = px_of_view_px.amin(dim=1).long().clamp(min=1)
+    factors = sorted(set(k_B.tolist()))
+    if factors == [1]:
+        return _sample(images.float(), maps_B23, side_px)
     views = torch.empty(len(images), 3, side_px, side_px, device=images.device)
-    for factor in kinds:
-        chosen = moved((factors == factor).nonzero()[:, 0], images.device)
-        source = images[chosen].float()
+    for factor in factors:
+        idx = moved((k_B == factor).nonzero()[:, 0], images.device)
+        source = images[idx].float()
         if factor > 1:
             size = (height // factor, width // factor)
             source = F.adaptive_avg_pool2d(source, size)
-        views[chosen] = _sample(source, maps[chosen], side_px)
+        views[idx] = _sample(source, maps_B23[idx], side_px)
     return views
 
 
-def _sample(images: Tensor, maps: Tensor, side_px: int) -> Tensor:
+def _sample(images: Tensor, maps_B23: Tensor, side_px: int) -> Tensor:
     size = [len(images), 3, side_px, side_px]
     return F.grid_sample(
         images,
-        F.affine_grid(maps, size, align_corners=False),
+        F.affine_grid(maps_B23, size, align_corners=False),
         mode="bilinear",
         padding_mode="border",
         align_corners=False,
     )
 
 
-def recolour(images: Tensor, u: Tensor, strength: Strength) -> Tensor:
+def recolour(images_BCSS: Tensor, u_B6: Tensor, params: AugmentParams) -> Tensor:
     """Change brightness, contrast, saturation, hue and grey as one affine map.
 
+    With brightness b, contrast c, saturation s, hue map Q, luma vector l and the mean
+    luma m of the picture, a pixel x of C channels becomes
+
+        b * (c * Q (s * x + (1 - s) * l.x) + (1 - c) * m)
+
     Args:
-        images: (B, 3, S, S) grey levels.
-        u: (B, 6) draws on the CPU: brightness, contrast, saturation, grey, hue, and
-            whether the colour is changed.
-        strength: Ranges.
+        images_BCSS: Grey levels.
+        u_B6: On the CPU: brightness, contrast, saturation, grey, hue, and whether the
+            colour is changed at all.
+        params: Largest changes and probabilities.
     """
-    changes = (u[:, 5] < strength.colour_p).float()
+    is_changed = (u_B6[:, 5] < params.colour_p).float()
 
-    def change(largest: float, drawn: Tensor) -> Tensor:
-        return changes * (largest * (2 * drawn - 1))
+    def change(largest: float, u_B: Tensor) -> Tensor:
+        return is_changed * (largest * (2 * u_B - 1))
 
-    bright = 1 + change(strength.brightness, u[:, 0])
-    contrast = 1 + change(strength.contrast, u[:, 1])
-    saturation = 1 + change(strength.saturation, u[:, 2])
-    saturation = saturation * (u[:, 3] >= strength.grey)
-    luma = torch.tensor(LUMA)
+    bright = 1 + change(params.brightness, u_B6[:, 0])
+    contrast = 1 + change(params.contrast, u_B6[:, 1])
+    saturation = 1 + change(params.saturation, u_B6[:, 2])
+    saturation = saturation * (u_B6[:, 3] >= params.grey)
+    luma_C = torch.tensor(LUMA)
     # saturation s: s * I + (1 - s) * (every channel becomes the luma)
-    matrix = saturation[:, None, None] * torch.eye(3)
-    matrix = matrix + (1 - saturation)[:, None, None] * luma
-    if strength.hue:
-        matrix = hue_matrices(change(strength.hue, u[:, 4])) @ matrix
-    matrix = moved((bright * contrast)[:, None, None] * matrix, images.device)
-    weight = moved(bright * (1 - contrast), images.device)
-    luma = moved(luma, images.device)
-    centre = torch.einsum("bchw,c->b", images, luma) / images[0, 0].numel()
-    shift = (weight * centre)[:, None, None, None]
-    coloured = torch.einsum("bij,bjhw->bihw", matrix, images)
+    matrix_BCC = saturation[:, None, None] * torch.eye(3)
+    matrix_BCC = matrix_BCC + (1 - saturation)[:, None, None] * luma_C
+    if params.hue:
+        matrix_BCC = hue_matrices(change(params.hue, u_B6[:, 4])) @ matrix_BCC
+    device = images_BCSS.device
+    matrix_BCC = moved((bright * contrast)[:, None, None] * matrix_BCC, device)
+    weight = moved(bright * (1 - contrast), device)
+    luma_C = moved(luma_C, device)
+    n_pixels = images_BCSS[0, 0].numel()
+    mean_luma = torch.einsum("bchw,c->b", images_BCSS, luma_C) / n_pixels
+    shift = (weight * mean_luma)[:, None, None, None]
+    coloured = torch.einsum("bij,bjhw->bihw", matrix_BCC, images_BCSS)
     return coloured.add_(shift).clamp_(0, 255)
 
 
-def hue_matrices(turns: Tensor) -> Tensor:
+def hue_matrices(turns_B: Tensor) -> Tensor:
     """Give the (B, 3, 3) maps of colours that turn the hue by (B,) shares of a circle.
 
-    Greys stay as they are, and the luma of every colour does.
+    In YIQ the hue is the angle of (I, Q), so the map is YIQ^-1 R YIQ with a rotation R
+    of the last two. Greys stay as they are, and the luma of every colour does.
     """
-    angles = 2 * math.pi * turns.double()
+    angles = 2 * math.pi * turns_B.double()
     to_yiq = torch.tensor(YIQ, dtype=torch.float64)
-    rotations = torch.eye(3, dtype=torch.float64).repeat(len(turns), 1, 1)
+    rotations = torch.eye(3, dtype=torch.float64).repeat(len(turns_B), 1, 1)
     rotations[:, 1, 1] = rotations[:, 2, 2] = angles.cos()
     rotations[:, 1, 2], rotations[:, 2, 1] = angles.sin(), -angles.sin()
     matrices: Tensor = torch.linalg.inv(to_yiq) @ rotations @ to_yiq
     return matrices.float()
 
 
-def blur_some(images: Tensor, u: Tensor, strength: Strength) -> Tensor:
+def blur_some(images: Tensor, u_B2: Tensor, params: AugmentParams) -> Tensor:
     """Blur a share of the (B, 3, S, S) images.
 
     Args:
         images: Grey levels; changed in place.
-        u: (B, 2) draws on the CPU: whether, and how much.
-        strength: Ranges.
+        u_B2: On the CPU: whether, and how much.
+        params: Probability and deviations.
     """
-    chosen = (u[:, 0] < strength.blur).nonzero()[:, 0]
+    idx = (u_B2[:, 0] < params.blur).nonzero()[:, 0]
     side_px = min(images.shape[2:])
-    lowest, highest = (sigma * side_px / BLUR_AT_PX for sigma in strength.sigma)
-    radius = min(math.ceil(3 * highest), side_px - 1)
-    if len(chosen) == 0 or radius == 0:
+    lowest, highest = (sigma * side_px / BLUR_AT_PX for sigma in params.sigma)
+    radius = min(math.ceil(3 * highest), side_px - 1)  # a Gaussian ends at 3 deviations
+    if len(idx) == 0 or radius == 0:
         return images
-    sigmas = lowest + (highest - lowest) * u[chosen, 1]
-    chosen, sigmas = moved(chosen, images.device), moved(sigmas, images.device)
-    images[chosen] = gaussian_blur(images[chosen], sigmas, radius)
+    sigmas = lowest + (highest - lowest) * u_B2[idx, 1]
+    idx, sigmas = moved(idx, images.device), moved(sigmas, images.device)
+    images[idx] = gaussian_blur(images[idx], sigmas, radius)
     return images

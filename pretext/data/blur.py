@@ -17,8 +17,8 @@ def gaussian_blur(images: Tensor, sigmas: Tensor, radius: int) -> Tensor:
         radius: Pixels that the kernel reaches on either side; below H and W.
     """
     n, channels, height, width = images.shape
-    places = torch.arange(-radius, radius + 1, device=images.device)
-    kernels = torch.exp(-0.5 * (places / sigmas[:, None]) ** 2)  # (B, 2 * radius + 1)
+    offsets = torch.arange(-radius, radius + 1, device=images.device)
+    kernels = torch.exp(-0.5 * (offsets / sigmas[:, None]) ** 2)  # (B, 2 * radius + 1)
     kernels = kernels / kernels.sum(dim=1, keepdim=True)
     # each channel of each picture is a channel of one picture, with a kernel of its own
     kernels = kernels.repeat_interleave(channels, dim=0)

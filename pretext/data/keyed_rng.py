@@ -50,11 +50,12 @@ def uniforms(
 
 def shuffled(keys: NDArray[np.uint64], *, seed: int, epoch: int) -> NDArray[np.int64]:
     """Order the pictures of an epoch: (N,) positions, a permutation."""
-    drawn = uniforms(keys, 2, seed=seed, epoch=epoch, purpose="order")
-    return np.lexsort((keys, drawn[:, 1], drawn[:, 0]))
+    u = uniforms(keys, 2, seed=seed, epoch=epoch, purpose="order")
+    return np.lexsort((keys, u[:, 1], u[:, 0]))
 
 
 def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Mix the bits of a state, so that each output bit depends on all of them."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))

@@ -65,8 +65,8 @@ class Pictures:
         """Cut out (B,) rows as (B, 3, S, S) uint8 on the device, channels last."""
         if self._on_device is not None:
             # pinned, or the copy would wait for the step before
-            chosen = torch.from_numpy(rows).pin_memory()
-            batch = self._on_device[chosen.to(self.device, non_blocking=True)]
+            idx = torch.from_numpy(rows).pin_memory()
+            batch = self._on_device[idx.to(self.device, non_blocking=True)]
         else:
             batch = torch.from_numpy(self.pixels[rows])
             if self.device.type == "cuda":

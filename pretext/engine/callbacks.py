@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -16,13 +16,10 @@ from tqdm import tqdm
 
 from data_prep.run_folders.drafts import drafted, write_rows
 from pretext.engine.history import read_rows
+from pretext.engine.module import LOG_EVERY_STEPS, Module
 from pretext.settings import TrainingSettings
 
-if TYPE_CHECKING:
-    from pretext.engine.training import Module
-
 CHECKPOINT_EVERY_S = 45.0
-LOG_EVERY_STEPS = 10
 ESTIMATE_AFTER_STEPS = 8
 log = logging.getLogger(__name__)
 
@@ -45,8 +42,16 @@ class InPlace(TorchCheckpointIO):
             file.write(buffer.getbuffer())
 
 
-class Watch(pl.Callback):
-    """Progress bar, checkpoints, and what happens between epochs."""
+class TrainingCallback(pl.Callback):
+    """Progress bar, logs, checkpoints, and what happens between epochs.
+
+    Args:
+        label: Name for the bar.
+        settings: How the training goes.
+        n_pictures: How many are trained on.
+        folder: Where ``checkpoints/`` and ``logs/`` go.
+        publish: Called with the epoch after each; see ``train``.
+    """
 
     def __init__(
         self,
@@ -60,14 +65,14 @@ class Watch(pl.Callback):
         self.step_size = settings.pictures_per_step
         self.steps_per_epoch = settings.steps_per_epoch(n_pictures)
         self.checkpoints = folder / "checkpoints"
-        self.metrics = folder / "logs" / "metrics.csv"
+        self.metrics_csv = folder / "logs" / "metrics.csv"
         self.publish = publish
         self.bar: tqdm[Any] | None = None
         self.last: dict[str, float] = {}
         self.stopped = ""
         self.images, self.busy_s, self.fetch_s = 0, 0.0, 0.0
 
-    def rate(self) -> float:
+    def images_per_s(self) -> float:
         """Give the pictures per second so far."""
         return self.images / self.busy_s if self.busy_s else 0.0
 
@@ -91,7 +96,7 @@ class Watch(pl.Callback):
         )
         self.saved_at = time.monotonic()
         self.first_step = trainer.global_step
-        _forget_after(trainer.global_step, self.metrics)
+        _forget_after(trainer.global_step, self.metrics_csv)
         self.began = time.perf_counter()
 
     def on_train_batch_end(
@@ -106,14 +111,14 @@ class Watch(pl.Callback):
         del outputs, batch
         if (batch_idx + 1) % self.accumulate:
             return  # the optimiser has not stepped yet
-        module = cast("Module", pl_module)
+        module = cast(Module, pl_module)
         step, size = trainer.global_step, self.step_size
         is_over = step >= int(trainer.max_steps)
         module.learner.after_step(step / int(trainer.max_steps))
-        if module.average is not None:
-            module.average.update(step)
+        if module.ema is not None:
+            module.ema.update(step)
         if step % LOG_EVERY_STEPS == 0 or is_over:
-            self._log(trainer, {k: v.item() for k, v in module.measured.items()})
+            self._log(trainer, {k: v.item() for k, v in module.metrics.items()})
         if self.bar is not None:
             self.bar.update(size)
         if step - self.first_step > 3:  # the first steps pay for warming up
@@ -121,10 +126,10 @@ class Watch(pl.Callback):
             self.busy_s += time.perf_counter() - self.began  # since the last step's end
             self.fetch_s += module.fetch_s
         if step - self.first_step == ESTIMATE_AFTER_STEPS and not is_over:
-            left_s = (int(trainer.max_steps) - step) * size / self.rate()
+            left_s = (int(trainer.max_steps) - step) * size / self.images_per_s()
             log.info("%s: about %s to go", self.label, duration(left_s))
         module.fetch_s = 0.0
-        # what follows is not a part of the steps
+        # the time of what follows does not count
         if step % self.steps_per_epoch == 0 or is_over:
             self._between_epochs(trainer, module)
         is_over = is_over or bool(self.stopped)
@@ -151,41 +156,40 @@ class Watch(pl.Callback):
         if self.bar is not None:
             self.bar.close()
 
-    def _log(self, trainer: pl.Trainer, measured: Mapping[str, float]) -> None:
+    def _log(self, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """Put numbers into TensorBoard's events, the CSV file and the progress bar."""
         step = trainer.global_step
-        self.last.update(measured)
+        self.last.update(metrics)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        numbers = {**measured, "learning_rate": float(rate)}
+        numbers = {**metrics, "learning_rate": float(rate)}
         for logger in trainer.loggers:
             logger.log_metrics(numbers, step)
-        with self.metrics.open("a", newline="", encoding="utf-8") as file:
+        with self.metrics_csv.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([step, *item] for item in numbers.items())
         if self.bar is not None:
-            # the looks at the health, health/... and probe/..., would fill the line
+            # those of the monitor, health/... and probe/..., would fill the line
             short = {name: v for name, v in self.last.items() if "/" not in name}
             shown = {name: f"{value:.3f}" for name, value in short.items()}
             shown["wait"] = f"{self.data_share():.1%}"
             self.bar.set_postfix(shown, refresh=False)
 
-    def _between_epochs(self, trainer: pl.Trainer, module: "Module") -> None:
+    def _between_epochs(self, trainer: pl.Trainer, module: Module) -> None:
         learner, step = module.learner, trainer.global_step
         if not all(bool(p.isfinite().all()) for p in learner.parameters()):
             raise module.diverged("a weight is not a finite number", step)
         epoch = -(-step // self.steps_per_epoch)
-        average = module.average
         learner.eval()
-        with average.in_place() if average else nullcontext():
+        with module.ema.in_place() if module.ema else nullcontext():
             with torch.inference_mode():
-                measured = learner.after_epoch(epoch)
+                metrics = learner.after_epoch(epoch)
             if self.publish is not None:
                 try:
-                    measured = {**measured, **(self.publish(epoch) or {})}
+                    metrics = {**metrics, **(self.publish(epoch) or {})}
                 except StopTraining as reason:
                     self.stopped = str(reason)
                     trainer.should_stop = True
-        if measured:
-            self._log(trainer, measured)
+        if metrics:
+            self._log(trainer, metrics)
         learner.train()
 
     def _save(self, trainer: pl.Trainer) -> None:
@@ -194,10 +198,10 @@ class Watch(pl.Callback):
         self.saved_at = time.monotonic()
 
 
-def _forget_after(step: int, metrics: Path) -> None:
+def _forget_after(step: int, metrics_csv: Path) -> None:
     """Begin the CSV file, or drop what was logged after the checkpoint gone on from."""
-    rows = [row for row in read_rows(metrics) if int(row[0]) <= step]
-    write_rows(metrics, [["step", "name", "value"], *rows])
+    rows = [row for row in read_rows(metrics_csv) if int(row[0]) <= step]
+    write_rows(metrics_csv, [["step", "name", "value"], *rows])
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Average:
+class WeightEma:
     """The average of all floating-point parameters and buffers of a module.
 
     Args:
@@ -27,7 +27,11 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after optimiser step ``step``, counted from 1."""
+        """Take in the weights after optimiser step ``step``, counted from 1.
+
+        average = d * average + (1 - d) * weights, where d is the smaller of ``decay``
+        and (1 + step) / (10 + step).
+        """
         decay = min(self.decay, (1 + step) / (10 + step))
         current = self._current()
         torch._foreach_lerp_(
@@ -39,12 +43,12 @@ class Average:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Let the module have the average for a while."""
-        kept = {name: tensor.clone() for name, tensor in self._current().items()}
+        weights = {name: tensor.clone() for name, tensor in self._current().items()}
         self.apply()
         try:
             yield
         finally:
-            self._fill(kept)
+            self._fill(weights)
 
     def apply(self) -> None:
         """Give the module the average for good."""

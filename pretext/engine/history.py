@@ -1,7 +1,7 @@
-"""The looks at the health of a training, kept in a CSV file: a row for each epoch.
+"""The metrics of a monitor, kept in a CSV file: a row for each epoch measured.
 
-A training that is resumed reads its history back; a look that is repeated replaces its
-row, and later ones, which are made again, are dropped.
+A training that is resumed reads its history back; an epoch that is measured again
+replaces its row, and later ones, which are made again, are dropped.
 """
 
 import csv
@@ -14,7 +14,7 @@ from data_prep.run_folders.drafts import write_rows
 
 
 class History:
-    """Numbers by epoch, the same on the disk.
+    """Metrics by epoch, the same on the disk.
 
     Args:
         path: The file; read if it is there.
@@ -22,37 +22,37 @@ class History:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.looks: dict[int, dict[str, float]] = {}
+        self.by_epoch: dict[int, dict[str, float]] = {}
         if path.exists():
             with intact(path), path.open(newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):
                     epoch = int(row.pop("epoch"))
-                    self.looks[epoch] = {k: float(v) for k, v in row.items() if v}
+                    self.by_epoch[epoch] = {k: float(v) for k, v in row.items() if v}
 
-    def add(self, epoch: int, numbers: Mapping[str, float]) -> None:
-        """Put in the look after an epoch, which is now the last one."""
-        kept = {e: look for e, look in self.looks.items() if e < epoch}
-        self.looks = {**kept, epoch: dict(numbers)}
-        names = list(dict.fromkeys(n for look in self.looks.values() for n in look))
+    def add(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Put in the metrics after an epoch, which is now the last one."""
+        earlier = {e: values for e, values in self.by_epoch.items() if e < epoch}
+        self.by_epoch = {**earlier, epoch: dict(metrics)}
+        names = list(dict.fromkeys(n for m in self.by_epoch.values() for n in m))
         # all digits, so that what is read back is what was written
         rows = [
-            [e, *(repr(float(look[name])) if name in look else "" for name in names)]
-            for e, look in self.looks.items()
+            [e, *(repr(float(m[name])) if name in m else "" for name in names)]
+            for e, m in self.by_epoch.items()
         ]
         write_rows(self.path, [["epoch", *names], *rows])
 
     def of(self, name: str) -> dict[int, float]:
-        """Give a number by epoch, where it was measured and is one."""
-        found = {e: look.get(name, math.nan) for e, look in self.looks.items()}
-        return {e: value for e, value in found.items() if math.isfinite(value)}
+        """Give a metric by epoch, where it was measured and is a number."""
+        values = {e: m.get(name, math.nan) for e, m in self.by_epoch.items()}
+        return {e: value for e, value in values.items() if math.isfinite(value)}
 
 
 def read_metrics(path: Path) -> dict[str, dict[int, float]]:
-    """Read what the engine logged, by name and optimiser step."""
-    found: dict[str, dict[int, float]] = {}
+    """Read what the engine logged: metrics by name and optimiser step."""
+    metrics: dict[str, dict[int, float]] = {}
     for step, name, value in read_rows(path):
-        found.setdefault(name, {})[int(step)] = float(value)
-    return found
+        metrics.setdefault(name, {})[int(step)] = float(value)
+    return metrics
 
 
 def read_rows(path: Path) -> list[list[str]]:

@@ -1,7 +1,10 @@
 """What is trained: a learner turns a batch of pictures into a loss."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +33,17 @@ class Batch:
 
 
 class Learner(nn.Module, ABC):
-    """What is trained: give the loss of a batch."""
+    """What is trained: give the loss of a batch.
+
+    Attributes:
+        metadata: JSON values of the task that belong beside its weights.
+    """
+
+    metadata: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return scalars to log; ``"loss"`` is minimised."""
+        """Return scalar metrics to log; ``"loss"`` is minimised."""
 
     def constant_rate(self) -> list[nn.Parameter]:
         """List the parameters whose learning rate does not follow the schedule."""

@@ -22,8 +22,8 @@ from data_prep.run_folders.drafts import drafted, write_rows
 from pretext.data.pictures import Pictures
 from pretext.device import pick_device, set_threads, use_bf16
 from pretext.engine.learner import Learner
+from pretext.engine.module import Module
 from pretext.engine.optimizers import build_optimizer
-from pretext.engine.training import Module
 from pretext.settings import TrainingSettings
 
 STEPS = 100
@@ -33,9 +33,9 @@ GIVE_UP = 4.0  # times the fall so far, above the lowest loss
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RangeTest:
-    """What a range test found.
+    """The result of a range test.
 
     Attributes:
         rates: (n,) learning rates, rising.
@@ -48,21 +48,21 @@ class RangeTest:
     suggestion: float
 
 
-def find_rate(
+def find_lr(
     learner: Learner,
     pictures: Pictures,
-    rows: NDArray[np.int64],
+    train_idx: NDArray[np.int64],
     ids: Sequence[str],
     settings: TrainingSettings,
     folder: Path,
     label: str,
 ) -> RangeTest:
-    """Try learning rates on a learner, plot the losses, and suggest one.
+    """Try learning rates on a learner, plot the losses, and suggest a rate.
 
     Args:
         learner: Is trained for some steps; throw it away afterwards.
         pictures: All prepared pictures.
-        rows: (N,) rows of the pictures to train on.
+        train_idx: (N,) rows of the pictures to train on.
         ids: N ids of those rows.
         settings: How it would be trained.
         folder: Where ``range_test.csv`` and ``range_test.png`` go.
@@ -71,24 +71,36 @@ def find_rate(
     Raises:
         UserError: There are too few pictures, or the loss never falls.
     """
-    settings.check_enough(len(rows), label)
+    settings.check_enough(len(train_idx), label)
     device = pick_device()
     set_threads(settings.threads)
     # the flag is not always what the optimiser gets: it may be for another batch size
     unit = settings.learning_rate / settings.peak_rate
-    trial = replace(settings, steps=STEPS, schedule="constant", warmup=0.0, ema=0.0)
-    module = Module(learner.to(device), pictures, rows, ids, trial, folder)
+    module = Module(
+        learner=learner.to(device),
+        pictures=pictures,
+        train_idx=train_idx,
+        ids=ids,
+        settings=replace(
+            settings, steps=STEPS, schedule="constant", warmup=0.0, ema=0.0
+        ),
+        folder=folder,
+    )
     rates = np.geomspace(LOWEST, HIGHEST, STEPS)
     losses = _losses(module, rates / unit, device, label)
-    found = suggest(rates[: len(losses)], losses, label)
-    curve = zip(found.rates, found.losses, strict=True)
-    write_rows(folder / "range_test.csv", [("learning_rate", "smoothed_loss"), *curve])
-    _plot(found, folder / "range_test.png", label, settings.learning_rate)
+    test = suggest(rates[: len(losses)], losses, label)
+    rows = zip(test.rates, test.losses, strict=True)
+    write_rows(folder / "range_test.csv", [("learning_rate", "smoothed_loss"), *rows])
+    plot_file = folder / "range_test.png"
+    _plot(test, plot_file, label, settings.learning_rate)
     log.info(
         "%s: --learning-rate %.2g (now %.2g) -> %s",
-        *(label, found.suggestion, settings.learning_rate, folder / "range_test.png"),
+        label,
+        test.suggestion,
+        settings.learning_rate,
+        plot_file,
     )
-    return found
+    return test
 
 
 def suggest(
@@ -111,7 +123,9 @@ def suggest(
             f" {rates[-1]:.0e}; look at the pictures and the other settings"
         )
     slopes = np.gradient(smoothed, np.log(rates))[: lowest + 1]
-    return RangeTest(rates, smoothed, float(rates[int(slopes.argmin())]))
+    return RangeTest(
+        rates=rates, losses=smoothed, suggestion=float(rates[int(slopes.argmin())])
+    )
 
 
 def _losses(
@@ -131,10 +145,10 @@ def _losses(
         torch.manual_seed(settings.seed * 1_000_003 + step)
         optimizer.zero_grad()
         total = 0.0
-        for part in range(settings.accumulate):
+        for micro_step in range(settings.accumulate):
             precision = torch.autocast(device.type, torch.bfloat16)
             with precision if is_bf16 else nullcontext():
-                loss = learner.loss(module.batch_of(step, part))["loss"]
+                loss = learner.loss(module.batch_of(step, micro_step))["loss"]
             (loss / settings.accumulate).backward()  # type: ignore[no-untyped-call]
             total += loss.item() / settings.accumulate
         if not math.isfinite(total):
@@ -149,15 +163,15 @@ def _losses(
     return np.array(losses)
 
 
-def _plot(found: RangeTest, file: Path, label: str, now: float) -> None:
+def _plot(test: RangeTest, file: Path, label: str, now: float) -> None:
     """Draw the smoothed loss over the learning rate."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(found.rates, found.losses, color="#2b6777")
+    axes.plot(test.rates, test.losses, color="#2b6777")
     axes.axvline(
-        found.suggestion, color="#c8553d", label=f"suggested: {found.suggestion:.2g}"
+        test.suggestion, color="#c8553d", label=f"suggested: {test.suggestion:.2g}"
     )
     axes.axvline(now, color="#999999", linestyle=":", label=f"now: {now:.2g}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="smoothed loss", title=label)

@@ -22,9 +22,9 @@ def build_optimizer(
         return torch.optim.AdamW(groups, learning_rate)
     from pytorch_optimizer import load_optimizer
 
-    kind: Callable[..., Optimizer] = load_optimizer(name)
+    optimizer: Callable[..., Optimizer] = load_optimizer(name)
     try:
-        return kind(groups, lr=learning_rate)
+        return optimizer(groups, lr=learning_rate)
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer = {name!r} cannot be used: {error}") from None
 

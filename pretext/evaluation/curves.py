@@ -12,15 +12,16 @@ from data_prep.run_folders.drafts import drafted
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = ("#0b6e99", "#c4501b", "#5b8c3e", "#8a4f9e", "#9a7b1c", "#4d5966")
+LINE_COLOURS = ("#0b6e99", "#c4501b", "#5b8c3e", "#8a4f9e", "#9a7b1c", "#4d5966")
 INK, GRID = "#333333", "#dddddd"
-Curve = Mapping[Any, float]  # by epoch
-SHOWN_LOSSES = 200  # points of the loss that are drawn
+ByEpoch = Mapping[Any, float]
+MAX_POINTS = 200  # of the loss that are drawn
 
 
 def draw_curves(
-    looks: Mapping[int, Mapping[str, float]],
-    metrics: Mapping[str, Mapping[int, float]],
+    by_epoch: Mapping[int, Mapping[str, float]],
+    logged: Mapping[str, Mapping[int, float]],
+    *,
     steps_per_epoch: int,
     path: Path,
     title: str,
@@ -28,34 +29,37 @@ def draw_curves(
     """Draw the loss, what was held out, the outputs and the probes over the epochs.
 
     Args:
-        looks: What was seen at each look, by epoch; 0: the first weights.
-        metrics: What the engine logged, by name and optimiser step.
+        by_epoch: Metrics of the monitor, by epoch; 0: the first weights.
+        logged: Metrics that the engine logged, by name and optimiser step.
         steps_per_epoch: Steps.
         path: The PNG, written whole or not at all.
         title: Name of the stage.
     """
     from matplotlib.figure import Figure
 
-    def logged(name: str) -> dict[float, float]:
-        found = metrics.get(name, {})
-        return {step / steps_per_epoch: value for step, value in found.items()}
+    def of_engine(name: str) -> dict[float, float]:
+        by_step = logged.get(name, {})
+        return {step / steps_per_epoch: value for step, value in by_step.items()}
 
-    def seen(name: str) -> dict[int, float]:
-        return {epoch: look[name] for epoch, look in looks.items() if name in look}
+    def of_monitor(name: str) -> dict[int, float]:
+        return {e: metrics[name] for e, metrics in by_epoch.items() if name in metrics}
 
-    names = list(dict.fromkeys(name for look in looks.values() for name in look))
+    names = list(dict.fromkeys(n for metrics in by_epoch.values() for n in metrics))
     probes = [n.removeprefix("probe/") for n in names if n.startswith("probe/")]
     linear = [n for n in probes if not n.endswith("_knn")]
-    held_out = logged("held_out")
-    panels: list[tuple[str, dict[str, Curve], bool]] = [
-        ("loss", {"": _thinned(logged("loss"))}, False)
+    held_out = of_engine("held_out")
+    panels: list[tuple[str, dict[str, ByEpoch], bool]] = [
+        ("loss", {"": _thinned(of_engine("loss"))}, False)
     ]
     if held_out:
         panels.append(("right on held-out pictures", {"": held_out}, True))
     panels.append(
-        ("spread of the outputs (0: collapse)", {"": seen("health/spread")}, True)
+        ("spread of the outputs (0: collapse)", {"": of_monitor("health/spread")}, True)
     )
-    ranks = {"outputs": seen("health/rank"), "features": seen("health/feature_rank")}
+    ranks = {
+        "outputs": of_monitor("health/rank"),
+        "features": of_monitor("health/feature_rank"),
+    }
     panels.append(
         ("effective rank", {k: curve for k, curve in ranks.items() if curve}, True)
     )
@@ -63,12 +67,16 @@ def draw_curves(
         panels += [
             (
                 "ridge on features: R2 or accuracy",
-                {n: seen(f"probe/{n}") for n in linear},
+                {n: of_monitor(f"probe/{n}") for n in linear},
                 False,
             ),
             (
                 "nearest neighbours: R2 or accuracy",
-                {n: seen(f"probe/{n}_knn") for n in linear if f"{n}_knn" in probes},
+                {
+                    n: of_monitor(f"probe/{n}_knn")
+                    for n in linear
+                    if f"{n}_knn" in probes
+                },
                 False,
             ),
         ]
@@ -76,7 +84,7 @@ def draw_curves(
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.1 * rows), dpi=110, layout="constrained")
     figure.suptitle(title, color=INK, fontsize=12)
-    last = max([1.0, *map(float, looks), *logged("loss")])
+    last = max([1.0, *map(float, by_epoch), *of_engine("loss")])
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis, (label, curves, from_zero) in zip(axes, panels, strict=False):
         _draw_panel(axis, label, curves, last, from_zero=from_zero)
@@ -89,7 +97,7 @@ def draw_curves(
 def _draw_panel(
     axis: "Axes",
     label: str,
-    curves: Mapping[str, Curve],
+    curves: Mapping[str, ByEpoch],
     last: float,
     *,
     from_zero: bool,
@@ -106,7 +114,7 @@ def _draw_panel(
         axis.spines[side].set_visible(False)
     ends = []
     for number, (name, curve) in enumerate(curves.items()):
-        colour = COLOURS[number % len(COLOURS)]
+        colour = LINE_COLOURS[number % len(LINE_COLOURS)]
         x, y = list(curve), list(curve.values())
         mark = "o" if len(x) <= 40 else ""
         axis.plot(x, y, color=colour, linewidth=1.5, marker=mark, markersize=3)
@@ -139,7 +147,7 @@ def _apart(heights: list[float], gap: float) -> list[float]:
 
 def _thinned(curve: Mapping[float, float]) -> dict[float, float]:
     """Average a long curve in pieces, so that it can be read."""
-    if len(curve) <= SHOWN_LOSSES:
+    if len(curve) <= MAX_POINTS:
         return dict(curve)
-    parts = np.array_split(np.array(list(curve.items())), SHOWN_LOSSES)
-    return {float(p[-1, 0]): float(p[:, 1].mean()) for p in parts}
+    pieces = np.array_split(np.array(list(curve.items())), MAX_POINTS)
+    return {float(piece[-1, 0]): float(piece[:, 1].mean()) for piece in pieces}

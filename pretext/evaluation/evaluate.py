@@ -1,4 +1,4 @@
-"""One look at the health of a learner: how much its outputs differ, and what they tell.
+"""The metrics of the monitor: how much a learner's outputs differ, what they tell.
 
 The learner is left as it was, and no random number is drawn.
 
@@ -7,73 +7,80 @@ Shapes: n pictures, D features, d outputs.
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pretext.data.training_data import TrainingData
 from pretext.engine.learner import Learner
-from pretext.evaluation.collapse import effective_rank, spread
+from pretext.evaluation.collapse import effective_rank
 from pretext.evaluation.embed import embed, forward_of, input_side
-from pretext.evaluation.monitor_subset import Sample
+from pretext.evaluation.monitor_subset import MonitorSubset
 from pretext.evaluation.probing import probe
-
-if TYPE_CHECKING:
-    from pretext.pretraining import Material
+from pretext.methods.siamese import spread
 
 INNER = "probe/inner"  # the score that may choose the weights
 
 
-def look(
-    learner: Learner, material: "Material", sample: Sample, *, bf16: bool
+def evaluate(
+    learner: Learner, data: TrainingData, subset: MonitorSubset, *, bf16: bool
 ) -> dict[str, float]:
     """Measure the outputs, and probe the features for the labels of each task.
 
     Args:
         learner: On the device of the pictures; its ``backbone`` is probed.
-        material: What it is made from.
-        sample: What is looked at.
+        data: What it learns from.
+        subset: The pictures to measure by.
         bf16: Send the pictures through in bfloat16.
 
     Returns:
         ``health/spread`` and ``health/rank`` of the outputs, ``health/feature_rank``
         where they are not the features themselves, ``probe/TASK`` (ridge) and
-        ``probe/TASK_knn`` by the stored folds, and ``probe/inner`` by the splits that
-        may choose the weights, if there are any.
+        ``probe/TASK_knn``, R2 or accuracy by the stored folds, and ``probe/inner``, the
+        mean over the deciding tasks by the splits that may choose the weights, if there
+        are any.
     """
-    backbone, pictures = learner.get_submodule("backbone"), material.pictures
+    backbone, pictures = learner.get_submodule("backbone"), data.pictures
     side_px = input_side(backbone, pictures.side_px)
     was_training = learner.training
     learner.eval()
-    shown, outputs = as_trained(learner, material, sample.shown, side_px, bf16=bf16)
-    labelled = embed(
-        *(backbone, pictures, sample.labelled, material.normalise),
+    compared, outputs = as_trained(
+        learner, data, subset.compared_idx, side_px, bf16=bf16
+    )
+    features = embed(
+        backbone,
+        pictures,
+        subset.labelled_idx,
+        data.normalise,
         side_px=side_px,
         bf16=bf16,
     )
     learner.train(was_training)
-    found = {"health/spread": spread(outputs), "health/rank": effective_rank(outputs)}
+    metrics = {
+        "health/spread": spread(torch.from_numpy(outputs).double()).item(),
+        "health/rank": effective_rank(outputs),
+    }
     if type(learner).project is not Learner.project:
-        found["health/feature_rank"] = effective_rank(shown)
-    cv_groups = sample.cv_groups
-    for task in sample.tasks:
+        metrics["health/feature_rank"] = effective_rank(compared)
+    cv_groups = subset.cv_groups
+    for task in subset.tasks:
         for name, ending in (("ridge", ""), ("knn", "_knn")):
-            answers = probe(name, labelled, task, sample.splits, cv_groups)
-            found[f"probe/{task.name}{ending}"] = answers.score
-    if sample.inner:
+            answers = probe(name, features, task, subset.splits, cv_groups)
+            metrics[f"probe/{task.name}{ending}"] = answers.score
+    if subset.inner_splits:
         scores = [
-            probe("ridge", labelled, task, sample.inner, cv_groups).score
-            for task in sample.deciding
+            probe("ridge", features, task, subset.inner_splits, cv_groups).score
+            for task in subset.deciding_tasks
         ]
-        found[INNER] = float(np.mean(scores))
-    return found
+        metrics[INNER] = float(np.mean(scores))
+    return metrics
 
 
 def as_trained(
     learner: Learner,
-    material: "Material",
+    data: TrainingData,
     rows: NDArray[np.int64],
     side_px: int,
     *,
@@ -84,14 +91,13 @@ def as_trained(
     That is as one batch: running averages lag behind in the first epochs, so that a
     collapse would not show, or show where there is none.
     """
-    pictures = material.pictures
     backbone = learner.get_submodule("backbone")
-    forward = forward_of(backbone, material.normalise, side_px)
-    kind = pictures.device.type
-    precision = torch.autocast(kind, torch.bfloat16) if bf16 else nullcontext()
+    forward = forward_of(backbone, data.normalise, side_px)
+    device_type = data.pictures.device.type
+    precision = torch.autocast(device_type, torch.bfloat16) if bf16 else nullcontext()
     with torch.inference_mode(), batch_statistics(learner):
         with precision:
-            features = forward(pictures.take(rows)).float()
+            features = forward(data.pictures.take(rows)).float()
         outputs = learner.project(features).float()
     return features.cpu().numpy(), outputs.cpu().numpy()
 
@@ -99,12 +105,12 @@ def as_trained(
 @contextmanager
 def batch_statistics(learner: Learner) -> Iterator[None]:
     """Let all norms use the statistics of what they are given, and keep none."""
-    norms = [part for part in learner.modules() if isinstance(part, _BatchNorm)]
-    before = [(part.training, part.track_running_stats) for part in norms]
-    for part in norms:
-        part.training, part.track_running_stats = True, False
+    norms = [module for module in learner.modules() if isinstance(module, _BatchNorm)]
+    states = [(norm.training, norm.track_running_stats) for norm in norms]
+    for norm in norms:
+        norm.training, norm.track_running_stats = True, False
     try:
         yield
     finally:
-        for part, state in zip(norms, before, strict=True):
-            part.training, part.track_running_stats = state
+        for norm, state in zip(norms, states, strict=True):
+            norm.training, norm.track_running_stats = state

@@ -4,8 +4,8 @@ Tiny models (``pretext.methods.cues``) are fitted on the puzzles of some picture
 scored on those of others. One sees the mean and deviation of each tile, one how its red
 is shifted against its blue (a lens magnifies the colours differently), one the
 outermost pixels of its edges. What beats chance by more than three standard errors is
-said, with the switch against it and what that switch would leave; a warning it is only
-where the switch is off and would help.
+logged, with the switch against it and what that switch would leave; a warning it is
+only where the switch is off and would help.
 
 Edges go on looking alike across any gap, because what is in the picture goes on: on
 watercolours they tell 97 % of the neighbours without a gap, 55 % with one of an eighth
@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from pretext.data.keyed_rng import uniforms
 from pretext.data.pictures import Pictures
-from pretext.methods.cues import CUES, Figure, measure
+from pretext.methods.cues import CUES, CueAccuracy, measure
 from pretext.methods.puzzles import PuzzleRules, make_puzzles, split_tiles
 
-MOST, LEAST = 500, 40  # pictures; with fewer, no figure would mean anything
-AT_ONCE = 50
+MAX_PICTURES, MIN_PICTURES = 500, 40  # with fewer, no figure would mean anything
+BATCH_SIZE = 50
 EPOCH = -1  # no training draws its numbers
 FINDING = {
     "levels": "tile means and deviations alone tell {} of the places",
@@ -53,7 +53,7 @@ def audit(
     rows: NDArray[np.int64],
     keys: NDArray[np.uint64],
     rules: PuzzleRules,
-    extents: NDArray[np.float32] | None,
+    fill_frac: NDArray[np.float32] | None,
     seed: int,
     *,
     advise: bool = True,
@@ -65,97 +65,107 @@ def audit(
         rows: Those that may be looked at.
         keys: (N,) keys of all pictures.
         rules: How the puzzles are made.
-        extents: (N, 2) share of width and height that each picture fills; None: all.
+        fill_frac: (N, 2) share of width and height that each picture fills; None: all.
         seed: Decides which of the pictures are taken, and their puzzles.
         advise: Say which switches would help; else the figures alone are logged.
 
     Returns:
-        The figures by cue, as JSON values; none where there are too few pictures.
+        By cue the fields of ``CueAccuracy``, as JSON values; none where there are too
+        few pictures.
     """
-    drawn = uniforms(keys[rows], 1, seed=seed, epoch=EPOCH, purpose="audited")
-    chosen = rows[drawn[:, 0].argsort(kind="stable")][:MOST]
-    if len(chosen) < LEAST:
+    u = uniforms(keys[rows], 1, seed=seed, epoch=EPOCH, purpose="audited")
+    rows = rows[u[:, 0].argsort(kind="stable")][:MAX_PICTURES]
+    if len(rows) < MIN_PICTURES:
         return {}
 
-    def figure_of(cue: str, rules: PuzzleRules) -> Figure:
-        features, cells = _look(cue, pictures, chosen, keys, rules, extents, seed)
+    def accuracy_of(cue: str, rules: PuzzleRules) -> CueAccuracy:
+        features, cells = _examples(cue, pictures, rows, keys, rules, fill_frac, seed)
         return measure(cue, features, cells)
 
-    found = {cue: figure_of(cue, rules) for cue in CUES}
-    said = "; ".join(_finding(cue, figure) for cue, figure in found.items())
-    log.info("shortcuts, on %d pictures: %s", len(chosen) - len(chosen) // 2, said)
-    for cue, figure in found.items():
-        if advise and figure.beats_chance:
-            closed, off = switched_on(cue, rules)
-            left = figure_of(cue, closed) if off else figure
-            _advise(cue, figure, off, left)
-    return {cue: _rounded(figure) for cue, figure in found.items()}
+    by_cue = {cue: accuracy_of(cue, rules) for cue in CUES}
+    sentences = [_sentence(cue, accuracy) for cue, accuracy in by_cue.items()]
+    n_scored = len(rows) - len(rows) // 2
+    log.info("shortcuts, on %d pictures: %s", n_scored, "; ".join(sentences))
+    for cue, accuracy in by_cue.items():
+        if advise and accuracy.beats_chance:
+            closed, flags = switched_on(cue, rules)
+            remaining = accuracy_of(cue, closed) if flags else accuracy
+            _advise(cue, accuracy, flags, remaining)
+    return {cue: _rounded(accuracy) for cue, accuracy in by_cue.items()}
 
 
-def _advise(cue: str, figure: Figure, off: Sequence[str], left: Figure) -> None:
-    """Say what beats chance, and what would help.
+def _advise(
+    cue: str, accuracy: CueAccuracy, flags: Sequence[str], remaining: CueAccuracy
+) -> None:
+    """Log what beats chance, and what would help.
 
     Args:
         cue: What the tiny model saw.
-        figure: How often it was right.
-        off: Flags of the switches against the cue that are off.
-        left: How often it would be right with them.
+        accuracy: How often it was right.
+        flags: Of the switches against the cue that are off.
+        remaining: How often it would be right with them.
     """
-    finding, flags = _finding(cue, figure), " and ".join(off)
-    remains = f"{left.right:.1%}"
-    if not off:
-        log.info("%s, %s", finding, WHAT_IS_LEFT[cue])
-    elif not left.beats_chance or figure.right - left.right > 3 * figure.error:
-        log.warning("%s: turn on %s, which leaves %s", finding, flags, remains)
+    sentence, switches = _sentence(cue, accuracy), " and ".join(flags)
+    right = f"{remaining.right:.1%}"
+    gain = accuracy.right - remaining.right
+    if not flags:
+        log.info("%s, %s", sentence, WHAT_IS_LEFT[cue])
+    elif not remaining.beats_chance or gain > 3 * accuracy.error:
+        log.warning("%s: turn on %s, which leaves %s", sentence, switches, right)
     else:
         log.info(
             "%s, and would with %s tell %s: that is what the pictures show",
-            *(finding, flags, remains),
+            sentence,
+            switches,
+            right,
         )
 
 
 def switched_on(cue: str, rules: PuzzleRules) -> tuple[PuzzleRules, list[str]]:
     """Turn on what is off of the switches against a cue, and name their flags."""
     usual = PuzzleRules()
-    # off: no gap, no grey, no shift, or a normalisation that is not the tile's own
-    off = {
+    # off: no gap, no grey, no shift, or a normalisation that is not of each tile alone
+    flags = {
         name: flag
         for name, flag in SWITCHES[cue].items()
         if bool(getattr(rules, name)) != bool(getattr(usual, name))
     }
-    closed = replace(rules, **{name: getattr(usual, name) for name in off})
-    return closed, list(off.values())
+    closed = replace(rules, **{name: getattr(usual, name) for name in flags})
+    return closed, list(flags.values())
 
 
-def _finding(cue: str, figure: Figure) -> str:
-    share = FINDING[cue].format(f"{figure.right:.1%}")
-    return f"{share} (chance {figure.chance:.1%})"
+def _sentence(cue: str, accuracy: CueAccuracy) -> str:
+    share = FINDING[cue].format(f"{accuracy.right:.1%}")
+    return f"{share} (chance {accuracy.chance:.1%})"
 
 
-def _rounded(figure: Figure) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in asdict(figure).items()}
+def _rounded(accuracy: CueAccuracy) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in asdict(accuracy).items()}
 
 
-def _look(
+def _examples(
     cue: str,
     pictures: Pictures,
     rows: NDArray[np.int64],
     keys: NDArray[np.uint64],
     rules: PuzzleRules,
-    extents: NDArray[np.float32] | None,
+    fill_frac: NDArray[np.float32] | None,
     seed: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Make a puzzle of each picture; give what a model sees of it, and the cells."""
-    seen, cells = [], []
-    for start in range(0, len(rows), AT_ONCE):
-        part = rows[start : start + AT_ONCE]
-        draws = uniforms(
-            keys[part], rules.n_draws, seed=seed, epoch=EPOCH, purpose="audit"
+    """Make a puzzle of each picture; give the features of its cue, and the cells."""
+    features, cells = [], []
+    for start in range(0, len(rows), BATCH_SIZE):
+        batch = rows[start : start + BATCH_SIZE]
+        puzzles, labels = make_puzzles(
+            pictures.take(batch),
+            uniforms(
+                keys[batch], rules.n_random, seed=seed, epoch=EPOCH, purpose="audit"
+            ),
+            rules,
+            None if fill_frac is None else fill_frac[batch],
         )
-        filled = None if extents is None else extents[part]
-        puzzles, answers = make_puzzles(pictures.take(part), draws, rules, filled)
         # rounded, or the last bits of equal tiles would tell where they were cut
-        features = CUES[cue](split_tiles(puzzles, rules.grid)).cpu().round(decimals=3)
-        seen.append(features)
-        cells.append(answers.cpu())
-    return torch.cat(seen).numpy(), torch.cat(cells).numpy()
+        tiles = split_tiles(puzzles, rules.grid)
+        features.append(CUES[cue](tiles).cpu().round(decimals=3))
+        cells.append(labels.cpu())
+    return torch.cat(features).numpy(), torch.cat(cells).numpy()

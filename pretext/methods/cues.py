@@ -1,9 +1,10 @@
 """What gives a puzzle away without a look at the picture, and tiny models of it.
 
-Each cue is a function from tiles to features. A model is fitted on them for some
-pictures and scored on others.
+Each cue is a function from tiles to features. A logistic regression is fitted on them
+for half of the pictures and scored on the others.
 
-Shapes: n pictures, T tiles of t x t pixels; cells (n, T) say which tile lies where.
+Shapes: n pictures, T tiles of C = 3 channels and t x t pixels, F features; cells (n, T)
+say which tile of the picture, in reading order, lies at each place.
 """
 
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-@dataclass(frozen=True)
-class Figure:
+@dataclass(frozen=True, kw_only=True)
+class CueAccuracy:
     """How often a tiny model is right.
 
     Attributes:
@@ -37,22 +38,24 @@ class Figure:
         return self.right - self.chance > 3 * self.error
 
 
-def tile_levels(tiles: Tensor) -> Tensor:
+def tile_levels(tiles_nTCtt: Tensor) -> Tensor:
     """Give (n, T, 6): mean and deviation by channel, against those of the puzzle."""
-    deviation, mean = torch.std_mean(tiles, dim=(3, 4))
-    levels = torch.cat([mean, deviation], dim=2)
-    return levels - levels.mean(dim=1, keepdim=True)
+    deviation, mean = torch.std_mean(tiles_nTCtt, dim=(3, 4))
+    levels_nT6 = torch.cat([mean, deviation], dim=2)
+    return levels_nT6 - levels_nT6.mean(dim=1, keepdim=True)
 
 
-def tile_fringes(tiles: Tensor) -> Tensor:
+def tile_fringes(tiles_nTCtt: Tensor) -> Tensor:
     """Give (n, T, 2): the shift of red against blue in pixels, against the puzzle's.
 
-    A shift by d makes red minus blue d times the slope; least squares solve for d. Only
-    the finest detail is looked at: coarse colours differ for other reasons.
+    A lens magnifies the colours differently. A shift by d makes red minus blue d times
+    the slope of the picture (a Taylor series of first order); least squares solve for
+    d, as in Lucas & Kanade 1981. The slope is that of green, which lies between. Only
+    the finest detail is used: coarse colours differ for other reasons.
     """
-    flat = tiles.flatten(0, 1)
-    coarse = F.avg_pool2d(flat, 3, 1, 1, count_include_pad=False)
-    fine = (flat - coarse)[..., 1:-1, 1:-1]
+    tiles = tiles_nTCtt.flatten(0, 1)  # n * T pictures
+    coarse = F.avg_pool2d(tiles, 3, 1, 1, count_include_pad=False)
+    fine = (tiles - coarse)[..., 1:-1, 1:-1]  # at the border the mean is one-sided
     fine = fine / fine.std(dim=(2, 3), keepdim=True).clamp(min=1e-3)
     red, green, blue = fine.unbind(dim=1)
     slope_x = (green[:, 1:-1, 2:] - green[:, 1:-1, :-2]) / 2
@@ -63,100 +66,128 @@ def tile_fringes(tiles: Tensor) -> Tensor:
     square = slopes @ slopes.mT / n_pixels
     ridge = 0.01 * torch.eye(2, device=tiles.device)  # flat tiles have no shift
     shift = torch.linalg.solve(square + ridge, slopes @ difference / n_pixels)
-    shifts: Tensor = shift.view(*tiles.shape[:2], 2)
-    return shifts - shifts.mean(dim=1, keepdim=True)
+    shift_nT2: Tensor = shift.view(*tiles_nTCtt.shape[:2], 2)
+    return shift_nT2 - shift_nT2.mean(dim=1, keepdim=True)
 
 
-def edge_pairs(tiles: Tensor) -> Tensor:
-    """Compare the edges at which one tile could touch another.
+def edge_pairs(tiles_nTCtt: Tensor) -> Tensor:
+    """Compare the edges at which two tiles could touch.
 
     Returns:
-        (n, 2, T, T, 3): right edge of the one and left edge of the other, then lower
-        and upper; their mean difference, that of their means, their correlation.
+        (n, 2, T, T, 3): the right edge of the first tile and the left edge of the
+        second, then the lower edge and the upper; the mean difference of their pixels,
+        that of their means, their correlation.
     """
-    touching = [
-        (tiles[..., -1], tiles[..., 0]),
-        (tiles[..., -1, :], tiles[..., 0, :]),
-    ]
-    return torch.stack([_compare(*edges) for edges in touching], dim=1)
+    beside = _compare(tiles_nTCtt[..., -1], tiles_nTCtt[..., 0])
+    below = _compare(tiles_nTCtt[..., -1, :], tiles_nTCtt[..., 0, :])
+    return torch.stack([beside, below], dim=1)
 
 
-def _compare(one: Tensor, other: Tensor) -> Tensor:
-    """Compare every (n, T, 3, t) edge with every other: (n, T, T, 3)."""
-    means = one.mean(dim=3)[:, :, None], other.mean(dim=3)[:, None]
-    unit = [
+def _compare(first_nTCt: Tensor, second_nTCt: Tensor) -> Tensor:
+    """Compare every edge of the first with every edge of the second: (n, T, T, 3)."""
+    first_means, second_means = first_nTCt.mean(dim=3), second_nTCt.mean(dim=3)
+    # the cosine of edges without their means is their correlation
+    first_unit, second_unit = (
         F.normalize((edge - edge.mean(dim=3, keepdim=True)).flatten(2), dim=2, eps=1e-3)
-        for edge in (one, other)
-    ]
-    apart = (one.flatten(2)[:, :, None] - other.flatten(2)[:, None]).abs().mean(dim=3)
-    means_apart = (means[0] - means[1]).abs().mean(dim=3)
-    return torch.stack([apart, means_apart, unit[0] @ unit[1].mT], dim=3)
+        for edge in (first_nTCt, second_nTCt)
+    )
+    # [:, :, None] against [:, None]: all pairs (first tile, second tile)
+    pixels_apart_nTTp = (
+        first_nTCt.flatten(2)[:, :, None] - second_nTCt.flatten(2)[:, None]
+    )
+    means_apart_nTTC = first_means[:, :, None] - second_means[:, None]
+    return torch.stack(
+        [
+            pixels_apart_nTTp.abs().mean(dim=3),
+            means_apart_nTTC.abs().mean(dim=3),
+            first_unit @ second_unit.mT,
+        ],
+        dim=3,
+    )
 
 
 CUES = {"levels": tile_levels, "fringes": tile_fringes, "edges": edge_pairs}
 
 
 def measure(
-    cue: str, features: NDArray[np.float32], cells: NDArray[np.int64]
-) -> Figure:
+    cue: str, features: NDArray[np.float32], cells_nT: NDArray[np.int64]
+) -> CueAccuracy:
     """Fit a tiny model on half of the pictures and score it on the others.
 
     Args:
         cue: A key of ``CUES``.
         features: (n, ...) what it gives.
-        cells: (n, T).
+        cells_nT: The tile at each place.
     """
-    n_tiles, grid = cells.shape[1], isqrt(cells.shape[1])
+    n_tiles, grid = cells_nT.shape[1], isqrt(cells_nT.shape[1])
     if cue == "edges":
-        right, chance = neighbours_right(features, cells), 1 / (n_tiles - 1)
+        right, chance = neighbours_right(features, cells_nT), 1 / (n_tiles - 1)
         n_answers = 2 * grid * (grid - 1)
     else:
-        right, chance = places_right(features, cells), 1 / n_tiles
+        right, chance = places_right(features, cells_nT), 1 / n_tiles
         n_answers = n_tiles
     n = len(right)
     # guesses vary as much; a few pictures may agree by accident
     least = sqrt(chance * (1 - chance) / (n * n_answers))
-    error = max(float(right.std(ddof=1)) / sqrt(n), least)
-    return Figure(float(right.mean()), chance, error)
+    return CueAccuracy(
+        right=float(right.mean()),
+        chance=chance,
+        error=max(float(right.std(ddof=1)) / sqrt(n), least),
+    )
 
 
 def places_right(
-    features: NDArray[np.float32], cells: NDArray[np.int64]
+    features_nTF: NDArray[np.float32], cells_nT: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Tell tiles' cells from (n, T, F) features.
+    """Predict the cells of tiles from their features.
 
     Returns:
-        Share of the tiles told right, by scored picture.
+        Share of the tiles predicted right, by scored picture.
     """
-    half, width = len(cells) // 2, features.shape[2]
-    model = _model().fit(features[:half].reshape(-1, width), cells[:half].ravel())
-    told = model.predict(features[half:].reshape(-1, width)).reshape(-1, cells.shape[1])
-    right: NDArray[np.float64] = (told == cells[half:]).mean(axis=1)
+    n_tiles = cells_nT.shape[1]
+    half, width = len(cells_nT) // 2, features_nTF.shape[2]
+    model = _model().fit(
+        features_nTF[:half].reshape(-1, width), cells_nT[:half].ravel()
+    )
+    y_pred = model.predict(features_nTF[half:].reshape(-1, width)).reshape(-1, n_tiles)
+    right: NDArray[np.float64] = (y_pred == cells_nT[half:]).mean(axis=1)
     return right
 
 
 def neighbours_right(
-    pairs: NDArray[np.float32], cells: NDArray[np.int64]
+    pairs_n2TTF: NDArray[np.float32], cells_nT: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Tell tiles' neighbours, to the right and below, from (n, 2, T, T, F) pairs.
+    """Predict the neighbours of tiles, to the right and below, from pairs of edges.
+
+    The model says of a pair how likely it touches; the neighbour of a tile is the other
+    tile of which it says so most.
 
     Returns:
-        Share of the neighbours told right among all other tiles, by scored picture.
+        Share of the neighbours predicted right among all other tiles, by scored
+        picture.
     """
-    n_tiles, grid = cells.shape[1], isqrt(cells.shape[1])
-    half = len(cells) // 2
-    row, column = cells // grid, cells % grid
-    one, other = (slice(None), slice(None), None), (slice(None), None)
-    beside = (row[one] == row[other]) & (column[one] + 1 == column[other])
-    below = (column[one] == column[other]) & (row[one] + 1 == row[other])
-    touch = np.stack([beside, below], axis=1)  # (n, 2, T, T)
-    is_pair = np.broadcast_to(~np.eye(n_tiles, dtype=np.bool_), touch.shape)
-    model = _model().fit(pairs[:half][is_pair[:half]], touch[:half][is_pair[:half]])
-    merit = model.decision_function(pairs[half:].reshape(-1, pairs.shape[4]))
-    merit = np.where(is_pair[half:], merit.reshape(touch[half:].shape), -np.inf)
-    best = merit.argmax(axis=3)[..., None]
-    found = np.take_along_axis(touch[half:], best, axis=3).sum(axis=(1, 2, 3))
-    right: NDArray[np.float64] = found / (2 * grid * (grid - 1))
+    n_tiles, grid = cells_nT.shape[1], isqrt(cells_nT.shape[1])
+    half = len(cells_nT) // 2
+    row_nT, column_nT = cells_nT // grid, cells_nT % grid
+    # (n, T, 1) against (n, 1, T): all pairs (tile, its possible neighbour)
+    row, next_row = row_nT[:, :, None], row_nT[:, None]
+    column, next_column = column_nT[:, :, None], column_nT[:, None]
+    beside_nTT = (row == next_row) & (column + 1 == next_column)
+    below_nTT = (column == next_column) & (row + 1 == next_row)
+    y_true_n2TT = np.stack([beside_nTT, below_nTT], axis=1)
+    is_pair = np.broadcast_to(~np.eye(n_tiles, dtype=np.bool_), y_true_n2TT.shape)
+    model = _model().fit(
+        pairs_n2TTF[:half][is_pair[:half]], y_true_n2TT[:half][is_pair[:half]]
+    )
+    logits = model.decision_function(
+        pairs_n2TTF[half:].reshape(-1, pairs_n2TTF.shape[4])
+    )
+    y_true_n2TT, is_pair = y_true_n2TT[half:], is_pair[half:]
+    logits_n2TT = np.where(is_pair, logits.reshape(y_true_n2TT.shape), -np.inf)
+    best_n2T1 = logits_n2TT.argmax(axis=3)[..., None]
+    # a tile at the right or lower border has no neighbour, and its best counts as none
+    n_right = np.take_along_axis(y_true_n2TT, best_n2T1, axis=3).sum(axis=(1, 2, 3))
+    right: NDArray[np.float64] = n_right / (2 * grid * (grid - 1))
     return right
 
 

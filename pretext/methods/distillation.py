@@ -5,7 +5,7 @@ The teacher is a moving average of the student, and its backbone is the one to k
 Source: Caron et al. 2021, arXiv 2104.14294; head and loss are lightly's.
 Differs: see ``pretext.dino``.
 
-Shapes: B pictures, K classes.
+Shapes: B pictures, D features, K classes, S s sides of a global and a local view.
 """
 
 import copy
@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from data_prep.errors import UserError
-from pretext.data.augment import Strength
+from pretext.data.augment import AugmentParams
 from pretext.data.pictures import Normalisation
 from pretext.engine.learner import Batch, Learner
-from pretext.methods.siamese import draw_views, spread_of
+from pretext.methods.siamese import make_views, spread
 from pretext.networks.backbones import feature_width
 
 LOCAL_SIDE = 96 / 224  # of the side of the global views
@@ -29,20 +29,20 @@ FROZEN_EPOCHS = 1  # in which the student's last layer stays as it is
 WIDTH, BOTTLENECK = 1024, 256  # of the head, before its K outputs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Crops:
     """Which views are made of a picture.
 
     Attributes:
         side_px: Side of the two global views.
-        wide: Ranges of the global views.
-        narrow: Ranges of the local views.
+        global_params: How the global views may leave the picture.
+        local_params: How the local views may.
         n_local: How many local views there are.
     """
 
     side_px: int
-    wide: Strength
-    narrow: Strength
+    global_params: AugmentParams
+    local_params: AugmentParams
     n_local: int
 
     def local_side_px(self, scale: float = 1.0) -> int:
@@ -82,7 +82,7 @@ class DinoLearner(Learner):
         backbone: Gives (B, D) features; becomes the teacher's.
         normalise: Statistics of the collection.
         crops: Which views are made.
-        outputs: K.
+        n_classes: K.
         decay: Share of the teacher that a step keeps, at first; at the end all of it.
         warm_epochs: Epochs in which the teacher's temperature rises.
     """
@@ -92,7 +92,8 @@ class DinoLearner(Learner):
         backbone: nn.Module,
         normalise: Normalisation,
         crops: Crops,
-        outputs: int,
+        *,
+        n_classes: int,
         decay: float,
         warm_epochs: int,
     ) -> None:
@@ -101,19 +102,19 @@ class DinoLearner(Learner):
 
         width = feature_width(backbone)
         self.student = copy.deepcopy(backbone)
-        self.student_head = _head(width, outputs)
-        self.backbone, self.head = backbone, _head(width, outputs)
+        self.student_head = _head(width, n_classes)
+        self.backbone, self.head = backbone, _head(width, n_classes)
         self.head.load_state_dict(self.student_head.state_dict())
         self.backbone.requires_grad_(False)
         self.head.requires_grad_(False)
-        self.criterion = DINOLoss(outputs)  # its centre is part of the state
+        self.criterion = DINOLoss(n_classes)  # its centre is part of the state
         self.normalise, self.crops = normalise, crops
         self.decay, self.warm_epochs = decay, warm_epochs
 
     def project(self, features: Tensor) -> Tensor:
         """Give the teacher's (B, BOTTLENECK) outputs, whose directions are the classes.
 
-        The K scores are a linear map of them, so they collapse together.
+        The K logits are a linear map of them, so they collapse together.
         """
         projected: Tensor = self.head.get_submodule("layers")(features.float())
         return projected
@@ -126,75 +127,84 @@ class DinoLearner(Learner):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy between the student's classes and its teacher's.
 
+        For each pair of a global view v, seen by the teacher, and another view w, seen
+        by the student, lightly's criterion is the mean over pictures of
+
+            -sum_k softmax((teacher(v) - centre) / t)_k log softmax(student(w) / 0.1)_k
+
         Views of one size go through a net together, as in the authors' code, and share
-        their batch statistics. Two figures of the teacher's outputs go with it: see
-        ``spread_of``, and the entropy of their mean over log K, 0 if one class has all.
+        their batch statistics. Two metrics of the teacher's logits go with it:
+        ``spread``, and ``entropy``, that of their mean class over log K, 0 if one class
+        has all.
         """
         n, temperature = len(batch.rows), self.temperature(batch.epoch)
-        wide, narrow = self._views(batch)
+        global_views, local_views = self._views(batch)
         last_layer = self.student_head.get_submodule("last_layer")
         is_free = batch.epoch >= FROZEN_EPOCHS
         last_layer.get_parameter("weight_v").requires_grad_(is_free)
         with torch.no_grad():
-            taught = _scores(self.backbone, self.head, wide)
-        said = [_scores(self.student, self.student_head, wide)]
-        if narrow:
-            said += [_scores(self.student, self.student_head, torch.cat(narrow))]
-        with torch.autocast(taught.device.type, enabled=False):
-            classes = ((taught - self.criterion.center[0]) / temperature).softmax(dim=1)
-            entropy = torch.special.entr(classes.mean(dim=0)).sum()
+            teacher_2BK = _logits(self.backbone, self.head, global_views)
+        student = [_logits(self.student, self.student_head, global_views)]
+        if local_views:
+            stacked = torch.cat(local_views)
+            student.append(_logits(self.student, self.student_head, stacked))
+        with torch.autocast(teacher_2BK.device.type, enabled=False):
+            centred_2BK = teacher_2BK - self.criterion.center[0]
+            proba_2BK = (centred_2BK / temperature).softmax(dim=1)
+            entropy = torch.special.entr(proba_2BK.mean(dim=0)).sum()
             loss = self.criterion(
-                [*torch.split(taught, n)],
-                [*torch.split(torch.cat(said), n)],
+                list(torch.split(teacher_2BK, n)),
+                list(torch.split(torch.cat(student), n)),
                 teacher_temp=temperature,
             )
-        entropy = entropy / math.log(classes.shape[1])
-        return {"loss": loss, "spread": spread_of(taught), "entropy": entropy}
+        entropy = entropy / math.log(proba_2BK.shape[1])
+        return {"loss": loss, "spread": spread(teacher_2BK), "entropy": entropy}
 
     @torch.no_grad()
     def after_step(self, done: float) -> None:
         """Let the teacher follow the student, ever more slowly.
 
-        Its batch statistics are not the student's: it sees the pictures itself.
+        Source: the cosine schedule of the paper, section 3.1. The batch statistics of
+        the teacher are not the student's: it sees the pictures itself.
         """
         rate = (1 - self.decay) * (1 + math.cos(math.pi * done)) / 2
         for teacher, student in (
             (self.backbone, self.student),
             (self.head, self.student_head),
         ):
-            average: list[Tensor] = [*teacher.parameters()]
-            torch._foreach_lerp_(average, [*student.parameters()], rate)
+            weights: list[Tensor] = [*teacher.parameters()]
+            torch._foreach_lerp_(weights, [*student.parameters()], rate)
 
     def _views(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """Make the (2 B, 3, S, S) global views, and the (B, 3, s, s) local ones."""
         crops, normalise = self.crops, self.normalise
         side_px = round(crops.side_px * batch.scale)
-        wide = [
-            draw_views(batch, f"global {number}", side_px, crops.wide, normalise)
-            for number in range(2)
+        global_views = [
+            make_views(batch, f"global {k}", side_px, crops.global_params, normalise)
+            for k in range(2)
         ]
         side_px = crops.local_side_px(batch.scale)
-        narrow = [
-            draw_views(batch, f"local {number}", side_px, crops.narrow, normalise)
-            for number in range(crops.n_local)
+        local_views = [
+            make_views(batch, f"local {k}", side_px, crops.local_params, normalise)
+            for k in range(crops.n_local)
         ]
-        return torch.cat(wide), narrow
+        return torch.cat(global_views), local_views
 
 
-def _head(width: int, outputs: int) -> nn.Module:
+def _head(width: int, n_classes: int) -> nn.Module:
     from lightly.models.modules.heads import DINOProjectionHead
 
     with warnings.catch_warnings():  # lightly has torch's weight_norm the old way
         warnings.simplefilter("ignore", FutureWarning)
         head: nn.Module = DINOProjectionHead(
-            width, WIDTH, BOTTLENECK, outputs, batch_norm=True
+            width, WIDTH, BOTTLENECK, n_classes, batch_norm=True
         )
     return head
 
 
-def _scores(net: nn.Module, head: nn.Module, images: Tensor) -> Tensor:
-    """Give (B, K) scores; the head in float32, for the temperatures are small."""
-    features = net(images)
+def _logits(backbone: nn.Module, head: nn.Module, images: Tensor) -> Tensor:
+    """Give (B, K) logits; the head in float32, for the temperatures are small."""
+    features_BD = backbone(images)
     with torch.autocast(images.device.type, enabled=False):
-        scores: Tensor = head(features.float())
-    return scores
+        logits_BK: Tensor = head(features_BD.float())
+    return logits_BK

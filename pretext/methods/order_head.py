@@ -13,7 +13,7 @@ TILE_WIDTH, ORDER_WIDTH = 128, 512
 
 
 class OrderHead(nn.Module):
-    """From the features of T tiles to scores of P orders.
+    """From the features of T tiles to the logits of P orders.
 
     Source: Noroozi & Favaro 2016, arXiv 1603.09246, figure 3 (fc6 to fc8).
     Differs: narrower, without dropout.
@@ -36,6 +36,6 @@ class OrderHead(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Give the (B, P) scores of (B * T, D) features."""
-        scores: Tensor = self.order(self.tile(features))
-        return scores
+        """Give the (B, P) logits of (B * T, D) features."""
+        logits: Tensor = self.order(self.tile(features))
+        return logits

@@ -8,6 +8,8 @@ Source: Noroozi & Favaro 2016, arXiv 1603.09246, algorithm 1.
 Differs: there the average alone decides. It is the same here to three digits, but 100
 orders of 9 tiles then differ in 4 places at least, and here in 6. Above 3 x 3 the
 orders are too many to list, and "all there are" is a drawn sample.
+
+Shapes: P orders chosen of A candidates, T tiles.
 """
 
 from math import factorial
@@ -36,25 +38,26 @@ def spread_orders(n_orders: int, n_tiles: int, seed: int) -> NDArray[np.int64]:
 
     Example:
         >>> orders = spread_orders(3, n_tiles=4, seed=0)
-        >>> [int((orders[0] != other).sum()) for other in orders[1:]]
+        >>> [int((orders[0] != order).sum()) for order in orders[1:]]
         [4, 4]
     """
     check_orders(n_orders, n_tiles)
-    candidates = _candidates(n_tiles, seed)
-    by_place = np.ascontiguousarray(candidates.T)  # eight times as fast to compare
-    distances = np.zeros(len(candidates), np.int32)  # summed over those chosen
-    nearest = np.full(len(candidates), n_tiles, np.int32)
+    candidates_AT = _candidates(n_tiles, seed)
+    by_place_TA = np.ascontiguousarray(candidates_AT.T)  # eight times as fast
+    sum_A = np.zeros(len(candidates_AT), np.int32)  # of the distances to those chosen
+    nearest_A = np.full(len(candidates_AT), n_tiles, np.int32)  # of those distances
     chosen = [0]
     while len(chosen) < n_orders:
-        distance = np.zeros(len(candidates), np.uint8)
-        for tiles in by_place:
-            distance += tiles != tiles[chosen[-1]]
-        distances += distance
-        np.minimum(nearest, distance, out=nearest)
-        # both criteria in one number; what is chosen already has a nearest of 0
-        merit = nearest * (n_tiles * n_orders + 1) + distances
-        chosen.append(int(merit.argmax()))
-    return candidates[chosen].astype(np.int64)
+        distance_A = np.zeros(len(candidates_AT), np.uint8)
+        for tiles_A in by_place_TA:
+            distance_A += tiles_A != tiles_A[chosen[-1]]
+        sum_A += distance_A
+        np.minimum(nearest_A, distance_A, out=nearest_A)
+        # both criteria in one number, as no sum exceeds n_tiles * n_orders; a nearest
+        # distance of 0 keeps out what is chosen already
+        merit_A = nearest_A * (n_tiles * n_orders + 1) + sum_A
+        chosen.append(int(merit_A.argmax()))
+    return candidates_AT[chosen].astype(np.int64)
 
 
 def check_orders(n_orders: int, n_tiles: int) -> None:
@@ -70,17 +73,17 @@ def check_orders(n_orders: int, n_tiles: int) -> None:
 
 
 def _candidates(n_tiles: int, seed: int) -> NDArray[np.uint8]:
-    """List orders in a drawn sequence: all of them, or a sample."""
+    """List (A, T) orders in a random sequence: all of them, or a sample."""
     if n_tiles > LISTED_TILES:  # a repeat does no harm, its nearest is 0
-        drawn = _drawn(SAMPLE, n_tiles, seed)
-        return drawn.argsort(axis=1, kind="stable").astype(np.uint8)
+        u = _uniforms(SAMPLE, n_tiles, seed)
+        return u.argsort(axis=1, kind="stable").astype(np.uint8)
     listed = np.zeros((1, 1), np.uint8)
     for tile in range(1, n_tiles):  # put the next tile at each place of each order
         longer = [np.insert(listed, place, tile, axis=1) for place in range(tile + 1)]
         listed = np.concatenate(longer)
-    return listed[_drawn(len(listed), 1, seed)[:, 0].argsort(kind="stable")]
+    return listed[_uniforms(len(listed), 1, seed)[:, 0].argsort(kind="stable")]
 
 
-def _drawn(n: int, width: int, seed: int) -> NDArray[np.float32]:
+def _uniforms(n: int, width: int, seed: int) -> NDArray[np.float32]:
     keys = np.arange(n, dtype=np.uint64)
     return uniforms(keys, width, seed=seed, epoch=0, purpose="orders")

@@ -9,7 +9,8 @@ permutation is drawn anew for every picture and epoch. Each has a switch of its 
 
 Source: Noroozi & Favaro 2016, arXiv 1603.09246, section 3 and its list of shortcuts.
 Differs: the tiles are put back into one picture, and the answer is a place for each.
-Shapes: B pictures, G cells per side, T = G * G tiles, t side of a tile.
+Shapes: B pictures, C = 3 channels, H W their pixels, G cells per side, T = G * G tiles,
+t side of a tile, S = G * t side of a puzzle, P orders. Places are x, y in [-1, 1]^2.
 """
 
 from dataclasses import dataclass, replace
@@ -20,12 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from pretext.data.augment import boxes_and_turns, crop_boxes, turn_matrices
+from pretext.data.augment import affine_maps, crop_boxes, orientation_matrices
 from pretext.data.pictures import Normalisation
 from pretext.device import moved
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PuzzleRules:
     """How puzzles are made.
 
@@ -35,7 +36,7 @@ class PuzzleRules:
         gap: Share of a cell's side that is cut away; the tile lies anywhere in it.
         min_area: Smallest share of the picture that the puzzle is made of.
         ratio: Largest ratio of the sides of that part.
-        turns: Flip and rotate the picture before it is cut; else mirror it only.
+        d4: Flip and rotate the picture before it is cut; else mirror it only.
         grey: Probability of a grey puzzle.
         channel_shift: Largest shift of a colour channel, as a share of the tile.
         resize_jitter: Each tile is cut smaller by up to this share, and enlarged to t.
@@ -48,16 +49,22 @@ class PuzzleRules:
     gap: float = 0.125
     min_area: float = 0.6
     ratio: float = 1.15
-    turns: bool = False
+    d4: bool = False
     grey: float = 0.3
     channel_shift: float = 0.03
     resize_jitter: float = 0.0
     normalise: Normalisation | None = None
 
     @property
-    def n_draws(self) -> int:
+    def n_random(self) -> int:
         """Random numbers that one puzzle takes."""
-        return 4 + 3 + 3 * self.grid**2 + 1 + 6 + self.grid**2
+        return sum(self.n_random_by_use)
+
+    @property
+    def n_random_by_use(self) -> list[int]:
+        """They are for: crop, orientation, order, jitter, grey, shift and zoom."""
+        n_tiles = self.grid**2
+        return [4, 3, n_tiles, 2 * n_tiles, 1, 6, n_tiles]
 
     @property
     def side_px(self) -> int:
@@ -71,131 +78,151 @@ class PuzzleRules:
 
 def make_puzzles(
     images: Tensor,
-    draws: NDArray[np.float32],
+    u: NDArray[np.float32],
     rules: PuzzleRules,
-    extents: NDArray[np.float32] | None = None,
+    fill_frac: NDArray[np.float32] | None = None,
     orders: NDArray[np.int64] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Make a puzzle of each picture.
 
     Args:
         images: (B, 3, H, W) grey levels.
-        draws: (B, rules.n_draws) from [0, 1).
+        u: (B, rules.n_random) random numbers of [0, 1).
         rules: How.
-        extents: (B, 2) share of width and height that the picture fills, in the middle;
-            None: all. What pads it would tell the outer tiles by their streaks.
+        fill_frac: (B, 2) share of width and height that the picture fills, in the
+            middle; None: all. What pads it would tell the outer tiles by their streaks.
         orders: (P, T) orders to draw from; None: any order.
 
     Returns:
-        Puzzles (B, 3, G * t, G * t), and the answers, int64: (B, T), which tile, in
-        reading order of the picture, lies at each place of the puzzle; or, where there
-        are ``orders``, (B, 1), which of them it is.
+        Puzzles (B, 3, S, S), and the labels, int64: (B, T), which tile, in reading
+        order of the picture, lies at each place of the puzzle; or, where there are
+        ``orders``, (B, 1), which of them it is.
     """
     # as in pretext.data.augment: in bfloat16 the tiles would be cut a quarter pixel off
     with torch.autocast(images.device.type, enabled=False):
-        return _make_puzzles(images, draws, rules, extents, orders)
+        return _make_puzzles(images, u, rules, fill_frac, orders)
 
 
 def _make_puzzles(
-    images: Tensor,
-    draws: NDArray[np.float32],
+    images_BCHW: Tensor,
+    u: NDArray[np.float32],
     rules: PuzzleRules,
-    extents: NDArray[np.float32] | None,
-    orders: NDArray[np.int64] | None,
+    fill_frac_B2: NDArray[np.float32] | None,
+    orders_PT: NDArray[np.int64] | None,
 ) -> tuple[Tensor, Tensor]:
-    size, n_tiles = len(images), rules.grid**2
-    u = moved(torch.from_numpy(draws), images.device)
-    view, turn, order, jitter, grey, shift, zoom = torch.split(
-        u, [4, 3, n_tiles, 2 * n_tiles, 1, 6, n_tiles], dim=1
+    device, n_tiles = images_BCHW.device, rules.grid**2
+    u_crop, u_orientation, u_order, u_jitter, u_grey, u_shift, u_zoom = torch.split(
+        moved(torch.from_numpy(u), device), rules.n_random_by_use, dim=1
     )
-    if orders is None:
-        tiles = answers = order.argsort(dim=1)
+    if orders_PT is None:  # sorting random numbers draws every order equally often
+        tiles_BT = labels = u_order.argsort(dim=1)
     else:
-        answers = (order[:, :1] * len(orders)).long()
-        tiles = moved(torch.from_numpy(orders), images.device)[answers[:, 0]]
+        labels = (u_order[:, :1] * len(orders_PT)).long()
+        tiles_BT = moved(torch.from_numpy(orders_PT), device)[labels[:, 0]]
 
-    places = tile_places(tiles, jitter.view(size, n_tiles, 2), zoom, rules)
-    boxes = crop_boxes(view, rules.min_area, rules.ratio)
-    if extents is not None:
-        boxes = boxes * moved(torch.from_numpy(extents), images.device).repeat(1, 2)
-    maps = boxes_and_turns(boxes, turn_matrices(turn, rules.turns))
-    places = torch.einsum("bij,bhwj->bhwi", maps[:, :, :2], places)
-    places = places + maps[:, None, None, :, 2]
-    # a grid per channel: three one-channel pictures, shifted against each other
-    tile = boxes[:, None, 2:] * (2 / rules.grid * (1 - rules.gap))
-    offsets = (2 * shift.view(size, 3, 2) - 1) * rules.channel_shift * tile
-    grids = places[:, None] + offsets[:, :, None, None, :]
-    images = _enough_pixels(images.float(), rules)
-    puzzles = F.grid_sample(
-        images.reshape(-1, 1, *images.shape[2:]),
-        grids.flatten(0, 1),
+    # where in the picture each pixel of the puzzle lies: first in the view that is cut
+    # into tiles, then, by the map of crop and orientation, in the picture
+    places_BSS2 = tile_places(tiles_BT, u_jitter.view(-1, n_tiles, 2), u_zoom, rules)
+    boxes_B4 = crop_boxes(u_crop, rules.min_area, rules.ratio)
+    if fill_frac_B2 is not None:
+        boxes_B4 = boxes_B4 * moved(torch.from_numpy(fill_frac_B2), device).repeat(1, 2)
+    maps_B23 = affine_maps(boxes_B4, orientation_matrices(u_orientation, rules.d4))
+    places_BSS2 = torch.einsum("bij,bhwj->bhwi", maps_B23[:, :, :2], places_BSS2)
+    places_BSS2 = places_BSS2 + maps_B23[:, None, None, :, 2]
+
+    # the channels are shifted against each other: three pictures of one channel each
+    tile_B12 = boxes_B4[:, None, 2:] * (2 / rules.grid * (1 - rules.gap))
+    shift_BC2 = (2 * u_shift.view(-1, 3, 2) - 1) * rules.channel_shift * tile_B12
+    places_BCSS2 = places_BSS2[:, None] + shift_BC2[:, :, None, None, :]
+    images_BCHW = _enough_pixels(images_BCHW.float(), rules)
+    puzzles_BCSS = F.grid_sample(
+        images_BCHW.flatten(0, 1)[:, None],
+        places_BCSS2.flatten(0, 1),
         mode="bilinear",
         padding_mode="border",
         align_corners=False,
-    ).view(size, 3, rules.side_px, rules.side_px)
-    is_grey = (grey < rules.grey)[:, :, None, None]
-    puzzles = torch.where(is_grey, puzzles.mean(dim=1, keepdim=True), puzzles)
+    ).view(*places_BCSS2.shape[:4])
+    is_grey_B111 = (u_grey < rules.grey)[:, :, None, None]
+    puzzles_BCSS = torch.where(
+        is_grey_B111, puzzles_BCSS.mean(dim=1, keepdim=True), puzzles_BCSS
+    )
     if rules.normalise is not None:
-        return rules.normalise(puzzles), answers
-    return standardise_tiles(puzzles, rules.grid), answers
+        return rules.normalise(puzzles_BCSS), labels
+    return standardise_tiles(puzzles_BCSS, rules.grid), labels
 
 
-def _enough_pixels(images: Tensor, rules: PuzzleRules) -> Tensor:
-    """Where (B, 3, H, W) has k >= 2 times the pixels needed, take means of k x k.
+def _enough_pixels(images_BCHW: Tensor, rules: PuzzleRules) -> Tensor:
+    """Take means of k x k pixels, where pictures have k >= 2 times those needed.
 
     Bilinear sampling looks at four pixels and would alias.
     """
-    height, width = images.shape[2:]
+    height, width = images_BCHW.shape[2:]
     needed_px = rules.side_px / (1 - rules.gap)
     k = int(min(height, width) * rules.min_area**0.5 / needed_px)
     if k < 2:
-        return images
-    return F.adaptive_avg_pool2d(images, (height // k, width // k))
+        return images_BCHW
+    return F.adaptive_avg_pool2d(images_BCHW, (height // k, width // k))
 
 
 def tile_places(
-    tiles: Tensor, jitter: Tensor, zoom: Tensor, rules: PuzzleRules
+    tiles_BT: Tensor, jitter_BT2: Tensor, zoom_BT: Tensor, rules: PuzzleRules
 ) -> Tensor:
     """Say for each pixel of the puzzles which place of the view it shows.
 
+    Along each axis, in units of the view's side, a cell is 1 / G wide and a tile cut at
+    its usual size (1 - gap) / G. A tile cut smaller by z = zoom * resize_jitter leaves
+    gap + (1 - gap) z of its cell free, and ``jitter`` says how much of that lies before
+    it. Pixel i of t is sampled at its middle:
+
+        x = (column + jitter * free + (i + 0.5) / t * (1 - gap) * (1 - z)) / G
+
     Args:
-        tiles: (B, T) tile at each place.
-        jitter: (B, T, 2) from [0, 1): where in its cell each tile is cut, by place.
-        zoom: (B, T) from [0, 1): how much smaller each is cut, by place.
+        tiles_BT: Tile at each place.
+        jitter_BT2: Of [0, 1): where in its cell each tile is cut, by place; x and y.
+        zoom_BT: Of [0, 1): how much smaller each is cut, by place.
         rules: Grid, tile, gap and resize jitter.
 
     Returns:
-        (B, G * t, G * t, 2) x and y in [-1, 1]^2 of the view.
+        (B, S, S, 2) x and y in [-1, 1]^2 of the view.
     """
-    size, grid, t = len(tiles), rules.grid, rules.tile_px
+    n, grid, t = len(tiles_BT), rules.grid, rules.tile_px
     cell = 1.0 / grid
-    smaller = zoom * rules.resize_jitter
-    free = rules.gap + (1 - rules.gap) * smaller  # share of the cell
-    inside = (torch.arange(t, device=tiles.device) + 0.5) / t * cell * (1 - rules.gap)
-    inside = inside * (1 - smaller[..., None])
-    column, row = tiles % grid, tiles // grid
-    start_x = column * cell + jitter[..., 0] * cell * free
-    start_y = row * cell + jitter[..., 1] * cell * free
-    x = (start_x[..., None] + inside)[:, :, None, :].expand(-1, -1, t, -1)
-    y = (start_y[..., None] + inside)[:, :, :, None].expand(-1, -1, -1, t)
-    pixels = torch.stack([x, y], dim=-1).view(size, grid, grid, t, t, 2)
-    side = rules.side_px
-    return pixels.permute(0, 1, 3, 2, 4, 5).reshape(size, side, side, 2) * 2 - 1
+    z_BT = zoom_BT * rules.resize_jitter
+    free_BT = rules.gap + (1 - rules.gap) * z_BT  # share of the cell
+    middles_t = torch.arange(t, device=tiles_BT.device) + 0.5
+    inside_t = middles_t / t * cell * (1 - rules.gap)
+    inside_BTt = inside_t * (1 - z_BT[..., None])
+    column_BT, row_BT = tiles_BT % grid, tiles_BT // grid
+    start_x_BT = column_BT * cell + jitter_BT2[..., 0] * cell * free_BT
+    start_y_BT = row_BT * cell + jitter_BT2[..., 1] * cell * free_BT
+    x_BTtt = (start_x_BT[..., None] + inside_BTt)[:, :, None, :].expand(-1, -1, t, -1)
+    y_BTtt = (start_y_BT[..., None] + inside_BTt)[:, :, :, None].expand(-1, -1, -1, t)
+    # from (tile row, tile column, y in it, x in it) to the rows and columns of a puzzle
+    places_BGGtt2 = torch.stack([x_BTtt, y_BTtt], dim=-1).view(n, grid, grid, t, t, 2)
+    side_px = rules.side_px
+    places_BSS2 = places_BGGtt2.permute(0, 1, 3, 2, 4, 5).reshape(
+        n, side_px, side_px, 2
+    )
+    return places_BSS2 * 2 - 1
 
 
-def split_tiles(puzzles: Tensor, grid: int) -> Tensor:
-    """Take puzzles (B, 3, G * t, G * t) apart into (B, T, 3, t, t)."""
-    size, channels, side, _ = puzzles.shape
-    t = side // grid
-    tiles = puzzles.reshape(size, channels, grid, t, grid, t)
-    return tiles.permute(0, 2, 4, 1, 3, 5).reshape(size, grid**2, channels, t, t)
+def split_tiles(puzzles_BCSS: Tensor, grid: int) -> Tensor:
+    """Take puzzles (B, C, S, S) apart into tiles (B, T, C, t, t)."""
+    tiles_BGGCtt = _by_tile(puzzles_BCSS, grid).permute(0, 2, 4, 1, 3, 5)
+    return tiles_BGGCtt.flatten(1, 2)
 
 
-def standardise_tiles(puzzles: Tensor, grid: int) -> Tensor:
+def standardise_tiles(puzzles_BCSS: Tensor, grid: int) -> Tensor:
     """Give each tile zero mean and unit deviation per channel."""
-    size, channels, side, _ = puzzles.shape
-    t = side // grid
-    tiles = puzzles.reshape(size, channels, grid, t, grid, t)
-    deviation, mean = torch.std_mean(tiles, dim=(3, 5), keepdim=True)
+    tiles_BCGtGt = _by_tile(puzzles_BCSS, grid)
+    deviation, mean = torch.std_mean(tiles_BCGtGt, dim=(3, 5), keepdim=True)
     # a blank tile (paper) stays near zero instead of becoming amplified noise
-    return ((tiles - mean) / deviation.clamp(min=4.0)).reshape(puzzles.shape)
+    tiles_BCGtGt = (tiles_BCGtGt - mean) / deviation.clamp(min=4.0)
+    return tiles_BCGtGt.reshape(puzzles_BCSS.shape)
+
+
+def _by_tile(puzzles_BCSS: Tensor, grid: int) -> Tensor:
+    """See puzzles as (B, C, G, t, G, t): tile row, y in it, tile column, x in it."""
+    n, channels, side_px, _ = puzzles_BCSS.shape
+    t = side_px // grid
+    return puzzles_BCSS.reshape(n, channels, grid, t, grid, t)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pretext.data.augment import Strength, random_views
+from pretext.data.augment import AugmentParams, random_views
 from pretext.data.keyed_rng import uniforms
 from pretext.data.pictures import Normalisation
 from pretext.engine.learner import Batch, Learner
@@ -20,7 +20,7 @@ class SimSiamLearner(Learner):
         backbone: Gives (B, D) features.
         normalise: Statistics of the collection.
         side_px: Side of the views.
-        strength: Their ranges.
+        params: How they may leave the picture.
         width: Outputs of the projector; the predictor's middle has a quarter of them.
     """
 
@@ -28,8 +28,9 @@ class SimSiamLearner(Learner):
         self,
         backbone: nn.Module,
         normalise: Normalisation,
+        *,
         side_px: int,
-        strength: Strength,
+        params: AugmentParams,
         width: int,
     ) -> None:
         super().__init__()
@@ -43,7 +44,7 @@ class SimSiamLearner(Learner):
         self.projector = SimSiamProjectionHead(feature_width(backbone), width, width)
         self.predictor = SimSiamPredictionHead(width, max(8, width // 4), width)
         self.criterion = NegativeCosineSimilarity()
-        self.normalise, self.side_px, self.strength = normalise, side_px, strength
+        self.normalise, self.side_px, self.params = normalise, side_px, params
 
     def constant_rate(self) -> list[nn.Parameter]:
         """The predictor's rate does not decay: +0.4 points in the paper's table."""
@@ -59,29 +60,29 @@ class SimSiamLearner(Learner):
         return projected.detach()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Symmetric negative cosine, and the collapse figure of ``spread_of``.
+        """Symmetric negative cosine, and the ``spread`` of the outputs.
 
         The views go through the net one after the other, as in the paper: each has the
         batch statistics of its own.
         """
-        z1, z2 = (self._project(batch, name) for name in ("first", "second"))
+        z1, z2 = self._project(batch, "first"), self._project(batch, "second")
         p1, p2 = self.predictor(z1), self.predictor(z2)
         # in float32: a cosine near -1 has no digits left in bfloat16
-        z1, z2, p1, p2 = (part.float() for part in (z1, z2, p1, p2))
+        z1, z2, p1, p2 = z1.float(), z2.float(), p1.float(), p2.float()
         loss = self.criterion(p1, self.target(z2)) + self.criterion(p2, self.target(z1))
-        return {"loss": 0.5 * loss, "spread": spread_of(z1)}
+        return {"loss": 0.5 * loss, "spread": spread(z1)}
 
     def _project(self, batch: Batch, purpose: str) -> Tensor:
         side_px = round(self.side_px * batch.scale)
-        views = draw_views(batch, purpose, side_px, self.strength, self.normalise)
+        views = make_views(batch, purpose, side_px, self.params, self.normalise)
         return self.project(self.backbone(views))
 
 
-def draw_views(
+def make_views(
     batch: Batch,
     purpose: str,
     side_px: int,
-    strength: Strength,
+    params: AugmentParams,
     normalise: Normalisation,
 ) -> Tensor:
     """Make a (B, 3, S, S) view of each picture, standardised, for a net.
@@ -90,27 +91,29 @@ def draw_views(
         batch: Pictures, and what their random numbers follow from.
         purpose: Which of a picture's views; each has random numbers of its own.
         side_px: S.
-        strength: Ranges of the views.
+        params: How the views may leave the picture.
         normalise: Statistics of the collection.
     """
-    draws = uniforms(
+    u = uniforms(
         batch.keys,
-        strength.n_draws,
+        params.n_random,
         seed=batch.seed,
         epoch=batch.epoch,
         purpose=purpose,
     )
-    views = normalise(random_views(batch.images, draws, side_px, strength))
+    views = normalise(random_views(batch.images, u, side_px, params))
     return views.contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
-def spread_of(outputs: Tensor) -> Tensor:
-    """Measure how far (B, D) outputs are from all being one: the collapse figure.
+def spread(outputs_Bd: Tensor) -> Tensor:
+    """Measure how far outputs are from being all one: a collapse metric.
 
-    The mean over the D outputs, each scaled to length 1, of their deviation times
-    sqrt(D): 1 when they fill the sphere, 0 when all pictures give the same output.
+    The mean over the d outputs, each picture's scaled to length 1, of their deviation
+    times sqrt(d): 1 when they fill the sphere, 0 when all pictures give the same.
+
+    Source: Chen & He 2021, arXiv 2011.10566, figure 2.
     """
-    unit = F.normalize(outputs.float(), dim=1)
-    spread: Tensor = unit.std(dim=0, correction=0).mean() * unit.shape[1] ** 0.5
-    return spread
+    unit_Bd = F.normalize(outputs_Bd, dim=1)
+    value: Tensor = unit_Bd.std(dim=0, correction=0).mean() * unit_Bd.shape[1] ** 0.5
+    return value

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import intact, remedy_for
 from data_prep.run_folders.drafts import drafted
+from pretext.init_weights import DEFAULT_BACKBONE, check_alone
 from pretext.names import check_backbone
 
 
@@ -127,3 +128,38 @@ def load_backbone(path: Path, name: str, side_px: int) -> tuple[nn.Module, str]:
     made_by = about.get("stage", "a file")
     all_of_it = f"{len(tensors)} of {len(expected)} tensors"
     return backbone, f"{all_of_it} of {name} from {made_by}"
+
+
+def begin_backbone(
+    asked: str, first_weights: Path | None, side_px: int
+) -> tuple[str, nn.Module, str]:
+    """Give the backbone a training begins with.
+
+    Args:
+        asked: Name of the network; empty: that of the weights.
+        first_weights: File of the weights; None: random ones.
+        side_px: Side of its input.
+
+    Returns:
+        Its name, the network, and a sentence on what it was filled with.
+
+    Raises:
+        UserError: The weights are of another network or do not fit.
+    """
+    if first_weights is None:
+        name = asked or DEFAULT_BACKBONE
+        network = build_backbone(name, side_px)
+        return name, network, f"scratch: random weights of {name}, as asked for"
+    _, about = load_weights(first_weights)
+    check_alone(first_weights, about)
+    name = asked or str(about["backbone"])
+    try:
+        network, report = load_backbone(first_weights, name, side_px)
+    except UserError as error:
+        trained_at = about.get("side_px")
+        if name != about["backbone"] or trained_at in (None, side_px):
+            raise
+        raise UserError(
+            f"{error}; they were trained on {trained_at} px: try --side {trained_at}"
+        ) from None
+    return name, network, report

@@ -15,7 +15,7 @@ import pytest
 from data_prep import prepare
 from pretext import simsiam
 from pretext.engine.callbacks import StopTraining
-from pretext.evaluation.monitor import Health
+from pretext.evaluation.monitor import Monitor
 from pretext.methods.siamese import SimSiamLearner
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "pomological"
@@ -50,28 +50,28 @@ fit = "squash"
     where = ("--run", str(tmp_path / "run"), "--experiment", str(experiment))
     prepare.main(where)
     flags = (*where, *FLAGS, "--seed", str(seed))
-    act = Health.__call__
+    act = Monitor.__call__
 
-    def look_twice(self: Health, epoch: int) -> Mapping[str, float]:
-        found = act(self, epoch)
+    def stop_after_two(self: Monitor, epoch: int) -> Mapping[str, float]:
+        metrics = act(self, epoch)
         if epoch == 2:
             raise StopTraining("two epochs are over")
-        return found
+        return metrics
 
-    monkeypatch.setattr(Health, "__call__", look_twice)
-    told = {}
+    monkeypatch.setattr(Monitor, "__call__", stop_after_two)
+    is_announced = {}
     for name in ("without stop-gradient", "healthy"):
         caplog.clear()
         with monkeypatch.context() as patch:
             if name != "healthy":
                 patch.setattr(SimSiamLearner, "target", lambda _, projected: projected)
             folder = simsiam.main([*flags, "--overwrite"])
-        told[name] = "COLLAPSED after epoch" in caplog.text
+        is_announced[name] = "COLLAPSED after epoch" in caplog.text
         with (folder / "logs" / "health.csv").open(encoding="utf-8") as file:
-            for look in csv.DictReader(file):
-                spread, rank = look["health/spread"], look["health/rank"]
+            for row in csv.DictReader(file):
+                spread, rank = row["health/spread"], row["health/rank"]
                 print(  # noqa: T201
-                    f"seed {seed}, {name}, epoch {look['epoch']}:"
+                    f"seed {seed}, {name}, epoch {row['epoch']}:"
                     f" spread {float(spread):.3f}, rank {float(rank):.1f}"
                 )
-    assert told == {"healthy": False, "without stop-gradient": True}
+    assert is_announced == {"healthy": False, "without stop-gradient": True}

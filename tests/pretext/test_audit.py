@@ -15,7 +15,7 @@ from pretext.data.keyed_rng import keys_of
 from pretext.data.pictures import Normalisation, Pictures
 from pretext.methods.audit import audit, switched_on
 from pretext.methods.cues import (
-    Figure,
+    CueAccuracy,
     edge_pairs,
     measure,
     neighbours_right,
@@ -88,10 +88,12 @@ def fringed(seed: int = 0, magnified: float = 0.03) -> Pictures:
     return pictures_of(torch.cat(channels, dim=1).permute(0, 2, 3, 1).numpy())
 
 
-def audited(pictures: Pictures, rules: PuzzleRules, seed: int = 0) -> dict[str, Figure]:
+def audited(
+    pictures: Pictures, rules: PuzzleRules, seed: int = 0
+) -> dict[str, CueAccuracy]:
     rows = np.arange(len(pictures.pixels))
     found = audit(pictures, rows, KEYS, rules, None, seed)
-    return {cue: Figure(**values) for cue, values in found.items()}
+    return {cue: CueAccuracy(**values) for cue, values in found.items()}
 
 
 SEEDS = range(3)
@@ -263,11 +265,11 @@ def test_the_seed_decides_and_the_rows_bound_what_is_looked_at() -> None:
 def test_padding_is_not_looked_at() -> None:
     pixels = noise().pixels.copy()
     pixels[:, :16] = pixels[:, 32:] = 0  # a black band above and below
-    rows, extents = np.arange(N), np.tile(np.array([1, 0.3], np.float32), (N, 1))
+    rows, fill_frac = np.arange(N), np.tile(np.array([1, 0.3], np.float32), (N, 1))
     padded = audit(Pictures(pixels), rows, KEYS, OPEN, None, 0)
-    inside = audit(Pictures(pixels), rows, KEYS, OPEN, extents, 0)
-    assert Figure(**padded["levels"]).beats_chance
-    assert not Figure(**inside["levels"]).beats_chance
+    inside = audit(Pictures(pixels), rows, KEYS, OPEN, fill_frac, 0)
+    assert CueAccuracy(**padded["levels"]).beats_chance
+    assert not CueAccuracy(**inside["levels"]).beats_chance
 
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (0.4, 0.0), (-0.2, 0.3)])

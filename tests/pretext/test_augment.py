@@ -18,33 +18,33 @@ from torchvision.transforms.v2 import functional as tv
 from data_prep.dihedral import VIEWS, apply_view
 from pretext.data.augment import (
     LUMA,
-    N_DRAWS,
-    Strength,
+    N_RANDOM,
+    AugmentParams,
+    affine_maps,
     blur_some,
-    boxes_and_turns,
     crop_boxes,
     hue_matrices,
+    orientation_matrices,
     random_views,
     recolour,
     resample,
-    turn_matrices,
 )
 from pretext.data.blur import gaussian_blur
 from pretext.data.keyed_rng import keys_of, uniforms
 
 SEEDS = range(5)
-NONE = Strength(
-    min_area=1, ratio=1, turns=False, brightness=0, contrast=0, saturation=0, grey=0
+NONE = AugmentParams(
+    min_area=1, ratio=1, d4=False, brightness=0, contrast=0, saturation=0, grey=0
 )
 STRENGTHS = [
-    Strength(),
-    Strength(min_area=0.1, ratio=2, turns=False),
-    Strength(brightness=0.5, contrast=0.5, saturation=0.9, grey=0.5),
-    Strength(min_area=1, ratio=1),
-    Strength(min_area=0.2, ratio=4 / 3, tries=10, hue=0.5, colour_p=0.5, blur=0.5),
-    Strength(min_area=0.05, max_area=0.4, tries=3, blur=1, sigma=(5, 50)),
+    AugmentParams(),
+    AugmentParams(min_area=0.1, ratio=2, d4=False),
+    AugmentParams(brightness=0.5, contrast=0.5, saturation=0.9, grey=0.5),
+    AugmentParams(min_area=1, ratio=1),
+    AugmentParams(min_area=0.2, ratio=4 / 3, tries=10, hue=0.5, colour_p=0.5, blur=0.5),
+    AugmentParams(min_area=0.05, max_area=0.4, tries=3, blur=1, sigma=(5, 50)),
 ]
-MOST_DRAWS = max(strength.n_draws for strength in STRENGTHS)
+MOST_DRAWS = max(params.n_random for params in STRENGTHS)
 
 
 def pictures(n: int = 3, side: int = 16, seed: int = 0) -> Tensor:
@@ -81,8 +81,8 @@ def test_the_eight_turns_are_the_eight_views(side: int) -> None:
     )
     full = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
     seen = set()
-    for matrix in turn_matrices(corners, all_eight=True):
-        maps = boxes_and_turns(full, matrix[None]).expand(2, 2, 3)
+    for matrix in orientation_matrices(corners, all_eight=True):
+        maps = affine_maps(full, matrix[None]).expand(2, 2, 3)
         grid = F.affine_grid(maps, list(images.shape), align_corners=False)
         turned = F.grid_sample(images.float(), grid, align_corners=False)
         names = {
@@ -99,12 +99,12 @@ def test_the_eight_turns_are_the_eight_views(side: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_turns_come_equally_often(seed: int) -> None:
     u = torch.from_numpy(draws(4000, seed, 3))
-    eight = turn_matrices(u, all_eight=True)
+    eight = orientation_matrices(u, all_eight=True)
     assert_close(torch.linalg.det(eight).abs(), torch.ones(4000))
     counts = Counter(map(tuple, eight.flatten(1).tolist()))
     assert len(counts) == 8
     assert all(abs(count - 500) < 100 for count in counts.values())
-    mirrored = turn_matrices(u, all_eight=False)
+    mirrored = orientation_matrices(u, all_eight=False)
     counts = Counter(map(tuple, mirrored.flatten(1).tolist()))
     assert set(counts) == {(-1, 0, 0, 1), (1, 0, 0, 1)}  # mirrored, or as it is
     assert all(abs(count - 2000) < 150 for count in counts.values())
@@ -192,39 +192,43 @@ def test_further_draws_leave_the_first_as_they_are() -> None:
     assert 100 < fitted.sum() < 500
     assert torch.equal(first[fitted], again[fitted])
     assert (first[~fitted] != again[~fitted]).any(dim=1).float().mean() > 0.9
-    assert Strength().n_draws == N_DRAWS
-    assert Strength(tries=10).n_draws == N_DRAWS + 18
+    assert AugmentParams().n_random == N_RANDOM
+    assert AugmentParams(tries=10).n_random == N_RANDOM + 18
     images = pictures(500, 8)
-    views = [random_views(images, drawn[:, :n], 8, Strength()) for n in (15, 33)]
+    views = [random_views(images, drawn[:, :n], 8, AugmentParams()) for n in (15, 33)]
     assert torch.equal(*views)
 
 
 def test_each_draw_has_a_use_of_its_own() -> None:
     images, drawn = pictures(200, 8), draws(200)
-    strength = replace(NONE, min_area=0.3, ratio=2, tries=10)
-    views = random_views(images, drawn, 8, strength)
+    params = replace(NONE, min_area=0.3, ratio=2, tries=10)
+    views = random_views(images, drawn, 8, params)
     for columns, is_used in (
         (slice(0, 5), True),  # the crop and the mirror
-        (slice(5, N_DRAWS), False),  # the other turns, colour, blur
-        (slice(N_DRAWS, strength.n_draws), True),  # further tries
-        (slice(strength.n_draws, None), False),
+        (slice(5, N_RANDOM), False),  # the other turns, colour, blur
+        (slice(N_RANDOM, params.n_random), True),  # further tries
+        (slice(params.n_random, None), False),
     ):
         other = drawn.copy()
         other[:, columns] = draws(200, seed=1)[:, columns]
-        assert torch.equal(random_views(images, other, 8, strength), views) != is_used
+        assert torch.equal(random_views(images, other, 8, params), views) != is_used
 
 
 @pytest.mark.parametrize(
-    ("strength", "expected", "mean"),
+    ("params", "expected", "mean"),
     [
         (
-            Strength(),
+            AugmentParams(),
             [[163.83, 199.34, 46.46], [31.94, 209.63, 116.24], [179.7, 50.7, 91.68]],
             124.193,
         ),
         (
-            Strength(
-                *(0.1, 1.0, 2.0, 1, False),
+            AugmentParams(
+                min_area=0.1,
+                max_area=1.0,
+                ratio=2.0,
+                tries=1,
+                d4=False,
                 brightness=0.5,
                 contrast=0.5,
                 saturation=0.9,
@@ -236,14 +240,14 @@ def test_each_draw_has_a_use_of_its_own() -> None:
     ],
 )
 def test_views_are_those_of_earlier_versions(
-    strength: Strength, expected: list[list[float]], mean: float
+    params: AugmentParams, expected: list[list[float]], mean: float
 ) -> None:
     y, x, c = np.mgrid[0:24, 0:24, 0:3]
     levels = ((7 * x + 11 * y * (c + 1) + x * y) % 256).astype(np.uint8)
     images = torch.from_numpy(levels).permute(2, 0, 1).expand(3, 3, 24, 24)
     keys = keys_of(["a", "b", "c"])
-    drawn = uniforms(keys, strength.n_draws, seed=0, epoch=0, purpose="golden")
-    views = random_views(images, drawn, 20, strength)
+    drawn = uniforms(keys, params.n_random, seed=0, epoch=0, purpose="golden")
+    views = random_views(images, drawn, 20, params)
     assert_close(views[:, :, 5, 7], torch.tensor(expected), atol=0.01, rtol=0)
     assert views.mean().item() == pytest.approx(mean, abs=0.002)
 
@@ -276,34 +280,34 @@ def test_oblong_crops_keep_the_resolution_of_their_short_side() -> None:
     images = pictures(1, 32).float()
     boxes = torch.tensor([[0.0, 0, 1, 0.25]])  # 32 by 8 px
     views = resample(images, boxes, torch.eye(2)[None], 8)
-    maps = boxes_and_turns(boxes, torch.eye(2)[None])
+    maps = affine_maps(boxes, torch.eye(2)[None])
     grid = F.affine_grid(maps, [1, 3, 8, 8], align_corners=False)
     assert torch.equal(views, F.grid_sample(images, grid, align_corners=False))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("strength", STRENGTHS)
-def test_a_view_does_not_depend_on_its_batch(seed: int, strength: Strength) -> None:
+@pytest.mark.parametrize("params", STRENGTHS)
+def test_a_view_does_not_depend_on_its_batch(seed: int, params: AugmentParams) -> None:
     images, drawn = pictures(6, seed=seed), draws(6, seed)
     for side in (12, 5):
-        together = random_views(images, drawn, side, strength)
+        together = random_views(images, drawn, side, params)
         for some in ([0], [5, 2], [3, 1, 4, 0, 2]):
-            alone = random_views(images[some], drawn[some], side, strength)
+            alone = random_views(images[some], drawn[some], side, params)
             assert_close(alone, together[some], atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("strength", STRENGTHS)
-def test_views_are_as_exact_in_a_bfloat16_training(strength: Strength) -> None:
+@pytest.mark.parametrize("params", STRENGTHS)
+def test_views_are_as_exact_in_a_bfloat16_training(params: AugmentParams) -> None:
     images, drawn = pictures(6, side=96), draws(6)
-    exact = random_views(images, drawn, 64, strength)
+    exact = random_views(images, drawn, 64, params)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(random_views(images, drawn, 64, strength), exact)
+        assert torch.equal(random_views(images, drawn, 64, params), exact)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("strength", STRENGTHS)
-def test_views_stay_grey_levels(seed: int, strength: Strength) -> None:
-    views = random_views(pictures(6, seed=seed), draws(6, seed), 20, strength)
+@pytest.mark.parametrize("params", STRENGTHS)
+def test_views_stay_grey_levels(seed: int, params: AugmentParams) -> None:
+    views = random_views(pictures(6, seed=seed), draws(6, seed), 20, params)
     assert views.shape == (6, 3, 20, 20)
     assert views.dtype == torch.float32
     assert views.min() >= 0
@@ -318,10 +322,10 @@ def test_the_layout_in_memory_changes_nothing(
     image_layout: torch.memory_format, side: int
 ) -> None:
     images, drawn = pictures(), draws(3)
-    for strength in STRENGTHS:
+    for params in STRENGTHS:
         given = images.to(memory_format=image_layout)
-        views = random_views(given, drawn, side, strength)
-        expected = random_views(images, drawn, side, strength)
+        views = random_views(given, drawn, side, params)
+        expected = random_views(images, drawn, side, params)
         assert_close(views, expected, atol=1e-3, rtol=0)
         assert torch.equal(given, images)
 
@@ -330,7 +334,7 @@ def test_a_crop_by_hand() -> None:
     # half of the width and height, in the upper left corner: u = 0 moves it there
     ramp = torch.arange(8.0).expand(8, 8)
     images = torch.stack([ramp, ramp.T, ramp + ramp.T])[None] * 10
-    drawn = unmirrored(np.zeros((1, N_DRAWS), dtype=np.float32))
+    drawn = unmirrored(np.zeros((1, N_RANDOM), dtype=np.float32))
     drawn[0, 1] = 0.5
     views = random_views(images, drawn, 4, replace(NONE, min_area=0.25))
     assert_close(views, images[:, :, :4, :4], atol=1e-3, rtol=0)
@@ -406,8 +410,8 @@ def test_each_change_of_the_colour_is_torchvisions(name: str, seed: int) -> None
 def test_together_they_are_torchvisions_in_any_order(order: tuple[str, ...]) -> None:
     images = 100 + pictures(5).float() / 5  # nothing leaves 0..255 on the way
     u = torch.from_numpy(draws(5, 0, 6))
-    strength = replace(NONE, brightness=0.2, contrast=0.2, saturation=0.2)
-    coloured = recolour(images, u, strength)
+    params = replace(NONE, brightness=0.2, contrast=0.2, saturation=0.2)
+    coloured = recolour(images, u, params)
     for image, ours, drawn in zip(images, coloured, u, strict=True):
         theirs = image / 255
         for name in order:
@@ -453,12 +457,12 @@ def test_hue_turns_about_as_far_as_torchvisions_and_the_same_way(
 def test_the_colour_changes_as_often_as_asked_and_grey_besides(share: float) -> None:
     images = pictures(1, 2).float().expand(3000, 3, 2, 2)
     u = torch.from_numpy(draws(3000, 0, 6))
-    strength = replace(
+    params = replace(
         NONE, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, colour_p=share
     )
-    changes = (recolour(images, u, strength) - images).abs().amax(dim=(1, 2, 3)) > 1e-2
+    changes = (recolour(images, u, params) - images).abs().amax(dim=(1, 2, 3)) > 1e-2
     assert changes.float().mean().item() == pytest.approx(share, abs=0.03)
-    grey = recolour(images, u, replace(strength, grey=0.3))
+    grey = recolour(images, u, replace(params, grey=0.3))
     is_grey = (grey[:, 0] - grey[:, 2]).abs().amax(dim=(1, 2)) < 1e-3
     assert is_grey.float().mean().item() == pytest.approx(0.3, abs=0.03)
     if 0 < share < 1:  # one does not go with the other
@@ -494,8 +498,8 @@ def test_as_many_are_blurred_as_asked_in_proportion_to_the_side(
 ) -> None:
     images = pictures(1, side).float().expand(60, 3, side, side)
     u = torch.from_numpy(draws(60, 1, 2))
-    strength = replace(NONE, blur=share, sigma=(1.0, 4.0))
-    blurred = blur_some(images.clone(), u, strength)
+    params = replace(NONE, blur=share, sigma=(1.0, 4.0))
+    blurred = blur_some(images.clone(), u, params)
     is_blurred = u[:, 0] < share
     assert torch.equal(blurred[~is_blurred], images[~is_blurred])
     assert is_blurred.float().mean().item() == pytest.approx(share, abs=0.15)

@@ -16,7 +16,7 @@ from pretext.data.pictures import Pictures
 from pretext.engine.learner import Batch
 from pretext.engine.training import train
 from pretext.methods.classification import (
-    AnsweringLearner,
+    ClassificationLearner,
     JigsawLearner,
     cross_entropy,
     squared_error,
@@ -73,9 +73,15 @@ def jigsaw(
     **options: Any,
 ) -> JigsawLearner:
     torch.manual_seed(0)
-    held_out = np.arange(n_held_out)
-    keys = KEYS[:n_held_out]
-    return JigsawLearner(backbone, rules, pictures, held_out, keys, 0, **options)
+    return JigsawLearner(
+        backbone,
+        rules,
+        pictures=pictures,
+        val_idx=np.arange(n_held_out),
+        val_keys=KEYS[:n_held_out],
+        seed=0,
+        **options,
+    )
 
 
 def batch_of(pictures: Pictures, rows: Any, epoch: int = 0, scale: float = 1) -> Batch:
@@ -135,10 +141,10 @@ def test_an_answer_is_a_tile_for_each_place(grid: int) -> None:
     pictures = noise(side=24)
     rules = replace(RULES, grid=grid, tile_px=24 // grid)
     backbone = build_backbone("test_resnet", 24)
-    learner = JigsawLearner(backbone, rules, pictures, np.arange(0), KEYS[:0], 0)
-    scores, answers = learner.ask(batch_of(pictures, range(5)))
-    assert scores.shape == (5, grid**2, grid**2)
-    assert answers.shape == (5, grid**2)
+    learner = jigsaw(backbone, pictures, rules=rules)
+    logits, labels = learner.infer(batch_of(pictures, range(5)))
+    assert logits.shape == (5, grid**2, grid**2)
+    assert labels.shape == (5, grid**2)
     assert learner.after_epoch(1) == {}
 
 
@@ -148,36 +154,41 @@ def test_or_one_of_the_orders(grid: int, n_orders: int) -> None:
     rules = replace(RULES, grid=grid, tile_px=24 // grid)
     orders = spread_orders(n_orders, grid**2, 0)
     backbone = build_backbone("test_resnet", 24 // grid)
-    learner = JigsawLearner(
-        backbone, rules, pictures, np.arange(0), KEYS[:0], 0, orders=orders
-    )
-    scores, answers = learner.ask(batch_of(pictures, range(5)))
-    assert scores.shape == (5, 1, n_orders)
-    assert answers.shape == (5, 1)
+    learner = jigsaw(backbone, pictures, rules=rules, orders=orders)
+    logits, labels = learner.infer(batch_of(pictures, range(5)))
+    assert logits.shape == (5, 1, n_orders)
+    assert labels.shape == (5, 1)
 
 
 class Oracle(JigsawLearner):
     """Scores that are right, or right but for one place."""
 
-    answers: Tensor
+    labels: Tensor
     wrong = 0
 
     def forward(self, inputs: Tensor) -> Tensor:
         del inputs
-        scores = nn.functional.one_hot(self.answers, 4).float() * 20
-        scores[:, : self.wrong] = scores[:, : self.wrong].roll(1, dims=2)
-        return scores
+        logits = nn.functional.one_hot(self.labels, 4).float() * 20
+        logits[:, : self.wrong] = logits[:, : self.wrong].roll(1, dims=2)
+        return logits
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 4])
 def test_accuracy_and_loss_by_hand(wrong: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = noise()
-    learner = Oracle(Halves(4), RULES, pictures, np.arange(10), KEYS[:10], 0)
+    learner = Oracle(
+        Halves(4),
+        RULES,
+        pictures=pictures,
+        val_idx=np.arange(10),
+        val_keys=KEYS[:10],
+        seed=0,
+    )
     learner.wrong = wrong
 
-    def watched(*given: Any) -> tuple[Tensor, Tensor]:
-        puzzles, learner.answers = make_puzzles(*given)
-        return puzzles, learner.answers
+    def watched(*args: Any, **options: Any) -> tuple[Tensor, Tensor]:
+        puzzles, learner.labels = make_puzzles(*args, **options)
+        return puzzles, learner.labels
 
     monkeypatch.setattr("pretext.methods.classification.make_puzzles", watched)
     measured = learner.loss(batch_of(pictures, range(8)))
@@ -188,13 +199,13 @@ def test_accuracy_and_loss_by_hand(wrong: int, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_criteria_by_hand() -> None:
-    # one picture, two questions of two answers
-    scores = torch.tensor([[[0.0, np.log(3.0)], [1.0, 1.0]]])
-    answers = torch.tensor([[1, 0]])
+    # one picture, two questions of two labels
+    logits = torch.tensor([[[0.0, np.log(3.0)], [1.0, 1.0]]])
+    labels = torch.tensor([[1, 0]])
     expected = (np.log(4 / 3) + np.log(2)) / 2
-    assert cross_entropy(scores, answers).item() == pytest.approx(expected)
+    assert cross_entropy(logits, labels).item() == pytest.approx(expected)
     error = (0 + (np.log(3) - 1) ** 2 + 0 + 1) / 4
-    assert squared_error(scores, answers).item() == pytest.approx(error)
+    assert squared_error(logits, labels).item() == pytest.approx(error)
 
 
 def test_a_learner_is_trained_by_its_criterion() -> None:
@@ -203,7 +214,7 @@ def test_a_learner_is_trained_by_its_criterion() -> None:
         build_backbone("test_resnet", 16), pictures, criterion=squared_error
     ).eval()
     batch = batch_of(pictures, range(16))
-    assert_close(learner.loss(batch)["loss"], squared_error(*learner.ask(batch)))
+    assert_close(learner.loss(batch)["loss"], squared_error(*learner.infer(batch)))
 
 
 @each_form
@@ -253,39 +264,41 @@ def test_later_views_are_larger_by_the_scale_of_the_batch(
 def test_pictures_that_fill_less_of_their_square_are_cut_within_it() -> None:
     pictures = Pictures(np.full((16, 32, 32, 3), 255, dtype=np.uint8))
     pictures.pixels[8:, :, 8:24] = 0  # the second half is narrow
-    extents = np.ones((16, 2), dtype=np.float32)
-    extents[8:, 0] = 0.45
-    learner = jigsaw(Halves(4), pictures, extents=extents)
+    fill_frac = np.ones((16, 2), dtype=np.float32)
+    fill_frac[8:, 0] = 0.45
+    learner = jigsaw(Halves(4), pictures, fill_frac=fill_frac)
     seen: list[Tensor] = []
     learner.backbone.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    learner.ask(batch_of(pictures, [9, 1, 11]))
+    learner.infer(batch_of(pictures, [9, 1, 11]))
     assert seen[0].abs().max() == 0  # neither shows the border of black and white
 
 
-def toy(pictures: Pictures, notes: list[Any], n_held_out: int = 0) -> AnsweringLearner:
+def toy(
+    pictures: Pictures, notes: list[Any], n_held_out: int = 0
+) -> ClassificationLearner:
     """A task of one's own: is the picture bright, and is its row odd?"""
 
     def make_examples(
         images: Tensor,
-        draws: NDArray[np.float32],
+        u: NDArray[np.float32],
         rows: NDArray[np.int64],
         scale: float,
     ) -> tuple[Tensor, Tensor]:
-        notes.append((draws, rows, scale, torch.is_autocast_enabled("cpu")))
+        notes.append((u, rows, scale, torch.is_autocast_enabled("cpu")))
         bright = images.float().mean(dim=(1, 2, 3)) > 127
-        answers = torch.stack([bright.long(), torch.from_numpy(rows) % 2], dim=1)
-        return images.float() / 255, answers
+        labels = torch.stack([bright.long(), torch.from_numpy(rows) % 2], dim=1)
+        return images.float() / 255, labels
 
     torch.manual_seed(0)
-    return AnsweringLearner(
+    return ClassificationLearner(
         build_backbone("test_resnet", 32),
         nn.Linear(build_backbone("test_resnet", 32).num_features, 4),  # type: ignore[arg-type]
         make_examples,
-        n_draws=3,
+        n_random=3,
         purpose="toy",
         pictures=pictures,
-        held_out=np.arange(n_held_out),
-        held_out_keys=KEYS[:n_held_out],
+        val_idx=np.arange(n_held_out),
+        val_keys=KEYS[:n_held_out],
         seed=5,
     )
 
@@ -295,20 +308,20 @@ def test_a_task_is_told_its_draws_rows_and_scale() -> None:
     notes: list[Any] = []
     learner = toy(pictures, notes, n_held_out=2)
     with torch.autocast("cpu", torch.bfloat16):
-        scores, answers = learner.ask(batch_of(pictures, [3, 5], epoch=4, scale=1.25))
-    assert scores.shape == (2, 2, 2)
-    assert scores.dtype == torch.float32
-    assert answers[:, 1].tolist() == [1, 1]
-    draws, rows, scale, is_autocast = notes[0]
+        logits, labels = learner.infer(batch_of(pictures, [3, 5], epoch=4, scale=1.25))
+    assert logits.shape == (2, 2, 2)
+    assert logits.dtype == torch.float32
+    assert labels[:, 1].tolist() == [1, 1]
+    u, rows, scale, is_autocast = notes[0]
     expected = uniforms(KEYS[[3, 5]], 3, seed=0, epoch=4, purpose="toy")
-    assert (draws == expected).all()
+    assert (u == expected).all()
     assert rows.tolist() == [3, 5]
     assert scale == 1.25
     assert not is_autocast  # examples are exact in a bfloat16 training
     learner.eval().after_epoch(1)
-    draws, rows, scale, _ = notes[1]
+    u, rows, scale, _ = notes[1]
     expected = uniforms(KEYS[:2], 3, seed=5, epoch=-1, purpose="toy")
-    assert (draws == expected).all()
+    assert (u == expected).all()
     assert rows.tolist() == [0, 1]
     assert scale == 1
 
@@ -321,10 +334,10 @@ def test_all_held_out_pictures_are_asked_once() -> None:
     assert np.concatenate([note[1] for note in notes]).tolist() == list(range(150))
     right = 0
     for row in range(150):
-        scores, answers = learner.ask(
+        logits, labels = learner.infer(
             Batch(pictures.take(np.array([row])), np.array([row]), KEYS[[row]], 5, -1)
         )
-        right += int((scores.argmax(dim=2) == answers).sum())
+        right += int((logits.argmax(dim=2) == labels).sum())
     assert measured["held_out"] == pytest.approx(right / 300, abs=0.01)
 
 
@@ -348,11 +361,11 @@ def test_the_head_of_orders_keeps_pictures_apart_and_places_in_order() -> None:
     torch.manual_seed(0)
     head = OrderHead(8, n_tiles=4, n_orders=6)
     tiles = torch.randn(3, 4, 8)
-    scores = head(tiles.flatten(0, 1))
-    assert scores.shape == (3, 6)
+    logits = head(tiles.flatten(0, 1))
+    assert logits.shape == (3, 6)
     for picture in range(3):
-        assert_close(head(tiles[picture])[0], scores[picture])
-    assert not torch.allclose(head(tiles[0].flip(0)), scores[:1], atol=1e-3)
+        assert_close(head(tiles[picture])[0], logits[picture])
+    assert not torch.allclose(head(tiles[0].flip(0)), logits[:1], atol=1e-3)
     assert not [part for part in head.modules() if "Norm" in type(part).__name__]
 
 

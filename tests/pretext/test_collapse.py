@@ -13,9 +13,8 @@ from pretext.evaluation.collapse import (
     best_before_plateau,
     effective_rank,
     has_collapsed,
-    spread,
 )
-from pretext.methods.siamese import spread_of
+from pretext.methods.siamese import spread
 
 SEEDS = range(3)
 
@@ -26,20 +25,24 @@ def outputs(seed: int, n: int = 200, d: int = 30) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_spread_is_1_on_a_full_sphere_and_0_in_a_point(seed: int) -> None:
-    assert 0.97 < spread(outputs(seed)) <= 1
-    assert spread(np.tile(outputs(seed, n=1), (50, 1))) < 1e-6
-    assert spread(np.zeros((50, 3), np.float32)) == 0
+    assert 0.97 < spread(torch.from_numpy(outputs(seed))) <= 1
+    assert spread(torch.from_numpy(outputs(seed, n=1)).tile((50, 1))) < 1e-6
+    assert spread(torch.zeros(50, 3)) == 0
     near = outputs(seed, n=1) + 1e-3 * outputs(seed + 10)
-    assert spread(near) < 0.01
+    assert spread(torch.from_numpy(near)) < 0.01
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_spread_is_the_one_logged_in_training(seed: int) -> None:
-    values = outputs(seed, n=40) + 0.5
-    theirs = spread_of(torch.from_numpy(values)).item()
-    assert_allclose(spread(values), theirs, rtol=1e-5)
-    lengths = np.random.default_rng(seed).uniform(1, 5, (40, 1)).astype(np.float32)
-    assert_allclose(spread(values * lengths), theirs, rtol=1e-5)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_spread_by_its_definition(seed: int, dtype: torch.dtype) -> None:
+    values = outputs(seed, n=40).astype(np.float64) + 0.5
+    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+    expected = unit.std(axis=0).mean() * 30**0.5
+    rtol = 1e-5 if dtype == torch.float32 else 1e-12
+    lengths = np.random.default_rng(seed).uniform(1, 5, (40, 1))
+    for scaled in (values, values * lengths):
+        tensor = torch.from_numpy(scaled).to(dtype)
+        assert_allclose(spread(tensor).item(), expected, rtol=rtol)
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
@@ -114,20 +117,20 @@ def test_a_plateau_by_hand(figures: list[float], best: int | None) -> None:
 
 def test_a_history_is_read_back_as_it_was(tmp_path: Path) -> None:
     history = History(tmp_path / "logs" / "health.csv")
-    assert history.looks == {}
+    assert history.by_epoch == {}
     history.add(0, {"health/rank": 1 / 3})
     history.add(1, {"health/rank": np.float64(2 / 3), "probe/target": -1e-7})
     history.add(2, {"health/rank": math.nan, "probe/target": 0.1 + 0.2})
     again = History(history.path)
-    assert list(again.looks) == [0, 1, 2]
-    assert again.looks[0] == {"health/rank": 1 / 3}
-    assert again.looks[1] == {"health/rank": 2 / 3, "probe/target": -1e-7}
+    assert list(again.by_epoch) == [0, 1, 2]
+    assert again.by_epoch[0] == {"health/rank": 1 / 3}
+    assert again.by_epoch[1] == {"health/rank": 2 / 3, "probe/target": -1e-7}
     assert again.of("probe/target") == {1: -1e-7, 2: 0.1 + 0.2}
     assert again.of("health/rank") == {0: 1 / 3, 1: 2 / 3}
     assert again.of("no such") == {}
 
 
-def test_a_look_that_is_repeated_replaces_its_row_and_drops_later_ones(
+def test_an_epoch_measured_again_replaces_its_row_and_drops_later_ones(
     tmp_path: Path,
 ) -> None:
     history = History(tmp_path / "health.csv")
@@ -135,7 +138,11 @@ def test_a_look_that_is_repeated_replaces_its_row_and_drops_later_ones(
         history.add(epoch, {"x": float(epoch)})
     resumed = History(history.path)
     resumed.add(2, {"x": 22.0})
-    assert History(history.path).looks == {0: {"x": 0.0}, 1: {"x": 1.0}, 2: {"x": 22.0}}
+    assert History(history.path).by_epoch == {
+        0: {"x": 0.0},
+        1: {"x": 1.0},
+        2: {"x": 22.0},
+    }
 
 
 def test_metrics_are_read_by_name_and_step(tmp_path: Path) -> None:

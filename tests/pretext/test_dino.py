@@ -12,7 +12,7 @@ import torch
 from data_prep.errors import UserError
 from data_prep.run_folders.runs import Run
 from pretext import dino
-from pretext.data.augment import Strength
+from pretext.data.augment import AugmentParams
 from pretext.dino import DinoSettings
 from pretext.engine import training
 from pretext.engine.learner import Learner
@@ -20,7 +20,7 @@ from pretext.methods import distillation
 from pretext.methods.distillation import DinoLearner
 from pretext.networks.backbones import build_backbone, load_backbone
 from pretext.simsiam import SimSiamSettings
-from pretext.view_settings import COLOURS, spread_verdict
+from pretext.view_settings import COLOUR_CHANGES, spread_verdict
 
 MakeRun = Callable[..., Run]
 TINY = (
@@ -96,10 +96,10 @@ def test_flags_reach_the_learner(
     (learner,) = learners
     crops = learner.crops
     assert (crops.side_px, crops.local_side_px(), crops.n_local) == (32, 14, 3)
-    assert (crops.wide.min_area, crops.wide.max_area) == (0.5, 1)
-    assert (crops.narrow.min_area, crops.narrow.max_area) == (0.05, 0.5)
-    assert crops.wide.turns
-    assert crops.narrow.turns
+    assert (crops.global_params.min_area, crops.global_params.max_area) == (0.5, 1)
+    assert (crops.local_params.min_area, crops.local_params.max_area) == (0.05, 0.5)
+    assert crops.global_params.d4
+    assert crops.local_params.d4
     assert (learner.decay, learner.warm_epochs) == (0.5, 3)
     assert learner.head.get_parameter("last_layer.weight_v").shape == (20, 256)
 
@@ -156,25 +156,25 @@ def test_the_papers_rates_are_the_defaults() -> None:
 
 @each_kind
 def test_colours_are_kept_unless_strong_ones_are_asked_for(kind: type[Any]) -> None:
-    assert set(COLOURS) == {"keep", "strong"}
-    kept = kind().strength(0.3)
-    assert kept == kind(colour="keep").strength(0.3)
-    assert kept == Strength(
+    assert set(COLOUR_CHANGES) == {"keep", "strong"}
+    kept = kind().augment_params(0.3)
+    assert kept == kind(colour="keep").augment_params(0.3)
+    assert kept == AugmentParams(
         min_area=0.3,
         ratio=4 / 3,
         tries=10,
-        turns=False,
+        d4=False,
         brightness=0.2,
         contrast=0.2,
         saturation=0.2,
         grey=0.1,
     )
-    strong = kind(colour="strong", turns=True).strength(0.1, 0.4)
+    strong = kind(colour="strong", turns=True).augment_params(0.1, 0.4)
     assert (strong.brightness, strong.contrast, strong.saturation) == (0.4, 0.4, 0.4)
     assert (strong.hue, strong.colour_p, strong.grey, strong.blur) == (
         *(0.1, 0.8, 0.2, 0.5),
     )
-    assert (strong.min_area, strong.max_area, strong.turns) == (0.1, 0.4, True)
+    assert (strong.min_area, strong.max_area, strong.d4) == (0.1, 0.4, True)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Tests of pretext.methods.distillation."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from data_prep.errors import UserError
-from pretext.data.augment import Strength
+from pretext.data.augment import AugmentParams
 from pretext.data.keyed_rng import keys_of
 from pretext.data.pictures import Normalisation, Pictures
 from pretext.dino import DinoSettings
@@ -21,14 +22,14 @@ from pretext.engine.learner import Batch
 from pretext.engine.training import train
 from pretext.methods import distillation
 from pretext.methods.distillation import Crops, DinoLearner
-from pretext.methods.siamese import spread_of
+from pretext.methods.siamese import spread
 from pretext.networks.backbones import build_backbone
 
 NORMALISE = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 IDS = [str(number) for number in range(200)]
 KEYS = keys_of(IDS)
-WIDE = Strength(min_area=0.4, ratio=1, turns=False)
-NARROW = Strength(min_area=0.05, max_area=0.4, ratio=1, turns=False)
+WIDE = AugmentParams(min_area=0.4, ratio=1, d4=False)
+NARROW = AugmentParams(min_area=0.05, max_area=0.4, ratio=1, d4=False)
 K = 12
 
 
@@ -51,11 +52,19 @@ def batch_of(
     return Batch(pictures.take(rows), rows, KEYS[rows], 0, epoch, scale)
 
 
+def crops_of(side_px: int, n_local: int) -> Crops:
+    return Crops(
+        side_px=side_px, global_params=WIDE, local_params=NARROW, n_local=n_local
+    )
+
+
 def dino(n_local: int = 3, decay: float = 0.9, outputs: int = K) -> DinoLearner:
     torch.manual_seed(0)
-    crops = Crops(28, WIDE, NARROW, n_local)
+    crops = crops_of(28, n_local)
     network = build_backbone("test_resnet", 32)
-    return DinoLearner(network, NORMALISE, crops, outputs, decay, warm_epochs=4)
+    return DinoLearner(
+        network, NORMALISE, crops, n_classes=outputs, decay=decay, warm_epochs=4
+    )
 
 
 class Fixed(nn.Module):
@@ -116,11 +125,12 @@ def test_local_views_show_less_of_the_picture_than_global_ones() -> None:
     ramp = np.tile(np.arange(32, dtype=np.uint8)[:, None, None], (200, 1, 32, 3))
     plain = {"brightness": 0, "contrast": 0, "saturation": 0}
     learner = dino()
+    views = AugmentParams(min_area=0.4, ratio=1, d4=False, **plain)  # type: ignore[arg-type]
     learner.crops = Crops(
-        28,
-        Strength(min_area=0.4, ratio=1, turns=False, **plain),  # type: ignore[arg-type]
-        Strength(min_area=0.05, max_area=0.4, ratio=1, turns=False, **plain),  # type: ignore[arg-type]
-        2,
+        side_px=28,
+        global_params=views,
+        local_params=replace(views, min_area=0.05, max_area=0.4),
+        n_local=2,
     )
     wide, narrow = learner._views(batch_of(Pictures(ramp), range(200)))
     shares = [
@@ -174,20 +184,20 @@ def test_the_figures_tell_a_collapse() -> None:
     one = torch.zeros(32, K)
     one[:, 0] = 100
     even = 100 * torch.eye(K).repeat(4, 1)[:32]
-    for taught, entropy, spread in (
+    for taught, entropy, expected in (
         (one, 0.0, 0.0),  # one class has all
         (torch.full((32, K), 7.0), 1.0, 0.0),  # every picture is a bit of each
         (even, 0.99, 0.96),
         (scores(32), None, None),
     ):
         measured = fixed(taught, scores(32)).loss(batch_of(noise(), range(16), 9))
-        assert measured["spread"].item() == pytest.approx(spread_of(taught).item())
+        assert measured["spread"].item() == pytest.approx(spread(taught).item())
         mean = F.softmax(taught / 0.07, dim=1).mean(0)
         by_hand = -(mean * mean.clamp(min=1e-30).log()).sum() / math.log(K)
         assert measured["entropy"].item() == pytest.approx(by_hand.item(), abs=1e-5)
         if entropy is not None:
             assert measured["entropy"].item() == pytest.approx(entropy, abs=0.02)
-            assert measured["spread"].item() == pytest.approx(spread, abs=0.02)
+            assert measured["spread"].item() == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -198,8 +208,10 @@ def test_the_temperature_by_hand(epoch: int, expected: float) -> None:
 
 
 def test_without_a_warm_up_the_temperature_is_high_after_the_first_epoch() -> None:
-    network, crops = build_backbone("test_resnet", 32), Crops(28, WIDE, NARROW, 0)
-    learner = DinoLearner(network, NORMALISE, crops, K, 0.9, warm_epochs=0)
+    network, crops = build_backbone("test_resnet", 32), crops_of(28, 0)
+    learner = DinoLearner(
+        network, NORMALISE, crops, n_classes=K, decay=0.9, warm_epochs=0
+    )
     assert [learner.temperature(epoch) for epoch in (1, 2)] == [0.07, 0.07]
 
 
@@ -301,7 +313,7 @@ def test_a_network_of_one_size_takes_no_local_views(
     name: str, n_local: int, message: str
 ) -> None:
     network = build_backbone(name, 96)
-    crops = Crops(96, WIDE, NARROW, n_local)
+    crops = crops_of(96, n_local)
     if not message:
         before = {name: t.clone() for name, t in network.state_dict().items()}
         crops.check(network)
@@ -354,10 +366,16 @@ def test_a_training_gone_on_with_ends_with_the_same_weights(
 
     def run(folder: Path, left: int = 10**6) -> dict[str, Tensor]:
         torch.manual_seed(0)
-        strength = settings.strength(0.4)
-        crops = Crops(28, strength, settings.strength(0.05, 0.4), 2)
+        crops = Crops(
+            side_px=28,
+            global_params=settings.augment_params(0.4),
+            local_params=settings.augment_params(0.05, 0.4),
+            n_local=2,
+        )
         network = build_backbone("test_resnet", 32)
-        learner = Crashing(network, NORMALISE, crops, K, 0.9, warm_epochs=2)
+        learner = Crashing(
+            network, NORMALISE, crops, n_classes=K, decay=0.9, warm_epochs=2
+        )
         learner.left = left
         train(learner, pictures, rows, IDS[:24], settings, folder, label="tryout")
         return learner.state_dict()

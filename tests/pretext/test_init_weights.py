@@ -13,10 +13,13 @@ import torch
 from data_prep.errors import UserError
 from data_prep.run_folders.runs import Run, UnfinishedStageError
 from pretext import jigsaw, pretraining, simsiam
+from pretext.data.training_data import split_rows
 from pretext.engine import callbacks, training
 from pretext.engine.learner import Batch
+from pretext.engine.module import Module
+from pretext.init_weights import find_weights, fingerprint_of, is_stage, pretexts
+from pretext.networks import backbones
 from pretext.networks.backbones import load_weights
-from pretext.networks.init_weights import find_weights, is_stage, key_of, pretexts
 from tests.prepared_runs import make_pretext, table_of
 
 TINY = (
@@ -36,13 +39,13 @@ def _on_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
     """Note every batch that is trained on."""
     seen: list[Batch] = []
-    batch_of = training.Module.batch_of
+    batch_of = Module.batch_of
 
     def note(module: Any, step: int, part: int = 0) -> Batch:
         seen.append(batch_of(module, step, part))
         return seen[-1]
 
-    monkeypatch.setattr(training.Module, "batch_of", note)
+    monkeypatch.setattr(Module, "batch_of", note)
     return seen
 
 
@@ -67,9 +70,9 @@ def test_a_stage_is_identified_by_its_record_and_a_file_by_its_content(
 ) -> None:
     file = tmp_path / "w.safetensors"
     file.write_bytes(b"abc")
-    assert key_of("scratch", None) == {"init": "scratch"}
-    assert key_of("pretext.jigsaw", file) == {"init": "pretext.jigsaw"}
-    found = key_of(str(file), file)["init"]
+    assert fingerprint_of("scratch", None) == {"init": "scratch"}
+    assert fingerprint_of("pretext.jigsaw", file) == {"init": "pretext.jigsaw"}
+    found = fingerprint_of(str(file), file)["init"]
     assert found["file"] == "w.safetensors"
     assert found["sha256"].startswith("ba7816bf8f01cfea")  # of "abc", FIPS 180-2
 
@@ -224,11 +227,11 @@ def test_what_was_begun_otherwise_is_not_gone_on_with(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
-    monkeypatch.setattr(pretraining, "begin_backbone", _renamed(pretraining))
+    monkeypatch.setattr(backbones, "begin_backbone", _renamed(backbones))
     monkeypatch.setattr(pretraining, "check_names", lambda *_: None)
     run = prepared_run(n=40)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callbacks.Watch, "_between_epochs", _crash)
+        patch.setattr(callbacks.TrainingCallback, "_between_epochs", _crash)
         with pytest.raises(ZeroDivisionError):
             pretrain(run, "--epochs", "3")
     with pytest.raises(UserError, match=f"was begun with {shown}"):
@@ -244,8 +247,8 @@ def _renamed(module: Any) -> Any:
     """Let the tiny network answer to another name too."""
     begin = module.begin_backbone
 
-    def named(asked: str, *given: Any) -> Any:
-        return begin(asked.removesuffix("2"), *given)
+    def named(name: str, *args: Any) -> Any:
+        return begin(name.removesuffix("2"), *args)
 
     return named
 
@@ -254,14 +257,16 @@ def test_held_out_pictures_do_not_depend_on_the_test_pictures() -> None:
     import pandas as pd
 
     from pretext.data.keyed_rng import keys_of
-    from pretext.jigsaw import JigsawSettings
 
     ids = [f"p{k}" for k in range(60)]
     table = pd.DataFrame({"split": ["train"] * 40 + ["test"] * 20})
-    settings = JigsawSettings(inductive=True)
-    both = pretraining.rows_of(table, keys_of(ids), settings, 0.25)
-    alone = pretraining.rows_of(table[:40], keys_of(ids[:40]), settings, 0.25)
-    for found, expected in zip(both, alone, strict=True):
-        assert np.array_equal(found, expected)
-    assert [len(part) for part in both] == [30, 10]
+    both, alone = (
+        split_rows(
+            table[:n], keys_of(ids[:n]), held_out_frac=0.25, inductive=True, seed=0
+        )
+        for n in (60, 40)
+    )
+    for rows, expected in zip(both, alone, strict=True):
+        assert np.array_equal(rows, expected)
+    assert [len(rows) for rows in both] == [30, 10]
     assert sorted(np.concatenate(both)) == list(range(40))

@@ -16,6 +16,7 @@ from data_prep.settings import from_table
 from pretext import jigsaw
 from pretext.engine import callbacks, training
 from pretext.engine.learner import Batch
+from pretext.engine.module import Module
 from pretext.jigsaw import JigsawSettings, tile_side
 from pretext.methods import classification, puzzles
 from pretext.methods.classification import JigsawLearner, squared_error
@@ -94,7 +95,7 @@ def test_every_flag_reaches_the_rules(
         ("--channel-shift=0", {"channel_shift": 0.0}),
         ("--resize-jitter=0.1", {"resize_jitter": 0.1}),
         ("--min-area=0.9", {"min_area": 0.9}),
-        ("--turns", {"turns": True}),
+        ("--turns", {"d4": True}),
     ]
     for flag, change in changes:
         assert built(run, flag)["rules"] == PuzzleRules(tile_px=14, **change)
@@ -118,7 +119,7 @@ def test_the_original_is_cut_as_the_original_was(
         gap=0,
         min_area=1,
         ratio=1,
-        turns=True,
+        d4=True,
         grey=0,
         channel_shift=0,
         resize_jitter=0,
@@ -128,7 +129,7 @@ def test_the_original_is_cut_as_the_original_was(
     # edge to edge: the tiles in order are the picture again, in one of eight turns
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (1, 3, 48, 48), generator=rng, dtype=torch.uint8)
-    draws = np.full((1, rules.n_draws), 0.75, dtype=np.float32)
+    draws = np.full((1, rules.n_random), 0.75, dtype=np.float32)
     draws[0, 7:16] = np.arange(9) / 9
     puzzle, _ = puzzles.make_puzzles(images, draws, rules)
     assert (puzzle - rules.normalise(images)).abs().max() < 1e-3
@@ -205,7 +206,7 @@ def test_another_set_of_orders_cannot_be_gone_on_with(
 ) -> None:
     run = prepared_run(n=40)
     monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
-    batch_of = training.Module.batch_of
+    batch_of = Module.batch_of
 
     def crash(module: Any, step: int, part: int = 0) -> Batch:
         if step == 2:
@@ -213,7 +214,7 @@ def test_another_set_of_orders_cannot_be_gone_on_with(
         return batch_of(module, step, part)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Module, "batch_of", crash)
+        patch.setattr(Module, "batch_of", crash)
         with pytest.raises(OSError, match="a plug was pulled"):
             pretrain(run, *ORDERS)
     name, _, value = flags[0].removeprefix("--").partition("=")

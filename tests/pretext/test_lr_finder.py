@@ -15,7 +15,7 @@ from data_prep.errors import UserError
 from pretext.data.pictures import Pictures
 from pretext.engine import lr_finder as module
 from pretext.engine.learner import Batch, Learner
-from pretext.engine.lr_finder import find_rate, suggest
+from pretext.engine.lr_finder import find_lr, suggest
 from pretext.settings import TrainingSettings
 
 IDS = [f"p{k}" for k in range(40)]
@@ -48,7 +48,7 @@ def pictures(monkeypatch: pytest.MonkeyPatch) -> Pictures:
 def test_the_suggestion_is_below_what_diverges(
     curvature: float, pictures: Pictures, tmp_path: Path
 ) -> None:
-    found = find_rate(Bowl(curvature), pictures, ROWS, IDS, SETTINGS, tmp_path, "bowl")
+    found = find_lr(Bowl(curvature), pictures, ROWS, IDS, SETTINGS, tmp_path, "bowl")
     assert 0.001 / curvature < found.suggestion < 2 / curvature
 
 
@@ -57,7 +57,7 @@ def test_a_steeper_bowl_wants_a_smaller_rate_and_files_are_left(
 ) -> None:
     caplog.set_level(logging.INFO)
     flat, steep = (
-        find_rate(Bowl(c), pictures, ROWS, IDS, SETTINGS, tmp_path / str(c), "bowl")
+        find_lr(Bowl(c), pictures, ROWS, IDS, SETTINGS, tmp_path / str(c), "bowl")
         for c in (0.1, 50.0)
     )
     assert steep.suggestion < flat.suggestion / 20
@@ -77,7 +77,7 @@ def test_a_rate_for_another_batch_size_is_suggested_in_its_own_unit(
             return self.learning_rate / 10
 
     plain, scaled = (
-        find_rate(Bowl(1.0), pictures, ROWS, IDS, s, tmp_path / str(k), "bowl")
+        find_lr(Bowl(1.0), pictures, ROWS, IDS, s, tmp_path / str(k), "bowl")
         for k, s in enumerate(
             (SETTINGS, Scaled(**{**vars(SETTINGS)}))  # the same but for the unit
         )
@@ -111,13 +111,13 @@ def test_a_loss_that_is_no_number_ends_the_test(
             self.count = getattr(self, "count", 0) + 1
             return {"loss": measured["loss"] * (math.nan if self.count > 60 else 1)}
 
-    found = find_rate(Bad(0.1), pictures, ROWS, IDS, SETTINGS, tmp_path, "bad")
+    found = find_lr(Bad(0.1), pictures, ROWS, IDS, SETTINGS, tmp_path, "bad")
     assert len(found.rates) == len(found.losses) == 60
 
 
 def test_too_few_pictures_are_refused(pictures: Pictures, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="batch_size = 64, but bowl has only 40"):
-        find_rate(
+        find_lr(
             *(Bowl(1.0), pictures, ROWS, IDS, replace(SETTINGS, batch_size=64)),
             *(tmp_path, "bowl"),
         )

@@ -16,18 +16,20 @@ from torch import nn
 
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
+from data_prep.prepared import Prepared
 from data_prep.run_folders.runs import Run
 from pretext import jigsaw, simsiam
-from pretext.data.augment import Strength
-from pretext.data.keyed_rng import keys_of
+from pretext.data.augment import AugmentParams
 from pretext.data.pictures import Normalisation
+from pretext.data.training_data import load_training_data
 from pretext.engine import callbacks, training
 from pretext.engine.history import History, read_metrics
+from pretext.engine.module import Module
 from pretext.evaluation import collapse, monitor, monitor_subset
 from pretext.evaluation.curves import draw_curves
 from pretext.evaluation.evaluate import INNER, as_trained
-from pretext.evaluation.monitor import Health
-from pretext.evaluation.monitor_subset import draw_sample
+from pretext.evaluation.monitor import Monitor
+from pretext.evaluation.monitor_subset import MonitorSubset, draw_subset
 from pretext.evaluation.probing import Split
 from pretext.methods.siamese import SimSiamLearner
 from pretext.networks.backbones import build_backbone, load_weights
@@ -41,7 +43,7 @@ TINY = (
     *("--threads", "1", "--width", "16", "--epochs", "3", "--health-every", "1"),
 )
 MakeRun = Callable[..., Run]
-Look = Mapping[str, float]
+Metrics = Mapping[str, float]
 FINE = {"health/spread": 1.0, "health/rank": 10.0}
 
 
@@ -56,9 +58,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Spare the tests the drawing, which takes longer than all else."""
     draw = monitor.draw_curves
 
-    def note(*given: Any) -> None:
-        given[3].parent.mkdir(parents=True, exist_ok=True)
-        given[3].touch()
+    def note(*_: Any, path: Path, **__: Any) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
 
     monkeypatch.setattr(monitor, "draw_curves", note)
     return draw
@@ -68,8 +70,8 @@ def pretrain(run: Run, *flags: str) -> Path:
     return simsiam.main(["--run", str(run.folder), *TINY, *flags])
 
 
-def looks_of(folder: Path) -> dict[int, dict[str, float]]:
-    return History(folder / "logs" / "health.csv").looks
+def history_of(folder: Path) -> dict[int, dict[str, float]]:
+    return History(folder / "logs" / "health.csv").by_epoch
 
 
 def weights_of(folder: Path) -> bytes:
@@ -83,16 +85,16 @@ def about_of(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
-    """Let the looks see what a test says, after each epoch from 0."""
+    """Let the monitor measure what a test says, after each epoch from 0."""
 
-    def script(seen: list[Look]) -> list[int]:
+    def script(metrics: list[Metrics]) -> list[int]:
         calls: list[int] = []
 
-        def look(*_: Any, **__: Any) -> Look:
+        def evaluate(*_: Any, **__: Any) -> Metrics:
             calls.append(len(calls))
-            return dict(seen[min(len(calls) - 1, len(seen) - 1)])
+            return dict(metrics[min(len(calls) - 1, len(metrics) - 1)])
 
-        monkeypatch.setattr(monitor, "look", look)
+        monkeypatch.setattr(monitor, "evaluate", evaluate)
         return calls
 
     return script
@@ -108,7 +110,7 @@ def test_the_weights_are_the_same_to_the_bit_with_and_without(
     assert not (plain / "logs" / "health.csv").exists()
     looked = pretrain(prepared_run(n=40), "--stop", "both")
     assert weights_of(looked) == weights_of(plain)
-    assert list(looks_of(looked)) == [0, 1, 2, 3]
+    assert list(history_of(looked)) == [0, 1, 2, 3]
 
 
 def test_norms_use_what_they_are_given_and_stay_as_they_were() -> None:
@@ -116,11 +118,13 @@ def test_norms_use_what_they_are_given_and_stay_as_they_were() -> None:
     pictures = blots(100)
     normalise = Normalisation((120.0, 100.0, 90.0), (60.0, 50.0, 40.0))
     backbone = build_backbone("test_resnet", 32)
-    learner = SimSiamLearner(backbone, normalise, 32, Strength(), 16).eval()
+    learner = SimSiamLearner(
+        backbone, normalise, side_px=32, params=AugmentParams(), width=16
+    ).eval()
     before = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
-    material: Any = SimpleNamespace(pictures=pictures, normalise=normalise)
+    data: Any = SimpleNamespace(pictures=pictures, normalise=normalise)
     rows = np.arange(100)
-    features, outputs = as_trained(learner, material, rows, 32, bf16=False)
+    features, outputs = as_trained(learner, data, rows, 32, bf16=False)
     assert all(torch.equal(before[k], v) for k, v in learner.state_dict().items())
     norms = [m for m in learner.modules() if isinstance(m, nn.BatchNorm1d)]
     assert all(not m.training and m.track_running_stats for m in norms)
@@ -133,7 +137,7 @@ def test_norms_use_what_they_are_given_and_stay_as_they_were() -> None:
     assert_allclose(features, expected.numpy(), rtol=1e-4, atol=1e-5)
 
 
-# When it looks, and what it leaves.
+# When it measures, and what it leaves.
 
 
 @pytest.mark.parametrize(
@@ -153,7 +157,7 @@ def test_looks_come_early_then_regularly_and_at_the_end(
     flags = ("--health-every", str(every), "--epochs", str(epochs))
     folder = pretrain(prepared_run(n=16), *flags)
     assert len(calls) == len(expected)
-    assert list(looks_of(folder)) == expected
+    assert list(history_of(folder)) == expected
     assert (folder / "logs" / "health.png").exists() is bool(every)
 
 
@@ -162,7 +166,7 @@ def test_the_last_look_comes_after_a_number_of_steps_too(
 ) -> None:
     scripted([FINE])
     folder = pretrain(prepared_run(n=16), "--steps", "7", "--health-every", "50")
-    assert list(looks_of(folder)) == [0, 1, 2, 4]  # 2 steps are an epoch
+    assert list(history_of(folder)) == [0, 1, 2, 4]  # 2 steps are an epoch
 
 
 def test_what_is_seen_is_logged_kept_and_drawn(
@@ -176,18 +180,18 @@ def test_what_is_seen_is_logged_kept_and_drawn(
     names = {"health/spread", "health/rank", "health/feature_rank"}
     tasks = ("target", "onehot", "date", "words")
     names |= {f"probe/{task}{end}" for task in tasks for end in ("", "_knn")}
-    looks = looks_of(folder)
-    assert set(looks[3]) == names
+    history = history_of(folder)
+    assert set(history[3]) == names
     logged = read_metrics(folder / "logs" / "metrics.csv")
     for name in names:
         assert list(logged[name]) == [7, 14, 21]
-        assert_allclose(logged[name][21], looks[3][name])
-        assert_allclose(run.finished(simsiam.STAGE).metadata[name], looks[3][name], atol=1e-4)  # fmt: skip  # noqa: E501
-    assert 0.9 < looks[0]["health/spread"] <= 1
-    assert 1 < looks[0]["health/rank"] <= 16
+        assert_allclose(logged[name][21], history[3][name])
+        assert_allclose(run.finished(simsiam.STAGE).metadata[name], history[3][name], atol=1e-4)  # fmt: skip  # noqa: E501
+    assert 0.9 < history[0]["health/spread"] <= 1
+    assert 1 < history[0]["health/rank"] <= 16
     assert (folder / "logs" / "health.png").read_bytes()[:4] == b"\x89PNG"
     # the target brightens half of the picture: untrained nets see it, too
-    assert looks[0]["probe/target"] > 0.5
+    assert history[0]["probe/target"] > 0.5
     assert about_of(folder)["label_free"] is True
     assert set(run.finished(simsiam.STAGE).record["files"]) == {
         "backbone.json",
@@ -198,9 +202,9 @@ def test_what_is_seen_is_logged_kept_and_drawn(
 def test_a_task_that_compares_features_has_one_rank(prepared_run: MakeRun) -> None:
     flags = ["--backbone=test_resnet", "--batch-size=8", "--epochs=1", "--threads=1"]
     folder = jigsaw.main([f"--run={prepared_run(n=40).folder}", *flags])
-    looks = looks_of(folder)
-    assert "health/feature_rank" not in looks[1]
-    assert looks[1]["health/rank"] > 1
+    history = history_of(folder)
+    assert "health/feature_rank" not in history[1]
+    assert history[1]["health/rank"] > 1
 
 
 def test_the_probes_at_the_end_and_the_start_are_told(
@@ -221,7 +225,7 @@ def test_after_a_crash_history_and_weights_are_whole(
     straight = pretrain(prepared_run(n=32), *flags)
     run = prepared_run(n=32)
     monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
-    batch_of = training.Module.batch_of
+    batch_of = Module.batch_of
 
     def crash(module: Any, step: int, *part: int) -> Any:
         if step == crash_at:
@@ -229,11 +233,11 @@ def test_after_a_crash_history_and_weights_are_whole(
         return batch_of(module, step, *part)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Module, "batch_of", crash)
+        patch.setattr(Module, "batch_of", crash)
         with pytest.raises(OSError, match="a plug was pulled"):
             pretrain(run, *flags)
     resumed = pretrain(run, *flags)
-    assert looks_of(resumed) == looks_of(straight)
+    assert history_of(resumed) == history_of(straight)
     assert weights_of(resumed) == weights_of(straight)
     assert about_of(resumed) == about_of(straight)
 
@@ -266,7 +270,7 @@ def test_simsiam_without_stop_gradient_is_announced_within_two_epochs(
     facts = run.finished(simsiam.STAGE).metadata
     assert facts["stopped"] == announced[0]
     assert facts["steps"] <= 2 * 15
-    assert list(looks_of(folder))[-1] <= 2
+    assert list(history_of(folder))[-1] <= 2
     assert about_of(folder)["label_free"] is True
 
 
@@ -278,7 +282,7 @@ def test_a_healthy_simsiam_is_not(
         prepared_run(**MANY), "--learning-rate", rate, "--stop", "both"
     )
     assert "COLLAPSED after" not in caplog.text
-    assert list(looks_of(folder)) == [0, 1, 2]
+    assert list(history_of(folder)) == [0, 1, 2]
 
 
 def test_a_collapse_is_announced_once_and_stops_only_if_asked(
@@ -286,11 +290,11 @@ def test_a_collapse_is_announced_once_and_stops_only_if_asked(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     monkey = {"health/spread": 0.1, "health/rank": 1.0}
-    for stop, n_looks in (("plateau", 4), ("both", 2)):
+    for stop, n_measured in (("plateau", 4), ("both", 2)):
         caplog.clear()
         scripted([FINE, monkey])
         folder = pretrain(prepared_run(n=24), "--stop", stop)
-        assert len(looks_of(folder)) == n_looks
+        assert len(history_of(folder)) == n_measured
         assert caplog.text.count("COLLAPSED after epoch 1: all pictures look") == 1
 
 
@@ -306,7 +310,7 @@ def test_a_few_pictures_get_no_verdict(
 # Plateau.
 
 
-def flat(n: int, name: str = "probe/target") -> list[Look]:
+def flat(n: int, name: str = "probe/target") -> list[Metrics]:
     return [FINE | {name: 0.2}, *[FINE | {name: 0.5}] * n]
 
 
@@ -320,11 +324,11 @@ def test_a_plateau_of_the_probe_is_announced_and_the_weights_say_so(
     expected = "gains nothing more: probe/target was 0.500 after epoch 1 and no higher"
     assert caplog.text.count(expected) == 1
     assert "up to epoch 6; fewer --epochs or --stop plateau" in caplog.text
-    assert len(looks_of(folder)) == 13
+    assert len(history_of(folder)) == 13
     assert about_of(folder)["label_free"] is True
     run = prepared_run(n=24)
     folder = pretrain(run, *many, "--stop", "plateau")
-    assert list(looks_of(folder))[-1] == 6
+    assert list(history_of(folder))[-1] == 6
     assert run.finished(simsiam.STAGE).metadata["stopped"].endswith("up to epoch 6")
     about = about_of(folder)
     assert (about["label_free"], about["selected_with_labels"]) == (False, True)
@@ -341,7 +345,7 @@ def test_a_plateau_of_what_was_held_out_owes_nothing_to_labels(
     )
     folder = pretrain(prepared_run(n=24), "--epochs", "12", "--stop", "plateau")
     # a look comes before its own epoch's figure is in the file
-    assert list(looks_of(folder))[-1] == 7
+    assert list(history_of(folder))[-1] == 7
     assert "held_out was 0.490 after epoch 1 and no higher" in caplog.text
     assert about_of(folder)["label_free"] is True
 
@@ -363,15 +367,15 @@ def test_the_weights_that_the_probe_likes_best_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     at_epoch: dict[int, dict[str, torch.Tensor]] = {}
-    call = Health.__call__
+    call = Monitor.__call__
 
-    def noted(self: Health, epoch: int) -> Look:
+    def noted(self: Monitor, epoch: int) -> Metrics:
         backbone = self.learner.get_submodule("backbone")
         tensors = backbone.state_dict().items()
         at_epoch[epoch] = {name: tensor.clone() for name, tensor in tensors}
         return call(self, epoch)
 
-    monkeypatch.setattr(Health, "__call__", noted)
+    monkeypatch.setattr(Monitor, "__call__", noted)
     scores = [0.9, 0.1, 0.6, 0.5, 0.6, math.nan]  # that of the first weights is none
     scripted([FINE | {INNER: score} for score in scores])
     run = prepared_run(n=24)
@@ -404,48 +408,44 @@ def test_choosing_needs_labels_before_anything_is_trained(
     assert not run.has(simsiam.STAGE)
 
 
-# The pictures that are looked at.
+# The pictures that are measured by.
 
 
-def sample_of(
-    run: Run, *, choose: bool = True, **options: Any
-) -> monitor_subset.Sample:
-    table = table_of(run)
-    given = {"seed": 0, "is_seen": np.ones(len(table), dtype=bool)} | options
-    keys = keys_of(table["id"].tolist())
-    experiment = given.pop("experiment", Experiment(data=None))  # type: ignore[arg-type]
-    return draw_sample(
-        table,
-        keys,
-        given["is_seen"],
-        run.finished(STAGE),
-        experiment,
-        given["seed"],
-        must_choose=choose,
+def subset_of(run: Run, *, seed: int = 0, inductive: bool = False) -> MonitorSubset:
+    prepared = Prepared.open(run.finished(STAGE))
+    data = load_training_data(
+        prepared,
+        torch.device("cpu"),
+        held_out_frac=0.0,
+        inductive=inductive,
+        seed=seed,
     )
+    experiment = Experiment(data=None)  # type: ignore[arg-type]
+    return draw_subset(data, experiment, seed, must_choose=True)
 
 
-def test_a_sample_follows_from_ids_and_seed(
+def test_a_subset_follows_from_ids_and_seed(
     prepared_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monitor_subset, "SHOWN", 10)
-    monkeypatch.setattr(monitor_subset, "LABELLED", 15)
+    monkeypatch.setattr(monitor_subset, "N_COMPARED", 10)
+    monkeypatch.setattr(monitor_subset, "N_LABELLED", 15)
     run = prepared_run(n=60)
-    first, again, other = (sample_of(run, seed=seed) for seed in (0, 0, 1))
-    for name, n in (("shown", 10), ("labelled", 15)):
-        drawn = [getattr(one, name).tolist() for one in (first, again, other)]
-        assert drawn[0] == drawn[1] != drawn[2]
-        assert len(drawn[0]) == n
-        assert (np.diff(drawn[0]) > 0).all()
+    subsets = [subset_of(run, seed=seed) for seed in (0, 0, 1)]
+    for name, n in (("compared_idx", 10), ("labelled_idx", 15)):
+        rows = [getattr(subset, name).tolist() for subset in subsets]
+        assert rows[0] == rows[1] != rows[2]
+        assert len(rows[0]) == n
+        assert (np.diff(rows[0]) > 0).all()
+    first = subsets[0]
     assert len(first.cv_groups) == 15
     table = table_of(run)
-    labelled = first.labelled
-    assert (table["split"].iloc[labelled] == "train").all()
-    assert (table["cv_group"].iloc[labelled] == first.cv_groups).all()
+    labelled_idx = first.labelled_idx
+    assert (table["split"].iloc[labelled_idx] == "train").all()
+    assert (table["cv_group"].iloc[labelled_idx] == first.cv_groups).all()
     for task in first.tasks:
         assert len(task.values) == 15
-    target = table["target"].iloc[labelled].to_numpy()
-    (deciding,) = first.deciding
+    target = table["target"].iloc[labelled_idx].to_numpy()
+    (deciding,) = first.deciding_tasks
     assert deciding.name == "target"
     assert (deciding.values[:, 0] == target).all()
 
@@ -457,32 +457,32 @@ def is_torn(splits: list[Split], cv_groups: Any) -> bool:
 @pytest.mark.parametrize("seed", range(3))
 def test_no_split_tears_a_cv_group(seed: int, prepared_run: MakeRun) -> None:
     run = prepared_run(n=60, n_excluded=12)
-    drawn = sample_of(run, seed=seed)
-    assert len(np.unique(drawn.cv_groups)) < len(drawn.cv_groups)
-    assert len(drawn.splits) == 3
-    assert not is_torn(drawn.splits, drawn.cv_groups)
-    assert len(drawn.inner) == 4
-    assert not is_torn(drawn.inner, drawn.cv_groups)
-    held_out = np.array([h for h, _ in drawn.inner])
-    assert (held_out.sum(axis=0) == 1).all()
+    subset = subset_of(run, seed=seed)
+    assert len(np.unique(subset.cv_groups)) < len(subset.cv_groups)
+    assert len(subset.splits) == 3
+    assert not is_torn(subset.splits, subset.cv_groups)
+    assert len(subset.inner_splits) == 4
+    assert not is_torn(subset.inner_splits, subset.cv_groups)
+    inner = np.array([val_mask for val_mask, _ in subset.inner_splits])
+    assert (inner.sum(axis=0) == 1).all()
     # other folds than the stored ones, which are to stay honest
-    stored = np.array([h for h, _ in drawn.splits])
-    assert not any((h == s).all() for h in held_out for s in stored)
+    stored = np.array([val_mask for val_mask, _ in subset.splits])
+    assert not any((i == s).all() for i in inner for s in stored)
 
 
 def test_the_test_pictures_may_be_left_out(prepared_run: MakeRun) -> None:
     run = prepared_run(n=40)
-    is_seen = (table_of(run)["split"] != "test").to_numpy()
-    drawn = sample_of(run, is_seen=is_seen)
-    assert is_seen[drawn.shown].all()
-    assert is_seen[drawn.labelled].all()
-    assert len(drawn.shown) == is_seen.sum()
+    visible_mask = (table_of(run)["split"] != "test").to_numpy()
+    subset = subset_of(run, inductive=True)
+    assert visible_mask[subset.compared_idx].all()
+    assert visible_mask[subset.labelled_idx].all()
+    assert len(subset.compared_idx) == visible_mask.sum()
 
 
 def test_what_decides_is_the_target_or_its_classes_or_all(
     prepared_run: MakeRun,
 ) -> None:
-    names = [[t.name for t in sample_of(prepared_run(**options)).deciding]
+    names = [[t.name for t in subset_of(prepared_run(**options)).deciding_tasks]
              for options in ({}, {"target": "classes"}, {"target": None})]  # fmt: skip
     assert names == [["target"], ["onehot"], ["date", "words"]]
 
@@ -500,8 +500,8 @@ def test_without_labels_or_folds_there_are_no_probes(
     options: dict[str, Any], prepared_run: MakeRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = pretrain(prepared_run(**options), "--stop", "both")
-    for look in looks_of(folder).values():
-        assert set(look) == {"health/spread", "health/rank", "health/feature_rank"}
+    for metrics in history_of(folder).values():
+        assert set(metrics) == {"health/spread", "health/rank", "health/feature_rank"}
     assert "without labels" not in caplog.text
     assert (folder / "logs" / "health.png").exists()
 
@@ -512,8 +512,8 @@ def test_a_mistake_in_the_tasks_ends_no_pretraining(
     wrong = '[tasks.size]\nkind = "regression"\ncolumn = "sice"\n'
     run = prepared_run(experiment=wrong)
     folder = pretrain(run)
-    assert "looked at without labels: [tasks.size]: there is no column" in caplog.text
-    assert set(looks_of(folder)[1]) >= {"health/rank"}
+    assert "measured without labels: [tasks.size]: there is no column" in caplog.text
+    assert set(history_of(folder)[1]) >= {"health/rank"}
     with pytest.raises(UserError, match="there is no column 'sice'"):
         pretrain(prepared_run(experiment=wrong), "--keep", "best-probe")
 
@@ -522,7 +522,7 @@ def test_a_mistake_in_the_tasks_ends_no_pretraining(
 def test_a_handful_of_pictures_is_looked_at(n: int, prepared_run: MakeRun) -> None:
     run = prepared_run(n_train=n, n_test=0, n_unlabelled=0, n_folds=2)
     folder = pretrain(run, "--batch-size", "2", "--stop", "both")
-    assert list(looks_of(folder)) == [0, 1, 2, 3]
+    assert list(history_of(folder)) == [0, 1, 2, 3]
 
 
 def test_pictures_that_are_all_alike_end_in_no_traceback(
@@ -532,7 +532,7 @@ def test_pictures_that_are_all_alike_end_in_no_traceback(
     pixels = np.full((24, 32, 32, 3), 77, dtype=np.uint8)
     pixels[::2, 0, 0] = 78  # were they all the same, they would be refused
     np.save(run.folder / STAGE / "images.npy", pixels)
-    assert set(looks_of(pretrain(run))) >= {0, 1}
+    assert set(history_of(pretrain(run))) >= {0, 1}
 
 
 # The picture of the curves.
@@ -540,7 +540,7 @@ def test_pictures_that_are_all_alike_end_in_no_traceback(
 
 def test_curves_are_drawn_whatever_there_is(tmp_path: Path) -> None:
     metrics = {"loss": {s: 1 / s for s in range(1, 3000)}, "held_out": {50: 0.1}}
-    looks: dict[int, Look] = {
+    by_epoch: dict[int, Metrics] = {
         k: FINE | {"probe/a": 0.1 * k, "probe/a_knn": math.nan, "probe/b": -0.2}
         for k in range(60)
     }
@@ -551,8 +551,8 @@ def test_curves_are_drawn_whatever_there_is(tmp_path: Path) -> None:
         ({0: FINE}, {}),
         ({0: FINE}, metrics),
     ):
-        draw_curves(given, logged, 50, path, "pretext.x")
-    for given in ({0: looks[0]}, looks):
-        draw_curves(given, metrics, 50, path, "pretext.x")
+        draw_curves(given, logged, steps_per_epoch=50, path=path, title="pretext.x")
+    for given in ({0: by_epoch[0]}, by_epoch):
+        draw_curves(given, metrics, steps_per_epoch=50, path=path, title="pretext.x")
         assert path.stat().st_size > 20_000
         assert [file.name for file in path.parent.iterdir()] == ["x.png"]

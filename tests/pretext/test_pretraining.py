@@ -18,6 +18,7 @@ from pretext import jigsaw, simsiam, view_settings
 from pretext.data.keyed_rng import keys_of
 from pretext.engine import callbacks, training
 from pretext.engine.learner import Batch, Learner
+from pretext.engine.module import Module
 from pretext.jigsaw import JigsawSettings, tile_side
 from pretext.methods.classification import JigsawLearner
 from pretext.networks import backbones
@@ -55,13 +56,13 @@ def _on_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def watched(monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
     """Note every batch that is trained on."""
     batches: list[Batch] = []
-    batch_of = training.Module.batch_of
+    batch_of = Module.batch_of
 
     def note(module: Any, step: int, part: int = 0) -> Batch:
         batches.append(batch_of(module, step, part))
         return batches[-1]
 
-    monkeypatch.setattr(training.Module, "batch_of", note)
+    monkeypatch.setattr(Module, "batch_of", note)
     return batches
 
 
@@ -144,7 +145,7 @@ def test_held_out_pictures_are_never_trained_on(
     after_epoch = JigsawLearner.after_epoch
 
     def noted(learner: JigsawLearner, epoch: int) -> dict[str, float]:
-        measured.extend(learner.held_out.tolist())
+        measured.extend(learner.val_idx.tolist())
         return after_epoch(learner, epoch)
 
     monkeypatch.setattr(JigsawLearner, "after_epoch", noted)
@@ -215,7 +216,7 @@ def test_a_crash_is_gone_on_from(
     n_batches = len(watched)
     run = prepared_run()
     monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
-    batch_of = training.Module.batch_of
+    batch_of = Module.batch_of
 
     def crash(module: Any, step: int, part: int = 0) -> Batch:
         if step == 3:
@@ -223,7 +224,7 @@ def test_a_crash_is_gone_on_from(
         return batch_of(module, step, part)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Module, "batch_of", crash)
+        patch.setattr(Module, "batch_of", crash)
         with pytest.raises(OSError, match="a plug was pulled"):
             pretrain(command, run)
     assert not run.has(command.STAGE)

@@ -28,7 +28,7 @@ PLAIN = PuzzleRules(
 )
 RULES = [
     PuzzleRules(tile_px=8),
-    PuzzleRules(grid=2, tile_px=12, turns=True),
+    PuzzleRules(grid=2, tile_px=12, d4=True),
     PuzzleRules(grid=4, tile_px=6, gap=0.4, grey=1.0, channel_shift=0.2),
     PuzzleRules(tile_px=9, gap=0, min_area=0.3, ratio=2, grey=0),
     PuzzleRules(tile_px=8, resize_jitter=0.3),
@@ -53,7 +53,7 @@ def pictures(n: int = 4, side: int = 24, seed: int = 0) -> Tensor:
 
 def draws(n: int, rules: PuzzleRules, seed: int = 0, epoch: int = 0) -> np.ndarray:
     keys = keys_of([str(number) for number in range(n)])
-    return uniforms(keys, rules.n_draws, seed=seed, epoch=epoch, purpose="jigsaw")
+    return uniforms(keys, rules.n_random, seed=seed, epoch=epoch, purpose="jigsaw")
 
 
 def unmirrored(drawn: np.ndarray) -> np.ndarray:
@@ -239,10 +239,10 @@ def answers_of(drawn: np.ndarray, rules: PuzzleRules) -> Tensor:
     return make_puzzles(torch.zeros(len(drawn), 3, 4, 4), drawn, rules)[1]
 
 
-@pytest.mark.parametrize("turns", [True, False])
-def test_turns_come_before_the_cutting(turns: bool) -> None:
+@pytest.mark.parametrize("d4", [True, False])
+def test_turns_come_before_the_cutting(d4: bool) -> None:
     # a dark corner; its tile ends up at one of the corners the turn allows
-    rules = replace(PLAIN, turns=turns)
+    rules = replace(PLAIN, d4=d4)
     images = torch.full((200, 3, 24, 24), 200.0)
     images[:, :, :8, :8] = 0
     images[:, :, 0, 0] = 255  # marks which tile it is after standardising
@@ -250,7 +250,7 @@ def test_turns_come_before_the_cutting(turns: bool) -> None:
     is_marked = cells(puzzles, 3).abs().amax(dim=(2, 3, 4)) > 0.5
     assert (is_marked.sum(dim=1) == 1).all()
     corners = set(answers[is_marked].tolist())
-    assert corners == ({0, 2, 6, 8} if turns else {0, 2})
+    assert corners == ({0, 2, 6, 8} if d4 else {0, 2})
 
 
 def test_puzzles_stay_inside_the_extent_of_the_picture() -> None:
@@ -259,8 +259,8 @@ def test_puzzles_stay_inside_the_extent_of_the_picture() -> None:
     images[:, :, :, 16:48] = torch.arange(32).float()
     rules = replace(PLAIN, gap=0.1, min_area=0.5)
     drawn = draws(6, rules)
-    extents = np.tile(np.array([0.5, 1.0], np.float32), (6, 1))
-    tiles = _raw(images, drawn, rules, extents)
+    fill_frac = np.tile(np.array([0.5, 1.0], np.float32), (6, 1))
+    tiles = _raw(images, drawn, rules, fill_frac)
     # half of a pixel of the border may be mixed in, never a whole one
     assert tiles.max() < 31 + (255 - 31) / 2 + 1
     assert _raw(images, drawn, rules, None).max() > 254
@@ -270,12 +270,12 @@ def _raw(
     images: torch.Tensor,
     drawn: NDArray[np.float32],
     rules: PuzzleRules,
-    extents: NDArray[np.float32] | None,
+    fill_frac: NDArray[np.float32] | None,
 ) -> torch.Tensor:
     """Make puzzles whose tiles are not standardised."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(puzzles_module, "standardise_tiles", lambda puzzles, _: puzzles)
-        return make_puzzles(images, drawn, rules, extents)[0]
+        return make_puzzles(images, drawn, rules, fill_frac)[0]
 
 
 def test_the_same_seed_gives_the_same_puzzles_for_good() -> None:
@@ -305,7 +305,7 @@ SWITCHES = [
     {"channel_shift": 0.1},
     {"resize_jitter": 0.2},
     {"normalise": NORMALISE},
-    {"turns": True},
+    {"d4": True},
     {"min_area": 0.5},
 ]
 
@@ -388,7 +388,7 @@ def test_all_orders_are_asked_equally_often(n_orders: int) -> None:
 
 def test_the_largest_draw_is_an_order_too() -> None:
     rules = PuzzleRules(grid=2, tile_px=2)
-    drawn = np.full((2, rules.n_draws), 1 - 2**-24, dtype=np.float32)
+    drawn = np.full((2, rules.n_random), 1 - 2**-24, dtype=np.float32)
     for n_orders in range(2, 25):
         orders = spread_orders(n_orders, 4, 0)
         _, answers = make_puzzles(torch.zeros(2, 3, 2, 2), drawn, rules, orders=orders)

@@ -16,14 +16,16 @@ from torch.testing import assert_close
 
 from data_prep.errors import UserError
 from data_prep.experiment import commands
+from data_prep.prepared import Prepared
 from data_prep.run_folders.runs import Run
-from pretext import pretraining, rotation
+from pretext import rotation
+from pretext.data import training_data
 from pretext.data.keyed_rng import keys_of, uniforms
 from pretext.data.pictures import Normalisation, Pictures
-from pretext.methods.classification import AnsweringLearner
+from pretext.data.training_data import TrainingData
+from pretext.init_weights import pretexts
+from pretext.methods.classification import ClassificationLearner
 from pretext.networks.backbones import build_backbone
-from pretext.networks.init_weights import pretexts
-from pretext.pretraining import Material
 from pretext.rotation import RotationSettings
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
@@ -46,65 +48,66 @@ def noise(n: int = 64) -> Pictures:
 @pytest.fixture
 def learner_of(
     prepared_run: MakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., AnsweringLearner]:
+) -> Callable[..., ClassificationLearner]:
     """Make the learner as the command does, for pictures given."""
     monkeypatch.chdir(tmp_path)
     run = prepared_run()
 
     def make(
         pictures: Pictures,
-        extents: NDArray[np.float32] | None = None,
+        fill_frac: NDArray[np.float32] | None = None,
         *flags: str,
         normalise: Normalisation = PLAIN,
-    ) -> AnsweringLearner:
+    ) -> ClassificationLearner:
         n = len(pictures.pixels)
-        material = Material(
-            build_backbone("test_resnet", SIDE),
-            pictures,
-            keys_of([str(number) for number in range(n)]),
-            np.arange(n),
-            np.arange(0),
-            normalise,
-            np.ones((n, 2), np.float32) if extents is None else extents,
+        data = TrainingData(
+            prepared=Prepared.open(run.finished("data_prep.prepare")),
+            pictures=pictures,
+            keys=keys_of([str(number) for number in range(n)]),
+            train_idx=np.arange(n),
+            val_idx=np.arange(0),
+            normalise=normalise,
+            fill_frac=np.ones((n, 2), np.float32) if fill_frac is None else fill_frac,
         )
         built: list[Any] = []
 
-        def build_only(*_: Any, build: Callable[..., Any], **__: Any) -> Path:
-            built.append(build(material))
+        def build_only(_: str, settings: RotationSettings, *__: Any) -> Path:
+            backbone = build_backbone("test_resnet", SIDE)
+            built.append(settings.build_learner(backbone, data))
             return tmp_path
 
         monkeypatch.setattr(rotation, "pretrain", build_only)
         rotation.main([f"--run={run.folder}", *TINY, *flags])
-        learner: AnsweringLearner = built[0]
+        learner: ClassificationLearner = built[0]
         return learner
 
     return make
 
 
 def examples_of(
-    learner: AnsweringLearner, seed: int, scale: float = 1.0
+    learner: ClassificationLearner, seed: int, scale: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     rows = np.arange(len(learner.pictures.pixels))
     keys = keys_of([str(row) for row in rows])
-    draws = uniforms(keys, learner.n_draws, seed=seed, epoch=0, purpose="rotation")
-    return learner.make_examples(learner.pictures.take(rows), draws, rows, scale)
+    u = uniforms(keys, learner.n_random, seed=seed, epoch=0, purpose="rotation")
+    return learner.make_examples(learner.pictures.take(rows), u, rows, scale)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_answer_is_the_number_of_quarter_turns(
-    learner_of: Callable[..., AnsweringLearner], seed: int
+    learner_of: Callable[..., ClassificationLearner], seed: int
 ) -> None:
     pictures = noise()
     learner = learner_of(pictures, None, "--min-area=1")
-    views, answers = examples_of(learner, seed)
-    assert answers.shape == (64, 1)
+    views, labels = examples_of(learner, seed)
+    assert labels.shape == (64, 1)
     images = pictures.take(np.arange(64)).float()
-    for view, image, answer in zip(views, images, answers[:, 0], strict=True):
+    for view, image, answer in zip(views, images, labels[:, 0], strict=True):
         assert_close(view, image.rot90(int(answer), (1, 2)), atol=0.01, rtol=0)
 
 
 def test_views_are_normalised_by_the_collection(
-    learner_of: Callable[..., AnsweringLearner],
+    learner_of: Callable[..., ClassificationLearner],
 ) -> None:
     normalise = Normalisation((100.0, 120.0, 140.0), (50.0, 60.0, 70.0))
     views, _ = examples_of(learner_of(noise(), normalise=normalise), 0)
@@ -113,35 +116,35 @@ def test_views_are_normalised_by_the_collection(
 
 
 def test_all_turns_are_asked_equally_often(
-    learner_of: Callable[..., AnsweringLearner],
+    learner_of: Callable[..., ClassificationLearner],
 ) -> None:
-    _, answers = examples_of(learner_of(noise(1000)), 0)
-    assert (answers.flatten().bincount(minlength=4) - 250).abs().max() < 60
+    _, labels = examples_of(learner_of(noise(1000)), 0)
+    assert (labels.flatten().bincount(minlength=4) - 250).abs().max() < 60
 
 
 def test_views_are_parts_of_the_picture_and_grow_with_the_scale(
-    learner_of: Callable[..., AnsweringLearner],
+    learner_of: Callable[..., ClassificationLearner],
 ) -> None:
     ramp = np.arange(SIDE, dtype=np.uint8)[:, None, None]  # the level is the place
     pictures = Pictures(np.broadcast_to(ramp, (64, SIDE, SIDE, 3)).copy())
-    views, answers = examples_of(learner_of(pictures, None, "--min-area=0.25"), 0, 1.5)
+    views, labels = examples_of(learner_of(pictures, None, "--min-area=0.25"), 0, 1.5)
     assert views.shape == (64, 3, 24, 24)
     shown = views.amax(dim=(1, 2, 3)) - views.amin(dim=(1, 2, 3))
     share = (shown + 1) / SIDE  # of the side
-    by_turn = torch.stack([share[answers[:, 0] == turn].mean() for turn in range(4)])
+    by_turn = torch.stack([share[labels[:, 0] == turn].mean() for turn in range(4)])
     assert by_turn.max() - by_turn.min() < 0.12  # the size does not tell the turn
     assert 0.45 < share.min() < 0.7
     assert 0.85 < share.max() <= 1.05
 
 
 def test_padding_does_not_tell_the_turn(
-    learner_of: Callable[..., AnsweringLearner],
+    learner_of: Callable[..., ClassificationLearner],
 ) -> None:
     pixels = noise().pixels.copy()
     pixels[:, :4] = pixels[:, 12:] = 255
     pixels[:, 4:12] //= 2
-    extents = np.tile(np.array([1, 0.5], np.float32), (64, 1))
-    views, _ = examples_of(learner_of(Pictures(pixels), extents), 0)
+    fill_frac = np.tile(np.array([1, 0.5], np.float32), (64, 1))
+    views, _ = examples_of(learner_of(Pictures(pixels), fill_frac), 0)
     # the last pixel inside may be mixed with one of the padding, never be it
     assert (views.amax(dim=(1, 2, 3)) < 200).all()
 
@@ -153,9 +156,8 @@ def test_noise_stays_at_chance(
     monkeypatch.setattr(
         "pretext.engine.training.pick_device", lambda: torch.device("cpu")
     )
-    monkeypatch.setattr(
-        pretraining, "rows_of", lambda *_: (np.arange(40), np.arange(40, 120))
-    )
+    split = np.arange(40), np.arange(40, 120)
+    monkeypatch.setattr(training_data, "split_rows", lambda *_, **__: split)
     run = prepared_run(n=120, target=None)
     images = run.folder / "data_prep.prepare" / "images.npy"
     rng = np.random.default_rng(0)

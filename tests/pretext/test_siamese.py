@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from pretext.data.augment import Strength
+from pretext.data.augment import AugmentParams
 from pretext.data.keyed_rng import keys_of
 from pretext.data.pictures import Normalisation, Pictures
 from pretext.engine import callbacks, training
 from pretext.engine.learner import Batch
 from pretext.engine.training import train
-from pretext.evaluation.collapse import spread
-from pretext.methods.siamese import SimSiamLearner, draw_views, spread_of
+from pretext.methods.siamese import SimSiamLearner, make_views, spread
 from pretext.networks.backbones import build_backbone
 from pretext.simsiam import SimSiamSettings
 from tests.pretext.collapsing import DRILL, WithoutStop, blots, without_last_norm
@@ -25,7 +24,7 @@ from tests.pretext.collapsing import DRILL, WithoutStop, blots, without_last_nor
 NORMALISE = Normalisation((128.0, 128.0, 128.0), (64.0, 64.0, 64.0))
 IDS = [str(number) for number in range(200)]
 KEYS = keys_of(IDS)
-VIEWS = Strength(min_area=0.5, turns=False)
+VIEWS = AugmentParams(min_area=0.5, d4=False)
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +41,7 @@ def batch_of(
 
 def simsiam(backbone: nn.Module | None = None, **options: Any) -> SimSiamLearner:
     torch.manual_seed(0)
-    chosen = {"side_px": 32, "strength": VIEWS, "width": 32}
+    chosen = {"side_px": 32, "params": VIEWS, "width": 32}
     network = backbone or build_backbone("test_resnet", 32)
     return SimSiamLearner(network, NORMALISE, **(chosen | options))  # type: ignore[arg-type]
 
@@ -88,9 +87,12 @@ def test_spread_is_1_on_the_whole_sphere_and_0_at_a_point(
         (point.expand(2000, width), 0.0),
         (near, 0.01),
     ):
-        found = spread_of(outputs).item()
-        assert found == pytest.approx(expected, abs=0.002 + expected / 50)
-        assert found == pytest.approx(spread(outputs.numpy()), abs=1e-4)
+        value = spread(outputs).item()
+        assert value == pytest.approx(expected, abs=0.002 + expected / 50)
+        unit = outputs.double().numpy()
+        unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+        by_hand = unit.std(axis=0).mean() * width**0.5
+        assert value == pytest.approx(by_hand, abs=1e-4)
 
 
 def test_the_spread_told_is_that_of_the_projected_views() -> None:
@@ -98,7 +100,7 @@ def test_the_spread_told_is_that_of_the_projected_views() -> None:
     z1, z2 = (torch.randn(16, 8, generator=rng) for _ in range(2))
     learner = simsiam_of(Fixed(z1, z2), 8)
     measured = learner.loss(batch_of(noise(side=2), range(16)))
-    assert_close(measured["spread"], spread_of(z1))
+    assert_close(measured["spread"], spread(z1))
 
 
 def test_loss_is_the_symmetric_negative_cosine() -> None:
@@ -180,9 +182,9 @@ def test_later_views_are_larger_by_the_scale_of_the_batch(
 
 def test_views_for_a_net_are_standardised_and_channels_last() -> None:
     batch = batch_of(noise(64), range(64))
-    views = draw_views(batch, "first", 24, VIEWS, Normalisation((100,) * 3, (50,) * 3))
+    views = make_views(batch, "first", 24, VIEWS, Normalisation((100,) * 3, (50,) * 3))
     assert views.is_contiguous(memory_format=torch.channels_last)
-    grey_levels = draw_views(
+    grey_levels = make_views(
         batch, "first", 24, VIEWS, Normalisation((0,) * 3, (1,) * 3)
     )
     assert_close(views, (grey_levels - 100) / 50)
@@ -198,7 +200,13 @@ def test_without_stop_gradient_the_outputs_collapse_and_with_it_they_do_not(
     for kind in (SimSiamLearner, WithoutStop):
         torch.manual_seed(seed)
         backbone = build_backbone("test_resnet", 32)
-        learner = kind(backbone, NORMALISE, 32, settings.strength(0.3), 256)
+        learner = kind(
+            backbone,
+            NORMALISE,
+            side_px=32,
+            params=settings.augment_params(0.3),
+            width=256,
+        )
         folder = tmp_path / kind.__name__
         outcome = train(
             *(without_last_norm(learner), pictures, rows, IDS[:160], settings, folder),
@@ -244,7 +252,13 @@ def test_a_training_gone_on_with_ends_with_the_same_weights(
     def run(folder: Path, left: int = 10**6) -> dict[str, Tensor]:
         torch.manual_seed(0)
         network = build_backbone("test_resnet", 32)
-        learner = Crashing(network, NORMALISE, 32, settings.strength(0.3), 32)
+        learner = Crashing(
+            network,
+            NORMALISE,
+            side_px=32,
+            params=settings.augment_params(0.3),
+            width=32,
+        )
         learner.left = left
         train(learner, pictures, rows, IDS[:32], settings, folder, label="tryout")
         return learner.state_dict()

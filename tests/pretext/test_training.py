@@ -25,8 +25,9 @@ from pretext.data.pictures import Pictures
 from pretext.device import set_threads, use_bf16
 from pretext.engine import callbacks, training
 from pretext.engine.learner import Batch, Learner
+from pretext.engine.module import DivergedError, Module
 from pretext.engine.optimizers import rate_at
-from pretext.engine.training import DivergedError, Outcome, train
+from pretext.engine.training import Outcome, train
 from pretext.settings import TrainingSettings
 
 N, SIDE = 23, 8
@@ -212,9 +213,9 @@ def test_a_checkpoint_older_than_the_crash_is_gone_on_from(
     straight = Watched()
     run(straight, pictures, tmp_path / "straight")
     monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
-    saving = callbacks.Watch._save
+    saving = callbacks.TrainingCallback._save
     monkeypatch.setattr(
-        callbacks.Watch,
+        callbacks.TrainingCallback,
         "_save",
         lambda watch, trainer: trainer.global_step <= 6 and saving(watch, trainer),
     )
@@ -479,14 +480,14 @@ def test_rates_and_decays_are_as_said(
             rates.append([group["lr"] for group in made[0].param_groups])
             return super().loss(batch)
 
-    configure = training.Module.configure_optimizers
+    configure = Module.configure_optimizers
 
-    def watched(module: training.Module) -> Any:
+    def watched(module: Module) -> Any:
         plan = configure(module)
         made.append(plan["optimizer"])
         return plan
 
-    monkeypatch.setattr(training.Module, "configure_optimizers", watched)
+    monkeypatch.setattr(Module, "configure_optimizers", watched)
     settings = replace(SETTINGS, optimizer=optimizer, warmup=0.2, weight_decay=0.3)
     learner = WithConstant()
     run(learner, pictures, tmp_path, settings)

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from data_prep.errors import UserError
 from data_prep.run_folders.runs import Run, UnfinishedStageError
 from data_prep.tasks import Task, build_tasks
-from pretext.data.augment import Strength
+from pretext.data.augment import AugmentParams
 from pretext.data.keyed_rng import keys_of
 from pretext.data.pictures import Normalisation, Pictures
 from pretext.engine import callbacks
@@ -174,7 +174,7 @@ def test_a_weight_multiplies_the_loss_of_its_row_alone(
     tasks = tasks_of(run)
     plain, batch = learner_of(run, tasks)
     factors = np.random.default_rng(0).uniform(0, 1, len(batch.rows))
-    learner = FinetuneLearner(plain.net, tasks, 32, plain.strength, factors).eval()
+    learner = FinetuneLearner(plain.net, tasks, 32, plain.params, factors).eval()
     kept = {name for name in learner.state_dict() if not name.startswith("net.")}
     assert kept == set()  # tables stay out of the checkpoints
     slopes = []
@@ -218,7 +218,9 @@ def learner_of(run: Run, tasks: list[Task]) -> tuple[FinetuneLearner, Batch]:
     images = torch.from_numpy(pixels_of(run)).permute(0, 3, 1, 2).float()
     rows = np.arange(len(images))
     keys = keys_of(table_of(run)["id"].tolist())
-    plain = Strength(min_area=1.0, ratio=1.0, brightness=0, contrast=0, saturation=0)
+    plain = AugmentParams(
+        min_area=1.0, ratio=1.0, brightness=0, contrast=0, saturation=0
+    )
     learner = FinetuneLearner(net, tasks, 32, plain).eval()
     return learner, Batch(images.requires_grad_(), rows, keys, 0, 0)
 

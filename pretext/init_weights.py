@@ -3,15 +3,12 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from data_prep.errors import UserError
 from data_prep.experiment import commands
 from data_prep.run_folders.runs import Run
 from data_prep.settings import nearest
-
-if TYPE_CHECKING:
-    from torch import nn
 
 SCRATCH = "scratch"
 NO_TASKS = ("pretext.export", "pretext.probe")  # commands that train no backbone
@@ -20,8 +17,11 @@ DEFAULT_BACKBONE = "resnet34"  # where neither the weights nor the settings name
 
 def pretexts() -> list[str]:
     """List the stages that train a backbone."""
-    found = [name for name in commands() if name.startswith("pretext.")]
-    return [name for name in found if name not in NO_TASKS]
+    return [
+        name
+        for name in commands()
+        if name.startswith("pretext.") and name not in NO_TASKS
+    ]
 
 
 def is_stage(init: str) -> bool:
@@ -65,60 +65,27 @@ def find_weights(init: str, run: Run) -> Path | None:
     return run.finished(init).folder / "backbone.safetensors"
 
 
-def key_of(init: str, first_weights: Path | None) -> dict[str, Any]:
+def fingerprint_of(init: str, weights_file: Path | None) -> dict[str, Any]:
     """Identify the first weights for a record, where no stage that is read does."""
-    if first_weights is None or is_stage(init):
+    if weights_file is None or is_stage(init):
         return {"init": init}
-    with first_weights.open("rb") as file:
+    with weights_file.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"init": {"file": first_weights.name, "sha256": digest}}
+    return {"init": {"file": weights_file.name, "sha256": digest}}
 
 
-def check_alone(path: Path, about: Mapping[str, Any]) -> None:
+def check_alone(path: Path, metadata: Mapping[str, Any]) -> None:
     """Check that weights are those of a backbone, and not of a net with heads.
+
+    Args:
+        path: The weights, for the message.
+        metadata: What stands beside them.
 
     Raises:
         UserError: They are not.
     """
-    if "backbone" not in about or "tasks" in about:
+    if "backbone" not in metadata or "tasks" in metadata:
         raise UserError(
             f"{path}: these are not the weights of a backbone alone but"
-            f" {about.get('format')!r}; give backbone.safetensors of a pretext stage"
+            f" {metadata.get('format')!r}; give backbone.safetensors of a pretext stage"
         )
-
-
-def begin_backbone(
-    asked: str, first_weights: Path | None, side_px: int
-) -> "tuple[str, nn.Module, str]":
-    """Give the backbone a training begins with.
-
-    Args:
-        asked: Name of the network; empty: that of the weights.
-        first_weights: File of the weights; None: random ones.
-        side_px: Side of its input.
-
-    Returns:
-        Its name, the network, and a sentence on what it was filled with.
-
-    Raises:
-        UserError: The weights are of another network or do not fit.
-    """
-    from pretext.networks.backbones import build_backbone, load_backbone, load_weights
-
-    if first_weights is None:
-        name = asked or DEFAULT_BACKBONE
-        network = build_backbone(name, side_px)
-        return name, network, f"scratch: random weights of {name}, as asked for"
-    _, about = load_weights(first_weights)
-    check_alone(first_weights, about)
-    name = asked or str(about["backbone"])
-    try:
-        network, report = load_backbone(first_weights, name, side_px)
-    except UserError as error:
-        trained_at = about.get("side_px")
-        if name != about["backbone"] or trained_at in (None, side_px):
-            raise
-        raise UserError(
-            f"{error}; they were trained on {trained_at} px: try --side {trained_at}"
-        ) from None
-    return name, network, report

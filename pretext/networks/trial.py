@@ -6,11 +6,13 @@ in a refusal would take longer.
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import nn
+
 from data_prep.errors import UserError
+from pretext.init_weights import SCRATCH
 from pretext.networks.backbones import build_backbone
-from pretext.networks.init_weights import SCRATCH
-from pretext.preflight import network_of
-from pretext.pretraining import check_final_side
+from pretext.preflight import check_larger_views, network_of
 
 if TYPE_CHECKING:
     from data_prep.outlook import Outlook
@@ -73,3 +75,24 @@ def try_weights(name: str, side_px: int, init: str, origin_px: int) -> None:
             f"init = {init!r} trains {name!r} on {origin_px} px, and its weights do not"
             f" fit pictures of {side_px} px; give both the same side"
         )
+
+
+def check_final_side(
+    backbone: nn.Module, name: str, *, final_px: int, picture_px: int, scale: float
+) -> None:
+    """Check that the larger views of the last part can be made and taken.
+
+    Raises:
+        UserError: The pictures are too small for them, or the network has a fixed side.
+    """
+    if scale == 1:
+        return
+    check_larger_views(final_px, picture_px, scale)
+    was_training = backbone.training
+    try:
+        backbone.eval()(torch.zeros(1, 3, final_px, final_px))
+    except (AssertionError, RuntimeError) as error:
+        raise UserError(
+            f"final_scale = {scale}: {name} takes pictures of one size only ({error})"
+        ) from None
+    backbone.train(was_training)
