@@ -83,9 +83,9 @@ def ribbon(spine: ArrayLike, widths: float | Sequence[float]) -> Points:
 
 def vessel(axis_x: float, profile: ArrayLike) -> Points:
     """Draw a vessel thrown on the wheel from a profile (N, 2) of radius and height."""
-    half = curve(profile, n_steps=6)
-    both = np.concatenate([half, half[::-1] * (-1, 1)])
-    return both + np.array((axis_x, 0.0))
+    radius, height = curve(profile, n_steps=6).T
+    x = np.concatenate([axis_x + radius, axis_x - radius[::-1]])
+    return np.column_stack([x, np.concatenate([height, height[::-1]])])
 
 
 def arch(left: float, right: float, top: float, bottom: float, point: float) -> Points:
