@@ -267,7 +267,7 @@ def test_places_are_per_cent_of_the_span() -> None:
 
 def numbers(html: str, attribute: str, css_class: str) -> list[float]:
     pattern = rf'class="{css_class}"[^>]*? {attribute}="([-0-9.]+)%"'
-    return [float(found) for found in re.findall(pattern, html)]
+    return [float(text) for text in re.findall(pattern, html)]
 
 
 def test_the_dots_of_a_forest_plot_stand_at_their_values() -> None:

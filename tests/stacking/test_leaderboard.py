@@ -64,8 +64,8 @@ def make_fit(
         "constant": 1.5,
     }
     when = (BEGAN + timedelta(days=day)).isoformat()
-    given = {"facts": metadata, "finished_at": when, "seconds": 60.0} | changed
-    make_stage(run, stage, settings or {"align": "rank"}, *reads, **given)
+    record = {"facts": metadata, "finished_at": when, "seconds": 60.0} | changed
+    make_stage(run, stage, settings or {"align": "rank"}, *reads, **record)
 
 
 def table_of(folder: Path) -> list[dict[str, str]]:
@@ -85,8 +85,8 @@ def test_a_run_is_found_at_any_depth_and_only_once(tmp_path: Path) -> None:
     outside = tmp_path.parent / f"{tmp_path.name}.elsewhere"
     make_fit(outside, 1.0)
     (tmp_path / "linked").symlink_to(outside)
-    found = [run.relative_to(tmp_path).as_posix() for run in find_runs(tmp_path)]
-    assert found == ["b", "begun", "deep/er/a", "linked"]
+    runs = [run.relative_to(tmp_path).as_posix() for run in find_runs(tmp_path)]
+    assert runs == ["b", "begun", "deep/er/a", "linked"]
     (entry,) = read_runs(tmp_path / "b")[0]
     assert entry.run == "b"
 
@@ -145,8 +145,8 @@ def test_only_what_differs_is_a_column(tmp_path: Path) -> None:
         "pretext.jigsaw.new",
         "stacking.fit.align",
     ]
-    found = [[rows[run][name] for name in differ] for run in "abc"]
-    assert found == [
+    values = [[rows[run][name] for name in differ] for run in "abc"]
+    assert values == [
         ["55555555", "5", "1.25", "-", "rank"],
         ["99999999", "9", "2.25", "none", "rank"],
         ["99999999", "9", "2.25", "none", "none"],
@@ -160,8 +160,8 @@ def test_a_stage_that_some_runs_lack_is_one_column(tmp_path: Path) -> None:
         make_fit(tmp_path / name, 1.0, reads=(PRETEXT,))
     make_fit(tmp_path / "c", 1.0)
     rows = table_of(tmp_path)
-    found = {row["run"]: [row[PRETEXT], row[f"{PRETEXT}.epochs"]] for row in rows}
-    assert found == {"a": ["yes", "97"], "b": ["yes", "98"], "c": ["-", "-"]}
+    values = {row["run"]: [row[PRETEXT], row[f"{PRETEXT}.epochs"]] for row in rows}
+    assert values == {"a": ["yes", "97"], "b": ["yes", "98"], "c": ["-", "-"]}
     assert not [name for name in rows[0] if "setting" in name]
 
 
@@ -223,7 +223,7 @@ def test_a_broken_run_is_listed_with_the_reason(
     edit(tmp_path / "odd", FIT, **changed)
     entries, missing = read_runs(tmp_path)
     assert [entry.run for entry in entries] == ["good"]
-    assert [one.run for one in missing] == ["odd"]
+    assert [run.run for run in missing] == ["odd"]
     assert re.search(reason, missing[0].reason)
     rows = table_of(tmp_path)
     assert rows[1]["run"] == "odd"
@@ -237,7 +237,7 @@ def test_a_record_that_is_none_is_no_end(tmp_path: Path, text: str) -> None:
     (tmp_path / "b" / FIT / "record.json").write_bytes(text.encode("latin-1"))
     entries, missing = read_runs(tmp_path)
     assert [entry.run for entry in entries] == ["a"]
-    assert [one.reason for one in missing] == [f"{FIT}/record.json cannot be read"]
+    assert [run.reason for run in missing] == [f"{FIT}/record.json cannot be read"]
 
 
 def test_an_unfinished_run_is_listed_and_left_alone(tmp_path: Path) -> None:
@@ -249,9 +249,9 @@ def test_an_unfinished_run_is_listed_and_left_alone(tmp_path: Path) -> None:
     with Run(run).stage(FIT, {}) as stage:
         (stage.folder / "record.json").write_text("{}")  # as if it were done
         before = sorted(tmp_path.rglob("*"))
-        entries, (one,) = read_runs(tmp_path)
+        entries, (unfinished,) = read_runs(tmp_path)
         assert not entries
-        assert one.reason.startswith("stacking.fit is begun, not finished;")
+        assert unfinished.reason.startswith("stacking.fit is begun, not finished;")
         assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -327,12 +327,12 @@ def test_the_line_is_the_best_so_far(metric: str, seed: int) -> None:
     places = [numbers(tag, "cx", "cy") for tag in svg.split("<circle")[1:]]
     assert sorted(places) == places  # in the order of time
     steps = [numbers(tag, "x1", "x2", "y1", "y2") for tag in svg.split("<line")[1:]]
-    own = svg.split('class="strong best"')[1].split("</g>")[0].count("<line")
-    steps = steps[-own:]
+    n_steps = svg.split('class="strong best"')[1].split("</g>")[0].count("<line")
+    steps = steps[-n_steps:]
     # From the top of the page: a lower score stands further down.
     best = max if metric == "rmse" else min
     honest = [
-        place for place, one in zip(places, entries, strict=True) if not one.is_leaky
+        place for place, run in zip(places, entries, strict=True) if not run.is_leaky
     ]
     for left, right, top, bottom in steps:
         if left != right:
@@ -340,7 +340,7 @@ def test_the_line_is_the_best_so_far(metric: str, seed: int) -> None:
     flat = [(left, right) for left, right, *_ in steps if left != right]
     assert flat[0][0] == honest[0][0]
     assert flat[-1][1] == 100
-    assert all(one[1] == other[0] for one, other in pairwise(flat))
+    assert all(left[1] == right[0] for left, right in pairwise(flat))
 
 
 def test_runs_of_an_hour_and_a_single_one_can_be_drawn() -> None:

@@ -137,7 +137,7 @@ def test_the_file_says_what_was_scored_in_any_unit(
         assert_allclose(issues[name], scaled[name], rtol=0, atol=3e-8 * scale)
     page = (tmp_path / "stacking.noise" / "report.html").read_text()
     shown = re.findall(r"<figcaption>\d+\n(\S+) → (\S+)", page)
-    assert len({said for _, said in shown}) > len(shown) / 2
+    assert len({prediction for _, prediction in shown}) > len(shown) / 2
 
 
 @pytest.mark.parametrize(("share", "n"), [("0.02", 1), ("0.034", 2), ("0.01", 0)])

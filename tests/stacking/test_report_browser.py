@@ -17,8 +17,8 @@ LONELY_DOT = """(() => {
     if (!dots.length) return null;
     dots[0].scrollIntoView({block: "center"});
     const places = dots.map((dot) => dot.getBoundingClientRect());
-    const room = places.map((own) => Math.min(...places.filter((one) => one !== own)
-        .map((one) => Math.hypot(one.x - own.x, one.y - own.y))));
+    const room = places.map((dot) => Math.min(...places.filter((other) => other !== dot)
+        .map((other) => Math.hypot(other.x - dot.x, other.y - dot.y))));
     const k = room.indexOf(Math.max(...room)), {x, y, width, height} = places[k];
     const {picture, caption} = dots[k].dataset;
     return {x: x + width / 2, y: y + height / 2, picture, caption};
@@ -37,9 +37,9 @@ IS_DARK = """(() => {
     return r + g + b < 3 * 128;
 })()"""
 # Where a letter would be cut or hidden: text in no box that scrolls.
-OVERFLOWING = """[...document.querySelectorAll("main *")].filter((one) =>
-    !one.closest(".scroll") && one.getBoundingClientRect().right > innerWidth + 1
-).map((one) => one.outerHTML.slice(0, 120))"""
+OVERFLOWING = """[...document.querySelectorAll("main *")].filter((node) =>
+    !node.closest(".scroll") && node.getBoundingClientRect().right > innerWidth + 1
+).map((node) => node.outerHTML.slice(0, 120))"""
 
 WIDTHS = """[...document.querySelectorAll(".forest")].map((plot) => new Set(
     [...plot.querySelectorAll(".track")].map(
@@ -48,8 +48,8 @@ WIDTHS = """[...document.querySelectorAll(".forest")].map((plot) => new Set(
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with open_browser(tmp_path_factory.mktemp("profile")) as found:
-        yield found
+    with open_browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(
     scope="module",
     params=[("full", DESK), ("full", PHONE), ("text", PHONE)],
-    ids=lambda found: f"{found[0]}-{found[1]}",
+    ids=lambda page: f"{page[0]}-{page[1]}",
 )
 def opened(
     request: pytest.FixtureRequest, browser: Browser, pages: dict[str, Path]
@@ -101,7 +101,7 @@ def test_a_dot_shows_its_picture_under_pointer_or_finger(
 
 def test_a_page_fits_the_screen(opened: tuple[Browser, Path, int]) -> None:
     browser, _, width = opened
-    browser.run("document.querySelectorAll('details').forEach(one => one.open = true)")
+    browser.run("document.querySelectorAll('details').forEach(it => it.open = true)")
     assert browser.run("document.documentElement.scrollWidth") == width
     assert browser.run(OVERFLOWING) == []
 
@@ -115,12 +115,12 @@ def test_a_page_follows_light_and_dark(opened: tuple[Browser, Path, int]) -> Non
 
 def test_the_contents_lead_to_their_parts(opened: tuple[Browser, Path, int]) -> None:
     browser, _, _ = opened
-    found = browser.run(
-        "[...document.querySelectorAll('nav a')].map(one => [one.textContent,"
-        " document.querySelector(one.hash + ' h2').textContent])"
+    links = browser.run(
+        "[...document.querySelectorAll('nav a')].map(link => [link.textContent,"
+        " document.querySelector(link.hash + ' h2').textContent])"
     )
-    assert len(found) > 9
-    assert all(link == heading for link, heading in found)
+    assert len(links) > 9
+    assert all(link == heading for link, heading in links)
 
 
 def test_lines_of_a_forest_plot_share_one_axis(
@@ -134,6 +134,6 @@ def test_a_page_is_quiet_and_asks_for_nothing(
     opened: tuple[Browser, Path, int],
 ) -> None:
     browser, path, _ = opened
-    browser.run("document.querySelectorAll('img').forEach(one => one.loading='eager')")
+    browser.run("document.querySelectorAll('img').forEach(it => it.loading='eager')")
     assert browser.complaints() == []
     assert browser.requests() == [path.as_uri()]

@@ -32,24 +32,29 @@ N, M = 400, 300
 APART = 10_000 + np.arange(M)  # cv groups of the rows to predict: each its own
 
 
-def said(seed: int, n: int) -> np.ndarray:
+def outputs(seed: int, n: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(n, 4))
 
 
 def measured(oof: np.ndarray, test: np.ndarray, seed: int = 0) -> dict[str, TaskShift]:
-    cv_groups, others = np.arange(len(oof)), APART[: len(test)]
-    found = measure_shift(
-        oof, test, COLUMNS, cv_groups=cv_groups, test_cv_groups=others, seed=seed
+    cv_groups, test_cv_groups = np.arange(len(oof)), APART[: len(test)]
+    shifts = measure_shift(
+        oof,
+        test,
+        COLUMNS,
+        cv_groups=cv_groups,
+        test_cv_groups=test_cv_groups,
+        seed=seed,
     )
-    assert [one.task for one in found] == ["target", "date"]
-    return {one.task: one for one in found}
+    assert [each.task for each in shifts] == ["target", "date"]
+    return {each.task: each for each in shifts}
 
 
 def test_rows_alike_are_not_told_apart() -> None:
     aucs = [
-        one.auc
+        each.auc
         for seed in SEEDS
-        for one in measured(said(seed, N), said(seed + 100, M), seed).values()
+        for each in measured(outputs(seed, N), outputs(seed + 100, M), seed).values()
     ]
     assert abs(np.mean(aucs) - 0.5) < 0.03
     assert np.abs(np.array(aucs) - 0.5).max() < 0.1
@@ -57,21 +62,21 @@ def test_rows_alike_are_not_told_apart() -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_column_that_is_shifted_gives_its_task_away(seed: int) -> None:
-    test = said(seed + 100, M)
+    test = outputs(seed + 100, M)
     test[:, 3] += 4
-    found = measured(said(seed, N), test, seed)
-    assert found["date"].auc > 0.98
-    assert found["target"].auc < 0.6
-    assert abs(found["target"].std_ratio - 1) < 0.2
+    shifts = measured(outputs(seed, N), test, seed)
+    assert shifts["date"].auc > 0.98
+    assert shifts["target"].auc < 0.6
+    assert abs(shifts["target"].std_ratio - 1) < 0.2
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_outputs_that_spread_wider_are_told_apart_by_that_alone(seed: int) -> None:
-    test = said(seed + 100, M)
+    test = outputs(seed + 100, M)
     test[:, 0] *= 3
-    found = measured(said(seed, N), test, seed)
-    assert found["target"].auc > 0.65
-    assert abs(found["target"].std_ratio - 3) < 0.5
+    shifts = measured(outputs(seed, N), test, seed)
+    assert shifts["target"].auc > 0.65
+    assert abs(shifts["target"].std_ratio - 3) < 0.5
 
 
 def test_spread_ratio_by_hand() -> None:
@@ -80,30 +85,32 @@ def test_spread_ratio_by_hand() -> None:
     base = np.tile([-1.0, 1.0], 20)[:, None]
     oof = base * [1, 2, 4, 0, 1] + [0, 0, 0, 5, 0]
     test = base * [1, 4, 20, 7, 99]  # ratios 1, 2, 5, of no variation none, of var none
-    own = np.arange(40)
-    (found,) = measure_shift(
-        oof, test, columns, cv_groups=own, test_cv_groups=100 + own
+    groups = np.arange(40)
+    (only,) = measure_shift(
+        oof, test, columns, cv_groups=groups, test_cv_groups=100 + groups
     )
-    assert found.std_ratio == pytest.approx(2)
+    assert only.std_ratio == pytest.approx(2)
 
 
 def test_columns_without_a_mean_are_compared_as_they_are() -> None:
     columns = [Column("width", "columns", "width", "")]
     base = np.tile([-1.0, 1.0], 20)[:, None]
-    own = np.arange(40)
-    (found,) = measure_shift(
-        base, 3 * base, columns, cv_groups=own, test_cv_groups=100 + own
+    groups = np.arange(40)
+    (only,) = measure_shift(
+        base, 3 * base, columns, cv_groups=groups, test_cv_groups=100 + groups
     )
-    assert found.task == "columns"
-    assert found.std_ratio == pytest.approx(3)
+    assert only.task == "columns"
+    assert only.std_ratio == pytest.approx(3)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_auc_comes_out_by_another_route(seed: int) -> None:
-    oof, test = said(seed, N), said(seed + 100, M) + 0.3
-    cv_groups, others = np.arange(N) // 3, 10_000 + np.arange(M) // 5
+    oof, test = outputs(seed, N), outputs(seed + 100, M) + 0.3
+    cv_groups, test_cv_groups = np.arange(N) // 3, 10_000 + np.arange(M) // 5
     X, is_test = np.concatenate([oof, test]), np.repeat([0, 1], [N, M])
-    parts = assign_inner_folds(is_test, np.concatenate([cv_groups, others]), seed, 3)
+    parts = assign_inner_folds(
+        is_test, np.concatenate([cv_groups, test_cv_groups]), seed, 3
+    )
     model = LGBMClassifier(
         n_estimators=40,
         num_leaves=8,
@@ -117,18 +124,23 @@ def test_the_auc_comes_out_by_another_route(seed: int) -> None:
         n_jobs=1,
         verbosity=-1,
     )
-    found = measure_shift(
-        oof, test, COLUMNS, cv_groups=cv_groups, test_cv_groups=others, seed=seed
+    shifts = measure_shift(
+        oof,
+        test,
+        COLUMNS,
+        cv_groups=cv_groups,
+        test_cv_groups=test_cv_groups,
+        seed=seed,
     )
-    for one, own in zip(found, ([0, 1], [2, 3]), strict=True):
+    for each, cols in zip(shifts, ([0, 1], [2, 3]), strict=True):
         split = PredefinedSplit(parts)
         probable = cross_val_predict(
-            model, X[:, own], is_test, cv=split, method="predict_proba"
+            model, X[:, cols], is_test, cv=split, method="predict_proba"
         )[:, 1]
         areas = [
             roc_auc_score(is_test[parts == k], probable[parts == k]) for k in range(3)
         ]
-        assert one.auc == pytest.approx(np.mean(areas), rel=1e-9)
+        assert each.auc == pytest.approx(np.mean(areas), rel=1e-9)
 
 
 def test_cv_groups_are_not_known_by_their_other_half() -> None:
@@ -136,15 +148,15 @@ def test_cv_groups_are_not_known_by_their_other_half() -> None:
 
     def auc(is_torn: bool, seed: int) -> float:
         centres = np.random.default_rng(seed).normal(size=(40, 4))
-        rows = centres[cv_groups] + 0.01 * said(seed, 1200)
+        rows = centres[cv_groups] + 0.01 * outputs(seed, 1200)
         oof, test = rows[:600], rows[600:]
-        others = 100 + np.arange(600) if is_torn else cv_groups[600:]
+        test_cv_groups = 100 + np.arange(600) if is_torn else cv_groups[600:]
         return measure_shift(
             oof,
             test,
             COLUMNS,
             cv_groups=cv_groups[:600],
-            test_cv_groups=others,
+            test_cv_groups=test_cv_groups,
             seed=seed,
         )[0].auc
 
@@ -156,7 +168,7 @@ def test_cv_groups_are_not_known_by_their_other_half() -> None:
 
 
 def test_the_same_seed_finds_the_same() -> None:
-    oof, test = said(0, N), said(1, M)
+    oof, test = outputs(0, N), outputs(1, M)
     assert measured(oof, test) == measured(oof, test)
     assert measured(oof, test) != measured(oof, test, seed=1)
 
@@ -172,16 +184,16 @@ def test_of_many_rows_and_columns_some_are_enough(
     seen: list[tuple[int, ...]] = []
     true = shift.assign_inner_folds
 
-    def spy(is_test: Any, cv_groups: Any, *rest: Any) -> Any:
+    def spy(is_test: Any, cv_groups: Any, *arguments: Any) -> Any:
         seen.append((int((is_test == 0).sum()), int((is_test == 1).sum())))
-        return true(is_test, cv_groups, *rest)
+        return true(is_test, cv_groups, *arguments)
 
     monkeypatch.setattr(shift, "assign_inner_folds", spy)
     monkeypatch.setattr(shift, "MAX_ROWS", 150)
     rng = np.random.default_rng(0)
     oof, test = rng.normal(size=(200, 400)), rng.normal(size=(100, 400))
     test[:, 1::2] += 9  # the variances, which are not looked at
-    (found,) = measure_shift(
+    (only,) = measure_shift(
         oof,
         test,
         columns,
@@ -189,25 +201,25 @@ def test_of_many_rows_and_columns_some_are_enough(
         test_cv_groups=999 + np.arange(100),
     )
     assert seen == [(150, 100)]
-    assert abs(found.auc - 0.5) < 0.12
+    assert abs(only.auc - 0.5) < 0.12
     test[:, [0, -2]] += 9  # the first and the last mean are looked at
-    (found,) = measure_shift(
+    (only,) = measure_shift(
         oof,
         test,
         columns,
         cv_groups=np.arange(200),
         test_cv_groups=999 + np.arange(100),
     )
-    assert found.auc > 0.98
+    assert only.auc > 0.98
 
 
 def test_too_few_rows_are_not_told_apart() -> None:
-    found = measured(said(0, 3), said(1, 1))
-    assert isnan(found["target"].auc)
+    shifts = measured(outputs(0, 3), outputs(1, 1))
+    assert isnan(shifts["target"].auc)
     same = np.ones((60, 4))
-    found = measured(same, same)
-    assert isnan(found["target"].std_ratio)
-    assert found["target"].auc == 0.5
+    shifts = measured(same, same)
+    assert isnan(shifts["target"].std_ratio)
+    assert shifts["target"].auc == 0.5
 
 
 # Several nets
@@ -217,10 +229,10 @@ def test_each_fold_net_is_compared_with_itself() -> None:
     # Nets on scales of their own: told apart only where rows of two nets are mixed.
     folds = np.arange(N) % 3
     features, offsets = np.array([1.0, 5, 0.2]), np.array([0.0, 20, -20])
-    X = said(0, N) * features[folds, None] + offsets[folds, None]
-    nets = [said(9, M) * a + b for a, b in zip(features, offsets, strict=True)]
+    X = outputs(0, N) * features[folds, None] + offsets[folds, None]
+    nets = [outputs(9, M) * a + b for a, b in zip(features, offsets, strict=True)]
     nets[1] = (nets[1] - 20) * 4 + 20
-    found = shift_of_folds(
+    shifts = shift_of_folds(
         X, folds, nets, COLUMNS, cv_groups=np.arange(N), test_cv_groups=APART
     )
     alone = [
@@ -233,12 +245,12 @@ def test_each_fold_net_is_compared_with_itself() -> None:
         )
         for k in range(3)
     ]
-    for place, one in enumerate(found):
-        assert one.task == alone[0][place].task
-        assert one.auc == pytest.approx(np.mean([a[place].auc for a in alone]))
-        expected = np.mean([a[place].std_ratio for a in alone])
-        assert one.std_ratio == pytest.approx(expected)
-        assert abs(one.std_ratio - (1 + 4 + 1) / 3) < 0.3
+    for k, each in enumerate(shifts):
+        assert each.task == alone[0][k].task
+        assert each.auc == pytest.approx(np.mean([a[k].auc for a in alone]))
+        expected = np.mean([a[k].std_ratio for a in alone])
+        assert each.std_ratio == pytest.approx(expected)
+        assert abs(each.std_ratio - (1 + 4 + 1) / 3) < 0.3
     mixed = measure_shift(
         X, nets[0], COLUMNS, cv_groups=np.arange(N), test_cv_groups=APART
     )
@@ -247,20 +259,20 @@ def test_each_fold_net_is_compared_with_itself() -> None:
 
 def test_the_net_of_all_rows_is_compared_with_every_fold() -> None:
     folds, cv_groups = np.arange(N) % 3, np.arange(N)
-    X, net = said(0, N), 2 * said(9, M)
-    found = shift_of_folds(
+    X, net = outputs(0, N), 2 * outputs(9, M)
+    shifts = shift_of_folds(
         X, folds, [net] * 3, COLUMNS, cv_groups=cv_groups, test_cv_groups=APART
     )
-    assert abs(found[0].std_ratio - 2) < 0.3
-    assert found[0].auc > 0.55
+    assert abs(shifts[0].std_ratio - 2) < 0.3
+    assert shifts[0].auc > 0.55
 
 
 def test_one_net_of_all_rows_is_compared_with_all_rows() -> None:
-    X, net, cv_groups = said(0, N), said(1, M), np.arange(N)
-    found = shift_of_folds(
+    X, net, cv_groups = outputs(0, N), outputs(1, M), np.arange(N)
+    shifts = shift_of_folds(
         X, np.arange(N) % 3, [net], COLUMNS, cv_groups=cv_groups, test_cv_groups=APART
     )
-    assert found == measure_shift(
+    assert shifts == measure_shift(
         X, net, COLUMNS, cv_groups=cv_groups, test_cv_groups=APART
     )
 
@@ -269,32 +281,42 @@ def test_one_net_of_all_rows_is_compared_with_all_rows() -> None:
 def test_without_pictures_to_predict_there_is_nothing(nets: list[np.ndarray]) -> None:
     folds, cv_groups = np.arange(N) % 3, np.arange(N)
     shifts = shift_of_folds(
-        said(0, N), folds, nets, COLUMNS, cv_groups=cv_groups, test_cv_groups=APART[:0]
+        outputs(0, N),
+        folds,
+        nets,
+        COLUMNS,
+        cv_groups=cv_groups,
+        test_cv_groups=APART[:0],
     )
     assert shifts == []
 
 
 def test_a_net_that_says_nothing_is_left_out_of_the_mean() -> None:
     folds = (np.arange(N) > 1).astype(np.int64)  # fold 0 has two rows
-    nets = [said(1, M)] * 2
+    nets = [outputs(1, M)] * 2
     cv_groups = np.arange(N) % 2 + 2 * folds  # two cv groups in each fold
-    found = shift_of_folds(
-        said(0, N), folds, nets, COLUMNS, cv_groups=cv_groups, test_cv_groups=APART * 0
+    shifts = shift_of_folds(
+        outputs(0, N),
+        folds,
+        nets,
+        COLUMNS,
+        cv_groups=cv_groups,
+        test_cv_groups=APART * 0,
     )
-    assert isnan(found[0].auc)
+    assert isnan(shifts[0].auc)
     cv_groups = np.where(folds == 0, 0, np.arange(N))
-    found = shift_of_folds(
-        said(0, N), folds, nets, COLUMNS, cv_groups=cv_groups, test_cv_groups=APART
+    shifts = shift_of_folds(
+        outputs(0, N), folds, nets, COLUMNS, cv_groups=cv_groups, test_cv_groups=APART
     )
-    own = folds == 1
+    mask = folds == 1
     only = measure_shift(
-        said(0, N)[own],
+        outputs(0, N)[mask],
         nets[1],
         COLUMNS,
-        cv_groups=cv_groups[own],
+        cv_groups=cv_groups[mask],
         test_cv_groups=APART,
     )
-    assert_allclose([one.auc for one in found], [one.auc for one in only])
+    assert_allclose([each.auc for each in shifts], [each.auc for each in only])
 
 
 # Which to trust
@@ -356,13 +378,13 @@ def task(auc: float, ratio: float = 1.0, name: str = "target") -> TaskShift:
 def test_the_verdict(
     fold_nets: list[float], all_net: list[float], message: str
 ) -> None:
-    found = verdict([task(auc) for auc in fold_nets], [task(auc) for auc in all_net])
-    assert re.search(message, found), found
+    sentence = verdict([task(auc) for auc in fold_nets], [task(auc) for auc in all_net])
+    assert re.search(message, sentence), sentence
 
 
 def test_the_verdict_names_the_task_that_differs_most() -> None:
     alike = [task(0.5, 0.9, name) for name in ("target", "date", "words")]
     worse = [task(nan, nan), task(0.7, 1.3, "date"), task(0.6, 1.1, "words")]
-    found = verdict(alike, worse)
-    assert "(AUC 0.65 instead of 0.50, spread ratio 1.20 instead of 0.90;" in found
-    assert found.endswith("most in date).")
+    sentence = verdict(alike, worse)
+    assert "(AUC 0.65 instead of 0.50, spread ratio 1.20 instead of 0.90;" in sentence
+    assert sentence.endswith("most in date).")
