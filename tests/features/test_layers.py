@@ -220,7 +220,7 @@ def test_layers_that_are_none(trained: Run) -> None:
 # Pictures that fail
 
 
-def test_what_is_no_number_goes_to_the_ledger(
+def test_what_is_no_number_is_among_the_failures(
     trained: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from features import passes
@@ -247,9 +247,9 @@ def test_what_is_no_number_goes_to_the_ledger(
     folder = extract(trained, "--overwrite")
     store = open_store(folder / "features.pkl")
     assert set(before.ids) - set(store.ids) == set(victims)
-    ledger = store.header["failures"]
-    assert ledger.keys() == set(victims)
-    assert ledger[victims[0]] == "outputs of the nets of fold 1 are not finite"
+    failures = store.header["failures"]
+    assert failures.keys() == set(victims)
+    assert failures[victims[0]] == "outputs of the nets of fold 1 are not finite"
     assert store.header["n_expected"] == len(before)
     for id_ in store:
         assert_array_equal(store[id_], values[id_])
@@ -260,7 +260,7 @@ def test_what_is_no_number_goes_to_the_ledger(
     assert test_views.header["failures"].keys() == {victims[1]}
 
 
-def test_pictures_that_could_not_be_read_are_in_the_ledger(tmp_path: Path) -> None:
+def test_pictures_that_could_not_be_read_are_among_the_failures(tmp_path: Path) -> None:
     run = make_run(tmp_path, words=0)
     lost = run.folder / "data_prep.prepare" / "left_out.csv"
     lost.write_text("id,file,reason\nx1,x1.jpg,cannot be decoded\n0007,,no picture\n")
