@@ -56,11 +56,11 @@ def apply_view(name: str, array: Array, axes: tuple[int, int] = (-2, -1)) -> Arr
     if name not in _STEPS:
         raise ValueError(f"{name!r} is no view; expected one of {', '.join(VIEWS)}")
     is_transposed, flipped = _STEPS[name]
-    seen: Any = array.swapaxes(*axes) if is_transposed else array
+    view: Any = array.swapaxes(*axes) if is_transposed else array
     dims = tuple(axes[index] for index in flipped)
     if not dims:
-        return seen  # type: ignore[no-any-return]
-    return seen.flip(dims) if hasattr(seen, "flip") else np.flip(seen, dims)  # type: ignore[no-any-return]
+        return view  # type: ignore[no-any-return]
+    return view.flip(dims) if hasattr(view, "flip") else np.flip(view, dims)  # type: ignore[no-any-return]
 
 
 def stack_views(

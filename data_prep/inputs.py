@@ -193,8 +193,8 @@ def _check_words(
         return
     reason = why_no_vectors(attributes[attributes["id"].isin(list(pictures))])
     if reason:
-        name, kind = of_words[0]
+        name, task_kind = of_words[0]
         raise UserError(
-            f"[tasks.{name}] kind = {kind!r}, but of [data] attributes {reason};"
+            f"[tasks.{name}] kind = {task_kind!r}, but of [data] attributes {reason};"
             " take the task out, or give several names to a picture, a row each"
         )

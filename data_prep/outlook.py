@@ -156,25 +156,27 @@ class Outlook:
         """
         from data_prep.tasks import build_tasks
 
-        tasks, metadata = self.experiment.tasks, self.metadata
-        if self.prepared:
-            return build_tasks(tasks, self.table, self.prepared, metadata, only)
-        from tempfile import TemporaryDirectory
+        return build_tasks(
+            self.experiment.tasks,
+            self.table,
+            self.prepared,
+            self.metadata,
+            only=only,
+            words=self._zero_vectors(),
+        )
 
-        with TemporaryDirectory(prefix="tessera-") as scratch:
-            if metadata["words"]:
-                self._words().to_parquet(Path(scratch) / "words.parquet", index=False)
-            return build_tasks(tasks, self.table, Path(scratch), metadata, only)
-
-    def _words(self) -> "pd.DataFrame":
+    def _zero_vectors(self) -> "pd.DataFrame | None":
+        """Stand in for word vectors that are still to be learned; None: not needed."""
+        if self.prepared or not self.metadata["words"]:
+            return None
         import numpy as np
         import pandas as pd
 
-        values = np.zeros(
-            (len(self.described), self.metadata["words"]), dtype=np.float32
-        )
-        words = pd.DataFrame(values, columns=[f"w{k}" for k in range(values.shape[1])])
-        return words.assign(id=list(self.described))[["id", *words.columns]]
+        from data_prep.tables.words import columns
+
+        names = columns(self.metadata["words"])
+        zeros = np.zeros((len(self.described), len(names)), dtype=np.float32)
+        return pd.DataFrame(zeros, columns=names).assign(id=list(self.described))
 
     def setting(self, stage: str, name: str) -> Any:
         """Give a setting that a stage will have, or was made with; None: neither."""

@@ -98,7 +98,7 @@ class Prepared(Finished):
         """Build the sub-tasks with the labels of the N rows; see ``build_tasks``."""
         from data_prep.tasks import build_tasks
 
-        return build_tasks(settings, self.table, self.folder, self.metadata, only)
+        return build_tasks(settings, self.table, self.folder, self.metadata, only=only)
 
 
 def fault_of_columns(columns: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Work dealt out to processes, on the cores that this one may use."""
+"""Pools of processes, on the cores that this process may use."""
 
 import os
 import signal

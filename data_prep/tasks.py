@@ -83,23 +83,25 @@ def default_tasks(source: LabelSource) -> dict[str, TaskSettings]:
 def build_tasks(
     settings: Mapping[str, TaskSettings],
     table: "pd.DataFrame",
-    prepared: Path,
+    prepared: Path | None,
     metadata: Mapping[str, Any],
     only: Sequence[str] = (),
+    words: "pd.DataFrame | None" = None,
 ) -> list[Task]:
     """Collect the labels of the tasks, row by row of the table.
 
     Args:
         settings: Tasks of the experiment; empty: the default ones.
         table: (N) rows as prepared.
-        prepared: Folder of ``data_prep.prepare``.
-        metadata: What that stage recorded.
+        prepared: Folder of ``data_prep.prepare``; None: it is not yet made.
+        metadata: What that stage recorded, or will.
         only: Names of the tasks to build; empty: all.
+        words: Word vectors with their ids; None: those of ``prepared``.
 
     Raises:
         UserError: A task or its column is unknown, or its labels do not fit its kind.
     """
-    source = LabelSource(table=table, prepared=prepared, metadata=metadata)
+    source = LabelSource(table=table, prepared=prepared, metadata=metadata, words=words)
     chosen = dict(settings) or default_tasks(source)
     if not chosen:
         raise UserError(

@@ -96,8 +96,8 @@ def faults_of_stage(folder: Path) -> Iterator[tuple[Path, str]]:
         try:
             yield folder / name, fault_of(folder, record, name)
         except OSError as error:
-            path, what = folder / name, error.strerror or error
-            yield path, f"{path}: {what}; {remedy_for(path)}"
+            path, reason = folder / name, error.strerror or error
+            yield path, f"{path}: {reason}; {remedy_for(path)}"
 
 
 def faults_beside(run: Path) -> list[str]:
@@ -124,11 +124,11 @@ def _size_of(path: Path) -> int:
 
 
 def _tell_if_stale(run: Path, stage: Path) -> None:
-    """Say of a stage that it was made from something since replaced."""
+    """Log that a stage was made from something since replaced, if it was."""
     try:
         if stage.parent == run:
             Run(run).finished(stage.name)
     except (StaleStageError, UnfinishedStageError) as error:
         log.info("%s", error)
     except DamagedFileError:
-        pass  # that was said
+        pass  # it is among the faults

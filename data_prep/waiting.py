@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 def settle_waiting(threads: int = 0) -> None:
     """Let threads sleep while they wait if there are fewer free cores than threads.
 
-    Call it before torch is imported; later calls change nothing. Who has set one of
-    OpenMP's own variables is not overruled.
+    Call it before torch is imported; later calls change nothing. If the user has set
+    one of OpenMP's variables, it stands.
 
     Args:
         threads: How many will compute; 0: one for each core at hand.
@@ -57,16 +57,16 @@ def busy_cores(seconds: float = LOOK_S) -> float:
     Returns:
         0 to the number of cores; 0 where the system does not tell.
     """
-    before, mine, began = _ticks(), time.process_time(), time.monotonic()
+    before, cpu_before, began = _ticks(), time.process_time(), time.monotonic()
     time.sleep(seconds)
     after, elapsed = _ticks(), time.monotonic() - began
-    share_of_mine = (time.process_time() - mine) / elapsed
-    shares = []
+    busy_by_this_process = (time.process_time() - cpu_before) / elapsed
+    busy_frac_of_cores = []
     for core, (busy, total) in after.items():
         busy_before, total_before = before.get(core, (busy, total))
         if total > total_before:
-            shares.append((busy - busy_before) / (total - total_before))
-    return max(0.0, sum(shares) - share_of_mine)
+            busy_frac_of_cores.append((busy - busy_before) / (total - total_before))
+    return max(0.0, sum(busy_frac_of_cores) - busy_by_this_process)
 
 
 def _ticks() -> Mapping[int, tuple[int, int]]:
@@ -83,13 +83,15 @@ def _ticks() -> Mapping[int, tuple[int, int]]:
             continue
         core = int(name.removeprefix("cpu"))
         # user nice system idle iowait irq softirq steal; guests are part of user
-        counts = [int(field) for field in fields[:8]]
+        by_state = [int(field) for field in fields[:8]]
+        n_idle = sum(by_state[3:5])
         if at_hand is None or core in at_hand:
-            ticks[core] = (sum(counts) - sum(counts[3:5]), sum(counts))
+            ticks[core] = (sum(by_state) - n_idle, sum(by_state))
     return ticks
 
 
 def _at_hand() -> set[int] | None:
+    """Give the numbers of the cores this process may use; None: nobody can tell."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
 
 
@@ -99,5 +101,6 @@ def _visible_cores() -> int:
 
 
 def _from_environment() -> int:
+    """Give the number of threads in OMP_NUM_THREADS; 0: none is set."""
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     return int(first) if first.isdigit() else 0

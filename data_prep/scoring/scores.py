@@ -78,7 +78,9 @@ def group_bootstrap(
     """
     y_true, y_pred = _comparable(metric, y_true, y_pred)
     codes = _group_codes(groups, len(y_true))
-    scores_D = _scores_of_draws(metric, y_true, y_pred, codes, n_draws, seed)
+    scores_D = _scores_of_draws(
+        metric, y_true, y_pred, codes, n_draws=n_draws, seed=seed
+    )
     return _interval(float(metric(y_true, y_pred)), scores_D)
 
 
@@ -106,10 +108,11 @@ def paired_bootstrap(
     rows, first_pred = _comparable(metric, y_true, first_pred)
     rows, second_pred = _comparable(metric, y_true, second_pred)
     codes = _group_codes(groups, len(rows))
-    differences_D = _scores_of_draws(metric, rows, first_pred, codes, n_draws, seed)
-    differences_D -= _scores_of_draws(metric, rows, second_pred, codes, n_draws, seed)
+    draws = {"n_draws": n_draws, "seed": seed}
+    first_D = _scores_of_draws(metric, rows, first_pred, codes, **draws)
+    second_D = _scores_of_draws(metric, rows, second_pred, codes, **draws)
     difference = float(metric(rows, first_pred) - metric(rows, second_pred))
-    return _interval(difference, differences_D)
+    return _interval(difference, first_D - second_D)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +184,7 @@ def _scores_of_draws(
     y_true: NDArray[Any],
     y_pred: NDArray[Any],
     group_codes: Ints,
+    *,
     n_draws: int,
     seed: int,
 ) -> Floats:

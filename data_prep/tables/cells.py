@@ -168,8 +168,8 @@ def as_numbers(column: "pd.Series[Any]") -> NDArray[np.float64]:
         values = column.to_numpy(dtype=np.float64)
         return np.where(np.isfinite(values), values, math.nan)
     if is_truth(column):
-        truths = (TRUTHS.get(text.lower(), math.nan) for text in as_texts(column))
-        return np.array([float(truth) for truth in truths], dtype=np.float64)
+        flags = [TRUTHS.get(text.lower(), math.nan) for text in as_texts(column)]
+        return np.array(flags, dtype=np.float64)
     separator = separator_of(column)
     cells = list(column)
     if set(map(type, cells)) <= {str, type(None)} and (

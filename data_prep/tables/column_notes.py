@@ -51,15 +51,15 @@ def some_unread(
     return f"{counted} {fault}{more}, {where}"
 
 
-def no_dates(name: str, wrong: "pd.Series[Any]") -> str:
+def no_dates(name: str, texts: "pd.Series[Any]") -> str:
     """Say which cells of a column are no dates, where, and how to write them.
 
     Args:
         name: Name of the column.
-        wrong: Texts of the cells; the index is the line or row of each.
+        texts: Texts of the cells; the index is the line or row of each.
     """
     return (
-        f"column {name!r}: {some_unread(wrong, 'no year or date')}; write 1890, 1890-05"
+        f"column {name!r}: {some_unread(texts, 'no year or date')}; write 1890, 1890-05"
         " or 1890-05-31, or leave the cell empty"
     )
 

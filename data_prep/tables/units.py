@@ -21,7 +21,7 @@ FAR = 256
 SMALLEST, LARGEST = 1e-15, 1e15
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Unit:
     """Where the values of a quantity lie, and how far they spread.
 
@@ -42,7 +42,8 @@ class Unit:
         middle = (len(values) - 1) // 2
         centre = float(np.partition(values, middle)[middle])
         scale = float((values - centre).std())
-        return cls(centre, scale if scale > ROUNDING * abs(centre) else 1.0)
+        varies = scale > ROUNDING * abs(centre)
+        return cls(centre=centre, scale=scale if varies else 1.0)
 
     def standardise(self, values: Floats) -> Floats:
         """Bring (N, ...) values to a centre of 0 and a spread of 1."""

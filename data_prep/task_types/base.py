@@ -59,14 +59,16 @@ class LabelSource:
 
     Attributes:
         table: (N) rows as prepared.
-        prepared: Folder of ``data_prep.prepare``.
-        metadata: What that stage recorded.
+        prepared: Folder of ``data_prep.prepare``; None: it is not yet made.
+        metadata: What that stage recorded, or will.
+        words: Word vectors with their ids; None: those of ``prepared``.
         column: The user's name of the column; None: the usual one of the kind.
     """
 
     table: "pd.DataFrame"
-    prepared: Path
+    prepared: Path | None
     metadata: Mapping[str, Any]
+    words: "pd.DataFrame | None" = None
     column: str | None = None
 
     @property

@@ -24,10 +24,13 @@ class Words(TaskType):
 
     def read_labels(self, source: LabelSource) -> Labels:
         """Read the vectors; a picture without names has none."""
-        file = source.prepared / "words.parquet"
-        if not file.exists():
+        vectors = source.words
+        if vectors is None and source.prepared is not None:
+            file = source.prepared / "words.parquet"
+            vectors = read_frame(file) if file.exists() else None
+        if vectors is None:
             raise UserError(_lacks_words(source.prepared))
-        words = read_frame(file).set_index("id").reindex(source.table["id"])
+        words = vectors.set_index("id").reindex(source.table["id"])
         has_label = words.notna().all(axis=1).to_numpy() & source.is_train
         values = np.where(has_label[:, None], words.to_numpy(), 0).astype(np.float64)
         outputs = tuple(str(k) for k in range(values.shape[1]))
@@ -49,12 +52,12 @@ class Words(TaskType):
         return 1 - functional.cosine_similarity(vectors, y_true, dim=1)
 
 
-def _lacks_words(prepared: Path) -> str:
+def _lacks_words(prepared: Path | None) -> str:
     """Say why there are no word vectors."""
     from data_prep.tables.words import why_no_vectors
 
-    file = prepared / "attributes.parquet"
-    attributes = read_frame(file) if file.exists() else None
+    file = prepared / "attributes.parquet" if prepared else None
+    attributes = read_frame(file) if file and file.exists() else None
     if attributes is None or attributes.empty:
         return "[data] names no attributes; add attributes to it"
     return f"of [data] attributes {why_no_vectors(attributes)}; take the task out"

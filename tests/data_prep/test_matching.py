@@ -21,19 +21,12 @@ from data_prep.pictures import decoded
 from tests.data_prep.sheets import (
     IDS,
     N,
-    make_sheets,
     picture,
     prepare,
     refused,
     table_of,
     write_table,
 )
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)  # which run was the last worked on is noted here
-    return make_sheets(tmp_path)
 
 
 def left_out_of(stage: Path) -> dict[str, tuple[str, str]]:

@@ -18,7 +18,6 @@ from data_prep.run_folders import witness
 from tests.data_prep.sheets import (
     IDS,
     N,
-    make_sheets,
     picture,
     prepare,
     refused,
@@ -27,12 +26,6 @@ from tests.data_prep.sheets import (
 )
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)  # which run was the last worked on is noted here
-    return make_sheets(tmp_path)
 
 
 def change_in_the_middle(path: Path) -> None:

@@ -58,10 +58,10 @@ def test_float32_holds_what_is_not_far_from_zero_for_its_spread(
 
 @pytest.mark.parametrize("value", [0.0, 0.1 + 0.2, 1e-200, -1.6e9])
 def test_equal_values_have_the_scale_one(value: float) -> None:
-    assert Unit.of(np.full(7, value)) == Unit(value, 1.0)
+    assert Unit.of(np.full(7, value)) == Unit(centre=value, scale=1.0)
     nearly = np.array([0.3, 0.1 + 0.2, 0.3])
     assert Unit.of(nearly).scale == 1
 
 
 def test_no_values_have_the_unit_of_numbers() -> None:
-    assert Unit.of(np.array([])) == Unit(0.0, 1.0)
+    assert Unit.of(np.array([])) == Unit(centre=0.0, scale=1.0)
