@@ -44,8 +44,8 @@ def prepare(folder: Path, *flags: str, data: str = "", run: str = "run") -> Path
         '[data]\nimages = "pictures"\ntrain = "train.csv"\ntarget = "grade"\n'
         f"{grouped}{data}\n"
     )
-    places = [f"--experiment={folder / 'x.toml'}", f"--run={folder / run}"]
-    return main([*places, "--side=16", "--workers=1", *flags])
+    flags_of_paths = [f"--experiment={folder / 'x.toml'}", f"--run={folder / run}"]
+    return main([*flags_of_paths, "--side=16", "--workers=1", *flags])
 
 
 def table_of(stage: Path) -> pd.DataFrame:

@@ -48,16 +48,16 @@ def of_a_table(space: bytes, colours: list[tuple[float, float, float]]) -> bytes
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + directory + body
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG", "AVIF"])
-def test_an_embedded_profile_is_applied(kind: str) -> None:
-    options = {"lossless": True} if kind == "WEBP" else {}
+@pytest.mark.parametrize("format_", ["PNG", "TIFF", "WEBP", "JPEG", "AVIF"])
+def test_an_embedded_profile_is_applied(format_: str) -> None:
+    options = {"lossless": True} if format_ == "WEBP" else {}
     original = scene(0, (64, 48))
     turned_round = Image.fromarray(np.asarray(original)[..., ::-1].copy())
-    data = as_bytes(turned_round, kind, icc_profile=exchanged(), **options)
-    seen = read_picture(data, 64)
-    difference = np.abs(np.asarray(seen.image).astype(int) - np.asarray(original))
-    assert difference.mean() < (2 if kind in ("PNG", "TIFF", "WEBP") else 15)
-    assert not seen.info.is_profile_ignored
+    data = as_bytes(turned_round, format_, icc_profile=exchanged(), **options)
+    decoded = read_picture(data, 64)
+    difference = np.abs(np.asarray(decoded.image).astype(int) - np.asarray(original))
+    assert difference.mean() < (2 if format_ in ("PNG", "TIFF", "WEBP") else 15)
+    assert not decoded.info.is_profile_ignored
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L"])
@@ -74,33 +74,33 @@ def test_transparency_stays_beside_a_profile() -> None:
     pixels[:, 0] = (0, 0, 200, 255)  # red, by the profile
     pixels[:, 1] = (0, 0, 200, 0)
     data = as_bytes(Image.fromarray(pixels), "PNG", icc_profile=exchanged())
-    seen = np.asarray(read_picture(data, 64).image).astype(int)
-    assert np.abs(seen[0, 0] - (200, 0, 0)).max() <= 2
-    assert_array_equal(seen[0, 1:], [(255, 255, 255)] * 2)
+    decoded = np.asarray(read_picture(data, 64).image).astype(int)
+    assert np.abs(decoded[0, 0] - (200, 0, 0)).max() <= 2
+    assert_array_equal(decoded[0, 1:], [(255, 255, 255)] * 2)
 
 
 def test_a_palette_is_converted_too() -> None:
     image = Image.new("RGB", (4, 4), (0, 0, 200)).convert(
         "P", palette=Image.Palette.ADAPTIVE
     )
-    seen = read_picture(as_bytes(image, "PNG", icc_profile=exchanged()), 64).image
-    assert np.abs(np.asarray(seen).astype(int) - (200, 0, 0)).max() <= 2
+    decoded = read_picture(as_bytes(image, "PNG", icc_profile=exchanged()), 64).image
+    assert np.abs(np.asarray(decoded).astype(int) - (200, 0, 0)).max() <= 2
 
 
-@pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
-def test_inks_are_what_their_profile_says(kind: str) -> None:
+@pytest.mark.parametrize("format_", ["TIFF", "JPEG"])
+def test_inks_are_what_their_profile_says(format_: str) -> None:
     # No ink is white, the first ink alone is a mid grey, all others are black.
     colours = [(100.0, 0.0, 0.0)] + [(0.0, 0.0, 0.0)] * 7
     colours += [(53.4, 0.0, 0.0)] + [(0.0, 0.0, 0.0)] * 7
     profile = of_a_table(b"CMYK", colours)
     image = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
     image.paste((0, 0, 0, 0), (0, 0, 16, 8))
-    seen = np.asarray(
-        read_picture(as_bytes(image, kind, icc_profile=profile), 64).image
+    decoded = np.asarray(
+        read_picture(as_bytes(image, format_, icc_profile=profile), 64).image
     )
-    assert np.abs(seen[1, 1].astype(int) - 255).max() <= 4
-    assert np.abs(seen[-1, -1].astype(int) - 127).max() <= 6  # L* 53.4
-    naive = np.asarray(read_picture(as_bytes(image, kind), 64).image)
+    assert np.abs(decoded[1, 1].astype(int) - 255).max() <= 4
+    assert np.abs(decoded[-1, -1].astype(int) - 127).max() <= 6  # L* 53.4
+    naive = np.asarray(read_picture(as_bytes(image, format_), 64).image)
     assert np.abs(naive[-1, -1].astype(int) - (0, 255, 255)).max() <= 2
 
 
@@ -113,13 +113,13 @@ def test_a_grey_profile_is_applied() -> None:
 
 
 @pytest.mark.parametrize("profile", [b"no profile at all", SRGB[:300], b""])
-@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_a_broken_profile_is_left_aside_and_noted(kind: str, profile: bytes) -> None:
+@pytest.mark.parametrize("format_", ["PNG", "JPEG"])
+def test_a_broken_profile_is_left_aside_and_noted(format_: str, profile: bytes) -> None:
     image = scene(1, (32, 24))
-    plain = read_picture(as_bytes(image, kind), 64)
-    seen = read_picture(as_bytes(image, kind, icc_profile=profile), 64)
-    assert_array_equal(np.asarray(seen.image), np.asarray(plain.image))
-    assert seen.info.is_profile_ignored == bool(profile)
+    plain = read_picture(as_bytes(image, format_), 64)
+    decoded = read_picture(as_bytes(image, format_, icc_profile=profile), 64)
+    assert_array_equal(np.asarray(decoded.image), np.asarray(plain.image))
+    assert decoded.info.is_profile_ignored == bool(profile)
 
 
 def test_a_profile_of_other_pixels_is_refused() -> None:
@@ -133,5 +133,7 @@ def test_other_colour_spaces_of_tiffs_are_right() -> None:
     as_lab = ImageCms.profileToProfile(original, srgb, lab, outputMode="LAB")
     for image in (as_lab, original.convert("YCbCr")):
         assert image is not None
-        seen = np.asarray(read_picture(as_bytes(image, "TIFF"), 64).image).astype(int)
-        assert np.abs(seen - np.asarray(original)).mean() < 3
+        decoded = np.asarray(read_picture(as_bytes(image, "TIFF"), 64).image).astype(
+            int
+        )
+        assert np.abs(decoded - np.asarray(original)).mean() < 3

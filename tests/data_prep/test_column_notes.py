@@ -40,7 +40,7 @@ def test_what_is_no_number_is_what_pandas_takes_for_missing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "kind", "expected"),
+    ("cells", "expected_kind", "expected"),
     [
         (["NA", "EU", "AS", ""], "classes", ["NA", "EU", "AS", None]),
         (["nan", "None", "x", "x"], "classes", ["nan", "None", "x", "x"]),
@@ -52,10 +52,10 @@ def test_what_is_no_number_is_what_pandas_takes_for_missing() -> None:
     ],
 )
 def test_the_role_of_a_target_decides_what_is_missing(
-    tmp_path: Path, cells: list[str], kind: str, expected: list[object]
+    tmp_path: Path, cells: list[str], expected_kind: str, expected: list[object]
 ) -> None:
     tables = read(tmp_path, lines(*cells))
-    assert tables.target_kind == kind
+    assert tables.target_kind == expected_kind
     target = tables.rows["target"].astype(object)
     assert target.where(target.notna(), None).tolist() == [
         None if value != value else value for value in expected
@@ -82,8 +82,8 @@ def test_names_that_are_nearly_the_same_are_told_and_kept(tmp_path: Path) -> Non
     tables = read(tmp_path, text, group="g")
     expected = ["Plant 1", "plant 1", "Plant  1", "Plant 1", "Plant\u00a02", "Plant 2"]
     assert tables.rows["group"].tolist() == expected
-    (note,) = tables.notes
-    assert note.startswith(
+    (line_of_note,) = tables.notes
+    assert line_of_note.startswith(
         "train.csv: group: 2 names are written in 5 ways that differ only by case or"
         " blanks ('Plant 1' (2), 'Plant  1' (1), 'plant 1' (1) ...); they count as"
     )
@@ -124,7 +124,7 @@ def test_a_comma_that_may_part_thousands_is_no_decimal_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "how", "line"),
+    ("cells", "difference", "line"),
     [
         (['"1,5"', '"2,0"', '"2,5"'], "a decimal comma", 2),
         (["1.5", '"2,0"', "3.5"], "a decimal comma", 3),
@@ -143,12 +143,12 @@ def test_a_comma_that_may_part_thousands_is_no_decimal_one() -> None:
     ],
 )
 def test_what_is_nearly_a_number_is_refused_by_name(
-    tmp_path: Path, cells: list[str], how: str, line: int
+    tmp_path: Path, cells: list[str], difference: str, line: int
 ) -> None:
     with pytest.raises(UserError) as error:
         read(tmp_path, lines(*cells))
     message = str(error.value)
-    assert f"written with {how}" in message
+    assert f"written with {difference}" in message
     assert f"the first in line {line}; write" in message
     assert "target_kind" in message
     assert "\n" not in message
@@ -187,16 +187,18 @@ def test_numbers_that_a_spreadsheet_was_to_take_for_texts_are_told(text: str) ->
 
 def test_groups_that_differ_by_the_form_of_a_number_are_told() -> None:
     names = ["1", "1.0", "01", "2", "10", "1.5", "a1", "a01", "1", "v1.0"]
-    (note,) = note_names("group", names)
-    assert note.startswith(
+    (line_of_note,) = note_names("group", names)
+    assert line_of_note.startswith(
         "group: 1 name is written in 3 ways that differ only by case, blanks or zeros"
         " ('1' (2), '01' (1), '1.0' (1))"
     )
 
 
 def test_a_group_that_may_mean_none_is_told() -> None:
-    (note,) = note_names("group", ["-", "a", "Unknown", "-", "", "N/A"])
-    assert note.startswith("group: '-' (2), 'N/A' (1), 'Unknown' (1), taken as a name")
+    (line_of_note,) = note_names("group", ["-", "a", "Unknown", "-", "", "N/A"])
+    assert line_of_note.startswith(
+        "group: '-' (2), 'N/A' (1), 'Unknown' (1), taken as a name"
+    )
 
 
 def test_points_that_might_part_thousands_throughout_are_told() -> None:

@@ -155,7 +155,7 @@ def test_csv_and_parquet_give_the_same_rows(tmp_path: Path, seed: int) -> None:
     n = 30
     gaps = rng.random(n) < 0.2
     frame = pd.DataFrame({"id": rng.permutation(n) + 100 * (seed % 2)})
-    kinds = {
+    columns = {
         "whole": rng.integers(0, 5, n),
         "number": rng.normal(size=n),
         "gaps": np.where(gaps, np.nan, rng.normal(size=n)),
@@ -166,9 +166,9 @@ def test_csv_and_parquet_give_the_same_rows(tmp_path: Path, seed: int) -> None:
     }
     if frame["id"].min() == 0 and seed % 4 == 0:
         frame["id"] = frame["id"].astype(np.float32)  # a csv file has 7 for it
-    target, group, *further = rng.permutation(list(kinds)).tolist()
+    target, group, *further = rng.permutation(list(columns)).tolist()
     for name in (target, group, *further):
-        frame[name] = kinds[name]
+        frame[name] = columns[name]
     days = pd.to_datetime("1890-01-01") + pd.to_timedelta(rng.integers(0, 999, n), "D")
     frame["made"] = pd.Series(days).where(~gaps)
     if group in ("number", "gaps"):  # a group of floats is written in either way
@@ -178,7 +178,7 @@ def test_csv_and_parquet_give_the_same_rows(tmp_path: Path, seed: int) -> None:
     frame.to_parquet(tmp_path / "train.parquet")
     csv_frame = frame.assign(id=frame["id"].astype(int))
     csv_frame.to_csv(tmp_path / "train.csv", index=False)
-    one, other = (
+    from_csv, from_parquet = (
         read_tables(
             DataSettings(
                 train=tmp_path / f"train.{end}", target=target, group=group, date="made"
@@ -186,11 +186,11 @@ def test_csv_and_parquet_give_the_same_rows(tmp_path: Path, seed: int) -> None:
         )
         for end in ("csv", "parquet")
     )
-    assert one.target_kind == other.target_kind
-    pd.testing.assert_frame_equal(one.rows, other.rows)
-    texts = [note.removeprefix("train.csv") for note in one.notes]
-    assert texts == [note.removeprefix("train.parquet") for note in other.notes]
-    one.rows.to_parquet(tmp_path / "rows.parquet")
+    assert from_csv.target_kind == from_parquet.target_kind
+    pd.testing.assert_frame_equal(from_csv.rows, from_parquet.rows)
+    texts = [note.removeprefix("train.csv") for note in from_csv.notes]
+    assert texts == [note.removeprefix("train.parquet") for note in from_parquet.notes]
+    from_csv.rows.to_parquet(tmp_path / "rows.parquet")
 
 
 def test_parquet_texts_are_as_in_csv(tmp_path: Path) -> None:

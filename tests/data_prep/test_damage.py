@@ -95,10 +95,12 @@ def test_a_broken_file_is_named_with_what_to_type(
     READERS[name](path)
     harm(path)
     fault = "is missing" if harm is Path.unlink else "is cut or changed since it was"
-    with pytest.raises(DamagedFileError, match=f"{re.escape(name)} {fault}.*") as told:
+    with pytest.raises(
+        DamagedFileError, match=f"{re.escape(name)} {fault}.*"
+    ) as raised:
         READERS[name](path)
-    assert re.search(anew(run), str(told.value))
-    assert "\n" not in str(told.value)
+    assert re.search(anew(run), str(raised.value))
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("harm", [cut, empty, Path.unlink])

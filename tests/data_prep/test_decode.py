@@ -19,9 +19,9 @@ def picture(seed: int = 0, size: tuple[int, int] = (40, 30)) -> Image.Image:
     return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
 
 
-def as_bytes(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+def as_bytes(image: Image.Image, format_: str = "PNG", **options: object) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
+    image.save(buffer, format_, **options)
     return buffer.getvalue()
 
 
@@ -29,10 +29,10 @@ def decoded(data: bytes, side: int = 64) -> np.ndarray:
     return np.asarray(decode(data, side)[0])
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
-def test_pixels_come_as_they_are(kind: str) -> None:
-    options = {"lossless": True} if kind == "WEBP" else {}
-    data = as_bytes(picture(), kind, **options)
+@pytest.mark.parametrize("format_", ["PNG", "BMP", "TIFF", "WEBP"])
+def test_pixels_come_as_they_are(format_: str) -> None:
+    options = {"lossless": True} if format_ == "WEBP" else {}
+    data = as_bytes(picture(), format_, **options)
     assert_array_equal(decoded(data), np.asarray(picture()))
 
 
@@ -99,27 +99,30 @@ def stored(image: Image.Image, orientation: int) -> Image.Image:
 
 
 @pytest.mark.parametrize(
-    ("kind", "mode"), [(kind, mode) for kind, modes in ZOO.items() for mode in modes]
+    ("format_", "mode"),
+    [(format_, mode) for format_, modes in ZOO.items() for mode in modes],
 )
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_format_and_mode_is_upright(
-    kind: str, mode: str, orientation: int
+    format_: str, mode: str, orientation: int
 ) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     options: dict[str, object] = {}
-    if kind == "WEBP":
+    if format_ == "WEBP":
         options["lossless"] = True
-    elif kind != "PNG" and kind != "TIFF":
+    elif format_ != "PNG" and format_ != "TIFF":
         options["quality"] = 95
-    if kind == "MPO":
+    if format_ == "MPO":
         options |= {"save_all": True, "append_images": [Image.new("RGB", (8, 8))]}
     upright = quarters(mode)
-    compressions = (None, "tiff_lzw", "tiff_adobe_deflate") if kind == "TIFF" else (0,)
+    compressions = (
+        (None, "tiff_lzw", "tiff_adobe_deflate") if format_ == "TIFF" else (0,)
+    )
     for compression in compressions:
         if compression:
             options["compression"] = compression
-        data = as_bytes(stored(upright, orientation), kind, exif=exif, **options)
+        data = as_bytes(stored(upright, orientation), format_, exif=exif, **options)
         image, size = decode(data, 64)
         assert size == image.size == (48, 32)
         expected = quarters("L" if mode == "I;16" else mode).convert("RGB")
@@ -150,12 +153,12 @@ def test_imagemagick_does_not_turn_twice(orientation: int) -> None:
     image = stored(quarters("RGB"), orientation)
     data = as_bytes(image, "AVIF", exif=exif, quality=95)
     try:
-        seen = _by_imagemagick(data, ".avif")
+        result = _by_imagemagick(data, ".avif")
     except UnreadableError as error:
         pytest.skip(str(error))
     expected = np.asarray(quarters("RGB")).astype(int)
-    assert seen.size == (48, 32)
-    assert np.abs(np.asarray(seen.image) - expected)[4:-4:8, 4:-4:8].max() <= 12
+    assert result.size == (48, 32)
+    assert np.abs(np.asarray(result.image) - expected)[4:-4:8, 4:-4:8].max() <= 12
 
 
 def test_16_bits_keep_the_scale_that_the_file_declares() -> None:
@@ -169,12 +172,12 @@ def test_16_bits_keep_the_scale_that_the_file_declares() -> None:
         "TIFF, large end first": tiff(levels.astype(">u2").tobytes(), (4, 2), 16, ">"),
     }
     for name, data in files.items():
-        seen = read_picture(data, 64)
-        assert_array_equal(np.asarray(seen.image)[..., 1], upper, err_msg=name)
-        assert seen.info.peak == 65_535, name
+        result = read_picture(data, 64)
+        assert_array_equal(np.asarray(result.image)[..., 1], upper, err_msg=name)
+        assert result.info.peak == 65_535, name
     white_is_zero = tiff(levels.astype("<u2").tobytes(), (4, 2), 16, photometric=0)
-    seen = read_picture(white_is_zero, 64)
-    assert_array_equal(np.asarray(seen.image)[..., 0], 255 - upper)
+    result = read_picture(white_is_zero, 64)
+    assert_array_equal(np.asarray(result.image)[..., 0], 255 - upper)
 
 
 def test_12_bits_are_scaled_where_the_file_declares_them_and_told_where_not() -> None:
@@ -183,9 +186,9 @@ def test_12_bits_are_scaled_where_the_file_declares_them_and_told_where_not() ->
     declared = b"P5\n2 2\n4095\n" + levels.astype(">u2").tobytes()
     packed = bytes([0x00, 0x00, 0x64, 0x80, 0x0F, 0xFF])  # two pixels in three bytes
     for data in (declared, tiff(packed, (2, 2), 12)):
-        seen = read_picture(data, 64)
-        assert np.abs(np.asarray(seen.image)[..., 0] - scaled).max() <= 1
-        assert seen.info.peak == 65_535
+        result = read_picture(data, 64)
+        assert np.abs(np.asarray(result.image)[..., 0] - scaled).max() <= 1
+        assert result.info.peak == 65_535
     undeclared = read_picture(as_bytes(Image.fromarray(levels), "TIFF"), 64)
     assert_array_equal(np.asarray(undeclared.image)[..., 0], levels >> 8)
     assert undeclared.info.peak == 4095
@@ -195,9 +198,9 @@ def test_12_bits_are_scaled_where_the_file_declares_them_and_told_where_not() ->
 def test_16_bits_of_colour_are_noted_too() -> None:
     levels = np.array([[[0, 4095, 256], [512, 1024, 2048]]], np.uint16)
     data = tiff(levels.astype("<u2").tobytes(), (2, 1), 16, n_channels=3)
-    seen = read_picture(data, 64)
-    assert_array_equal(np.asarray(seen.image), levels >> 8)
-    assert seen.info.peak == 15 * 257
+    result = read_picture(data, 64)
+    assert_array_equal(np.asarray(result.image), levels >> 8)
+    assert result.info.peak == 15 * 257
 
 
 def test_numbers_without_a_known_scale_are_refused() -> None:
@@ -209,19 +212,24 @@ def test_numbers_without_a_known_scale_are_refused() -> None:
         decode(as_bytes(whole, "TIFF"), 64)
 
 
-@pytest.mark.parametrize("kind", ["TIFF", "GIF", "PNG", "WEBP", "AVIF", "MPO"])
+@pytest.mark.parametrize("format_", ["TIFF", "GIF", "PNG", "WEBP", "AVIF", "MPO"])
 @pytest.mark.parametrize("n_pages", [1, 3])
 def test_further_pages_are_noted_and_the_first_is_taken(
-    kind: str, n_pages: int
+    format_: str, n_pages: int
 ) -> None:
-    others = [Image.new("RGB", (48, 32), colour) for colour in ("black", "white")]
+    further_pages = [
+        Image.new("RGB", (48, 32), colour) for colour in ("black", "white")
+    ]
     data = as_bytes(
-        quarters("RGB"), kind, save_all=True, append_images=others[: n_pages - 1]
+        quarters("RGB"),
+        format_,
+        save_all=True,
+        append_images=further_pages[: n_pages - 1],
     )
-    seen = read_picture(data, 64)
-    assert seen.info.n_pages == n_pages
+    result = read_picture(data, 64)
+    assert result.info.n_pages == n_pages
     expected = np.asarray(quarters("RGB")).astype(int)
-    assert np.abs(np.asarray(seen.image) - expected)[4:-4:8, 4:-4:8].max() <= 40
+    assert np.abs(np.asarray(result.image) - expected)[4:-4:8, 4:-4:8].max() <= 40
 
 
 def test_odd_kinds_of_pixels_become_plain_ones() -> None:
@@ -231,9 +239,9 @@ def test_odd_kinds_of_pixels_become_plain_ones() -> None:
     )
     clear = np.zeros((2, 2, 4), np.uint8)
     clear[0, 0] = (10, 20, 30, 255)
-    seen = decoded(as_bytes(Image.fromarray(clear)))
-    assert_array_equal(seen[0, 0], (10, 20, 30))
-    assert (seen.reshape(-1, 3)[1:] == 255).all()
+    result = decoded(as_bytes(Image.fromarray(clear)))
+    assert_array_equal(result[0, 0], (10, 20, 30))
+    assert (result.reshape(-1, 3)[1:] == 255).all()
     assert_array_equal(decoded(as_bytes(picture().convert("1")))[0, 0] % 255, 0)
     palette = picture().convert("P")
     assert_array_equal(
@@ -253,10 +261,10 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_and_looks_the_same() -> None:
     assert np.abs(whole.astype(int) - quick).mean() < 0.5
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("format_", ["JPEG", "PNG"])
 @pytest.mark.parametrize("share", [0.5, 0.9])
-def test_a_file_that_is_cut_off_fails(kind: str, share: float) -> None:
-    data = as_bytes(picture(size=(200, 150)), kind)
+def test_a_file_that_is_cut_off_fails(format_: str, share: float) -> None:
+    data = as_bytes(picture(size=(200, 150)), format_)
     with pytest.raises(UnreadableError, match=r"truncated|broken"):
         decode(data[: int(share * len(data))], 64)
 
@@ -299,9 +307,9 @@ def test_imagemagick_reads_what_pillow_does_not_and_pixels_are_the_same() -> Non
     with wand_image.Image(blob=as_bytes(picture())) as image:
         image.depth = 8
         data = image.make_blob("psb")
-    found, size = decode(data, 64, ".PSB")
+    output, size = decode(data, 64, ".PSB")
     assert size == (40, 30)
-    assert_array_equal(np.asarray(found), np.asarray(picture()))
+    assert_array_equal(np.asarray(output), np.asarray(picture()))
     with pytest.raises(UnreadableError, match="no format that can be read"):
         decode(data, 64, ".jpg")  # what it calls itself is not believed
     with pytest.raises(UnreadableError):
@@ -313,8 +321,10 @@ def test_imagemagick_and_pillow_decode_a_jpeg_alike() -> None:
     data = as_bytes(picture(3, (90, 60)), "JPEG", quality=80)
     with wand_image.Image(blob=data) as image:
         image.depth = 8
-        theirs = np.frombuffer(image.make_blob("rgb"), np.uint8).reshape(60, 90, 3)
-    assert np.abs(theirs.astype(int) - decoded(data)).max() <= 1
+        expected_rgb = np.frombuffer(image.make_blob("rgb"), np.uint8).reshape(
+            60, 90, 3
+        )
+    assert np.abs(expected_rgb.astype(int) - decoded(data)).max() <= 1
 
 
 def test_without_imagemagick_the_rest_is_left_out(

@@ -49,8 +49,8 @@ def test_same_as_numpy_on_odd_even_and_oblong_sides(
 @pytest.mark.parametrize("name", VIEWS)
 def test_the_axes_may_lie_anywhere(name: str) -> None:
     images = np.random.default_rng(0).integers(0, 9, (2, 5, 4, 3))  # N, H, W, C
-    seen = apply_view(name, images, axes=(1, 2))
-    for image, view in zip(images, seen, strict=True):
+    shown_view = apply_view(name, images, axes=(1, 2))
+    for image, view in zip(images, shown_view, strict=True):
         assert_array_equal(view, by_numpy(name, image))
 
 

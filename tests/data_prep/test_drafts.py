@@ -67,8 +67,8 @@ def test_what_a_killed_command_left_goes_with_the_next(tmp_path: Path) -> None:
 
 def test_a_draft_in_use_is_nobody_elses_to_remove(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
-    with drafted(path) as ours:
-        ours.write(b"ours")
+    with drafted(path) as draft_file:
+        draft_file.write(b"ours")
         write_text(path, "theirs")
         assert path.read_text() == "theirs"
     assert path.read_text() == "ours"

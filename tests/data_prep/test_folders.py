@@ -18,10 +18,10 @@ from data_prep.pictures.folders import (
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    place = tmp_path / "pictures"
-    place.mkdir()
-    (place / "good.png").write_bytes(b"not opened")
-    return place
+    pictures_folder = tmp_path / "pictures"
+    pictures_folder.mkdir()
+    (pictures_folder / "good.png").write_bytes(b"not opened")
+    return pictures_folder
 
 
 def add_bytes(folder: Path, name: bytes) -> None:
@@ -36,9 +36,9 @@ def test_what_can_be_no_picture_is_named_and_never_opened(folder: Path) -> None:
     (folder / "zeros.bmp").symlink_to("/dev/zero")
     (folder / "linked.png").symlink_to("good.png")
     (folder / "folder.png").mkdir()
-    seen = search_folders([folder])
-    assert list(seen.pictures) == ["good", "linked"]
-    reasons = {one.id: (one.file, one.reason) for one in seen.unusable.values()}
+    result = search_folders([folder])
+    assert list(result.pictures) == ["good", "linked"]
+    reasons = {left.id: (left.file, left.reason) for left in result.unusable.values()}
     assert reasons == {
         r"caf\xe9": (r"caf\xe9.png", "its name is not in UTF-8; rename the file"),
         "gone": ("gone.jpg", "it is a link to a file that is not there"),
@@ -46,7 +46,7 @@ def test_what_can_be_no_picture_is_named_and_never_opened(folder: Path) -> None:
         "pipe": ("pipe.tif", "it is a pipe or a device and not a file"),
         "zeros": ("zeros.bmp", "it is a pipe or a device and not a file"),
     }
-    assert all(one.file.encode() for one in seen.unusable.values())
+    assert all(left.file.encode() for left in result.unusable.values())
 
 
 def test_a_folder_of_unusable_files_alone_is_explained(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_the_most_telling_of_several_files_is_named(folder: Path) -> None:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"")
     left_out = explain_missing(["p1", "p2", "p3"], search_folders([folder]), {})
-    assert [one.file for one in left_out] == ["p1.png.part", "", "deep/p3.png"]
+    assert [left.file for left in left_out] == ["p1.png.part", "", "deep/p3.png"]
 
 
 def test_an_unusable_file_of_the_id_comes_first(folder: Path) -> None:

@@ -55,8 +55,8 @@ def test_the_stratified_schemes_keep_the_shares_of_the_classes(
     labels, groups = specimens(seed)
     folds = assign_folds(f"{scheme}3", labels, groups if has_groups else None, seed)
     for label in range(3):
-        shares = [(labels[folds == fold] == label).mean() for fold in range(3)]
-        assert np.ptp(shares) < 0.08
+        fracs = [(labels[folds == fold] == label).mean() for fold in range(3)]
+        assert np.ptp(fracs) < 0.08
     assert strata_of_one_fold(folds, labels) == []
 
 
@@ -73,9 +73,9 @@ def test_the_seed_decides_and_names_do_not(scheme: str) -> None:
     labels, groups = specimens(0)
     first = assign_folds(f"{scheme}3", labels, groups, 0)
     again = assign_folds(f"{scheme}3", np.array(["a", "b", "c"])[labels], groups, 0)
-    other = assign_folds(f"{scheme}3", labels, groups, 1)
+    other_seed = assign_folds(f"{scheme}3", labels, groups, 1)
     assert_array_equal(first, again)
-    assert (first != other).any()
+    assert (first != other_seed).any()
 
 
 def test_several_trials_are_better_than_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,34 +31,36 @@ def picture(seed: int = 0, size: tuple[int, int] = (40, 30)) -> Image.Image:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Five pictures, of which the second is cut off and the fourth is no picture."""
-    place = tmp_path / "pictures"
-    place.mkdir()
+    inner = tmp_path / "pictures"
+    inner.mkdir()
     for index in range(5):
-        picture(index).save(place / f"p{index}.png")
-    whole = (place / "p1.png").read_bytes()
-    (place / "p1.png").write_bytes(whole[: len(whole) // 2])
-    (place / "p3.png").write_bytes(b"<html>not found</html>")
-    return place
+        picture(index).save(inner / f"p{index}.png")
+    whole = (inner / "p1.png").read_bytes()
+    (inner / "p1.png").write_bytes(whole[: len(whole) // 2])
+    (inner / "p3.png").write_bytes(b"<html>not found</html>")
+    return inner
 
 
 def test_pictures_are_found_by_stem_in_id_order(tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    for place in (one, two / "deeper"):
-        place.mkdir(parents=True)
+    first_folder, second_folder = tmp_path / "one", tmp_path / "two"
+    for inner in (first_folder, second_folder / "deeper"):
+        inner.mkdir(parents=True)
     for name in ("b.JPG", "007.png", "a.b.tif", ".hidden.jpg", "notes.txt", "x.json"):
-        (one / name).touch()
-    (two / "c.webp").touch()
-    (two / "deeper" / "d.png").touch()
-    assert list(search_folders([one, two, one]).pictures) == ["007", "a.b", "b", "c"]
-    assert search_folders([two]).pictures["c"] == two / "c.webp"
+        (first_folder / name).touch()
+    (second_folder / "c.webp").touch()
+    (second_folder / "deeper" / "d.png").touch()
+    assert list(
+        search_folders([first_folder, second_folder, first_folder]).pictures
+    ) == ["007", "a.b", "b", "c"]
+    assert search_folders([second_folder]).pictures["c"] == second_folder / "c.webp"
 
 
 def test_files_that_cannot_be_used_are_passed_over_by_name(folder: Path) -> None:
     (folder / os.fsdecode(b"caf\xe9.png")).touch()
     (folder / "link.jpg").symlink_to("nowhere")
-    seen = search_folders([folder])
-    assert list(seen.pictures) == [f"p{index}" for index in range(5)]
-    reasons = {file.file: file.reason for file in seen.unusable.values()}
+    searched = search_folders([folder])
+    assert list(searched.pictures) == [f"p{index}" for index in range(5)]
+    reasons = {file.file: file.reason for file in searched.unusable.values()}
     assert reasons == {
         r"caf\xe9.png": "its name is not in UTF-8; rename the file",
         "link.jpg": "it is a link to a file that is not there",
@@ -106,22 +108,23 @@ def test_the_array_holds_the_readable_pictures_in_order(
     folder: Path, tmp_path: Path, fit: Fit, workers: int
 ) -> None:
     paths = sorted(folder.iterdir())
-    found = store_pictures(paths, tmp_path / "images.npy", 16, fit, workers)
+    results = store_pictures(paths, tmp_path / "images.npy", 16, fit, workers)
     array = np.load(tmp_path / "images.npy", mmap_mode="r")
     readable = [0, 2, 4]
     assert array.shape == (3, 16, 16, 3)
     for row, index in zip(array, readable, strict=True):
         assert_array_equal(row, fit_square(picture(index), 16, fit))
-    assert [bool(one.reason) for one in found] == [False, True, False, True, False]
-    assert "truncated" in found[1].reason
-    for path, one in zip(paths, found, strict=True):
-        assert one.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-        assert one.witness is not None
-        assert one.witness.size == path.stat().st_size
+    is_unreadable = [bool(file.reason) for file in results]
+    assert is_unreadable == [False, True, False, True, False]
+    assert "truncated" in results[1].reason
+    for path, file in zip(paths, results, strict=True):
+        assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert file.witness is not None
+        assert file.witness.size == path.stat().st_size
     for row, index in zip(array, readable, strict=True):
         pixels = hashlib.sha256(row.tobytes()).hexdigest()
-        assert found[index].pixels_sha256 == pixels
-    assert (found[0].width, found[0].height) == (40, 30)
+        assert results[index].pixels_sha256 == pixels
+    assert (results[0].width, results[0].height) == (40, 30)
     n_bytes = (tmp_path / "images.npy").stat().st_size
     assert n_bytes == 128 + 3 * 16 * 16 * 3
 
@@ -147,12 +150,12 @@ def test_an_interrupted_attempt_goes_on(
     expected = store_pictures(paths, tmp_path / "whole.npy", 16, "pad", 1)
     monkeypatch.setattr(decoded, "CHUNK", 1)
     monkeypatch.setattr(images, "SAVE_EVERY_S", 0)
-    original, seen = decoded._decode_file, []
+    original, begun = decoded._decode_file, []
 
     def stop_at_the_fourth(path: Path, side: int, fit: Fit) -> object:
-        if path.stem == "p3" and len(seen) == 3:
+        if path.stem == "p3" and len(begun) == 3:
             raise KeyboardInterrupt
-        seen.append(path.stem)
+        begun.append(path.stem)
         return original(path, side, fit)
 
     monkeypatch.setattr(decoded, "_decode_file", stop_at_the_fourth)
@@ -160,13 +163,13 @@ def test_an_interrupted_attempt_goes_on(
         store_pictures(paths, target, 16, "pad", 1)
     with target.with_suffix(".journal").open("a") as journal:
         journal.write('{"sha256": "a line without e')
-    seen.clear()
+    begun.clear()
     assert store_pictures(paths, target, 16, "pad", 1) == expected
-    assert seen == ["p3", "p4"]
+    assert begun == ["p3", "p4"]
     assert target.read_bytes() == (tmp_path / "whole.npy").read_bytes()
-    seen.clear()
+    begun.clear()
     assert store_pictures(paths, target, 16, "pad", 1) == expected
-    assert seen == []
+    assert begun == []
 
 
 @pytest.mark.parametrize(

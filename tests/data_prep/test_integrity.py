@@ -27,22 +27,22 @@ from tests.damaging import (
 from tests.tiffs import tiff
 
 PLAIN = ("TIFF, plain", "BMP", "PPM")
-JPEGS = [kind for kind in KINDS if kind.startswith("JPEG") and "2000" not in kind]
+JPEGS = [case for case in KINDS if case.startswith("JPEG") and "2000" not in case]
 
 
 def pixels(data: bytes, suffix: str = "") -> np.ndarray:
     return np.asarray(decode(data, 512, suffix)[0])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", KINDS)
 def test_damage_is_seen_as_far_as_the_format_can_tell(
-    kind: str, capfd: pytest.CaptureFixture[str]
+    case: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    suffix = KINDS[kind][2]
-    whole = encoded(kind, 0)
+    suffix = KINDS[case][2]
+    whole = encoded(case, 0)
     assert pixels(whole, suffix).shape == (240, 320, 3)
-    certain = [cut, *([] if kind in PLAIN else [zeroed])]
-    if kind in ("PNG", "TIFF, deflate"):
+    certain = [cut, *([] if case in PLAIN else [zeroed])]
+    if case in ("PNG", "TIFF, deflate"):
         certain += [overwritten, flipped]
     for seed, damage in enumerate(DAMAGES):
         damaged = damage(whole, np.random.default_rng(seed))
@@ -53,9 +53,9 @@ def test_damage_is_seen_as_far_as_the_format_can_tell(
 
 
 @pytest.mark.parametrize("colour", ["white", "#808080"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_flat_pictures_are_whole(kind: str, colour: str) -> None:
-    name, options, suffix = KINDS[kind]
+@pytest.mark.parametrize("case", KINDS)
+def test_flat_pictures_are_whole(case: str, colour: str) -> None:
+    name, options, suffix = KINDS[case]
     for size in ((8, 8), (900, 600)):
         image = Image.new("RGB", size, colour)
         data = as_bytes(image, name, **options)
@@ -65,9 +65,9 @@ def test_flat_pictures_are_whole(kind: str, colour: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-@pytest.mark.parametrize("kind", JPEGS)
-def test_small_and_odd_jpegs_are_whole(kind: str, mode: str) -> None:
-    _, options, suffix = KINDS[kind]
+@pytest.mark.parametrize("case", JPEGS)
+def test_small_and_odd_jpegs_are_whole(case: str, mode: str) -> None:
+    _, options, suffix = KINDS[case]
     for seed in range(12):
         rng = np.random.default_rng(seed)
         width, height = (int(n) for n in rng.integers(1, 90, 2))
@@ -76,13 +76,13 @@ def test_small_and_odd_jpegs_are_whole(kind: str, mode: str) -> None:
             assert decode(data, side, suffix)[1] == (width, height)
 
 
-@pytest.mark.parametrize("kind", JPEGS)
-def test_a_jpeg_may_have_padding_and_a_tail(kind: str) -> None:
-    data = encoded(kind, 1)
+@pytest.mark.parametrize("case", JPEGS)
+def test_a_jpeg_may_have_padding_and_a_tail(case: str) -> None:
+    data = encoded(case, 1)
     expected = pixels(data)
     for whole in (
         data + b"\0" * 700 + b"thumbnail" * 99,
-        data[:-2] + bytes(300) + data[-2:] if kind == "JPEG" else data,
+        data[:-2] + bytes(300) + data[-2:] if case == "JPEG" else data,
         data[:2] + b"\xff\xe1\x02\x02" + bytes(512) + data[2:],  # an empty Exif block
         data[:2] + b"\xff\xe1\0\x04ab" + bytes(9) + data[2:],
         data[:-2] + b"\xff\xff" + data[-2:],
@@ -90,10 +90,10 @@ def test_a_jpeg_may_have_padding_and_a_tail(kind: str) -> None:
         assert_array_equal(pixels(whole), expected)
 
 
-@pytest.mark.parametrize("kind", JPEGS)
-def test_a_jpeg_without_its_end_is_truncated(kind: str) -> None:
+@pytest.mark.parametrize("case", JPEGS)
+def test_a_jpeg_without_its_end_is_truncated(case: str) -> None:
     with pytest.raises(UnreadableError, match=r"truncated: .* \(no end marker\)"):
-        decode(encoded(kind, 1)[:-2], 64)
+        decode(encoded(case, 1)[:-2], 64)
 
 
 def test_a_jpeg_with_too_few_or_too_many_data_is_not_filled_up() -> None:
@@ -190,8 +190,8 @@ def test_a_progressive_jpeg_that_ends_in_grey_is_refused() -> None:
 
 def test_a_png_is_checked_chunk_by_chunk() -> None:
     data = as_bytes(scene(0, (20, 10)), "PNG")
-    for at in range(8, len(data)):
-        broken = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+    for position in range(8, len(data)):
+        broken = data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
         with pytest.raises(UnreadableError, match=r"checksum|truncated|damaged"):
             decode(broken, 64)
     comment = b"tEXt" + b"name\0value"  # one with a wrong checksum spoils no pixel

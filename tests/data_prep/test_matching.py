@@ -91,19 +91,21 @@ def test_what_is_lost_has_its_own_reason(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    place = folder / "pictures"
-    (place / "deep").mkdir()
+    pictures_folder = folder / "pictures"
+    (pictures_folder / "deep").mkdir()
     for number, name in (
         *((1, "p001.CR2"), (2, "p002.svg"), (3, "p003.png.part"), (4, ".p004.png")),
         *((5, "deep/p005.png"), (6, os.fsdecode(b"p\xf6.png"))),
     ):
-        (place / f"p{number:03d}.png").rename(place / name)
-    (place / "p007.png").unlink()
-    (place / "p008.png").unlink()
-    (place / "p008.png").symlink_to("/proc/self/mem")  # the disk cannot read it
-    (place / "p009.png").write_bytes(b"")
-    (place / "p010.png").unlink()
-    os.mkfifo(place / "p010.png")
+        (pictures_folder / f"p{number:03d}.png").rename(pictures_folder / name)
+    (pictures_folder / "p007.png").unlink()
+    (pictures_folder / "p008.png").unlink()
+    (pictures_folder / "p008.png").symlink_to(
+        "/proc/self/mem"
+    )  # the disk cannot read it
+    (pictures_folder / "p009.png").write_bytes(b"")
+    (pictures_folder / "p010.png").unlink()
+    os.mkfifo(pictures_folder / "p010.png")
     stage = prepare(folder)
     cannot = "it cannot be read, Input/output error"
     assert left_out_of(stage) == {
@@ -178,12 +180,15 @@ def test_copies_are_found_by_pixels_whatever_their_files(
     folder: Path, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    place = folder / "pictures"
+    pictures_folder = folder / "pictures"
     pairs = rng.permutation(N).reshape(-1, 2)
     exif = Image.Exif()
     exif[0x010E] = "inventory 7"
     for number, (first, second) in enumerate(pairs):
-        source, target = place / f"{IDS[first]}.png", place / f"{IDS[second]}.png"
+        source, target = (
+            pictures_folder / f"{IDS[first]}.png",
+            pictures_folder / f"{IDS[second]}.png",
+        )
         with Image.open(source) as image:
             if number % 3 == 0:
                 image.save(target, exif=exif)
@@ -197,9 +202,9 @@ def test_copies_are_found_by_pixels_whatever_their_files(
     assert table["sha256"].nunique() == N
     assert table["pixels_sha256"].nunique() == N // 2
     for first, second in pairs:
-        one, other = table.loc[IDS[first]], table.loc[IDS[second]]
-        assert one["cv_group"] == other["cv_group"]
-        assert one["fold"] == other["fold"]
+        first_row, second_row = table.loc[IDS[first]], table.loc[IDS[second]]
+        assert first_row["cv_group"] == second_row["cv_group"]
+        assert first_row["fold"] == second_row["fold"]
     assert table["cv_group"].nunique() == N // 2
     metadata = json.loads((stage / "record.json").read_text())["facts"]
     assert metadata["copies"] == N // 2
@@ -262,9 +267,11 @@ def test_a_placeholder_that_breaks_nothing_is_told(
     caplog.set_level(logging.INFO)
     place_holders(folder, rows=range(0, 12, 2))
     stage = prepare(folder)
-    told = "ne picture under many ids: p000.png and 5 others are one picture, in 6 gr"
-    assert told in caplog.text
-    assert told in (stage / "report.html").read_text()
+    expected_line = (
+        "ne picture under many ids: p000.png and 5 others are one picture, in 6 gr"
+    )
+    assert expected_line in caplog.text
+    assert expected_line in (stage / "report.html").read_text()
     assert "the largest cv group has 12 rows" in caplog.text
     metadata = json.loads((stage / "record.json").read_text())["facts"]
     assert metadata["placeholders"] == [["p000.png", 6]]

@@ -69,7 +69,9 @@ DATA = {
 
 
 def prepare(folder: Path, *flags: str, **changed: str | None) -> Path:
-    lines = [f"{key} = {value}" for key, value in (DATA | changed).items() if value]
+    lines = [
+        f"{setting} = {value}" for setting, value in (DATA | changed).items() if value
+    ]
     (folder / "x.toml").write_text("[data]\n" + "\n".join(lines))
     run = ["--experiment", str(folder / "x.toml"), "--run", str(folder / "run")]
     return main([*run, "--side", "16", "--workers", "1", *flags])
@@ -196,11 +198,11 @@ def test_copies_of_a_file_and_groups_stay_in_one_fold(folder: Path) -> None:
     for cv in ("sgkfold3", "gkfold2"):
         stage = prepare(folder, "--cv", cv)
         table = table_of(stage)
-        dealt = table[table["fold"] >= 0]
-        assert dealt.groupby("sha256")["fold"].nunique().max() == 1
-        assert dealt["cv_group"].iloc[:8].nunique() == 1
-        assert dealt.groupby("group")["cv_group"].nunique().max() == 1
-        assert dealt.groupby("cv_group")["fold"].nunique().max() == 1
+        validated = table[table["fold"] >= 0]
+        assert validated.groupby("sha256")["fold"].nunique().max() == 1
+        assert validated["cv_group"].iloc[:8].nunique() == 1
+        assert validated.groupby("group")["cv_group"].nunique().max() == 1
+        assert validated.groupby("cv_group")["fold"].nunique().max() == 1
         assert facts_of(stage)["copies"] == 4
         assert facts_of(stage)["copies_of_train_in_test"] == 1
 
@@ -328,12 +330,12 @@ def test_doubted_rows_weigh_less_and_stay_in_their_folds(
     pd.testing.assert_series_equal(table["target"], kept)
     metadata = facts_of(stage)
     assert (metadata["dropped"], metadata["softened"]) == (2, 1)
-    told = (
+    expected_line = (
         "3 rows weighed by [data] sample_weights: 2 dropped from training,"
         " 1 softened; all"
     )
-    assert told in caplog.text
-    assert told in (stage / "report.html").read_text()
+    assert expected_line in caplog.text
+    assert expected_line in (stage / "report.html").read_text()
 
 
 def test_a_changed_doubt_is_seen_and_no_doubt_is_as_before(folder: Path) -> None:
@@ -536,16 +538,16 @@ def test_names_that_teach_nothing_make_no_words(
     folder: Path, names: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    kinds = ["leaf"] if names == "all the same" else ["oak", "elm"]
-    rows = "".join(f"{k:02d},{kinds[k % len(kinds)]}\n" for k in range(9))
+    words_of = ["leaf"] if names == "all the same" else ["oak", "elm"]
+    rows = "".join(f"{k:02d},{words_of[k % len(words_of)]}\n" for k in range(9))
     (folder / "names.csv").write_text("id,name\n" + rows)
     stage = prepare(folder)
     assert facts_of(stage)["words"] == 0
     assert not (stage / "words.parquet").exists()
     assert len(pd.read_parquet(stage / "attributes.parquet")) == 9
-    told = "no word vectors and no task of words: the 9 pictures with names"
-    assert told in caplog.text
-    assert told[3:] in (stage / "report.html").read_text()
+    expected_line = "no word vectors and no task of words: the 9 pictures with names"
+    assert expected_line in caplog.text
+    assert expected_line[3:] in (stage / "report.html").read_text()
     tasks = '"names.csv"\n[tasks.w]\nkind = "words"'
     with pytest.raises(
         UserError, match=r"\[tasks.w\] kind = 'words', but of \[data\] a"
@@ -567,9 +569,13 @@ def test_a_group_called_na_is_not_torn(
     assert is_na.sum() == 8
     assert table["fold"][is_na].nunique() == 1
     assert (table["group"] == table.index).sum() == 6 + N_TEST + 2
-    told = "train.csv: group: 6 rows without (6 empty), each a group of its own"
-    assert told in caplog.text
-    assert told in (stage / "report.html").read_text().replace("Train.csv", "train.csv")
+    expected_line = (
+        "train.csv: group: 6 rows without (6 empty), each a group of its own"
+    )
+    assert expected_line in caplog.text
+    assert expected_line in (stage / "report.html").read_text().replace(
+        "Train.csv", "train.csv"
+    )
 
 
 def test_rows_without_a_group_fill_folds(folder: Path) -> None:
@@ -582,8 +588,8 @@ def test_rows_without_a_group_fill_folds(folder: Path) -> None:
 def test_a_parquet_sample_of_floats_keeps_its_ids(folder: Path) -> None:
     for old in sorted((folder / "pictures").glob("4*.png")):
         old.rename(old.with_name(f"{old.stem}0.png"))
-    asked = pd.DataFrame({"id": [410.0, 400.0], "grade": 0})
-    asked.to_parquet(folder / "sample.parquet")
+    float_sample = pd.DataFrame({"id": [410.0, 400.0], "grade": 0})
+    float_sample.to_parquet(folder / "sample.parquet")
     stage = prepare(folder, test=None, sample='"sample.parquet"')
     assert (stage / "sample.csv").read_text() == "id,grade\n410,0\n400,0\n"
     assert facts_of(stage)["counts"]["test"] == 2  # type: ignore[index]

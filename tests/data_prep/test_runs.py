@@ -73,33 +73,36 @@ def chain(folder: Path) -> Run:
 def test_a_finished_stage_is_its_files_and_a_record(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     write(run, FIRST, "pictures", side=64)
-    found = run.finished(FIRST)
-    assert found.folder == tmp_path / "run" / FIRST
-    assert sorted(p.name for p in found.folder.iterdir()) == [RECORD, "result.txt"]
-    assert found.metadata == {"letters": 8}
-    assert found.record["settings"] == {"side": 64}
-    assert found.record["reads"] == {}
-    assert [*found.record["files"]] == ["result.txt"]
-    assert found.record["versions"]["python"] == ".".join(
+    first_stage = run.finished(FIRST)
+    assert first_stage.folder == tmp_path / "run" / FIRST
+    assert sorted(p.name for p in first_stage.folder.iterdir()) == [
+        RECORD,
+        "result.txt",
+    ]
+    assert first_stage.metadata == {"letters": 8}
+    assert first_stage.record["settings"] == {"side": 64}
+    assert first_stage.record["reads"] == {}
+    assert [*first_stage.record["files"]] == ["result.txt"]
+    assert first_stage.record["versions"]["python"] == ".".join(
         map(str, sys.version_info[:3])
     )
-    assert found.record["seconds"] >= 0
+    assert first_stage.record["seconds"] >= 0
 
 
 def test_the_record_is_the_last_file_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[list[str]] = []
+    contents: list[list[str]] = []
 
     def watched(path: Path, value: Any) -> None:
         if path.name == RECORD:
             assert not (tmp_path / FIRST).exists()
-            seen.append(sorted(p.name for p in path.parent.iterdir()))
+            contents.append(sorted(p.name for p in path.parent.iterdir()))
         write_json(path, value)
 
     monkeypatch.setattr("data_prep.run_folders.runs.write_json", watched)
     write(Run(tmp_path), FIRST, "pictures")
-    assert seen == [["result.txt", MADE_FROM]]
+    assert contents == [["result.txt", MADE_FROM]]
 
 
 def test_a_crash_keeps_the_old_result_and_the_half_of_the_new(tmp_path: Path) -> None:
@@ -325,11 +328,11 @@ def test_a_reader_never_harms_a_writer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ephemeral", sorted(EPHEMERAL))
-@pytest.mark.parametrize("place", [".", "target/fold0"])
+@pytest.mark.parametrize("location", [".", "target/fold0"])
 def test_logs_checkpoints_epochs_and_reports_are_no_result(
-    tmp_path: Path, ephemeral: str, place: str
+    tmp_path: Path, ephemeral: str, location: str
 ) -> None:
-    folder = tmp_path / place
+    folder = tmp_path / location
     (folder / ephemeral / "deeper").mkdir(parents=True)
     (folder / ephemeral / "x.bin").write_text("passing")
     (folder / ephemeral / "deeper" / "x.bin").write_text("passing")

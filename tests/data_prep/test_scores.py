@@ -201,13 +201,13 @@ def test_undefined_folds_leave_the_mean_undefined() -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_rows_that_cannot_be_scored_are_refused(name: str) -> None:
-    metric, wrong = METRICS[name], [[1, 2, 3]]
+    metric, bad_pred = METRICS[name], [[1, 2, 3]]
     for score in (
-        lambda: metric([1, nan], wrong),
-        lambda: group_bootstrap(metric, [1, 2], wrong, [1, 2]),
-        lambda: paired_bootstrap(metric, [1, 2], wrong, wrong, [1, 2]),
+        lambda: metric([1, nan], bad_pred),
+        lambda: group_bootstrap(metric, [1, 2], bad_pred, [1, 2]),
+        lambda: paired_bootstrap(metric, [1, 2], bad_pred, bad_pred, [1, 2]),
         lambda: per_fold(metric, [1, 2], np.ones((2, 1, 1)), [0, 1]),
-        lambda: spread_ratio([1, 2], wrong),
+        lambda: spread_ratio([1, 2], bad_pred),
     ):
         with pytest.raises(UserError, match=r"give one|missing or not finite|for 1"):
             score()

@@ -110,18 +110,18 @@ def test_what_an_older_version_prepared_is_made_anew(folder: Path) -> None:
 
 def stop_after(n: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Stop when so many pictures are decoded; return their names as they come."""
-    original, seen = decoded._decode_file, []
+    original, decoded_names = decoded._decode_file, []
 
-    def decode(path: Path, *rest: Any) -> Any:
-        if len(seen) == n:
+    def decode(path: Path, *arguments: Any) -> Any:
+        if len(decoded_names) == n:
             raise KeyboardInterrupt
-        seen.append(path.stem)
-        return original(path, *rest)
+        decoded_names.append(path.stem)
+        return original(path, *arguments)
 
     monkeypatch.setattr(decoded, "CHUNK", 1)
     monkeypatch.setattr(images, "SAVE_EVERY_S", 0)
     monkeypatch.setattr(decoded, "_decode_file", decode)
-    return seen
+    return decoded_names
 
 
 def begin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,9 +140,9 @@ def test_a_file_that_changed_meanwhile_is_decoded_again(
     picture(777).save(folder / "pictures" / f"{IDS[number]}.png")
     (folder / "pictures" / "p001.png").touch()
     with monkeypatch.context() as patch:
-        seen = stop_after(N, patch)
+        decoded_names = stop_after(N, patch)
         stage = prepare(folder)
-    assert seen == IDS[min(number, 30) :]
+    assert decoded_names == IDS[min(number, 30) :]
     whole = prepare(folder, run="whole")
     for name in ("table.parquet", "images.npy", "left_out.csv"):
         assert (stage / name).read_bytes() == (whole / name).read_bytes()
@@ -157,9 +157,9 @@ def test_what_is_decoded_is_kept_when_only_rows_or_folds_change(
     if change == "table":
         write_table(folder, grade=[row // 2 % 3 for row in range(N)])
     with monkeypatch.context() as patch:
-        seen = stop_after(N, patch)
+        decoded_names = stop_after(N, patch)
         stage = prepare(folder, *flags)
-    assert seen == IDS[30:]
+    assert decoded_names == IDS[30:]
     whole = prepare(folder, *flags, run="whole")
     for name in ("table.parquet", "images.npy", "left_out.csv"):
         assert (stage / name).read_bytes() == (whole / name).read_bytes()
@@ -185,9 +185,9 @@ def test_an_attempt_of_an_earlier_version_is_dropped(
 ) -> None:
     begin(folder, monkeypatch)
     partial = folder / "run" / "data_prep.prepare.partial"
-    key = json.loads((partial / "stage.json").read_text())
-    key["settings"]["source"] = "0123"
-    (partial / "stage.json").write_text(json.dumps(key))
+    made_from = json.loads((partial / "stage.json").read_text())
+    made_from["settings"]["source"] = "0123"
+    (partial / "stage.json").write_text(json.dumps(made_from))
     journal = partial / "images.journal"
     old = [
         {
@@ -209,8 +209,10 @@ def test_a_journal_of_an_earlier_version_is_begun_anew(folder: Path) -> None:
     expected = store_pictures(paths, target, 16, "pad", 1)
     content = target.read_bytes()
     lines = [
-        json.dumps({"sha256": one.sha256, "width": 26, "height": 20, "reason": ""})
-        for one in expected
+        json.dumps(
+            {"sha256": file_name.sha256, "width": 26, "height": 20, "reason": ""}
+        )
+        for file_name in expected
     ]
     target.with_suffix(".journal").write_text("\n".join(lines) + "\n")
     assert store_pictures(paths, target, 16, "pad", 1) == expected

@@ -19,10 +19,12 @@ def test_a_unit_is_the_lower_median_and_the_deviation() -> None:
 @pytest.mark.parametrize("a", [1e-9, 0.3, 1.0, 1e9])
 @pytest.mark.parametrize("b", [0.0, -1e3, 1e6])
 def test_standardised_values_know_no_unit(a: float, b: float) -> None:
-    given = a * VALUES + a * b
-    found = Unit.of(given).standardise(given)
+    measured = a * VALUES + a * b
+    standardised = Unit.of(measured).standardise(measured)
     assert_allclose(
-        found, Unit.of(VALUES).standardise(VALUES), atol=1e-15 * (1 + b**2) ** 0.5
+        standardised,
+        Unit.of(VALUES).standardise(VALUES),
+        atol=1e-15 * (1 + b**2) ** 0.5,
     )
 
 

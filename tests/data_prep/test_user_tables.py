@@ -23,14 +23,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def settings(folder: Path, **changed: object) -> DataSettings:
-    given = {
+    data_settings = {
         "train": folder / "train.csv",
         "test": folder / "test.csv",
         "target": "kind",
         "group": "sheet",
         "date": "made",
     }
-    return DataSettings(**(given | changed))  # type: ignore[arg-type]
+    return DataSettings(**(data_settings | changed))  # type: ignore[arg-type]
 
 
 def test_both_parts_become_rows_with_our_names(folder: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_sample_alone_says_what_is_to_be_predicted(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "kind"),
+    ("values", "expected_kind"),
     [
         (["1", "2", ""], "numeric"),
         (["0.5", "-3", "1e2"], "numeric"),
@@ -87,44 +87,48 @@ def test_a_sample_alone_says_what_is_to_be_predicted(folder: Path) -> None:
         (["None", "some", "some"], "classes"),
     ],
 )
-def test_the_kind_of_target_is_seen(folder: Path, values: list[str], kind: str) -> None:
-    lines = "".join(f"{at},{value}\n" for at, value in enumerate(values))
+def test_the_kind_of_target_is_seen(
+    folder: Path, values: list[str], expected_kind: str
+) -> None:
+    lines = "".join(
+        f"{row_number},{value}\n" for row_number, value in enumerate(values)
+    )
     (folder / "train.csv").write_text(f"id,kind\n{lines}")
     tables = read_tables(settings(folder, group=None, date=None, test=None))
-    assert tables.target_kind == kind
+    assert tables.target_kind == expected_kind
     missing = [value == "" for value in values]
     assert tables.rows["target"].isna().tolist() == missing
 
 
 def test_numbers_are_classes_where_they_are_said_to_be(folder: Path) -> None:
     (folder / "train.csv").write_text("id,kind\n0,07\n1,7\n2,\n3,10\n4,07\n")
-    how = {"group": None, "date": None, "test": None}
-    tables = read_tables(settings(folder, target_kind="classes", **how))
+    changes = {"group": None, "date": None, "test": None}
+    tables = read_tables(settings(folder, target_kind="classes", **changes))
     assert tables.target_kind == "classes"
     assert tables.rows["target"].isna().tolist() == [False, False, True, False, False]
     assert tables.rows["target"].dropna().tolist() == ["07", "7", "10", "07"]
-    assert read_tables(settings(folder, **how)).target_kind == "numeric"
-    both = read_tables(settings(folder, target_kind="numbers", **how))
+    assert read_tables(settings(folder, **changes)).target_kind == "numeric"
+    both = read_tables(settings(folder, target_kind="numbers", **changes))
     assert both.target_kind == "numeric"
     table = pd.DataFrame({"id": [0, 1, 2, 3], "kind": [1.0, np.nan, 10.0, 2.5]})
     table.to_parquet(folder / "train.parquet")
-    how |= {"train": folder / "train.parquet"}
-    rows = read_tables(settings(folder, target_kind="classes", **how)).rows
+    changes |= {"train": folder / "train.parquet"}
+    rows = read_tables(settings(folder, target_kind="classes", **changes)).rows
     assert rows["target"].isna().tolist() == [False, True, False, False]
     assert rows["target"].dropna().tolist() == ["1", "10", "2.5"]
 
 
 def test_a_declared_kind_is_held_to(folder: Path) -> None:
     (folder / "train.csv").write_text("id,kind\n0,a\n1,b\n2,3\n")
-    how = {"group": None, "date": None, "test": None}
+    changes = {"group": None, "date": None, "test": None}
     with pytest.raises(UserError, match=r"2 values \('a', 'b'\) are no finite number,"):
-        read_tables(settings(folder, target_kind="numbers", **how))
+        read_tables(settings(folder, target_kind="numbers", **changes))
     with pytest.raises(UserError, match="target_kind = 'classes' says what the target"):
-        read_tables(settings(folder, target_kind="classes", target=None, **how))
+        read_tables(settings(folder, target_kind="classes", target=None, **changes))
     many = "".join(f"{k},{k / 7}\n" for k in range(99))
     (folder / "train.csv").write_text(f"id,kind\n{many}")
     with pytest.raises(UserError, match='take target_kind = "classes" out of'):
-        read_tables(settings(folder, target_kind="classes", **how))
+        read_tables(settings(folder, target_kind="classes", **changes))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +146,9 @@ def test_a_declared_kind_is_held_to(folder: Path) -> None:
 def test_a_target_that_cannot_be_learned_is_refused(
     folder: Path, values: list[str], message: str
 ) -> None:
-    lines = "".join(f"{at},{value}\n" for at, value in enumerate(values))
+    lines = "".join(
+        f"{row_number},{value}\n" for row_number, value in enumerate(values)
+    )
     (folder / "train.csv").write_text(f"id,kind\n{lines}")
     with pytest.raises(UserError, match=message):
         read_tables(settings(folder, group=None, date=None, test=None))
@@ -158,7 +164,7 @@ def test_all_problems_of_a_table_are_in_one_message(folder: Path) -> None:
         read_tables(data)
     message = str(error.value)
     assert message.startswith(f"{folder / 'train.csv'}: ")
-    for part in (
+    for fragment in (
         "1 row has no id, the first in line 4",
         "1 id ('1') is there twice",
         "1 id ('a/b') is with a path separator",
@@ -166,7 +172,7 @@ def test_all_problems_of_a_table_are_in_one_message(folder: Path) -> None:
         "column 'flag': 1 value ('maybe') is not 0 or 1",
         "column 'kind': 1 value ('?') is no finite number, while 4 are",
     ):
-        assert part in message
+        assert fragment in message
     assert "\n" not in message
 
 
@@ -219,13 +225,13 @@ def test_all_problems_of_the_weights_are_in_one_message(folder: Path) -> None:
         read_tables(settings(folder, sample_weights=doubts))
     message = str(error.value)
     assert message.startswith(f"{doubts}: ")
-    for part in (
+    for fragment in (
         "1 row has no id, the first in line 6",
         "1 id ('01') is there twice",
         "2 ids ('10', '99') are not in the train table",
         "column 'weight': 4 values ('1.5', '-1', '' ...) are no number from 0 to 1",
     ):
-        assert part in message
+        assert fragment in message
     assert "\n" not in message
 
 
@@ -273,17 +279,17 @@ def test_a_column_of_numbers_is_one(folder: Path) -> None:
 
 
 def test_attributes_are_stripped_and_listed_once(folder: Path) -> None:
-    one, two = folder / "one.csv", folder / "two.csv"
-    one.write_text("id,name\n2, plum \n1,apple\n2,plum\n2,\n,pear\n")
-    two.write_text("sheet,name\n1,apple\n1,Kent\n")
-    names = read_attributes([one, two], "sheet")
+    first_path, second_path = folder / "one.csv", folder / "two.csv"
+    first_path.write_text("id,name\n2, plum \n1,apple\n2,plum\n2,\n,pear\n")
+    second_path.write_text("sheet,name\n1,apple\n1,Kent\n")
+    names = read_attributes([first_path, second_path], "sheet")
     expected = [("1", "Kent"), ("1", "apple"), ("2", "plum")]
     assert list(names.itertuples(index=False, name=None)) == expected
     with pytest.raises(UserError, match=r"two.csv: no column 'id' .*there are: name"):
-        read_attributes([two])
-    one.write_text("id,title\n1,a\n")
+        read_attributes([second_path])
+    first_path.write_text("id,title\n1,a\n")
     with pytest.raises(UserError, match=r"one.csv: no column 'name'"):
-        read_attributes([one])
+        read_attributes([first_path])
     assert isinstance(read_attributes([]), pd.DataFrame)
 
 
@@ -295,11 +301,11 @@ def test_a_table_of_later_pictures_has_ids_as_text(tmp_path: Path, ending: str) 
         table.to_csv(path, index=False)
     else:
         table.to_parquet(path, index=False)
-    found = read_id_table(path, "name")
-    assert found["name"].tolist() == ["007", "b"]
-    assert found["size"].fillna("gap").tolist() == ["1", "gap"]
-    places = ("line", [2, 3]) if ending == "csv" else ("row", [1, 2])
-    assert (found.index.name, found.index.tolist()) == places
+    id_table = read_id_table(path, "name")
+    assert id_table["name"].tolist() == ["007", "b"]
+    assert id_table["size"].fillna("gap").tolist() == ["1", "gap"]
+    expected_index = ("line", [2, 3]) if ending == "csv" else ("row", [1, 2])
+    assert (id_table.index.name, id_table.index.tolist()) == expected_index
 
 
 def test_id_is_understood_where_the_tables_called_it_otherwise(tmp_path: Path) -> None:

@@ -123,9 +123,9 @@ def test_where_the_system_does_not_tell_nothing_is_busy(
     assert busy_cores(0.0) == 0.0
 
 
-@pytest.mark.parametrize("place", CALLERS)
-def test_commands_settle_before_torch_comes_up(place: str) -> None:
-    tree = ast.parse((ROOT / place).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("module_name", CALLERS)
+def test_commands_settle_before_torch_comes_up(module_name: str) -> None:
+    tree = ast.parse((ROOT / module_name).read_text(encoding="utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     (function,) = (f for f in functions if "settle_waiting" in _calls(f))
     (line,) = _calls(function)["settle_waiting"]

@@ -36,7 +36,9 @@ def pictures(tmp_path: Path) -> dict[str, Path]:
     return paths
 
 
-def seen(pictures: dict[str, Path], *, is_settled: bool = True) -> dict[str, ReadFile]:
+def witnesses(
+    pictures: dict[str, Path], *, is_settled: bool = True
+) -> dict[str, ReadFile]:
     """What was noted of them; a fresh file's time of change is never settled."""
     noted = {}
     for id_, path in pictures.items():
@@ -57,23 +59,23 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_unchanged_is_not_read(
     pictures: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = seen(pictures)
+    before = witnesses(pictures)
     monkeypatch.setattr(witness, "hash_of", pytest.fail)
     assert compare(pictures, before) == before
     assert all(is_same(pictures[id_], before[id_]) for id_ in pictures)
 
 
 @pytest.mark.usefixtures("settled")
-@pytest.mark.parametrize("place", [0, 50_000, 99_999])
+@pytest.mark.parametrize("file_path", [0, 50_000, 99_999])
 @pytest.mark.parametrize("is_dated_back", [False, True])
 def test_one_changed_byte_is_seen_wherever_it_is(
-    pictures: dict[str, Path], place: int, is_dated_back: bool
+    pictures: dict[str, Path], file_path: int, is_dated_back: bool
 ) -> None:
-    before = seen(pictures)
+    before = witnesses(pictures)
     path = pictures["p3"]
     status = path.stat()
     content = bytearray(path.read_bytes())
-    content[place] ^= 1
+    content[file_path] ^= 1
     path.write_bytes(bytes(content))
     if is_dated_back:  # the system still notes when that was done
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -86,7 +88,7 @@ def test_one_changed_byte_is_seen_wherever_it_is(
 def test_another_size_is_seen_without_reading_anything(
     pictures: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = seen(pictures)
+    before = witnesses(pictures)
     pictures["p0"].touch()
     with pictures["p5"].open("ab") as file:
         file.write(b"1")
@@ -98,7 +100,7 @@ def test_another_size_is_seen_without_reading_anything(
 def test_a_touched_file_is_read_once(
     pictures: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = seen(pictures)
+    before = witnesses(pictures)
     pictures["p1"].touch()
     now = compare(pictures, before)
     assert now is not None
@@ -113,7 +115,7 @@ def test_a_touched_file_is_read_once(
 def test_a_copy_on_another_machine_is_the_same(
     pictures: dict[str, Path], tmp_path: Path
 ) -> None:
-    before = seen(pictures)
+    before = witnesses(pictures)
     elsewhere = {id_: tmp_path / "copies" / path.name for id_, path in pictures.items()}
     (tmp_path / "copies").mkdir()
     for id_, path in pictures.items():
@@ -128,7 +130,7 @@ def test_a_file_changed_as_it_was_read_is_in_doubt(
 ) -> None:
     path = pictures["p0"]
     assert Witness.of(path.stat()).mtime_ns == UNSETTLED  # written a moment ago
-    before = seen(pictures, is_settled=False)
+    before = witnesses(pictures, is_settled=False)
     assert is_same(path, before["p0"])
     monkeypatch.setattr(witness, "hash_of", lambda _: "read")
     assert compare(pictures, before) is None
@@ -149,16 +151,16 @@ def test_what_could_not_be_read_is_the_same_until_it_can(
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    place = tmp_path / "logs" / "pictures.json"
+    file_path = tmp_path / "logs" / "pictures.json"
     files = {
         "ä\n\r,": ReadFile(
             witness=Witness(size=1, mtime_ns=2**61, ctime_ns=UNSETTLED), sha256="ab"
         ),
         "p": ReadFile(witness=None, sha256=""),
     }
-    write_witnesses(place, files)
-    assert read_witnesses(place) == files
-    assert [path.name for path in place.parent.iterdir()] == ["pictures.json"]
+    write_witnesses(file_path, files)
+    assert read_witnesses(file_path) == files
+    assert [path.name for path in file_path.parent.iterdir()] == ["pictures.json"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"a": ["x", 1, 2, "s"]}', "{"])

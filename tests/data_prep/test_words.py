@@ -51,16 +51,16 @@ def test_an_id_lies_at_the_mean_of_its_names() -> None:
     table = pd.DataFrame(
         [("1", "a"), ("2", "b"), ("3", "a"), ("3", "b")], columns=["id", "name"]
     )
-    one, two, both = matrix(word_vectors(table, 4, epochs=2))
-    np.testing.assert_allclose(both, (one + two) / 2, rtol=1e-6)
+    first_name, second_name, both = matrix(word_vectors(table, 4, epochs=2))
+    np.testing.assert_allclose(both, (first_name + second_name) / 2, rtol=1e-6)
 
 
 def test_the_order_of_the_rows_changes_nothing_and_the_seed_does() -> None:
     mixed = fruit().sample(frac=1, random_state=3)
     first, again = (word_vectors(table, 5, epochs=3) for table in (fruit(), mixed))
     pd.testing.assert_frame_equal(first, again)
-    other = word_vectors(fruit(), 5, seed=1, epochs=3)
-    assert not np.allclose(matrix(first), matrix(other))
+    other_seed = word_vectors(fruit(), 5, seed=1, epochs=3)
+    assert not np.allclose(matrix(first), matrix(other_seed))
 
 
 def test_another_process_with_another_hash_gives_the_same(tmp_path: Path) -> None:
@@ -87,20 +87,20 @@ def test_every_pair_of_a_set_counts_however_large_it_is(n_names: int) -> None:
     # With a window of 5 the first and the last of 25 names would never meet.
     from gensim.models import Word2Vec
 
-    seen = {}
+    digests = {}
     original = Word2Vec.__init__
 
     def spy(self: Word2Vec, *args: object, **options: object) -> None:
-        seen.update(options)
+        digests.update(options)
         original(self, *args, **options)
 
     table = pd.DataFrame({"id": "1", "name": [f"n{i:02d}" for i in range(n_names)]})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Word2Vec, "__init__", spy)
         word_vectors(table, 2, epochs=1)
-    assert seen["window"] >= n_names
-    assert seen["shrink_windows"] is False
-    assert seen["workers"] == 1
+    assert digests["window"] >= n_names
+    assert digests["shrink_windows"] is False
+    assert digests["workers"] == 1
 
 
 def named(*sets: str) -> pd.DataFrame:
@@ -121,8 +121,8 @@ def named(*sets: str) -> pd.DataFrame:
     ],
 )
 def test_names_that_teach_nothing(sets: list[str], reason: str | None) -> None:
-    told = why_no_vectors(named(*sets))
-    assert told is None if reason is None else told and told.startswith(reason)
+    message = why_no_vectors(named(*sets))
+    assert message is None if reason is None else message and message.startswith(reason)
     notes = notes_on_names(named(*sets))
     assert bool(notes) == (bool(sets) and reason is not None)
 
@@ -133,8 +133,8 @@ def test_vectors_of_names_that_never_go_together_are_noise() -> None:
 
 
 def test_what_is_odd_about_names_is_noted() -> None:
-    (note,) = notes_on_names(named("ab", "c", "b", "c"))
-    assert note.startswith("2 of 4 pictures with names have one that never goes with")
+    (line,) = notes_on_names(named("ab", "c", "b", "c"))
+    assert line.startswith("2 of 4 pictures with names have one that never goes with")
     lists = named("ab", "a").replace({"name": {"a": "oil, canvas; gold"}})
-    (note,) = notes_on_names(lists)
-    assert note.startswith("2 of 3 names hold a comma, a semicolon or a bar ('oil, can")
+    (line,) = notes_on_names(lists)
+    assert line.startswith("2 of 3 names hold a comma, a semicolon or a bar ('oil, can")
