@@ -16,6 +16,7 @@ each network.
 import math
 from collections.abc import Sequence
 from itertools import product
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,7 @@ def cross_fit(
 ) -> CrossFit:
     """Train the nets of all folds, with a bar on stderr."""
     torch.set_num_threads(1)
+    tqdm.set_lock(RLock())  # the usual one is shared by processes, and is left behind
     most = 2 * training.max_epochs
     n_folds, title = int(rows.folds.max()) + 1, f"stacking: {kind}"
     with tqdm(total=most * n_folds, desc=title, unit="epoch", mininterval=1.0) as bar:

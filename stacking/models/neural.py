@@ -13,11 +13,14 @@ each), S nets.
 import atexit
 import json
 import logging
+import os
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from threading import Thread
 from typing import Any, Literal
 
 import numpy as np
@@ -140,8 +143,12 @@ def _in_child(kind: str, name: str, *args: Any) -> Any:
     """
     from joblib.externals.loky import BrokenProcessPool
 
+    pool = _child()
     try:
-        return _child().submit(_call, name, *args).result()
+        return pool.submit(_call, name, *args).result()
+    except KeyboardInterrupt:
+        pool.shutdown(kill_workers=True)
+        raise
     except ImportError as error:
         reason = f"{error.name or 'torch'} cannot be loaded: {error}"
     except BrokenProcessPool as error:
@@ -161,9 +168,26 @@ def _child() -> Any:
 
     # One thread: more would wait for each other, and change the last bits.
     env = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    pool = ProcessPoolExecutor(max_workers=1, timeout=IDLE_S, env=env)
+    pool = ProcessPoolExecutor(
+        max_workers=1,
+        timeout=IDLE_S,
+        env=env,
+        initializer=_end_with,
+        initargs=(os.getpid(),),
+    )
     atexit.register(pool.shutdown, kill_workers=True)
     return pool
+
+
+def _end_with(parent: int) -> None:
+    """Let the child end when its parent was killed; loky's would wait for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _call(name: str, *args: Any) -> Any:

@@ -129,7 +129,7 @@ def test_out_of_fold_numbers_come_out_of_the_stored_models(make_run: MakeRun) ->
         said = np.clip(booster.predict(X), 0, 3)
         assert_allclose(own["lightgbm"], said, atol=2e-6)
         with np.load(stage / f"ridge_fold{fold}.npz") as ridge:
-            said = (X - ridge["center"]) / ridge["scale"] @ ridge["weights"]
+            said = (X - ridge["center"]) / ridge["scale"] @ ridge["coef"]
             said = np.clip(said[:, 0] + ridge["offset"], 0, 3)
         assert_allclose(own["ridge"], said, atol=2e-6)
 
@@ -181,7 +181,7 @@ def test_predictions_by_another_route(make_run: MakeRun) -> None:
         for fold in range(3):
             with np.load(stage / f"ridge_fold{fold}.npz") as r:
                 scaled = (X - r["center"]) / r["scale"]
-                lines.append(scaled @ r["weights"][:, 0] + r["offset"])
+                lines.append(scaled @ r["coef"][:, 0] + r["offset"])
         said["ridge"] = np.mean(lines, axis=0)
         columns = list(net.columns)
         shares = raw[:, [columns.index(f"onehot_{k}__mean") for k in range(4)]]

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
@@ -49,6 +50,15 @@ groups = np.arange(12)
 rows = TrainingRows(X=X, y=X[:, 0], folds=folds, groups=groups, sample_weight=ones)
 fit = cross_fit_neural("mlp", rows, training=Training(n_seeds=1, max_epochs=1))
 print("predicted", fit.models[0].predict(X).shape)
+"""
+ORPHAN = """
+import time
+from stacking.models import neural
+pool = neural._child()
+pool.submit(time.sleep, 0).result()
+pool.submit(time.sleep, 60)
+print(*pool._processes, flush=True)
+time.sleep(60)
 """
 NEEDS_TABM = pytest.mark.skipif(find_spec("tabm") is None, reason="an extra")
 ALL = [pytest.param(kind, marks=NEEDS_TABM if kind == "tabm" else ()) for kind in KINDS]
@@ -347,6 +357,42 @@ def test_a_script_needs_no_main_guard_and_leaves_no_process(tmp_path: Path) -> N
     )  # fmt: skip
     assert done.stdout == "predicted (12,)\n"
     assert "Warning" not in done.stderr
+
+
+def test_the_child_of_a_killed_process_ends(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(ORPHAN)
+    with subprocess.Popen(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as script:
+        assert script.stdout is not None
+        child = Path("/proc") / script.stdout.readline().strip() / "cmdline"
+        assert b"loky" in child.read_bytes()
+        script.kill()
+    deadline = time.monotonic() + 20
+    while child.exists() and b"loky" in child.read_bytes():
+        assert time.monotonic() < deadline, "it lives on"
+        time.sleep(0.1)
+
+
+@pytest.mark.usefixtures("fresh_child")
+def test_an_interrupt_does_not_wait_for_the_child(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parent, began = os.getpid(), time.monotonic()
+
+    def interrupt(*_: object) -> None:
+        os.kill(parent, signal.SIGINT)
+        time.sleep(100)
+
+    monkeypatch.setattr(neural, "_call", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit("mlp", *data("mlp"))
+    assert time.monotonic() - began < 90
 
 
 def test_a_file_that_is_cut_is_named(tmp_path: Path) -> None:
