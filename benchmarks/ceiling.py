@@ -184,7 +184,16 @@ def extraction(backbone: str, pictures: Pictures, scratch: Path) -> None:
         work = scratch / f"pass{number}.npy"
         began = time.perf_counter()
         with tqdm(disable=True) as bar:
-            run_pass(forward, 1, pictures, rows, work, weights="", bf16=bf16, bar=bar)
+            run_pass(
+                forward,
+                width=1,
+                pictures=pictures,
+                rows=rows,
+                work=work,
+                weights="",
+                bf16=bf16,
+                bar=bar,
+            )
         ours.append(8 * len(rows) / (time.perf_counter() - began))
         ceiling.append(rate(alone, at_once, 1, 8 * 256 // at_once))
     report("extraction, views", ours, ceiling)

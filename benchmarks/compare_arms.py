@@ -75,10 +75,10 @@ def plain_net(run: Path, table: pd.DataFrame) -> NDArray[np.float64]:
     with tempfile.TemporaryDirectory() as scratch, tqdm(disable=True) as bar:
         views = run_pass(
             joined_outputs([net.to(device)]),
-            len(columns),
-            pictures,
-            table["image_row"].to_numpy(),
-            Path(scratch) / "pass.npy",
+            width=len(columns),
+            pictures=pictures,
+            rows=table["image_row"].to_numpy(),
+            work=Path(scratch) / "pass.npy",
             weights="",
             bf16=use_bf16("auto", device),
             bar=bar,

@@ -204,8 +204,14 @@ def main() -> None:
             work = folder / f"pass{count}.npy"
             with tqdm(disable=True) as bar:
                 return run_pass(
-                    *(joined_outputs(nets), width, pictures, np.arange(n), work),
-                    **{"weights": "", "bf16": bf16, "bar": bar},
+                    joined_outputs(nets),
+                    width=width,
+                    pictures=pictures,
+                    rows=np.arange(n),
+                    work=work,
+                    weights="",
+                    bf16=bf16,
+                    bar=bar,
                 )
 
         def ceiling() -> None:

@@ -182,8 +182,11 @@ def make_outputs(experiment: Path, run_folder: Path, arm_name: str) -> None:
         label = f"{arm_name} {name_of(pair)}"
         with tqdm(total=len(labelled), desc=label, mininterval=1.0) as bar:
             views = run_pass(
-                *(joined_outputs(nets), len(columns), pictures, labelled),
-                folder / "checkpoints" / file.name,
+                joined_outputs(nets),
+                width=len(columns),
+                pictures=pictures,
+                rows=labelled,
+                work=folder / "checkpoints" / file.name,
                 weights=name_of(pair),
                 bf16=use_bf16(settings.precision, device),
                 bar=bar,

@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
 def open_source(
     settings: ExtractSettings, prepared: Finished, made: Finished, pictures: "Pictures"
 ) -> "NetSource":
-    """Open the nets whose outputs or layers are asked for."""
+    """Open the nets whose outputs or inner layers are extracted."""
     from features.sources import BackboneSource, InnerLayers, TransferSource
     from pretext.data.pictures import Normalisation
 
@@ -175,7 +175,7 @@ def open_source(
 
 
 def show_layers(source: "NetSource") -> None:
-    """List the layers that can be asked for."""
+    """List the layers that can be extracted."""
     from features.layers import list_layers
 
     layers = list_layers(*source.backbone())

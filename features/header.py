@@ -21,7 +21,9 @@ DTYPES = ("<f2", "<f4", "<f8")
 SELECTED = "selected_with_labels"  # by a net without labels, but for its epoch
 ROLES = ("oof", "oof_selected", "test", "insample", "label_free", SELECTED)
 HELD_OUT = ("oof", "oof_selected")  # by the fold of the row, so there must be one
-UNTRAINED = "no net of fold"  # how a reason among the failures begins; stacking asks
+UNTRAINED = (
+    "no net of fold"  # how a reason among the failures begins: stacking reads it
+)
 
 
 def check_layout(header: Mapping[str, Any], size: int) -> None:

@@ -88,8 +88,8 @@ def pool_places(map_: Tensor, pooling: str, is_nhwc: bool = False) -> Tensor:
         return map_
     if map_.ndim == 4 and not is_nhwc:
         map_ = map_.permute(0, 2, 3, 1)
-    places = map_.flatten(1, -2)
-    if pooling == "gem":
+    places = map_.flatten(1, -2)  # (B, H W or N, C)
+    if pooling == "gem":  # (mean of x^p)^(1/p) with p = 3, between mean and maximum
         return places.clamp(min=1e-6).pow(GEM_POWER).mean(dim=1).pow(1 / GEM_POWER)
     return places.mean(dim=1)
 

@@ -66,10 +66,10 @@ class NetPasses:
                 digests = [d for fold in planned.folds for d in source.digests(fold)]
                 outputs = run_pass(
                     side_by_side([nets[fold] for fold in planned.folds]),
-                    source.width * len(planned.folds),
-                    self.pictures,
-                    self.image_rows[planned.rows],
-                    work / f"{'-'.join(planned.folds)}.npy",
+                    width=source.width * len(planned.folds),
+                    pictures=self.pictures,
+                    rows=self.image_rows[planned.rows],
+                    work=work / f"{'-'.join(planned.folds)}.npy",
                     views=self.views,
                     weights=" ".join(digests),
                     bf16=self.bf16,
@@ -165,6 +165,7 @@ class FoldViews(Rows):
         for number in np.unique(self._pass_of[idx]):
             is_inside = self._pass_of[idx] == number
             values = self._outputs.values[number][self._position_of[idx[is_inside]]]
+            # a pass has the outputs of its folds side by side, F each
             width = self.shape[2]
             first = self._outputs.passes[number].folds.index(self._fold) * width
             views[is_inside] = values[:, :, first : first + width]

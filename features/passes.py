@@ -34,11 +34,11 @@ JOURNAL_EVERY_S = 0.5  # what a killed pass may have to repeat, or one block
 @torch.inference_mode()
 def run_pass(
     forward: Callable[[Tensor], Tensor],
+    *,
     width: int,
     pictures: Pictures,
     rows: NDArray[np.int64],
     work: Path,
-    *,
     weights: str,
     bf16: bool,
     bar: "tqdm[Any]",

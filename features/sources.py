@@ -93,7 +93,7 @@ class TransferSource(NetSource):
 
     Args:
         finished: That stage.
-        inner: The layers asked for.
+        inner: The layers that are extracted; none: the outputs.
     """
 
     def __init__(self, finished: Finished, inner: InnerLayers) -> None:
@@ -165,7 +165,7 @@ class BackboneSource(NetSource):
         finished: That stage.
         side_px: Side of the pictures.
         normalise: Statistics of the collection.
-        inner: The layers asked for.
+        inner: The layers that are extracted; none: the outputs.
     """
 
     def __init__(

@@ -58,7 +58,7 @@ class StoreError(UserError):
     """A feature store cannot be written, read or trusted."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Store:
     """An open feature store: rows by id, mapped from the file and read-only.
 
@@ -224,7 +224,7 @@ def open_store(path: Path | str) -> Store:
         values: Values = np.empty(shape, dtype)
         if values.size:  # nothing cannot be mapped
             values = np.memmap(file, dtype, "r", header["offset"], shape)
-    return Store(path, header, tuple(header["ids"]), values)
+    return Store(path=path, header=header, ids=tuple(header["ids"]), values=values)
 
 
 def load_safely(path: Path | str) -> dict[str, Values]:

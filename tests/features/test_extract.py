@@ -334,7 +334,10 @@ def pass_of(
     with tqdm(disable=True) as bar:
         return run_pass(
             forward,
-            *(3, Pictures(pixels), np.array(rows), work),
+            width=3,
+            pictures=Pictures(pixels),
+            rows=np.array(rows),
+            work=work,
             **{"weights": "a", "bf16": False, "bar": bar} | options,
         )
 
