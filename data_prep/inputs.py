@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from data_prep.pictures.folders import Folders, LeftOut
-    from data_prep.prepare import PrepareSettings
     from data_prep.tables.user_tables import Tables
 
 
@@ -136,7 +135,8 @@ def has_word_vectors(attributes: "pd.DataFrame") -> bool:
 
 def metadata_of_tables(
     *,
-    settings: "PrepareSettings",
+    side_px: int,
+    word_dimensions: int,
     data: DataSettings,
     cv: str | None,
     tables: "Tables",
@@ -146,7 +146,8 @@ def metadata_of_tables(
     """Record what settings and tables tell, before or after any picture is opened.
 
     Args:
-        settings: Of ``data_prep.prepare``.
+        side_px: Side of the stored pictures.
+        word_dimensions: Of the word vectors, if there are any.
         data: Where the tables lie and what their columns are called.
         cv: The scheme; None: no folds.
         tables: The tables.
@@ -159,13 +160,13 @@ def metadata_of_tables(
     from data_prep.folds import parse_scheme
 
     return {
-        "side": settings.side,
+        "side": side_px,
         "cv": cv,
         "n_folds": parse_scheme(cv)[1] if cv else 0,
         "classes": classes,
         "target_kind": tables.target_kind,
         "has_group": tables.has_group,
-        "words": settings.word_dimensions if has_words else 0,
+        "words": word_dimensions if has_words else 0,
         "id_column": data.id,
         "target_column": data.target,
         "group_column": data.group,

@@ -103,7 +103,8 @@ class Outlook:
         rows, classes = with_classes(matched.rows, tables.target_kind)
         attributes = tables.attributes[tables.attributes["id"].isin(rows["id"])]
         metadata = metadata_of_tables(
-            settings=prepare,
+            side_px=prepare.side,
+            word_dimensions=prepare.word_dimensions,
             data=data,
             cv=cv,
             tables=tables,

@@ -31,7 +31,7 @@ import numpy as np
 from data_prep.command import last_run, run_command
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
-from data_prep.pictures.folders import Folders, LeftOut, search_folders
+from data_prep.pictures.folders import LeftOut
 from data_prep.pictures.picture_info import summarise
 from data_prep.run_folders.runs import RECORD, Run, digest_of
 from data_prep.settings import Parser
@@ -43,6 +43,7 @@ from features.inference import (
     COMMAND,
     add_flags,
     default_path,
+    find_images,
     is_of_other_folders,
     resolved,
     settings_in,
@@ -138,15 +139,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
         log.warning("%s left out: %s says why", counted, out / "left_out.csv")
     log.info("-> %s", out)
     return out
-
-
-def find_images(folders: Sequence[Path]) -> Folders:
-    """Find the pictures by id, as ``data_prep.prepare`` does.
-
-    Raises:
-        UserError: A folder is missing, there is no picture, or two share an id.
-    """
-    return search_folders(folders, setting="--images")
 
 
 def check_path(out: Path, folders: Sequence[str], *, overwrite: bool) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import UserError
+from data_prep.pictures.folders import Folders, search_folders
 from data_prep.run_folders.runs import MADE_FROM, RECORD, digest_of
 
 COMMAND = "features.fresh"
@@ -43,6 +44,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="infer all pictures anew, also those of earlier times",
     )
+
+
+def find_images(folders: Sequence[Path]) -> Folders:
+    """Find the pictures by id, as ``data_prep.prepare`` does.
+
+    Raises:
+        UserError: A folder is missing, there is no picture, or two share an id.
+    """
+    return search_folders(folders, setting="--images")
 
 
 def name_of(images: Sequence[Path]) -> str:
@@ -141,8 +151,6 @@ def infer_features(
     Raises:
         UserError: The folders hold no pictures, or the child failed and has said why.
     """
-    from features.fresh import find_images
-
     find_images(images)  # so that one line says what is wrong with them
     command = [sys.executable, "-m", COMMAND]
     command += ["--run", str(run_folder), "--out", str(out), "--threads", str(threads)]

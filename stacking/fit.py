@@ -24,11 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.command import open_command, run_command
-from data_prep.errors import UserError
 from data_prep.prepared import PREPARED
 from data_prep.reporting.numerals import four_digits, style_for
-from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import recorded
+from stacking.inputs.sources import EXTRACTED, other_runs
 from stacking.settings import FitSettings
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from stacking.reporting.outputs import RequestedIds
 
 STAGE = "stacking.fit"
-EXTRACTED = "features.extract"
 LEAKY = "in-sample protocol: it leaks, and is for comparison only"
 log = logging.getLogger(__name__)
 
@@ -116,26 +114,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
         stage.metadata = _facts(stacked, settings, len(requested.ids))
     _tell(stacked, findings, is_leaky, requested, run.folder / name)
     return run.folder / name
-
-
-def other_runs(folders: Sequence[str], run: Run) -> dict[str, Finished]:
-    """Find the extractions of other runs, by the name of the run.
-
-    Raises:
-        UserError: A folder is no other run, is not finished, or two have one name.
-    """
-    found: dict[str, Finished] = {}
-    for text in folders:
-        folder = Path(text)
-        if not folder.is_dir():
-            raise UserError(f"also = {text!r}: there is no such run")
-        if folder.resolve() == run.folder.resolve():
-            raise UserError(f"also = {text!r} is the run itself; leave it out")
-        name = folder.resolve().name
-        if name in found:
-            raise UserError(f"also: two runs are called {name!r}; rename a folder")
-        found[name] = Run(folder).finished(EXTRACTED)
-    return found
 
 
 def _facts(stacked: "Stacked", settings: FitSettings, n: int) -> dict[str, Any]:

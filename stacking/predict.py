@@ -77,8 +77,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     given = parser.parse(argv)
     run = Run(given["run"] or last_run(STAGE, "--run FOLDER"))
     fitted, prepared = run.finished(FIT), run.finished(PREPARED)
-    from features.fresh import find_images
-    from features.inference import infer_features
+    from features.inference import find_images, infer_features
     from stacking.analysis.conformal import least_groups
     from stacking.ensemble.predictor import Predictor
     from stacking.inputs.new_columns import read_columns, with_sizes

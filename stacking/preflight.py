@@ -17,11 +17,11 @@ from data_prep.run_folders.runs import Run
 from features.settings import FINETUNED
 from stacking.ensemble.objective import Objective
 from stacking.ensemble.postprocessors import choose_links
-from stacking.fit import EXTRACTED, other_runs
 from stacking.inputs import leak_guards
 from stacking.inputs.baseline_columns import OwnColumns
 from stacking.inputs.data import Column
 from stacking.inputs.new_columns import SIZES
+from stacking.inputs.sources import EXTRACTED, other_runs
 from stacking.inputs.target_columns import TargetColumns
 from stacking.models.registry import STACKERS
 from stacking.settings import FitSettings

@@ -37,7 +37,7 @@ WHY: dict[str, tuple[str, ...]] = {
         "features.settings:ExtractSettings.shard_of",
         *(
             "stacking.inputs.baseline_columns",
-            "stacking.fit:other_runs",
+            "stacking.inputs.sources:other_runs",
             "stacking.ensemble.postprocessors",
         ),
         *(

@@ -72,3 +72,108 @@ def test_modules_that_promise_it_do_not_load_torch() -> None:
         check=False,
     )
     assert child.returncode == 0, child.stderr
+
+
+# The rooms of a package, lowest first; modules beside the rooms stand by their names.
+# What is not named stands above all: the commands, and what only they share.
+ROOMS: dict[str, list[set[str]]] = {
+    "data_prep": [
+        {"errors", "settings", "processes", "ranges", "renamed"},
+        {"run_folders"},
+        {"pictures"},
+        {"tables", "task_types", "experiment", "folds"},
+        {"scoring"},
+        {"reporting"},
+    ],
+    "pretext": [
+        {"device", "names", "init_weights", "preflight", "settings"},
+        {"data"},
+        {"networks"},
+        {"engine"},
+        {"pretext_settings", "view_settings"},
+        {"methods"},
+        {"evaluation"},
+        {"pretraining"},
+    ],
+    "stacking": [
+        {"cross_fitting", "oof"},
+        {"inputs"},
+        {"models"},
+        {"ensemble"},
+        {"settings", "preflight"},
+        {"analysis"},
+        {"reporting"},
+    ],
+}
+# A settings class hands itself to the checks of its package: the one circle there is.
+CHECKS = {
+    ("stacking.settings", "stacking.preflight"),
+    ("transfer.settings", "transfer.jobs"),
+}
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Give the modules that each module imports, also in functions and for types."""
+    files = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for package in CHAIN
+        for path in (ROOT / package).rglob("*.py")
+        if path.stem != "__init__"
+    }
+    graph: dict[str, set[str]] = {}
+    for module, path in files.items():
+        imports: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imports |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imports.add(node.module)
+                imports |= {f"{node.module}.{alias.name}" for alias in node.names}
+        graph[module] = {name for name in imports if name in files}
+    return graph
+
+
+def level_of(module: str) -> int:
+    """Give the place of a module among the rooms of its package, from 0."""
+    package, room = module.split(".")[:2]
+    levels = [k for k, rooms in enumerate(ROOMS[package]) if room in rooms]
+    return levels[0] if levels else len(ROOMS[package])
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_a_room_imports_only_what_lies_below_it(package: str) -> None:
+    names = {name for rooms in ROOMS[package] for name in rooms}
+    there = {path.stem for path in (ROOT / package).iterdir()}
+    assert names <= there, f"{names - there} are not in {package}"
+    upward = [
+        f"{module} imports {imported}"
+        for module, imports in import_graph().items()
+        for imported in imports
+        if module.startswith(f"{package}.") and imported.startswith(f"{package}.")
+        if level_of(imported) > level_of(module) and (module, imported) not in CHECKS
+    ]
+    assert not upward
+
+
+def test_no_modules_import_each_other() -> None:
+    graph = import_graph()
+    for module, check in CHECKS:
+        assert check in graph[module], f"{module} no longer imports {check}"
+        graph[module] -= {check}
+    while leaves := {module for module, imports in graph.items() if not imports}:
+        graph = {
+            module: imports - leaves
+            for module, imports in graph.items()
+            if module not in leaves
+        }
+    assert not graph, "in a circle, or above one"
+
+
+def test_the_drawing_of_the_demo_is_used_by_the_demo_alone() -> None:
+    users = {
+        module
+        for module, imports in import_graph().items()
+        if any(name.startswith("data_prep.demo_collection.") for name in imports)
+        and not module.startswith("data_prep.demo_collection.")
+    }
+    assert users == {"data_prep.demo"}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import intact
-from data_prep.run_folders.runs import Finished
+from data_prep.run_folders.runs import Finished, Run
 from stacking.inputs import leak_guards
 from stacking.inputs.data import Column, InSample
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from features.store import Store
 
 Floats = NDArray[np.float64]
+EXTRACTED = "features.extract"
 ALL_NET = "all.pkl"  # what the net that saw every label says
 
 
@@ -203,3 +204,23 @@ def joined(nets: Sequence[Sequence[Floats]]) -> tuple[Floats, ...]:
         np.concatenate([one[k if len(one) > 1 else 0] for one in nets], axis=1)
         for k in range(n_nets)
     )
+
+
+def other_runs(folders: Sequence[str], run: Run) -> dict[str, Finished]:
+    """Find the extractions of other runs, by the name of the run.
+
+    Raises:
+        UserError: A folder is no other run, is not finished, or two have one name.
+    """
+    extractions: dict[str, Finished] = {}
+    for text in folders:
+        folder = Path(text)
+        if not folder.is_dir():
+            raise UserError(f"also = {text!r}: there is no such run")
+        if folder.resolve() == run.folder.resolve():
+            raise UserError(f"also = {text!r} is the run itself; leave it out")
+        name = folder.resolve().name
+        if name in extractions:
+            raise UserError(f"also: two runs are called {name!r}; rename a folder")
+        extractions[name] = Run(folder).finished(EXTRACTED)
+    return extractions

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from typing import Any, Literal
@@ -36,6 +37,7 @@ Kind = Literal["mlp", "tabm", "cnn1d", "cnn2d"]
 
 KINDS: tuple[Kind, ...] = ("mlp", "tabm", "cnn1d", "cnn2d")
 IDLE_S = 60  # seconds without a call after which the child ends
+CHILD = "stacking.models.net_training"  # loads torch, so only the child imports it
 ENDING = ".safetensors"
 CONFIG = "config"  # in the header of such a file
 log = logging.getLogger(__name__)
@@ -191,7 +193,5 @@ def _end_with(parent: int) -> None:
 
 
 def _call(name: str, *args: Any) -> Any:
-    from stacking.models import net_training
-
-    function: Callable[..., Any] = getattr(net_training, name)
+    function: Callable[..., Any] = getattr(import_module(CHILD), name)
     return function(*args)
