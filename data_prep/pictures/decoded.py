@@ -58,6 +58,8 @@ class Decoded:
         Raises:
             ValueError: They are of another version.
         """
+        if "pixels_sha256" not in fields:
+            raise ValueError("not of this version: no pixels were compared")
         try:
             info, witness = PictureInfo(**fields.get("info", {})), fields.get("witness")
             witness = Witness(**witness) if witness else None
