@@ -23,7 +23,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,9 @@ from data_prep.errors import UserError
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.damage import intact
 from data_prep.run_folders.runs import Finished, Run
-from data_prep.settings import Parser
+from data_prep.settings import from_flags
 from data_prep.tables.spelling import write_csv
-from features.inference import add_flags, default_path
+from features.inference import NewPictures, default_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,33 +49,24 @@ Floats = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PredictSettings(NewPictures):
+    """Predict new pictures by the stored nets and models of a run."""
+
+    out: Annotated[
+        Path | None,
+        "where to (default: stacking.predict/<name of --images>.csv in the run)",
+    ] = None
+    table: Annotated[
+        Path | None, "table with the columns that stacking.fit --columns was given"
+    ] = None
+    coverage: Annotated[float, "share of targets within their interval"] = 0.9
+
+
 def main(argv: Sequence[str] | None = None) -> Path:
     """Predict as the command line says, and return the file."""
-    parser = Parser(
-        prog=f"python -m {STAGE}",
-        description="Predict new pictures by the stored nets and models of a run.",
-    )
-    add_flags(parser)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="where to (default: stacking.predict/<name of --images>.csv in the run)",
-    )
-    parser.add_argument(
-        "--table",
-        type=Path,
-        metavar="FILE",
-        help="table with the columns that stacking.fit --columns was given",
-    )
-    parser.add_argument(
-        "--coverage",
-        type=float,
-        default=0.9,
-        help="share of targets within their interval (default: 0.9)",
-    )
-    given = parser.parse(argv)
-    run = Run(given["run"] or last_run(STAGE, "--run FOLDER"))
+    settings = from_flags(PredictSettings, STAGE, argv)
+    run = Run(settings.run or last_run(STAGE, "--run FOLDER"))
     fitted, prepared = run.finished(FIT), run.finished(PREPARED)
     from features.inference import find_images, infer_features
     from stacking.analysis.conformal import least_groups
@@ -83,29 +74,29 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from stacking.inputs.new_columns import read_columns, with_sizes
     from stacking.oof import oof_file
 
-    least_groups(given["coverage"])  # refuses what is no share
+    least_groups(settings.coverage)  # refuses what is no share
     predictor = Predictor.load(fitted.folder)
     with intact(oof_file(fitted.folder)):
         pass  # it is read at the end, and should be known to be whole before
     table = None
     if predictor.own is not None:
-        pictures = list(find_images(given["images"]).pictures)
-        table = read_columns(given["table"], pictures, predictor.own, prepared)
-    elif given["table"]:
+        pictures = list(find_images(settings.images).pictures)
+        table = read_columns(settings.table, pictures, predictor.own, prepared)
+    elif settings.table:
         raise UserError(
-            f"--table {given['table']}: the stack was not given any column of yours;"
+            f"--table {settings.table}: the stack was not given any column of yours;"
             " leave it out"
         )
     runs = [run, *_other_runs(run, fitted)]
-    places = [default_path(one.folder, given["images"]) for one in runs]
-    out = given["out"] or run.folder / STAGE / f"{places[0].name}.csv"
+    places = [default_path(one.folder, settings.images) for one in runs]
+    out = settings.out or run.folder / STAGE / f"{places[0].name}.csv"
     asked = [
         infer_features(
             one.folder,
-            given["images"],
+            settings.images,
             place,
-            given["threads"],
-            overwrite=given["overwrite"],
+            settings.threads,
+            overwrite=settings.overwrite,
         )
         for one, place in zip(runs, places, strict=True)
     ]
@@ -113,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if table is not None:
         fresh = fresh.with_own(with_sizes(table, asked[0]), predictor)
     found = predict(fresh, predictor)
-    found = _with_interval(found, fitted, prepared, predictor, given["coverage"])
+    found = _with_interval(found, fitted, prepared, predictor, settings.coverage)
     _write(found, out)
     _tell_left_out(asked, out)
     log.info("%d pictures predicted -> %s", len(found), out)
