@@ -35,7 +35,15 @@ from data_prep.run_folders.runs import Finished, Run
 from data_prep.scoring.scores import METRICS, paired_bootstrap
 from data_prep.settings import Parser, nearest
 from data_prep.tables.spelling import class_names
-from stacking.inputs.data import Assembled, Column, InSample, columns_of
+from stacking.cross_fitting import TrainingRows
+from stacking.inputs.data import (
+    Column,
+    CommonRows,
+    InSample,
+    RunInfo,
+    StackingData,
+    columns_of,
+)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -96,38 +104,37 @@ class Labelled:
         """(N,) numbers."""
         return self.table["target"].to_numpy(dtype=np.float64)
 
-    def without(self, held_out: int, protocol: str) -> Assembled:
+    def without(self, held_out: int, protocol: str) -> StackingData:
         """Give the stack's rows: three quarters, and the fourth to be predicted."""
         quarter = self.quarter
-        others = [number for number in QUARTERS if number != held_out]
-        said = [self.outputs[frozenset((held_out, other))] for other in others]
+        kept_quarters = [number for number in QUARTERS if number != held_out]
+        nets = [self.outputs[frozenset((held_out, number))] for number in kept_quarters]
         is_kept = quarter != held_out
-        kept, asked = self.table[is_kept], self.table[~is_kept]
-        folds = np.searchsorted(others, quarter[is_kept])
-        seen = [np.flatnonzero(folds != fold) for fold in range(len(others))]
+        kept, to_predict = self.table[is_kept], self.table[~is_kept]
+        folds = np.searchsorted(kept_quarters, quarter[is_kept])
         low, high = self.metadata["target_range"]
-        return Assembled(
-            ids=tuple(kept["id"]),
-            X=np.stack(said)[folds, np.flatnonzero(is_kept)],
-            target=self.target[is_kept],
-            class_index=kept["class_index"].to_numpy(dtype=np.int64),
-            classes=class_names(self.metadata["classes"]),
-            folds=folds,
-            cv_groups=kept["cv_group"].to_numpy(dtype=np.int64),
-            image_rows=kept["image_row"].to_numpy(dtype=np.int64),
+        in_sample = []
+        for fold, net in enumerate(nets):
+            idx = np.flatnonzero(folds != fold)
+            in_sample.append(InSample(idx=idx, X=net[is_kept][idx]))
+        return StackingData(
+            rows=TrainingRows(
+                X=np.stack(nets)[folds, np.flatnonzero(is_kept)],
+                y=self.target[is_kept],
+                folds=folds,
+                groups=kept["cv_group"].to_numpy(dtype=np.int64),
+                sample_weight=np.ones(len(kept)),
+            ),
             columns=self.columns,
-            common_ids=tuple(asked["id"]),
-            nets=tuple(net[~is_kept] for net in said),
-            is_predicted=np.ones(len(asked), dtype=bool),
+            classes=class_names(self.metadata["classes"]),
             target_range=(float(low), float(high)),
-            cv=f"sgkfold{len(others)}",
-            fold_hash=self.metadata["fold_hash"],
-            in_sample=tuple(
-                InSample(rows, net[is_kept][rows])
-                for rows, net in zip(seen, said, strict=True)
-            )
-            if protocol == "insample"
-            else (),
+            common=CommonRows(
+                ids=tuple(to_predict["id"]),
+                nets=tuple(net[~is_kept] for net in nets),
+                is_predicted=np.ones(len(to_predict), dtype=bool),
+            ),
+            info=RunInfo(ids=tuple(kept["id"])),
+            in_sample=tuple(in_sample) if protocol == "insample" else (),
         )
 
 
@@ -165,7 +172,7 @@ def ask_all(
         its end, expects of its average over the nets.
     """
     from stacking.settings import FitSettings
-    from stacking.workflow import Work
+    from stacking.workflow import StackingJob
 
     quarter, n = labelled.quarter, len(labelled.table)
     found = {title: Said.empty(n) for title in PROCEDURES}
@@ -175,26 +182,26 @@ def ask_all(
         # in which of its three repeats a row is: the quarters before its own count
         repeat = np.where(held_out < quarter[kept], held_out, held_out - 1)
         for protocol in ("oof", "insample"):
-            rows = labelled.without(held_out, protocol)
+            data = labelled.without(held_out, protocol)
             settings = FitSettings(protocol=protocol, threads=1)
-            work = Work.of(rows, settings, experiment)
-            stacked = work.fit(Path())
-            if averaging := work.expect(stacked):
+            job = StackingJob.of(data, settings, experiment)
+            stacked = job.fit(Path())
+            if averaging := job.expect(stacked):
                 expected[asked] = averaging.averaged**2
             predictor = stacked.predictor
             alone = [
-                predictor.predict([net], first=number, own=True).averaged
-                for number, net in enumerate(rows.nets)
+                predictor.predict([net], first=number, in_fold=True).averaged
+                for number, net in enumerate(data.common.nets)
             ]
             is_leaky = protocol == "insample"
-            every = predictor.predict(rows.nets, own=is_leaky).averaged
+            every = predictor.predict(data.common.nets, in_fold=is_leaky).averaged
             for title, (of, name) in PROCEDURES.items():
                 if of != protocol:
                     continue
                 said = found[title]
                 said.cv[kept, repeat] = stacked.line(name).prediction
                 if name == "constant":
-                    said.one[asked] = said.averaged[asked] = rows.target.mean()
+                    said.one[asked] = said.averaged[asked] = data.rows.y.mean()
                 else:
                     said.one[asked] = np.stack([net[name] for net in alone], axis=1)
                     said.averaged[asked] = every[name]

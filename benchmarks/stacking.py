@@ -5,7 +5,7 @@
 
 ``stacking.fit`` as a user calls it, on made-up runs of 26 outputs in four statistics
 (104 columns) and three folds: seconds until its first line and in all, and the most
-memory of its own. The default race on 4,000 rows; then its growth, with boosters of
+memory of its own. The default stackers on 4,000 rows; then its growth, with boosters of
 100 rounds at the most and one seed, where the last figure is the time per row against
 that of the first size: 1 is linear.
 
@@ -68,8 +68,8 @@ def compare(folder: Path) -> None:
     from stacking.inputs.assemble import assemble
 
     run = Run(folder)
-    rows = assemble(run.finished("data_prep.prepare"), run.finished("features.extract"))
-    target = rows.target.astype(float)
+    data = assemble(run.finished("data_prep.prepare"), run.finished("features.extract"))
+    target = data.rows.y
     scores = json.loads((folder / "stacking.fit/stacking.json").read_text())["scores"]
     for name in ("plain", "lightgbm", "ridge", "prediction"):
         if name in scores:
@@ -84,16 +84,16 @@ def compare(folder: Path) -> None:
         trees = lightgbm.LGBMRegressor(verbosity=-1, n_jobs=2, **parameters)
         ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 5, 15)))
         began, said = time.perf_counter(), np.empty(len(target))
-        for inside, held_out in PredefinedSplit(rows.folds).split():
-            split = GroupKFold(4).split(inside, groups=rows.cv_groups[inside])
+        for inside, held_out in PredefinedSplit(data.rows.folds).split():
+            split = GroupKFold(4).split(inside, groups=data.rows.groups[inside])
             model = StackingRegressor(
                 [("trees", trees), ("ridge", ridge)], RidgeCV(), cv=[*split]
             )
-            model.fit(rows.X[inside], target[inside])
-            said[held_out] = model.predict(rows.X[held_out])
+            model.fit(data.rows.X[inside], target[inside])
+            said[held_out] = model.predict(data.rows.X[held_out])
         seconds = time.perf_counter() - began
-        assert rows.target_range is not None
-        error = np.clip(said, *rows.target_range) - target
+        assert data.target_range is not None
+        error = np.clip(said, *data.target_range) - target
         print(
             f"  StackingRegressor, {title}: {np.sqrt((error**2).mean()):.4f},"
             f" {seconds:.1f} s",

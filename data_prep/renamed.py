@@ -9,7 +9,13 @@ from collections.abc import Collection
 
 NAMES = {
     "again": "overwrite",
+    "cuts": "thresholds",
     "doubts": "sample_weights",
+    "links": "postprocess",
+    "mix": "blend",
+    "mix_expected": "blend_expected",
+    "snap": "round",
+    "snap_class": "round_to_class",
     "stacking.ledger": "stacking.leaderboard",
 }
 COLUMNS = {"part": "split", "cluster": "cv_group"}  # of table.parquet

@@ -58,6 +58,11 @@ class TrainingRows:
     sample_weight: Floats
 
     @property
+    def n_folds(self) -> int:
+        """How many folds there are."""
+        return int(self.folds.max()) + 1
+
+    @property
     def n_classes(self) -> int:
         """How many classes there are; 0: the target is a number."""
         return self.y.shape[1] if self.y.ndim == 2 else 0

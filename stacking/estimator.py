@@ -2,8 +2,9 @@
 
     Stacker(cv="sgkfold5").fit(X, y, groups=series).predict(X_new)
 
-It races the same stackers on stored folds and post-processes as ``stacking.fit`` does,
-but knows no nets: whether rows of ``X`` saw the label is for the caller to know. For
+It selects among the same stackers on stored folds and post-processes as
+``stacking.fit`` does, but knows no nets: whether rows of ``X`` saw the label is for the
+caller to know. For
 features of a store, ``stacking.fit`` refuses what would leak.
 
 Shapes: N rows, C columns, K classes.
@@ -20,12 +21,14 @@ from sklearn.utils.validation import check_is_fitted
 from data_prep.folds import assign_folds, strata
 from data_prep.scoring.scores import FoldScores
 from data_prep.tables.spelling import class_names
+from stacking.cross_fitting import TrainingRows
+from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.ensemble.final_step import labels_of
-from stacking.ensemble.members import AlignedFeatures, fit_stackers
+from stacking.ensemble.members import fit_stackers
 from stacking.ensemble.objective import Objective
 from stacking.ensemble.predictor import Predictor
 from stacking.ensemble.stack import Stacked, stack
-from stacking.inputs.data import Assembled, Column
+from stacking.inputs.data import Column, StackingData
 from stacking.inputs.target_columns import TargetColumns
 from stacking.inputs.validation import (
     check_table,
@@ -48,7 +51,8 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         cv: Scheme of the folds, such as ``"kfold5"`` or ``"sgkfold3"`` with groups.
-        stackers: What races: ``"lightgbm"``, ``"ridge"``, ``"svr"``, ``"mlp"``.
+        stackers: What competes, names of ``stacking.fit --stackers``; those that read
+            columns, such as ``"lightgbm"``, ``"ridge"``.
         metric: What is scored; empty: RMSE, or log-loss for classes.
         seeds: Boosters averaged per fold.
         max_rounds: Cap on the boosting rounds.
@@ -86,14 +90,14 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         folds: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Race the stackers and keep the winner.
+        """Fit the stackers, select one of them or their blend, and post-process it.
 
         Args:
             X: (N, C) numbers.
             y: (N,) targets.
             groups: (N,) what no fold tears, names of any kind; None, NaN, NaT or an
                 empty text: the row is a group of its own.
-            folds: (N,) fold of each row, from 0; None: dealt by ``cv``.
+            folds: (N,) fold of each row, from 0; None: made by ``cv``.
             sample_weight: (N,) how much each row is learned from; never in scores.
 
         Raises:
@@ -101,19 +105,21 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 missing, or a length is not that of ``y``.
         """
         check_target(y)
-        values, target = check_table(self, X, y, y_numeric=self._is_number)
-        rows = self._rows(values, target, groups, folds, sample_weight)
-        self.folds_ = rows.folds
-        target_columns = TargetColumns(rows.columns, rows.classes, rows.target_range)
+        table, target = check_table(self, X, y, y_numeric=self._is_number)
+        data = self._data(table, target, groups, folds, sample_weight)
+        self.folds_ = data.rows.folds
+        target_columns = TargetColumns(
+            columns=data.columns, classes=data.classes, target_range=data.target_range
+        )
         objective = Objective.named(
-            self.metric, target_columns.class_values.tolist(), is_number=self._is_number
+            self.metric,
+            target_columns.class_values.tolist(),
+            is_number=self._is_number,
         )
         settings = FitSettings(
             stackers=tuple(self.stackers), seeds=self.seeds, max_rounds=self.max_rounds
         )
-        n_workers, n_threads = threads_for(values.size)
-        features = AlignedFeatures.of(rows, target_columns, "none")
-        names = settings.stackers
+        n_workers, n_threads = threads_for(data.rows.X.size)
         context = FitContext(
             seed=self.random_state,
             n_seeds=settings.seeds,
@@ -121,39 +127,43 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             n_workers=n_workers,
             n_threads=n_threads,
         )
+        features = AlignedFeatures.of(data, target_columns, "none")
+        names = settings.stackers
         members = fit_stackers(features, names, context)
         self.stacked_: Stacked = stack(features, members, objective, stackers=names)
         self.predictor_: Predictor = self.stacked_.predictor
         return self
 
-    def _rows(
-        self, X: Floats, y: NDArray[Any], groups: Any, folds: Any, weights: Any
-    ) -> Assembled:
+    def _data(
+        self,
+        X: Floats,
+        y: NDArray[Any],
+        groups: ArrayLike | None,
+        folds: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+    ) -> StackingData:
         n = len(X)
         cv_groups = np.arange(n) if groups is None else cv_groups_of(groups, n)
         if folds is None:
             labels = strata(y if self._is_number else y.astype(str))
             folds = assign_folds(self.cv, labels, cv_groups, self.random_state)
-        dealt = folds_of(folds, cv_groups)
-        names, index = np.unique(y, return_inverse=True)
-        has_classes = not self._is_number or len(names) <= MAX_CLASSES
-        return Assembled(
-            ids=tuple(map(str, range(n))),
-            X=X,
-            target=y,
-            class_index=index if has_classes else np.full(n, -1),
-            classes=class_names(names.tolist()) if has_classes else (),
-            folds=dealt,
-            cv_groups=cv_groups,
-            image_rows=np.arange(n),
+        values, class_idx = np.unique(y, return_inverse=True)
+        has_classes = not self._is_number or len(values) <= MAX_CLASSES
+        return StackingData(
+            rows=TrainingRows(
+                X=X,
+                y=y.astype(np.float64)
+                if self._is_number
+                else np.eye(len(values))[class_idx],
+                folds=folds_of(folds, cv_groups),
+                groups=cv_groups,
+                sample_weight=np.ones(n)
+                if sample_weight is None
+                else weights_of(sample_weight, n),
+            ),
             columns=tuple(Column(f"x{k}", f"x{k}", "", "") for k in range(X.shape[1])),
-            common_ids=(),
-            nets=(),
-            is_predicted=np.array([], dtype=bool),
+            classes=class_names(values.tolist()) if has_classes else (),
             target_range=(float(y.min()), float(y.max())) if self._is_number else None,
-            cv=self.cv,
-            fold_hash="",
-            weights=None if weights is None else weights_of(weights, n),
         )
 
     @property
@@ -177,7 +187,7 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """Give the (N,) predictions of (N, C) rows, by the models of all folds.
 
         They end as ``oof_prediction_`` does: at values of classes where the metric
-        judges the nearest class.
+        scores the nearest class.
         """
         return self._predicted(X)
 
@@ -199,7 +209,7 @@ class ClassStacker(ClassifierMixin, Stacker):  # type: ignore[misc]
         folds: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Race the stackers and keep the winner; see ``Stacker.fit``."""
+        """Fit the stackers and select one of them or their blend; see ``Stacker``."""
         check_target(y)
         self.classes_ = classes_of(np.asarray(y))
         return super().fit(X, y, groups, folds, sample_weight)

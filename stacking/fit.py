@@ -44,13 +44,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """Fit as the command line says, and return the folder of the stage."""
     settings, run, experiment = open_command(FitSettings, STAGE, argv)
     prepared, extracted = run.finished(PREPARED), run.finished(EXTRACTED)
-    others = other_runs(settings.also, run)
+    also = other_runs(settings.also, run)
     is_leaky = settings.protocol == "insample"
     name = f"{STAGE}.insample" if is_leaky else STAGE
     key: dict[str, Any] = recorded(settings) | {
         "cv": settings.cv or prepared.metadata["cv"],
-        "tasks": {task: asdict(one) for task, one in experiment.tasks.items()},
-        "also": {other: one.record["digest"] for other, one in others.items()},
+        "tasks": {name: asdict(task) for name, task in experiment.tasks.items()},
+        "also": {name: stage.record["digest"] for name, stage in also.items()},
     }
     reads = [PREPARED, EXTRACTED]
     if done := run.current(name, key, reads):
@@ -67,32 +67,34 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from stacking.inputs.assemble import assemble
     from stacking.reporting.outputs import read_order, write_all
     from stacking.reporting.report import write
-    from stacking.workflow import Work
+    from stacking.workflow import StackingJob
 
-    rows = assemble(
+    data = assemble(
         prepared,
         extracted,
         settings.cv,
         settings.protocol,
-        others=others,
+        also=also,
         columns=settings.columns,
     )
+    common = data.common
     predicted = [
-        id_
-        for id_, flag in zip(rows.common_ids, rows.is_predicted, strict=True)
-        if flag
+        id_ for id_, flag in zip(common.ids, common.is_predicted, strict=True) if flag
     ]
     requested = read_order(prepared, predicted)
-    work = Work.of(rows, settings, experiment, prepared, extracted)
+    job = StackingJob.of(data, settings, experiment, prepared, extracted)
     log.info(
         "%d rows, %d columns, %d pictures without label through %d nets",
-        *(len(rows.ids), len(rows.columns), len(rows.common_ids), len(rows.nets)),
+        len(data.info.ids),
+        len(data.columns),
+        len(common.ids),
+        len(common.nets),
     )
     # The matrices are small: a second thread gains nothing, and on a busy machine it
     # waits for a core that it does not get (a ridge of 0.5 s took 9 s).
     with threadpool_limits(1, user_api="blas"), run.stage(name, key, reads) as stage:
-        stacked = work.fit(stage.folder)
-        findings = work.look(stacked)
+        stacked = job.fit(stage.folder)
+        findings = job.evaluate(stacked)
         write_all(
             stage.folder,
             stacked=stacked,
@@ -111,12 +113,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
             versions=_versions(),
             seconds=time.monotonic() - began,
         )
-        stage.metadata = _facts(stacked, settings, len(requested.ids))
+        stage.metadata = _metadata(stacked, settings, len(requested.ids))
     _tell(stacked, findings, is_leaky, requested, run.folder / name)
     return run.folder / name
 
 
-def _facts(stacked: "Stacked", settings: FitSettings, n: int) -> dict[str, Any]:
+def _metadata(stacked: "Stacked", settings: FitSettings, n: int) -> dict[str, Any]:
     final = stacked.final
 
     def score(name: str) -> float | None:
@@ -131,7 +133,7 @@ def _facts(stacked: "Stacked", settings: FitSettings, n: int) -> dict[str, Any]:
         "plain": score("plain") if stacked.baseline == "plain" else None,
         "no_net": score("no_net"),
         "constant": score("constant"),
-        "winner": stacked.selected,
+        "selected": stacked.selected,
         "steps": [step.name for step in stacked.steps if step.is_on],
         "predictions": n,
     }
@@ -146,7 +148,7 @@ def _versions() -> Mapping[str, str]:
 
 def table_of(stacked: "Stacked") -> str:
     """Write the steps as a table that is read in a terminal."""
-    folds = range(stacked.features.rows.n_folds)
+    folds = range(stacked.data.rows.n_folds)
     wide = max(len(line.title) for line in stacked.lines) + 6
     is_error = (
         not stacked.objective.higher_is_better
@@ -182,14 +184,14 @@ def _tell(
 ) -> None:
     from stacking.analysis.shift import verdict
     from stacking.reporting.outputs import describe_unreadable
-    from stacking.reporting.wording import snapped_later
+    from stacking.reporting.wording import before_rounding
 
     log.info("%s", table_of(stacked))
     if averaging := findings.averaging:
         log.info(
             "%s of one net per row%s: %s; of all nets averaged, to expect: %s",
             stacked.objective.title,
-            snapped_later(stacked),
+            before_rounding(stacked),
             four_digits(averaging.single_net),
             format(averaging.averaged, style_for(averaging.single_net)),
         )
@@ -204,8 +206,8 @@ def _tell(
         )
     if is_leaky:
         log.info("%s", LEAKY)
-    for note in stacked.notes:
-        log.info("%s", note)
+    for text in stacked.data.info.messages:
+        log.info("%s", text)
     if requested.unreadable:
         log.warning("%s", describe_unreadable(stacked, requested.unreadable))
     if not requested.ids:

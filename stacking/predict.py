@@ -2,7 +2,7 @@
 
     python -m stacking.predict --images new_leaves
 
-The nets are asked by a child process (``features.fresh``), the models of
+The nets run in a child process (``features.fresh``), the models of
 ``stacking.fit`` here; no training picture is needed. Writes
 ``runs/NAME/stacking.predict/new_leaves.csv``, or ``--out FILE``:
 
@@ -12,7 +12,7 @@ The nets are asked by a child process (``features.fresh``), the models of
   cases, or ``expected``: the classes among which it does, by out-of-fold residuals,
 - ``probability_CLASS``: where the nets give some,
 - ``spread_nets``, ``spread_views``: standard deviation over the nets, before they are
-  averaged and the average is snapped, cut or rounded to a class, and over the
+  averaged and the average is rounded or cut to a class, and over the
   views of the plain net, or of its probabilities: where they disagree, look twice.
 
 Pictures that cannot be read are in ``new_leaves.left_out.csv``, and named. Typed again
@@ -21,9 +21,9 @@ after pictures were added to the folder, it asks the nets about these only.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,14 +33,15 @@ from data_prep.errors import UserError
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.damage import intact
 from data_prep.run_folders.runs import Finished, Run
-from data_prep.settings import from_flags
+from data_prep.settings import Parser
 from data_prep.tables.spelling import write_csv
-from features.inference import NewPictures, default_path
+from features.inference import add_flags, default_path
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from stacking.ensemble.predictor import Predictor
+    from stacking.inputs.data import Column
 
 STAGE = "stacking.predict"
 FIT, EXTRACTED = "stacking.fit", "features.extract"
@@ -49,24 +50,33 @@ Floats = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PredictSettings(NewPictures):
-    """Predict new pictures by the stored nets and models of a run."""
-
-    out: Annotated[
-        Path | None,
-        "where to (default: stacking.predict/<name of --images>.csv in the run)",
-    ] = None
-    table: Annotated[
-        Path | None, "table with the columns that stacking.fit --columns was given"
-    ] = None
-    coverage: Annotated[float, "share of targets within their interval"] = 0.9
-
-
 def main(argv: Sequence[str] | None = None) -> Path:
     """Predict as the command line says, and return the file."""
-    settings = from_flags(PredictSettings, STAGE, argv)
-    run = Run(settings.run or last_run(STAGE, "--run FOLDER"))
+    parser = Parser(
+        prog=f"python -m {STAGE}",
+        description="Predict new pictures by the stored nets and models of a run.",
+    )
+    add_flags(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where to (default: stacking.predict/<name of --images>.csv in the run)",
+    )
+    parser.add_argument(
+        "--table",
+        type=Path,
+        metavar="FILE",
+        help="table with the columns that stacking.fit --columns was given",
+    )
+    parser.add_argument(
+        "--coverage",
+        type=float,
+        default=0.9,
+        help="share of targets within their interval (default: 0.9)",
+    )
+    flags = parser.parse(argv)
+    run = Run(flags["run"] or last_run(STAGE, "--run FOLDER"))
     fitted, prepared = run.finished(FIT), run.finished(PREPARED)
     from features.inference import find_images, infer_features
     from stacking.analysis.conformal import least_groups
@@ -74,46 +84,46 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from stacking.inputs.new_columns import read_columns, with_sizes
     from stacking.oof import oof_file
 
-    least_groups(settings.coverage)  # refuses what is no share
+    least_groups(flags["coverage"])  # refuses what is not between 0 and 1
     predictor = Predictor.load(fitted.folder)
     with intact(oof_file(fitted.folder)):
         pass  # it is read at the end, and should be known to be whole before
     table = None
-    if predictor.own is not None:
-        pictures = list(find_images(settings.images).pictures)
-        table = read_columns(settings.table, pictures, predictor.own, prepared)
-    elif settings.table:
+    if predictor.user_columns is not None:
+        pictures = list(find_images(flags["images"]).pictures)
+        table = read_columns(flags["table"], pictures, predictor.user_columns, prepared)
+    elif flags["table"]:
         raise UserError(
-            f"--table {settings.table}: the stack was not given any column of yours;"
+            f"--table {flags['table']}: the stack was not given any column of yours;"
             " leave it out"
         )
     runs = [run, *_other_runs(run, fitted)]
-    places = [default_path(one.folder, settings.images) for one in runs]
-    out = settings.out or run.folder / STAGE / f"{places[0].name}.csv"
-    asked = [
+    folders = [default_path(one_run.folder, flags["images"]) for one_run in runs]
+    out = flags["out"] or run.folder / STAGE / f"{folders[0].name}.csv"
+    for one_run, folder in zip(runs, folders, strict=True):
         infer_features(
-            one.folder,
-            settings.images,
-            place,
-            settings.threads,
-            overwrite=settings.overwrite,
+            one_run.folder,
+            flags["images"],
+            folder,
+            flags["threads"],
+            overwrite=flags["overwrite"],
         )
-        for one, place in zip(runs, places, strict=True)
-    ]
-    fresh = Fresh.read(asked, predictor, fitted)
+    rows = NewRows.read(folders, predictor, fitted)
     if table is not None:
-        fresh = fresh.with_own(with_sizes(table, asked[0]), predictor)
-    found = predict(fresh, predictor)
-    found = _with_interval(found, fitted, prepared, predictor, settings.coverage)
-    _write(found, out)
-    _tell_left_out(asked, out)
-    log.info("%d pictures predicted -> %s", len(found), out)
+        rows = rows.with_user_columns(with_sizes(table, folders[0]), predictor)
+    predictions = predict(rows, predictor)
+    predictions = _with_interval(
+        predictions, fitted, prepared, predictor, flags["coverage"]
+    )
+    write_csv(out, predictions)
+    _tell_left_out(folders, out)
+    log.info("%d pictures predicted -> %s", len(predictions), out)
     return out
 
 
-@dataclass(frozen=True)
-class Fresh:
-    """What the nets say of M new pictures.
+@dataclass(frozen=True, kw_only=True)
+class NewRows:
+    """M new pictures through the nets.
 
     Attributes:
         ids: M ids.
@@ -130,13 +140,13 @@ class Fresh:
     @classmethod
     def read(
         cls, folders: Sequence[Path], predictor: "Predictor", fitted: Finished
-    ) -> "Fresh":
+    ) -> "NewRows":
         """Read the stores of ``features.fresh``, of one run or several.
 
         Raises:
             UserError: They do not have the columns that the models learned from.
         """
-        from stacking.inputs.sources import joined, opened
+        from stacking.inputs.sources import opened, side_by_side
 
         by_run = []
         is_of_all = fitted.record["settings"]["test_nets"] == "all"
@@ -153,14 +163,13 @@ class Fresh:
                 f"no picture came through the nets of all {len(folders)} runs;"
                 f" {folders[-1] / 'left_out.csv'} and those of the others say why"
             )
-        nets = joined(
+        nets = side_by_side(
             [
                 [store.matrix(ids).astype(np.float64) for store in stores]
                 for stores in by_run
             ]
         )
-        own = predictor.own.names if predictor.own else ()
-        n_columns = len(predictor.target_columns.columns) - len(own)
+        n_columns = len(_columns_of_nets(predictor))
         if nets[0].shape[1] != n_columns:
             raise UserError(
                 f"the nets give {nets[0].shape[1]} columns, and the models learned from"
@@ -170,9 +179,12 @@ class Fresh:
         if predictor.sees_views:
             views = tuple(_views(folders[0], predictor, ids, len(nets)))
         n_nets = len(predictor.alignment.knots)
-        return cls(ids, nets, views, n_nets - 1 if is_of_all else 0)
+        first = n_nets - 1 if is_of_all else 0
+        return cls(ids=ids, nets=nets, views=views, first=first)
 
-    def with_own(self, table: "pd.DataFrame", predictor: "Predictor") -> "Fresh":
+    def with_user_columns(
+        self, table: "pd.DataFrame", predictor: "Predictor"
+    ) -> "NewRows":
         """Put the user's own columns beside those of the nets.
 
         Raises:
@@ -182,10 +194,16 @@ class Fresh:
 
         if missing := set(self.ids) - set(table.index):
             raise UserError(f"--table has no row for {named(missing)}; add them")
-        assert predictor.own is not None
-        beside = predictor.own.apply(table.loc[list(self.ids)])
-        nets = tuple(np.concatenate([net, beside], axis=1) for net in self.nets)
-        return Fresh(self.ids, nets, self.views, self.first)
+        assert predictor.user_columns is not None
+        columns = predictor.user_columns.apply(table.loc[list(self.ids)])
+        return replace(self, nets=tuple(np.hstack([net, columns]) for net in self.nets))
+
+
+def _columns_of_nets(predictor: "Predictor") -> list["Column"]:
+    """List the columns that the nets give, and not the user's table."""
+    user_columns = predictor.user_columns
+    names = user_columns.names if user_columns else ()
+    return [c for c in predictor.target_columns.columns if c.name not in names]
 
 
 def _views(
@@ -194,12 +212,7 @@ def _views(
     """Read the single views of each fold net, (M, V, F), tasks side by side."""
     from stacking.inputs.sources import opened
 
-    own = predictor.own.names if predictor.own else ()
-    tasks = dict.fromkeys(
-        column.task
-        for column in predictor.target_columns.columns
-        if column.name not in own
-    )
+    tasks = dict.fromkeys(column.task for column in _columns_of_nets(predictor))
     return [
         np.concatenate(
             [
@@ -214,7 +227,7 @@ def _views(
     ]
 
 
-def predict(fresh: Fresh, predictor: "Predictor") -> "pd.DataFrame":
+def predict(rows: NewRows, predictor: "Predictor") -> "pd.DataFrame":
     """Predict M pictures, a row each, by all nets averaged.
 
     Returns:
@@ -226,27 +239,26 @@ def predict(fresh: Fresh, predictor: "Predictor") -> "pd.DataFrame":
     from stacking.oof import probability_column
 
     target_columns = predictor.target_columns
-    said = predictor.predict(fresh.nets, fresh.views, first=fresh.first)
-    found = pd.DataFrame({"id": fresh.ids})
-    found["prediction"] = labels_of(said.prediction, target_columns.classes)
-    shares, spread = said.shares, said.by_net.std(axis=0)
+    pred = predictor.predict(rows.nets, rows.views, first=rows.first)
+    table = pd.DataFrame({"id": rows.ids})
+    table["prediction"] = labels_of(pred.prediction, target_columns.classes)
+    proba, spread = pred.proba, pred.by_net.std(axis=0)
     if not target_columns.is_number:
-        shares, spread = said.prediction, np.sqrt((spread**2).mean(axis=1))
-    if shares is not None:
+        proba, spread = pred.prediction, np.sqrt((spread**2).mean(axis=1))
+    if proba is not None:
         for k, name in enumerate(target_columns.classes):
-            found[probability_column(name)] = shares[:, k]
-    found["spread_nets"] = spread
-    own = target_columns.columns_of(
-        target_columns.plain or target_columns.proba_task, "var"
-    )
-    if len(own):
-        variances = np.mean([values[:, own] for values in fresh.nets], axis=(0, 2))
-        found["spread_views"] = np.sqrt(np.maximum(variances, 0))
-    return found
+            table[probability_column(name)] = proba[:, k]
+    table["spread_nets"] = spread
+    task = target_columns.regression_task or target_columns.proba_task
+    col_idx = target_columns.columns_of(task, "var")
+    if len(col_idx):
+        variances = np.mean([net[:, col_idx] for net in rows.nets], axis=(0, 2))
+        table["spread_views"] = np.sqrt(np.maximum(variances, 0))
+    return table
 
 
 def _with_interval(
-    found: "pd.DataFrame",
+    predictions: "pd.DataFrame",
     fitted: Finished,
     prepared: Finished,
     predictor: "Predictor",
@@ -268,31 +280,27 @@ def _with_interval(
     if target_columns.is_number:
         residuals = oof["prediction"].astype(float) - oof["target"].astype(float)
         radius = conformal_radius(residuals, cv_groups, coverage)
-        found.insert(
-            2, "low", target_columns.clip(found["prediction"].to_numpy() - radius)
-        )
-        found.insert(
-            3, "high", target_columns.clip(found["prediction"].to_numpy() + radius)
-        )
-        return found
-    names = [probability_column(name) for name in target_columns.classes]
-    shares = oof[names].to_numpy(dtype=np.float64)
-    index = [target_columns.classes.index(str(name)) for name in oof["target"]]
-    least = conformal_set_threshold(shares, index, cv_groups, coverage)
-    sets = prediction_sets(found[names].to_numpy(), least)
-    texts = [
-        " | ".join(
-            n for n, is_in in zip(target_columns.classes, row, strict=True) if is_in
-        )
+        pred = predictions["prediction"].to_numpy()
+        predictions.insert(2, "low", target_columns.clip(pred - radius))
+        predictions.insert(3, "high", target_columns.clip(pred + radius))
+        return predictions
+    classes = target_columns.classes
+    names = [probability_column(name) for name in classes]
+    proba = oof[names].to_numpy(dtype=np.float64)
+    class_index = [classes.index(str(name)) for name in oof["target"]]
+    least = conformal_set_threshold(proba, class_index, cv_groups, coverage)
+    sets = prediction_sets(predictions[names].to_numpy(), least)
+    expected = [
+        " | ".join(name for name, is_in in zip(classes, row, strict=True) if is_in)
         for row in sets
     ]
-    found.insert(2, "expected", texts)
-    return found
+    predictions.insert(2, "expected", expected)
+    return predictions
 
 
 def _other_runs(run: Run, fitted: Finished) -> list[Run]:
     """Find the other runs that the stack was made from, beside this one."""
-    found = []
+    runs = []
     for name, digest in fitted.record["settings"]["also"].items():
         other = Run(run.folder.resolve().parent / name)
         if not other.folder.is_dir():
@@ -305,32 +313,28 @@ def _other_runs(run: Run, fitted: Finished) -> list[Run]:
                 f"{other.folder}: its features are others than the stack was made from;"
                 f" again: python -m {FIT} --run {run.folder} --overwrite"
             )
-        found.append(other)
-    return found
+        runs.append(other)
+    return runs
 
 
-def _write(found: Any, out: Path) -> None:
-    write_csv(out, found)
-
-
-def _tell_left_out(asked: Sequence[Path], out: Path) -> None:
+def _tell_left_out(folders: Sequence[Path], out: Path) -> None:
     """Keep and name the pictures that have no prediction."""
     import pandas as pd
 
     from stacking.inputs.leak_guards import named
 
     tables = []
-    for folder in asked:
-        with intact(folder / "left_out.csv") as path:
-            tables.append(pd.read_csv(path, dtype=str, keep_default_na=False))
+    for folder in folders:
+        with intact(folder / "left_out.csv") as listed:
+            tables.append(pd.read_csv(listed, dtype=str, keep_default_na=False))
     left_out = pd.concat(tables).drop_duplicates("id")
-    place = out.with_name(f"{out.stem}.left_out.csv")
-    place.unlink(missing_ok=True)
+    path = out.with_name(f"{out.stem}.left_out.csv")
+    path.unlink(missing_ok=True)
     if len(left_out):
-        _write(left_out, place)
+        write_csv(path, left_out)
         have = "has" if len(left_out) == 1 else "have"
         ids = named(left_out["id"], MANY)
-        log.warning("%s %s no prediction: %s says why", ids, have, place)
+        log.warning("%s %s no prediction: %s says why", ids, have, path)
 
 
 if __name__ == "__main__":

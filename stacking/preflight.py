@@ -1,6 +1,6 @@
 """What settings and tables alone decide of the stack, before any stage runs.
 
-Each rule stands where the stack itself obeys it; here it is asked in time. What needs
+Each rule stands where the stack itself obeys it; here it is checked in time. What needs
 the stores (roles, folds, finite values) is refused by ``stacking.inputs.leak_guards``
 later.
 """
@@ -16,13 +16,13 @@ from data_prep.prepared import TABLE
 from data_prep.run_folders.runs import Run
 from features.settings import FINETUNED
 from stacking.ensemble.objective import Objective
-from stacking.ensemble.postprocessors import choose_links
+from stacking.ensemble.postprocessors import choose_postprocessors
 from stacking.inputs import leak_guards
-from stacking.inputs.baseline_columns import OwnColumns
 from stacking.inputs.data import Column
 from stacking.inputs.new_columns import SIZES
 from stacking.inputs.sources import EXTRACTED, other_runs
 from stacking.inputs.target_columns import TargetColumns
+from stacking.inputs.user_columns import UserColumns
 from stacking.models.registry import STACKERS
 from stacking.settings import FitSettings
 
@@ -42,7 +42,7 @@ def check_fit(settings: FitSettings, outlook: Outlook) -> None:
             "there is no target to predict; name its column in [data] target, then:"
             " python -m data_prep.prepare --experiment FILE"
         )
-    objective = _loss(settings, outlook)
+    objective = _objective(settings, outlook)
     _check_scheme(settings, outlook)
     _check_enough(settings, outlook)
     _check_extraction(settings, outlook)
@@ -51,8 +51,8 @@ def check_fit(settings: FitSettings, outlook: Outlook) -> None:
     names = settings.columns
     if not outlook.prepared:
         names = tuple(name for name in names if name not in SIZES)
-    OwnColumns.learn(outlook.scored(), outlook.predicted(), names)
-    _check_links(settings, outlook, objective)
+    UserColumns.learn(outlook.scored(), outlook.predicted(), names)
+    _check_postprocess(settings, outlook, objective)
     for name in settings.stackers:
         if name in STACKERS:
             STACKERS[name].check_package()
@@ -63,7 +63,7 @@ def check_fit(settings: FitSettings, outlook: Outlook) -> None:
         )
 
 
-def _loss(settings: FitSettings, outlook: Outlook) -> Objective:
+def _objective(settings: FitSettings, outlook: Outlook) -> Objective:
     is_number = outlook.metadata.get("target_kind") == "numeric"
     classes = outlook.metadata.get("classes") or [] if is_number else []
     return Objective.named(
@@ -92,7 +92,7 @@ def _check_scheme(settings: FitSettings, outlook: Outlook) -> None:
 
 
 def _check_enough(settings: FitSettings, outlook: Outlook) -> None:
-    """Check that rows and groups can fill the folds, however they are dealt."""
+    """Check that rows and groups can fill the folds, however they are assigned."""
     rows = outlook.scored()
     if len(rows) < MIN_ROWS:
         raise UserError(
@@ -110,9 +110,9 @@ def _check_enough(settings: FitSettings, outlook: Outlook) -> None:
             f" {'cv' if settings.cv else '[data_prep.prepare] cv'}"
         )
     if outlook.prepared and cv == outlook.metadata["cv"]:
-        place = outlook.prepared / TABLE
+        path = outlook.prepared / TABLE
         folds, cv_groups = rows["fold"].to_numpy(), rows["cv_group"].to_numpy()
-        leak_guards.check_enough(folds, cv_groups, place)
+        leak_guards.check_enough(folds, cv_groups, path)
 
 
 def _check_extraction(settings: FitSettings, outlook: Outlook) -> None:
@@ -140,7 +140,7 @@ def _check_extraction(settings: FitSettings, outlook: Outlook) -> None:
 
 
 def _check_nets(settings: FitSettings, outlook: Outlook) -> None:
-    """Check that the nets are trained that are to be asked."""
+    """Check that the nets are trained that are to predict."""
     source, finetuned = outlook.setting(EXTRACTED, "source"), FINETUNED
     folds = outlook.setting(finetuned, "folds")
     if source is not None:
@@ -161,7 +161,7 @@ def _check_nets(settings: FitSettings, outlook: Outlook) -> None:
 
 
 def _check_others(settings: FitSettings, outlook: Outlook) -> None:
-    """Check that other runs are there, and deal the same rows to the same folds."""
+    """Check that other runs are there, and assign the same rows to the same folds."""
     for name, extracted in other_runs(settings.also, outlook.run).items():
         if not outlook.prepared:
             continue
@@ -178,10 +178,12 @@ def _check_others(settings: FitSettings, outlook: Outlook) -> None:
             )
 
 
-def _check_links(settings: FitSettings, outlook: Outlook, objective: Objective) -> None:
-    """Check that what the links need will be among the outputs of the nets."""
+def _check_postprocess(
+    settings: FitSettings, outlook: Outlook, objective: Objective
+) -> None:
+    """Check that what the post-processing needs will be among the nets' outputs."""
     source = outlook.setting(EXTRACTED, "source")
-    if not settings.links or source is None:
+    if not settings.postprocess or source is None:
         return
     tasks = []
     if source == FINETUNED:
@@ -195,7 +197,7 @@ def _check_links(settings: FitSettings, outlook: Outlook, objective: Objective) 
         for statistic in outlook.setting(EXTRACTED, "statistics")
     ]
     experiment = outlook.experiment
-    target_columns = TargetColumns.of_columns(
+    target_columns = TargetColumns.find(
         tuple(columns),
         tuple(map(str, outlook.metadata.get("classes") or [])),
         (0.0, 1.0) if objective.is_number else None,
@@ -203,4 +205,6 @@ def _check_links(settings: FitSettings, outlook: Outlook, objective: Objective) 
         target_column=experiment.data.target,
     )
     values = np.zeros((1, len(columns)))
-    choose_links(settings.links, target_columns.net_pred(values), objective)
+    choose_postprocessors(
+        settings.postprocess, target_columns.net_pred(values), objective
+    )

@@ -55,10 +55,10 @@ class FitSettings(Ranged):
         f"what competes: {', '.join(USUAL)}; slower: {', '.join(SLOW)}"
         " (protocol oof only)",
     ] = ("lightgbm", "ridge", "weighted")
-    links: Annotated[
+    postprocess: Annotated[
         tuple[str, ...],
-        "post-processing to try: mix, mix_expected, isotonic, snap, snap_class, cuts;"
-        " left out: all that fit",
+        "steps after the stack to try: blend, blend_expected, isotonic, round,"
+        " round_to_class, thresholds; left out: all that fit",
     ] = ()
     test_nets: Annotated[
         Literal["folds", "all"],
@@ -142,10 +142,10 @@ class FitSettings(Ranged):
                 raise UserError(
                     f"metric = {self.metric!r}: {nearest(self.metric, TITLES)}"
                 )
-        if self.links:
-            from stacking.ensemble.postprocessors import check_links
+        if self.postprocess:
+            from stacking.ensemble.postprocessors import check_postprocessors
 
-            check_links(self.links)
+            check_postprocessors(self.postprocess)
 
     @property
     def reads(self) -> list[str]:

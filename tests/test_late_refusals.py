@@ -36,7 +36,7 @@ WHY: dict[str, tuple[str, ...]] = {
         "features.settings:ExtractSettings.check_data",
         "features.settings:ExtractSettings.shard_of",
         *(
-            "stacking.inputs.baseline_columns",
+            "stacking.inputs.user_columns",
             "stacking.inputs.sources:other_runs",
             "stacking.ensemble.postprocessors",
         ),
@@ -122,10 +122,13 @@ WHY: dict[str, tuple[str, ...]] = {
         ),
         *(
             "stacking.inputs.leak_guards:check_varying",
-            "stacking.inputs.leak_guards:check_shares",
+            "stacking.inputs.leak_guards:check_proba",
         ),
     ),
-    "models of a finished stack": ("stacking.noise",),
+    "models of a finished stack": (
+        "stacking.noise",
+        "stacking.ensemble.predictor:Predictor.load",
+    ),
     "the libraries of the machine": (
         "stacking.models.neural",
         "stacking.models.stacker",

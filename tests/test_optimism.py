@@ -80,27 +80,27 @@ def test_nets_learn_from_no_row_of_their_pair(arm: str) -> None:
 def test_the_quarter_that_is_held_out_is_seen_by_no_net_and_no_stack(
     held_out: int,
 ) -> None:
-    rows = labelled().without(held_out, "insample")
-    own = np.array([int(id_[1:]) for id_ in rows.ids])
+    data = labelled().without(held_out, "insample")
+    own = np.array([int(id_[1:]) for id_ in data.info.ids])
     assert set(QUARTER[own]) == set(QUARTERS) - {held_out}
-    assert rows.X[:, 0].tolist() == own.tolist()
+    assert data.rows.X[:, 0].tolist() == own.tolist()
     others = [quarter for quarter in QUARTERS if quarter != held_out]
     # each row is spoken of by the net that saw neither its quarter nor the held-out one
     for (row, fold), speaker in zip(
-        zip(own, rows.folds, strict=True), rows.X[:, 1], strict=True
+        zip(own, data.rows.folds, strict=True), data.rows.X[:, 1], strict=True
     ):
         assert others[fold] == QUARTER[row]
         assert PAIRS[int(speaker)] == {held_out, QUARTER[row]}
-    asked = np.array([int(id_[1:]) for id_ in rows.common_ids])
+    asked = np.array([int(id_[1:]) for id_ in data.common.ids])
     assert set(QUARTER[asked]) == {held_out}
-    for other, net in zip(others, rows.nets, strict=True):
+    for other, net in zip(others, data.common.nets, strict=True):
         assert net[:, 0].tolist() == asked.tolist()
         assert {PAIRS[int(speaker)] for speaker in net[:, 1]} == {
             frozenset((held_out, other))
         }
-    for fold, seen in enumerate(rows.in_sample):
-        assert set(QUARTER[own[seen.rows]]) == set(others) - {others[fold]}
-        assert {PAIRS[int(speaker)] for speaker in seen.values[:, 1]} == {
+    for fold, seen in enumerate(data.in_sample):
+        assert set(QUARTER[own[seen.idx]]) == set(others) - {others[fold]}
+        assert {PAIRS[int(speaker)] for speaker in seen.X[:, 1]} == {
             frozenset((held_out, others[fold]))
         }
 

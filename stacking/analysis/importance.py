@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.scoring.scores import Interval
-from stacking.ensemble.members import AlignedFeatures, Member
+from stacking.ensemble.aligned_features import AlignedFeatures
+from stacking.ensemble.members import Member
 from stacking.ensemble.objective import Objective
 from stacking.models.boosting import Boosters, Boosting, quick
 
@@ -36,7 +37,7 @@ def gain_table(
         return None
     models = members["lightgbm"].fit.models
     gains = np.mean([m.gains() for m in models if isinstance(m, Boosters)], axis=0)
-    table = pd.DataFrame([asdict(column) for column in features.rows.columns])
+    table = pd.DataFrame([asdict(column) for column in features.data.columns])
     table = table.rename(columns={"name": "column"}).assign(gain=gains)
     return table.sort_values("gain", ascending=False, ignore_index=True)
 
@@ -52,18 +53,18 @@ def leave_one_out(
         By sub-task, the gain of having it, in the unit of the metric; nothing where
         there is but one.
     """
-    rows, y_true = features.rows, features.target()
-    tasks = list(dict.fromkeys(column.task for column in rows.columns))
+    rows, columns = features.rows, features.data.columns
+    tasks = list(dict.fromkeys(column.task for column in columns))
     if len(tasks) < 2:
         return {}
 
     def predict_without(task: str) -> Floats:
-        kept = [k for k, column in enumerate(rows.columns) if column.task != task]
-        X = features.aligned[:, kept]
-        return features.target_columns.clip(quick(features.training_rows(X), boosting))
+        kept = [k for k, column in enumerate(columns) if column.task != task]
+        kept_rows = features.with_inputs(rows.X[:, kept])
+        return features.target_columns.clip(quick(kept_rows, boosting))
 
     full = predict_without("")
     return {
-        task: objective.gain(y_true, predict_without(task), full, rows.cv_groups)
+        task: objective.gain(rows.y, predict_without(task), full, rows.groups)
         for task in tasks
     }

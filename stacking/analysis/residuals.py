@@ -61,7 +61,7 @@ def subgroups(stacked: Stacked, bands: Bands, min_rows: int = 1) -> list[Subgrou
             Subgroup(
                 name=name,
                 n_rows=int(mask.sum()),
-                value=interval(values[mask], stacked.features.rows.cv_groups[mask]),
+                value=interval(values[mask], stacked.data.rows.groups[mask]),
                 score=float(np.sqrt(loss)) if is_squared else loss,
             )
         )
@@ -71,15 +71,15 @@ def subgroups(stacked: Stacked, bands: Bands, min_rows: int = 1) -> list[Subgrou
 def errors_or_hits(stacked: Stacked) -> Floats:
     """Give the (N,) errors, or of probabilities 1 where the class is right, else 0."""
     if stacked.objective.is_number:
-        errors: Floats = stacked.final.prediction - stacked.features.target()
+        errors: Floats = stacked.final.prediction - stacked.data.rows.y
         return errors
-    is_right = nearest_classes(stacked) == stacked.features.rows.class_index
+    is_right = nearest_classes(stacked) == stacked.data.info.class_index
     return np.asarray(is_right, dtype=np.float64)
 
 
 def row_losses(stacked: Stacked) -> Floats:
     """Give the (N,) squared or absolute errors, or negative log-likelihoods."""
-    return stacked.objective.rows(stacked.features.target(), stacked.final.prediction)
+    return stacked.objective.row_losses(stacked.data.rows.y, stacked.final.prediction)
 
 
 def mean_interval(values: Floats, cv_groups: Ints) -> Interval:
@@ -110,16 +110,16 @@ def share_interval(hits: Floats, cv_groups: Ints) -> Interval:
 
 def of_classes(stacked: Stacked) -> Bands:
     """Tell the classes apart, or bands of a target that has none."""
-    rows = stacked.features.rows
-    if rows.classes:
-        return list(rows.classes), rows.class_index
-    return quantile_bands(rows.target.astype(np.float64), N_BANDS)
+    data = stacked.data
+    if data.classes:
+        return list(data.classes), data.info.class_index
+    return quantile_bands(data.info.target.astype(np.float64), N_BANDS)
 
 
 def of_folds(stacked: Stacked) -> Bands:
     """Tell the folds apart."""
-    rows = stacked.features.rows
-    return [f"fold {fold}" for fold in range(rows.n_folds)], rows.folds
+    data = stacked.data
+    return [f"fold {fold}" for fold in range(data.rows.n_folds)], data.rows.folds
 
 
 def of_sizes(groups: Ints) -> Bands:
@@ -189,19 +189,19 @@ def nearest_classes(stacked: Stacked) -> Ints:
 
 def confusion_counts(stacked: Stacked) -> Ints:
     """Count (K, K) true by predicted classes."""
-    rows = stacked.features.rows
-    counts = np.zeros((len(rows.classes),) * 2, dtype=np.int64)
-    np.add.at(counts, (rows.class_index, nearest_classes(stacked)), 1)
+    data = stacked.data
+    counts = np.zeros((len(data.classes),) * 2, dtype=np.int64)
+    np.add.at(counts, (data.info.class_index, nearest_classes(stacked)), 1)
     return counts
 
 
 def other_scores(stacked: Stacked) -> dict[str, float]:
     """Score the final prediction by what it was not tuned by, by name for people."""
-    rows, prediction = stacked.features.rows, stacked.final.prediction
+    data, prediction = stacked.data, stacked.final.prediction
     is_number = stacked.objective.is_number
     scores: dict[str, float] = {}
     if is_number:
-        target = stacked.features.target()
+        target = stacked.data.rows.y
         scores = {
             TITLES[name]: METRICS[name](target, prediction)
             for name in OF_NUMBERS
@@ -209,13 +209,13 @@ def other_scores(stacked: Stacked) -> dict[str, float]:
         }
         ratio = spread_ratio(target, prediction)
         scores["spread of predictions over that of targets"] = ratio
-    if rows.classes:
+    if data.classes:
         nearest = nearest_classes(stacked)
         chosen = "nearest" if is_number else "most probable"
         for name in OF_ORDERED if is_number else ("accuracy", "macro_f1"):
             if name != stacked.objective.name:
                 label = f"{TITLES[name]} of the {chosen} class"
-                scores[label] = METRICS[name](rows.class_index, nearest)
+                scores[label] = METRICS[name](data.info.class_index, nearest)
     return scores
 
 

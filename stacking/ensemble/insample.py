@@ -1,6 +1,6 @@
 """The original's way to stack, for comparison only: it leaks.
 
-The boosters of fold k learn from what net k says of the rows *it was trained on*, and
+The boosters of fold k learn from net k's outputs on the rows *it was trained on*, and
 stop early on the fold that is then scored. At test time no row looks like that.
 
 Source: the 18th place of atmaCup #11; its parameters are used as they were.
@@ -8,12 +8,14 @@ Differs: the predictions are the mean over the fold nets, each with its own boos
 the original trained one more net on all rows for them.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from stacking.cross_fitting import CrossFit, Model, outer_folds
-from stacking.ensemble.members import AlignedFeatures, Member
+from stacking.ensemble.aligned_features import AlignedFeatures
+from stacking.ensemble.members import Member
 from stacking.models.boosting import Boosters, brought_back, objective, standardised
 
 PARAMETERS: dict[str, Any] = {
@@ -34,39 +36,37 @@ def fit_insample(features: AlignedFeatures, seed: int, n_threads: int) -> Member
     """Fit the boosters the leaky way; their inner predictions leak as the outer do."""
     import lightgbm
 
-    rows, target = features.rows, features.target()
-    n_classes = target.shape[1] if target.ndim == 2 else 0
-    labels = target.argmax(axis=1) if n_classes else target
+    data, rows = features.data, features.data.rows
+    names, n_classes = [column.name for column in data.columns], rows.n_classes
+    labels = rows.y.argmax(axis=1) if n_classes else rows.y
     parameters = PARAMETERS | objective(n_classes)
     parameters |= {"seed": seed, "num_threads": n_threads}
-    outer = np.empty_like(target)
+    oof_pred = np.empty_like(rows.y)
     models: list[Model] = []
-    notes: list[dict[str, Any]] = []
-    for fold, _, held_out in outer_folds(rows.folds):
-        seen = rows.in_sample[fold]
-        unit, _ = standardised(labels[seen.rows], n_classes)
-        standard = labels if n_classes else unit.standardise(labels)
+    metadata: list[dict[str, Any]] = []
+    for fold, _, val_idx in outer_folds(rows.folds):
+        seen = data.in_sample[fold]
+        unit, _ = standardised(labels[seen.idx], n_classes)
+        y = labels if n_classes else unit.standardise(labels)
         train = lightgbm.Dataset(
-            seen.values,
-            standard[seen.rows],
-            feature_name=[column.name for column in rows.columns],
-            params=parameters,
+            seen.X, y[seen.idx], feature_name=names, params=parameters
         )
-        scored = lightgbm.Dataset(
-            rows.X[held_out], standard[held_out], reference=train, params=parameters
+        val = lightgbm.Dataset(
+            rows.X[val_idx], y[val_idx], reference=train, params=parameters
         )
         booster = lightgbm.train(
             parameters,
             train,
             MAX_ROUNDS,
-            valid_sets=[scored],
+            valid_sets=[val],
             callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
         )
-        best = booster.best_iteration
+        metadata.append({"rounds": booster.best_iteration})
         models.append(Boosters([brought_back(booster, unit)]))
-        outer[held_out] = models[-1].predict(rows.X[held_out])
-        notes.append({"rounds": best})
-    inner = CrossFit.of_fixed(outer, rows.folds).inner_oof
-    fit = CrossFit(oof_pred=outer, inner_oof=inner, models=models, metadata=notes)
-    every = np.arange(len(rows.columns))
-    return Member("boosted trees, in-sample", fit, every)
+        oof_pred[val_idx] = models[-1].predict(rows.X[val_idx])
+    fit = replace(
+        CrossFit.of_fixed(oof_pred, rows.folds), models=models, metadata=metadata
+    )
+    return Member(
+        title="boosted trees, in-sample", fit=fit, inputs=np.arange(len(names))
+    )

@@ -1,15 +1,15 @@
-"""How predictions are judged: the metric, and the loss of a row that tunes rules.
+"""How predictions are scored: the metric, and the loss of a row that tunes rules.
 
 A metric such as the accuracy is flat almost everywhere, so weights and curves are tuned
-by the loss of the rows (squared or absolute error, surprise), and everything is scored
-and compared by the metric itself.
+by the loss of the rows (squared or absolute error, negative log-likelihood), and
+everything is scored and compared by the metric itself.
 
 Targets of classes are (N, K) with a 1 in the column of the class, predictions (N, K)
 probabilities; so both kinds pass through the same code.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,7 @@ TITLES = {
 OF_NUMBERS = ("rmse", "mae", "r2")
 OF_ORDERED = ("accuracy", "macro_f1", "quadratic_kappa")  # of the nearest class
 OF_CLASSES = ("log_loss", "auc", "accuracy", "macro_f1")
+OF_PROBA = ("log_loss", "auc")  # of whole probabilities, not of the likeliest class
 
 
 def nearest_class(values: Floats, class_values: Floats) -> Ints:
@@ -58,10 +59,11 @@ def nearest_class(values: Floats, class_values: Floats) -> Ints:
         values: (N,) numbers.
         class_values: (K,) what the classes stand for.
     """
-    distances = np.abs(values[:, None] - class_values)
+    distances_NK = np.abs(values[:, None] - class_values)
     step = np.diff(np.sort(class_values)).min() if len(class_values) > 1 else 1.0
-    is_near = distances <= distances.min(axis=1, keepdims=True) + ALIKE * step
-    nearest: Ints = is_near.argmax(axis=1)
+    least = distances_NK.min(axis=1, keepdims=True)
+    is_near_NK = distances_NK <= least + ALIKE * step
+    nearest: Ints = is_near_NK.argmax(axis=1)
     return nearest
 
 
@@ -97,10 +99,10 @@ class Objective:
         fitting = OF_NUMBERS + OF_ORDERED * bool(class_values)
         fitting = fitting if is_number else OF_CLASSES
         if name not in fitting:
-            kind = "classes" if not is_number else "numbers"
-            kind += " without classes" if is_number and not class_values else ""
+            target = "numbers" if is_number else "classes"
+            target += " without classes" if is_number and not class_values else ""
             raise UserError(
-                f"metric = {name!r} does not fit a target of {kind}; give one of"
+                f"metric = {name!r} does not fit a target of {target}; give one of"
                 f" {', '.join(fitting)}{_remedy(name, class_values, is_number)}"
             )
         return cls(name, tuple(class_values), is_number)
@@ -112,79 +114,121 @@ class Objective:
 
     @property
     def higher_is_better(self) -> bool:
-        """Its direction."""
+        """Whether a larger score of the metric is a better one."""
         return METRICS[self.name].higher_is_better
 
     @property
     def is_of_ordered(self) -> bool:
-        """Whether numbers are judged by the class nearest to them."""
+        """Whether numbers are scored by the class nearest to them."""
         return self.is_number and self.name in OF_ORDERED
 
     def is_better(self, first: float, second: float) -> bool:
         """Tell whether the first score is better than the second."""
         return first > second if self.higher_is_better else first < second
 
-    def rows(self, target: Floats, prediction: Floats) -> Floats:
-        """Judge each row: its squared or absolute error, or its surprise."""
+    def row_losses(self, y_true: Floats, y_pred: Floats) -> Floats:
+        """Give the (N,) losses: squared or absolute errors, or of classes the nll.
+
+        That of a class is the negative log-likelihood, -log of its probability.
+        """
         if not self.is_number:
-            true = (target * prediction).sum(axis=1)
-            surprise: Floats = -np.log(np.maximum(true, LEAST_PROBABILITY))
-            return surprise
-        errors: Floats = np.abs(prediction - target)
+            proba_of_true = (y_true * y_pred).sum(axis=1)
+            nll: Floats = -np.log(np.maximum(proba_of_true, LEAST_PROBABILITY))
+            return nll
+        errors: Floats = np.abs(y_pred - y_true)
         return errors if self.name == "mae" else errors**2
 
     def nearest(self, values: Floats) -> Ints:
         """Give the (N,) class nearest to (N,) numbers, the lower of two as near."""
         return nearest_class(values, np.array(self.class_values))
 
-    def as_scored(self, prediction: Floats) -> Floats:
-        """Give (N, ...) what is judged of a prediction: the value of a class, or all.
+    def as_scored(self, y_pred: Floats) -> Floats:
+        """Give (N, ...) what is scored of a prediction: the value of a class, or all.
 
         Probabilities stay as they are: of those the metric takes what it needs.
         """
         if not self.is_of_ordered:
-            return prediction
-        values: Floats = np.array(self.class_values)[self.nearest(prediction)]
+            return y_pred
+        values: Floats = np.array(self.class_values)[self.nearest(y_pred)]
         return values
 
-    def score(self, target: Floats, prediction: Floats) -> float:
-        """Score all rows at once."""
-        return self._metric(*self._pair(target, prediction))
+    def score(self, y_true: Floats, y_pred: Floats) -> float:
+        """Score all rows at once, in the metric."""
+        return self._metric(self._labels(y_true), self._scores(y_pred))
 
-    def by_fold(self, target: Floats, prediction: Floats, folds: Ints) -> FoldScores:
-        """Score each fold, and all rows at once."""
-        return per_fold(self._metric, *self._pair(target, prediction), folds)
+    def by_fold(self, y_true: Floats, y_pred: Floats, folds: Ints) -> FoldScores:
+        """Score each fold, and all rows at once, in the metric."""
+        labels, scores = self._labels(y_true), self._scores(y_pred)
+        return per_fold(self._metric, labels, scores, folds)
 
-    def interval(self, target: Floats, prediction: Floats, cv_groups: Ints) -> Interval:
-        """Give the 95 % interval of the score over draws of cv groups."""
-        rows = self._pair(target, prediction)
-        return group_bootstrap(self._metric, *rows, cv_groups, n_draws=N_DRAWS)
+    def interval(self, y_true: Floats, y_pred: Floats, groups: Ints) -> Interval:
+        """Give the score with its 95 % interval, over bootstrap samples of groups."""
+        labels, scores = self._labels(y_true), self._scores(y_pred)
+        return group_bootstrap(self._metric, labels, scores, groups, n_draws=N_DRAWS)
 
     def gain(
-        self, target: Floats, before: Floats, after: Floats, cv_groups: Ints
+        self, y_true: Floats, before: Floats, after: Floats, groups: Ints
     ) -> Interval:
-        """Give by how much ``after`` is better, over the same draws of cv groups."""
-        asked, first = self._pair(target, before)
-        _, second = self._pair(target, after)
-        pair = (second, first) if self.higher_is_better else (first, second)
-        return paired_bootstrap(self._metric, asked, *pair, cv_groups, n_draws=N_DRAWS)
+        """Give by how much ``after`` scores better, over the same bootstrap samples.
+
+        Returns:
+            The difference in the metric, above 0 where it is better, with its 95 %
+            interval.
+        """
+        first, second = self._scores(after), self._scores(before)
+        if not self.higher_is_better:
+            first, second = second, first
+        return paired_bootstrap(
+            self._metric,
+            self._labels(y_true),
+            first,
+            second,
+            groups,
+            n_draws=N_DRAWS,
+        )
 
     @property
     def _metric(self) -> Metric:
         return METRICS[self.name]
 
-    def _pair(
-        self, target: Floats, prediction: Floats
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Bring both to what the metric compares."""
+    def _labels(self, y_true: Floats) -> NDArray[Any]:
+        """Bring targets to what the metric compares: numbers, or class numbers."""
         if not self.is_number:
-            index = target.argmax(axis=1)
-            if self.name in ("log_loss", "auc"):
-                return index, prediction
-            return index, prediction.argmax(axis=1)
-        if self.is_of_ordered:
-            return self.nearest(target), self.nearest(prediction)
-        return target, prediction
+            class_idx: Ints = y_true.argmax(axis=1)
+            return class_idx
+        return self.nearest(y_true) if self.is_of_ordered else y_true
+
+    def _scores(self, y_pred: Floats) -> NDArray[Any]:
+        """Bring predictions to it: numbers, class numbers, or all probabilities."""
+        if not self.is_number:
+            return y_pred if self.name in OF_PROBA else y_pred.argmax(axis=1)
+        return self.nearest(y_pred) if self.is_of_ordered else y_pred
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringData:
+    """What predictions of rows are scored by.
+
+    Attributes:
+        y_true: (N, ...) targets.
+        folds: (N,) fold of each row.
+        groups: (N,) codes of what errs together.
+        objective: The metric.
+    """
+
+    y_true: Floats
+    folds: Ints
+    groups: Ints
+    objective: Objective
+
+    def take(self, idx: Ints) -> "ScoringData":
+        """Give some of the rows."""
+        return replace(
+            self,
+            y_true=self.y_true[idx],
+            folds=self.folds[idx],
+            groups=self.groups[idx],
+        )
 
 
 def _remedy(name: str, class_values: Sequence[float], is_number: bool) -> str:

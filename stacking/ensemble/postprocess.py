@@ -1,28 +1,28 @@
-"""Post-processing, link after link, each tuned, scored nested and made to pay.
+"""Post-processing, step after step, each tuned, scored nested and made to pay.
 
 The rule for fold k is chosen on the inner predictions of the other folds, which no
-label of fold k touched. A link whose nested gain over the link before has an interval
-that reaches zero is off. Each link is also tried alone, straight after the stack.
+label of fold k touched. A step whose nested gain over the one before has an interval
+that reaches zero is off. Each is also tried alone, straight after the stack.
 
 Shapes: N rows, F folds.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.scoring.scores import Interval
 from stacking.cross_fitting import CrossFit, outer_folds
-from stacking.ensemble.postprocessors import Postprocessor, Rule, ScoringData
+from stacking.ensemble.objective import ScoringData
+from stacking.ensemble.postprocessors import Postprocessor, Rule
 from stacking.inputs.target_columns import NetPredictions
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Start:
     """A prediction that is post-processed.
 
@@ -36,81 +36,101 @@ class Start:
     apparent: Floats
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Step:
-    """A link, tuned and judged.
+    """A postprocessor, tuned and scored.
 
     Attributes:
-        name: Of the link.
+        name: Of the postprocessor.
+        column: Its column in oof.csv.
         title: For people.
-        after: What it makes of what was before.
-        gain: How much the nested score improves on the link before.
-        alone: How much it improves straight after the stack.
+        after: The predictions that it gives.
+        gain: How much better the nested score is than before it, in the metric.
+        alone: How much better it is straight after the stack.
         is_on: Whether it pays.
         rule: What was chosen on all rows.
         rules: F rules, of the nested predictions.
     """
 
     name: str
+    column: str
     title: str
     after: Start
     gain: Interval
     alone: Interval
     is_on: bool
     rule: Rule
-    rules: list[Rule] = field(default_factory=list)
+    rules: list[Rule]
 
 
 def run_chain(
-    links: Sequence[Postprocessor],
+    postprocessors: Sequence[Postprocessor],
     start: Start,
     net_pred: NetPredictions,
     scoring: ScoringData,
 ) -> list[Step]:
-    """Try the links one after the other, each on what those that pay have made.
+    """Try one postprocessor after the other, each on what those that pay have made.
 
     Args:
-        links: In their order.
+        postprocessors: In their order.
         start: The stack's prediction.
-        net_pred: What the nets say of the N rows.
-        scoring: What they are judged by.
+        net_pred: The nets' own predictions of the N rows.
+        scoring: What they are scored by.
     """
     steps: list[Step] = []
     before = start
-    for link in links:
-        after, rule, rules = _tried(link, before, net_pred, scoring)
-        gain = _gain(before, after, scoring)
-        alone = gain
+    for processor in postprocessors:
+        after, rule, rules = _tuned(processor, before, net_pred, scoring)
+        gain = alone = _gain(before, after, scoring)
         if before is not start:
-            alone = _gain(start, _tried(link, start, net_pred, scoring)[0], scoring)
-        is_on = gain.low > 0
-        steps.append(
-            Step(link.name, link.title, after, gain, alone, is_on, rule, rules)
+            after_start, *_ = _tuned(processor, start, net_pred, scoring)
+            alone = _gain(start, after_start, scoring)
+        step = Step(
+            name=processor.name,
+            column=processor.column,
+            title=processor.title,
+            after=after,
+            gain=gain,
+            alone=alone,
+            is_on=gain.low > 0,
+            rule=rule,
+            rules=rules,
         )
-        before = after if is_on else before
+        steps.append(step)
+        before = after if step.is_on else before
     return steps
 
 
-def _tried(
-    link: Postprocessor, before: Start, net_pred: NetPredictions, scoring: ScoringData
+def _tuned(
+    processor: Postprocessor,
+    before: Start,
+    net_pred: NetPredictions,
+    scoring: ScoringData,
 ) -> tuple[Start, Rule, list[Rule]]:
-    """Tune a link for every fold and for all rows."""
-    nested = CrossFit.empty(scoring.target, scoring.folds)
+    """Tune a postprocessor for every fold, and for all rows.
+
+    Returns:
+        The predictions after it, the rule of all rows, and those of the F folds.
+    """
+    fit = CrossFit.empty(scoring.y_true, scoring.folds)
     rules = []
-    for fold, rest, held_out in outer_folds(scoring.folds):
-        seen = before.fit.inner_oof[fold, rest], net_pred.take(rest)
-        rule = link.choose(*seen, scoring.take(rest))
-        nested.inner_oof[fold, rest] = link.apply(*seen, rule)
-        nested.oof_pred[held_out] = link.apply(
-            before.fit.oof_pred[held_out], net_pred.take(held_out), rule
+    for fold, train_idx, val_idx in outer_folds(scoring.folds):
+        inner_oof, of_train = (
+            before.fit.inner_oof[fold, train_idx],
+            net_pred.take(train_idx),
+        )
+        rule = processor.choose(inner_oof, of_train, scoring.take(train_idx))
+        fit.inner_oof[fold, train_idx] = processor.apply(inner_oof, of_train, rule)
+        fit.oof_pred[val_idx] = processor.apply(
+            before.fit.oof_pred[val_idx], net_pred.take(val_idx), rule
         )
         rules.append(rule)
-    rule = link.choose(before.apparent, net_pred, scoring)
-    apparent = link.apply(before.apparent, net_pred, rule)
-    return Start(nested, apparent), rule, rules
+    rule = processor.choose(before.apparent, net_pred, scoring)
+    apparent = processor.apply(before.apparent, net_pred, rule)
+    return Start(fit=fit, apparent=apparent), rule, rules
 
 
 def _gain(before: Start, after: Start, scoring: ScoringData) -> Interval:
     return scoring.objective.gain(
-        scoring.target, before.fit.oof_pred, after.fit.oof_pred, scoring.cv_groups
+        scoring.y_true, before.fit.oof_pred, after.fit.oof_pred, scoring.groups
     )

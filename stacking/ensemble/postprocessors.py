@@ -1,17 +1,18 @@
-"""The links of the post-processing: what may be done to a prediction after the stack.
+"""The postprocessors: what may be done to a prediction after the stack.
 
-A link chooses a rule on some rows and applies it to others; a rule is JSON values. How
-links are tried, scored nested and switched off is told in
+A postprocessor chooses a rule on some rows and applies it to others; a rule is JSON
+values. How they are tried, scored nested and switched off is told in
 ``stacking.ensemble.postprocess``.
 
-- ``mix``: weigh the prediction with the plain net's regression.
-- ``mix_expected``: weigh it with the expected value of the net's class probabilities.
+- ``blend``: weigh the prediction with the plain net's regression.
+- ``blend_expected``: weigh it with the expected value of the net's class probabilities.
 - ``isotonic``: bend it by a rising curve.
-- ``snap``: give a row its most probable class where the net is sure enough of it;
-  ``snap_class`` has a threshold for each class.
-- ``cuts``: cut the scale into the ordered classes, where the metric is one of classes.
+- ``round``: give a row its most probable class where the net is sure enough of it;
+  ``round_to_class`` has a least probability for each class.
+- ``thresholds``: cut the scale into the ordered classes, where the metric is one of
+  classes.
 
-Shapes: N rows, K classes, T thresholds.
+Shapes: N rows, K classes, T least probabilities, G groups.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from data_prep.errors import UserError
 from data_prep.settings import nearest
 from data_prep.tables.units import Unit
-from stacking.ensemble.objective import Objective
+from stacking.ensemble.objective import Objective, ScoringData
 from stacking.inputs.target_columns import NetPredictions
 from stacking.models.linear import fit_curve
 
@@ -32,34 +33,11 @@ Ints = NDArray[np.int64]
 Rule = dict[str, Any]
 
 WEIGHTS = np.round(np.linspace(1, 0, 21), 2)  # of the prediction, most of it first
-THRESHOLDS = np.round(np.arange(0.40, 1.0, 0.01), 2)
-NEVER = 2.0  # a threshold that no probability reaches
-FEWEST = 20  # rows of a class that a threshold of its own is chosen by
-N_CUTS = 60  # places that are tried for a cut
-N_SWEEPS = 3  # over all cuts
-
-
-@dataclass(frozen=True)
-class ScoringData:
-    """What rows are judged by.
-
-    Attributes:
-        target: (N, ...).
-        folds: (N,) fold of each row.
-        cv_groups: (N,) what errs together.
-        objective: How.
-    """
-
-    target: Floats
-    folds: Ints
-    cv_groups: Ints
-    objective: Objective
-
-    def take(self, rows: Ints) -> "ScoringData":
-        """Give some of the rows."""
-        return ScoringData(
-            self.target[rows], self.folds[rows], self.cv_groups[rows], self.objective
-        )
+MIN_PROBA = np.round(np.arange(0.40, 1.0, 0.01), 2)
+NEVER = 2.0  # no probability reaches it
+FEWEST = 20  # rows of a class that a least probability of its own is chosen by
+N_POSITIONS = 60  # that are tried for a threshold
+N_SWEEPS = 3  # over all thresholds
 
 
 class Postprocessor(Protocol):
@@ -67,7 +45,12 @@ class Postprocessor(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name in settings and files."""
+        """Its name in settings."""
+        ...
+
+    @property
+    def column(self) -> str:
+        """Its column in oof.csv."""
         ...
 
     @property
@@ -85,181 +68,178 @@ class Postprocessor(Protocol):
         ...
 
     def choose(
-        self,
-        prediction: Floats,
-        net_pred: NetPredictions,
-        scoring: ScoringData,
+        self, pred: Floats, net_pred: NetPredictions, scoring: ScoringData
     ) -> Rule:
-        """Choose the rule on (N,) rows."""
+        """Choose the rule on (N,) predictions."""
         ...
 
-    def apply(self, prediction: Floats, net_pred: NetPredictions, rule: Rule) -> Floats:
-        """Give the (N,) predictions that the rule makes of others."""
+    def apply(self, pred: Floats, net_pred: NetPredictions, rule: Rule) -> Floats:
+        """Give the (N,) predictions that the rule makes of (N,) predictions."""
         ...
 
 
-@dataclass(frozen=True)
-class Mix:
+@dataclass(frozen=True, kw_only=True)
+class Blend:
     """Weigh the prediction with another of the net's."""
 
     name: str
+    column: str
     title: str
     gives_classes: bool = False
 
     def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:
-        """See ``Postprocessor``."""
-        if not objective.is_number or self._other(net_pred) is None:
-            return (
-                "a regression of the target"
-                if self.name == "mix"
-                else "class probabilities of a target of numbers"
-            )
-        return ""
+        """Ask for the other prediction, of numbers."""
+        if objective.is_number and self._net(net_pred) is not None:
+            return ""
+        if self.name == "blend":
+            return "a regression of the target"
+        return "class probabilities of a target of numbers"
 
-    def _other(self, net_pred: NetPredictions) -> Floats | None:
-        if self.name == "mix":
-            return net_pred.plain
-        if net_pred.shares is None:
+    def _net(self, net_pred: NetPredictions) -> Floats | None:
+        if self.name == "blend":
+            return net_pred.regression
+        if net_pred.proba is None:
             return None
-        expected: Floats = net_pred.shares @ net_pred.class_values
+        expected: Floats = net_pred.proba @ net_pred.class_values
         return expected
 
     def choose(
-        self,
-        prediction: Floats,
-        net_pred: NetPredictions,
-        scoring: ScoringData,
+        self, pred: Floats, net_pred: NetPredictions, scoring: ScoringData
     ) -> Rule:
-        """Choose the weight with the least mean loss."""
-        unit, rows = Unit.of(scoring.target), scoring.objective.rows
-        target = unit.standardise(scoring.target)
-        losses = []
+        """Choose the weight with the least mean loss; of equals, the largest."""
+        unit, row_losses = Unit.of(scoring.y_true), scoring.objective.row_losses
+        y_true = unit.standardise(scoring.y_true)
+        mean_losses = []
         for weight in WEIGHTS:
-            mixed = self.apply(prediction, net_pred, {"weight": weight})
-            losses.append(rows(target, unit.standardise(mixed)).mean())
-        return {"weight": float(WEIGHTS[int(np.argmin(np.round(losses, 12)))])}
+            blended = self.apply(pred, net_pred, {"weight": weight})
+            mean_losses.append(row_losses(y_true, unit.standardise(blended)).mean())
+        best = int(np.argmin(np.round(mean_losses, 12)))
+        return {"weight": float(WEIGHTS[best])}
 
-    def apply(self, prediction: Floats, net_pred: NetPredictions, rule: Rule) -> Floats:
-        """See ``Postprocessor``."""
-        other = self._other(net_pred)
-        assert other is not None
-        mixed: Floats = rule["weight"] * prediction + (1 - rule["weight"]) * other
-        return mixed
+    def apply(self, pred: Floats, net_pred: NetPredictions, rule: Rule) -> Floats:
+        """Give the weighted mean of both."""
+        net = self._net(net_pred)
+        assert net is not None
+        blended: Floats = rule["weight"] * pred + (1 - rule["weight"]) * net
+        return blended
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Isotonic:
     """Bend the prediction by a rising curve: a calibration."""
 
     name: str = "isotonic"
+    column: str = "isotonic"
     title: str = "a rising curve"
     gives_classes: bool = False
 
     def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:  # noqa: ARG002
-        """See ``Postprocessor``."""
+        """Ask for numbers."""
         return "" if objective.is_number else "a target of numbers"
 
     def choose(
         self,
-        prediction: Floats,
+        pred: Floats,
         net_pred: NetPredictions,  # noqa: ARG002
         scoring: ScoringData,
     ) -> Rule:
         """Fit the curve by its squared error."""
-        curve = fit_curve(prediction, scoring.target, falls=False)
+        curve = fit_curve(pred, scoring.y_true, falls=False)
         return {"x": curve.x.tolist(), "y": curve.y.tolist()}
 
     def apply(
         self,
-        prediction: Floats,
+        pred: Floats,
         net_pred: NetPredictions,  # noqa: ARG002
         rule: Rule,
     ) -> Floats:
-        """See ``Postprocessor``."""
-        bent: Floats = np.interp(prediction, rule["x"], rule["y"])
+        """Read the curve; it is flat beyond its ends."""
+        bent: Floats = np.interp(pred, rule["x"], rule["y"])
         return bent
 
 
-@dataclass(frozen=True)
-class Snap:
+@dataclass(frozen=True, kw_only=True)
+class Round:
     """Give sure rows the value of their most probable class."""
 
     name: str
+    column: str
     title: str
     gives_classes: bool = True
 
     def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:
-        """See ``Postprocessor``."""
-        has = objective.is_number and net_pred.shares is not None
-        return "" if has else "class probabilities of a target of numbers"
+        """Ask for class probabilities of numbers."""
+        has_proba = objective.is_number and net_pred.proba is not None
+        return "" if has_proba else "class probabilities of a target of numbers"
 
     def choose(
-        self,
-        prediction: Floats,
-        net_pred: NetPredictions,
-        scoring: ScoringData,
+        self, pred: Floats, net_pred: NetPredictions, scoring: ScoringData
     ) -> Rule:
-        """Choose the middle of the plateau of thresholds, for all or each class."""
-        assert net_pred.shares is not None
-        top, index = _sureness(net_pred.shares)
-        target, cv_groups, objective = (
-            scoring.target,
-            scoring.cv_groups,
-            scoring.objective,
-        )
-        kept = objective.rows(target, prediction)
-        won = objective.rows(target, net_pred.class_values[index]) - kept
+        """Choose the middle of the plateau of least probabilities, in all or by class.
+
+        A class gets one of its own only where that lowers the sum of its losses.
+        """
+        confidence, class_idx = _likeliest(net_pred)
+        row_losses, y_true = scoring.objective.row_losses, scoring.y_true
+        rounded = net_pred.class_values[class_idx]
+        added_loss = row_losses(y_true, rounded) - row_losses(y_true, pred)
         n_classes = len(net_pred.class_values)
-        if self.name == "snap":
-            return {"thresholds": [best_threshold(top, won, cv_groups)] * n_classes}
-        thresholds = []
+        if self.name == "round":
+            best = best_min_proba(confidence, added_loss, scoring.groups)
+            return {"min_proba": [best] * n_classes}
+        by_class = []
         for k in range(n_classes):
-            own = index == k
-            found = NEVER
-            if own.sum() >= FEWEST:
-                found = best_threshold(top[own], won[own], cv_groups[own])
-                found = found if won[own][top[own] >= found].sum() < 0 else NEVER
-            thresholds.append(found)
-        return {"thresholds": thresholds}
+            is_k, best = class_idx == k, NEVER
+            if is_k.sum() >= FEWEST:
+                best = best_min_proba(
+                    confidence[is_k], added_loss[is_k], scoring.groups[is_k]
+                )
+                is_sure = confidence[is_k] >= best
+                best = best if added_loss[is_k][is_sure].sum() < 0 else NEVER
+            by_class.append(best)
+        return {"min_proba": by_class}
 
-    def apply(self, prediction: Floats, net_pred: NetPredictions, rule: Rule) -> Floats:
-        """See ``Postprocessor``."""
-        assert net_pred.shares is not None
-        top, index = _sureness(net_pred.shares)
-        is_sure = top >= np.array(rule["thresholds"])[index]
-        return np.where(is_sure, net_pred.class_values[index], prediction)
+    def apply(self, pred: Floats, net_pred: NetPredictions, rule: Rule) -> Floats:
+        """Give sure rows the value of their class, and leave the others."""
+        confidence, class_idx = _likeliest(net_pred)
+        is_sure = confidence >= np.array(rule["min_proba"])[class_idx]
+        return np.where(is_sure, net_pred.class_values[class_idx], pred)
 
 
-def _sureness(shares: Floats) -> tuple[Floats, Ints]:
+def _likeliest(net_pred: NetPredictions) -> tuple[Floats, Ints]:
     """Give the (N,) largest probability and its class, the first of equals."""
-    index: Ints = shares.argmax(axis=1)
-    return shares[np.arange(len(shares)), index], index
+    proba = net_pred.proba
+    assert proba is not None
+    class_idx: Ints = proba.argmax(axis=1)
+    return proba[np.arange(len(proba)), class_idx], class_idx
 
 
-def best_threshold(top: Floats, won: Floats, cv_groups: Ints) -> float:
-    """Find the middle of the plateau of thresholds that are as good as the best.
+def best_min_proba(confidence: Floats, added_loss: Floats, groups: Ints) -> float:
+    """Find the middle of the plateau of least probabilities as good as the best.
 
-    A threshold is as good if its mean loss is within one standard error of the least,
-    that of their difference over cv groups; the plateau is the run of such thresholds
-    around the best.
+    A least probability is as good if its mean loss is within one standard error of the
+    lowest, that of their difference over groups (Breiman's rule of one standard error);
+    the plateau is the run of such values around the best.
 
     Args:
-        top: (N,) probability of the most probable class.
-        won: (N,) what snapping would add to the loss of the row.
-        cv_groups: (N,) what errs together.
+        confidence: (N,) probability of the most probable class.
+        added_loss: (N,) what rounding would add to the loss of the row.
+        groups: (N,) codes of what errs together.
     """
-    members = np.unique(cv_groups, return_inverse=True)[1]
-    changes = np.where(top[:, None] >= THRESHOLDS, won[:, None], 0.0)  # (N, T)
-    best = int(changes.mean(axis=0).argmin())
-    differences = np.zeros((members.max() + 1, len(THRESHOLDS)))
-    np.add.at(differences, members, changes - changes[:, [best]])
-    errors = differences.std(axis=0) * np.sqrt(len(differences))
-    is_level = differences.sum(axis=0) <= errors
-    return float(THRESHOLDS[_middle(is_level, best)])
+    group_codes = np.unique(groups, return_inverse=True)[1]
+    is_sure_NT = confidence[:, None] >= MIN_PROBA
+    added_NT = np.where(is_sure_NT, added_loss[:, None], 0.0)
+    best = int(added_NT.mean(axis=0).argmin())
+    behind_GT = np.zeros((group_codes.max() + 1, len(MIN_PROBA)))
+    np.add.at(behind_GT, group_codes, added_NT - added_NT[:, [best]])
+    # of a sum over G groups: the deviation of one, times sqrt(G)
+    standard_error_T = behind_GT.std(axis=0) * np.sqrt(len(behind_GT))
+    is_level_T = behind_GT.sum(axis=0) <= standard_error_T
+    return float(MIN_PROBA[_middle(is_level_T, best)])
 
 
 def _middle(is_level: NDArray[np.bool_], best: int) -> int:
-    """Give the middle of the run of level places around the best one."""
+    """Give the middle of the run of level positions around the best one."""
     first = last = best
     while first > 0 and is_level[first - 1]:
         first -= 1
@@ -268,112 +248,128 @@ def _middle(is_level: NDArray[np.bool_], best: int) -> int:
     return (first + last) // 2
 
 
-@dataclass(frozen=True)
-class Cuts:
-    """Cut the scale into the ordered classes at the best places."""
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """Cut the scale into the ordered classes at the best positions."""
 
-    name: str = "cuts"
-    title: str = "cut points between the classes"
+    name: str = "thresholds"
+    column: str = "cuts"
+    title: str = "thresholds between the classes"
     gives_classes: bool = True
 
     def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:  # noqa: ARG002
-        """See ``Postprocessor``."""
+        """Ask for a metric that scores the nearest class."""
         return "" if objective.is_of_ordered else "a metric of ordered classes"
 
     def choose(
-        self,
-        prediction: Floats,
-        net_pred: NetPredictions,
-        scoring: ScoringData,
+        self, pred: Floats, net_pred: NetPredictions, scoring: ScoringData
     ) -> Rule:
-        """Move one cut after the other to where the metric is best."""
-        target, objective = scoring.target, scoring.objective
-        values = net_pred.class_values
-        cuts = (values[1:] + values[:-1]) / 2
+        """Move one threshold after the other to where the metric is best.
+
+        They begin halfway between the classes. A threshold is tried at quantiles of
+        the predictions between its neighbours, and set in the middle of the run that
+        scores best; the sweeps end when none moves.
+        """
+        objective, values = scoring.objective, net_pred.class_values
         sign = 1 if objective.higher_is_better else -1
+
+        def score(thresholds: Floats) -> float:
+            y_pred = self.apply(pred, net_pred, {"thresholds": thresholds.tolist()})
+            return sign * objective.score(scoring.y_true, y_pred)
+
+        thresholds = (values[1:] + values[:-1]) / 2
         for _ in range(N_SWEEPS):
-            before = cuts.copy()
-            for k in range(len(cuts)):
-                low = cuts[k - 1] if k else -np.inf
-                high = cuts[k + 1] if k + 1 < len(cuts) else np.inf
-                inside = prediction[(prediction > low) & (prediction < high)]
-                tried = (
-                    np.append(np.quantile(inside, np.linspace(0, 1, N_CUTS)), cuts[k])
-                    if len(inside)
-                    else cuts[[k]]
-                )
-                tried = np.unique(tried)
+            before = thresholds.copy()
+            for k in range(len(thresholds)):
+                positions = _positions(pred, thresholds, k)
                 scores = []
-                for place in tried:
-                    moved = cuts.copy()
-                    moved[k] = place
-                    said = self.apply(prediction, net_pred, {"cuts": moved.tolist()})
-                    scores.append(sign * objective.score(target, said))
+                for position in positions:
+                    moved = thresholds.copy()
+                    moved[k] = position
+                    scores.append(score(moved))
                 best = int(np.argmax(scores))
-                level = np.array(scores) >= scores[best] - 1e-12
-                cuts[k] = tried[_middle(level, best)]
-            if np.array_equal(before, cuts):
+                is_level = np.array(scores) >= scores[best] - 1e-12
+                thresholds[k] = positions[_middle(is_level, best)]
+            if np.array_equal(before, thresholds):
                 break
-        return {"cuts": cuts.tolist()}
+        return {"thresholds": thresholds.tolist()}
 
-    def apply(self, prediction: Floats, net_pred: NetPredictions, rule: Rule) -> Floats:
-        """See ``Postprocessor``."""
-        index = np.searchsorted(rule["cuts"], prediction, side="right")
-        found: Floats = net_pred.class_values[index]
-        return found
+    def apply(self, pred: Floats, net_pred: NetPredictions, rule: Rule) -> Floats:
+        """Give the value of the class between whose thresholds a prediction lies."""
+        class_idx = np.searchsorted(rule["thresholds"], pred, side="right")
+        values: Floats = net_pred.class_values[class_idx]
+        return values
 
 
-LINKS: tuple[
-    Postprocessor, ...
-] = (  # in the order of the chain; those to classes come last
-    Mix("mix", "mixed with the plain net"),
-    Mix("mix_expected", "mixed with the expected value"),
+def _positions(pred: Floats, thresholds: Floats, k: int) -> Floats:
+    """Give the positions to try for threshold k: where it is, and quantiles around."""
+    low = thresholds[k - 1] if k else -np.inf
+    high = thresholds[k + 1] if k + 1 < len(thresholds) else np.inf
+    between = pred[(pred > low) & (pred < high)]
+    if not len(between):
+        return thresholds[[k]]
+    quantiles = np.quantile(between, np.linspace(0, 1, N_POSITIONS))
+    return np.unique(np.append(quantiles, thresholds[k]))
+
+
+# In the order of the chain; those that give classes come last.
+POSTPROCESSORS: tuple[Postprocessor, ...] = (
+    Blend(name="blend", column="mix", title="blended with the plain net"),
+    Blend(
+        name="blend_expected",
+        column="mix_expected",
+        title="blended with the expected value",
+    ),
     Isotonic(),
-    Snap("snap", "snapped to sure classes"),
-    Snap("snap_class", "snapped, a threshold per class"),
-    Cuts(),
+    Round(name="round", column="snap", title="rounded to sure classes"),
+    Round(
+        name="round_to_class",
+        column="snap_class",
+        title="rounded, a least probability per class",
+    ),
+    Thresholds(),
 )
 
 
-def link_named(name: str) -> Postprocessor:
-    """Find a link by its name."""
-    return next(link for link in LINKS if link.name == name)
+def postprocessor_named(name: str) -> Postprocessor:
+    """Find a postprocessor by its name."""
+    return next(p for p in POSTPROCESSORS if p.name == name)
 
 
-def check_links(names: tuple[str, ...]) -> None:
-    """Refuse names that no link has.
+def check_postprocessors(names: tuple[str, ...]) -> None:
+    """Refuse names that no postprocessor has.
 
     Raises:
         UserError: There is one.
     """
-    known = [link.name for link in LINKS]
+    known_names = [p.name for p in POSTPROCESSORS]
     for name in names:
-        if name not in known:
-            raise UserError(f"links = {name!r}: {nearest(name, known)}")
+        if name not in known_names:
+            raise UserError(f"postprocess = {name!r}: {nearest(name, known_names)}")
 
 
-def choose_links(
+def choose_postprocessors(
     names: tuple[str, ...], net_pred: NetPredictions, objective: Objective
 ) -> list[Postprocessor]:
-    """List the links to try.
+    """List the postprocessors to try.
 
     Args:
-        names: Those asked for; none: all that fit.
-        net_pred: What the nets say.
-        objective: What is judged by.
+        names: Those in the settings; none: all that fit.
+        net_pred: The nets' own predictions.
+        objective: The metric.
 
     Raises:
-        UserError: A link is unknown, or lacks what it needs.
+        UserError: A postprocessor is unknown, or lacks what it needs.
     """
-    check_links(names)
+    check_postprocessors(names)
     for name in names:
-        if lack := link_named(name).lacks(net_pred, objective):
+        if lack := postprocessor_named(name).lacks(net_pred, objective):
             raise UserError(
-                f"links = {name!r} needs {lack}, which this run does not have;"
+                f"postprocess = {name!r} needs {lack}, which this run does not have;"
                 " leave it out"
             )
     return [
-        link
-        for link in LINKS
-        if (not names or link.name in names) and not link.lacks(net_pred, objective)
+        p
+        for p in POSTPROCESSORS
+        if (not names or p.name in names) and not p.lacks(net_pred, objective)
     ]

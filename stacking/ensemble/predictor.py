@@ -1,4 +1,4 @@
-"""From the columns of a net to the prediction: what is stored and asked about new rows.
+"""From the columns of a net to the prediction: what is stored, and predicts new rows.
 
 The same path serves the pictures without label of a run and pictures that come later
 (``stacking.predict``): each net's rows pass through the members and the post-processing
@@ -11,39 +11,38 @@ Shapes: M pictures, C columns, K nets.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.errors import UserError
 from data_prep.run_folders.damage import intact, read_json
 from data_prep.run_folders.runs import write_json
-from data_prep.tables.spelling import class_names
 from stacking.cross_fitting import Model
-from stacking.ensemble.final_step import bend, end_prediction
+from stacking.ensemble.final_step import Rules, bend, end_prediction
 from stacking.ensemble.objective import Objective
 from stacking.ensemble.selection import weighted
 from stacking.inputs.alignment import Alignment
-from stacking.inputs.baseline_columns import OwnColumns
 from stacking.inputs.data import Column
 from stacking.inputs.target_columns import NetPredictions, TargetColumns
 from stacking.inputs.tta_views import apply_to_views
+from stacking.inputs.user_columns import UserColumns
 from stacking.models.registry import load_models, save_models
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 FILE = "predictor.json"
-SCALES = "alignment.npz"
-OF_VIEWS = "alignment_of_views.npz"
+ALIGNMENT = "alignment.npz"
+VIEWS_ALIGNMENT = "alignment_of_views.npz"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Learned:
     """The models of one member.
 
     Attributes:
         models: One for each fold.
-        inputs: Positions of the columns they see, aligned.
+        inputs: Indices of the columns they see, aligned.
         sees_views: They see single views instead.
     """
 
@@ -52,21 +51,21 @@ class Learned:
     sees_views: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Predicted:
-    """What is predicted of the same pictures by all nets.
+    """The predictions of the same pictures by all nets.
 
     Attributes:
         averaged: (M, ...) by name: every member and ``prediction``, averaged over the
             nets and ended as what was scored.
         by_net: (K, M, ...) the prediction through each net, before it is averaged and
             ended: where the nets disagree.
-        shares: (M, K) class probabilities of the nets, averaged; None: there are none.
+        proba: (M, K) class probabilities of the nets, averaged; None: there are none.
     """
 
     averaged: Mapping[str, Floats]
     by_net: Floats
-    shares: Floats | None
+    proba: Floats | None
 
     @property
     def prediction(self) -> Floats:
@@ -74,7 +73,7 @@ class Predicted:
         return self.averaged["prediction"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Predictor:
     """All that turns columns into predictions.
 
@@ -85,8 +84,8 @@ class Predictor:
         means: By name, the weights of a mean of members, each of those before it.
         selected: The member that is post-processed.
         objective: What was scored by.
-        links: Names and rules of the links that are on.
-        own: How the user's own columns are made numbers; None: there are none.
+        rules: Of the postprocessors that are on, by name.
+        user_columns: How the user's own columns are made numbers; None: there are none.
         views: The maps between the nets' single views, where a member sees those.
     """
 
@@ -96,22 +95,22 @@ class Predictor:
     means: Mapping[str, Mapping[str, float]]
     selected: str
     objective: Objective
-    links: Sequence[tuple[str, dict[str, Any]]] = ()
-    own: OwnColumns | None = None
+    rules: Rules = ()
+    user_columns: UserColumns | None = None
     views: Alignment | None = None
 
     @property
     def sees_views(self) -> bool:
         """Whether single views are needed."""
-        return any(one.sees_views for one in self.learned.values())
+        return any(learned.sees_views for learned in self.learned.values())
 
-    def say(
+    def predict_net(
         self,
         net: int,
         values: Floats,
         views: Floats | None = None,
         *,
-        own: bool = False,
+        in_fold: bool = False,
     ) -> dict[str, Floats]:
         """Predict rows through one net; nothing is ended yet.
 
@@ -119,27 +118,27 @@ class Predictor:
             net: Its number, for its scale.
             values: (M, C) unaligned columns.
             views: (M, V, F) single views, where a member sees them.
-            own: Ask the models of the net's own fold alone, not those of all folds.
+            in_fold: Use the models of the net's own fold alone, not those of all folds.
 
         Returns:
-            (M, ...) by name: every member, and ``prediction``, bent by the links that
-            come before the nets are averaged.
+            (M, ...) by name: every member, and ``prediction``, bent by the
+            postprocessors that come before the nets are averaged.
         """
         target_columns = self.target_columns
         aligned = self.alignment.apply(net, values)
-        found = dict(target_columns.fixed(values))
+        pred = dict(target_columns.fixed(values))
         if views is not None and self.views is not None:
             views = apply_to_views(self.views, net, views)
         for name, learned in self.learned.items():
             X = views if learned.sees_views else aligned[:, learned.inputs]
             assert X is not None
-            models = learned.models[net : net + 1] if own else learned.models
-            said = np.mean([model.predict(X) for model in models], axis=0)
-            found[name] = target_columns.clip(said)
+            models = learned.models[net : net + 1] if in_fold else learned.models
+            mean = np.mean([model.predict(X) for model in models], axis=0)
+            pred[name] = target_columns.clip(mean)
         for name, weights in self.means.items():
-            found[name] = weighted(weights, found)
-        bent = bend(found[self.selected], target_columns.net_pred(values), self.links)
-        return found | {"prediction": target_columns.clip(bent)}
+            pred[name] = weighted(weights, pred)
+        bent = bend(pred[self.selected], target_columns.net_pred(values), self.rules)
+        return pred | {"prediction": target_columns.clip(bent)}
 
     def predict_by_net(
         self,
@@ -147,7 +146,7 @@ class Predictor:
         views: Sequence[Floats] | None = None,
         *,
         first: int = 0,
-        own: bool = False,
+        in_fold: bool = False,
     ) -> dict[str, Floats]:
         """Predict the same rows through every net.
 
@@ -155,19 +154,22 @@ class Predictor:
             nets: K arrays (M, C), unaligned.
             views: K arrays (M, V, F), unaligned.
             first: Number of the first of the nets, for its scale.
-            own: See ``say``.
+            in_fold: See ``predict_net``.
 
         Returns:
             (K, M, ...) by name; nothing where there are no nets.
         """
         by_net = [
-            self.say(
-                first + net, values, None if views is None else views[net], own=own
+            self.predict_net(
+                first + net,
+                values,
+                None if views is None else views[net],
+                in_fold=in_fold,
             )
             for net, values in enumerate(nets)
         ]
         names = by_net[0] if by_net else []
-        return {name: np.stack([said[name] for said in by_net]) for name in names}
+        return {name: np.stack([pred[name] for pred in by_net]) for name in names}
 
     def predict(
         self,
@@ -175,7 +177,7 @@ class Predictor:
         views: Sequence[Floats] | None = None,
         *,
         first: int = 0,
-        own: bool = False,
+        in_fold: bool = False,
     ) -> Predicted:
         """Predict the same rows by all nets, averaged, as what was scored.
 
@@ -183,24 +185,24 @@ class Predictor:
             nets: K arrays (M, C), unaligned; one at least.
             views: K arrays (M, V, F), unaligned.
             first: Number of the first of the nets, for its scale.
-            own: See ``say``.
+            in_fold: See ``predict_net``.
         """
-        target_columns, objective = self.target_columns, self.objective
-        said = self.predict_by_net(nets, views, first=first, own=own)
-        net_pred = NetPredictions.averaged(
-            [target_columns.net_pred(values) for values in nets]
-        )
+        target_columns = self.target_columns
+        pred = self.predict_by_net(nets, views, first=first, in_fold=in_fold)
+        net_pred = NetPredictions.averaged([target_columns.net_pred(X) for X in nets])
         averaged = {
             name: end_prediction(
                 values.mean(axis=0),
                 target_columns,
-                objective,
-                self.links if name == "prediction" else (),
-                net_pred,
+                self.objective,
+                rules=self.rules if name == "prediction" else (),
+                net_pred=net_pred,
             )
-            for name, values in said.items()
+            for name, values in pred.items()
         }
-        return Predicted(averaged, said["prediction"], net_pred.shares)
+        return Predicted(
+            averaged=averaged, by_net=pred["prediction"], proba=net_pred.proba
+        )
 
     def save(self, folder: Path) -> None:
         """Write the models and how they are put together; nothing is pickled."""
@@ -208,21 +210,20 @@ class Predictor:
             name: save_models(folder, name, learned.models)
             for name, learned in self.learned.items()
         }
-        for file, alignment in ((SCALES, self.alignment), (OF_VIEWS, self.views)):
-            if alignment is not None:
-                knots, places = alignment.knots, alignment.places
-                np.savez(folder / file, knots=knots, places=places)
+        _save_alignment(folder / ALIGNMENT, self.alignment)
+        if self.views is not None:
+            _save_alignment(folder / VIEWS_ALIGNMENT, self.views)
         target_columns = self.target_columns
-        about = {
+        config = {
             "columns": [vars(column) for column in target_columns.columns],
             "metric": self.objective.name,
             "classes": list(target_columns.classes),
             "target_range": target_columns.target_range,
-            "plain": target_columns.plain,
-            "shares_of": target_columns.proba_task,
+            "regression_task": target_columns.regression_task,
+            "proba_task": target_columns.proba_task,
             "alignment": self.alignment.method,
             "views": None if self.views is None else self.views.method,
-            "own": None if self.own is None else asdict(self.own),
+            "user_columns": self.user_columns and asdict(self.user_columns),
             "members": {
                 name: {
                     "models": files[name],
@@ -232,10 +233,10 @@ class Predictor:
                 for name, learned in self.learned.items()
             },
             "means": {name: dict(weights) for name, weights in self.means.items()},
-            "winner": self.selected,
-            "links": [list(link) for link in self.links],
+            "selected": self.selected,
+            "postprocess": [list(rule) for rule in self.rules],
         }
-        write_json(folder / FILE, about)
+        write_json(folder / FILE, config)
 
     @classmethod
     def load(cls, folder: Path) -> "Predictor":
@@ -243,51 +244,53 @@ class Predictor:
 
         Raises:
             DamagedFileError: A file is missing, cut or changed.
+            UserError: An older version wrote it.
         """
-        path = folder / FILE
-        about = read_json(path)
+        config = read_json(folder / FILE)
+        if "postprocess" not in config:
+            raise UserError(
+                f"{folder / FILE}: an older version wrote it; again: python -m"
+                f" stacking.fit --run {folder.parent} --overwrite"
+            )
         learned = {
             name: Learned(
-                load_models(folder, name, one["models"]),
-                np.array(one["inputs"], dtype=np.int64),
-                one["sees_views"],
+                models=load_models(folder, name, member["models"]),
+                inputs=np.array(member["inputs"], dtype=np.int64),
+                sees_views=member["sees_views"],
             )
-            for name, one in about["members"].items()
+            for name, member in config["members"].items()
         }
-        bounds, classes = about["target_range"], about["classes"]
-        if bounds is not None:  # older runs say "0.0" where others say "0"
-            classes = map(float, classes)
+        bounds = config["target_range"]
         target_columns = TargetColumns(
-            tuple(Column(**column) for column in about["columns"]),
-            class_names(classes),
-            None if bounds is None else (bounds[0], bounds[1]),
-            about["plain"],
-            about["shares_of"],
+            columns=tuple(Column(**column) for column in config["columns"]),
+            classes=tuple(config["classes"]),
+            target_range=None if bounds is None else (bounds[0], bounds[1]),
+            regression_task=config["regression_task"],
+            proba_task=config["proba_task"],
         )
-        links = [(name, rule) for name, rule in about["links"]]
         objective = Objective(
-            about.get("metric") or _metric_of(folder),
-            tuple(target_columns.class_values.tolist()),
-            target_columns.is_number,
+            name=config["metric"],
+            class_values=tuple(target_columns.class_values.tolist()),
+            is_number=target_columns.is_number,
         )
+        user_columns, views = config["user_columns"], config["views"]
         return cls(
-            target_columns,
-            _scales_of(folder / SCALES, about["alignment"]),
-            learned,
-            about["means"],
-            about["winner"],
-            objective,
-            links,
-            about["own"] and OwnColumns.from_json(about["own"]),
-            about["views"] and _scales_of(folder / OF_VIEWS, about["views"]),
+            target_columns=target_columns,
+            alignment=_load_alignment(folder / ALIGNMENT, config["alignment"]),
+            learned=learned,
+            means=config["means"],
+            selected=config["selected"],
+            objective=objective,
+            rules=[(name, rule) for name, rule in config["postprocess"]],
+            user_columns=user_columns and UserColumns.from_json(user_columns),
+            views=views and _load_alignment(folder / VIEWS_ALIGNMENT, views),
         )
 
 
-def _metric_of(folder: Path) -> str:
-    """Read the metric of a run whose predictor does not name it."""
-    return str(read_json(folder / "stacking.json")["metric"])
+def _save_alignment(path: Path, alignment: Alignment) -> None:
+    np.savez(path, knots=alignment.knots, places=alignment.common)
 
 
-def _scales_of(path: Path, method: str) -> Alignment:
+def _load_alignment(path: Path, method: str) -> Alignment:
     with intact(path), np.load(path, allow_pickle=False) as stored:
-        return Alignment(method, stored["knots"], stored["places"])
+        return Alignment(method=method, knots=stored["knots"], common=stored["places"])

@@ -8,7 +8,7 @@ Shapes: N scored rows, C columns, K nets, M pictures that all nets have in commo
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,11 @@ from data_prep.errors import UserError
 from data_prep.prepared import Prepared
 from data_prep.rows import weights_of
 from data_prep.run_folders.runs import Finished
+from stacking.cross_fitting import TrainingRows
 from stacking.inputs import leak_guards
-from stacking.inputs.baseline_columns import OwnColumns
-from stacking.inputs.data import Assembled, Column, InSample
-from stacking.inputs.sources import Source, joined
+from stacking.inputs.data import Column, CommonRows, RunInfo, StackingData
+from stacking.inputs.sources import Source, side_by_side
+from stacking.inputs.user_columns import UserColumns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +30,7 @@ Protocol = Literal["oof", "insample"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 WITHOUT = "{} labelled rows have no target: they are neither learned from nor scored."
-OWN = "columns"  # the task of columns that are the user's own
+USER_TASK = "columns"  # the task of columns that are the user's own
 
 
 def assemble(
@@ -38,9 +39,9 @@ def assemble(
     cv: str = "",
     protocol: Protocol = "oof",
     *,
-    others: Mapping[str, Finished] | None = None,
+    also: Mapping[str, Finished] | None = None,
     columns: Sequence[str] = (),
-) -> Assembled:
+) -> StackingData:
     """Join the stages.
 
     Args:
@@ -48,7 +49,7 @@ def assemble(
         extracted: The finished ``features.extract``.
         cv: Scheme of the folds; empty: the stored one.
         protocol: ``insample`` reads each net's outputs on its own training rows too.
-        others: By name, ``features.extract`` of other runs of the same rows and folds.
+        also: By name, ``features.extract`` of other runs of the same rows and folds.
         columns: The user's own columns that the stackers see too.
 
     Raises:
@@ -56,99 +57,150 @@ def assemble(
     """
     leak_guards.check_of_outputs(extracted.folder)
     opened = Prepared.open(prepared)
-    metadata, table, place = prepared.metadata, opened.table, opened.table_path
-    if "target" not in table or metadata.get("target_kind") is None:
-        raise UserError(
-            f"{place}: there is no target to predict; name its column in [data] target,"
-            " then: python -m data_prep.prepare --experiment FILE"
-        )
-    digest = metadata["fold_hash"]
-    leak_guards.check_folds(table, digest, place)
-    table = table.sort_values("id", kind="stable").set_index("id", drop=False)
-    named = {"": extracted} | dict(others or {})
-    sources = [Source.open(one, table, metadata, name) for name, one in named.items()]
+    table, fold_hash = _checked_table(opened)
+    named = {"": extracted} | dict(also or {})
+    sources = [
+        Source.open(stage, table, opened.metadata, name)
+        for name, stage in named.items()
+    ]
     is_label_free = all(source.is_label_free for source in sources)
     leak_guards.check_protocol(protocol, is_label_free=is_label_free)
-    if leak_guards.check_scheme(cv, metadata["cv"], is_label_free=is_label_free):
-        table, digest = _dealt_anew(table, cv, prepared)
-    leak_guards.check_targets(table, place)
-    scored = table[(table["fold"] >= 0) & table["target"].notna()]
-    n_without = int((table["fold"] >= 0).sum()) - len(scored)
+    stored_cv = opened.metadata["cv"]
+    if leak_guards.check_scheme(cv, stored_cv, is_label_free=is_label_free):
+        table, fold_hash = _with_new_folds(table, cv, prepared)
+    leak_guards.check_targets(table, opened.table_path)
+    has_fold = table["fold"] >= 0
+    scored = table[has_fold & table["target"].notna()]
     common = table[table["split"].isin(["test", "unlabelled"])]
-    leak_guards.check_enough(
-        scored["fold"].to_numpy(), scored["cv_group"].to_numpy(), place
-    )
-    ids, common_ids = list(scored["id"]), list(common["id"])
-    asked = "test" if (common["split"] == "test").any() else "unlabelled"
-    is_predicted = (common["split"] == asked).to_numpy(dtype=bool)
-    own = OwnColumns.learn(scored, common[is_predicted], columns) if columns else None
-    X = np.concatenate([source.rows(ids) for source in sources], axis=1)
-    nets = joined([source.nets(common_ids) for source in sources])
-    every = [source.of_all(common_ids) for source in sources]
-    weights = weights_of(scored)
-    names = [column for source in sources for column in source.columns()]
-    leak_guards.check_varying(X, [column.name for column in names])
-    is_number = metadata["target_kind"] == "numeric"
-    found = Assembled(
-        ids=tuple(ids),
-        X=X,
-        target=scored["target"].to_numpy(dtype=np.float64 if is_number else object),
-        class_index=_class_index(scored, bool(opened.classes)),
+    folds, cv_groups = scored["fold"].to_numpy(), scored["cv_group"].to_numpy()
+    leak_guards.check_enough(folds, cv_groups, opened.table_path)
+    split = "test" if (common["split"] == "test").any() else "unlabelled"
+    is_predicted = (common["split"] == split).to_numpy(dtype=bool)
+    user_columns = None
+    if columns:
+        user_columns = UserColumns.learn(scored, common[is_predicted], columns)
+    messages = [text for source in sources for text in source.messages(scored["id"])]
+    if n_without := int(has_fold.sum()) - len(scored):
+        messages.append(WITHOUT.format(n_without))
+    if user_columns:
+        messages += user_columns.messages(scored, "to learn from")
+        messages += user_columns.messages(common[is_predicted], "to predict")
+    data = StackingData(
+        rows=_training_rows(sources, scored, opened),
+        columns=tuple(column for source in sources for column in source.columns()),
         classes=opened.classes,
-        folds=scored["fold"].to_numpy(dtype=np.int64),
-        cv_groups=scored["cv_group"].to_numpy(dtype=np.int64),
-        image_rows=scored["image_row"].to_numpy(dtype=np.int64),
-        columns=tuple(names),
-        common_ids=tuple(common_ids),
-        nets=nets,
-        is_predicted=is_predicted,
         target_range=opened.target_range,
-        cv=cv or metadata["cv"],
-        fold_hash=digest,
-        is_label_free=is_label_free,
+        common=_common_rows(sources, common, is_predicted),
+        info=RunInfo(
+            ids=tuple(scored["id"]),
+            target=_target(scored, opened),
+            class_index=_class_index(scored, opened),
+            image_rows=scored["image_row"].to_numpy(dtype=np.int64),
+            cv=cv or stored_cv,
+            fold_hash=fold_hash,
+            is_label_free=is_label_free,
+            messages=tuple(dict.fromkeys(messages)),
+            user_columns=user_columns,
+        ),
         in_sample=sources[0].in_sample(scored) if protocol == "insample" else (),
-        notes=(
-            *dict.fromkeys(note for source in sources for note in source.notes(ids)),
-            *[WITHOUT.format(n_without)] * bool(n_without),
-            *(own.notes(scored, "to learn from") if own else ()),
-            *(own.notes(common[is_predicted], "to predict") if own else ()),
-        ),
-        weights=weights if (weights != 1).any() else None,
-        of_all=every[0] if len(every) == 1 else None,
-        common_cv_groups=common["cv_group"].to_numpy(dtype=np.int64),
     )
-    return found if own is None else _with_own(found, own, scored, common)
+    if user_columns is None:
+        return data
+    return _with_user_columns(data, user_columns, scored, common)
 
 
-def _with_own(
-    rows: Assembled, own: "OwnColumns", scored: "pd.DataFrame", common: "pd.DataFrame"
-) -> Assembled:
-    """Put the user's own columns beside those of the nets; each net says the same."""
-    mine, beside = own.apply(scored), own.apply(common)
-    named = tuple(Column(name, OWN, name, "") for name in own.names)
+def _checked_table(opened: Prepared) -> tuple["pd.DataFrame", str]:
+    """Give the table by id, and the hash of its folds."""
+    table, path = opened.table, opened.table_path
+    if "target" not in table or opened.metadata.get("target_kind") is None:
+        raise UserError(
+            f"{path}: there is no target to predict; name its column in [data] target,"
+            " then: python -m data_prep.prepare --experiment FILE"
+        )
+    fold_hash = opened.metadata["fold_hash"]
+    leak_guards.check_folds(table, fold_hash, path)
+    return table.sort_values("id", kind="stable").set_index("id", drop=False), fold_hash
+
+
+def _training_rows(
+    sources: Sequence[Source], scored: "pd.DataFrame", opened: Prepared
+) -> TrainingRows:
+    """Read the N rows through the nets that did not see them."""
+    X = np.concatenate([source.rows(list(scored["id"])) for source in sources], axis=1)
+    names = [column.name for source in sources for column in source.columns()]
+    leak_guards.check_varying(X, names)
+    y = _target(scored, opened)
+    if opened.target_range is None:
+        y = np.eye(len(opened.classes))[_class_index(scored, opened)]
+    return TrainingRows(
+        X=X,
+        y=y,
+        folds=scored["fold"].to_numpy(dtype=np.int64),
+        groups=scored["cv_group"].to_numpy(dtype=np.int64),
+        sample_weight=weights_of(scored),
+    )
+
+
+def _common_rows(
+    sources: Sequence[Source],
+    common: "pd.DataFrame",
+    is_predicted: NDArray[np.bool_],
+) -> CommonRows:
+    """Read the M pictures that no net was trained on, through every net."""
+    ids = list(common["id"])
+    of_all = [source.of_all(ids) for source in sources]
+    return CommonRows(
+        ids=tuple(ids),
+        nets=side_by_side([source.nets(ids) for source in sources]),
+        is_predicted=is_predicted,
+        cv_groups=common["cv_group"].to_numpy(dtype=np.int64),
+        of_all=of_all[0] if len(of_all) == 1 else None,
+    )
+
+
+def _target(scored: "pd.DataFrame", opened: Prepared) -> NDArray[Any]:
+    is_number = opened.target_range is not None
+    return scored["target"].to_numpy(dtype=np.float64 if is_number else object)
+
+
+def _class_index(scored: "pd.DataFrame", opened: Prepared) -> Ints:
+    if not opened.classes:
+        return np.full(len(scored), -1, dtype=np.int64)
+    return scored["class_index"].to_numpy(dtype=np.int64)
+
+
+def _with_user_columns(
+    data: StackingData,
+    user_columns: UserColumns,
+    scored: "pd.DataFrame",
+    common: "pd.DataFrame",
+) -> StackingData:
+    """Put the user's own columns beside those of the nets, the same for each net."""
+    of_rows, of_common = user_columns.apply(scored), user_columns.apply(common)
+    of_all = data.common.of_all
     return replace(
-        rows,
-        X=np.concatenate([rows.X, mine], axis=1),
-        columns=(*rows.columns, *named),
-        nets=tuple(np.concatenate([net, beside], axis=1) for net in rows.nets),
-        in_sample=tuple(
-            InSample(
-                seen.rows,
-                np.concatenate([seen.values, mine[seen.rows]], axis=1),
-            )
-            for seen in rows.in_sample
+        data,
+        rows=replace(data.rows, X=np.hstack([data.rows.X, of_rows])),
+        columns=(
+            *data.columns,
+            *(Column(name, USER_TASK, name, "") for name in user_columns.names),
         ),
-        of_all=None
-        if rows.of_all is None
-        else np.concatenate([rows.of_all, beside], axis=1),
-        own=own,
+        common=replace(
+            data.common,
+            nets=tuple(np.hstack([net, of_common]) for net in data.common.nets),
+            of_all=None if of_all is None else np.hstack([of_all, of_common]),
+        ),
+        in_sample=tuple(
+            replace(seen, X=np.hstack([seen.X, of_rows[seen.idx]]))
+            for seen in data.in_sample
+        ),
     )
 
 
-def _dealt_anew(
+def _with_new_folds(
     table: "pd.DataFrame", cv: str, prepared: Finished
 ) -> tuple["pd.DataFrame", str]:
-    """Deal the rows that have a fold anew, as ``data_prep.prepare --cv`` would.
+    """Assign the rows that have a fold to others, as ``data_prep.prepare --cv`` would.
 
     Returns:
         The table, and the hash of its folds.
@@ -165,9 +217,3 @@ def _dealt_anew(
     seed = prepared.record["settings"]["seed"]
     folds = with_folds(rows, cv, has_group=has_group, seed=seed)["fold"]
     return table.assign(fold=folds), fold_hash(table["id"], folds)
-
-
-def _class_index(scored: "pd.DataFrame", has_classes: bool) -> Ints:
-    if not has_classes:
-        return np.full(len(scored), -1, dtype=np.int64)
-    return scored["class_index"].to_numpy(dtype=np.int64)

@@ -35,44 +35,45 @@ def named(ids: Iterable[str], at_most: int = 3) -> str:
     >>> named(["b", "a"])
     "2 ids ('a', 'b')"
     """
-    known = sorted(ids)
-    shown = ", ".join(map(repr, known[:at_most]))
-    more = ", ..." if len(known) > at_most else ""
-    return f"{len(known)} id{'s' if len(known) != 1 else ''} ({shown}{more})"
+    names = sorted(ids)
+    shown = ", ".join(map(repr, names[:at_most]))
+    more = ", ..." if len(names) > at_most else ""
+    return f"{len(names)} id{'s' if len(names) != 1 else ''} ({shown}{more})"
 
 
-def check_folds(table: "pd.DataFrame", stored_hash: str, place: Path) -> None:
+def check_folds(table: "pd.DataFrame", stored_hash: str, path: Path) -> None:
     """Check that the folds are those that were made, and tear no cv group.
 
     Args:
         table: The rows of ``data_prep.prepare``.
         stored_hash: The hash it recorded.
-        place: The table's file.
+        path: The table's file.
     """
     from data_prep.folds import fold_hash
 
     if table["id"].duplicated().any():
         repeated = set(table["id"][table["id"].duplicated()])
-        raise UserError(f"{place}: {named(repeated)} occur twice; {PREPARE}")
+        raise UserError(f"{path}: {named(repeated)} occur twice; {PREPARE}")
     if fold_hash(list(table["id"]), list(table["fold"])) != stored_hash:
         raise UserError(
-            f"{place}: its folds are not the ones data_prep.prepare made; {PREPARE}"
+            f"{path}: its folds are not the ones data_prep.prepare made; {PREPARE}"
         )
-    dealt = table[table["fold"] >= 0]
-    torn = dealt.groupby("cv_group")["fold"].nunique()
-    if (torn > 1).any():
-        lost = dealt["id"][dealt["cv_group"].isin(torn.index[torn > 1])]
+    assigned = table[table["fold"] >= 0]
+    n_folds = assigned.groupby("cv_group")["fold"].nunique()
+    torn = n_folds.index[n_folds > 1]
+    if len(torn):
+        ids = assigned["id"][assigned["cv_group"].isin(torn)]
         raise UserError(
-            f"{place}: {int((torn > 1).sum())} cv groups are torn over folds, with"
-            f" {named(lost)}; {PREPARE}"
+            f"{path}: {len(torn)} cv groups are torn over folds, with"
+            f" {named(ids)}; {PREPARE}"
         )
 
 
 def check_scheme(cv: str, stored: str, *, is_label_free: bool) -> bool:
-    """Tell whether new folds are to be dealt: only features without labels allow it.
+    """Tell whether to assign new folds: only features without labels allow it.
 
     Args:
-        cv: The scheme asked for; empty: the stored one.
+        cv: The scheme in the settings; empty: the stored one.
         stored: The run's scheme.
         is_label_free: The features come from one net that saw no label.
     """
@@ -82,7 +83,7 @@ def check_scheme(cv: str, stored: str, *, is_label_free: bool) -> bool:
         return True
     raise UserError(
         f"cv = {cv!r}: the run's folds are {stored}, and its nets were trained by them;"
-        " leave --cv out, or deal other folds and train anew:"
+        " leave --cv out, or make other folds and train anew:"
         f" python -m data_prep.prepare --cv {cv}"
     )
 
@@ -98,11 +99,11 @@ def check_groups(cv: str, *, has_group: bool) -> None:
 
     if is_grouped(cv) == has_group:
         return
-    why, other = "keeps groups, but [data] group names no column", "kfold"
+    why, kind = "keeps groups, but [data] group names no column", "kfold"
     if has_group:
-        why, other = "would tear the groups of [data] group apart", "gkfold"
-    other = cv.replace("gkfold", "kfold").replace("kfold", other)
-    raise UserError(f"cv = {cv!r} {why}; give --cv {other}")
+        why, kind = "would tear the groups of [data] group apart", "gkfold"
+    fitting = cv.replace("gkfold", "kfold").replace("kfold", kind)
+    raise UserError(f"cv = {cv!r} {why}; give --cv {fitting}")
 
 
 def check_protocol(protocol: str, *, is_label_free: bool) -> None:
@@ -154,22 +155,29 @@ def check_not_selected(store: "Store") -> None:
 
 
 def check_ids(
-    store: "Store", wanted: Collection[str], known: Collection[str], what: str
+    store: "Store", *, needed: Collection[str], allowed: Collection[str], title: str
 ) -> None:
-    """Check that a store has all the rows wanted, and none that is not known."""
-    missing, surplus = set(wanted) - set(store.ids), set(store.ids) - set(known)
+    """Check that a store has all the rows needed, and none that is not allowed.
+
+    Args:
+        store: Of features.
+        needed: Ids that it must have.
+        allowed: Ids that it may have.
+        title: Of the rows, for the message.
+    """
+    missing, surplus = set(needed) - set(store.ids), set(store.ids) - set(allowed)
     if missing:
         failures = store.header.get("failures") or {}
         reasons = sorted({failures[id_] for id_ in missing if id_ in failures})
         why = f" ({'; '.join(reasons[:2])})" if reasons else ""
         is_untrained = any(reason.startswith(UNTRAINED) for reason in reasons)
         raise UserError(
-            f"{store.path}: it lacks {named(missing)} of {what}{why};"
+            f"{store.path}: it lacks {named(missing)} of {title}{why};"
             f" {TRAIN if is_untrained else EXTRACT}"
         )
     if surplus:
         raise UserError(
-            f"{store.path}: {named(surplus)} are not among {what}; {EXTRACT}"
+            f"{store.path}: {named(surplus)} are not among {title}; {EXTRACT}"
         )
 
 
@@ -248,41 +256,41 @@ def check_net(store: "Store", fold: str) -> None:
 
 
 def check_sample(
-    sample_ids: Sequence[str], predicted: Collection[str], place: Path
+    sample_ids: Sequence[str], predicted: Collection[str], path: Path
 ) -> None:
     """Check that the sample of the prediction file asks for just the test rows.
 
     Args:
         sample_ids: Ids of the sample.
         predicted: Ids that can be given a prediction.
-        place: The sample's file.
+        path: The sample's file.
     """
-    asked = set(sample_ids)
+    requested = set(sample_ids)
     remedy = f"mend the table of [data] sample; {PREPARE}"
-    if len(asked) < len(sample_ids):
+    if len(requested) < len(sample_ids):
         repeated = [id_ for id_, times in Counter(sample_ids).items() if times > 1]
-        raise UserError(f"{place}: {named(repeated)} occur twice; {remedy}")
-    if missing := asked - set(predicted):
+        raise UserError(f"{path}: {named(repeated)} occur twice; {remedy}")
+    if missing := requested - set(predicted):
         raise UserError(
-            f"{place}: {named(missing)} are neither in the test part nor in"
+            f"{path}: {named(missing)} are neither in the test split nor in"
             f" left_out.csv; {remedy}"
         )
-    if surplus := set(predicted) - asked:
+    if surplus := set(predicted) - requested:
         raise UserError(
-            f"{place}: it lacks {named(surplus)} of the test part; {remedy}"
+            f"{path}: it lacks {named(surplus)} of the test split; {remedy}"
         )
 
 
 def check_finite(store: "Store") -> None:
     """Refuse values that are no numbers."""
     for start in range(0, len(store), AT_ONCE):
-        part = store.values[start : start + AT_ONCE]
-        bad = np.argwhere(~np.isfinite(part))
+        chunk = store.values[start : start + AT_ONCE]
+        bad = np.argwhere(~np.isfinite(chunk))
         if len(bad):
             row, column = bad[0]
             raise UserError(
                 f"{store.path}: {store.columns[column]} of"
-                f" {store.ids[start + row]!r} is {part[row, column]}; a value that is"
+                f" {store.ids[start + row]!r} is {chunk[row, column]}; a value that is"
                 f" no number would spoil every score; {EXTRACT}"
             )
 
@@ -303,7 +311,7 @@ def check_varying(X: NDArray[np.float64], names: Sequence[str]) -> None:
     )
 
 
-def check_shares(means: NDArray[np.float64], task: str, ids: Sequence[str]) -> None:
+def check_proba(means: NDArray[np.float64], task: str, ids: Sequence[str]) -> None:
     """Refuse class probabilities that are none.
 
     Args:
@@ -329,32 +337,32 @@ def check_shares(means: NDArray[np.float64], task: str, ids: Sequence[str]) -> N
     )
 
 
-def check_targets(table: "pd.DataFrame", place: Path) -> None:
+def check_targets(table: "pd.DataFrame", path: Path) -> None:
     """Refuse a target that is no finite number.
 
     Args:
         table: The rows of ``data_prep.prepare``.
-        place: The table's file.
+        path: The table's file.
     """
     if table["target"].dtype.kind != "f":
         return
     is_infinite = np.isinf(table["target"])
     if is_infinite.any():
         raise UserError(
-            f"{place}: the target of {named(table['id'][is_infinite])} is infinite;"
+            f"{path}: the target of {named(table['id'][is_infinite])} is infinite;"
             f" mend the table of [data] train; {PREPARE}"
         )
 
 
 def check_enough(
-    folds: NDArray[np.int64], cv_groups: NDArray[np.int64], place: Path
+    folds: NDArray[np.int64], cv_groups: NDArray[np.int64], path: Path
 ) -> None:
     """Check that there is something to learn in every fold, from several cv groups.
 
     Args:
         folds: (N,) fold of each row that has a target.
         cv_groups: (N,) what no fold tears.
-        place: The table's file.
+        path: The table's file.
     """
     if fault := too_few_rows(folds) or lone_cv_group(folds, cv_groups):
-        raise UserError(f"{place}: {fault}; {PREPARE}")
+        raise UserError(f"{path}: {fault}; {PREPARE}")

@@ -13,8 +13,8 @@ from data_prep.errors import UserError
 from data_prep.run_folders.damage import read_json
 from data_prep.run_folders.runs import Finished
 from data_prep.settings import nearest
-from stacking.inputs.baseline_columns import OwnColumns
 from stacking.inputs.leak_guards import named
+from stacking.inputs.user_columns import UserColumns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,14 +24,17 @@ log = logging.getLogger(__name__)
 
 
 def read_columns(
-    path: Path | None, pictures: Sequence[str], own: OwnColumns, prepared: Finished
+    path: Path | None,
+    pictures: Sequence[str],
+    user_columns: UserColumns,
+    prepared: Finished,
 ) -> "pd.DataFrame":
     """Read the columns that a stack learned from, for new pictures.
 
     Args:
         path: The user's table; None: there is none.
         pictures: N ids.
-        own: The columns.
+        user_columns: The columns.
         prepared: The finished ``data_prep.prepare``.
 
     Returns:
@@ -49,7 +52,7 @@ def read_columns(
     ours = _names_of_ours(prepared)
     columns = [
         column
-        for column in own.columns
+        for column in user_columns.columns
         if not (column.name in SIZES and column.name in ours)
     ]
     names = [column.name for column in columns]
@@ -84,13 +87,13 @@ def read_columns(
     if n_more := len(table) - len(rows):
         log.info("%s: %d rows have no picture in --images", path, n_more)
     if columns:
-        asked_for = OwnColumns(tuple(columns))
+        to_read = UserColumns(tuple(columns))
         try:
-            asked_for.apply(rows)
+            to_read.apply(rows)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
-        for note in asked_for.notes(rows, "to predict"):
-            log.warning("%s: %s", path, note.removesuffix("."))
+        for text in to_read.messages(rows, "to predict"):
+            log.warning("%s: %s", path, text.removesuffix("."))
     by_id: pd.DataFrame = rows.set_index(id_column)[names]
     return by_id
 
@@ -106,10 +109,10 @@ def with_sizes(table: "pd.DataFrame", fresh: Path) -> "pd.DataFrame":
 
     if set(SIZES) <= set(table.columns) or not (fresh / SIDECAR).is_file():
         return table
-    about = read_json(fresh / SIDECAR)
+    seen = read_json(fresh / SIDECAR)
     return table.assign(
         **{
-            name: [about[id_][name] for id_ in table.index]
+            name: [seen[id_][name] for id_ in table.index]
             for name in SIZES
             if name not in table
         }

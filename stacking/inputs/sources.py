@@ -7,7 +7,7 @@ Shapes: N scored rows, C columns, K nets, M pictures that all nets have in commo
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ EXTRACTED = "features.extract"
 ALL_NET = "all.pkl"  # what the net that saw every label says
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """A store of pooled features, checked against the table of the run.
 
@@ -71,16 +71,22 @@ class Source:
         leak_guards.check_pooled(store)
         leak_guards.check_finite(store)
         leak_guards.check_not_selected(store)
-        is_wanted = (table["fold"] >= 0) | table["split"].isin(["test", "unlabelled"])
+        is_needed = (table["fold"] >= 0) | table["split"].isin(["test", "unlabelled"])
         leak_guards.check_ids(
-            store, list(table["id"][is_wanted]), list(table["id"]), "the run's rows"
+            store,
+            needed=list(table["id"][is_needed]),
+            allowed=list(table["id"]),
+            title="the run's rows",
         )
         leak_guards.check_fold_of_rows(
             store, dict(table["fold"]), metadata["fold_hash"]
         )
         prefix = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
         return cls(
-            extracted.folder, store, f"{prefix}_" if prefix else "", metadata["n_folds"]
+            folder=extracted.folder,
+            store=store,
+            prefix=f"{prefix}_" if prefix else "",
+            n_folds=metadata["n_folds"],
         )
 
     @property
@@ -107,7 +113,7 @@ class Source:
         return self.store.matrix(ids).astype(np.float64)
 
     def nets(self, ids: Sequence[str]) -> list[Floats]:
-        """Give what each fold net says of the M common pictures, K arrays (M, C).
+        """Read the M common pictures through each fold net, K arrays (M, C).
 
         One net that saw no label gives one array.
         """
@@ -121,7 +127,7 @@ class Source:
         ]
 
     def of_all(self, ids: Sequence[str]) -> Floats | None:
-        """Give what the net that saw every label says, (M, C); None: there is none."""
+        """Read them through the net that saw every label, (M, C), if there is one."""
         if not ids or not (self.folder / "nets" / ALL_NET).exists():
             return None
         return self._net(ALL_NET, "all", ids)
@@ -132,20 +138,21 @@ class Source:
             raise UserError(f"{path} is missing; {leak_guards.EXTRACT}")
         net = opened(path)
         leak_guards.check_same_columns(self.store, net)
-        leak_guards.check_ids(net, ids, ids, "the test and unlabelled rows")
+        title = "the test and unlabelled rows"
+        leak_guards.check_ids(net, needed=ids, allowed=ids, title=title)
         leak_guards.check_roles(net, net.ids, ("test", "label_free"))
         leak_guards.check_net(net, fold)
         leak_guards.check_finite(net)
         return net.matrix(ids).astype(np.float64)
 
     def in_sample(self, scored: "pd.DataFrame") -> tuple[InSample, ...]:
-        """Read what each net says of the rows it was trained on.
+        """Read each net's outputs on the rows that it was trained on.
 
         Args:
             scored: The N labelled rows, in the order that positions are to count.
         """
         folds = scored["fold"].to_numpy()
-        found = []
+        by_fold = []
         for fold in range(self.n_folds):
             path = self.folder / "insample" / f"fold{fold}.pkl"
             if not path.exists():
@@ -154,33 +161,33 @@ class Source:
             leak_guards.check_same_columns(self.store, seen)
             leak_guards.check_net(seen, str(fold))
             leak_guards.check_roles(seen, seen.ids, ("insample",))
-            rows = np.flatnonzero(folds != fold)
-            ids = list(scored["id"].iloc[rows])
-            held_out = set(scored["id"].iloc[np.flatnonzero(folds == fold)])
-            if unseen := held_out & set(seen.ids):
+            train_idx = np.flatnonzero(folds != fold)
+            ids = list(scored["id"].iloc[train_idx])
+            if unseen := set(scored["id"][folds == fold]) & set(seen.ids):
                 raise UserError(
                     f"{path}: {leak_guards.named(unseen)} are held out with fold"
                     f" {fold}; its net was not trained on them;"
                     f" {leak_guards.EXTRACT} --insample"
                 )
-            found.append(InSample(rows, seen.matrix(ids).astype(np.float64)))
-        return tuple(found)
+            X = seen.matrix(ids).astype(np.float64)
+            by_fold.append(InSample(idx=train_idx, X=X))
+        return tuple(by_fold)
 
-    def notes(self, ids: Sequence[str]) -> list[str]:
+    def messages(self, ids: Iterable[str]) -> list[str]:
         """Say what the features owe to labels that a reader should know of."""
         role_of = dict(zip(self.store.ids, self.store.roles.tolist(), strict=True))
-        notes = []
+        messages = []
         if "oof_selected" in {role_of[id_] for id_ in ids}:
-            notes.append(
+            messages.append(
                 "Out-of-fold, selected: the epoch of each net was chosen on the rows"
                 " that it is scored on here, so the scores are somewhat too good."
             )
         if self.store.header.get("selected_with_labels"):
-            notes.append(
+            messages.append(
                 "The pretext checkpoint was chosen by a probe that saw labels of all"
                 " folds, so the scores are slightly too good."
             )
-        return notes
+        return messages
 
 
 def opened(path: Path) -> "Store":
@@ -191,17 +198,17 @@ def opened(path: Path) -> "Store":
         return open_store(path)
 
 
-def joined(nets: Sequence[Sequence[Floats]]) -> tuple[Floats, ...]:
+def side_by_side(nets: Sequence[Sequence[Floats]]) -> tuple[Floats, ...]:
     """Put the columns of several sources side by side, net by net.
 
-    A net that saw no label says the same beside each fold net of the others.
+    A net that saw no label stands beside each fold net of the other sources.
 
     Args:
         nets: By source, K arrays (M, C), or one.
     """
-    n_nets = max(len(one) for one in nets)
+    n_nets = max(len(of_source) for of_source in nets)
     return tuple(
-        np.concatenate([one[k if len(one) > 1 else 0] for one in nets], axis=1)
+        np.hstack([of_source[k if len(of_source) > 1 else 0] for of_source in nets])
         for k in range(n_nets)
     )
 

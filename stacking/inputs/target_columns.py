@@ -1,17 +1,17 @@
-"""What the columns of the nets say of the target, before anything is learned from them.
+"""Which columns of the nets speak of the target, before anything is learned from them.
 
 Shapes: N rows, C columns, K classes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.task_types.registry import TASK_TYPES
-from stacking.inputs.data import Assembled, Column, columns_of
+from stacking.inputs.data import Column, columns_of
 
 if TYPE_CHECKING:
     from data_prep.experiment import TaskSettings
@@ -20,44 +20,44 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NetPredictions:
-    """What the nets say of rows, beside the prediction that is post-processed.
+    """The nets' own predictions of the target, beside that which is post-processed.
 
     Attributes:
-        plain: (N,) the net's own regression, clipped; None: there is none.
-        shares: (N, K) class probabilities; None: there are none.
+        regression: (N,) the net's own regression, clipped; None: there is none.
+        proba: (N, K) class probabilities; None: there are none.
         class_values: (K,) numbers that the classes stand for.
     """
 
-    plain: Floats | None
-    shares: Floats | None
+    regression: Floats | None
+    proba: Floats | None
     class_values: Floats
 
     @classmethod
     def averaged(cls, by_net: Sequence["NetPredictions"]) -> "NetPredictions":
-        """Average what several nets say of the same rows."""
+        """Average the predictions of the same rows by several nets."""
 
-        def mean(given: Sequence[Floats | None]) -> Floats | None:
-            values = [one for one in given if one is not None]
-            return np.mean(values, axis=0) if values else None
+        def mean(values: Sequence[Floats | None]) -> Floats | None:
+            present = [value for value in values if value is not None]
+            return np.mean(present, axis=0) if present else None
 
         return cls(
-            mean([one.plain for one in by_net]),
-            mean([one.shares for one in by_net]),
-            by_net[0].class_values,
+            regression=mean([net.regression for net in by_net]),
+            proba=mean([net.proba for net in by_net]),
+            class_values=by_net[0].class_values,
         )
 
-    def take(self, rows: Ints) -> "NetPredictions":
+    def take(self, idx: Ints) -> "NetPredictions":
         """Give some of the rows."""
-        return NetPredictions(
-            None if self.plain is None else self.plain[rows],
-            None if self.shares is None else self.shares[rows],
-            self.class_values,
+        return replace(
+            self,
+            regression=None if self.regression is None else self.regression[idx],
+            proba=None if self.proba is None else self.proba[idx],
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TargetColumns:
     """How columns are read as the target.
 
@@ -65,40 +65,18 @@ class TargetColumns:
         columns: C columns.
         classes: K names of classes, in the order of the class outputs.
         target_range: Smallest and largest target; None: classes.
-        plain: The sub-task that is the regression of the target; empty: there is none.
+        regression_task: The sub-task that is the regression of the target; or empty.
         proba_task: The sub-task that gives the target's class probabilities; or empty.
     """
 
     columns: tuple[Column, ...]
     classes: tuple[str, ...]
     target_range: tuple[float, float] | None
-    plain: str = ""
+    regression_task: str = ""
     proba_task: str = ""
 
     @classmethod
-    def of(
-        cls,
-        rows: Assembled,
-        tasks: Mapping[str, "TaskSettings"],
-        target_column: str | None,
-    ) -> "TargetColumns":
-        """Find the sub-tasks whose label is the target.
-
-        Args:
-            rows: What was assembled.
-            tasks: Tables ``[tasks.NAME]`` of the experiment; empty: the default tasks.
-            target_column: The user's name of the target column.
-        """
-        return cls.of_columns(
-            rows.columns,
-            rows.classes,
-            rows.target_range,
-            tasks=tasks,
-            target_column=target_column,
-        )
-
-    @classmethod
-    def of_columns(
+    def find(
         cls,
         columns: tuple[Column, ...],
         classes: tuple[str, ...],
@@ -107,7 +85,15 @@ class TargetColumns:
         tasks: Mapping[str, "TaskSettings"],
         target_column: str | None,
     ) -> "TargetColumns":
-        """Find them among columns that may not be made yet; see ``of``."""
+        """Find the sub-tasks whose label is the target.
+
+        Args:
+            columns: C columns, which need not be made yet.
+            classes: K names.
+            target_range: Smallest and largest target; None: classes.
+            tasks: Tables ``[tasks.NAME]`` of the experiment; empty: the default tasks.
+            target_column: The user's name of the target column.
+        """
 
         def first(target_outputs: str, usual: str, n_outputs: int) -> str:
             names = [
@@ -123,11 +109,11 @@ class TargetColumns:
 
         is_number = target_range is not None
         return cls(
-            columns,
-            classes,
-            target_range,
-            first("number", "target", 1) if is_number else "",
-            first("probabilities", "onehot", len(classes)),
+            columns=columns,
+            classes=classes,
+            target_range=target_range,
+            regression_task=first("number", "target", 1) if is_number else "",
+            proba_task=first("probabilities", "onehot", len(classes)),
         )
 
     @property
@@ -142,44 +128,47 @@ class TargetColumns:
         return np.array([float(name) for name in names])
 
     def columns_of(self, task: str, statistic: str = "") -> Ints:
-        """Give the positions of a task's columns; with one statistic, only of it."""
+        """Give the indices of a task's columns; with a statistic, only those of it."""
         return columns_of(self.columns, task, statistic)
 
-    def shares(self, values: Floats) -> Floats | None:
+    def proba(self, X: Floats) -> Floats | None:
         """Read the (N, K) class probabilities from (N, C) unaligned columns."""
         if not self.proba_task:
             return None
-        means = np.maximum(values[:, self.columns_of(self.proba_task, "mean")], 0)
+        means = np.maximum(X[:, self.columns_of(self.proba_task, "mean")], 0)
         total = means.sum(axis=1, keepdims=True)
         even = np.full_like(means, 1 / means.shape[1])
-        shares: Floats = np.divide(means, total, out=even, where=total > 0)
-        return shares
+        proba: Floats = np.divide(means, total, out=even, where=total > 0)
+        return proba
 
-    def fixed(self, values: Floats) -> dict[str, Floats]:
+    def fixed(self, X: Floats) -> dict[str, Floats]:
         """Read the predictions that need no fitting from (N, C) unaligned columns.
 
         ``plain`` is the net's own prediction, the mean of the views, and ``expected``
         the expected value of its class probabilities.
         """
-        found: dict[str, Floats] = {}
-        shares = self.shares(values)
+        pred: dict[str, Floats] = {}
+        proba = self.proba(X)
         if not self.is_number:
-            return {"plain": shares} if shares is not None else {}
-        if self.plain:
-            (column,) = self.columns_of(self.plain, "mean")
-            found["plain"] = self.clip(values[:, column])
-        if shares is not None:
-            found["expected"] = self.clip(shares @ self.class_values)
-        return found
+            return {"plain": proba} if proba is not None else {}
+        if self.regression_task:
+            (col_idx,) = self.columns_of(self.regression_task, "mean")
+            pred["plain"] = self.clip(X[:, col_idx])
+        if proba is not None:
+            pred["expected"] = self.clip(proba @ self.class_values)
+        return pred
 
-    def net_pred(self, values: Floats) -> NetPredictions:
+    def net_pred(self, X: Floats) -> NetPredictions:
         """Read what post-processing looks at from (N, C) unaligned columns."""
-        plain = self.fixed(values).get("plain") if self.is_number else None
-        return NetPredictions(plain, self.shares(values), self.class_values)
+        return NetPredictions(
+            regression=self.fixed(X).get("plain") if self.is_number else None,
+            proba=self.proba(X),
+            class_values=self.class_values,
+        )
 
-    def clip(self, prediction: Floats) -> Floats:
+    def clip(self, pred: Floats) -> Floats:
         """Bring numbers into the target's range; leave probabilities."""
         if self.target_range is None:
-            return prediction
-        clipped: Floats = np.clip(prediction, *self.target_range)
+            return pred
+        clipped: Floats = np.clip(pred, *self.target_range)
         return clipped

@@ -30,16 +30,16 @@ HINT = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Views:
     """Each view of each picture, through the nets.
 
     Attributes:
-        values: (N, V, F) what each row's own fold net says: it never saw the row.
+        values: (N, V, F) through each row's own fold net, which never saw the row.
         nets: K arrays (M, V, F), the common pictures through each net.
         columns: F names.
         names: V names of the views.
-        held_out: (N,) the fold whose net made each row; -1: one net made all.
+        fold_of_net: (N,) the fold whose net made each row; -1: one net made all.
         alignment: How the nets were brought to one scale, by outputs.
     """
 
@@ -47,7 +47,7 @@ class Views:
     nets: tuple[Floats, ...]
     columns: tuple[str, ...]
     names: tuple[str, ...]
-    held_out: Ints
+    fold_of_net: Ints
     alignment: Alignment
 
     def aligned(self, method: str, folds: Ints) -> "Views":
@@ -60,7 +60,7 @@ class Views:
         Raises:
             UserError: The views of some rows come from the net of another fold.
         """
-        is_wrong = (self.held_out != folds) & (self.held_out >= 0)
+        is_wrong = (self.fold_of_net != folds) & (self.fold_of_net >= 0)
         if is_wrong.any():
             raise UserError(
                 f"the single views of {int(is_wrong.sum())} rows come from the net of"
@@ -74,8 +74,8 @@ class Views:
         if alignment.method == "none":
             return replace(self, alignment=alignment)
         values = np.empty_like(self.values)
-        for fold, _, own in outer_folds(folds):
-            values[own] = apply_to_views(alignment, fold, self.values[own])
+        for fold, _, val_idx in outer_folds(folds):
+            values[val_idx] = apply_to_views(alignment, fold, self.values[val_idx])
         nets = [apply_to_views(alignment, k, net) for k, net in enumerate(self.nets)]
         return replace(self, values=values, nets=tuple(nets), alignment=alignment)
 
@@ -91,6 +91,7 @@ def read_views(
     ids: Sequence[str],
     common_ids: Sequence[str],
     n_folds: int,
+    *,
     is_label_free: bool = False,
 ) -> Views:
     """Read the single views of an extraction, the outputs of its tasks side by side.
@@ -107,60 +108,68 @@ def read_views(
         UserError: A file is missing, its rows are of the wrong role or net, or the
             files do not fit each other.
     """
-    found = [
-        _of_task(folder, task, ids, common_ids, n_folds, is_label_free)
+    by_task = [
+        _label_free_stores(folder, task, ids, common_ids)
+        if is_label_free
+        else _fold_stores(folder, task, ids, common_ids, n_folds)
         for task in tasks
     ]
-    stores = [of_task[0] for of_task in found]
-    held_out = [_held_out(store, ids) for store in stores]
-    for store, own in zip(stores, held_out, strict=True):
+    stores = [of_task[0] for of_task in by_task]
+    fold_of_net = _fold_of_net(stores[0], ids)
+    for store in stores:
         _check_same_views(stores[0], store)
-        if (own != held_out[0]).any():
+        if (_fold_of_net(store, ids) != fold_of_net).any():
             raise UserError(
                 f"{store.path}: its rows were held out with other folds than those of"
                 f" {stores[0].path.name}; {leak_guards.EXTRACT}"
             )
-    by_net = zip(*(of_task[1:] for of_task in found), strict=True)
+    by_net = zip(*(of_task[1:] for of_task in by_task), strict=True)
     nets = tuple(_side_by_side(net, common_ids) for net in by_net)
     return Views(
-        _side_by_side(stores, ids),
-        nets,
-        tuple(name for store in stores for name in store.columns),
-        tuple(stores[0].header["views"]),
-        held_out[0],
-        learn_alignment([_rows(net) for net in nets], "none"),
+        values=_side_by_side(stores, ids),
+        nets=nets,
+        columns=tuple(name for store in stores for name in store.columns),
+        names=tuple(stores[0].header["views"]),
+        fold_of_net=fold_of_net,
+        alignment=learn_alignment([_rows(net) for net in nets], "none"),
     )
 
 
-def _of_task(
+def _label_free_stores(
+    folder: Path, task: str, ids: Sequence[str], common_ids: Sequence[str]
+) -> list["Store"]:
+    """Open the one store of a net without labels: for labelled and common rows."""
+    store = _opened(folder / "views" / f"{task}.pkl")
+    every = [*ids, *common_ids]
+    leak_guards.check_ids(
+        store, needed=every, allowed=store.ids, title="the run's rows"
+    )
+    leak_guards.check_roles(store, every, ("label_free",))
+    return [store, store] if common_ids else [store]
+
+
+def _fold_stores(
     folder: Path,
     task: str,
     ids: Sequence[str],
     common_ids: Sequence[str],
     n_folds: int,
-    is_label_free: bool,
 ) -> list["Store"]:
     """Open the labelled rows of a task, and the common pictures through each net."""
-    if is_label_free:
-        own = _opened(folder / "views" / f"{task}.pkl")
-        leak_guards.check_ids(own, [*ids, *common_ids], own.ids, "the run's rows")
-        leak_guards.check_roles(own, [*ids, *common_ids], ("label_free",))
-        return [own, own] if common_ids else [own]
-    own = _opened(folder / "views" / f"{task}.oof.pkl")
-    leak_guards.check_ids(own, ids, own.ids, "the labelled rows")
-    leak_guards.check_roles(own, ids, leak_guards.HONEST)
+    oof = _opened(folder / "views" / f"{task}.oof.pkl")
+    leak_guards.check_ids(oof, needed=ids, allowed=oof.ids, title="the labelled rows")
+    leak_guards.check_roles(oof, ids, leak_guards.HONEST)
     nets = []
     for fold in range(n_folds if common_ids else 0):
         net = _opened(folder / "views" / f"{task}.test.fold{fold}.pkl")
-        leak_guards.check_same_columns(own, net)
-        leak_guards.check_ids(
-            net, common_ids, common_ids, "the test and unlabelled rows"
-        )
+        leak_guards.check_same_columns(oof, net)
+        title = "the test and unlabelled rows"
+        leak_guards.check_ids(net, needed=common_ids, allowed=common_ids, title=title)
         leak_guards.check_roles(net, net.ids, ("test", "label_free"))
         leak_guards.check_net(net, str(fold))
-        _check_same_views(own, net)
+        _check_same_views(oof, net)
         nets.append(net)
-    return [own, *nets]
+    return [oof, *nets]
 
 
 def _opened(path: Path) -> "Store":
@@ -181,7 +190,7 @@ def _check_same_views(store: "Store", other: "Store") -> None:
         )
 
 
-def _held_out(store: "Store", ids: Sequence[str]) -> Ints:
+def _fold_of_net(store: "Store", ids: Sequence[str]) -> Ints:
     """Give the fold whose net made each of the rows; -1: one net made all."""
     folds = np.where(store.roles == "label_free", -1, store.folds)
     fold_of = dict(zip(store.ids, folds.tolist(), strict=True))

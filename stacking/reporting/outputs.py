@@ -85,25 +85,27 @@ def oof_table(stacked: Stacked) -> "pd.DataFrame":
     """Collect every step's out-of-fold prediction, a row per id."""
     import pandas as pd
 
-    rows = stacked.features.rows
-    table = pd.DataFrame({"id": rows.ids, "fold": rows.folds, "target": rows.target})
+    data = stacked.data
+    table = pd.DataFrame(
+        {"id": data.info.ids, "fold": data.rows.folds, "target": data.info.target}
+    )
     for line in stacked.lines:
-        table[line.name] = labels_of(line.prediction, rows.classes)
-    proba = stacked.features.target_columns.shares(rows.X)
+        table[line.name] = labels_of(line.prediction, data.classes)
+    proba = stacked.features.target_columns.proba(data.rows.X)
     if not stacked.objective.is_number:
         proba = stacked.final.prediction
     if proba is not None:
-        for k, name in enumerate(rows.classes):
+        for k, name in enumerate(data.classes):
             table[probability_column(name)] = proba[:, k]
     return table
 
 
 def constant_prediction(stacked: Stacked) -> float | str:
     """Give the mean target, ended as what was scored, or the most frequent class."""
-    rows = stacked.features.rows
-    if rows.target_range is None:
-        return rows.classes[int(np.bincount(rows.class_index).argmax())]
-    mean = np.array([rows.target.mean()])
+    data = stacked.data
+    if data.target_range is None:
+        return data.classes[int(np.bincount(data.info.class_index).argmax())]
+    mean = np.array([data.info.target.mean()])
     ended = end_prediction(mean, stacked.features.target_columns, stacked.objective)
     return float(ended[0])
 
@@ -136,9 +138,9 @@ def write_predictions(
     """Write ``id,target`` in the order requested; the constant where no picture is."""
     import pandas as pd
 
-    rows = stacked.features.rows
-    labels = labels_of(y_pred, rows.classes)
-    by_id = dict(zip(rows.common_ids, labels.tolist(), strict=True))
+    data = stacked.data
+    labels = labels_of(y_pred, data.classes)
+    by_id = dict(zip(data.common.ids, labels.tolist(), strict=True))
     by_id |= dict.fromkeys(requested.unreadable, constant_prediction(stacked))
     values = [by_id[id_] for id_ in requested.ids]
     write_csv(path, pd.DataFrame({id_column: requested.ids, target_column: values}))
@@ -159,13 +161,13 @@ def write_probabilities(
     """
     import pandas as pd
 
-    rows = stacked.features.rows
-    by_id = dict(zip(rows.common_ids, proba, strict=True))
-    class_shares = stacked.features.target().mean(axis=0)
+    data = stacked.data
+    by_id = dict(zip(data.common.ids, proba, strict=True))
+    class_shares = stacked.data.rows.y.mean(axis=0)
     by_id |= dict.fromkeys(requested.unreadable, class_shares)
     table = pd.DataFrame(
         [by_id[id_] for id_ in requested.ids],
-        columns=[probability_column(name) for name in rows.classes],
+        columns=[probability_column(name) for name in data.classes],
     )
     table.insert(0, id_column, requested.ids)
     write_csv(path, table)
@@ -173,22 +175,22 @@ def write_probabilities(
 
 def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
     """Collect all that was chosen and scored, as JSON values."""
-    features, rows = stacked.features, stacked.features.rows
+    features, data = stacked.features, stacked.data
     shifts = features.alignment.shifts()
     return {
         "metric": stacked.objective.name,
-        "cv": rows.cv,
-        "fold_hash": rows.fold_hash,
-        "rows": len(rows.ids),
-        "columns": [column.name for column in rows.columns],
+        "cv": data.info.cv,
+        "fold_hash": data.info.fold_hash,
+        "rows": len(data.info.ids),
+        "columns": [column.name for column in data.columns],
         "baseline": stacked.baseline,
         "alignment": {
             "method": features.alignment.method,
-            "common_pictures": len(rows.common_ids),
+            "common_pictures": len(data.common.ids),
             "tried": dict(features.tried),
             "shift_in_spreads": {
                 column.name: np.round(shifts[:, col_idx], 4).tolist()
-                for col_idx, column in enumerate(rows.columns)
+                for col_idx, column in enumerate(data.columns)
             }
             if shifts.any()
             else {},
@@ -204,6 +206,7 @@ def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
         "steps": [
             {
                 "name": step.name,
+                "column": step.column,
                 "is_on": step.is_on,
                 "rule": step.rule,
                 "rules_by_fold": step.rules,
@@ -233,7 +236,7 @@ def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
             "all_net": [asdict(shift) for shift in findings.shift_of_all],
         },
         "control": asdict(findings.control) if findings.control else None,
-        "notes": list(stacked.notes),
+        "notes": list(stacked.data.info.messages),
     }
 
 

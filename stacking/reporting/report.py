@@ -49,7 +49,7 @@ def write(
         versions: Of the packages.
         seconds: How long the stage has taken so far; None: not told.
     """
-    rows, run = stacked.features.rows, prepared.folder.parent
+    data, run = stacked.data, prepared.folder.parent
     pictures = RunPictures.of(prepared)
     is_leaky = settings["protocol"] == "insample"
     is_by_all = settings["test_nets"] == "all"
@@ -59,7 +59,7 @@ def write(
         by_prediction(stacked, pictures),
         calibration(stacked),
         confusion(stacked),
-        failures(stacked, pictures.dates(rows.ids)),
+        failures(stacked, pictures.dates(data.info.ids)),
         worth(stacked, findings),
         importance(stacked, findings),
         worst(stacked, pictures),
@@ -76,7 +76,7 @@ def write(
     write_report(
         path,
         f"Predicting {target}" + (" (in-sample)" if is_leaky else ""),
-        f"{len(rows.ids):,} pictures, {rows.n_folds} folds ({rows.cv}),"
-        f" {len(rows.columns)} feature columns",
+        f"{len(data.info.ids):,} pictures, {data.rows.n_folds} folds ({data.info.cv}),"
+        f" {len(data.columns)} feature columns",
         sections,
     )

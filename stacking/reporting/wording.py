@@ -20,7 +20,7 @@ def unit_digits(stacked: Stacked) -> int:
     """Give the decimals of predictions and errors, two less than of scores."""
     if not stacked.objective.is_number:
         return 3
-    return max(decimals_for(float(stacked.features.target().std())) - 2, 0)
+    return max(decimals_for(float(stacked.data.rows.y.std())) - 2, 0)
 
 
 def better(objective: Objective) -> str:
@@ -89,7 +89,7 @@ def baseline_name(stacked: Stacked) -> str:
     return "the plain net" if stacked.baseline == "plain" else "the constant"
 
 
-def snapped_later(stacked: Stacked) -> str:
-    """Say that what is expected of averaging is of what is snapped only then."""
+def before_rounding(stacked: Stacked) -> str:
+    """Say that what is expected of averaging is of what is rounded only then."""
     is_last = stacked.averaged is stacked.final
-    return "" if is_last else " (before it is snapped to classes)"
+    return "" if is_last else " (before it is rounded to classes)"

@@ -22,7 +22,7 @@ from stacking.ensemble.stack import Stacked
 from stacking.inputs.assemble import assemble
 from stacking.reporting.report import write
 from stacking.settings import FitSettings
-from stacking.workflow import Work
+from stacking.workflow import StackingJob
 from tests.stacking.conftest import FakeRun
 
 TASKS = ("target", "onehot")
@@ -64,8 +64,8 @@ class Reported:
         self.prepared = run.finished("data_prep.prepare")
         extracted = run.finished("features.extract")
         settings = self.settings
-        rows = assemble(self.prepared, extracted, settings.cv, settings.protocol)
-        work = Work.of(rows, settings, experiment)
+        data = assemble(self.prepared, extracted, settings.cv, settings.protocol)
+        work = StackingJob.of(data, settings, experiment)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("stacking.ensemble.objective.N_DRAWS", N_DRAWS)
             return work.fit(self.run)
@@ -97,22 +97,23 @@ class Reported:
         path = self.run / "data_prep.prepare" / "table.parquet"
         table = pd.read_parquet(path)
         table.assign(id=prefix + table["id"]).to_parquet(path)
-        rows = stacked.features.rows
-        named = {
-            name: tuple(prefix + id_ for id_ in getattr(rows, name))
-            for name in ("ids", "common_ids")
-        }
-        features = replace(stacked.features, rows=replace(rows, **named))
+        data = stacked.data
+        named = replace(
+            data,
+            info=replace(data.info, ids=tuple(prefix + i for i in data.info.ids)),
+            common=replace(data.common, ids=tuple(prefix + i for i in data.common.ids)),
+        )
+        features = replace(stacked.features, data=named)
         return replace(stacked, features=features)
 
 
 def _predictions(stacked: Stacked) -> dict[str, Any]:
-    """Predict the pictures without label, as ``Work.look`` does."""
-    rows = stacked.features.rows
-    if not rows.nets:
+    """Predict the pictures without label, as ``StackingJob.evaluate`` does."""
+    data = stacked.data
+    if not data.common.nets:
         return {"predicted": {}, "disagreement": np.array([])}
-    said = stacked.predictor.predict(rows.nets, own=bool(rows.in_sample))
-    spread = np.array([]) if rows.is_label_free else said.by_net.std(axis=0)
+    said = stacked.predictor.predict(data.common.nets, in_fold=bool(data.in_sample))
+    spread = np.array([]) if data.info.is_label_free else said.by_net.std(axis=0)
     return {"predicted": said.averaged, "disagreement": spread}
 
 

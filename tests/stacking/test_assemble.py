@@ -15,7 +15,7 @@ from data_prep.rows import with_folds
 from data_prep.run_folders.runs import Run
 from features.store import open_store, write_store
 from stacking.inputs.assemble import assemble
-from stacking.inputs.data import Assembled
+from stacking.inputs.data import StackingData
 from stacking.inputs.leak_guards import check_enough, check_sample
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 MakeRun = Callable[..., Path]
 
 
-def assembled(folder: Path, cv: str = "", protocol: Any = "oof") -> Assembled:
+def assembled(folder: Path, cv: str = "", protocol: Any = "oof") -> StackingData:
     run = Run(folder)
     prepared, extracted = run.finished("data_prep.prepare"), "features.extract"
     return assemble(prepared, run.finished(extracted), cv, protocol)
@@ -73,61 +73,65 @@ def test_rows_are_joined_by_id_whatever_their_order(make_run: MakeRun) -> None:
     first = assembled(folder)
     edit_table(folder, lambda table: table.sample(frac=1, random_state=0))
     other = assembled(folder)
-    place = {id_: row for row, id_ in enumerate(other.ids)}
-    order = [place[id_] for id_ in first.ids]
-    assert sorted(first.ids) == sorted(other.ids)
-    for name in ("X", "target", "folds", "cv_groups", "class_index", "image_rows"):
-        assert np.array_equal(getattr(first, name), getattr(other, name)[order])
-    columns = {id_: row for row, id_ in enumerate(other.common_ids)}
-    order = [columns[id_] for id_ in first.common_ids]
+    place = {id_: row for row, id_ in enumerate(other.info.ids)}
+    order = [place[id_] for id_ in first.info.ids]
+    assert sorted(first.info.ids) == sorted(other.info.ids)
+    for name in ("X", "y", "folds", "groups", "sample_weight"):
+        before, after = (getattr(data.rows, name) for data in (first, other))
+        assert np.array_equal(before, after[order])
+    for name in ("target", "class_index", "image_rows"):
+        before, after = (getattr(data.info, name) for data in (first, other))
+        assert np.array_equal(before, after[order])
+    columns = {id_: row for row, id_ in enumerate(other.common.ids)}
+    order = [columns[id_] for id_ in first.common.ids]
     for net in range(3):
-        assert np.array_equal(first.nets[net], other.nets[net][order])
+        assert np.array_equal(first.common.nets[net], other.common.nets[net][order])
 
 
 def test_each_row_is_seen_through_the_net_that_never_saw_it(make_run: MakeRun) -> None:
     folder = make_run()
-    rows = assembled(folder)
+    data = assembled(folder)
     store = open_store(features(folder))
-    assert set(store.roles[np.isin(store.ids, rows.ids)]) == {"oof"}
+    assert set(store.roles[np.isin(store.ids, data.info.ids)]) == {"oof"}
     table = pd.read_parquet(folder / "data_prep.prepare" / "table.parquet")
     table = table.set_index("id")
-    assert rows.folds.tolist() == table.loc[list(rows.ids), "fold"].tolist()
-    assert np.array_equal(rows.X, store.matrix(rows.ids).astype(np.float64))
+    assert data.rows.folds.tolist() == table.loc[list(data.info.ids), "fold"].tolist()
+    assert np.array_equal(data.rows.X, store.matrix(data.info.ids).astype(np.float64))
 
 
 def test_rows_without_a_target_or_a_fold_are_not_scored(make_run: MakeRun) -> None:
     folder = make_run()
-    ids = assembled(folder).ids
+    ids = assembled(folder).info.ids
     blank = ids[:5]
 
     def change(table: pd.DataFrame) -> pd.DataFrame:
         return table.assign(target=table["target"].mask(table["id"].isin(blank)))
 
     edit_table(folder, change)
-    assert set(assembled(folder).ids) == set(ids[5:])
+    assert set(assembled(folder).info.ids) == set(ids[5:])
 
 
 def test_unlabelled_pictures_are_predicted_only_without_a_test_part(
     make_run: MakeRun, tmp_path: Path
 ) -> None:
-    rows = assembled(make_run())
-    assert (len(rows.common_ids), rows.is_predicted.sum()) == (90, 80)
+    data = assembled(make_run())
+    assert (len(data.common.ids), data.common.is_predicted.sum()) == (90, 80)
     Path(tmp_path / "run").rename(tmp_path / "first")
-    rows = assembled(make_run(n_test=0))
-    assert (len(rows.common_ids), rows.is_predicted.sum()) == (10, 10)
+    data = assembled(make_run(n_test=0))
+    assert (len(data.common.ids), data.common.is_predicted.sum()) == (10, 10)
 
 
 def test_a_run_without_pictures_to_predict_has_no_nets(make_run: MakeRun) -> None:
-    rows = assembled(make_run(n_test=0, n_unlabelled=0))
-    assert rows.nets == ()
-    assert rows.common_ids == ()
+    data = assembled(make_run(n_test=0, n_unlabelled=0))
+    assert data.common.nets == ()
+    assert data.common.ids == ()
 
 
 @pytest.mark.parametrize("tasks", [("target",), ("onehot", "date"), ("words",)])
 def test_fewer_tasks_are_fewer_columns(make_run: MakeRun, tasks: Any) -> None:
-    rows = assembled(make_run(tasks=tasks))
-    assert {column.task for column in rows.columns} == set(tasks)
-    assert rows.X.shape[1] == len(rows.columns)
+    data = assembled(make_run(tasks=tasks))
+    assert {column.task for column in data.columns} == set(tasks)
+    assert data.rows.X.shape[1] == len(data.columns)
 
 
 # What is refused, each by its name.
@@ -141,15 +145,15 @@ def test_other_folds_than_stored_are_refused(make_run: MakeRun) -> None:
 
 
 def test_the_stored_scheme_may_be_named(make_run: MakeRun) -> None:
-    assert assembled(make_run(), cv="sgkfold3").cv == "sgkfold3"
+    assert assembled(make_run(), cv="sgkfold3").info.cv == "sgkfold3"
 
 
 def test_features_that_saw_no_label_may_be_given_new_folds(make_run: MakeRun) -> None:
-    rows = assembled(make_run(is_label_free=True), cv="gkfold5")
-    assert rows.n_folds == 5
-    assert rows.is_label_free
-    assert len(rows.nets) == 1
-    torn = pd.Series(rows.folds).groupby(rows.cv_groups).nunique()
+    data = assembled(make_run(is_label_free=True), cv="gkfold5")
+    assert data.rows.n_folds == 5
+    assert data.info.is_label_free
+    assert len(data.common.nets) == 1
+    torn = pd.Series(data.rows.folds).groupby(data.rows.groups).nunique()
     assert torn.max() == 1
 
 
@@ -187,10 +191,10 @@ def test_new_folds_are_those_that_prepare_deals_under_that_name(
     edit_seed(folder, seed)
     found = assembled(folder, cv=cv)
     scored = expected[(expected["fold"] >= 0) & expected["target"].notna()]
-    assert list(found.ids) == scored["id"].tolist()
-    assert found.folds.tolist() == scored["fold"].tolist()
-    assert found.fold_hash == fold_hash(expected["id"], expected["fold"])
-    assert found.fold_hash != digest
+    assert list(found.info.ids) == scored["id"].tolist()
+    assert found.rows.folds.tolist() == scored["fold"].tolist()
+    assert found.info.fold_hash == fold_hash(expected["id"], expected["fold"])
+    assert found.info.fold_hash != digest
 
 
 @pytest.mark.parametrize(
@@ -220,7 +224,7 @@ def test_features_that_saw_no_label_have_no_leak_to_show(make_run: MakeRun) -> N
 @pytest.mark.parametrize("role", ["insample", "test"])
 def test_rows_of_a_wrong_role_are_refused(make_run: MakeRun, role: str) -> None:
     folder = make_run()
-    wrong = assembled(folder).ids[:2]
+    wrong = assembled(folder).info.ids[:2]
 
     def change(header: dict[str, Any]) -> None:
         for row, id_ in enumerate(header["ids"]):
@@ -251,9 +255,9 @@ def test_rows_whose_epoch_was_chosen_on_them_are_named(make_run: MakeRun) -> Non
         header["selected_with_labels"] = True
 
     edit_store(features(folder), change)
-    notes = assembled(folder).notes
-    assert any("Out-of-fold, selected" in note for note in notes)
-    assert any("chosen by a probe" in note for note in notes)
+    messages = assembled(folder).info.messages
+    assert any("Out-of-fold, selected" in text for text in messages)
+    assert any("chosen by a probe" in text for text in messages)
 
 
 @pytest.mark.parametrize("cv", ["", "gkfold5"])
@@ -281,7 +285,7 @@ def test_features_of_other_folds_are_refused(make_run: MakeRun) -> None:
 
 def test_rows_held_out_with_another_fold_are_refused(make_run: MakeRun) -> None:
     folder = make_run()
-    wrong = assembled(folder).ids[0]
+    wrong = assembled(folder).info.ids[0]
 
     def change(header: dict[str, Any]) -> None:
         row = header["ids"].index(wrong)
@@ -305,7 +309,7 @@ def test_a_table_with_edited_folds_is_refused(make_run: MakeRun) -> None:
 
 def test_a_cv_group_torn_over_folds_is_refused(make_run: MakeRun) -> None:
     folder = make_run()
-    ids = assembled(folder).ids
+    ids = assembled(folder).info.ids
 
     def change(table: pd.DataFrame) -> pd.DataFrame:
         return table.assign(cv_group=table["cv_group"].mask(table["fold"] >= 0, 7))
@@ -434,8 +438,8 @@ def test_a_fold_that_is_one_group_is_refused() -> None:
     ("asked", "message"),
     [
         (["a", "b", "b"], r"1 id \('b'\) occur twice"),
-        (["a", "b", "c"], r"1 id \('c'\) are neither in the test part nor in left_"),
-        (["a"], r"it lacks 1 id \('b'\) of the test part"),
+        (["a", "b", "c"], r"1 id \('c'\) are neither in the test split nor in left_"),
+        (["a"], r"it lacks 1 id \('b'\) of the test split"),
     ],
 )
 def test_a_sample_of_other_ids_is_refused(asked: list[str], message: str) -> None:
@@ -450,10 +454,10 @@ def test_the_in_sample_protocol_needs_its_files(make_run: MakeRun) -> None:
 
 
 def test_in_sample_rows_are_those_of_the_other_folds(make_run: MakeRun) -> None:
-    rows = assembled(make_run(has_insample=True), protocol="insample")
-    for fold, seen in enumerate(rows.in_sample):
-        assert seen.rows.tolist() == np.flatnonzero(rows.folds != fold).tolist()
-        assert (seen.values != rows.X[seen.rows]).any(axis=1).all()
+    data = assembled(make_run(has_insample=True), protocol="insample")
+    for fold, seen in enumerate(data.in_sample):
+        assert seen.idx.tolist() == np.flatnonzero(data.rows.folds != fold).tolist()
+        assert (data.rows.X[seen.idx] != seen.X).any(axis=1).all()
 
 
 def test_in_sample_rows_that_the_net_never_saw_are_refused(make_run: MakeRun) -> None:
@@ -461,7 +465,7 @@ def test_in_sample_rows_that_the_net_never_saw_are_refused(make_run: MakeRun) ->
     held_out = [
         id_
         for id_, fold in zip(
-            assembled(folder).ids, assembled(folder).folds, strict=True
+            assembled(folder).info.ids, assembled(folder).rows.folds, strict=True
         )
         if fold == 0
     ]
@@ -473,5 +477,5 @@ def test_in_sample_rows_that_the_net_never_saw_are_refused(make_run: MakeRun) ->
 
 
 def test_the_hash_of_the_made_up_run_is_that_of_its_folds(make_run: MakeRun) -> None:
-    rows = assembled(make_run())
-    assert rows.fold_hash == fold_hash(rows.ids, rows.folds.tolist())
+    data = assembled(make_run())
+    assert data.info.fold_hash == fold_hash(data.info.ids, data.rows.folds.tolist())

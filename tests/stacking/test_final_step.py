@@ -17,7 +17,7 @@ from data_prep.run_folders.runs import Run
 from data_prep.tables.spelling import write_csv
 from stacking.ensemble.final_step import end_prediction, labels_of
 from stacking.ensemble.objective import OF_CLASSES, OF_NUMBERS, OF_ORDERED, Objective
-from stacking.ensemble.postprocessors import LINKS, link_named
+from stacking.ensemble.postprocessors import POSTPROCESSORS, postprocessor_named
 from stacking.ensemble.predictor import Predictor
 from stacking.ensemble.selection import weighted
 from stacking.ensemble.stack import Stacked
@@ -25,7 +25,7 @@ from stacking.inputs.alignment import learn_alignment
 from stacking.inputs.assemble import assemble
 from stacking.inputs.data import Column
 from stacking.inputs.target_columns import NetPredictions, TargetColumns
-from stacking.predict import Fresh, predict
+from stacking.predict import NewRows, predict
 from stacking.reporting.outputs import (
     RequestedIds,
     constant_prediction,
@@ -33,19 +33,19 @@ from stacking.reporting.outputs import (
     oof_table,
     write_predictions,
 )
-from stacking.reporting.wording import snapped_later
+from stacking.reporting.wording import before_rounding
 from stacking.settings import FitSettings
-from stacking.workflow import Work
+from stacking.workflow import StackingJob
 from tests.stacking.conftest import FakeRun
 
 VALUES = (0.0, 1.0, 2.0, 3.0)
 RULES: dict[str, dict[str, Any]] = {  # by hand, so that no row lies on a threshold
-    "mix": {"weight": 0.7},
-    "mix_expected": {"weight": 0.6},
+    "blend": {"weight": 0.7},
+    "blend_expected": {"weight": 0.6},
     "isotonic": {"x": [0.0, 1.0, 2.0, 3.0], "y": [0.2, 0.9, 2.2, 2.8]},
-    "snap": {"thresholds": [0.6] * 4},
-    "snap_class": {"thresholds": [0.5, 2.0, 0.7, 0.6]},
-    "cuts": {"cuts": [0.41, 1.63, 2.37]},
+    "round": {"min_proba": [0.6] * 4},
+    "round_to_class": {"min_proba": [0.5, 2.0, 0.7, 0.6]},
+    "thresholds": {"thresholds": [0.41, 1.63, 2.37]},
 }
 KINDS: dict[str, tuple[str, ...]] = {
     "grades": OF_NUMBERS + OF_ORDERED,
@@ -67,10 +67,10 @@ def stacked_of(kind: str, n_nets: int, place: Path) -> Stacked:
         fields |= {"is_label_free": True}
     folder = FakeRun(**fields | FIELDS[kind]).write(place / f"{kind}{n_nets}")
     run = Run(folder)
-    rows = assemble(run.finished("data_prep.prepare"), run.finished("features.extract"))
+    data = assemble(run.finished("data_prep.prepare"), run.finished("features.extract"))
     settings = FitSettings(stackers=("ridge",), align="rank")
     experiment = Experiment(DataSettings(target="period"))
-    return Work.of(rows, settings, experiment).fit(place)
+    return StackingJob.of(data, settings, experiment).fit(place)
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +82,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def cases() -> list[tuple[str, str, tuple[str, ...]]]:
-    """Give every kind of target, each metric that fits it, and each link that fits."""
+    """Give every kind of target, each metric that fits it, and each step that fits."""
     found: list[tuple[str, str, tuple[str, ...]]] = []
     for metric in KINDS["grades"]:
-        names = tuple(name for name in RULES if name != "cuts" or metric in OF_ORDERED)
+        names = tuple(
+            name for name in RULES if name != "thresholds" or metric in OF_ORDERED
+        )
         chains = [(), *((name,) for name in names), names]
         found += [("grades", metric, chain) for chain in chains]
     for metric in KINDS["quantity"]:
@@ -94,7 +96,7 @@ def cases() -> list[tuple[str, str, tuple[str, ...]]]:
 
 
 def ended(kind: str, metric: str, chain: tuple[str, ...], stacked: Stacked) -> Stacked:
-    """Put a metric and links in the place of those that a stack chose."""
+    """Put a metric and steps in the place of those that a stack chose."""
     objective = Objective(metric, VALUES if kind == "grades" else (), kind != "names")
     steps = tuple(
         replace(step, is_on=step.name in chain, rule=RULES[step.name])
@@ -102,7 +104,13 @@ def ended(kind: str, metric: str, chain: tuple[str, ...], stacked: Stacked) -> S
     )
     known = {step.name for step in steps}
     forced = tuple(
-        replace(steps[0], name=name, is_on=True, rule=RULES[name])
+        replace(
+            steps[0],
+            name=name,
+            column=postprocessor_named(name).column,
+            is_on=True,
+            rule=RULES[name],
+        )
         for name in chain
         if name not in known
     )
@@ -111,15 +119,15 @@ def ended(kind: str, metric: str, chain: tuple[str, ...], stacked: Stacked) -> S
 
 def scored_by_hand(stacked: Stacked, chain: tuple[str, ...]) -> Any:
     """Bring what each row's own net says to what the metric judges, step by step."""
-    rows, members = stacked.features.rows, stacked.members
+    data, members = stacked.data, stacked.members
     weights = stacked.means.get(stacked.selected, {stacked.selected: 1.0})
     said = weighted(weights, {name: members[name].fit.oof_pred for name in weights})
-    net_pred = stacked.features.target_columns.net_pred(rows.X)
+    net_pred = stacked.features.target_columns.net_pred(data.rows.X)
     for name in chain:
-        said = link_named(name).apply(said, net_pred, RULES[name])
-    if rows.target_range is None:
+        said = postprocessor_named(name).apply(said, net_pred, RULES[name])
+    if data.target_range is None:
         return said
-    said = np.clip(said, *rows.target_range)
+    said = np.clip(said, *data.target_range)
     if stacked.objective.name in OF_ORDERED:
         places = np.abs(said[:, None] - np.array(VALUES)).argmin(axis=1)
         said = np.array(VALUES)[places]
@@ -131,15 +139,15 @@ def test_through_its_own_net_a_row_is_served_what_was_scored(
     kind: str, metric: str, chain: tuple[str, ...], place: Path
 ) -> None:
     stacked = ended(kind, metric, chain, stacked_of(kind, 3, place))
-    rows, objective = stacked.features.rows, stacked.objective
+    data, objective = stacked.data, stacked.objective
     scored = scored_by_hand(stacked, chain)
     served = np.empty_like(scored)
-    for fold in range(rows.n_folds):
-        own = rows.folds == fold
-        said = stacked.predictor.predict([rows.X[own]], first=fold, own=True)
+    for fold in range(data.rows.n_folds):
+        own = data.rows.folds == fold
+        said = stacked.predictor.predict([data.rows.X[own]], first=fold, in_fold=True)
         served[own] = said.prediction
     assert_allclose(served, scored, rtol=1e-9, atol=1e-12)
-    target = stacked.features.target()
+    target = stacked.data.rows.y
     assert objective.score(target, served) == pytest.approx(
         objective.score(target, scored)
     )
@@ -150,7 +158,7 @@ def test_through_its_own_net_a_row_is_served_what_was_scored(
 
 def cases_by_nets() -> list[tuple[str, str, tuple[str, ...], int]]:
     """Give the cases for three nets, and for one that saw no label: it has no task."""
-    asks = {"mix", "mix_expected", "snap", "snap_class"}
+    asks = {"blend", "blend_expected", "round", "round_to_class"}
     return [
         (*case, n_nets)
         for case in cases()
@@ -169,11 +177,11 @@ def test_what_is_written_is_what_is_served(
     tmp_path: Path,
 ) -> None:
     stacked = ended(kind, metric, chain, stacked_of(kind, n_nets, place))
-    rows = stacked.features.rows
-    assert len(rows.nets) == n_nets
-    said = stacked.predictor.predict(rows.nets)
+    data = stacked.data
+    assert len(data.common.nets) == n_nets
+    said = stacked.predictor.predict(data.common.nets)
     written, served = tmp_path / "predictions.csv", tmp_path / "new.csv"
-    requested = RequestedIds(ids=rows.common_ids)
+    requested = RequestedIds(ids=data.common.ids)
     write_predictions(
         written,
         stacked,
@@ -184,18 +192,18 @@ def test_what_is_written_is_what_is_served(
     )
     stacked.predictor.save(tmp_path)
     loaded = Predictor.load(tmp_path)
-    table = predict(Fresh(rows.common_ids, rows.nets), loaded)
+    table = predict(NewRows(ids=data.common.ids, nets=data.common.nets), loaded)
     write_csv(served, table[["id", "prediction"]])
     assert written.read_bytes() == served.read_bytes()
     texts = pd.read_csv(written, dtype=str)["prediction"]
-    if "cuts" in chain or (kind == "grades" and metric in OF_ORDERED):
+    if "thresholds" in chain or (kind == "grades" and metric in OF_ORDERED):
         assert set(texts) <= {"0", "1", "2", "3"}
     elif kind == "names":
-        assert set(texts) <= set(rows.classes)
+        assert set(texts) <= set(data.classes)
     else:
         assert texts.str.len().max() >= 9
     if kind == "names":
-        names = [f"probability_{name}" for name in rows.classes]
+        names = [f"probability_{name}" for name in data.classes]
         assert [*table.columns[2:6]] == names
         assert set(names) <= set(oof_table(stacked))
 
@@ -209,40 +217,54 @@ def by_hand(
         Column(name, name.split("_")[0], name[7:-6], "mean") for name in names
     )
     classes = tuple(f"{value:.0f}" for value in VALUES)
-    target_columns = TargetColumns(columns, classes, (0.0, 3.0), "target", "onehot")
-    links = [(name, RULES[name]) for name in chain]
+    target_columns = TargetColumns(
+        columns=columns,
+        classes=classes,
+        target_range=(0.0, 3.0),
+        regression_task="target",
+        proba_task="onehot",
+    )
+    rules = [(name, RULES[name]) for name in chain]
     alignment = learn_alignment(nets, "none")
-    predictor = Predictor(target_columns, alignment, {}, {}, "plain", objective, links)
+    predictor = Predictor(
+        target_columns=target_columns,
+        alignment=alignment,
+        learned={},
+        means={},
+        selected="plain",
+        objective=objective,
+        rules=rules,
+    )
     return predictor, predictor.predict(nets)
 
 
-def proba_task(top: int, sure: float) -> list[float]:
+def proba_of(top: int, sure: float) -> list[float]:
     return [sure if k == top else (1 - sure) / 3 for k in range(4)]
 
 
 def test_nets_are_averaged_and_then_cut() -> None:
-    nets = [np.array([[said, *proba_task(1, 0.5)]]) for said in (1.5, 1.6, 1.7)]
+    nets = [np.array([[said, *proba_of(1, 0.5)]]) for said in (1.5, 1.6, 1.7)]
     objective = Objective("quadratic_kappa", VALUES)
-    _, said = by_hand(nets, ("cuts",), objective)
+    _, said = by_hand(nets, ("thresholds",), objective)
     assert said.by_net[:, 0].tolist() == [1.5, 1.6, 1.7]
     assert said.prediction.tolist() == [1.0]  # cut one by one, they would be 4 / 3
     assert said.averaged["plain"].tolist() == [2.0]  # the class nearest to 1.6
 
 
-def test_nets_are_averaged_and_then_snapped() -> None:
+def test_nets_are_averaged_and_then_rounded() -> None:
     sure = [(2, 0.9), (2, 0.58), (2, 0.5)]  # on average 0.66
-    nets = [np.array([[1.2, *proba_task(*one)]]) for one in sure]
-    _, said = by_hand(nets, ("snap",), Objective("rmse", VALUES))
+    nets = [np.array([[1.2, *proba_of(*one)]]) for one in sure]
+    _, said = by_hand(nets, ("round",), Objective("rmse", VALUES))
     assert said.prediction.tolist() == [2.0]  # one by one: (2 + 1.2 + 1.2) / 3
     unsure = [(2, 0.62), (1, 0.62), (2, 0.62)]
-    nets = [np.array([[1.2, *proba_task(*one)]]) for one in unsure]
-    _, said = by_hand(nets, ("snap",), Objective("rmse", VALUES))
+    nets = [np.array([[1.2, *proba_of(*one)]]) for one in unsure]
+    _, said = by_hand(nets, ("round",), Objective("rmse", VALUES))
     assert said.prediction == pytest.approx([1.2])
 
 
 def test_curves_bend_each_net_and_are_averaged() -> None:
     # What the mean of bent predictions errs by is bounded by what was scored.
-    nets = [np.array([[said, *proba_task(1, 0.5)]]) for said in (0.5, 1.5)]
+    nets = [np.array([[said, *proba_of(1, 0.5)]]) for said in (0.5, 1.5)]
     _, said = by_hand(nets, ("isotonic",), Objective("rmse", VALUES))
     assert said.by_net[:, 0] == pytest.approx([0.55, 1.55])
     assert said.prediction == pytest.approx([1.05])  # of the mean, it would be 0.9
@@ -257,7 +279,7 @@ def test_every_chain_on_every_net_by_hand(metric: str, n_nets: int, seed: int) -
     shares = rng.dirichlet(np.full(4, 0.3), size=(n_nets, 30))
     plain = rng.uniform(-0.5, 3.5, (n_nets, 30, 1))
     nets = list(np.concatenate([plain, shares], axis=2))
-    known = [name for name in RULES if name != "cuts" or metric in OF_ORDERED]
+    known = [name for name in RULES if name != "thresholds" or metric in OF_ORDERED]
     for size in (0, 1, 2, len(known)):
         for chain in itertools.combinations(known, size):
             predictor, said = by_hand(nets, chain, objective)
@@ -268,7 +290,7 @@ def test_every_chain_on_every_net_by_hand(metric: str, n_nets: int, seed: int) -
             )
             net_pred = NetPredictions.averaged(every)
             for name in chain[_first_to_classes(chain) :]:
-                middle = link_named(name).apply(middle, net_pred, RULES[name])
+                middle = postprocessor_named(name).apply(middle, net_pred, RULES[name])
             assert_array_equal(
                 said.prediction,
                 objective.as_scored(predictor.target_columns.clip(middle)),
@@ -278,34 +300,36 @@ def test_every_chain_on_every_net_by_hand(metric: str, n_nets: int, seed: int) -
 
 
 def _first_to_classes(chain: tuple[str, ...]) -> int:
-    return sum(name in ("mix", "mix_expected", "isotonic") for name in chain)
+    return sum(name in ("blend", "blend_expected", "isotonic") for name in chain)
 
 
 def _applied(chain: tuple[str, ...], net_pred: NetPredictions) -> Any:
-    assert net_pred.plain is not None
-    said = net_pred.plain
+    assert net_pred.regression is not None
+    said = net_pred.regression
     for name in chain:
-        said = link_named(name).apply(said, net_pred, RULES[name])
+        said = postprocessor_named(name).apply(said, net_pred, RULES[name])
     return said
 
 
-def test_links_to_classes_come_last() -> None:
-    flags = [link.gives_classes for link in LINKS]
+def test_steps_to_classes_come_last() -> None:
+    flags = [link.gives_classes for link in POSTPROCESSORS]
     assert flags == sorted(flags)
-    assert len(RULES) == len(LINKS)
+    assert len(RULES) == len(POSTPROCESSORS)
 
 
 def test_an_end_is_an_end() -> None:
     rng = np.random.default_rng(0)
     said = rng.normal(1.5, 2, 200)
-    target_columns = TargetColumns((), ("0", "1", "2", "3"), (0.0, 3.0))
+    target_columns = TargetColumns(
+        columns=(), classes=("0", "1", "2", "3"), target_range=(0.0, 3.0)
+    )
     for metric in OF_NUMBERS + OF_ORDERED:
         once = end_prediction(said, target_columns, Objective(metric, VALUES))
         assert_array_equal(
             end_prediction(once, target_columns, Objective(metric, VALUES)), once
         )
     shares = rng.dirichlet(np.ones(3), 200)
-    names = TargetColumns((), ("a", "b", "v1.0"), None)
+    names = TargetColumns(columns=(), classes=("a", "b", "v1.0"), target_range=None)
     for metric in OF_CLASSES:
         assert end_prediction(shares, names, Objective(metric, (), False)) is shares
     assert labels_of(shares, names.classes).tolist() == [
@@ -313,16 +337,16 @@ def test_an_end_is_an_end() -> None:
     ]
 
 
-def test_what_is_told_of_averaging_is_told_before_a_snap(place: Path) -> None:
+def test_what_is_told_of_averaging_is_told_before_rounding(place: Path) -> None:
     stacked = stacked_of("grades", 3, place)
     settings = FitSettings(stackers=("ridge",), align="rank")
     experiment = Experiment(DataSettings(target="period"))
-    work = Work.of(stacked.features.rows, settings, experiment)
+    work = StackingJob.of(stacked.data, settings, experiment)
     by_name = {
         (): stacked.final.name,
         ("isotonic",): stacked.final.name,
-        ("snap",): "winner",
-        ("mix", "isotonic", "snap", "snap_class"): "isotonic",
+        ("round",): "winner",
+        ("blend", "isotonic", "round", "round_to_class"): "isotonic",
     }
     for chain, name in by_name.items():
         forced = ended("grades", "rmse", chain, stacked)
@@ -331,18 +355,18 @@ def test_what_is_told_of_averaging_is_told_before_a_snap(place: Path) -> None:
         assert expected is not None
         assert expected.single_net == forced.line(name).scores.pooled
         assert expected.averaged < expected.single_net
-        assert snapped_later(forced).strip(" ()") == (
-            "" if name == "prediction" else "before it is snapped to classes"
+        assert before_rounding(forced).strip(" ()") == (
+            "" if name == "prediction" else "before it is rounded to classes"
         )
 
 
 def test_every_column_of_oof_holds_what_was_scored(place: Path) -> None:
     stacked = stacked_of("grades", 3, place)
-    rows = stacked.features.rows
+    data = stacked.data
     settings = FitSettings(stackers=("ridge",), align="rank", metric="accuracy")
     experiment = Experiment(DataSettings(target="period"))
-    graded = Work.of(rows, settings, experiment).fit(place)
-    nearest = float(np.round(rows.target.mean()))
+    graded = StackingJob.of(data, settings, experiment).fit(place)
+    nearest = float(np.round(data.info.target.mean()))
     assert constant_prediction(graded) == nearest
     text = f"is the class nearest to the training targets' mean, {nearest:.0f}"
     assert describe_unreadable(graded, ["torn"]).endswith(text)

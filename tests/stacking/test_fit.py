@@ -27,9 +27,9 @@ from stacking.ensemble.stack import Stacked
 from stacking.fit import main
 from stacking.inputs.alignment import learn_alignment
 from stacking.inputs.assemble import assemble
-from stacking.inputs.data import Assembled
+from stacking.inputs.data import StackingData
 from stacking.settings import FitSettings
-from stacking.workflow import Work
+from stacking.workflow import StackingJob
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
@@ -42,16 +42,16 @@ def run_fit(folder: Path, *flags: str) -> Path:
     return main(["--run", str(folder), *QUICK, *flags])
 
 
-def rows_of(folder: Path, protocol: Any = "oof") -> Assembled:
+def rows_of(folder: Path, protocol: Any = "oof") -> StackingData:
     run = Run(folder)
     extracted = run.finished("features.extract")
     return assemble(run.finished("data_prep.prepare"), extracted, "", protocol)
 
 
-def stacked_of(rows: Assembled, **settings: Any) -> Stacked:
+def stacked_of(data: StackingData, **settings: Any) -> Stacked:
     quick: dict[str, Any] = {"seeds": 1, "max_rounds": 60, "align": "rank"} | settings
     experiment = Experiment(DataSettings(target="period"))
-    return Work.of(rows, FitSettings(**quick), experiment).fit(Path("unused"))
+    return StackingJob.of(data, FitSettings(**quick), experiment).fit(Path("unused"))
 
 
 def test_all_files_are_written_and_agree(make_run: MakeRun) -> None:
@@ -164,7 +164,7 @@ def test_predictions_come_out_of_the_stored_predictor(
 def test_predictions_by_another_route(make_run: MakeRun) -> None:
     folder = make_run(tasks=("target", "onehot"))
     stage = run_fit(folder, "--align", "moments", "--stackers", "lightgbm,ridge")
-    about = json.loads((stage / "predictor.json").read_text())
+    config = json.loads((stage / "predictor.json").read_text())
     found = pd.read_csv(stage / "predictions.csv").set_index("name")["period"]
     extracted = folder / "features.extract"
     nets = [open_store(path) for path in sorted(extracted.glob("nets/*.pkl"))]
@@ -189,11 +189,11 @@ def test_predictions_by_another_route(make_run: MakeRun) -> None:
         said["expected"] = shares @ np.arange(4)
         said["plain"] = raw[:, columns.index("target__mean")]
         said = {name: np.clip(values, 0, 3) for name, values in said.items()}
-        weights = about["means"]["blend"]
+        weights = config["means"]["blend"]
         said["blend"] = np.sum([w * said[name] for name, w in weights.items()], axis=0)
-        prediction = said[about["winner"]]
-        for name, rule in about["links"]:
-            other = {"mix": "plain", "mix_expected": "expected"}[name]
+        prediction = said[config["selected"]]
+        for name, rule in config["postprocess"]:
+            other = {"blend": "plain", "blend_expected": "expected"}[name]
             weight = rule["weight"]
             prediction = weight * prediction + (1 - weight) * said[other]
         by_net.append(prediction)
@@ -207,8 +207,8 @@ def test_the_constant_is_the_mean_of_the_other_folds() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_random_labels_cannot_be_predicted(make_run: MakeRun, seed: int) -> None:
-    rows = rows_of(make_run(has_signal=False, seed=seed, is_shifted=False))
-    stacked = stacked_of(rows)
+    data = rows_of(make_run(has_signal=False, seed=seed, is_shifted=False))
+    stacked = stacked_of(data)
     lowest = 0.97 * stacked.line("constant").scores.pooled
     for line in stacked.lines:
         assert line.scores.pooled > lowest, line.name
@@ -218,13 +218,15 @@ def test_random_labels_cannot_be_predicted(make_run: MakeRun, seed: int) -> None
 def test_nested_predictions_of_a_fold_never_look_at_its_labels(
     make_run: MakeRun, fold: int
 ) -> None:
-    rows = rows_of(make_run())
-    own = rows.folds == fold
-    index = np.where(own, 3 - rows.class_index, rows.class_index)
-    other = dataclasses.replace(rows, target=index.astype(float), class_index=index)
-    before, after = stacked_of(rows), stacked_of(other)
+    data = rows_of(make_run())
+    own = data.rows.folds == fold
+    index = np.where(own, 3 - data.info.class_index, data.info.class_index)
+    other = dataclasses.replace(
+        data, rows=dataclasses.replace(data.rows, y=index.astype(float))
+    )
+    before, after = stacked_of(data), stacked_of(other)
     names = ["lightgbm", "ridge", "expected", "plain", "date_alone", "weighted"]
-    for name in [*names, "blend", "winner", before.steps[0].name]:
+    for name in [*names, "blend", "winner", before.steps[0].column]:
         first, second = before.line(name), after.line(name)
         assert np.array_equal(first.prediction[own], second.prediction[own]), name
     first, second = (one.line("lightgbm").scores.pooled for one in (before, after))
@@ -253,9 +255,9 @@ def test_what_is_done_is_not_done_again(
 
 
 def test_alignment_helps_where_nets_differ_in_scale(make_run: MakeRun) -> None:
-    rows = rows_of(make_run(n_train=400, n_test=300))
+    data = rows_of(make_run(n_train=400, n_test=300))
     score = {
-        method: stacked_of(rows, align=method).line("lightgbm").scores.pooled
+        method: stacked_of(data, align=method).line("lightgbm").scores.pooled
         for method in ("none", "moments", "rank")
     }
     assert score["rank"] < score["none"]
@@ -528,11 +530,15 @@ def test_the_command_never_loads_torch(make_run: MakeRun) -> None:
 def test_the_blend_keeps_to_a_net_that_says_all_there_is_to_say(
     make_run: MakeRun,
 ) -> None:
-    rows = rows_of(make_run(tasks=("target", "onehot"), is_shifted=False))
-    X = rows.X.copy()
-    X[:, 0] = rows.target
-    rows = dataclasses.replace(rows, X=X, nets=())
-    stacked = stacked_of(rows, links=("isotonic",))
+    data = rows_of(make_run(tasks=("target", "onehot"), is_shifted=False))
+    X = data.rows.X.copy()
+    X[:, 0] = data.rows.y
+    data = dataclasses.replace(
+        data,
+        rows=dataclasses.replace(data.rows, X=X),
+        common=dataclasses.replace(data.common, nets=()),
+    )
+    stacked = stacked_of(data, postprocess=("isotonic",))
     assert stacked.selected == "blend"
     assert stacked.means["blend"]["plain"] == 1
     assert stacked.line("plain").scores.pooled == 0
@@ -541,12 +547,12 @@ def test_the_blend_keeps_to_a_net_that_says_all_there_is_to_say(
 
 
 def test_members_are_what_is_asked_for(make_run: MakeRun) -> None:
-    rows = rows_of(make_run())
-    stacked = stacked_of(rows, stackers=("ridge",), links=("snap",))
+    data = rows_of(make_run())
+    stacked = stacked_of(data, stackers=("ridge",), postprocess=("round",))
     assert [*stacked.members] == [
         *("date_alone", "words_alone", "ridge", "plain", "expected", "blend")
     ]
-    assert [step.name for step in stacked.steps] == ["snap"]
+    assert [step.name for step in stacked.steps] == ["round"]
     assert all(isinstance(member, Member) for member in stacked.members.values())
 
 
@@ -571,10 +577,13 @@ def test_labels_permuted_within_folds_score_like_a_constant(make_run: MakeRun) -
 
 
 def test_weights_of_rows_reach_every_stacker_and_no_score(make_run: MakeRun) -> None:
-    rows = rows_of(make_run())
-    is_out = np.arange(len(rows.ids)) % 5 == 0
-    weighted = dataclasses.replace(rows, weights=np.where(is_out, 0.0, 1.0))
-    before, after = stacked_of(rows, align="rank"), stacked_of(weighted, align="rank")
+    data = rows_of(make_run())
+    is_out = np.arange(len(data.info.ids)) % 5 == 0
+    weights = np.where(is_out, 0.0, 1.0)
+    weighted = dataclasses.replace(
+        data, rows=dataclasses.replace(data.rows, sample_weight=weights)
+    )
+    before, after = stacked_of(data, align="rank"), stacked_of(weighted, align="rank")
     for name in ("lightgbm", "ridge", "date_alone", "words_alone", "weighted"):
         first, second = before.line(name), after.line(name)
         assert (first.prediction != second.prediction).any(), name
@@ -605,7 +614,10 @@ def test_averaged_nets_are_expected_to_score_better(make_run: MakeRun) -> None:
         (["--metric", "auc"], "does not fit a target of numbers"),
         (["--stackers", "lightgmb"], "stackers = 'lightgmb': did you mean 'lightgbm'"),
         (["--stackers", "ridge", "--tune", "5"], "add lightgbm to stackers"),
-        (["--links", "cuts"], "links = 'cuts' needs a metric of ordered classes"),
+        (
+            ["--postprocess", "thresholds"],
+            "postprocess = 'thresholds' needs a metric of ordered classes",
+        ),
         (["--test-nets", "all"], "no net saw every label; train one: python -m tran"),
         (["--also", "nowhere"], "also = 'nowhere': there is no such run"),
         (["--columns", "plant"], "columns: there is no column 'plant'"),

@@ -87,16 +87,16 @@ def test_scores_and_gains_are_those_of_scikit_learn(
     assert by_fold.by_fold[1] == pytest.approx(expected, abs=1e-6)
 
 
-def test_rows_are_judged_by_squares_by_distance_or_by_surprise() -> None:
+def test_rows_are_judged_by_squares_by_distance_or_by_nll() -> None:
     target, said = np.array([1.0, 2.0]), np.array([3.0, 2.5])
-    assert Objective("rmse").rows(target, said).tolist() == [4.0, 0.25]
-    assert Objective("quadratic_kappa", VALUES).rows(target, said).tolist() == [
+    assert Objective("rmse").row_losses(target, said).tolist() == [4.0, 0.25]
+    assert Objective("quadratic_kappa", VALUES).row_losses(target, said).tolist() == [
         4.0,
         0.25,
     ]
-    assert Objective("mae").rows(target, said).tolist() == [2.0, 0.5]
+    assert Objective("mae").row_losses(target, said).tolist() == [2.0, 0.5]
     shares = np.array([[0.5, 0.5], [0.75, 0.25]])
-    assert_allclose(LOG_LOSS.rows(np.eye(2), shares), np.log([2, 4]))
+    assert_allclose(LOG_LOSS.row_losses(np.eye(2), shares), np.log([2, 4]))
     assert LOG_LOSS.score(np.eye(2), shares) == pytest.approx(np.log([2, 4]).mean())
 
 

@@ -13,6 +13,7 @@ from sklearn.metrics import cohen_kappa_score, f1_score
 from data_prep.scoring.scores import Interval
 from stacking.ensemble.final_step import labels_of
 from stacking.fit import main
+from stacking.inputs.data import columns_of
 from stacking.reporting.run_files import RunPictures
 from stacking.reporting.sections import pictures
 from stacking.reporting.sections.pictures import view_spread
@@ -113,10 +114,10 @@ def test_every_line_and_step_is_shown(full: tuple[Reported, str]) -> None:
         assert escape(step.title) in steps
         assert ("on; " if step.is_on else "off; ") in steps
     assert "clipped to the target&#39;s range" in steps
-    race = steps[: steps.index("forest-row axis")]
-    named = re.findall('class="name">([^<]+)<', race)
-    raced = reported.result.lines[: -1 - len(reported.result.steps)]
-    assert named == [escape(line.title) for line in (*raced, reported.result.final)]
+    forest = steps[: steps.index("forest-row axis")]
+    named = re.findall('class="name">([^<]+)<', forest)
+    candidates = reported.result.lines[: -1 - len(reported.result.steps)]
+    assert named == [escape(line.title) for line in (*candidates, reported.result.final)]
     assert "onehot alone, expected value" in named
     # a ring is apparent, or of a step tried alone
     n_apparent = sum(line.apparent is not None for line in reported.result.lines)
@@ -125,23 +126,23 @@ def test_every_line_and_step_is_shown(full: tuple[Reported, str]) -> None:
 
 def test_other_scores_are_those_of_scikit_learn(full: tuple[Reported, str]) -> None:
     reported, page = full
-    rows, said = reported.result.features.rows, reported.result.final.prediction
+    data, said = reported.result.data, reported.result.final.prediction
     shown = dict(re.findall(r"<dt>([^<]+)</dt><dd>(-?[0-9.]+)</dd>", page))
-    error = np.abs(said - rows.target).mean()
+    error = np.abs(said - data.info.target).mean()
     assert float(shown["mean absolute error"]) == pytest.approx(error, abs=6e-4)
     nearest = said.round().clip(0, 3).astype(int)
-    kappa = cohen_kappa_score(rows.class_index, nearest, weights="quadratic")
+    kappa = cohen_kappa_score(data.info.class_index, nearest, weights="quadratic")
     found = float(shown["quadratic kappa of the nearest class"])
     assert found == pytest.approx(kappa, abs=6e-3)
 
 
 def test_the_confusion_counts_every_row_once(full: tuple[Reported, str]) -> None:
     reported, page = full
-    rows, said = reported.result.features.rows, reported.result.final.prediction
+    data, said = reported.result.data, reported.result.final.prediction
     section = part(page, "What is taken for what")
     cells = re.findall(r'--share:[0-9.]+">(\d+)<small>', section)
     found = np.array(cells, dtype=int).reshape(4, 4)
-    counts = pd.crosstab(rows.target, said.round().clip(0, 3))
+    counts = pd.crosstab(data.info.target, said.round().clip(0, 3))
     counts = counts.reindex(index=range(4), columns=range(4), fill_value=0)
     assert found.sum() == 90
     assert np.abs(found - counts.to_numpy()).sum() <= 2  # of halves
@@ -161,14 +162,14 @@ def test_the_disputed_are_those_whose_views_or_nets_differ_most(
     stacked = reported.result
     spread = view_spread(stacked)
     assert spread is not None
-    (column,) = stacked.features.rows.columns_of("target", "var")
-    assert spread == pytest.approx(np.sqrt(stacked.features.rows.X[:, column]))
+    (column,) = columns_of(stacked.data.columns, "target", "var")
+    assert spread == pytest.approx(np.sqrt(stacked.data.rows.X[:, column]))
     shown = captions(part(page, "Most disputed"))
-    assert shown[0].split("\n")[0] == stacked.features.rows.ids[spread.argmax()]
+    assert shown[0].split("\n")[0] == stacked.data.info.ids[spread.argmax()]
     nets = np.std(
-        stacked.predictor.predict_by_net(stacked.features.rows.nets)["prediction"], 0
+        stacked.predictor.predict_by_net(stacked.data.common.nets)["prediction"], 0
     )
-    assert shown[12].split("\n")[0] == stacked.features.rows.common_ids[nets.argmax()]
+    assert shown[12].split("\n")[0] == stacked.data.common.ids[nets.argmax()]
 
 
 def test_maps_are_set_beside_their_pictures(full: tuple[Reported, str]) -> None:
@@ -294,22 +295,22 @@ def test_text_classes_have_probabilities(make: Make) -> None:
     reported = make(is_text=True, tasks=("onehot",))
     page = reported.page()
     assert "Picture by picture" not in headings(page)
-    rows, said = reported.result.features.rows, reported.result.final.prediction
+    data, said = reported.result.data, reported.result.final.prediction
     shown = dict(re.findall(r"<dt>([^<]+)</dt><dd>(-?[0-9.]+)</dd>", page))
-    score = f1_score(rows.class_index, said.argmax(axis=1), average="macro")
+    score = f1_score(data.info.class_index, said.argmax(axis=1), average="macro")
     found = float(shown["macro F1 of the most probable class"])
     assert found == pytest.approx(score, abs=6e-4)
     calibration = part(page, "Calibration")
     assert f"a probability of {said.max(axis=1).mean():.3f} on average" in calibration
     assert "confident by" in calibration
-    assert set(rows.classes) <= set(re.findall("<td>([^<]+)</td>", calibration))
+    assert set(data.classes) <= set(re.findall("<td>([^<]+)</td>", calibration))
     worst = captions(part(page, "Worst misses"))[0]
-    row = rows.ids.index(worst.split("\n")[0])
-    own = said[np.arange(len(said)), rows.class_index]
+    row = data.info.ids.index(worst.split("\n")[0])
+    own = said[np.arange(len(said)), data.info.class_index]
     assert row == own.argmin()
     assert (
         worst.split("\n")[1]
-        == f"{rows.target[row]} → {labels_of(said, rows.classes)[row]}"
+        == f"{data.info.target[row]} → {labels_of(said, data.classes)[row]}"
     )
 
 
@@ -331,9 +332,9 @@ def test_nothing_is_said_of_pictures_to_predict_where_there_are_none(
     assert "here there are 0." in page
 
 
-def test_a_single_member_is_no_race(make: Make) -> None:
+def test_a_single_member_needs_no_selection(make: Make) -> None:
     page = make("--stackers", "ridge", tasks=("date",), n_test=2).page()
-    assert "the winner" not in page
+    assert "selected: " not in page
     assert "It begins from ridge on all columns." in page
 
 
@@ -395,7 +396,7 @@ def test_of_many_classes_the_commonest_mistakes_are_shown(
     section = part(page, "What is taken for what")
     counts = [int(n) for n in re.findall(r'"number">(\d+)<', section)]
     said = reported.result.final.prediction
-    is_wrong = said.round().clip(0, 3) != reported.result.features.rows.target
+    is_wrong = said.round().clip(0, 3) != reported.result.data.info.target
     assert counts == sorted(counts, reverse=True)
     assert abs(sum(counts) - is_wrong.sum()) <= 2  # of halves
     assert "The 3 largest of 4." in part(page, "Where it fails")

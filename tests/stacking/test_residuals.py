@@ -134,17 +134,19 @@ def test_parts_are_judged_as_by_hand(is_text: bool, tmp_path: Path) -> None:
     stacked = Reported.of(
         tmp_path / "run", is_text=is_text, tasks=("onehot",)
     ).stacked()
-    rows, said = stacked.features.rows, stacked.final.prediction
+    data, said = stacked.data, stacked.final.prediction
     found = subgroups(stacked, of_classes(stacked))
-    assert [part.n_rows for part in found] == np.bincount(rows.class_index).tolist()
+    assert [part.n_rows for part in found] == np.bincount(
+        data.info.class_index
+    ).tolist()
     for number, part in enumerate(found):
-        own = rows.class_index == number
+        own = data.info.class_index == number
         if is_text:
             right = said[own].argmax(axis=1) == number
             assert part.value.value == pytest.approx(right.mean())
             assert part.score == pytest.approx(-np.log(said[own, number]).mean())
         else:
-            errors = said[own] - rows.target[own]
+            errors = said[own] - data.info.target[own]
             assert part.value.value == pytest.approx(errors.mean())
             assert part.score == pytest.approx(np.sqrt((errors**2).mean()))
 

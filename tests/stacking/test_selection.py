@@ -7,9 +7,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from stacking.cross_fitting import CrossFit
-from stacking.ensemble.objective import Objective
+from stacking.ensemble.candidates import best_of
+from stacking.ensemble.objective import Objective, ScoringData
 from stacking.ensemble.selection import N_PICKS, cross_select, select, weighted
-from stacking.ensemble.stack import best_of
 
 RMSE, MAE, LOG_LOSS = (
     Objective("rmse"),
@@ -45,11 +45,11 @@ def test_the_weights_are_near_those_of_a_search_by_hand(
     assert (weights >= 0).all()
     grid = np.arange(21) / 20
     tried = [
-        objective.rows(target, np.array([a, b, 1 - a - b]) @ said).mean()
+        objective.row_losses(target, np.array([a, b, 1 - a - b]) @ said).mean()
         for a, b in itertools.product(grid, grid)
         if a + b <= 1 + 1e-9
     ]
-    assert objective.rows(target, weights @ said).mean() <= min(tried) * 1.002
+    assert objective.row_losses(target, weights @ said).mean() <= min(tried) * 1.002
 
 
 def test_greedy_picks_by_another_route() -> None:
@@ -118,6 +118,11 @@ def test_weights_of_a_fold_are_chosen_on_its_inner_predictions() -> None:
     assert weights["liar"] == 1  # apparent
 
 
+def scored_by(y: np.ndarray, groups: np.ndarray) -> ScoringData:
+    folds = np.zeros(len(y), dtype=np.int64)
+    return ScoringData(y_true=y, folds=folds, groups=groups, objective=RMSE)
+
+
 def test_a_member_replaces_the_blend_only_if_it_is_surely_better() -> None:
     rng = np.random.default_rng(0)
     target, cv_groups = rng.normal(size=400), np.arange(400) // 2
@@ -127,17 +132,18 @@ def test_a_member_replaces_the_blend_only_if_it_is_surely_better() -> None:
         "blend": target + error,
         "ridge": target + 1.5 * rng.normal(size=400),
     }
-    scoring = target, cv_groups, RMSE
-    assert best_of(said, *scoring) == "plain"  # better in every single row
+    scoring = scored_by(target, cv_groups)
+    assert best_of(said, scoring) == "plain"  # better in every single row
     luck = target + 0.99 * rng.permutation(error)
     assert RMSE.score(target, luck) < RMSE.score(target, said["blend"])
-    assert best_of(said | {"plain": luck}, *scoring) == "blend"
+    assert best_of(said | {"plain": luck}, scoring) == "blend"
     better = said | {"plain": target + 0.8 * error, "ridge": target + 0.7 * error}
-    assert best_of(better, *scoring) == "ridge"
+    assert best_of(better, scoring) == "ridge"
 
 
 def test_without_a_blend_the_first_is_the_one_to_beat() -> None:
-    target, cv_groups = np.arange(100.0), np.arange(100)
+    target = np.arange(100.0)
+    scoring = scored_by(target, np.arange(100))
     said = {"plain": target + 1, "ridge": target + 1}
-    assert best_of(said, target, cv_groups, RMSE) == "plain"
-    assert best_of(said | {"ridge": target}, target, cv_groups, RMSE) == "ridge"
+    assert best_of(said, scoring) == "plain"
+    assert best_of(said | {"ridge": target}, scoring) == "ridge"

@@ -1,6 +1,5 @@
 """Tests of stacking.inputs.sources: several extractions, and what a store must be."""
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -17,14 +16,14 @@ from data_prep.run_folders.runs import Run
 from features.store import open_store, write_store
 from stacking.fit import main
 from stacking.inputs.assemble import assemble
-from stacking.inputs.data import Assembled
+from stacking.inputs.data import StackingData
 from stacking.inputs.leak_guards import (
     check_finite,
-    check_shares,
+    check_proba,
     check_targets,
     check_varying,
 )
-from stacking.inputs.sources import joined
+from stacking.inputs.sources import side_by_side
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
@@ -50,12 +49,12 @@ def another(make_run: MakeRun, folder: Path, name: str, **fields: Any) -> Path:
     return other
 
 
-def rows_of(folder: Path, *others: Path, columns: Any = ()) -> Assembled:
+def rows_of(folder: Path, *others: Path, columns: Any = ()) -> StackingData:
     run = Run(folder)
     return assemble(
         run.finished("data_prep.prepare"),
         run.finished("features.extract"),
-        others={one.name: Run(one).finished("features.extract") for one in others},
+        also={one.name: Run(one).finished("features.extract") for one in others},
         columns=columns,
     )
 
@@ -66,26 +65,26 @@ def test_columns_of_other_runs_stand_beside_and_bear_their_name(
     folder = make_run()
     other = another(make_run, folder, "bigger-net", tasks=("target", "onehot"))
     alone, both, second = rows_of(folder), rows_of(folder, other), rows_of(other)
-    assert both.ids == alone.ids
+    assert both.info.ids == alone.info.ids
     n = len(alone.columns)
     assert both.columns[:n] == alone.columns
     assert both.columns[n].name == "bigger_net_target__mean"
     assert both.columns[n].task == "bigger_net_target"
-    assert_allclose(both.X, np.concatenate([alone.X, second.X], axis=1))
+    assert_allclose(both.rows.X, np.concatenate([alone.rows.X, second.rows.X], axis=1))
     for k in range(3):
-        beside = np.concatenate([alone.nets[k], second.nets[k]], axis=1)
-        assert_allclose(both.nets[k], beside)
+        beside = np.concatenate([alone.common.nets[k], second.common.nets[k]], axis=1)
+        assert_allclose(both.common.nets[k], beside)
 
 
 def test_a_net_without_labels_joins_nets_with_them(make_run: MakeRun) -> None:
     folder = make_run()
     other = another(make_run, folder, "pretext", tasks=("words",), is_label_free=True)
     both = rows_of(folder, other)
-    assert len(both.nets) == 3
-    assert not both.is_label_free
+    assert len(both.common.nets) == 3
+    assert not both.info.is_label_free
     n = len(rows_of(folder).columns)
-    assert np.array_equal(both.nets[0][:, n:], both.nets[2][:, n:])
-    assert (both.nets[0][:, :n] != both.nets[2][:, :n]).any()
+    assert np.array_equal(both.common.nets[0][:, n:], both.common.nets[2][:, n:])
+    assert (both.common.nets[0][:, :n] != both.common.nets[2][:, :n]).any()
 
 
 def test_a_second_net_makes_the_stack_better(make_run: MakeRun) -> None:
@@ -138,7 +137,10 @@ def test_columns_of_the_user_pass_through(make_run: MakeRun) -> None:
     names = [column.name for column in found.columns[len(alone.columns) :]]
     assert names == ["height_cm", "height_cm_missing"]
     by_id = table.set_index("id")["given.height cm"]
-    for ids, values in ((found.ids, found.X), (found.common_ids, found.nets[1])):
+    for ids, values in (
+        (found.info.ids, found.rows.X),
+        (found.common.ids, found.common.nets[1]),
+    ):
         given = by_id[list(ids)].notna().to_numpy()
         assert_allclose(values[given, -2], by_id[list(ids)][given])
         assert np.array_equal(values[:, -1], (~given).astype(float))
@@ -147,9 +149,9 @@ def test_columns_of_the_user_pass_through(make_run: MakeRun) -> None:
 def test_joined_columns_stay_net_by_net() -> None:
     a = [np.full((2, 1), k) for k in range(3)]
     one = [np.full((2, 2), 9.0)]
-    found = joined([a, one])
+    found = side_by_side([a, one])
     assert [values.tolist()[0] for values in found] == [[k, 9, 9] for k in range(3)]
-    assert joined([[], []]) == ()
+    assert side_by_side([[], []]) == ()
 
 
 def test_a_value_that_is_no_number_is_named(tmp_path: Path) -> None:
@@ -185,29 +187,27 @@ def test_an_infinite_target_is_refused() -> None:
 
 def test_training_weights_are_read_where_there_are_any(make_run: MakeRun) -> None:
     folder = make_run()
-    assert rows_of(folder).weights is None
+    assert (rows_of(folder).rows.sample_weight == 1).all()
     place = folder / "data_prep.prepare" / "table.parquet"
     table = pd.read_parquet(place)
     table["weight"] = 1.0
     table.to_parquet(place)
-    assert rows_of(folder).weights is None
-    chosen = rows_of(folder).ids[3]
+    assert (rows_of(folder).rows.sample_weight == 1).all()
+    chosen = rows_of(folder).info.ids[3]
     table.loc[table["id"] == chosen, "weight"] = 0.5
     table.to_parquet(place)
-    rows = rows_of(folder)
-    assert rows.weights is not None
-    assert rows.weights.sum() == len(rows.ids) - 0.5
-    assert rows.weights[3] == 0.5
-    assert dataclasses.replace(rows, weights=None).ids == rows.ids
+    data = rows_of(folder)
+    assert data.rows.sample_weight.sum() == len(data.info.ids) - 0.5
+    assert data.rows.sample_weight[3] == 0.5
 
 
 def test_outputs_that_are_no_probabilities_are_refused(make_run: MakeRun) -> None:
     shares = np.array([[0.5, 0.5], [0.7, 0.3049]])
-    check_shares(shares, "onehot", ["a", "b"])
+    check_proba(shares, "onehot", ["a", "b"])
     with pytest.raises(UserError, match="'onehot' are no probabilities in 1 of 2 ro"):
-        check_shares(np.array([[0.5, 0.5], [0.7, 0.5]]), "onehot", ["a", "b"])
+        check_proba(np.array([[0.5, 0.5], [0.7, 0.5]]), "onehot", ["a", "b"])
     with pytest.raises(UserError, match=r"those of 'b' add up to 0\.98"):
-        check_shares(np.array([[1.1, -0.1], [0.0, 0.98]]), "onehot", ["a", "b"])
+        check_proba(np.array([[1.1, -0.1], [0.0, 0.98]]), "onehot", ["a", "b"])
     folder = make_run()
     stage = folder / "features.extract"
     for path in [stage / "features.pkl", *stage.glob("nets/*.pkl")]:
@@ -228,6 +228,6 @@ def test_rows_without_a_target_are_told_of(make_run: MakeRun) -> None:
     first = table.index[table["fold"] >= 0][:2]
     table.loc[first, "target"] = np.nan
     table.to_parquet(place)
-    assert rows_of(folder).notes == (
+    assert rows_of(folder).info.messages == (
         "2 labelled rows have no target: they are neither learned from nor scored.",
     )

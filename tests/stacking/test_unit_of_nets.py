@@ -14,21 +14,21 @@ from data_prep.run_folders.runs import Run
 from stacking.ensemble.predictor import Predictor
 from stacking.ensemble.stack import Stacked
 from stacking.inputs.assemble import assemble
-from stacking.inputs.data import Assembled
+from stacking.inputs.data import StackingData
 from stacking.settings import FitSettings
-from stacking.workflow import Work
+from stacking.workflow import StackingJob
 
 MakeRun = Callable[..., Path]
 EXPERIMENT = Experiment(DataSettings(target="period"))
 
 
-def rows_of(folder: Path) -> Assembled:
+def rows_of(folder: Path) -> StackingData:
     run = Run(folder)
     extracted = run.finished("features.extract")
     return assemble(run.finished("data_prep.prepare"), extracted)
 
 
-def in_unit(rows: Assembled, a: float, b: float) -> Assembled:
+def in_unit(data: StackingData, a: float, b: float) -> StackingData:
     """Give the rows as they would be if the target were ``a * target + b``.
 
     Grades keep whole multiples, so that what float64 rounds is the same for all.
@@ -36,27 +36,28 @@ def in_unit(rows: Assembled, a: float, b: float) -> Assembled:
 
     def column(values: np.ndarray) -> np.ndarray:
         changed = values.copy()
-        for place, one in enumerate(rows.columns):
+        for place, one in enumerate(data.columns):
             if one.task == "target" and one.statistic == "var":
                 changed[:, place] = a**2 * values[:, place]
             elif one.task == "target":
                 changed[:, place] = a * values[:, place] + b
         return changed
 
-    low, high = rows.target_range or (0.0, 0.0)
+    low, high = data.target_range or (0.0, 0.0)
     return replace(
-        rows,
-        X=column(rows.X),
-        nets=tuple(column(net) for net in rows.nets),
-        target=a * rows.target + b,
-        classes=tuple(str(a * float(name) + b) for name in rows.classes),
+        data,
+        rows=replace(data.rows, X=column(data.rows.X), y=a * data.rows.y + b),
+        common=replace(
+            data.common, nets=tuple(column(net) for net in data.common.nets)
+        ),
+        classes=tuple(str(a * float(name) + b) for name in data.classes),
         target_range=(a * low + b, a * high + b),
     )
 
 
-def work_of(rows: Assembled, **settings: Any) -> Work:
+def work_of(data: StackingData, **settings: Any) -> StackingJob:
     usual: dict[str, Any] = {"seeds": 1, "max_rounds": 60} | settings
-    return Work.of(rows, FitSettings(**usual), EXPERIMENT)
+    return StackingJob.of(data, FitSettings(**usual), EXPERIMENT)
 
 
 def choices(stacked: Stacked) -> list[Any]:
@@ -84,11 +85,12 @@ def test_a_stack_of_nets_knows_no_unit(
     b: float,
 ) -> None:
     # Nets whose outputs lie above 0: LightGBM keeps a bin for 0 itself.
-    rows = in_unit(rows_of(make_run(**made)), 1.0, 16.0)
+    data = in_unit(rows_of(make_run(**made)), 1.0, 16.0)
     # Targets that float64 holds exactly in each unit: else their rounding is learned.
-    rows = replace(rows, target=np.round(rows.target.astype(np.float64) * 64) / 64)
-    other = in_unit(rows, a, b)
-    plain, found = (work_of(one, **settings).fit(tmp_path) for one in (rows, other))
+    y = np.round(data.rows.y * 64) / 64
+    data = replace(data, rows=replace(data.rows, y=y))
+    other = in_unit(data, a, b)
+    plain, found = (work_of(one, **settings).fit(tmp_path) for one in (data, other))
     assert choices(found) == choices(plain)
     noise = 1e-7 + 3e-14 * abs(b / a)
     scale = a if found.objective.name in ("rmse", "mae") else 1.0
@@ -100,7 +102,7 @@ def test_a_stack_of_nets_knows_no_unit(
     found.predictor.save(tmp_path / "kept")
     loaded = Predictor.load(tmp_path / "kept")
     for net in range(3):
-        expected = plain.predictor.say(net, rows.nets[net])
-        said = loaded.say(net, other.nets[net])
+        expected = plain.predictor.predict_net(net, data.common.nets[net])
+        said = loaded.predict_net(net, other.common.nets[net])
         for name in ("plain", "lightgbm", "ridge", "blend"):
             assert_allclose((said[name] - b) / a, expected[name], atol=100 * noise)

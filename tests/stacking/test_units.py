@@ -9,8 +9,8 @@ from numpy.testing import assert_allclose
 
 from stacking.analysis.calibration import slope
 from stacking.cross_fitting import TrainingRows, assign_inner_folds
-from stacking.ensemble.objective import Objective
-from stacking.ensemble.postprocessors import Mix, ScoringData
+from stacking.ensemble.objective import Objective, ScoringData
+from stacking.ensemble.postprocessors import Blend
 from stacking.ensemble.selection import select
 from stacking.ensemble.stack import Stacked
 from stacking.estimator import Stacker
@@ -107,9 +107,14 @@ def test_a_tiny_target_is_weighed_as_any(name: str) -> None:
     assert_allclose(select(1e-9 * members, 1e-9 * y, Objective(name)), expected)
     folds, none = np.zeros(N, dtype=np.int64), np.array([])
     for a in (1.0, 1e-9):
-        scoring = ScoringData(a * y, folds, np.arange(N), Objective(name))
-        net_pred = NetPredictions(a * members[1], None, none)
-        rule = Mix("mix", "").choose(a * members[2], net_pred, scoring)
+        scoring = ScoringData(
+            y_true=a * y, folds=folds, groups=np.arange(N), objective=Objective(name)
+        )
+        net_pred = NetPredictions(
+            regression=a * members[1], proba=None, class_values=none
+        )
+        blend = Blend(name="blend", column="mix", title="")
+        rule = blend.choose(a * members[2], net_pred, scoring)
         assert 0.2 < rule["weight"] < 0.8
 
 

@@ -84,13 +84,13 @@ def test_classes_are_given_back_as_they_came(kind: Any) -> None:
     assert model.predict(X).dtype == np.unique(y).dtype
     assert set(model.predict(X)) <= set(y)
     names = ("0", "1", "2")
-    assert model.stacked_.features.rows.classes == names
+    assert model.stacked_.data.classes == names
 
 
 def test_names_of_large_numbers_are_distinct() -> None:
     X, y = rows()
     model = Stacker(**QUICK, metric="accuracy").fit(X, 1.6e9 + 40 * y)
-    names = model.stacked_.features.rows.classes
+    names = model.stacked_.data.classes
     assert names == ("1600000000", "1600000040", "1600000080")
     assert set(model.predict(X)) <= {float(name) for name in names}
 

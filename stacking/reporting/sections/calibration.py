@@ -40,8 +40,8 @@ def calibration(stacked: Stacked) -> Section:
 
 
 def _of_numbers(stacked: Stacked) -> Section:
-    prediction, target = stacked.final.prediction, stacked.features.target()
-    bins = by_decile(prediction, target, stacked.features.rows.cv_groups)
+    prediction, target = stacked.final.prediction, stacked.data.rows.y
+    bins = by_decile(prediction, target, stacked.data.rows.groups)
     if len(bins) < 2:
         return Section("", Markup())
     chart = _chart(bins, "mean prediction", "mean target", unit_digits(stacked))
@@ -68,16 +68,16 @@ def _of_numbers(stacked: Stacked) -> Section:
 
 
 def _of_probabilities(stacked: Stacked) -> Section:
-    rows, proba = stacked.features.rows, stacked.final.prediction
+    data, proba = stacked.data, stacked.final.prediction
     top = nearest_classes(stacked)
     confidence = proba[np.arange(len(proba)), top]
-    is_right = (top == rows.class_index).astype(np.float64)
-    bins = by_confidence(confidence, is_right, rows.cv_groups)
+    is_right = (top == data.info.class_index).astype(np.float64)
+    bins = by_confidence(confidence, is_right, data.rows.groups)
     gap = confidence.mean() - is_right.mean()
     tone = "over" if gap > 0 else "under"
     by_class = []
-    for k, name in enumerate(rows.classes):
-        is_class = (rows.class_index == k).astype(np.float64)
+    for k, name in enumerate(data.classes):
+        is_class = (data.info.class_index == k).astype(np.float64)
         by_class.append(
             {
                 "class": name,
@@ -130,10 +130,10 @@ def _chart(bins: Sequence[Bin], x_label: str, y_label: str, digits: int) -> Mark
 
 def confusion(stacked: Stacked) -> Section:
     """Show which class is taken for which; no classes: nothing."""
-    if not stacked.features.rows.classes:
+    if not stacked.data.classes:
         return Section("", Markup())
     counts = confusion_counts(stacked)
-    names = list(stacked.features.rows.classes)
+    names = list(stacked.data.classes)
     nearest, likeliest = "class nearest to the prediction", "most probable class"
     predicted = nearest if stacked.objective.is_number else likeliest
     share = np.trace(counts) / counts.sum()

@@ -30,7 +30,7 @@ def failures(stacked: Stacked, years: NDArray[np.float64]) -> Section:
         stacked: The result of the stack.
         years: (N,) dates of the rows; NaN: none.
     """
-    rows = stacked.features.rows
+    data = stacked.data
     dates, middles = of_dates(years)
     by_date = subgroups(stacked, dates, MIN_ROWS)
     pieces = []
@@ -42,9 +42,9 @@ def failures(stacked: Stacked, years: NDArray[np.float64]) -> Section:
             _over_dates(stacked, by_date, middles[is_shown]),
         ]
     by_class = subgroups(stacked, of_classes(stacked))
-    label = "By class" if rows.classes else "By size of the target"
+    label = "By class" if data.classes else "By size of the target"
     pieces += [subheading(label), _chart(stacked, by_class)]
-    by_size = subgroups(stacked, of_sizes(rows.cv_groups))
+    by_size = subgroups(stacked, of_sizes(data.rows.groups))
     if len(by_size) > 1:
         pieces += [
             subheading("By how many rows a group has"),

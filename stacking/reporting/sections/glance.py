@@ -13,16 +13,17 @@ from data_prep.reporting.report import (
 )
 from stacking.analysis.findings import Findings
 from stacking.analysis.residuals import other_scores
-from stacking.ensemble.stack import Line, Stacked
+from stacking.ensemble.score_table import Line
+from stacking.ensemble.stack import Stacked
 from stacking.reporting.wording import (
     baseline_name,
+    before_rounding,
     better,
     gain_text,
     interval_text,
     listed,
     number,
     score_digits,
-    snapped_later,
 )
 
 LEAKY = (
@@ -135,7 +136,7 @@ def _expectation(stacked: Stacked, findings: Findings) -> list[str]:
     return [
         "A picture without label is predicted by all nets, averaged; from how far they"
         f" disagree, a score of about {expected} may be expected of them"
-        f"{snapped_later(stacked)}."
+        f"{before_rounding(stacked)}."
     ]
 
 

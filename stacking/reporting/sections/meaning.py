@@ -9,11 +9,11 @@ from stacking.ensemble.stack import Stacked
 from stacking.inputs.alignment import MIN_COMMON
 from stacking.reporting.sections.glance import LEAKY
 from stacking.reporting.wording import (
+    before_rounding,
     better,
     gain_text,
     number,
     score_digits,
-    snapped_later,
 )
 
 METHODS = {
@@ -39,7 +39,7 @@ def meaning(
         together(
             prose(
                 *([LEAKY] if is_leaky else []),
-                *stacked.notes,
+                *stacked.data.info.messages,
                 *_on_nets(stacked, is_by_all=is_by_all),
                 *([] if is_by_all else _on_averaging(stacked, findings)),
                 *_on_folds(stacked),
@@ -57,14 +57,14 @@ def meaning(
 
 
 def _on_nets(stacked: Stacked, *, is_by_all: bool) -> list[str]:
-    rows = stacked.features.rows
-    if rows.is_label_free:
+    data = stacked.data
+    if data.info.is_label_free:
         return [
             "The features come from one net that saw no label, so the folds hold rows"
             " out from the stack alone. A picture without label is predicted by the"
-            f" models of all {rows.n_folds} folds, averaged."
+            f" models of all {data.rows.n_folds} folds, averaged."
         ]
-    n_nets = len(rows.nets) or rows.n_folds
+    n_nets = len(data.common.nets) or data.rows.n_folds
     predicted = (
         "the net that was trained on every labelled row. The stack has learned from"
         " other nets, so look how its outputs differ from theirs."
@@ -80,7 +80,7 @@ def _on_nets(stacked: Stacked, *, is_by_all: bool) -> list[str]:
 
 
 def _on_folds(stacked: Stacked) -> list[str]:
-    if stacked.features.rows.is_label_free:
+    if stacked.data.info.is_label_free:
         return []
     return [
         "The stack learns from outputs of nets whose training labels include those of"
@@ -97,7 +97,7 @@ def _on_averaging(stacked: Stacked, findings: Findings) -> list[str]:
     return [
         "How much better: on the pictures without label the nets differ by"
         f" {number(averaging.disagreement, digits)} from their mean, an error that the"
-        f" mean does not make. One net per picture{snapped_later(stacked)} scored"
+        f" mean does not make. One net per picture{before_rounding(stacked)} scored"
         f" {stacked.objective.title} {scored} here; of the mean about {expected} may be"
         " expected, if those pictures are like these. A better score on a leaderboard"
         " is then no surprise."
@@ -121,11 +121,11 @@ def _on_control(stacked: Stacked, findings: Findings) -> list[str]:
 
 def _on_alignment(stacked: Stacked) -> list[str]:
     features = stacked.features
-    if features.rows.is_label_free:
+    if features.data.info.is_label_free:
         return []
     method = features.alignment.method
     if method == "none" and not features.tried:
-        n_common = len(features.rows.common_ids)
+        n_common = len(features.data.common.ids)
         reason = (
             f" Alignment takes {MIN_COMMON} pictures that all nets have in common; here"
             f" there are {n_common:,}."
@@ -137,7 +137,7 @@ def _on_alignment(stacked: Stacked) -> list[str]:
         "left on scales of their own, which scored best"
         if method == "none"
         else f"brought to one scale {METHODS[method]}, without a label, on the"
-        f" {len(features.rows.common_ids):,} pictures that all have in common"
+        f" {len(features.data.common.ids):,} pictures that all have in common"
     )
     return [f"The nets were {chosen}."]
 

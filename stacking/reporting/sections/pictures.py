@@ -24,6 +24,7 @@ from stacking.analysis.findings import Findings
 from stacking.analysis.residuals import row_losses, spread_sample
 from stacking.ensemble.final_step import labels_of
 from stacking.ensemble.stack import Stacked
+from stacking.inputs.data import columns_of
 from stacking.reporting.run_files import MAPS, RunPictures
 from stacking.reporting.wording import plain
 
@@ -37,19 +38,20 @@ Floats = NDArray[np.float64]
 
 def by_prediction(stacked: Stacked, pictures: RunPictures) -> Section:
     """Show out-of-fold predictions against targets, with the pictures."""
-    rows, prediction = stacked.features.rows, stacked.final.prediction
+    data, prediction = stacked.data, stacked.final.prediction
     if not stacked.objective.is_number:
         return Section("", Markup())
-    chosen = spread_sample(rows.target, N_POINTS)
-    target = rows.target.astype(np.float64)[chosen]
-    width = np.ptp(rows.target) / 40 if rows.classes else 0.0
+    chosen = spread_sample(data.info.target, N_POINTS)
+    target = data.info.target.astype(np.float64)[chosen]
+    width = np.ptp(data.info.target) / 40 if data.classes else 0.0
     jitter = np.random.default_rng(0).uniform(-width, width, len(chosen))
-    ids = [rows.ids[row] for row in chosen]
+    ids = [data.info.ids[row] for row in chosen]
     points = [
         Point(
             x=x,
             y=prediction[row],
-            caption=f"{rows.ids[row]}\ntarget {_value(rows.target[row], stacked)}"
+            caption=f"{data.info.ids[row]}"
+            f"\ntarget {_value(data.info.target[row], stacked)}"
             f"\npredicted {plain(prediction[row], stacked)}",
             picture=picture_uri(pixels, HOVER_PX, HOVER_QUALITY),
         )
@@ -72,15 +74,15 @@ def by_prediction(stacked: Stacked, pictures: RunPictures) -> Section:
 
 def worst(stacked: Stacked, pictures: RunPictures) -> Section:
     """Show the pictures that are missed by most."""
-    rows = stacked.features.rows
+    data = stacked.data
     order = np.argsort(-row_losses(stacked), kind="stable")[:N_WORST]
-    labels = labels_of(stacked.final.prediction, rows.classes)
+    labels = labels_of(stacked.final.prediction, data.classes)
     captions = [
-        f"{rows.ids[row]}\n{_value(rows.target[row], stacked)} →"
+        f"{data.info.ids[row]}\n{_value(data.info.target[row], stacked)} →"
         f" {_value(labels[row], stacked)}"
         for row in order
     ]
-    ids = [rows.ids[row] for row in order]
+    ids = [data.info.ids[row] for row in order]
     return Section(
         "Worst misses",
         _grid(ids, captions, pictures),
@@ -91,32 +93,32 @@ def worst(stacked: Stacked, pictures: RunPictures) -> Section:
 
 def disputed(stacked: Stacked, findings: Findings, pictures: RunPictures) -> Section:
     """Show the pictures that views or nets disagree on most; none: nothing."""
-    rows, pieces = stacked.features.rows, []
+    data, pieces = stacked.data, []
     spread = view_spread(stacked)
     if spread is not None:
-        labels = labels_of(stacked.final.prediction, rows.classes)
+        labels = labels_of(stacked.final.prediction, data.classes)
         order = np.argsort(-spread, kind="stable")[:N_DISPUTED]
         captions = [
-            f"{rows.ids[row]}\n{_value(rows.target[row], stacked)} →"
+            f"{data.info.ids[row]}\n{_value(data.info.target[row], stacked)} →"
             f" {_value(labels[row], stacked)}\nviews ± {_spread(spread[row], stacked)}"
             for row in order
         ]
         pieces += [
             subheading("With a label: its views disagree"),
-            _grid([rows.ids[row] for row in order], captions, pictures),
+            _grid([data.info.ids[row] for row in order], captions, pictures),
         ]
     if findings.disagreement.size and "prediction" in findings.predicted:
         spread = by_picture(findings.disagreement)
-        labels = labels_of(findings.predicted["prediction"], rows.classes)
+        labels = labels_of(findings.predicted["prediction"], data.classes)
         order = np.argsort(-spread, kind="stable")[:N_DISPUTED]
         captions = [
-            f"{rows.common_ids[row]}\n{_value(labels[row], stacked)}\nnets ±"
+            f"{data.common.ids[row]}\n{_value(labels[row], stacked)}\nnets ±"
             f" {_spread(spread[row], stacked)}"
             for row in order
         ]
         pieces += [
             subheading("Without a label: the nets disagree"),
-            _grid([rows.common_ids[row] for row in order], captions, pictures),
+            _grid([data.common.ids[row] for row in order], captions, pictures),
         ]
     if not pieces:
         return Section("", Markup())
@@ -141,12 +143,12 @@ def view_spread(stacked: Stacked) -> Floats | None:
     It is in the unit of the target; of class probabilities, the largest over the
     classes.
     """
-    rows, target_columns = stacked.features.rows, stacked.features.target_columns
-    task = target_columns.plain or target_columns.proba_task
+    data, target_columns = stacked.data, stacked.features.target_columns
+    task = target_columns.regression_task or target_columns.proba_task
     for statistic, power in (("var", 0.5), ("std", 1.0)):
-        columns = rows.columns_of(task, statistic)
+        columns = columns_of(data.columns, task, statistic)
         if task and len(columns):
-            largest: Floats = rows.X[:, columns].max(axis=1)
+            largest: Floats = data.rows.X[:, columns].max(axis=1)
             return np.maximum(largest, 0) ** power
     return None
 

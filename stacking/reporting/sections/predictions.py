@@ -34,11 +34,15 @@ def predicted(
         unreadable: Ids that are given a constant.
         is_by_all: The net of all rows predicts, not those of the folds.
     """
-    rows = stacked.features.rows
-    if not common_pred or not rows.is_predicted.any():
+    data = stacked.data
+    if not common_pred or not data.common.is_predicted.any():
         return Section("", Markup())
-    pred = common_pred["prediction"][rows.is_predicted]
-    nets = "the one net" if rows.is_label_free else f"all {len(rows.nets)} nets"
+    pred = common_pred["prediction"][data.common.is_predicted]
+    nets = (
+        "the one net"
+        if data.info.is_label_free
+        else f"all {len(data.common.nets)} nets"
+    )
     nets = "the net of all rows" if is_by_all else nets
     note = f"{len(pred):,} pictures, each through {nets}."
     if unreadable:
@@ -62,7 +66,7 @@ def _numbers(y_pred: Floats, stacked: Stacked) -> Markup:
 
 
 def _classes(proba: Floats, stacked: Stacked) -> Markup:
-    names, oof_proba = stacked.features.rows.classes, stacked.final.prediction
+    names, oof_proba = stacked.data.classes, stacked.final.prediction
     counts, oof_counts = (
         np.bincount(each.argmax(axis=1), minlength=len(names))
         for each in (proba, oof_proba)

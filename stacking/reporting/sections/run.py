@@ -50,7 +50,7 @@ def settings_and_versions(
     return Section(
         "Settings, time and versions",
         together(
-            definitions(shown | {"fold hash": stacked.features.rows.fold_hash[:16]}),
+            definitions(shown | {"fold hash": stacked.data.info.fold_hash[:16]}),
             _times(earlier, seconds),
             folded("Versions", definitions(earlier_versions | dict(versions))),
         ),

@@ -171,20 +171,20 @@ def rule_text(step: Step, stacked: Stacked) -> str:
     if "weight" in rule:
         texts = [f"{each['weight']:.2f}" for each in rules]
         if set(texts) == {"1.00"}:
-            return "nothing is mixed in"
+            return "nothing is blended in"
         return f"{texts[0]} of it is kept{_by_fold(texts)}"
-    if "thresholds" in rule:
-        if min(rule["thresholds"]) > NEVER_SURE:
+    if "min_proba" in rule:
+        if min(rule["min_proba"]) > NEVER_SURE:
             return "no class is ever sure enough"
-        if len(set(rule["thresholds"])) == 1:
-            texts = [_threshold_text(each["thresholds"][0]) for each in rules]
+        if len(set(rule["min_proba"])) == 1:
+            texts = [_proba_text(each["min_proba"][0]) for each in rules]
             return f"sure from a probability of {texts[0]}{_by_fold(texts)}"
-        classes = stacked.features.rows.classes
-        by_class = zip(classes, rule["thresholds"], strict=True)
-        return "; ".join(f"{name}: {_threshold_text(at)}" for name, at in by_class)
-    if "cuts" in rule:
+        classes = stacked.data.classes
+        by_class = zip(classes, rule["min_proba"], strict=True)
+        return "; ".join(f"{name}: {_proba_text(least)}" for name, least in by_class)
+    if "thresholds" in rule:
         digits = unit_digits(stacked)
-        return f"at {', '.join(number(cut, digits) for cut in rule['cuts'])}"
+        return f"at {', '.join(number(t, digits) for t in rule['thresholds'])}"
     return f"{len(rule['x'])} corners" if "x" in rule else ""
 
 
@@ -193,8 +193,8 @@ def _by_fold(texts: Sequence[str]) -> str:
     return f" (by fold {', '.join(texts[1:])})" if len(set(texts)) > 1 else ""
 
 
-def _threshold_text(threshold: float) -> str:
-    return "never" if threshold > NEVER_SURE else f"{threshold:.2f}"
+def _proba_text(min_proba: float) -> str:
+    return "never" if min_proba > NEVER_SURE else f"{min_proba:.2f}"
 
 
 def _optimism(stacked: Stacked) -> list[Markup]:
@@ -212,7 +212,7 @@ def _optimism(stacked: Stacked) -> list[Markup]:
 
 
 def _all_figures(stacked: Stacked) -> Markup:
-    digits, folds = score_digits(stacked), range(stacked.features.rows.n_folds)
+    digits, folds = score_digits(stacked), range(stacked.data.rows.n_folds)
     figures = pd.DataFrame(
         [
             {

@@ -104,7 +104,7 @@ def _alignment(stacked: Stacked) -> list[Markup]:
     shifts = np.abs(stacked.features.alignment.shifts())
     if not shifts.any():
         return []
-    tasks = [column.task for column in stacked.features.rows.columns]
+    tasks = [column.task for column in stacked.data.columns]
     moved = pd.DataFrame(shifts.T).groupby(tasks, sort=False).median()
     moved.columns = pd.Index([f"net {k}" for k in range(len(shifts))])
     moved.index.name = "task"

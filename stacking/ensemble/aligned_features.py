@@ -1,0 +1,107 @@
+"""The features of the stack on the one scale that all fold nets share.
+
+Shapes: N rows, C columns, K nets.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stacking.cross_fitting import TrainingRows, outer_folds
+from stacking.ensemble.objective import Objective
+from stacking.inputs.alignment import METHODS, Alignment, learn_alignment
+from stacking.inputs.data import StackingData
+from stacking.inputs.target_columns import NetPredictions, TargetColumns
+from stacking.models.boosting import Boosting, quick
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+WIDE = 300  # columns; of more, the linear models see the means over the views only
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignedFeatures:
+    """The rows of the stack on the common scale.
+
+    Attributes:
+        data: The rows as the nets give them, each on its net's own scale.
+        target_columns: Which columns speak of the target.
+        alignment: The maps between the nets.
+        rows: The N rows with aligned (N, C) columns.
+        tried: By method of alignment, the score of quick boosters, in the metric;
+            empty: none was chosen.
+    """
+
+    data: StackingData
+    target_columns: TargetColumns
+    alignment: Alignment
+    rows: TrainingRows
+    tried: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, data: StackingData, target_columns: TargetColumns, method: str
+    ) -> "AlignedFeatures":
+        """Align the rows by one of ``METHODS``."""
+        alignment = learn_alignment(data.common.nets, method)
+        X = data.rows.X.copy()
+        if alignment.method != "none":
+            for fold, _, val_idx in outer_folds(data.rows.folds):
+                X[val_idx] = alignment.apply(fold, X[val_idx])
+        return cls(
+            data=data,
+            target_columns=target_columns,
+            alignment=alignment,
+            rows=replace(data.rows, X=X),
+        )
+
+    @classmethod
+    def chosen(
+        cls,
+        data: StackingData,
+        target_columns: TargetColumns,
+        objective: Objective,
+        boosting: Boosting,
+    ) -> "AlignedFeatures":
+        """Align the rows by the method with the best out-of-fold score.
+
+        Boosters with a fixed number of rounds tell, so nothing is tuned on what is
+        scored but the one choice between three methods.
+        """
+        by_method, scores = {}, {}
+        for method in METHODS[::-1]:
+            features = cls.of(data, target_columns, method)
+            if features.alignment.method != method:
+                return cls.of(data, target_columns, "none")  # nothing to align by
+            by_method[method] = features
+            pred = target_columns.clip(quick(features.rows, boosting))
+            scores[method] = objective.score(data.rows.y, pred)
+        best = METHODS[-1]
+        for method, score in scores.items():
+            best = method if objective.is_better(score, scores[best]) else best
+        return replace(by_method[best], tried=scores)
+
+    @property
+    def net_pred(self) -> NetPredictions:
+        """The nets' own predictions of the rows."""
+        return self.target_columns.net_pred(self.data.rows.X)
+
+    def with_inputs(self, X: Floats) -> TrainingRows:
+        """Give the rows with other (N, ...) inputs."""
+        return replace(self.rows, X=X)
+
+    @cached_property
+    def narrow_columns(self) -> Ints:
+        """The indices of the columns that linear models see."""
+        columns = self.data.columns
+        return np.array(
+            [
+                col_idx
+                for col_idx, column in enumerate(columns)
+                if len(columns) <= WIDE or column.statistic in ("mean", "")
+            ]
+        )

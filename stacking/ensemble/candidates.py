@@ -1,0 +1,148 @@
+"""The means of members, and the one prediction that post-processing begins from.
+
+All candidates are scored on the same folds. Their blend is taken, unless a member is
+surely better: the best of many close scores is luck, and on few rows dear. For the
+nested score each fold's member is selected on inner predictions of the other folds.
+
+Shapes: N rows, F folds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stacking.cross_fitting import CrossFit, outer_folds
+from stacking.ensemble.aligned_features import AlignedFeatures
+from stacking.ensemble.members import Member
+from stacking.ensemble.objective import Objective, ScoringData
+from stacking.ensemble.postprocess import Start
+from stacking.ensemble.selection import cross_select
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """The members with the means of them.
+
+    Attributes:
+        members: By name, their predictions not yet clipped.
+        means: By name of a mean, the weights of its members, selected on all rows.
+        apparent: By name of a mean, the (N, ...) predictions that those weights give.
+        names: Those that may be selected; of equals the first is.
+    """
+
+    members: Mapping[str, Member]
+    means: Mapping[str, Mapping[str, float]]
+    apparent: Mapping[str, Floats]
+    names: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selected:
+    """The candidate that post-processing begins from.
+
+    Attributes:
+        name: Selected on all rows.
+        by_fold: F names, each selected on the rows of the other folds.
+        start: The predictions: nested those of ``by_fold``, apparent those of ``name``.
+    """
+
+    name: str
+    by_fold: Sequence[str]
+    start: Start
+
+
+def add_means(
+    features: AlignedFeatures,
+    members: Mapping[str, Member],
+    objective: Objective,
+    stackers: Sequence[str],
+) -> Candidates:
+    """Add the mean of the sub-tasks, where it is among the stackers, and the blend.
+
+    Args:
+        features: The rows.
+        members: By name, as they come from ``members.py``.
+        objective: What weights are selected by.
+        stackers: Which members may be selected, with what the nets predict themselves.
+    """
+    rows, every = features.rows, dict(members)
+    means: dict[str, Mapping[str, float]] = {}
+    apparent: dict[str, Floats] = {}
+
+    def add(name: str, title: str, names: Sequence[str]) -> None:
+        fits = {name: clipped(every[name], features).fit for name in names}
+        fit, means[name], apparent[name] = cross_select(
+            fits, rows.y, rows.folds, objective
+        )
+        every[name] = Member(title=title, fit=fit)
+
+    fixed = [name for name in ("plain", "expected") if name in members]
+    tasks = [name for name in members if name.endswith("_alone")]
+    if "weighted" in stackers and len(tasks + fixed) > 1:
+        add("weighted", "weighted mean of the sub-tasks", [*fixed, *tasks])
+    # Of equals the first is selected, so what needs no fitting comes first.
+    names = fixed + [name for name in stackers if name in every]
+    if features.data.in_sample:
+        names = list(stackers[:1])
+    elif len(names) > 1:
+        add("blend", "blend of all", [name for name in names if name not in means])
+        names.append("blend")
+    return Candidates(members=every, means=means, apparent=apparent, names=names)
+
+
+def clipped(member: Member, features: AlignedFeatures) -> Member:
+    """Bring a member's predictions into the range of the target."""
+    clip, fit = features.target_columns.clip, member.fit
+    bounded = replace(fit, oof_pred=clip(fit.oof_pred), inner_oof=clip(fit.inner_oof))
+    return replace(member, fit=bounded)
+
+
+def select_candidate(
+    candidates: Candidates, members: Mapping[str, Member], scoring: ScoringData
+) -> Selected:
+    """Select a member on all rows, and for each fold on those of the others.
+
+    Args:
+        candidates: Says which may be selected.
+        members: The same members, clipped.
+        scoring: What predictions are scored by.
+    """
+    fits = {name: members[name].fit for name in candidates.names}
+    nested = CrossFit.empty(scoring.y_true, scoring.folds)
+    by_fold = []
+    for fold, train_idx, val_idx in outer_folds(scoring.folds):
+        inner_oof = {name: fit.inner_oof[fold, train_idx] for name, fit in fits.items()}
+        best = best_of(inner_oof, scoring.take(train_idx))
+        nested.inner_oof[fold, train_idx] = inner_oof[best]
+        nested.oof_pred[val_idx] = fits[best].oof_pred[val_idx]
+        by_fold.append(best)
+    name = best_of({name: fit.oof_pred for name, fit in fits.items()}, scoring)
+    apparent = candidates.apparent.get(name, fits[name].oof_pred)
+    start = Start(fit=nested, apparent=apparent)
+    return Selected(name=name, by_fold=by_fold, start=start)
+
+
+def best_of(pred: Mapping[str, Floats], scoring: ScoringData) -> str:
+    """Choose the blend, or the best of the members that are surely better.
+
+    A member is surely better if the 95 % interval of its gain excludes zero.
+
+    Args:
+        pred: (N, ...) predictions by name; without a ``blend`` the first is the one to
+            beat.
+        scoring: What they are scored by.
+    """
+    objective, y_true = scoring.objective, scoring.y_true
+    first = "blend" if "blend" in pred else next(iter(pred))
+    scores = {name: objective.score(y_true, y_pred) for name, y_pred in pred.items()}
+    best = first
+    for name, y_pred in pred.items():
+        if objective.is_better(scores[name], scores[best]):
+            gain = objective.gain(y_true, pred[first], y_pred, scoring.groups)
+            best = name if gain.low > 0 else best
+    return best
