@@ -117,7 +117,9 @@ def test_every_line_and_step_is_shown(full: tuple[Reported, str]) -> None:
     forest = steps[: steps.index("forest-row axis")]
     named = re.findall('class="name">([^<]+)<', forest)
     candidates = reported.result.lines[: -1 - len(reported.result.steps)]
-    assert named == [escape(line.title) for line in (*candidates, reported.result.final)]
+    assert named == [
+        escape(line.title) for line in (*candidates, reported.result.final)
+    ]
     assert "onehot alone, expected value" in named
     # a ring is apparent, or of a step tried alone
     n_apparent = sum(line.apparent is not None for line in reported.result.lines)
