@@ -1,4 +1,4 @@
-"""Folds: which part of the table each row is held out with.
+"""Folds: with which other rows each row is held out.
 
 A split is a column of the table, not a loop over indices: it is made once, stored,
 joined by id, and obeyed by every stage that looks at labels. The splitters are

@@ -96,7 +96,7 @@ def _at_hand() -> set[int] | None:
 
 
 def _visible_cores() -> int:
-    """Count the cores that the load is told of: a quota hides none of them."""
+    """Count the cores that the load is measured on: a quota hides none of them."""
     return len(_at_hand() or ()) or os.cpu_count() or 1
 
 

@@ -84,9 +84,9 @@ def decode_files(
     Args:
         paths: The files.
         side: S.
-        fit: See ``fit_square``.
+        fit: How a picture becomes square: ``"pad"`` or ``"squash"``.
         workers: Processes; 0: one per core at hand.
-        workers_flag: What the user's command calls it, for the message.
+        workers_flag: Flag of the user's command for ``workers``, for the message.
 
     Yields:
         For each file of a chunk what became of it, and its (S, S, 3) square; None if

@@ -67,10 +67,10 @@ def store_pictures(
         paths: The files.
         target: The npy file to write.
         side: S.
-        fit: See ``fit_square``.
+        fit: How a picture becomes square: ``"pad"`` or ``"squash"``.
         workers: Processes; 0: one per core at hand.
-        workers_flag: What the user's command calls it, for messages.
-        side_flag: Likewise of the side; empty: it cannot be chosen there.
+        workers_flag: Flag of the user's command for ``workers``, for messages.
+        side_flag: Flag for ``side``; empty: the command has none.
 
     Returns:
         What became of each file; the readable ones are the rows, in this order.
@@ -102,7 +102,11 @@ def store_pictures(
         unsaved: list[Decoded] = []
         saved_at = time.monotonic()
         for chunk in decode_files(
-            paths[len(decoded) :], side, fit, workers, workers_flag
+            paths[len(decoded) :],
+            side=side,
+            fit=fit,
+            workers=workers,
+            workers_flag=workers_flag,
         ):
             for file, square in chunk:
                 unsaved.append(file)

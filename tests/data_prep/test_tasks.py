@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_array_equal
 
 from data_prep.errors import UserError
 from data_prep.experiment import TaskSettings
@@ -52,6 +53,21 @@ def test_the_default_tasks_are_those_that_have_labels(
             tasks_of(run)
     else:
         assert list(tasks_of(run)) == expected
+
+
+def test_word_vectors_may_come_before_there_is_a_folder(run: Run) -> None:
+    prepared, table = run.finished(STAGE), table_of(run)
+    words = pd.read_parquet(prepared.folder / "words.parquet")
+    labels = []
+    for folder, vectors in ((prepared.folder, None), (None, words.iloc[::-1])):
+        (task,) = build_tasks(
+            {}, table, folder, prepared.metadata, only=["words"], words=vectors
+        )
+        labels.append(task)
+    assert_array_equal(labels[0].values, labels[1].values)
+    assert_array_equal(labels[0].has_label, labels[1].has_label)
+    with pytest.raises(UserError, match="names no attributes"):
+        build_tasks({"x": TaskSettings(kind="words")}, table, None, prepared.metadata)
 
 
 def test_labels_and_masks_are_those_of_the_tables(run: Run) -> None:
