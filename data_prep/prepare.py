@@ -98,8 +98,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     with take_up(run, made_from).stage(STAGE, made_from) as stage:
         _prepare(
             stage=stage,
-            side_px=settings.side,
-            word_dimensions=settings.word_dimensions,
+            settings=settings,
             data=data,
             cv=cv,
             matched=matched,
@@ -195,7 +194,8 @@ def _prepare(
     placeholders = [repeat for repeat in repeats if repeat.is_placeholder]
     stage.metadata = {
         **metadata_of_tables(
-            settings=settings,
+            side_px=settings.side,
+            word_dimensions=settings.word_dimensions,
             data=data,
             cv=cv,
             tables=tables,
