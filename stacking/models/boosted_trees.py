@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from data_prep.run_folders.damage import intact
 from stacking.cross_fitting import CrossFit, TrainingRows
 from stacking.models.boosting import Boosters, Boosting, cross_fit_boosters
 from stacking.models.stacker import FitContext, Stacker
+
+if TYPE_CHECKING:
+    import lightgbm
 
 LAST_OF_TREES = "\nend of trees\n"
 
@@ -38,7 +41,7 @@ def load(folder: Path, files: Sequence[str]) -> Boosters:
     return Boosters([_booster(folder / file) for file in files])
 
 
-def _booster(path: Path) -> Any:
+def _booster(path: Path) -> "lightgbm.Booster":
     """Read a booster; LightGBM ends the whole process over a text that is cut."""
     import lightgbm
 

@@ -4,7 +4,7 @@ Trees are small, leaves large, steps short, and several seeds are averaged. How 
 rounds to boost is read from cross-validation among the other folds, never from the fold
 that is scored. Results are the same with any number of threads.
 
-LightGBM keeps labels in float32, and some of its constants are no shares of them. So
+LightGBM keeps labels in float32, and some of its constants do not scale with them. So
 numbers are standardised first, and the leaves are brought back to their unit.
 
 Shapes: N rows, C columns, K classes.
@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from data_prep.run_folders.drafts import write_text
 from data_prep.tables.units import Unit
 from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows
 from stacking.models.stacker import FitContext
+
+if TYPE_CHECKING:
+    import lightgbm
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -92,16 +95,16 @@ class Boosters:
     """Boosters of several seeds, averaged.
 
     Attributes:
-        boosters: Of ``lightgbm.Booster``, one or more.
+        boosters: One or more.
     """
 
-    boosters: Sequence[Any]
+    boosters: Sequence["lightgbm.Booster"]
 
     def predict(self, X: Floats) -> Floats:
         """Give (N,) numbers, or (N, K) probabilities, of (N, C) rows."""
-        said = [booster.predict(X, num_threads=1) for booster in self.boosters]
-        mean: Floats = np.mean(said, axis=0)
-        return mean
+        by_seed = [booster.predict(X, num_threads=1) for booster in self.boosters]
+        y_pred: Floats = np.mean(by_seed, axis=0)
+        return y_pred
 
     def save(self, folder: Path, stem: str) -> list[str]:
         """Write each booster as LightGBM's own text; return the names of the files."""
@@ -116,8 +119,8 @@ class Boosters:
     def gains(self) -> Floats:
         """Give the (C,) share of each column in the boosters' total gain."""
         total = np.sum([b.feature_importance("gain") for b in self.boosters], axis=0)
-        shares: Floats = total / max(total.sum(), 1e-300)
-        return shares
+        gain_frac: Floats = total / max(total.sum(), 1e-300)
+        return gain_frac
 
 
 def objective(n_classes: int) -> dict[str, Any]:
@@ -128,28 +131,28 @@ def objective(n_classes: int) -> dict[str, Any]:
 
 
 def standardised(
-    labels: Floats | Ints, n_classes: int, weights: Floats | None = None
+    y: Floats | Ints, n_classes: int, sample_weight: Floats | None = None
 ) -> tuple[Unit, Floats | Ints]:
     """Bring (N,) numbers to a unit of their own; class numbers stay as they are.
 
     Args:
-        labels: (N,) numbers, or class numbers.
+        y: (N,) numbers, or class numbers.
         n_classes: 0 for a number.
-        weights: (N,) how much each row is learned from; the unit is that of the rows
-            that are.
+        sample_weight: (N,) how much each row is learned from; the unit is that of the
+            rows that are.
 
     Returns:
-        The unit, and the labels in it.
+        The unit, and ``y`` in it.
     """
     if n_classes:
-        return Unit(), labels
-    numbers = labels.astype(np.float64)
-    unit = Unit.of(numbers if weights is None else numbers[weights > 0])
+        return Unit(), y
+    numbers = y.astype(np.float64)
+    unit = Unit.of(numbers if sample_weight is None else numbers[sample_weight > 0])
     return unit, unit.standardise(numbers)
 
 
-def brought_back(booster: Any, unit: Unit) -> Any:
-    """Bring the leaves of a ``lightgbm.Booster`` from standardised numbers to a unit.
+def brought_back(booster: "lightgbm.Booster", unit: Unit) -> "lightgbm.Booster":
+    """Bring the leaves of a booster from standardised numbers to a unit.
 
     Its text then speaks in that unit, whoever loads it.
     """
@@ -189,21 +192,21 @@ def cross_fit_boosters(
         unit, y = standardised(labels[train_idx], n_classes, sample_weight)
         rounds, inner_oof = find_rounds(
             X=X,
-            labels=y,
+            y=y,
             inner_folds=rows.inner_folds(train_idx, seed),
             boosting=settings,
             seed=seed,
-            weights=sample_weight,
+            sample_weight=sample_weight,
         )
         boosters = [
             fit_booster(
                 X=X,
-                labels=y,
+                y=y,
                 boosting=settings,
                 rounds=rounds,
                 seed=seed + number,
                 names=names,
-                weights=sample_weight,
+                sample_weight=sample_weight,
             )
             for number in range(settings.n_seeds)
         ]
@@ -236,12 +239,12 @@ def quick(rows: TrainingRows, boosting: Boosting) -> Floats:
         unit, y = standardised(labels[train_idx], settings.n_classes, sample_weight)
         booster = fit_booster(
             X=rows.X[train_idx],
-            labels=y,
+            y=y,
             boosting=settings,
             rounds=QUICK_ROUNDS,
             seed=0,
             names=names,
-            weights=sample_weight,
+            sample_weight=sample_weight,
         )
         model = Boosters([booster])  # is not kept, so its leaves may stay as they are
         return FoldFit(
@@ -255,21 +258,21 @@ def quick(rows: TrainingRows, boosting: Boosting) -> Floats:
 
 def find_rounds(
     X: Floats,
-    labels: Floats | Ints,
+    y: Floats | Ints,
     inner_folds: Ints,
     boosting: Boosting,
     seed: int,
-    weights: Floats | None = None,
+    sample_weight: Floats | None = None,
 ) -> tuple[int, Floats]:
     """Find the round at which the mean curve of the inner folds is lowest.
 
     Args:
         X: (N, C) columns.
-        labels: (N,) numbers, or class numbers.
+        y: (N,) numbers, or class numbers.
         inner_folds: (N,) inner fold of each row.
         boosting: How to boost.
         seed: Seed of the boosters.
-        weights: (N,) how much each row counts; None: all alike.
+        sample_weight: (N,) how much each row is learned from; None: all alike.
 
     Returns:
         The rounds, and the (N, ...) predictions of each inner fold by the booster of
@@ -277,28 +280,17 @@ def find_rounds(
     """
     import lightgbm
 
-    if weights is None:
-        weights = np.ones(len(X))
+    if sample_weight is None:
+        sample_weight = np.ones(len(X))
     boosters = []
     for inner_fold in range(inner_folds.max() + 1):
         val_mask = inner_folds == inner_fold
         parameters = boosting.parameters(int((~val_mask).sum()), X.shape[1], seed)
-        train = lightgbm.Dataset(
-            X[~val_mask],
-            labels[~val_mask],
-            weight=weights[~val_mask],
-            params=parameters,
-        )
+        train, val = datasets(X, y, sample_weight, val_mask, parameters)
         booster = lightgbm.Booster(parameters, train)
-        val = lightgbm.Dataset(
-            X[val_mask],
-            labels[val_mask],
-            weight=weights[val_mask],
-            reference=train,
-            params=parameters,
-        )
         boosters.append(booster.add_valid(val, "held out"))
-    best, _ = boost_to_lowest(boosters, np.bincount(inner_folds, weights), boosting)
+    sizes = np.bincount(inner_folds, sample_weight)
+    best, _ = boost_to_lowest(boosters, sizes, boosting)
     shape = (len(X), boosting.n_classes) if boosting.n_classes else (len(X),)
     pred = np.empty(shape)
     for inner_fold, booster in enumerate(boosters):
@@ -309,14 +301,40 @@ def find_rounds(
     return best, pred
 
 
+def datasets(
+    X: Floats,
+    y: Floats | Ints,
+    sample_weight: Floats,
+    val_mask: NDArray[np.bool_],
+    parameters: dict[str, Any],
+) -> "tuple[lightgbm.Dataset, lightgbm.Dataset]":
+    """Give the rows to learn from and the held-out ones, binned alike."""
+    import lightgbm
+
+    train = lightgbm.Dataset(
+        X[~val_mask],
+        y[~val_mask],
+        weight=sample_weight[~val_mask],
+        params=parameters,
+    )
+    val = lightgbm.Dataset(
+        X[val_mask],
+        y[val_mask],
+        weight=sample_weight[val_mask],
+        reference=train,
+        params=parameters,
+    )
+    return train, val
+
+
 def boost_to_lowest(
-    boosters: Sequence[Any], sizes: NDArray[Any], boosting: Boosting
+    boosters: Sequence["lightgbm.Booster"], sizes: Floats | Ints, boosting: Boosting
 ) -> tuple[int, float]:
-    """Boost side by side until the mean error of the held-out parts falls no more.
+    """Boost side by side until the mean error of the inner folds falls no more.
 
     Args:
-        boosters: Of ``lightgbm.Booster``, each with a part held out.
-        sizes: What each part weighs in the mean.
+        boosters: Each with an inner fold held out.
+        sizes: What each inner fold weighs in the mean.
         boosting: Says when to give up.
 
     Returns:
@@ -338,19 +356,19 @@ def boost_to_lowest(
 
 def fit_booster(
     X: Floats,
-    labels: Floats | Ints,
+    y: Floats | Ints,
     boosting: Boosting,
     rounds: int,
     seed: int,
     names: Sequence[str],
-    weights: Floats | None = None,
-) -> Any:
-    """Fit one ``lightgbm.Booster`` with a given number of rounds."""
+    sample_weight: Floats | None = None,
+) -> "lightgbm.Booster":
+    """Fit one booster with a given number of rounds."""
     import lightgbm
 
     parameters = boosting.parameters(len(X), X.shape[1], seed)
     train = lightgbm.Dataset(
-        X, labels, weight=weights, feature_name=list(names), params=parameters
+        X, y, weight=sample_weight, feature_name=list(names), params=parameters
     )
     return lightgbm.train(parameters, train, num_boost_round=rounds)
 
@@ -367,8 +385,8 @@ def threads_for(n_values: int, n_cores: int = 0) -> tuple[int, int]:
     Returns:
         Folds at the same time, and threads of each.
     """
-    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    if not n_cores and asked.isdigit():
-        n_cores = int(asked)
+    in_environment = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if not n_cores and in_environment.isdigit():
+        n_cores = int(in_environment)
     n_cores = n_cores or usable_cores()
     return (n_cores, 1) if n_values < SMALL else (1, n_cores)

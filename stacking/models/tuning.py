@@ -1,8 +1,8 @@
 """Tune the boosted trees by optuna, nested: each fold's trials never see its labels.
 
-A trial boosts on the inner parts of the rows outside the fold and is judged there, so
+A trial boosts on the inner folds of the rows outside the fold and is scored there. So
 the outer score of the tuned boosters is as honest as that of the usual ones. The tables
-are binned once per fold and part; a study lies in a journal and goes on where it was.
+are binned once; a study lies in a journal and goes on where it was.
 
 The space, around the usual parameters for tables of some thousand rows: leaves 4 to 31,
 rate 0.01 to 0.1, rows of a leaf 5 to 100, columns 0.1 to 1, rows of a tree 0.4 to 1,
@@ -20,7 +20,12 @@ from numpy.typing import NDArray
 
 from data_prep.errors import UserError
 from stacking.cross_fitting import TrainingRows, outer_folds
-from stacking.models.boosting import Boosting, boost_to_lowest, standardised
+from stacking.models.boosting import (
+    Boosting,
+    boost_to_lowest,
+    datasets,
+    standardised,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -77,9 +82,9 @@ def tune_boosting(
             _, y = standardised(labels[train_idx], boosting.n_classes, sample_weight)
             tables = _Tables(
                 X=rows.X[train_idx],
-                labels=y,
-                parts=rows.inner_folds(train_idx, seed),
-                weights=sample_weight,
+                y=y,
+                inner_folds=rows.inner_folds(train_idx, seed),
+                sample_weight=sample_weight,
                 boosting=boosting,
                 seed=seed,
             )
@@ -98,7 +103,8 @@ def tune_boosting(
                 max(n_trials - len(done), 0),
                 callbacks=[lambda *_: bar.update() and None],
             )
-            by_fold.append(replace(boosting, tuned=_parameters(study.best_params)))
+            tuned = dict(sorted(study.best_params.items()))
+            by_fold.append(replace(boosting, tuned=tuned))
     return by_fold
 
 
@@ -127,53 +133,47 @@ def _suggest(trial: "optuna.Trial") -> dict[str, Any]:
     }
 
 
-def _parameters(best: dict[str, Any]) -> dict[str, Any]:
-    return dict(sorted(best.items()))
-
-
 class _Tables:
-    """The rows outside a fold, binned once, part by part."""
+    """The rows outside a fold, binned once for each inner fold.
+
+    Args:
+        X: (N, C) columns.
+        y: (N,) standardised numbers, or class numbers.
+        inner_folds: (N,) inner fold of each row.
+        sample_weight: (N,) how much each row is learned from.
+        boosting: The usual way.
+        seed: Of the boosters.
+    """
 
     def __init__(
         self,
         X: Floats,
-        labels: Floats | Ints,
-        parts: Ints,
-        weights: Floats,
+        y: Floats | Ints,
+        inner_folds: Ints,
+        sample_weight: Floats,
         boosting: Boosting,
         seed: int,
     ) -> None:
-        import lightgbm
-
         self.shape = (len(X), X.shape[1])
         self.boosting, self.seed = boosting, seed
-        self.sizes = np.bincount(parts, weights)
+        self.sizes = np.bincount(inner_folds, sample_weight)
         # What a leaf may hold is tried too, so no column may be dropped for it.
         binning = {"max_bin": MAX_BIN, "feature_pre_filter": False, "verbosity": -1}
         self.pairs = []
-        for part in range(int(parts.max()) + 1):
-            inside, outside = parts != part, parts == part
-            train = lightgbm.Dataset(
-                X[inside], labels[inside], weight=weights[inside], params=binning
-            ).construct()
-            scored = lightgbm.Dataset(
-                X[outside],
-                labels[outside],
-                weight=weights[outside],
-                reference=train,
-                params=binning,
-            ).construct()
-            self.pairs.append((train, scored))
+        for inner_fold in range(int(inner_folds.max()) + 1):
+            val_mask = inner_folds == inner_fold
+            train, val = datasets(X, y, sample_weight, val_mask, binning)
+            self.pairs.append((train.construct(), val.construct()))
 
     def score(self, trial: "optuna.Trial") -> float:
-        """Give the lowest point of the mean curve of the parts."""
+        """Give the lowest point of the mean curve of the inner folds."""
         import lightgbm
 
-        how = replace(self.boosting, tuned=_suggest(trial))
-        parameters = how.parameters(*self.shape, self.seed)
+        boosting = replace(self.boosting, tuned=_suggest(trial))
+        parameters = boosting.parameters(*self.shape, self.seed)
         parameters |= {"feature_pre_filter": False}
         boosters = []
-        for train, scored in self.pairs:
+        for train, val in self.pairs:
             booster = lightgbm.Booster(parameters, train)
-            boosters.append(booster.add_valid(scored, "held out"))
-        return boost_to_lowest(boosters, self.sizes, how)[1]
+            boosters.append(booster.add_valid(val, "held out"))
+        return boost_to_lowest(boosters, self.sizes, boosting)[1]
