@@ -328,5 +328,9 @@ class StackingJob:
         }
         blend, _, _ = cross_select(fits, rows.y, rows.folds, self.objective)
         return judge_control(
-            rows.y, blend.oof_pred, rows.folds, rows.groups, self.objective
+            rows.y,
+            blend.oof_pred,
+            folds=rows.folds,
+            cv_groups=rows.groups,
+            objective=self.objective,
         )

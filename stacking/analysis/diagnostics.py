@@ -84,7 +84,12 @@ def permuted(y_true: Floats, folds: Ints, seed: int) -> Floats:
 
 
 def judge_control(
-    y_true: Floats, y_pred: Floats, folds: Ints, cv_groups: Ints, objective: Objective
+    y_true: Floats,
+    y_pred: Floats,
+    *,
+    folds: Ints,
+    cv_groups: Ints,
+    objective: Objective,
 ) -> Interval:
     """Compare a stack of permuted labels with the constant, which it must not beat.
 

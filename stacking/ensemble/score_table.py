@@ -97,7 +97,7 @@ def entries_of(
     start = final = selected.start
     if len(candidates.names) > 1:
         yield Entry(
-            name="winner",
+            name="selected",
             title=f"selected: {members[selected.name].title}",
             pred=start.fit.oof_pred,
             apparent=start.apparent,

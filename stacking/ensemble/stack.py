@@ -91,7 +91,7 @@ class Stacked:
         bends = [s for s in on if not postprocessor_named(s.name).gives_classes]
         if len(bends) == len(on):
             return self.final
-        name = bends[-1].column if bends else "winner"
+        name = bends[-1].column if bends else "selected"
         return self.line(name if self.has_line(name) else self.selected)
 
     @property

@@ -17,23 +17,23 @@ def test_what_averaging_gains_is_what_it_does_gain(n_nets: int, seed: int) -> No
     target = rng.normal(size=4000)
     shared = rng.normal(0, 0.5, 4000)  # an error that all nets make
     nets = target + shared + rng.normal(0, 0.6, (n_nets, 4000))
-    one = np.sqrt(((nets - target) ** 2).mean())
-    found = expect_of_averaging(nets, float(one), RMSE)
-    assert found is not None
-    assert found.single_net == one
+    single = np.sqrt(((nets - target) ** 2).mean())
+    expected = expect_of_averaging(nets, float(single), RMSE)
+    assert expected is not None
+    assert expected.single_net == single
     averaged = np.sqrt(((nets.mean(axis=0) - target) ** 2).mean())
-    assert found.averaged == pytest.approx(
+    assert expected.averaged == pytest.approx(
         averaged
     )  # an identity, where nothing is sampled
-    assert found.averaged < one
+    assert expected.averaged < single
 
 
 def test_what_averaging_gains_by_hand() -> None:
     by_net = np.array([[1.0, 2.0], [3.0, 2.0]])
-    found = expect_of_averaging(by_net, 2.0, RMSE)
-    assert found is not None
-    assert found.disagreement == pytest.approx(np.sqrt(0.5))
-    assert found.averaged == pytest.approx(np.sqrt(4 - 0.5))
+    expected = expect_of_averaging(by_net, 2.0, RMSE)
+    assert expected is not None
+    assert expected.disagreement == pytest.approx(np.sqrt(0.5))
+    assert expected.averaged == pytest.approx(np.sqrt(4 - 0.5))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -43,10 +43,10 @@ def test_what_averaging_gains_of_calibrated_probabilities(seed: int) -> None:
     mean = nets.mean(axis=0)
     index = (rng.random((20_000, 1)) > mean.cumsum(axis=1)).sum(axis=1)  # drawn from it
     target = np.eye(3)[index]
-    one = np.mean([LOG_LOSS.score(target, net) for net in nets])
-    found = expect_of_averaging(nets, float(one), LOG_LOSS)
-    assert found is not None
-    assert found.averaged == pytest.approx(LOG_LOSS.score(target, mean), abs=0.02)
+    single = np.mean([LOG_LOSS.score(target, net) for net in nets])
+    expected = expect_of_averaging(nets, float(single), LOG_LOSS)
+    assert expected is not None
+    assert expected.averaged == pytest.approx(LOG_LOSS.score(target, mean), abs=0.02)
 
 
 def test_nothing_is_expected_of_one_net_of_no_picture_or_of_other_metrics() -> None:
@@ -61,19 +61,20 @@ def test_nothing_is_expected_of_one_net_of_no_picture_or_of_other_metrics() -> N
 @pytest.mark.parametrize("seed", range(5))
 def test_labels_stay_within_their_fold(seed: int) -> None:
     target, folds = np.arange(60.0), np.arange(60) % 3
-    found = permuted(target, folds, seed)
-    assert (found != target).any()
+    shuffled = permuted(target, folds, seed)
+    assert (shuffled != target).any()
     for fold in range(3):
-        own = folds == fold
-        assert sorted(found[own]) == sorted(target[own])
+        mask = folds == fold
+        assert sorted(shuffled[mask]) == sorted(target[mask])
 
 
 def test_a_control_that_beats_the_constant_is_an_error() -> None:
     rng = np.random.default_rng(0)
-    target, folds = rng.normal(size=300), np.arange(300) % 3
-    nothing = judge_control(target, np.zeros(300), folds, np.arange(300), RMSE)
+    target, rows = rng.normal(size=300), np.arange(300)
+    split = {"folds": rows % 3, "cv_groups": rows, "objective": RMSE}
+    nothing = judge_control(target, np.zeros(300), **split)
     assert nothing.low <= 0
     with pytest.raises(
         UserError, match=r"the control failed.*something leaks from row"
     ):
-        judge_control(target, 0.5 * target, folds, np.arange(300), RMSE)
+        judge_control(target, 0.5 * target, **split)

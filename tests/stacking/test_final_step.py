@@ -345,7 +345,7 @@ def test_what_is_told_of_averaging_is_told_before_rounding(place: Path) -> None:
     by_name = {
         (): stacked.final.name,
         ("isotonic",): stacked.final.name,
-        ("round",): "winner",
+        ("round",): "selected",
         ("blend", "isotonic", "round", "round_to_class"): "isotonic",
     }
     for chain, name in by_name.items():

@@ -226,7 +226,7 @@ def test_nested_predictions_of_a_fold_never_look_at_its_labels(
     )
     before, after = stacked_of(data), stacked_of(other)
     names = ["lightgbm", "ridge", "expected", "plain", "date_alone", "weighted"]
-    for name in [*names, "blend", "winner", before.steps[0].column]:
+    for name in [*names, "blend", "selected", before.steps[0].column]:
         first, second = before.line(name), after.line(name)
         assert np.array_equal(first.prediction[own], second.prediction[own]), name
     first, second = (one.line("lightgbm").scores.pooled for one in (before, after))

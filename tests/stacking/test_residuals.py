@@ -35,30 +35,30 @@ def test_an_interval_of_a_mean_holds_it_as_often_as_it_says() -> None:
         rng = np.random.default_rng(seed)
         cv_groups = np.repeat(np.arange(60), rng.integers(1, 4, 60))
         values = rng.normal(size=60)[cv_groups] + 0.3 * rng.normal(size=len(cv_groups))
-        found = mean_interval(values, cv_groups)
-        held += found.low <= 0 <= found.high
+        interval = mean_interval(values, cv_groups)
+        held += interval.low <= 0 <= interval.high
     assert 0.91 <= held / n_times <= 0.97
 
 
 def test_an_interval_of_single_rows_is_that_of_the_textbook() -> None:
     values = np.array([1.0, 2.0, 3.0, 6.0])
-    found = mean_interval(values, np.arange(4))
+    interval = mean_interval(values, np.arange(4))
     error = values.std(ddof=1) / 2
-    assert found.value == 3
-    assert found.high - found.value == pytest.approx(1.96 * error)
+    assert interval.value == 3
+    assert interval.high - interval.value == pytest.approx(1.96 * error)
 
 
 def test_rows_of_one_cv_group_tell_no_interval() -> None:
-    found = mean_interval(np.array([1.0, 2.0]), np.zeros(2, dtype=np.int64))
-    assert found.value == 1.5
-    assert np.isnan([found.low, found.high]).all()
+    interval = mean_interval(np.array([1.0, 2.0]), np.zeros(2, dtype=np.int64))
+    assert interval.value == 1.5
+    assert np.isnan([interval.low, interval.high]).all()
 
 
 def test_an_interval_of_a_share_stays_a_share() -> None:
-    found = share_interval(np.array([1.0] * 9 + [0.0]), np.arange(10))
-    assert found.value == 0.9
-    assert found.high == 1
-    assert 0 < found.low < 0.9
+    interval = share_interval(np.array([1.0] * 9 + [0.0]), np.arange(10))
+    assert interval.value == 0.9
+    assert interval.high == 1
+    assert 0 < interval.low < 0.9
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -130,64 +130,66 @@ def test_rows_are_told_apart_by_the_size_of_their_group(seed: int) -> None:
 
 
 @pytest.mark.parametrize("is_text", [False, True])
-def test_parts_are_judged_as_by_hand(is_text: bool, tmp_path: Path) -> None:
+def test_subgroups_are_scored_as_by_hand(is_text: bool, tmp_path: Path) -> None:
     stacked = Reported.of(
         tmp_path / "run", is_text=is_text, tasks=("onehot",)
     ).stacked()
-    data, said = stacked.data, stacked.final.prediction
-    found = subgroups(stacked, of_classes(stacked))
-    assert [part.n_rows for part in found] == np.bincount(
+    data, pred = stacked.data, stacked.final.prediction
+    scored = subgroups(stacked, of_classes(stacked))
+    assert [subgroup.n_rows for subgroup in scored] == np.bincount(
         data.info.class_index
     ).tolist()
-    for number, part in enumerate(found):
-        own = data.info.class_index == number
+    for number, subgroup in enumerate(scored):
+        mask = data.info.class_index == number
         if is_text:
-            right = said[own].argmax(axis=1) == number
-            assert part.value.value == pytest.approx(right.mean())
-            assert part.score == pytest.approx(-np.log(said[own, number]).mean())
+            right = pred[mask].argmax(axis=1) == number
+            assert subgroup.value.value == pytest.approx(right.mean())
+            assert subgroup.score == pytest.approx(-np.log(pred[mask, number]).mean())
         else:
-            errors = said[own] - data.info.target[own]
-            assert part.value.value == pytest.approx(errors.mean())
-            assert part.score == pytest.approx(np.sqrt((errors**2).mean()))
+            errors = pred[mask] - data.info.target[mask]
+            assert subgroup.value.value == pytest.approx(errors.mean())
+            assert subgroup.score == pytest.approx(np.sqrt((errors**2).mean()))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_is_calibrated_lies_on_the_line(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    said, cv_groups = rng.uniform(0.5, 1, 3000), np.arange(3000)
-    is_right = (rng.uniform(size=3000) < said).astype(np.float64)
-    for one in by_confidence(said, is_right, cv_groups):
-        assert abs(one.mean_pred - one.mean_true.value) < 2 * (
-            one.mean_true.high - one.mean_true.low
+    proba, cv_groups = rng.uniform(0.5, 1, 3000), np.arange(3000)
+    is_right = (rng.uniform(size=3000) < proba).astype(np.float64)
+    for bin_ in by_confidence(proba, is_right, cv_groups):
+        assert abs(bin_.mean_pred - bin_.mean_true.value) < 2 * (
+            bin_.mean_true.high - bin_.mean_true.low
         )
-    assert expected_calibration_error(said, is_right) < 0.04
-    assert expected_calibration_error(np.sqrt(said), is_right) > 0.06
-    truth = rng.normal(size=3000)
+    assert expected_calibration_error(proba, is_right) < 0.04
+    assert expected_calibration_error(np.sqrt(proba), is_right) > 0.06
+    signal = rng.normal(size=3000)
     noise = rng.normal(size=3000)
-    assert slope(truth, truth + noise) == pytest.approx(1, abs=0.06)
-    assert slope(truth * 2, truth + noise) == pytest.approx(0.5, abs=0.03)
+    assert slope(signal, signal + noise) == pytest.approx(1, abs=0.06)
+    assert slope(signal * 2, signal + noise) == pytest.approx(0.5, abs=0.03)
 
 
 def test_an_expected_error_by_hand() -> None:
-    said = np.array([0.95, 0.95, 0.55, 0.05])
+    proba = np.array([0.95, 0.95, 0.55, 0.05])
     is_right = np.array([1.0, 0.0, 1.0, 0.0])
     # two bins of one row, 0.45 and 0.05 off, and one of two rows, 0.45 off
-    assert expected_calibration_error(said, is_right) == pytest.approx(0.35)
+    assert expected_calibration_error(proba, is_right) == pytest.approx(0.35)
 
 
 def test_a_probability_of_one_has_a_bin() -> None:
-    (one,) = by_confidence(np.ones(3), np.array([1.0, 1.0, 0.0]), np.arange(3))
-    assert one.n_rows == 3
-    assert one.mean_true.value == pytest.approx(2 / 3)
+    (bin_,) = by_confidence(np.ones(3), np.array([1.0, 1.0, 0.0]), np.arange(3))
+    assert bin_.n_rows == 3
+    assert bin_.mean_true.value == pytest.approx(2 / 3)
 
 
 def test_tenths_of_predictions_hold_every_row_once() -> None:
     rng = np.random.default_rng(0)
-    said = np.where(rng.uniform(size=500) < 0.3, 2.0, rng.uniform(0, 3, 500))
-    target = said + 1
-    found = by_decile(said, target, np.arange(500))
-    assert sum(one.n_rows for one in found) == 500
-    assert all(one.mean_true.value == pytest.approx(one.mean_pred + 1) for one in found)
+    y_pred = np.where(rng.uniform(size=500) < 0.3, 2.0, rng.uniform(0, 3, 500))
+    target = y_pred + 1
+    bins = by_decile(y_pred, target, np.arange(500))
+    assert sum(bin_.n_rows for bin_ in bins) == 500
+    assert all(
+        bin_.mean_true.value == pytest.approx(bin_.mean_pred + 1) for bin_ in bins
+    )
 
 
 def test_a_sample_is_spread_along_the_target() -> None:

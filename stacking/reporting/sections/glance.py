@@ -111,7 +111,7 @@ def _sentences(stacked: Stacked) -> list[str]:
         )
     on = [step.title for step in stacked.steps if step.is_on]
     selected = stacked.members[stacked.selected].title
-    role = "the selected candidate: " if stacked.has_line("winner") else ""
+    role = "the selected candidate: " if stacked.has_line("selected") else ""
     begun = f"It begins from {role}{selected}."
     if on:
         sentences.append(f"{begun} Post-processing that pays, and is on: {listed(on)}.")

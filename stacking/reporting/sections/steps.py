@@ -90,7 +90,7 @@ def _means(stacked: Stacked) -> list[Markup]:
         ]
         title = stacked.members[name].title
         pieces += [subheading(f"What the {title} consists of"), bars(rows)]
-    if stacked.has_line("winner"):
+    if stacked.has_line("selected"):
         pieces.append(prose(_selection(stacked)))
     return pieces
 
