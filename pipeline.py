@@ -12,17 +12,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from data_prep.command import check_origin, run_command, run_of
 from data_prep.errors import UserError
-from data_prep.experiment import Experiment, commands, read_experiment, stage_names
+from data_prep.experiment import (
+    Experiment,
+    commands,
+    read_experiment,
+    settings_class,
+    stage_names,
+)
 from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED
 from data_prep.reporting.numerals import style_for
 from data_prep.run_folders.runs import Run
-from data_prep.settings import Parser, from_table, nearest
+from data_prep.settings import POSITIONAL, Parser, from_flags, from_table, nearest
 from data_prep.verify import verify_run
 from data_prep.waiting import settle_waiting
 
@@ -79,18 +86,9 @@ def check_settings(experiment: Experiment, stages: Sequence[str]) -> dict[str, A
     settings = {}
     tables = [name for name in experiment.stages if name != "pipeline"]
     for stage in dict.fromkeys([*stages, *tables]):
-        module = importlib.import_module(stage)
-        name = stage.rpartition(".")[2] + "settings"
-        kinds = [v for k, v in vars(module).items() if k.lower() == name]
-        if not kinds:
-            raise UserError(
-                f"{module.__file__}: a stage has a dataclass of its settings, called"
-                f" {stage.rpartition('.')[2].title()}Settings"
-            )
+        table = experiment.stages.get(stage, {})
         where = f"{experiment.source} [{stage}]"
-        settings[stage] = from_table(
-            kinds[0], experiment.stages.get(stage, {}), where, {}
-        )
+        settings[stage] = from_table(settings_class(stage), table, where, {})
     return {stage: settings[stage] for stage in stages}
 
 
@@ -179,32 +177,30 @@ def _check(stage: str, method: str, outlook: Outlook) -> None:
         raise UserError(f"{outlook.experiment.source} {place}") from None
 
 
+@dataclass(frozen=True, kw_only=True)
+class PipelineSettings:
+    """Run the stages of an experiment, skipping what is current."""
+
+    experiment: Annotated[Path | None, "experiment file (TOML)", POSITIONAL] = None
+    run: Annotated[Path | None, "run folder (default: runs/<name of the file>)"] = None
+    verify: Annotated[
+        bool, "run nothing; compare every file of the run with its record"
+    ] = False
+
+
 def main(argv: Sequence[str] | None = None) -> Path:
     """Run the stages, and return the folder of the run."""
-    parser = Parser(
-        prog="python -m pipeline",
-        description="Run the stages of an experiment, skipping what is current.",
-    )
-    parser.add_argument(
-        "experiment", type=Path, nargs="?", help="experiment file (TOML)"
-    )
-    parser.add_argument(
-        "--run", type=Path, help="run folder (default: runs/<name of the file>)"
-    )
-    parser.add_argument(
-        "--verify",
-        action="store_true",
-        help="run nothing; compare every file of the run with its record",
-    )
-    given = parser.parse(argv)
-    if given["verify"]:
-        return verify_run(given["run"] or run_of(given["experiment"]))
-    if given["experiment"] is None:
-        parser.error("the following arguments are required: experiment")
-    file: Path = given["experiment"]
-    folder: Path = given["run"] or run_of(file)
+    chosen = from_flags(PipelineSettings, "pipeline", argv)
+    if chosen.verify:
+        return verify_run(chosen.run or run_of(chosen.experiment))
+    if chosen.experiment is None:
+        Parser(prog="python -m pipeline").error(
+            "the following arguments are required: experiment"
+        )
+    file = chosen.experiment
+    folder = chosen.run or run_of(file)
     experiment, run = read_experiment(file, folder), Run(folder)
-    check_origin(file, folder, is_chosen=given["run"] is not None)
+    check_origin(file, folder, is_chosen=chosen.run is not None)
     stages = stages_of(experiment)
     settings = check_settings(experiment, stages)
     check_order(experiment, settings, run)

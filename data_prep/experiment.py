@@ -19,6 +19,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -197,25 +198,43 @@ def _stages(tables: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
     return stages
 
 
-def commands() -> list[str]:
-    """List the modules of our packages that can be run."""
-    return list(_programs())
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What the source of a command says of it.
+
+    Attributes:
+        settings: Name of the dataclass that it gives to ``open_command``, by which it
+            is a stage; empty: it is none, and takes flags only.
+        trains_backbone: It calls ``pretrain``, so other trainings may begin from it.
+    """
+
+    settings: str
+    trains_backbone: bool
+
+
+@cache
+def commands() -> dict[str, Command]:
+    """Find the modules that can be run; importing them all would be slow."""
+    root, by_name = Path(__file__).parents[1], {}
+    for package in PACKAGES:
+        for module in sorted((root / package).glob("*.py")):
+            name, text = f"{package}.{module.stem}", module.read_text(encoding="utf-8")
+            # an old name only refuses
+            if '\nif __name__ == "__main__":' in text and name not in NAMES:
+                opened = re.search(r"\bopen_command\(\s*(\w+)", text)
+                by_name[name] = Command(
+                    settings=opened[1] if opened else "",
+                    trains_backbone=re.search(r"\bpretrain\(", text) is not None,
+                )
+    return by_name
 
 
 def stage_names() -> list[str]:
     """List the commands whose settings may stand in an experiment file."""
-    return [name for name, is_stage in _programs().items() if is_stage]
+    return [name for name, command in commands().items() if command.settings]
 
 
-@cache
-def _programs() -> dict[str, bool]:
-    """Tell of each command whether it is a stage; importing them would be slow."""
-    root, programs = Path(__file__).parents[1], {}
-    for package in PACKAGES:
-        for module in sorted((root / package).glob("*.py")):
-            if f"{package}.{module.stem}" in NAMES:  # which only refuses
-                continue
-            text = module.read_text(encoding="utf-8")
-            if '\nif __name__ == "__main__":' in text:
-                programs[f"{package}.{module.stem}"] = "open_command(" in text
-    return programs
+def settings_class(stage: str) -> type[Any]:
+    """Import a stage, and give the dataclass of its settings."""
+    settings: type[Any] = getattr(import_module(stage), commands()[stage].settings)
+    return settings

@@ -138,45 +138,41 @@ def from_flags(
         prog=f"python -m {command}", description=(kind.__doc__ or "").strip()
     )
     for field in fields_of(kind).values():
-        options = _parsing(field.type)
-        if options.get("action") is argparse.BooleanOptionalAction:
-            options = {"action": "store_true"}  # there is no file that said otherwise
+        options = _parsing(field.type) | _described(field)
         is_positional = POSITIONAL in field.annotations
-        if get_origin(field.type) is tuple and (
-            is_positional or SEVERAL in field.annotations
-        ):
-            options |= {"nargs": "+" if field.is_required else "*"}
-            options |= {"type": get_args(field.type)[0]}
+        if field.type is bool:  # there is no file that said otherwise
+            options = {"action": "store_true", "help": field.help}
+        elif {POSITIONAL, SEVERAL} & {*field.annotations} and _is_tuple(field.type):
+            options |= _parsing(get_args(field.type)[0])
+            options["nargs"] = "+" if field.is_required else "*"
         elif is_positional and not field.is_required:
-            options |= {"nargs": "?"}
-        _add(parser, field, options, is_positional=is_positional)
+            options["nargs"] = "?"
+        if is_positional:
+            name, options["metavar"] = field.name, field.name.upper()
+        else:
+            name, options["required"] = _flag(field), field.is_required
+        parser.add_argument(name, default=field.default, **options)
     flags = parser.parse(argv)
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in flags.items()})
 
 
 def add_flags(parser: argparse.ArgumentParser, kind: type[Any]) -> None:
-    """Give the parser a flag for each setting, with help, choices and default."""
+    """Give the parser a flag for each setting, with help, choices and default.
+
+    What is not given is not in the result of parsing: the file may say it.
+    """
     group = parser.add_argument_group("settings")
     for field in fields_of(kind).values():
-        _add(group, field, _parsing(field.type))
+        options = _parsing(field.type) | _described(field)
+        group.add_argument(_flag(field), default=argparse.SUPPRESS, **options)
 
 
-def _add(
-    parser: "argparse._ActionsContainer",
-    field: Field,
-    options: dict[str, Any],
-    *,
-    is_positional: bool = False,
-) -> None:
-    name = field.name if is_positional else f"--{field.name.replace('_', '-')}"
-    if not is_positional:
-        options = options | {"dest": field.name, "required": field.is_required}
-    parser.add_argument(
-        name,
-        default=argparse.SUPPRESS,
-        help=f"{field.help}{_shown(field.default)}".replace("%", "%%"),
-        **options,
-    )
+def _flag(field: Field) -> str:
+    return f"--{field.name.replace('_', '-')}"
+
+
+def _described(field: Field) -> dict[str, str]:
+    return {"help": f"{field.help}{_shown(field.default)}".replace("%", "%%")}
 
 
 class Parser(argparse.ArgumentParser):
@@ -236,6 +232,10 @@ def _without_none(kind: Any) -> Any:
     return kind
 
 
+def _is_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple
+
+
 def _parsing(kind: Any) -> dict[str, Any]:
     """Tell argparse how to read one value of the type."""
     kind = _without_none(kind)
@@ -253,7 +253,7 @@ def _parsing(kind: Any) -> dict[str, Any]:
         return {"type": choose, "metavar": f"{{{','.join(choices)}}}"}
     if kind is float:
         return {"type": _number, "metavar": "FLOAT"}
-    if get_origin(kind) is tuple:
+    if _is_tuple(kind):
         item = get_args(kind)[0]
 
         def split(text: str) -> tuple[Any, ...]:
@@ -283,7 +283,7 @@ def _checked(value: Any, kind: Any, where: str) -> Any:
                 f"{where} = {value!r}: {nearest(str(value), get_args(kind))}"
             )
         return value
-    if get_origin(kind) is tuple:
+    if _is_tuple(kind):
         item = get_args(kind)[0]
         values = value if isinstance(value, list) else [value]
         if item is str:  # folds = [0, 1] means the same as ["0", "1"]

@@ -14,8 +14,9 @@ import hashlib
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from data_prep.command import run_command
 from data_prep.dihedral import VIEWS
 from data_prep.errors import UserError
 from data_prep.pictures.decode import FORMATS
-from data_prep.settings import Parser, nearest
+from data_prep.settings import POSITIONAL, from_flags, nearest
 from features import exports
 from features.foreign import load_foreign
 from features.header import HELD_OUT, ROLES
@@ -32,58 +33,55 @@ from features.plan import OUTPUTS, OutputColumn
 from features.store import StoreError, open_store, write_store
 
 # The order of the eight folders of pictures of the first user of such pickles.
-FOREIGN_VIEWS = "e,h,v,r,hv,hr,vr,hvr"
+FOREIGN_VIEWS = ("e", "h", "v", "r", "hv", "hr", "vr", "hvr")
 ROUGH = 0.01  # spreads that rounding may take off an output before it is told
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConvertSettings:
+    """Bring in pickled dicts of other programs, or take a store to other tools.
+
+    The first needs --task, --role and --out, the second --to.
+    """
+
+    files: Annotated[tuple[Path, ...], "pickles, or one store", POSITIONAL]
+    to: Annotated[Literal["parquet", "npz"] | None, "take one store there"] = None
+    task: Annotated[str, "what the outputs are, such as date"] = ""
+    role: Annotated[str, f"of all rows: {', '.join(ROLES)}"] = ""
+    folds: Annotated[tuple[str, ...], "the fold of each file, such as 0,1,2"] = ()
+    views: Annotated[tuple[str, ...], "the views of each id, in their order"] = (
+        FOREIGN_VIEWS
+    )
+    out: Annotated[Path | None, "file to write (--to: beside the store)"] = None
+    overwrite: Annotated[bool, "replace what is there already"] = False
+
+
 def main(argv: Sequence[str] | None = None) -> Path:
     """Convert what the command line names, and return the path of the result."""
-    parser = Parser(
-        prog="python -m features.convert",
-        description="Bring in pickled dicts of other programs (--task, --role, --out),"
-        " or take a store to other tools (--to).",
-    )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--to", choices=("parquet", "npz"), help="take one store there")
-    parser.add_argument("--task", help="what the outputs are, such as date")
-    parser.add_argument("--role", help=f"of all rows: {', '.join(ROLES)}")
-    parser.add_argument("--folds", help="the fold of each file, such as 0,1,2")
-    parser.add_argument(
-        "--views",
-        default=FOREIGN_VIEWS,
-        help=f"the views of each id, in their order (default: {FOREIGN_VIEWS})",
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="file to write (--to: beside FILE)"
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace what is there already"
-    )
-    arguments = parser.parse(argv)
-    files: list[Path] = arguments["files"]
-    if arguments["to"] and len(files) > 1:
+    settings = from_flags(ConvertSettings, "features.convert", argv)
+    files, out = settings.files, settings.out
+    if settings.to and len(files) > 1:
         raise UserError("--to takes one store at a time")
-    out: Path | None = arguments["out"]
-    if arguments["to"] and out is None:
-        out = files[0].with_suffix(f".{arguments['to']}")
+    if settings.to and out is None:
+        out = files[0].with_suffix(f".{settings.to}")
     if out is None:
         raise UserError("where to? give --out FILE.pkl")
-    if out.exists() and not arguments["overwrite"]:
+    if out.exists() and not settings.overwrite:
         raise UserError(f"{out} is there already; --overwrite replaces it")
-    if arguments["to"]:
+    if settings.to:
         store = open_store(files[0])
-        write = exports.to_parquet if arguments["to"] == "parquet" else exports.to_npz
+        write = exports.to_parquet if settings.to == "parquet" else exports.to_npz
         write(store, out)
         log.info("%d ids -> %s", len(store), out)
         return out
     n_ids = bring_in(
         files,
         out,
-        task=arguments["task"] or "",
-        role=arguments["role"] or "",
-        folds=arguments["folds"].split(",") if arguments["folds"] else [],
-        views=arguments["views"].split(","),
+        task=settings.task,
+        role=settings.role,
+        folds=settings.folds,
+        views=settings.views,
     )
     log.info("%d ids of %d files -> %s", n_ids, len(files), out)
     return out

@@ -23,8 +23,9 @@ import csv
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -34,14 +35,14 @@ from data_prep.errors import UserError
 from data_prep.pictures.folders import LeftOut
 from data_prep.pictures.picture_info import summarise
 from data_prep.run_folders.runs import RECORD, Run, digest_of
-from data_prep.settings import Parser
+from data_prep.settings import from_flags
 from data_prep.waiting import settle_waiting
 from features.earlier import EarlierResults, digest_picture, is_whole, write_sidecar
 from features.extract import WORK, open_source
 from features.extraction import Extraction, find_extraction, warn_of_training_pictures
 from features.inference import (
     COMMAND,
-    add_flags,
+    NewPictures,
     default_path,
     find_images,
     is_of_other_folders,
@@ -61,35 +62,32 @@ STAGE = COMMAND
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FreshSettings(NewPictures):
+    """Give the features of pictures that came after a run was made."""
+
+    out: Annotated[
+        Path | None,
+        "where the features go (default: fresh/<name of --images> in the run)",
+    ] = None
+
+
 def main(argv: Sequence[str] | None = None) -> Path:
     """Infer as the command line says, and return the folder of the features."""
-    parser = Parser(
-        prog=f"python -m {STAGE}",
-        description="Give the features of pictures that came after a run was made.",
-    )
-    add_flags(parser)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="FOLDER",
-        help="where the features go (default: fresh/<name of --images> in the run)",
-    )
-    arguments = parser.parse(argv)
-    images: list[Path] = arguments["images"]
-    threads: int = arguments["threads"]
-    if threads < 0:
-        raise UserError(f"threads = {threads}: give 0 or more")
-    folders = find_images(images)
+    settings = from_flags(FreshSettings, STAGE, argv)
+    folders = find_images(settings.images)
     pictures = folders.pictures
     unusable = [  # of no picture's id
         file for id_, file in folders.unusable.items() if id_ not in pictures
     ]
     for file in unusable:
         log.warning("%s is left out: %s", file.file, file.reason)
-    run = Run(arguments["run"] or last_run(STAGE, "--run FOLDER"))
+    run = Run(settings.run or last_run(STAGE, "--run FOLDER"))
     extraction = find_extraction(run)
-    out: Path | None = arguments["out"]
-    out = out.resolve() if out else default_path(run.folder, images)
+    if settings.out:
+        out = settings.out.resolve()
+    else:
+        out = default_path(run.folder, settings.images)
     digests = {id_: digest_picture(path) for id_, path in pictures.items()}
     key = {
         "made_by": STAGE,
@@ -100,14 +98,14 @@ def main(argv: Sequence[str] | None = None) -> Path:
                 *([file.id, file.file, file.reason] for file in unusable),
             ]
         ),
-        "folders": resolved(images),
+        "folders": resolved(settings.images),
     }
-    check_path(out, key["folders"], overwrite=arguments["overwrite"])
-    overwrite = arguments["overwrite"] or not is_whole(out)
+    check_path(out, key["folders"], overwrite=settings.overwrite)
+    overwrite = settings.overwrite or not is_whole(out)
     if done := Run(out.parent, overwrite).current(out.name, key):
         return done.folder
     earlier = EarlierResults()
-    if overwrite and not arguments["overwrite"]:
+    if overwrite and not settings.overwrite:
         log.warning("%s is not as it was written: all is inferred anew", out)
     elif not overwrite:
         earlier = EarlierResults.find(out, extraction.digest, pictures, digests)
@@ -117,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             extraction,
             pictures,
             stage.folder,
-            threads=threads,
+            threads=settings.threads,
             earlier=earlier,
             unusable=unusable,
         )

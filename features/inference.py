@@ -4,46 +4,43 @@ LightGBM and torch bring an OpenMP runtime each, and deadlock in one process. So
 predicts with the one has a child process infer with the other.
 """
 
-import argparse
 import itertools
 import json
 import logging
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge
 
 from data_prep.errors import UserError
 from data_prep.pictures.folders import Folders, search_folders
+from data_prep.ranges import Ranged
 from data_prep.run_folders.runs import MADE_FROM, RECORD, digest_of
+from data_prep.settings import SEVERAL
 
 COMMAND = "features.fresh"
 MAX_NAME = 100  # characters of a name that is made of those of folders
 log = logging.getLogger(__name__)
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of a command that infers: of which pictures, and where."""
-    parser.add_argument(
-        "--images",
-        nargs="+",
-        type=Path,
-        required=True,
-        metavar="FOLDER",
-        help="where the pictures lie; id = file name without its extension",
-    )
-    parser.add_argument(
-        "--run", type=Path, metavar="FOLDER", help="run (default: that last worked on)"
-    )
-    parser.add_argument(
-        "--threads", type=int, default=0, help="CPU threads; 0: all cores (default: 0)"
-    )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="infer all pictures anew, also those of earlier times",
-    )
+@dataclass(frozen=True, kw_only=True)
+class NewPictures(Ranged):
+    """What every command about new pictures is told: of which, and by which run."""
+
+    images: Annotated[
+        tuple[Path, ...],
+        "folders where the pictures lie; id = file name without its extension",
+        SEVERAL,
+    ]
+    run: Annotated[Path | None, "run (default: that last worked on)"] = None
+    threads: Annotated[int, "CPU threads; 0: all cores", Ge(0)] = 0
+    overwrite: Annotated[
+        bool, "infer all pictures anew, also those of earlier times"
+    ] = False
 
 
 def find_images(folders: Sequence[Path]) -> Folders:

@@ -7,11 +7,12 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from data_prep.command import run_command
-from data_prep.settings import Parser
+from data_prep.settings import POSITIONAL, from_flags
 from features.store import Store, open_store, verify
 
 AT_MOST = 12  # columns of a task, nets and failures that are shown one by one
@@ -66,20 +67,20 @@ def table(store: Store) -> list[tuple[str, str]]:
     return rows + [(key, _pairs(header[key])) for key in further]
 
 
+@dataclass(frozen=True, kw_only=True)
+class InspectSettings:
+    """Show what a feature store holds; nothing in it is executed."""
+
+    file: Annotated[Path, "feature store (.pkl)", POSITIONAL]
+    verify: Annotated[bool, "read and check every byte of it"] = False
+
+
 def main(argv: Sequence[str] | None = None) -> Path:
     """Show the store that the command line names, and return its path."""
-    parser = Parser(
-        prog="python -m features.inspect",
-        description="Show what a feature store holds; nothing in it is executed.",
-    )
-    parser.add_argument("file", type=Path, metavar="FILE", help="feature store (.pkl)")
-    parser.add_argument(
-        "--verify", action="store_true", help="read and check every byte of it"
-    )
-    arguments = parser.parse(argv)
-    path: Path = arguments["file"]
+    settings = from_flags(InspectSettings, "features.inspect", argv)
+    path = settings.file
     store = open_store(path)
-    if arguments["verify"]:
+    if settings.verify:
         verify(path)
     log.info("%s, %.1f MB", path, path.stat().st_size / 1e6)
     rows = table(store)
@@ -88,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     for name, text in rows:
         log.info("  %-*s  %s", width, "" if name == previous else name, text)
         previous = name
-    if arguments["verify"]:
+    if settings.verify:
         log.info("sound: header, pickle, checksum, values and ids were checked")
     return path
 

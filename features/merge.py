@@ -14,15 +14,16 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from data_prep.command import last_run, run_command
 from data_prep.errors import UserError
 from data_prep.run_folders.runs import Finished, Run
-from data_prep.settings import Parser
+from data_prep.settings import POSITIONAL, from_flags
 from features.extract import STAGE, stage_of
 from features.rows import ArrayRows, ChosenRows, JoinedRows
 from features.store import OWN_KEYS, Store, open_store, verify, write_store
@@ -41,37 +42,30 @@ OF_THE_ROWS = (
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class MergeSettings:
+    """Join the shards of an extraction, or stores made alike, into one."""
+
+    files: Annotated[
+        tuple[Path, ...], "stores (.pkl); none: all shards of the run", POSITIONAL
+    ] = ()
+    out: Annotated[Path | None, "store to write"] = None
+    run: Annotated[Path | None, "run (default: that last worked on)"] = None
+    overwrite: Annotated[bool, "replace what is there already"] = False
+
+
 def main(argv: Sequence[str] | None = None) -> Path:
     """Merge what the command line names, and return the file or the stage's folder."""
-    parser = Parser(
-        prog="python -m features.merge",
-        description="Join the shards of an extraction, or stores made alike, into one.",
-    )
-    parser.add_argument(
-        "files",
-        nargs="*",
-        type=Path,
-        metavar="FILE",
-        help="stores (.pkl); none: all shards of the run",
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="store to write")
-    parser.add_argument(
-        "--run", type=Path, metavar="FOLDER", help="run (default: that last worked on)"
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace what is there already"
-    )
-    arguments = parser.parse(argv)
-    files: list[Path] = arguments["files"]
-    out: Path | None = arguments["out"]
+    settings = from_flags(MergeSettings, "features.merge", argv)
+    files, out = settings.files, settings.out
     if not files:
         if out:
             raise UserError("--out needs files; the shards of a run go to its stage")
-        folder = arguments["run"] or last_run(STAGE, "--run FOLDER")
-        return merge_run(Run(folder, arguments["overwrite"]))
+        folder = settings.run or last_run(STAGE, "--run FOLDER")
+        return merge_run(Run(folder, settings.overwrite))
     if not out:
         raise UserError("where to? give --out FILE.pkl")
-    if out.exists() and not arguments["overwrite"]:
+    if out.exists() and not settings.overwrite:
         raise UserError(f"{out} is there already; --overwrite replaces it")
     n_rows = merge_stores(files, out)
     log.info("%d ids of %d stores -> %s", n_rows, len(files), out)

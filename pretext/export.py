@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 from data_prep.command import LAST, run_command
 from data_prep.errors import UserError
 from data_prep.run_folders.runs import RECORD, Run
-from data_prep.settings import Parser, add_flags, nearest
+from data_prep.settings import from_flags, nearest
 from pretext.init_weights import pretexts
 from pretext.networks.backbones import begin_backbone
 
@@ -70,24 +70,16 @@ class ExportSettings:
     out: Annotated[
         Path | None, "file to write (default: beside stage or weights, by their name)"
     ] = None
+    run: Annotated[Path | None, "run (default: that last worked on)"] = None
+    overwrite: Annotated[bool, "replace a file that is there already"] = False
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Export as the command line says, and return the path of the file."""
-    parser = Parser(prog="python -m pretext.export", description=ExportSettings.__doc__)
-    parser.add_argument(
-        "--run", type=Path, metavar="FOLDER", help="run (default: that last worked on)"
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace a file that is there already"
-    )
-    add_flags(parser, ExportSettings)
-    flags = parser.parse(argv)
-    folder, overwrite = flags.pop("run"), flags.pop("overwrite")
-    settings = ExportSettings(**flags)
-    weights, place = find(settings.weights, folder)
+    settings = from_flags(ExportSettings, "pretext.export", argv)
+    weights, place = find(settings.weights, settings.run)
     out = settings.out or place.with_name(place.name + ENDINGS[settings.to])
-    files = check_free(out, settings.to, weights, overwrite)
+    files = check_free(out, settings.to, weights, settings.overwrite)
 
     from pretext.data.pictures import Normalisation
     from pretext.networks.backbones import feature_width, load_weights

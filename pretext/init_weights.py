@@ -11,17 +11,12 @@ from data_prep.run_folders.runs import Run
 from data_prep.settings import nearest
 
 SCRATCH = "scratch"
-NO_TASKS = ("pretext.export", "pretext.probe")  # commands that train no backbone
 DEFAULT_BACKBONE = "resnet34"  # where neither the weights nor the settings name one
 
 
 def pretexts() -> list[str]:
     """List the stages that train a backbone."""
-    return [
-        name
-        for name in commands()
-        if name.startswith("pretext.") and name not in NO_TASKS
-    ]
+    return [name for name, command in commands().items() if command.trains_backbone]
 
 
 def is_stage(init: str) -> bool:

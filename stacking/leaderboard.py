@@ -11,12 +11,14 @@ import csv
 import io
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from data_prep.command import RUNS, run_command
 from data_prep.reporting.numerals import style_for
 from data_prep.run_folders.drafts import drafted
-from data_prep.settings import Parser
+from data_prep.settings import POSITIONAL, from_flags
 from stacking.reporting.leaderboard_entries import (
     ABSENT,
     LeaderboardEntry,
@@ -90,21 +92,16 @@ def as_csv(entries: Sequence[LeaderboardEntry], missing: Sequence[MissingRun]) -
     return text.getvalue()
 
 
+@dataclass(frozen=True, kw_only=True)
+class LeaderboardSettings:
+    """List every run: its score, and the settings that set it apart."""
+
+    folder: Annotated[Path, "folder of runs", POSITIONAL] = RUNS
+
+
 def main(argv: Sequence[str] | None = None) -> Path:
     """List the runs of the folder that the command line names; return the page."""
-    parser = Parser(
-        prog="python -m stacking.leaderboard",
-        description="List every run: its score, and the settings that set it apart.",
-    )
-    parser.add_argument(
-        "folder",
-        type=Path,
-        nargs="?",
-        default=RUNS,
-        metavar="FOLDER",
-        help=f"folder of runs (default: {RUNS})",
-    )
-    folder: Path = parser.parse(argv)["folder"]
+    folder = from_flags(LeaderboardSettings, "stacking.leaderboard", argv).folder
     entries, missing = read_runs(folder)
     log.info("%s", as_text(entries, missing))
     from stacking.reporting.leaderboard_page import write_page

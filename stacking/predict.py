@@ -23,7 +23,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,9 @@ from data_prep.errors import UserError
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.damage import intact
 from data_prep.run_folders.runs import Finished, Run
-from data_prep.settings import Parser
+from data_prep.settings import from_flags
 from data_prep.tables.spelling import write_csv
-from features.inference import add_flags, default_path
+from features.inference import NewPictures, default_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,33 +50,24 @@ Floats = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PredictSettings(NewPictures):
+    """Predict new pictures by the stored nets and models of a run."""
+
+    out: Annotated[
+        Path | None,
+        "where to (default: stacking.predict/<name of --images>.csv in the run)",
+    ] = None
+    table: Annotated[
+        Path | None, "table with the columns that stacking.fit --columns was given"
+    ] = None
+    coverage: Annotated[float, "share of targets within their interval"] = 0.9
+
+
 def main(argv: Sequence[str] | None = None) -> Path:
     """Predict as the command line says, and return the file."""
-    parser = Parser(
-        prog=f"python -m {STAGE}",
-        description="Predict new pictures by the stored nets and models of a run.",
-    )
-    add_flags(parser)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="where to (default: stacking.predict/<name of --images>.csv in the run)",
-    )
-    parser.add_argument(
-        "--table",
-        type=Path,
-        metavar="FILE",
-        help="table with the columns that stacking.fit --columns was given",
-    )
-    parser.add_argument(
-        "--coverage",
-        type=float,
-        default=0.9,
-        help="share of targets within their interval (default: 0.9)",
-    )
-    flags = parser.parse(argv)
-    run = Run(flags["run"] or last_run(STAGE, "--run FOLDER"))
+    settings = from_flags(PredictSettings, STAGE, argv)
+    run = Run(settings.run or last_run(STAGE, "--run FOLDER"))
     fitted, prepared = run.finished(FIT), run.finished(PREPARED)
     from features.inference import find_images, infer_features
     from stacking.analysis.conformal import least_groups
@@ -84,36 +75,36 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from stacking.inputs.new_columns import read_columns, with_sizes
     from stacking.oof import oof_file
 
-    least_groups(flags["coverage"])  # refuses what is not between 0 and 1
+    least_groups(settings.coverage)  # refuses what is not between 0 and 1
     predictor = Predictor.load(fitted.folder)
     with intact(oof_file(fitted.folder)):
         pass  # it is read at the end, and should be known to be whole before
     table = None
     if predictor.user_columns is not None:
-        pictures = list(find_images(flags["images"]).pictures)
-        table = read_columns(flags["table"], pictures, predictor.user_columns, prepared)
-    elif flags["table"]:
+        pictures = list(find_images(settings.images).pictures)
+        table = read_columns(settings.table, pictures, predictor.user_columns, prepared)
+    elif settings.table:
         raise UserError(
-            f"--table {flags['table']}: the stack was not given any column of yours;"
+            f"--table {settings.table}: the stack was not given any column of yours;"
             " leave it out"
         )
     runs = [run, *_other_runs(run, fitted)]
-    folders = [default_path(one_run.folder, flags["images"]) for one_run in runs]
-    out = flags["out"] or run.folder / STAGE / f"{folders[0].name}.csv"
+    folders = [default_path(one_run.folder, settings.images) for one_run in runs]
+    out = settings.out or run.folder / STAGE / f"{folders[0].name}.csv"
     for one_run, folder in zip(runs, folders, strict=True):
         infer_features(
             one_run.folder,
-            flags["images"],
+            settings.images,
             folder,
-            flags["threads"],
-            overwrite=flags["overwrite"],
+            settings.threads,
+            overwrite=settings.overwrite,
         )
     rows = NewRows.read(folders, predictor, fitted)
     if table is not None:
         rows = rows.with_user_columns(with_sizes(table, folders[0]), predictor)
     predictions = predict(rows, predictor)
     predictions = _with_interval(
-        predictions, fitted, prepared, predictor, flags["coverage"]
+        predictions, fitted, prepared, predictor, settings.coverage
     )
     write_csv(out, predictions)
     _tell_left_out(folders, out)

@@ -9,7 +9,12 @@ import pytest
 import pipeline
 from data_prep import prepare
 from data_prep.errors import UserError
-from data_prep.experiment import commands, read_experiment
+from data_prep.experiment import (
+    commands,
+    read_experiment,
+    settings_class,
+    stage_names,
+)
 from pipeline import LEARNING, check_settings, stages_of
 from tests.prepared_runs import make_run
 
@@ -103,17 +108,14 @@ def test_a_stage_that_stops_with_an_error_stops_the_chain(
     assert not (run.folder / "data_prep.demo").exists()
 
 
-def test_a_stage_without_settings_is_told_what_it_lacks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stage", stage_names())
+def test_every_stage_has_the_settings_that_its_source_names(
+    tmp_path: Path, stage: str
 ) -> None:
-    monkeypatch.delattr("stacking.noise.NoiseSettings")
     file = tmp_path / "leaves.toml"
     file.write_text("")
-    message = (
-        r"noise\.py: a stage has a dataclass of its settings, called NoiseSettings"
-    )
-    with pytest.raises(UserError, match=message):
-        check_settings(read_experiment(file, tmp_path), ["stacking.noise"])
+    settings = check_settings(read_experiment(file, tmp_path), [stage])
+    assert type(settings[stage]) is settings_class(stage)
 
 
 def test_another_file_of_the_same_name_is_refused_before_anything_runs(

@@ -14,9 +14,12 @@ from data_prep.experiment import DataSettings
 from data_prep.ranges import Ranged
 from data_prep.settings import (
     NOT_HASHED,
+    POSITIONAL,
+    SEVERAL,
     Parser,
     add_flags,
     fields_of,
+    from_flags,
     from_table,
     nearest,
     recorded,
@@ -263,3 +266,68 @@ def test_renamed_names_are_those_of_today() -> None:
     keys = set(fields_of(DataSettings)) | {"overwrite"}
     assert {"again", "doubts"} & keys == set()
     assert {renamed.NAMES["again"], renamed.NAMES["doubts"]} <= keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSettings(Ranged):
+    """A command that is no stage."""
+
+    files: Annotated[tuple[Path, ...], "several files", POSITIONAL]
+    folders: Annotated[tuple[Path, ...], "several folders", SEVERAL] = (Path("usual"),)
+    names: Annotated[tuple[str, ...], "several names"] = ("a",)
+    count: Annotated[int, "a count in %", Ge(0)] = 3
+    is_on: Annotated[bool, "a switch"] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnotherCommandSettings:
+    """Another one."""
+
+    file: Annotated[Path | None, "one file, if any", POSITIONAL] = None
+    folders: Annotated[tuple[Path, ...], "several folders", SEVERAL]
+
+
+def test_a_command_reads_arguments_and_flags() -> None:
+    read = from_flags(CommandSettings, "tools.tryout", ["x", "y,z"])
+    assert read == CommandSettings(files=(Path("x"), Path("y,z")))
+    flags = ["--folders", "b", "c,d", "--names", "e,f", "--count=7", "--is-on"]
+    assert from_flags(
+        CommandSettings, "tools.tryout", ["x", *flags]
+    ) == CommandSettings(
+        files=(Path("x"),),
+        folders=(Path("b"), Path("c,d")),
+        names=("e", "f"),
+        count=7,
+        is_on=True,
+    )
+    for arguments, file in (([], None), (["x"], Path("x"))):
+        read_next = from_flags(
+            AnotherCommandSettings, "tools.other", [*arguments, "--folders", "b"]
+        )
+        assert read_next == AnotherCommandSettings(file=file, folders=(Path("b"),))
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        (CommandSettings, [], "the following arguments are required: FILES"),
+        (CommandSettings, ["x", "--count=x"], "argument --count: invalid int value"),
+        (CommandSettings, ["x", "--no-is-on"], "unknown argument '--no-is-on'; did"),
+        (AnotherCommandSettings, [], "the following arguments are required: --folders"),
+        (AnotherCommandSettings, ["x", "y", "--folders", "b"], "unknown argument 'y'"),
+    ],
+)
+def test_a_mistake_in_a_command_is_one_line(
+    kind: type[Any],
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        from_flags(kind, "tools.tryout", arguments)
+    assert capsys.readouterr().err.startswith(f"python -m tools.tryout: {message}")
+
+
+def test_a_range_of_a_command_is_kept() -> None:
+    with pytest.raises(UserError, match=r"^count = -1: give 0 or more$"):
+        from_flags(CommandSettings, "tools.tryout", ["x", "--count=-1"])

@@ -332,7 +332,7 @@ def test_the_run_last_worked_on_is_the_default(
             ],
             "lone.safetensors' is the place of trained weights",
         ),
-        (["--run={}/run", "--out={}/taken.onnx"], "taken.onnx is there already; --aga"),
+        (["--run={}/run", "--out={}/taken.onnx"], "taken.onnx is there already; --ove"),
         (
             ["--run={}/run", "--to=timm", "--out={}/note.safetensors"],
             "note.json is there already; --overwrite replaces it",
