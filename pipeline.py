@@ -172,9 +172,10 @@ def _check(stage: str, method: str, outlook: Outlook) -> None:
     try:
         check(outlook)
     except UserError as error:
-        told = str(error)
-        place = told if told.startswith("[") else f"[{stage}]: {told}"
-        raise UserError(f"{outlook.experiment.source} {place}") from None
+        message = str(error)
+        if not message.startswith("["):
+            message = f"[{stage}]: {message}"
+        raise UserError(f"{outlook.experiment.source} {message}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,17 +235,16 @@ def main(argv: Sequence[str] | None = None) -> Path:
     made = [name for name in stages if not getattr(settings[name], "idle_by", "")]
     if "stacking.fit" in made:
         metadata = run.finished("stacking.fit").metadata
+        style = style_for(metadata["score"])
+        low, high = metadata["interval"]
         log.info(
-            "%s %s (95 %% interval %s to %s, by groups; constant %s)",
+            f"%s %{style} (95 %% interval %{style} to %{style}, by groups; constant"
+            f" %{style})",
             metadata["metric"],
-            *(
-                format(value, style_for(metadata["score"]))
-                for value in (
-                    metadata["score"],
-                    *metadata["interval"],
-                    metadata["constant"],
-                )
-            ),
+            metadata["score"],
+            low,
+            high,
+            metadata["constant"],
         )
     for stage in reversed(made):
         report = folder / stage / "report.html"

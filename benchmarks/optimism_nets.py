@@ -116,13 +116,19 @@ def plan_jobs(table: "pd.DataFrame", tasks: Sequence["Task"], arm: Arm) -> list[
     quarter = table["fold"].to_numpy()
     jobs = []
     for pair in PAIRS:
-        is_held_out = np.isin(quarter, list(pair))
+        val_mask = np.isin(quarter, list(pair))
         for names in arm.nets:
             chosen = [task for task in tasks if not names or task.name in names]
             has_label = np.logical_or.reduce([task.has_label for task in chosen])
-            rows = np.flatnonzero(has_label & (quarter >= 0) & ~is_held_out)
-            net, held_out = "_".join(names) or JOINT, np.flatnonzero(is_held_out)
-            jobs.append(Job(net, name_of(pair), chosen, rows, held_out))
+            jobs.append(
+                Job(
+                    net="_".join(names) or JOINT,
+                    fold=name_of(pair),
+                    tasks=chosen,
+                    train_idx=np.flatnonzero(has_label & (quarter >= 0) & ~val_mask),
+                    val_idx=np.flatnonzero(val_mask),
+                )
+            )
     return jobs
 
 
@@ -143,7 +149,7 @@ def make_outputs(experiment: Path, run_folder: Path, arm_name: str) -> None:
     from pretext.device import pick_device, set_threads, use_bf16
     from transfer.nets import load_net
     from transfer.settings import FinetuneSettings
-    from transfer.training import Material, train_net
+    from transfer.training import FinetuneData, train_net
 
     arm, run = ARMS[arm_name], Run(run_folder)
     prepared, pretext = run.finished(PREPARED), run.finished(PRETEXT)
@@ -160,13 +166,13 @@ def make_outputs(experiment: Path, run_folder: Path, arm_name: str) -> None:
     device = pick_device()
     set_threads(settings.threads)
     pictures = Pictures.open(prepared.folder, device)
-    material = Material(
-        settings,
-        pretext.folder / "backbone.safetensors",
-        pictures,
-        table["id"].tolist(),
-        Normalisation(tuple(metadata["mean"]), tuple(metadata["std"])),
-        folder,
+    data = FinetuneData(
+        settings=settings,
+        first_weights=pretext.folder / "backbone.safetensors",
+        pictures=pictures,
+        ids=table["id"].tolist(),
+        normalise=Normalisation(tuple(metadata["mean"]), tuple(metadata["std"])),
+        folder=folder,
     )
     labelled = np.flatnonzero(table["fold"] >= 0)
     for pair, file in outputs_of(run_folder, arm_name).items():
@@ -175,8 +181,8 @@ def make_outputs(experiment: Path, run_folder: Path, arm_name: str) -> None:
         nets, columns = [], []
         for job in jobs:
             if job.fold == name_of(pair):
-                train_net(job, material)
-                net, _ = load_net(folder / job.place / "weights.safetensors")
+                train_net(job, data)
+                net, _ = load_net(folder / job.path / "weights.safetensors")
                 nets.append(net.to(device))
                 columns += [(task.name, o) for task in job.tasks for o in task.outputs]
         label = f"{arm_name} {name_of(pair)}"

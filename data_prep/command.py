@@ -33,14 +33,14 @@ log = logging.getLogger(__name__)
 
 
 def open_command(
-    kind: type[Settings], stage: str, argv: Sequence[str] | None = None
+    settings_class: type[Settings], stage: str, argv: Sequence[str] | None = None
 ) -> tuple[Settings, Run, Experiment]:
     """Resolve the settings of one stage, the run it writes into, and its experiment.
 
     The run becomes the one last worked on, and keeps a copy of the experiment file.
 
     Args:
-        kind: Dataclass of the stage's settings; its docstring opens ``--help``.
+        settings_class: Of the stage's settings; its docstring opens ``--help``.
         stage: Dotted name of the stage, such as ``"pretext.jigsaw"``.
         argv: Arguments after the program's name; None reads ``sys.argv``.
 
@@ -48,7 +48,7 @@ def open_command(
         UserError: The experiment file or a flag does not fit, there is no run yet, or
             the run is that of another file of the same name.
     """
-    flags = _parser(kind, stage).parse(argv)
+    flags = _parser(settings_class, stage).parse(argv)
     file, folder = flags.pop("experiment"), flags.pop("run")
     overwrite = flags.pop("overwrite")
     run = Run(folder or (run_of(file) if file else last_run(stage)), overwrite)
@@ -57,7 +57,10 @@ def open_command(
         file = None
     experiment = read_experiment(file, run.folder) if file else _experiment_of(run)
     settings = from_table(
-        kind, experiment.stages.get(stage, {}), f"{experiment.source} [{stage}]", flags
+        settings_class,
+        experiment.stages.get(stage, {}),
+        f"{experiment.source} [{stage}]",
+        flags,
     )
     if file:
         check_origin(file, run.folder, is_chosen=folder is not None)
@@ -131,16 +134,16 @@ def run_command(main: Callable[[], Any]) -> NoReturn:
 
 def _text_of(error: OSError) -> str:
     """Say what the system refused, with the file if it is known."""
-    place = f"{error.filename}: " if error.filename else ""
+    file = f"{error.filename}: " if error.filename else ""
     if _is_disk_full(error):
-        return f"{place}the disk is full; free some space and run again"
+        return f"{file}the disk is full; free some space and run again"
     what = error.strerror or str(error) or type(error).__name__
     remedies = {
         errno.EROFS: "; copy the run to where it can be written",
         errno.EIO: "; the disk fails: copy it elsewhere",
         errno.EMFILE: "; raise the limit: ulimit -n 4096",
     }
-    return f"{place}{what}{remedies.get(error.errno or 0, '')}"
+    return f"{file}{what}{remedies.get(error.errno or 0, '')}"
 
 
 def _drop_output() -> None:
@@ -161,8 +164,8 @@ def _failed(message: str) -> int:
     return 2
 
 
-def _parser(kind: type[Any], stage: str) -> Parser:
-    text = (kind.__doc__ or "").strip()
+def _parser(settings_class: type[Any], stage: str) -> Parser:
+    text = (settings_class.__doc__ or "").strip()
     parser = Parser(prog=f"python -m {stage}", description=text)
     parser.add_argument(
         "--experiment",
@@ -182,7 +185,7 @@ def _parser(kind: type[Any], stage: str) -> Parser:
         action="store_true",
         help="make the stage anew although it is done",
     )
-    add_flags(parser, kind)
+    add_flags(parser, settings_class)
     return parser
 
 
@@ -255,16 +258,16 @@ def _read_origin(run: Path) -> tuple[Path, str, str | None]:
     Raises:
         UserError: The note of it is missing or broken.
     """
-    note = run / ORIGIN
+    sidecar = run / ORIGIN
     try:
-        origin = json.loads(note.read_bytes())
+        origin = json.loads(sidecar.read_bytes())
         # as seen from here, also where the run is a link: ".." leads out of its target
         base = Path(os.path.relpath((run / origin["base"]).resolve()))
         return base, str(origin["experiment"]), origin.get("sha256")
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         raise UserError(
-            f"{note} is missing, cut or changed; write it anew: --experiment FILE.toml"
-            f" --run {run}"
+            f"{sidecar} is missing, cut or changed; write it anew:"
+            f" --experiment FILE.toml --run {run}"
         ) from None
 
 
@@ -284,10 +287,10 @@ def _from_run(folder: Path, run: Path) -> str:
 
 
 def _write_origin(run: Path, base: str, name: str, digest: str) -> None:
-    note = run / ORIGIN
+    sidecar = run / ORIGIN
     text = json_text({"base": base, "experiment": name, "sha256": digest})
-    if not (note.is_file() and note.read_bytes() == text.encode()):
-        write_text(note, text)
+    if not (sidecar.is_file() and sidecar.read_bytes() == text.encode()):
+        write_text(sidecar, text)
 
 
 def check_kept(run: Path) -> tuple[Path, Path]:

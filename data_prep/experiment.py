@@ -92,7 +92,7 @@ class TaskSettings(Ranged):
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One experiment file, read and checked.
 
@@ -121,9 +121,9 @@ def read_experiment(path: Path, run: Path, base: Path | None = None) -> Experime
         UserError: The file is missing, is not TOML, or names an unknown table or key.
     """
     if not path.is_file():
-        others = [str(file) for file in path.parent.glob("*.toml")]
+        files = [str(file) for file in path.parent.glob("*.toml")]
         raise UserError(
-            f"{path}: there is no such experiment file; {nearest(str(path), others)}"
+            f"{path}: there is no such experiment file; {nearest(str(path), files)}"
         )
     try:
         # utf-8-sig: some editors begin a file with a mark that TOML does not allow
@@ -131,13 +131,13 @@ def read_experiment(path: Path, run: Path, base: Path | None = None) -> Experime
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a TOML file: {error}") from None
     folder = path.parent if base is None else base
-    own = {name: tables.pop(name, {}) for name in ("data", "tasks")}
-    for name, table in own.items():
+    no_stages = {name: tables.pop(name, {}) for name in ("data", "tasks")}
+    for name, table in no_stages.items():
         if not isinstance(table, Mapping):
             raise UserError(f"{path}: {name} is not a table; write [{name}]")
-    data = _data(own["data"], f"{path} [data]", folder, run)
+    data = _data(no_stages["data"], f"{path} [data]", folder, run)
     tasks = {}
-    for name, table in own["tasks"].items():
+    for name, table in no_stages["tasks"].items():
         where = f"{path} [tasks.{name}]"
         if not TASK_NAME.fullmatch(name):
             raise UserError(f"{where}: a task's name is letters, digits and single _")
@@ -148,7 +148,9 @@ def read_experiment(path: Path, run: Path, base: Path | None = None) -> Experime
         if not isinstance(table, Mapping) or "kind" not in table:
             raise UserError(f"{where}: kind is missing; one of {', '.join(TASK_TYPES)}")
         tasks[name] = from_table(TaskSettings, table, where, {})
-    return Experiment(data, tasks, _stages(tables, path), str(path))
+    return Experiment(
+        data=data, tasks=tasks, stages=_stages(tables, path), source=str(path)
+    )
 
 
 def _data(table: Mapping[str, Any], where: str, base: Path, run: Path) -> DataSettings:
@@ -172,9 +174,9 @@ def _stages(tables: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
     stages: dict[str, dict[str, Any]] = {}
     for package, inner in tables.items():
         if package not in ("pipeline", *PACKAGES):
-            known = ("data", "tasks", "pipeline", *PACKAGES)
+            choices = ("data", "tasks", "pipeline", *PACKAGES)
             raise UserError(
-                f"{path}: unknown table [{package}]; {nearest(package, known)}"
+                f"{path}: unknown table [{package}]; {nearest(package, choices)}"
             )
         if not isinstance(inner, Mapping):
             raise UserError(f"{path}: {package} is not a table; write [{package}...]")

@@ -21,8 +21,8 @@ NAMES = {
 COLUMNS = {"part": "split", "cluster": "cv_group"}  # of table.parquet
 
 
-def new_name(name: str, known: Collection[str]) -> str | None:
-    """Give what a name is called now, if that is one of those known here.
+def new_name(name: str, choices: Collection[str]) -> str | None:
+    """Give what a name is called now, if it is one of the choices.
 
     >>> new_name("--again", ["--run", "--overwrite"])
     '--overwrite'
@@ -32,4 +32,4 @@ def new_name(name: str, known: Collection[str]) -> str | None:
         return None
     dashes = name[: len(name) - len(bare)]
     new = dashes + (NAMES[bare].replace("_", "-") if dashes else NAMES[bare])
-    return new if new in known else None
+    return new if new in choices else None

@@ -49,11 +49,11 @@ class Field:
     annotations: tuple[Any, ...]
 
 
-def fields_of(kind: type[Any]) -> dict[str, Field]:
+def fields_of(settings_class: type[Any]) -> dict[str, Field]:
     """List the settings a dataclass declares, by name."""
-    hints = hints_of(kind, include_extras=True)
+    hints = hints_of(settings_class, include_extras=True)
     declared = {}
-    for item in fields(kind):
+    for item in fields(settings_class):
         type_, *annotations = get_args(hints[item.name])
         is_required = item.default is MISSING
         declared[item.name] = Field(
@@ -77,28 +77,31 @@ def recorded(settings: Any) -> dict[str, Any]:
     }
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Say which known name was probably meant, or which there are."""
-    known = sorted(known)
-    if new := new_name(name, known):
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Say which of some names was probably meant, or which there are."""
+    choices = sorted(choices)
+    if new := new_name(name, choices):
         return f"it was renamed: write {new}"
-    forms = {unicodedata.normalize("NFC", other): other for other in known}
-    other = forms.get(unicodedata.normalize("NFC", name), name)
-    if other != name:
-        return f"{other!r} has another Unicode form; copy the name from there"
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    by_form = {unicodedata.normalize("NFC", choice): choice for choice in choices}
+    same = by_form.get(unicodedata.normalize("NFC", name), name)
+    if same != name:
+        return f"{same!r} has another Unicode form; copy the name from there"
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"there are: {', '.join(known) or 'none'}"
+    return f"there are: {', '.join(choices) or 'none'}"
 
 
 def from_table(
-    kind: type[Settings], table: Mapping[str, Any], where: str, flags: Mapping[str, Any]
+    settings_class: type[Settings],
+    table: Mapping[str, Any],
+    where: str,
+    flags: Mapping[str, Any],
 ) -> Settings:
     """Build the settings from a TOML table and the flags that override it.
 
     Args:
-        kind: Dataclass of the settings.
+        settings_class: Dataclass of the settings.
         table: Keys and values as read from TOML.
         where: Place of the table, for the messages.
         flags: Values already checked, such as those of the command line.
@@ -106,28 +109,28 @@ def from_table(
     Raises:
         UserError: A key is unknown or a value has the wrong type or range.
     """
-    known = fields_of(kind)
+    declared = fields_of(settings_class)
     values = {}
     for key, value in table.items():
-        if key not in known:
-            if new := new_name(key, known):
+        if key not in declared:
+            if new := new_name(key, declared):
                 raise UserError(f"{where} {key} was renamed: write {new}")
-            raise UserError(f"{where}: unknown key {key!r}; {nearest(key, known)}")
-        values[key] = _checked(value, known[key].type, f"{where}: {key}")
+            raise UserError(f"{where}: unknown key {key!r}; {nearest(key, declared)}")
+        values[key] = _checked(value, declared[key].type, f"{where}: {key}")
     try:
-        return kind(**{**values, **flags})
+        return settings_class(**{**values, **flags})
     except UserError as error:
-        place = where if _refuses(kind, values) else "command line"
-        raise UserError(f"{place}: {error}") from None
+        where = where if _refuses(settings_class, values) else "command line"
+        raise UserError(f"{where}: {error}") from None
 
 
 def from_flags(
-    kind: type[Settings], command: str, argv: Sequence[str] | None = None
+    settings_class: type[Settings], command: str, argv: Sequence[str] | None = None
 ) -> Settings:
     """Read the settings of a command that is no stage, from its flags alone.
 
     Args:
-        kind: Dataclass of the settings; its docstring opens ``--help``.
+        settings_class: Dataclass of the settings; its docstring opens ``--help``.
         command: What follows ``python -m``.
         argv: Arguments after the program's name; None reads ``sys.argv``.
 
@@ -135,13 +138,13 @@ def from_flags(
         UserError: A value is out of its range.
     """
     parser = Parser(
-        prog=f"python -m {command}", description=(kind.__doc__ or "").strip()
+        prog=f"python -m {command}", description=(settings_class.__doc__ or "").strip()
     )
-    for field in fields_of(kind).values():
+    for field in fields_of(settings_class).values():
         options = _parsing(field.type) | _described(field)
         is_positional = POSITIONAL in field.annotations
         if field.type is bool:  # there is no file that said otherwise
-            options = {"action": "store_true", "help": field.help}
+            options = {"action": "store_true", "help": field.help.replace("%", "%%")}
         elif {POSITIONAL, SEVERAL} & {*field.annotations} and _is_tuple(field.type):
             options |= _parsing(get_args(field.type)[0])
             options["nargs"] = "+" if field.is_required else "*"
@@ -153,16 +156,18 @@ def from_flags(
             name, options["required"] = _flag(field), field.is_required
         parser.add_argument(name, default=field.default, **options)
     flags = parser.parse(argv)
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in flags.items()})
+    return settings_class(
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in flags.items()}
+    )
 
 
-def add_flags(parser: argparse.ArgumentParser, kind: type[Any]) -> None:
+def add_flags(parser: argparse.ArgumentParser, settings_class: type[Any]) -> None:
     """Give the parser a flag for each setting, with help, choices and default.
 
     What is not given is not in the result of parsing: the file may say it.
     """
     group = parser.add_argument_group("settings")
-    for field in fields_of(kind).values():
+    for field in fields_of(settings_class).values():
         options = _parsing(field.type) | _described(field)
         group.add_argument(_flag(field), default=argparse.SUPPRESS, **options)
 
@@ -187,23 +192,23 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, argv: Sequence[str] | None) -> dict[str, Any]:
         """Parse all of ``argv``; an unknown flag is named with its nearest relative."""
-        known, unknown = self.parse_known_args(argv)
+        parsed, unknown = self.parse_known_args(argv)
         if unknown:
             flags = [text for text in self._option_string_actions if text[:2] == "--"]
             word = unknown[0].partition("=")[0]
             if new := new_name(word, flags):
                 self.error(f"{word} was renamed: write {new}")
             self.error(f"unknown argument {word!r}; {nearest(word, flags)}")
-        return vars(known)
+        return vars(parsed)
 
     def error(self, message: str) -> NoReturn:
         """Leave with one line on the standard error."""
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def _refuses(kind: type[Any], values: Mapping[str, Any]) -> bool:
+def _refuses(settings_class: type[Any], values: Mapping[str, Any]) -> bool:
     try:
-        kind(**values)
+        settings_class(**values)
     except UserError:
         return True
     return False
@@ -226,23 +231,23 @@ def _shown(value: Any) -> str:
     return f" (default: {text})"
 
 
-def _without_none(kind: Any) -> Any:
-    if get_origin(kind) in (types.UnionType, Union):
-        return next(part for part in get_args(kind) if part is not type(None))
-    return kind
+def _without_none(value_type: Any) -> Any:
+    if get_origin(value_type) in (types.UnionType, Union):
+        return next(part for part in get_args(value_type) if part is not type(None))
+    return value_type
 
 
-def _is_tuple(kind: Any) -> bool:
-    return get_origin(kind) is tuple
+def _is_tuple(value_type: Any) -> bool:
+    return get_origin(value_type) is tuple
 
 
-def _parsing(kind: Any) -> dict[str, Any]:
+def _parsing(value_type: Any) -> dict[str, Any]:
     """Tell argparse how to read one value of the type."""
-    kind = _without_none(kind)
-    if kind is bool:  # type=bool would read "--flag False" as True
+    value_type = _without_none(value_type)
+    if value_type is bool:  # type=bool would read "--flag False" as True
         return {"action": argparse.BooleanOptionalAction}
-    if get_origin(kind) is Literal:
-        choices = get_args(kind)
+    if get_origin(value_type) is Literal:
+        choices = get_args(value_type)
 
         def choose(text: str) -> str:
             if text not in choices:
@@ -251,17 +256,17 @@ def _parsing(kind: Any) -> dict[str, Any]:
             return text
 
         return {"type": choose, "metavar": f"{{{','.join(choices)}}}"}
-    if kind is float:
+    if value_type is float:
         return {"type": _number, "metavar": "FLOAT"}
-    if _is_tuple(kind):
-        item = get_args(kind)[0]
+    if _is_tuple(value_type):
+        item = get_args(value_type)[0]
 
         def split(text: str) -> tuple[Any, ...]:
             return tuple(item(part.strip()) for part in text.split(",") if part.strip())
 
         split.__name__ = f"list of {item.__name__}"
         return {"type": split, "metavar": f"{item.__name__.upper()},..."}
-    return {"type": kind, "metavar": kind.__name__.upper()}
+    return {"type": value_type, "metavar": value_type.__name__.upper()}
 
 
 def _number(text: str) -> float:
@@ -274,30 +279,34 @@ def _number(text: str) -> float:
     return value
 
 
-def _checked(value: Any, kind: Any, where: str) -> Any:
+def _checked(value: Any, value_type: Any, where: str) -> Any:
     """Check one TOML value against its type."""
-    kind = _without_none(kind)
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
+    value_type = _without_none(value_type)
+    if get_origin(value_type) is Literal:
+        if value not in get_args(value_type):
             raise UserError(
-                f"{where} = {value!r}: {nearest(str(value), get_args(kind))}"
+                f"{where} = {value!r}: {nearest(str(value), get_args(value_type))}"
             )
         return value
-    if _is_tuple(kind):
-        item = get_args(kind)[0]
+    if _is_tuple(value_type):
+        item = get_args(value_type)[0]
         values = value if isinstance(value, list) else [value]
         if item is str:  # folds = [0, 1] means the same as ["0", "1"]
             values = [str(part) if type(part) is int else part for part in values]
         return tuple(_checked(part, item, where) for part in values)
-    if kind is float and type(value) is int:
+    if value_type is float and type(value) is int:
         return float(value)
-    if kind is Path and isinstance(value, str):
+    if value_type is Path and isinstance(value, str):
         return Path(value)
-    if type(value) is not kind or (kind is float and not math.isfinite(value)):
-        raise UserError(f"{where} = {value!r} is not {_kind_name(kind)}")
+    if type(value) is not value_type or (
+        value_type is float and not math.isfinite(value)
+    ):
+        raise UserError(f"{where} = {value!r} is not {_type_name(value_type)}")
     return value
 
 
-def _kind_name(kind: type[Any]) -> str:
+def _type_name(value_type: type[Any]) -> str:
     names = {str: "a text", int: "a whole number", float: "a number", Path: "a path"}
-    return names.get(kind, "true or false" if kind is bool else kind.__name__)
+    return names.get(
+        value_type, "true or false" if value_type is bool else value_type.__name__
+    )

@@ -423,7 +423,7 @@ def outlooks(seed: int, folder: Path) -> tuple[Outlook, Outlook]:
     copied = np.where(rng.random(len(kept)) < 0.125, index // 2, index)
     kept = kept.assign(image_row=np.arange(len(kept)), pixels_sha256=copied.astype(str))
     dealt = with_folds(kept, cv, has_group=has_group, seed=seed)
-    experiment = Experiment(DataSettings(target="target"))
+    experiment = Experiment(data=DataSettings(target="target"))
     given: dict[str, Any] = {"experiment": experiment, "run": Run(folder)}
     return (
         Outlook(table=rows, metadata=metadata, **given),
@@ -474,7 +474,7 @@ def test_runs_with_other_folds_are_told_before_the_training(
     other = make_run(tmp_path / "two", n_folds=n_folds)
     with other.stage("features.extract", {"source": source}, reads=[PREPARED]):
         pass
-    experiment = Experiment(DataSettings(target="level"))
+    experiment = Experiment(data=DataSettings(target="level"))
     outlook = Outlook.of_prepared(run.finished(PREPARED), run, experiment)
     settings = FitSettings(also=(str(other.folder),))
     if not is_refused:
@@ -492,7 +492,7 @@ def test_a_finished_stage_is_not_asked_of_libraries_again(tmp_path: Path) -> Non
     outlook = Outlook.of_prepared(
         run.finished(PREPARED),
         run,
-        Experiment(DataSettings()),
+        Experiment(data=DataSettings()),
         {"pretext.jigsaw": settings},
     )
     with pytest.raises(UserError, match="'nobody_knows_it': timm has no such network"):
@@ -505,7 +505,7 @@ def test_a_finished_stage_is_not_asked_of_libraries_again(tmp_path: Path) -> Non
 def test_what_only_the_prepared_rows_show_is_told_after_them(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     prepared = run.finished(PREPARED)
-    outlook = Outlook.of_prepared(prepared, run, Experiment(DataSettings()))
+    outlook = Outlook.of_prepared(prepared, run, Experiment(data=DataSettings()))
     FitSettings().check_data(outlook)
     table = outlook.table
     one = table["cv_group"].where(table["fold"] != 0, 0)  # copies, found in decoding

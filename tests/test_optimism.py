@@ -72,8 +72,8 @@ def test_nets_learn_from_no_row_of_their_pair(arm: str) -> None:
     assert len(jobs) == len(PAIRS) * len(ARMS[arm].nets)
     for job in jobs:
         pair = {int(digit) for digit in str(job.fold)}
-        assert set(QUARTER[job.rows]) == set(QUARTERS) - pair
-        assert set(QUARTER[job.held_out]) == pair
+        assert set(QUARTER[job.train_idx]) == set(QUARTERS) - pair
+        assert set(QUARTER[job.val_idx]) == pair
 
 
 @pytest.mark.parametrize("held_out", QUARTERS)

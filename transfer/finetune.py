@@ -55,46 +55,53 @@ def main(argv: Sequence[str] | None = None) -> Path:
         if n_masked := n_train - int(task.has_label.sum()):
             log.info(
                 "task %s: %d of %d training rows have no label for it",
-                *(task.name, n_masked, n_train),
+                task.name,
+                n_masked,
+                n_train,
             )
-    weights = weights_of(table)
-    if (weights < 1).any():
+    sample_weight = weights_of(table)
+    if (sample_weight < 1).any():
         log.info(
             "[data] sample_weights: %d rows are not trained on, %d with less weight",
-            *((weights == 0).sum(), ((weights > 0) & (weights < 1)).sum()),
+            (sample_weight == 0).sum(),
+            ((sample_weight > 0) & (sample_weight < 1)).sum(),
         )
 
     from pretext.data.pictures import Normalisation, Pictures
     from pretext.device import pick_device, set_threads
-    from transfer.training import Material, train_net
+    from transfer.training import FinetuneData, train_net
 
     device = pick_device()
     set_threads(settings.threads)
     pictures = Pictures.open(prepared.folder, device)
     normalise = Normalisation(tuple(metadata["mean"]), tuple(metadata["std"]))
     with run.stage(STAGE, key, reads=reads) as stage:
-        material = Material(
-            settings,
-            first_weights,
-            pictures,
-            table["id"].tolist(),
-            normalise,
-            stage.folder,
-            weights,
+        data = FinetuneData(
+            settings=settings,
+            first_weights=first_weights,
+            pictures=pictures,
+            ids=table["id"].tolist(),
+            normalise=normalise,
+            folder=stage.folder,
+            sample_weight=sample_weight,
         )
         nets = []
         for number, job in enumerate(jobs, start=1):
             log.info(
                 "net %d of %d: %s, %d rows to train on, %d held out",
-                *(number, len(jobs), job.place, len(job.rows), len(job.held_out)),
+                number,
+                len(jobs),
+                job.path,
+                len(job.train_idx),
+                len(job.val_idx),
             )
-            nets.append(train_net(job, material))
+            nets.append(train_net(job, data))
         stage.device = str(device)
         stage.metadata = {
             "nets": nets,
             "joint": settings.joint,
             "folds": list(dict.fromkeys(job.fold for job in jobs)),
-            "side_px": material.final_side_px,
+            "side_px": data.final_side_px,
             "init": settings.init,
         }
     for line in summary(nets):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 JOINT = "joint"  # the name of a net that has all tasks
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One net to train.
 
@@ -31,18 +31,18 @@ class Job:
         net: Name of its task, or ``joint``.
         fold: Number of the fold it never sees, or ``all``.
         tasks: What it learns.
-        rows: Rows of the table that it is trained on.
-        held_out: Rows of its fold.
+        train_idx: Rows of the table that it is trained on.
+        val_idx: Rows of its fold.
     """
 
     net: str
     fold: str
     tasks: Sequence[Task]
-    rows: NDArray[np.int64]
-    held_out: NDArray[np.int64]
+    train_idx: NDArray[np.int64]
+    val_idx: NDArray[np.int64]
 
     @property
-    def place(self) -> str:
+    def path(self) -> str:
         """Folder of the net, relative to the stage."""
         return f"{self.net}/{fold_name(self.fold)}"
 
@@ -66,18 +66,35 @@ def plan(
         UserError: The table has no folds, a fold asked for is not one of them, or a net
             has fewer rows than a batch.
     """
-    wanted = folds_of(settings, n_folds)
-    is_taught = weights_of(table) > 0
-    nets = [(JOINT, tasks)] if settings.joint else [(t.name, [t]) for t in tasks]
+    has_weight = weights_of(table) > 0
     jobs = []
-    for fold in wanted:
-        is_held_out, may_be_seen = fold_masks(table, fold)
-        for name, members in nets:
-            has_label = np.logical_or.reduce([task.has_label for task in members])
-            rows = np.flatnonzero(has_label & may_be_seen & is_taught)
-            jobs.append(Job(name, fold, members, rows, np.flatnonzero(is_held_out)))
+    for fold in folds_of(settings, n_folds):
+        val_mask, train_mask = fold_masks(table, fold)
+        for name, tasks_of_net in _nets(tasks, settings):
+            mask = _has_any_label(tasks_of_net) & train_mask & has_weight
+            jobs.append(
+                Job(
+                    net=name,
+                    fold=fold,
+                    tasks=tasks_of_net,
+                    train_idx=np.flatnonzero(mask),
+                    val_idx=np.flatnonzero(val_mask),
+                )
+            )
     _check(jobs, settings)
     return jobs
+
+
+def _nets(
+    tasks: Sequence[Task], settings: FinetuneSettings
+) -> list[tuple[str, Sequence[Task]]]:
+    """Give the tasks of each net of a fold, by its name."""
+    return [(JOINT, tasks)] if settings.joint else [(t.name, [t]) for t in tasks]
+
+
+def _has_any_label(tasks: Sequence[Task]) -> NDArray[np.bool_]:
+    mask: NDArray[np.bool_] = np.logical_or.reduce([task.has_label for task in tasks])
+    return mask
 
 
 def folds_of(settings: FinetuneSettings, n_folds: int) -> list[str]:
@@ -86,19 +103,19 @@ def folds_of(settings: FinetuneSettings, n_folds: int) -> list[str]:
     Raises:
         UserError: There are no folds, or one asked for is not one of them.
     """
-    known = [str(k) for k in range(n_folds)]
-    if not known and not (settings.all or settings.folds == (ALL,)):
+    stored = [str(k) for k in range(n_folds)]
+    if not stored and not (settings.all or settings.folds == (ALL,)):
         raise UserError(
             "the run has no folds; give a train table and a target in [data] and"
             " prepare again, or train a single net with --all"
         )
-    wanted = list(dict.fromkeys([*(settings.folds or known), *[ALL] * settings.all]))
-    for fold in wanted:
-        if fold not in (*known, ALL):
+    folds = list(dict.fromkeys([*(settings.folds or stored), *[ALL] * settings.all]))
+    for fold in folds:
+        if fold not in (*stored, ALL):
             raise UserError(
-                f"folds = {fold!r}: give some of {', '.join([*known, ALL])}"
+                f"folds = {fold!r}: give some of {', '.join([*stored, ALL])}"
             )
-    return wanted
+    return folds
 
 
 def check_plan(outlook: Outlook, settings: FinetuneSettings) -> None:
@@ -112,27 +129,25 @@ def check_plan(outlook: Outlook, settings: FinetuneSettings) -> None:
     if outlook.prepared:
         plan(outlook.table, tasks, settings, n_folds)
         return
-    wanted = folds_of(settings, n_folds)
-    table = outlook.table
-    is_taught = (weights_of(table) > 0) & (table["split"] == "train").to_numpy()
-    is_dealt = ~table["is_excluded"].to_numpy(dtype=np.bool_)
-    nets = [(JOINT, tasks)] if settings.joint else [(t.name, [t]) for t in tasks]
-    for name, members in nets:
-        has_label = np.logical_or.reduce([task.has_label for task in members])
-        n_rows = int((has_label & is_taught).sum())
-        if set(map(str, range(n_folds))) <= set(wanted) and n_folds:
+    folds, table = folds_of(settings, n_folds), outlook.table
+    train_mask = (weights_of(table) > 0) & (table["split"] == "train").to_numpy()
+    is_assigned = ~table["is_excluded"].to_numpy(dtype=np.bool_)
+    for name, tasks_of_net in _nets(tasks, settings):
+        mask = _has_any_label(tasks_of_net) & train_mask
+        n_rows = int(mask.sum())
+        if set(map(str, range(n_folds))) <= set(folds) and n_folds:
             # some fold holds out its share of them, or more
-            n_rows -= -(-int((has_label & is_taught & is_dealt).sum()) // n_folds)
+            n_rows -= -(-int((mask & is_assigned).sum()) // n_folds)
         settings.check_enough(n_rows, name, "labelled picture")
 
 
 def _check(jobs: Sequence[Job], settings: FinetuneSettings) -> None:
     """Check that each net has something to learn from, before the first is trained."""
     for job in jobs:
-        settings.check_enough(len(job.rows), job.place, "labelled picture")
+        settings.check_enough(len(job.train_idx), job.path, "labelled picture")
         for task in job.tasks:
-            if not task.has_label[job.rows].any():
+            if not task.has_label[job.train_idx].any():
                 raise UserError(
-                    f"{job.place}: outside its fold no row has a label of"
+                    f"{job.path}: outside its fold no row has a label of"
                     f" [tasks.{task.name}]; name the other tasks with --tasks"
                 )

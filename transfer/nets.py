@@ -164,20 +164,20 @@ def load_net(path: Path) -> tuple[TaskNet, dict[str, Any]]:
         UserError: The files are missing, are of something else or do not fit each
             other.
     """
-    tensors, about = load_weights(path)
-    if about.get("format") != FORMAT:
+    tensors, config = load_weights(path)
+    if config.get("format") != FORMAT:
         raise UserError(
             f"{path}: these are not weights of transfer.finetune: their format is"
-            f" {about.get('format')!r}, and this version reads {FORMAT!r}"
+            f" {config.get('format')!r}, and this version reads {FORMAT!r}"
         )
-    if lacking := {"backbone", "side_px", "tasks", "mean", "std"} - about.keys():
-        note = path.with_suffix(".json")
-        raise UserError(f"{note}: no {min(lacking)} in it; {remedy_for(note)}")
+    if lacking := {"backbone", "side_px", "tasks", "mean", "std"} - config.keys():
+        sidecar = path.with_suffix(".json")
+        raise UserError(f"{sidecar}: no {min(lacking)} in it; {remedy_for(sidecar)}")
     net = TaskNet(
-        build_backbone(about["backbone"], about["side_px"]),
-        about["tasks"],
-        Normalisation(tuple(about["mean"]), tuple(about["std"])),
-        about["side_px"],
+        build_backbone(config["backbone"], config["side_px"]),
+        config["tasks"],
+        Normalisation(tuple(config["mean"]), tuple(config["std"])),
+        config["side_px"],
     )
     try:
         net.load_state_dict(tensors, strict=True)
@@ -186,4 +186,4 @@ def load_net(path: Path) -> tuple[TaskNet, dict[str, Any]]:
         raise UserError(
             f"{path}: the weights do not fit the JSON beside them: {faults}"
         ) from None
-    return net.eval(), about
+    return net.eval(), config

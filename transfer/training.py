@@ -1,4 +1,4 @@
-"""Train one net of the transfer, and keep it with all that is needed to ask it."""
+"""Train one net of the transfer, and keep it with all that predicting needs."""
 
 import logging
 import shutil
@@ -28,8 +28,8 @@ from transfer.settings import FinetuneSettings
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Material:
+@dataclass(frozen=True, kw_only=True)
+class FinetuneData:
     """What all nets of a stage are made from.
 
     Attributes:
@@ -39,7 +39,7 @@ class Material:
         ids: N ids.
         normalise: Statistics of the collection.
         folder: Folder of the stage.
-        weights: (N,) factors of the rows' losses; None: all are 1.
+        sample_weight: (N,) factors of the rows' losses; None: all are 1.
     """
 
     settings: FinetuneSettings
@@ -48,7 +48,7 @@ class Material:
     ids: Sequence[str]
     normalise: Normalisation
     folder: Path
-    weights: NDArray[np.float64] | None = None
+    sample_weight: NDArray[np.float64] | None = None
 
     @property
     def side_px(self) -> int:
@@ -57,46 +57,44 @@ class Material:
 
     @property
     def final_side_px(self) -> int:
-        """Side of the views of the last part, at which the net is asked."""
+        """Side of the views of the last part, at which the net predicts."""
         return self.settings.net_side_px(
             self.pictures.side_px, self.settings.final_scale
         )
 
 
-def train_net(job: Job, material: Material) -> dict[str, Any]:
+def train_net(job: Job, data: FinetuneData) -> dict[str, Any]:
     """Train one net, or go on where an earlier attempt stopped.
 
     Returns:
         What the record says of the net.
     """
-    folder = material.folder / job.place
+    folder = data.folder / job.path
     # in logs/, since its images/s must not make equal weights another result
     result_file = folder / "logs" / "result.json"
     weights = folder / "weights.safetensors"
     trained = _trained(weights)
     if trained and (done := _result_of(result_file)):
-        log.info("%s is done already", job.place)
+        log.info("%s is done already", job.path)
         return done
     rate: dict[str, Any] = {}
     if trained:  # but stopped before it was scored
-        net, about = trained
-        net.to(material.pictures.device)
+        net, config = trained
+        net.to(data.pictures.device)
     else:
-        net, about = _begin(job, material)
-        rate = _train(net, job, material, weights, about)
+        net, config = _begin(job, data)
+        rate = _train(net, job, data, weights, config)
     net.eval()
-    scores = score_rows(net, job.tasks, material.pictures, job.held_out)
+    scores = score_rows(net, job.tasks, data.pictures, job.val_idx)
     shown = ", ".join(f"{name} {four_digits(value)}" for name, value in scores.items())
-    log.info(
-        "%s: held-out fold, plain view: %s", job.place, shown or "nothing to score"
-    )
+    log.info("%s: held-out fold, plain view: %s", job.path, shown or "nothing to score")
     result = {
         "net": job.net,
         "fold": job.fold,
-        "place": job.place,
-        "tasks": about["tasks"],
-        "rows": len(job.rows),
-        "begun_from": about["begun_from"],
+        "place": job.path,
+        "tasks": config["tasks"],
+        "rows": len(job.train_idx),
+        "begun_from": config["begun_from"],
         "held_out_scores": scores,
         **rate,
     }
@@ -125,29 +123,29 @@ def _result_of(file: Path) -> dict[str, Any] | None:
         return None
 
 
-def _begin(job: Job, material: Material) -> tuple[TaskNet, dict[str, Any]]:
+def _begin(job: Job, data: FinetuneData) -> tuple[TaskNet, dict[str, Any]]:
     """Give the net before its first step, and what the JSON beside it says."""
-    settings, normalise = material.settings, material.normalise
+    settings, normalise = data.settings, data.normalise
     torch.manual_seed(settings.seed)
     name, backbone, begun_from = begin_backbone(
-        settings.backbone, material.first_weights, material.side_px
+        settings.backbone, data.first_weights, data.side_px
     )
-    log.info("%s begins from %s", job.place, begun_from)
+    log.info("%s begins from %s", job.path, begun_from)
     heads = [describe(task) for task in job.tasks]
-    final_px = material.final_side_px
+    final_px = data.final_side_px
     check_final_side(
         backbone,
         name,
         final_px=final_px,
-        picture_px=material.pictures.side_px,
+        picture_px=data.pictures.side_px,
         scale=settings.final_scale,
     )
     net = TaskNet(backbone, heads, normalise, final_px, settings.dropout)
     for task in job.tasks:
-        net.head(task.name).start_at(task, job.rows[task.has_label[job.rows]])
-    n = len(job.rows)
+        net.head(task.name).start_at(task, job.train_idx[task.has_label[job.train_idx]])
+    n = len(job.train_idx)
     n_epochs = -(-settings.total_steps(n) // settings.steps_per_epoch(n))
-    about = {
+    config = {
         "format": FORMAT,
         "backbone": name,
         "side_px": final_px,
@@ -158,14 +156,14 @@ def _begin(job: Job, material: Material) -> tuple[TaskNet, dict[str, Any]]:
         "epoch": n_epochs,
         "begun_from": begun_from,
     }
-    return net, about
+    return net, config
 
 
 def _train(
-    net: TaskNet, job: Job, material: Material, weights: Path, about: dict[str, Any]
+    net: TaskNet, job: Job, data: FinetuneData, weights: Path, config: dict[str, Any]
 ) -> dict[str, Any]:
     """Train, keep the weights, those of each epoch too, and say how fast it went."""
-    settings, folder = material.settings, weights.parent
+    settings, folder = data.settings, weights.parent
     params = AugmentParams(
         min_area=settings.min_area,
         d4=settings.turns,
@@ -179,26 +177,26 @@ def _train(
         if settings.keep_epochs == 0:
             return
         file = folder / "epochs" / f"epoch{epoch:04d}.safetensors"
-        save_weights(file, net.state_dict(), about | {"epoch": epoch})
+        save_weights(file, net.state_dict(), config | {"epoch": epoch})
         files = sorted(file.parent.glob("epoch*.safetensors"))
         for old in files[: -settings.keep_epochs]:
             old.unlink()
             old.with_suffix(".json").unlink(missing_ok=True)
 
     outcome = train(
-        FinetuneLearner(net, job.tasks, material.side_px, params, material.weights),
-        material.pictures,
-        job.rows,
-        [material.ids[row] for row in job.rows],
+        FinetuneLearner(net, job.tasks, data.side_px, params, data.sample_weight),
+        data.pictures,
+        job.train_idx,
+        [data.ids[row] for row in job.train_idx],
         settings,
         folder,
-        label=job.place,
+        label=job.path,
         publish=publish,
     )
-    save_weights(weights, net.state_dict(), about)  # the checkpoint is still there
-    net.to(material.pictures.device)  # Lightning leaves it on the CPU
+    save_weights(weights, net.state_dict(), config)  # the checkpoint is still there
+    net.to(data.pictures.device)  # Lightning leaves it on the CPU
     if outcome.images_per_s:
-        log.info("%s: %.0f images/s", job.place, outcome.images_per_s)
+        log.info("%s: %.0f images/s", job.path, outcome.images_per_s)
     return {
         "images_per_s": round(outcome.images_per_s, 1),
         "data_wait": round(outcome.data_share, 4),

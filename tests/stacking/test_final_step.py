@@ -69,7 +69,7 @@ def stacked_of(kind: str, n_nets: int, place: Path) -> Stacked:
     run = Run(folder)
     data = assemble(run.finished("data_prep.prepare"), run.finished("features.extract"))
     settings = FitSettings(stackers=("ridge",), align="rank")
-    experiment = Experiment(DataSettings(target="period"))
+    experiment = Experiment(data=DataSettings(target="period"))
     return StackingJob.of(data, settings, experiment).fit(place)
 
 
@@ -340,7 +340,7 @@ def test_an_end_is_an_end() -> None:
 def test_what_is_told_of_averaging_is_told_before_rounding(place: Path) -> None:
     stacked = stacked_of("grades", 3, place)
     settings = FitSettings(stackers=("ridge",), align="rank")
-    experiment = Experiment(DataSettings(target="period"))
+    experiment = Experiment(data=DataSettings(target="period"))
     work = StackingJob.of(stacked.data, settings, experiment)
     by_name = {
         (): stacked.final.name,
@@ -364,7 +364,7 @@ def test_every_column_of_oof_holds_what_was_scored(place: Path) -> None:
     stacked = stacked_of("grades", 3, place)
     data = stacked.data
     settings = FitSettings(stackers=("ridge",), align="rank", metric="accuracy")
-    experiment = Experiment(DataSettings(target="period"))
+    experiment = Experiment(data=DataSettings(target="period"))
     graded = StackingJob.of(data, settings, experiment).fit(place)
     nearest = float(np.round(data.info.target.mean()))
     assert constant_prediction(graded) == nearest

@@ -50,7 +50,7 @@ def rows_of(folder: Path, protocol: Any = "oof") -> StackingData:
 
 def stacked_of(data: StackingData, **settings: Any) -> Stacked:
     quick: dict[str, Any] = {"seeds": 1, "max_rounds": 60, "align": "rank"} | settings
-    experiment = Experiment(DataSettings(target="period"))
+    experiment = Experiment(data=DataSettings(target="period"))
     return StackingJob.of(data, FitSettings(**quick), experiment).fit(Path("unused"))
 
 

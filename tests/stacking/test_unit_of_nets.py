@@ -19,7 +19,7 @@ from stacking.settings import FitSettings
 from stacking.workflow import StackingJob
 
 MakeRun = Callable[..., Path]
-EXPERIMENT = Experiment(DataSettings(target="period"))
+EXPERIMENT = Experiment(data=DataSettings(target="period"))
 
 
 def rows_of(folder: Path) -> StackingData:

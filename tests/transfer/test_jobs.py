@@ -42,9 +42,9 @@ def test_a_net_learns_from_all_labelled_rows_but_those_of_its_fold(
         has_label = np.logical_or.reduce([task.has_label for task in job.tasks])
         held_out = table["fold"] == (-2 if job.fold == "all" else int(job.fold))
         twins = table["cv_group"].isin(table["cv_group"][held_out])
-        assert (job.rows == np.flatnonzero(is_train & has_label & ~twins)).all()
-        assert (job.held_out == np.flatnonzero(held_out)).all()
-        assert not set(job.rows) & set(job.held_out)
+        assert (job.train_idx == np.flatnonzero(is_train & has_label & ~twins)).all()
+        assert (job.val_idx == np.flatnonzero(held_out)).all()
+        assert not set(job.train_idx) & set(job.val_idx)
 
 
 def test_a_copy_of_a_held_out_row_is_not_learned_from(tmp_path: Path) -> None:
@@ -77,19 +77,22 @@ def test_rows_of_no_weight_are_held_out_and_not_learned_from(
     table.assign(weight=weights).to_parquet(run.folder / STAGE / "table.parquet")
     jobs = jobs_of(run, joint=joint, all=True)
     for job, plain in zip(jobs, before, strict=True):
-        assert job.place == plain.place
-        assert job.rows.tolist() == [row for row in plain.rows if weights[row] > 0]
-        assert (job.held_out == plain.held_out).all()
+        assert job.path == plain.path
+        assert job.train_idx.tolist() == [
+            row for row in plain.train_idx if weights[row] > 0
+        ]
+        assert (job.val_idx == plain.val_idx).all()
     assert sum(
-        len(plain.rows) - len(job.rows) for job, plain in zip(jobs, before, strict=True)
+        len(plain.train_idx) - len(job.train_idx)
+        for job, plain in zip(jobs, before, strict=True)
     )
 
 
 def test_places(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    joint = [job.place for job in jobs_of(run, joint=True, all=True)]
+    joint = [job.path for job in jobs_of(run, joint=True, all=True)]
     assert joint == ["joint/fold0", "joint/fold1", "joint/fold2", "joint/all"]
-    one = [job.place for job in jobs_of(run, folds=("1", "all", "1"))]
+    one = [job.path for job in jobs_of(run, folds=("1", "all", "1"))]
     names = ("target", "onehot", "date", "words")
     assert one == [f"{name}/{fold}" for fold in ("fold1", "all") for name in names]
 
@@ -129,5 +132,8 @@ def test_the_order_of_the_table_changes_no_job(tmp_path: Path) -> None:
     before, table = jobs_of(run), table_of(run)
     table[::-1].to_parquet(run.folder / STAGE / "table.parquet")
     for job, same in zip(jobs_of(run), before, strict=True):
-        assert (job.place, job.rows.tolist()) == (same.place, same.rows.tolist())
-        assert job.held_out.tolist() == same.held_out.tolist()
+        assert (job.path, job.train_idx.tolist()) == (
+            same.path,
+            same.train_idx.tolist(),
+        )
+        assert job.val_idx.tolist() == same.val_idx.tolist()
