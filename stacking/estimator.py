@@ -3,9 +3,8 @@
     Stacker(cv="sgkfold5").fit(X, y, groups=series).predict(X_new)
 
 It selects among the same stackers on stored folds and post-processes as
-``stacking.fit`` does, but knows no nets: whether rows of ``X`` saw the label is for the
-caller to know. For
-features of a store, ``stacking.fit`` refuses what would leak.
+``stacking.fit`` does, but has no nets: only the caller knows whether rows of ``X`` saw
+the label. For features of a store, ``stacking.fit`` refuses what would leak.
 
 Shapes: N rows, C columns, K classes.
 """

@@ -47,13 +47,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
     also = other_runs(settings.also, run)
     is_leaky = settings.protocol == "insample"
     name = f"{STAGE}.insample" if is_leaky else STAGE
-    key: dict[str, Any] = recorded(settings) | {
+    config: dict[str, Any] = recorded(settings) | {
         "cv": settings.cv or prepared.metadata["cv"],
         "tasks": {name: asdict(task) for name, task in experiment.tasks.items()},
         "also": {name: stage.record["digest"] for name, stage in also.items()},
     }
     reads = [PREPARED, EXTRACTED]
-    if done := run.current(name, key, reads):
+    if done := run.current(name, config, reads):
         return done.folder
     began = time.monotonic()
     from data_prep.outlook import Outlook
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     )
     # The matrices are small: a second thread gains nothing, and on a busy machine it
     # waits for a core that it does not get (a ridge of 0.5 s took 9 s).
-    with threadpool_limits(1, user_api="blas"), run.stage(name, key, reads) as stage:
+    with threadpool_limits(1, user_api="blas"), run.stage(name, config, reads) as stage:
         stacked = job.fit(stage.folder)
         findings = job.evaluate(stacked)
         write_all(
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             findings=findings,
             requested=requested,
             metadata=prepared.metadata,
-            settings=key,
+            settings=config,
         )
         write(
             stage.folder / "report.html",
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             findings=findings,
             unreadable=requested.unreadable,
             prepared=prepared,
-            settings=key,
+            settings=config,
             versions=_versions(),
             seconds=time.monotonic() - began,
         )
@@ -202,7 +202,9 @@ def _tell(
         style = style_for(gain.low, gain.high)
         log.info(
             "control: permuted labels gain %s (%s..%s) over a constant",
-            *(f"{value:+{style}}" for value in (gain.value, gain.low, gain.high)),
+            format(gain.value, f"+{style}"),
+            format(gain.low, f"+{style}"),
+            format(gain.high, f"+{style}"),
         )
     if is_leaky:
         log.info("%s", LEAKY)

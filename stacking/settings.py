@@ -83,10 +83,10 @@ class FitSettings(Ranged):
         super().__post_init__()
         if not self.stackers:
             raise UserError(f"stackers is empty; give some of {', '.join(STACKERS)}")
+        names = [*STACKERS, "weighted"]
         for name in self.stackers:
-            if name not in (*STACKERS, "weighted"):
-                known = nearest(name, [*STACKERS, "weighted"])
-                raise UserError(f"stackers = {name!r}: {known}")
+            if name not in names:
+                raise UserError(f"stackers = {name!r}: {nearest(name, names)}")
         if self.tune and "lightgbm" not in self.stackers:
             raise UserError(
                 f"tune = {self.tune}: it tunes the boosted trees; add lightgbm to"

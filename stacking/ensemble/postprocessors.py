@@ -88,7 +88,7 @@ class Blend:
     gives_classes: bool = False
 
     def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:
-        """Ask for the other prediction, of numbers."""
+        """Need the other prediction, of numbers."""
         if objective.is_number and self._net(net_pred) is not None:
             return ""
         if self.name == "blend":
@@ -134,7 +134,7 @@ class Isotonic:
     gives_classes: bool = False
 
     def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:  # noqa: ARG002
-        """Ask for numbers."""
+        """Need numbers."""
         return "" if objective.is_number else "a target of numbers"
 
     def choose(
@@ -168,7 +168,7 @@ class Round:
     gives_classes: bool = True
 
     def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:
-        """Ask for class probabilities of numbers."""
+        """Need class probabilities of numbers."""
         has_proba = objective.is_number and net_pred.proba is not None
         return "" if has_proba else "class probabilities of a target of numbers"
 
@@ -258,7 +258,7 @@ class Thresholds:
     gives_classes: bool = True
 
     def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:  # noqa: ARG002
-        """Ask for a metric that scores the nearest class."""
+        """Need a metric that scores the nearest class."""
         return "" if objective.is_of_ordered else "a metric of ordered classes"
 
     def choose(

@@ -1,6 +1,6 @@
 """The user's own columns of pictures that came after the run was made.
 
-They are read with the checks of the training table, before any net is asked. Dates are
+They are read with the checks of the training table, before any net runs. Dates are
 read as they were there, and the size of a picture is measured, as it was there.
 """
 

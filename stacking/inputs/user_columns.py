@@ -5,7 +5,7 @@ Shapes: N rows, C columns made.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -196,15 +196,15 @@ def _learned(cells: "pd.Series[Any]", name: str, taken: set[str]) -> UserColumn:
             values=(),
             outputs=tuple(_unique(outputs, taken)),
         )
-    counts = Counter(text for text in as_texts(cells) if text)
-    _refuse_near_numbers(counts, name)
-    frequent = [text for text, n in counts.items() if n >= MIN_ROWS]
+    n_cells = Counter(text for text in as_texts(cells) if text)
+    _refuse_near_numbers(n_cells, name)
+    frequent = [text for text, n in n_cells.items() if n >= MIN_ROWS]
     values = tuple(
-        sorted(frequent, key=lambda text: (-counts[text], text))[:MAX_VALUES]
+        sorted(frequent, key=lambda text: (-n_cells[text], text))[:MAX_VALUES]
     )
     if not values:
         raise UserError(
-            f"column {name!r} has {len(counts)} texts and none in {MIN_ROWS} rows or"
+            f"column {name!r} has {len(n_cells)} texts and none in {MIN_ROWS} rows or"
             " more; take it out of columns, or join the rare ones"
         )
     return UserColumn(
@@ -216,15 +216,15 @@ def _learned(cells: "pd.Series[Any]", name: str, taken: set[str]) -> UserColumn:
     )
 
 
-def _refuse_near_numbers(counts: Mapping[str, int], name: str) -> None:
+def _refuse_near_numbers(texts: Collection[str], name: str) -> None:
     """Refuse ``12 cm``: as texts they would tell less than what is meant."""
     from data_prep.tables.lookalikes import near_number
 
-    nearly = [(text, way) for text in counts if (way := near_number(text))]
-    if len(nearly) > len(counts) / 2:
+    nearly = [(text, way) for text in texts if (way := near_number(text))]
+    if len(nearly) > len(texts) / 2:
         text, (spelling, remedy) = nearly[0]
         raise UserError(
-            f"column {name!r}: {len(nearly)} of its {len(counts)} texts are numbers"
+            f"column {name!r}: {len(nearly)} of its {len(texts)} texts are numbers"
             f" written with {spelling} ({text!r} ...); {remedy}, or take the column out"
             " of columns"
         )
@@ -265,10 +265,10 @@ def _numbers(cells: "pd.Series[Any]", name: str) -> Floats:
 
     numbers = as_numbers(cells)
     if len(wrong := unread(cells, numbers)):
-        place = f"{cells.index.name or 'row'} {wrong.index[0]}"
+        cell = f"{cells.index.name or 'row'} {wrong.index[0]}"
         raise UserError(
             f"column {name!r}: {len(wrong)} of {len(cells)} values are no finite number"
-            f" ({wrong.iloc[0]!r} in {place} ...); correct them, or leave the cells"
+            f" ({wrong.iloc[0]!r} in {cell} ...); correct them, or leave the cells"
             " empty"
         )
     return numbers

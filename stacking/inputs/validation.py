@@ -16,14 +16,14 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def check_table(model: BaseEstimator, X: Any, *y: Any, **how: Any) -> Any:
+def check_table(model: BaseEstimator, X: Any, *y: Any, **options: Any) -> Any:
     """Check a table as scikit-learn does, and say in one line what is wrong with it.
 
     Args:
         model: The estimator, which keeps the names and the number of columns.
         X: (N, C) numbers.
         *y: (N,) targets, when it learns.
-        **how: Further arguments of ``validate_data``.
+        **options: Further arguments of ``validate_data``.
 
     Returns:
         X as float64, and y if it was given.
@@ -33,7 +33,7 @@ def check_table(model: BaseEstimator, X: Any, *y: Any, **how: Any) -> Any:
             model learned.
     """
     try:
-        return validate_data(model, X, *y, dtype=np.float64, **how)
+        return validate_data(model, X, *y, dtype=np.float64, **options)
     except ValueError as error:
         text = " ".join(str(error).split())
     if text.startswith("The feature names"):
@@ -66,11 +66,11 @@ def check_target(y: ArrayLike) -> None:
     """
     import pandas as pd
 
-    is_given = np.asarray(pd.notna(np.asarray(y)), dtype=np.bool_)
-    if is_given.ndim == 1 and not is_given.all():
+    is_present = np.asarray(pd.notna(np.asarray(y)), dtype=np.bool_)
+    if is_present.ndim == 1 and not is_present.all():
         raise UserError(
-            f"y: {(~is_given).sum()} of {len(is_given)} targets are missing, the first"
-            f" in row {is_given.argmin()}; leave those rows out"
+            f"y: {(~is_present).sum()} of {len(is_present)} targets are missing, the"
+            f" first in row {is_present.argmin()}; leave those rows out"
         )
 
 
@@ -83,9 +83,9 @@ def classes_of(y: NDArray[Any]) -> NDArray[Any]:
     try:
         return np.unique(y)
     except TypeError:
-        kinds = ", ".join(sorted({type(value).__name__ for value in y.tolist()}))
+        types = ", ".join(sorted({type(value).__name__ for value in y.tolist()}))
         raise UserError(
-            f"y: classes of several kinds ({kinds}) have no common order; make all of"
+            f"y: classes of several kinds ({types}) have no common order; make all of"
             " them texts"
         ) from None
 
@@ -122,10 +122,10 @@ def cv_groups_of(groups: ArrayLike, n: int) -> Ints:
         order = sorted(range(len(listed)), key=listed.__getitem__)
     except TypeError:  # of kinds without a common order: as they come
         order = list(range(len(listed)))
-    is_given = codes >= 0
+    is_present = codes >= 0
     numbers = np.empty(n, dtype=np.int64)
-    numbers[is_given] = np.argsort(order)[codes[is_given]]
-    numbers[~is_given] = len(listed) + np.arange((~is_given).sum())
+    numbers[is_present] = np.argsort(order)[codes[is_present]]
+    numbers[~is_present] = len(listed) + np.arange((~is_present).sum())
     return numbers
 
 
@@ -139,21 +139,21 @@ def folds_of(folds: ArrayLike, cv_groups: Ints) -> Ints:
     Raises:
         UserError: They are not numbered so, or tear a group.
     """
-    dealt = np.asarray(folds, dtype=np.int64)
-    numbers = sorted(set(dealt.tolist()))
-    if len(dealt) != len(cv_groups) or numbers != list(range(len(numbers))):
+    fold_of_row = np.asarray(folds, dtype=np.int64)
+    numbers = sorted(set(fold_of_row.tolist()))
+    if len(fold_of_row) != len(cv_groups) or numbers != list(range(len(numbers))):
         raise UserError(
-            f"folds: {len(dealt)} for {len(cv_groups)} rows, numbered {numbers[:5]};"
-            " number them from 0 without a gap, one for each row"
+            f"folds: {len(fold_of_row)} for {len(cv_groups)} rows, numbered"
+            f" {numbers[:5]}; number them from 0 without a gap, one for each row"
         )
-    pairs = np.unique(np.stack([cv_groups, dealt]), axis=1)
+    pairs = np.unique(np.stack([cv_groups, fold_of_row]), axis=1)
     n_torn = int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
     if n_torn:
         raise UserError(
             f"folds: the rows of {n_torn} groups lie in several folds; give those of a"
             " group one fold, or leave folds out"
         )
-    return dealt
+    return fold_of_row
 
 
 def weights_of(sample_weight: ArrayLike, n: int) -> Floats:
