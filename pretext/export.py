@@ -21,7 +21,6 @@ from data_prep.errors import UserError
 from data_prep.run_folders.runs import RECORD, Run
 from data_prep.settings import from_flags, nearest
 from pretext.init_weights import pretexts
-from pretext.networks.backbones import begin_backbone
 
 ENDINGS = {"onnx": ".onnx", "timm": ".timm.safetensors"}
 log = logging.getLogger(__name__)
@@ -82,7 +81,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
     files = check_free(out, settings.to, weights, settings.overwrite)
 
     from pretext.data.pictures import Normalisation
-    from pretext.networks.backbones import feature_width, load_weights
+    from pretext.networks.backbones import (
+        begin_backbone,
+        feature_width,
+        load_weights,
+    )
     from pretext.networks.formats import FromGreyLevels, write_onnx, write_timm
 
     _, about = load_weights(weights)
