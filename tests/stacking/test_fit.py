@@ -421,7 +421,7 @@ def test_a_sample_of_other_pictures_is_refused_before_anything_is_fitted(
     folder = make_run()
     path = folder / "data_prep.prepare" / "sample.csv"
     path.write_text(path.read_text() + "stranger,0\n")
-    with pytest.raises(UserError, match=r"\('stranger'\) are neither in the test par"):
+    with pytest.raises(UserError, match=r"\('stranger'\) are neither in the test spl"):
         run_fit(folder)
     assert not (folder / "stacking.fit.partial").exists()
 
