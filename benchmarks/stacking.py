@@ -83,17 +83,18 @@ def compare(folder: Path) -> None:
     ):  # fmt: skip
         trees = lightgbm.LGBMRegressor(verbosity=-1, n_jobs=2, **parameters)
         ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 5, 15)))
-        began, said = time.perf_counter(), np.empty(len(target))
-        for inside, held_out in PredefinedSplit(data.rows.folds).split():
-            split = GroupKFold(4).split(inside, groups=data.rows.groups[inside])
+        began, oof_pred = time.perf_counter(), np.empty(len(target))
+        for train_idx, val_idx in PredefinedSplit(data.rows.folds).split():
+            groups = data.rows.groups[train_idx]
+            split = GroupKFold(4).split(train_idx, groups=groups)
             model = StackingRegressor(
                 [("trees", trees), ("ridge", ridge)], RidgeCV(), cv=[*split]
             )
-            model.fit(data.rows.X[inside], target[inside])
-            said[held_out] = model.predict(data.rows.X[held_out])
+            model.fit(data.rows.X[train_idx], target[train_idx])
+            oof_pred[val_idx] = model.predict(data.rows.X[val_idx])
         seconds = time.perf_counter() - began
         assert data.target_range is not None
-        error = np.clip(said, *data.target_range) - target
+        error = np.clip(oof_pred, *data.target_range) - target
         print(
             f"  StackingRegressor, {title}: {np.sqrt((error**2).mean()):.4f},"
             f" {seconds:.1f} s",
@@ -108,22 +109,21 @@ def main() -> None:
     parser.add_argument(
         "--run", type=Path, help="compare on this run, which has been stacked, alone"
     )
-    given = parser.parse(None)
-    if given["run"]:
-        compare(given["run"])
+    arguments = parser.parse(None)
+    if arguments["run"]:
+        compare(arguments["run"])
         return
     from tests.stacking.conftest import FakeRun
 
-    sizes = [int(size) for size in given["sizes"].split(",")]
+    sizes = [int(size) for size in arguments["sizes"].split(",")]
     per_row = 0.0
     for size, flags in [(4000, ()), *((size, CAPPED) for size in sizes)]:
         with tempfile.TemporaryDirectory() as scratch:
             made = FakeRun(n_train=size, n_test=size // 4, n_words=N_WORDS)
             folder = made.write(Path(scratch) / "run")
             first, seconds, most = timed(folder, *flags)
-            line = (
-                f"{size:>8,} x 104, {'boosters capped' if flags else 'default race'}:"
-            )
+            title = "boosters capped" if flags else "default stackers"
+            line = f"{size:>8,} x 104, {title}:"
             line += f" first line after {first:.1f} s, {seconds:.1f} s in all,"
             line += f" {most:.0f} MB of its own"
             if flags:
