@@ -109,7 +109,6 @@ def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
     Raises:
         UnreadableError: The file is damaged, too large or of no known format.
     """
-    damage_of_data: Callable[[], str] | None = None
     structure = jpeg.Structure(damage=find_damage(data))
     if data.startswith(jpeg.START):
         structure = jpeg.read_structure(data)
@@ -119,27 +118,7 @@ def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", module="PIL")
         try:
-            with Image.open(io.BytesIO(data)) as image:
-                if image.format in EXECUTED:
-                    raise UnreadableError(UNKNOWN)
-                if damage := find_damage_of_opened(image, data):
-                    raise UnreadableError(damage)
-                n_pages = _n_pages(image)
-                size = image.size
-                is_reduced = image.draft("RGB", (2 * side, 2 * side)) is not None
-                if structure.data and is_reduced:  # Pillow's own decoder of JPEGs
-                    read, damage_of_data = jpeg.watch_data(data, structure.data)
-                    image.load_read = read  # type: ignore[attr-defined]
-                has_16_bits = is_deep(image)
-                image.load()
-                if damage := damage_of_data() if damage_of_data else "":
-                    raise UnreadableError(damage)
-                if _ends_too_early(data, structure, image, size):
-                    raise UnreadableError(jpeg.TOO_FEW)
-                if not is_reduced:
-                    size = image.size
-                turn = UPRIGHT.get(_orientation(image))  # what is left to be turned
-                rgb, peak, is_profile_ignored = plain_rgb(image, has_16_bits)
+            return _by_pillow(data, side, structure)
         except UnidentifiedImageError:
             return _by_imagemagick(data, suffix)
         except Image.DecompressionBombError:
@@ -148,6 +127,32 @@ def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
             raise
         except Exception as error:  # noqa: BLE001  damaged files raise anything
             raise UnreadableError(str(error) or type(error).__name__) from None
+
+
+def _by_pillow(data: bytes, side: int, structure: jpeg.Structure) -> Picture:
+    """Decode what Pillow knows; ``read_picture`` tells what its errors mean."""
+    damage_of_data: Callable[[], str] | None = None
+    with Image.open(io.BytesIO(data)) as image:
+        if image.format in EXECUTED:
+            raise UnreadableError(UNKNOWN)
+        if damage := find_damage_of_opened(image, data):
+            raise UnreadableError(damage)
+        n_pages = _n_pages(image)
+        size = image.size
+        is_reduced = image.draft("RGB", (2 * side, 2 * side)) is not None
+        if structure.data and is_reduced:  # Pillow's own decoder of JPEGs
+            read, damage_of_data = jpeg.watch_data(data, structure.data)
+            image.load_read = read  # type: ignore[attr-defined]
+        has_16_bits = is_deep(image)
+        image.load()
+        if damage := damage_of_data() if damage_of_data else "":
+            raise UnreadableError(damage)
+        if _ends_too_early(data, structure, image, size):
+            raise UnreadableError(jpeg.TOO_FEW)
+        if not is_reduced:
+            size = image.size
+        turn = UPRIGHT.get(_orientation(image))  # what is left to be turned
+        rgb, peak, is_profile_ignored = plain_rgb(image, has_16_bits)
     if turn is not None:
         rgb = rgb.transpose(turn)
         if turn in (UPRIGHT[5], UPRIGHT[6], UPRIGHT[7], UPRIGHT[8]):
