@@ -26,7 +26,8 @@ from data_prep.command import RUNS, run_command
 from data_prep.errors import UserError
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Run
-from data_prep.scoring.scores import METRICS, group_bootstrap, paired_bootstrap
+from data_prep.scoring.metrics import METRICS
+from data_prep.scoring.scores import group_bootstrap, paired_bootstrap
 from data_prep.settings import Parser, nearest
 from pretext.init_weights import pretexts
 

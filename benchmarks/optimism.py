@@ -32,7 +32,8 @@ from data_prep.errors import UserError
 from data_prep.experiment import Experiment, read_experiment
 from data_prep.prepared import Prepared
 from data_prep.run_folders.runs import Finished, Run
-from data_prep.scoring.scores import METRICS, paired_bootstrap
+from data_prep.scoring.metrics import METRICS
+from data_prep.scoring.scores import paired_bootstrap
 from data_prep.settings import Parser, nearest
 from data_prep.tables.spelling import class_names
 from stacking.cross_fitting import TrainingRows

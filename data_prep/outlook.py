@@ -26,8 +26,7 @@ from data_prep.inputs import (
     read_inputs,
     scheme_of,
 )
-from data_prep.prepared import PREPARED as PREPARED
-from data_prep.prepared import Prepared
+from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import recorded
 

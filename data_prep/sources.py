@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.experiment import DataSettings
 from data_prep.prepared import PREPARED, TABLE, fault_of_columns
-from data_prep.run_folders.damage import intact
-from data_prep.run_folders.runs import MADE_FROM, Finished, Run, digest_of, write_json
+from data_prep.run_folders.damage import digest_of, intact
+from data_prep.run_folders.runs import MADE_FROM, Finished, Run, write_json
 from data_prep.run_folders.witness import (
     compare,
     read_witnesses,

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.run_folders.damage import (
+    RECORD,
     DamagedFileError,
     digest_file,
     fault_of,
     read_record,
 )
-from data_prep.run_folders.runs import RECORD, write_json
+from data_prep.run_folders.runs import write_json
 from features.inference import settings_in
 from features.plan import OutputColumn
 from features.rows import ArrayRows, ChosenRows, Floats, Ints, Rows

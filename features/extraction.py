@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError
 from data_prep.prepared import PREPARED, Prepared
-from data_prep.run_folders.damage import DamagedFileError, fault_of
-from data_prep.run_folders.runs import RECORD, Finished, Run
+from data_prep.run_folders.damage import RECORD, DamagedFileError, fault_of
+from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import from_table
 from features.extract import STAGE as EXTRACTED
 from features.header import SELECTED

@@ -34,7 +34,8 @@ from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
 from data_prep.pictures.folders import LeftOut
 from data_prep.pictures.picture_info import summarise
-from data_prep.run_folders.runs import RECORD, Run, digest_of
+from data_prep.run_folders.damage import RECORD, digest_of
+from data_prep.run_folders.runs import Run
 from data_prep.settings import from_flags
 from data_prep.waiting import settle_waiting
 from features.earlier import EarlierResults, digest_picture, is_whole, write_sidecar

@@ -19,7 +19,8 @@ from annotated_types import Ge
 from data_prep.errors import UserError
 from data_prep.pictures.folders import Folders, search_folders
 from data_prep.ranges import Ranged
-from data_prep.run_folders.runs import MADE_FROM, RECORD, digest_of
+from data_prep.run_folders.damage import RECORD, digest_of
+from data_prep.run_folders.runs import MADE_FROM
 from data_prep.settings import SEVERAL
 
 COMMAND = "features.fresh"

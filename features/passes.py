@@ -22,7 +22,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data_prep.dihedral import VIEWS, stack_views
-from data_prep.run_folders.runs import digest_of, write_json
+from data_prep.run_folders.damage import digest_of
+from data_prep.run_folders.runs import write_json
 from features.plan import BLOCK
 from pretext.data.pictures import Pictures
 

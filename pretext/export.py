@@ -18,7 +18,8 @@ from typing import Annotated, Literal
 
 from data_prep.command import LAST, run_command
 from data_prep.errors import UserError
-from data_prep.run_folders.runs import RECORD, Run
+from data_prep.run_folders.damage import RECORD
+from data_prep.run_folders.runs import Run
 from data_prep.settings import from_flags, nearest
 from pretext.init_weights import pretexts
 

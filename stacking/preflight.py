@@ -11,8 +11,8 @@ import numpy as np
 
 from data_prep.errors import UserError
 from data_prep.folds import ALL, MIN_ROWS, parse_scheme
-from data_prep.outlook import PREPARED, Outlook
-from data_prep.prepared import TABLE
+from data_prep.outlook import Outlook
+from data_prep.prepared import PREPARED, TABLE
 from data_prep.run_folders.runs import Run
 from features.settings import FINETUNED
 from stacking.ensemble.objective import Objective

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_prep.run_folders.runs import Run, digest_of
+from data_prep.run_folders.damage import digest_of
+from data_prep.run_folders.runs import Run
 
 STAGE = "data_prep.prepare"
 PRETEXT = "pretext.jigsaw"

@@ -19,7 +19,7 @@ import pytest
 import pipeline
 from data_prep.errors import UserError
 from data_prep.experiment import read_experiment
-from data_prep.run_folders.runs import digest_of
+from data_prep.run_folders.damage import digest_of
 
 ROOT = Path(__file__).parents[1]
 TINY = """

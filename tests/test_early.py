@@ -16,7 +16,8 @@ import pytest
 import pipeline
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
-from data_prep.outlook import PREPARED, Outlook
+from data_prep.outlook import Outlook
+from data_prep.prepared import PREPARED
 from data_prep.rows import with_folds
 from data_prep.run_folders.runs import Run
 from data_prep.settings import recorded

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from data_prep.errors import UnreadableError as UnreadableError
+from data_prep.errors import UnreadableError
 from data_prep.pictures import jpeg
 from data_prep.pictures.huffman import holds_all_blocks
 from data_prep.pictures.integrity import (

@@ -12,14 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_prep.errors import UserError
-from data_prep.pictures.decode import (
-    Fit,
-    Pixels,
-    UnreadableError,
-    fit_square,
-    read_picture,
-)
+from data_prep.errors import UnreadableError, UserError
+from data_prep.pictures.decode import Fit, Pixels, fit_square, read_picture
 from data_prep.pictures.picture_info import PictureInfo
 from data_prep.processes import n_cores, pool_of
 from data_prep.run_folders.witness import Witness

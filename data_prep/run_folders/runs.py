@@ -30,19 +30,18 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import UserError
-from data_prep.run_folders.damage import RECORD as RECORD
 from data_prep.run_folders.damage import (
+    RECORD,
     DamagedFileError,
     check_files,
     command_of,
     digest_file,
+    digest_of,
     read_record,
     sealed,
 )
-from data_prep.run_folders.damage import digest_of as digest_of
 from data_prep.run_folders.drafts import drop_drafts, write_text
-from data_prep.run_folders.locks import READ_ONLY, locked
-from data_prep.run_folders.locks import LockedStageError as LockedStageError
+from data_prep.run_folders.locks import READ_ONLY, LockedStageError, locked
 
 MADE_FROM = "stage.json"  # what an unfinished stage is being made from
 # Not part of a stage's result: a rerun with the same result may differ in them.

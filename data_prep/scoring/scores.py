@@ -19,10 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from data_prep.errors import UserError
 from data_prep.scoring.comparable import comparable
-from data_prep.scoring.metrics import METRICS as METRICS
-from data_prep.scoring.metrics import Metric as Metric
-from data_prep.scoring.metrics import Scorer
-from data_prep.scoring.metrics import metric_named as metric_named
+from data_prep.scoring.metrics import Metric, Scorer
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

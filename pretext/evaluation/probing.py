@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.folds import fold_masks
-from data_prep.scoring.scores import METRICS, Metric
+from data_prep.scoring.metrics import METRICS, Metric
 from data_prep.tasks import Task
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.reporting.charts import ChartLine
-from data_prep.run_folders.damage import intact, read_json, read_record
-from data_prep.run_folders.runs import RECORD
+from data_prep.run_folders.damage import RECORD, intact, read_json, read_record
 
 TRAINED, EXTRACTED = "transfer.finetune", "features.extract"
 WATCHED = "features.watch"

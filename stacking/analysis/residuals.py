@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.scoring.scores import METRICS, Interval, spread_ratio
+from data_prep.scoring.metrics import METRICS
+from data_prep.scoring.scores import Interval, spread_ratio
 from data_prep.tables.spelling import DIGITS_SHOWN, number_texts
 from stacking.ensemble.objective import OF_NUMBERS, OF_ORDERED, TITLES, nearest_class
 from stacking.ensemble.stack import Stacked

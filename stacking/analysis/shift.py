@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.scoring.scores import METRICS
+from data_prep.scoring.metrics import METRICS
 from data_prep.tables.units import ROUNDING
 from stacking.cross_fitting import assign_inner_folds
 from stacking.inputs.data import Column, columns_of

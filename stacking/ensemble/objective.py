@@ -16,12 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
-from data_prep.scoring.metrics import LEAST_PROBABILITY
+from data_prep.scoring.metrics import LEAST_PROBABILITY, METRICS, Metric
 from data_prep.scoring.scores import (
-    METRICS,
     FoldScores,
     Interval,
-    Metric,
     group_bootstrap,
     paired_bootstrap,
     per_fold,

@@ -15,8 +15,9 @@ from typing import Any
 
 from data_prep.errors import UserError
 from data_prep.experiment import PACKAGES
-from data_prep.run_folders.runs import MADE_FROM, RECORD
-from data_prep.scoring.scores import METRICS
+from data_prep.run_folders.damage import RECORD
+from data_prep.run_folders.runs import MADE_FROM
+from data_prep.scoring.metrics import METRICS
 
 FIT, LEAKY = "stacking.fit", "stacking.fit.insample"
 VERSIONS = "versions"  # of packages, beside the settings

@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_prep.prepared import Prepared
-from data_prep.run_folders.damage import map_array, read_record
-from data_prep.run_folders.runs import RECORD, Finished
+from data_prep.run_folders.damage import RECORD, map_array, read_record
+from data_prep.run_folders.runs import Finished
 
 MAPS = "transfer.explain"  # ID.jpg or ID.png: what a net looks at
 ENDINGS = (".jpg", ".png")

@@ -8,7 +8,8 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from data_prep.pictures.decode import UnreadableError, decode, fit_square, read_picture
+from data_prep.errors import UnreadableError
+from data_prep.pictures.decode import decode, fit_square, read_picture
 from tests.tiffs import tiff
 
 

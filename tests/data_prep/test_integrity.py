@@ -10,8 +10,9 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
+from data_prep.errors import UnreadableError
 from data_prep.pictures import huffman, jpeg
-from data_prep.pictures.decode import UnreadableError, decode
+from data_prep.pictures.decode import decode
 from data_prep.pictures.integrity import has_zeroed_boxes
 from tests.damaging import (
     DAMAGES,

@@ -13,17 +13,16 @@ from typing import Any
 import pytest
 
 from data_prep.errors import UserError
+from data_prep.run_folders.damage import RECORD, digest_of
+from data_prep.run_folders.locks import LockedStageError
 from data_prep.run_folders.runs import (
     EPHEMERAL,
     MADE_FROM,
-    RECORD,
-    LockedStageError,
     Run,
     Stage,
     StaleStageError,
     UnfinishedStageError,
     digest_files,
-    digest_of,
     write_json,
 )
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.pictures.decode import UnreadableError, decode
+from data_prep.errors import UnreadableError
+from data_prep.pictures.decode import decode
 from tests.damaging import DAMAGES, KINDS, cut, encoded, flipped, overwritten, zeroed
 
 PER_CELL = 13  # files of a format and a damage: 1,040 in all

@@ -22,7 +22,8 @@ from torch import Tensor
 from data_prep.dihedral import VIEWS, apply_view
 from data_prep.errors import UserError
 from data_prep.pictures.decode import fit_square
-from data_prep.run_folders.runs import RECORD, Run
+from data_prep.run_folders.damage import RECORD
+from data_prep.run_folders.runs import Run
 from features import fresh, inference, passes
 from features.inference import default_path, infer_features, name_of
 from features.merge import check_alike
@@ -185,7 +186,8 @@ def test_a_backbone_without_labels_gives_rows_of_its_own_role(
 
 def settle(run: Run, stage: str) -> None:
     """Make a record fit files that a test has changed."""
-    from data_prep.run_folders.runs import digest_files, digest_of
+    from data_prep.run_folders.damage import digest_of
+    from data_prep.run_folders.runs import digest_files
 
     note = run.folder / stage / RECORD
     record = json.loads(note.read_text())

@@ -13,7 +13,8 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import balanced_accuracy_score, r2_score
 from sklearn.neighbors import NearestNeighbors
 
-from data_prep.scoring.scores import METRICS, group_bootstrap
+from data_prep.scoring.metrics import METRICS
+from data_prep.scoring.scores import group_bootstrap
 from data_prep.tasks import Task
 from pretext.evaluation import probing
 from pretext.evaluation.probing import (

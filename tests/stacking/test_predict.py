@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
-from data_prep.run_folders.runs import digest_of
+from data_prep.run_folders.damage import digest_of
 from features import inference
 from features.store import open_store, write_store
 from stacking import fit, predict
