@@ -5,7 +5,7 @@
 Reads ``data_prep.prepare`` and backbones: stages of the run, or any files of weights;
 writes ``pretext.probe/probe.csv`` and the same as a table, ``probe.txt``. Each backbone
 stands beside random weights of its architecture, and its gain on them has an interval
-over draws of whole cv groups.
+over resamples of whole cv groups.
 """
 
 import logging
@@ -21,21 +21,19 @@ from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
-from data_prep.experiment import Experiment
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.ranges import Ranged
-from data_prep.run_folders.runs import Finished, Run
+from data_prep.run_folders.runs import Run
 from data_prep.settings import NOT_HASHED, nearest, recorded
 from data_prep.waiting import settle_waiting
 from pretext.init_weights import fingerprint_of, pretexts
 
 if TYPE_CHECKING:
-    import pandas as pd
     from torch import nn
 
     from data_prep.outlook import Outlook
     from data_prep.tasks import Task
-    from pretext.evaluation.comparison import Probed
+    from pretext.evaluation.comparison import ProbedBackbone
 
 STAGE = "pretext.probe"
 log = logging.getLogger(__name__)
@@ -80,8 +78,12 @@ class ProbeSettings(Ranged):
         """
         check_folds(outlook.metadata)
         outlook.tasks(self.tasks)
-        known = [name for name in pretexts() if outlook.run.has(name)]
-        if not self.weights and not known and not {*pretexts()} & {*outlook.settings}:
+        finished = [name for name in pretexts() if outlook.run.has(name)]
+        if (
+            not self.weights
+            and not finished
+            and not {*pretexts()} & {*outlook.settings}
+        ):
             raise UserError(
                 "there is no pretext stage to probe: none is to run and none has; put"
                 " one before, or give files as weights"
@@ -96,22 +98,23 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings, run, experiment = open_command(ProbeSettings, STAGE, argv)
     files = find_files(settings.weights, run)
     reads = [PREPARED, *(name for name in files if name in pretexts())]
-    key = recorded(settings) | {
+    fingerprint = recorded(settings) | {
         "tasks_of_experiment": {k: asdict(v) for k, v in experiment.tasks.items()},
         "files": [fingerprint_of(name, path)["init"] for name, path in files.items()],
     }
-    if done := run.current(STAGE, key, reads=reads):
+    if done := run.current(STAGE, fingerprint, reads=reads):
         log.info("%s", (done.folder / "probe.txt").read_text(encoding="utf-8"))
         return done.folder
-    prepared = run.finished(PREPARED)
-    table, tasks = read_labels(prepared, experiment, settings.tasks)
+    prepared = Prepared.open(run.finished(PREPARED))
+    check_folds(prepared.metadata)
+    tasks = prepared.tasks(experiment.tasks, settings.tasks)
 
     from pretext.evaluation.comparison import as_table, as_text
 
-    with run.stage(STAGE, key, reads=reads) as stage:
-        probed, device = probe_all(files, table, tasks, prepared, settings)
-        text = as_text(probed)
-        as_table(probed).to_csv(stage.folder / "probe.csv", index=False)
+    with run.stage(STAGE, fingerprint, reads=reads) as stage:
+        backbones, device = probe_all(files, tasks, prepared, settings)
+        text = as_text(backbones)
+        as_table(backbones).to_csv(stage.folder / "probe.csv", index=False)
         (stage.folder / "probe.txt").write_text(text, encoding="utf-8")
         stage.device = device
         stage.metadata = {
@@ -122,15 +125,15 @@ def main(argv: Sequence[str] | None = None) -> Path:
     return run.folder / STAGE
 
 
-def find_files(asked: Sequence[str], run: Run) -> dict[str, Path]:
+def find_files(weights: Sequence[str], run: Run) -> dict[str, Path]:
     """Find the weights to probe, by the name they go under in the table.
 
     Raises:
         UserError: There is no such stage or file, or no finished stage at all.
     """
     stages, files = pretexts(), {}
-    names = short_names([name for name in asked if name.endswith(".safetensors")])
-    for name in asked or [stage for stage in stages if run.has(stage)]:
+    names = short_names([name for name in weights if name.endswith(".safetensors")])
+    for name in weights or [stage for stage in stages if run.has(stage)]:
         if name in names:
             if not Path(name).is_file():
                 raise UserError(f"weights = {name!r}: there is no such file")
@@ -153,59 +156,44 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
     """
     if len(set(paths)) < 2:
         return {path: path for path in paths}
-    places = [Path(path).absolute() for path in paths]
-    if len({place.name for place in places}) == 1:  # all are backbone.safetensors
-        places = [place.parent for place in places]
-    shared = os.path.commonpath([place.parent for place in places])
-    names = [str(place.relative_to(shared)) for place in places]
+    absolute = [Path(path).absolute() for path in paths]
+    if len({path.name for path in absolute}) == 1:  # all are backbone.safetensors
+        absolute = [path.parent for path in absolute]
+    shared = os.path.commonpath([path.parent for path in absolute])
+    names = [str(path.relative_to(shared)) for path in absolute]
     return dict(zip(paths, names, strict=True))
 
 
-def check_folds(facts: Mapping[str, Any]) -> None:
+def check_folds(metadata: Mapping[str, Any]) -> None:
     """Check that there are folds.
 
     Args:
-        facts: What ``data_prep.prepare`` found out.
+        metadata: Of ``data_prep.prepare``.
     """
-    if not facts.get("n_folds"):
+    if not metadata.get("n_folds"):
         raise UserError(
             "the run has no folds to probe by; give a train table and a target in"
             " [data], then: python -m data_prep.prepare --experiment FILE"
         )
 
 
-def read_labels(
-    prepared: Finished, experiment: Experiment, only: Sequence[str]
-) -> "tuple[pd.DataFrame, list[Task]]":
-    """Read the prepared table, in the order of the pictures, and the tasks.
-
-    Raises:
-        UserError: There are no folds or labels, or no such task.
-    """
-    check_folds(prepared.metadata)
-    opened = Prepared.open(prepared)
-    return opened.table, opened.tasks(experiment.tasks, only)
-
-
 def probe_all(
     files: dict[str, Path],
-    table: "pd.DataFrame",
     tasks: "Sequence[Task]",
-    prepared: Finished,
+    prepared: Prepared,
     settings: ProbeSettings,
-) -> "tuple[list[Probed], str]":
+) -> "tuple[list[ProbedBackbone], str]":
     """Embed the labelled pictures by each backbone once, and probe every task.
 
     Args:
         files: Weights by name.
-        table: N rows, in the order of the pictures.
-        tasks: What to probe for.
-        prepared: The stage of the table.
+        tasks: What to probe for, with the labels of the N rows of the table.
+        prepared: The pictures and their table.
         settings: Of the command.
 
     Returns:
-        What was found of each backbone, random weights before those they stand beside,
-        and the device.
+        The probed backbones, random weights before those they stand beside, and the
+        device.
     """
     settle_waiting(settings.threads)
     import torch
@@ -213,7 +201,7 @@ def probe_all(
 
     from pretext.data.pictures import Normalisation, Pictures
     from pretext.device import pick_device, set_threads, use_bf16
-    from pretext.evaluation.comparison import Probed
+    from pretext.evaluation.comparison import ProbedBackbone
     from pretext.evaluation.embed import embed, load_for
     from pretext.evaluation.probing import labels_of, probe, probes_of, stored_splits
     from pretext.networks.backbones import build_backbone, load_weights
@@ -221,50 +209,65 @@ def probe_all(
     device = pick_device()
     set_threads(settings.threads)
     pictures = Pictures.open(prepared.folder, device)
-    facts = prepared.metadata
-    normalise = Normalisation(tuple(facts["mean"]), tuple(facts["std"]))
-    rows = np.flatnonzero(np.logical_or.reduce([task.has_label for task in tasks]))
+    table, metadata = prepared.table, prepared.metadata
+    normalise = Normalisation(tuple(metadata["mean"]), tuple(metadata["std"]))
+    idx = np.flatnonzero(np.logical_or.reduce([task.has_label for task in tasks]))
     splits = [
-        (held_out[rows], may_be_seen[rows])
-        for held_out, may_be_seen in stored_splits(table, facts["n_folds"])
+        (val_mask[idx], train_mask[idx])
+        for val_mask, train_mask in stored_splits(table, metadata["n_folds"])
     ]
-    cv_groups = table["cv_group"].to_numpy(dtype=np.int64)[rows]
-    tasks = [labels_of(task, rows) for task in tasks]
+    cv_groups = table["cv_group"].to_numpy(dtype=np.int64)[idx]
+    tasks = [labels_of(task, idx) for task in tasks]
 
-    loaded = {}
+    # each architecture has random weights of its own to stand beside
+    by_architecture: dict[tuple[str, int], dict[str, nn.Module]] = {}
     for name, path in files.items():
         architecture = str(load_weights(path)[1].get("backbone"))
-        loaded[name] = (architecture, *load_for(path, pictures.side_px))
-    kinds = dict.fromkeys((kind, side_px) for kind, _, side_px in loaded.values())
+        backbone, side_px = load_for(path, pictures.side_px)
+        by_architecture.setdefault((architecture, side_px), {})[name] = backbone
     bar: tqdm[Any]
-    total = len(rows) * (len(loaded) + len(kinds))
+    total = len(idx) * (len(files) + len(by_architecture))
     with tqdm(total=total, desc=STAGE, unit="img", mininterval=1.0) as bar:
 
-        def probed(name: str, backbone: "nn.Module", side_px: int) -> Probed:
+        def probed(
+            name: str,
+            backbone: "nn.Module",
+            side_px: int,
+            random: ProbedBackbone | None = None,
+        ) -> ProbedBackbone:
             features: NDArray[np.float32] = embed(
-                *(backbone.to(device), pictures, rows, normalise),
+                backbone.to(device),
+                pictures,
+                idx,
+                normalise,
                 side_px=side_px,
                 bf16=use_bf16(settings.precision, device),
                 bar=bar,
             )
-            found = {
+            results = {
                 (task.name, kind): probe(kind, features, task, splits, cv_groups)
                 for task in tasks
                 for kind in probes_of(task)
             }
-            return Probed(name, found, splits, cv_groups)
+            return ProbedBackbone(
+                name=name,
+                results=results,
+                splits=splits,
+                cv_groups=cv_groups,
+                random=random,
+            )
 
-        everything: list[Probed] = []
-        for kind, side_px in kinds:
+        backbones: list[ProbedBackbone] = []
+        for (architecture, side_px), trained in by_architecture.items():
             torch.manual_seed(settings.seed)
-            untrained = build_backbone(kind, side_px)
-            name = "random weights" + (f" of {kind}" if len(kinds) > 1 else "")
+            untrained = build_backbone(architecture, side_px)
+            several = len(by_architecture) > 1
+            name = "random weights" + (f" of {architecture}" if several else "")
             random = probed(name, untrained, side_px)
-            everything.append(random)
-            for name, (own, backbone, own_side_px) in loaded.items():
-                if (own, own_side_px) == (kind, side_px):
-                    everything.append(probed(name, backbone, side_px).beside(random))
-    return everything, str(device)
+            backbones.append(random)
+            for name, backbone in trained.items():
+                backbones.append(probed(name, backbone, side_px, random))
+    return backbones, str(device)
 
 
 if __name__ == "__main__":

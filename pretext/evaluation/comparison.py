@@ -1,7 +1,7 @@
 """Probed backbones beside random weights: a table, and a plain sentence for each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,134 +15,136 @@ if TYPE_CHECKING:
 
 VERDICT_BY = "ridge"  # every task has it, and a linear head could use as much
 CELL = 25  # letters: 0.123 (-0.012 to +0.034)
-N_DRAWS = 1000  # of the intervals
+N_RESAMPLES = 1000  # of the intervals
 UNKNOWN = Interval(value=float("nan"), low=float("nan"), high=float("nan"))
 
 
-@dataclass(frozen=True)
-class Probed:
-    """What was found of one backbone.
+@dataclass(frozen=True, kw_only=True)
+class ProbedBackbone:
+    """The probes of a backbone.
 
     Attributes:
         name: Stage, file, or that its weights are random.
-        found: Results by task and probe.
+        results: By task and probe.
         splits: What was held out together.
-        cv_groups: (N,) what errs together.
+        cv_groups: (N,) codes of what errs together.
         random: The same of random weights; None: these are they.
     """
 
     name: str
-    found: Mapping[tuple[str, str], ProbeResult]
+    results: Mapping[tuple[str, str], ProbeResult]
     splits: Sequence[Split]
     cv_groups: NDArray[np.int64]
-    random: "Probed | None" = None
-
-    def beside(self, random: "Probed") -> "Probed":
-        """Give the same with what it is compared with."""
-        return replace(self, random=random)
+    random: "ProbedBackbone | None" = None
 
     def interval(self, task: str, probe: str) -> Interval:
-        """Give the score and its 95 % interval over cv groups."""
-        own = self.found[task, probe]
-        groups = self.cv_groups[own.rows]
+        """Give the score, R2 or accuracy, and its 95 % interval over cv groups."""
+        result = self.results[task, probe]
+        groups = self.cv_groups[result.rows]
         if len(np.unique(groups)) < 2:
             return UNKNOWN
         return group_bootstrap(
-            own.metric, own.y_true, own.y_pred, groups, n_draws=N_DRAWS
+            result.metric, result.y_true, result.y_pred, groups, n_draws=N_RESAMPLES
         )
 
     def gain(self, task: str, probe: str) -> Interval:
-        """Give the gain on random weights and its 95 % interval over cv groups."""
-        own = self.found[task, probe]
-        groups = self.cv_groups[own.rows]
+        """Give the gain in score on random weights, and its interval likewise."""
+        result = self.results[task, probe]
+        groups = self.cv_groups[result.rows]
         if self.random is None or len(np.unique(groups)) < 2:
             return UNKNOWN
-        other = self.random.found[task, probe]
-        assert np.array_equal(own.rows, other.rows)
+        of_random = self.random.results[task, probe]
+        assert np.array_equal(result.rows, of_random.rows)
         return paired_bootstrap(
-            own.metric, own.y_true, own.y_pred, other.y_pred, groups, n_draws=N_DRAWS
+            result.metric,
+            result.y_true,
+            result.y_pred,
+            of_random.y_pred,
+            groups,
+            n_draws=N_RESAMPLES,
         )
 
 
-def as_table(probed: Sequence[Probed]) -> "pd.DataFrame":
+def as_table(backbones: Sequence[ProbedBackbone]) -> "pd.DataFrame":
     """Put everything into a table: a row for each backbone, task and probe."""
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    for one in probed:
-        for (task, kind), answers in one.found.items():
-            score, gain = one.interval(task, kind), one.gain(task, kind)
-            by_fold = answers.by_split(one.splits)
+    for backbone in backbones:
+        for (task, probe), result in backbone.results.items():
+            score, gain = backbone.interval(task, probe), backbone.gain(task, probe)
+            by_fold = result.by_split(backbone.splits)
             rows.append(
                 {
-                    "backbone": one.name,
+                    "backbone": backbone.name,
                     "task": task,
-                    "probe": kind,
-                    "measure": answers.measure,
-                    "score": answers.score,
+                    "probe": probe,
+                    "measure": result.measure,
+                    "score": result.score,
                     "low": score.low,
                     "high": score.high,
                     "gain": gain.value,
                     "gain_low": gain.low,
                     "gain_high": gain.high,
-                    "reference": answers.reference,
-                    "rmse": answers.error,
-                    "balanced_accuracy": answers.balanced,
-                    "rows": len(answers.rows),
+                    "reference": result.reference,
+                    "rmse": result.error,
+                    "balanced_accuracy": result.balanced,
+                    "rows": len(result.rows),
                     **{f"fold{k}": score for k, score in enumerate(by_fold)},
                 }
             )
     return pd.DataFrame(rows)
 
 
-def as_text(probed: Sequence[Probed]) -> str:
+def as_text(backbones: Sequence[ProbedBackbone]) -> str:
     """Set the table as text, a block for each task, with a sentence for each backbone.
 
     Beside each score stands the 95 % interval of the gain on random weights.
     """
-    names = max(len(one.name) for one in probed)
-    tasks = list(dict.fromkeys(task for task, _ in probed[0].found))
+    width = max(len(backbone.name) for backbone in backbones)
+    first = backbones[0].results
     blocks = []
-    for task in tasks:
-        kinds = [kind for name, kind in probed[0].found if name == task]
-        first = probed[0].found[task, kinds[0]]
+    for task in dict.fromkeys(task for task, _ in first):
+        probes = [probe for name, probe in first if name == task]
+        result = first[task, probes[0]]
         chance = (
-            f"{first.reference:.3f}: always the most frequent class"
-            if first.measure == "accuracy"
+            f"{result.reference:.3f}: always the most frequent class"
+            if result.measure == "accuracy"
             else "0: always the mean"
         )
-        head = "".join(f"  {kind:<{CELL}}" for kind in kinds).rstrip()
+        head = "".join(f"  {probe:<{CELL}}" for probe in probes).rstrip()
         lines = [
-            f"{task}: {first.measure} of {len(first.rows):,} pictures, each held out"
+            f"{task}: {result.measure} of {len(result.rows):,} pictures, each held out"
             f" ({chance})",
-            f"  {'':{names}}{head}",
+            f"  {'':{width}}{head}",
         ]
-        for one in probed:
-            cells = "".join(f"  {_cell(one, task, kind):<{CELL}}" for kind in kinds)
-            lines.append(f"  {one.name:{names}}{cells}".rstrip())
-        lines += [sentence(one, task) for one in probed if one.random is not None]
+        for backbone in backbones:
+            cells = [f"  {_cell(backbone, task, probe):<{CELL}}" for probe in probes]
+            lines.append(f"  {backbone.name:{width}}{''.join(cells)}".rstrip())
+        lines += [sentence(b, task) for b in backbones if b.random is not None]
         blocks.append("\n".join(lines))
-    note = "In brackets: the gain on random weights, 95 % interval over cv groups."
-    return "\n\n".join([note, *blocks])
+    legend = "In brackets: the gain on random weights, 95 % interval over cv groups."
+    return "\n\n".join([legend, *blocks])
 
 
-def sentence(one: Probed, task: str) -> str:
+def sentence(backbone: ProbedBackbone, task: str) -> str:
     """Say plainly whether a backbone helps with a task."""
-    assert one.random is not None
-    own, other = (who.found[task, VERDICT_BY] for who in (one, one.random))
-    gain = one.gain(task, VERDICT_BY)
-    what = "neither helps nor hurts"
+    assert backbone.random is not None
+    result = backbone.results[task, VERDICT_BY]
+    of_random = backbone.random.results[task, VERDICT_BY]
+    gain = backbone.gain(task, VERDICT_BY)
+    verdict = "neither helps nor hurts"
     if gain.excludes_zero:
-        what = "HELPS" if gain.value > 0 else "HURTS"
+        verdict = "HELPS" if gain.value > 0 else "HURTS"
     return (
-        f"-> {one.name} {what} {task}: {own.measure} {own.score:.3f} by {VERDICT_BY},"
-        f" {other.score:.3f} with random weights"
+        f"-> {backbone.name} {verdict} {task}: {result.measure} {result.score:.3f} by"
+        f" {VERDICT_BY}, {of_random.score:.3f} with random weights"
     )
 
 
-def _cell(one: Probed, task: str, kind: str) -> str:
-    score = f"{one.found[task, kind].score:.3f}"
-    gain = one.gain(task, kind)
-    if one.random is None:
+def _cell(backbone: ProbedBackbone, task: str, probe: str) -> str:
+    score = f"{backbone.results[task, probe].score:.3f}"
+    gain = backbone.gain(task, probe)
+    if backbone.random is None:
         return score
     return f"{score} ({gain.low:+.3f} to {gain.high:+.3f})"

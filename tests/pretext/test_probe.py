@@ -19,7 +19,7 @@ from data_prep.tasks import Task
 from pretext import device
 from pretext import probe as command
 from pretext.evaluation import embed, probing
-from pretext.evaluation.comparison import Probed, as_table, as_text, sentence
+from pretext.evaluation.comparison import ProbedBackbone, as_table, as_text, sentence
 from pretext.evaluation.probing import probe
 from pretext.networks.backbones import build_backbone, load_backbone, save_weights
 from tests.prepared_runs import (
@@ -244,29 +244,31 @@ def test_a_stage_of_other_pictures_is_refused(prepared_run: MakeRun) -> None:
 # The comparison, on numbers of which one knows what is to come out.
 
 
-def probed(name: str, noise: float, seed: int = 0, n: int = 120) -> Probed:
+def probed(name: str, noise: float, seed: int = 0, n: int = 120) -> ProbedBackbone:
     rng = np.random.default_rng(0)
-    truth = rng.normal(size=n)
-    own = np.random.default_rng(seed + 1)
-    features = truth[:, None] + noise * own.normal(size=(n, 1))
+    y_true = rng.normal(size=n)
+    rng = np.random.default_rng(seed + 1)
+    features = y_true[:, None] + noise * rng.normal(size=(n, 1))
     fold, cv_groups = np.arange(n) // 2 % 3, np.arange(n) // 2
     splits = [(fold == k, fold != k) for k in range(3)]
     task = Task(
         name="weight",
         kind="regression",
         loss="mse",
-        values=truth[:, None].astype(np.float32),
+        values=y_true[:, None].astype(np.float32),
         has_label=np.ones(n, dtype=bool),
     )
-    kinds = np.digitize(truth, [0.0])[:, None].astype(np.float32)
+    kinds = np.digitize(y_true, [0.0])[:, None].astype(np.float32)
     classes = replace(task, name="kind", kind="classes", values=kinds,
                       outputs=("0", "1"))  # fmt: skip
-    found = {
+    results = {
         (t.name, probe_name): probe(probe_name, features, t, splits, cv_groups)
         for t in (task, classes)
         for probe_name in ("knn", "ridge")
     }
-    return Probed(name, found, splits, cv_groups)
+    return ProbedBackbone(
+        name=name, results=results, splits=splits, cv_groups=cv_groups
+    )
 
 
 @pytest.mark.parametrize(
@@ -274,17 +276,17 @@ def probed(name: str, noise: float, seed: int = 0, n: int = 120) -> Probed:
     [(0.3, 2.0, "HELPS"), (2.0, 0.3, "HURTS"), (1.0, 1.0, "neither helps nor hurts")],
 )
 def test_the_verdict_by_what_is_known(own: float, random: float, verdict: str) -> None:
-    beside = probed("random weights", random, seed=7)
-    one = probed("pretext.x", own, seed=8).beside(beside)
+    untrained = probed("random weights", random, seed=7)
+    trained = replace(probed("pretext.x", own, seed=8), random=untrained)
     for task in ("weight", "kind"):
-        said = sentence(one, task)
-        assert said.startswith(f"-> pretext.x {verdict} {task}: ")
-        gain = one.gain(task, "ridge")
+        text = sentence(trained, task)
+        assert text.startswith(f"-> pretext.x {verdict} {task}: ")
+        gain = trained.gain(task, "ridge")
         assert gain.low <= gain.value <= gain.high
-    text = as_text([beside, one])
+    text = as_text([untrained, trained])
     assert text.count("-> pretext.x") == 2
     assert max(map(len, text.splitlines())) < 110
-    table = as_table([beside, one])
+    table = as_table([untrained, trained])
     assert len(table) == 8
     assert (table["rows"] == 120).all()
 
@@ -292,8 +294,8 @@ def test_the_verdict_by_what_is_known(own: float, random: float, verdict: str) -
 def test_rows_of_one_cv_group_have_no_interval() -> None:
     random = probed("random weights", 1.0)
     alike = replace(random, cv_groups=np.zeros(120, dtype=np.int64))
-    one = replace(alike, name="x").beside(alike)
-    assert np.isnan(one.gain("weight", "ridge").low)
-    assert np.isnan(one.interval("weight", "ridge").low)
-    assert "neither helps nor hurts" in sentence(one, "weight")
-    assert len(as_table([alike, one])) == 8
+    trained = replace(alike, name="x", random=alike)
+    assert np.isnan(trained.gain("weight", "ridge").low)
+    assert np.isnan(trained.interval("weight", "ridge").low)
+    assert "neither helps nor hurts" in sentence(trained, "weight")
+    assert len(as_table([alike, trained])) == 8
