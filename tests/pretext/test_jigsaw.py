@@ -15,6 +15,7 @@ from data_prep.run_folders.runs import Run
 from data_prep.settings import from_table
 from pretext import jigsaw
 from pretext.engine import callbacks, training
+from pretext.engine.history import read_metrics
 from pretext.engine.learner import Batch
 from pretext.engine.module import Module
 from pretext.jigsaw import JigsawSettings, tile_side
@@ -183,10 +184,33 @@ def test_the_last_line_says_what_was_asked(
     prepared_run: MakeRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    pretrain(prepared_run(n=40), *ORDERS)
+    run = prepared_run(n=40)
+    folder = pretrain(run, *ORDERS)
     assert (
         "% of the orders told right on held-out pictures (chance 10.0%)" in caplog.text
     )
+    held_out = read_metrics(folder / "logs" / "metrics.csv")["held_out"]
+    last = held_out[max(held_out)]
+    assert f"{last:.1%} of the orders told right" in caplog.text
+    assert run.finished(jigsaw.STAGE).metadata["held_out"] == round(last, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "last", "expected"),
+    [
+        ({}, {"held_out": 0.5, "accuracy": 0.9},
+         "50.0% of the tiles placed right on held-out pictures (chance 11.1%)"),
+        ({"grid": 2}, {"held_out": 0.5},
+         "50.0% of the tiles placed right on held-out pictures (chance 25.0%)"),
+        ({"form": "orders", "orders": 8}, {"held_out": 0.25},
+         "25.0% of the orders told right on held-out pictures (chance 12.5%)"),
+        ({}, {"accuracy": 0.125}, "accuracy 12.5% on the pictures trained on"),
+    ],
+)  # fmt: skip
+def test_the_summary_by_hand(
+    change: dict[str, Any], last: dict[str, float], expected: str
+) -> None:
+    assert JigsawSettings(**change).summary(last) == expected
 
 
 @pytest.mark.parametrize(

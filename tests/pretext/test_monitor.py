@@ -396,7 +396,11 @@ def test_the_last_weights_are_kept_where_no_probe_gave_a_score(
     scripted([FINE | {INNER: math.nan}])
     folder = pretrain(prepared_run(n=24), "--keep", "best-probe")
     assert "no probe gave a score; the last are kept" in caplog.text
-    assert about_of(folder)["label_free"] is True
+    about = about_of(folder)
+    assert (about["label_free"], about["selected_with_labels"]) == (True, False)
+    assert "selected_epoch" not in about
+    assert not (folder / "checkpoints").exists()
+    assert weights_of(folder) == weights_of(pretrain(prepared_run(n=24)))
 
 
 def test_choosing_needs_labels_before_anything_is_trained(
