@@ -44,7 +44,7 @@ from pathlib import Path
 import timm
 from PIL import Image
 
-cfg = json.loads(Path({note}).read_text()) | {{"file": {file}}}
+cfg = json.loads(Path({sidecar}).read_text()) | {{"file": {file}}}
 backbone = timm.create_model(
     {name}, pretrained=True, num_classes=0, pretrained_cfg_overlay=cfg
 ).eval()
@@ -77,8 +77,8 @@ class ExportSettings:
 def main(argv: Sequence[str] | None = None) -> Path:
     """Export as the command line says, and return the path of the file."""
     settings = from_flags(ExportSettings, "pretext.export", argv)
-    weights, place = find(settings.weights, settings.run)
-    out = settings.out or place.with_name(place.name + ENDINGS[settings.to])
+    weights, stem = find(settings.weights, settings.run)
+    out = settings.out or stem.with_name(stem.name + ENDINGS[settings.to])
     files = check_free(out, settings.to, weights, settings.overwrite)
 
     from pretext.data.pictures import Normalisation
@@ -89,44 +89,44 @@ def main(argv: Sequence[str] | None = None) -> Path:
     )
     from pretext.networks.formats import FromGreyLevels, write_onnx, write_timm
 
-    _, about = load_weights(weights)
-    if lacks := {"side_px", "mean", "std"} - about.keys():
+    _, metadata = load_weights(weights)
+    if lacks := {"side_px", "mean", "std"} - metadata.keys():
         raise UserError(
             f"{weights.with_suffix('.json')}: does not say {', '.join(sorted(lacks))};"
             " give backbone.safetensors of a pretext stage"
         )
-    name, backbone, loaded = begin_backbone("", weights, about["side_px"])
-    normalise = Normalisation(tuple(about["mean"]), tuple(about["std"]))
+    name, backbone, loaded = begin_backbone("", weights, metadata["side_px"])
+    normalise = Normalisation(tuple(metadata["mean"]), tuple(metadata["std"]))
     model = FromGreyLevels(backbone, normalise)
     for noisy in ("onnx_ir", "onnxscript", "timm"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     with drafts_of(files) as draft:
         write = write_onnx if settings.to == "onnx" else write_timm
-        found = write(model, about, draft / out.name)
-    log.info("%s -> %s: %s", loaded, " and ".join(map(str, files[::-1])), found)
+        report = write(model, metadata, draft / out.name)
+    log.info("%s -> %s: %s", loaded, " and ".join(map(str, files[::-1])), report)
     use = (USE_ONNX if settings.to == "onnx" else USE_TIMM).format(
         file=json.dumps(str(out)),
-        note=json.dumps(str(files[0])),
+        sidecar=json.dumps(str(files[0])),
         name=json.dumps(name),
-        side=about["side_px"],
+        side=metadata["side_px"],
         width=feature_width(backbone),
     )
     log.info("\nto use it:\n\n%s\n", use)
     return out
 
 
-def find(asked: str, folder: Path | None) -> tuple[Path, Path]:
+def find(weights: str, folder: Path | None) -> tuple[Path, Path]:
     """Find the weights, and the path that the export is named after.
 
     Args:
-        asked: Pretext stage, path that ends with ``.safetensors``, or empty.
+        weights: Pretext stage, path that ends with ``.safetensors``, or empty.
         folder: Folder of the run; None: the run last worked on.
 
     Raises:
         UserError: There is no run, no such stage in it, or not one stage but several.
     """
-    if asked.endswith(".safetensors"):
-        return Path(asked), Path(asked).with_suffix("")
+    if weights.endswith(".safetensors"):
+        return Path(weights), Path(weights).with_suffix("")
     if folder is None and LAST.is_file():
         folder = Path(LAST.read_text(encoding="utf-8").strip())
         log.info("run: %s (the one last worked on)", folder)
@@ -135,12 +135,12 @@ def find(asked: str, folder: Path | None) -> tuple[Path, Path]:
             f"there is no run {folder or 'yet'}; give --run FOLDER or --weights FILE"
         )
     run, stages = Run(folder), pretexts()
-    if asked and asked not in stages:
+    if weights and weights not in stages:
         raise UserError(
-            f"weights = {asked!r} is no pretext stage or .safetensors file;"
-            f" {nearest(asked, stages)}"
+            f"weights = {weights!r} is no pretext stage or .safetensors file;"
+            f" {nearest(weights, stages)}"
         )
-    finished = [asked] if asked else [stage for stage in stages if run.has(stage)]
+    finished = [weights] if weights else [stage for stage in stages if run.has(stage)]
     if len(finished) > 1:
         raise UserError(
             f"{folder} has {' and '.join(finished)}; choose one with --weights"
@@ -177,12 +177,12 @@ def check_free(out: Path, to: str, weights: Path, overwrite: bool) -> list[Path]
 @contextmanager
 def drafts_of(files: Sequence[Path]) -> Iterator[Path]:
     """Give a folder whose files take their places, in order, after a clean exit."""
-    place, name = files[-1].parent, files[-1].name
-    place.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(".draft", f".{name}.", place) as folder:
-        yield Path(folder)
+    folder, name = files[-1].parent, files[-1].name
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(".draft", f".{name}.", folder) as draft:
+        yield Path(draft)
         for file in files:
-            (Path(folder) / file.name).replace(file)
+            (Path(draft) / file.name).replace(file)
 
 
 if __name__ == "__main__":

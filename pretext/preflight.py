@@ -42,7 +42,7 @@ def check_first_weights(init: str, backbone: str, outlook: "Outlook") -> None:
 
 
 def network_of(
-    init: str, backbone: str, outlook: "Outlook", followed: tuple[str, ...] = ()
+    init: str, backbone: str, outlook: "Outlook", earlier_stages: tuple[str, ...] = ()
 ) -> str | None:
     """Name the network of a training; None: not known yet.
 
@@ -50,7 +50,7 @@ def network_of(
         init: Where its first weights come from.
         backbone: Its name as set; empty: that of the weights.
         outlook: The stages that are to run, and those that have.
-        followed: Stages that led here, for those that begin from one another.
+        earlier_stages: Those that led here, for those that begin from one another.
     """
     if backbone:
         return backbone
@@ -58,9 +58,11 @@ def network_of(
         return DEFAULT_BACKBONE
     if not is_stage(init):
         return _backbone_of_file(Path(init))
-    if init in outlook.settings and init not in followed:
+    if init in outlook.settings and init not in earlier_stages:
         earlier = outlook.settings[init]
-        return network_of(earlier.init, earlier.backbone, outlook, (*followed, init))
+        return network_of(
+            earlier.init, earlier.backbone, outlook, (*earlier_stages, init)
+        )
     if outlook.run.has(init):
         name = outlook.run.finished(init, check_inputs=False).metadata.get("backbone")
         return None if name is None else str(name)
@@ -68,18 +70,18 @@ def network_of(
 
 
 def _backbone_of_file(path: Path) -> str:
-    note = path.with_suffix(".json")
-    for file in (path, note):
+    sidecar = path.with_suffix(".json")
+    for file in (path, sidecar):
         if not file.is_file():
             raise UserError(f"init = '{path}': there is no file {file}")
     try:
-        about = json.loads(note.read_text(encoding="utf-8"))
+        metadata = json.loads(sidecar.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{note}: not what stands beside weights: {error}") from None
-    if not isinstance(about, dict):
-        raise UserError(f"{note}: this does not say what the weights are")
-    check_alone(path, about)
-    return str(about["backbone"])
+        raise UserError(f"{sidecar}: not what stands beside weights: {error}") from None
+    if not isinstance(metadata, dict):
+        raise UserError(f"{sidecar}: this does not say what the weights are")
+    check_alone(path, metadata)
+    return str(metadata["backbone"])
 
 
 def check_larger_views(final_px: int, picture_px: int, scale: float) -> None:

@@ -62,18 +62,18 @@ def load_for(path: Path, picture_px: int) -> tuple[nn.Module, int]:
     Raises:
         UserError: The weights are not those of a backbone, or do not fit it.
     """
-    about = load_weights(path)[1]
-    if not {"backbone", "side_px"} <= about.keys() or "tasks" in about:
+    metadata = load_weights(path)[1]
+    if not {"backbone", "side_px"} <= metadata.keys() or "tasks" in metadata:
         raise UserError(
             f"{path}: these are not the weights of a backbone alone but"
-            f" {about.get('format')!r}; give backbone.safetensors of a pretext stage"
+            f" {metadata.get('format')!r}; give backbone.safetensors of a pretext stage"
         )
     side_px = picture_px
     try:
-        backbone, report = load_backbone(path, about["backbone"], side_px)
+        backbone, report = load_backbone(path, metadata["backbone"], side_px)
     except UserError:
-        side_px = int(about["side_px"])
-        backbone, report = load_backbone(path, about["backbone"], side_px)
+        side_px = int(metadata["side_px"])
+        backbone, report = load_backbone(path, metadata["backbone"], side_px)
     log.info("features of %s, at %d px", report, side_px)
     return backbone, side_px
 
@@ -122,15 +122,15 @@ def embed(
     backbone.eval()
     try:
         for start in range(0, len(rows), BLOCK):
-            part = slice(start, start + BLOCK)
+            block = slice(start, start + BLOCK)
             precision = (
                 torch.autocast(device, torch.bfloat16) if bf16 else nullcontext()
             )
             with torch.inference_mode(), precision:
-                features = forward(pictures.take(rows[part]))
-            values[part] = features.float().cpu().numpy()
+                features = forward(pictures.take(rows[block]))
+            values[block] = features.float().cpu().numpy()
             if bar is not None:
-                bar.update(len(values[part]))
+                bar.update(len(values[block]))
     finally:
         backbone.train(was_training)
     return values

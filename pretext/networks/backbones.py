@@ -49,21 +49,26 @@ def feature_width(backbone: nn.Module) -> int:
     return width
 
 
-def save_weights(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+def save_weights(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]
+) -> None:
     """Write weights whole or not at all; ``path`` ends with ``.safetensors``.
 
     The JSON goes first: whoever sees the weights finds what they are.
     """
     from safetensors.torch import save
 
-    note = path.with_suffix(".json")
+    sidecar = path.with_suffix(".json")
     # clone: tied or channels-last tensors must be written as plain ones
     plain = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    with drafted(path) as file, drafted(note) as note_file:  # the inner one goes first
-        note_file.write((json.dumps(about, indent=2) + "\n").encode())
+    with (
+        drafted(path) as file,
+        drafted(sidecar) as sidecar_file,
+    ):  # the inner one goes first
+        sidecar_file.write((json.dumps(metadata, indent=2) + "\n").encode())
         file.write(save(plain))  # save_file would hide that the disk is full
 
 
@@ -76,23 +81,23 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    note = path.with_suffix(".json")
-    for file in (path, note):
+    sidecar = path.with_suffix(".json")
+    for file in (path, sidecar):
         if not file.is_file():
             raise UserError(f"{file}: there are no such weights; {remedy_for(file)}")
     file = path
     try:
-        with intact(path), intact(note):  # compared first, if a record tells of them
+        with intact(path), intact(sidecar):  # compared first, if a record tells of them
             pass
-        tensors, file = load_file(path), note
-        about = json.loads(note.read_bytes())
+        tensors, file = load_file(path), sidecar
+        metadata = json.loads(sidecar.read_bytes())
     except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(
             f"{file}: these are not our weights: {error}; {remedy_for(file)}"
         ) from None
-    if not isinstance(about, dict):
-        raise UserError(f"{note}: this does not say what the weights are")
-    return tensors, about
+    if not isinstance(metadata, dict):
+        raise UserError(f"{sidecar}: this does not say what the weights are")
+    return tensors, metadata
 
 
 def load_backbone(path: Path, name: str, side_px: int) -> tuple[nn.Module, str]:
@@ -105,39 +110,39 @@ def load_backbone(path: Path, name: str, side_px: int) -> tuple[nn.Module, str]:
         UserError: The weights are of another backbone, or tensors are missing,
             unexpected or of another shape.
     """
-    tensors, about = load_weights(path)
-    if about.get("backbone") != name:
+    tensors, metadata = load_weights(path)
+    if metadata.get("backbone") != name:
         raise UserError(
-            f"{path}: weights of {about.get('backbone')!r}, not of {name!r};"
-            f" set backbone = {about.get('backbone')!r} or pretrain {name!r}"
+            f"{path}: weights of {metadata.get('backbone')!r}, not of {name!r};"
+            f" set backbone = {metadata.get('backbone')!r} or pretrain {name!r}"
         )
     backbone = build_backbone(name, side_px)
     expected = backbone.state_dict()
     missing = sorted(expected.keys() - tensors.keys())
     extra = sorted(tensors.keys() - expected.keys())
-    other = [
+    reshaped = [
         k for k in expected.keys() & tensors if expected[k].shape != tensors[k].shape
     ]
-    if missing or extra or other:
+    if missing or extra or reshaped:
         raise UserError(
             f"{path}: does not fit {name!r}: {len(missing)} tensors missing"
-            f" {missing[:2]}, {len(extra)} unexpected {extra[:2]}, {len(other)} of"
-            f" another shape {sorted(other)[:2]}"
+            f" {missing[:2]}, {len(extra)} unexpected {extra[:2]}, {len(reshaped)} of"
+            f" another shape {sorted(reshaped)[:2]}"
         )
     backbone.load_state_dict(tensors, strict=True)
-    made_by = about.get("stage", "a file")
-    all_of_it = f"{len(tensors)} of {len(expected)} tensors"
-    return backbone, f"{all_of_it} of {name} from {made_by}"
+    origin = metadata.get("stage", "a file")
+    loaded = f"{len(tensors)} of {len(expected)} tensors"
+    return backbone, f"{loaded} of {name} from {origin}"
 
 
 def begin_backbone(
-    asked: str, first_weights: Path | None, side_px: int
+    name: str, weights_file: Path | None, side_px: int
 ) -> tuple[str, nn.Module, str]:
     """Give the backbone a training begins with.
 
     Args:
-        asked: Name of the network; empty: that of the weights.
-        first_weights: File of the weights; None: random ones.
+        name: Of the network; empty: that of the weights.
+        weights_file: The first weights; None: random ones.
         side_px: Side of its input.
 
     Returns:
@@ -146,18 +151,18 @@ def begin_backbone(
     Raises:
         UserError: The weights are of another network or do not fit.
     """
-    if first_weights is None:
-        name = asked or DEFAULT_BACKBONE
+    if weights_file is None:
+        name = name or DEFAULT_BACKBONE
         network = build_backbone(name, side_px)
         return name, network, f"scratch: random weights of {name}, as asked for"
-    _, about = load_weights(first_weights)
-    check_alone(first_weights, about)
-    name = asked or str(about["backbone"])
+    _, metadata = load_weights(weights_file)
+    check_alone(weights_file, metadata)
+    name = name or str(metadata["backbone"])
     try:
-        network, report = load_backbone(first_weights, name, side_px)
+        network, report = load_backbone(weights_file, name, side_px)
     except UserError as error:
-        trained_at = about.get("side_px")
-        if name != about["backbone"] or trained_at in (None, side_px):
+        trained_at = metadata.get("side_px")
+        if name != metadata["backbone"] or trained_at in (None, side_px):
             raise
         raise UserError(
             f"{error}; they were trained on {trained_at} px: try --side {trained_at}"

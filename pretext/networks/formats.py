@@ -40,7 +40,7 @@ class FromGreyLevels(nn.Module):
         return features
 
 
-def write_onnx(model: FromGreyLevels, about: dict[str, Any], path: Path) -> str:
+def write_onnx(model: FromGreyLevels, metadata: dict[str, Any], path: Path) -> str:
     """Write the whole model as one ONNX file, and say how it was checked.
 
     Raises:
@@ -50,7 +50,7 @@ def write_onnx(model: FromGreyLevels, about: dict[str, Any], path: Path) -> str:
         raise UserError(
             "--to onnx needs further packages: pip install onnx onnxscript onnxruntime"
         )
-    example = pictures_of_noise(2, about["side_px"])
+    example = pictures_of_noise(2, metadata["side_px"])
     try:
         program = torch.onnx.export(
             model,
@@ -64,24 +64,24 @@ def write_onnx(model: FromGreyLevels, about: dict[str, Any], path: Path) -> str:
     except torch.onnx.OnnxExporterError as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
-            f"backbone = {about['backbone']!r}: torch cannot export it to ONNX"
+            f"backbone = {metadata['backbone']!r}: torch cannot export it to ONNX"
             f" ({reason}); --to timm can"
         ) from None
     assert program is not None
-    notes = {key: json.dumps(value) for key, value in about.items()}
-    program.model.metadata_props.update(notes)
+    properties = {key: json.dumps(value) for key, value in metadata.items()}
+    program.model.metadata_props.update(properties)
     program.save(path, external_data=False)  # or the weights were a file of their own
     if find_spec("onnxruntime") is None:
         return "not checked, for want of the package onnxruntime"
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    pictures = pictures_of_noise(3, about["side_px"])  # not the batch of the example
-    (answer,) = session.run(["features"], {"images": pictures.numpy()})
-    return compared(model, pictures, torch.from_numpy(answer), "onnxruntime")
+    pictures = pictures_of_noise(3, metadata["side_px"])  # not the batch of the example
+    (features,) = session.run(["features"], {"images": pictures.numpy()})
+    return compared(model, pictures, torch.from_numpy(features), "onnxruntime")
 
 
-def write_timm(model: FromGreyLevels, about: dict[str, Any], path: Path) -> str:
+def write_timm(model: FromGreyLevels, metadata: dict[str, Any], path: Path) -> str:
     """Write weights and configuration for timm, and say how they were checked.
 
     Raises:
@@ -89,44 +89,45 @@ def write_timm(model: FromGreyLevels, about: dict[str, Any], path: Path) -> str:
     """
     import timm
 
-    cfg = timm_configuration(about)
+    cfg = timm_configuration(metadata)
     save_weights(path, model.backbone.state_dict(), cfg)
-    pictures = pictures_of_noise(3, about["side_px"])
+    pictures = pictures_of_noise(3, metadata["side_px"])
     mean, std = (torch.tensor(cfg[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
     try:
         loaded = timm.create_model(
-            about["backbone"],
+            metadata["backbone"],
             pretrained=True,
             num_classes=0,
             pretrained_cfg_overlay=cfg | {"file": str(path)},
         ).eval()
         with torch.inference_mode():
-            answer = loaded((pictures / 255 - mean) / std)
+            features = loaded((pictures / 255 - mean) / std)
     except (AssertionError, KeyError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
-            f"backbone = {about['backbone']!r}: timm does not load it back ({reason})"
+            f"backbone = {metadata['backbone']!r}: timm does not load it back"
+            f" ({reason})"
         ) from None
-    return compared(model, pictures, answer, "timm")
+    return compared(model, pictures, features, "timm")
 
 
-def timm_configuration(about: dict[str, Any]) -> dict[str, Any]:
+def timm_configuration(metadata: dict[str, Any]) -> dict[str, Any]:
     """Say what timm must know of the weights: a ``pretrained_cfg_overlay``.
 
     Every key that timm has set for weights of its own and that would change what is
     loaded is set here; without addresses it cannot download those by mistake.
     """
     return {
-        "architecture": about["backbone"].partition(".")[0],
-        "description": f"trained by {about.get('stage', 'an unnamed stage')}",
+        "architecture": metadata["backbone"].partition(".")[0],
+        "description": f"trained by {metadata.get('stage', 'an unnamed stage')}",
         "num_classes": 0,
-        "input_size": [3, about["side_px"], about["side_px"]],
-        "mean": [value / 255 for value in about["mean"]],
+        "input_size": [3, metadata["side_px"], metadata["side_px"]],
+        "mean": [value / 255 for value in metadata["mean"]],
         # the same floor of one grey level as in training
-        "std": [max(value, 1.0) / 255 for value in about["std"]],
+        "std": [max(value, 1.0) / 255 for value in metadata["std"]],
         "interpolation": "lanczos",
         "crop_pct": 1.0,
-        "crop_mode": CROP_MODES[about.get("fit", "pad")],
+        "crop_mode": CROP_MODES[metadata.get("fit", "pad")],
         "test_input_size": None,
         "custom_load": False,
         "label_offset": 0,
@@ -141,16 +142,22 @@ def pictures_of_noise(n: int, side_px: int) -> Tensor:
     return 255 * torch.rand(n, 3, side_px, side_px, generator=generator)
 
 
-def compared(model: FromGreyLevels, pictures: Tensor, answer: Tensor, by: str) -> str:
+def compared(model: FromGreyLevels, pictures: Tensor, features: Tensor, by: str) -> str:
     """Compare (n, D) features of another program with those of the model.
+
+    Args:
+        model: What was written.
+        pictures: (n, 3, S, S) grey levels.
+        features: Of the pictures, by what was read back.
+        by: Name of the program that gave them.
 
     Raises:
         UserError: They differ by more than rounding.
     """
     with torch.inference_mode():
-        features = model(pictures)
-    apart = float((features - answer).abs().max())
-    largest = float(features.abs().max())
+        expected = model(pictures)
+    apart = float((expected - features).abs().max())
+    largest = float(expected.abs().max())
     if not apart <= TOLERANCE * largest:  # nor is nan
         raise UserError(
             f"{by} gives other features than torch: apart by up to {apart:.2g}, where"
