@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
 from data_prep.run_folders.runs import Run
 from data_prep.tables.spelling import write_csv
@@ -375,3 +376,12 @@ def test_every_column_of_oof_holds_what_was_scored(place: Path) -> None:
         assert set(table[line.name]) <= set(VALUES)
         right = (table[line.name] == table["target"]).mean()
         assert line.scores.pooled == pytest.approx(right)
+
+
+def test_a_predictor_of_an_older_version_is_refused_with_the_remedy(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "predictor.json").write_text('{"links": [], "winner": "blend"}')
+    message = r"an older version wrote it; again: python -m stacking\.fit --run"
+    with pytest.raises(UserError, match=message):
+        Predictor.load(tmp_path)
