@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import intact, read_json
 from data_prep.run_folders.runs import write_json
+from data_prep.tables.spelling import class_names
 from stacking.cross_fitting import Model
 from stacking.ensemble.final_step import Rules, bend, end_prediction
 from stacking.ensemble.objective import Objective
@@ -260,16 +261,18 @@ class Predictor:
             )
             for name, member in config["members"].items()
         }
-        bounds = config["target_range"]
+        bounds, classes = config["target_range"], config["classes"]
+        if bounds is not None:  # older runs say "0.0" where others say "0"
+            classes = map(float, classes)
         target_columns = TargetColumns(
             columns=tuple(Column(**column) for column in config["columns"]),
-            classes=tuple(config["classes"]),
+            classes=class_names(classes),
             target_range=None if bounds is None else (bounds[0], bounds[1]),
             regression_task=config["regression_task"],
             proba_task=config["proba_task"],
         )
         objective = Objective(
-            name=config["metric"],
+            name=config.get("metric") or _metric_of(folder),
             class_values=tuple(target_columns.class_values.tolist()),
             is_number=target_columns.is_number,
         )
@@ -285,6 +288,11 @@ class Predictor:
             user_columns=user_columns and UserColumns.from_json(user_columns),
             views=views and _load_alignment(folder / VIEWS_ALIGNMENT, views),
         )
+
+
+def _metric_of(folder: Path) -> str:
+    """Read the metric of a run whose predictor does not name it."""
+    return str(read_json(folder / "stacking.json")["metric"])
 
 
 def _save_alignment(path: Path, alignment: Alignment) -> None:
