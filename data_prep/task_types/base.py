@@ -99,8 +99,8 @@ class LabelSource:
         prefix = "given."
         if f"{prefix}{self.column}" not in self.table:
             names = [name for name in map(str, self.table) if name.startswith(prefix)]
-            known = [name.removeprefix(prefix) for name in names]
-            hint = nearest(self.column, [*known, *users_names.values()])
+            names = [name.removeprefix(prefix) for name in names]
+            hint = nearest(self.column, [*names, *users_names.values()])
             raise UserError(f"there is no column {self.column!r}; {hint}")
         return f"{prefix}{self.column}"
 

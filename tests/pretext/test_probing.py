@@ -72,11 +72,11 @@ def collection(
 def test_what_is_in_the_features_is_found(seed: int, width: int, kind: str) -> None:
     features, task = collection(seed, width=width, kind=kind)
     for name in probes_of(task):
-        found = probe(name, features, task, folds_of(150), np.arange(150))
-        assert found.score > (0.6 if kind == "classes" else 0.7), name
-        assert found.score > found.reference + 0.2
-        assert found.measure == ("accuracy" if kind == "classes" else "R2")
-        assert len(found.rows) == 150
+        result = probe(name, features, task, folds_of(150), np.arange(150))
+        assert result.score > (0.6 if kind == "classes" else 0.7), name
+        assert result.score > result.reference + 0.2
+        assert result.measure == ("accuracy" if kind == "classes" else "R2")
+        assert len(result.rows) == 150
 
 
 @pytest.mark.parametrize(("a", "b"), [(1e-9, 0.0), (40.0, 1.6e9), (1e9, -1e12)])
@@ -99,8 +99,8 @@ def test_what_is_not_there_is_not_found(seed: int, kind: str) -> None:
     features, task = collection(seed, n=300, kind=kind)
     features = np.random.default_rng(seed + 100).normal(size=features.shape)
     for name in probes_of(task):
-        found = probe(name, features, task, folds_of(300), np.arange(300))
-        assert found.score < found.reference + 0.1, name
+        result = probe(name, features, task, folds_of(300), np.arange(300))
+        assert result.score < result.reference + 0.1, name
 
 
 def test_each_kind_has_its_probes() -> None:
@@ -146,14 +146,14 @@ def test_an_answer_owes_nothing_to_the_other_rows_held_out(
 ) -> None:
     features, task = collection(seed, n=90, kind="classes")
     splits, cv_groups = folds_of(90), np.arange(90)
-    said = probe(name, features, task, splits, cv_groups).y_pred
+    y_pred = probe(name, features, task, splits, cv_groups).y_pred
     other, values = features.copy(), task.values.copy()
     others = np.flatnonzero(splits[0][0])[1:]
     other[others] *= 1000
     values[others] = (values[others] + 1) % 3
     changed = replace(task, values=values)
     again = probe(name, other, changed, splits[:1], cv_groups).y_pred
-    assert again[0] == said[0]
+    assert again[0] == y_pred[0]
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -170,9 +170,9 @@ def test_a_row_without_label_is_neither_learned_from_nor_scored(name: str) -> No
     )
     values = np.where(has_label[:, None], task.values, 0)
     masked = replace(task, values=values.astype(np.float32), has_label=has_label)
-    found = probe(name, features, masked, folds_of(90), np.arange(90))
-    assert (found.y_pred == alone.y_pred).all()
-    assert (found.rows == np.flatnonzero(has_label)).all()
+    result = probe(name, features, masked, folds_of(90), np.arange(90))
+    assert (result.y_pred == alone.y_pred).all()
+    assert (result.rows == np.flatnonzero(has_label)).all()
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -213,8 +213,8 @@ def test_neighbours_by_hand() -> None:
 def test_a_tie_of_neighbours_goes_to_the_nearer() -> None:
     x = np.array([[1.0, 0.0], [0.9, 0.3], *[[-1.0, 0.1 * k] for k in range(8)]])
     y = np.eye(2)[[0, 1, *[0] * 8]]
-    said = PROBES["knn"](x, y, np.array([[0.9, 0.29], [1.0, 0.01]]), np.arange(10))
-    assert said.argmax(axis=1).tolist() == [1, 0]
+    y_pred = PROBES["knn"](x, y, np.array([[0.9, 0.29], [1.0, 0.01]]), np.arange(10))
+    assert y_pred.argmax(axis=1).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("width", [5, 80])
@@ -235,11 +235,11 @@ def test_the_strength_of_a_ridge_suits_the_labels(signal: bool) -> None:
     rng = np.random.default_rng(0)
     x, new = rng.normal(size=(60, 50)), rng.normal(size=(200, 50))
     y = x[:, :1] if signal else rng.normal(size=(60, 1))
-    said = PROBES["ridge"](x, y, new, np.arange(60))
+    y_pred = PROBES["ridge"](x, y, new, np.arange(60))
     if signal:
-        assert r2_score(new[:, 0], said) > 0.8
+        assert r2_score(new[:, 0], y_pred) > 0.8
     else:  # nearly the mean of all; the weakest would vary as much as the labels
-        assert said.std() < 0.3 * y.std()
+        assert y_pred.std() < 0.3 * y.std()
 
 
 def test_the_strength_is_chosen_on_whole_cv_groups() -> None:
@@ -260,10 +260,10 @@ def test_a_logistic_regression_gives_probabilities_of_all_classes(
     rng = np.random.default_rng(0)
     x = rng.normal(size=(80, 4))
     y = np.eye(4)[np.where(x[:, 0] > 0, 3, 1)]  # of the classes 0 and 2 there is none
-    said = PROBES["logistic"](x, y, x, np.arange(80))
-    assert_allclose(said.sum(axis=1), 1)
-    assert (said[:, [0, 2]] == 0).all()
-    assert (said.argmax(axis=1) == y.argmax(axis=1)).mean() > 0.9
+    y_pred = PROBES["logistic"](x, y, x, np.arange(80))
+    assert_allclose(y_pred.sum(axis=1), 1)
+    assert (y_pred[:, [0, 2]] == 0).all()
+    assert (y_pred.argmax(axis=1) == y.argmax(axis=1)).mean() > 0.9
 
 
 def test_a_logistic_regression_learns_from_some_rows_if_there_are_many(
@@ -279,28 +279,28 @@ def test_a_logistic_regression_learns_from_some_rows_if_there_are_many(
     monkeypatch.setattr(probing, "_logistic", noted)
     monkeypatch.setattr(probing, "LOGISTIC_ROWS", 60)
     features, task = collection(0, kind="classes")
-    found = probe("logistic", features, task, folds_of(150), np.arange(150))
+    result = probe("logistic", features, task, folds_of(150), np.arange(150))
     assert max(seen) == 60
-    assert found.score > 0.8
+    assert result.score > 0.8
 
 
 def test_one_class_among_the_rows_taught_is_all_that_is_said() -> None:
     y = np.eye(3)[[1] * 10]
     rng = np.random.default_rng(0)
     for name in CLASSES:
-        said = PROBES[name](
+        y_pred = PROBES[name](
             rng.normal(size=(10, 3)), y, rng.normal(size=(4, 3)), np.arange(10)
         )
-        assert_allclose(said, np.eye(3)[[1] * 4], atol=1e-12)
+        assert_allclose(y_pred, np.eye(3)[[1] * 4], atol=1e-12)
 
 
 def test_standardising_knows_the_first_rows_only() -> None:
     rng = np.random.default_rng(0)
-    taught = np.column_stack([rng.normal(50, 3, 40), np.full(40, 7.0)]).astype("f4")
-    x, new = standardised(taught, np.array([[53.0, 8.0]], dtype="f4"))
+    X = np.column_stack([rng.normal(50, 3, 40), np.full(40, 7.0)]).astype("f4")
+    x, new = standardised(X, np.array([[53.0, 8.0]], dtype="f4"))
     assert_allclose(x.mean(axis=0), 0, atol=1e-6)
     assert_allclose(x.std(axis=0), [1, 0], atol=1e-6)
-    centre, scale = taught[:, 0].mean(dtype="f8"), taught[:, 0].std(dtype="f8")
+    centre, scale = X[:, 0].mean(dtype="f8"), X[:, 0].std(dtype="f8")
     assert_allclose(new, [[(53 - centre) / scale, 0]])  # what never varied says nothing
 
 
@@ -312,42 +312,42 @@ def test_standardising_knows_the_first_rows_only() -> None:
 def test_r2_is_that_of_scikit_learn(seed: int, width: int) -> None:
     rng = np.random.default_rng(seed)
     labels = 1900 + rng.normal(size=(50, width)) * np.arange(1, width + 1)
-    said = labels + rng.normal(size=labels.shape)
-    found = scored(task_of(labels), np.arange(50), said)
-    truth = labels.astype(np.float32).astype(np.float64)
-    theirs = r2_score(truth, said, multioutput="variance_weighted")
-    assert_allclose(found.score, theirs)
-    assert_allclose(found.error, np.sqrt(((truth - said) ** 2).mean()))
+    y_pred = labels + rng.normal(size=labels.shape)
+    result = scored(task_of(labels), np.arange(50), y_pred)
+    y_true = labels.astype(np.float32).astype(np.float64)
+    theirs = r2_score(y_true, y_pred, multioutput="variance_weighted")
+    assert_allclose(result.score, theirs)
+    assert_allclose(result.error, np.sqrt(((y_true - y_pred) ** 2).mean()))
     if width == 1:
-        assert_allclose(found.score, METRICS["r2"](truth[:, 0], said[:, 0]))
+        assert_allclose(result.score, METRICS["r2"](y_true[:, 0], y_pred[:, 0]))
 
 
 def test_the_intervals_of_one_number_are_those_of_its_plain_score() -> None:
     rng = np.random.default_rng(0)
     labels, groups = rng.normal(size=60), np.arange(60) // 3
-    said = labels + rng.normal(size=60)
-    ours = scored(task_of(labels), np.arange(60), said[:, None])
-    truth = labels.astype(np.float32)
+    y_pred = labels + rng.normal(size=60)
+    ours = scored(task_of(labels), np.arange(60), y_pred[:, None])
+    y_true = labels.astype(np.float32)
     a = group_bootstrap(ours.metric, ours.y_true, ours.y_pred, groups, n_draws=200)
-    b = group_bootstrap(METRICS["r2"], truth, said, groups, n_draws=200)
+    b = group_bootstrap(METRICS["r2"], y_true, y_pred, groups, n_draws=200)
     assert_allclose([a.value, a.low, a.high], [b.value, b.low, b.high], rtol=1e-6)
 
 
 def test_classes_by_hand() -> None:
-    said = np.eye(3)[[0, 0, 0, 1, 0]]
-    found = scored(task_of([0, 0, 0, 1, 1], "classes", outputs=("a", "b", "c")),
-                    np.arange(5), said)  # fmt: skip
-    assert found.score == 0.8
-    assert found.reference == 0.6
-    assert found.balanced == 0.75
-    assert found.balanced == balanced_accuracy_score([0, 0, 0, 1, 1], [0, 0, 0, 1, 0])
-    assert np.isnan(found.error)
+    y_pred = np.eye(3)[[0, 0, 0, 1, 0]]
+    result = scored(task_of([0, 0, 0, 1, 1], "classes", outputs=("a", "b", "c")),
+                    np.arange(5), y_pred)  # fmt: skip
+    assert result.score == 0.8
+    assert result.reference == 0.6
+    assert result.balanced == 0.75
+    assert result.balanced == balanced_accuracy_score([0, 0, 0, 1, 1], [0, 0, 0, 1, 0])
+    assert np.isnan(result.error)
 
 
 def test_each_split_is_scored_apart() -> None:
     labels = np.array([0.0, 2.0, 10.0, 14.0])
-    said = np.array([0.0, 1.0, 12.0, 12.0])[:, None]
-    found = scored(task_of(labels), np.arange(4), said)
+    y_pred = np.array([0.0, 1.0, 12.0, 12.0])[:, None]
+    result = scored(task_of(labels), np.arange(4), y_pred)
     is_first = np.array([True, True, False, False])
     splits = [
         (is_first, ~is_first),
@@ -355,16 +355,16 @@ def test_each_split_is_scored_apart() -> None:
         (is_first & False, is_first),
     ]
     # 1 - 1 / 2 and 1 - 8 / 8; of no rows there is no score
-    assert_allclose(found.by_split(splits), [0.5, 0.0, np.nan])
+    assert_allclose(result.by_split(splits), [0.5, 0.0, np.nan])
 
 
 @pytest.mark.parametrize("labels", [[5.0] * 8, [0.1] * 8])
 def test_labels_that_are_all_equal_have_no_r2(labels: list[float]) -> None:
     features = np.random.default_rng(0).normal(size=(8, 3))
     for name in NUMBERS:
-        found = probe(name, features, task_of(labels), folds_of(8), np.arange(8))
-        assert np.isnan(found.score)
-        assert_allclose(found.error, 0, atol=1e-6)
+        result = probe(name, features, task_of(labels), folds_of(8), np.arange(8))
+        assert np.isnan(result.score)
+        assert_allclose(result.error, 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 7])
@@ -377,10 +377,10 @@ def test_a_handful_of_rows_is_no_mistake(n: int, kind: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for name in probes_of(task):
-            found = probe(name, features, task, folds_of(n), np.zeros(n, dtype=int))
-            assert len(found.rows) <= n
-            assert np.isnan(found.score) or found.score <= 1
-            assert len(found.by_split(folds_of(n))) == 3
+            result = probe(name, features, task, folds_of(n), np.zeros(n, dtype=int))
+            assert len(result.rows) <= n
+            assert np.isnan(result.score) or result.score <= 1
+            assert len(result.by_split(folds_of(n))) == 3
 
 
 def test_the_metric_weighs_outputs_by_how_much_they_vary() -> None:

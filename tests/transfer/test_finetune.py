@@ -140,8 +140,8 @@ def test_a_doubted_row_is_scored_with_its_label(
     held_out = np.flatnonzero(table_of(run)["fold"] == 0)
     weigh(run, dict.fromkeys(held_out[:3].tolist(), 0.0) | {int(held_out[3]): 0.5})
     assert score_of(finetune(run, "--joint", "--folds=0", "--overwrite")) == plain
-    told = "[data] sample_weights: 3 rows are not trained on, 1 with less weight"
-    assert told in caplog.text
+    message = "[data] sample_weights: 3 rows are not trained on, 1 with less weight"
+    assert message in caplog.text
 
 
 def test_rows_without_a_label_are_counted(
@@ -155,8 +155,8 @@ def test_rows_without_a_label_are_counted(
     weigh(run, dict.fromkeys(map(int, lost), 1.0), date=float("nan"))
     finetune(run, "--joint", "--folds=0")
     n_masked = len(rows) - before["date"] + 3
-    told = f"task date: {n_masked} of {len(rows)} training rows have no label for it"
-    assert told in caplog.text
+    message = f"task date: {n_masked} of {len(rows)} training rows have no label for it"
+    assert message in caplog.text
     assert "task target:" not in caplog.text
 
 
@@ -287,12 +287,12 @@ def test_scores_by_hand(tmp_path: Path) -> None:
     for task in tasks:
         for row in rows[task.has_label[rows]]:
             with torch.no_grad():
-                said = net.predict(images[row : row + 1])[task.name][0].numpy()
+                y_pred = net.predict(images[row : row + 1])[task.name][0].numpy()
             label = task.values[row]
             if task.kind == "classes":
-                errors[task.name].append(float(said.argmax() == label[0]))
+                errors[task.name].append(float(y_pred.argmax() == label[0]))
             else:
-                errors[task.name] += ((said - label) ** 2).tolist()
+                errors[task.name] += ((y_pred - label) ** 2).tolist()
     expected = {
         f"{name}_{'accuracy' if name == 'onehot' else 'rmse'}": np.mean(values)
         if name == "onehot"
@@ -491,10 +491,10 @@ def test_scratch_is_told_as_such(
 ) -> None:
     caplog.set_level(logging.INFO)
     folder = finetune(make_run(tmp_path), "--joint", "--folds=0")
-    told = "scratch: random weights of test_resnet, as asked for"
-    assert f"joint/fold0 begins from {told}" in caplog.text
+    message = "scratch: random weights of test_resnet, as asked for"
+    assert f"joint/fold0 begins from {message}" in caplog.text
     metadata = json.loads((folder / "record.json").read_text())["facts"]
-    assert metadata["nets"][0]["begun_from"] == told
+    assert metadata["nets"][0]["begun_from"] == message
     assert "target_rmse" in caplog.text
 
 

@@ -41,11 +41,11 @@ def task(kind: str, values: NDArray[Any], n_classes: int = 0, name: str = "x") -
 def net_of(*tasks: Task, side_px: int = SIDE) -> TaskNet:
     """Build an untrained net in eval mode, begun at the labels of all rows."""
     torch.manual_seed(0)
-    heads = [describe(one) for one in tasks]
+    heads = [describe(item) for item in tasks]
     backbone = build_backbone("test_resnet", side_px)
     net = TaskNet(backbone, heads, NORMALISE, side_px, dropout=0.5)
-    for one in tasks:
-        net.head(one.name).start_at(one, np.arange(len(one.values)))
+    for item in tasks:
+        net.head(item.name).start_at(item, np.arange(len(item.values)))
     return net.eval()
 
 
@@ -150,8 +150,8 @@ def by_hand(loss: str) -> Callable[[NDArray[Any], NDArray[Any], float, float], f
         out: NDArray[Any], label: NDArray[Any], mean: float, std: float
     ) -> float:
         if loss == "cosine":
-            said = mean + std * out
-            cosine = said @ label / np.sqrt((said @ said) * (label @ label))
+            y_pred = mean + std * out
+            cosine = y_pred @ label / np.sqrt((y_pred @ y_pred) * (label @ label))
             return float(1 - cosine)
         errors = out - (label - mean) / std
         each: dict[str, Any] = {
@@ -206,7 +206,7 @@ def saved(tmp_path: Path) -> Path:
         "side_px": SIDE,
         "mean": NORMALISE.mean,
         "std": NORMALISE.std,
-        "tasks": [describe(one) for one in tasks],
+        "tasks": [describe(item) for item in tasks],
     }
     path = tmp_path / "weights.safetensors"
     save_weights(path, net.state_dict(), about)

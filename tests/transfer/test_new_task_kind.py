@@ -40,10 +40,10 @@ def quantile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskTy
     (folder / "quantile.py").write_text("\n".join(pieces))
     monkeypatch.setattr(task_types, "__path__", [*task_types.__path__, str(folder)])
     importlib.invalidate_caches()
-    found = registry._discovered()
-    assert found.keys() - TASK_TYPES.keys() == {"quantile"}
-    monkeypatch.setitem(TASK_TYPES, "quantile", found["quantile"])
-    yield found["quantile"]
+    discovered = registry._discovered()
+    assert discovered.keys() - TASK_TYPES.keys() == {"quantile"}
+    monkeypatch.setitem(TASK_TYPES, "quantile", discovered["quantile"])
+    yield discovered["quantile"]
     del sys.modules["data_prep.task_types.quantile"]
     del task_types.quantile  # type: ignore[attr-defined]
 
