@@ -8,24 +8,19 @@ import difflib
 from data_prep.errors import UserError
 from data_prep.settings import nearest
 
-OWN = ("adamw", "sgd")
+TORCH_OPTIMIZERS = ("adamw", "sgd")
 # Tried with pytorch-optimizer 4.1: these ask for more than groups of parameters and a
 # rate (a closure, the model, a second pass, another mode for evaluating), or their
 # state cannot be read back from a checkpoint without unpickling.
+# fmt: off
 REFUSED = {
-    *("a2grad", "adago", "adahessian", "adalomo", "adammini", "adamuon", "adashift"),
-    *("alig", "bsam", "conda", "demo", "distributedmuon", "lbfgs", "lomo", "lorarite"),
-    *(
-        "muon",
-        "muonclip",
-        "normuon",
-        "ranger21",
-        "scalableshampoo",
-        "schedulefreeadamw",
-    ),
-    *("schedulefreeradam", "schedulefreesgd", "scion", "scionlight", "sophiah"),
+    "a2grad", "adago", "adahessian", "adalomo", "adammini", "adamuon", "adashift",
+    "alig", "bsam", "conda", "demo", "distributedmuon", "lbfgs", "lomo", "lorarite",
+    "muon", "muonclip", "normuon", "ranger21", "scalableshampoo", "schedulefreeadamw",
+    "schedulefreeradam", "schedulefreesgd", "scion", "scionlight", "sophiah",
     "spectralsphere",
 }
+# fmt: on
 
 
 def check_optimizer(name: str) -> None:
@@ -34,13 +29,13 @@ def check_optimizer(name: str) -> None:
     Raises:
         UserError: There is none of that name, or it cannot be driven by plain steps.
     """
-    if name in OWN:
+    if name in TORCH_OPTIMIZERS:
         return
     from pytorch_optimizer import get_supported_optimizers
 
-    known = {str(name) for name in get_supported_optimizers()} - REFUSED
-    if name not in known:
-        hint = nearest(name.lower(), known | set(OWN))
+    usable = {str(name) for name in get_supported_optimizers()} - REFUSED
+    if name not in usable:
+        hint = nearest(name.lower(), usable | set(TORCH_OPTIMIZERS))
         if hint.startswith("there are"):  # a hundred names would not help
             hint = "give adamw, sgd or a name of pytorch-optimizer, such as radam"
         raise UserError(f"optimizer = {name!r}: no such optimiser; {hint}")

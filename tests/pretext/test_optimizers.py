@@ -11,7 +11,7 @@ from torch import nn
 
 from data_prep.errors import UserError
 from pretext.engine.optimizers import build_optimizer, rate_at
-from pretext.names import OWN, REFUSED, check_optimizer
+from pretext.names import REFUSED, TORCH_OPTIMIZERS, check_optimizer
 
 
 def known() -> list[str]:
@@ -29,7 +29,7 @@ def groups_of(net: nn.Module) -> list[dict[str, object]]:
 
 
 def test_every_optimizer_that_is_not_refused_steps_and_can_be_gone_on_with() -> None:
-    names = [*OWN, *known()]
+    names = [*TORCH_OPTIMIZERS, *known()]
     assert len(names) > 90
     torch.manual_seed(0)
     x, y = torch.randn(8, 3, 8, 8), torch.randint(0, 2, (8,))
