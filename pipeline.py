@@ -46,28 +46,28 @@ def stages_of(experiment: Experiment) -> list[str]:
     Raises:
         UserError: ``[pipeline] stages`` names a stage that is not there.
     """
-    where = f"{experiment.source} [pipeline]"
+    location = f"{experiment.source} [pipeline]"
     table = experiment.stages.get("pipeline", {})
     for key in table:
         if key != "stages":
-            raise UserError(f"{where}: unknown key {key!r}; use stages")
+            raise UserError(f"{location}: unknown key {key!r}; use stages")
     init = experiment.stages.get("transfer.finetune", {}).get("init", "pretext.jigsaw")
     pretexts = [init] if init in stage_names() else []
     stages = table.get("stages", [PREPARED, *pretexts, *LEARNING])
     if not isinstance(stages, list):
-        raise UserError(f"{where}: stages = {stages!r} is not a list")
+        raise UserError(f"{location}: stages = {stages!r} is not a list")
     if not stages:
-        raise UserError(f"{where}: stages is empty; name some, or leave it out")
+        raise UserError(f"{location}: stages is empty; name some, or leave it out")
     for stage in stages:
         if stage in stage_names():
             continue
         if stage in commands():
             raise UserError(
-                f"{where}: {stage} is a command and no stage: it takes flags only;"
+                f"{location}: {stage} is a command and no stage: it takes flags only;"
                 f" stages are {', '.join(stage_names())}"
             )
         hint = nearest(str(stage), stage_names())
-        raise UserError(f"{where}: no stage {stage!r}; {hint}")
+        raise UserError(f"{location}: no stage {stage!r}; {hint}")
     return stages
 
 
@@ -87,8 +87,8 @@ def check_settings(experiment: Experiment, stages: Sequence[str]) -> dict[str, A
     tables = [name for name in experiment.stages if name != "pipeline"]
     for stage in dict.fromkeys([*stages, *tables]):
         table = experiment.stages.get(stage, {})
-        where = f"{experiment.source} [{stage}]"
-        settings[stage] = from_table(settings_class(stage), table, where, {})
+        location = f"{experiment.source} [{stage}]"
+        settings[stage] = from_table(settings_class(stage), table, location, {})
     return {stage: settings[stage] for stage in stages}
 
 
@@ -106,7 +106,7 @@ def check_order(experiment: Experiment, settings: Mapping[str, Any], run: Run) -
     stages = list(settings)
     for number, stage in enumerate(stages):
         for earlier in getattr(settings[stage], "reads", []):
-            where = f"{experiment.source} [pipeline]"
+            location = f"{experiment.source} [pipeline]"
             if earlier == stage:
                 raise UserError(
                     f"{experiment.source} [{stage}]: it would begin from itself; name"
@@ -122,12 +122,12 @@ def check_order(experiment: Experiment, settings: Mapping[str, Any], run: Run) -
                 continue
             if earlier in stages[number + 1 :]:
                 raise UserError(
-                    f"{where}: {stage} reads {earlier}, which comes after it; name"
+                    f"{location}: {stage} reads {earlier}, which comes after it; name"
                     f" {earlier} first"
                 )
             if not run.has(earlier):
                 raise UserError(
-                    f"{where}: {stage} reads {earlier}, which is not finished in"
+                    f"{location}: {stage} reads {earlier}, which is not finished in"
                     f" {run.folder} and not among the stages; name it before {stage}"
                 )
 
@@ -232,8 +232,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     log.info(
         "\n%d stages in %.1f minutes", len(stages), (time.monotonic() - began) / 60
     )
-    made = [name for name in stages if not getattr(settings[name], "idle_by", "")]
-    if "stacking.fit" in made:
+    active = [name for name in stages if not getattr(settings[name], "idle_by", "")]
+    if "stacking.fit" in active:
         metadata = run.finished("stacking.fit").metadata
         style = style_for(metadata["score"])
         low, high = metadata["interval"]
@@ -246,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             high,
             metadata["constant"],
         )
-    for stage in reversed(made):
+    for stage in reversed(active):
         report = folder / stage / "report.html"
         if run.has(stage) and report.exists():
             log.info("report: %s", report)

@@ -137,13 +137,13 @@ def _text_of(error: OSError) -> str:
     file = f"{error.filename}: " if error.filename else ""
     if _is_disk_full(error):
         return f"{file}the disk is full; free some space and run again"
-    what = error.strerror or str(error) or type(error).__name__
+    reason = error.strerror or str(error) or type(error).__name__
     remedies = {
         errno.EROFS: "; copy the run to where it can be written",
         errno.EIO: "; the disk fails: copy it elsewhere",
         errno.EMFILE: "; raise the limit: ulimit -n 4096",
     }
-    return f"{file}{what}{remedies.get(error.errno or 0, '')}"
+    return f"{file}{reason}{remedies.get(error.errno or 0, '')}"
 
 
 def _drop_output() -> None:
@@ -232,22 +232,22 @@ def _remember(run: Path) -> None:
         with drafted(LAST) as file:
             file.write(os.fsencode(f"{run}\n"))
     except OSError as error:
-        what = error.strerror or error
-        log.warning("%s: %s; it still names the run before", LAST, what)
+        reason = error.strerror or error
+        log.warning("%s: %s; it still names the run before", LAST, reason)
 
 
 def _is_kept(file: Path, run: Path) -> bool:
     """Tell whether an experiment file is the copy that the run itself keeps."""
-    kept = run / KEPT
-    return file.is_file() and kept.is_file() and kept.samefile(file)
+    kept_file = run / KEPT
+    return file.is_file() and kept_file.is_file() and kept_file.samefile(file)
 
 
 def _accept_kept(run: Path) -> None:
     """Take the kept copy as it is now, since it was given by name."""
     base, name, digest = _read_origin(run)
-    now = digest_file(run / KEPT)
-    if digest not in (None, now):
-        _write_origin(run, _from_run(base, run), name, now)
+    actual = digest_file(run / KEPT)
+    if digest not in (None, actual):
+        _write_origin(run, _from_run(base, run), name, actual)
 
 
 def _read_origin(run: Path) -> tuple[Path, str, str | None]:
@@ -274,10 +274,10 @@ def _read_origin(run: Path) -> tuple[Path, str, str | None]:
 def _keep_experiment(file: Path, run: Run) -> None:
     """Keep the file in the run, with the folder that its paths are relative to."""
     base = _from_run(file.parent, run.folder)
-    kept, content = run.folder / KEPT, file.read_bytes()
+    kept_file, content = run.folder / KEPT, file.read_bytes()
     # what is the same is not written: a finished run may lie where nobody can
-    if not kept.is_file() or kept.read_bytes() != content:
-        with drafted(kept) as draft:
+    if not kept_file.is_file() or kept_file.read_bytes() != content:
+        with drafted(kept_file) as draft:
             draft.write(content)
     _write_origin(run.folder, base, file.name, hashlib.sha256(content).hexdigest())
 
@@ -302,29 +302,29 @@ def check_kept(run: Path) -> tuple[Path, Path]:
     Raises:
         UserError: It is not, or the note of its origin is missing or broken.
     """
-    kept = run / KEPT
+    kept_file = run / KEPT
     base, name, digest = _read_origin(run)
     file = base / name
-    if digest not in (None, digest_file(kept)):
+    if digest not in (None, digest_file(kept_file)):
         raise DamagedFileError(
-            f"{kept} is cut or changed since the run kept it; to bring it back:"
+            f"{kept_file} is cut or changed since the run kept it; to bring it back:"
             f" --experiment {file} --run {run}, to take it as it is:"
-            f" --experiment {kept} --run {run}"
+            f" --experiment {kept_file} --run {run}"
         )
     return base, file
 
 
 def _experiment_of(run: Run) -> Experiment:
-    kept = run.folder / KEPT
-    if not kept.exists():
+    kept_file = run.folder / KEPT
+    if not kept_file.exists():
         raise UserError(
             f"{run.folder} holds no experiment yet; give --experiment FILE.toml"
         )
     base, file = check_kept(run.folder)
-    if file.is_file() and file.read_bytes() != kept.read_bytes():
+    if file.is_file() and file.read_bytes() != kept_file.read_bytes():
         log.warning(
             "%s has changed since this run read it; to use it: --experiment %s",
             file,
             file,
         )
-    return read_experiment(kept, run.folder, base)
+    return read_experiment(kept_file, run.folder, base)

@@ -138,23 +138,29 @@ def read_experiment(path: Path, run: Path, base: Path | None = None) -> Experime
     data = _data(no_stages["data"], f"{path} [data]", folder, run)
     tasks = {}
     for name, table in no_stages["tasks"].items():
-        where = f"{path} [tasks.{name}]"
+        location = f"{path} [tasks.{name}]"
         if not TASK_NAME.fullmatch(name):
-            raise UserError(f"{where}: a task's name is letters, digits and single _")
+            raise UserError(
+                f"{location}: a task's name is letters, digits and single _"
+            )
         if name in TAKEN_NAMES:
             raise UserError(
-                f"{where}: {name!r} is the name of a folder; choose another"
+                f"{location}: {name!r} is the name of a folder; choose another"
             )
         if not isinstance(table, Mapping) or "kind" not in table:
-            raise UserError(f"{where}: kind is missing; one of {', '.join(TASK_TYPES)}")
-        tasks[name] = from_table(TaskSettings, table, where, {})
+            raise UserError(
+                f"{location}: kind is missing; one of {', '.join(TASK_TYPES)}"
+            )
+        tasks[name] = from_table(TaskSettings, table, location, {})
     return Experiment(
         data=data, tasks=tasks, stages=_stages(tables, path), source=str(path)
     )
 
 
-def _data(table: Mapping[str, Any], where: str, base: Path, run: Path) -> DataSettings:
-    data = from_table(DataSettings, table, where, {})
+def _data(
+    table: Mapping[str, Any], location: str, base: Path, run: Path
+) -> DataSettings:
+    data = from_table(DataSettings, table, location, {})
 
     def located(path: Path) -> Path:
         inside = path.parts[:1] == (RUN_MARK,)
@@ -166,24 +172,24 @@ def _data(table: Mapping[str, Any], where: str, base: Path, run: Path) -> DataSe
         if (value := getattr(data, name)) is not None
     }
     for name in ("images", "attributes"):
-        paths[name] = tuple(located(part) for part in getattr(data, name))
+        paths[name] = tuple(located(value) for value in getattr(data, name))
     return DataSettings(**{**vars(data), **paths})
 
 
 def _stages(tables: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
     stages: dict[str, dict[str, Any]] = {}
-    for package, inner in tables.items():
+    for package, stage_tables in tables.items():
         if package not in ("pipeline", *PACKAGES):
             choices = ("data", "tasks", "pipeline", *PACKAGES)
             raise UserError(
                 f"{path}: unknown table [{package}]; {nearest(package, choices)}"
             )
-        if not isinstance(inner, Mapping):
+        if not isinstance(stage_tables, Mapping):
             raise UserError(f"{path}: {package} is not a table; write [{package}...]")
         if package == "pipeline":
-            stages["pipeline"] = dict(inner)
+            stages["pipeline"] = dict(stage_tables)
             continue
-        for module, table in inner.items():
+        for module, table in stage_tables.items():
             name = f"{package}.{module}"
             if not isinstance(table, Mapping):
                 raise UserError(f"{path}: [{package}] has no key {module!r}")

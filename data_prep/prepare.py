@@ -148,7 +148,7 @@ def _prepare(
     if cv:
         check_groups(cv, rows)
     store = stage.folder / "images.npy"
-    journal, kept = store.with_suffix(JOURNAL), stage.folder / "kept.npy"
+    journal, kept_file = store.with_suffix(JOURNAL), stage.folder / "kept.npy"
     _clear(stage.folder, but=(store, journal))
     decoded = store_pictures(
         [pictures[id_] for id_ in rows["id"]],
@@ -171,7 +171,7 @@ def _prepare(
         left_out += dropped
         repeats = [repeat for repeat in repeats if not repeat.is_placeholder]
         if dropped:
-            keep_rows(store, kept, rows["image_row"].tolist())
+            keep_rows(store, kept_file, rows["image_row"].tolist())
             rows = rows.assign(image_row=np.arange(len(rows), dtype=np.int64))
     check_what_is_left(rows, left_out, data)
     rows, classes = with_classes(rows, tables.target_kind)
@@ -190,7 +190,7 @@ def _prepare(
     )
     _write_requested_ids(stage.folder, tables, data)
 
-    images = np.load(kept if kept.exists() else store, mmap_mode="r")
+    images = np.load(kept_file if kept_file.exists() else store, mmap_mode="r")
     placeholders = [repeat for repeat in repeats if repeat.is_placeholder]
     stage.metadata = {
         **metadata_of_tables(
@@ -224,8 +224,8 @@ def _prepare(
     log.info("%s", describe(prepared))
     write_overview(stage.folder / "report.html", prepared, images, title)
     journal.unlink()  # last: until here a rerun need not decode
-    if kept.exists():
-        kept.replace(store)
+    if kept_file.exists():
+        kept_file.replace(store)
 
 
 def _write_tables(

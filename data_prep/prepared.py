@@ -50,14 +50,14 @@ class Prepared(Finished):
         """
         path = finished.folder / TABLE
         table = read_frame(path)
-        again = command_of(PREPARED, finished.folder.parent)
+        command = command_of(PREPARED, finished.folder.parent)
         if fault := fault_of_columns(table.columns):
-            raise UserError(f"{path}: {fault}; again: {again}")
+            raise UserError(f"{path}: {fault}; again: {command}")
         table = table.sort_values("image_row", ignore_index=True)
         if not (table["image_row"] == table.index).all():
             raise UserError(
                 f"{path}: image_row does not number its {len(table):,} rows from 0, so"
-                f" they are not those of {PIXELS}; again: {again} --overwrite"
+                f" they are not those of {PIXELS}; again: {command} --overwrite"
             )
         return cls(folder=finished.folder, record=finished.record, table=table)
 

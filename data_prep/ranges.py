@@ -24,14 +24,16 @@ class Ranged:
             if value is None or (or_zero and value == 0):
                 continue
             # a NaN holds nothing
-            if not all(HOLDS[key](value, bound) for key, bound in bounds.items()):
+            if not all(
+                HOLDS[relation](value, bound) for relation, bound in bounds.items()
+            ):
                 text = _range_text(bounds) + ", or 0" * or_zero
                 raise UserError(f"{name} = {value}: give {text}")
 
 
-def _ranges_of(kind: type[Any]) -> dict[str, tuple[dict[str, Any], bool]]:
+def _ranges_of(settings_class: type[Any]) -> dict[str, tuple[dict[str, Any], bool]]:
     ranges = {}
-    for name, hint in get_type_hints(kind, include_extras=True).items():
+    for name, hint in get_type_hints(settings_class, include_extras=True).items():
         annotations = get_args(hint)[1:]
         bounds: dict[str, Any] = {}
         for annotation in annotations:

@@ -64,8 +64,8 @@ def keep_readable(
         height=np.array([file.height for file in decoded], dtype=np.int64),
         pixels_sha256=[file.pixels_sha256 for file in decoded],
     )
-    kept = described[is_readable].reset_index(drop=True)
-    return kept.assign(image_row=np.arange(len(kept), dtype=np.int64)), left_out
+    readable = described[is_readable].reset_index(drop=True)
+    return readable.assign(image_row=np.arange(len(readable), dtype=np.int64)), left_out
 
 
 def leave_out_placeholders(

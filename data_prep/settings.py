@@ -95,7 +95,7 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 def from_table(
     settings_class: type[Settings],
     table: Mapping[str, Any],
-    where: str,
+    location: str,
     flags: Mapping[str, Any],
 ) -> Settings:
     """Build the settings from a TOML table and the flags that override it.
@@ -103,7 +103,7 @@ def from_table(
     Args:
         settings_class: Dataclass of the settings.
         table: Keys and values as read from TOML.
-        where: Place of the table, for the messages.
+        location: Of the table, for the messages.
         flags: Values already checked, such as those of the command line.
 
     Raises:
@@ -114,14 +114,16 @@ def from_table(
     for key, value in table.items():
         if key not in declared:
             if new := new_name(key, declared):
-                raise UserError(f"{where} {key} was renamed: write {new}")
-            raise UserError(f"{where}: unknown key {key!r}; {nearest(key, declared)}")
-        values[key] = _checked(value, declared[key].type, f"{where}: {key}")
+                raise UserError(f"{location} {key} was renamed: write {new}")
+            raise UserError(
+                f"{location}: unknown key {key!r}; {nearest(key, declared)}"
+            )
+        values[key] = _checked(value, declared[key].type, f"{location}: {key}")
     try:
         return settings_class(**{**values, **flags})
     except UserError as error:
-        where = where if _refuses(settings_class, values) else "command line"
-        raise UserError(f"{where}: {error}") from None
+        location = location if _refuses(settings_class, values) else "command line"
+        raise UserError(f"{location}: {error}") from None
 
 
 def from_flags(
@@ -216,7 +218,7 @@ def _refuses(settings_class: type[Any], values: Mapping[str, Any]) -> bool:
 
 def _as_json(value: Any) -> Any:
     if isinstance(value, tuple):
-        return [_as_json(part) for part in value]
+        return [_as_json(element) for element in value]
     return str(value) if isinstance(value, Path) else value
 
 
@@ -233,7 +235,7 @@ def _shown(value: Any) -> str:
 
 def _without_none(value_type: Any) -> Any:
     if get_origin(value_type) in (types.UnionType, Union):
-        return next(part for part in get_args(value_type) if part is not type(None))
+        return next(arg for arg in get_args(value_type) if arg is not type(None))
     return value_type
 
 
@@ -262,7 +264,7 @@ def _parsing(value_type: Any) -> dict[str, Any]:
         item = get_args(value_type)[0]
 
         def split(text: str) -> tuple[Any, ...]:
-            return tuple(item(part.strip()) for part in text.split(",") if part.strip())
+            return tuple(item(word.strip()) for word in text.split(",") if word.strip())
 
         split.__name__ = f"list of {item.__name__}"
         return {"type": split, "metavar": f"{item.__name__.upper()},..."}
@@ -279,21 +281,23 @@ def _number(text: str) -> float:
     return value
 
 
-def _checked(value: Any, value_type: Any, where: str) -> Any:
+def _checked(value: Any, value_type: Any, location: str) -> Any:
     """Check one TOML value against its type."""
     value_type = _without_none(value_type)
     if get_origin(value_type) is Literal:
         if value not in get_args(value_type):
             raise UserError(
-                f"{where} = {value!r}: {nearest(str(value), get_args(value_type))}"
+                f"{location} = {value!r}: {nearest(str(value), get_args(value_type))}"
             )
         return value
     if _is_tuple(value_type):
         item = get_args(value_type)[0]
         values = value if isinstance(value, list) else [value]
         if item is str:  # folds = [0, 1] means the same as ["0", "1"]
-            values = [str(part) if type(part) is int else part for part in values]
-        return tuple(_checked(part, item, where) for part in values)
+            values = [
+                str(element) if type(element) is int else element for element in values
+            ]
+        return tuple(_checked(element, item, location) for element in values)
     if value_type is float and type(value) is int:
         return float(value)
     if value_type is Path and isinstance(value, str):
@@ -301,7 +305,7 @@ def _checked(value: Any, value_type: Any, where: str) -> Any:
     if type(value) is not value_type or (
         value_type is float and not math.isfinite(value)
     ):
-        raise UserError(f"{where} = {value!r} is not {_type_name(value_type)}")
+        raise UserError(f"{location} = {value!r} is not {_type_name(value_type)}")
     return value
 
 

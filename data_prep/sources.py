@@ -60,12 +60,12 @@ def current(
             return None
     path = done.folder / WITNESSES
     before = read_witnesses(path)
-    now = compare(pictures, before)
-    if now is None:
+    current = compare(pictures, before)
+    if current is None:
         return None
-    if now != before:
+    if current != before:
         with suppress(OSError):  # a run that cannot be written to is looked at again
-            write_witnesses(path, now)
+            write_witnesses(path, current)
     return run.current(PREPARED, made_from)
 
 

@@ -124,8 +124,8 @@ def bring_in(
             f"{len(files)} files and {len(folds)} folds: give --folds with the fold"
             " that each file's rows are held out with"
         )
-    if bad := [fold for fold in folds if not fold.isdecimal()]:
-        raise UserError(f"folds = {bad[0]!r}: give numbers, such as 0,1,2")
+    if odd := [fold for fold in folds if not fold.isdecimal()]:
+        raise UserError(f"folds = {odd[0]!r}: give numbers, such as 0,1,2")
     rows: dict[str, NDArray[Any]] = {}
     file_of: dict[str, Path] = {}
     fold_of: dict[str, int] = {}
@@ -196,7 +196,7 @@ def _stacked(
     values = np.stack([rows[id_] for id_ in ids])
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float32)
-    for is_bad, what, remedy in (
+    for is_bad, problem, remedy in (
         (~np.isfinite(values), "are not finite", "leave these ids out"),
         (~np.isfinite(narrow), "do not fit into float32", "scale them to below 1e38"),
     ):
@@ -205,7 +205,7 @@ def _stacked(
             first = ids[idx[0]]
             value = values[idx[0]][is_bad[idx[0]]][0]
             raise StoreError(
-                f"{file_of[first]}: values of {len(idx)} ids {what}, such as"
+                f"{file_of[first]}: values of {len(idx)} ids {problem}, such as"
                 f" {value:.4g} of {first!r}; {remedy}"
             )
     _warn_of_rounding(values, narrow)
@@ -256,8 +256,8 @@ def _in_our_order(
             f"each id has {values.shape[1]} views, and --views names {len(views)}:"
             f" {','.join(views)}; name those of the file, in their order"
         )
-    ours = [view for view in VIEWS if view in views]
-    return values[:, [list(views).index(view) for view in ours]], ours
+    in_order = [view for view in VIEWS if view in views]
+    return values[:, [list(views).index(view) for view in in_order]], in_order
 
 
 if __name__ == "__main__":

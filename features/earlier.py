@@ -170,8 +170,8 @@ def write_sidecar(
     metadata: dict[str, dict[str, Any]] = {}
     for id_, path in pictures.items():
         fields = decoded[id_].to_fields()
-        kept = {name: fields[name] for name in fields if name not in NOT_KEPT}
-        metadata[id_] = {"file": path.name, **kept}
+        kept_fields = {name: fields[name] for name in fields if name not in NOT_KEPT}
+        metadata[id_] = {"file": path.name, **kept_fields}
     write_json(folder / SIDECAR, metadata)
 
 

@@ -65,12 +65,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings, run, _ = open_command(ExtractSettings, STAGE, argv)
     number, n_shards = settings.shard_of()
     stage_name = stage_of(number, n_shards)
-    key, reads = recorded(settings), settings.reads
-    key["shard"] = settings.shard if n_shards > 1 else ""  # 0/1 is all
-    if not settings.layers and (done := run.current(stage_name, key, reads=reads)):
+    identity, reads = recorded(settings), settings.reads
+    identity["shard"] = settings.shard if n_shards > 1 else ""  # 0/1 is all
+    if not settings.layers and (done := run.current(stage_name, identity, reads=reads)):
         return done.folder
     prepared = Prepared.open(run.finished(PREPARED))
-    made = run.finished(settings.source)
+    trained = run.finished(settings.source)
     settle_waiting(settings.threads)
 
     from features.assembly import Assembly
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     set_threads(settings.threads)
     bf16 = use_bf16(settings.precision, device)
     pictures = Pictures.open(prepared.folder, device)
-    source = open_source(settings, prepared, made, pictures)
+    source = open_source(settings, prepared, trained, pictures)
     if settings.layers:
         show_layers(source)
         return run.folder
@@ -90,17 +90,17 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if settings.source == FINETUNED:
         planned = plan_rows(table, source.folds, insample=settings.insample)
     else:
-        role = SELECTED if chosen_with_labels(run, made) else "label_free"
+        role = SELECTED if chosen_with_labels(run, trained) else "label_free"
         rows = np.arange(len(table))
         planned = [RoleRows(fold=NO_FOLD, role=role, rows=rows)]
     passes = [of_all.shard(number, n_shards) for of_all in plan_passes(planned)]
     failures = failures_of(prepared, planned, settings) if number == 0 else {}
     planned = [in_shard(role_rows, passes) for role_rows in planned]
-    header = _header(run, prepared, made, bf16=bf16)
+    header = _header(run, prepared, trained, bf16=bf16)
     if n_shards > 1:
         header["shard"] = [number, n_shards]
     views = VIEW_SETS[settings.views]
-    with run.stage(stage_name, key, reads=reads) as stage:
+    with run.stage(stage_name, identity, reads=reads) as stage:
         began = time.perf_counter()
         outputs = NetPasses(
             passes=passes,
@@ -160,18 +160,21 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 
 def open_source(
-    settings: ExtractSettings, prepared: Finished, made: Finished, pictures: "Pictures"
+    settings: ExtractSettings,
+    prepared: Finished,
+    trained: Finished,
+    pictures: "Pictures",
 ) -> "NetSource":
     """Open the nets whose outputs or inner layers are extracted."""
     from features.sources import BackboneSource, InnerLayers, TransferSource
     from pretext.data.pictures import Normalisation
 
-    inner = InnerLayers(names=settings.layer, pooling=settings.layer_pool)
+    inner_layers = InnerLayers(names=settings.layer, pooling=settings.layer_pool)
     if settings.source == FINETUNED:
-        return TransferSource(made, inner)
+        return TransferSource(trained, inner_layers)
     metadata = prepared.metadata
     normalise = Normalisation(tuple(metadata["mean"]), tuple(metadata["std"]))
-    return BackboneSource(made, pictures.side_px, normalise, inner)
+    return BackboneSource(trained, pictures.side_px, normalise, inner_layers)
 
 
 def show_layers(source: "NetSource") -> None:
@@ -184,32 +187,35 @@ def show_layers(source: "NetSource") -> None:
         log.info("%-*s  %s", width, name, shape)
 
 
-def chosen_with_labels(run: Run, made: Finished) -> bool:
+def chosen_with_labels(run: Run, trained: Finished) -> bool:
     """Tell whether labels chose the epoch of a backbone that a stage is or began from.
 
     Then nothing learned the labels, and yet every score by them is a little too good.
     """
-    sidecar = made.folder / "backbone.json"
+    sidecar = trained.folder / "backbone.json"
     if sidecar.is_file() and read_json(sidecar).get("selected_with_labels"):
         return True
-    earlier = [name for name in made.record["reads"] if name.startswith("pretext.")]
+    earlier = [name for name in trained.record["reads"] if name.startswith("pretext.")]
     return any(chosen_with_labels(run, run.finished(name)) for name in earlier)
 
 
 def _header(
-    run: Run, prepared: Finished, made: Finished, *, bf16: bool
+    run: Run, prepared: Finished, trained: Finished, *, bf16: bool
 ) -> dict[str, Any]:
     """Say how the stores were made."""
     metadata = prepared.metadata
     return {
         "cv": metadata["cv"],
         "fold_hash": metadata["fold_hash"],
-        "selected_with_labels": chosen_with_labels(run, made),
+        "selected_with_labels": chosen_with_labels(run, trained),
         "transform": {k: metadata[k] for k in ("side", "fit", "mean", "std")},
         "precision": "bf16" if bf16 else "fp32",
-        "source": {"stage": made.record["stage"], "digest": made.record["digest"]},
+        "source": {
+            "stage": trained.record["stage"],
+            "digest": trained.record["digest"],
+        },
         "command": " ".join(sys.orig_argv[1:]),
-        "versions": made.record["versions"],
+        "versions": trained.record["versions"],
     }
 
 

@@ -44,14 +44,14 @@ class Extraction:
     Attributes:
         settings: Of ``features.extract``.
         prepared: The stage that says how pictures are decoded.
-        made: The stage of the nets.
+        trained: The stage of the nets.
         digest: Of what they gave.
         header: Of one of the stores of that.
     """
 
     settings: ExtractSettings
     prepared: Finished
-    made: Finished
+    trained: Finished
     digest: str
     header: Mapping[str, Any]
 
@@ -64,8 +64,8 @@ class Extraction:
 
     def header_of_more(self) -> dict[str, Any]:
         """Say of further rows how they are made, as of the rows that there are."""
-        kept = {name: self.header[name] for name in OF_ALL}
-        return kept | {"command": " ".join(sys.orig_argv[1:])}
+        of_nets = {name: self.header[name] for name in OF_ALL}
+        return of_nets | {"command": " ".join(sys.orig_argv[1:])}
 
 
 def find_extraction(run: Run) -> Extraction:
@@ -88,39 +88,39 @@ def find_extraction(run: Run) -> Extraction:
             " else in every net; extract the outputs: python -m features.extract --run"
             f" {run.folder}"
         )
-    made = run.finished(settings.source)
+    trained = run.finished(settings.source)
     # features.pkl, but where the only net has seen all rows there is none
     header = open_store(min(extracted.folder.rglob("*.pkl"))).header
-    check_nets(made, header)
+    check_nets(trained, header)
     prepared = run.finished(PREPARED)
     return Extraction(
         settings=settings,
         prepared=prepared,
-        made=made,
+        trained=trained,
         digest=extracted.record["digest"],
         header=header,
     )
 
 
-def check_nets(made: Finished, header: Mapping[str, Any]) -> None:
+def check_nets(trained: Finished, header: Mapping[str, Any]) -> None:
     """Check that the nets are those that a store is from, file by file.
 
     Args:
-        made: The stage of the nets.
+        trained: The stage of the nets.
         header: Of the store.
 
     Raises:
         UserError: A file is missing or another, or the store is from other nets.
     """
-    files: dict[str, str] = made.record["files"]
+    files: dict[str, str] = trained.record["files"]
     for name in files:
         is_of_net = Path(name).suffix in OF_NETS
-        if is_of_net and (fault := fault_of(made.folder, made.record, name)):
+        if is_of_net and (fault := fault_of(trained.folder, trained.record, name)):
             raise DamagedFileError(fault)
     if not {net["digest"] for net in header["nets"]} <= set(files.values()):
         raise UserError(
-            f"{made.folder}: {EXTRACTED} is from other nets than these; again: python"
-            f" -m {EXTRACTED} --overwrite"
+            f"{trained.folder}: {EXTRACTED} is from other nets than these; again:"
+            f" python -m {EXTRACTED} --overwrite"
         )
 
 

@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     else:
         out = default_path(run.folder, settings.images)
     digests = {id_: digest_picture(path) for id_, path in pictures.items()}
-    key = {
+    identity = {
         "made_by": STAGE,
         "extraction": extraction.digest,
         "pictures": digest_of(
@@ -101,9 +101,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
         ),
         "folders": resolved(settings.images),
     }
-    check_path(out, key["folders"], overwrite=settings.overwrite)
+    check_path(out, identity["folders"], overwrite=settings.overwrite)
     overwrite = settings.overwrite or not is_whole(out)
-    if done := Run(out.parent, overwrite).current(out.name, key):
+    if done := Run(out.parent, overwrite).current(out.name, identity):
         return done.folder
     earlier = EarlierResults()
     if overwrite and not settings.overwrite:
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     elif not overwrite:
         earlier = EarlierResults.find(out, extraction.digest, pictures, digests)
     # overwrite: an unfinished attempt at other pictures may be dropped
-    with Run(out.parent, overwrite=True).stage(out.name, key) as stage:
+    with Run(out.parent, overwrite=True).stage(out.name, identity) as stage:
         stage.metadata = infer(
             extraction,
             pictures,
@@ -223,7 +223,7 @@ def infer(
         side_px = transform["side"]
         opened = Pictures(np.empty((0, side_px, side_px, 3), np.uint8), device)
     settings, header = extraction.settings, extraction.header
-    source = open_source(settings, extraction.prepared, extraction.made, opened)
+    source = open_source(settings, extraction.prepared, extraction.trained, opened)
     views = VIEW_SETS[settings.views]
     rows = np.arange(n_new)
     planned = [
@@ -244,7 +244,7 @@ def infer(
     if not any(len(of_fold.role_rows.rows) for of_fold in extracted):
         raise UserError(
             f"the outputs of all {len(ids)} pictures are not finite: the weights of"
-            f" {extraction.made.folder} are broken"
+            f" {extraction.trained.folder} are broken"
         )
     Assembly(
         folder=folder,

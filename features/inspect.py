@@ -101,13 +101,13 @@ def _counted(values: Iterable[str]) -> str:
 
 def _some(names: Sequence[str], at_most: int = AT_MOST) -> str:
     shown = ", ".join(names[:at_most])
-    left = len(names) - at_most
-    return f"{shown} and {left:,} more" if left > 0 else shown
+    n_more = len(names) - at_most
+    return f"{shown} and {n_more:,} more" if n_more > 0 else shown
 
 
 def _pairs(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_pairs(inner)}" for key, inner in value.items())
+        return ", ".join(f"{key} {_pairs(entry)}" for key, entry in value.items())
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -140,10 +140,10 @@ def check_distinct(stores: Sequence[Store]) -> None:
     times_of = Counter(id_ for store in stores for id_ in store.ids)
     twice = [id_ for id_, times in times_of.items() if times > 1]
     if twice:
-        both = [str(store.path) for store in stores if twice[0] in store]
+        paths = [str(store.path) for store in stores if twice[0] in store]
         raise UserError(
             f"{len(twice)} ids are in two stores or more, such as {twice[0]!r} in"
-            f" {' and '.join(both)}; give each store once"
+            f" {' and '.join(paths)}; give each store once"
         )
 
 
@@ -179,20 +179,21 @@ def merge_run(run: Run) -> Path:
     """
     shards = find_shards(run)
     record = shards[0].record
-    key = {**record["settings"], "shard": ""}
+    identity = {**record["settings"], "shard": ""}
     reads = list(record["reads"])
-    if done := run.current(STAGE, key, reads=reads):
+    if done := run.current(STAGE, identity, reads=reads):
         return done.folder
     for shard in shards:
         settings = {**shard.record["settings"], "shard": ""}
-        if settings != key:
-            name = next(k for k in key if settings.get(k) != key[k])
+        if settings != identity:
+            name = next(k for k in identity if settings.get(k) != identity[k])
             raise UserError(
                 f"{shard.folder}: made with {name} ="
-                f" {_difference(settings.get(name), key[name])}; make the shards alike"
+                f" {_difference(settings.get(name), identity[name])}; make the"
+                " shards alike"
             )
     files = sorted(path.relative_to(shards[0].folder) for path in _stores(shards[0]))
-    with run.stage(STAGE, key, reads=reads) as stage:
+    with run.stage(STAGE, identity, reads=reads) as stage:
         for file in files:
             merge_stores([shard.folder / file for shard in shards], stage.folder / file)
         metadata = [shard.metadata for shard in shards]

@@ -129,11 +129,11 @@ class NetOutputs:
         for role_rows in planned:
             reasons = failed[_failing_together(role_rows)]
             is_kept = ~np.isin(role_rows.rows, list(reasons))
-            kept = replace(role_rows, rows=role_rows.rows[is_kept])
+            kept_rows = replace(role_rows, rows=role_rows.rows[is_kept])
             extracted.append(
                 Extracted(
-                    role_rows=kept,
-                    views=ChosenRows(views[role_rows.fold], kept.rows),
+                    role_rows=kept_rows,
+                    views=ChosenRows(views[role_rows.fold], kept_rows.rows),
                     failures={str(ids[row]): why for row, why in reasons.items()},
                 )
             )
@@ -154,10 +154,10 @@ class FoldViews(Rows):
         self._outputs, self._fold = outputs, fold
         self._pass_of = np.full(outputs.n_rows, -1, np.int32)
         self._position_of = np.full(outputs.n_rows, -1, np.int32)  # within its pass
-        for number, made in enumerate(outputs.passes):
-            if fold in made.folds:
-                self._pass_of[made.rows] = number
-                self._position_of[made.rows] = np.arange(len(made.rows))
+        for number, of_pass in enumerate(outputs.passes):
+            if fold in of_pass.folds:
+                self._pass_of[of_pass.rows] = number
+                self._position_of[of_pass.rows] = np.arange(len(of_pass.rows))
 
     def read(self, idx: Ints) -> Floats:
         """Give the (n, V, F) outputs of (n,) rows, in the unit of the labels."""

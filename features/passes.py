@@ -63,7 +63,7 @@ def run_pass(
     """
     shape = (len(rows), len(views), width)
     n_blocks = -(-len(rows) // BLOCK)
-    key = {
+    identity = {
         "weights": weights,
         "rows": digest_of(rows.tolist()),
         "shape": list(shape),
@@ -74,7 +74,7 @@ def run_pass(
     }
     journal = work.with_suffix(".json")
     state = _read(journal)
-    done = int(state["done"]) if state.get("key") == key and work.exists() else 0
+    done = int(state["done"]) if state.get("key") == identity and work.exists() else 0
     values = _taken_up(work, shape) if done else None
     if values is None:
         done = 0
@@ -98,7 +98,7 @@ def run_pass(
         is_due = time.monotonic() - counted_at >= JOURNAL_EVERY_S
         if is_due or block + 1 == n_blocks:
             values.flush()  # the blocks before the journal that counts them
-            write_json(journal, {"key": key, "done": block + 1})
+            write_json(journal, {"key": identity, "done": block + 1})
             counted_at = time.monotonic()
     return values
 

@@ -84,8 +84,8 @@ def plan_rows(
             RoleRows(fold=fold, role="test", rows=common),
         ]
         if insample:
-            seen = np.flatnonzero(may_be_seen)
-            planned.append(RoleRows(fold=fold, role="insample", rows=seen))
+            seen_idx = np.flatnonzero(may_be_seen)
+            planned.append(RoleRows(fold=fold, role="insample", rows=seen_idx))
     planned = [role_rows for role_rows in planned if len(role_rows.rows)]
     if not planned:
         raise UserError(

@@ -93,23 +93,25 @@ class TransferSource(NetSource):
 
     Args:
         finished: That stage.
-        inner: The layers that are extracted; none: the outputs.
+        inner_layers: The layers that are extracted; none: the outputs.
     """
 
-    def __init__(self, finished: Finished, inner: InnerLayers) -> None:
-        self._finished, self._inner = finished, inner
+    def __init__(self, finished: Finished, inner_layers: InnerLayers) -> None:
+        self._finished, self._inner = finished, inner_layers
         self.columns, self.nets, self.origins = {}, [], {}
         widths: dict[str, list[int]] = {}
         for net in finished.metadata["nets"]:
             fold, name = net["fold"], net["net"]
             digest = finished.record["files"][_weights_of(net)]
-            if inner.names:
+            if inner_layers.names:
                 if name not in widths:
                     loaded = self._load(net)
-                    widths[name] = inner.of(loaded.backbone, loaded.side_px).widths
+                    widths[name] = inner_layers.of(
+                        loaded.backbone, loaded.side_px
+                    ).widths
                 is_alone = len({n["net"] for n in finished.metadata["nets"]}) == 1
                 prefix = "" if is_alone else f"{name}_"
-                columns = inner.columns(widths[name], digest, prefix)
+                columns = inner_layers.columns(widths[name], digest, prefix)
             else:
                 columns = [column for task in net["tasks"] for column in _columns(task)]
                 origins = [origin for task in net["tasks"] for origin in _origins(task)]
@@ -165,7 +167,7 @@ class BackboneSource(NetSource):
         finished: That stage.
         side_px: Side of the pictures.
         normalise: Statistics of the collection.
-        inner: The layers that are extracted; none: the outputs.
+        inner_layers: The layers that are extracted; none: the outputs.
     """
 
     def __init__(
@@ -173,18 +175,18 @@ class BackboneSource(NetSource):
         finished: Finished,
         side_px: int,
         normalise: "Normalisation",
-        inner: InnerLayers,
+        inner_layers: InnerLayers,
     ) -> None:
         from pretext.evaluation.embed import load_for
         from pretext.networks.backbones import feature_width
 
         path = finished.folder / "backbone.safetensors"
-        self._normalise, self._inner = normalise, inner
+        self._normalise, self._inner = normalise, inner_layers
         self._backbone, self._side_px = load_for(path, side_px)
         digest = finished.record["files"][path.name]
-        if inner.names:
-            widths = inner.of(self._backbone.eval(), self._side_px).widths
-            columns = inner.columns(widths, digest)
+        if inner_layers.names:
+            widths = inner_layers.of(self._backbone.eval(), self._side_px).widths
+            columns = inner_layers.columns(widths, digest)
         else:
             width = feature_width(self._backbone)
             columns = _numbered_columns("embedding", width, digest)
@@ -213,10 +215,10 @@ def side_by_side(forwards: Sequence[Forward]) -> Forward:
     """Join functions into one that gives all their outputs side by side."""
     import torch
 
-    def forward(images: "Tensor") -> "Tensor":
-        return torch.cat([each(images) for each in forwards], dim=1)
+    def joined(images: "Tensor") -> "Tensor":
+        return torch.cat([forward(images) for forward in forwards], dim=1)
 
-    return forward
+    return joined
 
 
 def joined_outputs(nets: "Sequence[TaskNet]") -> Forward:

@@ -81,12 +81,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
     while True:
         is_over, n_scored = has_ended(run, training), len(board.entries)
         for file, net, fold, epoch in published(run):
-            key = (net, fold, epoch)
-            if board.has(net, fold, epoch) or key in missed:
+            net_epoch = (net, fold, epoch)
+            if board.has(net, fold, epoch) or net_epoch in missed:
                 continue
             entries = scorer.score(file, net, fold, epoch)
             if not entries:
-                missed.add(key)
+                missed.add(net_epoch)
                 continue
             board.add(entries)
             show(board, entries)

@@ -181,8 +181,8 @@ def _write_tables(
 def _describe(words: Sequence[str], all_words: Sequence[str], rng: Rng) -> list[str]:
     """Draw the words a cataloguer would use, the first one always among them."""
     chances = [1.0, 0.8] + [0.35] * (len(words) - 2)
-    used = [w for w, p in zip(words, chances, strict=True) if rng.random() < p]
+    chosen_words = [w for w, p in zip(words, chances, strict=True) if rng.random() < p]
     stray = pick(all_words, rng)
-    if rng.random() < STRAY_WORD_CHANCE and stray not in used:
-        used.append(stray)
-    return used
+    if rng.random() < STRAY_WORD_CHANCE and stray not in chosen_words:
+        chosen_words.append(stray)
+    return chosen_words

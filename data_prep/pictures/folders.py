@@ -259,11 +259,13 @@ def _deeper(
         return
     n_seen = 0
     for top in dict.fromkeys(folders.searched):
-        for folder, inner, names in os.walk(top):
+        for folder, subfolders, names in os.walk(top):
             n_seen += len(names)
             if n_seen > MOST_SEEN:
                 return
-            inner[:] = sorted(name for name in inner if not name.startswith("."))
+            subfolders[:] = sorted(
+                name for name in subfolders if not name.startswith(".")
+            )
             if Path(folder) == top:
                 continue
             for name in sorted(names):

@@ -258,7 +258,7 @@ def write_overview(
         sections.append(Section("Dates", histogram(dates, label="year")))
     if metadata["n_folds"]:
         are_together = metadata["has_group"] and is_grouped(metadata["cv"])
-        kept = (
+        are_kept = (
             "Rows of one group, and copies of one picture, are"
             if are_together
             else "Copies of one picture are"
@@ -271,7 +271,7 @@ def write_overview(
             Section(
                 "Folds",
                 table(folds, digits=digits),
-                note=f"{kept} in one fold. Every later stage obeys these folds.",
+                note=f"{are_kept} in one fold. Every later stage obeys these folds.",
             )
         )
     sections.append(
@@ -289,10 +289,10 @@ def write_overview(
     write_report(path, title, subtitle, sections)
 
 
-def _as_sentence(note: str) -> str:
+def _as_sentence(remark: str) -> str:
     """Begin a note with a capital, unless a file's name is first, and end it."""
-    is_word = note.partition(" ")[0].isalpha()
-    return f"{note[0].upper() if is_word else note[0]}{note[1:]}."
+    is_word = remark.partition(" ")[0].isalpha()
+    return f"{remark[0].upper() if is_word else remark[0]}{remark[1:]}."
 
 
 def _target_chart(rows: pd.DataFrame, metadata: Mapping[str, Any]) -> Markup:

@@ -150,9 +150,9 @@ def heat_table(
         is_count: Whether the values are counts.
     """
     if is_count:
-        shares = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
+        fractions = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
     else:
-        shares = values / max(float(values.max(initial=0)), 1e-300)
+        fractions = values / max(float(values.max(initial=0)), 1e-300)
 
     def cell(value: Any, share: float) -> tuple[float, str, str]:
         texts = (f"{value:,}", f"{share:.0%}") if is_count else (f"{value:.1%}", "")
@@ -163,7 +163,7 @@ def heat_table(
         corner=corner,
         columns=columns,
         rows=[
-            (name, [*map(cell, values[row].tolist(), shares[row].tolist())])
+            (name, [*map(cell, values[row].tolist(), fractions[row].tolist())])
             for row, name in enumerate(rows)
         ],
     )

@@ -244,11 +244,13 @@ def _stage_of(path: Path) -> tuple[Path, dict[str, Any]] | None:
 def _fault_of(path: Path, size: int | None) -> str:
     """Say what is wrong with a file that should have ``size`` bytes; None: unknown."""
     try:
-        now = path.stat().st_size
+        n_bytes = path.stat().st_size
     except (FileNotFoundError, NotADirectoryError):
         return "is missing"
-    if size is not None and now != size:
-        return f"is cut or changed since it was written ({now:,} bytes, not {size:,})"
+    if size is not None and n_bytes != size:
+        return (
+            f"is cut or changed since it was written ({n_bytes:,} bytes, not {size:,})"
+        )
     return ""
 
 

@@ -280,11 +280,16 @@ class Run:
         # what was made from replaced inputs cannot be gone on with in any case
         if self.overwrite or not is_begun or begun.get("reads") != made_from["reads"]:
             return
-        was, now = begun.get("settings", {}), made_from["settings"]
-        name = next(k for k in [*was, *now] if was.get(k) != now.get(k))
+        old_settings, settings = begun.get("settings", {}), made_from["settings"]
+        name = next(
+            k
+            for k in [*old_settings, *settings]
+            if old_settings.get(k) != settings.get(k)
+        )
         raise UserError(
-            f"{partial} was begun with {name} = {was.get(name)!r} and not"
-            f" {now.get(name)!r}; give that to go on with it, or --overwrite to drop it"
+            f"{partial} was begun with {name} = {old_settings.get(name)!r} and not"
+            f" {settings.get(name)!r}; give that to go on with it, or --overwrite to"
+            " drop it"
         )
 
     def _publish(self, name: str) -> None:

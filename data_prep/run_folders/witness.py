@@ -69,9 +69,9 @@ def hash_of(path: Path) -> str:
 
 def is_same(path: Path, before: ReadFile) -> bool:
     """Tell whether a file is still the one that was read."""
-    now = _witness_of(path)
-    return _is_unchanged(now, before) or (
-        _may_be_same(now, before) and hash_of(path) == before.sha256
+    witness = _witness_of(path)
+    return _is_unchanged(witness, before) or (
+        _may_be_same(witness, before) and hash_of(path) == before.sha256
     )
 
 
@@ -90,16 +90,18 @@ def compare(
     """
     if pictures.keys() != before.keys():
         return None
-    now = {id_: _witness_of(path) for id_, path in pictures.items()}
-    doubtful = [id_ for id_ in pictures if not _is_unchanged(now[id_], before[id_])]
-    if not all(_may_be_same(now[id_], before[id_]) for id_ in doubtful):
+    witnesses = {id_: _witness_of(path) for id_, path in pictures.items()}
+    doubtful = [
+        id_ for id_ in pictures if not _is_unchanged(witnesses[id_], before[id_])
+    ]
+    if not all(_may_be_same(witnesses[id_], before[id_]) for id_ in doubtful):
         return None
     if len(doubtful) > 1000:
         log.info("%d pictures have another date: comparing contents", len(doubtful))
     for id_ in doubtful:
         if hash_of(pictures[id_]) != before[id_].sha256:
             return None
-    settled = {id_: replace(before[id_], witness=now[id_]) for id_ in doubtful}
+    settled = {id_: replace(before[id_], witness=witnesses[id_]) for id_ in doubtful}
     return {**before, **settled}
 
 
@@ -139,9 +141,15 @@ def _witness_of(path: Path) -> Witness | None:
         return None
 
 
-def _is_unchanged(now: Witness | None, before: ReadFile) -> bool:
-    return now is not None and now == before.witness and now.mtime_ns != UNSETTLED
+def _is_unchanged(witness: Witness | None, before: ReadFile) -> bool:
+    return (
+        witness is not None
+        and witness == before.witness
+        and witness.mtime_ns != UNSETTLED
+    )
 
 
-def _may_be_same(now: Witness | None, before: ReadFile) -> bool:
-    return now is None or before.witness is None or now.size == before.witness.size
+def _may_be_same(witness: Witness | None, before: ReadFile) -> bool:
+    return (
+        witness is None or before.witness is None or witness.size == before.witness.size
+    )

@@ -105,9 +105,9 @@ def paired_bootstrap(
     rows, first_pred = _comparable(metric, y_true, first_pred)
     rows, second_pred = _comparable(metric, y_true, second_pred)
     codes = _group_codes(groups, len(rows))
-    draws = {"n_draws": n_draws, "seed": seed}
-    first_D = _scores_of_draws(metric, rows, first_pred, codes, **draws)
-    second_D = _scores_of_draws(metric, rows, second_pred, codes, **draws)
+    options = {"n_draws": n_draws, "seed": seed}
+    first_D = _scores_of_draws(metric, rows, first_pred, codes, **options)
+    second_D = _scores_of_draws(metric, rows, second_pred, codes, **options)
     difference = float(metric(rows, first_pred) - metric(rows, second_pred))
     return _interval(difference, first_D - second_D)
 
@@ -192,8 +192,10 @@ def _scores_of_draws(
     else:
         score = _by_rows(metric, y_true, y_pred, group_codes)
     is_kept = n_draws * n_groups <= _KEPT_VALUES
-    draws = _kept_draws if is_kept else _draws
-    return np.concatenate([score(times) for times in draws(n_groups, n_draws, seed)])
+    draw_groups = _kept_draws if is_kept else _draws
+    return np.concatenate(
+        [score(times) for times in draw_groups(n_groups, n_draws, seed)]
+    )
 
 
 def _draws(n_groups: int, n_draws: int, seed: int) -> Iterator[Ints]:

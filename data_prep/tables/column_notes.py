@@ -47,8 +47,8 @@ def some_unread(
         noun: What they are counted as.
     """
     counted = some(list(texts), noun)
-    where = f"the first in {texts.index.name or 'row'} {texts.index[0]}"
-    return f"{counted} {fault}{more}, {where}"
+    location = f"the first in {texts.index.name or 'row'} {texts.index[0]}"
+    return f"{counted} {fault}{more}, {location}"
 
 
 def no_dates(name: str, texts: "pd.Series[Any]") -> str:

@@ -187,13 +187,13 @@ def _frame_of(
         [cell if cell and not cell.isspace() else None for cell in column]
         for column in zip(*rows, strict=True)
     ] or [[] for _ in names]
-    kept = {
+    name_of = {
         col_idx: name
         for col_idx, name in enumerate(names)
         if name or any(cell is not None for cell in columns[col_idx])
     }
     numbers_of: dict[str, list[int]] = {}
-    for col_idx, name in kept.items():
+    for col_idx, name in name_of.items():
         numbers_of.setdefault(name, []).append(col_idx + 1)
     for name, numbers in numbers_of.items():
         if len(numbers) > 1 and name:
@@ -204,7 +204,7 @@ def _frame_of(
                 " header; name them"
             )
     table = pd.DataFrame(
-        {name: columns[col_idx] for col_idx, name in kept.items()},
+        {name: columns[col_idx] for col_idx, name in name_of.items()},
         index=pd.Index(list(lines), dtype="int64", name="line"),
         dtype=object,
     )

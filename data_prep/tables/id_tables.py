@@ -129,8 +129,8 @@ def problems_of_ids(ids: Sequence[str], index: "pd.Index[Any]") -> list[str]:
     empty = column.index[column == ""]
     if len(empty):
         noun = "row has" if len(empty) == 1 else "rows have"
-        where = f"the first in {index.name or 'row'} {empty[0]}"
-        problems.append(f"{len(empty)} {noun} no id, {where}")
+        location = f"the first in {index.name or 'row'} {empty[0]}"
+        problems.append(f"{len(empty)} {noun} no id, {location}")
     double = sorted(set(column[column.duplicated() & (column != "")]))
     if double:
         problems.append(f"{some(double, 'id')} there twice; keep one row of each")

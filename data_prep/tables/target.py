@@ -54,32 +54,32 @@ def read_target(
         target = texts.where(texts != "", None)
     n_words, n_numbers = len(words), int(np.isfinite(numbers).sum())
     n_present, n_distinct = int(target.notna().sum()), target.nunique()
-    where = f"column {name!r}"
+    location = f"column {name!r}"
     problem = ""
     if not n_words and not n_numbers:
-        problem = f"{where} is empty; fill it, or take target out of [data]"
+        problem = f"{location} is empty; fill it, or take target out of [data]"
     elif len(nearly) and n_numbers + len(nearly) > n_words - len(nearly):
-        problem = f"{where}: {near_text(words, nearly)}"
+        problem = f"{location}: {near_text(words, nearly)}"
     elif n_words and declared == "numbers":
         declaration = ', and [data] target_kind = "numbers"'
         counted = some_unread(words, "no finite number", declaration)
-        problem = f"{where}: {counted}; correct them, or leave the cells empty"
+        problem = f"{location}: {counted}; correct them, or leave the cells empty"
     elif 0 < n_words < n_numbers:
         counted = some_unread(words, "no finite number", f", while {n_numbers} are")
         problem = (
-            f"{where}: {counted}; correct them, leave the cells empty, or write every"
-            " class as a word"
+            f"{location}: {counted}; correct them, leave the cells empty, or write"
+            " every class as a word"
         )
     elif n_distinct == 1:
         problem = (
-            f"{where} has the one value {as_texts(column[target.notna()])[0]!r} in all"
-            f" {n_present} rows that have any; there is nothing to tell apart"
+            f"{location} has the one value {as_texts(column[target.notna()])[0]!r} in"
+            f" all {n_present} rows that have any; there is nothing to tell apart"
         )
     elif n_words and n_distinct > max(MAX_CLASSES, n_present / 2):
         remedy = ', take target_kind = "classes" out of [data]' if declared else ""
         problem = (
-            f"{where} has {n_distinct} different texts in {n_present} rows, too many to"
-            f" be classes; name another column{remedy}, or join the rare ones"
+            f"{location} has {n_distinct} different texts in {n_present} rows, too many"
+            f" to be classes; name another column{remedy}, or join the rare ones"
         )
     return target, target_kind, problem
 

@@ -34,11 +34,12 @@ class Regression(TaskType):
 
         cells = source.table[source.column_name(self.usual_column)]
         values, is_train = self.parse(cells), source.is_train
-        bad = unread(cells[is_train], values[is_train])
-        if len(bad):
+        unreadable = unread(cells[is_train], values[is_train])
+        if len(unreadable):
             raise UserError(
-                f"kind = {self.name!r}, but {len(bad)} labels are no {self.noun}, such"
-                f" as {bad.iloc[0]!r}; use kind = 'classes' or another column"
+                f"kind = {self.name!r}, but {len(unreadable)} labels are no {self.noun}"
+                f", such as {unreadable.iloc[0]!r}; use kind = 'classes' or another"
+                " column"
             )
         has_label = np.isfinite(values) & is_train
         return Labels(

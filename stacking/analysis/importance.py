@@ -59,8 +59,8 @@ def leave_one_out(
         return {}
 
     def predict_without(task: str) -> Floats:
-        kept = [k for k, column in enumerate(columns) if column.task != task]
-        kept_rows = features.with_inputs(rows.X[:, kept])
+        col_idx = [k for k, column in enumerate(columns) if column.task != task]
+        kept_rows = features.with_inputs(rows.X[:, col_idx])
         return features.target_columns.clip(quick(kept_rows, boosting))
 
     full = predict_without("")

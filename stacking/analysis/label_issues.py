@@ -112,11 +112,11 @@ def combine(issues: Sequence[LabelIssues]) -> LabelIssues:
         The larger score, and the reasons of all.
     """
     return LabelIssues(
-        score=np.max([each.score for each in issues], axis=0),
-        is_issue=np.any([each.is_issue for each in issues], axis=0),
+        score=np.max([source.score for source in issues], axis=0),
+        is_issue=np.any([source.is_issue for source in issues], axis=0),
         reasons=tuple(
             "; ".join(filter(None, reasons))
-            for reasons in zip(*(each.reasons for each in issues), strict=True)
+            for reasons in zip(*(source.reasons for source in issues), strict=True)
         ),
     )
 

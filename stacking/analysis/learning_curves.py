@@ -79,9 +79,9 @@ def _logged(path: Path) -> dict[str, dict[int, float]]:
 
 def _averaged(values: Mapping[int, float]) -> dict[int, float]:
     """Average stretches of a curve, so that it has few points and no noise."""
-    kept = [(step, value) for step, value in values.items() if math.isfinite(value)]
-    size = -(-len(kept) // MOST_POINTS) or 1
-    pieces = [kept[start : start + size] for start in range(0, len(kept), size)]
+    points = [(step, value) for step, value in values.items() if math.isfinite(value)]
+    size = -(-len(points) // MOST_POINTS) or 1
+    pieces = [points[start : start + size] for start in range(0, len(points), size)]
     return {
         piece[-1][0]: sum(value for _, value in piece) / len(piece) for piece in pieces
     }

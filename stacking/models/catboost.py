@@ -78,8 +78,8 @@ def load(folder: Path, files: Sequence[str]) -> CatBoosts:
 
 def predict(model: "CatBoost", X: Floats, rounds: int = 0, *, is_proba: bool) -> Floats:
     """Give (N,) numbers or (N, K) probabilities; with rounds, of so many trees."""
-    kind = "Probability" if is_proba else "RawFormulaVal"
-    y_pred: Floats = model.predict(X, prediction_type=kind, ntree_end=rounds)
+    prediction_type = "Probability" if is_proba else "RawFormulaVal"
+    y_pred: Floats = model.predict(X, prediction_type=prediction_type, ntree_end=rounds)
     return as_proba(y_pred, LEAST) if is_proba else y_pred
 
 

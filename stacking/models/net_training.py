@@ -204,13 +204,17 @@ def _find_epochs(
     nets = SideBySide(
         kind,
         rows,
-        train_idx=[train_idx[inner_folds != inner] for inner, _ in numbers],
-        seeds=[[*seeds, 1 + inner, number] for inner, number in numbers],
+        train_idx=[train_idx[inner_folds != inner_fold] for inner_fold, _ in numbers],
+        seeds=[[*seeds, 1 + inner_fold, number] for inner_fold, number in numbers],
     )
     # All nets predict equally many rows: short inner folds are filled up.
-    val_pos = [np.flatnonzero(inner_folds == inner) for inner in range(n_inner)]
+    val_pos = [
+        np.flatnonzero(inner_folds == inner_fold) for inner_fold in range(n_inner)
+    ]
     longest = max(map(len, val_pos))
-    idx_RM = train_idx[[np.resize(val_pos[inner], longest) for inner, _ in numbers]]
+    idx_RM = train_idx[
+        [np.resize(val_pos[inner_fold], longest) for inner_fold, _ in numbers]
+    ]
     best, lowest = 0, math.inf
     oof_pred = best_oof = np.empty((len(train_idx), nets.y_ND.shape[1]))
     for epoch in range(training.max_epochs + 1):

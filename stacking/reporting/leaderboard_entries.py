@@ -135,11 +135,13 @@ def find_runs(folder: Path) -> Iterator[Path]:
     if _is_run(folder):
         yield folder
         return
-    for inner in sorted(folder.iterdir()):
-        if not inner.is_dir() or inner.name.startswith("."):
+    for subfolder in sorted(folder.iterdir()):
+        if not subfolder.is_dir() or subfolder.name.startswith("."):
             continue
-        if _is_run(inner) or not inner.is_symlink():  # which might lead in a circle
-            yield from find_runs(inner)
+        if (
+            _is_run(subfolder) or not subfolder.is_symlink()
+        ):  # which might lead in a circle
+            yield from find_runs(subfolder)
 
 
 def columns_of(entries: Sequence[LeaderboardEntry]) -> list[Column]:
@@ -170,8 +172,8 @@ def column_name(column: Column) -> str:
 
 
 def _is_run(folder: Path) -> bool:
-    made = (any(folder.glob(f"*/{name}")) for name in (RECORD, MADE_FROM))
-    return (folder / "run.json").is_file() or any(made)
+    has_record = (any(folder.glob(f"*/{name}")) for name in (RECORD, MADE_FROM))
+    return (folder / "run.json").is_file() or any(has_record)
 
 
 def _read_records(run: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
@@ -199,10 +201,10 @@ def _entry(run: str, stage: str, records: Records) -> LeaderboardEntry:
         if not math.isfinite(value):
             raise ValueError(f"{name} is {value}")
     when = datetime.fromisoformat(record["finished_at"])
-    used, replaced = _made_from(stage, records)
+    used_records, replaced = _made_from(stage, records)
     settings = {
         FIT if name == LEAKY else name: dict(_flattened(earlier["settings"]))
-        for name, earlier in used.items()
+        for name, earlier in used_records.items()
     }
     if versions := record.get(VERSIONS):
         settings[VERSIONS] = dict(_flattened(versions))
@@ -227,18 +229,18 @@ def _number(value: Any) -> float | None:
 
 def _made_from(stage: str, records: Records) -> tuple[Records, list[str]]:
     """Follow what a stage reads; say what is no longer what it was made from."""
-    used: dict[str, Mapping[str, Any]] = {}
+    used_records: dict[str, Mapping[str, Any]] = {}
     replaced: set[str] = set()
     waiting = [stage]
     while waiting:
         name = waiting.pop()
-        used[name] = records[name]
+        used_records[name] = records[name]
         for earlier, digest in records[name].get("reads", {}).items():
             if records.get(earlier, {}).get("digest") != digest:
                 replaced.add(earlier)
-            if earlier in records and earlier not in used:
+            if earlier in records and earlier not in used_records:
                 waiting.append(earlier)
-    return used, sorted(replaced)
+    return used_records, sorted(replaced)
 
 
 def _flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -246,8 +248,8 @@ def _flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
     if not isinstance(value, Mapping):
         yield prefix, _text(value)
         return
-    for name, inner in value.items():
-        yield from _flattened(inner, f"{prefix}.{name}" if prefix else str(name))
+    for name, entry in value.items():
+        yield from _flattened(entry, f"{prefix}.{name}" if prefix else str(name))
 
 
 def _text(value: Any) -> str:

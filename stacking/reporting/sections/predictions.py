@@ -68,8 +68,8 @@ def _numbers(y_pred: Floats, stacked: Stacked) -> Markup:
 def _classes(proba: Floats, stacked: Stacked) -> Markup:
     names, oof_proba = stacked.data.classes, stacked.final.prediction
     counts, oof_counts = (
-        np.bincount(each.argmax(axis=1), minlength=len(names))
-        for each in (proba, oof_proba)
+        np.bincount(values.argmax(axis=1), minlength=len(names))
+        for values in (proba, oof_proba)
     )
     shown = np.sort(np.argsort(-counts, kind="stable")[:MOST_BARS])
     bar_rows = [

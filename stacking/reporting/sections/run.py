@@ -59,14 +59,14 @@ def settings_and_versions(
 
 def _text(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {inner}" for name, inner in value.items())
+        return ", ".join(f"{name}: {entry}" for name, entry in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return value
 
 
 def _times(earlier: list[dict[str, Any]], seconds: float | None) -> Markup:
-    here = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     took = "" if seconds is None else f", in {_duration(seconds)}"
     frame = pd.DataFrame(
         [
@@ -82,7 +82,7 @@ def _times(earlier: list[dict[str, Any]], seconds: float | None) -> Markup:
     )
     return together(
         subheading("Time"),
-        table(frame, f"The stack was made on {here}{took}."),
+        table(frame, f"The stack was made on {machine}{took}."),
     )
 
 

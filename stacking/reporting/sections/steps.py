@@ -169,7 +169,7 @@ def rule_text(step: Step, stacked: Stacked) -> str:
     """Say what a step's rule is, and what it is for the folds where it is a number."""
     rule, rules = step.rule, [step.rule, *step.rules]
     if "weight" in rule:
-        texts = [f"{each['weight']:.2f}" for each in rules]
+        texts = [f"{fold_rule['weight']:.2f}" for fold_rule in rules]
         if set(texts) == {"1.00"}:
             return "nothing is blended in"
         return f"{texts[0]} of it is kept{_by_fold(texts)}"
@@ -177,7 +177,7 @@ def rule_text(step: Step, stacked: Stacked) -> str:
         if min(rule["min_proba"]) > NEVER_SURE:
             return "no class is ever sure enough"
         if len(set(rule["min_proba"])) == 1:
-            texts = [_proba_text(each["min_proba"][0]) for each in rules]
+            texts = [_proba_text(fold_rule["min_proba"][0]) for fold_rule in rules]
             return f"sure from a probability of {texts[0]}{_by_fold(texts)}"
         classes = stacked.data.classes
         by_class = zip(classes, rule["min_proba"], strict=True)
