@@ -127,11 +127,11 @@ class Assembly:
             # less than those of the one net behind an oof row.
             values.append(MeanRows([self._pooled(of_role) for of_role in tests]))
         self._write(
-            "features.pkl",
-            [*single, *tests[:1]],
-            JoinedRows(values),
-            self._pooled_header([*single, *tests]),
-            self.failures,
+            name="features.pkl",
+            extracted=[*single, *tests[:1]],
+            values=JoinedRows(values),
+            header=self._pooled_header([*single, *tests]),
+            failures=self.failures,
         )
 
     def _write_views(

@@ -127,12 +127,12 @@ class JigsawSettings(PretextSettings):
                 " ".join(map(str, order)) for order in orders.tolist()
             ]
         metadata["shortcuts"] = audit(
-            data.pictures,
-            data.visible_idx,
-            data.keys,
-            rules,
-            data.fill_frac,
-            self.seed,
+            pictures=data.pictures,
+            rows=data.visible_idx,
+            keys=data.keys,
+            rules=rules,
+            fill_frac=data.fill_frac,
+            seed=self.seed,
             advise=not self.exact_original,  # whose switches are fixed
         )
         learner = JigsawLearner(

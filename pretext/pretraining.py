@@ -51,12 +51,23 @@ def pretrain(
     name, backbone, begun_from = begin(settings, data, weights_file)
     learner = settings.build_learner(backbone, data)
     if settings.find_lr:
-        return suggest_lr(stage_name, settings, run, data, learner)
+        return suggest_lr(
+            stage_name=stage_name,
+            settings=settings,
+            run=run,
+            data=data,
+            learner=learner,
+        )
     if weights_file:
         log.info("%s begins from %s", stage_name, begun_from)
     with run.stage(stage_name, fingerprint, reads=reads) as stage:
         monitor, outcome = train(
-            stage_name, settings, experiment, data, learner, stage.folder
+            stage_name,
+            settings,
+            experiment=experiment,
+            data=data,
+            learner=learner,
+            folder=stage.folder,
         )
         metadata = describe(
             stage_name,

@@ -245,9 +245,15 @@ def probe_all(
                 bar=bar,
             )
             results = {
-                (task.name, kind): probe(kind, features, task, splits, cv_groups)
+                (task.name, probe_name): probe(
+                    name=probe_name,
+                    features=features,
+                    task=task,
+                    splits=splits,
+                    cv_groups=cv_groups,
+                )
                 for task in tasks
-                for kind in probes_of(task)
+                for probe_name in probes_of(task)
             }
             return ProbedBackbone(
                 name=name,

@@ -105,7 +105,9 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_target(y)
         table, target = check_table(self, X, y, y_numeric=self._is_number)
-        data = self._data(table, target, groups, folds, sample_weight)
+        data = self._data(
+            X=table, y=target, groups=groups, folds=folds, sample_weight=sample_weight
+        )
         self.folds_ = data.rows.folds
         target_columns = TargetColumns(
             columns=data.columns, classes=data.classes, target_range=data.target_range
@@ -211,7 +213,9 @@ class ClassStacker(ClassifierMixin, Stacker):  # type: ignore[misc]
         """Fit the stackers and select one of them or their blend; see ``Stacker``."""
         check_target(y)
         self.classes_ = classes_of(np.asarray(y))
-        return super().fit(X, y, groups, folds, sample_weight)
+        return super().fit(
+            X, y, groups=groups, folds=folds, sample_weight=sample_weight
+        )
 
     def predict_proba(self, X: ArrayLike) -> Floats:
         """Give the (N, K) class probabilities of (N, C) rows."""

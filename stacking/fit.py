@@ -82,7 +82,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
         id_ for id_, flag in zip(common.ids, common.is_predicted, strict=True) if flag
     ]
     requested = read_order(prepared, predicted)
-    job = StackingJob.of(data, settings, experiment, prepared, extracted)
+    job = StackingJob.of(
+        data=data,
+        settings=settings,
+        experiment=experiment,
+        prepared=prepared,
+        extracted=extracted,
+    )
     log.info(
         "%d rows, %d columns, %d pictures without label through %d nets",
         len(data.info.ids),
@@ -114,7 +120,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
             seconds=time.monotonic() - began,
         )
         stage.metadata = _metadata(stacked, settings, len(requested.ids))
-    _tell(stacked, findings, is_leaky, requested, run.folder / name)
+    _tell(
+        stacked=stacked,
+        findings=findings,
+        is_leaky=is_leaky,
+        requested=requested,
+        folder=run.folder / name,
+    )
     return run.folder / name
 
 

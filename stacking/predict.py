@@ -104,7 +104,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
         rows = rows.with_user_columns(with_sizes(table, folders[0]), predictor)
     predictions = predict(rows, predictor)
     predictions = _with_interval(
-        predictions, fitted, prepared, predictor, settings.coverage
+        predictions=predictions,
+        fitted=fitted,
+        prepared=prepared,
+        predictor=predictor,
+        coverage=settings.coverage,
     )
     write_csv(out, predictions)
     _tell_left_out(folders, out)
@@ -293,18 +297,18 @@ def _other_runs(run: Run, fitted: Finished) -> list[Run]:
     """Find the other runs that the stack was made from, beside this one."""
     runs = []
     for name, digest in fitted.record["settings"]["also"].items():
-        other = Run(run.folder.resolve().parent / name)
-        if not other.folder.is_dir():
+        other_run = Run(run.folder.resolve().parent / name)
+        if not other_run.folder.is_dir():
             raise UserError(
-                f"{other.folder}: the stack was made with the nets of this run too, and"
-                " it is not there; bring it back"
+                f"{other_run.folder}: the stack was made with the nets of this run too,"
+                " and it is not there; bring it back"
             )
-        if other.finished(EXTRACTED).record["digest"] != digest:
+        if other_run.finished(EXTRACTED).record["digest"] != digest:
             raise UserError(
-                f"{other.folder}: its features are others than the stack was made from;"
-                f" again: python -m {FIT} --run {run.folder} --overwrite"
+                f"{other_run.folder}: its features are others than the stack was made"
+                f" from; again: python -m {FIT} --run {run.folder} --overwrite"
             )
-        runs.append(other)
+        runs.append(other_run)
     return runs
 
 

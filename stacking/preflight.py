@@ -165,11 +165,11 @@ def _check_others(settings: FitSettings, outlook: Outlook) -> None:
     for name, extracted in other_runs(settings.also, outlook.run).items():
         if not outlook.prepared:
             continue
-        other = Run(extracted.folder.parent)
+        other_run = Run(extracted.folder.parent)
         has_folds = extracted.record["settings"].get("source") == FINETUNED
-        if not has_folds or not other.has(PREPARED):
+        if not has_folds or not other_run.has(PREPARED):
             continue
-        metadata = other.finished(PREPARED, check_inputs=False).metadata
+        metadata = other_run.finished(PREPARED, check_inputs=False).metadata
         if metadata["fold_hash"] != outlook.metadata["fold_hash"]:
             raise UserError(
                 f"also: the run {name!r} has other folds than this one, so its nets saw"

@@ -186,11 +186,11 @@ class StackingJob:
         data = self.data
         tasks = [column.task for column in data.columns if column.task != USER_TASK]
         return read_views(
-            self.extracted.folder,
-            list(dict.fromkeys(tasks)),
-            data.info.ids,
-            data.common.ids,
-            data.rows.n_folds,
+            folder=self.extracted.folder,
+            tasks=list(dict.fromkeys(tasks)),
+            ids=data.info.ids,
+            common_ids=data.common.ids,
+            n_folds=data.rows.n_folds,
             is_label_free=data.info.is_label_free,
         )
 

@@ -83,7 +83,7 @@ def train_net(job: Job, data: FinetuneData) -> dict[str, Any]:
         net.to(data.pictures.device)
     else:
         net, config = _begin(job, data)
-        rate = _train(net, job, data, weights, config)
+        rate = _train(net=net, job=job, data=data, weights=weights, config=config)
     net.eval()
     scores = score_rows(net, job.tasks, data.pictures, job.val_idx)
     shown = ", ".join(f"{name} {four_digits(value)}" for name, value in scores.items())
@@ -140,7 +140,13 @@ def _begin(job: Job, data: FinetuneData) -> tuple[TaskNet, dict[str, Any]]:
         picture_px=data.pictures.side_px,
         scale=settings.final_scale,
     )
-    net = TaskNet(backbone, heads, normalise, final_px, settings.dropout)
+    net = TaskNet(
+        backbone=backbone,
+        tasks=heads,
+        normalise=normalise,
+        side_px=final_px,
+        dropout=settings.dropout,
+    )
     for task in job.tasks:
         net.head(task.name).start_at(task, job.train_idx[task.has_label[job.train_idx]])
     n = len(job.train_idx)
@@ -184,12 +190,18 @@ def _train(
             old.with_suffix(".json").unlink(missing_ok=True)
 
     outcome = train(
-        FinetuneLearner(net, job.tasks, data.side_px, params, data.sample_weight),
-        data.pictures,
-        job.train_idx,
-        [data.ids[row] for row in job.train_idx],
-        settings,
-        folder,
+        FinetuneLearner(
+            net=net,
+            tasks=job.tasks,
+            side_px=data.side_px,
+            params=params,
+            sample_weight=data.sample_weight,
+        ),
+        pictures=data.pictures,
+        train_idx=job.train_idx,
+        ids=[data.ids[row] for row in job.train_idx],
+        settings=settings,
+        folder=folder,
         label=job.path,
         publish=publish,
     )

@@ -25,7 +25,9 @@ from data_prep.demo_collection.palettes import Palette
 def tempera(canvas: Canvas, palette: Palette, rng: Rng) -> Floats:
     """Paint clean contours on a panel that has cracked with age."""
     unit, shape = canvas.unit_px, canvas.shape
-    strokes = streaks(shape, 0.1 * unit, 0.008 * unit, 70, rng)
+    strokes = streaks(
+        shape, length_px=0.1 * unit, width_px=0.008 * unit, angle_deg=70, rng=rng
+    )
     picture = canvas.colours * (1 + 0.035 * strokes[..., None])
     line = mix(palette.dark, palette.accent, 0.15)
     picture = mix(picture, line, canvas.contours * 0.8)
@@ -39,8 +41,12 @@ def engraving(canvas: Canvas, _palette: Palette, rng: Rng) -> Floats:
     """Print fine swelling lines, crossed in the shadows, sometimes coloured by hand."""
     tone = tone_of(canvas, 0.62)
     angle, pitch = rng.uniform(20, 160), rng.uniform(0.023, 0.034)
-    lines = hatch(canvas, tone, angle, pitch, (0.82, 1.05), rng)
-    crossed = hatch(canvas, tone, angle + 75, pitch, (0.46, 0.8), rng)
+    lines = hatch(
+        canvas, tone, angle_deg=angle, pitch=pitch, span=(0.82, 1.05), rng=rng
+    )
+    crossed = hatch(
+        canvas, tone, angle_deg=angle + 75, pitch=pitch, span=(0.46, 0.8), rng=rng
+    )
     black = np.maximum(np.maximum(lines, crossed), canvas.contours * 0.9)
     age = abs(rng.normal(0, 0.1)) + 0.02
     tint = np.array((0.96, 0.93, 0.86)) - np.array((0.4, 0.75, 1.5)) * age  # yellowed
@@ -69,8 +75,12 @@ def oil(canvas: Canvas, palette: Palette, rng: Rng) -> Floats:
     picture *= (1 - 0.85 * depth + 0.95 * depth * light)[..., None]
     picture = mix(picture, palette.dark * 0.5, canvas.contours * 0.35)
     # Light catches the ridges that a brush leaves in thick paint.
-    ridges = streaks(shape, 0.05 * unit, 0.009 * unit, 35, rng)
-    ridges += streaks(shape, 0.05 * unit, 0.009 * unit, -40, rng)
+    ridges = streaks(
+        shape, length_px=0.05 * unit, width_px=0.009 * unit, angle_deg=35, rng=rng
+    )
+    ridges += streaks(
+        shape, length_px=0.05 * unit, width_px=0.009 * unit, angle_deg=-40, rng=rng
+    )
     picture *= 1 + 0.022 * (ridges - np.roll(ridges, (2, 2), (0, 1)))[..., None]
     varnish = np.array((1.06, 0.96, 0.76)) ** rng.uniform(0.2, 1.1)
     return _cracked(picture * varnish.astype(np.float32), unit, rng, 0.2)
@@ -99,7 +109,13 @@ def gouache(canvas: Canvas, palette: Palette, rng: Rng) -> Floats:
     unit, shape = canvas.unit_px, canvas.shape
     steps = rng.uniform(6, 10)
     picture = mix(np.round(canvas.colours * steps) / steps, canvas.colours, 0.5)
-    brush = streaks(shape, 0.3 * unit, 0.01 * unit, rng.uniform(-30, 30), rng)
+    brush = streaks(
+        shape,
+        length_px=0.3 * unit,
+        width_px=0.01 * unit,
+        angle_deg=rng.uniform(-30, 30),
+        rng=rng,
+    )
     cloud = noise(shape, 0.25 * unit, rng, 3)
     picture *= (1 + 0.012 * brush + 0.03 * cloud)[..., None]
     return mix(picture, palette.dark, canvas.contours * rng.uniform(0.0, 0.8))

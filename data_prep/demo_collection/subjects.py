@@ -71,12 +71,21 @@ def saint(canvas: Canvas, palette: Palette, rng: Rng) -> None:
     )
     for number in range(n_figures):
         x, half = (number + 0.5) * w / n_figures, 0.45 * w / n_figures
-        niche = arch(x - half, x + half, h * 0.05, h * 0.95, point)
+        niche = arch(
+            left=x - half, right=x + half, top=h * 0.05, bottom=h * 0.95, point=point
+        )
         _gild(canvas, niche, palette, is_night=is_night)
         floor = box(x - half, h * 0.84, x + half, h * 0.95)
         canvas.fill(floor, palette.leaf, to=mix(palette.leaf, palette.dark, 0.4))
         foot, tall = (x, h * 0.9), min(h * 0.8, half * 3.6)
-        _robed(canvas, palette, foot, tall, np.roll(robes, -number, axis=0), rng)
+        _robed(
+            canvas,
+            palette,
+            foot=foot,
+            tall=tall,
+            robes=np.roll(robes, -number, axis=0),
+            rng=rng,
+        )
 
 
 def _robed(
@@ -184,7 +193,13 @@ def sea(canvas: Canvas, palette: Palette, rng: Rng) -> None:
     n_ships = int(rng.integers(1, 4))
     x = w * (np.arange(n_ships) + rng.uniform(0.25, 0.75, n_ships)) / n_ships
     for number, size in enumerate(np.sort(rng.uniform(0.22, 0.62, n_ships))):
-        _ship(canvas, palette, (x[number], horizon + size * 0.27), size, rng)
+        _ship(
+            canvas,
+            palette,
+            middle=(x[number], horizon + size * 0.27),
+            size=size,
+            rng=rng,
+        )
 
 
 def still_life(canvas: Canvas, palette: Palette, rng: Rng) -> None:
@@ -197,7 +212,7 @@ def still_life(canvas: Canvas, palette: Palette, rng: Rng) -> None:
     board = box(-0.1, table, w + 0.1, canvas.height + 0.1)
     canvas.fill(board, cloth, to=mix(cloth, palette.dark, 0.5), contour=0.005)
     vase = (w * rng.uniform(0.25, 0.75), table + 0.08)
-    _vase(canvas, palette, vase, rng.uniform(0.85, 1.2), rng)
+    _vase(canvas, palette, foot=vase, scale=rng.uniform(0.85, 1.2), rng=rng)
     n_fruits = int(rng.integers(4, 8))
     hues = [palette.accent, palette.second, palette.leaf, palette.light]
     x = np.linspace(0.12, 0.88, n_fruits) * w + rng.normal(0, 0.04, n_fruits)
@@ -205,7 +220,14 @@ def still_life(canvas: Canvas, palette: Palette, rng: Rng) -> None:
         y = table + 0.05 + 0.12 * (number % 2) + rng.uniform(-0.02, 0.02)
         hue = mix(pick(hues, rng), palette.accent, rng.uniform(0, 0.4))
         if rng.random() < 0.75:
-            _fruit(canvas, palette, (x[number], y), rng.uniform(0.06, 0.1), hue, rng)
+            _fruit(
+                canvas,
+                palette,
+                centre=(x[number], y),
+                radius=rng.uniform(0.06, 0.1),
+                hue=hue,
+                rng=rng,
+            )
             continue
         dusk, bunch = mix(hue, palette.dark, 0.35), (x[number], y - 0.06)
         for row, n_grapes in enumerate((4, 5, 4, 3, 2)):

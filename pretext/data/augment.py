@@ -144,9 +144,9 @@ def orientation_matrices(u_B3: Tensor, d4: bool) -> Tensor:
         d4: One of all eight, the group D4; else x is mirrored or not.
     """
     sign_x = 1 - 2 * (u_B3[:, 0] < 0.5).float()
-    zero, one = torch.zeros_like(sign_x), torch.ones_like(sign_x)
+    zeros, ones = torch.zeros_like(sign_x), torch.ones_like(sign_x)
     if not d4:
-        return torch.stack([sign_x, zero, zero, one], dim=1).view(-1, 2, 2)
+        return torch.stack([sign_x, zeros, zeros, ones], dim=1).view(-1, 2, 2)
     sign_y = 1 - 2 * (u_B3[:, 1] < 0.5).float()
     swap = (u_B3[:, 2] < 0.5).float()
     keep = 1 - swap

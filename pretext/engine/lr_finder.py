@@ -163,7 +163,7 @@ def _losses(
     return np.array(losses)
 
 
-def _plot(test: RangeTest, file: Path, label: str, now: float) -> None:
+def _plot(test: RangeTest, file: Path, label: str, current_lr: float) -> None:
     """Draw the smoothed loss over the learning rate."""
     from matplotlib.figure import Figure
 
@@ -173,7 +173,9 @@ def _plot(test: RangeTest, file: Path, label: str, now: float) -> None:
     axes.axvline(
         test.suggestion, color="#c8553d", label=f"suggested: {test.suggestion:.2g}"
     )
-    axes.axvline(now, color="#999999", linestyle=":", label=f"now: {now:.2g}")
+    axes.axvline(
+        current_lr, color="#999999", linestyle=":", label=f"now: {current_lr:.2g}"
+    )
     axes.set(xscale="log", xlabel="learning rate", ylabel="smoothed loss", title=label)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

@@ -113,12 +113,12 @@ class Module(pl.LightningModule):
         }
         return metrics["loss"]
 
-    def diverged(self, problem: str, step: int, where: str = "") -> DivergedError:
+    def diverged(self, problem: str, step: int, location: str = "") -> DivergedError:
         """Word the error: what is no longer finite, at which step, what may help."""
         total = self.trainer.max_steps
         return DivergedError(
             f"{problem} at step {step} of {total}; give a smaller"
-            f" --learning-rate{where}"
+            f" --learning-rate{location}"
         )
 
     def _list_pictures(self, batch: Batch, step: int) -> Path:

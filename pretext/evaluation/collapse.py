@@ -38,7 +38,7 @@ def effective_rank(outputs: NDArray[np.float32]) -> float:
 
 
 def has_collapsed(
-    now: Mapping[str, float], start: Mapping[str, float], n_pictures: int
+    current: Mapping[str, float], start: Mapping[str, float], n_pictures: int
 ) -> bool:
     """Tell whether outputs differ far less than those of the first weights did.
 
@@ -46,14 +46,14 @@ def has_collapsed(
     depends on the network, its heads and the pictures.
 
     Args:
-        now: ``health/spread`` and ``health/rank`` after an epoch.
+        current: ``health/spread`` and ``health/rank`` after an epoch.
         start: The same of the first weights.
         n_pictures: How many were measured; of a few no verdict is given.
     """
     if n_pictures < FEWEST:
         return False
     names = ("health/spread", "health/rank")
-    return any(not now[name] >= COLLAPSED * start[name] for name in names)
+    return any(not current[name] >= COLLAPSED * start[name] for name in names)
 
 
 def best_before_plateau(scores: Mapping[int, float], patience: int) -> int | None:

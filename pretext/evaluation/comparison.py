@@ -56,11 +56,11 @@ class ProbedBackbone:
         of_random = self.random.results[task, probe]
         assert np.array_equal(result.rows, of_random.rows)
         return paired_bootstrap(
-            result.metric,
-            result.y_true,
-            result.y_pred,
-            of_random.y_pred,
-            groups,
+            metric=result.metric,
+            y_true=result.y_true,
+            first_pred=result.y_pred,
+            second_pred=of_random.y_pred,
+            groups=groups,
             n_draws=N_RESAMPLES,
         )
 

@@ -67,11 +67,23 @@ def evaluate(
     cv_groups = subset.cv_groups
     for task in subset.tasks:
         for name, ending in (("ridge", ""), ("knn", "_knn")):
-            answers = probe(name, features, task, subset.splits, cv_groups)
+            answers = probe(
+                name=name,
+                features=features,
+                task=task,
+                splits=subset.splits,
+                cv_groups=cv_groups,
+            )
             metrics[f"probe/{task.name}{ending}"] = answers.score
     if subset.inner_splits:
         scores = [
-            probe("ridge", features, task, subset.inner_splits, cv_groups).score
+            probe(
+                name="ridge",
+                features=features,
+                task=task,
+                splits=subset.inner_splits,
+                cv_groups=cv_groups,
+            ).score
             for task in subset.deciding_tasks
         ]
         metrics[INNER] = float(np.mean(scores))

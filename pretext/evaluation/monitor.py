@@ -210,13 +210,15 @@ class Monitor:
     def _judge(self, epoch: int) -> None:
         """Announce a collapse or a plateau, once, and end the training if allowed."""
         by_epoch, stop = self.history.by_epoch, self.settings.stop
-        start, now = by_epoch.get(0, {}), by_epoch[epoch]
-        if start and collapse.has_collapsed(now, start, len(self.subset.compared_idx)):
+        start, current = by_epoch.get(0, {}), by_epoch[epoch]
+        if start and collapse.has_collapsed(
+            current, start, len(self.subset.compared_idx)
+        ):
             self._announce(
                 "collapse",
                 f"{self._stage} has COLLAPSED after epoch {epoch}: all pictures look"
-                f" nearly alike to it (spread {now['health/spread']:.2f}, effective"
-                f" rank {now['health/rank']:.1f}; at the start"
+                f" nearly alike to it (spread {current['health/spread']:.2f}, effective"
+                f" rank {current['health/rank']:.1f}; at the start"
                 f" {start['health/spread']:.2f} and {start['health/rank']:.1f}); try a"
                 " smaller --learning-rate, a larger --batch-size or weaker views",
                 must_stop=stop in ("collapse", "both"),

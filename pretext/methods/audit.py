@@ -79,7 +79,15 @@ def audit(
         return {}
 
     def accuracy_of(cue: str, rules: PuzzleRules) -> CueAccuracy:
-        features, cells = _examples(cue, pictures, rows, keys, rules, fill_frac, seed)
+        features, cells = _examples(
+            cue=cue,
+            pictures=pictures,
+            rows=rows,
+            keys=keys,
+            rules=rules,
+            fill_frac=fill_frac,
+            seed=seed,
+        )
         return measure(cue, features, cells)
 
     by_cue = {cue: accuracy_of(cue, rules) for cue in CUES}

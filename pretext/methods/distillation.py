@@ -180,12 +180,24 @@ class DinoLearner(Learner):
         crops, normalise = self.crops, self.normalise
         side_px = round(crops.side_px * batch.scale)
         global_views = [
-            make_views(batch, f"global {k}", side_px, crops.global_params, normalise)
+            make_views(
+                batch=batch,
+                purpose=f"global {k}",
+                side_px=side_px,
+                params=crops.global_params,
+                normalise=normalise,
+            )
             for k in range(2)
         ]
         side_px = crops.local_side_px(batch.scale)
         local_views = [
-            make_views(batch, f"local {k}", side_px, crops.local_params, normalise)
+            make_views(
+                batch=batch,
+                purpose=f"local {k}",
+                side_px=side_px,
+                params=crops.local_params,
+                normalise=normalise,
+            )
             for k in range(crops.n_local)
         ]
         return torch.cat(global_views), local_views

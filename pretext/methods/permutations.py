@@ -79,7 +79,9 @@ def _candidates(n_tiles: int, seed: int) -> NDArray[np.uint8]:
         return u.argsort(axis=1, kind="stable").astype(np.uint8)
     listed = np.zeros((1, 1), np.uint8)
     for tile in range(1, n_tiles):  # put the next tile at each place of each order
-        longer = [np.insert(listed, place, tile, axis=1) for place in range(tile + 1)]
+        longer = [
+            np.insert(listed, position, tile, axis=1) for position in range(tile + 1)
+        ]
         listed = np.concatenate(longer)
     return listed[_uniforms(len(listed), 1, seed)[:, 0].argsort(kind="stable")]
 

@@ -100,7 +100,13 @@ def make_puzzles(
     """
     # as in pretext.data.augment: in bfloat16 the tiles would be cut a quarter pixel off
     with torch.autocast(images.device.type, enabled=False):
-        return _make_puzzles(images, u, rules, fill_frac, orders)
+        return _make_puzzles(
+            images_BCHW=images,
+            u=u,
+            rules=rules,
+            fill_frac_B2=fill_frac,
+            orders_PT=orders,
+        )
 
 
 def _make_puzzles(

@@ -74,7 +74,13 @@ class SimSiamLearner(Learner):
 
     def _project(self, batch: Batch, purpose: str) -> Tensor:
         side_px = round(self.side_px * batch.scale)
-        views = make_views(batch, purpose, side_px, self.params, self.normalise)
+        views = make_views(
+            batch=batch,
+            purpose=purpose,
+            side_px=side_px,
+            params=self.params,
+            normalise=self.normalise,
+        )
         return self.project(self.backbone(views))
 
 

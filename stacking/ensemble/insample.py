@@ -45,11 +45,11 @@ def fit_insample(features: AlignedFeatures, seed: int, n_threads: int) -> Member
     models: list[Model] = []
     metadata: list[dict[str, Any]] = []
     for fold, _, val_idx in outer_folds(rows.folds):
-        seen = data.in_sample[fold]
-        unit, _ = standardised(labels[seen.idx], n_classes)
+        in_sample = data.in_sample[fold]
+        unit, _ = standardised(labels[in_sample.idx], n_classes)
         y = labels if n_classes else unit.standardise(labels)
         train = lightgbm.Dataset(
-            seen.X, y[seen.idx], feature_name=names, params=parameters
+            in_sample.X, y[in_sample.idx], feature_name=names, params=parameters
         )
         val = lightgbm.Dataset(
             rows.X[val_idx], y[val_idx], reference=train, params=parameters

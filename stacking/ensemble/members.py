@@ -70,8 +70,10 @@ def fit_stackers(
     for stacker in stackers:
         X_seen, col_idx = inputs[stacker.inputs]
         assert X_seen is not None
-        seen = [columns[idx].name for idx in col_idx]
-        fit = stacker.fit(features.with_inputs(X_seen), replace(context, columns=seen))
+        used_columns = [columns[idx].name for idx in col_idx]
+        fit = stacker.fit(
+            features.with_inputs(X_seen), replace(context, columns=used_columns)
+        )
         members[stacker.name] = Member(
             title=stacker.title,
             fit=fit,

@@ -177,11 +177,11 @@ class Objective:
         if not self.higher_is_better:
             first, second = second, first
         return paired_bootstrap(
-            self._metric,
-            self._labels(y_true),
-            first,
-            second,
-            groups,
+            metric=self._metric,
+            y_true=self._labels(y_true),
+            first_pred=first,
+            second_pred=second,
+            groups=groups,
             n_draws=N_DRAWS,
         )
 

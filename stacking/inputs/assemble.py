@@ -191,8 +191,8 @@ def _with_user_columns(
             of_all=None if of_all is None else np.hstack([of_all, of_common]),
         ),
         in_sample=tuple(
-            replace(seen, X=np.hstack([seen.X, of_rows[seen.idx]]))
-            for seen in data.in_sample
+            replace(sample, X=np.hstack([sample.X, of_rows[sample.idx]]))
+            for sample in data.in_sample
         ),
     )
 

@@ -99,11 +99,11 @@ def check_groups(cv: str, *, has_group: bool) -> None:
 
     if is_grouped(cv) == has_group:
         return
-    why, kind = "keeps groups, but [data] group names no column", "kfold"
+    reason, scheme = "keeps groups, but [data] group names no column", "kfold"
     if has_group:
-        why, kind = "would tear the groups of [data] group apart", "gkfold"
-    fitting = cv.replace("gkfold", "kfold").replace("kfold", kind)
-    raise UserError(f"cv = {cv!r} {why}; give --cv {fitting}")
+        reason, scheme = "would tear the groups of [data] group apart", "gkfold"
+    fitting = cv.replace("gkfold", "kfold").replace("kfold", scheme)
+    raise UserError(f"cv = {cv!r} {reason}; give --cv {fitting}")
 
 
 def check_protocol(protocol: str, *, is_label_free: bool) -> None:
@@ -219,28 +219,28 @@ def check_pooled(store: "Store") -> None:
         raise UserError(f"{store.path}: its views are not pooled; {EXTRACT}")
 
 
-def check_same_columns(store: "Store", other: "Store") -> None:
+def check_same_columns(store: "Store", other_store: "Store") -> None:
     """Check that two stores have the same columns in the same spaces."""
-    for left, right in _pairs(store, other):
-        if left.get("name") != right.get("name"):
+    for column, other_column in _pairs(store, other_store):
+        if column.get("name") != other_column.get("name"):
             raise UserError(
-                f"{other.path}: its column {right.get('name')!r} stands where"
-                f" {store.path.name} has {left.get('name')!r}; {EXTRACT}"
+                f"{other_store.path}: its column {other_column.get('name')!r} stands"
+                f" where {store.path.name} has {column.get('name')!r}; {EXTRACT}"
             )
-        spaces = left.get("space") or "", right.get("space") or ""
+        spaces = column.get("space") or "", other_column.get("space") or ""
         if spaces[0] != spaces[1]:
             raise UserError(
-                f"{other.path}: column {left['name']!r} is of several spaces:"
+                f"{other_store.path}: column {column['name']!r} is of several spaces:"
                 f" {spaces[1]!r} here and {spaces[0]!r} in {store.path.name}; {EXTRACT}"
             )
 
 
-def _pairs(store: "Store", other: "Store") -> Iterable[tuple[Any, Any]]:
-    left, right = store.header["columns"], other.header["columns"]
-    length = max(len(left), len(right))
+def _pairs(store: "Store", other_store: "Store") -> Iterable[tuple[Any, Any]]:
+    columns, other_columns = store.header["columns"], other_store.header["columns"]
+    length = max(len(columns), len(other_columns))
     return zip(
-        [*left, *[{}] * (length - len(left))],
-        [*right, *[{}] * (length - len(right))],
+        [*columns, *[{}] * (length - len(columns))],
+        [*other_columns, *[{}] * (length - len(other_columns))],
         strict=True,
     )
 
@@ -285,9 +285,9 @@ def check_finite(store: "Store") -> None:
     """Refuse values that are no numbers."""
     for start in range(0, len(store), AT_ONCE):
         chunk = store.values[start : start + AT_ONCE]
-        bad = np.argwhere(~np.isfinite(chunk))
-        if len(bad):
-            row, column = bad[0]
+        not_finite = np.argwhere(~np.isfinite(chunk))
+        if len(not_finite):
+            row, column = not_finite[0]
             raise UserError(
                 f"{store.path}: {store.columns[column]} of"
                 f" {store.ids[start + row]!r} is {chunk[row, column]}; a value that is"

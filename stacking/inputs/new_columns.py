@@ -49,11 +49,11 @@ def read_columns(
     from data_prep.pictures.near_ids import near_hint
     from data_prep.tables.id_tables import read_id_table
 
-    ours = _names_of_ours(prepared)
+    prepared_names = _names_of_ours(prepared)
     columns = [
         column
         for column in user_columns.columns
-        if not (column.name in SIZES and column.name in ours)
+        if not (column.name in SIZES and column.name in prepared_names)
     ]
     names = [column.name for column in columns]
     if path is None:
@@ -64,7 +64,7 @@ def read_columns(
         return pd.DataFrame({"id": list(pictures)}, dtype=object).set_index("id")
     id_column = prepared.metadata["id_column"]
     table = read_id_table(path, id_column)
-    if DATE in names and DATE in ours:
+    if DATE in names and DATE in prepared_names:
         table = _with_dates(table, path, prepared.metadata.get("date_column") or DATE)
     if missing := [name for name in names if name not in table]:
         raise UserError(
@@ -109,10 +109,10 @@ def with_sizes(table: "pd.DataFrame", fresh: Path) -> "pd.DataFrame":
 
     if set(SIZES) <= set(table.columns) or not (fresh / SIDECAR).is_file():
         return table
-    seen = read_json(fresh / SIDECAR)
+    sidecar = read_json(fresh / SIDECAR)
     return table.assign(
         **{
-            name: [seen[id_][name] for id_ in table.index]
+            name: [sidecar[id_][name] for id_ in table.index]
             for name in SIZES
             if name not in table
         }

@@ -157,19 +157,19 @@ class Source:
             path = self.folder / "insample" / f"fold{fold}.pkl"
             if not path.exists():
                 raise UserError(f"{path} is missing; {leak_guards.EXTRACT} --insample")
-            seen = opened(path)
-            leak_guards.check_same_columns(self.store, seen)
-            leak_guards.check_net(seen, str(fold))
-            leak_guards.check_roles(seen, seen.ids, ("insample",))
+            in_sample = opened(path)
+            leak_guards.check_same_columns(self.store, in_sample)
+            leak_guards.check_net(in_sample, str(fold))
+            leak_guards.check_roles(in_sample, in_sample.ids, ("insample",))
             train_idx = np.flatnonzero(folds != fold)
             ids = list(scored["id"].iloc[train_idx])
-            if unseen := set(scored["id"][folds == fold]) & set(seen.ids):
+            if unseen := set(scored["id"][folds == fold]) & set(in_sample.ids):
                 raise UserError(
                     f"{path}: {leak_guards.named(unseen)} are held out with fold"
                     f" {fold}; its net was not trained on them;"
                     f" {leak_guards.EXTRACT} --insample"
                 )
-            X = seen.matrix(ids).astype(np.float64)
+            X = in_sample.matrix(ids).astype(np.float64)
             by_fold.append(InSample(idx=train_idx, X=X))
         return tuple(by_fold)
 

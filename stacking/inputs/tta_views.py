@@ -111,7 +111,9 @@ def read_views(
     by_task = [
         _label_free_stores(folder, task, ids, common_ids)
         if is_label_free
-        else _fold_stores(folder, task, ids, common_ids, n_folds)
+        else _fold_stores(
+            folder=folder, task=task, ids=ids, common_ids=common_ids, n_folds=n_folds
+        )
         for task in tasks
     ]
     stores = [of_task[0] for of_task in by_task]
@@ -181,12 +183,12 @@ def _opened(path: Path) -> "Store":
     return store
 
 
-def _check_same_views(store: "Store", other: "Store") -> None:
-    left, right = store.header["views"], other.header["views"]
-    if left != right:
+def _check_same_views(store: "Store", other_store: "Store") -> None:
+    views, other_views = store.header["views"], other_store.header["views"]
+    if views != other_views:
         raise UserError(
-            f"{other.path}: its views are {' '.join(right)}, and those of"
-            f" {store.path.name} {' '.join(left)}; {leak_guards.EXTRACT}"
+            f"{other_store.path}: its views are {' '.join(other_views)}, and those of"
+            f" {store.path.name} {' '.join(views)}; {leak_guards.EXTRACT}"
         )
 
 

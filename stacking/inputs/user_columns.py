@@ -237,11 +237,13 @@ def _cells(table: "pd.DataFrame", name: str) -> "pd.Series[Any]":
     if GIVEN + name in table:
         return table[GIVEN + name]
     is_prepared = "image_row" in table
-    ours = [str(column) for column in table if column in PLAIN or not is_prepared]
-    if name in ours:
+    plain_names = [
+        str(column) for column in table if column in PLAIN or not is_prepared
+    ]
+    if name in plain_names:
         return table[name]
-    theirs = [str(column) for column in table if str(column).startswith(GIVEN)]
-    names = [*ours, *(column.removeprefix(GIVEN) for column in theirs)]
+    given_names = [str(column) for column in table if str(column).startswith(GIVEN)]
+    names = [*plain_names, *(column.removeprefix(GIVEN) for column in given_names)]
     raise UserError(f"columns: there is no column {name!r}; {nearest(name, names)}")
 
 

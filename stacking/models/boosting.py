@@ -286,7 +286,13 @@ def find_rounds(
     for inner_fold in range(inner_folds.max() + 1):
         val_mask = inner_folds == inner_fold
         parameters = boosting.parameters(int((~val_mask).sum()), X.shape[1], seed)
-        train, val = datasets(X, y, sample_weight, val_mask, parameters)
+        train, val = datasets(
+            X=X,
+            y=y,
+            sample_weight=sample_weight,
+            val_mask=val_mask,
+            parameters=parameters,
+        )
         booster = lightgbm.Booster(parameters, train)
         boosters.append(booster.add_valid(val, "held out"))
     sizes = np.bincount(inner_folds, sample_weight)

@@ -159,7 +159,12 @@ def cross_fit(
         def fit(fold: int, train_idx: Ints, val_idx: Ints) -> FoldFit:
             seeds = [seed, fold]
             epochs, inner_oof = _find_epochs(
-                kind, rows, train_idx, seeds, training, bar
+                kind=kind,
+                rows=rows,
+                train_idx=train_idx,
+                seeds=seeds,
+                training=training,
+                bar=bar,
             )
             n_seeds = training.n_seeds
             final_seeds = [[*seeds, 0, number] for number in range(n_seeds)]

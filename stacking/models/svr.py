@@ -135,7 +135,12 @@ def cross_fit_svr(rows: TrainingRows, *, seed: int = 0) -> CrossFit:
         grid = GRID if only is None else GRID[only : only + 1]
         idx = draw_rows(idx, rows, seed)
         X, y, sample_weight = rows.X[idx], rows.y[idx], rows.sample_weight[idx]
-        return [fit_svr(X, y, sample_weight, gamma, cost) for gamma, cost in grid]
+        return [
+            fit_svr(
+                X=X, y=y, sample_weight=sample_weight, gamma_per_column=gamma, cost=cost
+            )
+            for gamma, cost in grid
+        ]
 
     def describe(model: Svr, train_idx: Ints) -> dict[str, Any]:
         gamma, cost = model.gamma_per_column, model.cost

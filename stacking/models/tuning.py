@@ -162,7 +162,13 @@ class _Tables:
         self.pairs = []
         for inner_fold in range(int(inner_folds.max()) + 1):
             val_mask = inner_folds == inner_fold
-            train, val = datasets(X, y, sample_weight, val_mask, binning)
+            train, val = datasets(
+                X=X,
+                y=y,
+                sample_weight=sample_weight,
+                val_mask=val_mask,
+                parameters=binning,
+            )
             self.pairs.append((train.construct(), val.construct()))
 
     def score(self, trial: "optuna.Trial") -> float:
