@@ -162,7 +162,10 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 if sample_weight is None
                 else weights_of(sample_weight, n),
             ),
-            columns=tuple(Column(f"x{k}", f"x{k}", "", "") for k in range(X.shape[1])),
+            columns=tuple(
+                Column(name=f"x{k}", task=f"x{k}", output="", statistic="")
+                for k in range(X.shape[1])
+            ),
             classes=class_names(values.tolist()) if has_classes else (),
             target_range=(float(y.min()), float(y.max())) if self._is_number else None,
         )

@@ -191,7 +191,12 @@ def _check_postprocess(
             return  # its nets are there, and their columns say it better
         tasks = outlook.tasks(outlook.settings[FINETUNED].tasks)
     columns = [
-        Column(f"{name}__{statistic}", task.name, output, statistic)
+        Column(
+            name=f"{name}__{statistic}",
+            task=task.name,
+            output=output,
+            statistic=statistic,
+        )
         for task in tasks
         for name, output in zip(task.columns, task.outputs, strict=True)
         for statistic in outlook.setting(EXTRACTED, "statistics")

@@ -65,7 +65,7 @@ def nearest_class(values: Floats, class_values: Floats) -> Ints:
     return nearest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Objective:
     """The score that everything is tuned and compared by.
 
@@ -91,7 +91,9 @@ class Objective:
         """
         usual = "rmse" if is_number else "log_loss"
         if not name:
-            return cls(usual, tuple(class_values), is_number)
+            return cls(
+                name=usual, class_values=tuple(class_values), is_number=is_number
+            )
         if name not in TITLES:
             raise UserError(f"metric = {name!r}: {nearest(name, TITLES)}")
         fitting = OF_NUMBERS + OF_ORDERED * bool(class_values)
@@ -103,7 +105,7 @@ class Objective:
                 f"metric = {name!r} does not fit a target of {target}; give one of"
                 f" {', '.join(fitting)}{_remedy(name, class_values, is_number)}"
             )
-        return cls(name, tuple(class_values), is_number)
+        return cls(name=name, class_values=tuple(class_values), is_number=is_number)
 
     @property
     def title(self) -> str:

@@ -183,7 +183,10 @@ def _with_user_columns(
         rows=replace(data.rows, X=np.hstack([data.rows.X, of_rows])),
         columns=(
             *data.columns,
-            *(Column(name, USER_TASK, name, "") for name in user_columns.names),
+            *(
+                Column(name=name, task=USER_TASK, output=name, statistic="")
+                for name in user_columns.names
+            ),
         ),
         common=replace(
             data.common,

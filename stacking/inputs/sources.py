@@ -98,11 +98,11 @@ class Source:
         """Give the C columns."""
         return [
             Column(
-                self.prefix + column["name"],
-                self.prefix
+                name=self.prefix + column["name"],
+                task=self.prefix
                 + str(column.get("task") or column["name"].partition("__")[0]),
-                "" if column.get("output") is None else str(column["output"]),
-                str(column.get("statistic") or ""),
+                output="" if column.get("output") is None else str(column["output"]),
+                statistic=str(column.get("statistic") or ""),
             )
             for column in self.store.header["columns"]
         ]

@@ -138,9 +138,8 @@ def find_runs(folder: Path) -> Iterator[Path]:
     for subfolder in sorted(folder.iterdir()):
         if not subfolder.is_dir() or subfolder.name.startswith("."):
             continue
-        if (
-            _is_run(subfolder) or not subfolder.is_symlink()
-        ):  # which might lead in a circle
+        # a link might lead in a circle
+        if _is_run(subfolder) or not subfolder.is_symlink():
             yield from find_runs(subfolder)
 
 
@@ -160,8 +159,8 @@ def columns_of(entries: Sequence[LeaderboardEntry]) -> list[Column]:
         settings = [e.settings[stage] for e in entries if stage in e.settings]
         if len(settings) < len(entries):
             columns.append((stage, ""))
-        for name in dict.fromkeys(name for each in settings for name in each):
-            if len({each.get(name, ABSENT) for each in settings}) > 1:
+        for name in dict.fromkeys(name for values in settings for name in values):
+            if len({values.get(name, ABSENT) for values in settings}) > 1:
                 columns.append((stage, name))
     return columns
 

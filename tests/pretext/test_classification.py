@@ -86,7 +86,14 @@ def jigsaw(
 
 def batch_of(pictures: Pictures, rows: Any, epoch: int = 0, scale: float = 1) -> Batch:
     rows = np.asarray(rows)
-    return Batch(pictures.take(rows), rows, KEYS[rows], 0, epoch, scale)
+    return Batch(
+        images=pictures.take(rows),
+        rows=rows,
+        keys=KEYS[rows],
+        seed=0,
+        epoch=epoch,
+        scale=scale,
+    )
 
 
 @each_form
@@ -335,7 +342,13 @@ def test_all_held_out_pictures_are_asked_once() -> None:
     right = 0
     for row in range(150):
         logits, labels = learner.infer(
-            Batch(pictures.take(np.array([row])), np.array([row]), KEYS[[row]], 5, -1)
+            Batch(
+                images=pictures.take(np.array([row])),
+                rows=np.array([row]),
+                keys=KEYS[[row]],
+                seed=5,
+                epoch=-1,
+            )
         )
         right += int((logits.argmax(dim=2) == labels).sum())
     assert measured["held_out"] == pytest.approx(right / 300, abs=0.01)

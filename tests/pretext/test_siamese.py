@@ -36,7 +36,14 @@ def batch_of(
     pictures: Pictures, rows: Any, epoch: int = 0, scale: float = 1.0
 ) -> Batch:
     rows = np.asarray(rows)
-    return Batch(pictures.take(rows), rows, KEYS[rows], 0, epoch, scale)
+    return Batch(
+        images=pictures.take(rows),
+        rows=rows,
+        keys=KEYS[rows],
+        seed=0,
+        epoch=epoch,
+        scale=scale,
+    )
 
 
 def simsiam(backbone: nn.Module | None = None, **options: Any) -> SimSiamLearner:

@@ -7,7 +7,10 @@ from data_prep.errors import UserError
 from stacking.analysis.diagnostics import expect_of_averaging, judge_control, permuted
 from stacking.ensemble.objective import Objective
 
-RMSE, LOG_LOSS = Objective("rmse"), Objective("log_loss", (), False)
+RMSE, LOG_LOSS = (
+    Objective(name="rmse"),
+    Objective(name="log_loss", class_values=(), is_number=False),
+)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -54,7 +57,10 @@ def test_nothing_is_expected_of_one_net_of_no_picture_or_of_other_metrics() -> N
     assert expect_of_averaging(some[:1], 1.0, RMSE) is None
     assert expect_of_averaging(some[:, :0], 1.0, RMSE) is None
     assert (
-        expect_of_averaging(some, 1.0, Objective("quadratic_kappa", (0.0, 1.0))) is None
+        expect_of_averaging(
+            some, 1.0, Objective(name="quadratic_kappa", class_values=(0.0, 1.0))
+        )
+        is None
     )
 
 

@@ -98,7 +98,11 @@ def cases() -> list[tuple[str, str, tuple[str, ...]]]:
 
 def ended(kind: str, metric: str, chain: tuple[str, ...], stacked: Stacked) -> Stacked:
     """Put a metric and steps in the place of those that a stack chose."""
-    objective = Objective(metric, VALUES if kind == "grades" else (), kind != "names")
+    objective = Objective(
+        name=metric,
+        class_values=VALUES if kind == "grades" else (),
+        is_number=kind != "names",
+    )
     steps = tuple(
         replace(step, is_on=step.name in chain, rule=RULES[step.name])
         for step in stacked.steps
@@ -215,7 +219,8 @@ def by_hand(
     """Make a predictor of a net's own regression, which has no models."""
     names = ["target__mean", *(f"onehot_{k}__mean" for k in range(4))]
     columns = tuple(
-        Column(name, name.split("_")[0], name[7:-6], "mean") for name in names
+        Column(name=name, task=name.split("_")[0], output=name[7:-6], statistic="mean")
+        for name in names
     )
     classes = tuple(f"{value:.0f}" for value in VALUES)
     target_columns = TargetColumns(
@@ -245,7 +250,7 @@ def proba_of(top: int, sure: float) -> list[float]:
 
 def test_nets_are_averaged_and_then_cut() -> None:
     nets = [np.array([[said, *proba_of(1, 0.5)]]) for said in (1.5, 1.6, 1.7)]
-    objective = Objective("quadratic_kappa", VALUES)
+    objective = Objective(name="quadratic_kappa", class_values=VALUES)
     _, said = by_hand(nets, ("thresholds",), objective)
     assert said.by_net[:, 0].tolist() == [1.5, 1.6, 1.7]
     assert said.prediction.tolist() == [1.0]  # cut one by one, they would be 4 / 3
@@ -255,18 +260,18 @@ def test_nets_are_averaged_and_then_cut() -> None:
 def test_nets_are_averaged_and_then_rounded() -> None:
     sure = [(2, 0.9), (2, 0.58), (2, 0.5)]  # on average 0.66
     nets = [np.array([[1.2, *proba_of(*one)]]) for one in sure]
-    _, said = by_hand(nets, ("round",), Objective("rmse", VALUES))
+    _, said = by_hand(nets, ("round",), Objective(name="rmse", class_values=VALUES))
     assert said.prediction.tolist() == [2.0]  # one by one: (2 + 1.2 + 1.2) / 3
     unsure = [(2, 0.62), (1, 0.62), (2, 0.62)]
     nets = [np.array([[1.2, *proba_of(*one)]]) for one in unsure]
-    _, said = by_hand(nets, ("round",), Objective("rmse", VALUES))
+    _, said = by_hand(nets, ("round",), Objective(name="rmse", class_values=VALUES))
     assert said.prediction == pytest.approx([1.2])
 
 
 def test_curves_bend_each_net_and_are_averaged() -> None:
     # What the mean of bent predictions errs by is bounded by what was scored.
     nets = [np.array([[said, *proba_of(1, 0.5)]]) for said in (0.5, 1.5)]
-    _, said = by_hand(nets, ("isotonic",), Objective("rmse", VALUES))
+    _, said = by_hand(nets, ("isotonic",), Objective(name="rmse", class_values=VALUES))
     assert said.by_net[:, 0] == pytest.approx([0.55, 1.55])
     assert said.prediction == pytest.approx([1.05])  # of the mean, it would be 0.9
 
@@ -276,7 +281,7 @@ def test_curves_bend_each_net_and_are_averaged() -> None:
 @pytest.mark.parametrize("metric", OF_NUMBERS + OF_ORDERED)
 def test_every_chain_on_every_net_by_hand(metric: str, n_nets: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    objective = Objective(metric, VALUES)
+    objective = Objective(name=metric, class_values=VALUES)
     shares = rng.dirichlet(np.full(4, 0.3), size=(n_nets, 30))
     plain = rng.uniform(-0.5, 3.5, (n_nets, 30, 1))
     nets = list(np.concatenate([plain, shares], axis=2))
@@ -325,14 +330,24 @@ def test_an_end_is_an_end() -> None:
         columns=(), classes=("0", "1", "2", "3"), target_range=(0.0, 3.0)
     )
     for metric in OF_NUMBERS + OF_ORDERED:
-        once = end_prediction(said, target_columns, Objective(metric, VALUES))
+        once = end_prediction(
+            said, target_columns, Objective(name=metric, class_values=VALUES)
+        )
         assert_array_equal(
-            end_prediction(once, target_columns, Objective(metric, VALUES)), once
+            end_prediction(
+                once, target_columns, Objective(name=metric, class_values=VALUES)
+            ),
+            once,
         )
     shares = rng.dirichlet(np.ones(3), 200)
     names = TargetColumns(columns=(), classes=("a", "b", "v1.0"), target_range=None)
     for metric in OF_CLASSES:
-        assert end_prediction(shares, names, Objective(metric, (), False)) is shares
+        assert (
+            end_prediction(
+                shares, names, Objective(name=metric, class_values=(), is_number=False)
+            )
+            is shares
+        )
     assert labels_of(shares, names.classes).tolist() == [
         names.classes[k] for k in shares.argmax(axis=1)
     ]

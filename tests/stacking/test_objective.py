@@ -17,7 +17,7 @@ from stacking.ensemble.objective import (
 N = 300
 FOLDS, CLUSTERS = np.arange(N) % 3, np.arange(N) // 2
 VALUES = (0.0, 1.0, 2.0, 4.0)
-LOG_LOSS = Objective("log_loss", (), False)
+LOG_LOSS = Objective(name="log_loss", class_values=(), is_number=False)
 
 
 def numbers(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -71,7 +71,9 @@ def theirs(name: str, target: np.ndarray, said: np.ndarray) -> float:
 def test_scores_and_gains_are_those_of_scikit_learn(
     name: str, is_number: bool, seed: int
 ) -> None:
-    objective = Objective(name, VALUES if is_number else (), is_number)
+    objective = Objective(
+        name=name, class_values=VALUES if is_number else (), is_number=is_number
+    )
     target, first, second = (numbers if is_number else classes)(seed)
     scores = [theirs(name, target, said) for said in (first, second)]
     assert objective.score(target, first) == pytest.approx(scores[0], abs=1e-6)
@@ -89,19 +91,21 @@ def test_scores_and_gains_are_those_of_scikit_learn(
 
 def test_rows_are_judged_by_squares_by_distance_or_by_nll() -> None:
     target, said = np.array([1.0, 2.0]), np.array([3.0, 2.5])
-    assert Objective("rmse").row_losses(target, said).tolist() == [4.0, 0.25]
-    assert Objective("quadratic_kappa", VALUES).row_losses(target, said).tolist() == [
+    assert Objective(name="rmse").row_losses(target, said).tolist() == [4.0, 0.25]
+    assert Objective(name="quadratic_kappa", class_values=VALUES).row_losses(
+        target, said
+    ).tolist() == [
         4.0,
         0.25,
     ]
-    assert Objective("mae").row_losses(target, said).tolist() == [2.0, 0.5]
+    assert Objective(name="mae").row_losses(target, said).tolist() == [2.0, 0.5]
     shares = np.array([[0.5, 0.5], [0.75, 0.25]])
     assert_allclose(LOG_LOSS.row_losses(np.eye(2), shares), np.log([2, 4]))
     assert LOG_LOSS.score(np.eye(2), shares) == pytest.approx(np.log([2, 4]).mean())
 
 
 def test_the_nearest_class_of_values_that_are_not_evenly_apart() -> None:
-    objective = Objective("accuracy", VALUES)
+    objective = Objective(name="accuracy", class_values=VALUES)
     assert objective.nearest(np.array([-1.0, 0.5, 2.9, 3.1])).tolist() == [0, 0, 2, 3]
 
 
@@ -109,7 +113,7 @@ def test_the_usual_metric() -> None:
     assert Objective.named("", VALUES, is_number=True).name == "rmse"
     assert Objective.named("", (), is_number=False).name == "log_loss"
     assert Objective.named("quadratic_kappa", VALUES, is_number=True).is_of_ordered
-    assert all(Objective(name).title for name in TITLES)
+    assert all(Objective(name=name).title for name in TITLES)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +147,10 @@ def test_of_two_classes_as_near_it_is_the_lower_in_every_unit(
     classes = a * np.array([0.0, 1.0, 2.0, 5.0]) + b
     values = a * np.array([-3.0, 0.49, 0.5, 0.51, 1.5, 3.5, 3.51, 9.0]) + b
     expected = [0, 0, 0, 1, 1, 2, 3, 3]
-    assert Objective("accuracy", tuple(classes)).nearest(values).tolist() == expected
+    assert (
+        Objective(name="accuracy", class_values=tuple(classes)).nearest(values).tolist()
+        == expected
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -152,5 +159,5 @@ def test_the_order_of_tiny_probabilities_counts(seed: int) -> None:
     said = 10.0 ** rng.uniform(-30, -10, 40)  # of a class that a fold has not seen
     index = rng.integers(2, size=40)
     prediction = np.stack([1 - said, said], axis=1)
-    score = Objective("auc", is_number=False).score(np.eye(2)[index], prediction)
+    score = Objective(name="auc", is_number=False).score(np.eye(2)[index], prediction)
     assert_allclose(score, metrics.roc_auc_score(index, said))

@@ -18,7 +18,7 @@ from stacking.ensemble.postprocessors import (
 from stacking.inputs.target_columns import NetPredictions
 
 VALUES = np.arange(4.0)
-RMSE = Objective("rmse", tuple(VALUES))
+RMSE = Objective(name="rmse", class_values=tuple(VALUES))
 N = 300
 FOLDS = np.arange(N) % 3
 CV_GROUPS = np.arange(N)
@@ -153,7 +153,7 @@ def test_every_postprocessor_can_pay_and_then_the_score_is_better(name: str) -> 
         said = target**2 / 9 * 3 + 0.1 * rng.normal(size=N)
     if name == "thresholds":
         objective, said = (
-            Objective("quadratic_kappa", tuple(VALUES)),
+            Objective(name="quadratic_kappa", class_values=tuple(VALUES)),
             1.2 + 0.3 * (said - 1.5),
         )
     net_pred = net_predictions(target + 0.3 * rng.normal(size=N), sure)

@@ -25,7 +25,7 @@ from stacking.inputs.target_columns import NetPredictions
 
 VALUES = (0.0, 1.0, 2.0, 3.0)
 RMSE, MAE, KAPPA, F1, ACCURACY = (
-    Objective(name, VALUES)
+    Objective(name=name, class_values=VALUES)
     for name in ("rmse", "mae", "quadratic_kappa", "macro_f1", "accuracy")
 )
 NOTHING = NetPredictions(regression=None, proba=None, class_values=np.array([]))
@@ -233,10 +233,10 @@ def test_a_rule_is_plain_values_and_does_to_rows_what_it_does_to_all(
             ["blend", "blend_expected", "isotonic", "round", "round_to_class"],
         ),
         (rows()[2], KAPPA, [processor.name for processor in POSTPROCESSORS]),
-        (NOTHING, Objective("rmse"), ["isotonic"]),
+        (NOTHING, Objective(name="rmse"), ["isotonic"]),
         (
             replace(NOTHING, proba=rows()[2].proba),
-            Objective("log_loss", (), False),
+            Objective(name="log_loss", class_values=(), is_number=False),
             [],
         ),
     ],
@@ -263,4 +263,4 @@ def test_postprocessors_that_fit_are_tried(
 )
 def test_a_postprocessor_that_cannot_be_is_refused(name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        choose_postprocessors((name,), NOTHING, Objective("rmse"))
+        choose_postprocessors((name,), NOTHING, Objective(name="rmse"))

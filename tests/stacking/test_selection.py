@@ -12,9 +12,9 @@ from stacking.ensemble.objective import Objective, ScoringData
 from stacking.ensemble.selection import N_PICKS, cross_select, select, weighted
 
 RMSE, MAE, LOG_LOSS = (
-    Objective("rmse"),
-    Objective("mae"),
-    Objective("log_loss", (), False),
+    Objective(name="rmse"),
+    Objective(name="mae"),
+    Objective(name="log_loss", class_values=(), is_number=False),
 )
 N = 300
 FOLDS = np.arange(N) % 3

@@ -24,7 +24,7 @@ from stacking.inputs.data import Column
 SEEDS = range(4)
 STATISTICS = ("mean", "var")
 COLUMNS = [
-    Column(f"{task}__{statistic}", task, "", statistic)
+    Column(name=f"{task}__{statistic}", task=task, output="", statistic=statistic)
     for task in ("target", "date")
     for statistic in STATISTICS
 ]
@@ -80,8 +80,11 @@ def test_outputs_that_spread_wider_are_told_apart_by_that_alone(seed: int) -> No
 
 
 def test_spread_ratio_by_hand() -> None:
-    columns = [Column(f"t_{k}__mean", "t", str(k), "mean") for k in range(4)]
-    columns.append(Column("t_0__var", "t", "0", "var"))
+    columns = [
+        Column(name=f"t_{k}__mean", task="t", output=str(k), statistic="mean")
+        for k in range(4)
+    ]
+    columns.append(Column(name="t_0__var", task="t", output="0", statistic="var"))
     base = np.tile([-1.0, 1.0], 20)[:, None]
     oof = base * [1, 2, 4, 0, 1] + [0, 0, 0, 5, 0]
     test = base * [1, 4, 20, 7, 99]  # ratios 1, 2, 5, of no variation none, of var none
@@ -93,7 +96,7 @@ def test_spread_ratio_by_hand() -> None:
 
 
 def test_columns_without_a_mean_are_compared_as_they_are() -> None:
-    columns = [Column("width", "columns", "width", "")]
+    columns = [Column(name="width", task="columns", output="width", statistic="")]
     base = np.tile([-1.0, 1.0], 20)[:, None]
     groups = np.arange(40)
     (only,) = measure_shift(
@@ -177,7 +180,7 @@ def test_of_many_rows_and_columns_some_are_enough(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     columns = [
-        Column(f"e_{k}__{statistic}", "e", str(k), statistic)
+        Column(name=f"e_{k}__{statistic}", task="e", output=str(k), statistic=statistic)
         for k in range(200)
         for statistic in STATISTICS
     ]

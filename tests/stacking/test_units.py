@@ -102,13 +102,16 @@ def test_a_tiny_target_is_weighed_as_any(name: str) -> None:
     _, y, _ = rows()
     rng = np.random.default_rng(1)
     members = y + np.array([[3.0], [1.0], [1.1]]) * rng.normal(size=(3, N))
-    expected = select(members, y, Objective(name))
+    expected = select(members, y, Objective(name=name))
     assert expected[0] < expected[1]
-    assert_allclose(select(1e-9 * members, 1e-9 * y, Objective(name)), expected)
+    assert_allclose(select(1e-9 * members, 1e-9 * y, Objective(name=name)), expected)
     folds, none = np.zeros(N, dtype=np.int64), np.array([])
     for a in (1.0, 1e-9):
         scoring = ScoringData(
-            y_true=a * y, folds=folds, groups=np.arange(N), objective=Objective(name)
+            y_true=a * y,
+            folds=folds,
+            groups=np.arange(N),
+            objective=Objective(name=name),
         )
         net_pred = NetPredictions(
             regression=a * members[1], proba=None, class_values=none

@@ -222,7 +222,9 @@ def learner_of(run: Run, tasks: list[Task]) -> tuple[FinetuneLearner, Batch]:
         min_area=1.0, ratio=1.0, brightness=0, contrast=0, saturation=0
     )
     learner = FinetuneLearner(net, tasks, 32, plain).eval()
-    return learner, Batch(images.requires_grad_(), rows, keys, 0, 0)
+    return learner, Batch(
+        images=images.requires_grad_(), rows=rows, keys=keys, seed=0, epoch=0
+    )
 
 
 def test_a_row_without_a_label_is_masked_for_that_task_only(tmp_path: Path) -> None:
