@@ -15,8 +15,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from data_prep.arrays import Bools, Ints
 from data_prep.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ N_TRIALS = 8  # shuffles tried
 MAX_CLASSES = 20  # a numeric target with more values is a quantity only
 MIN_ROWS = 20  # with a target and a fold; fewer cannot be stacked
 N_BINS = 10  # of a target or date that has no classes
-
-Ints = NDArray[np.int64]
 
 
 def parse_scheme(cv: str) -> tuple[str, int]:
@@ -334,9 +333,7 @@ def join_cv_groups(groups: Sequence[str] | None, digests: Sequence[str]) -> Ints
     return cv_groups
 
 
-def fold_masks(
-    table: "pd.DataFrame", fold: str
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def fold_masks(table: "pd.DataFrame", fold: str) -> tuple[Bools, Bools]:
     """Tell which rows are held out with a fold, and which may be trained on.
 
     A row that is never validated may still be a copy of a row that is, or be of its

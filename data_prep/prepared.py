@@ -15,10 +15,9 @@ from data_prep.run_folders.damage import PIXELS, command_of, read_frame
 from data_prep.run_folders.runs import Finished
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
+    from data_prep.arrays import Ints
     from data_prep.experiment import TaskSettings
     from data_prep.tasks import Task
 
@@ -86,10 +85,10 @@ class Prepared(Finished):
         low, high = self.metadata["target_range"]
         return float(low), float(high)
 
-    def image_rows(self, ids: Iterable[str]) -> "NDArray[np.int64]":
+    def image_rows(self, ids: Iterable[str]) -> "Ints":
         """Find (n,) rows of ``images.npy`` by id."""
         row_of = self.table.set_index("id")["image_row"]
-        rows: NDArray[np.int64] = row_of.loc[list(ids)].to_numpy("int64")
+        rows: Ints = row_of.loc[list(ids)].to_numpy("int64")
         return rows
 
     def tasks(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
 from data_prep.folds import (
@@ -226,7 +226,7 @@ def _is_validated(rows: pd.DataFrame) -> "pd.Series[bool]":
     return (rows["split"] == "train") & ~rows["is_excluded"]
 
 
-def weights_of(table: pd.DataFrame) -> NDArray[np.float64]:
+def weights_of(table: pd.DataFrame) -> Floats:
     """Give the (N,) sample weights of a prepared table, from 0 to 1.
 
     They are of the training; scores never use them: a row of weight 0 is held out with

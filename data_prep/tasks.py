@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.errors import UserError
 from data_prep.experiment import TaskSettings
 from data_prep.settings import nearest
@@ -54,7 +54,7 @@ class Task(Labels):
         labels = self.values[self.has_label, 0].astype(np.float64)
         return 0.0 if fits_float32(labels) else Unit.of(labels).centre
 
-    def from_origin(self) -> NDArray[np.float64]:
+    def from_origin(self) -> Floats:
         """Give the (N, L) labels counted from ``origin``; 0 where masked."""
         labels = self.values.astype(np.float64) - self.origin
         return np.where(self.has_label[:, None], labels, 0)

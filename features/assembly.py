@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.arrays import Ints
 from data_prep.folds import ALL
 from features.header import SELECTED
 from features.plan import OutputColumn, RoleRows
@@ -71,7 +72,7 @@ class Assembly:
 
     folder: Path
     ids: NDArray[Any]
-    fold_of: NDArray[np.int64]
+    fold_of: Ints
     columns: Mapping[str, Sequence[OutputColumn]]
     nets: Sequence[dict[str, Any]]
     views: tuple[str, ...]

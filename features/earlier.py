@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_prep.arrays import Ints
 from data_prep.run_folders.damage import (
     RECORD,
     DamagedFileError,
@@ -24,7 +25,7 @@ from data_prep.run_folders.damage import (
 from data_prep.run_folders.runs import write_json
 from features.inference import settings_in
 from features.plan import OutputColumn
-from features.rows import ArrayRows, ChosenRows, Floats, Ints, Rows
+from features.rows import ArrayRows, ChosenRows, Floats, Rows
 from features.store import open_store
 
 if TYPE_CHECKING:

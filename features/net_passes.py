@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.arrays import Ints
 from features.assembly import Extracted
 from features.plan import PassRows, RoleRows
-from features.rows import ChosenRows, Floats, Ints, Rows
+from features.rows import ChosenRows, Floats, Rows
 
 if TYPE_CHECKING:
     from features.sources import NetSource

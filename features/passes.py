@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from data_prep.arrays import Ints
 from data_prep.dihedral import VIEWS, stack_views
 from data_prep.run_folders.damage import digest_of
 from data_prep.run_folders.runs import write_json
@@ -38,7 +39,7 @@ def run_pass(
     *,
     width: int,
     pictures: Pictures,
-    rows: NDArray[np.int64],
+    rows: Ints,
     work: Path,
     weights: str,
     bf16: bool,

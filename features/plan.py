@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Ints
 from data_prep.errors import UserError
 from data_prep.folds import fold_masks
 
@@ -60,7 +60,7 @@ class RoleRows:
 
     fold: str
     role: str
-    rows: NDArray[np.int64]
+    rows: Ints
 
 
 def plan_rows(
@@ -105,7 +105,7 @@ class PassRows:
     """
 
     folds: tuple[str, ...]
-    rows: NDArray[np.int64]
+    rows: Ints
 
     def shard(self, number: int, n_shards: int) -> "PassRows":
         """Give every n-th block: whole ones, so that no bit depends on the sharding."""

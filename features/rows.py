@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.arrays import Ints
 from features.pooling import pool
 
-Ints = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
 FLOAT32 = np.dtype(np.float32)
 

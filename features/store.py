@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.arrays import Ints
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import maker_of
 from data_prep.run_folders.drafts import drafted
@@ -85,7 +86,7 @@ class Store:
         return np.array(self.header["roles"], dtype=str)
 
     @cached_property
-    def folds(self) -> NDArray[np.int64]:
+    def folds(self) -> Ints:
         """(N,) the fold that holds each row out; -1: none."""
         return np.array(self.header["folds"], dtype=np.int64)
 

@@ -23,6 +23,7 @@ import numpy as np
 from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
+from data_prep.arrays import Ints
 from data_prep.command import open_command, run_command
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
@@ -207,9 +208,7 @@ class Scorer:
             for name, value in scores.items()
         ]
 
-    def _outputs(
-        self, net: "TaskNet", rows: NDArray[np.int64]
-    ) -> dict[str, NDArray[np.float32]]:
+    def _outputs(self, net: "TaskNet", rows: Ints) -> dict[str, NDArray[np.float32]]:
         """Give the (n, F) mean over the views of each task's outputs of (n,) rows.
 
         They are counted from the origins of the net.

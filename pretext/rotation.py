@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.arrays import Ints
 from data_prep.command import open_command, run_command
 from data_prep.ranges import Area
 from pretext.data.training_data import TrainingData
@@ -50,10 +51,7 @@ class RotationSettings(PretextSettings):
         orientations = torch.stack([quarter.matrix_power(k) for k in range(4)])
 
         def make_examples(
-            images: "Tensor",
-            u: NDArray[np.float32],
-            rows: NDArray[np.int64],
-            scale: float,
+            images: "Tensor", u: NDArray[np.float32], rows: Ints, scale: float
         ) -> "tuple[Tensor, Tensor]":
             u_B5 = torch.from_numpy(u)
             labels = (4 * u_B5[:, :1]).long()

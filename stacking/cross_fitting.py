@@ -16,15 +16,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats, Ints
 from data_prep.tables.units import Unit
 
 N_INNER = 4
 MEAN_DECIMALS = 9  # of a standardised mean: beyond them two means are the same
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 class Model(Protocol):

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from data_prep.arrays import Floats
 from data_prep.folds import assign_folds, strata
 from data_prep.scoring.scores import FoldScores
 from data_prep.tables.spelling import class_names
@@ -41,7 +42,6 @@ from stacking.models.boosting import threads_for
 from stacking.models.stacker import FitContext
 from stacking.settings import FitSettings
 
-Floats = NDArray[np.float64]
 MAX_CLASSES = 20  # of numeric targets, those with more values have no classes
 
 

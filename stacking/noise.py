@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from annotated_types import Gt, Le
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.prepared import PREPARED
@@ -49,7 +49,6 @@ AGAIN = "again: python -m stacking.fit --overwrite"
 SCORED = ("target", "prediction")
 N_LOGGED = 10  # rows
 ISSUES_FILE = "label_issues.csv"
-Floats = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
 

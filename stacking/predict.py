@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.command import last_run, run_command
 from data_prep.errors import UserError
 from data_prep.prepared import PREPARED, Prepared
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 STAGE = "stacking.predict"
 FIT, EXTRACTED = "stacking.fit", "features.extract"
 MANY = 5  # ids of pictures left out that are named
-Floats = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.run_folders.damage import map_array
 from data_prep.run_folders.runs import Finished
 from data_prep.scoring.scores import Interval
@@ -46,7 +47,6 @@ from stacking.settings import FitSettings
 if TYPE_CHECKING:
     from data_prep.experiment import Experiment
 
-Floats = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
 

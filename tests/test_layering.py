@@ -78,7 +78,7 @@ def test_modules_that_promise_it_do_not_load_torch() -> None:
 # What is not named stands above all: the commands, and what only they share.
 ROOMS: dict[str, list[set[str]]] = {
     "data_prep": [
-        {"errors", "settings", "processes", "ranges", "renamed"},
+        {"arrays", "errors", "settings", "processes", "ranges", "renamed"},
         {"run_folders"},
         {"pictures"},
         {"tables", "task_types", "experiment", "folds"},

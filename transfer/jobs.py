@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Bools, Ints
 from data_prep.errors import UserError
 from data_prep.folds import ALL, fold_masks
 from data_prep.outlook import Outlook
@@ -38,8 +38,8 @@ class Job:
     net: str
     fold: str
     tasks: Sequence[Task]
-    train_idx: NDArray[np.int64]
-    val_idx: NDArray[np.int64]
+    train_idx: Ints
+    val_idx: Ints
 
     @property
     def path(self) -> str:
@@ -92,8 +92,8 @@ def _nets(
     return [(JOINT, tasks)] if settings.joint else [(t.name, [t]) for t in tasks]
 
 
-def _has_any_label(tasks: Sequence[Task]) -> NDArray[np.bool_]:
-    mask: NDArray[np.bool_] = np.logical_or.reduce([task.has_label for task in tasks])
+def _has_any_label(tasks: Sequence[Task]) -> Bools:
+    mask: Bools = np.logical_or.reduce([task.has_label for task in tasks])
     return mask
 
 

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from data_prep.arrays import Floats, Ints
 from data_prep.tasks import Task
 from pretext.data.augment import N_RANDOM, AugmentParams, random_views
 from pretext.data.keyed_rng import uniforms
@@ -37,7 +38,7 @@ class FinetuneLearner(Learner):
         tasks: Sequence[Task],
         side_px: int,
         params: AugmentParams,
-        sample_weight: NDArray[np.float64] | None = None,
+        sample_weight: Floats | None = None,
     ) -> None:
         super().__init__()
         self.net, self.tasks = net, tasks
@@ -82,10 +83,7 @@ class FinetuneLearner(Learner):
 
 @torch.inference_mode()
 def score_rows(
-    net: TaskNet,
-    tasks: Sequence[Task],
-    pictures: Pictures,
-    rows: NDArray[np.int64],
+    net: TaskNet, tasks: Sequence[Task], pictures: Pictures, rows: Ints
 ) -> dict[str, float]:
     """Score the plain view of (n,) rows, the metrics of ``score_outputs``."""
     blocks: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
@@ -110,9 +108,7 @@ def in_unit(
 
 
 def score_outputs(
-    tasks: Sequence[Task],
-    y_pred: Mapping[str, NDArray[np.floating[Any]]],
-    rows: NDArray[np.int64],
+    tasks: Sequence[Task], y_pred: Mapping[str, NDArray[np.floating[Any]]], rows: Ints
 ) -> dict[str, float]:
     """Score the (n, F) outputs of (n,) rows, as each task's type does.
 

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from data_prep.arrays import Ints
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import remedy_for
 from data_prep.task_types.base import TaskType
@@ -53,7 +52,7 @@ class Head(nn.Module):
         """What the type knows of the labels, as it is stored with the weights."""
         return dict(self.named_buffers(recurse=False))
 
-    def start_at(self, task: Task, rows: NDArray[np.int64]) -> None:
+    def start_at(self, task: Task, rows: Ints) -> None:
         """Begin at the labels of the (n,) training rows that have one for the task."""
         y = torch.from_numpy(task.from_origin()[rows])
         self.exact_state = self.task_type.fit_state(y, self.n_outputs)

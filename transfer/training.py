@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.errors import UserError
 from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.damage import read_json
@@ -48,7 +47,7 @@ class FinetuneData:
     ids: Sequence[str]
     normalise: Normalisation
     folder: Path
-    sample_weight: NDArray[np.float64] | None = None
+    sample_weight: Floats | None = None
 
     @property
     def side_px(self) -> int:

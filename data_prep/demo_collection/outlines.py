@@ -6,9 +6,11 @@ Shapes: N points of an outline.
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Points = NDArray[np.float64]
+from data_prep.arrays import Floats
+
+Points = Floats
 Spot = tuple[float, float]
 
 

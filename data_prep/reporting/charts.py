@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.reporting.axes import Axis
 from data_prep.reporting.numerals import with_decimals
 from data_prep.reporting.templating import chart
@@ -158,7 +158,7 @@ def scatter(
     return chart("scatter", x=x, y=y, points=points, guides=guides, best=corners)
 
 
-def histogram(values: NDArray[np.float64], *, label: str, n_bins: int = 30) -> Markup:
+def histogram(values: Floats, *, label: str, n_bins: int = 30) -> Markup:
     """Draw how often values of each size occur."""
     values = values[np.isfinite(values)]
     if not len(values):

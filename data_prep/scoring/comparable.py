@@ -11,13 +11,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
 
 SUM_TOLERANCE = 1e-3  # of the probabilities of a row
 
 Compared = Literal["numbers", "classes", "probabilities"]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Rows = NDArray[Any]
 _DIMENSIONS: dict[Compared | None, tuple[int, ...]] = {
     "numbers": (1,),

@@ -18,16 +18,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from data_prep.arrays import Bools, Floats, Ints
 from data_prep.errors import UserError
 from data_prep.scoring.comparable import Compared, Rows, comparable
 from data_prep.settings import nearest
 
 LEAST_PROBABILITY = 1e-6  # one sure mistake must not decide a log-loss: it costs 13.8
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Scorer = Callable[[Ints], Floats]
 
 
@@ -103,9 +102,7 @@ class _RocAuc(Metric):
         return score
 
 
-def _mann_whitney(
-    values: Floats, is_positive: NDArray[np.bool_]
-) -> Callable[[Ints], float]:
+def _mann_whitney(values: Floats, is_positive: Bools) -> Callable[[Ints], float]:
     """Prepare the area under the ROC curve of (N,) values for any weights of the rows.
 
     The area is the Mann-Whitney U statistic over its greatest value: the share of pairs

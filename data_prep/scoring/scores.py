@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
 from data_prep.scoring.comparable import comparable
 from data_prep.scoring.metrics import Metric, Scorer
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Score = Callable[[NDArray[Any], NDArray[Any]], float]
 _DRAWS_AT_ONCE = 250
 _KEPT_VALUES = 8_000_000  # of draws that are kept: 64 MB

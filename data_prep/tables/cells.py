@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from data_prep.arrays import Bools, Floats
 from data_prep.errors import UserError
 from data_prep.tables.csv_files import read_csv
 
@@ -136,14 +136,14 @@ def _text_of(value: Any) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def missing_mask(column: "pd.Series[Any]") -> NDArray[np.bool_]:
+def missing_mask(column: "pd.Series[Any]") -> Bools:
     """Tell (N,) which cells are missing where numbers or dates are expected."""
     if _has_plain_type(column, "iufM"):
         return column.isna().to_numpy()
     return np.array([text in NO_NUMBER for text in as_texts(column)], dtype=np.bool_)
 
 
-def unread(column: "pd.Series[Any]", values: NDArray[np.float64]) -> "pd.Series[Any]":
+def unread(column: "pd.Series[Any]", values: Floats) -> "pd.Series[Any]":
     """Give the texts of which no number was made, though they are not missing.
 
     Args:
@@ -158,7 +158,7 @@ def unread(column: "pd.Series[Any]", values: NDArray[np.float64]) -> "pd.Series[
     return texts[~missing_mask(without_value)]
 
 
-def as_numbers(column: "pd.Series[Any]") -> NDArray[np.float64]:
+def as_numbers(column: "pd.Series[Any]") -> Floats:
     """Give a column as numbers; NaN where it is missing or not a finite number.
 
     True and false are 1 and 0 in a column that holds nothing else. Where something
@@ -179,7 +179,7 @@ def as_numbers(column: "pd.Series[Any]") -> NDArray[np.float64]:
     return _numbers_of(with_points(as_texts(column), separator))
 
 
-def _numbers_of(texts: Sequence[str | None]) -> NDArray[np.float64]:
+def _numbers_of(texts: Sequence[str | None]) -> Floats:
     """Read texts as finite numbers, all at once where possible; NaN is none."""
     joined = "".join(filter(None, texts))
     if "_" in joined or not joined.isascii():  # Python reads 1_000 and other digits
@@ -228,7 +228,7 @@ def with_points(texts: Sequence[str], separator: str) -> Sequence[str]:
     return [text.replace(",", ".") if text in with_comma else text for text in texts]
 
 
-def as_flags(column: "pd.Series[Any]") -> tuple[NDArray[np.bool_], list[str]]:
+def as_flags(column: "pd.Series[Any]") -> tuple[Bools, list[str]]:
     """Read yes and no: 1 and 0, true and false; a missing cell is no.
 
     Returns:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.tables.cells import NO_NUMBER, as_texts, separator_of, with_points
 
 EARLIEST_YEAR, LATEST_YEAR = -10_000, 3_000
@@ -17,7 +17,7 @@ DATE_FORMATS = ("%d %B %Y", "%d %b %Y", "%B %d, %Y", "%b %d, %Y", "%B %Y", "%b %
 YEAR = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
 
 
-def as_years(column: "pd.Series[Any]") -> tuple[NDArray[np.float64], list[str]]:
+def as_years(column: "pd.Series[Any]") -> tuple[Floats, list[str]]:
     """Read years and dates as decimal years.
 
     A number is a decimal year already. Of a date its first instant counts: 1890-07 is

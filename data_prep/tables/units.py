@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from data_prep.arrays import Floats
 
 # Deviations that are smaller beside the values are rounding: the values are all alike.
 ROUNDING = 1e-12

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.arrays import Bools, Floats
 from data_prep.errors import UserError
 from data_prep.settings import nearest
 from data_prep.tables.units import ROUNDING
@@ -47,8 +48,8 @@ class Labels:
         classes: Names of the classes, empty for numbers.
     """
 
-    values: NDArray[np.float64]
-    has_label: NDArray[np.bool_]
+    values: Floats
+    has_label: Bools
     outputs: tuple[str, ...] = ("",)
     classes: tuple[str, ...] = ()
 
@@ -72,7 +73,7 @@ class LabelSource:
     column: str | None = None
 
     @property
-    def is_train(self) -> NDArray[np.bool_]:
+    def is_train(self) -> Bools:
         """(N,) whether the row is of the training table: others have no label."""
         return (self.table["split"] == "train").to_numpy()
 
@@ -139,7 +140,7 @@ class TaskType(ABC):
         """
 
     def score(
-        self, y_true: NDArray[np.float64], y_pred: NDArray[np.floating[Any]]
+        self, y_true: Floats, y_pred: NDArray[np.floating[Any]]
     ) -> tuple[str, float]:
         """Score (n, F) outputs by (n, L) labels.
 
@@ -148,9 +149,7 @@ class TaskType(ABC):
         """
         return "rmse", float(np.sqrt(((y_pred - y_true) ** 2).mean()))
 
-    def probe_target(
-        self, values: NDArray[np.floating[Any]], n_outputs: int
-    ) -> NDArray[np.float64]:
+    def probe_target(self, values: NDArray[np.floating[Any]], n_outputs: int) -> Floats:
         """Give what probes learn: the (N, L) labels, or (N, F) ones and zeros."""
         del n_outputs
         return values.astype(np.float64)

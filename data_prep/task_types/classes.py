@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.errors import UserError
 from data_prep.tables.spelling import class_names
 from data_prep.task_types.base import Labels, LabelSource, TaskType
@@ -61,14 +62,12 @@ class Classes(TaskType):
         )
 
     def score(
-        self, y_true: NDArray[np.float64], y_pred: NDArray[np.floating[Any]]
+        self, y_true: Floats, y_pred: NDArray[np.floating[Any]]
     ) -> tuple[str, float]:
         """Give the accuracy: how often the most probable class is the right one."""
         return "accuracy", float((y_pred.argmax(axis=1) == y_true[:, 0]).mean())
 
-    def probe_target(
-        self, values: NDArray[np.floating[Any]], n_outputs: int
-    ) -> NDArray[np.float64]:
+    def probe_target(self, values: NDArray[np.floating[Any]], n_outputs: int) -> Floats:
         """Give 1 in the column of the class, (N, K)."""
         return np.eye(n_outputs)[values[:, 0].astype(np.int64)]
 

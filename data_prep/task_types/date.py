@@ -2,9 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from data_prep.arrays import Floats
 from data_prep.task_types.regression import Regression
 
 if TYPE_CHECKING:
@@ -20,7 +18,7 @@ class Date(Regression):
     usual_column = "date"
     noun = "dates"
 
-    def parse(self, cells: "pd.Series[Any]") -> NDArray[np.float64]:
+    def parse(self, cells: "pd.Series[Any]") -> Floats:
         """Read (N,) cells as years; NaN where they are no dates."""
         from data_prep.tables.dates import as_years
 

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.errors import UserError
 from data_prep.task_types.base import Labels, LabelSource, TargetOutputs, TaskType
 
@@ -22,7 +22,7 @@ class Regression(TaskType):
     usual_column: ClassVar[str] = "target"
     noun: ClassVar[str] = "numbers"
 
-    def parse(self, cells: "pd.Series[Any]") -> NDArray[np.float64]:
+    def parse(self, cells: "pd.Series[Any]") -> Floats:
         """Read (N,) cells as numbers; NaN where they are none."""
         from data_prep.tables.cells import as_numbers
 

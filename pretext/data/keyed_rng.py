@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.arrays import Ints
+
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -48,7 +50,7 @@ def uniforms(
     return bits.astype(np.float32) * np.float32(2**-24)
 
 
-def shuffled(keys: NDArray[np.uint64], *, seed: int, epoch: int) -> NDArray[np.int64]:
+def shuffled(keys: NDArray[np.uint64], *, seed: int, epoch: int) -> Ints:
     """Order the pictures of an epoch: (N,) positions, a permutation."""
     u = uniforms(keys, 2, seed=seed, epoch=epoch, purpose="order")
     return np.lexsort((keys, u[:, 1], u[:, 0]))

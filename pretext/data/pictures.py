@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from data_prep.arrays import Ints
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import map_array
 
@@ -48,7 +49,7 @@ class Pictures:
         """Side of the pictures."""
         return int(self.pixels.shape[1])
 
-    def check_different(self, rows: NDArray[np.int64]) -> None:
+    def check_different(self, rows: Ints) -> None:
         """Check that some of the pictures differ from others.
 
         Raises:
@@ -61,7 +62,7 @@ class Pictures:
                 " is nothing to learn; look at [data] images"
             )
 
-    def take(self, rows: NDArray[np.int64]) -> Tensor:
+    def take(self, rows: Ints) -> Tensor:
         """Cut out (B,) rows as (B, 3, S, S) uint8 on the device, channels last."""
         if self._on_device is not None:
             # pinned, or the copy would wait for the step before

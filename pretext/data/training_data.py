@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.arrays import Ints
 from data_prep.prepared import Prepared
 from pretext.data.keyed_rng import keys_of, uniforms
 
@@ -38,8 +39,8 @@ class TrainingData:
     prepared: Prepared
     pictures: "Pictures"
     keys: NDArray[np.uint64]
-    train_idx: NDArray[np.int64]
-    val_idx: NDArray[np.int64]
+    train_idx: Ints
+    val_idx: Ints
     normalise: "Normalisation"
     fill_frac: NDArray[np.float32]
 
@@ -49,7 +50,7 @@ class TrainingData:
         return self.prepared.table["id"].iloc[self.train_idx].tolist()
 
     @property
-    def visible_idx(self) -> NDArray[np.int64]:
+    def visible_idx(self) -> Ints:
         """Rows that the task may look at: those trained on and those that measure."""
         return np.union1d(self.train_idx, self.val_idx)
 
@@ -101,7 +102,7 @@ def split_rows(
     held_out_frac: float,
     inductive: bool,
     seed: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[Ints, Ints]:
     """Draw the rows that only measure, by their keys, whatever their order.
 
     Args:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from data_prep.arrays import Ints
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
@@ -25,7 +27,7 @@ class Batch:
     """
 
     images: Tensor
-    rows: NDArray[np.int64]
+    rows: Ints
     keys: NDArray[np.uint64]
     seed: int
     epoch: int

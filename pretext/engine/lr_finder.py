@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
+from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
 from data_prep.run_folders.drafts import drafted, write_rows
 from pretext.data.pictures import Pictures
@@ -43,15 +43,15 @@ class RangeTest:
         suggestion: The rate to give as ``--learning-rate``.
     """
 
-    rates: NDArray[np.float64]
-    losses: NDArray[np.float64]
+    rates: Floats
+    losses: Floats
     suggestion: float
 
 
 def find_lr(
     learner: Learner,
     pictures: Pictures,
-    train_idx: NDArray[np.int64],
+    train_idx: Ints,
     ids: Sequence[str],
     settings: TrainingSettings,
     folder: Path,
@@ -103,9 +103,7 @@ def find_lr(
     return test
 
 
-def suggest(
-    rates: NDArray[np.float64], losses: NDArray[np.float64], label: str
-) -> RangeTest:
+def suggest(rates: Floats, losses: Floats, label: str) -> RangeTest:
     """Smooth (n,) losses and find the rate at which they fall fastest.
 
     Raises:
@@ -128,9 +126,7 @@ def suggest(
     )
 
 
-def _losses(
-    module: Module, rates: NDArray[np.float64], device: torch.device, label: str
-) -> NDArray[np.float64]:
+def _losses(module: Module, rates: Floats, device: torch.device, label: str) -> Floats:
     """Train a step at each rate until the loss is beyond hope."""
     learner, settings = module.learner, module.settings
     parameters = [p for p in learner.parameters() if p.requires_grad]

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from data_prep.arrays import Ints
 from data_prep.errors import UserError
 from pretext.data.keyed_rng import keys_of, shuffled
 from pretext.data.pictures import Pictures
@@ -46,7 +46,7 @@ class Module(pl.LightningModule):
         self,
         learner: Learner,
         pictures: Pictures,
-        train_idx: NDArray[np.int64],
+        train_idx: Ints,
         ids: Sequence[str],
         settings: TrainingSettings,
         folder: Path,
@@ -59,7 +59,7 @@ class Module(pl.LightningModule):
         self.ema = WeightEma(learner, settings.ema) if settings.ema else None
         self.fetch_s = 0.0
         self.metrics: dict[str, Tensor] = {}  # of the step that the trainer is at
-        self._order: tuple[int, NDArray[np.int64]] = (-1, train_idx)
+        self._order: tuple[int, Ints] = (-1, train_idx)
         if settings.compile:
             for child in learner.children():
                 child.compile()

@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytorch_lightning as pl
-from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader, IterableDataset
 
+from data_prep.arrays import Ints
 from pretext.data.pictures import Pictures
 from pretext.device import pick_device, set_threads, use_bf16
 from pretext.engine.callbacks import InPlace, TrainingCallback
@@ -53,7 +52,7 @@ class Outcome:
 def train(
     learner: Learner,
     pictures: Pictures,
-    train_idx: NDArray[np.int64],
+    train_idx: Ints,
     ids: Sequence[str],
     settings: TrainingSettings,
     folder: Path,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Ints
 from data_prep.scoring.scores import Interval, group_bootstrap, paired_bootstrap
 from pretext.evaluation.probing import ProbeResult, Split
 
@@ -34,7 +34,7 @@ class ProbedBackbone:
     name: str
     results: Mapping[tuple[str, str], ProbeResult]
     splits: Sequence[Split]
-    cv_groups: NDArray[np.int64]
+    cv_groups: Ints
     random: "ProbedBackbone | None" = None
 
     def interval(self, task: str, probe: str) -> Interval:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from data_prep.arrays import Ints
 from data_prep.errors import UserError
 from pretext.data.pictures import Normalisation, Pictures
 from pretext.networks.backbones import feature_width, load_backbone, load_weights
@@ -92,7 +93,7 @@ def input_side(backbone: nn.Module, picture_px: int) -> int:
 def embed(
     backbone: nn.Module,
     pictures: Pictures,
-    rows: NDArray[np.int64],
+    rows: Ints,
     normalise: Normalisation,
     *,
     side_px: int,

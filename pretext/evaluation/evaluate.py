@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from data_prep.arrays import Ints
 from pretext.data.training_data import TrainingData
 from pretext.engine.learner import Learner
 from pretext.evaluation.collapse import effective_rank
@@ -91,12 +92,7 @@ def evaluate(
 
 
 def as_trained(
-    learner: Learner,
-    data: TrainingData,
-    rows: NDArray[np.int64],
-    side_px: int,
-    *,
-    bf16: bool,
+    learner: Learner, data: TrainingData, rows: Ints, side_px: int, *, bf16: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Give (n, D) features and (n, d) outputs of whole pictures as training has them.
 

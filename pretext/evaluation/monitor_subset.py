@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Ints
 from data_prep.errors import UserError
 from data_prep.folds import assign_folds
 from data_prep.tasks import Task
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 N_COMPARED = 256  # pictures whose outputs are compared, at most: they are one batch
 N_LABELLED = 2000  # labelled pictures that the probes use, at most
 INNER_SCHEME = "kfold4"  # of the splits that may choose weights; cv groups stay whole
-Ints = NDArray[np.int64]
 log = logging.getLogger(__name__)
 
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.arrays import Bools, Floats, Ints
 from data_prep.folds import fold_masks
 from data_prep.scoring.metrics import METRICS, Metric
 from data_prep.tasks import Task
@@ -39,9 +40,7 @@ LOGISTIC_ROWS = 2000  # that a logistic regression learns from, at most
 FEW = 1000  # rows
 BLOCK = 1024  # rows whose neighbours are looked for at a time
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
+Mask = Bools
 Split = tuple[Mask, Mask]  # (N,) rows held out, and rows that may be learned from
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data_prep.arrays import Ints
 from pretext.data.keyed_rng import uniforms
 from pretext.data.pictures import Pictures
 from pretext.methods.cues import CUES, CueAccuracy, measure
@@ -50,7 +51,7 @@ log = logging.getLogger(__name__)
 
 def audit(
     pictures: Pictures,
-    rows: NDArray[np.int64],
+    rows: Ints,
     keys: NDArray[np.uint64],
     rules: PuzzleRules,
     fill_frac: NDArray[np.float32] | None,
@@ -154,12 +155,12 @@ def _rounded(accuracy: CueAccuracy) -> dict[str, float]:
 def _examples(
     cue: str,
     pictures: Pictures,
-    rows: NDArray[np.int64],
+    rows: Ints,
     keys: NDArray[np.uint64],
     rules: PuzzleRules,
     fill_frac: NDArray[np.float32] | None,
     seed: int,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float32], Ints]:
     """Make a puzzle of each picture; give the features of its cue, and the cells."""
     features, cells = [], []
     for start in range(0, len(rows), BATCH_SIZE):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from data_prep.arrays import Ints
 from pretext.data.keyed_rng import uniforms
 from pretext.data.pictures import Pictures
 from pretext.engine.learner import Batch, Learner
@@ -25,7 +26,7 @@ VAL_EPOCH = -1  # held-out pictures get the same examples every time
 VAL_BATCH = 128
 
 MakeExamples = Callable[
-    [Tensor, NDArray[np.float32], NDArray[np.int64], float], tuple[Tensor, Tensor]
+    [Tensor, NDArray[np.float32], Ints, float], tuple[Tensor, Tensor]
 ]
 """From pictures (B, 3, S, S) uint8, random numbers u (B, n) of [0, 1), the rows (B,) of
 the pictures in the prepared table, and how much larger than usual the examples are to
@@ -73,7 +74,7 @@ class ClassificationLearner(Learner):
         n_random: int,
         purpose: str,
         pictures: Pictures,
-        val_idx: NDArray[np.int64],
+        val_idx: Ints,
         val_keys: NDArray[np.uint64],
         seed: int,
         criterion: Criterion = cross_entropy,
@@ -156,20 +157,17 @@ class JigsawLearner(ClassificationLearner):
         rules: PuzzleRules,
         *,
         pictures: Pictures,
-        val_idx: NDArray[np.int64],
+        val_idx: Ints,
         val_keys: NDArray[np.uint64],
         seed: int,
         fill_frac: NDArray[np.float32] | None = None,
-        orders: NDArray[np.int64] | None = None,
+        orders: Ints | None = None,
         criterion: Criterion = cross_entropy,
     ) -> None:
         n_tiles, width = rules.grid**2, feature_width(backbone)
 
         def make_examples(
-            images: Tensor,
-            u: NDArray[np.float32],
-            rows: NDArray[np.int64],
-            scale: float,
+            images: Tensor, u: NDArray[np.float32], rows: Ints, scale: float
         ) -> tuple[Tensor, Tensor]:
             puzzles, labels = make_puzzles(
                 images,

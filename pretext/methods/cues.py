@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from data_prep.arrays import Floats, Ints
+
 
 @dataclass(frozen=True, kw_only=True)
 class CueAccuracy:
@@ -109,9 +111,7 @@ def _compare(first_nTCt: Tensor, second_nTCt: Tensor) -> Tensor:
 CUES = {"levels": tile_levels, "fringes": tile_fringes, "edges": edge_pairs}
 
 
-def measure(
-    cue: str, features: NDArray[np.float32], cells_nT: NDArray[np.int64]
-) -> CueAccuracy:
+def measure(cue: str, features: NDArray[np.float32], cells_nT: Ints) -> CueAccuracy:
     """Fit a tiny model on half of the pictures and score it on the others.
 
     Args:
@@ -136,9 +136,7 @@ def measure(
     )
 
 
-def places_right(
-    features_nTF: NDArray[np.float32], cells_nT: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def places_right(features_nTF: NDArray[np.float32], cells_nT: Ints) -> Floats:
     """Predict the cells of tiles from their features.
 
     Returns:
@@ -150,13 +148,11 @@ def places_right(
         features_nTF[:half].reshape(-1, width), cells_nT[:half].ravel()
     )
     y_pred = model.predict(features_nTF[half:].reshape(-1, width)).reshape(-1, n_tiles)
-    right: NDArray[np.float64] = (y_pred == cells_nT[half:]).mean(axis=1)
+    right: Floats = (y_pred == cells_nT[half:]).mean(axis=1)
     return right
 
 
-def neighbours_right(
-    pairs_n2TTF: NDArray[np.float32], cells_nT: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def neighbours_right(pairs_n2TTF: NDArray[np.float32], cells_nT: Ints) -> Floats:
     """Predict the neighbours of tiles, to the right and below, from pairs of edges.
 
     The model says of a pair how likely it touches; the neighbour of a tile is the other
@@ -187,7 +183,7 @@ def neighbours_right(
     best_n2T1 = logits_n2TT.argmax(axis=3)[..., None]
     # a tile at the right or lower border has no neighbour, and its best counts as none
     n_right = np.take_along_axis(y_true_n2TT, best_n2T1, axis=3).sum(axis=(1, 2, 3))
-    right: NDArray[np.float64] = n_right / (2 * grid * (grid - 1))
+    right: Floats = n_right / (2 * grid * (grid - 1))
     return right
 
 

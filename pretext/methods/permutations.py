@@ -17,6 +17,7 @@ from math import factorial
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.arrays import Ints
 from data_prep.errors import UserError
 from pretext.data.keyed_rng import uniforms
 
@@ -25,7 +26,7 @@ SAMPLE = 50_000  # of more tiles
 MAX_ORDERS = 10_000  # as many as have been tried; they take half a minute to choose
 
 
-def spread_orders(n_orders: int, n_tiles: int, seed: int) -> NDArray[np.int64]:
+def spread_orders(n_orders: int, n_tiles: int, seed: int) -> Ints:
     """Choose (P, T) orders far apart: the tile at each place, in each order.
 
     Args:

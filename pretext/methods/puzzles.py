@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from data_prep.arrays import Ints
 from pretext.data.augment import affine_maps, crop_boxes, orientation_matrices
 from pretext.data.pictures import Normalisation
 from pretext.device import moved
@@ -81,7 +82,7 @@ def make_puzzles(
     u: NDArray[np.float32],
     rules: PuzzleRules,
     fill_frac: NDArray[np.float32] | None = None,
-    orders: NDArray[np.int64] | None = None,
+    orders: Ints | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Make a puzzle of each picture.
 
@@ -114,7 +115,7 @@ def _make_puzzles(
     u: NDArray[np.float32],
     rules: PuzzleRules,
     fill_frac_B2: NDArray[np.float32] | None,
-    orders_PT: NDArray[np.int64] | None,
+    orders_PT: Ints | None,
 ) -> tuple[Tensor, Tensor]:
     device, n_tiles = images_BCHW.device, rules.grid**2
     u_crop, u_orientation, u_order, u_jitter, u_grey, u_shift, u_zoom = torch.split(

@@ -10,15 +10,12 @@ Shapes: N rows, K classes.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats, Ints
 from data_prep.scoring.scores import Interval
 from stacking.analysis.residuals import mean_interval, quantile_bands, share_interval
 
 N_BINS = 10
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,12 +25,10 @@ Shapes: N rows, M new rows, G groups, K classes.
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from data_prep.arrays import Bools, Floats
 from data_prep.errors import UserError
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 def conformal_radius(
@@ -101,7 +99,7 @@ def conformal_set_threshold(
     return 1.0 - _quantile(1.0 - true_proba, cv_groups, coverage)
 
 
-def prediction_sets(proba: ArrayLike, threshold: float) -> NDArray[np.bool_]:
+def prediction_sets(proba: ArrayLike, threshold: float) -> Bools:
     """Tell which classes are to be expected of new pictures.
 
     The likeliest class is always among them: a picture that fits none is not a picture
@@ -121,7 +119,7 @@ def prediction_sets(proba: ArrayLike, threshold: float) -> NDArray[np.bool_]:
     """
     proba = np.asarray(proba, np.float64)
     # the threshold is itself a probability that went through 1 - (1 - p)
-    sets: NDArray[np.bool_] = proba >= threshold - 1e-12
+    sets: Bools = proba >= threshold - 1e-12
     sets[np.arange(len(proba)), proba.argmax(axis=1)] = True
     return sets
 

@@ -6,8 +6,8 @@ Shapes: N scored rows, M pictures that all nets have in common, K nets.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
 from data_prep.reporting.numerals import style_for
 from data_prep.scoring.metrics import LEAST_PROBABILITY
@@ -15,9 +15,6 @@ from data_prep.scoring.scores import Interval
 from stacking.cross_fitting import outer_folds
 from stacking.ensemble.members import constant
 from stacking.ensemble.objective import Objective
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)

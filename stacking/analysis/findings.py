@@ -8,16 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.scoring.scores import Interval
 from stacking.analysis.diagnostics import Averaging
 from stacking.analysis.shift import TaskShift
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

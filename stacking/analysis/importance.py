@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.scoring.scores import Interval
 from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.ensemble.members import Member
@@ -18,8 +18,6 @@ from stacking.models.boosting import Boosters, Boosting, quick
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Floats = NDArray[np.float64]
 
 
 def gain_table(

@@ -15,13 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from data_prep.arrays import Bools, Floats, Ints
 
 FAR = 3.0  # robust deviations; 0.3 % of rows are further off if errors are normal
 NORMAL_MAD, NORMAL_MEAN = 1.4826, 1.2533  # the deviation, if errors are normal
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
+Flags = Bools
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.arrays import Floats, Ints
 from data_prep.scoring.metrics import METRICS
 from data_prep.scoring.scores import Interval, spread_ratio
 from data_prep.tables.spelling import DIGITS_SHOWN, number_texts
@@ -21,8 +22,6 @@ MIN_ROWS = 5  # rows of a band of dates
 GROUP_SIZES = ("1", "2", "3-5", "6-10", "more")  # rows of a group
 NORMAL = 1.96  # standard errors around a mean that hold it in 95 % of cases
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Bands = tuple[list[str], Ints]  # names, and (N,) which one a row is of; -1: none
 
 

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats, Ints
 from data_prep.scoring.metrics import METRICS
 from data_prep.tables.units import ROUNDING
 from stacking.cross_fitting import assign_inner_folds
@@ -31,9 +31,6 @@ MAX_ROWS = 10_000  # of each side; more do not sharpen an AUC that is read to 0.
 MAX_COLUMNS = 64  # of a sub-task: a layer's features are thousands
 NOISE = 0.02  # of an AUC; measured deviation at 4,000 and 3,500 rows: 0.01
 UNLIKE = 0.65  # an AUC from which scores in cross-validation need not hold
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,12 +200,7 @@ def _spread_ratio(oof: Floats, test: Floats) -> float:
 
 
 def _adversarial_auc(
-    oof: Floats,
-    test: Floats,
-    *,
-    cv_groups: Ints,
-    test_cv_groups: Ints,
-    seed: int,
+    oof: Floats, test: Floats, *, cv_groups: Ints, test_cv_groups: Ints, seed: int
 ) -> float:
     """Give the mean AUC over the folds of trees that tell (N, C) from (M, C) rows."""
     import lightgbm

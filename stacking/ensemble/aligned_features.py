@@ -8,17 +8,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats, Ints
 from stacking.cross_fitting import TrainingRows, outer_folds
 from stacking.ensemble.objective import Objective
 from stacking.inputs.alignment import METHODS, Alignment, learn_alignment
 from stacking.inputs.data import StackingData
 from stacking.inputs.target_columns import NetPredictions, TargetColumns
 from stacking.models.boosting import Boosting, quick
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 WIDE = 300  # columns; of more, the linear models see the means over the views only
 

@@ -10,18 +10,13 @@ Shapes: N rows, F folds.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
+from data_prep.arrays import Floats
 from stacking.cross_fitting import CrossFit, outer_folds
 from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.ensemble.members import Member
 from stacking.ensemble.objective import Objective, ScoringData
 from stacking.ensemble.postprocess import Start
 from stacking.ensemble.selection import cross_select
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)

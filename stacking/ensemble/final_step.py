@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from data_prep.arrays import Floats
 from stacking.ensemble.objective import Objective
 from stacking.ensemble.postprocessors import Rule, postprocessor_named
 from stacking.inputs.target_columns import NetPredictions, TargetColumns
 
-Floats = NDArray[np.float64]
 Rules = Sequence[tuple[str, Rule]]  # of the postprocessors that are on, by name
 
 

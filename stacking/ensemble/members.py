@@ -11,17 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats, Ints
 from stacking.cross_fitting import CrossFit, outer_folds
 from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.inputs.data import columns_of
 from stacking.models.linear import cross_fit_curve, cross_fit_ridge
 from stacking.models.registry import STACKERS
 from stacking.models.stacker import FitContext
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)

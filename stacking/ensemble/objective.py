@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
 from data_prep.scoring.metrics import LEAST_PROBABILITY, METRICS, Metric
 from data_prep.scoring.scores import (
@@ -25,9 +26,6 @@ from data_prep.scoring.scores import (
     per_fold,
 )
 from data_prep.settings import nearest
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 N_DRAWS = 1000
 ALIKE = 1e-6  # of the step between two classes

@@ -10,16 +10,12 @@ Shapes: N rows, F folds.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from data_prep.arrays import Floats
 from data_prep.scoring.scores import Interval
 from stacking.cross_fitting import CrossFit, outer_folds
 from stacking.ensemble.objective import ScoringData
 from stacking.ensemble.postprocessors import Postprocessor, Rule
 from stacking.inputs.target_columns import NetPredictions
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Bools, Floats, Ints
 from data_prep.errors import UserError
 from data_prep.settings import nearest
 from data_prep.tables.units import Unit
@@ -28,8 +28,6 @@ from stacking.ensemble.objective import Objective, ScoringData
 from stacking.inputs.target_columns import NetPredictions
 from stacking.models.linear import fit_curve
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Rule = dict[str, Any]
 
 WEIGHTS = np.round(np.linspace(1, 0, 21), 2)  # of the prediction, most of it first
@@ -238,7 +236,7 @@ def best_min_proba(confidence: Floats, added_loss: Floats, groups: Ints) -> floa
     return float(MIN_PROBA[_middle(is_level_T, best)])
 
 
-def _middle(is_level: NDArray[np.bool_], best: int) -> int:
+def _middle(is_level: Bools, best: int) -> int:
     """Give the middle of the run of level positions around the best one."""
     first = last = best
     while first > 0 and is_level[first - 1]:

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import intact, read_json
 from data_prep.run_folders.runs import write_json
@@ -30,8 +30,6 @@ from stacking.inputs.tta_views import apply_to_views
 from stacking.inputs.user_columns import UserColumns
 from stacking.models.registry import load_models, save_models
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 FILE = "predictor.json"
 ALIGNMENT = "alignment.npz"
 VIEWS_ALIGNMENT = "alignment_of_views.npz"

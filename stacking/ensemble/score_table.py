@@ -6,9 +6,7 @@ Shapes: N scored rows.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from data_prep.arrays import Floats
 from data_prep.scoring.scores import FoldScores, Interval
 from stacking.ensemble.candidates import Candidates, Selected
 from stacking.ensemble.final_step import end_prediction
@@ -16,8 +14,6 @@ from stacking.ensemble.members import Member, constant
 from stacking.ensemble.objective import ScoringData
 from stacking.ensemble.postprocess import Step
 from stacking.inputs.target_columns import TargetColumns
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ Shapes: M members, N rows, K classes.
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats, Ints
 from data_prep.tables.units import Unit
 from stacking.cross_fitting import CrossFit, outer_folds
 from stacking.ensemble.objective import Objective
@@ -20,9 +20,6 @@ from stacking.ensemble.objective import Objective
 N_PICKS = 40  # so a weight is a multiple of 1/40, or of what the best shorter list has
 ALIKE = 12  # decimals of a mean loss: beyond them two members are equally good
 LEAST_GAIN = 1e-9  # of a mean loss, for which a longer list is taken
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 def select(member_pred: Floats, y_true: Floats, objective: Objective) -> Floats:

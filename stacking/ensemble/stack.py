@@ -6,9 +6,7 @@ Shapes: N scored rows, F folds, K classes.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from data_prep.arrays import Floats
 from data_prep.scoring.scores import Interval
 from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.ensemble.candidates import (
@@ -31,8 +29,6 @@ from stacking.ensemble.score_table import (
 from stacking.ensemble.selection import weighted
 from stacking.inputs.alignment import Alignment
 from stacking.inputs.data import StackingData
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

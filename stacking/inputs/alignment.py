@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+
+from data_prep.arrays import Floats
 
 METHODS = ("none", "moments", "rank")
 MIN_COMMON = 50  # fewer pictures tell too little about a distribution
 MAX_LEVELS = 100
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.arrays import Bools, Ints
 from data_prep.errors import UserError
 from data_prep.prepared import Prepared
 from data_prep.rows import weights_of
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Protocol = Literal["oof", "insample"]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 WITHOUT = "{} labelled rows have no target: they are neither learned from nor scored."
 USER_TASK = "columns"  # the task of columns that are the user's own
 
@@ -142,9 +141,7 @@ def _training_rows(
 
 
 def _common_rows(
-    sources: Sequence[Source],
-    common: "pd.DataFrame",
-    is_predicted: NDArray[np.bool_],
+    sources: Sequence[Source], common: "pd.DataFrame", is_predicted: Bools
 ) -> CommonRows:
     """Read the M pictures that no net was trained on, through every net."""
     ids = list(common["id"])

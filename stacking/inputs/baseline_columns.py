@@ -9,10 +9,11 @@ Shapes: B pictures of N, S side of a picture in pixels, A areas to a side.
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.arrays import Floats, Ints
+
 CHUNK = 200_000  # values of pixels at a time; more leave the cache: half as fast
 SHADES = 4  # per channel: 64 colours in all
 
-Ints = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
 
 
@@ -43,9 +44,7 @@ def _cover(side_px: int, side: int) -> NDArray[np.float32]:
     edges = np.arange(side + 1) * side_px / side
     starts = np.arange(side_px)
     ends = np.minimum(edges[1:, None], starts + 1)
-    overlap_AS: NDArray[np.float64] = np.maximum(
-        ends - np.maximum(edges[:-1, None], starts), 0
-    )
+    overlap_AS: Floats = np.maximum(ends - np.maximum(edges[:-1, None], starts), 0)
     return overlap_AS.astype(np.float32)
 
 

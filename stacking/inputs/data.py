@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.arrays import Bools, Floats, Ints
 from stacking.cross_fitting import TrainingRows
 
 if TYPE_CHECKING:
     from stacking.inputs.user_columns import UserColumns
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +68,7 @@ class CommonRows:
 
     ids: tuple[str, ...] = ()
     nets: tuple[Floats, ...] = ()
-    is_predicted: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    is_predicted: Bools = field(default_factory=lambda: np.zeros(0, bool))
     cv_groups: Ints | None = None
     of_all: Floats | None = None
 

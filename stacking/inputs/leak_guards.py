@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
 from data_prep.folds import lone_cv_group, too_few_rows
 from data_prep.task_types.registry import TASK_TYPES
@@ -295,7 +295,7 @@ def check_finite(store: "Store") -> None:
             )
 
 
-def check_varying(X: NDArray[np.float64], names: Sequence[str]) -> None:
+def check_varying(X: Floats, names: Sequence[str]) -> None:
     """Refuse features that are the same for every row.
 
     Args:
@@ -311,7 +311,7 @@ def check_varying(X: NDArray[np.float64], names: Sequence[str]) -> None:
     )
 
 
-def check_proba(means: NDArray[np.float64], task: str, ids: Sequence[str]) -> None:
+def check_proba(means: Floats, task: str, ids: Sequence[str]) -> None:
     """Refuse class probabilities that are none.
 
     Args:
@@ -354,9 +354,7 @@ def check_targets(table: "pd.DataFrame", path: Path) -> None:
         )
 
 
-def check_enough(
-    folds: NDArray[np.int64], cv_groups: NDArray[np.int64], path: Path
-) -> None:
+def check_enough(folds: Ints, cv_groups: Ints, path: Path) -> None:
     """Check that there is something to learn in every fold, from several cv groups.
 
     Args:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import intact
 from data_prep.run_folders.runs import Finished, Run
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from features.store import Store
 
-Floats = NDArray[np.float64]
 EXTRACTED = "features.extract"
 ALL_NET = "all.pkl"  # what the net that saw every label says
 

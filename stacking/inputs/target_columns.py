@@ -8,16 +8,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats, Ints
 from data_prep.task_types.registry import TASK_TYPES
 from stacking.inputs.data import Column, columns_of
 
 if TYPE_CHECKING:
     from data_prep.experiment import TaskSettings
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)

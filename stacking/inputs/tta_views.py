@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
 from stacking.cross_fitting import outer_folds
 from stacking.inputs import leak_guards
@@ -21,8 +21,6 @@ from stacking.inputs.sources import opened
 if TYPE_CHECKING:
     from features.store import Store
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 HINT = (
     "the stackers cnn1d and cnn2d read single views; extract them"

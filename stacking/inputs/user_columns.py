@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.errors import UserError
 from data_prep.reporting.numerals import four_digits
 from data_prep.settings import nearest
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 MIN_ROWS = 5  # a rarer text gets no column
 MAX_VALUES = 20
 PLAIN = ("date", "width", "height")  # columns of ours that tell nothing of the target
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
+from data_prep.arrays import Bools, Floats, Ints
 from data_prep.errors import UserError
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 def check_table(model: BaseEstimator, X: Any, *y: Any, **options: Any) -> Any:
@@ -49,7 +47,7 @@ def check_table(model: BaseEstimator, X: Any, *y: Any, **options: Any) -> Any:
     raise UserError(text)
 
 
-def _is_finite(cells: NDArray[Any]) -> NDArray[np.bool_]:
+def _is_finite(cells: NDArray[Any]) -> Bools:
     import pandas as pd
 
     from data_prep.tables.cells import as_numbers

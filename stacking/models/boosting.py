@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Bools, Floats, Ints
 from data_prep.processes import n_cores as usable_cores
 from data_prep.run_folders.drafts import write_text
 from data_prep.tables.units import Unit
@@ -30,8 +30,6 @@ from stacking.models.stacker import FitContext
 if TYPE_CHECKING:
     import lightgbm
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 QUICK_ROUNDS = 120
 SMALL = 1_000_000  # values; measured: two threads gain nothing at 2,500 x 44
@@ -311,7 +309,7 @@ def datasets(
     X: Floats,
     y: Floats | Ints,
     sample_weight: Floats,
-    val_mask: NDArray[np.bool_],
+    val_mask: Bools,
     parameters: dict[str, Any],
 ) -> "tuple[lightgbm.Dataset, lightgbm.Dataset]":
     """Give the rows to learn from and the held-out ones, binned alike."""

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Bools, Floats, Ints
 from data_prep.run_folders.damage import intact
 from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows
 from stacking.models.boosting import standardised
@@ -27,8 +27,6 @@ from stacking.models.stacker import FitContext, Stacker
 if TYPE_CHECKING:
     from catboost import CatBoost
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 MAX_ROUNDS = 600  # the usual rate is far beyond the lowest point by then
 LEAST = 1e-6  # share of a class that no row has: CatBoost's is 0
@@ -117,7 +115,7 @@ def fit(rows: TrainingRows, context: FitContext) -> CrossFit:
         X, weights = rows.X[train_idx], rows.sample_weight[train_idx]
         unit, y = standardised(labels[train_idx], rows.n_classes, weights)
 
-        def fit_on(mask: NDArray[np.bool_], rounds: int, seed: int, **val: Any) -> Any:
+        def fit_on(mask: Bools, rounds: int, seed: int, **val: Any) -> Any:
             mask = mask & (weights > 0)
             model = CatBoost(usual | {"iterations": rounds, "random_seed": seed})
             return model.fit(Pool(X[mask], y[mask], weight=weights[mask]), **val)

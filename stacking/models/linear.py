@@ -11,16 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats, Ints
 from data_prep.tables.units import ROUNDING, Unit
 from stacking.cross_fitting import CrossFit, FoldFit, Model, TrainingRows
 from stacking.models.candidates import OutputModel, cross_fit_candidates
 from stacking.models.model_files import ArrayModel, load_arrays
 from stacking.models.stacker import Stacker
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 PENALTIES = np.logspace(-4, 2, 13)  # per row
 

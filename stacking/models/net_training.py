@@ -21,18 +21,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call, stack_module_state
 from tqdm import tqdm
 
+from data_prep.arrays import Floats, Ints
 from data_prep.tables.units import ROUNDING
 from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows
 from stacking.models.networks import Network
 from stacking.models.neural import Kind, Nets, Training
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 OPTIMIZER = {"lr": 3e-3, "weight_decay": 0.3}
 TABM_OPTIMIZER = {"lr": 2e-3, "weight_decay": 3e-4}  # its authors'

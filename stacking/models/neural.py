@@ -27,12 +27,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import intact
 from data_prep.run_folders.drafts import drafted
 from stacking.cross_fitting import CrossFit, TrainingRows
 
-Floats = NDArray[np.float64]
 Kind = Literal["mlp", "tabm", "cnn1d", "cnn2d"]
 
 KINDS: tuple[Kind, ...] = ("mlp", "tabm", "cnn1d", "cnn2d")

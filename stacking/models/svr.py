@@ -19,16 +19,13 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats, Ints
 from data_prep.tables.units import ROUNDING
 from stacking.cross_fitting import CrossFit, TrainingRows
 from stacking.models.candidates import OutputModel, cross_fit_candidates
 from stacking.models.model_files import load_arrays
 from stacking.models.stacker import Stacker
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 # The target is brought to mean 0 and deviation 1, so these hold for any.
 COSTS = (0.03, 0.3, 3.0)

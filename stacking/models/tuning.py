@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
 from stacking.cross_fitting import TrainingRows, outer_folds
 from stacking.models.boosting import (
@@ -30,8 +30,6 @@ from stacking.models.boosting import (
 if TYPE_CHECKING:
     import optuna
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 JOURNAL = "trials.log"
 MAX_BIN = 63
 

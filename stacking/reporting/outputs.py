@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.errors import UserError
 from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.damage import intact
@@ -22,8 +22,6 @@ from stacking.oof import probability_column, write_oof
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.prepared import Prepared
 from data_prep.run_folders.damage import RECORD, map_array, read_record
 from data_prep.run_folders.runs import Finished
@@ -57,7 +58,7 @@ class RunPictures:
         taken: Pixels = self.pixels[self.row_of[list(ids)].to_numpy()]
         return taken
 
-    def dates(self, ids: Sequence[str]) -> NDArray[np.float64]:
+    def dates(self, ids: Sequence[str]) -> Floats:
         """Give the (n,) years of n ids."""
         return np.asarray(self.years[list(ids)], dtype=np.float64)
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.reporting.charts import ForestRow, Point, forest_plot, scatter
 from data_prep.reporting.report import Section, prose, subheading, together
 from stacking.analysis.residuals import (
@@ -23,7 +23,7 @@ from stacking.reporting.wording import number, signed, unit_digits
 MOST_SUBGROUPS = 30  # of one chart; of more, the largest
 
 
-def failures(stacked: Stacked, years: NDArray[np.float64]) -> Section:
+def failures(stacked: Stacked, years: Floats) -> Section:
     """Show the errors by date, class, group size and fold.
 
     Args:
@@ -111,7 +111,7 @@ def _chart(stacked: Stacked, scored: Sequence[Subgroup]) -> Markup:
 
 
 def _over_dates(
-    stacked: Stacked, by_date: Sequence[Subgroup], middles: NDArray[np.float64]
+    stacked: Stacked, by_date: Sequence[Subgroup], middles: Floats
 ) -> Markup:
     is_number = stacked.objective.is_number
     return scatter(

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.reporting.charts import Point, scatter
 from data_prep.reporting.numerals import four_digits
 from data_prep.reporting.report import (
@@ -32,8 +32,6 @@ N_POINTS = 400
 N_WORST, N_DISPUTED = 24, 12
 HOVER_PX, HOVER_QUALITY = 64, 72
 SHOWN_PX, SHOWN_QUALITY = 112, 78
-
-Floats = NDArray[np.float64]
 
 
 def by_prediction(stacked: Stacked, pictures: RunPictures) -> Section:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
-from numpy.typing import NDArray
 
+from data_prep.arrays import Floats
 from data_prep.reporting.charts import ForestRow, bars, histogram
 from data_prep.reporting.report import Section, prose, table, together
 from stacking.analysis.shift import TaskShift, verdict
@@ -15,8 +15,6 @@ from stacking.reporting.outputs import describe_unreadable
 from stacking.reporting.wording import plain
 
 MOST_BARS = 30  # classes; of more, those predicted most
-
-Floats = NDArray[np.float64]
 
 
 def predicted(
