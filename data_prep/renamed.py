@@ -19,6 +19,7 @@ NAMES = {
     "stacking.ledger": "stacking.leaderboard",
 }
 COLUMNS = {"part": "split", "cluster": "cv_group"}  # of table.parquet
+RECORDED = {"links": "postprocess", "data.doubts": "data.sample_weights"}  # settings
 
 
 def new_name(name: str, choices: Collection[str]) -> str | None:

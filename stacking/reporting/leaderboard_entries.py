@@ -15,6 +15,7 @@ from typing import Any
 
 from data_prep.errors import UserError
 from data_prep.experiment import PACKAGES
+from data_prep.renamed import NAMES, RECORDED
 from data_prep.run_folders.damage import RECORD
 from data_prep.run_folders.runs import MADE_FROM
 from data_prep.scoring.metrics import METRICS
@@ -202,7 +203,7 @@ def _entry(run: str, stage: str, records: Records) -> LeaderboardEntry:
     when = datetime.fromisoformat(record["finished_at"])
     used_records, replaced = _made_from(stage, records)
     settings = {
-        FIT if name == LEAKY else name: dict(_flattened(earlier["settings"]))
+        FIT if name == LEAKY else name: _named_as_today(earlier["settings"])
         for name, earlier in used_records.items()
     }
     if versions := record.get(VERSIONS):
@@ -240,6 +241,16 @@ def _made_from(stage: str, records: Records) -> tuple[Records, list[str]]:
             if earlier in records and earlier not in used_records:
                 waiting.append(earlier)
     return used_records, sorted(replaced)
+
+
+def _named_as_today(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Flatten settings; a renamed one of an older run has the name of today."""
+    texts = dict(_flattened(settings))
+    for old, new in RECORDED.items():
+        if old in texts:
+            words = texts.pop(old).split(",")
+            texts[new] = ",".join(NAMES.get(word, word) for word in words)
+    return texts
 
 
 def _flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -48,7 +48,8 @@ def write_page(
         rows = pd.DataFrame([vars(run) for run in missing])
         sections.append(Section("Not in the table", table(rows)))
     n_runs = len({entry.run for entry in entries} | {run.run for run in missing})
-    write_report(path, "Leaderboard", f"{n_runs} runs", sections)
+    subtitle = "1 run" if n_runs == 1 else f"{n_runs} runs"
+    write_report(path, "Leaderboard", subtitle, sections)
 
 
 def over_time(entries: Sequence[LeaderboardEntry]) -> Markup:

@@ -153,6 +153,22 @@ def test_only_what_differs_is_a_column(tmp_path: Path) -> None:
     ]
 
 
+def test_a_setting_that_was_renamed_sets_no_run_apart(tmp_path: Path) -> None:
+    steps, tasks = ["blend", "isotonic", "round"], {"links": {"kind": "date"}}
+    for run, data, fit in (
+        ("old", {"doubts": "a.csv"}, {"links": ["mix", "isotonic", "snap"]}),
+        ("new", {"sample_weights": "a.csv"}, {"postprocess": steps}),
+    ):
+        make_stage(tmp_path / run, PREPARED, {"data": data, "tasks": tasks})
+        make_fit(tmp_path / run, 1.0, settings=fit, reads=(PREPARED,))
+    entries = read_runs(tmp_path)[0]
+    assert columns_of(entries) == []
+    for entry in entries:
+        assert entry.text_of((FIT, "postprocess")) == "blend,isotonic,round"
+        assert entry.text_of((PREPARED, "data.sample_weights")) == "a.csv"
+        assert entry.text_of((PREPARED, "tasks.links.kind")) == "date"
+
+
 def test_a_stage_that_some_runs_lack_is_one_column(tmp_path: Path) -> None:
     settings = {f"setting{k}": k for k in range(9)}
     for name in "ab":
@@ -349,6 +365,15 @@ def test_runs_of_an_hour_and_a_single_one_can_be_drawn() -> None:
         assert "nan" not in svg
         unit = "days" if days[-1] > 2 else "hours"
         assert f"{unit} since 2026-11-01 12:00" in svg
+
+
+def test_one_run_is_no_plural(tmp_path: Path) -> None:
+    make_fit(tmp_path / "a", 1.0)
+    main([str(tmp_path)])
+    assert "1 run<" in re.sub(r"\s+<", "<", (tmp_path / "leaderboard.html").read_text())
+    make_fit(tmp_path / "b", 1.0)
+    main([str(tmp_path)])
+    assert "2 runs" in (tmp_path / "leaderboard.html").read_text()
 
 
 def test_nothing_differs_in_a_single_run() -> None:
