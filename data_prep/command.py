@@ -55,13 +55,18 @@ def open_command(
     if file and _is_kept(file, run.folder):
         _accept_kept(run.folder)
         file = None
-    experiment = read_experiment(file, run.folder) if file else _experiment_of(run)
-    settings = from_table(
-        settings_class,
-        experiment.stages.get(stage, {}),
-        f"{experiment.source} [{stage}]",
-        flags,
-    )
+    try:
+        experiment = read_experiment(file, run.folder) if file else _experiment_of(run)
+        settings = from_table(
+            settings_class,
+            experiment.stages.get(stage, {}),
+            f"{experiment.source} [{stage}]",
+            flags,
+        )
+    except UserError as error:
+        if not file and str(error).startswith(f"{run.folder / KEPT} ["):
+            raise UserError(f"{error} ({_mended_by(run.folder)})") from None
+        raise
     if file:
         check_origin(file, run.folder, is_chosen=folder is not None)
         _keep_experiment(file, run)
@@ -312,6 +317,13 @@ def check_kept(run: Path) -> tuple[Path, Path]:
             f" --experiment {kept_file} --run {run}"
         )
     return base, file
+
+
+def _mended_by(run: Path) -> str:
+    """Say where to mend what a run kept of an older version, and how to give it."""
+    base, name, _ = _read_origin(run)
+    file = base / name if (base / name).is_file() else run / KEPT
+    return f"mend that in {file} and give it: --experiment {file} --run {run}"
 
 
 def _experiment_of(run: Run) -> Experiment:

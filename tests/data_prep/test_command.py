@@ -1,6 +1,8 @@
 """Tests of data_prep.command."""
 
 import errno
+import hashlib
+import json
 import logging
 import os
 import re
@@ -527,6 +529,34 @@ def test_a_kept_experiment_that_was_edited_is_taken_if_it_is_named() -> None:
     assert settings.epochs == 7
     assert experiment.data.images[0].resolve() == file.parent / "pictures"
     assert open_tryout()[0].epochs == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ('[data]\ndoubts = "a.csv"\n', r"\[data\] doubts was renamed: write sample_we"),
+        (f"[{STAGE}]\nepcohs = 3\n", r"\[pretext.jigsaw\]: .* did you mean 'epochs'\?"),
+    ],
+)
+@pytest.mark.usefixtures("fresh")
+def test_a_kept_experiment_of_an_older_version_says_what_to_mend(
+    text: str, what: str
+) -> None:
+    file = experiment_file(Path("experiments").resolve())
+    open_tryout("--experiment", str(file))
+    kept, origin = Path("runs/leaves/experiment.toml"), Path("runs/leaves/run.json")
+    for path in (file, kept):
+        path.write_text(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    origin.write_text(json.dumps(json.loads(origin.read_text()) | {"sha256": digest}))
+    named = rf"{kept} {what}.* \(mend that in "
+    with pytest.raises(
+        UserError, match=f"{named}experiments/leaves.toml and give it: "
+    ):
+        open_tryout()
+    file.unlink()
+    with pytest.raises(UserError, match=f"{named}{kept} and give it: --exp.* {kept} "):
+        open_tryout()
 
 
 @pytest.mark.usefixtures("fresh")
