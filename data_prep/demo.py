@@ -42,12 +42,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if not _names_experiment(flags):
         flags += ["--experiment", str(EXPERIMENT)]
     settings, run, _ = open_command(DemoSettings, STAGE, flags)
-    recorded_settings = recorded(settings)
-    if finished := run.current(STAGE, recorded_settings):
+    config = recorded(settings)
+    if finished := run.current(STAGE, config):
         return finished.folder
     from data_prep.demo_collection.collection import draw_collection
 
-    with run.stage(STAGE, recorded_settings) as stage:
+    with run.stage(STAGE, config) as stage:
         shutil.rmtree(stage.folder / "images", ignore_errors=True)  # cut short
         draw_collection(
             stage.folder,

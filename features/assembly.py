@@ -45,7 +45,7 @@ class Extracted:
 
     @property
     def fold(self) -> str:
-        """Of the nets."""
+        """The fold that the nets hold out."""
         return self.role_rows.fold
 
     @property

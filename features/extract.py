@@ -65,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings, run, _ = open_command(ExtractSettings, STAGE, argv)
     number, n_shards = settings.shard_of()
     stage_name = stage_of(number, n_shards)
-    identity, reads = recorded(settings), settings.reads
-    identity["shard"] = settings.shard if n_shards > 1 else ""  # 0/1 is all
-    if not settings.layers and (done := run.current(stage_name, identity, reads=reads)):
+    config, reads = recorded(settings), settings.reads
+    config["shard"] = settings.shard if n_shards > 1 else ""  # 0/1 is all
+    if not settings.layers and (done := run.current(stage_name, config, reads=reads)):
         return done.folder
     prepared = Prepared.open(run.finished(PREPARED))
     trained = run.finished(settings.source)
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if n_shards > 1:
         header["shard"] = [number, n_shards]
     views = VIEW_SETS[settings.views]
-    with run.stage(stage_name, identity, reads=reads) as stage:
+    with run.stage(stage_name, config, reads=reads) as stage:
         began = time.perf_counter()
         outputs = NetPasses(
             passes=passes,

@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     else:
         out = default_path(run.folder, settings.images)
     digests = {id_: digest_picture(path) for id_, path in pictures.items()}
-    identity = {
+    config = {
         "made_by": STAGE,
         "extraction": extraction.digest,
         "pictures": digest_of(
@@ -101,9 +101,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
         ),
         "folders": resolved(settings.images),
     }
-    check_path(out, identity["folders"], overwrite=settings.overwrite)
+    check_path(out, config["folders"], overwrite=settings.overwrite)
     overwrite = settings.overwrite or not is_whole(out)
-    if done := Run(out.parent, overwrite).current(out.name, identity):
+    if done := Run(out.parent, overwrite).current(out.name, config):
         return done.folder
     earlier = EarlierResults()
     if overwrite and not settings.overwrite:
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     elif not overwrite:
         earlier = EarlierResults.find(out, extraction.digest, pictures, digests)
     # overwrite: an unfinished attempt at other pictures may be dropped
-    with Run(out.parent, overwrite=True).stage(out.name, identity) as stage:
+    with Run(out.parent, overwrite=True).stage(out.name, config) as stage:
         stage.metadata = infer(
             extraction,
             pictures,
@@ -145,11 +145,11 @@ def check_path(out: Path, folders: Sequence[str], *, overwrite: bool) -> None:
 
     Args:
         out: Folder of the features.
-        folders: Of the pictures.
+        folders: Where the pictures lie.
         overwrite: The features of other folders may be replaced.
 
     Raises:
-        UserError: Something would.
+        UserError: Something would be lost.
     """
     partial, old = (out.with_name(f"{out.name}.{end}") for end in ("partial", "old"))
     for file in states_of(out):
@@ -181,7 +181,7 @@ def infer(
     """Decode the pictures, send them through the nets, and write all files.
 
     Args:
-        extraction: How.
+        extraction: The run's finished extraction, whose nets and settings are used.
         pictures: Their paths by id.
         folder: Where to; what an earlier attempt left there is gone on with.
         threads: Of torch, and processes that decode; 0: one per core.

@@ -135,7 +135,7 @@ def check_distinct(stores: Sequence[Store]) -> None:
     """Check that no id is in two stores.
 
     Raises:
-        UserError: Some are.
+        UserError: An id is in two stores or more.
     """
     times_of = Counter(id_ for store in stores for id_ in store.ids)
     twice = [id_ for id_, times in times_of.items() if times > 1]
@@ -179,21 +179,21 @@ def merge_run(run: Run) -> Path:
     """
     shards = find_shards(run)
     record = shards[0].record
-    identity = {**record["settings"], "shard": ""}
+    config = {**record["settings"], "shard": ""}
     reads = list(record["reads"])
-    if done := run.current(STAGE, identity, reads=reads):
+    if done := run.current(STAGE, config, reads=reads):
         return done.folder
     for shard in shards:
         settings = {**shard.record["settings"], "shard": ""}
-        if settings != identity:
-            name = next(k for k in identity if settings.get(k) != identity[k])
+        if settings != config:
+            name = next(k for k in config if settings.get(k) != config[k])
             raise UserError(
                 f"{shard.folder}: made with {name} ="
-                f" {_difference(settings.get(name), identity[name])}; make the"
+                f" {_difference(settings.get(name), config[name])}; make the"
                 " shards alike"
             )
     files = sorted(path.relative_to(shards[0].folder) for path in _stores(shards[0]))
-    with run.stage(STAGE, identity, reads=reads) as stage:
+    with run.stage(STAGE, config, reads=reads) as stage:
         for file in files:
             merge_stores([shard.folder / file for shard in shards], stage.folder / file)
         metadata = [shard.metadata for shard in shards]

@@ -53,14 +53,14 @@ class ArrayRows(Rows):
 
 
 class ChosenRows(Rows):
-    """(n,) of the rows, in that order."""
+    """Some of the rows: n of them, in the order of ``idx``."""
 
     def __init__(self, rows: Rows, idx: Ints) -> None:
         self.shape, self.dtype = (len(idx), *rows.shape[1:]), rows.dtype
         self._rows, self._idx = rows, idx
 
     def read(self, idx: Ints) -> Floats:
-        """Give the values of some of those rows."""
+        """Give the values of (m,) of those n rows."""
         return self._rows.read(self._idx[idx])
 
 

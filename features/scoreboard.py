@@ -103,7 +103,7 @@ class Scoreboard:
         return by_epoch
 
     def scores(self) -> list[str]:
-        """Name the scores."""
+        """Give the names of the scores, in the order they came."""
         return list(dict.fromkeys(entry.score for entry in self.entries))
 
     def best(self, score: str) -> tuple[int, float]:

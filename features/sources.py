@@ -35,7 +35,7 @@ class InnerLayers:
     pooling: str = "avg"
 
     def of(self, backbone: "nn.Module", side_px: int) -> "Layers":
-        """Tap a backbone."""
+        """Wrap a backbone so that it gives these layers' outputs, pooled."""
         from features.layers import Layers
 
         return Layers(backbone, self.names, self.pooling, side_px)
@@ -72,7 +72,7 @@ class NetSource(ABC):
 
     @property
     def width(self) -> int:
-        """F."""
+        """F, the number of outputs or of layer columns."""
         return len(next(iter(self.columns.values())))
 
     def digests(self, fold: str) -> list[str]:
@@ -207,7 +207,7 @@ class BackboneSource(NetSource):
         return forward_of(network, self._normalise, self._side_px)
 
     def backbone(self) -> "tuple[nn.Module, int]":
-        """Give the backbone."""
+        """Give the backbone, and the side in pixels of what it looks at."""
         return self._backbone, self._side_px
 
 

@@ -64,7 +64,7 @@ class Store:
     """An open feature store: rows by id, mapped from the file and read-only.
 
     Attributes:
-        path: The file.
+        path: The file it is mapped from.
         header: How the rows were made; see ``write_store``.
         ids: (N,) in the order of the rows.
         values: (N, F), or (N, V, F) with the views apart.
@@ -77,7 +77,7 @@ class Store:
 
     @cached_property
     def columns(self) -> list[str]:
-        """(F,) names."""
+        """Names of the F columns."""
         return [column["name"] for column in self.header["columns"]]
 
     @cached_property

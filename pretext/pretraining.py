@@ -34,7 +34,7 @@ def pretrain(
     Args:
         stage_name: Dotted name of the stage.
         settings: The task, and how to train it.
-        run: Where.
+        run: The run that the stage belongs to.
         experiment: What the labels are, for the monitor to measure by.
 
     Returns:
@@ -42,10 +42,8 @@ def pretrain(
     """
     weights_file = find_weights(settings.init, run)
     reads = settings.reads
-    fingerprint = recorded(settings) | fingerprint_of(settings.init, weights_file)
-    if not settings.find_lr and (
-        done := run.current(stage_name, fingerprint, reads=reads)
-    ):
+    config = recorded(settings) | fingerprint_of(settings.init, weights_file)
+    if not settings.find_lr and (done := run.current(stage_name, config, reads=reads)):
         return done.folder
     data = load_data(stage_name, settings, run, experiment)
     name, backbone, begun_from = begin(settings, data, weights_file)
@@ -60,7 +58,7 @@ def pretrain(
         )
     if weights_file:
         log.info("%s begins from %s", stage_name, begun_from)
-    with run.stage(stage_name, fingerprint, reads=reads) as stage:
+    with run.stage(stage_name, config, reads=reads) as stage:
         monitor, outcome = train(
             stage_name,
             settings,
@@ -229,7 +227,7 @@ def describe(
     Args:
         stage_name: Dotted name of the stage.
         settings: How it was trained.
-        data: What on.
+        data: What it was trained on.
         backbone: Name of the network.
         begun_from: What it was filled with before.
         steps: Optimiser steps made.

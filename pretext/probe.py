@@ -98,11 +98,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings, run, experiment = open_command(ProbeSettings, STAGE, argv)
     files = find_files(settings.weights, run)
     reads = [PREPARED, *(name for name in files if name in pretexts())]
-    fingerprint = recorded(settings) | {
+    config = recorded(settings) | {
         "tasks_of_experiment": {k: asdict(v) for k, v in experiment.tasks.items()},
         "files": [fingerprint_of(name, path)["init"] for name, path in files.items()],
     }
-    if done := run.current(STAGE, fingerprint, reads=reads):
+    if done := run.current(STAGE, config, reads=reads):
         log.info("%s", (done.folder / "probe.txt").read_text(encoding="utf-8"))
         return done.folder
     prepared = Prepared.open(run.finished(PREPARED))
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     from pretext.evaluation.comparison import as_table, as_text
 
-    with run.stage(STAGE, fingerprint, reads=reads) as stage:
+    with run.stage(STAGE, config, reads=reads) as stage:
         backbones, device = probe_all(files, tasks, prepared, settings)
         text = as_text(backbones)
         as_table(backbones).to_csv(stage.folder / "probe.csv", index=False)

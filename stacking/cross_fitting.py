@@ -149,7 +149,7 @@ class CrossFit:
 
 
 def outer_folds(folds: Ints) -> Iterator[tuple[int, Ints, Ints]]:
-    """Give each fold with ``train_idx``, the rows outside it, and ``val_idx``."""
+    """Give each fold of (N,) ``folds`` with its ``train_idx`` and ``val_idx``."""
     for fold in range(int(folds.max()) + 1):
         yield fold, np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
 

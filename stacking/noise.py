@@ -76,13 +76,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """List the label issues of a run; return the folder of the stage."""
     settings, run, _ = open_command(NoiseSettings, STAGE, argv)
     prepared, fitted = run.finished(PREPARED), run.finished(FIT)
-    made_from, reads = recorded(settings), settings.reads
-    if done := run.current(STAGE, made_from, reads):
+    config, reads = recorded(settings), settings.reads
+    if done := run.current(STAGE, config, reads):
         return done.folder
     from stacking.reporting.noise_page import write_page
 
     oof_path = oof_file(fitted.folder)
-    with run.stage(STAGE, made_from, reads) as stage:
+    with run.stage(STAGE, config, reads) as stage:
         table = issue_table(oof_path, prepared.metadata, settings)
         write_csv(stage.folder / ISSUES_FILE, table.drop(columns="is_issue"))
         shown = for_people(table)

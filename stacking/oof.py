@@ -23,7 +23,7 @@ def probability_column(name: str) -> str:
 
 
 def write_oof(folder: Path, table: "pd.DataFrame") -> None:
-    """Write both files."""
+    """Write oof.csv for people, and the parquet file with all digits."""
     write_csv(folder / SHOWN, table)
     table.to_parquet(folder / EXACT, index=False)
 

@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings, run, experiment = open_command(FinetuneSettings, STAGE, argv)
     first_weights = find_weights(settings.init, run)
     reads = settings.reads
-    identity = _identity(settings, experiment, first_weights)
-    if done := run.current(STAGE, identity, reads=reads):
+    config = _config(settings, experiment, first_weights)
+    if done := run.current(STAGE, config, reads=reads):
         return done.folder
     prepared = run.finished(PREPARED)
     from data_prep.outlook import Outlook
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     set_threads(settings.threads)
     pictures = Pictures.open(prepared.folder, device)
     normalise = Normalisation(tuple(metadata["mean"]), tuple(metadata["std"]))
-    with run.stage(STAGE, identity, reads=reads) as stage:
+    with run.stage(STAGE, config, reads=reads) as stage:
         data = FinetuneData(
             settings=settings,
             first_weights=first_weights,
@@ -124,7 +124,7 @@ def summary(nets: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _identity(
+def _config(
     settings: FinetuneSettings, experiment: Experiment, first_weights: Path | None
 ) -> dict[str, Any]:
     """Say what decides the result besides the stages that are read."""

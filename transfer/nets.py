@@ -63,7 +63,7 @@ class Head(nn.Module):
             self.linear.bias.data.copy_(bias)
 
     def loss_target(self, task: Task) -> Tensor:
-        """Give what the loss compares the outputs with, for all N rows of the table."""
+        """Give the (N, ...) targets of the loss, for all N rows of the table."""
         y = torch.from_numpy(task.from_origin())
         return self.task_type.loss_target(task.loss, y, self.exact_state)
 

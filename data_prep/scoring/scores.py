@@ -43,7 +43,7 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether a difference counts."""
+        """Whether a difference counts: the interval lies on one side of zero."""
         return self.low > 0 or self.high < 0
 
 

@@ -159,7 +159,7 @@ def unread(column: "pd.Series[Any]", values: Floats) -> "pd.Series[Any]":
 
 
 def as_numbers(column: "pd.Series[Any]") -> Floats:
-    """Give a column as numbers; NaN where it is missing or not a finite number.
+    """Give a column as (N,) numbers; NaN where it is missing or no finite number.
 
     True and false are 1 and 0 in a column that holds nothing else. Where something
     else than a comma stands between the cells, ``1,5`` is 1.5.

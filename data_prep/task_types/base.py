@@ -161,7 +161,7 @@ class TaskType(ABC):
         return n_outputs
 
     def initial_state(self, n_outputs: int) -> "dict[str, Tensor]":
-        """Give the state of a head that knows no label yet, in its final shapes."""
+        """Give the (F,) centre and scale of a head that knows no label yet."""
         import torch
 
         return {"centre": torch.zeros(n_outputs), "scale": torch.ones(n_outputs)}

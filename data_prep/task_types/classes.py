@@ -77,7 +77,7 @@ class Classes(TaskType):
         return self.initial_state(n_outputs)
 
     def initial_bias(self, y: "Tensor", n_outputs: int) -> "Tensor":
-        """Give the logarithm of the classes' frequencies, so training begins there."""
+        """Give the (K,) logarithms of class frequencies, where training begins."""
         import torch
 
         n_rows = torch.bincount(y[:, 0].long(), minlength=n_outputs)

@@ -37,7 +37,7 @@ class Words(TaskType):
         return Labels(values=values, has_label=has_label, outputs=outputs)
 
     def loss_target(self, loss: str, y: "Tensor", state: "State") -> "Tensor":
-        """Give the vectors: an angle is one of the unit, a distance is standardised."""
+        """Give the (N, L) vectors: as they are for an angle, or standardised."""
         return y.float() if loss == "cosine" else super().loss_target(loss, y, state)
 
     def loss(

@@ -114,7 +114,7 @@ def crop_boxes(
             further try.
         min_area: Smallest area, as a share.
         ratio: Largest ratio of the sides, and its inverse.
-        max_area: Largest area.
+        max_area: Largest area, as a share.
 
     Returns:
         (B, 4); width and height as shares of the picture's.
@@ -169,7 +169,7 @@ def resample(
     that its view needs, the means of k x k pixels are sampled, or it would alias.
 
     Args:
-        images: Grey levels.
+        images: (B, 3, H, W) grey levels.
         boxes_B4: Of ``crop_boxes``, on the CPU.
         orientations_B22: Of ``orientation_matrices``, on the CPU.
         side_px: S.
@@ -212,7 +212,7 @@ def recolour(images_BCSS: Tensor, u_B6: Tensor, params: AugmentParams) -> Tensor
         b * (c * Q (s * x + (1 - s) * l.x) + (1 - c) * m)
 
     Args:
-        images_BCSS: Grey levels.
+        images_BCSS: (B, 3, S, S) grey levels.
         u_B6: On the CPU: brightness, contrast, saturation, grey, hue, and whether the
             colour is changed at all.
         params: Largest changes and probabilities.

@@ -12,7 +12,7 @@ def gaussian_blur(images: Tensor, sigmas: Tensor, radius: int) -> Tensor:
     """Blur (B, C, H, W) images, picture b by a deviation of ``sigmas[b]`` pixels.
 
     Args:
-        images: Floats.
+        images: (B, C, H, W) floats.
         sigmas: (B,) above 0.
         radius: Pixels that the kernel reaches on either side; below H and W.
     """

@@ -46,7 +46,7 @@ class Pictures:
 
     @property
     def side_px(self) -> int:
-        """Side of the pictures."""
+        """Side of the pictures in pixels, S."""
         return int(self.pixels.shape[1])
 
     def check_different(self, rows: Ints) -> None:

@@ -51,7 +51,7 @@ class TrainingData:
 
     @property
     def visible_idx(self) -> Ints:
-        """Rows that the task may look at: those trained on and those that measure."""
+        """(n,) rows that the task may look at: trained on, or held out to measure."""
         return np.union1d(self.train_idx, self.val_idx)
 
 

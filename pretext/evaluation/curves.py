@@ -31,7 +31,7 @@ def draw_curves(
     Args:
         by_epoch: Metrics of the monitor, by epoch; 0: the first weights.
         logged: Metrics that the engine logged, by name and optimiser step.
-        steps_per_epoch: Steps.
+        steps_per_epoch: Optimiser steps in an epoch.
         path: The PNG, written whole or not at all.
         title: Name of the stage.
     """

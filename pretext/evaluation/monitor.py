@@ -51,7 +51,7 @@ class Monitor:
         folder: Folder of the stage.
         subset: The pictures that are measured by.
         history: What was measured.
-        steps_per_epoch: Optimiser steps.
+        steps_per_epoch: Optimiser steps in an epoch.
         n_epochs: Epochs of the whole training.
     """
 

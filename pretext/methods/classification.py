@@ -38,12 +38,12 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
 def cross_entropy(logits_BQC: Tensor, labels_BQ: Tensor) -> Tensor:
-    """Give the mean cross-entropy of the questions."""
+    """Give the mean cross-entropy over all B * Q questions, in nats."""
     return F.cross_entropy(logits_BQC.flatten(0, 1), labels_BQ.flatten())
 
 
 def squared_error(logits_BQC: Tensor, labels_BQ: Tensor) -> Tensor:
-    """Give the mean squared distance of the logits from a table of 0 and 1."""
+    """Give the mean squared distance of the logits from one-hot labels."""
     one_hot_BQC = F.one_hot(labels_BQ, logits_BQC.shape[2]).to(logits_BQC.dtype)
     return F.mse_loss(logits_BQC, one_hot_BQC)
 
@@ -55,14 +55,14 @@ class ClassificationLearner(Learner):
         backbone: Gives (B, D) features of the inputs.
         head: Gives B * Q * C logits of the features, in whatever shape; of (B * T, D)
             features where there are T inputs for each picture.
-        make_examples: The task.
+        make_examples: Makes inputs and their labels from pictures: the task itself.
         n_random: Random numbers that an example takes.
         purpose: What they are drawn for; any text, other than those of other tasks.
         pictures: All prepared pictures, for the measuring.
-        val_idx: Rows never trained on.
-        val_keys: Their keys.
+        val_idx: (V,) rows never trained on.
+        val_keys: (V,) keys of those rows for ``pretext.data.keyed_rng``.
         seed: Seed of their examples.
-        criterion: The loss.
+        criterion: Gives the loss of (B, Q, C) logits and (B, Q) labels.
     """
 
     def __init__(
@@ -143,12 +143,12 @@ class JigsawLearner(ClassificationLearner):
         backbone: Gives (B, D) features of a whole puzzle, or of a tile.
         rules: How the puzzles are made.
         pictures: All prepared pictures, for the measuring.
-        val_idx: Rows never trained on.
-        val_keys: Their keys.
+        val_idx: (V,) rows never trained on.
+        val_keys: (V,) keys of those rows for ``pretext.data.keyed_rng``.
         seed: Seed of their puzzles.
         fill_frac: (N, 2) share of width and height that each picture fills; None: all.
         orders: (P, T) orders of the second form; None: the first form.
-        criterion: The loss.
+        criterion: Gives the loss of (B, Q, C) logits and (B, Q) labels.
     """
 
     def __init__(

@@ -140,7 +140,7 @@ def places_right(features_nTF: NDArray[np.float32], cells_nT: Ints) -> Floats:
     """Predict the cells of tiles from their features.
 
     Returns:
-        Share of the tiles predicted right, by scored picture.
+        (n - n // 2,) share of the tiles predicted right, by scored picture.
     """
     n_tiles = cells_nT.shape[1]
     half, width = len(cells_nT) // 2, features_nTF.shape[2]
@@ -159,8 +159,8 @@ def neighbours_right(pairs_n2TTF: NDArray[np.float32], cells_nT: Ints) -> Floats
     tile of which it says so most.
 
     Returns:
-        Share of the neighbours predicted right among all other tiles, by scored
-        picture.
+        (n - n // 2,) share of the neighbours predicted right among all other tiles, by
+        scored picture.
     """
     n_tiles, grid = cells_nT.shape[1], isqrt(cells_nT.shape[1])
     half = len(cells_nT) // 2

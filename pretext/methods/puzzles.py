@@ -63,13 +63,13 @@ class PuzzleRules:
 
     @property
     def n_random_by_use(self) -> list[int]:
-        """They are for: crop, orientation, order, jitter, grey, shift and zoom."""
+        """Of crop, orientation, order, jitter, grey, shift and zoom, in order."""
         n_tiles = self.grid**2
         return [4, 3, n_tiles, 2 * n_tiles, 1, 6, n_tiles]
 
     @property
     def side_px(self) -> int:
-        """Side of a puzzle."""
+        """Side of a puzzle in pixels, S."""
         return self.grid * self.tile_px
 
     def scaled(self, scale: float) -> "PuzzleRules":
@@ -89,7 +89,7 @@ def make_puzzles(
     Args:
         images: (B, 3, H, W) grey levels.
         u: (B, rules.n_random) random numbers of [0, 1).
-        rules: How.
+        rules: How the puzzles are made.
         fill_frac: (B, 2) share of width and height that the picture fills, in the
             middle; None: all. What pads it would tell the outer tiles by their streaks.
         orders: (P, T) orders to draw from; None: any order.
@@ -220,7 +220,7 @@ def split_tiles(puzzles_BCSS: Tensor, grid: int) -> Tensor:
 
 
 def standardise_tiles(puzzles_BCSS: Tensor, grid: int) -> Tensor:
-    """Give each tile zero mean and unit deviation per channel."""
+    """Give each tile of (B, C, S, S) zero mean and unit deviation per channel."""
     tiles_BCGtGt = _by_tile(puzzles_BCSS, grid)
     deviation, mean = torch.std_mean(tiles_BCGtGt, dim=(3, 5), keepdim=True)
     # a blank tile (paper) stays near zero instead of becoming amplified noise

@@ -51,12 +51,15 @@ class SimSiamLearner(Learner):
         return list(self.predictor.parameters())
 
     def project(self, features: Tensor) -> Tensor:
-        """Give the projector's outputs."""
+        """Give the projector's (B, d) outputs of (B, D) features."""
         projected: Tensor = self.projector(features)
         return projected
 
     def target(self, projected: Tensor) -> Tensor:
-        """Give what is to be predicted: no gradient, or all outputs become one."""
+        """Give the (B, d) target of the predictor, cut off from the gradient.
+
+        With a gradient all outputs would become one.
+        """
         return projected.detach()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -113,7 +116,7 @@ def make_views(
 
 @torch.no_grad()
 def spread(outputs_Bd: Tensor) -> Tensor:
-    """Measure how far outputs are from being all one: a collapse metric.
+    """Measure how far (B, d) outputs are from being all one: a collapse metric.
 
     The mean over the d outputs, each picture's scaled to length 1, of their deviation
     times sqrt(d): 1 when they fill the sphere, 0 when all pictures give the same.

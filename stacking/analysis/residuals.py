@@ -117,7 +117,7 @@ def of_classes(stacked: Stacked) -> Bands:
 
 
 def of_folds(stacked: Stacked) -> Bands:
-    """Tell the folds apart."""
+    """Give the names of the folds, and the (N,) fold of each row."""
     data = stacked.data
     return [f"fold {fold}" for fold in range(data.rows.n_folds)], data.rows.folds
 
@@ -220,7 +220,7 @@ def other_scores(stacked: Stacked) -> dict[str, float]:
 
 
 def spread_sample(target: NDArray[np.generic], n: int) -> Ints:
-    """Choose n rows evenly along the target; all where there are fewer."""
+    """Choose (n,) indices of rows evenly along the target; all if there are fewer."""
     order = np.argsort(target, kind="stable")
     ranks = np.linspace(0, len(order) - 1, min(n, len(order))).round()
     return np.asarray(order[ranks.astype(np.int64)])

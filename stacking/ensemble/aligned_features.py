@@ -93,7 +93,7 @@ class AlignedFeatures:
 
     @cached_property
     def narrow_columns(self) -> Ints:
-        """The indices of the columns that linear models see."""
+        """The (n,) indices of the columns that linear models see."""
         columns = self.data.columns
         return np.array(
             [

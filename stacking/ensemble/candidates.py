@@ -25,13 +25,14 @@ class Candidates:
 
     Attributes:
         members: By name, their predictions not yet clipped.
-        means: By name of a mean, the weights of its members, selected on all rows.
+        weights_by_mean: By name of a mean, the weights of its members, selected on all
+            rows.
         apparent: By name of a mean, the (N, ...) predictions that those weights give.
         names: Those that may be selected; of equals the first is.
     """
 
     members: Mapping[str, Member]
-    means: Mapping[str, Mapping[str, float]]
+    weights_by_mean: Mapping[str, Mapping[str, float]]
     apparent: Mapping[str, Floats]
     names: Sequence[str]
 
@@ -66,12 +67,12 @@ def add_means(
         stackers: Which members may be selected, with what the nets predict themselves.
     """
     rows, every = features.rows, dict(members)
-    means: dict[str, Mapping[str, float]] = {}
+    weights_by_mean: dict[str, Mapping[str, float]] = {}
     apparent: dict[str, Floats] = {}
 
     def add(name: str, title: str, names: Sequence[str]) -> None:
         fits = {name: clipped(every[name], features).fit for name in names}
-        fit, means[name], apparent[name] = cross_select(
+        fit, weights_by_mean[name], apparent[name] = cross_select(
             fits, rows.y, rows.folds, objective
         )
         every[name] = Member(title=title, fit=fit)
@@ -85,9 +86,15 @@ def add_means(
     if features.data.in_sample:
         names = list(stackers[:1])
     elif len(names) > 1:
-        add("blend", "blend of all", [name for name in names if name not in means])
+        add(
+            "blend",
+            "blend of all",
+            [name for name in names if name not in weights_by_mean],
+        )
         names.append("blend")
-    return Candidates(members=every, means=means, apparent=apparent, names=names)
+    return Candidates(
+        members=every, weights_by_mean=weights_by_mean, apparent=apparent, names=names
+    )
 
 
 def clipped(member: Member, features: AlignedFeatures) -> Member:

@@ -107,7 +107,7 @@ class Objective:
 
     @property
     def title(self) -> str:
-        """Its name for people."""
+        """What reports and log lines call the metric."""
         return TITLES[self.name]
 
     @property
@@ -173,6 +173,7 @@ class Objective:
             The difference in the metric, above 0 where it is better, with its 95 %
             interval.
         """
+        # the bootstrap gives first - second, and the gain is above 0 where it is better
         first, second = self._scores(after), self._scores(before)
         if not self.higher_is_better:
             first, second = second, first

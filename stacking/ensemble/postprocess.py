@@ -23,7 +23,7 @@ class Start:
     """A prediction that is post-processed.
 
     Attributes:
-        fit: Nested.
+        fit: Its cross-fitted predictions, and nested ones of the inner folds.
         apparent: (N, ...) with all that was chosen chosen on the rows themselves; the
             final rules are tuned on it.
     """

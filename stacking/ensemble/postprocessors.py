@@ -43,17 +43,17 @@ class Postprocessor(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name in settings."""
+        """What ``[stacking.fit] postprocess`` calls it."""
         ...
 
     @property
     def column(self) -> str:
-        """Its column in oof.csv."""
+        """The column of oof.csv that holds what it gives."""
         ...
 
     @property
     def title(self) -> str:
-        """Its name for people."""
+        """What reports and log lines call it."""
         ...
 
     @property
@@ -115,7 +115,7 @@ class Blend:
         return {"weight": float(WEIGHTS[best])}
 
     def apply(self, pred: Floats, net_pred: NetPredictions, rule: Rule) -> Floats:
-        """Give the weighted mean of both."""
+        """Give the (N,) weighted mean of the stack and the net."""
         net = self._net(net_pred)
         assert net is not None
         blended: Floats = rule["weight"] * pred + (1 - rule["weight"]) * net
@@ -132,7 +132,7 @@ class Isotonic:
     gives_classes: bool = False
 
     def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:  # noqa: ARG002
-        """Need numbers."""
+        """Say that it needs a target of numbers, if that is lacking."""
         return "" if objective.is_number else "a target of numbers"
 
     def choose(
@@ -151,7 +151,7 @@ class Isotonic:
         net_pred: NetPredictions,  # noqa: ARG002
         rule: Rule,
     ) -> Floats:
-        """Read the curve; it is flat beyond its ends."""
+        """Read the (N,) values off the curve; it is flat beyond its ends."""
         bent: Floats = np.interp(pred, rule["x"], rule["y"])
         return bent
 
@@ -166,7 +166,7 @@ class Round:
     gives_classes: bool = True
 
     def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:
-        """Need class probabilities of numbers."""
+        """Say that it needs probabilities of numeric classes, if they are lacking."""
         has_proba = objective.is_number and net_pred.proba is not None
         return "" if has_proba else "class probabilities of a target of numbers"
 
@@ -198,7 +198,7 @@ class Round:
         return {"min_proba": by_class}
 
     def apply(self, pred: Floats, net_pred: NetPredictions, rule: Rule) -> Floats:
-        """Give sure rows the value of their class, and leave the others."""
+        """Give (N,): sure rows get the value of their class, the others stay."""
         confidence, class_idx = _likeliest(net_pred)
         is_sure = confidence >= np.array(rule["min_proba"])[class_idx]
         return np.where(is_sure, net_pred.class_values[class_idx], pred)
@@ -293,7 +293,7 @@ class Thresholds:
         return {"thresholds": thresholds.tolist()}
 
     def apply(self, pred: Floats, net_pred: NetPredictions, rule: Rule) -> Floats:
-        """Give the value of the class between whose thresholds a prediction lies."""
+        """Give (N,) values of the classes between whose thresholds predictions lie."""
         class_idx = np.searchsorted(rule["thresholds"], pred, side="right")
         values: Floats = net_pred.class_values[class_idx]
         return values

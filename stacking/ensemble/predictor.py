@@ -80,7 +80,8 @@ class Predictor:
         target_columns: Which columns speak of the target.
         alignment: The maps between the nets.
         learned: By member, its models.
-        means: By name, the weights of a mean of members, each of those before it.
+        weights_by_mean: By name, the weights of a mean of members, each of those
+            before it.
         selected: The member that is post-processed.
         objective: What was scored by.
         rules: Of the postprocessors that are on, by name.
@@ -91,7 +92,7 @@ class Predictor:
     target_columns: TargetColumns
     alignment: Alignment
     learned: Mapping[str, Learned]
-    means: Mapping[str, Mapping[str, float]]
+    weights_by_mean: Mapping[str, Mapping[str, float]]
     selected: str
     objective: Objective
     rules: Rules = ()
@@ -134,7 +135,7 @@ class Predictor:
             models = learned.models[net : net + 1] if in_fold else learned.models
             mean = np.mean([model.predict(X) for model in models], axis=0)
             pred[name] = target_columns.clip(mean)
-        for name, weights in self.means.items():
+        for name, weights in self.weights_by_mean.items():
             pred[name] = weighted(weights, pred)
         bent = bend(pred[self.selected], target_columns.net_pred(values), self.rules)
         return pred | {"prediction": target_columns.clip(bent)}
@@ -231,7 +232,9 @@ class Predictor:
                 }
                 for name, learned in self.learned.items()
             },
-            "means": {name: dict(weights) for name, weights in self.means.items()},
+            "means": {
+                name: dict(weights) for name, weights in self.weights_by_mean.items()
+            },
             "selected": self.selected,
             "postprocess": [list(rule) for rule in self.rules],
         }
@@ -279,7 +282,7 @@ class Predictor:
             target_columns=target_columns,
             alignment=_load_alignment(folder / ALIGNMENT, config["alignment"]),
             learned=learned,
-            means=config["means"],
+            weights_by_mean=config["means"],
             selected=config["selected"],
             objective=objective,
             rules=[(name, rule) for name, rule in config["postprocess"]],

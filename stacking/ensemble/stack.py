@@ -39,7 +39,7 @@ class Stacked:
         features: The rows, on the nets' own scales and on the common one.
         objective: What is scored by.
         members: Every member by name, its predictions clipped.
-        means: Weights of the means, ``weighted`` and ``blend``.
+        weights_by_mean: Weights of the means, ``weighted`` and ``blend``.
         selected: The member that post-processing begins from.
         selected_by_fold: F members, those of the nested score.
         steps: Of the post-processing.
@@ -53,7 +53,7 @@ class Stacked:
     features: AlignedFeatures
     objective: Objective
     members: Mapping[str, Member]
-    means: Mapping[str, Mapping[str, float]]
+    weights_by_mean: Mapping[str, Mapping[str, float]]
     selected: str
     selected_by_fold: Sequence[str]
     steps: tuple[Step, ...]
@@ -116,7 +116,7 @@ class Stacked:
             target_columns=self.features.target_columns,
             alignment=alignment if of_all is None else alignment.with_net(of_all),
             learned=learned,
-            means=self.means,
+            weights_by_mean=self.weights_by_mean,
             selected=self.selected,
             objective=self.objective,
             rules=[(step.name, step.rule) for step in self.steps if step.is_on],
@@ -173,7 +173,7 @@ def stack(
         features=features,
         objective=objective,
         members=bounded,
-        means=candidates.means,
+        weights_by_mean=candidates.weights_by_mean,
         selected=selected.name,
         selected_by_fold=selected.by_fold,
         steps=tuple(steps),
@@ -193,7 +193,7 @@ def _gain_of_clipping(
     """Score the selected member with and without clipping; None: it is no number."""
     if not scoring.objective.is_number:
         return None
-    weights = candidates.means.get(selected, {selected: 1.0})
+    weights = candidates.weights_by_mean.get(selected, {selected: 1.0})
     before, after = (
         weighted(weights, {name: members[name].fit.oof_pred for name in weights})
         for members in (candidates.members, bounded)

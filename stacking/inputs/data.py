@@ -28,7 +28,7 @@ class Column:
 
 
 def columns_of(columns: Sequence[Column], task: str, statistic: str = "") -> Ints:
-    """Give the indices of a task's columns; with a statistic, only those of it."""
+    """Give the (n,) indices of a task's columns; with a statistic, only its."""
     return np.array(
         [
             col_idx

@@ -94,7 +94,7 @@ class Source:
         return bool(np.all(self.store.roles == "label_free"))
 
     def columns(self) -> list[Column]:
-        """Give the C columns."""
+        """Give the names and origins of the C columns of the store."""
         return [
             Column(
                 name=self.prefix + column["name"],

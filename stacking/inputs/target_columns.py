@@ -125,7 +125,7 @@ class TargetColumns:
         return np.array([float(name) for name in names])
 
     def columns_of(self, task: str, statistic: str = "") -> Ints:
-        """Give the indices of a task's columns; with a statistic, only those of it."""
+        """Give the (n,) indices of a task's columns; with a statistic, only its."""
         return columns_of(self.columns, task, statistic)
 
     def proba(self, X: Floats) -> Floats | None:
@@ -164,7 +164,7 @@ class TargetColumns:
         )
 
     def clip(self, pred: Floats) -> Floats:
-        """Bring numbers into the target's range; leave probabilities."""
+        """Bring (N,) numbers into the target's range; leave (N, K) probabilities."""
         if self.target_range is None:
             return pred
         clipped: Floats = np.clip(pred, *self.target_range)

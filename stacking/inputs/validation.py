@@ -57,10 +57,10 @@ def _is_finite(cells: NDArray[Any]) -> Bools:
 
 
 def check_target(y: ArrayLike) -> None:
-    """Refuse targets that are missing; scikit-learn checks the rest.
+    """Refuse targets that are missing; scikit-learn checks all else.
 
     Raises:
-        UserError: Some are.
+        UserError: Some are missing.
     """
     import pandas as pd
 
@@ -155,7 +155,7 @@ def folds_of(folds: ArrayLike, cv_groups: Ints) -> Ints:
 
 
 def weights_of(sample_weight: ArrayLike, n: int) -> Floats:
-    """Check what each of n rows is learned from.
+    """Check the sample weights of n rows, and give them as (n,) floats.
 
     Raises:
         UserError: They are not n finite numbers from 0, not all 0.

@@ -39,7 +39,10 @@ ModelT = TypeVar("ModelT", bound=OutputModel)
 
 
 def as_proba(outputs: Floats, least: float = 0.005) -> Floats:
-    """Turn outputs that should be probabilities into some: positive, adding up to 1."""
+    """Turn (..., K) outputs into probabilities: at least ``least``, adding up to 1.
+
+    The bound holds before the division by the sum.
+    """
     positive = np.maximum(outputs, least)
     proba: Floats = positive / positive.sum(axis=-1, keepdims=True)
     return proba

@@ -41,7 +41,7 @@ class SideBySide:
     """R nets of one kind, each with rows, batches and first weights of its own.
 
     Args:
-        kind: Of the nets.
+        kind: Architecture of the nets, one of ``KINDS``.
         rows: All rows.
         train_idx: R sets of rows; those of weight 0 are left out.
         seeds: R seeds.

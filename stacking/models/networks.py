@@ -74,7 +74,7 @@ class MeanAndMax(nn.Module):
     """Keep the mean and the maximum over the views."""
 
     def forward(self, x_BVH: Tensor) -> Tensor:
-        """Give (B, 2H)."""
+        """Give (B, 2H) of (B, V, H): the H means, then the H maxima."""
         return torch.cat([x_BVH.mean(1), x_BVH.amax(1)], dim=-1)
 
 

@@ -163,7 +163,7 @@ def draw_rows(idx: Ints, rows: TrainingRows, seed: int) -> Ints:
         seed: Seed of the drawing.
 
     Returns:
-        The indices of the drawn rows, in order; all where there are no more.
+        (n,) indices of the drawn rows, in order; all where there are no more.
     """
     weighted = idx[rows.sample_weight[idx] > 0]
     if len(weighted) <= MAX_ROWS:

@@ -198,7 +198,9 @@ def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
             for name, member in stacked.members.items()
             if any(member.fit.metadata)
         },
-        "means": {name: dict(weights) for name, weights in stacked.means.items()},
+        "means": {
+            name: dict(weights) for name, weights in stacked.weights_by_mean.items()
+        },
         "selected": stacked.selected,
         "selected_by_fold": list(stacked.selected_by_fold),
         "steps": [
@@ -250,7 +252,7 @@ def write_all(
     """Write everything but the report.
 
     Args:
-        folder: Where.
+        folder: Folder of the stage.
         stacked: The result of the stack.
         findings: All that is told beside the scores.
         requested: The ids of predictions.csv.

@@ -125,7 +125,7 @@ def ended(kind: str, metric: str, chain: tuple[str, ...], stacked: Stacked) -> S
 def scored_by_hand(stacked: Stacked, chain: tuple[str, ...]) -> Any:
     """Bring what each row's own net says to what the metric judges, step by step."""
     data, members = stacked.data, stacked.members
-    weights = stacked.means.get(stacked.selected, {stacked.selected: 1.0})
+    weights = stacked.weights_by_mean.get(stacked.selected, {stacked.selected: 1.0})
     said = weighted(weights, {name: members[name].fit.oof_pred for name in weights})
     net_pred = stacked.features.target_columns.net_pred(data.rows.X)
     for name in chain:
@@ -236,7 +236,7 @@ def by_hand(
         target_columns=target_columns,
         alignment=alignment,
         learned={},
-        means={},
+        weights_by_mean={},
         selected="plain",
         objective=objective,
         rules=rules,

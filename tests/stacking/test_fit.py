@@ -540,7 +540,7 @@ def test_the_blend_keeps_to_a_net_that_says_all_there_is_to_say(
     )
     stacked = stacked_of(data, postprocess=("isotonic",))
     assert stacked.selected == "blend"
-    assert stacked.means["blend"]["plain"] == 1
+    assert stacked.weights_by_mean["blend"]["plain"] == 1
     assert stacked.line("plain").scores.pooled == 0
     assert stacked.line("lightgbm").scores.pooled > 0
     assert stacked.final.scores.pooled < 0.05

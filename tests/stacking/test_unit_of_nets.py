@@ -61,7 +61,7 @@ def work_of(data: StackingData, **settings: Any) -> StackingJob:
 
 
 def choices(stacked: Stacked) -> list[Any]:
-    means = [(name, dict(mean)) for name, mean in stacked.means.items()]
+    means = [(name, dict(mean)) for name, mean in stacked.weights_by_mean.items()]
     links = [(step.name, step.is_on) for step in stacked.steps]
     method = stacked.features.alignment.method
     return [means, stacked.selected, list(stacked.selected_by_fold), links, method]

@@ -46,7 +46,9 @@ def stacked(y: np.ndarray, **settings: Any) -> Stacker:
 
 
 def choices(result: Stacked) -> list[Any]:
-    weights = [weight for mean in result.means.values() for weight in mean.values()]
+    weights = [
+        weight for mean in result.weights_by_mean.values() for weight in mean.values()
+    ]
     links = [(step.name, step.is_on) for step in result.steps]
     return [weights, result.selected, list(result.selected_by_fold), links]
 

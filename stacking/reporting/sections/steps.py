@@ -80,7 +80,7 @@ def _candidates(stacked: Stacked) -> Markup:
 def _means(stacked: Stacked) -> list[Markup]:
     """Show what the means consist of, and which candidate was selected where."""
     pieces = []
-    for name, weights in stacked.means.items():
+    for name, weights in stacked.weights_by_mean.items():
         rows = [
             ForestRow(
                 name=stacked.members[member].title, value=weight, text=f"{weight:.0%}"
