@@ -52,8 +52,8 @@ class Axis:
         return tick_text(tick, self.ticks)
 
 
-def nice_ticks(low: float, high: float, about: int) -> list[float]:
-    """Give round positions from at or below ``low`` to at or above ``high``.
+def nice_ticks(low: float, high: float, n_ticks: int) -> list[float]:
+    """Give about ``n_ticks`` round positions that span ``low`` to ``high``.
 
     >>> nice_ticks(0.52, 1.13, 5)
     [0.4, 0.6, 0.8, 1.0, 1.2]
@@ -61,7 +61,7 @@ def nice_ticks(low: float, high: float, about: int) -> list[float]:
     if not high > low:
         margin = _margin(low)
         low, high = low - margin, high + margin
-    rough = (high - low) / about
+    rough = (high - low) / n_ticks
     exponent = math.floor(math.log10(rough))
     power = 10.0**exponent
     step = power * next(s for s in (1, 2, 2.5, 5, 10) if s * power >= rough * 0.999)
