@@ -81,7 +81,7 @@ def test_the_eight_turns_are_the_eight_views(side: int) -> None:
     )
     full = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
     seen = set()
-    for matrix in orientation_matrices(corners, all_eight=True):
+    for matrix in orientation_matrices(corners, d4=True):
         maps = affine_maps(full, matrix[None]).expand(2, 2, 3)
         grid = F.affine_grid(maps, list(images.shape), align_corners=False)
         turned = F.grid_sample(images.float(), grid, align_corners=False)
@@ -99,12 +99,12 @@ def test_the_eight_turns_are_the_eight_views(side: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_turns_come_equally_often(seed: int) -> None:
     u = torch.from_numpy(draws(4000, seed, 3))
-    eight = orientation_matrices(u, all_eight=True)
+    eight = orientation_matrices(u, d4=True)
     assert_close(torch.linalg.det(eight).abs(), torch.ones(4000))
     counts = Counter(map(tuple, eight.flatten(1).tolist()))
     assert len(counts) == 8
     assert all(abs(count - 500) < 100 for count in counts.values())
-    mirrored = orientation_matrices(u, all_eight=False)
+    mirrored = orientation_matrices(u, d4=False)
     counts = Counter(map(tuple, mirrored.flatten(1).tolist()))
     assert set(counts) == {(-1, 0, 0, 1), (1, 0, 0, 1)}  # mirrored, or as it is
     assert all(abs(count - 2000) < 150 for count in counts.values())
