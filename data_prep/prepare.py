@@ -208,7 +208,7 @@ def _prepare(
     }
     stage.metadata["counts"]["left_out"] = len(left_out)
     stage.metadata["mean"], stage.metadata["std"] = channel_statistics(images)
-    prepared = Preparation(
+    preparation = Preparation(
         rows=rows,
         metadata=stage.metadata,
         left_out=left_out,
@@ -221,8 +221,8 @@ def _prepare(
             *summarise([file.info for file in decoded if not file.reason]),
         ],
     )
-    log.info("%s", describe(prepared))
-    write_overview(stage.folder / "report.html", prepared, images, title)
+    log.info("%s", describe(preparation))
+    write_overview(stage.folder / "report.html", preparation, images, title)
     journal.unlink()  # last: until here a rerun need not decode
     if kept_file.exists():
         kept_file.replace(store)

@@ -63,8 +63,8 @@ def stage_of(number: int, n_shards: int) -> str:
 def main(argv: Sequence[str] | None = None) -> Path:
     """Extract as the command line says, and return the folder of the stage."""
     settings, run, _ = open_command(ExtractSettings, STAGE, argv)
-    number, n_shards = settings.shard_of()
-    stage_name = stage_of(number, n_shards)
+    shard, n_shards = settings.shard_of()
+    stage_name = stage_of(shard, n_shards)
     config, reads = recorded(settings), settings.reads
     config["shard"] = settings.shard if n_shards > 1 else ""  # 0/1 is all
     if not settings.layers and (done := run.current(stage_name, config, reads=reads)):
@@ -93,12 +93,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
         role = SELECTED if chosen_with_labels(run, trained) else "label_free"
         rows = np.arange(len(table))
         planned = [RoleRows(fold=NO_FOLD, role=role, rows=rows)]
-    passes = [of_all.shard(number, n_shards) for of_all in plan_passes(planned)]
-    failures = failures_of(prepared, planned, settings) if number == 0 else {}
+    passes = [whole.shard(shard, n_shards) for whole in plan_passes(planned)]
+    failures = failures_of(prepared, planned, settings) if shard == 0 else {}
     planned = [in_shard(role_rows, passes) for role_rows in planned]
     header = _header(run, prepared, trained, bf16=bf16)
     if n_shards > 1:
-        header["shard"] = [number, n_shards]
+        header["shard"] = [shard, n_shards]
     views = VIEW_SETS[settings.views]
     with run.stage(stage_name, config, reads=reads) as stage:
         began = time.perf_counter()

@@ -194,19 +194,21 @@ def infer(
     Raises:
         UserError: Not one picture can be read, or has outputs that are finite.
     """
-    new = {id_: path for id_, path in pictures.items() if id_ not in earlier.ids}
+    new_paths = {id_: path for id_, path in pictures.items() if id_ not in earlier.ids}
     # which are new may change between two attempts, and with it the rows of a pass
-    work = folder / WORK / digest_of([*new])[:16]
+    work = folder / WORK / digest_of([*new_paths])[:16]
     work.mkdir(parents=True, exist_ok=True)
     transform = extraction.header["transform"]
-    new_decoded = decode(new, work, transform, threads, is_alone=not earlier)
+    new_decoded = decode(new_paths, work, transform, threads, is_alone=not earlier)
     decoded = {**earlier.decoded, **new_decoded}
     warn_of_training_pictures(extraction.prepared, list(decoded.values()))
     readable = [file for file in new_decoded.values() if not file.reason]
     for line in summarise([file.info for file in readable]):
         log.warning("%s", line)
     left_out = {id_: file.reason for id_, file in new_decoded.items() if file.reason}
-    ids = np.array([*earlier.ids, *(id_ for id_ in new if id_ not in left_out)], object)
+    ids = np.array(
+        [*earlier.ids, *(id_ for id_ in new_paths if id_ not in left_out)], object
+    )
     n_new = len(ids) - len(earlier)
 
     settle_waiting(threads)
@@ -218,12 +220,14 @@ def infer(
     device = pick_device()
     set_threads(threads)
     if n_new:
-        opened = Pictures.open(work, device)
+        new_pictures = Pictures.open(work, device)
     else:
         side_px = transform["side"]
-        opened = Pictures(np.empty((0, side_px, side_px, 3), np.uint8), device)
+        new_pictures = Pictures(np.empty((0, side_px, side_px, 3), np.uint8), device)
     settings, header = extraction.settings, extraction.header
-    source = open_source(settings, extraction.prepared, extraction.trained, opened)
+    source = open_source(
+        settings, extraction.prepared, extraction.trained, new_pictures
+    )
     views = VIEW_SETS[settings.views]
     rows = np.arange(n_new)
     planned = [
@@ -232,7 +236,7 @@ def infer(
     outputs = NetPasses(
         passes=plan_passes(planned) if n_new else [],
         source=source,
-        pictures=opened,
+        pictures=new_pictures,
         views=views,
         bf16=header["precision"] == "bf16",
         image_rows=rows,

@@ -41,7 +41,7 @@ def assemble(
     also: Mapping[str, Finished] | None = None,
     columns: Sequence[str] = (),
 ) -> StackingData:
-    """Join the stages.
+    """Join the stages of a run into what the stackers learn from and predict.
 
     Args:
         prepared: The finished ``data_prep.prepare``.
@@ -57,10 +57,10 @@ def assemble(
     leak_guards.check_of_outputs(extracted.folder)
     opened = Prepared.open(prepared)
     table, fold_hash = _checked_table(opened)
-    named = {"": extracted} | dict(also or {})
+    stage_by_name = {"": extracted} | dict(also or {})
     sources = [
         Source.open(stage, table, opened.metadata, name)
-        for name, stage in named.items()
+        for name, stage in stage_by_name.items()
     ]
     is_label_free = all(source.is_label_free for source in sources)
     leak_guards.check_protocol(protocol, is_label_free=is_label_free)
@@ -79,8 +79,8 @@ def assemble(
     if columns:
         user_columns = UserColumns.learn(scored, common[is_predicted], columns)
     messages = [text for source in sources for text in source.messages(scored["id"])]
-    if n_without := int(has_fold.sum()) - len(scored):
-        messages.append(WITHOUT.format(n_without))
+    if n_without_target := int(has_fold.sum()) - len(scored):
+        messages.append(WITHOUT.format(n_without_target))
     if user_columns:
         messages += user_columns.messages(scored, "to learn from")
         messages += user_columns.messages(common[is_predicted], "to predict")

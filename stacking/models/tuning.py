@@ -42,7 +42,7 @@ def tune_boosting(
     *,
     seed: int = 0,
 ) -> list[Boosting]:
-    """Find parameters around each fold.
+    """Tune LightGBM for each outer fold, on the rows of the other folds alone.
 
     Args:
         rows: With (N, C) columns.
@@ -52,7 +52,7 @@ def tune_boosting(
         seed: Of the inner folds, the boosters and the search.
 
     Returns:
-        How to boost around each fold.
+        How to boost for each fold, in the order of the folds.
 
     Raises:
         UserError: optuna is not installed.
@@ -94,11 +94,11 @@ def tune_boosting(
             )
             if not study.trials:
                 study.enqueue_trial(_usual(boosting, *tables.shape))
-            done = [t for t in study.trials if t.state.is_finished()]
-            bar.update(min(len(done), n_trials))
+            n_done = sum(trial.state.is_finished() for trial in study.trials)
+            bar.update(min(n_done, n_trials))
             study.optimize(
                 tables.score,
-                max(n_trials - len(done), 0),
+                max(n_trials - n_done, 0),
                 callbacks=[lambda *_: bar.update() and None],
             )
             tuned = dict(sorted(study.best_params.items()))
