@@ -226,7 +226,7 @@ class Scorer:
         precision = (
             torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
         )
-        means: dict[str, list[Any]] = {}
+        means: dict[str, list[torch.Tensor]] = {}
         with torch.inference_mode():
             for start in range(0, len(image_rows), BLOCK):
                 images = self.pictures.take(image_rows[start : start + BLOCK])
