@@ -390,7 +390,7 @@ def test_what_fits_is_let_through(
 
 
 def outlooks(seed: int, folder: Path) -> tuple[Outlook, Outlook]:
-    """Give rows as the tables have them, and as they are once dealt to folds.
+    """Give rows as the tables have them, and as they are once assigned to folds.
 
     Some have no target, some are excluded or weigh nothing; a picture in eight cannot
     be read, and one in eight is a copy of another.

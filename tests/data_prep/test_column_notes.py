@@ -234,17 +234,17 @@ def test_what_is_a_name_is_not_nearly_a_number(text: str) -> None:
 
 
 def test_a_weight_that_is_no_number_is_told_with_its_line(tmp_path: Path) -> None:
-    doubts = tmp_path / "doubts.csv"
-    doubts.write_text("id;weight\n1;0,5\n2;1\n")
-    assert read_weights(doubts, "id", ["1", "2"]) == {"1": 0.5, "2": 1.0}
-    doubts.write_text("id,weight\nA,0.5\n2,1\n")
+    issues = tmp_path / "issues.csv"
+    issues.write_text("id;weight\n1;0,5\n2;1\n")
+    assert read_weights(issues, "id", ["1", "2"]) == {"1": 0.5, "2": 1.0}
+    issues.write_text("id,weight\nA,0.5\n2,1\n")
     with pytest.raises(UserError, match=r"nearly .* lower case \(1: id 'A', row 'a'\)"):
-        read_weights(doubts, "id", ["2", "a"])
-    doubts.write_text("\nid,weight\n1,0.5\n2,50%\n")
+        read_weights(issues, "id", ["2", "a"])
+    issues.write_text("\nid,weight\n1,0.5\n2,50%\n")
     with pytest.raises(
         UserError, match=r"'50%'\) is no number .*, the first in line 4"
     ):
-        read_weights(doubts, "id", ["1", "2"])
+        read_weights(issues, "id", ["1", "2"])
 
 
 def test_an_id_that_swallowed_rows_is_refused(tmp_path: Path) -> None:

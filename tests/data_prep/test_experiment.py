@@ -63,7 +63,7 @@ def test_paths_are_relative_to_the_file_absolute_or_in_the_run(tmp_path: Path) -
     train = "../train.csv"
     test = "{run}/data_prep.demo/test.csv"
     attributes = "{run}/words.csv"
-    sample_weights = "doubts.csv"
+    sample_weights = "issues.csv"
     """
     data = read(tmp_path, text).data
     run = tmp_path / "runs" / "leaves"
@@ -71,7 +71,7 @@ def test_paths_are_relative_to_the_file_absolute_or_in_the_run(tmp_path: Path) -
     assert data.train == tmp_path / "../train.csv"
     assert data.test == run / "data_prep.demo" / "test.csv"
     assert data.attributes == (run / "words.csv",)
-    assert data.sample_weights == tmp_path / "doubts.csv"
+    assert data.sample_weights == tmp_path / "issues.csv"
     assert data.sample is None
 
 

@@ -318,9 +318,9 @@ def test_doubted_rows_weigh_less_and_stay_in_their_folds(
     before = table_of(prepare(folder))
     assert "[data] sample_weights" not in caplog.text
     (folder / "pictures" / "07.png").unlink()
-    doubts = "id,reason,weight\n03,odd,0\n07,gone,0\n05,odd,0.5\n04,right,1\n06,odd,0\n"
-    (folder / "doubts.csv").write_text(doubts)
-    stage = prepare(folder, sample_weights='"doubts.csv"')
+    issues = "id,reason,weight\n03,odd,0\n07,gone,0\n05,odd,0.5\n04,right,1\n06,odd,0\n"
+    (folder / "issues.csv").write_text(issues)
+    stage = prepare(folder, sample_weights='"issues.csv"')
     table = table_of(stage).set_index("id")
     assert table["weight"][table["weight"] < 1].to_dict() == {
         **{"03": 0.0, "05": 0.5, "06": 0.0}
@@ -339,7 +339,7 @@ def test_doubted_rows_weigh_less_and_stay_in_their_folds(
 
 
 def test_a_changed_doubt_is_seen_and_no_doubt_is_as_before(folder: Path) -> None:
-    path, named = folder / "doubts.csv", {"sample_weights": '"doubts.csv"'}
+    path, named = folder / "issues.csv", {"sample_weights": '"issues.csv"'}
     stage = prepare(folder)
     settings = json.loads((stage / "record.json").read_text())["settings"]
     assert (

@@ -206,25 +206,25 @@ def test_a_column_without_a_table_is_refused() -> None:
 def test_weights_are_of_the_rows_they_name(folder: Path) -> None:
     rows = read_tables(settings(folder)).rows
     assert rows["weight"].tolist() == [1.0] * 5
-    doubts = folder / "doubts.csv"
-    doubts.write_text("weight,id,reason\n0,03,odd\n0.25, 01 ,\n")
-    rows = read_tables(settings(folder, sample_weights=doubts)).rows
+    issues = folder / "issues.csv"
+    issues.write_text("weight,id,reason\n0,03,odd\n0.25, 01 ,\n")
+    rows = read_tables(settings(folder, sample_weights=issues)).rows
     assert rows["weight"].tolist() == [0.25, 1.0, 0.0, 1.0, 1.0]
     assert rows["weight"].dtype == float
     (folder / "train.csv").write_text(TRAIN.replace("id,", "name,", 1))
-    data = settings(folder, sample_weights=doubts, id="name", test=None)
+    data = settings(folder, sample_weights=issues, id="name", test=None)
     assert read_tables(data).rows["weight"].tolist() == [0.25, 1.0, 0.0]
 
 
 def test_all_problems_of_the_weights_are_in_one_message(folder: Path) -> None:
-    doubts = folder / "doubts.csv"
-    doubts.write_text(
+    issues = folder / "issues.csv"
+    issues.write_text(
         "id,weight\n01,1.5\n01,0\n10,0\n99,-1\n,1\n02,\n03,none\n"  # 10 is to predict
     )
     with pytest.raises(UserError) as error:
-        read_tables(settings(folder, sample_weights=doubts))
+        read_tables(settings(folder, sample_weights=issues))
     message = str(error.value)
-    assert message.startswith(f"{doubts}: ")
+    assert message.startswith(f"{issues}: ")
     for fragment in (
         "1 row has no id, the first in line 6",
         "1 id ('01') is there twice",
@@ -236,15 +236,15 @@ def test_all_problems_of_the_weights_are_in_one_message(folder: Path) -> None:
 
 
 def test_weights_without_rows_or_a_train_table_are_refused(folder: Path) -> None:
-    doubts = folder / "doubts.csv"
-    doubts.write_text("id,weight\n")
-    with pytest.raises(UserError, match=r"doubts.csv: no rows; fill it, or take it"):
-        read_tables(settings(folder, sample_weights=doubts))
-    doubts.write_text("id,wieght\n01,0\n")
+    issues = folder / "issues.csv"
+    issues.write_text("id,weight\n")
+    with pytest.raises(UserError, match=r"issues.csv: no rows; fill it, or take it"):
+        read_tables(settings(folder, sample_weights=issues))
+    issues.write_text("id,wieght\n01,0\n")
     with pytest.raises(UserError, match=r"no column 'weight' .* mean 'wieght'"):
-        read_tables(settings(folder, sample_weights=doubts))
-    with pytest.raises(UserError, match=r"doubts.csv' weighs training rows, but there"):
-        read_tables(DataSettings(sample_weights=doubts))
+        read_tables(settings(folder, sample_weights=issues))
+    with pytest.raises(UserError, match=r"issues.csv' weighs training rows, but there"):
+        read_tables(DataSettings(sample_weights=issues))
 
 
 def test_a_sample_has_the_ids_of_the_test_table(folder: Path) -> None:

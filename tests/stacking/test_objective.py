@@ -15,7 +15,7 @@ from stacking.ensemble.objective import (
 )
 
 N = 300
-FOLDS, CLUSTERS = np.arange(N) % 3, np.arange(N) // 2
+FOLDS, CV_GROUPS = np.arange(N) % 3, np.arange(N) // 2
 VALUES = (0.0, 1.0, 2.0, 4.0)
 LOG_LOSS = Objective(name="log_loss", class_values=(), is_number=False)
 
@@ -78,10 +78,10 @@ def test_scores_and_gains_are_those_of_scikit_learn(
     scores = [theirs(name, target, said) for said in (first, second)]
     assert objective.score(target, first) == pytest.approx(scores[0], abs=1e-6)
     assert objective.is_better(scores[1], scores[0])
-    gain = objective.gain(target, first, second, CLUSTERS)
+    gain = objective.gain(target, first, second, CV_GROUPS)
     assert gain.value == pytest.approx(abs(scores[1] - scores[0]), abs=1e-6)
     assert gain.low > 0
-    interval = objective.interval(target, second, CLUSTERS)
+    interval = objective.interval(target, second, CV_GROUPS)
     assert interval.low < scores[1] < interval.high
     own = FOLDS == 1
     expected = theirs(name, target[own], first[own])

@@ -62,9 +62,9 @@ def work_of(data: StackingData, **settings: Any) -> StackingJob:
 
 def choices(stacked: Stacked) -> list[Any]:
     means = [(name, dict(mean)) for name, mean in stacked.weights_by_mean.items()]
-    links = [(step.name, step.is_on) for step in stacked.steps]
+    steps = [(step.name, step.is_on) for step in stacked.steps]
     method = stacked.features.alignment.method
-    return [means, stacked.selected, list(stacked.selected_by_fold), links, method]
+    return [means, stacked.selected, list(stacked.selected_by_fold), steps, method]
 
 
 @pytest.mark.parametrize(

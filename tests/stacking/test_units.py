@@ -49,8 +49,8 @@ def choices(result: Stacked) -> list[Any]:
     weights = [
         weight for mean in result.weights_by_mean.values() for weight in mean.values()
     ]
-    links = [(step.name, step.is_on) for step in result.steps]
-    return [weights, result.selected, list(result.selected_by_fold), links]
+    steps = [(step.name, step.is_on) for step in result.steps]
+    return [weights, result.selected, list(result.selected_by_fold), steps]
 
 
 @pytest.mark.parametrize("metric", ["", "mae", "r2"])

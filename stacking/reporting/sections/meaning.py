@@ -99,8 +99,8 @@ def _on_averaging(stacked: Stacked, findings: Findings) -> list[str]:
         f" {number(averaging.disagreement, digits)} from their mean, an error that the"
         f" mean does not make. One net per picture{before_rounding(stacked)} scored"
         f" {stacked.objective.title} {scored} here; of the mean about {expected} may be"
-        " expected, if those pictures are like these. A better score on a leaderboard"
-        " is then no surprise."
+        " expected, if those pictures are like these. A better score on them is then no"
+        " surprise."
     ]
 
 
