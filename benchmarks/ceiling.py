@@ -83,12 +83,13 @@ def rate(step: Callable[[], object], images: int, warm_up: int, steps: int) -> f
 
 
 def report(
-    name: str, ours: list[float], ceiling: list[float], wait: float | None = None
+    name: str, measured: list[float], ceiling: list[float], wait: float | None = None
 ) -> None:
     """Print one line: both rates, and the median of the rounds' ratios."""
-    ratios = [a / b for a, b in zip(ours, ceiling, strict=True)]
+    ratios = [a / b for a, b in zip(measured, ceiling, strict=True)]
     print(
-        f"{name:<22} ours {median(ours):7.1f} img/s   ceiling {median(ceiling):7.1f}"
+        f"{name:<22} ours {median(measured):7.1f} img/s"
+        f"   ceiling {median(ceiling):7.1f}"
         f"   share {median(ratios):6.1%} ({min(ratios):.1%} to {max(ratios):.1%})"
         + ("" if wait is None else f"   data wait {wait:.2%}")
     )
@@ -131,7 +132,7 @@ def main() -> None:
             ("simsiam", simsiam, SimSiamSettings),
         )
         for name, build, settings in tasks:
-            ours, ceiling, wait = [], [], 0.0
+            measured, ceiling, wait = [], [], 0.0
             for number in range(ROUNDS):
                 learner, side_px, passes = build()
                 folder = Path(scratch) / f"{name}{number}"
@@ -145,7 +146,7 @@ def main() -> None:
                     folder=folder,
                     label=name,
                 )
-                ours.append(outcome.images_per_s)
+                measured.append(outcome.images_per_s)
                 wait = max(wait, outcome.data_share)
                 fixed = torch.randn(BATCH, 3, side_px, side_px, device=device)
                 fixed = fixed.contiguous(memory_format=torch.channels_last)
@@ -155,7 +156,7 @@ def main() -> None:
                     assert isinstance(learner, SimSiamLearner)
                     model = nn.Sequential(model, learner.projector, learner.predictor)
                 ceiling.append(training_ceiling(model, fixed, passes))
-            report(name, ours, ceiling, wait)
+            report(name, measured, ceiling, wait)
         extraction(backbone, pictures, Path(scratch))
 
 
@@ -179,7 +180,7 @@ def extraction(backbone: str, pictures: Pictures, scratch: Path) -> None:
         ):
             net.backbone(fixed)
 
-    ours, ceiling = [], []
+    measured, ceiling = [], []
     for number in range(ROUNDS):
         work = scratch / f"pass{number}.npy"
         began = time.perf_counter()
@@ -194,9 +195,9 @@ def extraction(backbone: str, pictures: Pictures, scratch: Path) -> None:
                 bf16=bf16,
                 bar=bar,
             )
-        ours.append(8 * len(rows) / (time.perf_counter() - began))
+        measured.append(8 * len(rows) / (time.perf_counter() - began))
         ceiling.append(rate(alone, at_once, 1, 8 * 256 // at_once))
-    report("extraction, views", ours, ceiling)
+    report("extraction, views", measured, ceiling)
 
 
 if __name__ == "__main__":

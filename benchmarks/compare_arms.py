@@ -44,8 +44,8 @@ ARMS = {  # name: flags of transfer.finetune
 def arm_run(base: Path, name: str, fold: str) -> Path:
     """Make the run of an arm and fold from hard links to the base run's stages."""
     # a file of weights: .../runs/BASE.NAME/pretext.X/backbone.safetensors
-    place = Path(name).parent.as_posix() if name.endswith(".safetensors") else name
-    arm = re.sub(r"[^A-Za-z0-9]+", "_", place)
+    path = Path(name).parent.as_posix() if name.endswith(".safetensors") else name
+    arm = re.sub(r"[^A-Za-z0-9]+", "_", path)
     folder = base.with_name(f"{base.name}.{arm}.fold{fold}")
     for stage in ("data_prep.prepare", "pretext.jigsaw", "pretext.simsiam"):
         if (base / stage).exists() and not (folder / stage).exists():
@@ -69,9 +69,9 @@ def plain_net(run: Path, table: pd.DataFrame) -> NDArray[np.float64]:
     device = pick_device()
     set_threads(0)
     stage = Run(run).finished("transfer.finetune")
-    place = stage.metadata["nets"][0]["place"]
-    net, about = load_net(stage.folder / place / "weights.safetensors")
-    columns = [column for task in about["tasks"] for column in task["columns"]]
+    net_path = stage.metadata["nets"][0]["place"]
+    net, config = load_net(stage.folder / net_path / "weights.safetensors")
+    columns = [column for task in config["tasks"] for column in task["columns"]]
     pictures = Pictures.open(run / "data_prep.prepare", device)
     with tempfile.TemporaryDirectory() as scratch, tqdm(disable=True) as bar:
         views = run_pass(
@@ -99,9 +99,9 @@ def main() -> None:
         "arms", nargs="*", help=f"some of: {', '.join(ARMS)}; or files of weights"
     )
     parser.add_argument("--folds", default="0", help="such as 0,1,2 (default: 0)")
-    given = parser.parse(None)
-    experiment, wanted = given["experiment"], given["arms"] or list(ARMS)
-    for name in wanted:
+    parsed = parser.parse(None)
+    experiment, names = parsed["experiment"], parsed["arms"] or list(ARMS)
+    for name in names:
         if name not in ARMS and not name.endswith(".safetensors"):
             raise UserError(f"no arm {name!r}; {nearest(name, ARMS)}")
     base = RUNS / experiment.stem
@@ -109,7 +109,7 @@ def main() -> None:
     from transfer import finetune
 
     table = Prepared.open(Run(base).finished(PREPARED)).table
-    folds = given["folds"].split(",")
+    folds = parsed["folds"].split(",")
     scored = table["fold"].isin([int(fold) for fold in folds])
     table = table[scored & table["target"].notna()].reset_index(drop=True)
     y, cv_groups = table["target"].to_numpy(), table["cv_group"].to_numpy()
@@ -119,7 +119,7 @@ def main() -> None:
         flush=True,
     )
     first: NDArray[np.float64] | None = None
-    for name in wanted:
+    for name in names:
         given_flags = ARMS.get(name, ["--init", name])
         for stage in given_flags:
             if stage in pretexts():
@@ -138,7 +138,7 @@ def main() -> None:
             first = predicted
         else:
             gain = paired_bootstrap(rmse, y, predicted, first, cv_groups)
-            line += f"  against {wanted[0]} {gain.value:+.4f}"
+            line += f"  against {names[0]} {gain.value:+.4f}"
             line += f" ({gain.low:+.4f} to {gain.high:+.4f})"
         print(f"{line}  {seconds / 60:.1f} minutes of fine-tuning", flush=True)
 

@@ -50,10 +50,10 @@ def arm_run(base: Path, name: str) -> Path:
 def steps_for(minutes: float, base: Path, name: str, flags: list[str]) -> int:
     """Time a few steps, and give the number that takes so many CPU minutes."""
     trial = arm_run(base, f"{name}.trial")
-    command, *others = ARMS[name]
+    command, *settings = ARMS[name]
     module = importlib.import_module(command)
     size = ["--steps", str(TRIAL_STEPS), "--overwrite"]
-    module.main(["--run", str(trial), *flags, *others, *size])
+    module.main(["--run", str(trial), *flags, *settings, *size])
     metadata = Run(trial).finished(command).metadata
     shutil.rmtree(trial)
     per_step = metadata["pictures_per_step"]
@@ -69,11 +69,11 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, default=15.0, help="CPU minutes of each (15)"
     )
-    given = parser.parse(None)
-    experiment, wanted = given["experiment"], list(ARMS)
-    if given["arms"]:
-        wanted = given["arms"].split(",")
-    for name in wanted:
+    parsed = parser.parse(None)
+    experiment, names = parsed["experiment"], list(ARMS)
+    if parsed["arms"]:
+        names = parsed["arms"].split(",")
+    for name in names:
         if name not in ARMS:
             raise UserError(f"no arm {name!r}; {nearest(name, ARMS)}")
     base = RUNS / experiment.stem
@@ -83,15 +83,15 @@ def main() -> None:
     plan = json.loads(plan_file.read_text()) if plan_file.exists() else {}
     flags = ["--experiment", str(experiment), "--health-every", "0"]
     weights = []
-    for name in wanted:
-        key = f"{name}, {given['minutes']:g} minutes"
+    for name in names:
+        key = f"{name}, {parsed['minutes']:g} minutes"
         if key not in plan:
-            plan[key] = steps_for(given["minutes"], base, name, flags)
+            plan[key] = steps_for(parsed["minutes"], base, name, flags)
             write_json(plan_file, plan)
-        command, *others = ARMS[name]
+        command, *settings = ARMS[name]
         print(f"{key}: {plan[key]} steps", flush=True)
-        where = ["--run", str(arm_run(base, name)), "--steps", str(plan[key])]
-        folder = importlib.import_module(command).main([*where, *flags, *others])
+        arm_flags = ["--run", str(arm_run(base, name)), "--steps", str(plan[key])]
+        folder = importlib.import_module(command).main([*arm_flags, *flags, *settings])
         weights.append(str(folder / "backbone.safetensors"))
     probe = importlib.import_module("pretext.probe")
     probe.main(["--run", str(base), "--weights", ",".join(weights), "--overwrite"])

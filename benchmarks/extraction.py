@@ -169,10 +169,10 @@ def timed(step: Callable[[], Any]) -> tuple[float, Any]:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     began = time.perf_counter()
-    found = step()
+    result = step()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - began, found
+    return time.perf_counter() - began, result
 
 
 def main() -> None:
@@ -181,8 +181,8 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet34", help="name of a timm network")
     parser.add_argument("--side", type=int, default=128, help="of the pictures, px")
     parser.add_argument("--pictures", type=int, default=128, help="how many")
-    given = parser.parse(None)
-    backbone, side_px, n = given["backbone"], given["side"], given["pictures"]
+    flags = parser.parse(None)
+    backbone, side_px, n = flags["backbone"], flags["side"], flags["pictures"]
     if n <= 0 or n % BLOCK:
         raise UserError(f"pictures = {n}: give a multiple of {BLOCK}")
     device = pick_device()
@@ -197,7 +197,7 @@ def main() -> None:
         fixed = fixed.contiguous(memory_format=torch.channels_last)
         count = 0
 
-        def ours(nets: list[TaskNet], bf16: bool = bf16) -> NDArray[Any]:
+        def tessera_pass(nets: list[TaskNet], bf16: bool = bf16) -> NDArray[Any]:
             nonlocal count
             count += 1
             width = sum(TASKS[name] for one in nets for name in one.tasks)
@@ -223,22 +223,22 @@ def main() -> None:
                     net(fixed)
 
         # the other ways come as they are: float32, and in the usual layout
-        theirs = make_net(backbone, side_px, [*TASKS], seed=0)
-        theirs.backbone.to(memory_format=torch.contiguous_format)
+        peer_net = make_net(backbone, side_px, [*TASKS], seed=0)
+        peer_net.backbone.to(memory_format=torch.contiguous_format)
         ways: dict[str, Callable[[], Any]] = {
             "ceiling": ceiling,
-            "ours": lambda: ours([net]),
-            "ours, float32": lambda: ours([net], bf16=False),
-            "ttach": lambda: ttach_way(theirs, pictures),
-            "torchvision, 0 workers": lambda: torchvision_way(theirs, folder, 0),
-            "torchvision, 2 workers": lambda: torchvision_way(theirs, folder, 2),
-            "eight folders": lambda: folders_way(theirs, folder),
+            "ours": lambda: tessera_pass([net]),
+            "ours, float32": lambda: tessera_pass([net], bf16=False),
+            "ttach": lambda: ttach_way(peer_net, pictures),
+            "torchvision, 0 workers": lambda: torchvision_way(peer_net, folder, 0),
+            "torchvision, 2 workers": lambda: torchvision_way(peer_net, folder, 2),
+            "eight folders": lambda: folders_way(peer_net, folder),
         }
         if device.type != "cpu":  # ways of the CPU, which would say nothing there
-            theirs = theirs.to(device)
+            peer_net = peer_net.to(device)
             ways = {name: ways[name] for name in [*ways][:4]}
         compare(ways, 8 * n)
-        share_trunks(backbone, side_px, ours, device)
+        share_trunks(backbone, side_px, tessera_pass, device)
 
 
 def compare(ways: dict[str, Callable[[], Any]], n_views: int) -> None:
@@ -248,9 +248,9 @@ def compare(ways: dict[str, Callable[[], Any]], n_views: int) -> None:
     ways["ceiling"](), ways["ours"]()  # the first pass of a network costs more
     for _ in range(ROUNDS):
         for name, way in ways.items():
-            spent, found = timed(way)
+            spent, result = timed(way)
             seconds[name].append(spent)
-            outputs[name] = found
+            outputs[name] = result
     exact = np.array(outputs["ours, float32"])
     for name, spent in seconds.items():
         if name != "ceiling" and outputs[name] is None:
@@ -274,7 +274,7 @@ def compare(ways: dict[str, Callable[[], Any]], n_views: int) -> None:
 def share_trunks(
     backbone: str,
     side_px: int,
-    ours: Callable[[list[TaskNet]], Any],
+    tessera_pass: Callable[[list[TaskNet]], Any],
     device: torch.device,
 ) -> None:
     """Compare three joint nets with four nets for each of three folds."""
@@ -285,7 +285,8 @@ def share_trunks(
         for name in TASKS
     ]
     ratios = [
-        timed(lambda: ours(joint))[0] / timed(lambda: ours(apart))[0] for _ in "12"
+        timed(lambda: tessera_pass(joint))[0] / timed(lambda: tessera_pass(apart))[0]
+        for _ in "12"
     ]
     print(f"three joint nets take {median(ratios):.2f} of the time of twelve nets")
 

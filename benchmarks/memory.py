@@ -76,11 +76,11 @@ def main() -> None:
     )
     first: tuple[float, float] | None = None
     parser.add_argument("--index", metavar="TABLE", help="the index of a table alone")
-    given = parser.parse(None)
-    if given["index"]:
-        index_alone(given["index"])
+    flags = parser.parse(None)
+    if flags["index"]:
+        index_alone(flags["index"])
         return
-    for size in map(int, given["sizes"].split(",")):
+    for size in map(int, flags["sizes"].split(",")):
         with tempfile.TemporaryDirectory() as scratch:
             run = make_run(
                 Path(scratch) / "run",
@@ -88,12 +88,12 @@ def main() -> None:
                 n_test=N_TEST,
                 n_unlabelled=0,
             )
-            where = [f"--run={run.folder}"]
+            options = [f"--run={run.folder}"]
             with chdir(scratch):
                 from transfer import finetune
 
-                finetune.main([*where, *TRAIN, "--joint"])
-            command = [sys.executable, "-m", "features.extract", *where]
+                finetune.main([*options, *TRAIN, "--joint"])
+            command = [sys.executable, "-m", "features.extract", *options]
             most, seconds = peak_of(command, Path(scratch))
             table = str(run.folder / "data_prep.prepare" / "table.parquet")
             alone = [sys.executable, "-m", "benchmarks.memory", "--index", table]

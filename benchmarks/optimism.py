@@ -140,32 +140,32 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Said:
+class ProcedurePredictions:
     """What one procedure says of all rows, over the four repeats.
 
     A row is cross-validated in three repeats, through three nets. In the fourth it is
-    held out, and the same three nets are asked. So for a plain net both are equal, and
+    held out, and the same three nets predict it. So for a plain net both are equal, and
     what differs between them is the work of the stack.
 
     Attributes:
         cv: (N, 3) in cross-validation.
-        one: (N, 3) held out, through one net and the models of its fold.
+        one_net: (N, 3) held out, through one net and the models of its fold.
         averaged: (N,) held out, as the procedure predicts: averaged over the nets.
     """
 
     cv: Floats
-    one: Floats
+    one_net: Floats
     averaged: Floats
 
     @classmethod
-    def empty(cls, n: int) -> "Said":
+    def empty(cls, n: int) -> "ProcedurePredictions":
         """Make room for N rows."""
         return cls(np.full((n, 3), np.nan), np.full((n, 3), np.nan), np.full(n, np.nan))
 
 
-def ask_all(
+def predict_all(
     labelled: Labelled, experiment: Experiment
-) -> tuple[dict[str, Said], Floats]:
+) -> tuple[dict[str, ProcedurePredictions], Floats]:
     """Hold each quarter out, and collect what the procedures say of all rows.
 
     Returns:
@@ -176,19 +176,22 @@ def ask_all(
     from stacking.workflow import StackingJob
 
     quarter, n = labelled.quarter, len(labelled.table)
-    found = {title: Said.empty(n) for title in PROCEDURES}
+    predictions = {title: ProcedurePredictions.empty(n) for title in PROCEDURES}
     expected = np.full(n, np.nan)
     for held_out in tqdm(QUARTERS, desc="quarters held out"):
-        kept, asked = np.flatnonzero(quarter != held_out), quarter == held_out
+        train_idx, is_held_out = (
+            np.flatnonzero(quarter != held_out),
+            quarter == held_out,
+        )
         # in which of its three repeats a row is: the quarters before its own count
-        repeat = np.where(held_out < quarter[kept], held_out, held_out - 1)
+        repeat = np.where(held_out < quarter[train_idx], held_out, held_out - 1)
         for protocol in ("oof", "insample"):
             data = labelled.without(held_out, protocol)
             settings = FitSettings(protocol=protocol, threads=1)
             job = StackingJob.of(data, settings, experiment)
             stacked = job.fit(Path())
             if averaging := job.expect(stacked):
-                expected[asked] = averaging.averaged**2
+                expected[is_held_out] = averaging.averaged**2
             predictor = stacked.predictor
             alone = [
                 predictor.predict([net], first=number, in_fold=True).averaged
@@ -199,17 +202,23 @@ def ask_all(
             for title, (of, name) in PROCEDURES.items():
                 if of != protocol:
                     continue
-                said = found[title]
-                said.cv[kept, repeat] = stacked.line(name).prediction
+                of_procedure = predictions[title]
+                of_procedure.cv[train_idx, repeat] = stacked.line(name).prediction
                 if name == "constant":
-                    said.one[asked] = said.averaged[asked] = data.rows.y.mean()
+                    of_procedure.one_net[is_held_out] = of_procedure.averaged[
+                        is_held_out
+                    ] = data.rows.y.mean()
                 else:
-                    said.one[asked] = np.stack([net[name] for net in alone], axis=1)
-                    said.averaged[asked] = every[name]
-    return found, expected
+                    of_procedure.one_net[is_held_out] = np.stack(
+                        [net[name] for net in alone], axis=1
+                    )
+                    of_procedure.averaged[is_held_out] = every[name]
+    return predictions, expected
 
 
-def table_of(labelled: Labelled, found: Mapping[str, Said]) -> str:
+def table_of(
+    labelled: Labelled, predictions: Mapping[str, ProcedurePredictions]
+) -> str:
     """Write the scores of the procedures, and how far cross-validation is from true."""
     cv_groups = labelled.table["cv_group"].to_numpy()
 
@@ -217,40 +226,47 @@ def table_of(labelled: Labelled, found: Mapping[str, Said]) -> str:
         """Write the difference of two RMSE, of (N,) or (N, 3) predictions."""
         times = first.size // len(cv_groups)
         y, groups = (np.repeat(rows, times) for rows in (labelled.target, cv_groups))
-        found = paired_bootstrap(RMSE, y, first.ravel(), second.ravel(), groups)
-        return f"{found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
+        difference = paired_bootstrap(RMSE, y, first.ravel(), second.ravel(), groups)
+        return (
+            f"{difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
+        )
 
-    def score(said: Floats) -> str:
-        y = np.repeat(labelled.target, said.size // len(cv_groups))
-        return f"{RMSE(y, said.ravel()):.4f}"
+    def score(pred: Floats) -> str:
+        y = np.repeat(labelled.target, pred.size // len(cv_groups))
+        return f"{RMSE(y, pred.ravel()):.4f}"
 
-    plain = found[PLAIN]
+    plain = predictions[PLAIN]
     titles = ["procedure", "CV", "held out, one net", "optimism", "against plain"]
     titles += ["held out, nets averaged", "against plain"]
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-    for title, said in found.items():
-        cells = [title, score(said.cv), score(said.one), less(said.one, said.cv)]
-        cells += ["", score(said.averaged), ""]
+    for title, of_procedure in predictions.items():
+        cells = [
+            title,
+            score(of_procedure.cv),
+            score(of_procedure.one_net),
+            less(of_procedure.one_net, of_procedure.cv),
+        ]
+        cells += ["", score(of_procedure.averaged), ""]
         if title != PLAIN:
-            cells[4] = less(said.one, plain.one)
-            cells[6] = less(said.averaged, plain.averaged)
+            cells[4] = less(of_procedure.one_net, plain.one_net)
+            cells[6] = less(of_procedure.averaged, plain.averaged)
         lines.append(f"| {' | '.join(cells)} |")
     for honest, leaky in zip(HONEST, LEAKY, strict=True):
-        one = less(found[leaky].one, found[honest].one)
-        averaged = less(found[leaky].averaged, found[honest].averaged)
-        lines.append(f"{leaky} against {honest}: {one}; averaged {averaged}")
+        one_net = less(predictions[leaky].one_net, predictions[honest].one_net)
+        averaged = less(predictions[leaky].averaged, predictions[honest].averaged)
+        lines.append(f"{leaky} against {honest}: {one_net}; averaged {averaged}")
     return "\n".join(lines)
 
 
 def memorised(labelled: Labelled) -> tuple[float, float]:
     """Give the RMSE of the plain nets on the rows they learned, and on all others."""
-    (place,), target = columns_of(labelled.columns, "target", "mean"), labelled.target
+    (col_idx,), target = columns_of(labelled.columns, "target", "mean"), labelled.target
     errors: tuple[list[Floats], list[Floats]] = ([], [])
     for pair, outputs in labelled.outputs.items():
-        said = outputs[:, place].clip(target.min(), target.max())
+        pred = outputs[:, col_idx].clip(target.min(), target.max())
         is_other = np.isin(labelled.quarter, list(pair))
         for part, rows in zip(errors, (~is_other, is_other), strict=True):
-            part.append((said - target)[rows] ** 2)
+            part.append((pred - target)[rows] ** 2)
     seen, unseen = (float(np.sqrt(np.concatenate(part).mean())) for part in errors)
     return seen, unseen
 
@@ -261,13 +277,13 @@ def main() -> None:
     parser = Parser(prog="python -m benchmarks.optimism", description=__doc__)
     parser.add_argument("experiment", type=Path, help="experiment file (TOML)")
     parser.add_argument("arms", nargs="*", help=f"some of: {', '.join(ARMS)}")
-    given = parser.parse(None)
-    file, wanted = given["experiment"], given["arms"] or list(ARMS)
-    for name in wanted:
+    flags = parser.parse(None)
+    file, arms = flags["experiment"], flags["arms"] or list(ARMS)
+    for name in arms:
         if name not in ARMS:
             raise UserError(f"no arm {name!r}; {nearest(name, ARMS)}")
     folder = RUNS / file.stem
-    for name in wanted:
+    for name in arms:
         make_missing(file, folder, name)
         labelled = Labelled.read(
             Run(folder).finished(PREPARED), outputs_of(folder, name)
@@ -278,8 +294,8 @@ def main() -> None:
             f" they learned, {unseen:.4f} on others",
             flush=True,
         )
-        found, expected = ask_all(labelled, read_experiment(file, folder))
-        print(table_of(labelled, found))
+        predictions, expected = predict_all(labelled, read_experiment(file, folder))
+        print(table_of(labelled, predictions))
         print(f"{HONEST[1]}, averaged: {np.sqrt(expected.mean()):.4f} is expected")
 
 

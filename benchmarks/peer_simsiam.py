@@ -136,9 +136,9 @@ def lightlys(
     for step in range(settings.epochs * per_epoch):
         if step == per_epoch:  # the first epoch warms up
             began, waited = now(), 0.0
-        asked = time.perf_counter()
+        waiting_since = time.perf_counter()
         views = next(batches)
-        waited += time.perf_counter() - asked
+        waited += time.perf_counter() - waiting_since
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             views = [view.to(device, non_blocking=True) for view in views]
             views = [view.contiguous(memory_format=layout) for view in views]
@@ -210,12 +210,12 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64, help="pictures per step")
     parser.add_argument("--epochs", type=int, default=4, help="the first is not timed")
     parser.add_argument("--rounds", type=int, default=5, help="trainings of each")
-    given = parser.parse(None)
-    n, rounds = given.pop("n"), given.pop("rounds")
-    if given["epochs"] < 2 or rounds < 1 or n < given["batch_size"]:
+    parsed = parser.parse(None)
+    n, rounds = parsed.pop("n"), parsed.pop("rounds")
+    if parsed["epochs"] < 2 or rounds < 1 or n < parsed["batch_size"]:
         raise UserError("give --epochs 2, --rounds 1 and --n of a batch, or more")
     # lightly's ranges; it does not clip gradients
-    settings = SimSiamSettings(**given, colour="strong", min_area=0.2, clip=0)
+    settings = SimSiamSettings(**parsed, colour="strong", min_area=0.2, clip=0)
     device = pick_device()
     set_threads(0)
     workers = counts_of_workers(len(os.sched_getaffinity(0)))

@@ -99,9 +99,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--train", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--settle", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.train:
-        train(settle=given.settle)
+    flags = parser.parse_args()
+    if flags.train:
+        train(settle=flags.settle)
         return
     for place in ("alone", "busy"):
         rates: dict[str, list[float]] = {way: [] for way in WAYS}

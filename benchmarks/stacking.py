@@ -119,8 +119,8 @@ def main() -> None:
     per_row = 0.0
     for size, flags in [(4000, ()), *((size, CAPPED) for size in sizes)]:
         with tempfile.TemporaryDirectory() as scratch:
-            made = FakeRun(n_train=size, n_test=size // 4, n_words=N_WORDS)
-            folder = made.write(Path(scratch) / "run")
+            fake_run = FakeRun(n_train=size, n_test=size // 4, n_words=N_WORDS)
+            folder = fake_run.write(Path(scratch) / "run")
             first, seconds, most = timed(folder, *flags)
             title = "boosters capped" if flags else "default stackers"
             line = f"{size:>8,} x 104, {title}:"

@@ -90,19 +90,19 @@ def measure(way: str, folder: Path) -> None:
     before = peak()
     began = time.perf_counter()
     rows = load(folder / file)
-    found = {"load": time.perf_counter() - began, "RSS of load": peak() - before}
+    measured = {"load": time.perf_counter() - began, "RSS of load": peak() - before}
     ids = list(rows)[::20]
     rows[ids[0]]
     began = time.perf_counter()
     for id_ in ids:
         rows[id_]
-    found["one id"] = (time.perf_counter() - began) / len(ids)
+    measured["one id"] = (time.perf_counter() - began) / len(ids)
     began = time.perf_counter()
     whole = matrix(rows)
-    found["matrix"] = time.perf_counter() - began
-    found["RSS of both"] = peak() - before
+    measured["matrix"] = time.perf_counter() - began
+    measured["RSS of both"] = peak() - before
     assert whole.shape == (N_IDS, N_VIEWS, N_OUTPUTS)
-    report(found)
+    report(measured)
 
 
 def peak() -> float:
@@ -110,9 +110,9 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def report(found: dict[str, float]) -> None:
+def report(measured: dict[str, float]) -> None:
     """Hand figures to the process that started this one."""
-    print(json.dumps(found))
+    print(json.dumps(measured))
 
 
 def best(*arguments: str) -> dict[str, float]:
@@ -136,17 +136,17 @@ def main() -> None:
         files = {"lists.pkl": "write_lists", "ours.pkl": "write_ours"}
         written = {file: best(step, f"{folder}/{file}") for file, step in files.items()}
         sizes = {file: (Path(folder) / file).stat().st_size / 1e6 for file in files}
-        found = {
+        measured = {
             way: {"file MB": sizes[file]} | written[file] | best(way, folder)
             for way, (file, _, _) in WAYS.items()
         }
-    first = found["dict of lists"]
+    first = measured["dict of lists"]
     print(f"{N_IDS:,} ids x {N_VIEWS} views x {N_OUTPUTS} float32; (n x): less by n\n")
-    print(f"{'':14}" + "".join(f"{way:>26}" for way in found))
+    print(f"{'':14}" + "".join(f"{way:>26}" for way in measured))
     for name in first:
         unit, scale = UNITS.get(name, ("MB", 1))
         cells = []
-        for figures in found.values():
+        for figures in measured.values():
             ratio = first[name] / figures[name]
             cells.append(f"{figures[name] * scale:.2f} {unit} ({ratio:.1f} x)")
         print(f"{name:14}" + "".join(f"{cell:>26}" for cell in cells))

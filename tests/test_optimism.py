@@ -12,7 +12,7 @@ from benchmarks.optimism import (
     LEAKY,
     PLAIN,
     Labelled,
-    Said,
+    ProcedurePredictions,
     memorised,
     table_of,
 )
@@ -118,11 +118,13 @@ def test_optimism_is_above_zero_where_cross_validation_promised_too_much() -> No
     some = labelled()
     target = some.target
     found = {
-        title: Said(*(np.tile(target + 1, (3, 1)).T for _ in range(2)), target + 1)
+        title: ProcedurePredictions(
+            *(np.tile(target + 1, (3, 1)).T for _ in range(2)), target + 1
+        )
         for title in (PLAIN, *LEAKY, *HONEST)
     }
     right = np.tile(target, (3, 1)).T
-    found[LEAKY[0]] = Said(right + 0.5, right + 1.5, target + 0.25)
+    found[LEAKY[0]] = ProcedurePredictions(right + 0.5, right + 1.5, target + 0.25)
     (line,) = [
         line for line in table_of(some, found).splitlines() if f"| {LEAKY[0]}" in line
     ]
