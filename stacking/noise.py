@@ -26,7 +26,7 @@ from annotated_types import Gt, Le
 from data_prep.arrays import Floats
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
-from data_prep.prepared import PREPARED
+from data_prep.prepared import PREPARED, Prepared
 from data_prep.ranges import Ranged, Share
 from data_prep.settings import recorded
 from data_prep.tables.spelling import class_names, write_csv
@@ -82,11 +82,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from stacking.reporting.noise_page import write_page
 
     oof_path = oof_file(fitted.folder)
+    # what may be refused comes first, and leaves no unfinished stage behind
+    opened = Prepared.open(prepared)
+    table = issue_table(oof_path, prepared.metadata, settings)
     with run.stage(STAGE, config, reads) as stage:
-        table = issue_table(oof_path, prepared.metadata, settings)
         write_csv(stage.folder / ISSUES_FILE, table.drop(columns="is_issue"))
         shown = for_people(table)
-        write_page(stage.folder / "report.html", shown, prepared, settings.weight)
+        write_page(stage.folder / "report.html", shown, opened, settings.weight)
         stage.metadata = {
             "rows": len(table),
             "issues": int(table["is_issue"].sum()),

@@ -17,7 +17,6 @@ from data_prep.reporting.report import (
     write_report,
 )
 from data_prep.run_folders.damage import map_array
-from data_prep.run_folders.runs import Finished
 
 N_SHOWN = 60  # pictures, and rows of the table
 MOST_CLASSES = 50
@@ -30,7 +29,7 @@ WHAT_TO_DO = (
 )
 CAVEATS = (
     "A label listed here may be right: rare and hard pictures are listed too. If a"
-    " class stands out below, dropping its rows would remove what is hard and not what"
+    " class stands out, dropping its rows would remove what is hard and not what"
     " is wrong.",
     "Rows with an issue stay in the folds and are scored with their labels. Yet the"
     " nets that contradict a label have learned the labels of the other folds, which"
@@ -40,7 +39,7 @@ CAVEATS = (
 
 
 def write_page(
-    path: Path, issues: pd.DataFrame, prepared: Finished, weight: float
+    path: Path, issues: pd.DataFrame, prepared: Prepared, weight: float
 ) -> None:
     """Write the report.
 
@@ -97,15 +96,14 @@ def write_page(
     )
 
 
-def _pictures(shown: pd.DataFrame, prepared: Finished) -> Markup:
+def _pictures(shown: pd.DataFrame, prepared: Prepared) -> Markup:
     """Show the pictures; nothing if they are no longer there."""
-    opened = Prepared.open(prepared)
-    if not opened.images_path.exists():
+    if not prepared.images_path.exists():
         return Markup()
-    pixels = map_array(opened.images_path)
+    pixels = map_array(prepared.images_path)
     columns = ["id", "target", "prediction", "weight"]
     captions = [
         f"{id_}\n{target} → {prediction}" + f"\nweight {weight:g}" * (weight < 1)
         for id_, target, prediction, weight in shown[columns].to_numpy(object).tolist()
     ]
-    return picture_grid(pixels[opened.image_rows(shown["id"])], captions)
+    return picture_grid(pixels[prepared.image_rows(shown["id"])], captions)

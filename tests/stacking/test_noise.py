@@ -240,7 +240,16 @@ def test_a_file_that_is_not_whole_is_refused(
     oof.to_csv(tmp_path / "stacking.fit" / "oof.csv", index=False)
     with pytest.raises(UserError, match=message):
         main([f"--run={tmp_path}"])
-    assert not Run(tmp_path).has("stacking.noise")
+    assert not list(tmp_path.glob("stacking.noise*"))
+
+
+def test_a_table_of_an_older_version_leaves_nothing_behind(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    path = tmp_path / "data_prep.prepare" / "table.parquet"
+    pd.read_parquet(path).rename(columns={"split": "part"}).to_parquet(path)
+    with pytest.raises(UserError, match=r"older version wrote it \(part is now split"):
+        main([f"--run={tmp_path}"])
+    assert not list(tmp_path.glob("stacking.noise*"))
 
 
 @pytest.mark.parametrize(
