@@ -4,7 +4,7 @@ It loads torch and builds networks, which takes seconds; an hour of training tha
 in a refusal would take longer.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import nn
@@ -18,7 +18,30 @@ if TYPE_CHECKING:
     from data_prep.outlook import Outlook
 
 
-def try_training(settings: Any, outlook: "Outlook") -> None:
+class NetSettings(Protocol):
+    """What the settings of a pretext and of the transfer tell of their network."""
+
+    @property
+    def init(self) -> str:
+        """What the weights are filled with first."""
+        ...
+
+    @property
+    def backbone(self) -> str:
+        """Name of the network; empty: that of the first weights."""
+        ...
+
+    @property
+    def final_scale(self) -> float:
+        """How much larger the views are in the last part of the training."""
+        ...
+
+    def net_side_px(self, picture_px: int, scale: float) -> int:
+        """Give the side of the network's input in pixels."""
+        ...
+
+
+def try_training(settings: NetSettings, outlook: "Outlook") -> None:
     """Try the network of a training.
 
     Args:
