@@ -64,9 +64,7 @@ def apply_view(name: str, array: Array, axes: tuple[int, int] = (-2, -1)) -> Arr
 
 
 def stack_views(
-    images: Array,
-    axes: tuple[int, int] = (-2, -1),
-    views: tuple[str, ...] = VIEWS,
+    images: Array, axes: tuple[int, int] = (-2, -1), views: tuple[str, ...] = VIEWS
 ) -> Array:
     """Stack views of square pictures along a new second axis.
 

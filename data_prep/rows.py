@@ -78,11 +78,7 @@ def leave_out_placeholders(
         out.
     """
     left_out = [
-        LeftOut(
-            id=id_,
-            file=pictures[id_].name,
-            reason=f"{PLACEHOLDER}: {repeat.file}",
-        )
+        LeftOut(id=id_, file=pictures[id_].name, reason=f"{PLACEHOLDER}: {repeat.file}")
         for repeat in repeats
         if repeat.is_placeholder
         for id_ in repeat.ids

@@ -16,11 +16,7 @@ from data_prep.experiment import DataSettings
 from data_prep.prepared import PREPARED, TABLE, fault_of_columns
 from data_prep.run_folders.damage import digest_of, intact
 from data_prep.run_folders.runs import MADE_FROM, Finished, Run, write_json
-from data_prep.run_folders.witness import (
-    compare,
-    read_witnesses,
-    write_witnesses,
-)
+from data_prep.run_folders.witness import compare, read_witnesses, write_witnesses
 
 if TYPE_CHECKING:
     from data_prep.pictures.folders import Folders

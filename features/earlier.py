@@ -98,12 +98,7 @@ class EarlierResults:
         )
 
     def views(
-        self,
-        fold: str,
-        columns: Sequence[OutputColumn],
-        n_views: int,
-        *,
-        is_test: bool,
+        self, fold: str, columns: Sequence[OutputColumn], n_views: int, *, is_test: bool
     ) -> Rows:
         """Give what the nets of a fold gave, (N, V, F), in the order of ``ids``.
 

@@ -37,13 +37,7 @@ from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
 from features.header import SELECTED, UNTRAINED
-from features.plan import (
-    NO_FOLD,
-    RoleRows,
-    in_shard,
-    plan_passes,
-    plan_rows,
-)
+from features.plan import NO_FOLD, RoleRows, in_shard, plan_passes, plan_rows
 from features.settings import FINETUNED, ExtractSettings
 
 if TYPE_CHECKING:

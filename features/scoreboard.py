@@ -13,10 +13,9 @@ from data_prep.reporting.numerals import style_for
 from data_prep.run_folders.damage import intact
 from data_prep.run_folders.drafts import drafted, write_text
 from data_prep.run_folders.runs import json_text
+from pretext.evaluation.curves import INK, LINE_COLOURS, style_panel
 
 SHOWN_EPOCHS = 12  # last ones of the table
-COLOURS = ("#0b6e99", "#c4501b", "#5b8c3e", "#8a4f9e", "#9a7b1c", "#4d5966")
-INK, GRID = "#333333", "#dddddd"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +137,6 @@ class Scoreboard:
     def draw(self) -> None:
         """Draw each score over the epochs: folds thin, their mean thick."""
         from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
 
         scores = self.scores()
         columns = min(3, len(scores))
@@ -153,7 +151,7 @@ class Scoreboard:
             for number, fold in enumerate(folds):
                 curve = {e: v[fold] for e, v in by_epoch.items() if fold in v}
                 epochs, values = list(curve), list(curve.values())
-                colour = COLOURS[number % len(COLOURS)]
+                colour = LINE_COLOURS[number % len(LINE_COLOURS)]
                 axis.plot(epochs, values, color=colour, linewidth=1, marker=".")
                 axis.annotate(
                     f"fold {fold}",
@@ -168,14 +166,8 @@ class Scoreboard:
             if len(folds) > 1 and means:
                 axis.plot([*means], [*means.values()], color=INK, linewidth=2.2)
             better = "lower is better" if is_error(score) else "higher is better"
-            axis.set_title(f"{score} ({better})", loc="left", fontsize=9, color=INK)
-            axis.set_xlabel("epoch", fontsize=8, color=INK)
-            axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+            style_panel(axis, f"{score} ({better})")
             axis.margins(x=0.12)
-            axis.tick_params(labelsize=8, colors=INK, length=0)
-            axis.grid(color=GRID, linewidth=0.6)
-            for side in ("top", "right", "left", "bottom"):
-                axis.spines[side].set_visible(False)
         with drafted(self.folder / "scores.png") as file:
             figure.savefig(file, format="png")
 

@@ -2,20 +2,18 @@
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge
 
 from data_prep.errors import UserError
 from data_prep.folds import ALL
+from data_prep.outlook import Outlook
 from data_prep.ranges import Ranged
 from data_prep.settings import NOT_HASHED, nearest
 from features.pooling import USUAL, check_statistics
 from pretext.init_weights import pretexts
 from pretext.preflight import network_of
-
-if TYPE_CHECKING:
-    from data_prep.outlook import Outlook
 
 FINETUNED = "transfer.finetune"
 
@@ -36,8 +34,7 @@ class ExtractSettings(Ranged):
         "flips and turns: d4 all eight, c4 four turns, flip the mirror image, e none",
     ] = "d4"
     statistics: Annotated[
-        tuple[str, ...],
-        "over the views: some of mean,var,max,min,median,std,identity",
+        tuple[str, ...], "over the views: some of mean,var,max,min,median,std,identity"
     ] = USUAL
     layer: Annotated[
         tuple[str, ...], "inner layers instead of the outputs, such as layer3,layer4"
@@ -94,7 +91,7 @@ class ExtractSettings(Ranged):
             )
         return int(match[1]), int(match[2])
 
-    def check_data(self, outlook: "Outlook") -> None:
+    def check_data(self, outlook: Outlook) -> None:
         """Check what the tables and the other stages decide.
 
         Raises:
@@ -108,7 +105,7 @@ class ExtractSettings(Ranged):
                 " no test picture; train the folds, or set insample = true"
             )
 
-    def check_libraries(self, outlook: "Outlook") -> None:
+    def check_libraries(self, outlook: Outlook) -> None:
         """Look for the layers in the network to come; it loads torch.
 
         Raises:

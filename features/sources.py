@@ -118,10 +118,7 @@ class TransferSource(NetSource):
                 self.origins.setdefault(fold, []).extend(origins)
             self.columns.setdefault(fold, []).extend(columns)
             described = int(fold) if fold.isdecimal() else fold
-            self.nets += [
-                {"task": task, "fold": described, "digest": digest}
-                for task in dict.fromkeys(column.task for column in columns)
-            ]
+            self.nets += _nets_of(columns, described, digest)
         assert len({len(columns) for columns in self.columns.values()}) == 1
         if not any(any(origins) for origins in self.origins.values()):
             self.origins = {}
@@ -191,10 +188,7 @@ class BackboneSource(NetSource):
             width = feature_width(self._backbone)
             columns = _numbered_columns("embedding", width, digest)
         self.columns, self.origins = {NO_FOLD: columns}, {}
-        self.nets = [
-            {"task": task, "fold": NO_FOLD, "digest": digest}
-            for task in dict.fromkeys(column.task for column in columns)
-        ]
+        self.nets = _nets_of(columns, NO_FOLD, digest)
 
     def load(self, fold: str, device: "torch.device") -> Forward:
         """Give the backbone with what comes before it."""
@@ -244,6 +238,14 @@ def _numbered_columns(task: str, width: int, digest: str) -> list[OutputColumn]:
         )
         for k in range(width)
     ]
+
+
+def _nets_of(
+    columns: Sequence[OutputColumn], fold: int | str, digest: str
+) -> list[dict[str, Any]]:
+    """Describe a net by each task that it has columns of."""
+    tasks = dict.fromkeys(column.task for column in columns)
+    return [{"task": task, "fold": fold, "digest": digest} for task in tasks]
 
 
 def _weights_of(net: dict[str, Any]) -> str:

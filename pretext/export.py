@@ -82,11 +82,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     files = check_free(out, settings.to, weights, settings.overwrite)
 
     from pretext.data.pictures import Normalisation
-    from pretext.networks.backbones import (
-        begin_backbone,
-        feature_width,
-        load_weights,
-    )
+    from pretext.networks.backbones import begin_backbone, feature_width, load_weights
     from pretext.networks.formats import FromGreyLevels, write_onnx, write_timm
 
     _, metadata = load_weights(weights)

@@ -5,22 +5,14 @@ Torch-free until a library has to be asked for a name.
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from data_prep.errors import UserError
-from pretext.init_weights import (
-    DEFAULT_BACKBONE,
-    SCRATCH,
-    check_alone,
-    is_stage,
-)
+from data_prep.outlook import Outlook
+from pretext.init_weights import DEFAULT_BACKBONE, SCRATCH, check_alone, is_stage
 from pretext.names import check_backbone, check_optimizer
 
-if TYPE_CHECKING:
-    from data_prep.outlook import Outlook
 
-
-def check_first_weights(init: str, backbone: str, outlook: "Outlook") -> None:
+def check_first_weights(init: str, backbone: str, outlook: Outlook) -> None:
     """Check that the first weights are there and of the network asked for.
 
     Args:
@@ -42,7 +34,7 @@ def check_first_weights(init: str, backbone: str, outlook: "Outlook") -> None:
 
 
 def network_of(
-    init: str, backbone: str, outlook: "Outlook", earlier_stages: tuple[str, ...] = ()
+    init: str, backbone: str, outlook: Outlook, earlier_stages: tuple[str, ...] = ()
 ) -> str | None:
     """Name the network of a training; None: not known yet.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.experiment import Experiment
+from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Run
 from data_prep.settings import recorded
@@ -49,13 +50,19 @@ def pretrain(
     name, backbone, begun_from = begin(settings, data, weights_file)
     learner = settings.build_learner(backbone, data)
     if settings.find_lr:
-        return suggest_lr(
-            stage_name=stage_name,
+        from pretext.engine.lr_finder import find_lr
+
+        folder = run.folder / "find_lr" / stage_name
+        find_lr(
+            learner,
+            data.pictures,
+            train_idx=data.train_idx,
+            ids=data.train_ids,
             settings=settings,
-            run=run,
-            data=data,
-            learner=learner,
+            folder=folder,
+            label=stage_name,
         )
+        return folder
     if weights_file:
         log.info("%s begins from %s", stage_name, begun_from)
     with run.stage(stage_name, config, reads=reads) as stage:
@@ -110,8 +117,6 @@ def load_data(
     Raises:
         UserError: A setting does not fit, there are too few pictures, or all are alike.
     """
-    from data_prep.outlook import Outlook
-
     prepared = Prepared.open(run.finished(PREPARED))
     settings.check_data(Outlook.of_prepared(prepared, run, experiment))
     settle_waiting(settings.threads)
@@ -160,29 +165,6 @@ def begin(
         scale=settings.final_scale,
     )
     return name, backbone, begun_from
-
-
-def suggest_lr(
-    stage_name: str,
-    settings: PretextSettings,
-    run: Run,
-    data: TrainingData,
-    learner: "Learner",
-) -> Path:
-    """Try learning rates instead of training, and give the folder of the plot."""
-    from pretext.engine.lr_finder import find_lr
-
-    folder = run.folder / "find_lr" / stage_name
-    find_lr(
-        learner,
-        data.pictures,
-        train_idx=data.train_idx,
-        ids=data.train_ids,
-        settings=settings,
-        folder=folder,
-        label=stage_name,
-    )
-    return folder
 
 
 def train(

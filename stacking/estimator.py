@@ -104,6 +104,8 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 missing, or a length is not that of ``y``.
         """
         check_target(y)
+        if not self._is_number:
+            self.classes_ = classes_of(np.asarray(y))
         table, target = check_table(self, X, y, y_numeric=self._is_number)
         data = self._data(
             X=table, y=target, groups=groups, folds=folds, sample_weight=sample_weight
@@ -113,9 +115,7 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             columns=data.columns, classes=data.classes, target_range=data.target_range
         )
         objective = Objective.named(
-            self.metric,
-            target_columns.class_values.tolist(),
-            is_number=self._is_number,
+            self.metric, target_columns.class_values.tolist(), is_number=self._is_number
         )
         settings = FitSettings(
             stackers=tuple(self.stackers), seeds=self.seeds, max_rounds=self.max_rounds
@@ -204,21 +204,6 @@ class ClassStacker(ClassifierMixin, Stacker):  # type: ignore[misc]
     """
 
     _is_number = False
-
-    def fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        groups: ArrayLike | None = None,
-        folds: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
-    ) -> Self:
-        """Fit the stackers and select one of them or their blend; see ``Stacker``."""
-        check_target(y)
-        self.classes_ = classes_of(np.asarray(y))
-        return super().fit(
-            X, y, groups=groups, folds=folds, sample_weight=sample_weight
-        )
 
     def predict_proba(self, X: ArrayLike) -> Floats:
         """Give the (N, K) class probabilities of (N, C) rows."""

@@ -28,6 +28,7 @@ from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.ranges import Ranged, Share
+from data_prep.run_folders.damage import read_frame
 from data_prep.settings import recorded
 from data_prep.tables.spelling import class_names, write_csv
 from stacking.analysis.label_issues import (
@@ -38,7 +39,7 @@ from stacking.analysis.label_issues import (
     numeric_issues,
     ranking,
 )
-from stacking.oof import oof_file, probability_column, read_oof
+from stacking.oof import EXACT, probability_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         return done.folder
     from stacking.reporting.noise_page import write_page
 
-    oof_path = oof_file(fitted.folder)
+    oof_path = fitted.folder / EXACT
     # what may be refused comes first, and leaves no unfinished stage behind
     opened = Prepared.open(prepared)
     table = issue_table(oof_path, prepared.metadata, settings)
@@ -119,7 +120,7 @@ def issue_table(
 
     from data_prep.tables.cells import as_numbers, as_texts
 
-    oof = read_oof(path, metadata)
+    oof = read_frame(path)
     for name in ("id", *SCORED):
         if name not in oof:
             raise UserError(f"{path}: there is no column {name!r}; {AGAIN}")

@@ -31,11 +31,12 @@ from data_prep.arrays import Floats
 from data_prep.command import last_run, run_command
 from data_prep.errors import UserError
 from data_prep.prepared import PREPARED, Prepared
-from data_prep.run_folders.damage import intact
+from data_prep.run_folders.damage import intact, read_frame
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import from_flags
 from data_prep.tables.spelling import write_csv
 from features.inference import NewPictures, default_path
+from stacking.oof import EXACT, probability_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,11 +73,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from stacking.analysis.conformal import least_groups
     from stacking.ensemble.predictor import Predictor
     from stacking.inputs.new_columns import read_columns, with_sizes
-    from stacking.oof import oof_file
 
     least_groups(settings.coverage)  # refuses what is not between 0 and 1
     predictor = Predictor.load(fitted.folder)
-    with intact(oof_file(fitted.folder)):
+    with intact(fitted.folder / EXACT):
         pass  # it is read at the end, and should be known to be whole before
     table = None
     if predictor.user_columns is not None:
@@ -230,7 +230,6 @@ def predict(rows: NewRows, predictor: "Predictor") -> "pd.DataFrame":
     import pandas as pd
 
     from stacking.ensemble.final_step import labels_of
-    from stacking.oof import probability_column
 
     target_columns = predictor.target_columns
     pred = predictor.predict(rows.nets, rows.views, first=rows.first)
@@ -265,9 +264,8 @@ def _with_interval(
         conformal_set_threshold,
         prediction_sets,
     )
-    from stacking.oof import oof_file, probability_column, read_oof
 
-    oof = read_oof(oof_file(fitted.folder), prepared.metadata)
+    oof = read_frame(fitted.folder / EXACT)
     table = Prepared.open(prepared).table.set_index("id")
     cv_groups = table["cv_group"].loc[as_texts(oof["id"])].to_numpy()
     target_columns = predictor.target_columns

@@ -1,17 +1,15 @@
 """The settings of the stack."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge
 
 from data_prep.errors import UserError
+from data_prep.outlook import Outlook
 from data_prep.ranges import Ranged
 from data_prep.settings import NOT_HASHED, nearest
 from stacking.models.registry import STACKERS
-
-if TYPE_CHECKING:
-    from data_prep.outlook import Outlook
 
 # "weighted" has no model of its own: it is the mean of the sub-tasks
 USUAL = (*(name for name, s in STACKERS.items() if not s.is_slow), "weighted")
@@ -157,7 +155,7 @@ class FitSettings(Ranged):
         """The setting by which the stage leaves nothing to read; empty: it does."""
         return "protocol = 'insample'" if self.protocol == "insample" else ""
 
-    def check_data(self, outlook: "Outlook") -> None:
+    def check_data(self, outlook: Outlook) -> None:
         """Check what the tables and the other stages decide.
 
         Raises:

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.arrays import Floats
+from data_prep.experiment import Experiment
 from data_prep.run_folders.damage import map_array
 from data_prep.run_folders.runs import Finished
 from data_prep.scoring.scores import Interval
@@ -43,9 +43,6 @@ from stacking.models.boosting import Boosting, cross_fit_boosters, quick, thread
 from stacking.models.linear import cross_fit_ridge
 from stacking.models.stacker import FitContext
 from stacking.settings import FitSettings
-
-if TYPE_CHECKING:
-    from data_prep.experiment import Experiment
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +75,7 @@ class StackingJob:
         cls,
         data: StackingData,
         settings: FitSettings,
-        experiment: "Experiment",
+        experiment: Experiment,
         prepared: Finished | None = None,
         extracted: Finished | None = None,
     ) -> "StackingJob":

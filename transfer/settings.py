@@ -1,18 +1,16 @@
 """The settings of the transfer."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from annotated_types import Ge
 
+from data_prep.outlook import Outlook
 from data_prep.ranges import OR_ZERO, Area, Share
 from data_prep.settings import NOT_HASHED
 from pretext.init_weights import check_init, reads_of
 from pretext.preflight import check_first_weights, check_larger_views, check_names
 from pretext.settings import TrainingSettings
-
-if TYPE_CHECKING:
-    from data_prep.outlook import Outlook
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +62,7 @@ class FinetuneSettings(TrainingSettings):
         """Give the side of the views, px, where they are larger by ``scale``."""
         return round((self.side or picture_px) * scale)
 
-    def check_data(self, outlook: "Outlook") -> None:
+    def check_data(self, outlook: Outlook) -> None:
         """Check what the tables and the other stages decide.
 
         Raises:
@@ -78,7 +76,7 @@ class FinetuneSettings(TrainingSettings):
         check_first_weights(self.init, self.backbone, outlook)
         check_plan(outlook, self)
 
-    def check_libraries(self, outlook: "Outlook") -> None:
+    def check_libraries(self, outlook: Outlook) -> None:
         """Ask libraries what they know, and try the network; it loads torch.
 
         Raises:

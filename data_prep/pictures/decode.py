@@ -212,10 +212,7 @@ def _n_pages(image: Image.Image) -> int:
 
 
 def _ends_too_early(
-    data: bytes,
-    structure: jpeg.Structure,
-    image: Image.Image,
-    size: tuple[int, int],
+    data: bytes, structure: jpeg.Structure, image: Image.Image, size: tuple[int, int]
 ) -> bool:
     """Tell whether a progressive JPEG ends in grey, and for want of data.
 

@@ -21,9 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from data_prep.arrays import Bools, Floats, Ints
-from data_prep.errors import UserError
 from data_prep.scoring.comparable import Compared, Rows, comparable
-from data_prep.settings import nearest
 
 LEAST_PROBABILITY = 1e-6  # one sure mistake must not decide a log-loss: it costs 13.8
 
@@ -137,17 +135,6 @@ def _mann_whitney(values: Floats, is_positive: Bools) -> Callable[[Ints], float]
     return area
 
 
-def metric_named(name: str) -> Metric:
-    """Give one of ``METRICS``.
-
-    Raises:
-        UserError: There is none of that name.
-    """
-    if name not in METRICS:
-        raise UserError(f"there is no metric {name!r}; {nearest(name, METRICS)}")
-    return METRICS[name]
-
-
 def _abs_error_terms(power: int) -> Callable[[Rows, Rows], Floats]:
     def terms(y_true: Rows, y_pred: Rows) -> Floats:
         return _with_count(np.abs(y_pred - y_true) ** power)
@@ -249,16 +236,10 @@ METRICS: dict[str, Metric] = {
     "mae": Metric(higher_is_better=False, terms=_abs_error_terms(1), of_sums=_mean),
     "r2": Metric(higher_is_better=True, terms=_r2_terms, of_sums=_r2),
     "accuracy": Metric(
-        higher_is_better=True,
-        terms=_accuracy_terms,
-        of_sums=_mean,
-        compared="classes",
+        higher_is_better=True, terms=_accuracy_terms, of_sums=_mean, compared="classes"
     ),
     "macro_f1": Metric(
-        higher_is_better=True,
-        terms=_f1_terms,
-        of_sums=_macro_f1,
-        compared="classes",
+        higher_is_better=True, terms=_f1_terms, of_sums=_macro_f1, compared="classes"
     ),
     # Two classes are as far apart as their ranks in the common order, as scikit-learn
     # has it: of the values 1, 2, 5 the last two are as far apart as the first two.
@@ -276,9 +257,6 @@ METRICS: dict[str, Metric] = {
     ),
     # Of the second of two classes; of more, the mean of each against all others.
     "auc": _RocAuc(
-        higher_is_better=True,
-        terms=_no_sum,
-        of_sums=_no_sum,
-        compared="probabilities",
+        higher_is_better=True, terms=_no_sum, of_sums=_no_sum, compared="probabilities"
     ),
 }

@@ -14,12 +14,7 @@ from data_prep.errors import UserError
 from data_prep.pictures.near_ids import near_hint
 from data_prep.settings import nearest
 from data_prep.tables.cells import as_numbers, as_texts, read_table
-from data_prep.tables.column_notes import (
-    note_missing,
-    note_names,
-    some,
-    some_unread,
-)
+from data_prep.tables.column_notes import note_missing, note_names, some, some_unread
 
 
 def read_attributes(

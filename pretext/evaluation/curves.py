@@ -94,6 +94,19 @@ def draw_curves(
         figure.savefig(file, format="png")
 
 
+def style_panel(axis: "Axes", title: str) -> None:
+    """Give a panel over the epochs its title, its colours and a quiet grid."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_title(title, loc="left", fontsize=9, color=INK)
+    axis.set_xlabel("epoch", fontsize=8, color=INK)
+    axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axis.tick_params(labelsize=8, colors=INK, length=0)
+    axis.grid(color=GRID, linewidth=0.6)
+    for side in ("top", "right", "left", "bottom"):
+        axis.spines[side].set_visible(False)
+
+
 def _draw_panel(
     axis: "Axes",
     label: str,
@@ -102,16 +115,8 @@ def _draw_panel(
     *,
     from_zero: bool,
 ) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axis.set_title(label, loc="left", fontsize=9, color=INK)
-    axis.set_xlabel("epoch", fontsize=8, color=INK)
+    style_panel(axis, label)
     axis.set_xlim(-0.01 * last, last * 1.01)
-    axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-    axis.tick_params(labelsize=8, colors=INK, length=0)
-    axis.grid(color=GRID, linewidth=0.6)
-    for side in ("top", "right", "left", "bottom"):
-        axis.spines[side].set_visible(False)
     ends = []
     for number, (name, curve) in enumerate(curves.items()):
         colour = LINE_COLOURS[number % len(LINE_COLOURS)]

@@ -15,11 +15,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from data_prep.experiment import Experiment
 from data_prep.run_folders.damage import intact
 from pretext.data.training_data import TrainingData
 from pretext.device import set_threads, use_bf16
@@ -32,9 +33,6 @@ from pretext.evaluation.evaluate import INNER, evaluate
 from pretext.evaluation.monitor_subset import MonitorSubset, draw_subset
 from pretext.networks.backbones import load_weights, save_weights
 from pretext.pretext_settings import PretextSettings
-
-if TYPE_CHECKING:
-    from data_prep.experiment import Experiment
 
 EARLY = (1, 2)  # epochs that are measured after in any case: a collapse comes early
 log = logging.getLogger(__name__)
@@ -72,7 +70,7 @@ class Monitor:
         learner: Learner,
         data: TrainingData,
         *,
-        experiment: "Experiment",
+        experiment: Experiment,
         settings: PretextSettings,
         folder: Path,
     ) -> "Monitor":

@@ -7,20 +7,17 @@ Shapes: n pictures whose outputs are compared, m labelled pictures that are prob
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data_prep.arrays import Ints
 from data_prep.errors import UserError
+from data_prep.experiment import Experiment
 from data_prep.folds import assign_folds
 from data_prep.tasks import Task
 from pretext.data.keyed_rng import uniforms
 from pretext.data.training_data import TrainingData
 from pretext.evaluation.probing import Split, labels_of, stored_splits
-
-if TYPE_CHECKING:
-    from data_prep.experiment import Experiment
 
 N_COMPARED = 256  # pictures whose outputs are compared, at most: they are one batch
 N_LABELLED = 2000  # labelled pictures that the probes use, at most
@@ -53,7 +50,7 @@ class MonitorSubset:
 
 
 def draw_subset(
-    data: TrainingData, experiment: "Experiment", seed: int, *, must_choose: bool
+    data: TrainingData, experiment: Experiment, seed: int, *, must_choose: bool
 ) -> MonitorSubset:
     """Draw the pictures to measure by; without labels or folds there are no tasks.
 
@@ -94,7 +91,7 @@ def draw_subset(
 
 
 def _tasks(
-    data: TrainingData, experiment: "Experiment", n_folds: int, *, must_choose: bool
+    data: TrainingData, experiment: Experiment, n_folds: int, *, must_choose: bool
 ) -> list[Task]:
     """Build the tasks that can be probed for; without folds there are none."""
     if not n_folds or not (data.prepared.table["fold"] >= 0).any():

@@ -80,16 +80,19 @@ def audit(
         return {}
 
     def accuracy_of(cue: str, rules: PuzzleRules) -> CueAccuracy:
-        features, cells = _examples(
-            cue=cue,
-            pictures=pictures,
-            rows=rows,
-            keys=keys,
-            rules=rules,
-            fill_frac=fill_frac,
-            seed=seed,
-        )
-        return measure(cue, features, cells)
+        features, cells = [], []
+        for start in range(0, len(rows), BATCH_SIZE):
+            batch = rows[start : start + BATCH_SIZE]
+            u = uniforms(
+                keys[batch], rules.n_random, seed=seed, epoch=EPOCH, purpose="audit"
+            )
+            fill = None if fill_frac is None else fill_frac[batch]
+            puzzles, labels = make_puzzles(pictures.take(batch), u, rules, fill)
+            # rounded, or the last bits of equal tiles would tell where they were cut
+            tiles = split_tiles(puzzles, rules.grid)
+            features.append(CUES[cue](tiles).cpu().round(decimals=3))
+            cells.append(labels.cpu())
+        return measure(cue, torch.cat(features).numpy(), torch.cat(cells).numpy())
 
     by_cue = {cue: accuracy_of(cue, rules) for cue in CUES}
     sentences = [_sentence(cue, accuracy) for cue, accuracy in by_cue.items()]
@@ -150,31 +153,3 @@ def _sentence(cue: str, accuracy: CueAccuracy) -> str:
 
 def _rounded(accuracy: CueAccuracy) -> dict[str, float]:
     return {name: round(value, 4) for name, value in asdict(accuracy).items()}
-
-
-def _examples(
-    cue: str,
-    pictures: Pictures,
-    rows: Ints,
-    keys: NDArray[np.uint64],
-    rules: PuzzleRules,
-    fill_frac: NDArray[np.float32] | None,
-    seed: int,
-) -> tuple[NDArray[np.float32], Ints]:
-    """Make a puzzle of each picture; give the features of its cue, and the cells."""
-    features, cells = [], []
-    for start in range(0, len(rows), BATCH_SIZE):
-        batch = rows[start : start + BATCH_SIZE]
-        puzzles, labels = make_puzzles(
-            pictures.take(batch),
-            uniforms(
-                keys[batch], rules.n_random, seed=seed, epoch=EPOCH, purpose="audit"
-            ),
-            rules,
-            None if fill_frac is None else fill_frac[batch],
-        )
-        # rounded, or the last bits of equal tiles would tell where they were cut
-        tiles = split_tiles(puzzles, rules.grid)
-        features.append(CUES[cue](tiles).cpu().round(decimals=3))
-        cells.append(labels.cpu())
-    return torch.cat(features).numpy(), torch.cat(cells).numpy()

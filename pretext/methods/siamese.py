@@ -104,11 +104,7 @@ def make_views(
         normalise: Statistics of the collection.
     """
     u = uniforms(
-        batch.keys,
-        params.n_random,
-        seed=batch.seed,
-        epoch=batch.epoch,
-        purpose=purpose,
+        batch.keys, params.n_random, seed=batch.seed, epoch=batch.epoch, purpose=purpose
     )
     views = normalise(random_views(batch.images, u, side_px, params))
     return views.contiguous(memory_format=torch.channels_last)

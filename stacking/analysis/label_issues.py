@@ -98,9 +98,7 @@ def numeric_issues(y_true: Floats, y_pred: Floats) -> LabelIssues:
         for row in range(len(deviations))
     ]
     return LabelIssues(
-        score=deviations / (deviations + FAR),
-        is_issue=is_issue,
-        reasons=tuple(reasons),
+        score=deviations / (deviations + FAR), is_issue=is_issue, reasons=tuple(reasons)
     )
 
 

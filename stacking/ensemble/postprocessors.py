@@ -15,8 +15,9 @@ values. How they are tried, scored nested and switched off is told in
 Shapes: N rows, K classes, T least probabilities, G groups.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -38,52 +39,39 @@ N_POSITIONS = 60  # that are tried for a threshold
 N_SWEEPS = 3  # over all thresholds
 
 
-class Postprocessor(Protocol):
-    """One step of the post-processing."""
-
-    @property
-    def name(self) -> str:
-        """What ``[stacking.fit] postprocess`` calls it."""
-        ...
-
-    @property
-    def column(self) -> str:
-        """The column of oof.csv that holds what it gives."""
-        ...
-
-    @property
-    def title(self) -> str:
-        """What reports and log lines call it."""
-        ...
-
-    @property
-    def gives_classes(self) -> bool:
-        """Whether it gives values of classes, and so comes after the nets' average."""
-        ...
-
-    def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:
-        """Say what it would need and does not have; empty: nothing."""
-        ...
-
-    def choose(
-        self, pred: Floats, net_pred: NetPredictions, scoring: ScoringData
-    ) -> Rule:
-        """Choose the rule on (N,) predictions."""
-        ...
-
-    def apply(self, pred: Floats, net_pred: NetPredictions, rule: Rule) -> Floats:
-        """Give the (N,) predictions that the rule makes of (N,) predictions."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
-class Blend:
-    """Weigh the prediction with another of the net's."""
+class Postprocessor(ABC):
+    """One step of the post-processing.
+
+    Attributes:
+        name: What ``[stacking.fit] postprocess`` calls it.
+        column: The column of oof.csv that holds what it gives.
+        title: What reports and log lines call it.
+        gives_classes: It gives values of classes, and so comes after the nets' average.
+    """
 
     name: str
     column: str
     title: str
     gives_classes: bool = False
+
+    @abstractmethod
+    def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:
+        """Say what it would need and does not have; empty: nothing."""
+
+    @abstractmethod
+    def choose(
+        self, pred: Floats, net_pred: NetPredictions, scoring: ScoringData
+    ) -> Rule:
+        """Choose the rule on (N,) predictions."""
+
+    @abstractmethod
+    def apply(self, pred: Floats, net_pred: NetPredictions, rule: Rule) -> Floats:
+        """Give the (N,) predictions that the rule makes of (N,) predictions."""
+
+
+class Blend(Postprocessor):
+    """Weigh the prediction with another of the net's."""
 
     def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:
         """Need the other prediction, of numbers."""
@@ -122,14 +110,8 @@ class Blend:
         return blended
 
 
-@dataclass(frozen=True, kw_only=True)
-class Isotonic:
+class Isotonic(Postprocessor):
     """Bend the prediction by a rising curve: a calibration."""
-
-    name: str = "isotonic"
-    column: str = "isotonic"
-    title: str = "a rising curve"
-    gives_classes: bool = False
 
     def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:  # noqa: ARG002
         """Say that it needs a target of numbers, if that is lacking."""
@@ -156,14 +138,8 @@ class Isotonic:
         return bent
 
 
-@dataclass(frozen=True, kw_only=True)
-class Round:
+class Round(Postprocessor):
     """Give sure rows the value of their most probable class."""
-
-    name: str
-    column: str
-    title: str
-    gives_classes: bool = True
 
     def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:
         """Say that it needs probabilities of numeric classes, if they are lacking."""
@@ -246,14 +222,8 @@ def _middle(is_level: Bools, best: int) -> int:
     return (first + last) // 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class Thresholds:
+class Thresholds(Postprocessor):
     """Cut the scale into the ordered classes at the best positions."""
-
-    name: str = "thresholds"
-    column: str = "cuts"
-    title: str = "thresholds between the classes"
-    gives_classes: bool = True
 
     def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:  # noqa: ARG002
         """Need a metric that scores the nearest class."""
@@ -318,14 +288,25 @@ POSTPROCESSORS: tuple[Postprocessor, ...] = (
         column="mix_expected",
         title="blended with the expected value",
     ),
-    Isotonic(),
-    Round(name="round", column="snap", title="rounded to sure classes"),
+    Isotonic(name="isotonic", column="isotonic", title="a rising curve"),
+    Round(
+        name="round",
+        column="snap",
+        title="rounded to sure classes",
+        gives_classes=True,
+    ),
     Round(
         name="round_to_class",
         column="snap_class",
         title="rounded, a least probability per class",
+        gives_classes=True,
     ),
-    Thresholds(),
+    Thresholds(
+        name="thresholds",
+        column="cuts",
+        title="thresholds between the classes",
+        gives_classes=True,
+    ),
 )
 
 

@@ -18,7 +18,6 @@ from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import intact, read_json
 from data_prep.run_folders.runs import write_json
-from data_prep.tables.spelling import class_names
 from stacking.cross_fitting import Model
 from stacking.ensemble.final_step import Rules, bend, end_prediction
 from stacking.ensemble.objective import Objective
@@ -262,18 +261,16 @@ class Predictor:
             )
             for name, member in config["members"].items()
         }
-        bounds, classes = config["target_range"], config["classes"]
-        if bounds is not None:  # older runs say "0.0" where others say "0"
-            classes = map(float, classes)
+        bounds = config["target_range"]
         target_columns = TargetColumns(
             columns=tuple(Column(**column) for column in config["columns"]),
-            classes=class_names(classes),
+            classes=tuple(config["classes"]),
             target_range=None if bounds is None else (bounds[0], bounds[1]),
             regression_task=config["regression_task"],
             proba_task=config["proba_task"],
         )
         objective = Objective(
-            name=config.get("metric") or _metric_of(folder),
+            name=config["metric"],
             class_values=tuple(target_columns.class_values.tolist()),
             is_number=target_columns.is_number,
         )
@@ -289,11 +286,6 @@ class Predictor:
             user_columns=user_columns and UserColumns.from_json(user_columns),
             views=views and _load_alignment(folder / VIEWS_ALIGNMENT, views),
         )
-
-
-def _metric_of(folder: Path) -> str:
-    """Read the metric of a run whose predictor does not name it."""
-    return str(read_json(folder / "stacking.json")["metric"])
 
 
 def _save_alignment(path: Path, alignment: Alignment) -> None:

@@ -5,16 +5,14 @@ Shapes: N scored rows, C columns, K nets, M pictures that all nets have in commo
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.arrays import Bools, Floats, Ints
 from stacking.cross_fitting import TrainingRows
-
-if TYPE_CHECKING:
-    from stacking.inputs.user_columns import UserColumns
+from stacking.inputs.user_columns import UserColumns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +96,7 @@ class RunInfo:
     fold_hash: str = ""
     is_label_free: bool = False
     messages: tuple[str, ...] = ()
-    user_columns: "UserColumns | None" = None
+    user_columns: UserColumns | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,16 +5,13 @@ Shapes: N rows, C columns, K classes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data_prep.arrays import Floats, Ints
+from data_prep.experiment import TaskSettings
 from data_prep.task_types.registry import TASK_TYPES
 from stacking.inputs.data import Column, columns_of
-
-if TYPE_CHECKING:
-    from data_prep.experiment import TaskSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +76,7 @@ class TargetColumns:
         classes: tuple[str, ...],
         target_range: tuple[float, float] | None,
         *,
-        tasks: Mapping[str, "TaskSettings"],
+        tasks: Mapping[str, TaskSettings],
         target_column: str | None,
     ) -> "TargetColumns":
         """Find the sub-tasks whose label is the target.

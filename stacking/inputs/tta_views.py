@@ -7,20 +7,16 @@ nets.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
+from features.store import Store
 from stacking.cross_fitting import outer_folds
 from stacking.inputs import leak_guards
 from stacking.inputs.alignment import MIN_COMMON, Alignment, learn_alignment
 from stacking.inputs.sources import opened
-
-if TYPE_CHECKING:
-    from features.store import Store
-
 
 HINT = (
     "the stackers cnn1d and cnn2d read single views; extract them"
@@ -137,7 +133,7 @@ def read_views(
 
 def _label_free_stores(
     folder: Path, task: str, ids: Sequence[str], common_ids: Sequence[str]
-) -> list["Store"]:
+) -> list[Store]:
     """Open the one store of a net without labels: for labelled and common rows."""
     store = _opened(folder / "views" / f"{task}.pkl")
     every = [*ids, *common_ids]
@@ -149,12 +145,8 @@ def _label_free_stores(
 
 
 def _fold_stores(
-    folder: Path,
-    task: str,
-    ids: Sequence[str],
-    common_ids: Sequence[str],
-    n_folds: int,
-) -> list["Store"]:
+    folder: Path, task: str, ids: Sequence[str], common_ids: Sequence[str], n_folds: int
+) -> list[Store]:
     """Open the labelled rows of a task, and the common pictures through each net."""
     oof = _opened(folder / "views" / f"{task}.oof.pkl")
     leak_guards.check_ids(oof, needed=ids, allowed=oof.ids, title="the labelled rows")
@@ -172,7 +164,7 @@ def _fold_stores(
     return [oof, *nets]
 
 
-def _opened(path: Path) -> "Store":
+def _opened(path: Path) -> Store:
     if not path.exists():
         raise UserError(f"{path} is missing; {HINT}")
     store = opened(path)
@@ -181,7 +173,7 @@ def _opened(path: Path) -> "Store":
     return store
 
 
-def _check_same_views(store: "Store", other_store: "Store") -> None:
+def _check_same_views(store: Store, other_store: Store) -> None:
     views, other_views = store.header["views"], other_store.header["views"]
     if views != other_views:
         raise UserError(
@@ -190,14 +182,14 @@ def _check_same_views(store: "Store", other_store: "Store") -> None:
         )
 
 
-def _fold_of_net(store: "Store", ids: Sequence[str]) -> Ints:
+def _fold_of_net(store: Store, ids: Sequence[str]) -> Ints:
     """Give the fold whose net made each of the rows; -1: one net made all."""
     folds = np.where(store.roles == "label_free", -1, store.folds)
     fold_of = dict(zip(store.ids, folds.tolist(), strict=True))
     return np.array([fold_of[id_] for id_ in ids], dtype=np.int64)
 
 
-def _side_by_side(stores: Sequence["Store"], ids: Sequence[str]) -> Floats:
+def _side_by_side(stores: Sequence[Store], ids: Sequence[str]) -> Floats:
     values = [store.matrix(ids) for store in stores]
     return np.concatenate(values, axis=2).astype(np.float64)
 

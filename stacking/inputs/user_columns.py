@@ -103,10 +103,7 @@ class UserColumns:
 
     @classmethod
     def learn(
-        cls,
-        labelled: "pd.DataFrame",
-        to_predict: "pd.DataFrame",
-        names: Sequence[str],
+        cls, labelled: "pd.DataFrame", to_predict: "pd.DataFrame", names: Sequence[str]
     ) -> Self:
         """Look at the rows with a label; those to predict are only checked.
 

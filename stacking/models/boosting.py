@@ -316,10 +316,7 @@ def datasets(
     import lightgbm
 
     train = lightgbm.Dataset(
-        X[~val_mask],
-        y[~val_mask],
-        weight=sample_weight[~val_mask],
-        params=parameters,
+        X[~val_mask], y[~val_mask], weight=sample_weight[~val_mask], params=parameters
     )
     val = lightgbm.Dataset(
         X[val_mask],

@@ -105,11 +105,7 @@ def load_nets(folder: Path, files: Sequence[str]) -> Nets:
 
 
 def cross_fit_neural(
-    kind: Kind,
-    rows: TrainingRows,
-    *,
-    seed: int = 0,
-    training: Training | None = None,
+    kind: Kind, rows: TrainingRows, *, seed: int = 0, training: Training | None = None
 ) -> CrossFit:
     """Cross-fit nets whose number of epochs is chosen among the other folds.
 

@@ -20,12 +20,7 @@ import numpy as np
 from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
 from stacking.cross_fitting import TrainingRows, outer_folds
-from stacking.models.boosting import (
-    Boosting,
-    boost_to_lowest,
-    datasets,
-    standardised,
-)
+from stacking.models.boosting import Boosting, boost_to_lowest, datasets, standardised
 
 if TYPE_CHECKING:
     import optuna

@@ -54,9 +54,7 @@ def write_page(
     figures = [
         Tile(label="labels", value=f"{len(issues):,}", note="scored out of fold"),
         Tile(
-            label="issues",
-            value=f"{n_issues:,}",
-            note=f"{n_issues / len(issues):.1%}",
+            label="issues", value=f"{n_issues:,}", note=f"{n_issues / len(issues):.1%}"
         ),
         Tile(
             label="flagged",

@@ -9,8 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
-from data_prep.errors import UserError
-from data_prep.scoring.metrics import LEAST_PROBABILITY, METRICS, metric_named
+from data_prep.scoring.metrics import LEAST_PROBABILITY, METRICS
 
 SEEDS = range(10)
 SKLEARN: dict[str, Callable[..., float]] = {
@@ -192,21 +191,3 @@ def typed(name: str, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
 def test_one_sure_mistake_does_not_decide_the_log_loss() -> None:
     score = METRICS["log_loss"]([1, 1], [[1, 0], [0, 1]])
     assert score == pytest.approx(-log(LEAST_PROBABILITY) / 2)
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_a_metric_is_found_by_its_name(name: str) -> None:
-    assert metric_named(name) is METRICS[name]
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [
-        ("macro-f1", "did you mean 'macro_f1'"),
-        ("logloss", "did you mean 'log_loss'"),
-        ("???", "there are: accuracy, auc, log_loss, macro_f1, mae, quadratic_kappa"),
-    ],
-)
-def test_an_unknown_metric_is_refused(name: str, hint: str) -> None:
-    with pytest.raises(UserError, match=hint):
-        metric_named(name)

@@ -44,7 +44,7 @@ def make_run(
     sure = np.where(is_wrong, 0.95, 0.7)
     shares = rng.dirichlet([1, 1, 1], N) * (1 - sure)[:, None]
     shares[np.arange(N), true] += sure
-    names = NAMES if kind == "classes" else ["0.0", "1.0", "2.0"]
+    names = NAMES if kind == "classes" else ["0", "1", "2"]
     oof = pd.DataFrame({"id": ids, "fold": np.arange(N) % 2})
     if kind == "classes":
         oof["target"] = np.array(NAMES, dtype=object)[label]
@@ -69,8 +69,7 @@ def make_run(
             "classes": {"classes": NAMES, "numeric": None}.get(kind, [0.0, 1.0, 2.0]),
         }
     with run.stage("stacking.fit", {}, ["data_prep.prepare"]) as stage:
-        path = stage.folder / "oof.csv"
-        oof.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")
+        oof.to_parquet(stage.folder / "oof.parquet", index=False)
     (folder / "experiment.toml").write_text("[data]\n")
     origin = {"base": ".", "experiment": "experiment.toml"}
     (folder / "run.json").write_text(json.dumps(origin))
@@ -116,8 +115,8 @@ def test_the_classes_of_a_number_tell_where_the_residual_does_not(
     oof = make_run(tmp_path, kind="both")
     target = oof["target"].to_numpy()
     blurred = target + np.random.default_rng(0).normal(0, 5, N)
-    path = tmp_path / "stacking.fit" / "oof.csv"
-    oof.assign(prediction=blurred).to_csv(path, index=False)
+    path = tmp_path / "stacking.fit" / "oof.parquet"
+    oof.assign(prediction=blurred).to_parquet(path, index=False)
     issues = issues_of(tmp_path, "--share=0.5").set_index("id")
     for id_ in ("005", "006", "007"):
         assert issues["weight"][id_] == 0
@@ -206,7 +205,7 @@ def test_issues_are_of_the_fit_that_is_there(tmp_path: Path) -> None:
     before = issues_of(tmp_path)
     with Run(tmp_path).stage("stacking.fit", {}, ["data_prep.prepare"]) as stage:
         oof["target"] = oof["target"].iloc[::-1].tolist()
-        oof.to_csv(stage.folder / "oof.csv", index=False)
+        oof.to_parquet(stage.folder / "oof.parquet", index=False)
     assert not issues_of(tmp_path).equals(before)
     with Run(tmp_path).stage("data_prep.prepare", {"other": 1}) as stage:
         (stage.folder / "table.parquet").write_text("other")
@@ -237,7 +236,7 @@ def test_a_file_that_is_not_whole_is_refused(
     oof = make_run(tmp_path)
     for name, value in change.items():
         oof = oof.drop(columns=name) if value is None else oof.assign(**{name: value})
-    oof.to_csv(tmp_path / "stacking.fit" / "oof.csv", index=False)
+    oof.to_parquet(tmp_path / "stacking.fit" / "oof.parquet", index=False)
     with pytest.raises(UserError, match=message):
         main([f"--run={tmp_path}"])
     assert not list(tmp_path.glob("stacking.noise*"))

@@ -167,32 +167,6 @@ def test_grades_are_whole_in_every_file(make_run: MakeRun, metric: str) -> None:
     assert shares == [name for name in found if name.startswith("probability_")]
 
 
-@pytest.mark.parametrize("is_text", [True, False])
-def test_a_run_of_an_older_version_is_asked_too(
-    make_run: MakeRun, is_text: bool
-) -> None:
-    folder = make_run(is_text=is_text, tasks=("onehot", "date"))
-    stacked(folder)
-    expected = predicted(folder)
-    stage = folder / "stacking.fit"
-    (stage / "oof.parquet").unlink()
-    oof = pd.read_csv(stage / "oof.csv")
-    older = {f"probability_{k}": f"probability_{k}.0" for k in range(4)}
-    oof.rename(columns=older).to_csv(stage / "oof.csv", float_format="%.6f")
-    about = json.loads((stage / "predictor.json").read_text())
-    del about["metric"]
-    if not is_text:
-        about["classes"] = [f"{name}.0" for name in about["classes"]]
-    (stage / "predictor.json").write_text(json.dumps(about))
-    found = predicted(folder)
-    assert [*found.columns] == [*expected.columns]
-    if is_text:
-        assert found.equals(expected)
-    else:
-        assert found["prediction"].equals(expected["prediction"])
-        assert_allclose(found["low"], expected["low"], atol=2e-6)
-
-
 def test_one_net_without_labels_predicts_too(make_run: MakeRun) -> None:
     folder = make_run(tasks=("words",), is_label_free=True)
     expected = stacked(folder)["period"]

@@ -46,10 +46,7 @@ def failures(stacked: Stacked, years: Floats) -> Section:
     pieces += [subheading(label), _chart(stacked, by_class)]
     by_size = subgroups(stacked, of_sizes(data.rows.groups))
     if len(by_size) > 1:
-        pieces += [
-            subheading("By how many rows a group has"),
-            _chart(stacked, by_size),
-        ]
+        pieces += [subheading("By how many rows a group has"), _chart(stacked, by_size)]
     by_fold = subgroups(stacked, of_folds(stacked))
     pieces += [subheading("By fold"), _chart(stacked, by_fold)]
     note = (

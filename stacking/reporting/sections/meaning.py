@@ -84,7 +84,7 @@ def _on_folds(stacked: Stacked) -> list[str]:
         return []
     return [
         "The stack learns from outputs of nets whose training labels include those of"
-        " other folds; strict honesty would need a net per pair of folds.",
+        " other folds; strict honesty would need a net per pair of folds."
     ]
 
 

@@ -81,8 +81,7 @@ def _times(earlier: list[dict[str, Any]], seconds: float | None) -> Markup:
         ]
     )
     return together(
-        subheading("Time"),
-        table(frame, f"The stack was made on {machine}{took}."),
+        subheading("Time"), table(frame, f"The stack was made on {machine}{took}.")
     )
 
 
