@@ -14,7 +14,6 @@ from annotated_types import Ge
 from data_prep.errors import UserError
 from data_prep.settings import NOT_HASHED
 from pretext.data.training_data import n_held_out
-from pretext.init_weights import check_init, reads_of
 from pretext.preflight import check_first_weights, check_larger_views, check_names
 from pretext.settings import TrainingSettings
 
@@ -59,7 +58,6 @@ class PretextSettings(TrainingSettings):
     def __post_init__(self) -> None:
         """Check the ranges."""
         super().__post_init__()
-        check_init(self.init)
         if self.health_every == 0 and (self.stop != "never" or self.keep != "last"):
             name = "stop" if self.stop != "never" else "keep"
             raise UserError(
@@ -85,18 +83,9 @@ class PretextSettings(TrainingSettings):
         """
 
     @property
-    def reads(self) -> list[str]:
-        """The stages that it reads."""
-        return reads_of(self.init)
-
-    @property
     def idle_by(self) -> str:
         """The setting by which the stage leaves nothing to read; empty: it does."""
         return "find_lr" if self.find_lr else ""
-
-    def net_side_px(self, picture_px: int, scale: float) -> int:
-        """Give the side of the network's input, px, in views larger by ``scale``."""
-        return round(picture_px * scale)
 
     def check_data(self, outlook: "Outlook") -> None:
         """Check what the tables and the other stages decide.

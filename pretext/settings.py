@@ -8,6 +8,7 @@ from annotated_types import Ge, Gt
 from data_prep.errors import UserError
 from data_prep.ranges import Ranged, Share
 from data_prep.settings import NOT_HASHED
+from pretext.init_weights import SCRATCH, check_init, reads_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,20 @@ class TrainingSettings(Ranged):
     seed: Annotated[int, "seed of the weights and of every random draw"] = 0
     threads: Annotated[int, "CPU threads; 0: all cores", NOT_HASHED, Ge(0)] = 0
 
+    # of those that have them, settings told in their own words
+    init = SCRATCH
+    side = 0  # px, of the views; 0: that of the pictures
+
+    def __post_init__(self) -> None:
+        """Check the ranges, and the name of the first weights."""
+        super().__post_init__()
+        check_init(self.init)
+
+    @property
+    def reads(self) -> list[str]:
+        """The stages that it reads."""
+        return reads_of(self.init)
+
     @property
     def peak_rate(self) -> float:
         """The highest learning rate."""
@@ -58,6 +73,10 @@ class TrainingSettings(Ranged):
     def pictures_per_step(self) -> int:
         """Pictures that one optimiser step sees."""
         return self.batch_size * self.accumulate
+
+    def net_side_px(self, picture_px: int, scale: float) -> int:
+        """Give the side of the network's input, px, in views larger by ``scale``."""
+        return round((self.side or picture_px) * scale)
 
     def steps_per_epoch(self, n_pictures: int) -> int:
         """Count the steps of a pass; pictures that fill no batch wait for the next."""

@@ -61,10 +61,6 @@ class ViewSettings(PretextSettings):
         """The highest learning rate, in proportion to the pictures of a step."""
         return self.learning_rate * self.pictures_per_step / RATE_IS_FOR
 
-    def net_side_px(self, picture_px: int, scale: float) -> int:
-        """Give the side of the views, px, where they are larger by ``scale``."""
-        return round((self.side or picture_px) * scale)
-
     def augment_params(self, min_area: float, max_area: float = 1.0) -> "AugmentParams":
         """Say how far views may leave the picture.
 

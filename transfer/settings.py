@@ -8,7 +8,6 @@ from annotated_types import Ge
 from data_prep.outlook import Outlook
 from data_prep.ranges import OR_ZERO, Area, Share
 from data_prep.settings import NOT_HASHED
-from pretext.init_weights import check_init, reads_of
 from pretext.preflight import check_first_weights, check_larger_views, check_names
 from pretext.settings import TrainingSettings
 
@@ -47,20 +46,6 @@ class FinetuneSettings(TrainingSettings):
     keep_epochs: Annotated[
         int, "weights of the last N epochs kept in epochs/; 0: none", NOT_HASHED, Ge(0)
     ] = 1
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        super().__post_init__()
-        check_init(self.init)
-
-    @property
-    def reads(self) -> list[str]:
-        """The stages that it reads."""
-        return reads_of(self.init)
-
-    def net_side_px(self, picture_px: int, scale: float) -> int:
-        """Give the side of the views, px, where they are larger by ``scale``."""
-        return round((self.side or picture_px) * scale)
 
     def check_data(self, outlook: Outlook) -> None:
         """Check what the tables and the other stages decide.
