@@ -386,8 +386,13 @@ def test_an_interrupt_does_not_wait_for_the_child(
         time.sleep(100)
 
     monkeypatch.setattr(neural, "_call", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        fit("mlp", *data("mlp"))
+    # workers of pytest-xdist ignore the signal
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit("mlp", *data("mlp"))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - began < 90
 
 
