@@ -115,6 +115,8 @@ def content(path: Path, renames: dict[str, str]) -> Iterator[tuple[str, str]]:
         named = {str(name): repr(table[name].tolist()) for name in table}
     elif path.suffix == ".safetensors":
         named = dict(load_file(path))
+    elif path.suffix == ".npz":
+        named = dict(np.load(path, allow_pickle=False))
     elif path.suffix == ".pkl":
         store = pickle.loads(path.read_bytes())
         values = np.stack([np.asarray(row) for row in store.values()])
