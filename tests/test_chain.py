@@ -151,6 +151,7 @@ def test_the_leaky_protocol_is_labelled_as_such(place: Path) -> None:
     assert (place / "runs/demo/stacking.fit.insample/record.json").is_file()
 
 
+@pytest.mark.drill
 def test_pictures_that_come_later_are_predicted_as_test_pictures_are(
     place: Path,
 ) -> None:

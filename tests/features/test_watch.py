@@ -170,6 +170,7 @@ def test_an_interrupted_training_ends_the_watch(
     assert len(scores_of(folder)) == 36
 
 
+@pytest.mark.drill
 def test_it_follows_a_training_that_runs(tmp_path: Path) -> None:
     run = make_run(tmp_path, n_train=30, dates=False, words=0)
     command = [sys.executable, "-m", "features.watch", f"--run={run.folder}", *EXACT]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from numpy.testing import assert_allclose
 
 from features.store import open_store
@@ -14,6 +15,7 @@ from stacking.fit import main
 from stacking.models.registry import STACKERS
 
 
+@pytest.mark.drill
 def test_stored_models_predict_what_was_handed_out(
     make_run: Callable[..., Path],
 ) -> None:
