@@ -8,8 +8,18 @@ import pytest
 from data_prep.run_folders.runs import Run
 from tests.prepared_runs import make_run
 
-# Files of minutes, begun first so that no worker is left alone with one at the end.
-LONGEST = ("test_chain.py", "test_watch.py", "test_extract.py", "test_fit.py")
+# The longest files, begun first so that no worker is left alone with one at the end.
+LONGEST = (
+    "test_fit.py",
+    "test_chain.py",
+    "test_neural.py",
+    "test_monitor.py",
+    "test_finetune.py",
+    "test_extract.py",
+    "test_predict.py",
+    "test_export.py",
+    "test_units.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
