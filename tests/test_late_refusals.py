@@ -88,7 +88,7 @@ WHY: dict[str, tuple[str, ...]] = {
     ),
     "the folds, which are dealt to pictures that can be read": (
         *("transfer.jobs:_check", "stacking.inputs.leak_guards:check_enough"),
-        *("pretext.evaluation.monitor_subset", "features.plan"),
+        *("pretext.evaluation.monitor_subset", "features.plan", "transfer.inner_split"),
     ),
     "files of data_prep.prepare, changed since": (
         *(
