@@ -57,10 +57,13 @@ def inner_split(
     # is the same share of each
     of_groups["place"] = of_groups.groupby("stratum")["u"].rank(pct=True)
     of_groups = of_groups.sort_values(["place", "u", "id"])
-    n_left, kept_back = share * len(rows), []
-    for group, size in of_groups["size"].items():
+    n_left, kept_back = share * len(rows), list[int]()
+    sizes = zip(of_groups.index.tolist(), of_groups["size"].tolist(), strict=True)
+    for group, size in sizes:
         if size <= n_left:
             kept_back.append(group)
             n_left -= size
-    is_inner = np.isin(groups, kept_back or [of_groups["size"].idxmin()])
+    if not kept_back:
+        kept_back = [int(of_groups.index[of_groups["size"].argmin()])]
+    is_inner = np.isin(groups, kept_back)
     return np.sort(rows[~is_inner]), np.sort(rows[is_inner])
