@@ -18,8 +18,8 @@ from data_prep.demo_collection.palettes import Palette, palette_of
 
 FIRST_YEAR, LAST_YEAR = 1450, 1950
 PERIOD_STARTS = (1600, 1700, 1800)  # first years of the periods 1, 2 and 3
-STYLE_SPREAD_YEARS = 25.0
-SEASON_BLUR_YEARS = 22.0
+STYLE_SPREAD_YEARS = 30.0
+SEASON_BLUR_YEARS = 26.0
 ENLARGED = 2  # drawn this much larger, then scaled down: smooth edges, fine lines
 FORMATS = (1.0, 1.19, 1.3, 1.43, 1.55)  # long side / short side
 USUALLY_UPRIGHT = ("saint", "portrait")
