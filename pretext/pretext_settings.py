@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge
 
 from data_prep.errors import UserError
-from data_prep.settings import NOT_HASHED
 from pretext.data.training_data import n_held_out
 from pretext.preflight import check_first_weights, check_larger_views, check_names
 from pretext.settings import TrainingSettings
@@ -47,11 +46,6 @@ class PretextSettings(TrainingSettings):
         Literal["last", "best-probe"],
         "weights to keep: the last, or those that a probe of the labels likes best",
     ] = "last"
-    find_lr: Annotated[
-        bool,
-        "try learning rates, plot the loss, suggest one; trains nothing",
-        NOT_HASHED,
-    ] = False
 
     held_out = 0.0  # share of the pictures that only measure; no setting of most tasks
 
@@ -81,11 +75,6 @@ class PretextSettings(TrainingSettings):
         Args:
             last: The last value of each metric, by name.
         """
-
-    @property
-    def idle_by(self) -> str:
-        """The setting by which the stage leaves nothing to read; empty: it does."""
-        return "find_lr" if self.find_lr else ""
 
     def check_data(self, outlook: "Outlook") -> None:
         """Check what the tables and the other stages decide.

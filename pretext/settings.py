@@ -49,6 +49,11 @@ class TrainingSettings(Ranged):
     )
     seed: Annotated[int, "seed of the weights and of every random draw"] = 0
     threads: Annotated[int, "CPU threads; 0: all cores", NOT_HASHED, Ge(0)] = 0
+    find_lr: Annotated[
+        bool,
+        "try learning rates, plot the loss, suggest one; trains nothing",
+        NOT_HASHED,
+    ] = False
 
     # of those that have them, settings told in their own words
     init = SCRATCH
@@ -63,6 +68,11 @@ class TrainingSettings(Ranged):
     def reads(self) -> list[str]:
         """The stages that it reads."""
         return reads_of(self.init)
+
+    @property
+    def idle_by(self) -> str:
+        """The setting by which the stage leaves nothing to read; empty: it does."""
+        return "find_lr" if self.find_lr else ""
 
     @property
     def peak_rate(self) -> float:

@@ -258,6 +258,7 @@ MISTAKES: list[tuple[Tables, str]] = [
         JIGSAW | {"pretext.jigsaw": {"find_lr": True}},
         r"\[pretext.jigsaw\]: with find_lr the stage makes nothing that transfer.fin",
     ),
+    (tune(find_lr=True), r"with find_lr the stage makes nothing that features.extrac"),
     ({"features.extract": {"layers": True}}, r"with layers the stage makes nothing"),
     ({"stacking.noise": {"shar": 0.1}}, r"\[stacking.noise\]: unknown key 'shar'"),
     (listed("stacking.fit", "features.extract"), r"stacking.fit reads features.extrac"),

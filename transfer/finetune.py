@@ -10,7 +10,7 @@ nothing is chosen on those labels either.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     first_weights = find_weights(settings.init, run)
     reads = settings.reads
     config = _config(settings, experiment, first_weights)
-    if done := run.current(STAGE, config, reads=reads):
+    if not settings.find_lr and (done := run.current(STAGE, config, reads=reads)):
         return done.folder
     prepared = run.finished(PREPARED)
     from data_prep.outlook import Outlook
@@ -69,22 +69,28 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     from pretext.data.pictures import Normalisation, Pictures
     from pretext.device import pick_device, set_threads
-    from transfer.training import FinetuneData, train_net
+    from transfer.training import FinetuneData, train_net, try_rates
 
     device = pick_device()
     set_threads(settings.threads)
     pictures = Pictures.open(prepared.folder, device)
     normalise = Normalisation(tuple(metadata["mean"]), tuple(metadata["std"]))
+    data = FinetuneData(
+        settings=settings,
+        first_weights=first_weights,
+        pictures=pictures,
+        ids=table["id"].tolist(),
+        normalise=normalise,
+        folder=run.folder / "find_lr" / STAGE,
+        sample_weight=sample_weight,
+    )
+    if settings.find_lr:
+        for job in jobs:
+            if job.fold == jobs[0].fold:  # a rate for one fold does for all
+                try_rates(job, data)
+        return data.folder
     with run.stage(STAGE, config, reads=reads) as stage:
-        data = FinetuneData(
-            settings=settings,
-            first_weights=first_weights,
-            pictures=pictures,
-            ids=table["id"].tolist(),
-            normalise=normalise,
-            folder=stage.folder,
-            sample_weight=sample_weight,
-        )
+        data = replace(data, folder=stage.folder)
         nets = []
         for number, job in enumerate(jobs, start=1):
             log.info(

@@ -57,13 +57,13 @@ def inner_split(
     # is the same share of each
     of_groups["place"] = of_groups.groupby("stratum")["u"].rank(pct=True)
     of_groups = of_groups.sort_values(["place", "u", "id"])
-    n_left, kept_back = share * len(rows), list[int]()
-    sizes = zip(of_groups.index.tolist(), of_groups["size"].tolist(), strict=True)
-    for group, size in sizes:
+    numbers, sizes = of_groups.index.tolist(), of_groups["size"].tolist()
+    n_left, kept_back = share * len(rows), []
+    for number, size in zip(numbers, sizes, strict=True):
         if size <= n_left:
-            kept_back.append(group)
+            kept_back.append(number)
             n_left -= size
     if not kept_back:
-        kept_back = [int(of_groups.index[of_groups["size"].argmin()])]
+        kept_back.append(numbers[int(np.argmin(sizes))])
     is_inner = np.isin(groups, kept_back)
     return np.sort(rows[~is_inner]), np.sort(rows[is_inner])

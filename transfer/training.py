@@ -16,6 +16,7 @@ from data_prep.run_folders.damage import read_json
 from data_prep.run_folders.runs import write_json
 from pretext.data.augment import AugmentParams
 from pretext.data.pictures import Normalisation, Pictures
+from pretext.engine.lr_finder import find_lr
 from pretext.engine.training import train
 from pretext.networks.backbones import begin_backbone, save_weights
 from pretext.networks.trial import check_final_side
@@ -102,6 +103,20 @@ def train_net(job: Job, data: FinetuneData) -> dict[str, Any]:
     return result
 
 
+def try_rates(job: Job, data: FinetuneData) -> None:
+    """Try learning rates on a net, draw its loss and suggest one; no weight is kept."""
+    net, _ = _begin(job, data)
+    find_lr(
+        _learner(net, job, data),
+        data.pictures,
+        train_idx=job.train_idx,
+        ids=[data.ids[row] for row in job.train_idx],
+        settings=data.settings,
+        folder=data.folder / job.path,
+        label=job.path,
+    )
+
+
 def _trained(weights: Path) -> tuple[TaskNet, dict[str, Any]] | None:
     """Load the net of an earlier attempt; None: there is none, or not a whole one."""
     if not weights.exists():
@@ -164,11 +179,9 @@ def _begin(job: Job, data: FinetuneData) -> tuple[TaskNet, dict[str, Any]]:
     return net, config
 
 
-def _train(
-    net: TaskNet, job: Job, data: FinetuneData, weights: Path, config: dict[str, Any]
-) -> dict[str, Any]:
-    """Train, keep the weights, those of each epoch too, and say how fast it went."""
-    settings, folder = data.settings, weights.parent
+def _learner(net: TaskNet, job: Job, data: FinetuneData) -> FinetuneLearner:
+    """Give what is trained: a net, its labels and its views."""
+    settings = data.settings
     params = AugmentParams(
         min_area=settings.min_area,
         d4=settings.turns,
@@ -176,6 +189,20 @@ def _train(
         contrast=settings.colour,
         saturation=settings.colour,
     )
+    return FinetuneLearner(
+        net=net,
+        tasks=job.tasks,
+        side_px=data.side_px,
+        params=params,
+        sample_weight=data.sample_weight,
+    )
+
+
+def _train(
+    net: TaskNet, job: Job, data: FinetuneData, weights: Path, config: dict[str, Any]
+) -> dict[str, Any]:
+    """Train, keep the weights, those of each epoch too, and say how fast it went."""
+    settings, folder = data.settings, weights.parent
 
     def publish(epoch: int) -> None:
         """Put this epoch's weights where a watcher looks, and drop the oldest."""
@@ -189,13 +216,7 @@ def _train(
             old.with_suffix(".json").unlink(missing_ok=True)
 
     outcome = train(
-        FinetuneLearner(
-            net=net,
-            tasks=job.tasks,
-            side_px=data.side_px,
-            params=params,
-            sample_weight=data.sample_weight,
-        ),
+        _learner(net, job, data),
         pictures=data.pictures,
         train_idx=job.train_idx,
         ids=[data.ids[row] for row in job.train_idx],

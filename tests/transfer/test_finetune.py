@@ -548,6 +548,30 @@ def test_a_finished_training_is_not_repeated(
         finetune(run, "--joint", "--folds=1")
 
 
+def test_learning_rates_are_tried_on_the_nets_of_a_fold(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    run, seen = make_run(tmp_path), set()
+    take = Pictures.take
+
+    def spy(pictures: Pictures, rows: Any) -> Tensor:
+        seen.update(rows.tolist())
+        return take(pictures, rows)
+
+    monkeypatch.setattr(Pictures, "take", spy)
+    monkeypatch.setattr("pretext.engine.lr_finder.STEPS", 12)
+    place = finetune(run, "--tasks=target,onehot", "--folds=1,2", "--find-lr")
+    assert place == run.folder / "find_lr" / "transfer.finetune"
+    assert sorted(p.relative_to(place).as_posix() for p in place.rglob("*.png")) == [
+        "onehot/fold1/range_test.png",
+        "target/fold1/range_test.png",
+    ]
+    assert "target/fold1: --learning-rate" in caplog.text
+    assert not run.has("transfer.finetune")
+    assert not seen & set(np.flatnonzero(table_of(run)["fold"] == 1))
+
+
 def test_first_weights_that_are_not_there(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     with pytest.raises(
