@@ -47,6 +47,14 @@ class FinetuneSettings(TrainingSettings):
         int, "weights of the last N epochs kept in epochs/; 0: none", NOT_HASHED, Ge(0)
     ] = 1
 
+    score_every: Annotated[
+        int,
+        "score the held-out fold after every n-th epoch, for the record alone; 0: only"
+        " at the end",
+        NOT_HASHED,
+        Ge(0),
+    ] = 0
+
     def check_data(self, outlook: Outlook) -> None:
         """Check what the tables and the other stages decide.
 

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from data_prep.run_folders.damage import read_json
 from data_prep.run_folders.runs import write_json
 from pretext.data.augment import AugmentParams
 from pretext.data.pictures import Normalisation, Pictures
+from pretext.engine.epochs import add_to_last_epoch
 from pretext.engine.lr_finder import find_lr
 from pretext.engine.training import train
 from pretext.networks.backbones import begin_backbone, save_weights
@@ -86,6 +87,7 @@ def train_net(job: Job, data: FinetuneData) -> dict[str, Any]:
         rate = _train(net=net, job=job, data=data, weights=weights, config=config)
     net.eval()
     scores = score_rows(net, job.tasks, data.pictures, job.val_idx)
+    add_to_last_epoch(folder, _held_out(scores))
     shown = ", ".join(f"{name} {four_digits(value)}" for name, value in scores.items())
     log.info("%s: held-out fold, plain view: %s", job.path, shown or "nothing to score")
     result = {
@@ -115,6 +117,11 @@ def try_rates(job: Job, data: FinetuneData) -> None:
         folder=data.folder / job.path,
         label=job.path,
     )
+
+
+def _held_out(scores: Mapping[str, float]) -> dict[str, float]:
+    """Name the scores of the held-out fold as the records of the epochs do."""
+    return {f"held_out/{name}": score for name, score in scores.items()}
 
 
 def _trained(weights: Path) -> tuple[TaskNet, dict[str, Any]] | None:
@@ -204,8 +211,15 @@ def _train(
     """Train, keep the weights, those of each epoch too, and say how fast it went."""
     settings, folder = data.settings, weights.parent
 
-    def publish(epoch: int) -> None:
-        """Put this epoch's weights where a watcher looks, and drop the oldest."""
+    def publish(epoch: int) -> dict[str, float]:
+        """Put this epoch's weights where a watcher looks, and score them if due."""
+        keep(epoch)
+        if not settings.score_every or epoch % settings.score_every:
+            return {}
+        return _held_out(score_rows(net, job.tasks, data.pictures, job.val_idx))
+
+    def keep(epoch: int) -> None:
+        """Keep this epoch's weights, and drop the oldest."""
         if settings.keep_epochs == 0:
             return
         file = folder / "epochs" / f"epoch{epoch:04d}.safetensors"

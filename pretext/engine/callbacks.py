@@ -15,6 +15,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from tqdm import tqdm
 
 from data_prep.run_folders.drafts import drafted, write_rows
+from pretext.engine.epochs import EpochLog
 from pretext.engine.history import read_rows
 from pretext.engine.module import LOG_EVERY_STEPS, Module
 from pretext.settings import TrainingSettings
@@ -50,6 +51,7 @@ class TrainingCallback(pl.Callback):
         settings: How the training goes.
         n_pictures: How many are trained on.
         folder: Where ``checkpoints/`` and ``logs/`` go.
+        device: Where the training is.
         publish: Called with the epoch after each; see ``train``.
     """
 
@@ -59,6 +61,7 @@ class TrainingCallback(pl.Callback):
         settings: TrainingSettings,
         n_pictures: int,
         folder: Path,
+        device: torch.device,
         publish: Callable[[int], Mapping[str, float] | None] | None,
     ) -> None:
         self.label, self.accumulate = label, settings.accumulate
@@ -66,6 +69,7 @@ class TrainingCallback(pl.Callback):
         self.steps_per_epoch = settings.steps_per_epoch(n_pictures)
         self.checkpoints = folder / "checkpoints"
         self.metrics_csv = folder / "logs" / "metrics.csv"
+        self.epochs = EpochLog(folder, device)
         self.publish = publish
         self.bar: tqdm[Any] | None = None
         self.last: dict[str, float] = {}
@@ -121,9 +125,11 @@ class TrainingCallback(pl.Callback):
             self._log(trainer, {k: v.item() for k, v in module.metrics.items()})
         if self.bar is not None:
             self.bar.update(size)
+        step_s = time.perf_counter() - self.began  # since the last step's end
+        self.epochs.add_step(module.metrics, step_s)
         if step - self.first_step > 3:  # the first steps pay for warming up
             self.images += size
-            self.busy_s += time.perf_counter() - self.began  # since the last step's end
+            self.busy_s += step_s
             self.fetch_s += module.fetch_s
         if step - self.first_step == ESTIMATE_AFTER_STEPS and not is_over:
             left_s = (int(trainer.max_steps) - step) * size / self.images_per_s()
@@ -136,6 +142,14 @@ class TrainingCallback(pl.Callback):
         if not is_over and time.monotonic() - self.saved_at > CHECKPOINT_EVERY_S:
             self._save(trainer)
         self.began = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the sums of the epoch being made, for the checkpoint."""
+        return self.epochs.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the sums of the epoch being made."""
+        self.epochs.load_state_dict(state_dict)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar."""
@@ -160,8 +174,7 @@ class TrainingCallback(pl.Callback):
         """Put numbers into TensorBoard's events, the CSV file and the progress bar."""
         step = trainer.global_step
         self.last.update(metrics)
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        numbers = {**metrics, "learning_rate": float(rate)}
+        numbers = {**metrics, **rates_of(trainer)}
         for logger in trainer.loggers:
             logger.log_metrics(numbers, step)
         with self.metrics_csv.open("a", newline="", encoding="utf-8") as file:
@@ -190,6 +203,12 @@ class TrainingCallback(pl.Callback):
                     trainer.should_stop = True
         if metrics:
             self._log(trainer, metrics)
+        row = self.epochs.end_epoch(
+            epoch, step=step, rates=rates_of(trainer), measured=metrics
+        )
+        means = {f"epoch/{k}": v for k, v in row.items() if k not in metrics}
+        for logger in trainer.loggers:
+            logger.log_metrics(means, step)
         learner.train()
 
     def _save(self, trainer: pl.Trainer) -> None:
@@ -202,6 +221,11 @@ def _forget_after(step: int, metrics_csv: Path) -> None:
     """Begin the CSV file, or drop what was logged after the checkpoint gone on from."""
     rows = [row for row in read_rows(metrics_csv) if int(row[0]) <= step]
     write_rows(metrics_csv, [["step", "name", "value"], *rows])
+
+
+def rates_of(trainer: pl.Trainer) -> dict[str, float]:
+    """Give the learning rates by the name they are logged under."""
+    return {"learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"])}
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""The metrics of a monitor, kept in a CSV file: a row for each epoch measured.
+"""Metrics by epoch, kept in a CSV file: a row for each epoch measured.
 
 A training that is resumed reads its history back; an epoch that is measured again
 replaces its row, and later ones, which are made again, are dropped.
@@ -34,9 +34,8 @@ class History:
         earlier = {e: values for e, values in self.by_epoch.items() if e < epoch}
         self.by_epoch = {**earlier, epoch: dict(metrics)}
         names = list(dict.fromkeys(n for m in self.by_epoch.values() for n in m))
-        # all digits, so that what is read back is what was written
         rows = [
-            [e, *(repr(float(m[name])) if name in m else "" for name in names)]
+            [e, *(_text_of(m[name]) if name in m else "" for name in names)]
             for e, m in self.by_epoch.items()
         ]
         write_rows(self.path, [["epoch", *names], *rows])
@@ -45,6 +44,12 @@ class History:
         """Give a metric by epoch, where it was measured and is a number."""
         values = {e: m.get(name, math.nan) for e, m in self.by_epoch.items()}
         return {e: value for e, value in values.items() if math.isfinite(value)}
+
+
+def _text_of(value: float) -> str:
+    """Spell a number with all its digits, so that what is read back is the same."""
+    value = float(value)
+    return f"{value:.0f}" if value.is_integer() else repr(value)
 
 
 def read_metrics(path: Path) -> dict[str, dict[int, float]]:

@@ -98,6 +98,7 @@ def train(
         settings=settings,
         n_pictures=len(train_idx),
         folder=folder,
+        device=device,
         publish=publish,
     )
     checkpoint = folder / "checkpoints" / "last.ckpt"

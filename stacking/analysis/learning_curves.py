@@ -27,7 +27,10 @@ def training_losses(run: Path) -> Curves:
     curves: Curves = {}
     for net in record["facts"]["nets"] if record else []:
         logged = _logged(run / TRAINED / net["place"] / "logs" / "metrics.csv")
-        tasks = [name for name in logged if name not in (RATE, TOTAL)]
+        # names with a slash: rates of groups, and what was measured after an epoch
+        tasks = [
+            name for name in logged if name not in (RATE, TOTAL) and "/" not in name
+        ]
         for task in [TOTAL, *tasks] if len(tasks) > 1 else tasks:
             curve = _averaged(logged[task])
             if len(curve) > 1:

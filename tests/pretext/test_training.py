@@ -24,6 +24,7 @@ from pretext.data.keyed_rng import keys_of
 from pretext.data.pictures import Pictures
 from pretext.device import set_threads, use_bf16
 from pretext.engine import callbacks, training
+from pretext.engine.epochs import add_to_last_epoch, read_epochs
 from pretext.engine.learner import Batch, Learner
 from pretext.engine.module import DivergedError, Module
 from pretext.engine.optimizers import rate_at
@@ -121,6 +122,13 @@ def metrics(folder: Path) -> list[tuple[int, str, float]]:
     return [(int(step), name, float(value)) for step, name, value in rows]
 
 
+def epochs(folder: Path) -> dict[int, dict[str, float]]:
+    """Read the rows of the epochs, without the time that they took."""
+    rows = read_epochs(folder)
+    assert all(row.pop("seconds") >= 0 for row in rows.values())
+    return rows
+
+
 def test_an_epoch_shows_each_picture_at_most_once(
     pictures: Pictures, tmp_path: Path
 ) -> None:
@@ -205,6 +213,7 @@ def test_a_training_gone_on_with_ends_with_the_same_weights(
     for name, tensor in weights(learner).items():
         assert torch.equal(tensor, expected[name]), name
     assert metrics(folder) == metrics(tmp_path / "straight")
+    assert epochs(folder) == epochs(tmp_path / "straight")
 
 
 def test_a_checkpoint_older_than_the_crash_is_gone_on_from(
@@ -229,6 +238,46 @@ def test_a_checkpoint_older_than_the_crash_is_gone_on_from(
     expected = weights(straight)
     assert all(torch.equal(t, expected[n]) for n, t in weights(learner).items())
     assert metrics(tmp_path / "crashed") == metrics(tmp_path / "straight")
+    assert epochs(tmp_path / "crashed") == epochs(tmp_path / "straight")
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_each_epoch_has_a_row_of_means_rates_and_what_was_measured(
+    accumulate: int,
+    pictures: Pictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    losses, rates = [], []
+    training_step = Module.training_step
+
+    def watched(module: Module, batch: Any, batch_idx: int) -> Tensor:
+        loss = training_step(module, batch, batch_idx)
+        losses.append(loss.item())
+        rates.append(module.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        return loss
+
+    monkeypatch.setattr(Module, "training_step", watched)
+    settings = replace(SETTINGS, accumulate=accumulate, steps=7)
+    run(Watched(), pictures, tmp_path, settings, publish=lambda e: {"seen/by": e / 3})
+    size = STEPS_PER_EPOCH // accumulate
+    by_epoch = {
+        e: range(e * size, min((e + 1) * size, 7)) for e in range(-(-7 // size))
+    }
+    rows = epochs(tmp_path)
+    assert list(rows) == [epoch + 1 for epoch in by_epoch]
+    for epoch, steps in by_epoch.items():
+        row = rows[epoch + 1]
+        forwards = slice(steps[0] * accumulate, (steps[-1] + 1) * accumulate)
+        assert row["step"] == steps[-1] + 1
+        assert row["loss"] == pytest.approx(np.mean(losses[forwards]), rel=1e-6)
+        assert row["held_out"] == (epoch + 1) / 10
+        assert row["seen/by"] == (epoch + 1) / 3
+        if steps[-1] + 1 < 7:  # the rate that the next step will have
+            assert row["learning_rate"] == rates[forwards.stop]
+    add_to_last_epoch(tmp_path, {"held_out/late": 0.1})
+    assert epochs(tmp_path)[max(rows)] == rows[max(rows)] | {"held_out/late": 0.1}
+    assert epochs(tmp_path)[1] == rows[1]
 
 
 def test_a_training_whose_checkpoints_are_deleted_begins_anew(
@@ -293,6 +342,9 @@ def test_what_is_measured_is_logged_and_returned(
         events.Tags()["scalars"]
     )
     assert [event.step for event in events.Scalars("held_out")] == [5, 10, 15]
+    assert [event.value for event in events.Scalars("epoch/loss")] == pytest.approx(
+        [row["loss"] for row in epochs(tmp_path).values()]
+    )
     assert outcome.images_per_s > 0
     assert 0 < outcome.data_share < 1
 

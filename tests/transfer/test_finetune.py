@@ -20,6 +20,7 @@ from pretext.data.augment import AugmentParams
 from pretext.data.keyed_rng import keys_of
 from pretext.data.pictures import Normalisation, Pictures
 from pretext.engine import callbacks
+from pretext.engine.epochs import read_epochs
 from pretext.engine.learner import Batch
 from pretext.networks.backbones import build_backbone, save_weights
 from tests.prepared_runs import (
@@ -436,6 +437,33 @@ def test_each_epoch_is_published_whole_and_few_are_kept(
     if kept:
         last = load_file(files[-1])
         assert are_equal(last, load_file(folder / "weights.safetensors"))
+
+
+def test_scoring_the_fold_between_epochs_changes_no_weight(tmp_path: Path) -> None:
+    run = make_run(tmp_path, words=0)
+    flags = ["--joint", "--folds=0", "--epochs=3", "--ema=0.5", "--keep-epochs=3"]
+    plain = finetune(run, *flags)
+    final, rows = score_of(plain), read_epochs(plain / "joint/fold0")
+    expected = weights(plain, "joint/fold0")
+    held_out = {f"held_out/{name}" for name in final}
+    assert [held_out & row.keys() for row in rows.values()] == [set(), set(), held_out]
+    scored = finetune(run, *flags, "--score-every=2", "--overwrite")
+    assert are_equal(expected, weights(scored, "joint/fold0"))
+    assert score_of(scored) == final
+    rows = read_epochs(scored / "joint/fold0")
+    assert [held_out & row.keys() for row in rows.values()] == [
+        set(),
+        held_out,
+        held_out,
+    ]
+    assert {name: rows[3][f"held_out/{name}"] for name in final} == final
+    net, _ = load_net(scored / "joint/fold0/epochs/epoch0002.safetensors")
+    fold = np.flatnonzero(table_of(run)["fold"] == 0)
+    scores = score_rows(net, tasks_of(run), Pictures(pixels_of(run)), fold)
+    assert {name: rows[2][f"held_out/{name}"] for name in final} == pytest.approx(
+        scores
+    )
+    assert {"target", "onehot", "date", "loss", "learning_rate"} <= rows[1].keys()
 
 
 def test_a_net_is_asked_at_the_side_it_was_last_trained_at(tmp_path: Path) -> None:
