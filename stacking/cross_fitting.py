@@ -64,6 +64,11 @@ class TrainingRows:
         """How many classes there are; 0: the target is a number."""
         return self.y.shape[1] if self.y.ndim == 2 else 0
 
+    @property
+    def labels(self) -> Floats | Ints:
+        """(N,) numbers, or the number of the class."""
+        return self.y.argmax(axis=1) if self.n_classes else self.y
+
     def inner_folds(self, train_idx: Ints, seed: int) -> Ints:
         """Give the (n,) inner fold of each of the rows at ``train_idx``."""
         return assign_inner_folds(self.y[train_idx], self.groups[train_idx], seed)
@@ -120,7 +125,7 @@ class CrossFit:
             n_workers: Folds fitted at the same time, in threads.
         """
         result = cls.empty(rows.y, rows.folds)
-        splits = list(outer_folds(rows.folds))
+        splits = list(each_fold(rows.folds))
         with ThreadPoolExecutor(min(n_workers, len(splits))) as pool:
             fits = list(pool.map(lambda split: fit(*split), splits))
         for (fold, train_idx, val_idx), fold_fit in zip(splits, fits, strict=True):
@@ -148,7 +153,7 @@ class CrossFit:
         )
 
 
-def outer_folds(folds: Ints) -> Iterator[tuple[int, Ints, Ints]]:
+def each_fold(folds: Ints) -> Iterator[tuple[int, Ints, Ints]]:
     """Give each fold of (N,) ``folds`` with its ``train_idx`` and ``val_idx``."""
     for fold in range(int(folds.max()) + 1):
         yield fold, np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)

@@ -12,7 +12,7 @@ from data_prep.errors import UserError
 from data_prep.reporting.numerals import style_for
 from data_prep.scoring.metrics import LEAST_PROBABILITY
 from data_prep.scoring.scores import Interval
-from stacking.cross_fitting import outer_folds
+from stacking.cross_fitting import each_fold
 from stacking.ensemble.members import constant
 from stacking.ensemble.objective import Objective
 
@@ -75,7 +75,7 @@ def permuted(y_true: Floats, folds: Ints, seed: int) -> Floats:
     """Give the (N, ...) targets in another order within each fold."""
     rng = np.random.default_rng(seed)
     y_permuted = y_true.copy()
-    for _, _, val_idx in outer_folds(folds):
+    for _, _, val_idx in each_fold(folds):
         y_permuted[val_idx] = y_true[rng.permutation(val_idx)]
     return y_permuted
 

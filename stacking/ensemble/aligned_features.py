@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from data_prep.arrays import Floats, Ints
-from stacking.cross_fitting import TrainingRows, outer_folds
+from stacking.cross_fitting import TrainingRows, each_fold
 from stacking.ensemble.objective import Objective
 from stacking.inputs.alignment import METHODS, Alignment, learn_alignment
 from stacking.inputs.data import StackingData
@@ -47,7 +47,7 @@ class AlignedFeatures:
         alignment = learn_alignment(data.common.nets, method)
         X = data.rows.X.copy()
         if alignment.method != "none":
-            for fold, _, val_idx in outer_folds(data.rows.folds):
+            for fold, _, val_idx in each_fold(data.rows.folds):
                 X[val_idx] = alignment.apply(fold, X[val_idx])
         return cls(
             data=data,

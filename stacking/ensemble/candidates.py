@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from data_prep.arrays import Floats
-from stacking.cross_fitting import CrossFit, outer_folds
+from stacking.cross_fitting import CrossFit, each_fold
 from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.ensemble.members import Member
 from stacking.ensemble.objective import Objective, ScoringData
@@ -117,7 +117,7 @@ def select_candidate(
     fits = {name: members[name].fit for name in candidates.names}
     nested = CrossFit.empty(scoring.y_true, scoring.folds)
     by_fold = []
-    for fold, train_idx, val_idx in outer_folds(scoring.folds):
+    for fold, train_idx, val_idx in each_fold(scoring.folds):
         inner_oof = {name: fit.inner_oof[fold, train_idx] for name, fit in fits.items()}
         best = best_of(inner_oof, scoring.take(train_idx))
         nested.inner_oof[fold, train_idx] = inner_oof[best]

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from stacking.cross_fitting import CrossFit, Model, outer_folds
+from data_prep.tables.units import Unit
+from stacking.cross_fitting import CrossFit, Model, each_fold
 from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.ensemble.members import Member
-from stacking.models.boosting import Boosters, brought_back, objective, standardised
+from stacking.models.boosting import Boosters, brought_back, objective
 
 PARAMETERS: dict[str, Any] = {
     "num_leaves": 31,
@@ -37,17 +38,17 @@ def fit_insample(features: AlignedFeatures, seed: int, n_threads: int) -> Member
     import lightgbm
 
     data, rows = features.data, features.data.rows
-    names, n_classes = [column.name for column in data.columns], rows.n_classes
-    labels = rows.y.argmax(axis=1) if n_classes else rows.y
-    parameters = PARAMETERS | objective(n_classes)
+    names = [column.name for column in data.columns]
+    labels: Any = rows.labels
+    parameters = PARAMETERS | objective(rows.n_classes)
     parameters |= {"seed": seed, "num_threads": n_threads}
     oof_pred = np.empty_like(rows.y)
     models: list[Model] = []
     metadata: list[dict[str, Any]] = []
-    for fold, _, val_idx in outer_folds(rows.folds):
+    for fold, _, val_idx in each_fold(rows.folds):
         in_sample = data.in_sample[fold]
-        unit, _ = standardised(labels[in_sample.idx], n_classes)
-        y = labels if n_classes else unit.standardise(labels)
+        unit = Unit() if rows.n_classes else Unit.of(labels[in_sample.idx])
+        y = labels if rows.n_classes else unit.standardise(labels)
         train = lightgbm.Dataset(
             in_sample.X, y[in_sample.idx], feature_name=names, params=parameters
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from data_prep.arrays import Floats, Ints
-from stacking.cross_fitting import CrossFit, outer_folds
+from stacking.cross_fitting import CrossFit, each_fold
 from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.inputs.data import columns_of
 from stacking.models.linear import cross_fit_curve, cross_fit_ridge
@@ -118,6 +118,6 @@ def read_fixed(features: AlignedFeatures) -> dict[str, Member]:
 def constant(y: Floats, folds: Ints) -> Floats:
     """Predict each fold by the mean of the others, (N, ...)."""
     pred = np.empty_like(y)
-    for _, train_idx, val_idx in outer_folds(folds):
+    for _, train_idx, val_idx in each_fold(folds):
         pred[val_idx] = y[train_idx].mean(axis=0)
     return pred

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from data_prep.arrays import Floats
 from data_prep.scoring.scores import Interval
-from stacking.cross_fitting import CrossFit, outer_folds
+from stacking.cross_fitting import CrossFit, each_fold
 from stacking.ensemble.objective import ScoringData
 from stacking.ensemble.postprocessors import Postprocessor, Rule
 from stacking.inputs.target_columns import NetPredictions
@@ -110,7 +110,7 @@ def _tuned(
     """
     fit = CrossFit.empty(scoring.y_true, scoring.folds)
     rules = []
-    for fold, train_idx, val_idx in outer_folds(scoring.folds):
+    for fold, train_idx, val_idx in each_fold(scoring.folds):
         inner_oof, of_train = (
             before.fit.inner_oof[fold, train_idx],
             net_pred.take(train_idx),

@@ -14,7 +14,7 @@ import numpy as np
 
 from data_prep.arrays import Floats, Ints
 from data_prep.tables.units import Unit
-from stacking.cross_fitting import CrossFit, outer_folds
+from stacking.cross_fitting import CrossFit, each_fold
 from stacking.ensemble.objective import Objective
 
 N_PICKS = 40  # so a weight is a multiple of 1/40, or of what the best shorter list has
@@ -86,7 +86,7 @@ def cross_select(
     names = list(members)
     oof_MN = np.stack([member.oof_pred for member in members.values()])
     nested = CrossFit.empty(y_true, folds)
-    for fold, train_idx, val_idx in outer_folds(folds):
+    for fold, train_idx, val_idx in each_fold(folds):
         inner_Mn = np.stack(
             [member.inner_oof[fold, train_idx] for member in members.values()]
         )

@@ -13,7 +13,7 @@ import numpy as np
 from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
 from features.store import Store
-from stacking.cross_fitting import outer_folds
+from stacking.cross_fitting import each_fold
 from stacking.inputs import leak_guards
 from stacking.inputs.alignment import MIN_COMMON, Alignment, learn_alignment
 from stacking.inputs.sources import opened
@@ -68,7 +68,7 @@ class Views:
         if alignment.method == "none":
             return replace(self, alignment=alignment)
         values = np.empty_like(self.values)
-        for fold, _, val_idx in outer_folds(folds):
+        for fold, _, val_idx in each_fold(folds):
             values[val_idx] = apply_to_views(alignment, fold, self.values[val_idx])
         nets = [apply_to_views(alignment, k, net) for k, net in enumerate(self.nets)]
         return replace(self, values=values, nets=tuple(nets), alignment=alignment)

@@ -18,7 +18,7 @@ LAST_OF_TREES = "\nend of trees\n"
 def fit(rows: TrainingRows, context: FitContext) -> CrossFit:
     """Cross-fit boosters, with parameters of their own around each fold if tuned."""
     boosting = Boosting.of(rows, context)
-    by_fold = [boosting] * (int(rows.folds.max()) + 1)
+    by_fold: Boosting | Sequence[Boosting] = boosting
     if context.n_trials:
         from stacking.models.tuning import tune_boosting
 

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep.arrays import Bools, Floats, Ints
+from data_prep.arrays import Floats, Ints
 from data_prep.processes import n_cores as usable_cores
 from data_prep.run_folders.drafts import write_text
 from data_prep.tables.units import Unit
-from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows
+from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows, each_fold
 from stacking.models.stacker import FitContext
 
 if TYPE_CHECKING:
@@ -128,25 +128,41 @@ def objective(n_classes: int) -> dict[str, Any]:
     return {"objective": "regression"}
 
 
-def standardised(
-    y: Floats | Ints, n_classes: int, sample_weight: Floats | None = None
-) -> tuple[Unit, Floats | Ints]:
-    """Bring (N,) numbers to a unit of their own; class numbers stay as they are.
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The rows that boosters learn from.
 
-    Args:
-        y: (N,) numbers, or class numbers.
-        n_classes: 0 for a number.
-        sample_weight: (N,) how much each row is learned from; the unit is that of the
-            rows that are.
-
-    Returns:
-        The unit, and ``y`` in it.
+    Attributes:
+        X: (N, C) columns.
+        y: (N,) standardised numbers, or class numbers.
+        sample_weight: (N,) how much each row is learned from.
+        unit: What brings ``y`` back to the numbers of the target.
     """
-    if n_classes:
-        return Unit(), y
-    numbers = y.astype(np.float64)
-    unit = Unit.of(numbers if sample_weight is None else numbers[sample_weight > 0])
-    return unit, unit.standardise(numbers)
+
+    X: Floats
+    y: Floats | Ints
+    sample_weight: Floats
+    unit: Unit = field(default_factory=Unit)
+
+    @classmethod
+    def of(cls, rows: TrainingRows, idx: Ints) -> "Table":
+        """Take some rows; the unit is that of those that are learned from."""
+        y, sample_weight, unit = rows.labels[idx], rows.sample_weight[idx], Unit()
+        if not rows.n_classes:
+            unit = Unit.of(y[sample_weight > 0].astype(np.float64))
+            y = unit.standardise(y.astype(np.float64))
+        return cls(X=rows.X[idx], y=y, sample_weight=sample_weight, unit=unit)
+
+    def dataset(
+        self, idx: Ints | slice, parameters: dict[str, Any], **options: Any
+    ) -> "lightgbm.Dataset":
+        """Give some of the rows to LightGBM, with further options of a Dataset."""
+        import lightgbm
+
+        y, weight = self.y[idx], self.sample_weight[idx]
+        return lightgbm.Dataset(
+            self.X[idx], y, weight=weight, params=parameters, **options
+        )
 
 
 def brought_back(booster: "lightgbm.Booster", unit: Unit) -> "lightgbm.Booster":
@@ -179,38 +195,20 @@ def cross_fit_boosters(
         names: C names.
         seed: Seed of the inner folds and of the first booster.
     """
-    n_folds = int(rows.folds.max()) + 1
+    n_folds = rows.n_folds
     by_fold = [boosting] * n_folds if isinstance(boosting, Boosting) else boosting
-    n_classes = by_fold[0].n_classes
-    labels = rows.y.argmax(axis=1) if n_classes else rows.y
 
     def fit(fold: int, train_idx: Ints, val_idx: Ints) -> FoldFit:
-        settings, X = by_fold[fold], rows.X[train_idx]
-        sample_weight = rows.sample_weight[train_idx]
-        unit, y = standardised(labels[train_idx], n_classes, sample_weight)
-        rounds, inner_oof = find_rounds(
-            X=X,
-            y=y,
-            inner_folds=rows.inner_folds(train_idx, seed),
-            boosting=settings,
-            seed=seed,
-            sample_weight=sample_weight,
-        )
+        settings, table = by_fold[fold], Table.of(rows, train_idx)
+        inner_folds = rows.inner_folds(train_idx, seed)
+        rounds, inner_oof = find_rounds(table, inner_folds, settings, seed)
         boosters = [
-            fit_booster(
-                X=X,
-                y=y,
-                boosting=settings,
-                rounds=rounds,
-                seed=seed + number,
-                names=names,
-                sample_weight=sample_weight,
-            )
+            fit_booster(table, settings, rounds, seed + number, names=names)
             for number in range(settings.n_seeds)
         ]
-        model = Boosters([brought_back(booster, unit) for booster in boosters])
+        model = Boosters([brought_back(booster, table.unit) for booster in boosters])
         return FoldFit(
-            inner_oof=unit.restore(inner_oof),
+            inner_oof=table.unit.restore(inner_oof),
             val_pred=model.predict(rows.X[val_idx]),
             model=model,
             metadata={"rounds": rounds} | dict(settings.tuned),
@@ -228,26 +226,15 @@ def quick(rows: TrainingRows, boosting: Boosting) -> Floats:
         rows: With (N, C) columns.
         boosting: Says how many classes, and what runs at the same time.
     """
-    labels = rows.y.argmax(axis=1) if boosting.n_classes else rows.y
     settings = replace(boosting, n_seeds=1, tuned={"learning_rate": 0.1})
-    names = [f"c{col_idx}" for col_idx in range(rows.X.shape[1])]
 
     def fit(_: int, train_idx: Ints, val_idx: Ints) -> FoldFit:
-        sample_weight = rows.sample_weight[train_idx]
-        unit, y = standardised(labels[train_idx], settings.n_classes, sample_weight)
-        booster = fit_booster(
-            X=rows.X[train_idx],
-            y=y,
-            boosting=settings,
-            rounds=QUICK_ROUNDS,
-            seed=0,
-            names=names,
-            sample_weight=sample_weight,
-        )
-        model = Boosters([booster])  # is not kept, so its leaves may stay as they are
+        table = Table.of(rows, train_idx)
+        # is not kept, so its leaves may stay as they are
+        model = Boosters([fit_booster(table, settings, QUICK_ROUNDS, seed=0)])
         return FoldFit(
             inner_oof=rows.y[train_idx],  # nobody asks for it
-            val_pred=unit.restore(model.predict(rows.X[val_idx])),
+            val_pred=table.unit.restore(model.predict(rows.X[val_idx])),
             model=model,
         )
 
@@ -255,22 +242,15 @@ def quick(rows: TrainingRows, boosting: Boosting) -> Floats:
 
 
 def find_rounds(
-    X: Floats,
-    y: Floats | Ints,
-    inner_folds: Ints,
-    boosting: Boosting,
-    seed: int,
-    sample_weight: Floats | None = None,
+    table: Table, inner_folds: Ints, boosting: Boosting, seed: int
 ) -> tuple[int, Floats]:
     """Find the round at which the mean curve of the inner folds is lowest.
 
     Args:
-        X: (N, C) columns.
-        y: (N,) numbers, or class numbers.
+        table: N rows.
         inner_folds: (N,) inner fold of each row.
         boosting: How to boost.
         seed: Seed of the boosters.
-        sample_weight: (N,) how much each row is learned from; None: all alike.
 
     Returns:
         The rounds, and the (N, ...) predictions of each inner fold by the booster of
@@ -278,54 +258,22 @@ def find_rounds(
     """
     import lightgbm
 
-    if sample_weight is None:
-        sample_weight = np.ones(len(X))
-    boosters = []
-    for inner_fold in range(inner_folds.max() + 1):
-        val_mask = inner_folds == inner_fold
-        parameters = boosting.parameters(int((~val_mask).sum()), X.shape[1], seed)
-        train, val = datasets(
-            X=X,
-            y=y,
-            sample_weight=sample_weight,
-            val_mask=val_mask,
-            parameters=parameters,
-        )
+    boosters, n_columns = [], table.X.shape[1]
+    for _, train_idx, val_idx in each_fold(inner_folds):
+        parameters = boosting.parameters(len(train_idx), n_columns, seed)
+        train = table.dataset(train_idx, parameters)
+        val = table.dataset(val_idx, parameters, reference=train)
         booster = lightgbm.Booster(parameters, train)
         boosters.append(booster.add_valid(val, "held out"))
-    sizes = np.bincount(inner_folds, sample_weight)
+    sizes = np.bincount(inner_folds, table.sample_weight)
     best, _ = boost_to_lowest(boosters, sizes, boosting)
-    shape = (len(X), boosting.n_classes) if boosting.n_classes else (len(X),)
-    pred = np.empty(shape)
-    for inner_fold, booster in enumerate(boosters):
-        val_mask = inner_folds == inner_fold
-        pred[val_mask] = booster.predict(
-            X[val_mask], num_iteration=best, num_threads=boosting.n_threads
+    n_classes, n_threads = boosting.n_classes, boosting.n_threads
+    pred = np.empty((len(table.X), n_classes) if n_classes else len(table.X))
+    for inner_fold, _, val_idx in each_fold(inner_folds):
+        pred[val_idx] = boosters[inner_fold].predict(
+            table.X[val_idx], num_iteration=best, num_threads=n_threads
         )
     return best, pred
-
-
-def datasets(
-    X: Floats,
-    y: Floats | Ints,
-    sample_weight: Floats,
-    val_mask: Bools,
-    parameters: dict[str, Any],
-) -> "tuple[lightgbm.Dataset, lightgbm.Dataset]":
-    """Give the rows to learn from and the held-out ones, binned alike."""
-    import lightgbm
-
-    train = lightgbm.Dataset(
-        X[~val_mask], y[~val_mask], weight=sample_weight[~val_mask], params=parameters
-    )
-    val = lightgbm.Dataset(
-        X[val_mask],
-        y[val_mask],
-        weight=sample_weight[val_mask],
-        reference=train,
-        params=parameters,
-    )
-    return train, val
 
 
 def boost_to_lowest(
@@ -356,21 +304,19 @@ def boost_to_lowest(
 
 
 def fit_booster(
-    X: Floats,
-    y: Floats | Ints,
+    table: Table,
     boosting: Boosting,
     rounds: int,
     seed: int,
-    names: Sequence[str],
-    sample_weight: Floats | None = None,
+    *,
+    names: Sequence[str] | None = None,
 ) -> "lightgbm.Booster":
-    """Fit one booster with a given number of rounds."""
+    """Fit one booster with a given number of rounds; names are those of columns."""
     import lightgbm
 
-    parameters = boosting.parameters(len(X), X.shape[1], seed)
-    train = lightgbm.Dataset(
-        X, y, weight=sample_weight, feature_name=list(names), params=parameters
-    )
+    parameters = boosting.parameters(len(table.X), table.X.shape[1], seed)
+    feature_name = "auto" if names is None else list(names)
+    train = table.dataset(slice(None), parameters, feature_name=feature_name)
     return lightgbm.train(parameters, train, num_boost_round=rounds)
 
 

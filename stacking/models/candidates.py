@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from data_prep.arrays import Floats, Ints
-from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows
+from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows, each_fold
 from stacking.models.model_files import ArrayModel
 
 
@@ -70,12 +70,10 @@ def cross_fit_candidates(
     def fit(_: int, train_idx: Ints, val_idx: Ints) -> FoldFit:
         inner_folds = rows.inner_folds(train_idx, seed)
         oof_AnD = np.empty((n_candidates, len(train_idx), y_ND.shape[1]))
-        for inner_fold in range(inner_folds.max() + 1):
-            val_mask = inner_folds == inner_fold
-            models = fit_candidates(train_idx[~val_mask], None)
+        for _, inner_idx, idx in each_fold(inner_folds):
+            models = fit_candidates(train_idx[inner_idx], None)
             for candidate, model in enumerate(models):
-                X = rows.X[train_idx[val_mask]]
-                oof_AnD[candidate, val_mask] = model.outputs(X)
+                oof_AnD[candidate, idx] = model.outputs(rows.X[train_idx[idx]])
         squares_An = ((oof_AnD - y_ND[train_idx]) ** 2).mean(axis=2)
         best = int((squares_An @ rows.sample_weight[train_idx]).argmin())
         (model,) = fit_candidates(train_idx, best)

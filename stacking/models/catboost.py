@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep.arrays import Bools, Floats, Ints
+from data_prep.arrays import Floats, Ints
 from data_prep.run_folders.damage import intact
-from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows
-from stacking.models.boosting import standardised
+from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows, each_fold
+from stacking.models.boosting import Table
 from stacking.models.candidates import as_proba
 from stacking.models.stacker import FitContext, Stacker
 
@@ -107,47 +107,46 @@ def fit(rows: TrainingRows, context: FitContext) -> CrossFit:
     """Cross-fit the models; the number of trees is chosen among the other folds."""
     from catboost import CatBoost, Pool
 
-    usual = parameters(rows, context)
-    labels = rows.y.argmax(axis=1) if rows.n_classes else rows.y
+    usual, is_proba = parameters(rows, context), bool(rows.n_classes)
     max_rounds = min(context.max_rounds, MAX_ROUNDS)
 
     def fit_fold(_: int, train_idx: Ints, val_idx: Ints) -> FoldFit:
-        X, weights = rows.X[train_idx], rows.sample_weight[train_idx]
-        unit, y = standardised(labels[train_idx], rows.n_classes, weights)
+        table = Table.of(rows, train_idx)
+        X, weights = table.X, table.sample_weight
 
-        def fit_on(mask: Bools, rounds: int, seed: int, **val: Any) -> Any:
-            mask = mask & (weights > 0)
+        def pool(idx: Ints) -> Pool:
+            return Pool(X[idx], table.y[idx], weight=weights[idx])
+
+        def fit_on(idx: Ints, rounds: int, seed: int, **val: Any) -> Any:
             model = CatBoost(usual | {"iterations": rounds, "random_seed": seed})
-            return model.fit(Pool(X[mask], y[mask], weight=weights[mask]), **val)
+            return model.fit(pool(idx[weights[idx] > 0]), **val)
 
         inner_folds = rows.inner_folds(train_idx, context.seed)
         models, curves = [], []
-        for inner_fold in range(inner_folds.max() + 1):
-            mask = inner_folds == inner_fold
-            val = Pool(X[mask], y[mask], weight=weights[mask])
-            model = fit_on(~mask, max_rounds, context.seed, eval_set=val)
+        for _, inner_idx, idx in each_fold(inner_folds):
+            model = fit_on(inner_idx, max_rounds, context.seed, eval_set=pool(idx))
             (curve,) = model.get_evals_result()["validation"].values()
             models.append(model)
             curves.append(curve)
         sizes = np.bincount(inner_folds, weights)
         rounds = int(np.average(curves, axis=0, weights=sizes).argmin()) + 1
         inner_oof = np.empty(rows.y[train_idx].shape)
-        is_proba = bool(rows.n_classes)
-        for inner_fold, model in enumerate(models):
-            mask = inner_folds == inner_fold
-            inner_oof[mask] = predict(model, X[mask], rounds, is_proba=is_proba)
+        for inner_fold, _inner_idx, idx in each_fold(inner_folds):
+            model = models[inner_fold]
+            inner_oof[idx] = predict(model, X[idx], rounds, is_proba=is_proba)
         finals = []
         for number in range(context.n_seeds):
-            model = fit_on(weights >= 0, rounds, context.seed + number)
+            model = fit_on(np.arange(len(X)), rounds, context.seed + number)
             if not is_proba:
                 scale, bias = model.get_scale_and_bias()
+                unit = table.unit
                 model.set_scale_and_bias(scale * unit.scale, unit.restore(bias))
             for name in NOT_OF_THE_DATA:
                 model.get_metadata()[name] = ""
             finals.append(model)
         final = CatBoosts(models=finals, is_proba=is_proba)
         return FoldFit(
-            inner_oof=unit.restore(inner_oof),
+            inner_oof=table.unit.restore(inner_oof),
             val_pred=final.predict(rows.X[val_idx]),
             model=final,
             metadata={"rounds": rounds},

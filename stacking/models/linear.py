@@ -14,7 +14,7 @@ import numpy as np
 
 from data_prep.arrays import Floats, Ints
 from data_prep.tables.units import ROUNDING, Unit
-from stacking.cross_fitting import CrossFit, FoldFit, Model, TrainingRows
+from stacking.cross_fitting import CrossFit, FoldFit, Model, TrainingRows, each_fold
 from stacking.models.candidates import OutputModel, cross_fit_candidates
 from stacking.models.model_files import ArrayModel, load_arrays
 from stacking.models.stacker import Stacker
@@ -172,12 +172,10 @@ def cross_fit_curve(rows: TrainingRows, *, seed: int = 0) -> CrossFit:
         return fit_curve(rows.X[idx], rows.y[idx], rows.sample_weight[idx])
 
     def fit(_: int, train_idx: Ints, val_idx: Ints) -> FoldFit:
-        inner_folds = rows.inner_folds(train_idx, seed)
         inner_oof = np.empty(len(train_idx))
-        for inner_fold in range(inner_folds.max() + 1):
-            val_mask = inner_folds == inner_fold
-            curve = fit_on(train_idx[~val_mask])
-            inner_oof[val_mask] = curve.predict(rows.X[train_idx[val_mask]])
+        for _, inner_idx, idx in each_fold(rows.inner_folds(train_idx, seed)):
+            curve = fit_on(train_idx[inner_idx])
+            inner_oof[idx] = curve.predict(rows.X[train_idx[idx]])
         model = fit_on(train_idx)
         val_pred = model.predict(rows.X[val_idx])
         return FoldFit(inner_oof=inner_oof, val_pred=val_pred, model=model)

@@ -11,16 +11,17 @@ L2 0.01 to 100, L1 0.001 to 10.
 Shapes: N rows, C columns, K classes.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep.arrays import Floats, Ints
+from data_prep.arrays import Ints
 from data_prep.errors import UserError
-from stacking.cross_fitting import TrainingRows, outer_folds
-from stacking.models.boosting import Boosting, boost_to_lowest, datasets, standardised
+from stacking.cross_fitting import TrainingRows, each_fold
+from stacking.models.boosting import Boosting, Table, boost_to_lowest
 
 if TYPE_CHECKING:
     import optuna
@@ -66,21 +67,9 @@ def tune_boosting(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
-    labels = rows.y.argmax(axis=1) if boosting.n_classes else rows.y
-    by_fold = []
-    n_folds = int(rows.folds.max()) + 1
-    with tqdm(total=n_trials * n_folds, desc="tuning", unit="trial") as bar:
-        for fold, train_idx, _ in outer_folds(rows.folds):
-            sample_weight = rows.sample_weight[train_idx]
-            _, y = standardised(labels[train_idx], boosting.n_classes, sample_weight)
-            tables = _Tables(
-                X=rows.X[train_idx],
-                y=y,
-                inner_folds=rows.inner_folds(train_idx, seed),
-                sample_weight=sample_weight,
-                boosting=boosting,
-                seed=seed,
-            )
+    by_fold, n_columns = [], rows.X.shape[1]
+    with tqdm(total=n_trials * rows.n_folds, desc="tuning", unit="trial") as bar:
+        for fold, train_idx, _ in each_fold(rows.folds):
             study = optuna.create_study(
                 study_name=f"fold{fold}",
                 storage=storage,
@@ -88,11 +77,11 @@ def tune_boosting(
                 load_if_exists=True,
             )
             if not study.trials:
-                study.enqueue_trial(_usual(boosting, *tables.shape))
+                study.enqueue_trial(_usual(boosting, len(train_idx), n_columns))
             n_done = sum(trial.state.is_finished() for trial in study.trials)
             bar.update(min(n_done, n_trials))
             study.optimize(
-                tables.score,
+                _scorer(rows, train_idx, boosting, seed),
                 max(n_trials - n_done, 0),
                 callbacks=[lambda *_: bar.update() and None],
             )
@@ -126,53 +115,31 @@ def _suggest(trial: "optuna.Trial") -> dict[str, Any]:
     }
 
 
-class _Tables:
-    """The rows outside a fold, binned once for each inner fold.
+def _scorer(
+    rows: TrainingRows, train_idx: Ints, boosting: Boosting, seed: int
+) -> "Callable[[optuna.Trial], float]":
+    """Bin the rows outside a fold once, and give what scores a trial on them."""
+    import lightgbm
 
-    Args:
-        X: (N, C) columns.
-        y: (N,) standardised numbers, or class numbers.
-        inner_folds: (N,) inner fold of each row.
-        sample_weight: (N,) how much each row is learned from.
-        boosting: The usual way.
-        seed: Of the boosters.
-    """
+    table, inner_folds = Table.of(rows, train_idx), rows.inner_folds(train_idx, seed)
+    sizes = np.bincount(inner_folds, table.sample_weight)
+    # What a leaf may hold is tried too, so no column may be dropped for it.
+    binning = {"max_bin": MAX_BIN, "feature_pre_filter": False, "verbosity": -1}
+    pairs = []
+    for _, inner_idx, val_idx in each_fold(inner_folds):
+        train = table.dataset(inner_idx, binning).construct()
+        val = table.dataset(val_idx, binning, reference=train).construct()
+        pairs.append((train, val))
 
-    def __init__(
-        self,
-        X: Floats,
-        y: Floats | Ints,
-        inner_folds: Ints,
-        sample_weight: Floats,
-        boosting: Boosting,
-        seed: int,
-    ) -> None:
-        self.shape = (len(X), X.shape[1])
-        self.boosting, self.seed = boosting, seed
-        self.sizes = np.bincount(inner_folds, sample_weight)
-        # What a leaf may hold is tried too, so no column may be dropped for it.
-        binning = {"max_bin": MAX_BIN, "feature_pre_filter": False, "verbosity": -1}
-        self.pairs = []
-        for inner_fold in range(int(inner_folds.max()) + 1):
-            val_mask = inner_folds == inner_fold
-            train, val = datasets(
-                X=X,
-                y=y,
-                sample_weight=sample_weight,
-                val_mask=val_mask,
-                parameters=binning,
-            )
-            self.pairs.append((train.construct(), val.construct()))
-
-    def score(self, trial: "optuna.Trial") -> float:
+    def score(trial: "optuna.Trial") -> float:
         """Give the lowest point of the mean curve of the inner folds."""
-        import lightgbm
-
-        boosting = replace(self.boosting, tuned=_suggest(trial))
-        parameters = boosting.parameters(*self.shape, self.seed)
+        tried = replace(boosting, tuned=_suggest(trial))
+        parameters = tried.parameters(len(table.X), table.X.shape[1], seed)
         parameters |= {"feature_pre_filter": False}
         boosters = []
-        for train, val in self.pairs:
+        for train, val in pairs:
             booster = lightgbm.Booster(parameters, train)
             boosters.append(booster.add_valid(val, "held out"))
-        return boost_to_lowest(boosters, self.sizes, boosting)[1]
+        return boost_to_lowest(boosters, sizes, tried)[1]
+
+    return score

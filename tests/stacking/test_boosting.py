@@ -13,6 +13,7 @@ from stacking.models.boosting import (
     SMALL,
     Boosters,
     Boosting,
+    Table,
     cross_fit_boosters,
     find_rounds,
     fit_booster,
@@ -41,6 +42,10 @@ def training_rows(
     )
 
 
+def table(y: np.ndarray) -> Table:
+    return Table(X=X, y=y, sample_weight=np.ones(N))
+
+
 def fitted(target: np.ndarray = Y, boosting: Boosting = QUICK) -> CrossFit:
     return cross_fit_boosters(training_rows(X, target), boosting, names=NAMES)
 
@@ -67,8 +72,8 @@ def test_threads_change_nothing() -> None:
     said = []
     for n_threads in (1, 2):
         boosting = Boosting(max_rounds=5, n_threads=n_threads)
-        model = fit_booster(X, Y, boosting, 10, 0, NAMES)
-        said.append((find_rounds(X, Y, parts, boosting, 0)[1], model.predict(X)))
+        model = fit_booster(table(Y), boosting, 10, 0, names=NAMES)
+        said.append((find_rounds(table(Y), parts, boosting, 0)[1], model.predict(X)))
     for one, two in zip(*said, strict=True):
         assert np.array_equal(one, two)
 
@@ -107,7 +112,7 @@ def test_rounds_are_where_the_mean_curve_of_the_parts_is_lowest() -> None:
     noisy = Y + np.random.default_rng(2).normal(0, 2, N)
     boosting = Boosting(max_rounds=400, patience=40)
     parts = assign_inner_folds(noisy, CV_GROUPS, 0)
-    rounds, inner = find_rounds(X, noisy, parts, boosting, 0)
+    rounds, inner = find_rounds(table(noisy), parts, boosting, 0)
     said = np.empty((rounds + 40, N))
     for part in range(4):
         inside = parts != part

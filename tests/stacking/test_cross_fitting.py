@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stacking.cross_fitting import CrossFit, assign_inner_folds, outer_folds
+from stacking.cross_fitting import CrossFit, assign_inner_folds, each_fold
 
 SEEDS = range(20)
 
@@ -58,9 +58,9 @@ def test_few_cv_groups_make_few_parts() -> None:
 
 def test_each_row_is_held_out_once() -> None:
     folds = np.array([2, 0, 1, 1, 0])
-    seen = [held_out.tolist() for _, _, held_out in outer_folds(folds)]
+    seen = [held_out.tolist() for _, _, held_out in each_fold(folds)]
     assert seen == [[1, 4], [2, 3], [0]]
-    for _, rest, held_out in outer_folds(folds):
+    for _, rest, held_out in each_fold(folds):
         assert sorted([*rest, *held_out]) == [0, 1, 2, 3, 4]
 
 

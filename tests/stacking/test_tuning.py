@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stacking.cross_fitting import TrainingRows, assign_inner_folds
-from stacking.models.boosting import Boosting, cross_fit_boosters, find_rounds
+from stacking.models.boosting import Boosting, Table, cross_fit_boosters, find_rounds
 from stacking.models.tuning import JOURNAL, tune_boosting
 
 optuna = pytest.importorskip("optuna")
@@ -57,7 +57,8 @@ def test_a_trial_is_scored_by_another_route(tmp_path: Path) -> None:
     rest = np.flatnonzero(FOLDS != 1)
     parts = assign_inner_folds(Y[rest], CV_GROUPS[rest], 0)
     standard = (Y[rest] - Y[rest].mean()) / Y[rest].std()
-    _, inner = find_rounds(X[rest], standard, parts, found[1], 0)
+    table = Table(X=X[rest], y=standard, sample_weight=np.ones(len(rest)))
+    _, inner = find_rounds(table, parts, found[1], 0)
     best = min(trial.value for trial in trials_of(tmp_path, 1))
     by_part = [((inner - standard)[parts == k] ** 2).mean() for k in range(4)]
     error = np.average(by_part, weights=np.bincount(parts))
