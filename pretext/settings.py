@@ -27,14 +27,32 @@ class TrainingSettings(Ranged):
         float, "decay of all weights but biases and norms", Ge(0)
     ] = 0.05
     schedule: Annotated[
-        Literal["cosine", "linear", "exponential", "constant"],
+        Literal[
+            "cosine",
+            "linear",
+            "exponential",
+            "constant",
+            "one-cycle",
+            "restarts",
+            "cyclic",
+            "halving",
+            "plateau",
+        ],
         "learning rate after the warm-up: cosine or linear to 0, exponential to"
-        " a thousandth, or constant",
+        " a thousandth, constant, one-cycle (cosine, and so is its warm-up: give it"
+        " 0.3), restarts (several cosines), cyclic (triangles down to a quarter),"
+        " halving with each epoch, or plateau (halved when the training loss stays)",
     ] = "cosine"
+    cycles: Annotated[int, "how often restarts and cyclic let the rate fall", Gt(0)] = 3
+    plateau_patience: Annotated[
+        int, "epochs without a lower training loss that plateau lets pass", Ge(0)
+    ] = 2
     warmup: Annotated[Share, "share of the steps with a rising learning rate"] = 0.1
     clip: Annotated[float, "gradients are clipped to this norm; 0: never", Ge(0)] = 5.0
     ema: Annotated[
-        Share, "keep weights averaged with this decay, such as 0.999; 0: the last ones"
+        Share,
+        "keep weights averaged with this decay, such as 0.999, which it nears from 0.2"
+        " as (1 + step) / (10 + step); 0: the last ones",
     ] = 0.0
     final_scale: Annotated[
         float, "the last part is trained on views larger by this factor; 1: not", Gt(0)

@@ -224,8 +224,15 @@ def _forget_after(step: int, metrics_csv: Path) -> None:
 
 
 def rates_of(trainer: pl.Trainer) -> dict[str, float]:
-    """Give the learning rates by the name they are logged under."""
-    return {"learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"])}
+    """Give the learning rates by the name they are logged under.
+
+    ``learning_rate`` is that of the first group; several have ``learning_rate/GROUP``.
+    """
+    rates = cast(Module, trainer.lightning_module).rates()
+    first = {"learning_rate": next(iter(rates.values()))}
+    if len(rates) == 1:
+        return first
+    return first | {f"learning_rate/{name}": rate for name, rate in rates.items()}
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,7 @@
 """What is trained: a learner turns a batch of pictures into a loss."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -34,6 +34,26 @@ class Batch:
     scale: float = 1.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class ParameterGroup:
+    """Parameters that share a learning rate.
+
+    Attributes:
+        name: For the logs.
+        parameters: Of the group.
+        factor: Times the rate of the schedule.
+        from_epoch: The epoch, from 0, in which they begin to move; until then their
+            batch norms keep their statistics. Infinity: they never do.
+        is_scheduled: The rate follows the schedule; else it stays at its peak.
+    """
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    factor: float = 1.0
+    from_epoch: float = 0.0
+    is_scheduled: bool = True
+
+
 class Learner(nn.Module, ABC):
     """What is trained: give the loss of a batch.
 
@@ -47,9 +67,13 @@ class Learner(nn.Module, ABC):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return scalar metrics to log; ``"loss"`` is minimised."""
 
-    def constant_rate(self) -> list[nn.Parameter]:
-        """List the parameters whose learning rate does not follow the schedule."""
-        return []
+    def groups(self) -> list[ParameterGroup]:
+        """Group what is trained by its learning rate; by default all are one group.
+
+        All groups are in the optimiser from the first step, frozen ones too.
+        """
+        trained = [p for p in self.parameters() if p.requires_grad]  # no teacher's
+        return [ParameterGroup(name="all", parameters=trained)]
 
     def project(self, features: Tensor) -> Tensor:
         """Map (B, D) features to what the loss compares; collapse shows there first."""

@@ -129,12 +129,13 @@ def suggest(rates: Floats, losses: Floats, label: str) -> RangeTest:
 def _losses(module: Module, rates: Floats, device: torch.device, label: str) -> Floats:
     """Train a step at each rate until the loss is beyond hope."""
     learner, settings = module.learner, module.settings
+    learner.train()
+    module.hold_still(0)  # what does not move in the first epoch has no rate to find
     parameters = [p for p in learner.parameters() if p.requires_grad]
     groups = [{"params": parameters, "weight_decay": 0.0}]
     optimizer = build_optimizer(settings.optimizer, groups, float(rates[0]))
     is_bf16 = use_bf16(settings.precision, device)
     losses: list[float] = []
-    learner.train()
     for step, rate in enumerate(tqdm(rates, desc=f"{label}: range test", unit="step")):
         for group in optimizer.param_groups:
             group["lr"] = float(rate)

@@ -5,7 +5,7 @@ Which pictures a step sees, how they are cropped and what dropout drops follow f
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from data_prep.errors import UserError
 from pretext.data.keyed_rng import keys_of, shuffled
 from pretext.data.pictures import Pictures
 from pretext.engine.ema import WeightEma
-from pretext.engine.learner import Batch, Learner
-from pretext.engine.optimizers import build_optimizer, rate_at
+from pretext.engine.learner import Batch, Learner, ParameterGroup
+from pretext.engine.optimizers import build_optimizer
+from pretext.engine.schedules import Plateau, Schedule
 from pretext.settings import TrainingSettings
 
 LOG_EVERY_STEPS = 10
@@ -57,6 +58,19 @@ class Module(pl.LightningModule):
         self.train_idx, self.ids, self.keys = train_idx, ids, keys_of(ids)
         self.settings, self.folder = settings, folder
         self.ema = WeightEma(learner, settings.ema) if settings.ema else None
+        self.groups = learner.groups()
+        self._norms = {group.name: norms_of(learner, group) for group in self.groups}
+        self._names: list[str] = []  # of the groups of the optimiser
+        self.steps_per_epoch = settings.steps_per_epoch(len(train_idx))
+        self.schedule = Schedule(
+            name=settings.schedule,
+            total=settings.total_steps(len(train_idx)),
+            warmup=settings.warmup,
+            steps_per_epoch=self.steps_per_epoch,
+            cycles=settings.cycles,
+        )
+        is_plateau = settings.schedule == "plateau"
+        self.plateau = Plateau(settings.plateau_patience) if is_plateau else None
         self.fetch_s = 0.0
         self.metrics: dict[str, Tensor] = {}  # of the step that the trainer is at
         self._order: tuple[int, Ints] = (-1, train_idx)
@@ -71,9 +85,9 @@ class Module(pl.LightningModule):
             step: Optimiser step, from 0.
             micro_step: Which of the ``accumulate`` forwards of that step.
         """
-        settings, n = self.settings, len(self.train_idx)
+        settings = self.settings
         size, seed = settings.batch_size, settings.seed
-        epoch, step_in_epoch = divmod(step, settings.steps_per_epoch(n))
+        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
         if self._order[0] != epoch:
             self._order = (epoch, shuffled(self.keys, seed=seed, epoch=epoch))
         start = (step_in_epoch * settings.accumulate + micro_step) * size
@@ -86,7 +100,7 @@ class Module(pl.LightningModule):
             keys=self.keys[batch_idx],
             seed=seed,
             epoch=epoch,
-            scale=settings.scale_at(step, settings.total_steps(n)),
+            scale=settings.scale_at(step, self.schedule.total),
         )
 
     def training_step(self, _: Any, batch_idx: int) -> Tensor:
@@ -96,6 +110,7 @@ class Module(pl.LightningModule):
         # dropout and the like: their state need not be kept if it is a function of step
         forward = step * n_micro_steps + micro_step
         torch.manual_seed((self.settings.seed * 1_000_003 + forward) % 2**63)
+        self.hold_still(step // self.steps_per_epoch)
         began = time.perf_counter()
         batch = self.batch_of(step, micro_step)
         self.fetch_s += time.perf_counter() - began
@@ -111,6 +126,10 @@ class Module(pl.LightningModule):
             name: earlier.get(name, 0) + value.detach() / n_micro_steps
             for name, value in metrics.items()
         }
+        if self.plateau and micro_step == n_micro_steps - 1:
+            self.plateau.add(self.metrics["loss"])
+            if (step + 1) % self.steps_per_epoch == 0:
+                self.plateau.end_epoch()
         return metrics["loss"]
 
     def diverged(self, problem: str, step: int, location: str = "") -> DivergedError:
@@ -138,40 +157,74 @@ class Module(pl.LightningModule):
         return file
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the averaged weights with the weights."""
+        """Keep the averaged weights with the weights, and what the rate follows."""
         if self.ema is not None:
             checkpoint["average"] = self.ema.tensors
+        if self.plateau is not None:
+            checkpoint["plateau"] = self.plateau.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the averaged weights."""
+        """Go on with the averaged weights, and with what the rate follows."""
         if self.ema is not None:
             self.ema.load(checkpoint["average"])
+        if self.plateau is not None:
+            self.plateau.load(checkpoint["plateau"])
+
+    def hold_still(self, epoch: int) -> None:
+        """Hold still what does not move in an epoch, from 0, and let go of the rest."""
+        for group in self.groups:
+            if group.from_epoch == 0:
+                continue
+            moves = epoch >= group.from_epoch
+            for parameter in group.parameters:
+                parameter.requires_grad_(moves)
+            for norm in self._norms[group.name]:
+                norm.train(moves)
+
+    def rate_of(self, group: ParameterGroup, step: int) -> float:
+        """Give the share of the peak rate that a group has at a step."""
+        if step // self.steps_per_epoch < group.from_epoch:
+            return 0.0
+        left = self.plateau.share if self.plateau else 1.0
+        share = self.schedule.at(step) * left if group.is_scheduled else 1.0
+        return group.factor * share
+
+    def rates(self) -> dict[str, float]:
+        """Give the learning rate of each group now, by its name."""
+        groups = self.trainer.optimizers[0].param_groups
+        rates = [float(group["lr"]) for group in groups]
+        return dict(zip(self._names, rates, strict=True))
 
     def configure_optimizers(self) -> Any:
-        """Group the parameters by decay and by schedule."""
+        """Put all groups into one optimiser, each with its decay and its rate."""
         settings = self.settings
-        constant_ids = {id(p) for p in self.learner.constant_rate()}
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-        for parameter in self.learner.parameters():
-            if not parameter.requires_grad:  # such as a teacher's
-                continue
+        options: list[dict[str, Any]] = []
+        rates: list[Callable[[int], float]] = []
+        self._names = []
+        for group in self.groups:
             # no decay for biases and norms: Goyal et al. 2017, arXiv 1706.02677
-            group = (id(parameter) in constant_ids, parameter.ndim > 1)
-            groups.setdefault(group, []).append(parameter)
-        options: list[dict[str, Any]] = [
-            {"params": parameters, "weight_decay": settings.weight_decay * is_decayed}
-            for (_, is_decayed), parameters in groups.items()
-        ]
+            by_decay: dict[bool, list[nn.Parameter]] = {}
+            for parameter in group.parameters:
+                by_decay.setdefault(parameter.ndim > 1, []).append(parameter)
+            for is_decayed, parameters in by_decay.items():
+                decay = settings.weight_decay * is_decayed
+                options.append({"params": parameters, "weight_decay": decay})
+                rates.append(lambda step, group=group: self.rate_of(group, step))  # type: ignore[misc]
+                self._names.append(group.name)
         optimizer = build_optimizer(settings.optimizer, options, settings.peak_rate)
-        total, warmup = settings.total_steps(len(self.train_idx)), settings.warmup
-        rates = [
-            (lambda _: 1.0)
-            if is_constant
-            else (lambda step: rate_at(settings.schedule, step, total, warmup))
-            for is_constant, _ in groups
-        ]
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def norms_of(learner: Learner, group: ParameterGroup) -> list[nn.Module]:
+    """Find the batch norms whose scale and shift are of a group."""
+    of_group = {id(parameter) for parameter in group.parameters}
+    return [
+        module
+        for module in learner.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        and of_group & {id(p) for p in module.parameters(recurse=False)}
+    ]

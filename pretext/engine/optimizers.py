@@ -1,6 +1,5 @@
-"""Optimisers by name, and the learning rate of a step."""
+"""Optimisers by name."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,23 +26,3 @@ def build_optimizer(
         return optimizer(groups, lr=learning_rate)
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer = {name!r} cannot be used: {error}") from None
-
-
-def rate_at(schedule: str, step: int, total: int, warmup: float) -> float:
-    """Give the share of the peak learning rate at a step.
-
-    Args:
-        schedule: ``cosine``, ``linear``, ``exponential`` or ``constant``.
-        step: From 0.
-        total: Steps of the training.
-        warmup: Share of them in which the rate rises linearly.
-    """
-    rising = round(total * warmup)
-    if step < rising:
-        return (step + 1) / rising
-    done = min(1.0, (step - rising) / max(1, total - rising))
-    if schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * done))
-    if schedule == "linear":
-        return 1 - done
-    return 1e-3**done if schedule == "exponential" else 1.0

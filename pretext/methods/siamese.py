@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from pretext.data.augment import AugmentParams, random_views
 from pretext.data.keyed_rng import uniforms
 from pretext.data.pictures import Normalisation
-from pretext.engine.learner import Batch, Learner
+from pretext.engine.learner import Batch, Learner, ParameterGroup
 from pretext.networks.backbones import feature_width
 
 
@@ -46,9 +46,16 @@ class SimSiamLearner(Learner):
         self.criterion = NegativeCosineSimilarity()
         self.normalise, self.side_px, self.params = normalise, side_px, params
 
-    def constant_rate(self) -> list[nn.Parameter]:
+    def groups(self) -> list[ParameterGroup]:
         """The predictor's rate does not decay: +0.4 points in the paper's table."""
-        return list(self.predictor.parameters())
+        (every,) = super().groups()
+        predictor = list(self.predictor.parameters())
+        ids = {id(parameter) for parameter in predictor}
+        encoder = [p for p in every.parameters if id(p) not in ids]
+        return [
+            ParameterGroup(name="encoder", parameters=encoder),
+            ParameterGroup(name="predictor", parameters=predictor, is_scheduled=False),
+        ]
 
     def project(self, features: Tensor) -> Tensor:
         """Give the projector's (B, d) outputs of (B, D) features."""

@@ -3,14 +3,13 @@
 import io
 import re
 import warnings
-from itertools import pairwise
 
 import pytest
 import torch
 from torch import nn
 
 from data_prep.errors import UserError
-from pretext.engine.optimizers import build_optimizer, rate_at
+from pretext.engine.optimizers import build_optimizer
 from pretext.names import REFUSED, TORCH_OPTIMIZERS, check_optimizer
 
 
@@ -70,33 +69,3 @@ def test_every_optimizer_that_is_not_refused_steps_and_can_be_gone_on_with() -> 
 def test_an_unknown_optimizer_is_refused(name: str, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         check_optimizer(name)
-
-
-@pytest.mark.parametrize("schedule", ["cosine", "linear", "exponential", "constant"])
-@pytest.mark.parametrize("warmup", [0.0, 0.25])
-def test_every_schedule_rises_then_never_rises_again(
-    schedule: str, warmup: float
-) -> None:
-    total = 40
-    rates = [rate_at(schedule, step, total, warmup) for step in range(total + 1)]
-    top = round(total * warmup)
-    rising, falling = pairwise(rates[:top]), pairwise(rates[top:])
-    assert all(a < b for a, b in rising)
-    assert rates[top] == max(rates) == 1
-    assert all(a >= b for a, b in falling)
-
-
-@pytest.mark.parametrize(
-    ("schedule", "step", "expected"),
-    [
-        ("linear", 0, 1.0),
-        ("linear", 5, 0.5),
-        ("linear", 10, 0.0),
-        ("linear", 12, 0.0),
-        ("exponential", 5, 0.0316227766),
-        ("exponential", 10, 0.001),
-        ("constant", 10, 1.0),
-    ],
-)
-def test_schedules_by_hand(schedule: str, step: int, expected: float) -> None:
-    assert rate_at(schedule, step, 10, 0.0) == pytest.approx(expected)

@@ -143,10 +143,13 @@ def test_the_target_gets_no_gradient() -> None:
 
 def test_only_the_predictor_keeps_its_rate() -> None:
     learner = simsiam()
-    constant = {id(p) for p in learner.constant_rate()}
+    encoder, predictor = learner.groups()
+    assert (encoder.is_scheduled, predictor.is_scheduled) == (True, False)
+    constant = {id(p) for p in predictor.parameters}
     names = {n for n, p in learner.named_parameters() if id(p) in constant}
     assert names == {n for n, _ in learner.named_parameters() if n[:10] == "predictor."}
     assert names
+    assert len(encoder.parameters) + len(names) == len([*learner.parameters()])
 
 
 def seen_by(learner: SimSiamLearner, *batches: Batch) -> list[Tensor]:

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -25,9 +25,9 @@ from pretext.data.pictures import Pictures
 from pretext.device import set_threads, use_bf16
 from pretext.engine import callbacks, training
 from pretext.engine.epochs import add_to_last_epoch, read_epochs
-from pretext.engine.learner import Batch, Learner
+from pretext.engine.learner import Batch, Learner, ParameterGroup
 from pretext.engine.module import DivergedError, Module
-from pretext.engine.optimizers import rate_at
+from pretext.engine.schedules import Schedule
 from pretext.engine.training import Outcome, train
 from pretext.settings import TrainingSettings
 
@@ -497,68 +497,131 @@ def test_a_checkpoint_of_another_net_is_an_error_of_its_own(
         run(other, pictures, tmp_path)
 
 
+class InGroups(Watched):
+    """Has a group with a rate of its own, one that is frozen at first, and one ever."""
+
+    def __init__(self, crash_at: int = -1) -> None:
+        super().__init__(crash_at)
+        self.rates: list[list[float]] = []
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.trail: list[dict[str, Tensor]] = []
+
+    def groups(self) -> list[ParameterGroup]:
+        conv, norm, linear = (self.net[k].parameters() for k in (0, 1, 5))
+        weight, bias = linear
+        return [
+            ParameterGroup(name="weight", parameters=[weight], factor=0.5),
+            ParameterGroup(name="bias", parameters=[bias], is_scheduled=False),
+            ParameterGroup(name="norm", parameters=[*norm], from_epoch=1),
+            ParameterGroup(name="conv", parameters=[*conv], from_epoch=math.inf),
+        ]
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        if self.optimizer is not None:
+            self.rates.append([group["lr"] for group in self.optimizer.param_groups])
+        return super().loss(batch)
+
+    def after_step(self, done: float) -> None:
+        del done
+        self.trail.append(weights(self))
+
+
 @pytest.mark.parametrize(
-    ("step", "total", "warmup", "expected"),
-    [
-        *((step, 10, 0.4, (step + 1) / 4) for step in range(4)),  # up
-        (4, 10, 0.4, 1.0),
-        (7, 10, 0.4, 0.5),  # half of the way down
-        (10, 10, 0.4, 0.0),
-        (99, 10, 0.4, 0.0),
-        (0, 10, 0.0, 1.0),
-        (5, 10, 0.0, 0.5),
-        (0, 1, 0.9, 1.0),
-        (1, 3, 0.0, 0.75),  # (1 + cos 60 degrees) / 2
-    ],
+    ("optimizer", "schedule"), [("adamw", "cosine"), ("sgd", "restarts")]
 )
-def test_the_schedule_by_hand(
-    step: int, total: int, warmup: float, expected: float
-) -> None:
-    assert rate_at("cosine", step, total, warmup) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_rates_and_decays_are_as_said(
-    optimizer: Any, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    optimizer: Any,
+    schedule: Any,
+    pictures: Pictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made: list[torch.optim.Optimizer] = []
-    rates: list[list[float]] = []
-
-    class WithConstant(Watched):
-        def constant_rate(self) -> list[nn.Parameter]:
-            return list(self.net[5].parameters())
-
-        def loss(self, batch: Batch) -> dict[str, Tensor]:
-            rates.append([group["lr"] for group in made[0].param_groups])
-            return super().loss(batch)
-
     configure = Module.configure_optimizers
 
     def watched(module: Module) -> Any:
         plan = configure(module)
-        made.append(plan["optimizer"])
+        cast(InGroups, module.learner).optimizer = plan["optimizer"]
         return plan
 
     monkeypatch.setattr(Module, "configure_optimizers", watched)
-    settings = replace(SETTINGS, optimizer=optimizer, warmup=0.2, weight_decay=0.3)
-    learner = WithConstant()
+    settings = replace(
+        SETTINGS,
+        optimizer=optimizer,
+        schedule=schedule,
+        warmup=0.2,
+        weight_decay=0.3,
+        cycles=2,
+    )
+    learner = InGroups()
     run(learner, pictures, tmp_path, settings)
     name_of = {id(p): name for name, p in learner.named_parameters()}
-    found = {
+    assert learner.optimizer is not None
+    by_names = {
         frozenset(name_of[id(p)] for p in group["params"]): (
             group["weight_decay"],
-            [of_step[number] for of_step in rates],
+            [of_step[number] for of_step in learner.rates],
         )
-        for number, group in enumerate(made[0].param_groups)
+        for number, group in enumerate(learner.optimizer.param_groups)
     }
-    curve = [0.01 * rate_at("cosine", step, STEPS, 0.2) for step in range(STEPS)]
-    constant = [0.01] * STEPS
-    assert found == {
-        frozenset({"net.0.weight"}): (0.3, curve),
-        frozenset({"net.0.bias", "net.1.weight", "net.1.bias"}): (0.0, curve),
-        frozenset({"net.5.weight"}): (0.3, constant),
-        frozenset({"net.5.bias"}): (0.0, constant),
+    shares = Schedule(name=schedule, total=STEPS, warmup=0.2, cycles=2)
+    curve = [0.01 * shares.at(step) for step in range(STEPS)]
+    thawed = [0.0] * STEPS_PER_EPOCH + curve[STEPS_PER_EPOCH:]
+    assert by_names == {
+        frozenset({"net.5.weight"}): (0.3, pytest.approx([r / 2 for r in curve])),
+        frozenset({"net.5.bias"}): (0.0, [0.01] * STEPS),
+        frozenset({"net.1.weight", "net.1.bias"}): (0.0, pytest.approx(thawed)),
+        frozenset({"net.0.weight"}): (0.3, [0.0] * STEPS),
+        frozenset({"net.0.bias"}): (0.0, [0.0] * STEPS),
     }
+    logged = {name: value for step, name, value in metrics(tmp_path) if step == 10}
+    ends = {"weight": 0.5 * curve[10], "bias": 0.01, "norm": curve[10], "conv": 0.0}
+    assert logged["learning_rate"] == pytest.approx(0.5 * curve[10])
+    assert {n: logged[f"learning_rate/{n}"] for n in ends} == pytest.approx(ends)
+
+
+@pytest.mark.parametrize("crash", [3, 7])
+def test_what_is_frozen_stays_and_its_batch_norm_too(
+    crash: int, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
+    first = weights(InGroups())
+    whole = InGroups()
+    settings = replace(SETTINGS, weight_decay=0.3)
+    run(whole, pictures, tmp_path / "whole", settings)
+    for step, now in enumerate(whole.trail):
+        changed = {name for name in now if not torch.equal(now[name], first[name])}
+        of_norm = {name for name in now if name.startswith("net.1.")}
+        frozen_too = of_norm if step < STEPS_PER_EPOCH else set()
+        moving = {"net.5.weight", "net.5.bias", *of_norm} - frozen_too
+        assert changed == moving, step
+    with pytest.raises(CrashError):
+        run(InGroups(crash), pictures, tmp_path / "parts", settings)
+    parts = InGroups()
+    parts.first_step = crash
+    run(parts, pictures, tmp_path / "parts", settings)
+    assert len(parts.trail) == STEPS - crash
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(parts)[name]), name
+
+
+def test_a_plateau_gone_on_with_ends_with_the_same_weights(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
+    settings = replace(
+        SETTINGS, schedule="plateau", plateau_patience=0, warmup=0, learning_rate=3.0
+    )
+    whole = Watched()
+    run(whole, pictures, tmp_path / "whole", settings)
+    rates = [r for _, name, r in metrics(tmp_path / "whole") if name[:5] == "learn"]
+    assert rates[-1] < 3
+    with pytest.raises(CrashError):
+        run(Watched(crash_at=8), pictures, tmp_path / "parts", settings)
+    parts = Watched()
+    parts.first_step = 8
+    run(parts, pictures, tmp_path / "parts", settings)
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(parts)[name]), name
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.001])
