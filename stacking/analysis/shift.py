@@ -70,6 +70,10 @@ def measure_shift(
             same in both.
         seed: Seed of the folds and of the trees.
     """
+    oof_idx, test_idx = _sample(len(oof), seed), _sample(len(test), seed)
+    is_test = np.repeat([0.0, 1.0], [len(oof_idx), len(test_idx)])
+    groups = np.concatenate([cv_groups[oof_idx], test_cv_groups[test_idx]])
+    folds = assign_inner_folds(is_test, groups, seed, N_FOLDS)
     shifts = []
     for task in dict.fromkeys(column.task for column in columns):
         task_cols = columns_of(columns, task)
@@ -77,14 +81,13 @@ def measure_shift(
         mean_cols = mean_cols if len(mean_cols) else task_cols
         ratio = _spread_ratio(oof[:, mean_cols], test[:, mean_cols])
         if len(task_cols) > MAX_COLUMNS:
-            task_cols = mean_cols[_spaced(len(mean_cols), MAX_COLUMNS)]
-        auc = _adversarial_auc(
-            oof[:, task_cols],
-            test[:, task_cols],
-            cv_groups=cv_groups,
-            test_cv_groups=test_cv_groups,
-            seed=seed,
+            n_means = len(mean_cols)
+            spaced = np.linspace(0, n_means - 1, min(n_means, MAX_COLUMNS))
+            task_cols = mean_cols[spaced.astype(np.int64)]
+        X = np.concatenate(
+            [oof[np.ix_(oof_idx, task_cols)], test[np.ix_(test_idx, task_cols)]]
         )
+        auc = _adversarial_auc(X, is_test, folds, seed)
         shifts.append(TaskShift(task=task, std_ratio=ratio, auc=auc))
     return shifts
 
@@ -97,7 +100,6 @@ def shift_of_folds(
     *,
     cv_groups: Ints,
     test_cv_groups: Ints,
-    seed: int = 0,
 ) -> list[TaskShift]:
     """Compare outputs of each fold net on its held-out rows and on those to predict.
 
@@ -109,7 +111,6 @@ def shift_of_folds(
         columns: C columns.
         cv_groups: (N,) what belongs together.
         test_cv_groups: (M,) the same of the pictures to predict.
-        seed: Seed of the folds and of the trees.
 
     Returns:
         The mean over the nets; nothing where there is no picture to predict.
@@ -119,16 +120,8 @@ def shift_of_folds(
     by_net = []
     for fold, test in enumerate(nets):
         mask = folds == fold if len(nets) > 1 else np.full(len(X), True)
-        by_net.append(
-            measure_shift(
-                X[mask],
-                test,
-                columns,
-                cv_groups=cv_groups[mask],
-                test_cv_groups=test_cv_groups,
-                seed=seed,
-            )
-        )
+        groups = {"cv_groups": cv_groups[mask], "test_cv_groups": test_cv_groups}
+        by_net.append(measure_shift(X[mask], test, columns, **groups))
     return [
         TaskShift(
             task=shifts[0].task,
@@ -199,17 +192,10 @@ def _spread_ratio(oof: Floats, test: Floats) -> float:
     return float(np.median(test_std[is_varying] / oof_std[is_varying]))
 
 
-def _adversarial_auc(
-    oof: Floats, test: Floats, *, cv_groups: Ints, test_cv_groups: Ints, seed: int
-) -> float:
-    """Give the mean AUC over the folds of trees that tell (N, C) from (M, C) rows."""
+def _adversarial_auc(X: Floats, is_test: Floats, folds: Ints, seed: int) -> float:
+    """Give the mean AUC over the folds of trees that tell the rows to predict apart."""
     import lightgbm
 
-    oof_idx, test_idx = _sample(len(oof), seed), _sample(len(test), seed)
-    X = np.concatenate([oof[oof_idx], test[test_idx]])
-    is_test = np.repeat([0.0, 1.0], [len(oof_idx), len(test_idx)])
-    groups = np.concatenate([cv_groups[oof_idx], test_cv_groups[test_idx]])
-    folds = assign_inner_folds(is_test, groups, seed, N_FOLDS)
     parameters = {
         "objective": "binary",
         "num_leaves": 8,
@@ -242,10 +228,6 @@ def _sample(n: int, seed: int) -> Ints:
     if n <= MAX_ROWS:
         return np.arange(n)
     return np.random.default_rng(seed).permutation(n)[:MAX_ROWS]
-
-
-def _spaced(n: int, limit: int) -> Ints:
-    return np.linspace(0, n - 1, min(n, limit)).astype(np.int64)
 
 
 def _mean_auc(shifts: Sequence[TaskShift]) -> float:

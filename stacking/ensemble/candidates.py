@@ -7,16 +7,17 @@ nested score each fold's member is selected on inner predictions of the other fo
 Shapes: N rows, F folds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from data_prep.arrays import Floats
 from stacking.cross_fitting import CrossFit, each_fold
-from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.ensemble.members import Member
-from stacking.ensemble.objective import Objective, ScoringData
+from stacking.ensemble.objective import ScoringData
 from stacking.ensemble.postprocess import Start
 from stacking.ensemble.selection import cross_select
+
+Clip = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class Candidates:
     """The members with the means of them.
 
     Attributes:
-        members: By name, their predictions not yet clipped.
+        members: By name, with the means.
         weights_by_mean: By name of a mean, the weights of its members, selected on all
             rows.
         apparent: By name of a mean, the (N, ...) predictions that those weights give.
@@ -53,29 +54,32 @@ class Selected:
 
 
 def add_means(
-    features: AlignedFeatures,
     members: Mapping[str, Member],
-    objective: Objective,
+    scoring: ScoringData,
+    clip: Clip,
     stackers: Sequence[str],
+    *,
+    is_leaky: bool,
 ) -> Candidates:
     """Add the mean of the sub-tasks, where it is among the stackers, and the blend.
 
     Args:
-        features: The rows.
-        members: By name, as they come from ``members.py``.
-        objective: What weights are selected by.
+        members: By name, clipped.
+        scoring: The rows, and what weights are selected by.
+        clip: Brings predictions into the range of the target.
         stackers: Which members may be selected, with what the nets predict themselves.
+        is_leaky: By the protocol ``insample``: only the first stacker may be.
     """
-    rows, every = features.rows, dict(members)
+    every = dict(members)
     weights_by_mean: dict[str, Mapping[str, float]] = {}
     apparent: dict[str, Floats] = {}
 
     def add(name: str, title: str, names: Sequence[str]) -> None:
-        fits = {name: clipped(every[name], features).fit for name in names}
+        fits = {name: every[name].fit for name in names}
         fit, weights_by_mean[name], apparent[name] = cross_select(
-            fits, rows.y, rows.folds, objective
+            fits, scoring.y_true, scoring.folds, scoring.objective
         )
-        every[name] = Member(title=title, fit=fit)
+        every[name] = clipped(Member(title=title, fit=fit), clip)
 
     fixed = [name for name in ("plain", "expected") if name in members]
     tasks = [name for name in members if name.endswith("_alone")]
@@ -83,37 +87,27 @@ def add_means(
         add("weighted", "weighted mean of the sub-tasks", [*fixed, *tasks])
     # Of equals the first is selected, so what needs no fitting comes first.
     names = fixed + [name for name in stackers if name in every]
-    if features.data.in_sample:
+    if is_leaky:
         names = list(stackers[:1])
     elif len(names) > 1:
-        add(
-            "blend",
-            "blend of all",
-            [name for name in names if name not in weights_by_mean],
-        )
+        base_names = [name for name in names if name not in weights_by_mean]
+        add("blend", "blend of all", base_names)
         names.append("blend")
     return Candidates(
         members=every, weights_by_mean=weights_by_mean, apparent=apparent, names=names
     )
 
 
-def clipped(member: Member, features: AlignedFeatures) -> Member:
+def clipped(member: Member, clip: Clip) -> Member:
     """Bring a member's predictions into the range of the target."""
-    clip, fit = features.target_columns.clip, member.fit
+    fit = member.fit
     bounded = replace(fit, oof_pred=clip(fit.oof_pred), inner_oof=clip(fit.inner_oof))
     return replace(member, fit=bounded)
 
 
-def select_candidate(
-    candidates: Candidates, members: Mapping[str, Member], scoring: ScoringData
-) -> Selected:
-    """Select a member on all rows, and for each fold on those of the others.
-
-    Args:
-        candidates: Says which may be selected.
-        members: The same members, clipped.
-        scoring: What predictions are scored by.
-    """
+def select_candidate(candidates: Candidates, scoring: ScoringData) -> Selected:
+    """Select a member on all rows, and for each fold on those of the others."""
+    members = candidates.members
     fits = {name: members[name].fit for name in candidates.names}
     nested = CrossFit.empty(scoring.y_true, scoring.folds)
     by_fold = []

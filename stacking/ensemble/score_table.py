@@ -3,14 +3,14 @@
 Shapes: N scored rows.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from data_prep.arrays import Floats
 from data_prep.scoring.scores import FoldScores, Interval
 from stacking.ensemble.candidates import Candidates, Selected
 from stacking.ensemble.final_step import end_prediction
-from stacking.ensemble.members import Member, constant
+from stacking.ensemble.members import constant
 from stacking.ensemble.objective import ScoringData
 from stacking.ensemble.postprocess import Step
 from stacking.inputs.target_columns import TargetColumns
@@ -47,123 +47,96 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A line before it is scored; see ``Line``.
+class Scorer:
+    """What makes a line of predictions.
 
     Attributes:
-        name: Of the line.
-        title: For people.
-        pred: (N, ...) nested predictions, not yet ended.
-        apparent: (N, ...) with rules chosen on the rows themselves; None: nothing was
-            tuned.
-        is_off: A step that does not pay.
-    """
-
-    name: str
-    title: str
-    pred: Floats
-    apparent: Floats | None = None
-    is_off: bool = False
-
-
-def entries_of(
-    candidates: Candidates,
-    members: Mapping[str, Member],
-    selected: Selected,
-    steps: Sequence[Step],
-) -> Iterator[Entry]:
-    """List the lines of members and steps, from the sub-tasks to the final prediction.
-
-    Args:
-        candidates: Say which members may be selected.
-        members: All members, clipped.
-        selected: Where the steps begin.
-        steps: Of the post-processing.
-    """
-    tasks = [name for name in members if name.endswith("_alone")]
-    fixed = [name for name in ("expected", "plain") if name in members]
-    stackers = [name for name in candidates.names if name not in fixed]
-    for name in [*tasks, *fixed, *stackers]:
-        yield Entry(
-            name=name,
-            title=members[name].title,
-            pred=members[name].fit.oof_pred,
-            apparent=candidates.apparent.get(name),
-        )
-    start = final = selected.start
-    if len(candidates.names) > 1:
-        yield Entry(
-            name="selected",
-            title=f"selected: {members[selected.name].title}",
-            pred=start.fit.oof_pred,
-            apparent=start.apparent,
-        )
-    for step in steps:
-        yield Entry(
-            name=step.column,
-            title=f"+ {step.title}",
-            pred=step.after.fit.oof_pred,
-            apparent=step.after.apparent,
-            is_off=not step.is_on,
-        )
-        final = step.after if step.is_on else final
-    yield Entry(
-        name="prediction",
-        title="final prediction",
-        pred=final.fit.oof_pred,
-        apparent=final.apparent,
-    )
-
-
-def score_table(
-    entries: Sequence[Entry],
-    baseline: Floats,
-    baseline_name: str,
-    scoring: ScoringData,
-    target_columns: TargetColumns,
-) -> tuple[Line, ...]:
-    """Score every line as a whole, by fold, and beside the baseline.
-
-    Args:
-        entries: The lines.
-        baseline: (N, ...) what gains are measured by.
-        baseline_name: Its line, which gains nothing.
         scoring: The targets, folds, groups and metric.
         target_columns: Say how predictions end.
+        baseline: (N, ...) what gains are measured by.
+        baseline_name: Its line, which gains nothing.
     """
-    objective, y_true, groups = scoring.objective, scoring.y_true, scoring.groups
 
-    def line(entry: Entry) -> Line:
-        y_pred = end_prediction(entry.pred, target_columns, objective)
-        gain = apparent = None
-        if entry.name != baseline_name:
-            gain = objective.gain(y_true, baseline, y_pred, groups)
-        if entry.apparent is not None:
-            ended = end_prediction(entry.apparent, target_columns, objective)
-            apparent = objective.score(y_true, ended)
+    scoring: ScoringData
+    target_columns: TargetColumns
+    baseline: Floats
+    baseline_name: str
+
+    def line(
+        self,
+        name: str,
+        title: str,
+        pred: Floats,
+        apparent: Floats | None = None,
+        *,
+        is_off: bool = False,
+    ) -> Line:
+        """Score (N, ...) predictions as a whole, by fold, and beside the baseline.
+
+        Args:
+            name: See ``Line``.
+            title: For people.
+            pred: Nested, not yet ended.
+            apparent: With rules chosen on the rows themselves; None: nothing was tuned.
+            is_off: A step that does not pay.
+        """
+        scoring, objective = self.scoring, self.scoring.objective
+        y_true, groups = scoring.y_true, scoring.groups
+        y_pred = end_prediction(pred, self.target_columns, objective)
+        gain = apparent_score = None
+        if name != self.baseline_name:
+            gain = objective.gain(y_true, self.baseline, y_pred, groups)
+        if apparent is not None:
+            ended = end_prediction(apparent, self.target_columns, objective)
+            apparent_score = objective.score(y_true, ended)
         return Line(
-            name=entry.name,
-            title=entry.title,
+            name=name,
+            title=title,
             prediction=y_pred,
             scores=objective.by_fold(y_true, y_pred, scoring.folds),
             interval=objective.interval(y_true, y_pred, groups),
             gain=gain,
-            apparent=apparent,
-            is_off=entry.is_off,
+            apparent=apparent_score,
+            is_off=is_off,
         )
 
-    return tuple(line(entry) for entry in entries)
 
-
-def reference_entries(scoring: ScoringData, no_net: Floats | None) -> Iterator[Entry]:
-    """List the lines that know no net: the model of colours, and the constant.
+def score_table(
+    scorer: Scorer,
+    candidates: Candidates,
+    selected: Selected,
+    steps: Sequence[Step],
+    *,
+    no_net: Floats | None,
+) -> Iterator[Line]:
+    """Score all lines, from what knows no net to the final prediction.
 
     Args:
-        scoring: The targets and folds.
+        scorer: Makes the lines.
+        candidates: All members, and which of them may be selected.
+        selected: Where the steps begin.
+        steps: Of the post-processing.
         no_net: (N, ...) predictions of a model without any net; None: there is none.
     """
+    line, members, scoring = scorer.line, candidates.members, scorer.scoring
     if no_net is not None:
-        title = "no net: colours and tiny pixels, boosted"
-        yield Entry(name="no_net", title=title, pred=no_net)
-    pred = constant(scoring.y_true, scoring.folds)
-    yield Entry(name="constant", title="constant", pred=pred)
+        yield line("no_net", "no net: colours and tiny pixels, boosted", no_net)
+    yield line("constant", "constant", constant(scoring.y_true, scoring.folds))
+    tasks = [name for name in members if name.endswith("_alone")]
+    fixed = [name for name in ("expected", "plain") if name in members]
+    stackers = [name for name in candidates.names if name not in fixed]
+    for name in [*tasks, *fixed, *stackers]:
+        member, apparent = members[name], candidates.apparent.get(name)
+        yield line(name, member.title, member.fit.oof_pred, apparent)
+    start = final = selected.start
+    if len(candidates.names) > 1:
+        title = f"selected: {members[selected.name].title}"
+        yield line("selected", title, start.fit.oof_pred, start.apparent)
+    for step in steps:
+        after, is_off = step.after, not step.is_on
+        title = f"+ {step.title}"
+        yield line(
+            step.column, title, after.fit.oof_pred, after.apparent, is_off=is_off
+        )
+        final = final if is_off else after
+    yield line("prediction", "final prediction", final.fit.oof_pred, final.apparent)

@@ -9,23 +9,13 @@ from dataclasses import dataclass
 from data_prep.arrays import Floats
 from data_prep.scoring.scores import Interval
 from stacking.ensemble.aligned_features import AlignedFeatures
-from stacking.ensemble.candidates import (
-    Candidates,
-    add_means,
-    clipped,
-    select_candidate,
-)
+from stacking.ensemble.candidates import add_means, clipped, select_candidate
 from stacking.ensemble.members import Member, constant
 from stacking.ensemble.objective import Objective, ScoringData
 from stacking.ensemble.postprocess import Step, run_chain
 from stacking.ensemble.postprocessors import choose_postprocessors, postprocessor_named
 from stacking.ensemble.predictor import Learned, Predictor
-from stacking.ensemble.score_table import (
-    Line,
-    entries_of,
-    reference_entries,
-    score_table,
-)
+from stacking.ensemble.score_table import Line, Scorer, score_table
 from stacking.ensemble.selection import weighted
 from stacking.inputs.alignment import Alignment
 from stacking.inputs.data import StackingData
@@ -151,51 +141,45 @@ def stack(
     scoring = ScoringData(
         y_true=rows.y, folds=rows.folds, groups=rows.groups, objective=objective
     )
-    candidates = add_means(features, members, objective, stackers)
-    bounded = {name: clipped(m, features) for name, m in candidates.members.items()}
-    selected = select_candidate(candidates, bounded, scoring)
+    bounded = {name: clipped(m, target_columns.clip) for name, m in members.items()}
+    candidates = add_means(
+        bounded,
+        scoring,
+        target_columns.clip,
+        stackers,
+        is_leaky=bool(features.data.in_sample),
+    )
+    selected = select_candidate(candidates, scoring)
     postprocessors = choose_postprocessors(postprocess, features.net_pred, objective)
     steps = run_chain(postprocessors, selected.start, features.net_pred, scoring)
     baseline, base_pred = "constant", constant(rows.y, rows.folds)
     if "plain" in bounded:
         baseline, base_pred = "plain", bounded["plain"].fit.oof_pred
-    lines = score_table(
-        entries=[
-            *reference_entries(scoring, no_net),
-            *entries_of(candidates, bounded, selected, steps),
-        ],
-        baseline=base_pred,
-        baseline_name=baseline,
+    scorer = Scorer(
         scoring=scoring,
         target_columns=target_columns,
+        baseline=base_pred,
+        baseline_name=baseline,
     )
+    lines = score_table(scorer, candidates, selected, steps, no_net=no_net)
+    clip = None
+    if objective.is_number:
+        weights = candidates.weights_by_mean.get(selected.name, {selected.name: 1.0})
+        before, after = (
+            weighted(weights, {name: of[name].fit.oof_pred for name in weights})
+            for of in (members, bounded)
+        )
+        clip = objective.gain(rows.y, before, after, rows.groups)
     return Stacked(
         features=features,
         objective=objective,
-        members=bounded,
+        members=candidates.members,
         weights_by_mean=candidates.weights_by_mean,
         selected=selected.name,
         selected_by_fold=selected.by_fold,
         steps=tuple(steps),
-        clip=_gain_of_clipping(candidates, bounded, selected.name, scoring),
-        lines=lines,
+        clip=clip,
+        lines=tuple(lines),
         baseline=baseline,
         views=views,
     )
-
-
-def _gain_of_clipping(
-    candidates: Candidates,
-    bounded: Mapping[str, Member],
-    selected: str,
-    scoring: ScoringData,
-) -> Interval | None:
-    """Score the selected member with and without clipping; None: it is no number."""
-    if not scoring.objective.is_number:
-        return None
-    weights = candidates.weights_by_mean.get(selected, {selected: 1.0})
-    before, after = (
-        weighted(weights, {name: members[name].fit.oof_pred for name in weights})
-        for members in (candidates.members, bounded)
-    )
-    return scoring.objective.gain(scoring.y_true, before, after, scoring.groups)
