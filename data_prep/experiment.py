@@ -23,12 +23,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Gt
-
 from data_prep.errors import UserError
-from data_prep.ranges import Ranged
 from data_prep.renamed import NAMES
 from data_prep.settings import from_table, nearest
+from data_prep.task_types.base import TaskType
 from data_prep.task_types.registry import TASK_TYPES
 
 RUN_MARK = "{run}"  # a path that begins with it lies in the run
@@ -67,32 +65,6 @@ class DataSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskSettings(Ranged):
-    """One sub-task of the transfer."""
-
-    kind: Annotated[str, f"what it is: {', '.join(TASK_TYPES)}"]
-    column: Annotated[str | None, "column of the training table"] = None
-    loss: Annotated[str | None, "loss; left out: the usual one of the kind"] = None
-    weight: Annotated[float, "weight of the loss in a joint net", Gt(0)] = 1.0
-
-    def __post_init__(self) -> None:
-        """Check what no single field can."""
-        super().__post_init__()
-        if self.kind not in TASK_TYPES:
-            raise UserError(f"kind = {self.kind!r}: {nearest(self.kind, TASK_TYPES)}")
-        task_type = TASK_TYPES[self.kind]
-        if self.loss is not None and self.loss not in task_type.losses:
-            raise UserError(
-                f"loss = {self.loss!r}: {nearest(self.loss, task_type.losses)}"
-            )
-        if task_type.needs_attributes and self.column is not None:
-            raise UserError(
-                f"column = {self.column!r}: {self.kind} come from [data] attributes;"
-                " take it out"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One experiment file, read and checked.
 
@@ -104,7 +76,7 @@ class Experiment:
     """
 
     data: DataSettings
-    tasks: dict[str, TaskSettings] = field(default_factory=dict)
+    tasks: dict[str, TaskType] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     source: str = "no experiment file"
 
@@ -136,8 +108,17 @@ def read_experiment(path: Path, run: Path, base: Path | None = None) -> Experime
         if not isinstance(table, Mapping):
             raise UserError(f"{path}: {name} is not a table; write [{name}]")
     data = _data(no_stages["data"], f"{path} [data]", folder, run)
+    return Experiment(
+        data=data,
+        tasks=_tasks(no_stages["tasks"], path),
+        stages=_stages(tables, path),
+        source=str(path),
+    )
+
+
+def _tasks(tables: Mapping[str, Any], path: Path) -> dict[str, TaskType]:
     tasks = {}
-    for name, table in no_stages["tasks"].items():
+    for name, table in tables.items():
         location = f"{path} [tasks.{name}]"
         if not TASK_NAME.fullmatch(name):
             raise UserError(
@@ -151,10 +132,14 @@ def read_experiment(path: Path, run: Path, base: Path | None = None) -> Experime
             raise UserError(
                 f"{location}: kind is missing; one of {', '.join(TASK_TYPES)}"
             )
-        tasks[name] = from_table(TaskSettings, table, location, {})
-    return Experiment(
-        data=data, tasks=tasks, stages=_stages(tables, path), source=str(path)
-    )
+        options = dict(table)
+        kind = options.pop("kind")
+        if kind not in TASK_TYPES:
+            raise UserError(
+                f"{location}: kind = {kind!r}: {nearest(str(kind), TASK_TYPES)}"
+            )
+        tasks[name] = from_table(TASK_TYPES[kind], options, location, {})
+    return tasks
 
 
 def _data(

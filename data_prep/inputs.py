@@ -13,7 +13,6 @@ from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
 from data_prep.prepared import PREPARED
 from data_prep.run_folders.runs import Run
-from data_prep.task_types.registry import TASK_TYPES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,9 +185,9 @@ def _check_words(
     from data_prep.tables.words import why_no_vectors
 
     of_words = [
-        (name, task.kind)
+        (name, task.name)
         for name, task in experiment.tasks.items()
-        if TASK_TYPES[task.kind].needs_attributes
+        if task.needs_attributes
     ]
     if not of_words or not experiment.data.attributes:
         return

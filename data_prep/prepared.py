@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from data_prep.arrays import Ints
-    from data_prep.experiment import TaskSettings
+    from data_prep.task_types.base import TaskType
     from data_prep.tasks import Task
 
 PREPARED = "data_prep.prepare"
@@ -92,7 +92,7 @@ class Prepared(Finished):
         return rows
 
     def tasks(
-        self, settings: "dict[str, TaskSettings]", only: Sequence[str] = ()
+        self, settings: "dict[str, TaskType]", only: Sequence[str] = ()
     ) -> "list[Task]":
         """Build the sub-tasks with the labels of the N rows; see ``build_tasks``."""
         from data_prep.tasks import build_tasks

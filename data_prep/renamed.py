@@ -14,6 +14,7 @@ NAMES = {
     "links": "postprocess",
     "mix": "blend",
     "mix_expected": "blend_expected",
+    "smooth_l1": "huber",
     "snap": "round",
     "snap_class": "round_to_class",
     "stacking.ledger": "stacking.leaderboard",

@@ -7,7 +7,7 @@ Shapes: N rows of the prepared table, L columns of labels, F outputs of a task.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,14 @@ import numpy as np
 
 from data_prep.arrays import Floats
 from data_prep.errors import UserError
-from data_prep.experiment import TaskSettings
+from data_prep.head_losses.base import Labels
 from data_prep.settings import nearest
 from data_prep.tables.units import Unit, fits_float32
-from data_prep.task_types.base import Labels, LabelSource, TaskType
-from data_prep.task_types.registry import TASK_TYPES
+from data_prep.task_types.base import LabelSource, TaskType
+from data_prep.task_types.classes import Classes
+from data_prep.task_types.date import Date
+from data_prep.task_types.regression import Regression
+from data_prep.task_types.words import Words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,20 +34,11 @@ class Task(Labels):
 
     Attributes:
         name: Name in the experiment and in the columns of the store.
-        kind: Name of its type, such as ``regression``.
-        loss: Name of the loss.
-        weight: Weight of the loss in a joint net.
+        task_type: Its kind, with what the user set.
     """
 
     name: str
-    kind: str
-    loss: str
-    weight: float = 1.0
-
-    @property
-    def task_type(self) -> TaskType:
-        """What its kind says of labels, loss and outputs."""
-        return TASK_TYPES[self.kind]
+    task_type: TaskType
 
     @property
     def origin(self) -> float:
@@ -65,23 +59,23 @@ class Task(Labels):
         return [f"{self.name}_{out}" if out else self.name for out in self.outputs]
 
 
-def default_tasks(source: LabelSource) -> dict[str, TaskSettings]:
+def default_tasks(source: LabelSource) -> dict[str, TaskType]:
     """Give the four tasks of the original, less those that no training row has."""
     train, metadata = source.table[source.table["split"] == "train"], source.metadata
-    tasks = {}
+    tasks: dict[str, TaskType] = {}
     if metadata["target_kind"] == "numeric":
-        tasks["target"] = TaskSettings(kind="regression")
+        tasks["target"] = Regression()
     if "class_index" in train and (train["class_index"] >= 0).any():
-        tasks["onehot"] = TaskSettings(kind="classes")
+        tasks["onehot"] = Classes()
     if "date" in train and train["date"].notna().any():
-        tasks["date"] = TaskSettings(kind="date")
-    if metadata["words"] and TASK_TYPES["words"].read_labels(source).has_label.any():
-        tasks["words"] = TaskSettings(kind="words")
+        tasks["date"] = Date()
+    if metadata["words"] and Words().read_labels(source).has_label.any():
+        tasks["words"] = Words()
     return tasks
 
 
 def build_tasks(
-    settings: Mapping[str, TaskSettings],
+    settings: Mapping[str, TaskType],
     table: "pd.DataFrame",
     prepared: Path | None,
     metadata: Mapping[str, Any],
@@ -113,29 +107,22 @@ def build_tasks(
         if name not in chosen:
             raise UserError(f"tasks = {name!r}: no such task; {nearest(name, chosen)}")
     tasks = [
-        _task(name, setting, source)
-        for name, setting in chosen.items()
+        _task(name, task_type, source)
+        for name, task_type in chosen.items()
         if not only or name in only
     ]
     _check_columns(tasks)
     return tasks
 
 
-def _task(name: str, settings: TaskSettings, source: LabelSource) -> Task:
-    task_type = TASK_TYPES[settings.kind]
+def _task(name: str, task_type: TaskType, source: LabelSource) -> Task:
     try:
-        labels = task_type.read_labels(replace(source, column=settings.column))
+        labels = task_type.read_labels(source)
         if not labels.has_label.any():
             raise UserError("no row of the train table has a label; take the task out")
     except UserError as error:
         raise UserError(f"[tasks.{name}]: {error}") from None
-    return Task(
-        **vars(labels),
-        name=name,
-        kind=settings.kind,
-        loss=settings.loss or task_type.losses[0],
-        weight=settings.weight,
-    )
+    return Task(**vars(labels), name=name, task_type=task_type)
 
 
 def _check_columns(tasks: Sequence[Task]) -> None:

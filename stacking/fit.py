@@ -19,7 +19,6 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     name = f"{STAGE}.insample" if is_leaky else STAGE
     config: dict[str, Any] = recorded(settings) | {
         "cv": settings.cv or prepared.metadata["cv"],
-        "tasks": {name: asdict(task) for name, task in experiment.tasks.items()},
+        "tasks": {name: task.recorded() for name, task in experiment.tasks.items()},
         "also": {name: stage.record["digest"] for name, stage in also.items()},
     }
     reads = [PREPARED, EXTRACTED]

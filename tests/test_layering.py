@@ -81,7 +81,7 @@ ROOMS: dict[str, list[set[str]]] = {
         {"arrays", "errors", "settings", "processes", "ranges", "renamed"},
         {"run_folders"},
         {"pictures"},
-        {"tables", "task_types", "experiment", "folds"},
+        {"tables", "head_losses", "task_types", "experiment", "folds"},
         {"scoring"},
         {"reporting"},
     ],

@@ -17,6 +17,7 @@ from benchmarks.optimism import (
     table_of,
 )
 from benchmarks.optimism_nets import ARMS, PAIRS, QUARTERS, name_of, plan_jobs
+from data_prep.task_types.regression import Regression
 from data_prep.tasks import Task
 from stacking.inputs.data import Column
 
@@ -60,8 +61,7 @@ def test_nets_learn_from_no_row_of_their_pair(arm: str) -> None:
     tasks = [
         Task(
             name=name,
-            kind="regression",
-            loss="mse",
+            task_type=Regression(),
             outputs=("",),
             values=np.zeros((N, 1), dtype=np.float32),
             has_label=every,

@@ -10,7 +10,7 @@ nothing is chosen on those labels either.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ def _config(
     settings: FinetuneSettings, experiment: Experiment, first_weights: Path | None
 ) -> dict[str, Any]:
     """Say what decides the result besides the stages that are read."""
-    tasks = {name: asdict(task) for name, task in experiment.tasks.items()}
+    tasks = {name: task.recorded() for name, task in experiment.tasks.items()}
     return (
         recorded(settings)
         | {"tasks_of_experiment": tasks}

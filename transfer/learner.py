@@ -72,11 +72,9 @@ class FinetuneLearner(Learner):
         for task in self.tasks:
             y_true = self.get_buffer(f"{task.name}_y_true")[idx]
             mask = self.get_buffer(f"{task.name}_mask")[idx].float()
-            losses = self.net.head(task.name).loss(
-                task.loss, outputs[task.name], y_true
-            )
+            losses = self.net.head(task.name).row_losses(outputs[task.name], y_true)
             mean = (losses * mask * sample_weight).sum() / mask.sum().clamp(min=1)
-            total = total + task.weight * mean
+            total = total + task.task_type.weight * mean
             measured[task.name] = mean
         return {**measured, "loss": total}
 

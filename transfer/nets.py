@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from data_prep.arrays import Ints
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import remedy_for
+from data_prep.settings import from_table, nearest
 from data_prep.task_types.base import TaskType
 from data_prep.task_types.registry import TASK_TYPES
 from data_prep.tasks import Task
@@ -38,10 +39,10 @@ class Head(nn.Module):
         self, task_type: TaskType, width: int, n_outputs: int, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.task_type, self.n_outputs = task_type, n_outputs
+        self.head_loss = task_type.head_loss()
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(width, task_type.head_width(n_outputs))
-        self.exact_state = task_type.initial_state(n_outputs)  # float64 when begun
+        self.linear = nn.Linear(width, self.head_loss.width(n_outputs))
+        self.exact_state = self.head_loss.initial_state(n_outputs)  # float64 when begun
         for name, value in self.exact_state.items():
             self.register_buffer(name, value.float())
         nn.init.normal_(self.linear.weight, std=0.01)
@@ -55,21 +56,21 @@ class Head(nn.Module):
     def start_at(self, task: Task, rows: Ints) -> None:
         """Begin at the labels of the (n,) training rows that have one for the task."""
         y = torch.from_numpy(task.from_origin()[rows])
-        self.exact_state = self.task_type.fit_state(y, self.n_outputs)
+        self.exact_state = self.head_loss.fit_state(y, task)
         for name, value in self.exact_state.items():
             self.get_buffer(name).copy_(value)
-        bias = self.task_type.initial_bias(y, self.n_outputs)
+        bias = self.head_loss.initial_bias(y, task)
         if bias is not None:
             self.linear.bias.data.copy_(bias)
 
     def loss_target(self, task: Task) -> Tensor:
         """Give the (N, ...) targets of the loss, for all N rows of the table."""
         y = torch.from_numpy(task.from_origin())
-        return self.task_type.loss_target(task.loss, y, self.exact_state)
+        return self.head_loss.target(y, self.exact_state)
 
-    def loss(self, loss: str, outputs: Tensor, y_true: Tensor) -> Tensor:
+    def row_losses(self, outputs: Tensor, y_true: Tensor) -> Tensor:
         """Give the (B,) losses of (B, W) outputs and rows of ``loss_target``."""
-        return self.task_type.loss(loss, outputs, y_true, self.state)
+        return self.head_loss.row_losses(outputs, y_true, self.state)
 
     def forward(self, features: Tensor) -> Tensor:
         """Give the (B, W) raw outputs of (B, D) features, such as logits."""
@@ -78,7 +79,7 @@ class Head(nn.Module):
 
     def predict(self, outputs: Tensor) -> Tensor:
         """Bring (B, W) raw outputs to the (B, F) that are stored."""
-        return self.task_type.predict(outputs, self.state)
+        return self.head_loss.predict(outputs, self.state)
 
 
 class TaskNet(nn.Module):
@@ -110,7 +111,7 @@ class TaskNet(nn.Module):
         self.heads = nn.ModuleDict(
             {
                 f"{HEAD}{task['name']}": Head(
-                    TASK_TYPES[task["kind"]],
+                    task_type_of(task),
                     feature_width(backbone),
                     len(task["outputs"]),
                     dropout,
@@ -147,13 +148,26 @@ def describe(task: Task) -> dict[str, Any]:
     """Say what a task's head is, as JSON values."""
     return {
         "name": task.name,
-        "kind": task.kind,
+        "kind": task.task_type.name,
         "outputs": list(task.outputs),
         "columns": task.columns,
         "activation": task.task_type.activation,
         "classes": list(task.classes),
         **({"origin": task.origin} if task.origin else {}),
+        **({"options": options} if (options := task.task_type.options()) else {}),
     }
+
+
+def task_type_of(task: dict[str, Any]) -> TaskType:
+    """Give the kind with its settings that ``describe`` told of.
+
+    Raises:
+        UserError: This version does not know the kind, or a setting.
+    """
+    name, kind = task["name"], task["kind"]
+    if kind not in TASK_TYPES:
+        raise UserError(f"task {name!r}: kind = {kind!r}: {nearest(kind, TASK_TYPES)}")
+    return from_table(TASK_TYPES[kind], task.get("options", {}), f"task {name!r}", {})
 
 
 def load_net(path: Path) -> tuple[TaskNet, dict[str, Any]]:

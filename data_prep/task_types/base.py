@@ -1,57 +1,38 @@
-"""What a kind of sub-task is: its labels, head, loss, outputs and score in one object.
+"""What a kind of sub-task is: its settings, labels, losses, outputs and score.
 
-A ``TaskType`` that overrides nothing but ``name`` and ``read_labels`` learns numbers:
-they are standardised by the training rows, the outputs are brought back to the unit of
-the labels, and the score is the RMSE. See docs/new_task_kind.md.
+A kind is a dataclass of what ``[tasks.NAME]`` may say, and an object of it is one
+sub-task as the user wrote it. One that overrides nothing but ``name`` and
+``read_labels`` learns numbers: they are standardised by the training rows, the outputs
+are brought back to the unit of the labels, and the score is the RMSE. See
+docs/new_task_kind.md.
 
-Torch is imported inside the methods that need it, so that every stage may ask what a
-task is. Those methods are given the state of the head: small tensors by name, such as
-the centre and scale of the labels, which are stored with its weights.
-
-Shapes: N rows of the prepared table, n of them, B rows of a batch, L columns of labels,
-W outputs of the head, F outputs that are stored.
+Shapes: N rows of the prepared table, n of them, L columns of labels, F outputs that are
+stored.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Gt
 from numpy.typing import NDArray
 
 from data_prep.arrays import Bools, Floats
 from data_prep.errors import UserError
-from data_prep.settings import nearest
-from data_prep.tables.units import ROUNDING
+from data_prep.head_losses.base import HeadLoss, Labels
+from data_prep.head_losses.distances import DISTANCES, Distance
+from data_prep.ranges import Ranged
+from data_prep.settings import nearest, recorded
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import Tensor
-
-    State = Mapping[str, Tensor]
 
 ROLES = ("target", "date", "group")  # columns that data_prep.prepare gives its names
-TargetOutputs = Literal["", "number", "probabilities"]
-DISTANCES = {"mse": "mse_loss", "mae": "l1_loss", "smooth_l1": "smooth_l1_loss"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Labels:
-    """What the tables say of one sub-task.
-
-    Attributes:
-        values: (N, L) labels, such as numbers, or (N, 1) class numbers; 0 where masked.
-        has_label: (N,) whether the row has a label for this task.
-        outputs: F suffixes of its output columns; ``("",)`` for a single number.
-        classes: Names of the classes, empty for numbers.
-    """
-
-    values: Floats
-    has_label: Bools
-    outputs: tuple[str, ...] = ("",)
-    classes: tuple[str, ...] = ()
+TargetOutputs = Literal["number", "probabilities"]
+ALWAYS_RECORDED = ("column", "loss", "weight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,27 +44,29 @@ class LabelSource:
         prepared: Folder of ``data_prep.prepare``; None: it is not yet made.
         metadata: What that stage recorded, or will.
         words: Word vectors with their ids; None: those of ``prepared``.
-        column: The user's name of the column; None: the usual one of the kind.
     """
 
     table: "pd.DataFrame"
     prepared: Path | None
     metadata: Mapping[str, Any]
     words: "pd.DataFrame | None" = None
-    column: str | None = None
 
     @property
     def is_train(self) -> Bools:
         """(N,) whether the row is of the training table: others have no label."""
         return (self.table["split"] == "train").to_numpy()
 
-    def column_name(self, usual: str) -> str:
-        """Find the task's column in the table: the usual one, or one of the user's.
+    def column_name(self, column: str | None, usual: str) -> str:
+        """Find a task's column in the table.
+
+        Args:
+            column: The user's name of it; None: the usual one.
+            usual: The usual one of the kind.
 
         Raises:
             UserError: There is no such column.
         """
-        if self.column is None:
+        if column is None:
             if usual not in self.table:
                 raise UserError(
                     f"[data] names no {usual}; add {usual} to [data], or column here"
@@ -95,25 +78,24 @@ class LabelSource:
             if (name := self.metadata.get(f"{role}_column"))
         }
         for role, name in users_names.items():
-            if name == self.column and role in self.table:
+            if name == column and role in self.table:
                 return role
         prefix = "given."
-        if f"{prefix}{self.column}" not in self.table:
+        if f"{prefix}{column}" not in self.table:
             names = [name for name in map(str, self.table) if name.startswith(prefix)]
             names = [name.removeprefix(prefix) for name in names]
-            hint = nearest(self.column, [*names, *users_names.values()])
-            raise UserError(f"there is no column {self.column!r}; {hint}")
-        return f"{prefix}{self.column}"
+            hint = nearest(column, [*names, *users_names.values()])
+            raise UserError(f"there is no column {column!r}; {hint}")
+        return f"{prefix}{column}"
 
 
-class TaskType(ABC):
-    """A kind of sub-task.
+@dataclass(frozen=True, kw_only=True)
+class TaskType(Ranged, ABC):
+    """A kind of sub-task, with the settings of one.
 
     Attributes:
         name: ``kind`` in ``[tasks.NAME]``.
         losses: Values of ``loss``; the first is the usual one.
-        activation: How the stored outputs come out of the head, for the header of the
-            store: ``identity`` or ``softmax``.
         is_quantity: The label is one number in a unit of the user's. It may lie so far
             from zero that float32 would lose it; its net then counts from an origin.
         target_outputs: What the outputs say of the target when the task's column is the
@@ -125,11 +107,52 @@ class TaskType(ABC):
 
     name: ClassVar[str]
     losses: ClassVar[tuple[str, ...]] = tuple(DISTANCES)
-    activation: ClassVar[str] = "identity"
     is_quantity: ClassVar[bool] = False
-    target_outputs: ClassVar[TargetOutputs] = ""
+    target_outputs: ClassVar[tuple[TargetOutputs, ...]] = ()
     probed_as: ClassVar[Literal["numbers", "classes"]] = "numbers"
     needs_attributes: ClassVar[bool] = False
+
+    column: Annotated[str | None, "column of the training table"] = None
+    loss: Annotated[str | None, "loss; left out: the usual one of the kind"] = None
+    weight: Annotated[float, "weight of the loss in a joint net", Gt(0)] = 1.0
+
+    def __post_init__(self) -> None:
+        """Check what no single field can."""
+        super().__post_init__()
+        if self.loss is not None and self.loss not in self.losses:
+            raise UserError(f"loss = {self.loss!r}: {nearest(self.loss, self.losses)}")
+        if self.needs_attributes and self.column is not None:
+            raise UserError(
+                f"column = {self.column!r}: {self.name} come from [data] attributes;"
+                " take it out"
+            )
+
+    @property
+    def loss_name(self) -> str:
+        """Which loss it is, the usual one where the user named none."""
+        return self.loss or self.losses[0]
+
+    @property
+    def activation(self) -> str:
+        """How outputs with a suffix come out of the head, for the header of the store.
+
+        ``identity``, ``softmax`` or ``sigmoid``.
+        """
+        return "identity"
+
+    def options(self) -> dict[str, Any]:
+        """Give the settings of the head that the user changed, as JSON values."""
+        usual = {field.name: field.default for field in fields(self)}
+        return {
+            name: value
+            for name, value in recorded(self).items()
+            if getattr(self, name) != usual[name] and name not in ("column", "weight")
+        }
+
+    def recorded(self) -> dict[str, Any]:
+        """Give what decides the result, as JSON values."""
+        always = {name: getattr(self, name) for name in ALWAYS_RECORDED}
+        return {"kind": self.name} | always | self.options()
 
     @abstractmethod
     def read_labels(self, source: LabelSource) -> Labels:
@@ -138,6 +161,10 @@ class TaskType(ABC):
         Raises:
             UserError: There is no such column, or its cells do not fit the kind.
         """
+
+    def head_loss(self) -> HeadLoss:
+        """Give the loss with the head that it needs."""
+        return Distance(self.loss_name)
 
     def score(
         self, y_true: Floats, y_pred: NDArray[np.floating[Any]]
@@ -153,67 +180,3 @@ class TaskType(ABC):
         """Give what probes learn: the (N, L) labels, or (N, F) ones and zeros."""
         del n_outputs
         return values.astype(np.float64)
-
-    # Of a net. All that follows may import torch.
-
-    def head_width(self, n_outputs: int) -> int:
-        """Give W, the outputs of the linear layer for F stored ones."""
-        return n_outputs
-
-    def initial_state(self, n_outputs: int) -> "dict[str, Tensor]":
-        """Give the (F,) centre and scale of a head that knows no label yet."""
-        import torch
-
-        return {"centre": torch.zeros(n_outputs), "scale": torch.ones(n_outputs)}
-
-    def fit_state(self, y: "Tensor", n_outputs: int) -> "dict[str, Tensor]":
-        """Give the state for the (n, L) float64 labels of the training rows."""
-        del n_outputs
-        centre, scale = y.mean(dim=0), y.std(dim=0, correction=0)
-        # labels that are all the same differ from their mean by rounding alone
-        scale = scale.masked_fill(scale <= ROUNDING * centre.abs(), 1.0)
-        return {"centre": centre, "scale": scale}
-
-    def initial_bias(self, y: "Tensor", n_outputs: int) -> "Tensor | None":
-        """Give the (W,) bias that training begins at; None: zeros."""
-        del y, n_outputs
-        return None
-
-    def loss_target(self, loss: str, y: "Tensor", state: "State") -> "Tensor":
-        """Bring (N, L) float64 labels to what ``loss`` compares outputs with.
-
-        It is done once, in float64, so that the weights of a net are the same bits
-        whatever the unit of its labels.
-
-        Args:
-            loss: One of ``losses``.
-            y: Labels, counted from the task's origin; 0 where masked.
-            state: That of ``fit_state``, in float64.
-        """
-        del loss
-        return ((y - state["centre"]) / state["scale"]).float()
-
-    def loss(
-        self, loss: str, outputs: "Tensor", y_true: "Tensor", state: "State"
-    ) -> "Tensor":
-        """Give the (B,) losses of (B, W) outputs of the head.
-
-        Args:
-            loss: One of ``losses``.
-            outputs: Of the linear layer, float32.
-            y_true: Rows of ``loss_target``.
-            state: Of the head.
-        """
-        del state
-        from torch.nn import functional
-
-        distance = getattr(functional, DISTANCES[loss])
-        losses: Tensor = distance(outputs, y_true, reduction="none").mean(dim=1)
-        return losses
-
-    def predict(self, outputs: "Tensor", state: "State") -> "Tensor":
-        """Bring (B, W) outputs of the head to the (B, F) that are stored.
-
-        They are in the unit of the labels, counted from the task's origin.
-        """
-        return state["centre"] + state["scale"] * outputs

@@ -1,36 +1,39 @@
 """Classes without an order: the target's, or those of any column."""
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.arrays import Floats
 from data_prep.errors import UserError
+from data_prep.head_losses.base import HeadLoss, Labels
+from data_prep.head_losses.cross_entropy import CrossEntropy
 from data_prep.tables.spelling import class_names
-from data_prep.task_types.base import Labels, LabelSource, TaskType
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from data_prep.task_types.base import State
+from data_prep.task_types.base import LabelSource, TargetOutputs, TaskType
 
 # Rows of a class of another column than the target; rarer ones are masked.
 FEWEST = 5
 
 
+@dataclass(frozen=True, kw_only=True)
 class Classes(TaskType):
     """One of K classes for each row; the outputs are their probabilities."""
 
     name = "classes"
     losses = ("cross_entropy",)
-    activation = "softmax"
-    target_outputs = "probabilities"
+    target_outputs: ClassVar[tuple[TargetOutputs, ...]] = ("probabilities",)
     probed_as = "classes"
+
+    @property
+    def activation(self) -> str:
+        """The outputs are probabilities, which sum to 1."""
+        return "softmax"
 
     def read_labels(self, source: LabelSource) -> Labels:
         """Read a column of names as class numbers, or those of the target."""
-        column, is_train = source.column_name("target"), source.is_train
+        column, is_train = source.column_name(self.column, "target"), source.is_train
         if column == "target":
             if "class_index" not in source.table:
                 raise UserError(
@@ -61,6 +64,10 @@ class Classes(TaskType):
             classes=classes,
         )
 
+    def head_loss(self) -> HeadLoss:
+        """Give the cross-entropy."""
+        return CrossEntropy()
+
     def score(
         self, y_true: Floats, y_pred: NDArray[np.floating[Any]]
     ) -> tuple[str, float]:
@@ -71,37 +78,5 @@ class Classes(TaskType):
         """Give 1 in the column of the class, (N, K)."""
         return np.eye(n_outputs)[values[:, 0].astype(np.int64)]
 
-    def fit_state(self, y: "Tensor", n_outputs: int) -> "dict[str, Tensor]":
-        """Classes have no unit: centre 0 and scale 1 stay."""
-        del y
-        return self.initial_state(n_outputs)
 
-    def initial_bias(self, y: "Tensor", n_outputs: int) -> "Tensor":
-        """Give the (K,) logarithms of class frequencies, where training begins."""
-        import torch
-
-        n_rows = torch.bincount(y[:, 0].long(), minlength=n_outputs)
-        # half a row more for each: a fold may lack a class, and log 0 has no end
-        return ((n_rows + 0.5) / (n_rows + 0.5).sum()).log()
-
-    def loss_target(self, loss: str, y: "Tensor", state: "State") -> "Tensor":
-        """Give the (N,) class numbers."""
-        del loss, state
-        return y[:, 0].long()
-
-    def loss(
-        self, loss: str, outputs: "Tensor", y_true: "Tensor", state: "State"
-    ) -> "Tensor":
-        """Give the (B,) cross-entropies of (B, K) logits."""
-        del loss, state
-        from torch.nn import functional
-
-        return functional.cross_entropy(outputs, y_true, reduction="none")
-
-    def predict(self, outputs: "Tensor", state: "State") -> "Tensor":
-        """Give the (B, K) probabilities of the classes."""
-        del state
-        return outputs.softmax(dim=1)
-
-
-TASK_TYPE = Classes()
+TASK_TYPE = Classes

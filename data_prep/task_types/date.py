@@ -1,5 +1,6 @@
 """A date, as a year with its fraction: 1890.5 is the middle of 1890."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from data_prep.arrays import Floats
@@ -9,11 +10,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@dataclass(frozen=True, kw_only=True)
 class Date(Regression):
     """One date for each row, learned as a number of years."""
 
     name = "date"
-    target_outputs = ""
+    target_outputs = ()
 
     usual_column = "date"
     noun = "dates"
@@ -25,4 +27,4 @@ class Date(Regression):
         return as_years(cells)[0]
 
 
-TASK_TYPE = Date()
+TASK_TYPE = Date

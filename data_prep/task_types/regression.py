@@ -1,50 +1,18 @@
 """A number: the target, or any column of numbers."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
-import numpy as np
-
-from data_prep.arrays import Floats
-from data_prep.errors import UserError
-from data_prep.task_types.base import Labels, LabelSource, TargetOutputs, TaskType
-
-if TYPE_CHECKING:
-    import pandas as pd
+from data_prep.task_types.base import TargetOutputs
+from data_prep.task_types.number_column import NumberColumn
 
 
-class Regression(TaskType):
+@dataclass(frozen=True, kw_only=True)
+class Regression(NumberColumn):
     """One number for each row, in the user's unit."""
 
     name = "regression"
-    is_quantity = True
-    target_outputs: ClassVar[TargetOutputs] = "number"
-
-    usual_column: ClassVar[str] = "target"
-    noun: ClassVar[str] = "numbers"
-
-    def parse(self, cells: "pd.Series[Any]") -> Floats:
-        """Read (N,) cells as numbers; NaN where they are none."""
-        from data_prep.tables.cells import as_numbers
-
-        return as_numbers(cells)
-
-    def read_labels(self, source: LabelSource) -> Labels:
-        """Read a column of numbers; a missing cell has no label."""
-        from data_prep.tables.cells import unread
-
-        cells = source.table[source.column_name(self.usual_column)]
-        values, is_train = self.parse(cells), source.is_train
-        unreadable = unread(cells[is_train], values[is_train])
-        if len(unreadable):
-            raise UserError(
-                f"kind = {self.name!r}, but {len(unreadable)} labels are no {self.noun}"
-                f", such as {unreadable.iloc[0]!r}; use kind = 'classes' or another"
-                " column"
-            )
-        has_label = np.isfinite(values) & is_train
-        return Labels(
-            values=np.where(has_label, values, 0)[:, None], has_label=has_label
-        )
+    target_outputs: ClassVar[tuple[TargetOutputs, ...]] = ("number",)
 
 
-TASK_TYPE = Regression()
+TASK_TYPE = Regression

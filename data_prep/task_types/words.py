@@ -1,20 +1,18 @@
 """Word vectors of the names that a picture has in ``[data] attributes``."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data_prep.errors import UserError
+from data_prep.head_losses.base import HeadLoss, Labels
+from data_prep.head_losses.distances import Cosine
 from data_prep.run_folders.damage import read_frame
-from data_prep.task_types.base import Labels, LabelSource, TaskType
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from data_prep.task_types.base import State
+from data_prep.task_types.base import LabelSource, TaskType
 
 
+@dataclass(frozen=True, kw_only=True)
 class Words(TaskType):
     """A vector for each row, as ``data_prep.prepare`` made it."""
 
@@ -36,20 +34,9 @@ class Words(TaskType):
         outputs = tuple(str(k) for k in range(values.shape[1]))
         return Labels(values=values, has_label=has_label, outputs=outputs)
 
-    def loss_target(self, loss: str, y: "Tensor", state: "State") -> "Tensor":
-        """Give the (N, L) vectors: as they are for an angle, or standardised."""
-        return y.float() if loss == "cosine" else super().loss_target(loss, y, state)
-
-    def loss(
-        self, loss: str, outputs: "Tensor", y_true: "Tensor", state: "State"
-    ) -> "Tensor":
-        """Give (B,) losses: 1 - cosine of the angle, or the mean squared distance."""
-        if loss != "cosine":
-            return super().loss(loss, outputs, y_true, state)
-        from torch.nn import functional
-
-        vectors = self.predict(outputs, state)
-        return 1 - functional.cosine_similarity(vectors, y_true, dim=1)
+    def head_loss(self) -> HeadLoss:
+        """Give the distance of standardised vectors, or the angle of those as read."""
+        return Cosine() if self.loss_name == "cosine" else super().head_loss()
 
 
 def _lacks_words(prepared: Path | None) -> str:
@@ -63,4 +50,4 @@ def _lacks_words(prepared: Path | None) -> str:
     return f"of [data] attributes {why_no_vectors(attributes)}; take the task out"
 
 
-TASK_TYPE = Words()
+TASK_TYPE = Words

@@ -327,7 +327,7 @@ def check_proba(means: Floats, task: str, ids: Sequence[str]) -> None:
     kinds = [
         repr(name)
         for name, task_type in TASK_TYPES.items()
-        if task_type.target_outputs == "probabilities"
+        if "probabilities" in task_type.target_outputs
     ]
     raise UserError(
         f"the outputs of {task!r} are no probabilities in {int(is_wrong.sum())} of"

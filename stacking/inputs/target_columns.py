@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data_prep.arrays import Floats, Ints
-from data_prep.experiment import TaskSettings
-from data_prep.task_types.registry import TASK_TYPES
+from data_prep.task_types.base import TargetOutputs, TaskType
 from stacking.inputs.data import Column, columns_of
 
 
@@ -76,7 +75,7 @@ class TargetColumns:
         classes: tuple[str, ...],
         target_range: tuple[float, float] | None,
         *,
-        tasks: Mapping[str, TaskSettings],
+        tasks: Mapping[str, TaskType],
         target_column: str | None,
     ) -> "TargetColumns":
         """Find the sub-tasks whose label is the target.
@@ -89,11 +88,11 @@ class TargetColumns:
             target_column: The user's name of the target column.
         """
 
-        def first(target_outputs: str, usual: str, n_outputs: int) -> str:
+        def first(target_outputs: TargetOutputs, usual: str, n_outputs: int) -> str:
             names = [
                 name
                 for name, task in tasks.items()
-                if TASK_TYPES[task.kind].target_outputs == target_outputs
+                if target_outputs in task.target_outputs
                 and task.column in (None, target_column)
             ]
             for name in names if tasks else [usual]:

@@ -8,10 +8,10 @@ import pytest
 from data_prep.errors import UserError
 from data_prep.experiment import (
     Experiment,
-    TaskSettings,
     commands,
     read_experiment,
 )
+from data_prep.task_types.classes import Classes
 from data_prep.task_types.registry import TASK_TYPES
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def test_tables_end_up_where_they_belong(tmp_path: Path) -> None:
         """,
     )
     assert experiment.data.target == "year"
-    maker = TaskSettings(kind="classes", column="artist", weight=2.0)
+    maker = Classes(column="artist", weight=2.0)
     assert experiment.tasks == {"maker": maker}
     assert experiment.stages == {
         "pipeline": {"stages": ["data_prep.prepare"]},
@@ -178,7 +178,7 @@ def test_every_kind_of_task_has_a_loss() -> None:
         assert task_type.name == kind
         assert task_type.losses
         for loss in task_type.losses:
-            assert TaskSettings(kind=kind, loss=loss).loss == loss
+            assert task_type(loss=loss).loss_name == loss
 
 
 def test_commands_are_the_modules_that_can_be_run() -> None:

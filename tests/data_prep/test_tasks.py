@@ -1,7 +1,6 @@
 """Tests of data_prep.tasks."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,29 +8,24 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from data_prep.errors import UserError
-from data_prep.experiment import TaskSettings
 from data_prep.run_folders.runs import Run
-from data_prep.task_types.classes import FEWEST
+from data_prep.task_types.base import TaskType
+from data_prep.task_types.classes import FEWEST, Classes
+from data_prep.task_types.date import Date
+from data_prep.task_types.regression import Regression
+from data_prep.task_types.words import Words
 from data_prep.tasks import Task, build_tasks
 from tests.prepared_runs import STAGE, make_run, table_of
 
 
 def tasks_of(
-    run: Run, *only: str, table: pd.DataFrame | None = None, **asked: TaskSettings
+    run: Run, *only: str, table: pd.DataFrame | None = None, **asked: TaskType
 ) -> dict[str, Task]:
     """Build the tasks of a run, by name."""
     prepared = run.finished(STAGE)
     rows = table_of(run) if table is None else table
     tasks = build_tasks(asked, rows, prepared.folder, prepared.metadata, only)
     return {task.name: task for task in tasks}
-
-
-def regression(**options: Any) -> TaskSettings:
-    return TaskSettings(kind="regression", **options)
-
-
-def classes(**options: Any) -> TaskSettings:
-    return TaskSettings(kind="classes", **options)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +61,7 @@ def test_word_vectors_may_come_before_there_is_a_folder(run: Run) -> None:
     assert_array_equal(labels[0].values, labels[1].values)
     assert_array_equal(labels[0].has_label, labels[1].has_label)
     with pytest.raises(UserError, match="names no attributes"):
-        build_tasks({"x": TaskSettings(kind="words")}, table, None, prepared.metadata)
+        build_tasks({"x": Words()}, table, None, prepared.metadata)
 
 
 def test_labels_and_masks_are_those_of_the_tables(run: Run) -> None:
@@ -128,9 +122,9 @@ def test_only_the_tasks_asked_for_are_built(run: Run) -> None:
 def test_a_column_of_the_user_by_its_own_name(run: Run) -> None:
     tasks = tasks_of(
         run,
-        plain=regression(column="level"),
-        when=TaskSettings(kind="date", column="year"),
-        size=regression(column="size", loss="mae", weight=0.5),
+        plain=Regression(column="level"),
+        when=Date(column="year"),
+        size=Regression(column="size", loss="mae", weight=0.5),
     )
     usual, table = tasks_of(run), table_of(run)
     assert (tasks["plain"].values == usual["target"].values).all()
@@ -139,12 +133,12 @@ def test_a_column_of_the_user_by_its_own_name(run: Run) -> None:
     assert (tasks["size"].has_label == has_size).all()
     expected = table["given.size"][has_size].astype(float)
     assert (tasks["size"].values[has_size, 0] == expected).all()
-    assert (tasks["size"].loss, tasks["size"].weight) == ("mae", 0.5)
+    assert tasks["size"].task_type == Regression(column="size", loss="mae", weight=0.5)
 
 
 def test_rare_classes_of_another_column_are_masked(run: Run) -> None:
     table = table_of(run)
-    task = tasks_of(run, rare=classes(column="rare"))["rare"]
+    task = tasks_of(run, rare=Classes(column="rare"))["rare"]
     is_train = (table["split"] == "train").to_numpy()
     is_rare = (table["given.rare"] == "rare").to_numpy()
     assert is_rare.sum() < FEWEST
@@ -158,7 +152,7 @@ def test_a_missing_cell_is_not_the_class_nan(run: Run) -> None:
     table = table_of(run)
     texts = np.array(["nan", "other", None] * len(table), object)[: len(table)]
     table["given.kind"] = texts
-    task = tasks_of(run, table=table, kind=classes(column="kind"))["kind"]
+    task = tasks_of(run, table=table, kind=Classes(column="kind"))["kind"]
     is_train = (table["split"] == "train").to_numpy()
     assert task.classes == ("nan", "other")
     assert (task.has_label == is_train & (texts != None)).all()  # noqa: E711
@@ -171,9 +165,9 @@ def test_what_is_missing_depends_on_the_kind_of_task(run: Run) -> None:
     tasks = tasks_of(
         run,
         table=table,
-        a=classes(column="kind"),
-        b=regression(column="kind"),
-        c=TaskSettings(kind="date", column="kind"),
+        a=Classes(column="kind"),
+        b=Regression(column="kind"),
+        c=Date(column="kind"),
     )
     is_train = (table["split"] == "train").to_numpy()
     is_number = is_train & (table["given.kind"].str.len() == 4).to_numpy()
@@ -190,53 +184,53 @@ def test_names_that_teach_nothing_are_told(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"names never go together, so .*; take the task"
     ):
-        tasks_of(run, x=TaskSettings(kind="words"))
+        tasks_of(run, x=Words())
 
 
 def test_text_is_no_regression(tmp_path: Path) -> None:
     run = make_run(tmp_path, target="classes")
     with pytest.raises(UserError, match=r"\[tasks.x\].*24 labels are no numbers, such"):
-        tasks_of(run, x=regression())
+        tasks_of(run, x=Regression())
     with pytest.raises(
         UserError, match=r"no numbers, such as 'kind.*use kind = 'classes'"
     ):
-        tasks_of(run, x=regression(column="kind"))
+        tasks_of(run, x=Regression(column="kind"))
     with pytest.raises(UserError, match="24 labels are no dates, such as 'kind"):
-        tasks_of(run, x=TaskSettings(kind="date", column="kind"))
+        tasks_of(run, x=Date(column="kind"))
 
 
 def test_an_unknown_column_is_named_with_its_nearest(run: Run) -> None:
     with pytest.raises(UserError, match="no column 'kinds'; did you mean 'kind'"):
-        tasks_of(run, x=classes(column="kinds"))
+        tasks_of(run, x=Classes(column="kinds"))
 
 
 def test_one_class_is_refused(run: Run) -> None:
     table = table_of(run)
     table["given.kind"] = "same"
     with pytest.raises(UserError, match="1 of its classes has 5 rows or more; two are"):
-        tasks_of(run, table=table, x=classes(column="kind"))
+        tasks_of(run, table=table, x=Classes(column="kind"))
 
 
 def test_a_quantity_is_no_class(run: Run) -> None:
     table = table_of(run).drop(columns="class_index")
     with pytest.raises(UserError, match="too many values to be classes"):
-        tasks_of(run, table=table, x=classes())
+        tasks_of(run, table=table, x=Classes())
     assert "onehot" not in tasks_of(run, table=table)
 
 
 def test_what_data_does_not_name_is_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path, words=0)
     with pytest.raises(UserError, match=r"\[tasks.x\].*names no attributes; add"):
-        tasks_of(run, x=TaskSettings(kind="words"))
+        tasks_of(run, x=Words())
     table = table_of(run).drop(columns=["target", "class_index"])
     with pytest.raises(UserError, match=r"\[data\] names no target; add target to"):
-        tasks_of(run, table=table, x=regression())
+        tasks_of(run, table=table, x=Regression())
 
 
 def test_a_task_without_any_label_is_refused(run: Run) -> None:
     table = table_of(run).assign(date=np.nan)
     with pytest.raises(UserError, match="no row of the train table has a label"):
-        tasks_of(run, table=table, x=TaskSettings(kind="date"))
+        tasks_of(run, table=table, x=Date())
 
 
 def test_an_unknown_task_is_named_with_its_nearest(run: Run) -> None:
@@ -246,9 +240,9 @@ def test_an_unknown_task_is_named_with_its_nearest(run: Run) -> None:
 
 def test_what_the_store_would_refuse_is_refused_before_the_training(run: Run) -> None:
     with pytest.raises(UserError, match="both have a column 'kind_2'; rename one"):
-        tasks_of(run, kind=classes(column="kind"), kind_2=regression())
+        tasks_of(run, kind=Classes(column="kind"), kind_2=Regression())
     with pytest.raises(UserError, match="use letters from a to z, digits and _"):
-        tasks_of(run, größe=regression())
+        tasks_of(run, größe=Regression())
 
 
 def test_labels_far_from_zero_are_counted_from_one_of_them(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from sklearn.linear_model import Ridge
 
 from data_prep.errors import UserError
 from data_prep.run_folders.runs import Run, StaleStageError, UnfinishedStageError
+from data_prep.task_types.classes import Classes
+from data_prep.task_types.regression import Regression
 from data_prep.tasks import Task
 from pretext import device
 from pretext import probe as command
@@ -253,13 +255,12 @@ def probed(name: str, noise: float, seed: int = 0, n: int = 120) -> ProbedBackbo
     splits = [(fold == k, fold != k) for k in range(3)]
     task = Task(
         name="weight",
-        kind="regression",
-        loss="mse",
+        task_type=Regression(),
         values=y_true[:, None].astype(np.float32),
         has_label=np.ones(n, dtype=bool),
     )
     kinds = np.digitize(y_true, [0.0])[:, None].astype(np.float32)
-    classes = replace(task, name="kind", kind="classes", values=kinds,
+    classes = replace(task, name="kind", task_type=Classes(), values=kinds,
                       outputs=("0", "1"))  # fmt: skip
     results = {
         (t.name, probe_name): probe(probe_name, features, t, splits, cv_groups)

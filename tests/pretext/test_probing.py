@@ -15,6 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from data_prep.scoring.metrics import METRICS
 from data_prep.scoring.scores import group_bootstrap
+from data_prep.task_types.registry import TASK_TYPES
 from data_prep.tasks import Task
 from pretext.evaluation import probing
 from pretext.evaluation.probing import (
@@ -38,8 +39,7 @@ def task_of(values: Any, kind: str = "regression", **changes: Any) -> Task:
     n_classes = int(values.max()) + 1 if kind == "classes" else values.shape[1]
     task = Task(
         name="it",
-        kind=kind,
-        loss="mse",
+        task_type=TASK_TYPES[kind](),
         values=values,
         has_label=np.ones(len(values), dtype=bool),
         outputs=tuple(map(str, range(n_classes))),

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +251,7 @@ def test_the_loss_is_the_weighted_sum_of_the_means_over_labelled_rows(
     monkeypatch.setattr("transfer.learner.random_views", lambda images, *_: images)
     run = make_run(tmp_path)
     tasks = [
-        Task(**{**vars(task), "weight": weight})
+        replace(task, task_type=replace(task.task_type, weight=weight))
         for task, weight in zip(tasks_of(run), (1.0, 0.5, 2.0, 3.0), strict=True)
     ]
     learner, batch = learner_of(run, tasks)
@@ -261,9 +262,9 @@ def test_the_loss_is_the_weighted_sum_of_the_means_over_labelled_rows(
         for row in np.flatnonzero(task.has_label):
             outputs = learner.net(batch.images[row : row + 1])[task.name]
             y_true = head.loss_target(task)[row : row + 1]
-            losses.append(head.loss(task.loss, outputs, y_true).item())
+            losses.append(head.row_losses(outputs, y_true).item())
         assert_close(measured[task.name].item(), np.mean(losses), rtol=1e-4, atol=0)
-        total += task.weight * float(np.mean(losses))
+        total += task.task_type.weight * float(np.mean(losses))
     assert_close(measured["loss"].item(), total, rtol=1e-4, atol=0)
 
 
@@ -292,7 +293,7 @@ def test_scores_by_hand(tmp_path: Path) -> None:
             with torch.no_grad():
                 y_pred = net.predict(images[row : row + 1])[task.name][0].numpy()
             label = task.values[row]
-            if task.kind == "classes":
+            if task.task_type.name == "classes":
                 errors[task.name].append(float(y_pred.argmax() == label[0]))
             else:
                 errors[task.name] += ((y_pred - label) ** 2).tolist()

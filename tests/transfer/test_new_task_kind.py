@@ -26,12 +26,13 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "new_task_kind.md"
 TASKS = '[tasks.level]\nkind = "quantile"\n'
 QUANTILES = (0.1, 0.5, 0.9)
+Kind = type[TaskType]
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
 
 @pytest.fixture
-def quantile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskType]:
+def quantile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kind]:
     """Put the page's file where kinds are looked for, for one test."""
     page = PAGE.read_text(encoding="utf-8")
     pieces = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
@@ -48,37 +49,36 @@ def quantile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskTy
     del task_types.quantile  # type: ignore[attr-defined]
 
 
-def task_of(y: list[float]) -> Task:
+def task_of(quantile: Kind, y: list[float]) -> Task:
     values = np.array(y)[:, None]
     return Task(
         name="width",
-        kind="quantile",
-        loss="pinball",
+        task_type=quantile(),
         values=values,
         has_label=np.ones(len(values), dtype=np.bool_),
         outputs=("10", "50", "90"),
     )
 
 
-def test_training_begins_at_the_quantiles_of_the_labels(quantile: TaskType) -> None:
-    head = Head(quantile, 4, 3)
-    head.start_at(task_of([*range(100, 111)]), np.arange(11))
+def test_training_begins_at_the_quantiles_of_the_labels(
+    quantile: Kind,
+) -> None:
+    head = Head(quantile(), 4, 3)
+    head.start_at(task_of(quantile, [*range(100, 111)]), np.arange(11))
     torch.nn.init.zeros_(head.linear.weight)
     outputs = head.predict(head(torch.zeros(1, 4)))
     assert_close(outputs, torch.tensor([[101.0, 105.0, 109.0]]))
 
 
-def test_the_loss_by_hand(quantile: TaskType) -> None:
+def test_the_loss_by_hand(quantile: Kind) -> None:
     outputs, y_true = torch.tensor([[0.0, 0.0, 3.0]]), torch.tensor([[1.0]])
-    loss = quantile.loss("pinball", outputs, y_true, {})
+    loss = quantile().head_loss().row_losses(outputs, y_true, {})
     assert_close(loss, torch.tensor([(0.1 * 1 + 0.5 * 1 + 0.1 * 2) / 3]))
-    metric, score = quantile.score(y_true.numpy(), outputs.numpy())
+    metric, score = quantile().score(y_true.numpy(), outputs.numpy())
     assert (metric, score) == ("pinball", pytest.approx(loss.item()))
 
 
-def test_a_net_is_trained_kept_and_read_again(
-    quantile: TaskType, tmp_path: Path
-) -> None:
+def test_a_net_is_trained_kept_and_read_again(quantile: Kind, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", n_train=48, experiment=TASKS)
     flags = ["--init=scratch", "--backbone=test_resnet", "--folds=0", "--epochs=12"]
     folder = finetune.main(
@@ -95,10 +95,10 @@ def test_a_net_is_trained_kept_and_read_again(
     with torch.no_grad():
         y_pred = load_net(file)[0].predict(images)["level"].numpy()
     y_true = table["target"].to_numpy()[val_idx, None]
-    _, score = quantile.score(y_true, y_pred)
+    _, score = quantile().score(y_true, y_pred)
     assert net["held_out_scores"] == {"level_pinball": pytest.approx(score, rel=1e-5)}
     constant = np.quantile(np.arange(4.0), QUANTILES)
-    assert score < 0.8 * quantile.score(y_true, constant)[1]
+    assert score < 0.8 * quantile().score(y_true, constant)[1]
 
 
 def test_the_files_that_the_page_names_exist() -> None:

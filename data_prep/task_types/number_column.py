@@ -1,0 +1,52 @@
+"""Numbers in a column of the table, which several kinds of sub-tasks learn from."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from data_prep.arrays import Floats
+from data_prep.errors import UserError
+from data_prep.head_losses.base import Labels
+from data_prep.task_types.base import LabelSource, TaskType
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberColumn(TaskType):
+    """A kind whose labels are one number for each row.
+
+    Attributes:
+        usual_column: Column of the prepared table, where the user names none.
+        noun: What the cells are, for messages.
+    """
+
+    is_quantity = True
+    usual_column: ClassVar[str] = "target"
+    noun: ClassVar[str] = "numbers"
+
+    def parse(self, cells: "pd.Series[Any]") -> Floats:
+        """Read (N,) cells as numbers; NaN where they are none."""
+        from data_prep.tables.cells import as_numbers
+
+        return as_numbers(cells)
+
+    def read_labels(self, source: LabelSource) -> Labels:
+        """Read a column of numbers; a missing cell has no label."""
+        from data_prep.tables.cells import unread
+
+        cells = source.table[source.column_name(self.column, self.usual_column)]
+        values, is_train = self.parse(cells), source.is_train
+        unreadable = unread(cells[is_train], values[is_train])
+        if len(unreadable):
+            raise UserError(
+                f"kind = {self.name!r}, but {len(unreadable)} labels are no {self.noun}"
+                f", such as {unreadable.iloc[0]!r}; use kind = 'classes' or another"
+                " column"
+            )
+        has_label = np.isfinite(values) & is_train
+        return Labels(
+            values=np.where(has_label, values, 0)[:, None], has_label=has_label
+        )
