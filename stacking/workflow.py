@@ -29,7 +29,7 @@ from stacking.analysis.shift import TaskShift, shift_of_folds
 from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.ensemble.insample import fit_insample
 from stacking.ensemble.members import Member, fit_stackers, fit_tasks, read_fixed
-from stacking.ensemble.objective import Objective
+from stacking.ensemble.objective import Objective, ScoringData
 from stacking.ensemble.postprocessors import choose_postprocessors
 from stacking.ensemble.selection import cross_select
 from stacking.ensemble.stack import Stacked, stack
@@ -323,11 +323,6 @@ class StackingJob:
             ),
             "ridge": cross_fit_ridge(narrow),
         }
-        blend, _, _ = cross_select(fits, rows.y, rows.folds, self.objective)
-        return judge_control(
-            rows.y,
-            blend.oof_pred,
-            folds=rows.folds,
-            cv_groups=rows.groups,
-            objective=self.objective,
-        )
+        scoring = ScoringData.of(rows, self.objective)
+        blend, _, _ = cross_select(fits, scoring)
+        return judge_control(scoring, blend.oof_pred)

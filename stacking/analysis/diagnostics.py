@@ -14,7 +14,7 @@ from data_prep.scoring.metrics import LEAST_PROBABILITY
 from data_prep.scoring.scores import Interval
 from stacking.cross_fitting import each_fold
 from stacking.ensemble.members import constant
-from stacking.ensemble.objective import Objective
+from stacking.ensemble.objective import Objective, ScoringData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,22 +80,12 @@ def permuted(y_true: Floats, folds: Ints, seed: int) -> Floats:
     return y_permuted
 
 
-def judge_control(
-    y_true: Floats,
-    y_pred: Floats,
-    *,
-    folds: Ints,
-    cv_groups: Ints,
-    objective: Objective,
-) -> Interval:
+def judge_control(scoring: ScoringData, y_pred: Floats) -> Interval:
     """Compare a stack of permuted labels with the constant, which it must not beat.
 
     Args:
-        y_true: (N, ...) permuted labels.
+        scoring: What predictions are scored by; its targets are the permuted labels.
         y_pred: (N, ...) out-of-fold predictions of them.
-        folds: (N,) fold of each row.
-        cv_groups: (N,) what errs together.
-        objective: What is scored by.
 
     Returns:
         The gain over the constant, in the unit of the metric.
@@ -103,7 +93,9 @@ def judge_control(
     Raises:
         UserError: It beats the constant: something leaks.
     """
-    gain = objective.gain(y_true, constant(y_true, folds), y_pred, cv_groups)
+    y_true = scoring.y_true
+    before = constant(y_true, scoring.folds)
+    gain = scoring.objective.gain(y_true, before, y_pred, scoring.groups)
     if gain.low > 0:
         style = style_for(gain.value)
         ends = f"{gain.low:{style}} to {gain.high:{style}}"

@@ -76,9 +76,7 @@ def add_means(
 
     def add(name: str, title: str, names: Sequence[str]) -> None:
         fits = {name: every[name].fit for name in names}
-        fit, weights_by_mean[name], apparent[name] = cross_select(
-            fits, scoring.y_true, scoring.folds, scoring.objective
-        )
+        fit, weights_by_mean[name], apparent[name] = cross_select(fits, scoring)
         every[name] = clipped(Member(title=title, fit=fit), clip)
 
     fixed = [name for name in ("plain", "expected") if name in members]

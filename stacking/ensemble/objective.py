@@ -26,6 +26,7 @@ from data_prep.scoring.scores import (
     per_fold,
 )
 from data_prep.settings import nearest
+from stacking.cross_fitting import TrainingRows
 
 N_DRAWS = 1000
 ALIKE = 1e-6  # of the step between two classes
@@ -219,6 +220,12 @@ class ScoringData:
     folds: Ints
     groups: Ints
     objective: Objective
+
+    @classmethod
+    def of(cls, rows: TrainingRows, objective: Objective) -> "ScoringData":
+        """Score the labels of the rows that a stack learns from."""
+        y, folds, groups = rows.y, rows.folds, rows.groups
+        return cls(y_true=y, folds=folds, groups=groups, objective=objective)
 
     def take(self, idx: Ints) -> "ScoringData":
         """Give some of the rows."""

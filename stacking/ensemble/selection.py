@@ -12,10 +12,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_prep.arrays import Floats, Ints
+from data_prep.arrays import Floats
 from data_prep.tables.units import Unit
 from stacking.cross_fitting import CrossFit, each_fold
-from stacking.ensemble.objective import Objective
+from stacking.ensemble.objective import Objective, ScoringData
 
 N_PICKS = 40  # so a weight is a multiple of 1/40, or of what the best shorter list has
 ALIKE = 12  # decimals of a mean loss: beyond them two members are equally good
@@ -69,24 +69,22 @@ def weighted(weights: Mapping[str, float], pred: Mapping[str, Floats]) -> Floats
 
 
 def cross_select(
-    members: Mapping[str, CrossFit], y_true: Floats, folds: Ints, objective: Objective
+    members: Mapping[str, CrossFit], scoring: ScoringData
 ) -> tuple[CrossFit, dict[str, float], Floats]:
     """Select weights, nested: those for a fold on inner predictions of the others.
 
     Args:
         members: What is weighted.
-        y_true: (N, ...) targets.
-        folds: (N,) fold of each row.
-        objective: Gives the loss of a row.
+        scoring: What they are scored by.
 
     Returns:
         The weighted mean as a cross-fit, with the weights of each fold as its metadata;
         the weights selected on all rows; and (N, ...) what those give, apparent.
     """
-    names = list(members)
+    names, y_true, objective = list(members), scoring.y_true, scoring.objective
     oof_MN = np.stack([member.oof_pred for member in members.values()])
-    nested = CrossFit.empty(y_true, folds)
-    for fold, train_idx, val_idx in each_fold(folds):
+    nested = CrossFit.empty(y_true, scoring.folds)
+    for fold, train_idx, val_idx in each_fold(scoring.folds):
         inner_Mn = np.stack(
             [member.inner_oof[fold, train_idx] for member in members.values()]
         )

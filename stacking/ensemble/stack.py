@@ -138,9 +138,7 @@ def stack(
         views: The maps between the nets' single views, where a member sees those.
     """
     rows, target_columns = features.rows, features.target_columns
-    scoring = ScoringData(
-        y_true=rows.y, folds=rows.folds, groups=rows.groups, objective=objective
-    )
+    scoring = ScoringData.of(rows, objective)
     bounded = {name: clipped(m, target_columns.clip) for name, m in members.items()}
     candidates = add_means(
         bounded,

@@ -54,7 +54,6 @@ def assemble(
     Raises:
         UserError: Something would leak, is missing, or was made from something else.
     """
-    leak_guards.check_of_outputs(extracted.folder)
     opened = Prepared.open(prepared)
     table, fold_hash = _checked_table(opened)
     stage_by_name = {"": extracted} | dict(also or {})

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -130,18 +131,15 @@ def check_roles(store: "Store", ids: Sequence[str], allowed: Collection[str]) ->
     role_of = dict(zip(store.ids, store.roles.tolist(), strict=True))
     for role in sorted({role_of[id_] for id_ in ids} - set(allowed)):
         wrong = [id_ for id_ in ids if role_of[id_] == role]
+        why = (
+            ": their nets were trained on their labels, so every score would be a lie"
+            if role == "insample"
+            else ""
+        )
         raise UserError(
             f"{store.path}: {named(wrong)} have role {role!r} where"
-            f" {' or '.join(allowed)} is needed{_consequence(role)}; {EXTRACT}"
+            f" {' or '.join(allowed)} is needed{why}; {EXTRACT}"
         )
-
-
-def _consequence(role: str) -> str:
-    if role == "insample":
-        return (
-            ": their nets were trained on their labels, so every score would be a lie"
-        )
-    return ""
 
 
 def check_not_selected(store: "Store") -> None:
@@ -221,7 +219,9 @@ def check_pooled(store: "Store") -> None:
 
 def check_same_columns(store: "Store", other_store: "Store") -> None:
     """Check that two stores have the same columns in the same spaces."""
-    for column, other_column in _pairs(store, other_store):
+    columns, other_columns = store.header["columns"], other_store.header["columns"]
+    gap: dict[str, str] = {}
+    for column, other_column in zip_longest(columns, other_columns, fillvalue=gap):
         if column.get("name") != other_column.get("name"):
             raise UserError(
                 f"{other_store.path}: its column {other_column.get('name')!r} stands"
@@ -235,14 +235,22 @@ def check_same_columns(store: "Store", other_store: "Store") -> None:
             )
 
 
-def _pairs(store: "Store", other_store: "Store") -> Iterable[tuple[Any, Any]]:
-    columns, other_columns = store.header["columns"], other_store.header["columns"]
-    length = max(len(columns), len(other_columns))
-    return zip(
-        [*columns, *[{}] * (length - len(columns))],
-        [*other_columns, *[{}] * (length - len(other_columns))],
-        strict=True,
-    )
+def check_through_net(
+    store: "Store", net: "Store", fold: str, ids: Sequence[str]
+) -> None:
+    """Check the common pictures as one net sees them.
+
+    Args:
+        store: Of the labelled rows.
+        net: Of the common pictures.
+        fold: Of the net.
+        ids: Of the common pictures.
+    """
+    check_same_columns(store, net)
+    title = "the test and unlabelled rows"
+    check_ids(net, needed=ids, allowed=ids, title=title)
+    check_roles(net, net.ids, ("test", "label_free"))
+    check_net(net, fold)
 
 
 def check_net(store: "Store", fold: str) -> None:

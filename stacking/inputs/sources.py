@@ -136,11 +136,7 @@ class Source:
         if not path.exists():
             raise UserError(f"{path} is missing; {leak_guards.EXTRACT}")
         net = opened(path)
-        leak_guards.check_same_columns(self.store, net)
-        title = "the test and unlabelled rows"
-        leak_guards.check_ids(net, needed=ids, allowed=ids, title=title)
-        leak_guards.check_roles(net, net.ids, ("test", "label_free"))
-        leak_guards.check_net(net, fold)
+        leak_guards.check_through_net(self.store, net, fold, ids)
         leak_guards.check_finite(net)
         return net.matrix(ids).astype(np.float64)
 

@@ -102,12 +102,11 @@ def read_views(
         UserError: A file is missing, its rows are of the wrong role or net, or the
             files do not fit each other.
     """
+    views = folder / "views"
     by_task = [
-        _label_free_stores(folder, task, ids, common_ids)
+        _label_free_stores(views / f"{task}.pkl", ids, common_ids)
         if is_label_free
-        else _fold_stores(
-            folder=folder, task=task, ids=ids, common_ids=common_ids, n_folds=n_folds
-        )
+        else _fold_stores(views / task, ids, common_ids, n_folds)
         for task in tasks
     ]
     stores = [of_task[0] for of_task in by_task]
@@ -132,33 +131,27 @@ def read_views(
 
 
 def _label_free_stores(
-    folder: Path, task: str, ids: Sequence[str], common_ids: Sequence[str]
+    path: Path, ids: Sequence[str], common_ids: Sequence[str]
 ) -> list[Store]:
     """Open the one store of a net without labels: for labelled and common rows."""
-    store = _opened(folder / "views" / f"{task}.pkl")
-    every = [*ids, *common_ids]
-    leak_guards.check_ids(
-        store, needed=every, allowed=store.ids, title="the run's rows"
-    )
+    store, every = _opened(path), [*ids, *common_ids]
+    title = "the run's rows"
+    leak_guards.check_ids(store, needed=every, allowed=store.ids, title=title)
     leak_guards.check_roles(store, every, ("label_free",))
     return [store, store] if common_ids else [store]
 
 
 def _fold_stores(
-    folder: Path, task: str, ids: Sequence[str], common_ids: Sequence[str], n_folds: int
+    stem: Path, ids: Sequence[str], common_ids: Sequence[str], n_folds: int
 ) -> list[Store]:
     """Open the labelled rows of a task, and the common pictures through each net."""
-    oof = _opened(folder / "views" / f"{task}.oof.pkl")
+    oof = _opened(Path(f"{stem}.oof.pkl"))
     leak_guards.check_ids(oof, needed=ids, allowed=oof.ids, title="the labelled rows")
     leak_guards.check_roles(oof, ids, leak_guards.HONEST)
     nets = []
     for fold in range(n_folds if common_ids else 0):
-        net = _opened(folder / "views" / f"{task}.test.fold{fold}.pkl")
-        leak_guards.check_same_columns(oof, net)
-        title = "the test and unlabelled rows"
-        leak_guards.check_ids(net, needed=common_ids, allowed=common_ids, title=title)
-        leak_guards.check_roles(net, net.ids, ("test", "label_free"))
-        leak_guards.check_net(net, str(fold))
+        net = _opened(Path(f"{stem}.test.fold{fold}.pkl"))
+        leak_guards.check_through_net(oof, net, str(fold), common_ids)
         _check_same_views(oof, net)
         nets.append(net)
     return [oof, *nets]

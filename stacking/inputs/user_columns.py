@@ -130,18 +130,12 @@ class UserColumns:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """Restore what ``asdict`` and JSON made."""
-        return cls(
-            tuple(
-                UserColumn(
-                    name=column["name"],
-                    median=column["median"],
-                    has_gaps=column["has_gaps"],
-                    values=tuple(column["values"]),
-                    outputs=tuple(column["outputs"]),
-                )
-                for column in stored["columns"]
-            )
+        tuples = ("values", "outputs")
+        columns = (
+            column | {name: tuple(column[name]) for name in tuples}
+            for column in stored["columns"]
         )
+        return cls(tuple(UserColumn(**column) for column in columns))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from data_prep.run_folders.damage import intact
 from stacking.cross_fitting import CrossFit, TrainingRows
 from stacking.models.boosting import Boosters, Boosting, cross_fit_boosters
-from stacking.models.stacker import FitContext, Stacker
+from stacking.models.stacker import FitContext, StackerType
 
 if TYPE_CHECKING:
     import lightgbm
@@ -52,7 +52,7 @@ def _booster(path: Path) -> "lightgbm.Booster":
         return lightgbm.Booster(model_str=text)
 
 
-STACKER = Stacker(
+STACKER = StackerType(
     name="lightgbm",
     title="boosted trees",
     inputs="all",

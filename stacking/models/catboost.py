@@ -22,7 +22,7 @@ from data_prep.run_folders.damage import intact
 from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows, each_fold
 from stacking.models.boosting import Table
 from stacking.models.candidates import as_proba
-from stacking.models.stacker import FitContext, Stacker
+from stacking.models.stacker import FitContext, StackerType
 
 if TYPE_CHECKING:
     from catboost import CatBoost
@@ -155,7 +155,7 @@ def fit(rows: TrainingRows, context: FitContext) -> CrossFit:
     return CrossFit.over(fit_fold, rows, context.n_workers)
 
 
-STACKER = Stacker(
+STACKER = StackerType(
     name="catboost",
     title="CatBoost's symmetric trees",
     inputs="all",

@@ -17,7 +17,7 @@ from data_prep.tables.units import ROUNDING, Unit
 from stacking.cross_fitting import CrossFit, FoldFit, Model, TrainingRows, each_fold
 from stacking.models.candidates import OutputModel, cross_fit_candidates
 from stacking.models.model_files import ArrayModel, load_arrays
-from stacking.models.stacker import Stacker
+from stacking.models.stacker import StackerType
 
 PENALTIES = np.logspace(-4, 2, 13)  # per row
 
@@ -188,7 +188,7 @@ def load_linear(folder: Path, files: Sequence[str]) -> Model:
     return load_arrays(folder, files, Ridge, Curve)
 
 
-STACKER = Stacker(
+STACKER = StackerType(
     name="ridge",
     title="ridge on all columns",
     inputs="narrow",

@@ -32,6 +32,7 @@ from data_prep.errors import UserError
 from data_prep.run_folders.damage import intact
 from data_prep.run_folders.drafts import drafted
 from stacking.cross_fitting import CrossFit, TrainingRows
+from stacking.models.stacker import Inputs, StackerType
 
 Kind = Literal["mlp", "tabm", "cnn1d", "cnn2d"]
 
@@ -191,3 +192,23 @@ def _end_with(parent: int) -> None:
 def _call(name: str, *args: Any) -> Any:
     function: Callable[..., Any] = getattr(import_module(CHILD), name)
     return function(*args)
+
+
+def _stacker(kind: Kind, title: str, inputs: Inputs, package: str = "") -> StackerType:
+    return StackerType(
+        name=kind,
+        title=title,
+        inputs=inputs,
+        fit=lambda rows, context: cross_fit_neural(kind, rows, seed=context.seed),
+        load=load_nets,
+        is_slow=True,
+        package=package,
+    )
+
+
+STACKERS = (
+    _stacker("mlp", "small network", "narrow"),
+    _stacker("tabm", "TabM, an ensemble in one network", "narrow", package="tabm"),
+    _stacker("cnn1d", "1-D convolutions over the views", "views"),
+    _stacker("cnn2d", "2-D convolutions, outputs x views", "views"),
+)

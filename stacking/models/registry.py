@@ -7,20 +7,23 @@ from pathlib import Path
 from stacking import models
 from stacking.cross_fitting import Model
 from stacking.models.linear import load_linear
-from stacking.models.stacker import Stacker
+from stacking.models.stacker import StackerType
 
-MARK = "\nSTACKER = "  # importing every file to look for it would be slow
+# importing every file to look for its stackers would be slow
+MARKS = ("\nSTACKER = StackerType(", "\nSTACKERS = (\n")
 
 
-def find_stackers() -> dict[str, Stacker]:
+def find_stackers() -> dict[str, StackerType]:
     """Give the stackers of this folder; the slow ones last, else by name."""
     paths = [path for folder in models.__path__ for path in Path(folder).glob("*.py")]
     modules = [
         import_module(f"stacking.models.{path.stem}")
         for path in paths
-        if MARK in path.read_text(encoding="utf-8")
+        if any(mark in path.read_text(encoding="utf-8") for mark in MARKS)
     ]
-    stackers: list[Stacker] = [module.STACKER for module in modules]
+    stackers: list[StackerType] = []
+    for module in modules:
+        stackers += getattr(module, "STACKERS", None) or [module.STACKER]
     stackers.sort(key=lambda stacker: (stacker.is_slow, stacker.name))
     return {stacker.name: stacker for stacker in stackers}
 

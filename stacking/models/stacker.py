@@ -1,8 +1,9 @@
 """What a stacker is: a model that learns the target from the columns of the nets.
 
-A file of this folder that defines ``STACKER = Stacker(...)`` adds one; nothing else
-names it (``docs/new_stacker.md`` shows an example). Such a file is read for the
-settings and for ``--help``, so heavy libraries are imported inside its functions.
+A file of this folder that defines ``STACKER = StackerType(...)`` adds one, or several
+in a tuple ``STACKERS``; nothing else names it (``docs/new_stacker.md`` shows an
+example). Such a file is read for the settings and for ``--help``, so heavy libraries
+are imported inside its functions.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,7 +44,7 @@ class FitContext:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stacker:
+class StackerType:
     """A stacker.
 
     Attributes:

@@ -25,7 +25,7 @@ from data_prep.tables.units import ROUNDING
 from stacking.cross_fitting import CrossFit, TrainingRows
 from stacking.models.candidates import OutputModel, cross_fit_candidates
 from stacking.models.model_files import load_arrays
-from stacking.models.stacker import Stacker
+from stacking.models.stacker import StackerType
 
 # The target is brought to mean 0 and deviation 1, so these hold for any.
 COSTS = (0.03, 0.3, 3.0)
@@ -183,7 +183,7 @@ def _deviation(values: Floats) -> Floats:
     return np.where(scale > ROUNDING * np.abs(center), scale, 1.0)
 
 
-STACKER = Stacker(
+STACKER = StackerType(
     name="svr",
     title="support vectors",
     inputs="narrow",

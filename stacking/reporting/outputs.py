@@ -1,7 +1,7 @@
 """The files of the stage: models, predictions, importance, and all that was chosen."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,50 +125,33 @@ def describe_unreadable(stacked: Stacked, unreadable: Sequence[str]) -> str:
 
 
 def write_predictions(
-    path: Path,
+    folder: Path,
     stacked: Stacked,
     y_pred: Floats,
     requested: RequestedIds,
-    *,
-    id_column: str,
-    target_column: str,
+    metadata: Mapping[str, Any],
 ) -> None:
-    """Write ``id,target`` in the order requested; the constant where no picture is."""
-    import pandas as pd
+    """Write predictions.csv in the order requested; the constant where no picture is.
 
-    data = stacked.data
-    labels = labels_of(y_pred, data.classes)
-    by_id = dict(zip(data.common.ids, labels.tolist(), strict=True))
-    by_id |= dict.fromkeys(requested.unreadable, constant_prediction(stacked))
-    values = [by_id[id_] for id_ in requested.ids]
-    write_csv(path, pd.DataFrame({id_column: requested.ids, target_column: values}))
-
-
-def write_probabilities(
-    path: Path,
-    stacked: Stacked,
-    proba: Floats,
-    requested: RequestedIds,
-    *,
-    id_column: str,
-) -> None:
-    """Write the class probabilities that predictions.csv is the top of.
-
-    They are what log-loss and AUC have judged. Where no picture is, they are the
-    shares of the classes.
+    Of classes also probabilities.csv, which log-loss and AUC have judged; where no
+    picture is, they are the shares of the classes.
     """
     import pandas as pd
 
+    def write(file: str, of_row: Iterable[Any], columns: list[str], gap: Any) -> None:
+        by_id = dict(zip(data.common.ids, of_row, strict=True))
+        by_id |= dict.fromkeys(requested.unreadable, gap)
+        table = pd.DataFrame([by_id[id_] for id_ in requested.ids], columns=columns)
+        table.insert(0, metadata["id_column"], requested.ids)
+        write_csv(folder / file, table)
+
     data = stacked.data
-    by_id = dict(zip(data.common.ids, proba, strict=True))
-    class_shares = stacked.data.rows.y.mean(axis=0)
-    by_id |= dict.fromkeys(requested.unreadable, class_shares)
-    table = pd.DataFrame(
-        [by_id[id_] for id_ in requested.ids],
-        columns=[probability_column(name) for name in data.classes],
-    )
-    table.insert(0, id_column, requested.ids)
-    write_csv(path, table)
+    labels, columns = labels_of(y_pred, data.classes), [metadata["target_column"]]
+    gap = constant_prediction(stacked)
+    write("predictions.csv", labels.tolist(), columns, gap)
+    if y_pred.ndim == 2:
+        columns = [probability_column(name) for name in data.classes]
+        write("probabilities.csv", y_pred, columns, data.rows.y.mean(axis=0))
 
 
 def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
@@ -272,19 +255,4 @@ def write_all(
     if not requested.ids:
         return
     prediction = findings.predicted["prediction"]
-    write_predictions(
-        folder / "predictions.csv",
-        stacked,
-        prediction,
-        requested,
-        id_column=metadata["id_column"],
-        target_column=metadata["target_column"],
-    )
-    if not stacked.objective.is_number:
-        write_probabilities(
-            folder / "probabilities.csv",
-            stacked,
-            prediction,
-            requested,
-            id_column=metadata["id_column"],
-        )
+    write_predictions(folder, stacked, prediction, requested, metadata=metadata)

@@ -5,7 +5,7 @@ import pytest
 
 from data_prep.errors import UserError
 from stacking.analysis.diagnostics import expect_of_averaging, judge_control, permuted
-from stacking.ensemble.objective import Objective
+from stacking.ensemble.objective import Objective, ScoringData
 
 RMSE, LOG_LOSS = (
     Objective(name="rmse"),
@@ -77,10 +77,10 @@ def test_labels_stay_within_their_fold(seed: int) -> None:
 def test_a_control_that_beats_the_constant_is_an_error() -> None:
     rng = np.random.default_rng(0)
     target, rows = rng.normal(size=300), np.arange(300)
-    split = {"folds": rows % 3, "cv_groups": rows, "objective": RMSE}
-    nothing = judge_control(target, np.zeros(300), **split)
+    scoring = ScoringData(y_true=target, folds=rows % 3, groups=rows, objective=RMSE)
+    nothing = judge_control(scoring, np.zeros(300))
     assert nothing.low <= 0
     with pytest.raises(
         UserError, match=r"the control failed.*something leaks from row"
     ):
-        judge_control(target, 0.5 * target, **split)
+        judge_control(scoring, 0.5 * target)

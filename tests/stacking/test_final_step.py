@@ -187,14 +187,8 @@ def test_what_is_written_is_what_is_served(
     said = stacked.predictor.predict(data.common.nets)
     written, served = tmp_path / "predictions.csv", tmp_path / "new.csv"
     requested = RequestedIds(ids=data.common.ids)
-    write_predictions(
-        written,
-        stacked,
-        said.prediction,
-        requested,
-        id_column="id",
-        target_column="prediction",
-    )
+    names = {"id_column": "id", "target_column": "prediction"}
+    write_predictions(tmp_path, stacked, said.prediction, requested, metadata=names)
     stacked.predictor.save(tmp_path)
     loaded = Predictor.load(tmp_path)
     table = predict(NewRows(ids=data.common.ids, nets=data.common.nets), loaded)

@@ -20,7 +20,7 @@ from stacking.ensemble.predictor import Predictor
 from stacking.fit import main
 from stacking.models import registry
 from stacking.models.registry import STACKERS
-from stacking.models.stacker import FitContext, Stacker
+from stacking.models.stacker import FitContext, StackerType
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ FOLDS, CV_GROUPS = np.arange(N) // 2 % 3, np.arange(N) // 2
 
 
 @pytest.fixture
-def knn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stacker]:
+def knn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StackerType]:
     """Put the file beside those of the other stackers."""
     folder = tmp_path / "models"
     folder.mkdir()
@@ -48,7 +48,7 @@ def knn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stacker]:
     del sys.modules["stacking.models.nearest_neighbours"]
 
 
-def cross_fit(stacker: Stacker, X: np.ndarray, y: np.ndarray) -> CrossFit:
+def cross_fit(stacker: StackerType, X: np.ndarray, y: np.ndarray) -> CrossFit:
     rows = TrainingRows(
         X=X, y=y, folds=FOLDS, groups=CV_GROUPS, sample_weight=np.ones(N)
     )
@@ -62,7 +62,7 @@ def rows_of(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_stack_with_it_is_scored_stored_and_predicts(
-    knn: Stacker, make_run: Callable[..., Path]
+    knn: StackerType, make_run: Callable[..., Path]
 ) -> None:
     folder = make_run()
     flags = ["--stackers", "lightgbm,knn", "--seeds", "1", "--max-rounds", "30"]
@@ -77,7 +77,7 @@ def test_a_stack_with_it_is_scored_stored_and_predicts(
     assert stored.models[0].predict(np.zeros((2, len(stored.inputs)))).shape == (2,)
 
 
-def test_its_predictions_are_those_of_scikit_learn(knn: Stacker) -> None:
+def test_its_predictions_are_those_of_scikit_learn(knn: StackerType) -> None:
     X, y = rows_of()
     fit = cross_fit(knn, X, y)
     for fold, chosen in enumerate(fit.metadata):
@@ -89,7 +89,7 @@ def test_its_predictions_are_those_of_scikit_learn(knn: Stacker) -> None:
         assert_allclose(fit.oof_pred[~is_train], expected)
 
 
-def test_nothing_predicted_for_a_fold_looks_at_its_labels(knn: Stacker) -> None:
+def test_nothing_predicted_for_a_fold_looks_at_its_labels(knn: StackerType) -> None:
     X, y = rows_of()
     is_val = FOLDS == 1
     before, after = (cross_fit(knn, X, t) for t in (y, np.where(is_val, -9 * y, y)))
@@ -98,7 +98,7 @@ def test_nothing_predicted_for_a_fold_looks_at_its_labels(knn: Stacker) -> None:
     assert (before.oof_pred[~is_val] != after.oof_pred[~is_val]).any()
 
 
-def test_random_labels_cannot_be_remembered(knn: Stacker) -> None:
+def test_random_labels_cannot_be_remembered(knn: StackerType) -> None:
     X, _ = rows_of()  # pairs of like rows: whoever tears a pair knows the other half
     y = np.random.default_rng(1).normal(size=N // 2)[CV_GROUPS]
     fit = cross_fit(knn, X, y)
@@ -108,7 +108,7 @@ def test_random_labels_cannot_be_remembered(knn: Stacker) -> None:
     assert error > 0.9 * y[is_train].var()
 
 
-def test_a_stored_model_predicts_the_same(knn: Stacker, tmp_path: Path) -> None:
+def test_a_stored_model_predicts_the_same(knn: StackerType, tmp_path: Path) -> None:
     X, y = rows_of()
     fit = cross_fit(knn, X, np.eye(2)[(y > 0).astype(int)])
     assert_allclose(fit.oof_pred.sum(axis=1), 1)

@@ -28,6 +28,11 @@ def members(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return target + spreads * rng.normal(size=(3, N)), target
 
 
+def scoring(y_true: np.ndarray) -> ScoringData:
+    groups = np.arange(N)
+    return ScoringData(y_true=y_true, folds=FOLDS, groups=groups, objective=RMSE)
+
+
 def fixed(said: np.ndarray) -> dict[str, CrossFit]:
     names = ["lightgbm", "plain", "expected"]
     pairs = zip(names, said, strict=True)
@@ -87,7 +92,7 @@ def test_a_mean_leaves_out_what_weighs_nothing() -> None:
 
 def test_nested_predictions_are_those_of_weights_from_the_other_folds() -> None:
     said, target = members(0)
-    found, weights, apparent = cross_select(fixed(said), target, FOLDS, RMSE)
+    found, weights, apparent = cross_select(fixed(said), scoring(target))
     for fold in range(3):
         rest = fold != FOLDS
         own = select(said[:, rest], target[rest], RMSE)
@@ -103,7 +108,7 @@ def test_nested_predictions_never_look_at_their_own_labels(fold: int) -> None:
     said, target = members(0)
     own = fold == FOLDS
     other = np.where(own, 3 - target, target)
-    before, after = (cross_select(fixed(said), y, FOLDS, RMSE) for y in (target, other))
+    before, after = (cross_select(fixed(said), scoring(y)) for y in (target, other))
     assert np.array_equal(before[0].oof_pred[own], after[0].oof_pred[own])
     assert before[1] != after[1]  # it is not that labels do not matter
 
@@ -113,7 +118,7 @@ def test_weights_of_a_fold_are_chosen_on_its_inner_predictions() -> None:
     # models; only the inner ones are clean. Here they say opposite things.
     said, target = members(0)
     liar = CrossFit(oof_pred=target.copy(), inner_oof=np.full((3, N), 99.0))
-    found, weights, _ = cross_select(fixed(said) | {"liar": liar}, target, FOLDS, RMSE)
+    found, weights, _ = cross_select(fixed(said) | {"liar": liar}, scoring(target))
     assert all(note["liar"] == 0 for note in found.metadata)
     assert weights["liar"] == 1  # apparent
 
