@@ -12,14 +12,6 @@ from numpy.typing import NDArray
 from data_prep.errors import UserError
 from data_prep.settings import nearest
 
-
-def _identity(
-    values: NDArray[np.floating[Any]], axis: int
-) -> NDArray[np.floating[Any]]:
-    """Give the picture as it is: the first of the views."""
-    return np.asarray(np.take(values, 0, axis))
-
-
 # The variance is that of the views themselves, which are all there are: divided by V.
 STATISTICS: dict[str, Callable[..., NDArray[np.floating[Any]]]] = {
     "mean": np.mean,
@@ -28,7 +20,7 @@ STATISTICS: dict[str, Callable[..., NDArray[np.floating[Any]]]] = {
     "min": np.min,
     "median": np.median,
     "std": np.std,
-    "identity": _identity,
+    "identity": lambda values, axis: np.take(values, 0, axis),  # as the picture is
 }
 USUAL = ("mean", "var", "max", "min")
 
@@ -65,19 +57,6 @@ def pool(
     return pooled.reshape(len(values), values.shape[2] * len(statistics))
 
 
-def pooled_columns(
-    columns: Sequence[str], statistics: Sequence[str] = USUAL
-) -> list[str]:
-    """Name the columns that ``pool`` makes of these outputs, in its order.
-
-    Example:
-        >>> pooled_columns(["target", "onehot_2"], ["mean", "var"])
-        ['target__mean', 'target__var', 'onehot_2__mean', 'onehot_2__var']
-    """
-    check_statistics(statistics)
-    return [f"{column}__{name}" for column in columns for name in statistics]
-
-
 def check_statistics(statistics: Sequence[str]) -> None:
     """Check that the names are known and different.
 
@@ -86,8 +65,8 @@ def check_statistics(statistics: Sequence[str]) -> None:
     """
     if not statistics:
         raise UserError(f"no statistic is named; there are: {', '.join(STATISTICS)}")
-    for name in statistics:
+    for number, name in enumerate(statistics):
         if name not in STATISTICS:
             raise UserError(f"statistic {name!r}: {nearest(name, STATISTICS)}")
-        if list(statistics).count(name) > 1:
+        if name in statistics[:number]:
             raise UserError(f"statistic {name!r} is named twice; name it once")

@@ -7,6 +7,8 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+from data_prep.pictures.decode import read_picture
+
 Damage = Callable[[bytes, np.random.Generator], bytes]
 
 
@@ -18,6 +20,13 @@ def scene(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
     return Image.fromarray(
         (smooth + rng.normal(0, 6, smooth.shape)).clip(0, 255).astype(np.uint8)
     )
+
+
+def decode(
+    data: bytes, side: int, suffix: str = ""
+) -> tuple[Image.Image, tuple[int, int]]:
+    picture = read_picture(data, side, suffix)
+    return picture.image, picture.size
 
 
 def as_bytes(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -88,14 +88,6 @@ class Picture:
     info: PictureInfo
 
 
-def decode(
-    data: bytes, side: int, suffix: str = ""
-) -> tuple[Image.Image, tuple[int, int]]:
-    """Decode a file's bytes, like ``read_picture``, to the picture and its size."""
-    picture = read_picture(data, side, suffix)
-    return picture.image, picture.size
-
-
 def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
     """Decode a file's bytes to an upright RGB picture.
 

@@ -18,24 +18,17 @@ SUM_TOLERANCE = 1e-3  # of the probabilities of a row
 
 Compared = Literal["numbers", "classes", "probabilities"]
 Rows = NDArray[Any]
-_DIMENSIONS: dict[Compared | None, tuple[int, ...]] = {
-    "numbers": (1,),
-    "classes": (1,),
-    "probabilities": (2,),
-    None: (1, 2),
-}
 
 
 def comparable(
-    y_true: ArrayLike, y_pred: ArrayLike, compared: Compared | None
+    y_true: ArrayLike, y_pred: ArrayLike, compared: Compared
 ) -> tuple[Rows, Rows]:
     """Make arrays of targets and predictions, and check that they can be compared.
 
     Args:
         y_true: (N,).
         y_pred: (N,), or (N, K) probabilities.
-        compared: What the metric compares; None: unknown, so only lengths and gaps are
-            checked.
+        compared: What the metric compares.
 
     Returns:
         ``y_true`` (N,) and ``y_pred`` (N,) or (N, K): numbers as float64, the class
@@ -45,8 +38,9 @@ def comparable(
         UserError: There are no rows, the lengths differ, values are missing, or they
             are not what is compared: numbers, classes or probabilities.
     """
-    y_true = _values(y_true, "target", (1,))
-    y_pred = _values(y_pred, "prediction", _DIMENSIONS[compared])
+    y_true = _values(y_true, "target", n_dimensions=1)
+    n_dimensions = 2 if compared == "probabilities" else 1
+    y_pred = _values(y_pred, "prediction", n_dimensions)
     _check_finite(y_true, "target")
     if compared != "probabilities":
         _check_finite(y_pred, "prediction")
@@ -66,10 +60,10 @@ def comparable(
     return y_true, y_pred
 
 
-def _values(rows: ArrayLike, name: str, dimensions: tuple[int, ...]) -> Rows:
+def _values(rows: ArrayLike, name: str, n_dimensions: int) -> Rows:
     array = np.asarray(rows)
-    if array.ndim not in dimensions or array.size == 0:
-        expected = "value" if 1 in dimensions else "probability for each class"
+    if array.ndim != n_dimensions or array.size == 0:
+        expected = "value" if n_dimensions == 1 else "probability for each class"
         raise UserError(f"{name} of shape {array.shape}; give one {expected} per row")
     if array.dtype.kind == "O":
         n_missing = sum(value is None or value != value for value in array.flat)

@@ -12,7 +12,7 @@ from data_prep.scoring.comparable import SUM_TOLERANCE, Compared, comparable
 EVEN = [0.5, 0.5]
 
 
-@pytest.mark.parametrize("compared", ["numbers", "classes", None])
+@pytest.mark.parametrize("compared", ["numbers", "classes"])
 @pytest.mark.parametrize(
     ("y_true", "y_pred", "message"),
     [
@@ -25,7 +25,7 @@ EVEN = [0.5, 0.5]
     ],
 )
 def test_rows_that_do_not_match_are_refused(
-    compared: Compared | None, y_true: list[Any], y_pred: list[Any], message: str
+    compared: Compared, y_true: list[Any], y_pred: list[Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         comparable(y_true, y_pred, compared)

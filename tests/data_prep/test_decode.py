@@ -9,7 +9,8 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from data_prep.errors import UnreadableError
-from data_prep.pictures.decode import decode, fit_square, read_picture
+from data_prep.pictures.decode import fit_square, read_picture
+from tests.damaging import decode
 from tests.tiffs import tiff
 
 

@@ -12,13 +12,13 @@ from PIL import Image
 
 from data_prep.errors import UnreadableError
 from data_prep.pictures import huffman, jpeg
-from data_prep.pictures.decode import decode
 from data_prep.pictures.integrity import has_zeroed_boxes
 from tests.damaging import (
     DAMAGES,
     KINDS,
     as_bytes,
     cut,
+    decode,
     encoded,
     flipped,
     overwritten,

@@ -10,8 +10,16 @@ import pytest
 from PIL import Image
 
 from data_prep.errors import UnreadableError
-from data_prep.pictures.decode import decode
-from tests.damaging import DAMAGES, KINDS, cut, encoded, flipped, overwritten, zeroed
+from tests.damaging import (
+    DAMAGES,
+    KINDS,
+    cut,
+    decode,
+    encoded,
+    flipped,
+    overwritten,
+    zeroed,
+)
 
 PER_CELL = 13  # files of a format and a damage: 1,040 in all
 PLAIN = ("TIFF, plain", "BMP", "PPM")  # nothing but a length

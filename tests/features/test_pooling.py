@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from data_prep.errors import UserError
-from features.pooling import STATISTICS, pool, pooled_columns
+from features.pooling import STATISTICS, pool
 
 
 def test_two_views_by_hand() -> None:
@@ -24,7 +24,7 @@ def test_two_views_by_hand() -> None:
 )
 def test_each_column_is_what_its_name_says(seed: int, statistics: list[str]) -> None:
     values = np.random.default_rng(seed).normal(size=(7, 8, 3)).astype(np.float32)
-    names = pooled_columns(["a", "b", "c"], statistics)
+    names = [f"{output}__{name}" for output in "abc" for name in statistics]
     pooled = pool(values, statistics)
     assert pooled.shape == (7, len(names))
     for column, name in enumerate(names):
@@ -80,8 +80,6 @@ def test_no_rows_stay_no_rows() -> None:
 def test_an_unknown_statistic_is_refused(statistics: list[str], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         pool(np.ones((1, 8, 1)), statistics)
-    with pytest.raises(UserError, match=re.escape(message)):
-        pooled_columns(["a"], statistics)
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (3, 0, 4), (3,)])

@@ -24,7 +24,7 @@ from numpy.testing import assert_array_equal
 from data_prep.errors import UserError
 from data_prep.run_folders import drafts
 from features import stream
-from features.pooling import pool, pooled_columns
+from features.pooling import pool
 from features.store import StoreError, load_safely, open_store, verify, write_store
 
 GOLDEN = Path(__file__).with_name("golden_v1.pkl")
@@ -225,9 +225,8 @@ def test_frame_names_rows_columns_and_views(tmp_path: Path) -> None:
 def test_views_are_pooled_by_name(tmp_path: Path) -> None:
     opened = open_store(sample(tmp_path / "store.pkl"))
     names, ids = ("max", "mean"), ["b", "a"]
-    pooled = pd.DataFrame(
-        pool(opened.matrix(ids), names), ids, pooled_columns(opened.columns, names)
-    )
+    columns = [f"{output}__{name}" for output in opened.columns for name in names]
+    pooled = pd.DataFrame(pool(opened.matrix(ids), names), ids, columns)
     assert pooled.columns[:3].tolist() == [
         *("target_0__max", "target_0__mean"),
         "target_1__max",

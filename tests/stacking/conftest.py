@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from data_prep.folds import fold_hash
 from data_prep.run_folders.runs import Run
-from features.pooling import USUAL, pool, pooled_columns
+from features.pooling import USUAL, pool
 from features.store import write_store
 
 # Read when LightGBM loads; without, two threads on a busy machine take seconds.
@@ -176,7 +176,7 @@ class FakeRun:
             ],
             "columns": [
                 {
-                    "name": pooled_columns([name], [statistic])[0],
+                    "name": f"{name}__{statistic}",
                     "task": "embedding" if self.is_label_free else task,
                     "output": output,
                     "activation": "softmax" if task == "onehot" else "identity",
