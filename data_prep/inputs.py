@@ -22,20 +22,105 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matched:
-    """Tables and pictures joined by id, before any picture is opened.
+class Inputs:
+    """Folders and tables of an experiment, read and checked.
 
     Attributes:
-        rows: A row per picture.
-        left_out: Ids without a usable picture.
-        n_unknown: Ids of the attribute tables that have no picture.
-        pictures: The file of each id.
+        data: Where they lie and what the columns are called.
+        cv: The scheme of the folds; None: nothing is learned from a table.
+        folders: The pictures, by id.
+        tables: The tables.
     """
 
-    rows: "pd.DataFrame"
-    left_out: "Sequence[LeftOut]"
-    n_unknown: int
-    pictures: Mapping[str, Path]
+    data: DataSettings
+    cv: str | None
+    folders: "Folders"
+    tables: "Tables"
+
+    @classmethod
+    def read(cls, experiment: Experiment, run: Run, cv: str) -> "Inputs":
+        """Search the folders and read the tables; no picture is opened.
+
+        Args:
+            experiment: What the user wrote.
+            run: Where the stages write.
+            cv: The scheme of the settings.
+
+        Raises:
+            UserError: One is missing or has problems, the scheme does not fit the
+                groups, or names of pictures teach nothing to a task of words.
+        """
+        from data_prep.folds import check_groups
+        from data_prep.pictures.folders import search_folders
+        from data_prep.tables.user_tables import read_tables
+
+        data = experiment.data
+        check_paths(experiment, run)
+        labels = (data.target, data.date, data.attributes, experiment.tasks)
+        has_folds = data.train is not None and any(labels)
+        if has_folds:
+            try:
+                check_groups(cv, data.group)
+            except UserError as error:
+                raise UserError(f"{experiment.source} [{PREPARED}]: {error}") from None
+        folders = search_folders(data.images)
+        tables = read_tables(data)
+        _check_words(experiment, tables.attributes, folders.pictures)
+        return cls(
+            data=data, cv=cv if has_folds else None, folders=folders, tables=tables
+        )
+
+    def match(self) -> "tuple[pd.DataFrame, list[LeftOut], int]":
+        """Join tables and pictures by id.
+
+        Returns:
+            A row per picture, the ids without a usable picture, and how many ids of
+            the attribute tables have none.
+
+        Raises:
+            UserError: No id of a table has a picture, or some nearly have one.
+        """
+        from data_prep.matching import match_attributes, match_pictures
+
+        rows, left_out = match_pictures(self.tables.rows, self.folders, self.data)
+        n_unknown = match_attributes(self.tables.attributes, self.folders, self.data)
+        return rows, left_out, n_unknown
+
+    def metadata(
+        self,
+        attributes: "pd.DataFrame",
+        classes: Sequence[Any] | None,
+        *,
+        side_px: int,
+        word_dimensions: int,
+    ) -> dict[str, Any]:
+        """Record what settings and tables tell, before or after any picture is opened.
+
+        Args:
+            attributes: Names of the pictures that there are.
+            classes: Of the target, in order; None: it has none.
+            side_px: Side of the stored pictures.
+            word_dimensions: Of the word vectors, if the names can teach any.
+
+        Returns:
+            JSON values, a part of the metadata of ``data_prep.prepare``.
+        """
+        from data_prep.folds import parse_scheme
+        from data_prep.tables.words import why_no_vectors
+
+        return {
+            "side": side_px,
+            "cv": self.cv,
+            "n_folds": parse_scheme(self.cv)[1] if self.cv else 0,
+            "classes": classes,
+            "target_kind": self.tables.target_kind,
+            "has_group": self.tables.has_group,
+            "words": 0 if why_no_vectors(attributes) else word_dimensions,
+            "id_column": self.data.id,
+            "target_column": self.data.target,
+            "group_column": self.data.group,
+            "date_column": self.data.date,
+        }
 
 
 def check_paths(experiment: Experiment, run: Run) -> None:
@@ -72,105 +157,6 @@ def check_paths(experiment: Experiment, run: Run) -> None:
         if run.has(PREPARED):
             message += f"; {run.folder / PREPARED} is finished and can be used as it is"
         raise UserError(message)
-
-
-def scheme_of(cv: str, experiment: Experiment) -> str | None:
-    """Give the scheme of the folds; None: nothing is learned from a table.
-
-    Args:
-        cv: The scheme of the settings.
-        experiment: What is learned, and whether there are groups.
-
-    Raises:
-        UserError: The scheme does not fit the groups.
-    """
-    from data_prep.folds import check_groups
-
-    data = experiment.data
-    labels = (data.target, data.date, data.attributes, experiment.tasks)
-    if data.train is None or not any(labels):
-        return None
-    check_groups(cv, data.group)
-    return cv
-
-
-def read_inputs(experiment: Experiment) -> "tuple[Folders, Tables]":
-    """Search the folders and read the tables; no picture is opened.
-
-    Raises:
-        UserError: One is missing or has problems, or names of pictures teach nothing
-            to a task of words.
-    """
-    from data_prep.pictures.folders import search_folders
-    from data_prep.tables.user_tables import read_tables
-
-    folders = search_folders(experiment.data.images)
-    tables = read_tables(experiment.data)
-    _check_words(experiment, tables.attributes, folders.pictures)
-    return folders, tables
-
-
-def match(tables: "Tables", folders: "Folders", data: DataSettings) -> Matched:
-    """Join tables and pictures by id.
-
-    Raises:
-        UserError: No id of a table has a picture, or some nearly have one.
-    """
-    from data_prep.matching import match_attributes, match_pictures
-
-    rows, left_out = match_pictures(tables.rows, folders, data)
-    n_unknown = match_attributes(tables.attributes, folders, data)
-    return Matched(
-        rows=rows, left_out=left_out, n_unknown=n_unknown, pictures=folders.pictures
-    )
-
-
-def has_word_vectors(attributes: "pd.DataFrame") -> bool:
-    """Tell whether vectors can be learned from the names of the pictures."""
-    from data_prep.tables.words import why_no_vectors
-
-    return len(attributes) > 0 and why_no_vectors(attributes) is None
-
-
-def metadata_of_tables(
-    *,
-    side_px: int,
-    word_dimensions: int,
-    data: DataSettings,
-    cv: str | None,
-    tables: "Tables",
-    classes: Sequence[Any] | None,
-    has_words: bool,
-) -> dict[str, Any]:
-    """Record what settings and tables tell, before or after any picture is opened.
-
-    Args:
-        side_px: Side of the stored pictures.
-        word_dimensions: Of the word vectors, if there are any.
-        data: Where the tables lie and what their columns are called.
-        cv: The scheme; None: no folds.
-        tables: The tables.
-        classes: Of the target, in order; None: it has none.
-        has_words: Vectors are learned from the attributes.
-
-    Returns:
-        JSON values, a part of the metadata of ``data_prep.prepare``.
-    """
-    from data_prep.folds import parse_scheme
-
-    return {
-        "side": side_px,
-        "cv": cv,
-        "n_folds": parse_scheme(cv)[1] if cv else 0,
-        "classes": classes,
-        "target_kind": tables.target_kind,
-        "has_group": tables.has_group,
-        "words": word_dimensions if has_words else 0,
-        "id_column": data.id,
-        "target_column": data.target,
-        "group_column": data.group,
-        "date_column": data.date,
-    }
 
 
 def _check_words(

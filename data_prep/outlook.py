@@ -16,16 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.errors import UserError
 from data_prep.experiment import Experiment
-from data_prep.inputs import (
-    check_paths,
-    has_word_vectors,
-    match,
-    metadata_of_tables,
-    read_inputs,
-    scheme_of,
-)
+from data_prep.inputs import Inputs
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import recorded
@@ -90,25 +82,17 @@ class Outlook:
         """
         from data_prep.rows import with_classes
 
-        data = experiment.data
         prepare: PrepareSettings = settings[PREPARED]
-        check_paths(experiment, run)
-        try:
-            cv = scheme_of(prepare.cv, experiment)
-        except UserError as error:
-            raise UserError(f"{experiment.source} [{PREPARED}]: {error}") from None
-        folders, tables = read_inputs(experiment)
-        matched = match(tables, folders, data)
-        rows, classes = with_classes(matched.rows, tables.target_kind)
-        attributes = tables.attributes[tables.attributes["id"].isin(rows["id"])]
-        metadata = metadata_of_tables(
+        inputs = Inputs.read(experiment, run, prepare.cv)
+        rows, _, _ = inputs.match()
+        rows, classes = with_classes(rows, inputs.tables.target_kind)
+        attributes = inputs.tables.attributes
+        attributes = attributes[attributes["id"].isin(rows["id"])]
+        metadata = inputs.metadata(
+            attributes,
+            classes,
             side_px=prepare.side,
             word_dimensions=prepare.word_dimensions,
-            data=data,
-            cv=cv,
-            tables=tables,
-            classes=classes,
-            has_words=has_word_vectors(attributes),
         )
         # The folder tells nothing of these columns before the pictures are decoded.
         rows = rows.assign(image_row=-1, width=math.nan, height=math.nan)

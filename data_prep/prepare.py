@@ -15,7 +15,7 @@ pictures alone is prepared without.
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -25,14 +25,17 @@ from annotated_types import Ge, Le
 from data_prep.command import open_command, run_command
 from data_prep.experiment import DataSettings
 from data_prep.ranges import Ranged
+from data_prep.run_folders.damage import PIXELS
 from data_prep.run_folders.runs import MADE_FROM, Stage
 from data_prep.settings import NOT_HASHED, recorded
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from data_prep.inputs import Matched
+    from data_prep.inputs import Inputs
+    from data_prep.pictures.decoded import Decoded
     from data_prep.pictures.folders import LeftOut
+    from data_prep.reporting.overview import Preparation
     from data_prep.tables.user_tables import Tables
 
 STAGE = "data_prep.prepare"
@@ -77,59 +80,37 @@ class PrepareSettings(Ranged):
 def main(argv: Sequence[str] | None = None) -> Path:
     """Prepare as the command line says, and return the folder of the stage."""
     settings, run, experiment = open_command(PrepareSettings, STAGE, argv)
-    from data_prep.inputs import check_paths, match, read_inputs, scheme_of
+    from data_prep.inputs import Inputs
     from data_prep.sources import current, source_digests, take_up
 
-    data = experiment.data
-    check_paths(experiment, run)
-    cv = scheme_of(settings.cv, experiment)
-    folders, tables = read_inputs(experiment)
+    inputs = Inputs.read(experiment, run, settings.cv)
     made_from = recorded(settings) | {
-        "data": _named(data),
-        "source": source_digests(data, folders),
-        "has_folds": cv is not None,
+        "data": _named(inputs.data),
+        "source": source_digests(inputs.data, inputs.folders),
+        "has_folds": inputs.cv is not None,
     }
-    if settings.placeholders == "keep":
-        # What was prepared before there was the setting is current.
-        del made_from["placeholders"]
-    if done := current(run, made_from, folders.pictures):
+    if done := current(run, made_from, inputs.folders.pictures):
         return done.folder
-    matched = match(tables, folders, data)
+    matched = inputs.match()
     with take_up(run, made_from).stage(STAGE, made_from) as stage:
-        _prepare(
-            stage=stage,
-            settings=settings,
-            data=data,
-            cv=cv,
-            matched=matched,
-            tables=tables,
-            title=run.folder.name,
-        )
+        _prepare(stage, settings, inputs, matched=matched, title=run.folder.name)
     log.info("written: %s", run.folder / STAGE)
     return run.folder / STAGE
 
 
 def _prepare(
-    *,
     stage: Stage,
     settings: PrepareSettings,
-    data: DataSettings,
-    cv: str | None,
-    matched: "Matched",
-    tables: "Tables",
+    inputs: "Inputs",
+    *,
+    matched: "tuple[pd.DataFrame, list[LeftOut], int]",
     title: str,
 ) -> None:
     """Make all files of the stage, the report last."""
     import numpy as np
 
-    from data_prep.inputs import has_word_vectors, metadata_of_tables
+    from data_prep.pictures import images
     from data_prep.pictures.copies import repeats_of
-    from data_prep.pictures.images import (
-        JOURNAL,
-        channel_statistics,
-        keep_rows,
-        store_pictures,
-    )
     from data_prep.pictures.picture_info import summarise
     from data_prep.reporting.overview import Preparation, describe, write_overview
     from data_prep.rows import (
@@ -140,80 +121,53 @@ def _prepare(
         with_classes,
         with_folds,
     )
-    from data_prep.run_folders.witness import ReadFile, write_witnesses
-    from data_prep.sources import WITNESSES
     from data_prep.tables.words import notes_on_names
 
-    rows, pictures = matched.rows, matched.pictures
-    if cv:
-        check_groups(cv, rows)
-    store = stage.folder / "images.npy"
-    journal, kept_file = store.with_suffix(JOURNAL), stage.folder / "kept.npy"
-    _clear(stage.folder, but=(store, journal))
-    decoded = store_pictures(
-        [pictures[id_] for id_ in rows["id"]],
-        target=store,
-        side=settings.side,
-        fit=settings.fit,
-        workers=settings.workers,
-    )
-    files = {
-        id_: ReadFile(witness=file.witness, sha256=file.sha256)
-        for id_, file in zip(rows["id"], decoded, strict=True)
-    }
-    write_witnesses(stage.folder / WITNESSES, files)
-
+    (rows, left_out, n_unknown), tables = matched, inputs.tables
+    pictures, has_group = inputs.folders.pictures, tables.has_group
+    if inputs.cv:
+        check_groups(inputs.cv, rows)
+    store, kept_file = stage.folder / PIXELS, stage.folder / "kept.npy"
+    decoded = _decode(store, {id_: pictures[id_] for id_ in rows["id"]}, settings)
     rows, unreadable = keep_readable(rows, decoded, pictures)
-    left_out = [*matched.left_out, *unreadable]
-    repeats = repeats_of(rows, pictures, has_group=tables.has_group)
+    left_out += unreadable
+    repeats = repeats_of(rows, pictures, has_group=has_group)
     if settings.placeholders == "leave_out":
         rows, dropped = leave_out_placeholders(rows, repeats, pictures)
         left_out += dropped
         repeats = [repeat for repeat in repeats if not repeat.is_placeholder]
         if dropped:
-            keep_rows(store, kept_file, rows["image_row"].tolist())
+            images.keep_rows(store, kept_file, rows["image_row"].tolist())
             rows = rows.assign(image_row=np.arange(len(rows), dtype=np.int64))
-    check_what_is_left(rows, left_out, data)
+    check_what_is_left(rows, left_out, inputs.data)
     rows, classes = with_classes(rows, tables.target_kind)
     rows = with_folds(
-        rows, cv, has_group=tables.has_group, seed=settings.seed, repeats=repeats
+        rows, inputs.cv, has_group=has_group, seed=settings.seed, repeats=repeats
     )
     attributes = tables.attributes[tables.attributes["id"].isin(rows["id"])]
-    has_words = has_word_vectors(attributes)
-    _write_tables(
-        stage.folder,
-        rows=rows,
-        attributes=attributes,
-        left_out=left_out,
-        settings=settings,
-        has_words=has_words,
-    )
-    _write_requested_ids(stage.folder, tables, data)
-
-    images = np.load(kept_file if kept_file.exists() else store, mmap_mode="r")
+    pixels = np.load(kept_file if kept_file.exists() else store, mmap_mode="r")
     placeholders = [repeat for repeat in repeats if repeat.is_placeholder]
+    mean, std = images.channel_statistics(pixels)
     stage.metadata = {
-        **metadata_of_tables(
+        **inputs.metadata(
+            attributes,
+            classes,
             side_px=settings.side,
             word_dimensions=settings.word_dimensions,
-            data=data,
-            cv=cv,
-            tables=tables,
-            classes=classes,
-            has_words=has_words,
         ),
-        **_metadata_of_rows(rows, cv, tables.target_kind),
+        **_metadata_of_rows(rows, inputs.cv, tables.target_kind),
         "fit": settings.fit,
         "placeholders": [[repeat.file, len(repeat.ids)] for repeat in placeholders],
+        "mean": mean,
+        "std": std,
     }
     stage.metadata["counts"]["left_out"] = len(left_out)
-    stage.metadata["mean"], stage.metadata["std"] = channel_statistics(images)
     preparation = Preparation(
         rows=rows,
         metadata=stage.metadata,
         left_out=left_out,
         attributes=attributes,
-        n_unknown=matched.n_unknown,
+        n_unknown=n_unknown,
         placeholders=placeholders,
         notes=[
             *tables.notes,
@@ -221,38 +175,58 @@ def _prepare(
             *summarise([file.info for file in decoded if not file.reason]),
         ],
     )
+    _write_tables(stage.folder, preparation, settings.seed)
+    _write_requested_ids(stage.folder, tables, inputs.data)
     log.info("%s", describe(preparation))
-    write_overview(stage.folder / "report.html", preparation, images, title)
-    journal.unlink()  # last: until here a rerun need not decode
+    write_overview(stage.folder / "report.html", preparation, pixels, title)
+    store.with_suffix(images.JOURNAL).unlink()  # last: a rerun need not decode
     if kept_file.exists():
         kept_file.replace(store)
 
 
-def _write_tables(
-    folder: Path,
-    *,
-    rows: "pd.DataFrame",
-    attributes: "pd.DataFrame",
-    left_out: "Sequence[LeftOut]",
-    settings: PrepareSettings,
-    has_words: bool,
-) -> None:
-    """Write attributes.parquet, words.parquet, table.parquet and left_out.csv."""
-    import pandas as pd
+def _decode(
+    store: Path, pictures: Mapping[str, Path], settings: PrepareSettings
+) -> "list[Decoded]":
+    """Decode the pictures, and note what their files are; all else is made anew."""
+    from data_prep.pictures.images import JOURNAL, store_pictures
+    from data_prep.run_folders.witness import ReadFile, write_witnesses
+    from data_prep.sources import WITNESSES
 
+    kept_names = (store.name, store.with_suffix(JOURNAL).name, MADE_FROM)
+    for path in store.parent.iterdir():
+        if path.is_file() and path.name not in kept_names:
+            path.unlink()
+    decoded = store_pictures(
+        list(pictures.values()),
+        target=store,
+        side=settings.side,
+        fit=settings.fit,
+        workers=settings.workers,
+    )
+    files = {
+        id_: ReadFile(witness=file.witness, sha256=file.sha256)
+        for id_, file in zip(pictures, decoded, strict=True)
+    }
+    write_witnesses(store.parent / WITNESSES, files)
+    return decoded
+
+
+def _write_tables(folder: Path, preparation: "Preparation", seed: int) -> None:
+    """Write attributes.parquet, words.parquet, table.parquet and left_out.csv."""
+    from data_prep.pictures.folders import write_left_out
     from data_prep.rows import COLUMNS
     from data_prep.tables.user_tables import GIVEN
     from data_prep.tables.words import word_vectors
 
+    rows, attributes = preparation.rows, preparation.attributes
     attributes.to_parquet(folder / "attributes.parquet", index=False)
-    if has_words:
-        vectors = word_vectors(attributes, settings.word_dimensions, settings.seed)
+    if n_dimensions := preparation.metadata["words"]:
+        vectors = word_vectors(attributes, n_dimensions, seed)
         vectors.to_parquet(folder / "words.parquet", index=False)
     columns = [name for name in COLUMNS if name in rows]
     columns += [name for name in rows.columns if name.startswith(GIVEN)]
     rows[columns].to_parquet(folder / "table.parquet", index=False)
-    lines = pd.DataFrame(map(vars, left_out), columns=["id", "file", "reason"])
-    lines.to_csv(folder / "left_out.csv", index=False)
+    write_left_out(folder / "left_out.csv", preparation.left_out)
 
 
 def _write_requested_ids(folder: Path, tables: "Tables", data: DataSettings) -> None:
@@ -262,13 +236,6 @@ def _write_requested_ids(folder: Path, tables: "Tables", data: DataSettings) -> 
     elif data.test:
         ids = tables.rows.loc[tables.rows["split"] == "test", ["id"]]
         ids.to_csv(folder / "test_ids.csv", index=False)
-
-
-def _clear(folder: Path, but: Sequence[Path]) -> None:
-    """Remove what an earlier attempt made after the pixels: it is made anew."""
-    for path in folder.iterdir():
-        if path.is_file() and path not in but and path.name != MADE_FROM:
-            path.unlink()
 
 
 def _metadata_of_rows(
@@ -281,12 +248,11 @@ def _metadata_of_rows(
     weights = rows["weight"]
     target = rows["target"] if target_kind == "numeric" else None
     n_copies, n_crossing = count_copies(rows)
+    ends = None if target is None else [float(target.min()), float(target.max())]
     return {
         "n_folds": int(rows["fold"].max()) + 1,
         "fold_hash": fold_hash(rows["id"], rows["fold"]) if cv else None,
-        "target_range": None
-        if target is None
-        else [float(target.min()), float(target.max())],
+        "target_range": ends,
         "counts": {
             split: int((rows["split"] == split).sum())
             for split in ("train", "test", "unlabelled")
@@ -306,11 +272,7 @@ def _named(data: DataSettings) -> dict[str, Any]:
             return [plain(item) for item in value]
         return value.name if isinstance(value, Path) else value
 
-    named = {name: plain(value) for name, value in vars(data).items()}
-    for name in ("sample_weights", "target_kind"):
-        if named[name] is None:
-            del named[name]  # what was prepared before there was the key is current
-    return named
+    return {name: plain(value) for name, value in vars(data).items()}
 
 
 def _copy_sample(sample: Path, target: Path, id_column: str) -> None:

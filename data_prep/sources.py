@@ -4,7 +4,6 @@ Tables are compared by the hash of their bytes, pictures by their names and a wi
 each file that is kept beside the result.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.experiment import DataSettings
 from data_prep.prepared import PREPARED, TABLE, fault_of_columns
-from data_prep.run_folders.damage import digest_of, intact
+from data_prep.run_folders.damage import digest_file, digest_of, intact
 from data_prep.run_folders.runs import MADE_FROM, Finished, Run, write_json
 from data_prep.run_folders.witness import compare, read_witnesses, write_witnesses
 
@@ -28,8 +27,9 @@ def source_digests(data: DataSettings, folders: "Folders") -> dict[str, str]:
     """Hash the tables' bytes and the pictures' names; ``current`` sees their bytes."""
     names = [[id_, path.name] for id_, path in folders.pictures.items()]
     unusable = [left_out.file for left_out in folders.unusable.values()]
+    tables = (data.train, data.test, data.sample, data.sample_weights, *data.attributes)
     return {
-        "tables": digest_of(_table_digests(data)),
+        "tables": digest_of([path and digest_file(path) for path in tables]),
         "pictures": digest_of([*names, *unusable]),
     }
 
@@ -90,12 +90,3 @@ def take_up(run: Run, made_from: Mapping[str, Any]) -> Run:
     if all(settings.get(name) == made_from[name] for name in ("side", "fit")):
         write_json(folder / MADE_FROM, {**begun, "settings": dict(made_from)})
     return run
-
-
-def _table_digests(data: DataSettings) -> list[str | None]:
-    tables = [data.train, data.test, data.sample, *data.attributes]
-    tables += [data.sample_weights] if data.sample_weights else []
-    return [
-        hashlib.sha256(path.read_bytes()).hexdigest() if path else None
-        for path in tables
-    ]

@@ -19,7 +19,6 @@ new ones go through in blocks of their own, and the last bits of an output depen
 pictures beside it in its block; ``--overwrite`` sends all through anew.
 """
 
-import csv
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -32,7 +31,7 @@ import numpy as np
 from data_prep.command import last_run, run_command
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
-from data_prep.pictures.folders import LeftOut
+from data_prep.pictures.folders import LeftOut, write_left_out
 from data_prep.pictures.picture_info import summarise
 from data_prep.run_folders.damage import RECORD, digest_of
 from data_prep.run_folders.runs import Run
@@ -263,11 +262,11 @@ def infer(
     ).write(extracted)
     for of_fold in extracted:
         left_out |= of_fold.failures
-    files = [
-        LeftOut(id=id_, file=pictures[id_].name, reason=reason)
-        for id_, reason in left_out.items()
-    ]
-    write_left_out(folder / "left_out.csv", [*files, *unusable])
+    files = [*unusable]
+    for id_, reason in left_out.items():
+        files.append(LeftOut(id=id_, file=pictures[id_].name, reason=reason))
+    files.sort(key=lambda file: file.id)
+    write_left_out(folder / "left_out.csv", files)
     write_sidecar(folder, pictures, decoded)
     return {
         "pictures": len(pictures) - len(left_out),
@@ -346,17 +345,6 @@ def after_earlier(
             )
         )
     return joined
-
-
-def write_left_out(path: Path, left_out: Sequence[LeftOut]) -> None:
-    """Write ``id,file,reason`` of the pictures that have no features."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["id", "file", "reason"])
-        rows.writerows(
-            [picture.id, picture.file, picture.reason]
-            for picture in sorted(left_out, key=lambda picture: picture.id)
-        )
 
 
 if __name__ == "__main__":

@@ -155,6 +155,14 @@ def explain_missing(
     ]
 
 
+def write_left_out(path: Path, left_out: Sequence[LeftOut]) -> None:
+    """Write ``id,file,reason`` of each."""
+    import pandas as pd
+
+    table = pd.DataFrame(map(vars, left_out), columns=["id", "file", "reason"])
+    table.to_csv(path, index=False)
+
+
 def shown(name: str | Path) -> str:
     r"""Write a name so that it can be printed and stored: ``caf\xe9`` if not in UTF-8.
 
