@@ -6,14 +6,18 @@ Torch-free.
 import csv
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, get_type_hints
 
 from data_prep.reporting.numerals import style_for
 from data_prep.run_folders.damage import intact
 from data_prep.run_folders.drafts import drafted, write_text
 from data_prep.run_folders.runs import json_text
 from pretext.evaluation.curves import INK, LINE_COLOURS, style_panel
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN_EPOCHS = 12  # last ones of the table
 
@@ -40,19 +44,6 @@ class EpochScore:
     pictures: int
     seconds: float
 
-    @classmethod
-    def from_row(cls, row: Mapping[str, str]) -> "EpochScore":
-        """Read a row of the file."""
-        return cls(
-            net=row["net"],
-            fold=row["fold"],
-            epoch=int(row["epoch"]),
-            score=row["score"],
-            value=float(row["value"]),
-            pictures=int(row["pictures"]),
-            seconds=float(row["seconds"]),
-        )
-
 
 class Scoreboard:
     """Scores by epoch and fold, the same on the disk.
@@ -77,8 +68,12 @@ class Scoreboard:
             file.unlink(missing_ok=True)
         write_text(sidecar, text)
         if file.exists():
+            types = get_type_hints(EpochScore)
             with intact(file), file.open(newline="", encoding="utf-8") as rows:
-                self.entries = [EpochScore.from_row(r) for r in csv.DictReader(rows)]
+                self.entries = [
+                    EpochScore(**{name: types[name](row[name]) for name in types})
+                    for row in csv.DictReader(rows)
+                ]
 
     def has(self, net: str, fold: str, epoch: int) -> bool:
         """Tell whether an epoch of a net is there."""
@@ -86,20 +81,18 @@ class Scoreboard:
 
     def add(self, entries: list[EpochScore]) -> None:
         """Put in the scores of an epoch, and write the file anew."""
-        self.entries += entries
-        names = [field.name for field in fields(EpochScore)]
-        rows = [names, *([getattr(e, name) for name in names] for e in self.entries)]
-        lines = [",".join(map(str, row)) + "\n" for row in rows]
-        with drafted(self.folder / "scores.csv") as file:
-            file.write("".join(lines).encode())
+        import pandas as pd
 
-    def by_epoch(self, score: str) -> dict[int, dict[str, float]]:
-        """Give a score by epoch and fold, both in order."""
-        by_epoch: dict[int, dict[str, float]] = {}
-        for entry in sorted(self.entries, key=lambda e: (e.epoch, e.fold)):
-            if entry.score == score:
-                by_epoch.setdefault(entry.epoch, {})[entry.fold] = entry.value
-        return by_epoch
+        self.entries += entries
+        text = pd.DataFrame(self.entries).to_csv(index=False, lineterminator="\n")
+        write_text(self.folder / "scores.csv", text)
+
+    def table(self, score: str) -> "pd.DataFrame":
+        """Give a score: a row for each epoch, a column for each fold, NaN for none."""
+        import pandas as pd
+
+        frame = pd.DataFrame([e for e in self.entries if e.score == score])
+        return frame.pivot(index="epoch", columns="fold", values="value")
 
     def scores(self) -> list[str]:
         """Give the names of the scores, in the order they came."""
@@ -107,31 +100,26 @@ class Scoreboard:
 
     def best(self, score: str) -> tuple[int, float]:
         """Give the epoch whose mean over all folds is best, and that mean."""
-        complete = complete_means(self.by_epoch(score))
-        sign = -1 if is_error(score) else 1
-        epoch = max(complete, key=lambda e: sign * complete[e])
-        return epoch, complete[epoch]
+        means = complete_means(self.table(score))
+        goodness = -means if is_error(score) else means
+        epoch = goodness.fillna(-math.inf).idxmax()
+        return int(epoch), float(means[epoch])
 
     def text(self) -> str:
         """Set the last epochs as a table: the mean over the folds, and the folds."""
         blocks = []
         for score in self.scores():
-            by_epoch = self.by_epoch(score)
-            folds = _folds(by_epoch)
-            head = "".join(f"{'fold ' + fold:>10}" for fold in folds)
-            lines = [f"{score:<22}{'mean':>10}{head}"]
-            style = style_for(
-                *[v for by_fold in by_epoch.values() for v in by_fold.values()]
-            )
-            for epoch in list(by_epoch)[-SHOWN_EPOCHS:]:
-                by_fold = by_epoch[epoch]
-                mean = sum(by_fold.values()) / len(by_fold)
-                cells = "".join(
-                    f"{_shown(by_fold.get(fold), style):>10}" for fold in folds
-                )
-                mark = "" if len(by_fold) == len(folds) else f" of {len(by_fold)}"
-                lines.append(f"  epoch {epoch:<14}{mean:>10{style}}{cells}{mark}")
-            blocks.append("\n".join(lines))
+            table = self.table(score)
+            style = style_for(*table.to_numpy().ravel())
+            shown = table.tail(SHOWN_EPOCHS)
+            n_folds = shown.notna().sum(axis=1)
+            lines = shown.add_prefix("fold ")
+            lines.insert(0, "mean", shown.mean(axis=1))
+            lines[""] = ["" if n == table.shape[1] else f"of {n}" for n in n_folds]
+            lines.index = [f"epoch {epoch}" for epoch in shown.index]
+            lines.columns.name = score
+            number = f"{{:{style}}}".format
+            blocks.append(lines.to_string(float_format=number, na_rep=""))
         return "\n\n".join(blocks)
 
     def draw(self) -> None:
@@ -146,25 +134,22 @@ class Scoreboard:
         for axis in axes[len(scores) :]:
             axis.set_visible(False)
         for axis, score in zip(axes, scores, strict=False):
-            by_epoch = self.by_epoch(score)
-            folds = _folds(by_epoch)
-            for number, fold in enumerate(folds):
-                curve = {e: v[fold] for e, v in by_epoch.items() if fold in v}
-                epochs, values = list(curve), list(curve.values())
+            table = self.table(score)
+            for number, fold in enumerate(table):
+                curve = table[fold].dropna()
                 colour = LINE_COLOURS[number % len(LINE_COLOURS)]
-                axis.plot(epochs, values, color=colour, linewidth=1, marker=".")
+                axis.plot(curve, color=colour, linewidth=1, marker=".")
                 axis.annotate(
                     f"fold {fold}",
-                    (epochs[-1], values[-1]),
+                    (curve.index[-1], curve.iloc[-1]),
                     color=colour,
                     fontsize=8,
                     xytext=(4, 0),
                     textcoords="offset points",
                     va="center",
                 )
-            means = complete_means(by_epoch)
-            if len(folds) > 1 and means:
-                axis.plot([*means], [*means.values()], color=INK, linewidth=2.2)
+            if table.shape[1] > 1:
+                axis.plot(complete_means(table), color=INK, linewidth=2.2)
             better = "lower is better" if is_error(score) else "higher is better"
             style_panel(axis, f"{score} ({better})")
             axis.margins(x=0.12)
@@ -172,24 +157,12 @@ class Scoreboard:
             figure.savefig(file, format="png")
 
 
-def complete_means(by_epoch: Mapping[int, Mapping[str, float]]) -> dict[int, float]:
-    """Average the epochs that all folds have, or all if there is none."""
-    most = max((len(values) for values in by_epoch.values()), default=0)
-    return {
-        epoch: sum(values.values()) / len(values)
-        for epoch, values in by_epoch.items()
-        if len(values) == most
-    }
+def complete_means(table: "pd.DataFrame") -> "pd.Series[float]":
+    """Average the epochs that all folds have, or as many as any has."""
+    n_folds = table.notna().sum(axis=1)
+    return table[n_folds == n_folds.max()].mean(axis=1)
 
 
 def is_error(score: str) -> bool:
     """Tell whether a lower score is better."""
     return score.endswith("_rmse")
-
-
-def _shown(value: float | None, style: str) -> str:
-    return "" if value is None or math.isnan(value) else format(value, style)
-
-
-def _folds(by_epoch: Mapping[int, Mapping[str, float]]) -> list[str]:
-    return sorted({fold for by_fold in by_epoch.values() for fold in by_fold})

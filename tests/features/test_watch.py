@@ -199,8 +199,8 @@ def test_best_and_means_by_hand(tmp_path: Path) -> None:
     values = {("0", 1): 0.9, ("0", 2): 0.5, ("0", 3): 0.1, ("1", 1): 0.7, ("1", 2): 0.9}
     for score in ("target_rmse", "onehot_accuracy"):
         board.add([scored(f, e, score, v) for (f, e), v in values.items()])
-    means = complete_means(board.by_epoch("target_rmse"))
-    assert means == {1: pytest.approx(0.8), 2: pytest.approx(0.7)}
+    means = complete_means(board.table("target_rmse"))
+    assert means.to_dict() == {1: pytest.approx(0.8), 2: pytest.approx(0.7)}
     # the third epoch has but one fold, so it is not compared
     assert board.best("target_rmse") == (2, pytest.approx(0.7))
     assert board.best("onehot_accuracy") == (1, pytest.approx(0.8))
