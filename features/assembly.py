@@ -30,28 +30,16 @@ from transfer.jobs import fold_name
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extracted:
-    """The rows of one fold and role, and what the nets gave.
+class Extracted(RoleRows):
+    """The N rows of one fold and role, and what the nets gave.
 
     Attributes:
-        role_rows: The N rows.
         views: (N, V, F).
         failures: Why further rows of the role are not there, by id.
     """
 
-    role_rows: RoleRows
     views: Rows
     failures: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def fold(self) -> str:
-        """The fold that the nets hold out."""
-        return self.role_rows.fold
-
-    @property
-    def role(self) -> str:
-        """What the nets knew of the labels of the rows."""
-        return self.role_rows.role
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,11 +161,8 @@ class Assembly:
         failures: Mapping[str, str] | None = None,
     ) -> None:
         """Write the rows of some roles, all together in the order of the ids."""
-        rows = np.concatenate([of_role.role_rows.rows for of_role in extracted])
-        roles = np.repeat(
-            [of_role.role for of_role in extracted],
-            [len(of_role.role_rows.rows) for of_role in extracted],
-        )
+        rows = np.concatenate([of_role.rows for of_role in extracted])
+        roles = np.concatenate([[r.role] * len(r.rows) for r in extracted])
         order = np.argsort(self.ids[rows], kind="stable")
         rows, roles = rows[order], roles[order]
         all_failures = dict(failures or {})

@@ -18,7 +18,6 @@ from data_prep.arrays import Ints
 from data_prep.run_folders.damage import (
     RECORD,
     DamagedFileError,
-    digest_file,
     fault_of,
     read_record,
 )
@@ -169,11 +168,3 @@ def write_sidecar(
         kept_fields = {name: fields[name] for name in fields if name not in NOT_KEPT}
         metadata[id_] = {"file": path.name, **kept_fields}
     write_json(folder / SIDECAR, metadata)
-
-
-def digest_picture(path: Path) -> str:
-    """Hash the bytes of a picture; why it cannot be read, where it cannot."""
-    try:
-        return digest_file(path)
-    except OSError as error:  # it will be left out, which is not fatal
-        return str(error.strerror)

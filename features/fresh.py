@@ -22,7 +22,7 @@ pictures beside it in its block; ``--overwrite`` sends all through anew.
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,20 +31,20 @@ import numpy as np
 from data_prep.command import last_run, run_command
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
-from data_prep.pictures.folders import LeftOut, write_left_out
+from data_prep.pictures.folders import LeftOut, search_folders, write_left_out
 from data_prep.pictures.picture_info import summarise
 from data_prep.run_folders.damage import RECORD, digest_of
 from data_prep.run_folders.runs import Run
+from data_prep.run_folders.witness import hash_of
 from data_prep.settings import from_flags
 from data_prep.waiting import settle_waiting
-from features.earlier import EarlierResults, digest_picture, is_whole, write_sidecar
+from features.earlier import EarlierResults, is_whole, write_sidecar
 from features.extract import WORK, open_source
 from features.extraction import Extraction, find_extraction, warn_of_training_pictures
 from features.inference import (
     COMMAND,
     NewPictures,
     default_path,
-    find_images,
     is_of_other_folders,
     resolved,
     settings_in,
@@ -75,7 +75,7 @@ class FreshSettings(NewPictures):
 def main(argv: Sequence[str] | None = None) -> Path:
     """Infer as the command line says, and return the folder of the features."""
     settings = from_flags(FreshSettings, STAGE, argv)
-    folders = find_images(settings.images)
+    folders = search_folders(settings.images, setting="--images")
     pictures = folders.pictures
     unusable = [  # of no picture's id
         file for id_, file in folders.unusable.items() if id_ not in pictures
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         out = settings.out.resolve()
     else:
         out = default_path(run.folder, settings.images)
-    digests = {id_: digest_picture(path) for id_, path in pictures.items()}
+    digests = {id_: hash_of(path) for id_, path in pictures.items()}
     config = {
         "made_by": STAGE,
         "extraction": extraction.digest,
@@ -244,7 +244,7 @@ def infer(
     extracted = after_earlier(
         earlier, outputs.by_role(planned, ids[len(earlier) :]), source, len(views)
     )
-    if not any(len(of_fold.role_rows.rows) for of_fold in extracted):
+    if not any(len(of_fold.rows) for of_fold in extracted):
         raise UserError(
             f"the outputs of all {len(ids)} pictures are not finite: the weights of"
             f" {extraction.trained.folder} are broken"
@@ -300,24 +300,20 @@ def decode(
     Raises:
         UserError: None is readable, or the disk is full.
     """
-    from data_prep.pictures.images import NoneReadableError, store_pictures
+    from data_prep.pictures.images import store_pictures
 
     if not pictures:
         return {}
-    try:
-        decoded = store_pictures(
-            paths=list(pictures.values()),
-            target=work / "images.npy",
-            side=transform["side"],
-            fit=transform["fit"],
-            workers=threads,
-            workers_flag="--threads",
-            side_flag="",  # it is that of the run
-        )
-    except NoneReadableError as error:
-        if is_alone:
-            raise
-        decoded = error.decoded
+    decoded = store_pictures(
+        paths=list(pictures.values()),
+        target=work / "images.npy",
+        side=transform["side"],
+        fit=transform["fit"],
+        workers=threads,
+        workers_flag="--threads",
+        side_flag="",  # it is that of the run
+        needs_one=is_alone,
+    )
     return dict(zip(pictures, decoded, strict=True))
 
 
@@ -328,22 +324,13 @@ def after_earlier(
     n_views: int,
 ) -> "list[Extracted]":
     """Put the pictures of earlier times before the new ones of each fold."""
-    from features.assembly import Extracted
-
     joined = []
     for new in extracted:
         views = earlier.views(
             new.fold, source.columns[new.fold], n_views, is_test=new.role == "test"
         )
-        new_rows = len(earlier) + new.role_rows.rows
-        rows = np.concatenate([np.arange(len(earlier)), new_rows])
-        joined.append(
-            Extracted(
-                role_rows=RoleRows(fold=new.fold, role=new.role, rows=rows),
-                views=JoinedRows([views, new.views]),
-                failures=new.failures,
-            )
-        )
+        rows = np.concatenate([np.arange(len(earlier)), len(earlier) + new.rows])
+        joined.append(replace(new, rows=rows, views=JoinedRows([views, new.views])))
     return joined
 
 

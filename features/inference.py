@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from annotated_types import Ge
 
 from data_prep.errors import UserError
-from data_prep.pictures.folders import Folders, search_folders
+from data_prep.pictures.folders import search_folders
 from data_prep.ranges import Ranged
 from data_prep.run_folders.damage import RECORD, digest_of
 from data_prep.run_folders.runs import MADE_FROM
@@ -42,15 +42,6 @@ class NewPictures(Ranged):
     overwrite: Annotated[
         bool, "infer all pictures anew, also those of earlier times"
     ] = False
-
-
-def find_images(folders: Sequence[Path]) -> Folders:
-    """Find the pictures by id, as ``data_prep.prepare`` does.
-
-    Raises:
-        UserError: A folder is missing, there is no picture, or two share an id.
-    """
-    return search_folders(folders, setting="--images")
 
 
 def name_of(images: Sequence[Path]) -> str:
@@ -149,7 +140,7 @@ def infer_features(
     Raises:
         UserError: The folders hold no pictures, or the child failed and has said why.
     """
-    find_images(images)  # so that one line says what is wrong with them
+    search_folders(images, "--images")  # so that one line says what is wrong with them
     command = [sys.executable, "-m", COMMAND]
     command += ["--run", str(run_folder), "--out", str(out), "--threads", str(threads)]
     command += ["--overwrite"] if overwrite else []

@@ -4,7 +4,7 @@ Shapes: N rows of the prepared table, n of them, V views, F outputs of a fold's 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,13 +77,7 @@ class NetPasses:
                     bar=bar,
                 )
                 values.append(outputs)
-        return NetOutputs(
-            passes=self.passes,
-            values=values,
-            source=source,
-            n_rows=len(self.image_rows),
-            n_views=len(self.views),
-        )
+        return NetOutputs(net_passes=self, values=values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,18 +85,12 @@ class NetOutputs:
     """What the nets gave.
 
     Attributes:
-        passes: Which rows went through the nets of which folds.
+        net_passes: Which rows went through which nets.
         values: Of each pass (rows of it, V, F of its folds side by side), mapped.
-        source: The nets.
-        n_rows: N.
-        n_views: V.
     """
 
-    passes: Sequence[PassRows]
+    net_passes: NetPasses
     values: Sequence[NDArray[np.float32]]
-    source: "NetSource"
-    n_rows: int
-    n_views: int
 
     def by_role(
         self, planned: Sequence[RoleRows], ids: NDArray[Any]
@@ -115,10 +103,8 @@ class NetOutputs:
             planned: Which rows, in which role.
             ids: (N,) of the prepared table.
         """
-        views = {
-            fold: FoldViews(self, fold)
-            for fold in dict.fromkeys(role_rows.fold for role_rows in planned)
-        }
+        folds = {role_rows.fold for role_rows in planned}
+        views = {fold: FoldViews(self, fold) for fold in folds}
         failed: dict[tuple[str, str], dict[int, str]] = {}
         for role_rows in planned:
             reasons = failed.setdefault(_failing_together(role_rows), {})
@@ -129,12 +115,13 @@ class NetOutputs:
         extracted = []
         for role_rows in planned:
             reasons = failed[_failing_together(role_rows)]
-            is_kept = ~np.isin(role_rows.rows, list(reasons))
-            kept_rows = replace(role_rows, rows=role_rows.rows[is_kept])
+            rows = role_rows.rows[~np.isin(role_rows.rows, list(reasons))]
             extracted.append(
                 Extracted(
-                    role_rows=kept_rows,
-                    views=ChosenRows(views[role_rows.fold], kept_rows.rows),
+                    fold=role_rows.fold,
+                    role=role_rows.role,
+                    rows=rows,
+                    views=ChosenRows(views[role_rows.fold], rows),
                     failures={str(ids[row]): why for row, why in reasons.items()},
                 )
             )
@@ -149,13 +136,15 @@ class FoldViews(Rows):
     """
 
     def __init__(self, outputs: NetOutputs, fold: str) -> None:
-        self.shape = (outputs.n_rows, outputs.n_views, outputs.source.width)
-        self._origins = outputs.source.origins.get(fold)
+        made = outputs.net_passes
+        n_rows = len(made.image_rows)
+        self.shape = (n_rows, len(made.views), made.source.width)
+        self._origins = made.source.origins.get(fold)
         self.dtype = np.dtype(np.float32 if self._origins is None else np.float64)
-        self._outputs, self._fold = outputs, fold
-        self._pass_of = np.full(outputs.n_rows, -1, np.int32)
-        self._position_of = np.full(outputs.n_rows, -1, np.int32)  # within its pass
-        for number, of_pass in enumerate(outputs.passes):
+        self._values, self._passes, self._fold = outputs.values, made.passes, fold
+        self._pass_of = np.full(n_rows, -1, np.int32)
+        self._position_of = np.full(n_rows, -1, np.int32)  # within its pass
+        for number, of_pass in enumerate(self._passes):
             if fold in of_pass.folds:
                 self._pass_of[of_pass.rows] = number
                 self._position_of[of_pass.rows] = np.arange(len(of_pass.rows))
@@ -165,10 +154,10 @@ class FoldViews(Rows):
         views = np.empty((len(idx), *self.shape[1:]), self.dtype)
         for number in np.unique(self._pass_of[idx]):
             is_inside = self._pass_of[idx] == number
-            values = self._outputs.values[number][self._position_of[idx[is_inside]]]
+            values = self._values[number][self._position_of[idx[is_inside]]]
             # a pass has the outputs of its folds side by side, F each
             width = self.shape[2]
-            first = self._outputs.passes[number].folds.index(self._fold) * width
+            first = self._passes[number].folds.index(self._fold) * width
             views[is_inside] = values[:, :, first : first + width]
         return views if self._origins is None else views + self._origins
 

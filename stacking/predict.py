@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings = from_flags(PredictSettings, STAGE, argv)
     run = Run(settings.run or last_run(STAGE, "--run FOLDER"))
     fitted, prepared = run.finished(FIT), run.finished(PREPARED)
-    from features.inference import find_images, infer_features
+    from data_prep.pictures.folders import search_folders
+    from features.inference import infer_features
     from stacking.analysis.conformal import least_groups
     from stacking.ensemble.predictor import Predictor
     from stacking.inputs.new_columns import read_columns, with_sizes
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         pass  # it is read at the end, and should be known to be whole before
     table = None
     if predictor.user_columns is not None:
-        pictures = list(find_images(settings.images).pictures)
+        pictures = list(search_folders(settings.images, "--images").pictures)
         table = read_columns(settings.table, pictures, predictor.user_columns, prepared)
     elif settings.table:
         raise UserError(

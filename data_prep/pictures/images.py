@@ -35,18 +35,6 @@ log = logging.getLogger(__name__)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class NoneReadableError(UserError):
-    """Not one picture can be read.
-
-    Attributes:
-        decoded: What became of each file.
-    """
-
-    def __init__(self, message: str, decoded: list[Decoded]) -> None:
-        super().__init__(message)
-        self.decoded = decoded
-
-
 def store_pictures(
     paths: Sequence[Path],
     target: Path,
@@ -56,6 +44,7 @@ def store_pictures(
     *,
     workers_flag: str = "--workers",
     side_flag: str = "--side",
+    needs_one: bool = True,
 ) -> list[Decoded]:
     """Decode pictures into one uint8 array on disk, (N, S, S, 3), readable ones only.
 
@@ -71,6 +60,7 @@ def store_pictures(
         workers: Processes; 0: one per core at hand.
         workers_flag: Flag of the user's command for ``workers``, for messages.
         side_flag: Flag for ``side``; empty: the command has none.
+        needs_one: It is an error if no picture is readable.
 
     Returns:
         What became of each file; the readable ones are the rows, in this order.
@@ -118,11 +108,10 @@ def store_pictures(
                 decoded += _save(pixels, lines, unsaved)
                 unsaved, saved_at = [], time.monotonic()
         decoded += _save(pixels, lines, unsaved)
-        if not n_rows:
-            raise NoneReadableError(
+        if needs_one and not n_rows:
+            raise UserError(
                 f"{shown(paths[0].parent)}: none of {len(paths)} pictures can be read;"
-                f" {shown(paths[0].name)}: {decoded[0].reason}",
-                decoded,
+                f" {shown(paths[0].name)}: {decoded[0].reason}"
             )
         pixels.seek(0)
         pixels.write(_header((n_rows, *shape[1:])))
