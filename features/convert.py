@@ -10,7 +10,6 @@ it holds, so the flags must: the task, and what the nets knew of the labels. Not
 it is executed: see ``features.foreign``.
 """
 
-import hashlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from data_prep.command import run_command
 from data_prep.dihedral import VIEWS
 from data_prep.errors import UserError
 from data_prep.pictures.decode import FORMATS
+from data_prep.run_folders.damage import digest_file
 from data_prep.settings import POSITIONAL, from_flags, nearest
 from features import exports
 from features.foreign import load_foreign
@@ -75,60 +75,21 @@ def main(argv: Sequence[str] | None = None) -> Path:
         write(store, out)
         log.info("%d ids -> %s", len(store), out)
         return out
-    n_ids = bring_in(
-        files,
-        out,
-        task=settings.task,
-        role=settings.role,
-        folds=settings.folds,
-        views=settings.views,
-    )
+    n_ids = bring_in(settings, out)
     log.info("%d ids of %d files -> %s", n_ids, len(files), out)
     return out
 
 
-def bring_in(
-    files: Sequence[Path],
-    out: Path,
-    *,
-    task: str,
-    role: str,
-    folds: Sequence[str],
-    views: Sequence[str],
-) -> int:
-    """Make one store of foreign pickles.
-
-    Args:
-        files: With ids of their own each.
-        out: The store.
-        task: What the outputs are.
-        role: Of all rows.
-        folds: The fold of each file; none where the role needs none.
-        views: Names of the views, in the order of the pickles.
-
-    Returns:
-        How many ids it has.
+def bring_in(settings: ConvertSettings, out: Path) -> int:
+    """Make one store of foreign pickles, and count its ids.
 
     Raises:
         UserError: The flags are missing or do not fit the files.
     """
-    if not task.isidentifier():
-        raise UserError(f"task = {task!r}: say what the outputs are, such as date")
-    if role not in ROLES:
-        raise UserError(
-            f"role = {role!r}: {nearest(role, ROLES)}; say what the nets knew of the"
-            " labels of these rows: oof if nothing, insample if they learned from them"
-        )
-    if (folds or role in HELD_OUT) and len(folds) != len(files):
-        raise UserError(
-            f"{len(files)} files and {len(folds)} folds: give --folds with the fold"
-            " that each file's rows are held out with"
-        )
-    if odd := [fold for fold in folds if not fold.isdecimal()]:
-        raise UserError(f"folds = {odd[0]!r}: give numbers, such as 0,1,2")
+    _check_flags(settings)
+    files, folds, task = settings.files, settings.folds, settings.task
     rows: dict[str, NDArray[Any]] = {}
-    file_of: dict[str, Path] = {}
-    fold_of: dict[str, int] = {}
+    number_of: dict[str, int] = {}  # of the file of each id
     for number, file in enumerate(files):
         arrays = load_foreign(file)
         if twice := rows.keys() & arrays.keys():
@@ -137,47 +98,61 @@ def bring_in(
                 f" {min(twice)!r}; bring in each net's pictures by themselves"
             )
         rows |= arrays
-        file_of |= dict.fromkeys(arrays, file)
-        fold_of |= dict.fromkeys(arrays, int(folds[number]) if folds else -1)
-    values = _stacked(rows, file_of)
-    is_apart = values.ndim == 3
-    if is_apart:
-        values, views = _in_our_order(values, views)
-    n_outputs = values.shape[-1]
-    names = [task] if n_outputs == 1 else [f"{task}_{k}" for k in range(n_outputs)]
+        number_of |= dict.fromkeys(arrays, number)
+    values = _stacked(rows, {id_: files[number] for id_, number in number_of.items()})
+    views = None
+    if values.ndim == 3:
+        values, views = _in_our_order(values, settings.views)
     ids = sorted(rows)
     _warn_of_names(ids)
-    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    write_store(
-        out,
-        ids,
-        values,
-        {
-            "columns": [
-                OutputColumn(
-                    name=name,
-                    task=task,
-                    output=str(k) if n_outputs > 1 else "",
-                    activation="identity",
-                    space=OUTPUTS,
-                ).header()
-                for k, name in enumerate(names)
-            ],
-            "views": list(views) if is_apart else None,
-            "roles": [role] * len(ids),
-            "folds": [fold_of[id_] for id_ in ids],
-            "nets": [
-                {"task": task, "fold": folds[k] if folds else "none", "digest": digest}
-                for k, digest in enumerate(digests)
-            ],
-            "fold_hash": None,
-            "source": {"stage": "features.convert", "files": [f.name for f in files]},
-            "failures": {},
-            "n_expected": len(ids),
-            "command": " ".join(sys.orig_argv[1:]),
-        },
-    )
+    outputs = [""] if values.shape[-1] == 1 else map(str, range(values.shape[-1]))
+    columns = [
+        OutputColumn(
+            name=f"{task}_{output}" if output else task,
+            task=task,
+            output=output,
+            activation="identity",
+            space=OUTPUTS,
+        )
+        for output in outputs
+    ]
+    header = {
+        "columns": [column.header() for column in columns],
+        "views": views,
+        "roles": [settings.role] * len(ids),
+        "folds": [int(folds[number_of[id_]]) if folds else -1 for id_ in ids],
+        "nets": [
+            {"task": task, "fold": fold, "digest": digest_file(file)}
+            for fold, file in zip(folds or ["none"] * len(files), files, strict=True)
+        ],
+        "fold_hash": None,
+        "source": {"stage": "features.convert", "files": [f.name for f in files]},
+        "failures": {},
+        "n_expected": len(ids),
+        "command": " ".join(sys.orig_argv[1:]),
+    }
+    write_store(out, ids, values, header)
     return len(ids)
+
+
+def _check_flags(settings: ConvertSettings) -> None:
+    """Check what the flags say of the pickles, before one is read."""
+    task, role, folds = settings.task, settings.role, settings.folds
+    if not task.isidentifier():
+        raise UserError(f"task = {task!r}: say what the outputs are, such as date")
+    if role not in ROLES:
+        raise UserError(
+            f"role = {role!r}: {nearest(role, ROLES)}; say what the nets knew of the"
+            " labels of these rows: oof if nothing, insample if they learned from them"
+        )
+    n_files = len(settings.files)
+    if (folds or role in HELD_OUT) and len(folds) != n_files:
+        raise UserError(
+            f"{n_files} files and {len(folds)} folds: give --folds with the fold"
+            " that each file's rows are held out with"
+        )
+    if odd := [fold for fold in folds if not fold.isdecimal()]:
+        raise UserError(f"folds = {odd[0]!r}: give numbers, such as 0,1,2")
 
 
 def _stacked(

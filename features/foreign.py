@@ -15,7 +15,6 @@ import lzma
 import os
 import pickle
 import unicodedata
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -25,21 +24,6 @@ from numpy.typing import NDArray
 
 from features.store import StoreError
 
-FAILURES = (  # of a broken pickle, as the documentation of pickle warns
-    pickle.UnpicklingError,
-    EOFError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    MemoryError,
-    ImportError,
-    RuntimeError,
-    gzip.BadGzipFile,
-    zlib.error,
-    lzma.LZMAError,  # of a broken packing
-)
 NUMBERS = "fiub"  # numpy's kinds of them: float, int, unsigned, yes or no
 ORDERS = "<>=|"
 PACKED: dict[bytes, Callable[..., Any]] = {
@@ -76,15 +60,15 @@ def load_foreign(path: Path) -> dict[str, NDArray[Any]]:
         raise StoreError(f"{path}: there is no such file") from None
     except StoreError as error:
         raise StoreError(f"{path}: {error}") from None
-    except FAILURES as error:
+    except Exception as error:  # noqa: BLE001 - a broken pickle raises anything
+        if isinstance(error, OSError) and error.errno:  # the system, not the content
+            raise StoreError(f"{path}: {error.strerror}") from None
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         if isinstance(error, MemoryError):
             reason = "what is in it would not fit into memory"
         raise StoreError(
             f"{path}: this is not a pickled dict of arrays ({reason})"
         ) from None
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror or error}") from None
     if not isinstance(content, Mapping) or not content:
         raise StoreError(
             f"{path}: this is no dict with ids, but {_kind(content)}; save"
@@ -123,8 +107,7 @@ def _unpickled(path: Path) -> Any:
             if start.startswith(magic):
                 size = os.fstat(file.fileno()).st_size
                 with opened(file, "rb") as unpacked:
-                    limited = _Limited(unpacked, size)
-                    return _only(limited)  # the checksum stands at the end
+                    return _only(_Limited(unpacked, size))
         return _only(file)
 
 
@@ -295,16 +278,13 @@ STAND_INS = {
     ("numpy", "ndarray"): _StandIn(_refuse),  # only named, as a kind of array
     ("numpy", "dtype"): _StandIn(_Dtype),
     **{
-        (f"numpy.{core}.multiarray", "_reconstruct"): _StandIn(_Array)
+        (f"numpy.{core}.{module}", name): _StandIn(make)
         for core in ("core", "_core")
-    },
-    **{
-        (f"numpy.{core}.multiarray", "scalar"): _StandIn(_scalar)
-        for core in ("core", "_core")
-    },
-    **{
-        (f"numpy.{core}.numeric", "_frombuffer"): _StandIn(_from_buffer)
-        for core in ("core", "_core")
+        for module, name, make in (
+            ("multiarray", "_reconstruct", _Array),
+            ("multiarray", "scalar", _scalar),
+            ("numeric", "_frombuffer", _from_buffer),
+        )
     },
 }
 

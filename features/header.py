@@ -4,11 +4,9 @@ These functions know no file; their ``ValueError`` says what is wrong, not where
 """
 
 import math
-import operator
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -109,10 +107,7 @@ def _listed(header: Mapping[str, Any], key: str, length: int) -> Sequence[Any]:
 def _check_distinct(names: Sequence[str], noun: str) -> None:
     if no_text := [name for name in names if not isinstance(name, str)]:
         raise ValueError(f"{noun} are text, and {no_text[0]!r} is not")
-    # neighbours of a sorted list: a set would take ten times its memory
-    ordered = sorted(names)
-    if any(map(operator.eq, ordered, islice(ordered, 1, None))):
-        repeated = [name for name, times in Counter(names).items() if times > 1]
+    if repeated := [name for name, times in Counter(names).items() if times > 1]:
         examples = ", ".join(map(repr, repeated[:3]))
         raise ValueError(
             f"{len(repeated)} {noun} occur twice or more, such as {examples}"

@@ -5,7 +5,6 @@ predicts with the one has a child process infer with the other.
 """
 
 import itertools
-import json
 import logging
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from data_prep.errors import UserError
 from data_prep.pictures.folders import search_folders
 from data_prep.ranges import Ranged
 from data_prep.run_folders.damage import RECORD, digest_of
-from data_prep.run_folders.runs import MADE_FROM
+from data_prep.run_folders.runs import MADE_FROM, read_state
 from data_prep.settings import SEVERAL
 
 COMMAND = "features.fresh"
@@ -111,10 +110,8 @@ def resolved(images: Sequence[Path]) -> list[str]:
 
 def settings_in(file: Path) -> dict[str, Any]:
     """Read what a folder was made from; empty where it is none of ours."""
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8"))["settings"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+    settings = read_state(file).get("settings")
+    return settings if isinstance(settings, dict) else {}
 
 
 def infer_features(

@@ -3,7 +3,8 @@
 Shapes: B pictures, S side of the input, C channels, H W places of a map, N tokens.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ class Layers:
                     f"layer = {name!r}: {nearest(name, list(modules)[1:])};"
                     " --layers lists them"
                 )
-            modules[name].register_forward_hook(self._keeper(name))
+            modules[name].register_forward_hook(partial(self._keep, name))
         outputs = self._pooled(input_for(backbone, side_px))
         self.widths = [output.shape[1] for output in outputs]
 
@@ -53,16 +54,12 @@ class Layers:
         """Give the (B, all C) pooled outputs of the layers, side by side."""
         return torch.cat(self._pooled(inputs), dim=1)
 
-    def _keeper(self, name: str) -> Callable[..., None]:
-        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
-            del module, inputs
-            if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
-                raise UserError(
-                    f"layer = {name!r} gives no map of features; --layers lists others"
-                )
-            self._kept[name] = output
-
-        return keep
+    def _keep(self, name: str, _: nn.Module, __: Any, output: Any) -> None:
+        if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
+            raise UserError(
+                f"layer = {name!r} gives no map of features; --layers lists others"
+            )
+        self._kept[name] = output
 
     @torch.inference_mode()
     def _pooled(self, inputs: Tensor) -> list[Tensor]:
@@ -96,26 +93,22 @@ def pool_places(map_: Tensor, pooling: str, is_nhwc: bool = False) -> Tensor:
 
 def list_layers(backbone: nn.Module, side_px: int) -> list[tuple[str, str]]:
     """List the modules that can be read, with the shape each gives of one picture."""
-    layers: list[tuple[str, str]] = []
-    handles = []
+    layers: dict[tuple[str, str], None] = {}
 
-    def lister(name: str) -> Callable[..., None]:
-        def list_layer(module: nn.Module, inputs: Any, output: Any) -> None:
-            del module, inputs
-            if isinstance(output, Tensor) and output.ndim in (2, 3, 4):
-                shape = " x ".join(map(str, output.shape[1:]))
-                layers.append((name, shape))
+    def keep(name: str, _: nn.Module, __: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim in (2, 3, 4):
+            layers[name, " x ".join(map(str, output.shape[1:]))] = None
 
-        return list_layer
-
-    for name, module in backbone.named_modules():
-        if name and name.count(".") < DEEPEST:
-            handles.append(module.register_forward_hook(lister(name)))
+    handles = [
+        module.register_forward_hook(partial(keep, name))
+        for name, module in backbone.named_modules()
+        if name and name.count(".") < DEEPEST
+    ]
     with torch.inference_mode():
         backbone.eval()(input_for(backbone, side_px))
     for handle in handles:
         handle.remove()
-    return list(dict.fromkeys(layers))
+    return list(layers)
 
 
 def input_for(backbone: nn.Module, side_px: int) -> Tensor:

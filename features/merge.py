@@ -82,12 +82,10 @@ def merge_stores(paths: Sequence[Path], out: Path) -> int:
         UserError: A store is damaged, they were not made alike, an id is in two of
             them, or a shard is missing.
     """
-    stores = []
     for path in paths:
         verify(path)
-        stores.append(open_store(path))
-    first = stores[0]
-    for store in stores[1:]:
+    first, *others = stores = [open_store(path) for path in paths]
+    for store in others:
         check_alike(first, store)
     check_distinct(stores)
     check_shards(stores)
@@ -96,12 +94,11 @@ def merge_stores(paths: Sequence[Path], out: Path) -> int:
     failures: dict[str, str] = {}
     for store in stores:
         failures |= store.header.get("failures") or {}
+    values = JoinedRows([ArrayRows(np.asarray(store.values)) for store in stores])
     write_store(
         out,
         ids[order].tolist(),
-        ChosenRows(
-            JoinedRows([ArrayRows(np.asarray(store.values)) for store in stores]), order
-        ),
+        ChosenRows(values, order),
         {
             **{k: v for k, v in first.header.items() if k not in OF_THE_ROWS},
             "roles": np.concatenate([store.roles for store in stores])[order].tolist(),
@@ -164,11 +161,9 @@ def check_shards(stores: Sequence[Store]) -> None:
         raise UserError(f"these are not shards of one extraction: {named}")
     n_shards = shards[0][1]
     if missing := sorted({*range(n_shards)} - {number for number, _ in shards}):
-        raise UserError(
-            f"of {n_shards} shards {', '.join(map(str, missing))} are missing"
-            if len(missing) > 1
-            else f"of {n_shards} shards number {missing[0]} is missing"
-        )
+        listed = ", ".join(map(str, missing))
+        listed = f"number {listed} is" if len(missing) == 1 else f"{listed} are"
+        raise UserError(f"of {n_shards} shards {listed} missing")
 
 
 def merge_run(run: Run) -> Path:
@@ -192,20 +187,19 @@ def merge_run(run: Run) -> Path:
                 f" {_difference(settings.get(name), config[name])}; make the"
                 " shards alike"
             )
-    files = sorted(path.relative_to(shards[0].folder) for path in _stores(shards[0]))
+    folder = shards[0].folder
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*.pkl"))
     with run.stage(STAGE, config, reads=reads) as stage:
         for file in files:
             merge_stores([shard.folder / file for shard in shards], stage.folder / file)
         metadata = [shard.metadata for shard in shards]
+        n_rows: Counter[str] = Counter()
+        for of_shard in metadata:
+            n_rows.update(of_shard["rows"])
         stage.device = record["device"]
         stage.metadata = metadata[0] | {
-            "rows": {
-                role: sum(fact["rows"].get(role, 0) for fact in metadata)
-                for role in dict.fromkeys(
-                    role for fact in metadata for role in fact["rows"]
-                )
-            },
-            "seconds": max(fact["seconds"] for fact in metadata),
+            "rows": dict(n_rows),
+            "seconds": max(of_shard["seconds"] for of_shard in metadata),
             "shards": len(shards),
         }
     log.info("%d shards, %d stores -> %s", len(shards), len(files), run.folder / STAGE)
@@ -218,11 +212,8 @@ def find_shards(run: Run) -> list[Finished]:
     Raises:
         UserError: There is none, some are missing, or there are two sets of them.
     """
-    names = [path.name for path in run.folder.glob(f"{STAGE}.shard*of*")]
-    matches = [
-        re.fullmatch(rf"{re.escape(STAGE)}\.shard(\d+)of(\d+)", n) for n in names
-    ]
-    sets = sorted({int(match[2]) for match in matches if match})
+    names = " ".join(path.name for path in run.folder.glob(f"{STAGE}.shard*of*"))
+    sets = sorted(map(int, {*re.findall(r"\.shard\d+of(\d+)(?!\S)", names)}))
     if not sets:
         raise UserError(
             f"{run.folder} has no shards; make them with"
@@ -234,10 +225,6 @@ def find_shards(run: Run) -> list[Finished]:
             " delete those that are not wanted"
         )
     return [run.finished(stage_of(number, sets[0])) for number in range(sets[0])]
-
-
-def _stores(shard: Finished) -> list[Path]:
-    return list(shard.folder.rglob("*.pkl"))
 
 
 def _difference(value: Any, expected: Any) -> str:

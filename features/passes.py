@@ -7,7 +7,6 @@ memory-mapped work file, and a journal counts them.
 Shapes: N rows, V views, F outputs of all nets side by side.
 """
 
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from tqdm import tqdm
 from data_prep.arrays import Ints
 from data_prep.dihedral import VIEWS, stack_views
 from data_prep.run_folders.damage import digest_of
-from data_prep.run_folders.runs import write_json
+from data_prep.run_folders.runs import read_state, write_json
 from features.plan import BLOCK
 from pretext.data.pictures import Pictures
 
@@ -74,7 +73,7 @@ def run_pass(
         "device": pictures.device.type,
     }
     journal = work.with_suffix(".json")
-    state = _read(journal)
+    state = read_state(journal)
     done = int(state["done"]) if state.get("key") == identity and work.exists() else 0
     values = _taken_up(work, shape) if done else None
     if values is None:
@@ -111,14 +110,6 @@ def views_of(images: Tensor, names: tuple[str, ...] = VIEWS) -> Tensor:
     """
     views = stack_views(images.permute(0, 2, 3, 1), axes=(-3, -2), views=names)
     return views.flatten(0, 1).permute(0, 3, 1, 2)
-
-
-def _read(journal: Path) -> dict[str, Any]:
-    try:
-        state = json.loads(journal.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return state if isinstance(state, dict) else {}
 
 
 def _taken_up(work: Path, shape: tuple[int, ...]) -> "np.memmap[Any, Any] | None":

@@ -109,8 +109,7 @@ class Store:
 
     def __getitem__(self, id_: str) -> Values:
         """Return the (F,) or (V, F) values of one id."""
-        row = self._rows.get(id_)
-        values: Values = self._array[self._rows_of([id_])[0] if row is None else row]
+        values: Values = self._array[self._rows_of([id_])[0]]
         return values
 
     def matrix(self, ids: Iterable[str] | None = None) -> Values:

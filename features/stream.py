@@ -86,19 +86,13 @@ def read_header(file: BinaryIO, size: int) -> dict[str, Any]:
         )
     if len(start) < _START or (length := _length(start)) > size - _START:
         raise ValueError("cut short: it ends within its header")
-    text = bytearray(file.read(length))  # changed in place: it may be long
-    position = text.rfind(_SEAL)
-    if position < 0:
+    body, seal, end = file.read(length).rpartition(_SEAL)
+    if not seal:
         raise ValueError("this is not a feature store: it has no header, or a damaged")
-    end = bytes(text[position + len(_SEAL) :]).rstrip(b" ")
-    del text[position:]
-    if end != hashlib.sha256(text).hexdigest().encode("ascii") + b'"}':
+    if end.rstrip(b" ") != hashlib.sha256(body).hexdigest().encode("ascii") + b'"}':
         raise ValueError("damaged: its header does not fit the header's own checksum")
-    text += b"}"
     try:
-        decoded = text.decode("utf-8")
-        text.clear()  # two copies would be most of the memory of opening a store
-        header = json.loads(decoded)
+        header = json.loads(body + b"}")
     except (ValueError, RecursionError):
         raise ValueError("damaged: its header is not JSON") from None
     if not isinstance(header, dict):

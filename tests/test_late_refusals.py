@@ -77,7 +77,7 @@ WHY: dict[str, tuple[str, ...]] = {
     ),
     "the network, asked for what no name tells": (
         *("pretext.networks.backbones:build_backbone", "pretext.engine.optimizers"),
-        *("features.layers:Layers._keeper.keep", "features.layers:Layers._pooled"),
+        *("features.layers:Layers._keep", "features.layers:Layers._pooled"),
     ),
     "the pictures, or how a training goes": (
         *(

@@ -139,8 +139,8 @@ class Run:
     def unfinished(self, stage: str) -> tuple[Path, dict[str, Any]] | None:
         """Give the folder of a stage that is being made, and what it is made from."""
         folder = self.folder / f"{stage}.partial"
-        made_from = _read_json(folder / MADE_FROM)
-        return (folder, made_from) if isinstance(made_from, dict) else None
+        made_from = read_state(folder / MADE_FROM)
+        return (folder, made_from) if made_from else None
 
     def is_being_written(self, stage: str) -> bool:
         """Tell whether a process writes a stage; this holds its lock for a moment."""
@@ -199,7 +199,7 @@ class Run:
                 self._publish(name)
             partial = self.folder / f"{name}.partial"
             made_from = {"settings": _plain(settings), "reads": digests}
-            is_resumed = _read_json(partial / MADE_FROM) == made_from
+            is_resumed = read_state(partial / MADE_FROM) == made_from
             if not is_resumed:
                 if partial.exists():
                     self._check_may_be_dropped(partial, made_from)
@@ -268,8 +268,8 @@ class Run:
             path.is_file() and path.name != MADE_FROM and "logs" not in path.parts
             for path in partial.rglob("*")
         )
-        begun = _read_json(partial / MADE_FROM)
-        if not isinstance(begun, dict):
+        begun = read_state(partial / MADE_FROM)
+        if not begun:
             if is_begun and not self.overwrite:
                 raise DamagedFileError(
                     f"{partial / MADE_FROM} is missing or cut, so that nobody knows"
@@ -340,11 +340,13 @@ def json_text(value: Any) -> str:
     return f"{json.dumps(value, indent=2, default=str)}\n"
 
 
-def _read_json(path: Path) -> Any:
+def read_state(path: Path) -> dict[str, Any]:
+    """Read a JSON table that may be missing or cut; then it is empty."""
     try:
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
+        state = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
 
 
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
