@@ -271,15 +271,12 @@ def _without_rare(codes: Ints, n_folds: int) -> Ints:
     return merged if is_enough else np.zeros_like(codes)
 
 
-def strata(
-    values: ArrayLike, max_classes: int = MAX_CLASSES, n_bins: int = N_BINS
-) -> Ints:
+def strata(values: ArrayLike) -> Ints:
     """Number the strata of a target: its classes, or quantile bins of a quantity.
 
     Args:
-        values: (N,) numbers or texts; NaN or None for rows without.
-        max_classes: Numbers with more values than this are binned by quantile.
-        n_bins: How many bins then.
+        values: (N,) numbers or texts; NaN or None for rows without. Of numbers, more
+            than ``MAX_CLASSES`` different ones are a quantity.
 
     Returns:
         (N,) stratum from 0; rows without a value are a stratum of their own, -1.
@@ -292,8 +289,8 @@ def strata(
 
     column: pd.Series[Any] = pd.Series(np.asarray(values))
     is_number = pd.api.types.is_numeric_dtype(column)
-    if is_number and column.nunique() > max_classes:
-        column = (column.rank(pct=True) * n_bins).apply(np.ceil)
+    if is_number and column.nunique() > MAX_CLASSES:
+        column = (column.rank(pct=True) * N_BINS).apply(np.ceil)
     codes: Ints = pd.factorize(column, sort=True)[0].astype(np.int64)
     return codes
 

@@ -23,49 +23,36 @@ SEPARATORS = re.compile(r"(?:[\s_-]|%20)+")
 COPY_MARK = re.compile(
     r"(\s*\(\d{1,3}\)|[\s_-]+(copy|kopie|copie|copia)(\s*\(?\d{1,3}\)?)?)$", re.I
 )
-COPY_ENDS = frozenset(")yeaYEA0123456789")  # what COPY_MARK can end in: a quick look
 
 
-# Each of these is called for every id, so what cannot differ is returned at once.
 def _without_zeros(text: str) -> str:
-    return ZEROS.sub("", text) if "0" in text else text
+    return ZEROS.sub("", text)
 
 
 def _without_extension(text: str) -> str:
-    if "." not in text:
-        return text
     head, dot, tail = text.rpartition(".")
     return head if head and f"{dot}{tail}".lower() in ENDINGS else text
 
 
 def _without_blanks(text: str) -> str:
-    return text if text.isalnum() else "".join(text.split())
+    return "".join(text.split())
 
 
 def _with_one_separator(text: str) -> str:
-    is_plain = text.isprintable() and not (
-        " " in text or "-" in text or "__" in text or "%20" in text
-    )
-    return text if is_plain else SEPARATORS.sub("_", text.strip())
+    return SEPARATORS.sub("_", text.strip())
 
 
 def _compatible(text: str) -> str:
     """Bring equal-looking letters to one form, and drop those that nobody sees."""
-    if text.isascii():
-        return text
     plain = unicodedata.normalize("NFKC", text)
     return "".join(c for c in plain if unicodedata.category(c) != "Cf")
 
 
 def _without_copy_mark(text: str) -> str:
-    if text[-1:] not in COPY_ENDS:
-        return text
     return COPY_MARK.sub("", text) or text
 
 
 def _without_folders(text: str) -> str:
-    if "/" not in text and "\\" not in text:
-        return text
     return text.replace("\\", "/").rpartition("/")[2] or text
 
 
@@ -233,11 +220,6 @@ def _pair_up(
         unclear: Filled: by id, the names where it is not one to one.
     """
     for difference, form in TRIED:
-        if len(ids) == len(names) == 1:  # nearly always
-            if form(ids[0]) == form(names[0]):
-                pairs[ids[0]] = names[0], difference
-                return
-            continue
         ids_of, names_of = _grouped(ids, form), _grouped(names, form)
         for text, same_ids in ids_of.items():
             same_names = names_of.get(text, ())

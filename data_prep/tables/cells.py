@@ -117,13 +117,7 @@ def as_texts(column: "pd.Series[Any]") -> list[str]:
     Blanks around it are taken off, accents are written in one way (NFC), and ``7.0``
     of a column with gaps is ``7``.
     """
-    try:  # at once where all cells are texts
-        texts = ["" if cell is None else cell.strip() for cell in column]
-        if "".join(texts).isascii():
-            return texts
-    except (AttributeError, TypeError):
-        return [_text_of(value) for value in column]
-    return [unicodedata.normalize("NFC", text) for text in texts]
+    return [_text_of(value) for value in column]
 
 
 def _text_of(value: Any) -> str:
@@ -132,8 +126,7 @@ def _text_of(value: Any) -> str:
             return ""
         if isinstance(value, (float, np.floating)) and value.is_integer():
             return str(int(value))
-    text = str(value).strip()
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", str(value).strip())
 
 
 def missing_mask(column: "pd.Series[Any]") -> Bools:
@@ -170,30 +163,18 @@ def as_numbers(column: "pd.Series[Any]") -> Floats:
     if is_truth(column):
         flags = [TRUTHS.get(text.lower(), math.nan) for text in as_texts(column)]
         return np.array(flags, dtype=np.float64)
-    separator = separator_of(column)
-    cells = list(column)
-    if set(map(type, cells)) <= {str, type(None)} and (
-        separator == "," or not any("," in cell for cell in cells if cell)
-    ):
-        return _numbers_of(cells)
-    return _numbers_of(with_points(as_texts(column), separator))
+    return _numbers_of(with_points(as_texts(column), separator_of(column)))
 
 
-def _numbers_of(texts: Sequence[str | None]) -> Floats:
-    """Read texts as finite numbers, all at once where possible; NaN is none."""
-    joined = "".join(filter(None, texts))
-    if "_" in joined or not joined.isascii():  # Python reads 1_000 and other digits
-        stripped = [(text or "").strip() for text in texts]
-        texts = [t if t.isascii() and "_" not in t else None for t in stripped]
-    try:
-        cells = np.array([text or None for text in texts], dtype=object)
-        values = cells.astype(np.float64)  # None is NaN
-    except ValueError:
-        values = np.array([_number_of(text or "") for text in texts])
+def _numbers_of(texts: Sequence[str]) -> Floats:
+    """Read texts as finite numbers; NaN is none."""
+    values = np.array([_number_of(text) for text in texts], dtype=np.float64)
     return np.where(np.isfinite(values), values, math.nan)
 
 
 def _number_of(text: str) -> float:
+    if not text.isascii() or "_" in text:  # Python reads 1_000 and other digits
+        return math.nan
     try:
         return float(text)
     except ValueError:
@@ -252,16 +233,16 @@ def with_plain_numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":
     if is_truth(column):
         truths = [TRUTHS.get(text.lower()) for text in as_texts(column)]
         return pd.Series(truths, index=column.index)
-    types = set(map(type, column)) - {type(None)}
-    if types != {str}:  # a column of pandas marks its gaps otherwise
-        types = {type(value) for value in column if not is_missing(value)}
+    types = {type(value) for value in column if not is_missing(value)}
     texts = with_points(as_texts(column), separator_of(column))
     present = [text for text in texts if text not in NO_NUMBER]
     if types == {str}:
         is_number = bool(present) and all(map(NUMBER.fullmatch, present))
         is_whole = is_number and all(map(WHOLE.fullmatch, present))
     else:
-        is_number = bool(types) and all(issubclass(t, NUMBERS) for t in types)
+        is_number = bool(types) and all(
+            issubclass(t, NUMBERS) and t is not bool for t in types
+        )
         is_whole = all(issubclass(t, (int, np.integer)) for t in types)
     if not is_number:
         return column

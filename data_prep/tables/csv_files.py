@@ -110,14 +110,18 @@ def _separator_of(lines: Sequence[str]) -> str:
 
 
 def _rows_of(text: str, separator: str, n_skipped: int, path: Path) -> Rows:
-    """Give all rows with any content."""
+    """Give all rows with any content, and the line in which each begins."""
     lines = io.StringIO(text, newline="")
     for _ in range(n_skipped):
         next(lines)
     reader = csv.reader(lines, delimiter=separator, strict=True)
-    rows: list[list[str]] = []
+    starts, rows, start = [], [], n_skipped + 1
     try:
-        rows.extend(reader)
+        for cells in reader:
+            if any(map(str.strip, cells)):
+                starts.append(start)
+                rows.append(cells)
+            start = n_skipped + reader.line_num + 1
     except csv.Error as error:
         last = n_skipped + reader.line_num
         opening = _open_quote(text, last)
@@ -130,25 +134,7 @@ def _rows_of(text: str, separator: str, n_skipped: int, path: Path) -> Rows:
             f"{path}: not a csv file: {fault} ({error}); close it, and write a quote"
             ' inside a cell as ""'
         ) from None
-    starts: Sequence[int] = range(n_skipped + 1, n_skipped + 1 + len(rows))
-    if reader.line_num > len(rows):  # a cell holds a line break
-        starts = _starts(text, separator, n_skipped)
-    has_content = [
-        bool(cells and (cells[0].strip() or any(map(str.strip, cells))))
-        for cells in rows
-    ]
-    if all(has_content):
-        return starts, rows
-    kept_starts = list(itertools.compress(starts, has_content))
-    return kept_starts, list(itertools.compress(rows, has_content))
-
-
-def _starts(text: str, separator: str, n_skipped: int) -> list[int]:
-    """Give the first line of each row."""
-    lines = itertools.islice(io.StringIO(text, newline=""), n_skipped, None)
-    reader = csv.reader(lines, delimiter=separator, strict=True)
-    ends = [n_skipped + reader.line_num for _ in reader]
-    return [end + 1 for end in (n_skipped, *ends[:-1])]
+    return starts, rows
 
 
 def _open_quote(text: str, last: int) -> int | None:

@@ -30,7 +30,7 @@ GROUPS = re.compile(
     r"|(\.[0-9]{3})+(,[0-9]+)?|(,[0-9]{2,3})*,[0-9]{3}(\.[0-9]+)?)"
 )
 FORCED_TEXT = re.compile(r"""=?"([^"]*)"|['\u2019]([^'\u2019]*)['\u2019]?""")
-WHOLE = re.compile(r"(?<![^\0])0*([0-9]+?)(?:\.0*)?(?![^\0])")  # 01, 1 and 1.0
+WHOLE = re.compile(r"0*([0-9]+?)(?:\.0*)?")  # 01, 1 and 1.0
 INVISIBLE = re.compile(r"[\s\u200b-\u200d\u2060\ufeff]+")
 
 
@@ -94,25 +94,16 @@ def alike(n_of: Mapping[str, int]) -> list[list[str]]:
         >>> alike({"oak": 1, "Oak": 2, "elm": 5})
         [['Oak', 'oak']]
     """
-    names = list(n_of)
-    folded = _folded("\0".join(names)).split("\0")
-    if len(folded) != len(names):  # a name holds a zero byte
-        folded = [_folded(name) for name in names]
-    if len(set(folded)) == len(names):
-        return []
     spellings: dict[str, list[str]] = {}
-    for name, fold in zip(names, folded, strict=True):
-        spellings.setdefault(fold, []).append(name)
+    for name in n_of:  # without case, blanks and needless zeros
+        folded = INVISIBLE.sub("", name).casefold()
+        whole = WHOLE.fullmatch(folded)
+        spellings.setdefault(whole[1] if whole else folded, []).append(name)
     return sorted(
         sorted(names_alike, key=lambda name: (-n_of[name], name))
         for names_alike in spellings.values()
         if len(names_alike) > 1
     )
-
-
-def _folded(names: str) -> str:
-    """Take case, blanks and needless zeros away, of names between zero bytes."""
-    return WHOLE.sub(r"\1", INVISIBLE.sub("", names).casefold())
 
 
 def alike_text(n_of: Mapping[str, int]) -> str | None:

@@ -147,5 +147,6 @@ def test_a_column_becomes_numbers_only_if_nothing_is_lost() -> None:
     assert with_plain_numbers(column("1", "-20")).dtype == np.int64
     assert_array_equal(with_plain_numbers(column("1", None)), [1, np.nan])
     assert_array_equal(with_plain_numbers(column(".5", "1e3")), [0.5, 1000])
-    for values in (("007", "1"), ("1", "x"), (None, None), ("1", 2.5)):
+    mixed = (("007", "1"), ("1", "x"), (None, None), ("1", 2.5), (1, True))
+    for values in mixed:
         assert with_plain_numbers(column(*values)).tolist() == list(values)
