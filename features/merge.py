@@ -84,8 +84,9 @@ def merge_stores(paths: Sequence[Path], out: Path) -> int:
     """
     for path in paths:
         verify(path)
-    first, *others = stores = [open_store(path) for path in paths]
-    for store in others:
+    stores = [open_store(path) for path in paths]
+    first = stores[0]
+    for store in stores:
         check_alike(first, store)
     check_distinct(stores)
     check_shards(stores)

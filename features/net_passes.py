@@ -136,12 +136,13 @@ class FoldViews(Rows):
     """
 
     def __init__(self, outputs: NetOutputs, fold: str) -> None:
-        made = outputs.net_passes
-        n_rows = len(made.image_rows)
-        self.shape = (n_rows, len(made.views), made.source.width)
-        self._origins = made.source.origins.get(fold)
+        net_passes = outputs.net_passes
+        n_rows = len(net_passes.image_rows)
+        self.shape = (n_rows, len(net_passes.views), net_passes.source.width)
+        self._origins = net_passes.source.origins.get(fold)
         self.dtype = np.dtype(np.float32 if self._origins is None else np.float64)
-        self._values, self._passes, self._fold = outputs.values, made.passes, fold
+        self._values, self._fold = outputs.values, fold
+        self._passes = net_passes.passes
         self._pass_of = np.full(n_rows, -1, np.int32)
         self._position_of = np.full(n_rows, -1, np.int32)  # within its pass
         for number, of_pass in enumerate(self._passes):
