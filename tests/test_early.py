@@ -214,6 +214,7 @@ MISTAKES: list[tuple[Tables, str]] = [
     ({"tasks.x": {"kind": "classes", "column": "rare"}}, r"\[tasks.x\]: 0 of its cl"),
     (tune(batch_size=40), r"batch_size = 40, but target has only 32 labelled"),
     (tune(batch_size=8, accumulate=5), r"batch_size = 8 x accumulate = 5, but target"),
+    (tune(unfreeze_after=2), r"unfreeze_after = 2: nothing is frozen, as train = 'all"),
     (tune(final_scale=1.5), r"final_scale = 1.5 makes views of 48 px"),
     (
         ALONE | listed("transfer.finetune"),
@@ -287,6 +288,14 @@ OF_LIBRARIES: list[tuple[Tables, str]] = [
     ),
     (tune(backbone="resnet18.nope"), r"backbone = 'resnet18.nope': Invalid pretrained"),
     (tune(optimizer="adamm"), r"optimizer = 'adamm': no such optimiser; did you mean"),
+    (
+        tune(backbone="test_resnet", train="layr3"),
+        r"train = 'layr3': test_resnet has no such part; did you mean 'layer",
+    ),
+    (
+        tune(backbone="test_resnet", train="last-9", unfreeze_after=1),
+        r"train = 'last-9': test_resnet has 5 layers; give last-5",
+    ),
     (
         tune(backbone="test_vit3", side=32, final_scale=1.5)
         | {"data_prep.prepare": {"side": 64}},

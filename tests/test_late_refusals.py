@@ -19,6 +19,7 @@ WHY: dict[str, tuple[str, ...]] = {
             "pretext.preflight",
             "pretext.names",
             "pretext.networks.trial",
+            "transfer.moving",
             "stacking.preflight",
         ),
         *(

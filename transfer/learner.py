@@ -13,7 +13,8 @@ from data_prep.tasks import Task
 from pretext.data.augment import N_RANDOM, AugmentParams, random_views
 from pretext.data.keyed_rng import uniforms
 from pretext.data.pictures import Pictures
-from pretext.engine.learner import Batch, Learner
+from pretext.engine.learner import Batch, Learner, ParameterGroup
+from transfer.moving import Moving
 from transfer.nets import TaskNet
 
 BLOCK = 256  # pictures of a forward without gradients
@@ -28,6 +29,7 @@ class FinetuneLearner(Learner):
         side_px: Side of the views.
         params: How far they may leave the picture.
         sample_weight: (N,) factors of the rows' losses; None: all are 1.
+        moving: Which parts of the net move, and when.
     """
 
     sample_weight: Tensor
@@ -39,8 +41,10 @@ class FinetuneLearner(Learner):
         side_px: int,
         params: AugmentParams,
         sample_weight: Floats | None = None,
+        moving: Moving | None = None,
     ) -> None:
         super().__init__()
+        self.moving = moving or Moving()
         self.net, self.tasks = net, tasks
         self.side_px, self.params = side_px, params
         # not in the checkpoint: they follow from the table
@@ -52,6 +56,16 @@ class FinetuneLearner(Learner):
             buffers[f"{task.name}_mask"] = torch.tensor(task.has_label)
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
+
+    def groups(self) -> list[ParameterGroup]:
+        """Group the parameters by layer and by whether they move."""
+        (every,) = super().groups()
+        if self.moving.is_plain:
+            return [every]
+        backbone = self.net.backbone
+        of_backbone = {id(parameter) for parameter in backbone.parameters()}
+        heads = [p for p in every.parameters if id(p) not in of_backbone]
+        return self.moving.groups(backbone, heads)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Weighted sum of the tasks' mean losses over the rows that have the label.

@@ -3,13 +3,20 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Le
 
+from data_prep.errors import UserError
 from data_prep.outlook import Outlook
 from data_prep.ranges import OR_ZERO, Area, Share
 from data_prep.settings import NOT_HASHED
-from pretext.preflight import check_first_weights, check_larger_views, check_names
+from pretext.preflight import (
+    check_first_weights,
+    check_larger_views,
+    check_names,
+    network_of,
+)
 from pretext.settings import TrainingSettings
+from transfer.moving import ALL, HEAD, Moving, check_train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +50,20 @@ class FinetuneSettings(TrainingSettings):
         Share, "largest change of brightness, contrast, saturation: 0.1 is 10 %"
     ] = 0.1
     dropout: Annotated[Share, "share of features dropped before the heads"] = 0.2
+    train: Annotated[
+        str,
+        "what moves: all, head, the last layers (last-2), or parts of the network"
+        " (layer3+layer4); the heads always do",
+    ] = ALL
+    unfreeze_after: Annotated[
+        int, "epochs after which all else moves too; 0: never", Ge(0)
+    ] = 0
+    layer_decay: Annotated[
+        float,
+        "rate of a layer, as a share of that of the layer above it; 1: all alike",
+        Gt(0),
+        Le(1),
+    ] = 1.0
     keep_epochs: Annotated[
         int, "weights of the last N epochs kept in epochs/; 0: none", NOT_HASHED, Ge(0)
     ] = 1
@@ -54,6 +75,34 @@ class FinetuneSettings(TrainingSettings):
         NOT_HASHED,
         Ge(0),
     ] = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges, and what is to move when.
+
+        Raises:
+            UserError: They do not go together.
+        """
+        super().__post_init__()
+        check_train(self.train)
+        if self.unfreeze_after and self.train == ALL:
+            raise UserError(
+                f"unfreeze_after = {self.unfreeze_after}: nothing is frozen, as train ="
+                f" {ALL!r}; give train = {HEAD!r}, or take it out"
+            )
+        if not self.steps and self.unfreeze_after >= self.epochs:
+            raise UserError(
+                f"unfreeze_after = {self.unfreeze_after}, but the training has"
+                f" {self.epochs} epochs; give fewer, or 0 for never"
+            )
+
+    @property
+    def moving(self) -> Moving:
+        """What moves of the nets."""
+        return Moving(
+            train=self.train,
+            unfreeze_after=self.unfreeze_after,
+            layer_decay=self.layer_decay,
+        )
 
     def check_data(self, outlook: Outlook) -> None:
         """Check what the tables and the other stages decide.
@@ -76,6 +125,11 @@ class FinetuneSettings(TrainingSettings):
             UserError: A name is unknown, or the network does not take what will come.
         """
         check_names(self.backbone, self.optimizer)
+        from pretext.networks.backbones import build_backbone
         from pretext.networks.trial import try_training
 
         try_training(self, outlook)
+        name = network_of(self.init, self.backbone, outlook)
+        if name and not self.moving.is_plain:
+            side_px = self.net_side_px(outlook.metadata["side"], 1.0)
+            self.moving.check(build_backbone(name, side_px))

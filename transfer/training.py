@@ -202,6 +202,7 @@ def _learner(net: TaskNet, job: Job, data: FinetuneData) -> FinetuneLearner:
         side_px=data.side_px,
         params=params,
         sample_weight=data.sample_weight,
+        moving=settings.moving,
     )
 
 

@@ -131,14 +131,22 @@ def _losses(module: Module, rates: Floats, device: torch.device, label: str) -> 
     learner, settings = module.learner, module.settings
     learner.train()
     module.hold_still(0)  # what does not move in the first epoch has no rate to find
+    groups = [
+        {
+            "params": [p for p in group.parameters if p.requires_grad],
+            "weight_decay": 0.0,
+            "factor": group.factor,
+        }
+        for group in module.groups
+    ]
+    groups = [group for group in groups if group["params"]]
     parameters = [p for p in learner.parameters() if p.requires_grad]
-    groups = [{"params": parameters, "weight_decay": 0.0}]
     optimizer = build_optimizer(settings.optimizer, groups, float(rates[0]))
     is_bf16 = use_bf16(settings.precision, device)
     losses: list[float] = []
     for step, rate in enumerate(tqdm(rates, desc=f"{label}: range test", unit="step")):
         for group in optimizer.param_groups:
-            group["lr"] = float(rate)
+            group["lr"] = float(rate) * group["factor"]
         torch.manual_seed(settings.seed * 1_000_003 + step)
         optimizer.zero_grad()
         total = 0.0
