@@ -1,14 +1,15 @@
 """What a training begins with: random weights, those of a stage, or a file."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from data_prep.errors import UserError
 from data_prep.experiment import commands
+from data_prep.run_folders.damage import digest_file
 from data_prep.run_folders.runs import Run
 from data_prep.settings import nearest
+from pretext.ready_weights import CONFIG, TIMM, files_of, find_ready, is_path, is_ready
 
 SCRATCH = "scratch"
 DEFAULT_BACKBONE = "resnet34"  # where neither the weights nor the settings name one
@@ -21,20 +22,21 @@ def pretexts() -> list[str]:
 
 def is_stage(init: str) -> bool:
     """Tell whether the first weights are those of a stage of the run."""
-    return init.startswith("pretext.") and not init.endswith(".safetensors")
+    return init.startswith("pretext.") and not is_path(init)
 
 
 def check_init(init: str) -> None:
     """Check the name of the first weights; a file is looked for later.
 
     Raises:
-        UserError: It is no pretext stage, ``scratch`` or a .safetensors file.
+        UserError: It is no pretext stage, ``scratch``, ``timm:NAME`` or path.
     """
     stages = pretexts()
-    if init in (SCRATCH, *stages) or init.endswith(".safetensors"):
+    if init in (SCRATCH, *stages) or is_ready(init):
         return
     raise UserError(
-        f"init = {init!r} is no pretext stage, {SCRATCH} or .safetensors file;"
+        f"init = {init!r} is no pretext stage, {SCRATCH}, {TIMM}NAME, or file"
+        f" (.safetensors, .pth) or folder of weights;"
         f" {nearest(init, [*stages, SCRATCH])}"
     )
 
@@ -48,15 +50,14 @@ def find_weights(init: str, run: Run) -> Path | None:
     """Find the weights to begin with; None: random ones, because the user said scratch.
 
     Raises:
-        UserError: The stage is not finished, or there is no such stage or file.
+        UserError: The stage is not finished, there is no such stage or file, or timm
+            cannot bring the weights.
     """
     check_init(init)
     if init == SCRATCH:
         return None
-    if init.endswith(".safetensors"):
-        if not Path(init).is_file():
-            raise UserError(f"init = {init!r}: there is no such file")
-        return Path(init)
+    if is_ready(init):
+        return find_ready(init)
     return run.finished(init).folder / "backbone.safetensors"
 
 
@@ -64,9 +65,12 @@ def fingerprint_of(init: str, weights_file: Path | None) -> dict[str, Any]:
     """Identify the first weights for a record, where no stage that is read does."""
     if weights_file is None or is_stage(init):
         return {"init": init}
-    with weights_file.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"init": {"file": weights_file.name, "sha256": digest}}
+    files = files_of(weights_file)
+    name = init if init.startswith(TIMM) else weights_file.name
+    identity = {"file": name, "sha256": digest_file(files.weights)}
+    if files.config and files.config.name == CONFIG:  # in it are mean and std
+        identity["config_sha256"] = digest_file(files.config)
+    return {"init": identity}
 
 
 def check_alone(path: Path, metadata: Mapping[str, Any]) -> None:
@@ -74,12 +78,12 @@ def check_alone(path: Path, metadata: Mapping[str, Any]) -> None:
 
     Args:
         path: The weights, for the message.
-        metadata: What stands beside them.
+        metadata: What stands beside them; empty: nothing, and nobody can tell.
 
     Raises:
         UserError: They are not.
     """
-    if "backbone" not in metadata or "tasks" in metadata:
+    if metadata and ("backbone" not in metadata or "tasks" in metadata):
         raise UserError(
             f"{path}: these are not the weights of a backbone alone but"
             f" {metadata.get('format')!r}; give backbone.safetensors of a pretext stage"

@@ -3,13 +3,13 @@
 Torch-free until a library has to be asked for a name.
 """
 
-import json
 from pathlib import Path
 
 from data_prep.errors import UserError
 from data_prep.outlook import Outlook
 from pretext.init_weights import DEFAULT_BACKBONE, SCRATCH, check_alone, is_stage
 from pretext.names import check_backbone, check_optimizer
+from pretext.ready_weights import TIMM, architecture_of, is_path, metadata_of
 
 
 def check_first_weights(init: str, backbone: str, outlook: Outlook) -> None:
@@ -26,7 +26,12 @@ def check_first_weights(init: str, backbone: str, outlook: Outlook) -> None:
     if init == SCRATCH:
         return
     origin = network_of(init, "", outlook)
-    if backbone and origin and backbone != origin:
+    if not (origin or backbone) and is_path(init):
+        raise UserError(
+            f"init = {init!r}: no JSON beside it names its network; name it with"
+            " --backbone"
+        )
+    if backbone and origin and architecture_of(backbone) != architecture_of(origin):
         raise UserError(
             f"init = {init!r}: weights of {origin!r}, not of {backbone!r}; set backbone"
             f" = {origin!r}, or init = {SCRATCH!r}"
@@ -36,18 +41,23 @@ def check_first_weights(init: str, backbone: str, outlook: Outlook) -> None:
 def network_of(
     init: str, backbone: str, outlook: Outlook, earlier_stages: tuple[str, ...] = ()
 ) -> str | None:
-    """Name the network of a training; None: not known yet.
+    """Name the network of a training; None: not known yet, or not told.
 
     Args:
         init: Where its first weights come from.
         backbone: Its name as set; empty: that of the weights.
         outlook: The stages that are to run, and those that have.
         earlier_stages: Those that led here, for those that begin from one another.
+
+    Raises:
+        UserError: There is no such file, or it is not of a backbone.
     """
     if backbone:
         return backbone
     if init == SCRATCH:
         return DEFAULT_BACKBONE
+    if init.startswith(TIMM):
+        return architecture_of(init)
     if not is_stage(init):
         return _backbone_of_file(Path(init))
     if init in outlook.settings and init not in earlier_stages:
@@ -61,19 +71,12 @@ def network_of(
     return None
 
 
-def _backbone_of_file(path: Path) -> str:
-    sidecar = path.with_suffix(".json")
-    for file in (path, sidecar):
-        if not file.is_file():
-            raise UserError(f"init = '{path}': there is no file {file}")
-    try:
-        metadata = json.loads(sidecar.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{sidecar}: not what stands beside weights: {error}") from None
-    if not isinstance(metadata, dict):
-        raise UserError(f"{sidecar}: this does not say what the weights are")
+def _backbone_of_file(path: Path) -> str | None:
+    if not path.exists():
+        raise UserError(f"init = '{path}': there is no such file or folder")
+    metadata = metadata_of(path)
     check_alone(path, metadata)
-    return str(metadata["backbone"])
+    return metadata.get("backbone")
 
 
 def check_larger_views(final_px: int, picture_px: int, scale: float) -> None:

@@ -32,7 +32,8 @@ class PretextSettings(TrainingSettings):
         str, "name of a timm network; left out: that of the first weights, or resnet34"
     ] = ""
     init: Annotated[
-        str, "first weights: scratch, another pretext stage, or a .safetensors file"
+        str,
+        "first weights: scratch, another pretext stage, timm:NAME, or a file or folder",
     ] = "scratch"
     inductive: Annotated[bool, "leave the pictures of the test table out"] = False
     health_every: Annotated[

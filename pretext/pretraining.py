@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def pretrain(
     config = recorded(settings) | fingerprint_of(settings.init, weights_file)
     if not settings.find_lr and (done := run.current(stage_name, config, reads=reads)):
         return done.folder
-    data = load_data(stage_name, settings, run, experiment)
+    data = load_data(stage_name, settings, run, experiment, weights_file=weights_file)
     name, backbone, begun_from = begin(settings, data, weights_file)
     learner = settings.build_learner(backbone, data)
     if settings.find_lr:
@@ -110,9 +111,16 @@ def pretrain(
 
 
 def load_data(
-    stage_name: str, settings: PretextSettings, run: Run, experiment: Experiment
+    stage_name: str,
+    settings: PretextSettings,
+    run: Run,
+    experiment: Experiment,
+    *,
+    weights_file: Path | None,
 ) -> TrainingData:
     """Check the settings against what is prepared, and open the pictures.
+
+    They are normalised as the first weights know them.
 
     Raises:
         UserError: A setting does not fit, there are too few pictures, or all are alike.
@@ -122,6 +130,7 @@ def load_data(
     settle_waiting(settings.threads)
     check_names(settings.backbone, settings.optimizer)
     from pretext.device import pick_device
+    from pretext.networks.backbones import own_normalisation
 
     data = load_training_data(
         prepared,
@@ -132,7 +141,8 @@ def load_data(
     )
     settings.check_enough(len(data.train_idx), stage_name)
     data.pictures.check_different(data.train_idx[:N_COMPARED])
-    return data
+    normalise = own_normalisation(weights_file, settings.backbone, data.normalise)
+    return replace(data, normalise=normalise)
 
 
 def begin(
@@ -224,8 +234,8 @@ def describe(
         "stage": stage_name,
         "backbone": backbone,
         "side_px": settings.net_side_px(data.pictures.side_px, settings.final_scale),
-        "mean": prepared["mean"],
-        "std": prepared["std"],
+        "mean": list(data.normalise.mean),
+        "std": list(data.normalise.std),
         "fit": prepared["fit"],
         "epochs": settings.epochs,
         "steps": steps,

@@ -27,6 +27,7 @@ from data_prep.run_folders.runs import Run
 from data_prep.settings import NOT_HASHED, nearest, recorded
 from data_prep.waiting import settle_waiting
 from pretext.init_weights import fingerprint_of, pretexts
+from pretext.ready_weights import TIMM, find_ready, is_path, is_ready
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,7 +46,7 @@ class ProbeSettings(Ranged):
 
     weights: Annotated[
         tuple[str, ...],
-        "pretext stages or .safetensors files (default: every finished pretext stage)",
+        "pretext stages, timm:NAME, files or folders (default: every finished stage)",
     ] = ()
     tasks: Annotated[tuple[str, ...], "names of the tasks (default: all)"] = ()
     precision: Annotated[
@@ -59,10 +60,10 @@ class ProbeSettings(Ranged):
         """Check the ranges and the names."""
         super().__post_init__()
         for name in self.weights:
-            if not (name.endswith(".safetensors") or name in pretexts()):
+            if not (is_ready(name) or name in pretexts()):
                 raise UserError(
-                    f"weights = {name!r} is no pretext stage or .safetensors file;"
-                    f" {nearest(name, pretexts())}"
+                    f"weights = {name!r} is no pretext stage, {TIMM}NAME, file or"
+                    f" folder of weights; {nearest(name, pretexts())}"
                 )
 
     @property
@@ -89,8 +90,8 @@ class ProbeSettings(Ranged):
                 " one before, or give files as weights"
             )
         for name in self.weights:
-            if name.endswith(".safetensors") and not Path(name).is_file():
-                raise UserError(f"weights = {name!r}: there is no such file")
+            if is_path(name):
+                find_ready(name, "weights")
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -132,12 +133,10 @@ def find_files(weights: Sequence[str], run: Run) -> dict[str, Path]:
         UserError: There is no such stage or file, or no finished stage at all.
     """
     stages, files = pretexts(), {}
-    names = short_names([name for name in weights if name.endswith(".safetensors")])
+    names = short_names([name for name in weights if is_path(name)])
     for name in weights or [stage for stage in stages if run.has(stage)]:
-        if name in names:
-            if not Path(name).is_file():
-                raise UserError(f"weights = {name!r}: there is no such file")
-            files[names[name]] = Path(name)
+        if is_ready(name):
+            files[names.get(name, name)] = find_ready(name, "weights")
         else:
             files[name] = run.finished(name).folder / "backbone.safetensors"
     if not files:
@@ -204,13 +203,13 @@ def probe_all(
     from pretext.evaluation.comparison import ProbedBackbone
     from pretext.evaluation.embed import embed, load_for
     from pretext.evaluation.probing import labels_of, probe, probes_of, stored_splits
-    from pretext.networks.backbones import build_backbone, load_weights
+    from pretext.networks.backbones import build_backbone, described, own_normalisation
 
     device = pick_device()
     set_threads(settings.threads)
     pictures = Pictures.open(prepared.folder, device)
     table, metadata = prepared.table, prepared.metadata
-    normalise = Normalisation(tuple(metadata["mean"]), tuple(metadata["std"]))
+    collection = Normalisation(tuple(metadata["mean"]), tuple(metadata["std"]))
     idx = np.flatnonzero(np.logical_or.reduce([task.has_label for task in tasks]))
     splits = [
         (val_mask[idx], train_mask[idx])
@@ -222,7 +221,7 @@ def probe_all(
     # each architecture has random weights of its own to stand beside
     by_architecture: dict[tuple[str, int], dict[str, nn.Module]] = {}
     for name, path in files.items():
-        architecture = str(load_weights(path)[1].get("backbone"))
+        architecture = str(described(path).get("backbone"))
         backbone, side_px = load_for(path, pictures.side_px)
         by_architecture.setdefault((architecture, side_px), {})[name] = backbone
     bar: tqdm[Any]
@@ -239,7 +238,7 @@ def probe_all(
                 backbone.to(device),
                 pictures,
                 idx,
-                normalise,
+                own_normalisation(files.get(name), "", collection),
                 side_px=side_px,
                 bf16=use_bf16(settings.precision, device),
                 bar=bar,

@@ -182,8 +182,14 @@ MISTAKES: list[tuple[Tables, str]] = [
     # the transfer
     (tune(init="pretext.jigsawl"), r"init = 'pretext.jigsawl' is no pretext stage"),
     (tune(init="pretext.probe"), r"init = 'pretext.probe' is no pretext stage"),
-    (tune(init="gone.safetensors"), r"gone.safetensors': there is no file gone"),
-    (tune(init="bare.safetensors"), r"there is no file bare.json"),
+    (tune(init="gone.safetensors"), r"gone.safetensors': there is no such file or"),
+    (tune(init="weights/gone"), r"init = 'weights/gone': there is no such file or f"),
+    (tune(init="bare.safetensors"), r"bare.safetensors': no JSON beside it names its"),
+    (tune(init="labelled"), r"labelled: there is no model.safetensors or pytorch_mo"),
+    (
+        tune(init="timm:resnet18", backbone="resnet34"),
+        r"init = 'timm:resnet18': weights of 'resnet18', not of 'resnet34'",
+    ),
     (tune(init="torn.safetensors"), r"torn.json: not what stands beside weights"),
     (tune(init="list.safetensors"), r"list.json: this does not say what"),
     (

@@ -20,6 +20,8 @@ WHY: dict[str, tuple[str, ...]] = {
             "pretext.names",
             "pretext.networks.trial",
             "transfer.moving",
+            "pretext.ready_weights",
+            "pretext.networks.fitting",
             "stacking.preflight",
         ),
         *(
@@ -70,11 +72,14 @@ WHY: dict[str, tuple[str, ...]] = {
         ),
     ),
     "weights that a stage made, or a file of them": (
-        "pretext.networks.backbones:load_backbone",
-        *("pretext.networks.backbones:load_weights", "pretext.evaluation.embed"),
+        *(
+            "pretext.networks.backbones:load_backbone",
+            "pretext.networks.backbones:load_metadata",
+            "pretext.networks.backbones:described",
+        ),
+        "pretext.evaluation.embed",
         *("pretext.networks.backbones:begin_backbone", "transfer.nets"),
-        "pretext.probe:find_files",  # finished stages, and files that may be gone
-        "pretext.init_weights:find_weights",  # likewise
+        "pretext.probe:find_files",  # finished stages
     ),
     "the network, asked for what no name tells": (
         *("pretext.networks.backbones:build_backbone", "pretext.engine.optimizers"),

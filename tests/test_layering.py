@@ -86,7 +86,7 @@ ROOMS: dict[str, list[set[str]]] = {
         {"reporting"},
     ],
     "pretext": [
-        {"device", "names", "init_weights", "preflight", "settings"},
+        {"device", "names", "init_weights", "preflight", "ready_weights", "settings"},
         {"data"},
         {"networks"},
         {"engine"},

@@ -69,12 +69,17 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     from pretext.data.pictures import Normalisation, Pictures
     from pretext.device import pick_device, set_threads
+    from pretext.networks.backbones import own_normalisation
     from transfer.training import FinetuneData, train_net, try_rates
 
     device = pick_device()
     set_threads(settings.threads)
     pictures = Pictures.open(prepared.folder, device)
-    normalise = Normalisation(tuple(metadata["mean"]), tuple(metadata["std"]))
+    normalise = own_normalisation(
+        first_weights,
+        settings.backbone,
+        Normalisation(tuple(metadata["mean"]), tuple(metadata["std"])),
+    )
     data = FinetuneData(
         settings=settings,
         first_weights=first_weights,

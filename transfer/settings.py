@@ -28,7 +28,7 @@ class FinetuneSettings(TrainingSettings):
 
     batch_size: Annotated[int, "pictures per step", Ge(2)] = 32
     init: Annotated[
-        str, "first weights: a pretext stage, scratch, or a .safetensors file"
+        str, "first weights: a pretext stage, scratch, timm:NAME, or a file or folder"
     ] = "pretext.jigsaw"
     backbone: Annotated[
         str, "name of a timm network; left out: that of the first weights"

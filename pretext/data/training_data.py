@@ -32,7 +32,7 @@ class TrainingData:
         keys: (N,) keys of all pictures, for ``pretext.data.keyed_rng``.
         train_idx: Rows that are trained on, rising.
         val_idx: Rows that are not trained on and only measure, rising.
-        normalise: Statistics of the collection.
+        normalise: Statistics of the collection, or of what the first weights saw.
         fill_frac: (N, 2) share of width and height that each picture fills.
     """
 

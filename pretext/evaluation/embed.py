@@ -21,7 +21,7 @@ from tqdm import tqdm
 from data_prep.arrays import Ints
 from data_prep.errors import UserError
 from pretext.data.pictures import Normalisation, Pictures
-from pretext.networks.backbones import feature_width, load_backbone, load_weights
+from pretext.networks.backbones import described, feature_width, load_backbone
 
 BLOCK = 64  # pictures of a forward; fixed, as the last bits depend on it
 Forward = Callable[[Tensor], Tensor]  # (B, 3, H, H) grey levels -> (B, D) features
@@ -51,11 +51,16 @@ def forward_of(
     return forward
 
 
-def load_for(path: Path, picture_px: int) -> tuple[nn.Module, int]:
+def load_for(path: Path, picture_px: int, name: str = "") -> tuple[nn.Module, int]:
     """Load a backbone for pictures of a side, or else for the side it was trained at.
 
     A convolutional network takes pictures of any size; vit and swin only those of the
     size they were trained on, so pictures are brought to that.
+
+    Args:
+        path: Weights of a stage, or of others.
+        picture_px: Side of the pictures.
+        name: Of the network, for weights that do not name it.
 
     Returns:
         The backbone, and the side that ``forward_of`` is to bring pictures to.
@@ -63,7 +68,7 @@ def load_for(path: Path, picture_px: int) -> tuple[nn.Module, int]:
     Raises:
         UserError: The weights are not those of a backbone, or do not fit it.
     """
-    metadata = load_weights(path)[1]
+    metadata = described(path, name)
     if not {"backbone", "side_px"} <= metadata.keys() or "tasks" in metadata:
         raise UserError(
             f"{path}: these are not the weights of a backbone alone but"
@@ -71,10 +76,10 @@ def load_for(path: Path, picture_px: int) -> tuple[nn.Module, int]:
         )
     side_px = picture_px
     try:
-        backbone, report = load_backbone(path, metadata["backbone"], side_px)
+        backbone, report = load_backbone(path, name or metadata["backbone"], side_px)
     except UserError:
         side_px = int(metadata["side_px"])
-        backbone, report = load_backbone(path, metadata["backbone"], side_px)
+        backbone, report = load_backbone(path, name or metadata["backbone"], side_px)
     log.info("features of %s, at %d px", report, side_px)
     return backbone, side_px
 

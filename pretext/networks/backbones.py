@@ -1,10 +1,12 @@
 """Backbones: any timm network by name, and the one file format of their weights.
 
-Weights are a safetensors file with a JSON beside it that says what they are. Loading is
-strict: every tensor must be there and fit, or nothing is loaded.
+Weights are a safetensors file with a JSON beside it that says what they are; those of
+others are read too (``pretext.ready_weights``). Loading is strict: every tensor must be
+there and fit, or nothing is loaded.
 """
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,19 @@ from torch import Tensor, nn
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import intact, remedy_for
 from data_prep.run_folders.drafts import drafted
+from pretext.data.pictures import Normalisation
 from pretext.init_weights import DEFAULT_BACKBONE, check_alone
 from pretext.names import check_backbone
+from pretext.networks.fitting import MisfitError, fit_tensors, misfit, read_tensors
+from pretext.ready_weights import (
+    architecture_of,
+    files_of,
+    in_our_words,
+    is_of_others,
+    metadata_of,
+)
+
+log = logging.getLogger(__name__)
 
 
 def build_backbone(name: str, side_px: int) -> nn.Module:
@@ -81,27 +94,75 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    metadata = load_metadata(path)
+    try:
+        with intact(path):  # compared first, if a record tells of it
+            pass
+        return load_file(path), metadata
+    except SafetensorError as error:
+        raise _not_ours(path, error) from None
+
+
+def load_metadata(path: Path) -> dict[str, Any]:
+    """Read what weights are, which stands in the JSON beside them.
+
+    Raises:
+        UserError: A file is missing, or it is no such JSON.
+    """
     sidecar = path.with_suffix(".json")
     for file in (path, sidecar):
         if not file.is_file():
             raise UserError(f"{file}: there are no such weights; {remedy_for(file)}")
-    file = path
     try:
-        with intact(path), intact(sidecar):  # compared first, if a record tells of them
+        with intact(sidecar):  # compared first, if a record tells of it
             pass
-        tensors, file = load_file(path), sidecar
         metadata = json.loads(sidecar.read_bytes())
-    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{file}: these are not our weights: {error}; {remedy_for(file)}"
-        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise _not_ours(sidecar, error) from None
     if not isinstance(metadata, dict):
         raise UserError(f"{sidecar}: this does not say what the weights are")
-    return tensors, metadata
+    return metadata
+
+
+def _not_ours(file: Path, error: Exception) -> UserError:
+    return UserError(f"{file}: these are not our weights: {error}; {remedy_for(file)}")
+
+
+def described(path: Path, name: str = "") -> dict[str, Any]:
+    """Say what the weights of a backbone are, as the JSON beside those of a stage does.
+
+    What ready weights do not say themselves, timm's configuration of the network does.
+
+    Args:
+        path: Weights of a stage, or of others.
+        name: Of the network, for weights that do not name it.
+
+    Raises:
+        UserError: There are none, or nothing names their network.
+    """
+    if not is_of_others(path):
+        return load_metadata(path)
+    import timm
+
+    metadata = metadata_of(path)
+    name = str(metadata.get("backbone", name))
+    if not name:
+        raise UserError(
+            f"{path}: no JSON beside it names its network; name it with --backbone"
+        )
+    check_backbone(name)
+    cfg = timm.models.get_pretrained_cfg(name)
+    usual = in_our_words({"architecture": name, **(vars(cfg) if cfg else {})}, path)
+    return {**usual, "stage": f"ready weights {path.name}", **metadata}
 
 
 def load_backbone(path: Path, name: str, side_px: int) -> tuple[nn.Module, str]:
-    """Build a backbone and fill it with stored weights, all of them or none.
+    """Build a backbone and fill it with weights, all of them or none.
+
+    Args:
+        path: Weights of a stage, or of others.
+        name: Of the network.
+        side_px: Side of its input.
 
     Returns:
         The backbone, and a sentence that says what was loaded.
@@ -110,29 +171,61 @@ def load_backbone(path: Path, name: str, side_px: int) -> tuple[nn.Module, str]:
         UserError: The weights are of another backbone, or tensors are missing,
             unexpected or of another shape.
     """
-    tensors, metadata = load_weights(path)
-    if metadata.get("backbone") != name:
+    metadata = described(path, name)
+    if architecture_of(str(metadata.get("backbone"))) != architecture_of(name):
         raise UserError(
             f"{path}: weights of {metadata.get('backbone')!r}, not of {name!r};"
             f" set backbone = {metadata.get('backbone')!r} or pretrain {name!r}"
         )
     backbone = build_backbone(name, side_px)
-    expected = backbone.state_dict()
-    missing = sorted(expected.keys() - tensors.keys())
-    extra = sorted(tensors.keys() - expected.keys())
-    reshaped = [
-        k for k in expected.keys() & tensors if expected[k].shape != tensors[k].shape
-    ]
-    if missing or extra or reshaped:
-        raise UserError(
-            f"{path}: does not fit {name!r}: {len(missing)} tensors missing"
-            f" {missing[:2]}, {len(extra)} unexpected {extra[:2]}, {len(reshaped)} of"
-            f" another shape {sorted(reshaped)[:2]}"
-        )
+    expected, way = backbone.state_dict(), ""
+    try:
+        if is_of_others(path):
+            file = files_of(path).weights
+            tensors, way = fit_tensors(
+                read_tensors(file),
+                backbone,
+                name,
+                is_ordered=file.suffix != ".safetensors",
+            )
+        else:
+            tensors = load_weights(path)[0]
+            if fault := misfit(tensors, expected):
+                raise MisfitError(fault)
+    except MisfitError as error:
+        raise UserError(f"{path}: does not fit {name!r}: {error}") from None
     backbone.load_state_dict(tensors, strict=True)
     origin = metadata.get("stage", "a file")
     loaded = f"{len(tensors)} of {len(expected)} tensors"
-    return backbone, f"{loaded} of {name} from {origin}"
+    return backbone, f"{loaded} of {name} from {origin}{way}"
+
+
+def own_normalisation(
+    weights_file: Path | None, name: str, collection: Normalisation
+) -> Normalisation:
+    """Give the statistics of the pictures that weights were trained on.
+
+    Args:
+        weights_file: The weights; None: random ones.
+        name: Of the network, for weights that do not name it.
+        collection: Statistics of the collection, for weights that do not say theirs.
+    """
+    metadata = described(weights_file, name) if weights_file else {}
+    if not {"mean", "std"} <= metadata.keys():
+        return collection
+    normalise = Normalisation(tuple(metadata["mean"]), tuple(metadata["std"]))
+    if normalise != collection:
+        mean, std = (
+            ", ".join(f"{value:.1f}" for value in metadata[key])
+            for key in ("mean", "std")
+        )
+        log.info(
+            "pictures are normalised as for %s: mean %s, std %s, not the collection's",
+            metadata.get("stage", weights_file),
+            mean,
+            std,
+        )
+    return normalise
 
 
 def begin_backbone(
@@ -155,14 +248,16 @@ def begin_backbone(
         name = name or DEFAULT_BACKBONE
         network = build_backbone(name, side_px)
         return name, network, f"scratch: random weights of {name}, as asked for"
-    _, metadata = load_weights(weights_file)
+    metadata = described(weights_file, name)
     check_alone(weights_file, metadata)
     name = name or str(metadata["backbone"])
     try:
         network, report = load_backbone(weights_file, name, side_px)
     except UserError as error:
         trained_at = metadata.get("side_px")
-        if name != metadata["backbone"] or trained_at in (None, side_px):
+        is_other = architecture_of(name) != architecture_of(metadata["backbone"])
+        # timm fits weights of others to another side
+        if is_other or is_of_others(weights_file) or trained_at in (None, side_px):
             raise
         raise UserError(
             f"{error}; they were trained on {trained_at} px: try --side {trained_at}"

@@ -11,8 +11,9 @@ from torch import nn
 
 from data_prep.errors import UserError
 from pretext.init_weights import SCRATCH
-from pretext.networks.backbones import build_backbone
+from pretext.networks.backbones import begin_backbone, build_backbone
 from pretext.preflight import check_larger_views, network_of
+from pretext.ready_weights import find_ready, is_ready
 
 if TYPE_CHECKING:
     from data_prep.outlook import Outlook
@@ -49,14 +50,16 @@ def try_training(settings: NetSettings, outlook: "Outlook") -> None:
         outlook: Where its first weights will come from, and the side of the pictures.
 
     Raises:
-        UserError: It does not take the larger views of the last part, or the weights
-            of another side.
+        UserError: It does not take the larger views of the last part, the weights of
+            another side, or those of others.
     """
+    picture_px, scale = outlook.metadata["side"], settings.final_scale
+    side_px = settings.net_side_px(picture_px, 1.0)
+    if is_ready(settings.init):
+        begin_backbone(settings.backbone, find_ready(settings.init), side_px)
     name = network_of(settings.init, settings.backbone, outlook)
     if name is None:
         return
-    picture_px, scale = outlook.metadata["side"], settings.final_scale
-    side_px = settings.net_side_px(picture_px, 1.0)
     if scale != 1:
         final_px = settings.net_side_px(picture_px, scale)
         check_final_side(
