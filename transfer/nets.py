@@ -1,4 +1,4 @@
-"""A network of the transfer: one backbone, and a linear head for each of its tasks."""
+"""A network of the transfer: one backbone, and a head for each of its tasks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data_prep.arrays import Ints
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import remedy_for
 from data_prep.settings import from_table, nearest
@@ -17,69 +16,10 @@ from data_prep.tasks import Task
 from pretext.data.pictures import Normalisation
 from pretext.evaluation.embed import at_side
 from pretext.networks.backbones import build_backbone, feature_width, load_weights
+from transfer.heads import Head
 
 FORMAT = "tessera-net/1"
 HEAD = "of_"  # before a task's name: "type" or "keys" alone would be refused by torch
-
-
-class Head(nn.Module):
-    """A linear head, and the state by which its type brings outputs to their unit.
-
-    It begins with a small W, so that training begins near what the labels are without
-    looking: near their mean, or at the frequencies of the classes.
-
-    Args:
-        task_type: What the head is for.
-        width: D, features of the backbone.
-        n_outputs: F, outputs that are stored.
-        dropout: Share of the features dropped in training.
-    """
-
-    def __init__(
-        self, task_type: TaskType, width: int, n_outputs: int, dropout: float = 0.0
-    ) -> None:
-        super().__init__()
-        self.head_loss = task_type.head_loss()
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(width, self.head_loss.width(n_outputs))
-        self.exact_state = self.head_loss.initial_state(n_outputs)  # float64 when begun
-        for name, value in self.exact_state.items():
-            self.register_buffer(name, value.float())
-        nn.init.normal_(self.linear.weight, std=0.01)
-        nn.init.zeros_(self.linear.bias)
-
-    @property
-    def state(self) -> dict[str, Tensor]:
-        """What the type knows of the labels, as it is stored with the weights."""
-        return dict(self.named_buffers(recurse=False))
-
-    def start_at(self, task: Task, rows: Ints) -> None:
-        """Begin at the labels of the (n,) training rows that have one for the task."""
-        y = torch.from_numpy(task.from_origin()[rows])
-        self.exact_state = self.head_loss.fit_state(y, task)
-        for name, value in self.exact_state.items():
-            self.get_buffer(name).copy_(value)
-        bias = self.head_loss.initial_bias(y, task)
-        if bias is not None:
-            self.linear.bias.data.copy_(bias)
-
-    def loss_target(self, task: Task) -> Tensor:
-        """Give the (N, ...) targets of the loss, for all N rows of the table."""
-        y = torch.from_numpy(task.from_origin())
-        return self.head_loss.target(y, self.exact_state)
-
-    def row_losses(self, outputs: Tensor, y_true: Tensor) -> Tensor:
-        """Give the (B,) losses of (B, W) outputs and rows of ``loss_target``."""
-        return self.head_loss.row_losses(outputs, y_true, self.state)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Give the (B, W) raw outputs of (B, D) features, such as logits."""
-        outputs: Tensor = self.linear(self.dropout(features))
-        return outputs.float()
-
-    def predict(self, outputs: Tensor) -> Tensor:
-        """Bring (B, W) raw outputs to the (B, F) that are stored."""
-        return self.head_loss.predict(outputs, self.state)
 
 
 class TaskNet(nn.Module):
@@ -94,6 +34,7 @@ class TaskNet(nn.Module):
         normalise: Statistics of the collection.
         side_px: Side of its input; ``predict`` brings pictures to it.
         dropout: Share of the features dropped before the heads.
+        head_width: Hidden units of each head; 0: they are linear.
     """
 
     def __init__(
@@ -103,6 +44,7 @@ class TaskNet(nn.Module):
         normalise: Normalisation,
         side_px: int,
         dropout: float = 0.0,
+        head_width: int = 0,
     ) -> None:
         super().__init__()
         self.backbone, self.normalise, self.side_px = backbone, normalise, side_px
@@ -111,10 +53,11 @@ class TaskNet(nn.Module):
         self.heads = nn.ModuleDict(
             {
                 f"{HEAD}{task['name']}": Head(
-                    task_type_of(task),
-                    feature_width(backbone),
-                    len(task["outputs"]),
-                    dropout,
+                    task_type=task_type_of(task),
+                    width=feature_width(backbone),
+                    n_outputs=len(task["outputs"]),
+                    dropout=dropout,
+                    n_hidden=head_width,
                 )
                 for task in tasks
             }
@@ -191,6 +134,7 @@ def load_net(path: Path) -> tuple[TaskNet, dict[str, Any]]:
         config["tasks"],
         Normalisation(tuple(config["mean"]), tuple(config["std"])),
         config["side_px"],
+        head_width=config.get("head_width", 0),
     )
     try:
         net.load_state_dict(tensors, strict=True)

@@ -50,6 +50,11 @@ class FinetuneSettings(TrainingSettings):
         Share, "largest change of brightness, contrast, saturation: 0.1 is 10 %"
     ] = 0.1
     dropout: Annotated[Share, "share of features dropped before the heads"] = 0.2
+    head_width: Annotated[
+        int,
+        "hidden units of each head, an MLP with a skip connection; 0: linear heads",
+        Ge(0),
+    ] = 0
     train: Annotated[
         str,
         "what moves: all, head, the last layers (last-2), or parts of the network"

@@ -167,6 +167,7 @@ def _begin(job: Job, data: FinetuneData) -> tuple[TaskNet, dict[str, Any]]:
         normalise=normalise,
         side_px=final_px,
         dropout=settings.dropout,
+        head_width=settings.head_width,
     )
     for task in job.tasks:
         net.head(task.name).start_at(task, job.train_idx[task.has_label[job.train_idx]])
@@ -183,6 +184,8 @@ def _begin(job: Job, data: FinetuneData) -> tuple[TaskNet, dict[str, Any]]:
         "epoch": n_epochs,
         "begun_from": begun_from,
     }
+    if settings.head_width:
+        config["head_width"] = settings.head_width
     return net, config
 
 
