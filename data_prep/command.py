@@ -1,7 +1,6 @@
 """What every command does first and last: find its run, report a mistake in a line."""
 
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -15,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment, read_experiment
 from data_prep.run_folders.damage import DamagedFileError, digest_file
-from data_prep.run_folders.drafts import drafted, write_text
+from data_prep.run_folders.drafts import drafted
 from data_prep.run_folders.runs import Run, json_text
 from data_prep.settings import Parser, add_flags, from_table
 
@@ -53,7 +52,8 @@ def open_command(
     overwrite = flags.pop("overwrite")
     run = Run(folder or (run_of(file) if file else last_run(stage)), overwrite)
     if file and _is_kept(file, run.folder):
-        _accept_kept(run.folder)
+        base, name, _ = _read_origin(run.folder)
+        _write_origin(run.folder, base, name)  # taken as it is now
         file = None
     try:
         experiment = read_experiment(file, run.folder) if file else _experiment_of(run)
@@ -140,7 +140,9 @@ def run_command(main: Callable[[], Any]) -> NoReturn:
 def _text_of(error: OSError) -> str:
     """Say what the system refused, with the file if it is known."""
     file = f"{error.filename}: " if error.filename else ""
-    if _is_disk_full(error):
+    # numpy gives no number: "100000 requested and 8176 written"
+    is_cut = re.fullmatch(r"\d+ requested and \d+ written", str(error))
+    if is_cut or error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{file}the disk is full; free some space and run again"
     reason = error.strerror or str(error) or type(error).__name__
     remedies = {
@@ -156,12 +158,6 @@ def _drop_output() -> None:
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
-
-
-def _is_disk_full(error: OSError) -> bool:
-    # numpy gives no number: "100000 requested and 8176 written"
-    is_cut = re.fullmatch(r"\d+ requested and \d+ written", str(error)) is not None
-    return is_cut or error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _failed(message: str) -> int:
@@ -229,13 +225,8 @@ def last_run(stage: str, flag: str = "--experiment FILE.toml") -> Path:
 
 def _remember(run: Path) -> None:
     """Note the run as the one last worked on, where that can be written."""
-    with suppress(OSError):
-        if LAST.read_bytes() == os.fsencode(f"{run}\n"):
-            return
     try:
-        LAST.parent.mkdir(exist_ok=True)
-        with drafted(LAST) as file:
-            file.write(os.fsencode(f"{run}\n"))
+        _write_changed(LAST, os.fsencode(f"{run}\n"))
     except OSError as error:
         reason = error.strerror or error
         log.warning("%s: %s; it still names the run before", LAST, reason)
@@ -245,14 +236,6 @@ def _is_kept(file: Path, run: Path) -> bool:
     """Tell whether an experiment file is the copy that the run itself keeps."""
     kept_file = run / KEPT
     return file.is_file() and kept_file.is_file() and kept_file.samefile(file)
-
-
-def _accept_kept(run: Path) -> None:
-    """Take the kept copy as it is now, since it was given by name."""
-    base, name, digest = _read_origin(run)
-    actual = digest_file(run / KEPT)
-    if digest not in (None, actual):
-        _write_origin(run, _from_run(base, run), name, actual)
 
 
 def _read_origin(run: Path) -> tuple[Path, str, str | None]:
@@ -278,24 +261,25 @@ def _read_origin(run: Path) -> tuple[Path, str, str | None]:
 
 def _keep_experiment(file: Path, run: Run) -> None:
     """Keep the file in the run, with the folder that its paths are relative to."""
-    base = _from_run(file.parent, run.folder)
-    kept_file, content = run.folder / KEPT, file.read_bytes()
-    # what is the same is not written: a finished run may lie where nobody can
-    if not kept_file.is_file() or kept_file.read_bytes() != content:
-        with drafted(kept_file) as draft:
-            draft.write(content)
-    _write_origin(run.folder, base, file.name, hashlib.sha256(content).hexdigest())
+    _write_changed(run.folder / KEPT, file.read_bytes())
+    _write_origin(run.folder, file.parent, file.name)
 
 
-def _from_run(folder: Path, run: Path) -> str:
-    return os.path.relpath(folder.resolve(), run.resolve())
+def _write_origin(run: Path, base: Path, name: str) -> None:
+    """Note where the paths of the kept copy begin, and what it is a copy of."""
+    origin = {
+        "base": os.path.relpath(base.resolve(), run.resolve()),
+        "experiment": name,
+        "sha256": digest_file(run / KEPT),
+    }
+    _write_changed(run / ORIGIN, json_text(origin).encode())
 
 
-def _write_origin(run: Path, base: str, name: str, digest: str) -> None:
-    sidecar = run / ORIGIN
-    text = json_text({"base": base, "experiment": name, "sha256": digest})
-    if not (sidecar.is_file() and sidecar.read_bytes() == text.encode()):
-        write_text(sidecar, text)
+def _write_changed(path: Path, content: bytes) -> None:
+    """Write what is not there yet: a finished run may lie where nobody can write."""
+    if not path.is_file() or path.read_bytes() != content:
+        with drafted(path) as file:
+            file.write(content)
 
 
 def check_kept(run: Path) -> tuple[Path, Path]:

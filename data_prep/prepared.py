@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_prep.errors import UserError
-from data_prep.renamed import COLUMNS as RENAMED
 from data_prep.run_folders.damage import PIXELS, command_of, read_frame
 from data_prep.run_folders.runs import Finished
 
@@ -50,8 +49,10 @@ class Prepared(Finished):
         path = finished.folder / TABLE
         table = read_frame(path)
         command = command_of(PREPARED, finished.folder.parent)
-        if fault := fault_of_columns(table.columns):
-            raise UserError(f"{path}: {fault}; again: {command}")
+        if lacking := [name for name in NEEDED if name not in table]:
+            raise UserError(
+                f"{path}: it has no column {', '.join(lacking)}; again: {command}"
+            )
         table = table.sort_values("image_row", ignore_index=True)
         if not (table["image_row"] == table.index).all():
             raise UserError(
@@ -98,14 +99,3 @@ class Prepared(Finished):
         from data_prep.tasks import build_tasks
 
         return build_tasks(settings, self.table, self.folder, self.metadata, only=only)
-
-
-def fault_of_columns(columns: Iterable[str]) -> str:
-    """Say what hinders the reading of a table with these columns; empty: nothing."""
-    names = set(columns)
-    if old := [name for name in RENAMED if name in names]:
-        renamed = " and ".join(f"{name} is now {RENAMED[name]}" for name in old)
-        return f"an older version wrote it ({renamed})"
-    if lacking := [name for name in NEEDED if name not in names]:
-        return f"it has no column {', '.join(lacking)}"
-    return ""

@@ -19,7 +19,6 @@ NAMES = {
     "snap_class": "round_to_class",
     "stacking.ledger": "stacking.leaderboard",
 }
-COLUMNS = {"part": "split", "cluster": "cv_group"}  # of table.parquet
 RECORDED = {"links": "postprocess", "data.doubts": "data.sample_weights"}  # settings
 
 

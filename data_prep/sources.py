@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.experiment import DataSettings
-from data_prep.prepared import PREPARED, TABLE, fault_of_columns
+from data_prep.prepared import NEEDED, PREPARED, TABLE
 from data_prep.run_folders.damage import digest_file, digest_of, intact
 from data_prep.run_folders.runs import MADE_FROM, Finished, Run, write_json
 from data_prep.run_folders.witness import compare, read_witnesses, write_witnesses
@@ -52,7 +52,7 @@ def current(
     if done.record["settings"] != json.loads(json.dumps(made_from, default=str)):
         return None
     with intact(done.folder / TABLE) as table:
-        if fault_of_columns(read_schema(table).names):
+        if not {*NEEDED} <= {*read_schema(table).names}:  # an older version wrote it
             return None
     path = done.folder / WITNESSES
     before = read_witnesses(path)

@@ -15,13 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.arrays import Ints
-from data_prep.run_folders.damage import (
-    RECORD,
-    DamagedFileError,
-    fault_of,
-    read_record,
-)
+from data_prep.run_folders.damage import RECORD
 from data_prep.run_folders.runs import write_json
+from data_prep.verify import faults_of_stage
 from features.inference import settings_in
 from features.plan import OutputColumn
 from features.rows import ArrayRows, ChosenRows, Floats, Rows
@@ -149,13 +145,8 @@ def is_whole(folder: Path) -> bool:
 
     Where nothing is finished, nothing is broken.
     """
-    if not (folder / RECORD).exists():
-        return True
-    try:
-        record = read_record(folder / RECORD)
-        return not any(fault_of(folder, record, name) for name in record["files"])
-    except (OSError, DamagedFileError):
-        return False
+    is_finished = (folder / RECORD).exists()
+    return not is_finished or not any(fault for _, fault in faults_of_stage(folder))
 
 
 def write_sidecar(

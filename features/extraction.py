@@ -4,7 +4,6 @@ Torch-free.
 """
 
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,11 +60,6 @@ class Extraction:
         if self.settings.source == FINETUNED:
             return "test"
         return SELECTED if self.header["selected_with_labels"] else "label_free"
-
-    def header_of_more(self) -> dict[str, Any]:
-        """Say of further rows how they are made, as of the rows that there are."""
-        of_nets = {name: self.header[name] for name in OF_ALL}
-        return of_nets | {"command": " ".join(sys.orig_argv[1:])}
 
 
 def find_extraction(run: Run) -> Extraction:

@@ -21,6 +21,7 @@ pictures beside it in its block; ``--overwrite`` sends all through anew.
 
 import logging
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,7 +41,12 @@ from data_prep.settings import from_flags
 from data_prep.waiting import settle_waiting
 from features.earlier import EarlierResults, is_whole, write_sidecar
 from features.extract import WORK, open_source
-from features.extraction import Extraction, find_extraction, warn_of_training_pictures
+from features.extraction import (
+    OF_ALL,
+    Extraction,
+    find_extraction,
+    warn_of_training_pictures,
+)
 from features.inference import (
     COMMAND,
     NewPictures,
@@ -224,6 +230,7 @@ def infer(
         side_px = transform["side"]
         new_pictures = Pictures(np.empty((0, side_px, side_px, 3), np.uint8), device)
     settings, header = extraction.settings, extraction.header
+    command = " ".join(sys.orig_argv[1:])
     source = open_source(
         settings, extraction.prepared, extraction.trained, new_pictures
     )
@@ -257,7 +264,7 @@ def infer(
         nets=source.nets,
         views=views,
         statistics=settings.statistics,
-        header=extraction.header_of_more(),
+        header={name: header[name] for name in OF_ALL} | {"command": command},
         failures=left_out,
     ).write(extracted)
     for of_fold in extracted:

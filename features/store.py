@@ -253,7 +253,8 @@ def verify(path: Path | str) -> None:
     store = open_store(path)
     with _reading(store.path) as file:
         stream.check_pickle(file, store.header)
-        if _digest(store.values) != store.header.get("payload_sha256"):
+        digest = hashlib.sha256(_bytes_of(store.values)).hexdigest()
+        if digest != store.header.get("payload_sha256"):
             raise ValueError("damaged: its values do not fit their checksum")
         _check_finite(store.ids, store.values)
 
@@ -287,7 +288,3 @@ def _check_finite(ids: Sequence[str], values: Values) -> None:
 
 def _bytes_of(values: Values) -> memoryview:
     return values.reshape(-1).view(np.uint8).data
-
-
-def _digest(values: Values) -> str:
-    return hashlib.sha256(_bytes_of(values)).hexdigest()

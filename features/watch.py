@@ -108,25 +108,27 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 def wait_for_training(run: Run, every: float) -> dict[str, Any]:
     """Give what the training is made from, as soon as there is one."""
-    has_said_so = False
-    while True:
-        if unfinished := run.unfinished(WATCHED):
-            return unfinished[1]
-        if run.has(WATCHED):
-            record = run.finished(WATCHED, check_inputs=False).record
-            return {key: record[key] for key in ("settings", "reads")}
-        if not has_said_so:
-            log.info("waiting for %s to begin in %s", WATCHED, run.folder)
-            has_said_so = True
+    if not (training := training_of(run)):
+        log.info("waiting for %s to begin in %s", WATCHED, run.folder)
+    while not training:
         time.sleep(every)
+        training = training_of(run)
+    return training
+
+
+def training_of(run: Run) -> dict[str, Any]:
+    """Give what the training there is made from; empty: there is none."""
+    if unfinished := run.unfinished(WATCHED):
+        return unfinished[1]
+    if not run.has(WATCHED):
+        return {}
+    record = run.finished(WATCHED, check_inputs=False).record
+    return {key: record[key] for key in ("settings", "reads")}
 
 
 def has_ended(run: Run, training: dict[str, Any]) -> bool:
     """Tell whether this training, and no other, is finished."""
-    if run.unfinished(WATCHED) or not run.has(WATCHED):
-        return False
-    record = run.finished(WATCHED, check_inputs=False).record
-    return all(record[key] == training[key] for key in ("settings", "reads"))
+    return not run.unfinished(WATCHED) and training_of(run) == training
 
 
 def published(run: Run) -> Iterator[tuple[Path, str, str, int]]:

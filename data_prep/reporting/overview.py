@@ -278,7 +278,8 @@ def write_overview(
         Section("Pictures", _examples(rows, images), note="Drawn at random.")
     )
     if len(preparation.attributes):
-        sections.append(Section("Names", _names_chart(preparation.attributes)))
+        names = preparation.attributes["name"].value_counts().head(20)
+        sections.append(Section("Names", _count_chart(names)))
     if preparation.left_out:
         shown = pd.DataFrame(map(vars, preparation.left_out[:MOST_SHOWN]))
         caption = (
@@ -298,20 +299,21 @@ def _as_sentence(remark: str) -> str:
 def _target_chart(rows: pd.DataFrame, metadata: Mapping[str, Any]) -> Markup:
     if metadata["classes"] is None:
         return histogram(rows["target"].to_numpy(np.float64), label="target")
+    return _count_chart(_class_counts(rows, metadata, MOST_SHOWN))
+
+
+def _class_counts(
+    rows: pd.DataFrame, metadata: Mapping[str, Any], n_shown: int | None = None
+) -> "pd.Series[int]":
+    """Count the rows of the largest classes; numbers in their own order."""
     counts = rows["class_index"].value_counts()
-    shown = counts[counts.index >= 0].head(MOST_SHOWN)
+    shown = counts[counts.index >= 0].head(n_shown or len(counts))
     if metadata["target_kind"] == "numeric":
         shown = shown.sort_index()
-    return bars(
-        [
-            ForestRow(name=class_text(metadata["classes"][index]), value=float(count))
-            for index, count in shown.items()
-        ]
-    )
+    return shown.rename(lambda index: class_text(metadata["classes"][index]))
 
 
-def _names_chart(attributes: pd.DataFrame) -> Markup:
-    counts = attributes["name"].value_counts().head(20)
+def _count_chart(counts: "pd.Series[int]") -> Markup:
     return bars(
         [ForestRow(name=str(name), value=float(n)) for name, n in counts.items()]
     )
@@ -339,14 +341,8 @@ def _target_text(rows: pd.DataFrame, metadata: Mapping[str, Any]) -> str:
     if metadata["classes"] is None:
         low, high = number_texts([values.min(), values.max()], digits=6)
         return f"{len(values):,} numbers from {low} to {high}"
-    counts = rows["class_index"].value_counts()
-    counts = counts[counts.index >= 0]
-    if metadata["target_kind"] == "numeric":
-        counts = counts.sort_index()
-    names = [
-        f"{class_text(metadata['classes'][index])} ({count:,})"
-        for index, count in counts.items()
-    ]
+    counts = _class_counts(rows, metadata)
+    names = [f"{name} ({count:,})" for name, count in counts.items()]
     return f"{len(names)} classes, {_few(names, 8)}"
 
 

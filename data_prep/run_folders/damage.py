@@ -10,7 +10,7 @@ at every byte.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -157,12 +157,12 @@ def intact(path: Path) -> Iterator[Path]:
         raise _changed(path, error) from None
 
 
-def read_frame(path: Path, columns: Sequence[str] | None = None) -> "pd.DataFrame":
+def read_frame(path: Path) -> "pd.DataFrame":
     """Read a Parquet file of ours; see ``intact``."""
     import pandas as pd  # late: a second that most commands need not spend
 
     with intact(path):
-        return pd.read_parquet(path, columns=None if columns is None else [*columns])
+        return pd.read_parquet(path)
 
 
 def map_array(path: Path) -> "NDArray[Any]":
@@ -216,14 +216,12 @@ def remedy_for(path: Path) -> str:
 
 def maker_of(path: Path) -> str | None:
     """Say what to type to make a file, if it belongs to a stage, finished or not."""
-    stage = None
-    with suppress(DamagedFileError):
-        stage = None if path.name == RECORD else _stage_of(path)
-    if stage is not None:
-        folder, record = stage
-        return command_of(folder.name, folder.parent, record["settings"])
     if path.name == RECORD:
         return command_of(path.parent.name, path.parent.parent)
+    with suppress(DamagedFileError):
+        if (stage := _stage_of(path)) is not None:
+            folder, record = stage
+            return command_of(folder.name, folder.parent, record["settings"])
     for folder in islice(path.parents, DEPTH):
         name = folder.name.removesuffix(".partial")
         if re.fullmatch(r"[a-z_]+\.[a-z_]+", name):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from data_prep.arrays import Floats, Ints
+from data_prep.arrays import Ints
 from data_prep.errors import UserError
 
 SUM_TOLERANCE = 1e-3  # of the probabilities of a row
@@ -38,95 +38,66 @@ def comparable(
         UserError: There are no rows, the lengths differ, values are missing, or they
             are not what is compared: numbers, classes or probabilities.
     """
-    y_true = _values(y_true, "target", n_dimensions=1)
-    n_dimensions = 2 if compared == "probabilities" else 1
-    y_pred = _values(y_pred, "prediction", n_dimensions)
-    _check_finite(y_true, "target")
-    if compared != "probabilities":
-        _check_finite(y_pred, "prediction")
+    y_true = _rows(y_true, "target", 1)
+    y_pred = _rows(y_pred, "prediction", 2 if compared == "probabilities" else 1)
     if len(y_true) != len(y_pred):
         raise UserError(f"{len(y_true)} targets for {len(y_pred)} predictions")
     if compared == "probabilities":
         _check_probabilities(y_pred)
         return _class_numbers(y_true, y_pred.shape[1]), y_pred
-    if compared == "numbers":
-        _check_numbers(y_true, "target")
-        _check_numbers(y_pred, "prediction")
-    elif compared == "classes" and y_true.dtype.kind != y_pred.dtype.kind:
+    is_number = [array.dtype.kind == "f" for array in (y_true, y_pred)]
+    if compared == "numbers" and not all(is_number):
+        name, array = ("prediction", y_pred) if is_number[0] else ("target", y_true)
         raise UserError(
-            f"target holds {_content(y_true)} and prediction {_content(y_pred)}; name"
-            " the classes alike"
+            f"{name} holds texts such as {str(array[0])!r}, and numbers are compared;"
+            " choose a metric of classes, or give numbers"
+        )
+    if is_number[0] != is_number[1]:
+        contents = ["numbers" if is_float else "texts" for is_float in is_number]
+        raise UserError(
+            f"target holds {contents[0]} and prediction {contents[1]}; name the classes"
+            " alike"
         )
     return y_true, y_pred
 
 
-def _values(rows: ArrayLike, name: str, n_dimensions: int) -> Rows:
-    array = np.asarray(rows)
+def _rows(values: ArrayLike, name: str, n_dimensions: int) -> Rows:
+    """Make an array of finite float64 numbers, or of texts."""
+    array = np.asarray(values)
     if array.ndim != n_dimensions or array.size == 0:
         expected = "value" if n_dimensions == 1 else "probability for each class"
         raise UserError(f"{name} of shape {array.shape}; give one {expected} per row")
+    n_missing = 0
     if array.dtype.kind == "O":
         n_missing = sum(value is None or value != value for value in array.flat)
-        if n_missing:
-            raise _missing(n_missing, array.size, name)
-        array = np.array(array.tolist())
-    return array.astype(np.float64) if array.dtype.kind in "fiub" else array
-
-
-def _check_finite(array: Rows, name: str) -> None:
-    is_number = array.dtype.kind == "f"
-    if is_number and (n_missing := int((~np.isfinite(array)).sum())):
-        raise _missing(n_missing, array.size, name)
-
-
-def _missing(n_missing: int, n: int, name: str) -> UserError:
-    return UserError(
-        f"{n_missing} of {n} values of {name} are missing or not finite; leave those"
-        " rows out"
-    )
-
-
-def _content(array: Rows) -> str:
-    return "numbers" if array.dtype.kind == "f" else "texts"
-
-
-def _check_numbers(array: Rows, name: str) -> None:
-    if array.dtype.kind != "f":
+        array = array if n_missing else np.array(array.tolist())
+    if array.dtype.kind in "fiub":
+        array = array.astype(np.float64)
+        n_missing = int((~np.isfinite(array)).sum())
+    if n_missing:
         raise UserError(
-            f"{name} holds texts such as {str(array.flat[0])!r}, and numbers are"
-            " compared; choose a metric of classes, or give numbers"
+            f"{n_missing} of {array.size} values of {name} are missing or not finite;"
+            " leave those rows out"
         )
+    return array
 
 
 def _check_probabilities(proba: Rows) -> None:
-    """Refuse (N, K) rows that are no distribution, and name the worst of them."""
-    _check_numbers(proba, "prediction")
-    if proba.shape[1] < 2:
+    """Refuse (N, K) rows that are no distribution, and show the first of them."""
+    if proba.dtype.kind != "f" or proba.shape[1] < 2:
         raise UserError(
-            f"prediction of shape {proba.shape}; give a column for each class, for two"
-            " classes both"
+            f"prediction of shape {proba.shape} and type {proba.dtype}; give a column"
+            " of numbers for each class, for two classes both"
         )
-    # How wrong a row is: not a number, then below 0, then another sum than 1.
-    is_missing = np.asarray(~np.isfinite(proba).all(axis=1))
-    filled = np.where(is_missing[:, None], 0, proba)
-    sums = filled.sum(axis=1)
-    below_zero: Floats = np.maximum(-filled.min(axis=1), 0)
-    off_one = np.abs(sums - 1)
-    is_wrong = is_missing | (below_zero > 0) | (off_one > SUM_TOLERANCE)
-    if not is_wrong.any():
-        return
-    worst = int(np.lexsort((off_one, below_zero, is_missing))[-1])
-    if is_missing[worst]:
-        fault = "holds values that are missing or not finite"
-    elif below_zero[worst]:
-        fault = f"holds {proba[worst].min():.4g}"
-    else:
-        fault = f"sums to {sums[worst]:.4g}"
-    raise UserError(
-        f"{int(is_wrong.sum())} of {len(proba)} rows of prediction are no"
-        f" probabilities; the worst, row {worst}, {fault}; give shares from 0 to 1"
-        " that sum to 1"
-    )
+    off_one = np.abs(proba.sum(axis=1) - 1)
+    wrong_idx = np.flatnonzero((proba < 0).any(axis=1) | (off_one > SUM_TOLERANCE))
+    if len(wrong_idx):
+        first = wrong_idx[0]
+        raise UserError(
+            f"{len(wrong_idx)} of {len(proba)} rows of prediction are no probabilities;"
+            f" the first, row {first}, is {proba[first].round(4).tolist()}; give shares"
+            " from 0 to 1 that sum to 1"
+        )
 
 
 def _class_numbers(y_true: Rows, n_classes: int) -> Ints:

@@ -60,7 +60,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "table.parquet": read_frame,
     "images.npy": map_array,
     "about.json": read_json,
-    "deep/er/words.parquet": lambda path: read_frame(path, ["a"]),
+    "deep/er/words.parquet": read_frame,
 }
 
 

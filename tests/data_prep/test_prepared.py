@@ -8,7 +8,6 @@ import pytest
 
 from data_prep.errors import UserError
 from data_prep.prepared import Prepared
-from data_prep.renamed import COLUMNS as RENAMED
 from tests.prepared_runs import STAGE, make_run, pixels_of, table_of
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
@@ -42,14 +41,13 @@ def test_it_knows_classes_and_range(tmp_path: Path) -> None:
 
 def test_a_table_of_an_older_version_is_refused_in_one_line(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    old = {new: old for old, new in RENAMED.items()}
+    old = {"split": "part", "cv_group": "cluster"}
     table_of(run).rename(columns=old).to_parquet(run.folder / STAGE / "table.parquet")
     with pytest.raises(UserError) as caught:
         Prepared.open(run.finished(STAGE))
     assert str(caught.value) == (
-        f"{run.folder / STAGE / 'table.parquet'}: an older version wrote it (part is"
-        " now split and cluster is now cv_group); again: python -m data_prep.prepare"
-        f" --run {run.folder}"
+        f"{run.folder / STAGE / 'table.parquet'}: it has no column split, cv_group;"
+        f" again: python -m data_prep.prepare --run {run.folder}"
     )
 
 
