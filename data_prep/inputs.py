@@ -135,24 +135,17 @@ def check_paths(experiment: Experiment, run: Run) -> None:
             f"{experiment.source}: [data] images is missing; name the folder:"
             ' images = "pictures"'
         )
-    needed: dict[str, Sequence[Path | None]] = {
-        "train": [data.train],
-        "test": [data.test],
-        "sample": [data.sample],
-        "attributes": data.attributes,
-        "sample_weights": [data.sample_weights],
-    }
-    missing = [("folder", "images", path) for path in data.images if not path.is_dir()]
-    missing += [
-        ("table", name, path)
-        for name, paths in needed.items()
-        for path in paths
-        if path is not None and not path.is_file()
-    ]
-    for noun, name, path in missing:
+    named = [("images", path) for path in data.images]
+    tables = ("train", "test", "sample", "sample_weights")
+    named += [(name, path) for name in tables if (path := getattr(data, name))]
+    named += [("attributes", path) for path in data.attributes]
+    for name, path in named:
+        is_folder = name == "images"
+        if path.is_dir() if is_folder else path.is_file():
+            continue
         message = (
-            f"{path}: there is no such {noun} ([data] {name}; paths are relative"
-            " to the experiment file)"
+            f"{path}: there is no such {'folder' if is_folder else 'table'} ([data]"
+            f" {name}; paths are relative to the experiment file)"
         )
         if run.has(PREPARED):
             message += f"; {run.folder / PREPARED} is finished and can be used as it is"

@@ -23,6 +23,7 @@ import math
 import types
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
@@ -113,12 +114,13 @@ def from_table(
     values = {}
     for key, value in table.items():
         if key not in declared:
-            if new := new_name(key, declared):
-                raise UserError(f"{location} {key} was renamed: write {new}")
             raise UserError(
                 f"{location}: unknown key {key!r}; {nearest(key, declared)}"
             )
-        values[key] = _checked(value, declared[key].type, f"{location}: {key}")
+        try:
+            values[key] = _checked(value, declared[key].type)
+        except UserError as error:
+            raise UserError(f"{location}: {key} = {error}") from None
     try:
         return settings_class(**{**values, **flags})
     except UserError as error:
@@ -198,8 +200,6 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             flags = [text for text in self._option_string_actions if text[:2] == "--"]
             word = unknown[0].partition("=")[0]
-            if new := new_name(word, flags):
-                self.error(f"{word} was renamed: write {new}")
             self.error(f"unknown argument {word!r}; {nearest(word, flags)}")
         return vars(parsed)
 
@@ -248,47 +248,31 @@ def _parsing(value_type: Any) -> dict[str, Any]:
     value_type = _without_none(value_type)
     if value_type is bool:  # type=bool would read "--flag False" as True
         return {"action": argparse.BooleanOptionalAction}
+    is_tuple = _is_tuple(value_type)
+    item = get_args(value_type)[0] if is_tuple else value_type
+    convert = item if item in (int, float) else str
+
+    def read(text: str) -> Any:
+        value: Any = text
+        with suppress(ValueError):  # then it is refused as a text
+            words = (word.strip() for word in text.split(","))
+            value = [convert(w) for w in words if w] if is_tuple else convert(text)
+        try:
+            return _checked(value, value_type)
+        except UserError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
     if get_origin(value_type) is Literal:
-        choices = get_args(value_type)
-
-        def choose(text: str) -> str:
-            if text not in choices:
-                hint = nearest(text, choices)
-                raise argparse.ArgumentTypeError(f"{text!r}: {hint}")
-            return text
-
-        return {"type": choose, "metavar": f"{{{','.join(choices)}}}"}
-    if value_type is float:
-        return {"type": _number, "metavar": "FLOAT"}
-    if _is_tuple(value_type):
-        item = get_args(value_type)[0]
-
-        def split(text: str) -> tuple[Any, ...]:
-            return tuple(item(word.strip()) for word in text.split(",") if word.strip())
-
-        split.__name__ = f"list of {item.__name__}"
-        return {"type": split, "metavar": f"{item.__name__.upper()},..."}
-    return {"type": value_type, "metavar": value_type.__name__.upper()}
+        return {"type": read, "metavar": f"{{{','.join(get_args(value_type))}}}"}
+    return {"type": read, "metavar": item.__name__.upper() + ",..." * is_tuple}
 
 
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-    return value
-
-
-def _checked(value: Any, value_type: Any, location: str) -> Any:
-    """Check one TOML value against its type."""
+def _checked(value: Any, value_type: Any) -> Any:
+    """Check a value, of TOML or a flag, against its type."""
     value_type = _without_none(value_type)
     if get_origin(value_type) is Literal:
         if value not in get_args(value_type):
-            raise UserError(
-                f"{location} = {value!r}: {nearest(str(value), get_args(value_type))}"
-            )
+            raise UserError(f"{value!r}: {nearest(str(value), get_args(value_type))}")
         return value
     if _is_tuple(value_type):
         item = get_args(value_type)[0]
@@ -297,7 +281,7 @@ def _checked(value: Any, value_type: Any, location: str) -> Any:
             values = [
                 str(element) if type(element) is int else element for element in values
             ]
-        return tuple(_checked(element, item, location) for element in values)
+        return tuple(_checked(element, item) for element in values)
     if value_type is float and type(value) is int:
         return float(value)
     if value_type is Path and isinstance(value, str):
@@ -305,7 +289,7 @@ def _checked(value: Any, value_type: Any, location: str) -> Any:
     if type(value) is not value_type or (
         value_type is float and not math.isfinite(value)
     ):
-        raise UserError(f"{location} = {value!r} is not {_type_name(value_type)}")
+        raise UserError(f"{value!r} is not {_type_name(value_type)}")
     return value
 
 

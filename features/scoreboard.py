@@ -102,8 +102,8 @@ class Scoreboard:
         """Give the epoch whose mean over all folds is best, and that mean."""
         means = complete_means(self.table(score))
         goodness = -means if is_error(score) else means
-        epoch = goodness.fillna(-math.inf).idxmax()
-        return int(epoch), float(means[epoch])
+        row = int(goodness.fillna(-math.inf).to_numpy().argmax())
+        return int(means.index[row]), float(means.iloc[row])
 
     def text(self) -> str:
         """Set the last epochs as a table: the mean over the folds, and the folds."""
@@ -160,7 +160,8 @@ class Scoreboard:
 def complete_means(table: "pd.DataFrame") -> "pd.Series[float]":
     """Average the epochs that all folds have, or as many as any has."""
     n_folds = table.notna().sum(axis=1)
-    return table[n_folds == n_folds.max()].mean(axis=1)
+    means: pd.Series[float] = table[n_folds == n_folds.max()].mean(axis=1)
+    return means
 
 
 def is_error(score: str) -> bool:

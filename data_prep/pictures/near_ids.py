@@ -34,10 +34,6 @@ def _without_extension(text: str) -> str:
     return head if head and f"{dot}{tail}".lower() in ENDINGS else text
 
 
-def _without_blanks(text: str) -> str:
-    return "".join(text.split())
-
-
 def _with_one_separator(text: str) -> str:
     return SEPARATORS.sub("_", text.strip())
 
@@ -87,7 +83,7 @@ DIFFERENCES: dict[str, Callable[[str], str]] = {  # in the order they are tried
     "the Unicode form": _compatible,
     "upper and lower case": str.casefold,
     "the extension": _without_extension,
-    "blanks": _without_blanks,
+    "blanks": lambda text: "".join(text.split()),
     "blanks, hyphens and underscores": _with_one_separator,
     "a mark of a copy": _without_copy_mark,
     "the folder": _without_folders,

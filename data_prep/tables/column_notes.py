@@ -20,15 +20,13 @@ NAMELESS = frozenset(("-", "--", "?", "n.a.", "none", "unknown", "missing"))
 LONGEST = 60  # characters of a cell that are shown
 
 
-def shortened(text: str) -> str:
-    """Cut a text of which a person need not see more to know it."""
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
-
-
 def some(values: Sequence[str], noun: str) -> str:
     """Count the values and show three: ``5 ids ('a', 'b', 'c' ...) are``."""
     different = list(dict.fromkeys(values))
-    shown = ", ".join(repr(shortened(value)) for value in different[:3])
+    shown = ", ".join(
+        repr(value if len(value) <= LONGEST else f"{value[:LONGEST]}...")
+        for value in different[:3]
+    )
     more = " ..." if len(different) > 3 else ""
     if len(values) == 1:
         return f"1 {noun} ({shown}) is"

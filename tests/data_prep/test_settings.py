@@ -149,11 +149,11 @@ def test_what_does_not_fit_in_the_file_is_named_with_its_place(
         (["stray"], "unknown argument 'stray'; there are: "),
         (["--kind", "laef"], "argument --kind: 'laef': did you mean 'leaf'?"),
         (["--kind", "zzz"], "argument --kind: 'zzz': there are: coin, leaf"),
-        (["--count", "many"], "argument --count: invalid int value: 'many'"),
-        (["--count", "1.5"], "argument --count: invalid int value: '1.5'"),
+        (["--count", "many"], "argument --count: 'many' is not a whole number"),
+        (["--count", "1.5"], "argument --count: '1.5' is not a whole number"),
         (["--share", "half"], "argument --share: 'half' is not a number"),
-        (["--share", "nan"], "argument --share: 'nan' is not a number"),
-        (["--sizes", "1,x"], "argument --sizes: invalid list of int value: '1,x'"),
+        (["--share", "nan"], "argument --share: nan is not a number"),
+        (["--sizes", "1,x"], "argument --sizes: '1,x' is not a whole number"),
         (["--count"], "argument --count: expected one argument"),
     ],
 )
@@ -246,14 +246,14 @@ def test_an_old_key_is_refused_with_the_new_one(
     monkeypatch.setitem(renamed.NAMES, "how_many", "none_of_it")
     monkeypatch.setitem(renamed.NAMES, "groat", "coin")
     refusals = {
-        "how_many": r"^leaves.toml \[tryout\] how_many was renamed: write none_of_it$",
+        "how_many": r"unknown key 'how_many'; it was renamed: write none_of_it$",
         "kind": r"kind = 'groat': it was renamed: write coin$",
     }
     for key, message in refusals.items():
         with pytest.raises(UserError, match=message):
             resolve({key: "groat"})
     for flags, message in (
-        (("--how-many=3",), "tryout: --how-many was renamed: write --none-of-it\n"),
+        (("--how-many=3",), "tryout: unknown argument '--how-many'; it was renamed: "),
         (("--kind=groat",), "tryout: argument --kind: 'groat': it was renamed: write"),
     ):
         with pytest.raises(SystemExit):
@@ -311,7 +311,7 @@ def test_a_command_reads_arguments_and_flags() -> None:
     ("kind", "arguments", "message"),
     [
         (CommandSettings, [], "the following arguments are required: FILES"),
-        (CommandSettings, ["x", "--count=x"], "argument --count: invalid int value"),
+        (CommandSettings, ["x", "--count=x"], "argument --count: 'x' is not a whole n"),
         (CommandSettings, ["x", "--no-is-on"], "unknown argument '--no-is-on'; did"),
         (AnotherCommandSettings, [], "the following arguments are required: --folders"),
         (AnotherCommandSettings, ["x", "y", "--folders", "b"], "unknown argument 'y'"),
