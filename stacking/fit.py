@@ -18,7 +18,9 @@ writes ``stacking.fit.insample/``.
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from importlib.metadata import version
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from stacking.reporting.outputs import RequestedIds
 
 STAGE = "stacking.fit"
+PACKAGES = ("lightgbm", "scikit-learn", "numpy", "pandas")  # told in the report
 LEAKY = "in-sample protocol: it leaks, and is for comparison only"
 log = logging.getLogger(__name__)
 
@@ -77,10 +80,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         columns=settings.columns,
     )
     common = data.common
-    predicted = [
-        id_ for id_, flag in zip(common.ids, common.is_predicted, strict=True) if flag
-    ]
-    requested = read_order(prepared, predicted)
+    requested = read_order(prepared, list(compress(common.ids, common.is_predicted)))
     job = StackingJob.of(
         data=data,
         settings=settings,
@@ -115,17 +115,14 @@ def main(argv: Sequence[str] | None = None) -> Path:
             unreadable=requested.unreadable,
             prepared=prepared,
             settings=config,
-            versions=_versions(),
+            versions={name: version(name) for name in PACKAGES},
             seconds=time.monotonic() - began,
         )
         stage.metadata = _metadata(stacked, settings, len(requested.ids))
-    _tell(
-        stacked=stacked,
-        findings=findings,
-        is_leaky=is_leaky,
-        requested=requested,
-        folder=run.folder / name,
-    )
+    _tell(stacked, findings, requested)
+    if is_leaky:
+        log.info("%s", LEAKY)
+    log.info("-> %s", run.folder / name / "report.html")
     return run.folder / name
 
 
@@ -150,20 +147,11 @@ def _metadata(stacked: "Stacked", settings: FitSettings, n: int) -> dict[str, An
     }
 
 
-def _versions() -> Mapping[str, str]:
-    from importlib.metadata import version
-
-    names = ("lightgbm", "scikit-learn", "numpy", "pandas")
-    return {name: version(name) for name in names}
-
-
 def table_of(stacked: "Stacked") -> str:
     """Write the steps as a table that is read in a terminal."""
     folds = range(stacked.data.rows.n_folds)
     wide = max(len(line.title) for line in stacked.lines) + 6
-    is_error = (
-        not stacked.objective.higher_is_better
-    )  # in the unit of the target, or so
+    is_error = not stacked.objective.higher_is_better  # in the target's unit, or so
     style = style_for(stacked.final.scores.pooled) if is_error else ".4f"
     written = [f"{line.scores.pooled:{style}}" for line in stacked.lines]
     n = max(6, *map(len, written))
@@ -186,13 +174,7 @@ def table_of(stacked: "Stacked") -> str:
     return "\n".join(texts)
 
 
-def _tell(
-    stacked: "Stacked",
-    findings: "Findings",
-    is_leaky: bool,
-    requested: "RequestedIds",
-    folder: Path,
-) -> None:
+def _tell(stacked: "Stacked", findings: "Findings", requested: "RequestedIds") -> None:
     from stacking.analysis.shift import verdict
     from stacking.reporting.outputs import describe_unreadable
     from stacking.reporting.wording import before_rounding
@@ -210,22 +192,15 @@ def _tell(
         log.info("%s", verdict(findings.shift, findings.shift_of_all))
     if findings.control:
         gain = findings.control
-        style = style_for(gain.low, gain.high)
-        log.info(
-            "control: permuted labels gain %s (%s..%s) over a constant",
-            format(gain.value, f"+{style}"),
-            format(gain.low, f"+{style}"),
-            format(gain.high, f"+{style}"),
-        )
-    if is_leaky:
-        log.info("%s", LEAKY)
+        style = f"+{style_for(gain.low, gain.high)}"
+        text = f"{gain.value:{style}} ({gain.low:{style}}..{gain.high:{style}})"
+        log.info("control: permuted labels gain %s over a constant", text)
     for text in stacked.data.info.messages:
         log.info("%s", text)
     if requested.unreadable:
         log.warning("%s", describe_unreadable(stacked, requested.unreadable))
     if not requested.ids:
         log.info("there is no picture to predict, so there is no predictions.csv")
-    log.info("-> %s", folder / "report.html")
 
 
 if __name__ == "__main__":

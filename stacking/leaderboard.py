@@ -7,13 +7,11 @@ Reads the records of all runs below a folder, prints them best first, and writes
 finished, or whose record cannot be read, is listed with the reason.
 """
 
-import csv
-import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from data_prep.command import RUNS, run_command
 from data_prep.reporting.numerals import style_for
@@ -68,28 +66,24 @@ def as_text(entries: Sequence[LeaderboardEntry], missing: Sequence[MissingRun]) 
 
 def as_csv(entries: Sequence[LeaderboardEntry], missing: Sequence[MissingRun]) -> str:
     """Write a row per entry, then the runs without any, the reason as their note."""
-    commit = ("commit",) if any(entry.commit for entry in entries) else ()
+    import pandas as pd
+
     columns = columns_of(entries)
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    head = ("run", "finished_at", *FIGURES, "minutes", *commit, "note")
-    rows.writerow([*head, *map(column_name, columns)])
-    for entry in entries:
-        rows.writerow(
-            [
-                entry.run,
-                entry.finished_at.isoformat(),
-                *(getattr(entry, name) for name in FIGURES),
-                round(entry.minutes, 2),
-                *(getattr(entry, name) for name in commit),
-                entry.remark,
-                *map(entry.text_of, columns),
-            ]
-        )
-    for run in missing:
-        gaps = [""] * (len(head) - 2)
-        rows.writerow([run.run, *gaps, run.reason, *[ABSENT] * len(columns)])
-    return text.getvalue()
+    rows: list[dict[str, Any]] = [
+        {
+            "run": entry.run,
+            "finished_at": entry.finished_at.isoformat(),
+            **{name: getattr(entry, name) for name in FIGURES},
+            "minutes": round(entry.minutes, 2),
+            "note": entry.remark,
+            **{column_name(column): entry.text_of(column) for column in columns},
+        }
+        for entry in entries
+    ]
+    gaps = dict.fromkeys(map(column_name, columns), ABSENT)
+    rows += [{"run": run.run, "note": run.reason} | gaps for run in missing]
+    head = ("run", "finished_at", *FIGURES, "minutes", "note", *gaps)
+    return pd.DataFrame(rows, columns=head).to_csv(index=False, lineterminator="\n")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,32 +91,26 @@ class FitSettings(Ranged):
                 " stackers"
             )
         self._check_names()
-        of_views = self.stackers_of_views
-        if of_views and self.test_nets == "all":
-            raise UserError(
-                f"test_nets = 'all' and {of_views[0]}: single views of that net are not"
-                " stacked; leave one of them out"
-            )
-        if of_views and self.also:
-            raise UserError(
-                f"also and {of_views[0]}: the single views of other runs are not read;"
-                " leave one of them out"
-            )
-        if self.also and self.test_nets == "all":
-            raise UserError(
-                "also and test_nets = 'all': of several runs only the fold nets are"
-                " stacked; leave one of them out"
-            )
-        if self.tune and self.protocol == "insample":
-            raise UserError(
-                "tune and protocol = 'insample': its booster is the original's; leave"
-                " one of them out"
-            )
-        if self.also and self.protocol == "insample":
-            raise UserError(
-                "also and protocol = 'insample': of other runs no outputs on training"
-                " rows are read; leave one of them out"
-            )
+        views, also, tune = next(iter(self.stackers_of_views), ""), "also", "tune"
+        all_nets, insample = "test_nets = 'all'", "protocol = 'insample'"
+        is_on = {
+            views: bool(views),
+            also: bool(self.also),
+            tune: bool(self.tune),
+            all_nets: self.test_nets == "all",
+            insample: self.protocol == "insample",
+        }
+        for first, second, reason in (
+            (all_nets, views, "single views of that net are not stacked"),
+            (also, views, "the single views of other runs are not read"),
+            (also, all_nets, "of several runs only the fold nets are stacked"),
+            (tune, insample, "its booster is the original's"),
+            (also, insample, "of other runs no outputs on training rows are read"),
+        ):
+            if is_on[first] and is_on[second]:
+                raise UserError(
+                    f"{first} and {second}: {reason}; leave one of them out"
+                )
 
     @property
     def stackers_of_views(self) -> list[str]:

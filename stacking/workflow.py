@@ -170,10 +170,9 @@ class StackingJob:
             features = AlignedFeatures.of(data, self.target_columns, align)
         is_aligned = features.alignment.method != "none" or features.tried
         if align != "none" and not is_aligned and not data.info.is_label_free:
-            log.info(
-                "the nets are not aligned: they have %d pictures in common",
-                len(data.common.ids),
-            )
+            n_common = len(data.common.ids)
+            text = "the nets are not aligned: they have %d pictures in common"
+            log.info(text, n_common)
         return features
 
     @cached_property
@@ -218,7 +217,7 @@ class StackingJob:
     def evaluate(self, stacked: Stacked) -> Findings:
         """Find out all that is told beside the scores."""
         data, settings = self.data, self.settings
-        is_leaky = settings.protocol == "insample"
+        is_leaky = data.is_leaky
         predictor, common = stacked.predictor, data.common
         views = self._views.nets if predictor.sees_views else None
         predicted: Mapping[str, Floats] = {}
@@ -263,7 +262,7 @@ class StackingJob:
                 those.
         """
         data = self.data
-        if data.in_sample or data.info.is_label_free or not data.common.nets:
+        if data.is_leaky or data.info.is_label_free or not data.common.nets:
             return None
         pred = stacked.predictor.predict_by_net(data.common.nets, views, in_fold=True)
         score = stacked.averaged.scores.pooled
@@ -280,47 +279,31 @@ class StackingJob:
         """
         data, rows, common = self.data, self.data.rows, self.data.common
         test_mask = common.is_predicted
-        if not test_mask.any() or common.cv_groups is None or data.in_sample:
+        if not test_mask.any() or common.cv_groups is None or data.is_leaky:
             return [], []
         test_cv_groups = common.cv_groups[test_mask]
-        through_folds = shift_of_folds(
-            rows.X,
-            rows.folds,
-            [net[test_mask] for net in common.nets],
-            data.columns,
-            cv_groups=rows.groups,
-            test_cv_groups=test_cv_groups,
-        )
+        groups = {"cv_groups": rows.groups, "test_cv_groups": test_cv_groups}
+        nets = [net[test_mask] for net in common.nets]
+        through_folds = shift_of_folds(rows.X, rows.folds, nets, data.columns, **groups)
         if common.of_all is None:
             return through_folds, []
         alignment = features.alignment.with_net(common.of_all)
         of_all = alignment.apply(len(common.nets), common.of_all)[test_mask]
+        nets = [of_all] * rows.n_folds  # by fold: trees tell more of more rows
         through_all = shift_of_folds(
-            features.rows.X,
-            rows.folds,
-            [of_all]
-            * rows.n_folds,  # fold by fold, because trees tell more of more rows
-            data.columns,
-            cv_groups=rows.groups,
-            test_cv_groups=test_cv_groups,
+            features.rows.X, rows.folds, nets, data.columns, **groups
         )
         return through_folds, through_all
 
     def _control(self, features: AlignedFeatures) -> Interval:
         """Stack labels permuted within the folds; they must score like a constant."""
         rows = features.rows
-        rows = replace(
-            rows,
-            y=permuted(rows.y, rows.folds, self.settings.seed),
-            sample_weight=np.ones(len(rows.y)),
-        )
+        y = permuted(rows.y, rows.folds, self.settings.seed)
+        rows = replace(rows, y=y, sample_weight=np.ones(len(y)))
         narrow = replace(rows, X=rows.X[:, features.narrow_columns])
+        boosting, names = replace(self.boosting, n_seeds=1), features.column_names
         fits = {
-            "lightgbm": cross_fit_boosters(
-                rows,
-                replace(self.boosting, n_seeds=1),
-                names=[column.name for column in self.data.columns],
-            ),
+            "lightgbm": cross_fit_boosters(rows, boosting, names=names),
             "ridge": cross_fit_ridge(narrow),
         }
         scoring = ScoringData.of(rows, self.objective)

@@ -23,10 +23,12 @@ Curves = dict[str, list[ChartLine]]
 
 def training_losses(run: Path) -> Curves:
     """Read the losses by sub-task, a curve per fold; the total where it is a sum."""
+    from pretext.engine.history import read_metrics
+
     record = _training(run)
     curves: Curves = {}
     for net in record["facts"]["nets"] if record else []:
-        logged = _logged(run / TRAINED / net["place"] / "logs" / "metrics.csv")
+        logged = read_metrics(run / TRAINED / net["place"] / "logs" / "metrics.csv")
         # names with a slash: rates of groups, and what was measured after an epoch
         tasks = [
             name for name in logged if name not in (RATE, TOTAL) and "/" not in name
@@ -54,30 +56,20 @@ def held_out_scores(run: Path) -> Curves:
             if math.isfinite(value := float(row["value"])):
                 values[int(row["epoch"])] = value
     curves: Curves = {}
-    for (score, fold), curve in sorted(by_fold.items()):
-        if len(curve) > 1:
-            curves.setdefault(score, []).append(
-                _curve(fold, dict(sorted(curve.items())))
-            )
+    for (score, fold), values in sorted(by_fold.items()):
+        if len(values) > 1:
+            curve = _curve(fold, dict(sorted(values.items())))
+            curves.setdefault(score, []).append(curve)
     return curves
 
 
 def _training(run: Path) -> dict[str, Any] | None:
     """Give the record of the training that the features come from, if there is one."""
-    trained, extracted = (_read(run / name / RECORD) for name in (TRAINED, EXTRACTED))
-    if not trained or not extracted:
+    paths = [run / name / RECORD for name in (TRAINED, EXTRACTED)]
+    if not all(path.exists() for path in paths):
         return None
+    trained, extracted = map(read_record, paths)
     return trained if extracted["reads"].get(TRAINED) == trained["digest"] else None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return read_record(path) if path.exists() else {}
-
-
-def _logged(path: Path) -> dict[str, dict[int, float]]:
-    from pretext.engine.history import read_metrics
-
-    return read_metrics(path)
 
 
 def _averaged(values: Mapping[int, float]) -> dict[int, float]:

@@ -83,6 +83,11 @@ class AlignedFeatures:
         return replace(by_method[best], tried=scores)
 
     @property
+    def column_names(self) -> list[str]:
+        """C names."""
+        return [column.name for column in self.data.columns]
+
+    @property
     def net_pred(self) -> NetPredictions:
         """The nets' own predictions of the rows."""
         return self.target_columns.net_pred(self.data.rows.X)
@@ -95,10 +100,8 @@ class AlignedFeatures:
     def narrow_columns(self) -> Ints:
         """The (n,) indices of the columns that linear models see."""
         columns = self.data.columns
-        return np.array(
-            [
-                col_idx
-                for col_idx, column in enumerate(columns)
-                if len(columns) <= WIDE or column.statistic in ("mean", "")
-            ]
-        )
+        is_narrow = [
+            len(columns) <= WIDE or column.statistic in ("mean", "")
+            for column in columns
+        ]
+        return np.flatnonzero(is_narrow)

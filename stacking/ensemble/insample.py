@@ -38,7 +38,7 @@ def fit_insample(features: AlignedFeatures, seed: int, n_threads: int) -> Member
     import lightgbm
 
     data, rows = features.data, features.data.rows
-    names = [column.name for column in data.columns]
+    names = features.column_names
     labels: Any = rows.labels
     parameters = PARAMETERS | objective(rows.n_classes)
     parameters |= {"seed": seed, "num_threads": n_threads}

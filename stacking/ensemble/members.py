@@ -53,7 +53,7 @@ def fit_stackers(
         context: What they are told beside the rows.
         views: (N, V, F) single views, where a stacker of them is among the names.
     """
-    X, columns = features.rows.X, features.data.columns
+    X, columns = features.rows.X, features.column_names
     every, narrow = np.arange(len(columns)), features.narrow_columns
     inputs = {
         "all": (X, every),
@@ -67,10 +67,8 @@ def fit_stackers(
     for stacker in stackers:
         X_seen, col_idx = inputs[stacker.inputs]
         assert X_seen is not None
-        used_columns = [columns[idx].name for idx in col_idx]
-        fit = stacker.fit(
-            features.with_inputs(X_seen), replace(context, columns=used_columns)
-        )
+        context = replace(context, columns=[columns[idx] for idx in col_idx])
+        fit = stacker.fit(features.with_inputs(X_seen), context)
         members[stacker.name] = Member(
             title=stacker.title,
             fit=fit,
@@ -91,10 +89,8 @@ def fit_tasks(features: AlignedFeatures, seed: int) -> dict[str, Member]:
             continue
         X = features.rows.X[:, means]
         if len(means) == 1 and target_columns.is_number:
-            shape, fit = (
-                "rising curve",
-                cross_fit_curve(features.with_inputs(X[:, 0]), seed=seed),
-            )
+            shape, rows = "rising curve", features.with_inputs(X[:, 0])
+            fit = cross_fit_curve(rows, seed=seed)
         else:
             shape, fit = "ridge", cross_fit_ridge(features.with_inputs(X), seed=seed)
         title = f"{task} alone, {shape}"

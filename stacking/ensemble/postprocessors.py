@@ -31,6 +31,10 @@ from stacking.models.linear import fit_curve
 
 Rule = dict[str, Any]
 
+NUMBERS, REGRESSION = "a target of numbers", "a regression of the target"
+PROBA = "class probabilities of a target of numbers"
+ORDERED = "a metric of ordered classes"
+
 WEIGHTS = np.round(np.linspace(1, 0, 21), 2)  # of the prediction, most of it first
 MIN_PROBA = np.round(np.arange(0.40, 1.0, 0.01), 2)
 NEVER = 2.0  # no probability reaches it
@@ -47,17 +51,25 @@ class Postprocessor(ABC):
         name: What ``[stacking.fit] postprocess`` calls it.
         column: The column of oof.csv that holds what it gives.
         title: What reports and log lines call it.
+        needs: What it cannot do without.
         gives_classes: It gives values of classes, and so comes after the nets' average.
     """
 
     name: str
     column: str
     title: str
+    needs: str = NUMBERS
     gives_classes: bool = False
 
-    @abstractmethod
-    def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:
-        """Say what it would need and does not have; empty: nothing."""
+    def fits(self, net_pred: NetPredictions, objective: Objective) -> bool:
+        """Tell whether what it needs is there."""
+        is_there = {
+            NUMBERS: True,
+            REGRESSION: net_pred.regression is not None,
+            PROBA: net_pred.proba is not None,
+            ORDERED: objective.is_of_ordered,
+        }
+        return objective.is_number and is_there[self.needs]
 
     @abstractmethod
     def choose(
@@ -72,22 +84,6 @@ class Postprocessor(ABC):
 
 class Blend(Postprocessor):
     """Weigh the prediction with another of the net's."""
-
-    def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:
-        """Need the other prediction, of numbers."""
-        if objective.is_number and self._net(net_pred) is not None:
-            return ""
-        if self.name == "blend":
-            return "a regression of the target"
-        return "class probabilities of a target of numbers"
-
-    def _net(self, net_pred: NetPredictions) -> Floats | None:
-        if self.name == "blend":
-            return net_pred.regression
-        if net_pred.proba is None:
-            return None
-        expected: Floats = net_pred.proba @ net_pred.class_values
-        return expected
 
     def choose(
         self, pred: Floats, net_pred: NetPredictions, scoring: ScoringData
@@ -104,7 +100,9 @@ class Blend(Postprocessor):
 
     def apply(self, pred: Floats, net_pred: NetPredictions, rule: Rule) -> Floats:
         """Give the (N,) weighted mean of the stack and the net."""
-        net = self._net(net_pred)
+        net, proba = net_pred.regression, net_pred.proba
+        if self.name == "blend_expected":
+            net = None if proba is None else proba @ net_pred.class_values
         assert net is not None
         blended: Floats = rule["weight"] * pred + (1 - rule["weight"]) * net
         return blended
@@ -112,10 +110,6 @@ class Blend(Postprocessor):
 
 class Isotonic(Postprocessor):
     """Bend the prediction by a rising curve: a calibration."""
-
-    def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:  # noqa: ARG002
-        """Say that it needs a target of numbers, if that is lacking."""
-        return "" if objective.is_number else "a target of numbers"
 
     def choose(
         self,
@@ -140,11 +134,6 @@ class Isotonic(Postprocessor):
 
 class Round(Postprocessor):
     """Give sure rows the value of their most probable class."""
-
-    def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:
-        """Say that it needs probabilities of numeric classes, if they are lacking."""
-        has_proba = objective.is_number and net_pred.proba is not None
-        return "" if has_proba else "class probabilities of a target of numbers"
 
     def choose(
         self, pred: Floats, net_pred: NetPredictions, scoring: ScoringData
@@ -225,10 +214,6 @@ def _middle(is_level: Bools, best: int) -> int:
 class Thresholds(Postprocessor):
     """Cut the scale into the ordered classes at the best positions."""
 
-    def lacks(self, net_pred: NetPredictions, objective: Objective) -> str:  # noqa: ARG002
-        """Need a metric that scores the nearest class."""
-        return "" if objective.is_of_ordered else "a metric of ordered classes"
-
     def choose(
         self, pred: Floats, net_pred: NetPredictions, scoring: ScoringData
     ) -> Rule:
@@ -282,29 +267,38 @@ def _positions(pred: Floats, thresholds: Floats, k: int) -> Floats:
 
 # In the order of the chain; those that give classes come last.
 POSTPROCESSORS: tuple[Postprocessor, ...] = (
-    Blend(name="blend", column="mix", title="blended with the plain net"),
+    Blend(
+        name="blend",
+        column="mix",
+        title="blended with the plain net",
+        needs=REGRESSION,
+    ),
     Blend(
         name="blend_expected",
         column="mix_expected",
         title="blended with the expected value",
+        needs=PROBA,
     ),
     Isotonic(name="isotonic", column="isotonic", title="a rising curve"),
     Round(
         name="round",
         column="snap",
         title="rounded to sure classes",
+        needs=PROBA,
         gives_classes=True,
     ),
     Round(
         name="round_to_class",
         column="snap_class",
         title="rounded, a least probability per class",
+        needs=PROBA,
         gives_classes=True,
     ),
     Thresholds(
         name="thresholds",
         column="cuts",
         title="thresholds between the classes",
+        needs=ORDERED,
         gives_classes=True,
     ),
 )
@@ -342,13 +336,11 @@ def choose_postprocessors(
     """
     check_postprocessors(names)
     for name in names:
-        if lack := postprocessor_named(name).lacks(net_pred, objective):
+        processor = postprocessor_named(name)
+        if not processor.fits(net_pred, objective):
             raise UserError(
-                f"postprocess = {name!r} needs {lack}, which this run does not have;"
-                " leave it out"
+                f"postprocess = {name!r} needs {processor.needs}, which this run does"
+                " not have; leave it out"
             )
-    return [
-        p
-        for p in POSTPROCESSORS
-        if (not names or p.name in names) and not p.lacks(net_pred, objective)
-    ]
+    chosen = [p for p in POSTPROCESSORS if not names or p.name in names]
+    return [p for p in chosen if p.fits(net_pred, objective)]

@@ -145,7 +145,7 @@ def stack(
         scoring,
         target_columns.clip,
         stackers,
-        is_leaky=bool(features.data.in_sample),
+        is_leaky=features.data.is_leaky,
     )
     selected = select_candidate(candidates, scoring)
     postprocessors = choose_postprocessors(postprocess, features.net_pred, objective)

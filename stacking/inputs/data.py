@@ -27,14 +27,11 @@ class Column:
 
 def columns_of(columns: Sequence[Column], task: str, statistic: str = "") -> Ints:
     """Give the (n,) indices of a task's columns; with a statistic, only its."""
-    return np.array(
-        [
-            col_idx
-            for col_idx, column in enumerate(columns)
-            if column.task == task and statistic in ("", column.statistic)
-        ],
-        dtype=np.int64,
-    )
+    is_wanted = [
+        column.task == task and statistic in ("", column.statistic)
+        for column in columns
+    ]
+    return np.flatnonzero(is_wanted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,3 +118,8 @@ class StackingData:
     common: CommonRows = CommonRows()
     info: RunInfo = RunInfo()
     in_sample: tuple[InSample, ...] = ()
+
+    @property
+    def is_leaky(self) -> bool:
+        """Whether the protocol is ``insample``."""
+        return bool(self.in_sample)

@@ -46,7 +46,6 @@ class LeaderboardEntry:
             and went on, the last part.
         settings: By stage, texts by name; the package versions likewise.
         is_leaky: Of the in-sample protocol, which is for comparison only.
-        commit: Of the code, if the record has it.
         note: What a reader must know.
     """
 
@@ -61,7 +60,6 @@ class LeaderboardEntry:
     minutes: float
     settings: Mapping[str, Mapping[str, str]]
     is_leaky: bool = False
-    commit: str = ""
     note: str = ""
 
     @property
@@ -218,7 +216,6 @@ def _entry(run: str, stage: str, records: Records) -> LeaderboardEntry:
         minutes=sum(stage.get("seconds", 0) for stage in records.values()) / 60,
         settings=settings,
         is_leaky=stage == LEAKY,
-        commit=str(record.get("commit", "")),
         note=f"stale: {', '.join(replaced)} replaced since" if replaced else "",
     )
 

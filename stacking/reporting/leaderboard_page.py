@@ -106,13 +106,12 @@ def _table(entries: Sequence[LeaderboardEntry]) -> Markup:
             "constant": entry.constant,
             "minutes": entry.minutes,
             **{column_name(column): entry.text_of(column) for column in columns},
-            "commit": entry.commit,
             "note": entry.remark,
         }
         for entry in entries
     ]
     frame = pd.DataFrame(rows).astype({"plain net": float, "constant": float})
-    idle = [name for name in ("commit", "note") if not frame[name].any()]
+    frame = frame if frame["note"].any() else frame.drop(columns="note")
     best = [] if entries[0].is_leaky else [0]
     formats = {"minutes": "{:.1f}".format}
-    return table(frame.drop(columns=idle), digits=digits, formats=formats, strong=best)
+    return table(frame, digits=digits, formats=formats, strong=best)

@@ -16,11 +16,10 @@ from stacking.reporting.run_files import RunPictures
 from stacking.reporting.sections.calibration import calibration, confusion
 from stacking.reporting.sections.failures import failures
 from stacking.reporting.sections.glance import glance
-from stacking.reporting.sections.learning import learning
 from stacking.reporting.sections.meaning import meaning
 from stacking.reporting.sections.pictures import by_prediction, disputed, worst
 from stacking.reporting.sections.predictions import predicted, shift
-from stacking.reporting.sections.run import settings_and_versions
+from stacking.reporting.sections.run import learning, settings_and_versions
 from stacking.reporting.sections.steps import steps
 from stacking.reporting.sections.tasks import importance, worth
 
@@ -51,10 +50,9 @@ def write(
     """
     data, run = stacked.data, prepared.folder.parent
     pictures = RunPictures.of(prepared)
-    is_leaky = settings["protocol"] == "insample"
     is_by_all = settings["test_nets"] == "all"
     sections = [
-        glance(stacked, findings, is_leaky=is_leaky, is_by_all=is_by_all),
+        glance(stacked, findings, is_by_all=is_by_all),
         steps(stacked),
         by_prediction(stacked, pictures),
         calibration(stacked),
@@ -66,7 +64,7 @@ def write(
         disputed(stacked, findings, pictures),
         predicted(stacked, findings.predicted, unreadable, is_by_all=is_by_all),
         shift(findings.shift, findings.shift_of_all),
-        meaning(stacked, findings, is_leaky=is_leaky, is_by_all=is_by_all),
+        meaning(stacked, findings, is_by_all=is_by_all),
         learning(run),
         settings_and_versions(
             stacked, run, settings=settings, versions=versions, seconds=seconds
@@ -75,7 +73,7 @@ def write(
     target = prepared.metadata["target_column"]
     write_report(
         path,
-        f"Predicting {target}" + (" (in-sample)" if is_leaky else ""),
+        f"Predicting {target}" + (" (in-sample)" if data.is_leaky else ""),
         f"{len(data.info.ids):,} pictures, {data.rows.n_folds} folds ({data.info.cv}),"
         f" {len(data.columns)} feature columns",
         sections,

@@ -107,7 +107,7 @@ def test_the_best_come_first_by_metric_and_leaky_ones_last(tmp_path: Path) -> No
 def test_a_row_says_what_the_records_say(tmp_path: Path) -> None:
     run = tmp_path / "a"
     make_stage(run, PREPARED, {}, seconds=90.0)
-    make_fit(run, 0.5, reads=(PREPARED,), commit="f00d")
+    make_fit(run, 0.5, reads=(PREPARED,))
     make_stage(run, "pretext.probe", {"seed": 7}, PREPARED, seconds=30.0)
     (row,) = table_of(tmp_path)
     assert row == {
@@ -120,7 +120,6 @@ def test_a_row_says_what_the_records_say(tmp_path: Path) -> None:
         "plain": "",
         "constant": "1.5",
         "minutes": "3.0",
-        "commit": "f00d",
         "note": "",
     }
 
@@ -303,7 +302,7 @@ def test_the_page_shows_all_text_as_text(tmp_path: Path) -> None:
     evil = "<script>alert('x')</script>&"
     for name in ("a", "<b>"):
         make_fit(tmp_path / name, 1.0, settings={evil: name}, metric=f"m{evil}")
-    make_fit(tmp_path / "c", 1.0, stage="stacking.fit.insample", commit=evil)
+    make_fit(tmp_path / "c", 1.0, stage="stacking.fit.insample")
     (tmp_path / "<i>" / FIT).mkdir(parents=True)
     (tmp_path / "<i>" / FIT / "record.json").write_text("?")
     page = main([str(tmp_path)]).read_text(encoding="utf-8")

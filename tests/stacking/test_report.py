@@ -351,13 +351,10 @@ def test_the_net_of_all_rows_is_told_of_where_it_predicts(make: Make) -> None:
         assert words not in page, words
 
 
-@pytest.mark.parametrize(
-    ("low", "words"), [(-0.1, "So nothing leaks"), (0.1, "Something leaks")]
-)
-def test_a_control_that_fails_is_called_so(low: float, words: str, make: Make) -> None:
-    reported = make()
-    reported.findings = {"control": Interval(value=0.2, low=low, high=0.3)}
-    assert words in part(reported.page(), "What these figures mean")
+def test_a_control_is_told_of(make: Make) -> None:
+    reported = make()  # one that fails ends the run
+    reported.findings = {"control": Interval(value=0.2, low=-0.1, high=0.3)}
+    assert "So nothing leaks" in part(reported.page(), "What these figures mean")
 
 
 def test_the_leak_is_named_where_it_is_made(make: Make) -> None:

@@ -38,18 +38,15 @@ BASELINES = {
 }
 
 
-def glance(
-    stacked: Stacked, findings: Findings, *, is_leaky: bool, is_by_all: bool
-) -> Section:
+def glance(stacked: Stacked, findings: Findings, *, is_by_all: bool) -> Section:
     """Set the headline beside what it is to be compared with.
 
     Args:
         stacked: The result of the stack.
         findings: All that is told beside the scores.
-        is_leaky: By the protocol ``insample``.
         is_by_all: The net of all rows predicts, not those of the folds.
     """
-    objective, final = stacked.objective, stacked.final
+    objective, final, is_leaky = stacked.objective, stacked.final, stacked.data.is_leaky
     digits = max(score_digits(stacked) - 1, 0)
     interval = f"95 %: {interval_text(final.interval, digits)}"
     figures = [

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from data_prep.arrays import Floats
+from data_prep.arrays import Floats, Ints
 from data_prep.reporting.charts import Point, scatter
 from data_prep.reporting.numerals import four_digits
 from data_prep.reporting.report import (
@@ -72,18 +72,10 @@ def by_prediction(stacked: Stacked, pictures: RunPictures) -> Section:
 
 def worst(stacked: Stacked, pictures: RunPictures) -> Section:
     """Show the pictures that are missed by most."""
-    data = stacked.data
     order = np.argsort(-row_losses(stacked), kind="stable")[:N_WORST]
-    labels = labels_of(stacked.final.prediction, data.classes)
-    captions = [
-        f"{data.info.ids[row]}\n{_value(data.info.target[row], stacked)} →"
-        f" {_value(labels[row], stacked)}"
-        for row in order
-    ]
-    ids = [data.info.ids[row] for row in order]
     return Section(
         "Worst misses",
-        _grid(ids, captions, pictures),
+        _labelled(order, stacked, pictures, [""] * len(order)),
         "Target → prediction. Look for wrong labels here before you change the nets."
         + (f" Beside them, the maps of {MAPS}." if pictures.maps.is_dir() else ""),
     )
@@ -94,19 +86,15 @@ def disputed(stacked: Stacked, findings: Findings, pictures: RunPictures) -> Sec
     data, pieces = stacked.data, []
     spread = view_spread(stacked)
     if spread is not None:
-        labels = labels_of(stacked.final.prediction, data.classes)
         order = np.argsort(-spread, kind="stable")[:N_DISPUTED]
-        captions = [
-            f"{data.info.ids[row]}\n{_value(data.info.target[row], stacked)} →"
-            f" {_value(labels[row], stacked)}\nviews ± {_spread(spread[row], stacked)}"
-            for row in order
-        ]
+        notes = [f"\nviews ± {_spread(spread[row], stacked)}" for row in order]
         pieces += [
             subheading("With a label: its views disagree"),
-            _grid([data.info.ids[row] for row in order], captions, pictures),
+            _labelled(order, stacked, pictures, notes),
         ]
     if findings.disagreement.size and "prediction" in findings.predicted:
-        spread = by_picture(findings.disagreement)
+        spread = findings.disagreement
+        spread = spread if spread.ndim == 1 else spread.max(axis=1)
         labels = labels_of(findings.predicted["prediction"], data.classes)
         order = np.argsort(-spread, kind="stable")[:N_DISPUTED]
         captions = [
@@ -151,12 +139,19 @@ def view_spread(stacked: Stacked) -> Floats | None:
     return None
 
 
-def by_picture(disagreement: Floats) -> Floats:
-    """Reduce (M,) or (M, K) deviations to one of each picture, the largest."""
-    if disagreement.ndim == 1:
-        return disagreement
-    largest: Floats = disagreement.max(axis=1)
-    return largest
+def _labelled(
+    rows: Ints, stacked: Stacked, pictures: RunPictures, notes: Sequence[str]
+) -> Markup:
+    """Show some of the N rows: id, target and prediction, and a note of each."""
+    data = stacked.data
+    labels = labels_of(stacked.final.prediction, data.classes)
+    ids = [data.info.ids[row] for row in rows]
+    captions = [
+        f"{id_}\n{_value(data.info.target[row], stacked)} →"
+        f" {_value(labels[row], stacked)}{note}"
+        for id_, row, note in zip(ids, rows, notes, strict=True)
+    ]
+    return _grid(ids, captions, pictures)
 
 
 def _grid(ids: Sequence[str], captions: Sequence[str], pictures: RunPictures) -> Markup:
