@@ -27,10 +27,13 @@ lint: $(READY) ## ruff: rules and format
 types: $(READY) ## mypy, strict
 	$(PY) -m mypy
 
-# One thread for each worker: trainings that share cores slow each other down.
+# One thread for each worker: trainings that share cores slow each other down. Bytecode
+# is written whatever the shell says, because tests start many processes; plugins of
+# other packages' tests stay away.
 tests: $(READY) ## pytest, on several processes
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
-		$(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+		$(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile \
+		--no-loadscope-reorder -p no:hydra_pytest -p no:anyio
 
 drills: $(READY) ## the tests that take minutes
 	$(PY) -m pytest -m drill

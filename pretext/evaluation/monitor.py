@@ -125,7 +125,8 @@ class Monitor:
         self.history.add(epoch, metrics)
         if self.settings.keep == "best-probe":
             self._keep_if_best(epoch)
-        self._draw()
+        if epoch < self.n_epochs:  # after the last, ``choose`` draws
+            self._draw()
         self._judge(epoch)
         return metrics
 

@@ -17,12 +17,12 @@ import math
 from collections.abc import Sequence
 from itertools import product
 from threading import RLock
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state
+from torch.optim.adamw import adamw
 from tqdm import tqdm
 
 from data_prep.arrays import Floats, Ints
@@ -35,6 +35,45 @@ OPTIMIZER = {"lr": 3e-3, "weight_decay": 0.3}
 TABM_OPTIMIZER = {"lr": 2e-3, "weight_decay": 3e-4}  # its authors'
 LEAST = 1e-6  # probability, before its logarithm is taken
 AT_ONCE = 512  # rows of each net that are predicted at a time
+
+
+class AdamW:
+    """What ``torch.optim.AdamW`` does; its class loads torch's compiler, for a second.
+
+    Args:
+        params: Weights.
+        lr: Learning rate.
+        weight_decay: Of the weights.
+    """
+
+    def __init__(
+        self, params: Sequence[Tensor], *, lr: float, weight_decay: float
+    ) -> None:
+        self.params, self.lr, self.weight_decay = list(params), lr, weight_decay
+        self.exp_avgs = [torch.zeros_like(param) for param in params]
+        self.exp_avg_sqs = [torch.zeros_like(param) for param in params]
+        self.steps = [torch.tensor(0.0) for _ in params]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the weights, and forget their gradients."""
+        adamw(
+            params=self.params,
+            grads=[param.grad for param in self.params if param.grad is not None],
+            exp_avgs=self.exp_avgs,
+            exp_avg_sqs=self.exp_avg_sqs,
+            max_exp_avg_sqs=[],
+            state_steps=self.steps,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            eps=1e-8,
+            maximize=False,
+        )
+        for param in self.params:
+            param.grad = None
 
 
 class SideBySide:
@@ -67,9 +106,11 @@ class SideBySide:
         self.weights, self.moments = stack_module_state(networks)
         biases = [v for k, v in self.weights.items() if k.endswith("bias")]
         decayed = [v for k, v in self.weights.items() if not k.endswith("bias")]
-        groups: Any = [{"params": decayed}, {"params": biases, "weight_decay": 0.0}]
-        options: Any = TABM_OPTIMIZER if kind == "tabm" else OPTIMIZER
-        self.optimizer = torch.optim.AdamW(groups, **options)
+        options = TABM_OPTIMIZER if kind == "tabm" else OPTIMIZER
+        self.optimizers = [
+            AdamW(decayed, **options),
+            AdamW(biases, lr=options["lr"], weight_decay=0.0),
+        ]
         longest = max(map(len, self.train_idx))
         self.batch_size = int(np.clip(longest // 16, 16, 512))
         self.n_padded = -(-longest // self.batch_size) * self.batch_size
@@ -104,9 +145,9 @@ class SideBySide:
         )
         for start in range(0, self.n_padded, self.batch_size):
             idx_RB = order_RN[:, start : start + self.batch_size]
-            self.optimizer.zero_grad()
             self._loss(idx_RB).backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
 
     def _loss(self, idx_RB: Ints) -> Tensor:
         """Add up the mean losses of the nets."""

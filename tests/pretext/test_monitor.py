@@ -53,19 +53,6 @@ def _on_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(autouse=True)
-def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Spare the tests the drawing, which takes longer than all else."""
-    draw = monitor.draw_curves
-
-    def note(*_: Any, path: Path, **__: Any) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-    monkeypatch.setattr(monitor, "draw_curves", note)
-    return draw
-
-
 def pretrain(run: Run, *flags: str) -> Path:
     return simsiam.main(["--run", str(run.folder), *TINY, *flags])
 

@@ -7,7 +7,7 @@ by heart, as the fold nets of ``transfer.finetune`` do.
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -269,10 +269,12 @@ def _store(
     )
 
 
-@pytest.fixture(autouse=True)
-def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def few_rounds() -> Iterator[None]:
     """Let boosters that only compare be small."""
-    monkeypatch.setattr("stacking.models.boosting.QUICK_ROUNDS", 20)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stacking.models.boosting.QUICK_ROUNDS", 20)
+        yield
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,11 +31,13 @@ from stacking.inputs.assemble import assemble
 from stacking.inputs.data import StackingData
 from stacking.settings import FitSettings
 from stacking.workflow import StackingJob
+from tests.stacking.conftest import FakeRun
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
 MakeRun = Callable[..., Path]
 QUICK = ["--seeds", "1", "--max-rounds", "60"]
+FEW = {"n_train": 96, "n_test": 32}  # rows, where any number will do
 ROOT = Path(__file__).parents[2]
 
 
@@ -54,10 +57,49 @@ def stacked_of(data: StackingData, **settings: Any) -> Stacked:
     return StackingJob.of(data, FitSettings(**quick), experiment).fit(Path("unused"))
 
 
-def test_all_files_are_written_and_agree(make_run: MakeRun) -> None:
-    folder = make_run()
-    stage = run_fit(folder, "--cv", "sgkfold3")
-    assert stage == folder / "stacking.fit"
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What the command left of the usual made-up run, and what it logged."""
+
+    folder: Path
+    stage: Path
+    log: str
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        return json.loads((self.stage / "stacking.json").read_text())  # type: ignore[no-any-return]
+
+    @property
+    def report(self) -> str:
+        return (self.stage / "report.html").read_text()
+
+    def copied(self, place: Path) -> Path:
+        """Copy the run, to change it."""
+        return Path(shutil.copytree(self.folder, place / "copied"))
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    """The usual run, fitted once for all that only read it."""
+    folder = FakeRun().write(tmp_path_factory.mktemp("fitted") / "run")
+    records: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        stage = run_fit(folder, "--threads", "1")
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+    return Fitted(folder=folder, stage=stage, log="\n".join(records))
+
+
+def test_all_files_are_written_and_agree(fitted: Fitted) -> None:
+    stage = fitted.stage
+    assert stage == fitted.folder / "stacking.fit"
     assert {path.name for path in stage.iterdir()} == {
         *("record.json", "stacking.json", "oof.csv", "predictions.csv"),
         *(
@@ -91,21 +133,20 @@ def test_all_files_are_written_and_agree(make_run: MakeRun) -> None:
 
 
 def test_predictions_have_the_users_names_and_the_order_of_the_sample(
-    make_run: MakeRun,
+    fitted: Fitted,
 ) -> None:
-    folder = make_run()
-    found = pd.read_csv(run_fit(folder) / "predictions.csv")
-    sample = pd.read_csv(folder / "data_prep.prepare" / "sample.csv")
+    found = pd.read_csv(fitted.stage / "predictions.csv")
+    sample = pd.read_csv(fitted.folder / "data_prep.prepare" / "sample.csv")
     assert [*found.columns] == ["name", "period"]
     assert found["name"].tolist() == sample["name"].tolist()
     assert found["name"].tolist() != sorted(found["name"])
     assert found["period"].between(0, 3).all()
 
 
-def test_predictions_are_as_good_as_cross_validation_says(make_run: MakeRun) -> None:
+def test_predictions_are_as_good_as_cross_validation_says(fitted: Fitted) -> None:
     # The made-up test pictures have a hidden date; their rank must be found.
-    folder = make_run(n_train=400, n_test=300)
-    found = pd.read_csv(run_fit(folder) / "predictions.csv").set_index("name")
+    folder = fitted.folder
+    found = pd.read_csv(fitted.stage / "predictions.csv").set_index("name")
     store = open_store(folder / "features.extract" / "features.pkl")
     names = list(found.index)
     dates = store.frame(names)["date__mean"]
@@ -114,11 +155,10 @@ def test_predictions_are_as_good_as_cross_validation_says(make_run: MakeRun) -> 
     assert found["period"].mean() == pytest.approx(oof["target"].mean(), abs=0.2)
 
 
-def test_out_of_fold_numbers_come_out_of_the_stored_models(make_run: MakeRun) -> None:
-    folder = make_run()
-    stage = run_fit(folder, "--align", "rank")
+def test_out_of_fold_numbers_come_out_of_the_stored_models(fitted: Fitted) -> None:
+    stage, extracted = fitted.stage, fitted.folder / "features.extract"
+    assert fitted.chosen["alignment"]["method"] == "rank"
     oof = pd.read_csv(stage / "oof.csv")
-    extracted = folder / "features.extract"
     store = open_store(extracted / "features.pkl")
     nets = [open_store(extracted / "nets" / f"fold{k}.pkl") for k in range(3)]
     alignment = learn_alignment([net.matrix().astype(np.float64) for net in nets])
@@ -138,15 +178,15 @@ def test_out_of_fold_numbers_come_out_of_the_stored_models(make_run: MakeRun) ->
     "fields",
     [
         {},
-        {"is_text": True, "tasks": ("onehot", "date")},
-        {"tasks": ("words",), "is_label_free": True},
+        FEW | {"is_text": True, "tasks": ("onehot", "date")},
+        FEW | {"tasks": ("words",), "is_label_free": True},
     ],
 )
 def test_predictions_come_out_of_the_stored_predictor(
-    make_run: MakeRun, fields: dict[str, Any]
+    make_run: MakeRun, fitted: Fitted, fields: dict[str, Any]
 ) -> None:
-    folder = make_run(**fields)
-    stage = run_fit(folder)
+    folder = make_run(**fields) if fields else fitted.folder
+    stage = run_fit(folder) if fields else fitted.stage
     found = pd.read_csv(stage / "predictions.csv").set_index("name")["period"]
     extracted = folder / "features.extract"
     paths = sorted(extracted.glob("nets/*.pkl")) or [extracted / "features.pkl"]
@@ -235,22 +275,18 @@ def test_nested_predictions_of_a_fold_never_look_at_its_labels(
     assert before.steps[0].rules[fold] == after.steps[0].rules[fold]
 
 
-def test_the_same_command_gives_the_same_files(make_run: MakeRun) -> None:
-    folder = make_run()
+def test_the_same_command_gives_the_same_files(fitted: Fitted, tmp_path: Path) -> None:
     names = ("oof.csv", "predictions.csv", "model_fold0.txt", "stacking.json")
-    stage = run_fit(folder)
-    first = [(stage / name).read_bytes() for name in names]
-    stage = run_fit(folder, "--overwrite")
+    first = [(fitted.stage / name).read_bytes() for name in names]
+    stage = run_fit(fitted.copied(tmp_path), "--overwrite")
     assert first == [(stage / name).read_bytes() for name in names]
 
 
 def test_what_is_done_is_not_done_again(
-    make_run: MakeRun, caplog: pytest.LogCaptureFixture
+    fitted: Fitted, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = make_run()
-    run_fit(folder)
     with caplog.at_level(logging.INFO):
-        run_fit(folder, "--cv", "sgkfold3")  # the same folds by their name
+        run_fit(fitted.folder, "--cv", "sgkfold3")  # the same folds by their name
     assert "is already done" in caplog.text
 
 
@@ -267,7 +303,7 @@ def test_alignment_helps_where_nets_differ_in_scale(make_run: MakeRun) -> None:
 def test_the_leaky_protocol_stands_apart_and_says_what_it_is(
     make_run: MakeRun, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = make_run(has_insample=True)
+    folder = make_run(**FEW, has_insample=True)
     with caplog.at_level(logging.INFO):
         stage = run_fit(folder, "--protocol", "insample")
     assert stage == folder / "stacking.fit.insample"
@@ -302,15 +338,15 @@ def test_the_leaky_way_is_worse_than_the_honest_one(make_run: MakeRun) -> None:
     [
         ({"n_test": 0, "n_unlabelled": 0}, 0),
         ({"n_test": 0}, 10),
-        ({"tasks": ("target",)}, 80),
-        ({"tasks": ("target", "onehot")}, 80),
-        ({"tasks": ("onehot",)}, 80),
-        ({"tasks": ("date", "words")}, 80),
-        ({"is_continuous": True, "tasks": ("target", "date")}, 80),
-        ({"is_text": True, "tasks": ("onehot", "date")}, 80),
-        ({"is_text": True, "tasks": ("date",)}, 80),
+        ({"tasks": ("target",)}, 32),
+        ({"tasks": ("target", "onehot")}, 32),
+        ({"tasks": ("onehot",)}, 32),
+        ({"tasks": ("date", "words")}, 32),
+        ({"is_continuous": True, "tasks": ("target", "date")}, 32),
+        ({"is_text": True, "tasks": ("onehot", "date")}, 32),
+        ({"is_text": True, "tasks": ("date",)}, 32),
         ({"is_text": True, "tasks": ("onehot",), "n_test": 0, "n_unlabelled": 0}, 0),
-        ({"has_sample": False, "n_folds": 5}, 80),
+        ({"has_sample": False, "n_folds": 5}, 32),
         ({"n_train": 60, "n_test": 20}, 20),
     ],
 )
@@ -321,7 +357,7 @@ def test_runs_of_other_kinds(
     expected: int,
 ) -> None:
     with caplog.at_level(logging.INFO):
-        stage = run_fit(make_run(**fields))
+        stage = run_fit(make_run(**FEW | fields))
     metadata = json.loads((stage / "record.json").read_text())["facts"]
     assert metadata["score"] < metadata["constant"]
     path = stage / "predictions.csv"
@@ -356,7 +392,7 @@ def test_features_that_saw_no_label_are_stacked_by_folds_of_another_scheme(
 def test_one_net_without_pictures_to_predict_is_not_said_to_be_unaligned(
     make_run: MakeRun, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = make_run(is_label_free=True, n_test=0, n_unlabelled=0)
+    folder = make_run(n_train=96, is_label_free=True, n_test=0, n_unlabelled=0)
     with caplog.at_level(logging.INFO):
         stage = run_fit(folder)
     assert "not aligned" not in (stage / "report.html").read_text() + caplog.text
@@ -383,18 +419,14 @@ def test_without_common_pictures_nothing_is_aligned_and_it_is_said(
     make_run: MakeRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        stage = run_fit(make_run(n_test=0, n_unlabelled=0))
+        stage = run_fit(make_run(n_train=96, n_test=0, n_unlabelled=0))
     assert "the nets are not aligned" in caplog.text
     chosen = json.loads((stage / "stacking.json").read_text())
     assert chosen["alignment"]["method"] == "none"
     assert "not aligned" in (stage / "report.html").read_text()
 
 
-def test_the_table_of_steps_says_what_a_person_wants(
-    make_run: MakeRun, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.INFO):
-        run_fit(make_run())
+def test_the_table_of_steps_says_what_a_person_wants(fitted: Fitted) -> None:
     for words in (
         "constant",
         "date alone",
@@ -403,8 +435,8 @@ def test_the_table_of_steps_says_what_a_person_wants(
         "no net",
         "final prediction",
     ):
-        assert words in caplog.text
-    assert re.search(r"apparent\s+nested\s+95 % interval\s+fold 0", caplog.text)
+        assert words in fitted.log
+    assert re.search(r"apparent\s+nested\s+95 % interval\s+fold 0", fitted.log)
 
 
 def test_a_sample_without_the_id_column_is_refused(make_run: MakeRun) -> None:
@@ -441,7 +473,7 @@ def ask_for_unreadable(folder: Path, *ids: str) -> None:
 def test_what_cannot_be_read_is_predicted_as_a_constant_and_it_is_said(
     make_run: MakeRun, caplog: pytest.LogCaptureFixture, is_text: bool
 ) -> None:
-    folder = make_run(is_text=is_text, tasks=("onehot", "date"))
+    folder = make_run(**FEW, is_text=is_text, tasks=("onehot", "date"))
     ask_for_unreadable(folder, "torn", "007")
     with caplog.at_level(logging.INFO):
         stage = run_fit(folder)
@@ -449,7 +481,7 @@ def test_what_cannot_be_read_is_predicted_as_a_constant_and_it_is_said(
     found = pd.read_csv(stage / "predictions.csv", dtype=ids).set_index("name")
     sample = pd.read_csv(folder / "data_prep.prepare" / "sample.csv", dtype=ids)
     assert list(found.index) == sample["name"].tolist()
-    assert len(found) == 82
+    assert len(found) == 34
     targets = pd.read_csv(stage / "oof.csv")["target"]
     for id_ in ("torn", "007"):
         if is_text:
@@ -475,7 +507,8 @@ def test_what_cannot_be_read_is_predicted_as_a_constant_and_it_is_said(
 def test_without_a_sample_the_test_table_says_what_is_predicted_and_in_which_order(
     make_run: MakeRun, caplog: pytest.LogCaptureFixture, is_text: bool
 ) -> None:
-    folder = make_run(is_text=is_text, tasks=("onehot", "date"), has_sample=False)
+    fields = FEW | {"is_text": is_text, "tasks": ("onehot", "date")}
+    folder = make_run(**fields, has_sample=False)
     table = pd.read_parquet(folder / "data_prep.prepare" / "table.parquet")
     ids = table["id"][table["split"] == "test"].sample(frac=1, random_state=0).tolist()
     asked = ["torn", *ids[:5], "007", *ids[5:]]
@@ -493,12 +526,9 @@ def test_without_a_sample_the_test_table_says_what_is_predicted_and_in_which_ord
     assert "2 ids ('007', 'torn') to predict have no picture" in caplog.text
 
 
-def test_nothing_is_said_of_constants_where_all_can_be_read(
-    make_run: MakeRun, caplog: pytest.LogCaptureFixture
-) -> None:
-    stage = run_fit(make_run())
-    assert json.loads((stage / "stacking.json").read_text())["constant_for"] == []
-    assert "left_out.csv" not in caplog.text + (stage / "report.html").read_text()
+def test_nothing_is_said_of_constants_where_all_can_be_read(fitted: Fitted) -> None:
+    assert fitted.chosen["constant_for"] == []
+    assert "left_out.csv" not in fitted.log + fitted.report
 
 
 def test_a_sample_that_names_an_unreadable_picture_twice_is_refused(
@@ -522,7 +552,7 @@ def test_the_command_never_loads_torch(make_run: MakeRun) -> None:
         "assert 'lightgbm' not in sys.modules;"
         "stacking.fit.main(sys.argv[1:]); assert 'torch' not in sys.modules"
     )
-    argv = [sys.executable, "-c", code, "--run", str(make_run()), *QUICK]
+    argv = [sys.executable, "-c", code, "--run", str(make_run(**FEW)), *QUICK]
     child = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stderr
 
@@ -557,12 +587,11 @@ def test_members_are_what_is_asked_for(make_run: MakeRun) -> None:
 
 
 def test_rows_in_another_order_and_other_threads_change_nothing(
-    make_run: MakeRun,
+    fitted: Fitted, tmp_path: Path
 ) -> None:
-    folder = make_run(n_train=120, n_test=60)
+    folder = fitted.copied(tmp_path)
     names = ("oof.csv", "predictions.csv", "predictor.json", "ridge_fold1.npz")
-    stage = run_fit(folder, "--threads", "1")
-    first = [(stage / name).read_bytes() for name in names]
+    first = [(fitted.stage / name).read_bytes() for name in names]
     place = folder / "data_prep.prepare" / "table.parquet"
     table = pd.read_parquet(place)
     table.sample(frac=1, random_state=0).to_parquet(place)
@@ -591,19 +620,16 @@ def test_weights_of_rows_reach_every_stacker_and_no_score(make_run: MakeRun) -> 
         assert before.line(name).scores == after.line(name).scores
 
 
-def test_alignment_is_chosen_by_score_and_all_are_told(make_run: MakeRun) -> None:
-    folder = make_run(n_train=400, n_test=300)
-    chosen = json.loads((run_fit(folder) / "stacking.json").read_text())["alignment"]
+def test_alignment_is_chosen_by_score_and_all_are_told(fitted: Fitted) -> None:
+    chosen = fitted.chosen["alignment"]
     assert set(chosen["tried"]) == {"rank", "moments", "none"}
     assert chosen["method"] == min(chosen["tried"], key=lambda m: chosen["tried"][m])
     assert chosen["method"] != "none"
 
 
-def test_averaged_nets_are_expected_to_score_better(make_run: MakeRun) -> None:
-    folder = make_run()
-    chosen = json.loads((run_fit(folder) / "stacking.json").read_text())
-    averaging = chosen["averaging"]
-    assert averaging["single_net"] == chosen["scores"]["prediction"]["nested"]
+def test_averaged_nets_are_expected_to_score_better(fitted: Fitted) -> None:
+    averaging, scores = fitted.chosen["averaging"], fitted.chosen["scores"]
+    assert averaging["single_net"] == scores["prediction"]["nested"]
     assert averaging["averaged"] < averaging["single_net"]
 
 
@@ -627,7 +653,7 @@ def test_averaged_nets_are_expected_to_score_better(make_run: MakeRun) -> None:
 def test_what_cannot_be_is_said_in_a_line_before_anything_is_made(
     make_run: MakeRun, flags: list[str], message: str
 ) -> None:
-    folder = make_run()
+    folder = make_run(**FEW)
     with pytest.raises(UserError, match=message):
         run_fit(folder, *flags)
     assert not list(folder.glob("stacking.fit*"))

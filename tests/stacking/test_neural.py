@@ -38,7 +38,7 @@ from stacking.models.neural import (
 N, V, F = 120, 4, 5
 FOLDS, CV_GROUPS = np.arange(N) // 2 % 3, np.arange(N) // 2
 OF_VIEWS: list[Kind] = ["cnn1d", "cnn2d"]
-QUICK = Training(n_seeds=2, max_epochs=12, patience=4)
+QUICK = Training(n_seeds=2, max_epochs=8, patience=4)
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 from stacking.models import neural
@@ -97,7 +97,7 @@ def fit(
     **how: Any,
 ) -> CrossFit:
     # TabM is an ensemble itself, and takes longer
-    quick = Training(n_seeds=1, max_epochs=8) if kind == "tabm" else QUICK
+    quick = Training(n_seeds=1, max_epochs=6) if kind == "tabm" else QUICK
     how = {"training": quick} | how
     return cross_fit_neural(kind, training_rows(X, y, weights), **how)
 
@@ -259,12 +259,13 @@ def test_rows_without_weight_are_predicted_and_not_learned_from(kind: Kind) -> N
     is_known = CV_GROUPS % 5 > 0
     other_X = np.where(is_known.reshape(-1, *[1] * (X.ndim - 1)), X, 1e5)
     other_y = np.where(is_known, y, y + 0.4 * gap[CV_GROUPS])
-    how = {"weights": is_known.astype(float), "training": Training(max_epochs=2)}
+    short = Training(n_seeds=1, max_epochs=2)
+    how = {"weights": is_known.astype(float), "training": short}
     before, after = fit(kind, X, y, **how), fit(kind, other_X, other_y, **how)
     assert np.array_equal(before.oof_pred[is_known], after.oof_pred[is_known])
     assert np.isfinite(before.oof_pred).all()
     assert max(chosen["epochs"] for chosen in before.metadata) > 0
-    all_alike = fit(kind, other_X, other_y, training=Training(max_epochs=2))
+    all_alike = fit(kind, other_X, other_y, training=short)
     assert not np.array_equal(before.oof_pred[is_known], all_alike.oof_pred[is_known])
 
 
@@ -280,9 +281,30 @@ def test_rows_count_by_their_weight() -> None:
 
 
 def test_the_seed_decides() -> None:
-    again, other = (fit("mlp", *data("mlp"), seed=seed).oof_pred for seed in (0, 1))
-    assert np.array_equal(again, usual("mlp", False).oof_pred)
-    assert not np.array_equal(again, other)
+    short = Training(n_seeds=1, max_epochs=2)
+    first, again, other = (
+        fit("mlp", *data("mlp"), seed=seed, training=short).oof_pred
+        for seed in (0, 0, 1)
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_weights_move_as_by_the_optimizer_of_torch() -> None:
+    torch = pytest.importorskip("torch")
+    from stacking.models.net_training import AdamW
+
+    moved = []
+    for make in (AdamW, torch.optim.AdamW):
+        rng = torch.Generator().manual_seed(0)
+        weights = [torch.randn(shape, generator=rng) for shape in ((4, 3), (3,))]
+        optimizer = make(weights, lr=0.01, weight_decay=0.3)
+        for _ in range(5):
+            for values in weights:
+                values.grad = torch.randn(values.shape, generator=rng)
+            optimizer.step()
+        moved.append(weights)
+    assert all(torch.equal(*pair) for pair in zip(*moved, strict=True))
 
 
 def test_a_class_that_the_other_folds_lack_gets_a_small_share() -> None:

@@ -172,7 +172,7 @@ def test_small_networks_see_inputs_and_targets_without_their_offset() -> None:
             groups=groups,
             sample_weight=np.ones(N),
         )
-        training = Training(n_seeds=1, max_epochs=8, patience=9)
+        training = Training(n_seeds=1, max_epochs=6, patience=9)
         return cross_fit_neural("mlp", rows, training=training).oof_pred - b
 
     plain = oof_pred(0.0)
