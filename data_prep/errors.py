@@ -1,5 +1,7 @@
 """The exceptions: what is a mistake of the user, and what is no picture."""
 
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     """Something the user gave cannot be used.
@@ -11,3 +13,15 @@ class UserError(ValueError):
 
 class UnreadableError(Exception):
     """A picture cannot be decoded; the message is the reason."""
+
+
+def named(ids: Iterable[str], at_most: int = 3) -> str:
+    """Say how many ids there are, and name some.
+
+    >>> named(["b", "a"])
+    "2 ids ('a', 'b')"
+    """
+    names = sorted(ids)
+    shown = ", ".join(map(repr, names[:at_most]))
+    more = ", ..." if len(names) > at_most else ""
+    return f"{len(names)} id{'s' if len(names) != 1 else ''} ({shown}{more})"

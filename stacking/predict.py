@@ -29,9 +29,9 @@ import numpy as np
 
 from data_prep.arrays import Floats
 from data_prep.command import last_run, run_command
-from data_prep.errors import UserError
+from data_prep.errors import UserError, named
 from data_prep.prepared import PREPARED, Prepared
-from data_prep.run_folders.damage import intact, read_frame
+from data_prep.run_folders.damage import intact, read_frame, read_json
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import from_flags
 from data_prep.tables.spelling import write_csv
@@ -69,11 +69,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings = from_flags(PredictSettings, STAGE, argv)
     run = Run(settings.run or last_run(STAGE, "--run FOLDER"))
     fitted, prepared = run.finished(FIT), run.finished(PREPARED)
+    from data_prep.new_columns import read_columns, with_sizes
     from data_prep.pictures.folders import search_folders
+    from features.earlier import SIDECAR
     from features.inference import infer_features
     from stacking.analysis.conformal import least_groups
     from stacking.ensemble.predictor import Predictor
-    from stacking.inputs.new_columns import read_columns, with_sizes
 
     least_groups(settings.coverage)  # refuses what is not between 0 and 1
     predictor = Predictor.load(fitted.folder)
@@ -101,7 +102,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
         )
     rows = NewRows.read(folders, predictor, fitted)
     if table is not None:
-        rows = rows.with_user_columns(with_sizes(table, folders[0]), predictor)
+        if (sidecar := folders[0] / SIDECAR).is_file():
+            table = with_sizes(table, read_json(sidecar))
+        rows = rows.with_user_columns(table, predictor)
     predictions = predict(rows, predictor)
     predictions = _with_interval(
         predictions=predictions,
@@ -185,8 +188,6 @@ class NewRows:
         Raises:
             UserError: The table lacks a picture.
         """
-        from stacking.inputs.leak_guards import named
-
         if missing := set(self.ids) - set(table.index):
             raise UserError(f"--table has no row for {named(missing)}; add them")
         assert predictor.user_columns is not None
@@ -313,8 +314,6 @@ def _other_runs(run: Run, fitted: Finished) -> list[Run]:
 def _tell_left_out(folders: Sequence[Path], out: Path) -> None:
     """Keep and name the pictures that have no prediction."""
     import pandas as pd
-
-    from stacking.inputs.leak_guards import named
 
     tables = []
     for folder in folders:

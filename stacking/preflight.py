@@ -11,18 +11,18 @@ import numpy as np
 
 from data_prep.errors import UserError
 from data_prep.folds import ALL, MIN_ROWS, parse_scheme
+from data_prep.new_columns import SIZES
 from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED, TABLE
 from data_prep.run_folders.runs import Run
+from data_prep.user_columns import UserColumns
 from features.settings import FINETUNED
 from stacking.ensemble.objective import Objective
 from stacking.ensemble.postprocessors import choose_postprocessors
 from stacking.inputs import leak_guards
 from stacking.inputs.data import Column
-from stacking.inputs.new_columns import SIZES
 from stacking.inputs.sources import EXTRACTED, other_runs
 from stacking.inputs.target_columns import TargetColumns
-from stacking.inputs.user_columns import UserColumns
 from stacking.models.registry import STACKERS
 from stacking.settings import FitSettings
 

@@ -39,7 +39,6 @@ WHY: dict[str, tuple[str, ...]] = {
         "features.settings:ExtractSettings.check_data",
         "features.settings:ExtractSettings.shard_of",
         *(
-            "stacking.inputs.user_columns",
             "stacking.inputs.sources:other_runs",
             "stacking.ensemble.postprocessors",
         ),
@@ -68,7 +67,6 @@ WHY: dict[str, tuple[str, ...]] = {
             "stacking.reporting.leaderboard_entries",
             "stacking.predict",
             "stacking.ledger",
-            "stacking.inputs.new_columns",
         ),
     ),
     "weights that a stage made, or a file of them": (

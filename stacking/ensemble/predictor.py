@@ -18,6 +18,7 @@ from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import intact, read_json
 from data_prep.run_folders.runs import write_json
+from data_prep.user_columns import UserColumns
 from stacking.cross_fitting import Model
 from stacking.ensemble.final_step import Rules, bend, end_prediction
 from stacking.ensemble.objective import Objective
@@ -26,7 +27,6 @@ from stacking.inputs.alignment import Alignment
 from stacking.inputs.data import Column
 from stacking.inputs.target_columns import NetPredictions, TargetColumns
 from stacking.inputs.tta_views import apply_to_views
-from stacking.inputs.user_columns import UserColumns
 from stacking.models.registry import load_models, save_models
 
 FILE = "predictor.json"

@@ -18,11 +18,11 @@ from data_prep.errors import UserError
 from data_prep.prepared import Prepared
 from data_prep.rows import weights_of
 from data_prep.run_folders.runs import Finished
+from data_prep.user_columns import UserColumns
 from stacking.cross_fitting import TrainingRows
 from stacking.inputs import leak_guards
 from stacking.inputs.data import Column, CommonRows, RunInfo, StackingData
 from stacking.inputs.sources import Source, side_by_side
-from stacking.inputs.user_columns import UserColumns
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.arrays import Bools, Floats, Ints
+from data_prep.user_columns import UserColumns
 from stacking.cross_fitting import TrainingRows
-from stacking.inputs.user_columns import UserColumns
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """What stacking refuses: inputs that would make a score a lie, each by its name."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_prep.arrays import Floats, Ints
-from data_prep.errors import UserError
+from data_prep.errors import UserError, named
 from data_prep.folds import lone_cv_group, too_few_rows
 from data_prep.task_types.registry import TASK_TYPES
 from features.header import SELECTED, UNTRAINED
@@ -28,18 +28,6 @@ TRAIN = (
     "train the missing folds: python -m transfer.finetune (without --folds), then"
     " python -m features.extract"
 )
-
-
-def named(ids: Iterable[str], at_most: int = 3) -> str:
-    """Say how many ids there are, and name some.
-
-    >>> named(["b", "a"])
-    "2 ids ('a', 'b')"
-    """
-    names = sorted(ids)
-    shown = ", ".join(map(repr, names[:at_most]))
-    more = ", ..." if len(names) > at_most else ""
-    return f"{len(names)} id{'s' if len(names) != 1 else ''} ({shown}{more})"
 
 
 def check_folds(table: "pd.DataFrame", stored_hash: str, path: Path) -> None:

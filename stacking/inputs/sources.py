@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.arrays import Floats
-from data_prep.errors import UserError
+from data_prep.errors import UserError, named
 from data_prep.run_folders.damage import intact
 from data_prep.run_folders.runs import Finished, Run
 from stacking.inputs import leak_guards
@@ -160,7 +160,7 @@ class Source:
             ids = list(scored["id"].iloc[train_idx])
             if unseen := set(scored["id"][folds == fold]) & set(in_sample.ids):
                 raise UserError(
-                    f"{path}: {leak_guards.named(unseen)} are held out with fold"
+                    f"{path}: {named(unseen)} are held out with fold"
                     f" {fold}; its net was not trained on them;"
                     f" {leak_guards.EXTRACT} --insample"
                 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.arrays import Floats
-from data_prep.errors import UserError
+from data_prep.errors import UserError, named
 from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.damage import intact
 from data_prep.run_folders.runs import Finished, write_json
@@ -17,7 +17,7 @@ from data_prep.tables.spelling import write_csv
 from stacking.analysis.findings import Findings
 from stacking.ensemble.final_step import end_prediction, labels_of
 from stacking.ensemble.stack import Stacked
-from stacking.inputs.leak_guards import check_sample, named
+from stacking.inputs.leak_guards import check_sample
 from stacking.oof import probability_column, write_oof
 
 if TYPE_CHECKING:

@@ -5,16 +5,14 @@ read as they were there, and the size of a picture is measured, as it was there.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from data_prep.errors import UserError
-from data_prep.run_folders.damage import read_json
+from data_prep.errors import UserError, named
 from data_prep.run_folders.runs import Finished
 from data_prep.settings import nearest
-from stacking.inputs.leak_guards import named
-from stacking.inputs.user_columns import UserColumns
+from data_prep.user_columns import UserColumns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,14 +26,17 @@ def read_columns(
     pictures: Sequence[str],
     user_columns: UserColumns,
     prepared: Finished,
+    *,
+    learner: str = "the stack",
 ) -> "pd.DataFrame":
-    """Read the columns that a stack learned from, for new pictures.
+    """Read the columns that a stack or nets learned from, for new pictures.
 
     Args:
         path: The user's table; None: there is none.
         pictures: N ids.
         user_columns: The columns.
         prepared: The finished ``data_prep.prepare``.
+        learner: What learned from them, for messages.
 
     Returns:
         N rows, ids as the index, without what ``with_sizes`` adds.
@@ -59,7 +60,7 @@ def read_columns(
     if path is None:
         if names:
             raise UserError(
-                f"the stack learned from {', '.join(names)} too; give --table FILE"
+                f"{learner} learned from {', '.join(names)} too; give --table FILE"
             )
         return pd.DataFrame({"id": list(pictures)}, dtype=object).set_index("id")
     id_column = prepared.metadata["id_column"]
@@ -68,7 +69,7 @@ def read_columns(
         table = _with_dates(table, path, prepared.metadata.get("date_column") or DATE)
     if missing := [name for name in names if name not in table]:
         raise UserError(
-            f"{path}: no column {missing[0]!r}, which the stack learned from;"
+            f"{path}: no column {missing[0]!r}, which {learner} learned from;"
             f" {nearest(missing[0], table.columns)}"
             + (f" (as for {', '.join(missing[1:])})" if missing[1:] else "")
         )
@@ -98,21 +99,18 @@ def read_columns(
     return by_id
 
 
-def with_sizes(table: "pd.DataFrame", fresh: Path) -> "pd.DataFrame":
-    """Add the width and the height of pictures, in pixels, as ``features.fresh`` saw.
+def with_sizes(
+    table: "pd.DataFrame", sizes: Mapping[str, Mapping[str, Any]]
+) -> "pd.DataFrame":
+    """Add the width and the height of pictures, in pixels, as decoding measured them.
 
     Args:
         table: Rows by id; columns of the user's of these names stay.
-        fresh: What ``features.fresh`` wrote of the pictures.
+        sizes: ``width`` and ``height`` by id.
     """
-    from features.earlier import SIDECAR
-
-    if set(SIZES) <= set(table.columns) or not (fresh / SIDECAR).is_file():
-        return table
-    sidecar = read_json(fresh / SIDECAR)
     return table.assign(
         **{
-            name: [sidecar[id_][name] for id_ in table.index]
+            name: [sizes[id_][name] for id_ in table.index]
             for name in SIZES
             if name not in table
         }

@@ -1,4 +1,4 @@
-"""Columns of the user's table as numbers for the stack: gaps filled, texts as 0 and 1.
+"""Columns of the user's table as numbers to learn from: gaps filled, texts as 0 and 1.
 
 Shapes: N rows, C columns made.
 """

@@ -1,4 +1,4 @@
-"""Tests of stacking.inputs.user_columns."""
+"""Tests of data_prep.user_columns."""
 
 import json
 from dataclasses import asdict
@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
-from stacking.inputs.user_columns import (
+from data_prep.user_columns import (
     MAX_VALUES,
     MIN_ROWS,
     UserColumns,
