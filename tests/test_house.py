@@ -39,6 +39,8 @@ PRONOUNS = """
 NOT_BY_KEYWORD = {
     "_Frame": "filled while a file is parsed",
     "Stage": "filled while a stage runs",
+    "_Child": "changes while its process runs",
+    "_Row": "changes while a training runs",
     "Monitor": "changes between epochs",
     "Pictures": "keeps its pixels on the device once they are there",
     "Section": "a heading and its body",

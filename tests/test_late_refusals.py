@@ -86,6 +86,7 @@ WHY: dict[str, tuple[str, ...]] = {
     "the pictures, or how a training goes": (
         *(
             "pretext.engine.lr_finder",
+            "transfer.executors",
             "pretext.data.pictures",
             "stacking.analysis.diagnostics",
         ),

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     outlook = Outlook.of_prepared(prepared, run, experiment)
     settings.check_data(outlook)
-    settle_waiting(settings.threads)
+    settle_waiting(settings.threads * settings.jobs)
     check_names(settings.backbone, settings.optimizer)
 
     from data_prep.rows import weights_of
@@ -70,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from pretext.data.pictures import Normalisation, Pictures
     from pretext.device import pick_device, set_threads
     from pretext.networks.backbones import own_normalisation
-    from transfer.training import FinetuneData, train_net, try_rates
+    from transfer.executors import run_jobs
+    from transfer.training import FinetuneData, try_rates
 
     device = pick_device()
     set_threads(settings.threads)
@@ -96,17 +97,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         return data.folder
     with run.stage(STAGE, config, reads=reads) as stage:
         data = replace(data, folder=stage.folder)
-        nets = []
-        for number, job in enumerate(jobs, start=1):
-            log.info(
-                "net %d of %d: %s, %d rows to train on, %d held out",
-                number,
-                len(jobs),
-                job.path,
-                len(job.train_idx),
-                len(job.val_idx),
-            )
-            nets.append(train_net(job, data))
+        nets = run_jobs(jobs, data)
         stage.device = str(device)
         stage.metadata = {
             "nets": nets,

@@ -73,6 +73,13 @@ class FinetuneSettings(TrainingSettings):
         int, "weights of the last N epochs kept in epochs/; 0: none", NOT_HASHED, Ge(0)
     ] = 1
 
+    jobs: Annotated[
+        int,
+        "nets trained at once, each in a process with its share of the cores, or the"
+        " GPUs in turn",
+        NOT_HASHED,
+        Gt(0),
+    ] = 1
     score_every: Annotated[
         int,
         "score the held-out fold after every n-th epoch, for the record alone; 0: only"

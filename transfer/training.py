@@ -18,6 +18,7 @@ from pretext.data.augment import AugmentParams
 from pretext.data.pictures import Normalisation, Pictures
 from pretext.engine.epochs import add_to_last_epoch
 from pretext.engine.lr_finder import find_lr
+from pretext.engine.progress import Report
 from pretext.engine.training import train
 from pretext.networks.backbones import begin_backbone, save_weights
 from pretext.networks.trial import check_final_side
@@ -26,6 +27,9 @@ from transfer.learner import FinetuneLearner, score_rows
 from transfer.nets import FORMAT, TaskNet, describe, load_net
 from transfer.settings import FinetuneSettings
 
+WEIGHTS = "weights.safetensors"  # in the folder of a net
+# in logs/, since its images/s must not make equal weights another result
+RESULT = "logs/result.json"
 log = logging.getLogger(__name__)
 
 
@@ -64,18 +68,35 @@ class FinetuneData:
         )
 
 
-def train_net(job: Job, data: FinetuneData) -> dict[str, Any]:
+def finished_net(job: Job, stage: Path) -> dict[str, Any] | None:
+    """Give what an earlier attempt said of a net; None: it is not whole, or not there.
+
+    Args:
+        job: The net.
+        stage: Folder of the stage.
+    """
+    folder = stage / job.path
+    is_trained = _trained(folder / WEIGHTS) is not None
+    return _result_of(folder / RESULT) if is_trained else None
+
+
+def train_net(
+    job: Job, data: FinetuneData, report: Report | None = None
+) -> dict[str, Any]:
     """Train one net, or go on where an earlier attempt stopped.
+
+    Args:
+        job: The net.
+        data: What all nets are made from.
+        report: Shows the progress in place of a bar.
 
     Returns:
         What the record says of the net.
     """
     folder = data.folder / job.path
-    # in logs/, since its images/s must not make equal weights another result
-    result_file = folder / "logs" / "result.json"
-    weights = folder / "weights.safetensors"
+    weights = folder / WEIGHTS
     trained = _trained(weights)
-    if trained and (done := _result_of(result_file)):
+    if trained and (done := _result_of(folder / RESULT)):
         log.info("%s is done already", job.path)
         return done
     rate: dict[str, Any] = {}
@@ -84,7 +105,14 @@ def train_net(job: Job, data: FinetuneData) -> dict[str, Any]:
         net.to(data.pictures.device)
     else:
         net, config = _begin(job, data)
-        rate = _train(net=net, job=job, data=data, weights=weights, config=config)
+        rate = _train(
+            net=net,
+            job=job,
+            data=data,
+            weights=weights,
+            config=config,
+            report=report,
+        )
     net.eval()
     scores = score_rows(net, job.tasks, data.pictures, job.val_idx)
     add_to_last_epoch(folder, _held_out(scores))
@@ -100,7 +128,7 @@ def train_net(job: Job, data: FinetuneData) -> dict[str, Any]:
         "held_out_scores": scores,
         **rate,
     }
-    write_json(result_file, result)
+    write_json(folder / RESULT, result)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return result
 
@@ -210,7 +238,12 @@ def _learner(net: TaskNet, job: Job, data: FinetuneData) -> FinetuneLearner:
 
 
 def _train(
-    net: TaskNet, job: Job, data: FinetuneData, weights: Path, config: dict[str, Any]
+    net: TaskNet,
+    job: Job,
+    data: FinetuneData,
+    weights: Path,
+    config: dict[str, Any],
+    report: Report | None,
 ) -> dict[str, Any]:
     """Train, keep the weights, those of each epoch too, and say how fast it went."""
     settings, folder = data.settings, weights.parent
@@ -242,6 +275,7 @@ def _train(
         folder=folder,
         label=job.path,
         publish=publish,
+        report=report,
     )
     save_weights(weights, net.state_dict(), config)  # the checkpoint is still there
     net.to(data.pictures.device)  # Lightning leaves it on the CPU

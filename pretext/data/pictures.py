@@ -32,17 +32,19 @@ class Pictures:
     pixels: NDArray[np.uint8]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     _on_device: Tensor | None = None
+    _is_placed: bool = False  # it is known whether they go onto the device
 
     @classmethod
     def open(cls, prepared: Path, device: torch.device) -> "Pictures":
         """Map the pictures of a finished ``data_prep.prepare`` folder."""
         pixels: NDArray[Any] = map_array(prepared / "images.npy")
-        pictures = cls(pixels, device)
-        if device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(device)
-            if pixels.nbytes < GPU_SHARE * free:
-                pictures._on_device = torch.from_numpy(np.array(pixels)).to(device)
-        return pictures
+        return cls(pixels, device)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process as the name of the file, if there is one."""
+        if isinstance(self.pixels, np.memmap) and self.pixels.filename:
+            return Pictures.open, (Path(self.pixels.filename).parent, self.device)
+        return Pictures, (self.pixels, self.device)
 
     @property
     def side_px(self) -> int:
@@ -64,6 +66,8 @@ class Pictures:
 
     def take(self, rows: Ints) -> Tensor:
         """Cut out (B,) rows as (B, 3, S, S) uint8 on the device, channels last."""
+        if not self._is_placed:
+            self._copy_to_gpu()
         if self._on_device is not None:
             # pinned, or the copy would wait for the step before
             idx = torch.from_numpy(rows).pin_memory()
@@ -73,6 +77,15 @@ class Pictures:
             if self.device.type == "cuda":
                 batch = batch.pin_memory().to(self.device, non_blocking=True)
         return batch.permute(0, 3, 1, 2)
+
+    def _copy_to_gpu(self) -> None:
+        """Copy all pictures to a GPU that has room; whoever takes none needs none."""
+        self._is_placed = True
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            if self.pixels.nbytes < GPU_SHARE * free:
+                pixels = torch.from_numpy(np.array(self.pixels))
+                self._on_device = pixels.to(self.device)
 
 
 @dataclass(frozen=True)

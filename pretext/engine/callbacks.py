@@ -18,6 +18,7 @@ from data_prep.run_folders.drafts import drafted, write_rows
 from pretext.engine.epochs import EpochLog
 from pretext.engine.history import read_rows
 from pretext.engine.module import LOG_EVERY_STEPS, Module
+from pretext.engine.progress import Report, Reporter, duration
 from pretext.settings import TrainingSettings
 
 CHECKPOINT_EVERY_S = 45.0
@@ -53,6 +54,7 @@ class TrainingCallback(pl.Callback):
         folder: Where ``checkpoints/`` and ``logs/`` go.
         device: Where the training is.
         publish: Called with the epoch after each; see ``train``.
+        report: Shows the progress in place of the bar.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class TrainingCallback(pl.Callback):
         folder: Path,
         device: torch.device,
         publish: Callable[[int], Mapping[str, float] | None] | None,
+        report: Report | None = None,
     ) -> None:
         self.label, self.accumulate = label, settings.accumulate
         self.step_size = settings.pictures_per_step
@@ -70,8 +73,9 @@ class TrainingCallback(pl.Callback):
         self.checkpoints = folder / "checkpoints"
         self.metrics_csv = folder / "logs" / "metrics.csv"
         self.epochs = EpochLog(folder, device)
-        self.publish = publish
+        self.publish, self.report = publish, report
         self.bar: tqdm[Any] | None = None
+        self.reporter: Reporter | None = None
         self.last: dict[str, float] = {}
         self.stopped = ""
         self.images, self.busy_s, self.fetch_s = 0, 0.0, 0.0
@@ -89,15 +93,23 @@ class TrainingCallback(pl.Callback):
     ) -> None:
         """Open the bar, and drop logs of steps that are made again."""
         del pl_module
-        size = self.step_size
-        self.bar = tqdm(
-            total=int(trainer.max_steps) * size,
-            initial=trainer.global_step * size,
-            desc=self.label,
-            unit="img",
-            mininterval=1.0,
-            smoothing=0.05,
-        )
+        size, n_steps = self.step_size, int(trainer.max_steps)
+        if self.report:
+            self.reporter = Reporter(
+                self.report,
+                first_step=trainer.global_step,
+                n_steps=n_steps,
+                steps_per_epoch=self.steps_per_epoch,
+            )
+        else:
+            self.bar = tqdm(
+                total=n_steps * size,
+                initial=trainer.global_step * size,
+                desc=self.label,
+                unit="img",
+                mininterval=1.0,
+                smoothing=0.05,
+            )
         self.saved_at = time.monotonic()
         self.first_step = trainer.global_step
         _forget_after(trainer.global_step, self.metrics_csv)
@@ -125,6 +137,8 @@ class TrainingCallback(pl.Callback):
             self._log(trainer, {k: v.item() for k, v in module.metrics.items()})
         if self.bar is not None:
             self.bar.update(size)
+        if self.reporter:
+            self.reporter.after_step(step, self.last)
         step_s = time.perf_counter() - self.began  # since the last step's end
         self.epochs.add_step(module.metrics, step_s)
         if step - self.first_step > 3:  # the first steps pay for warming up
@@ -209,6 +223,8 @@ class TrainingCallback(pl.Callback):
         means = {f"epoch/{k}": v for k, v in row.items() if k not in metrics}
         for logger in trainer.loggers:
             logger.log_metrics(means, step)
+        if self.reporter:
+            self.reporter.after_epoch(step, epoch, row)
         learner.train()
 
     def _save(self, trainer: pl.Trainer) -> None:
@@ -233,11 +249,3 @@ def rates_of(trainer: pl.Trainer) -> dict[str, float]:
     if len(rates) == 1:
         return first
     return first | {f"learning_rate/{name}": rate for name, rate in rates.items()}
-
-
-def duration(seconds: float) -> str:
-    """Say a time as a person would."""
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    minutes = seconds / 60
-    return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"

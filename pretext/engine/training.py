@@ -24,6 +24,7 @@ from pretext.device import pick_device, set_threads, use_bf16
 from pretext.engine.callbacks import InPlace, TrainingCallback
 from pretext.engine.learner import Learner
 from pretext.engine.module import Module
+from pretext.engine.progress import Report
 from pretext.names import check_optimizer
 from pretext.settings import TrainingSettings
 
@@ -59,6 +60,7 @@ def train(
     *,
     label: str,
     publish: Callable[[int], Mapping[str, float] | None] | None = None,
+    report: Report | None = None,
 ) -> Outcome:
     """Train, going on from the checkpoint in ``folder`` when there is one.
 
@@ -75,6 +77,7 @@ def train(
         publish: Called with the epoch (from 1) after each, in eval mode, and after the
             last step; what it returns is logged. After a crash it may be called again
             for an epoch, with the same weights. It may raise ``StopTraining``.
+        report: Shows the progress in place of the bar.
 
     Raises:
         UserError: There are fewer pictures than the batch holds.
@@ -100,6 +103,7 @@ def train(
         folder=folder,
         device=device,
         publish=publish,
+        report=report,
     )
     checkpoint = folder / "checkpoints" / "last.ckpt"
     is_bf16 = use_bf16(settings.precision, device)

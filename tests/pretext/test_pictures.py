@@ -1,5 +1,6 @@
 """Tests of pretext.data.pictures."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,21 @@ def test_rows_are_taken_in_the_order_asked(tmp_path: Path, rows: list[int]) -> N
     assert batch.shape == (len(rows), 3, 6, 6)
     assert batch.dtype == torch.uint8
     assert (batch.permute(0, 2, 3, 1).numpy() == pixels[rows]).all()
+
+
+def test_pictures_travel_to_another_process_as_the_name_of_their_file(
+    tmp_path: Path,
+) -> None:
+    pixels = np.arange(10 * 6 * 6 * 3, dtype=np.uint8).reshape(10, 6, 6, 3)
+    np.save(tmp_path / "images.npy", pixels)
+    for pictures in (Pictures.open(tmp_path, CPU), Pictures(pixels)):
+        parcel = pickle.dumps(pictures)
+        is_mapped = isinstance(pictures.pixels, np.memmap)
+        assert (len(parcel) < pixels.nbytes) == is_mapped
+        unpacked = pickle.loads(parcel)
+        assert isinstance(unpacked.pixels, np.memmap) == is_mapped
+        rows = np.array([9, 2])
+        assert torch.equal(unpacked.take(rows), pictures.take(rows))
 
 
 def test_a_batch_can_be_changed_without_changing_the_pictures(tmp_path: Path) -> None:

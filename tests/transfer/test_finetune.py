@@ -32,7 +32,7 @@ from tests.prepared_runs import (
     pixels_of,
     table_of,
 )
-from transfer import training
+from transfer import executors, training
 from transfer.learner import FinetuneLearner, score_rows
 from transfer.nets import TaskNet, describe, load_net
 
@@ -316,7 +316,7 @@ def test_something_is_learned(tmp_path: Path) -> None:
 
 
 def stop_between_nets(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(training, "train_net", fail_at(2, training.train_net))
+    patch.setattr(executors, "train_net", fail_at(2, executors.train_net))
 
 
 def stop_inside_a_net(patch: pytest.MonkeyPatch) -> None:
@@ -571,7 +571,7 @@ def test_a_finished_training_is_not_repeated(
 ) -> None:
     run = make_run(tmp_path)
     folder = finetune(run, "--joint", "--folds=0")
-    monkeypatch.setattr(training, "train_net", fail_at(1, training.train_net))
+    monkeypatch.setattr(executors, "train_net", fail_at(1, executors.train_net))
     assert finetune(run, "--joint", "--folds=0", "--keep-epochs=5") == folder
     with pytest.raises(PowerCutError):
         finetune(run, "--joint", "--folds=1")
@@ -652,6 +652,7 @@ def test_a_network_of_one_size_says_which(tmp_path: Path) -> None:
         ("--min-area=0", "min_area = 0.0: give above 0, at most 1"),
         ("--side=16", "side = 16: give 32 or more, or 0"),
         ("--keep-epochs=-1", "keep_epochs = -1: give 0 or more"),
+        ("--jobs=0", "jobs = 0: give above 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(

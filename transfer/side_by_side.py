@@ -1,0 +1,220 @@
+"""Work side by side: each piece in a process, as many at once as there are slots.
+
+What fails or is killed takes nothing else along: the others go on, and the pieces that
+failed are named at the end, each with its log. A process ends when its parent does, so
+that none goes on writing after a kill, and it leaves Ctrl-C to the parent, which ends
+all of them.
+
+It knows neither nets nor torch. Another way of running work, such as a cluster, would
+have the interface of ``run_side_by_side``: pieces of work, their slots, a watcher.
+"""
+
+import functools
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Protocol
+
+from data_prep.command import run_command
+from pretext.engine.progress import Progress, Report
+
+TICK_S = 0.5  # between two looks at what is running
+PATIENCE_S = 10.0  # for a process that was told to end
+END_OF_LOG = 20_000  # bytes that an error is looked for in
+
+Scores = Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A piece of work for a process.
+
+    Attributes:
+        name: For the watcher and the messages.
+        function: Called there with whom to report the progress to; returns scores. It
+            has to be picklable.
+        log_file: Where its output goes, after what is there.
+    """
+
+    name: str
+    function: Callable[[Report], Scores]
+    log_file: Path
+
+
+class Watcher(Protocol):
+    """Is told what becomes of the work."""
+
+    def begin(self, name: str) -> None:
+        """Hear that a piece of work has begun."""
+
+    def report(self, name: str, progress: Progress) -> None:
+        """Hear how far it is."""
+
+    def end(self, name: str, scores: Scores, failure: str) -> None:
+        """Hear that it has ended; ``failure`` says why it is not done."""
+
+    def tick(self) -> None:
+        """Show what is known, a few times a second."""
+
+
+@dataclass(kw_only=True)
+class _Child:
+    """A piece of work in its process, and the end of the pipe that it reports by."""
+
+    work: Work
+    process: SpawnProcess
+    pipe: Connection
+    scores: Scores
+    is_open: bool = True
+
+    def receive(self, watcher: Watcher) -> None:
+        """Pass on what it has reported since."""
+        try:
+            while self.is_open and self.pipe.poll():
+                message = self.pipe.recv()
+                if isinstance(message, Progress):
+                    watcher.report(self.work.name, message)
+                else:
+                    self.scores = message
+        except (EOFError, OSError):  # it has ended, maybe in the middle of a report
+            self.is_open = False
+
+
+def run_side_by_side(
+    works: Sequence[Work], slots: Sequence[Mapping[str, str]], watcher: Watcher
+) -> dict[str, str]:
+    """Run all the work, a piece in each slot at a time.
+
+    Args:
+        works: The pieces; they begin in this order.
+        slots: For each piece that may run at once the variables of its environment,
+            such as the GPU that it sees.
+        watcher: Is told.
+
+    Returns:
+        Why each piece that failed did, by name.
+
+    Raises:
+        KeyboardInterrupt: The user stopped it; no process is left.
+    """
+    resource_tracker.ensure_running()  # begun later, it would let interrupts through
+    waiting, children = list(works), dict[int, _Child]()
+    failures: dict[str, str] = {}
+    try:
+        while waiting or children:
+            for slot, environment in enumerate(slots):
+                if waiting and slot not in children:
+                    children[slot] = _begin(waiting.pop(0), environment)
+                    watcher.begin(children[slot].work.name)
+            running = children.values()
+            pipes = [child.pipe for child in running if child.is_open]
+            wait([*pipes, *(child.process.sentinel for child in running)], TICK_S)
+            for slot, child in list(children.items()):
+                has_ended = not child.process.is_alive()
+                child.receive(watcher)
+                if has_ended:
+                    del children[slot]
+                    failure = _failure(child)
+                    watcher.end(child.work.name, child.scores, failure)
+                    failures |= {child.work.name: failure} if failure else {}
+            watcher.tick()
+    finally:
+        _end_all(list(children.values()))
+    return failures
+
+
+def _begin(work: Work, environment: Mapping[str, str]) -> _Child:
+    """Start a fresh process: a fork would inherit the threads of libraries."""
+    context = get_context("spawn")
+    pipe, far_end = context.Pipe(duplex=False)
+    process = context.Process(
+        target=_run, args=(work.function, far_end, work.log_file), name=work.name
+    )
+    with _environment(environment), _interrupts_held():
+        process.start()
+    far_end.close()  # or its end would never be met
+    return _Child(work=work, process=process, pipe=pipe, scores={})
+
+
+def _run(
+    function: Callable[[Report], Scores], pipe: Connection, log_file: Path
+) -> None:
+    """Do a piece of work in its process, as a command would be done."""
+    parent = parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    with log_file.open("ab") as log:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(log.fileno(), stream.fileno())
+    run_command(functools.partial(_report_end, function, pipe))
+
+
+def _report_end(function: Callable[[Report], Scores], pipe: Connection) -> None:
+    pipe.send(dict(function(pipe.send)))
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended, which may have been killed."""
+    wait([parent])
+    os._exit(1)
+
+
+def _failure(child: _Child) -> str:
+    """Say why a process that has ended did not do its work; empty: it did."""
+    code, log_file = child.process.exitcode, child.work.log_file
+    if code == 0:
+        return ""
+    if code is not None and code < 0:
+        memory = ", perhaps for want of memory" if code == -signal.SIGKILL else ""
+        return f"it was ended by {signal.Signals(-code).name}{memory}"
+    with suppress(OSError), log_file.open("rb") as log:
+        log.seek(max(0, log_file.stat().st_size - END_OF_LOG))
+        lines = log.read().decode(errors="replace").strip().splitlines()
+        if lines:
+            return lines[-1].removeprefix("error: ")
+    return f"it ended with status {code}"
+
+
+def _end_all(children: Sequence[_Child]) -> None:
+    """End what still runs; its checkpoints are kept."""
+    for child in children:
+        child.process.terminate()
+    for child in children:
+        child.process.join(PATIENCE_S)
+        if child.process.is_alive():
+            child.process.kill()
+            child.process.join()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for the processes begun within."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let the processes begun within never hear of Ctrl-C; this one does afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
