@@ -652,7 +652,7 @@ def test_a_network_of_one_size_says_which(tmp_path: Path) -> None:
         ("--min-area=0", "min_area = 0.0: give above 0, at most 1"),
         ("--side=16", "side = 16: give 32 or more, or 0"),
         ("--keep-epochs=-1", "keep_epochs = -1: give 0 or more"),
-        ("--jobs=0", "jobs = 0: give 1 or more"),
+        ("--jobs=0", "jobs = 0: give more than 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(

@@ -14,7 +14,7 @@ import pytest
 
 from pretext.engine import progress
 from pretext.engine.progress import Progress, Reporter
-from tests.transfer import works
+from tests.transfer.works import be_killed, fail, refuse, report_and_end
 from transfer.live_table import LiveTable
 from transfer.side_by_side import Scores, Work, run_side_by_side
 
@@ -24,7 +24,7 @@ PARENT = """
 import functools, sys
 from pathlib import Path
 from data_prep.command import run_command
-from tests.transfer import works
+from tests.transfer.works import beat
 from transfer.live_table import LiveTable
 from transfer.side_by_side import Work, run_side_by_side
 
@@ -36,7 +36,7 @@ def main():
         [
             Work(
                 name=name,
-                function=functools.partial(works.beat, folder / name),
+                function=functools.partial(beat, folder / name),
                 log_file=folder / f"{name}.log",
             )
             for name in names
@@ -75,11 +75,11 @@ class Witness:
 
 def test_what_fails_or_is_killed_takes_nothing_along(tmp_path: Path) -> None:
     functions: dict[str, Callable[..., Mapping[str, float]]] = {
-        "refused": works.refuse,
-        "killed": works.be_killed,
-        "first": works.report_and_end,
-        "wrong": works.fail,
-        "second": works.report_and_end,
+        "refused": refuse,
+        "killed": be_killed,
+        "first": report_and_end,
+        "wrong": fail,
+        "second": report_and_end,
     }
     pieces = [
         Work(name=name, function=function, log_file=tmp_path / "logs" / name)
