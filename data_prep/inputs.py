@@ -13,6 +13,7 @@ from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
 from data_prep.prepared import PREPARED
 from data_prep.run_folders.runs import Run
+from data_prep.task_types.words import Words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,7 +167,7 @@ def _check_words(
     of_words = [
         (name, task.name)
         for name, task in experiment.tasks.items()
-        if task.needs_attributes
+        if isinstance(task, Words)
     ]
     if not of_words or not experiment.data.attributes:
         return

@@ -41,7 +41,7 @@ class Outlook:
         metadata: Of what ``data_prep.prepare`` records: side, cv, n_folds, classes,
             target_kind, has_group, words, and ``NAME_column``.
         prepared: Folder of the finished ``data_prep.prepare``; None: not yet.
-        described: Ids that have attributes, where nothing is prepared.
+        attributes: Columns id and name, where nothing is prepared.
         settings: Of the stages that are to run, by their names.
     """
 
@@ -50,7 +50,7 @@ class Outlook:
     table: "pd.DataFrame"
     metadata: Mapping[str, Any]
     prepared: Path | None = None
-    described: Sequence[str] = ()
+    attributes: "pd.DataFrame | None" = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -101,7 +101,7 @@ class Outlook:
             run=run,
             table=rows,
             metadata=metadata,
-            described=attributes["id"].unique().tolist(),
+            attributes=attributes,
             settings=settings,
         )
 
@@ -147,11 +147,12 @@ class Outlook:
             self.metadata,
             only=only,
             words=self._zero_vectors(),
+            attributes=self.attributes,
         )
 
     def _zero_vectors(self) -> "pd.DataFrame | None":
         """Stand in for word vectors that are still to be learned; None: not needed."""
-        if self.prepared or not self.metadata["words"]:
+        if self.attributes is None or not self.metadata["words"]:
             return None
         import numpy as np
         import pandas as pd
@@ -159,8 +160,9 @@ class Outlook:
         from data_prep.tables.words import columns
 
         names = columns(self.metadata["words"])
-        zeros = np.zeros((len(self.described), len(names)), dtype=np.float32)
-        return pd.DataFrame(zeros, columns=names).assign(id=list(self.described))
+        ids = self.attributes["id"].unique()
+        zeros = np.zeros((len(ids), len(names)), dtype=np.float32)
+        return pd.DataFrame(zeros, columns=names).assign(id=ids)
 
     def setting(self, stage: str, name: str) -> Any:
         """Give a setting that a stage will have, or was made with; None: neither."""

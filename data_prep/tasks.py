@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from data_prep.arrays import Floats
 from data_prep.errors import UserError
 from data_prep.head_losses.base import Labels
 from data_prep.settings import nearest
-from data_prep.tables.units import Unit, fits_float32
 from data_prep.task_types.base import LabelSource, TaskType
 from data_prep.task_types.classes import Classes
 from data_prep.task_types.date import Date
@@ -41,22 +37,18 @@ class Task(Labels):
     task_type: TaskType
 
     @property
-    def origin(self) -> float:
-        """What a net counts its labels from: 0, unless float32 would lose them then."""
-        if not self.task_type.is_quantity:
-            return 0.0
-        labels = self.values[self.has_label, 0].astype(np.float64)
-        return 0.0 if fits_float32(labels) else Unit.of(labels).centre
-
-    def from_origin(self) -> Floats:
-        """Give the (N, L) labels counted from ``origin``; 0 where masked."""
-        labels = self.values.astype(np.float64) - self.origin
-        return np.where(self.has_label[:, None], labels, 0)
-
-    @property
     def columns(self) -> list[str]:
         """Names of its F output columns."""
         return [f"{self.name}_{out}" if out else self.name for out in self.outputs]
+
+
+def output_origins(task: Mapping[str, Any]) -> list[float]:
+    """Say what the F outputs of a task are counted from, as it is stored with a net.
+
+    Only an output without a suffix is in the unit of the labels.
+    """
+    origin = float(task.get("origin") or 0)
+    return [0.0 if output else origin for output in task["outputs"]]
 
 
 def default_tasks(source: LabelSource) -> dict[str, TaskType]:
@@ -81,6 +73,7 @@ def build_tasks(
     metadata: Mapping[str, Any],
     only: Sequence[str] = (),
     words: "pd.DataFrame | None" = None,
+    attributes: "pd.DataFrame | None" = None,
 ) -> list[Task]:
     """Collect the labels of the tasks, row by row of the table.
 
@@ -91,11 +84,18 @@ def build_tasks(
         metadata: What that stage recorded, or will.
         only: Names of the tasks to build; empty: all.
         words: Word vectors with their ids; None: those of ``prepared``.
+        attributes: Columns id and name; None: those of ``prepared``.
 
     Raises:
         UserError: A task or its column is unknown, or its labels do not fit its kind.
     """
-    source = LabelSource(table=table, prepared=prepared, metadata=metadata, words=words)
+    source = LabelSource(
+        table=table,
+        prepared=prepared,
+        metadata=metadata,
+        words=words,
+        attributes=attributes,
+    )
     chosen = dict(settings) or default_tasks(source)
     if not chosen:
         raise UserError(
@@ -111,6 +111,11 @@ def build_tasks(
         for name, task_type in chosen.items()
         if not only or name in only
     ]
+    for task in tasks if settings else ():
+        try:
+            task.task_type.check_labels(task, metadata["n_folds"])
+        except UserError as error:
+            raise UserError(f"[tasks.{task.name}]: {error}") from None
     _check_columns(tasks)
     return tasks
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from data_prep.run_folders.runs import Finished
+from data_prep.tasks import output_origins
 from features.plan import NO_FOLD, OUTPUTS, OutputColumn
 
 if TYPE_CHECKING:
@@ -114,8 +115,9 @@ class TransferSource(NetSource):
                 columns = inner_layers.columns(widths[name], digest, prefix)
             else:
                 columns = [column for task in net["tasks"] for column in _columns(task)]
-                origins = [origin for task in net["tasks"] for origin in _origins(task)]
-                self.origins.setdefault(fold, []).extend(origins)
+                for task in net["tasks"]:
+                    origins = output_origins(task)
+                    self.origins.setdefault(fold, []).extend(origins)
             self.columns.setdefault(fold, []).extend(columns)
             described = int(fold) if fold.isdecimal() else fold
             self.nets += _nets_of(columns, described, digest)
@@ -252,10 +254,6 @@ def _weights_of(net: dict[str, Any]) -> str:
     return f"{net['place']}/weights.safetensors"
 
 
-def _origins(task: dict[str, Any]) -> list[float]:
-    return [float(task.get("origin") or 0)] * len(task["outputs"])
-
-
 def _columns(task: dict[str, Any]) -> list[OutputColumn]:
     named = zip(task["columns"], task["outputs"], strict=True)
     return [
@@ -263,7 +261,7 @@ def _columns(task: dict[str, Any]) -> list[OutputColumn]:
             name=name,
             task=task["name"],
             output=output,
-            activation=task["activation"],
+            activation=task["activation"] if output else "identity",
             space=OUTPUTS,
         )
         for name, output in named

@@ -244,8 +244,7 @@ def predict(rows: NewRows, predictor: "Predictor") -> "pd.DataFrame":
         for k, name in enumerate(target_columns.classes):
             table[probability_column(name)] = proba[:, k]
     table["spread_nets"] = spread
-    task = target_columns.regression_task or target_columns.proba_task
-    col_idx = target_columns.columns_of(task, "var")
+    col_idx = target_columns.columns_of_target("var")
     if len(col_idx):
         variances = np.mean([net[:, col_idx] for net in rows.nets], axis=(0, 2))
         table["spread_views"] = np.sqrt(np.maximum(variances, 0))

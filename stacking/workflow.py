@@ -93,7 +93,7 @@ class StackingJob:
         )
         X = data.rows.X
         if task := target_columns.proba_task:
-            means = X[:, target_columns.columns_of(task, "mean")]
+            means = X[:, target_columns.proba_columns("mean")]
             check_proba(means, task, data.info.ids)
         objective = Objective.named(
             settings.metric,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_prep.run_folders.damage import digest_of
+from data_prep.folds import fold_hash
 from data_prep.run_folders.runs import Run
 
 STAGE = "data_prep.prepare"
@@ -190,9 +190,7 @@ def facts_of(
         "fit": "pad",
         "cv": f"sgkfold{n_folds}" if n_folds else None,
         "n_folds": n_folds,
-        "fold_hash": digest_of([table["id"].tolist(), table["fold"].tolist()])
-        if n_folds
-        else None,
+        "fold_hash": fold_hash(table["id"], table["fold"]) if n_folds else None,
         "classes": classes,
         "target_kind": target,
         "target_range": [0.0, 3.0] if target == "numeric" else None,

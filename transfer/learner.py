@@ -115,8 +115,8 @@ def in_unit(
     net: TaskNet, task: str, outputs: NDArray[np.float32]
 ) -> NDArray[np.floating[Any]]:
     """Count (n, F) outputs of a net from 0: float64 where they were not."""
-    origin = net.origins[task]
-    return outputs + np.float64(origin) if origin else outputs
+    origins = net.origins[task]
+    return outputs + np.array(origins) if any(origins) else outputs
 
 
 def score_outputs(

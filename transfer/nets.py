@@ -12,7 +12,7 @@ from data_prep.run_folders.damage import remedy_for
 from data_prep.settings import from_table, nearest
 from data_prep.task_types.base import TaskType
 from data_prep.task_types.registry import TASK_TYPES
-from data_prep.tasks import Task
+from data_prep.tasks import Task, output_origins
 from pretext.data.pictures import Normalisation
 from pretext.evaluation.embed import at_side
 from pretext.networks.backbones import build_backbone, feature_width, load_weights
@@ -25,8 +25,8 @@ HEAD = "of_"  # before a task's name: "type" or "keys" alone would be refused by
 class TaskNet(nn.Module):
     """A backbone with a head per task.
 
-    What a task's outputs are counted from is in ``origins``: 0, unless its labels lie
-    so far off that float32 would lose them.
+    What the F outputs of a task are counted from is in ``origins``: 0, unless they are
+    in the unit of labels that lie so far off that float32 would lose them.
 
     Args:
         backbone: Gives (B, D) features.
@@ -49,7 +49,7 @@ class TaskNet(nn.Module):
         super().__init__()
         self.backbone, self.normalise, self.side_px = backbone, normalise, side_px
         self.tasks = [str(task["name"]) for task in tasks]
-        self.origins = {str(t["name"]): float(t.get("origin") or 0) for t in tasks}
+        self.origins = {str(task["name"]): output_origins(task) for task in tasks}
         self.heads = nn.ModuleDict(
             {
                 f"{HEAD}{task['name']}": Head(

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from data_prep.arrays import Bools, Floats
 
 if TYPE_CHECKING:
@@ -33,12 +35,19 @@ class Labels:
         outputs: F suffixes of its output columns; an output without one is the label
             itself, in its unit.
         classes: Names of the classes or tags, empty for numbers.
+        origin: What a net counts the labels from: 0, unless float32 would lose them.
     """
 
     values: Floats
     has_label: Bools
     outputs: tuple[str, ...] = ("",)
     classes: tuple[str, ...] = ()
+    origin: float = 0.0
+
+    def from_origin(self) -> Floats:
+        """Give the (N, L) labels counted from ``origin``; 0 where masked."""
+        labels = self.values.astype(np.float64) - self.origin
+        return np.where(self.has_label[:, None], labels, 0)
 
 
 class HeadLoss(ABC):

@@ -1,5 +1,10 @@
-"""Classes by the logarithm of the probability of the right one."""
+"""Classes by the logarithm of the probability of the right one.
 
+Shapes: N rows, B rows of a batch, K classes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from data_prep.head_losses.base import HeadLoss, Labels
@@ -9,20 +14,49 @@ if TYPE_CHECKING:
 
     from data_prep.head_losses.base import State
 
+WEIGHTS = "class_weights"
 
+
+@dataclass(frozen=True, kw_only=True)
 class CrossEntropy(HeadLoss):
-    """Cross-entropy of K classes without an order."""
+    """Cross-entropy of K classes without an order.
+
+    Attributes:
+        label_smoothing: Share of a label that is spread over all classes (Szegedy et
+            al. 2016, arXiv 1512.00567).
+        is_balanced: Classes count alike, however many rows they have.
+        class_weights: Factors of the losses of some classes, by name.
+    """
+
+    label_smoothing: float = 0.0
+    is_balanced: bool = False
+    class_weights: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_weighed(self) -> bool:
+        """Whether the losses of classes have factors."""
+        return self.is_balanced or bool(self.class_weights)
 
     def initial_state(self, n_outputs: int) -> "dict[str, Tensor]":
-        """Classes have no unit: the (K,) centre is 0 and the scale 1."""
+        """Classes have no unit: centre 0 and scale 1; the (K,) weights are 1."""
         import torch
 
-        return {"centre": torch.zeros(n_outputs), "scale": torch.ones(n_outputs)}
+        state = {"centre": torch.zeros(n_outputs), "scale": torch.ones(n_outputs)}
+        return state | ({WEIGHTS: torch.ones(n_outputs)} if self.is_weighed else {})
 
     def fit_state(self, y: "Tensor", labels: Labels) -> "dict[str, Tensor]":
-        """Nothing is learned from the labels."""
-        del y
-        return self.initial_state(len(labels.outputs))
+        """Give the weights of the classes; a class that no row has keeps its own."""
+        import torch
+
+        state = self.initial_state(len(labels.outputs))
+        if not self.is_weighed:
+            return state
+        weights = [self.class_weights.get(name, 1.0) for name in labels.classes]
+        state[WEIGHTS] = torch.tensor(weights, dtype=torch.float64)
+        if self.is_balanced:
+            n_rows = torch.bincount(y[:, 0].long(), minlength=len(weights))
+            state[WEIGHTS] *= len(y) / (len(weights) * n_rows.clamp(min=1))
+        return state
 
     def initial_bias(self, y: "Tensor", labels: Labels) -> "Tensor":
         """Give the (K,) logarithms of class frequencies, where training begins."""
@@ -30,7 +64,11 @@ class CrossEntropy(HeadLoss):
 
         n_rows = torch.bincount(y[:, 0].long(), minlength=len(labels.outputs))
         # half a row more for each: a fold may lack a class, and log 0 has no end
-        return ((n_rows + 0.5) / (n_rows + 0.5).sum()).log()
+        frequencies = (n_rows + 0.5) / (n_rows + 0.5).sum()
+        if self.is_weighed:
+            frequencies = (frequencies * self.fit_state(y, labels)[WEIGHTS]).float()
+            frequencies = frequencies / frequencies.sum()
+        return frequencies.log()
 
     def target(self, y: "Tensor", state: "State") -> "Tensor":
         """Give the (N,) class numbers."""
@@ -41,10 +79,15 @@ class CrossEntropy(HeadLoss):
         self, outputs: "Tensor", y_true: "Tensor", state: "State"
     ) -> "Tensor":
         """Give the (B,) cross-entropies of (B, K) logits."""
-        del state
         from torch.nn import functional
 
-        return functional.cross_entropy(outputs, y_true, reduction="none")
+        return functional.cross_entropy(
+            outputs,
+            y_true,
+            weight=state.get(WEIGHTS),
+            label_smoothing=self.label_smoothing,
+            reduction="none",
+        )
 
     def predict(self, outputs: "Tensor", state: "State") -> "Tensor":
         """Give the (B, K) probabilities of the classes."""

@@ -53,6 +53,11 @@ class Unit:
         return self.centre + self.scale * values
 
 
+def origin_of(values: Floats) -> float:
+    """Say what (N,) values are counted from: 0, unless float32 loses them then."""
+    return 0.0 if fits_float32(values) else Unit.of(values).centre
+
+
 def fits_float32(values: Floats) -> bool:
     """Tell whether float32 holds (N,) values well enough, and their variance at all.
 

@@ -25,6 +25,7 @@ from data_prep.errors import UserError
 from data_prep.head_losses.base import HeadLoss, Labels
 from data_prep.head_losses.distances import DISTANCES, Distance
 from data_prep.ranges import Ranged
+from data_prep.run_folders.damage import read_frame
 from data_prep.settings import nearest, recorded
 
 if TYPE_CHECKING:
@@ -44,17 +45,33 @@ class LabelSource:
         prepared: Folder of ``data_prep.prepare``; None: it is not yet made.
         metadata: What that stage recorded, or will.
         words: Word vectors with their ids; None: those of ``prepared``.
+        attributes: Columns id and name; None: those of ``prepared``.
     """
 
     table: "pd.DataFrame"
     prepared: Path | None
     metadata: Mapping[str, Any]
     words: "pd.DataFrame | None" = None
+    attributes: "pd.DataFrame | None" = None
 
     @property
     def is_train(self) -> Bools:
         """(N,) whether the row is of the training table: others have no label."""
         return (self.table["split"] == "train").to_numpy()
+
+    def read_attributes(self) -> "pd.DataFrame":
+        """Give the names of the pictures, columns id and name, a row each.
+
+        Raises:
+            UserError: There are none.
+        """
+        attributes = self.attributes
+        if attributes is None and self.prepared is not None:
+            file = self.prepared / "attributes.parquet"
+            attributes = read_frame(file) if file.exists() else None
+        if attributes is None or attributes.empty:
+            raise UserError("[data] names no attributes; add attributes to it")
+        return attributes
 
     def column_name(self, column: str | None, usual: str) -> str:
         """Find a task's column in the table.
@@ -96,8 +113,6 @@ class TaskType(Ranged, ABC):
     Attributes:
         name: ``kind`` in ``[tasks.NAME]``.
         losses: Values of ``loss``; the first is the usual one.
-        is_quantity: The label is one number in a unit of the user's. It may lie so far
-            from zero that float32 would lose it; its net then counts from an origin.
         target_outputs: What the outputs say of the target when the task's column is the
             target: its ``number``, the ``probabilities`` of its classes, or nothing.
         probed_as: Whether probes of frozen features predict ``numbers``, scored by R2,
@@ -107,7 +122,6 @@ class TaskType(Ranged, ABC):
 
     name: ClassVar[str]
     losses: ClassVar[tuple[str, ...]] = tuple(DISTANCES)
-    is_quantity: ClassVar[bool] = False
     target_outputs: ClassVar[tuple[TargetOutputs, ...]] = ()
     probed_as: ClassVar[Literal["numbers", "classes"]] = "numbers"
     needs_attributes: ClassVar[bool] = False
@@ -162,6 +176,19 @@ class TaskType(Ranged, ABC):
             UserError: There is no such column, or its cells do not fit the kind.
         """
 
+    def check_labels(self, labels: Labels, n_folds: int) -> None:
+        """Refuse labels that nothing can be learned from.
+
+        Raises:
+            UserError: There are fewer of them than folds.
+        """
+        n_rows = int(labels.has_label.sum())
+        if n_rows < n_folds:
+            raise UserError(
+                f"{n_rows} of its rows have a label, fewer than the {n_folds} folds;"
+                " take the task out"
+            )
+
     def head_loss(self) -> HeadLoss:
         """Give the loss with the head that it needs."""
         return Distance(self.loss_name)
@@ -172,9 +199,11 @@ class TaskType(Ranged, ABC):
         """Score (n, F) outputs by (n, L) labels.
 
         Returns:
-            The name of the metric and its value: RMSE in the unit of the labels.
+            The name of the metric and its value: RMSE of the first L outputs in the
+            unit of the labels.
         """
-        return "rmse", float(np.sqrt(((y_pred - y_true) ** 2).mean()))
+        errors = y_pred[:, : y_true.shape[1]] - y_true
+        return "rmse", float(np.sqrt((errors**2).mean()))
 
     def probe_target(self, values: NDArray[np.floating[Any]], n_outputs: int) -> Floats:
         """Give what probes learn: the (N, L) labels, or (N, F) ones and zeros."""

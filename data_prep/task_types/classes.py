@@ -1,20 +1,25 @@
 """Classes without an order: the target's, or those of any column."""
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 
-from data_prep.arrays import Floats
+from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
 from data_prep.head_losses.base import HeadLoss, Labels
 from data_prep.head_losses.cross_entropy import CrossEntropy
+from data_prep.ranges import Share
+from data_prep.settings import nearest
 from data_prep.tables.spelling import class_names
 from data_prep.task_types.base import LabelSource, TargetOutputs, TaskType
 
-# Rows of a class of another column than the target; rarer ones are masked.
-FEWEST = 5
+BALANCED = "balanced"
+NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +31,39 @@ class Classes(TaskType):
     target_outputs: ClassVar[tuple[TargetOutputs, ...]] = ("probabilities",)
     probed_as = "classes"
 
+    label_smoothing: Annotated[Share, "share of a label spread over all classes"] = 0.0
+    class_weights: Annotated[
+        tuple[str, ...], "balanced, or factors of some classes, such as oak=2"
+    ] = ()
+    min_count: Annotated[
+        int, "rows that a class of a column needs; those of rarer ones are left out",
+        Ge(2),
+    ] = 5  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Check the weights, as far as no table is needed."""
+        super().__post_init__()
+        self._weights()
+
     @property
     def activation(self) -> str:
         """The outputs are probabilities, which sum to 1."""
         return "softmax"
+
+    def _weights(self) -> Mapping[str, float]:
+        """Read the factors of the classes that the user named."""
+        weights = {}
+        for text in self.class_weights:
+            if text == BALANCED:
+                continue
+            name, _, factor = text.rpartition("=")
+            if not name or not NUMBER.fullmatch(factor.strip()) or not float(factor):
+                raise UserError(
+                    f"class_weights = {text!r}: give {BALANCED}, or a class and its"
+                    " factor above 0, such as oak=2"
+                )
+            weights[name.strip()] = float(factor)
+        return weights
 
     def read_labels(self, source: LabelSource) -> Labels:
         """Read a column of names as class numbers, or those of the target."""
@@ -48,14 +82,20 @@ class Classes(TaskType):
             names = np.array(as_texts(source.table[column]), dtype=object)
             labelled = names[is_train & (names != "")]
             levels, n_rows = np.unique(labelled, return_counts=True)
-            classes = tuple(map(str, levels[n_rows >= FEWEST]))
+            classes = tuple(map(str, levels[n_rows >= self.min_count]))
             number = {name: k for k, name in enumerate(classes)}
             class_idx = np.array([number.get(name, -1) for name in names])
         if len(classes) < 2:
             raise UserError(
-                f"{len(classes)} of its classes has {FEWEST} rows or more; two are"
-                " needed"
+                f"{len(classes)} of its classes has {self.min_count} rows or more; two"
+                " are needed"
             )
+        for name in self._weights():
+            if name not in classes:
+                raise UserError(
+                    f"class_weights: there is no class {name!r};"
+                    f" {nearest(name, classes)}"
+                )
         has_label = (class_idx >= 0) & is_train
         return Labels(
             values=np.where(has_label, class_idx, 0).astype(np.float64)[:, None],
@@ -64,9 +104,24 @@ class Classes(TaskType):
             classes=classes,
         )
 
+    def check_labels(self, labels: Labels, n_folds: int) -> None:
+        """Refuse too few labels, and a class with a single one.
+
+        Raises:
+            UserError: Nothing can be learned of a class, or at all.
+        """
+        super().check_labels(labels, n_folds)
+        class_idx = labels.values[labels.has_label, 0].astype(np.int64)
+        n_rows = np.bincount(class_idx, minlength=len(labels.classes))
+        check_several(labels.classes, n_rows)
+
     def head_loss(self) -> HeadLoss:
         """Give the cross-entropy."""
-        return CrossEntropy()
+        return CrossEntropy(
+            label_smoothing=self.label_smoothing,
+            is_balanced=BALANCED in self.class_weights,
+            class_weights=self._weights(),
+        )
 
     def score(
         self, y_true: Floats, y_pred: NDArray[np.floating[Any]]
@@ -77,6 +132,24 @@ class Classes(TaskType):
     def probe_target(self, values: NDArray[np.floating[Any]], n_outputs: int) -> Floats:
         """Give 1 in the column of the class, (N, K)."""
         return np.eye(n_outputs)[values[:, 0].astype(np.int64)]
+
+
+def check_several(classes: Sequence[str], n_rows: Ints) -> None:
+    """Refuse a class of a single row.
+
+    Args:
+        classes: K names.
+        n_rows: (K,) rows of each.
+
+    Raises:
+        UserError: The net that holds it out never sees the class.
+    """
+    for name, n in zip(classes, n_rows, strict=True):
+        if n == 1:
+            raise UserError(
+                f"{name!r} is the label of a single row, and the net that holds it out"
+                " never sees one; join it with another, or take the task out"
+            )
 
 
 TASK_TYPE = Classes

@@ -8,6 +8,8 @@ import numpy as np
 from data_prep.arrays import Floats
 from data_prep.errors import UserError
 from data_prep.head_losses.base import Labels
+from data_prep.tables.spelling import class_text
+from data_prep.tables.units import origin_of
 from data_prep.task_types.base import LabelSource, TaskType
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ class NumberColumn(TaskType):
         noun: What the cells are, for messages.
     """
 
-    is_quantity = True
     usual_column: ClassVar[str] = "target"
     noun: ClassVar[str] = "numbers"
 
@@ -48,5 +49,21 @@ class NumberColumn(TaskType):
             )
         has_label = np.isfinite(values) & is_train
         return Labels(
-            values=np.where(has_label, values, 0)[:, None], has_label=has_label
+            values=np.where(has_label, values, 0)[:, None],
+            has_label=has_label,
+            origin=origin_of(values[has_label]),
         )
+
+    def check_labels(self, labels: Labels, n_folds: int) -> None:
+        """Refuse too few labels, and those that are all the same.
+
+        Raises:
+            UserError: There is nothing to learn.
+        """
+        super().check_labels(labels, n_folds)
+        y = labels.values[labels.has_label, 0]
+        if y.min() == y.max():
+            raise UserError(
+                f"all {len(y)} labels are {class_text(y[0])}, so there is nothing to"
+                " learn; take the task out"
+            )

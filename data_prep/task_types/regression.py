@@ -1,10 +1,20 @@
 """A number: the target, or any column of numbers."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar
 
-from data_prep.task_types.base import TargetOutputs
+from annotated_types import Ge, Gt
+
+from data_prep.errors import UserError
+from data_prep.head_losses.base import HeadLoss, Labels
+from data_prep.head_losses.companion import SUFFIXES, WithFifths
+from data_prep.head_losses.distances import DISTANCES
+from data_prep.head_losses.histogram import Histogram, inner_bins
+from data_prep.head_losses.scaled import ScaledCrossEntropy
+from data_prep.task_types.base import LabelSource, TargetOutputs
 from data_prep.task_types.number_column import NumberColumn
+
+HISTOGRAM = "histogram"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +22,48 @@ class Regression(NumberColumn):
     """One number for each row, in the user's unit."""
 
     name = "regression"
+    losses = (*DISTANCES, "bce", HISTOGRAM)
     target_outputs: ClassVar[tuple[TargetOutputs, ...]] = ("number",)
+
+    bins: Annotated[int, "bins of the histogram", Ge(10)] = 50
+    sigma: Annotated[float, "deviation of a label's bell, in bins", Gt(0)] = 0.75
+    companion: Annotated[bool, "learn the fifth that a label lies in as well"] = False
+
+    def __post_init__(self) -> None:
+        """Check what no single field can."""
+        super().__post_init__()
+        for option in ("bins", "sigma"):
+            if option in self.options() and self.loss_name != HISTOGRAM:
+                raise UserError(
+                    f"{option} = {getattr(self, option)} is for loss = {HISTOGRAM!r}"
+                    f" alone, not {self.loss_name!r}; take it out"
+                )
+        if inner_bins(self.bins, self.sigma) < 2:
+            raise UserError(
+                f"sigma = {self.sigma} leaves no bins for the labels among"
+                f" {self.bins}; give a smaller sigma, or more bins"
+            )
+
+    @property
+    def activation(self) -> str:
+        """The fifths of a companion have probabilities."""
+        return "softmax" if self.companion else "identity"
+
+    def read_labels(self, source: LabelSource) -> Labels:
+        """Read a column of numbers; a missing cell has no label."""
+        labels = super().read_labels(source)
+        return replace(labels, outputs=("", *SUFFIXES)) if self.companion else labels
+
+    def head_loss(self) -> HeadLoss:
+        """Give the loss of the number, and of its companion."""
+        loss: HeadLoss
+        if self.loss_name == HISTOGRAM:
+            loss = Histogram(bins=self.bins, sigma=self.sigma)
+        elif self.loss_name == "bce":
+            loss = ScaledCrossEntropy()
+        else:
+            loss = super().head_loss()
+        return WithFifths(number=loss) if self.companion else loss
 
 
 TASK_TYPE = Regression

@@ -1,7 +1,6 @@
 """Word vectors of the names that a picture has in ``[data] attributes``."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -27,7 +26,10 @@ class Words(TaskType):
             file = source.prepared / "words.parquet"
             vectors = read_frame(file) if file.exists() else None
         if vectors is None:
-            raise UserError(_lacks_words(source.prepared))
+            from data_prep.tables.words import why_no_vectors
+
+            reason = why_no_vectors(source.read_attributes())
+            raise UserError(f"of [data] attributes {reason}; take the task out")
         words = vectors.set_index("id").reindex(source.table["id"])
         has_label = words.notna().all(axis=1).to_numpy() & source.is_train
         values = np.where(has_label[:, None], words.to_numpy(), 0).astype(np.float64)
@@ -37,17 +39,6 @@ class Words(TaskType):
     def head_loss(self) -> HeadLoss:
         """Give the distance of standardised vectors, or the angle of those as read."""
         return Cosine() if self.loss_name == "cosine" else super().head_loss()
-
-
-def _lacks_words(prepared: Path | None) -> str:
-    """Say why there are no word vectors."""
-    from data_prep.tables.words import why_no_vectors
-
-    file = prepared / "attributes.parquet" if prepared else None
-    attributes = read_frame(file) if file and file.exists() else None
-    if attributes is None or attributes.empty:
-        return "[data] names no attributes; add attributes to it"
-    return f"of [data] attributes {why_no_vectors(attributes)}; take the task out"
 
 
 TASK_TYPE = Words

@@ -50,6 +50,29 @@ class NetPredictions:
         )
 
 
+def number_of(columns: Sequence[Column], task: str, statistic: str) -> Ints:
+    """Give the indices of a task's number, the output without a suffix."""
+    col_idx = columns_of(columns, task, statistic)
+    if len(col_idx) == 1:  # a store of others may call its only output otherwise
+        return col_idx
+    return np.array([k for k in col_idx if not columns[k].output], dtype=np.int64)
+
+
+def proba_of(columns: Sequence[Column], task: str, statistic: str) -> Ints:
+    """Give the indices of a task's probabilities, in the order of the classes.
+
+    Their suffixes are the numbers of the classes; others are taken as they come.
+    """
+    col_idx = columns_of(columns, task, statistic)
+    outputs = [columns[k].output for k in col_idx]
+    if not all(output.isdecimal() for output in outputs if output):
+        return col_idx
+    number = {
+        int(output): k for output, k in zip(outputs, col_idx, strict=True) if output
+    }
+    return np.array([number[k] for k in sorted(number)], dtype=np.int64)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TargetColumns:
     """How columns are read as the target.
@@ -89,6 +112,7 @@ class TargetColumns:
         """
 
         def first(target_outputs: TargetOutputs, usual: str, n_outputs: int) -> str:
+            outputs_of = number_of if target_outputs == "number" else proba_of
             names = [
                 name
                 for name, task in tasks.items()
@@ -96,7 +120,7 @@ class TargetColumns:
                 and task.column in (None, target_column)
             ]
             for name in names if tasks else [usual]:
-                if n_outputs and len(columns_of(columns, name, "mean")) == n_outputs:
+                if n_outputs and len(outputs_of(columns, name, "mean")) == n_outputs:
                     return name
             return ""
 
@@ -120,15 +144,21 @@ class TargetColumns:
         names: Sequence[str] = self.classes if self.is_number else ()
         return np.array([float(name) for name in names])
 
-    def columns_of(self, task: str, statistic: str = "") -> Ints:
-        """Give the (n,) indices of a task's columns; with a statistic, only its."""
-        return columns_of(self.columns, task, statistic)
+    def proba_columns(self, statistic: str) -> Ints:
+        """Give the (K,) indices of the target's class probabilities, in their order."""
+        return proba_of(self.columns, self.proba_task, statistic)
+
+    def columns_of_target(self, statistic: str) -> Ints:
+        """Give the indices of the target as a number, or else of its probabilities."""
+        if self.regression_task:
+            return number_of(self.columns, self.regression_task, statistic)
+        return self.proba_columns(statistic)
 
     def proba(self, X: Floats) -> Floats | None:
         """Read the (N, K) class probabilities from (N, C) unaligned columns."""
         if not self.proba_task:
             return None
-        means = np.maximum(X[:, self.columns_of(self.proba_task, "mean")], 0)
+        means = np.maximum(X[:, self.proba_columns("mean")], 0)
         total = means.sum(axis=1, keepdims=True)
         even = np.full_like(means, 1 / means.shape[1])
         proba: Floats = np.divide(means, total, out=even, where=total > 0)
@@ -145,7 +175,7 @@ class TargetColumns:
         if not self.is_number:
             return {"plain": proba} if proba is not None else {}
         if self.regression_task:
-            (col_idx,) = self.columns_of(self.regression_task, "mean")
+            (col_idx,) = number_of(self.columns, self.regression_task, "mean")
             pred["plain"] = self.clip(X[:, col_idx])
         if proba is not None:
             pred["expected"] = self.clip(proba @ self.class_values)

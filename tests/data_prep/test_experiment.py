@@ -121,7 +121,7 @@ def test_a_mark_of_the_byte_order_is_no_mistake(tmp_path: Path) -> None:
             "[tasks.joint]: 'joint' is the name of a folder; choose another",
         ),
         ("[tasks]\nx = 3\n", "[tasks.x]: kind is missing; one of classes, date, "),
-        ("[tasks.x]\n", "[tasks.x]: kind is missing; one of classes, date, regress"),
+        ("[tasks.x]\n", "[tasks.x]: kind is missing; one of classes, date, ordinal"),
         (
             '[tasks.x]\nkind = "clases"\n',
             "[tasks.x]: kind = 'clases': did you mean 'classes'?",
@@ -133,6 +133,42 @@ def test_a_mark_of_the_byte_order_is_no_mistake(tmp_path: Path) -> None:
         (
             '[tasks.x]\nkind = "classes"\nloss = "mse"\n',
             "[tasks.x]: loss = 'mse': there are: cross_entropy",
+        ),
+        (
+            '[tasks.x]\nkind = "date"\nloss = "smooth_l1"\n',
+            "[tasks.x]: loss = 'smooth_l1': it was renamed: write huber",
+        ),
+        (
+            '[tasks.x]\nkind = "classes"\nbins = 30\n',
+            "[tasks.x]: unknown key 'bins'; ",
+        ),
+        (
+            '[tasks.x]\nkind = "date"\nlabel_smothing = 0.1\n',
+            "[tasks.x]: unknown key 'label_smothing'; there are: bins, column, comp",
+        ),
+        (
+            '[tasks.x]\nkind = "regression"\nbins = 30\n',
+            "[tasks.x]: bins = 30 is for loss = 'histogram' alone, not 'mse'",
+        ),
+        (
+            '[tasks.x]\nkind = "date"\nloss = "histogram"\nsigma = 9\n',
+            "[tasks.x]: sigma = 9.0 leaves no bins for the labels among 50; give a",
+        ),
+        (
+            '[tasks.x]\nkind = "classes"\nclass_weights = ["oak"]\n',
+            "[tasks.x]: class_weights = 'oak': give balanced, or a class and its",
+        ),
+        (
+            '[tasks.x]\nkind = "classes"\nclass_weights = ["oak=0"]\n',
+            "[tasks.x]: class_weights = 'oak=0': give balanced, or",
+        ),
+        (
+            '[tasks.x]\nkind = "tags"\ncolumn = "artist"\n',
+            "[tasks.x]: column = 'artist': tags come from [data] attributes; take it",
+        ),
+        (
+            '[tasks.x]\nkind = "ordinal"\nmin_count = 1\n',
+            "[tasks.x]: min_count = 1: give 2 or more",
         ),
         (
             '[tasks.x]\nkind = "date"\nweight = 0\n',

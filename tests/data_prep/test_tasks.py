@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from data_prep.errors import UserError
 from data_prep.run_folders.runs import Run
 from data_prep.task_types.base import TaskType
-from data_prep.task_types.classes import FEWEST, Classes
+from data_prep.task_types.classes import Classes
 from data_prep.task_types.date import Date
 from data_prep.task_types.regression import Regression
 from data_prep.task_types.words import Words
@@ -141,7 +141,7 @@ def test_rare_classes_of_another_column_are_masked(run: Run) -> None:
     task = tasks_of(run, rare=Classes(column="rare"))["rare"]
     is_train = (table["split"] == "train").to_numpy()
     is_rare = (table["given.rare"] == "rare").to_numpy()
-    assert is_rare.sum() < FEWEST
+    assert is_rare.sum() < Classes().min_count
     assert task.classes == ("often0", "often1")
     assert (task.has_label == is_train & ~is_rare).all()
     names = np.array(task.classes)[task.values[:, 0].astype(int)]

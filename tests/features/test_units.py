@@ -90,7 +90,7 @@ def test_scores_are_in_the_unit_of_the_label(runs: dict[str, Run]) -> None:
 def test_a_net_counts_from_where_its_json_says(runs: dict[str, Run]) -> None:
     file = "transfer.finetune/joint/fold0/weights.safetensors"
     net, _ = load_net(runs["far"].folder / file)
-    assert net.origins == {"target": 1.6e9 + 40, "onehot": 0.0}
+    assert net.origins == {"target": [1.6e9 + 40], "onehot": [0.0] * 4}
     head = net.head("target")
     assert abs(head.centre.item()) < 80
     assert head.scale.item() == pytest.approx(40 * np.sqrt(1.25), rel=0.1)

@@ -24,7 +24,6 @@ from stacking.analysis.findings import Findings
 from stacking.analysis.residuals import row_losses, spread_sample
 from stacking.ensemble.final_step import labels_of
 from stacking.ensemble.stack import Stacked
-from stacking.inputs.data import columns_of
 from stacking.reporting.run_files import MAPS, RunPictures
 from stacking.reporting.wording import plain
 
@@ -130,10 +129,9 @@ def view_spread(stacked: Stacked) -> Floats | None:
     classes.
     """
     data, target_columns = stacked.data, stacked.features.target_columns
-    task = target_columns.regression_task or target_columns.proba_task
     for statistic, power in (("var", 0.5), ("std", 1.0)):
-        columns = columns_of(data.columns, task, statistic)
-        if task and len(columns):
+        columns = target_columns.columns_of_target(statistic)
+        if len(columns):
             largest: Floats = data.rows.X[:, columns].max(axis=1)
             return np.maximum(largest, 0) ** power
     return None
