@@ -62,9 +62,13 @@ def collect(folder: Path, n_train: int = 48, n_test: int = 6) -> None:
         "same": "x",
         "rare": [f"r{j}" for j in k],
         "size": k * 1.5,
+        "seven": 7,
+        "blank": [1, 2, *[None] * (n_train - 2)],
     }
     pd.DataFrame(train).to_csv(folder / "train.csv", index=False)
     pd.DataFrame(train)[:15].to_csv(folder / "few.csv", index=False)
+    names = {"id": ids[:n_train], "name": [f"n{j % 24}" for j in k]}
+    pd.DataFrame(names).to_csv(folder / "names.csv", index=False)
     test = {"id": ids[n_train:], "size": "wide", "year": 1950}
     pd.DataFrame(test).to_csv(folder / "test.csv", index=False)
 
@@ -218,6 +222,34 @@ MISTAKES: list[tuple[Tables, str]] = [
     ({"tasks.x": {"kind": "date", "column": "name"}}, r"\[tasks.x\]: kind = 'date'"),
     ({"tasks.x": {"kind": "words"}}, r"\[tasks.x\]: \[data\] names no attributes"),
     ({"tasks.x": {"kind": "classes", "column": "rare"}}, r"\[tasks.x\]: 0 of its cl"),
+    ({"tasks.x": {"kind": "ordinal", "column": "name"}}, r"\[tasks.x\]: names such as"),
+    (
+        {
+            "tasks.x": {
+                "kind": "ordinal",
+                "column": "name",
+                "grades": ["a", "b", "c", "e"],
+            }
+        },
+        r"\[tasks.x\]: grades: there is no 'e'; ",
+    ),
+    (
+        {"tasks.x": {"kind": "classes", "class_weights": ["4=2"]}},
+        r"\[tasks.x\]: class_weights: there is no class '4'",
+    ),
+    (
+        {"tasks.x": {"kind": "regression", "column": "seven"}},
+        r"\[tasks.x\]: all 48 lab",
+    ),
+    (
+        {"tasks.x": {"kind": "regression", "column": "blank"}},
+        r"\[tasks.x\]: 2 of its r",
+    ),
+    ({"tasks.x": {"kind": "regression", "bins": 9}}, r"\[tasks.x\]: bins = 9: give 10"),
+    (
+        data(attributes=["names.csv"]) | {"tasks.x": {"kind": "tags"}},
+        r"\[tasks.x\]: no name of \[data\] attributes is on 20 of the 48 labelled",
+    ),
     (tune(batch_size=40), r"batch_size = 40, but target has only 32 labelled"),
     (tune(batch_size=8, accumulate=5), r"batch_size = 8 x accumulate = 5, but target"),
     (tune(unfreeze_after=2), r"unfreeze_after = 2: nothing is frozen, as train = 'all"),
@@ -381,6 +413,9 @@ def test_a_stacker_without_its_package_is_refused_before_the_first_stage(
         LABEL_FREE | fit(cv="kfold5"),
         fit(columns=["width", "year"], cv="skfold3"),
         {"tasks.x": {"kind": "classes", "column": "g"}} | tune(tasks=["x"]),
+        data(attributes=["names.csv"])
+        | {"tasks.x": {"kind": "tags", "min_count": 2}, "tasks.y": {"kind": "ordinal"}}
+        | fit(postprocess=["round", "blend_expected"]),
         data(date="year", group="pairs") | {"data_prep.prepare": {"cv": "gkfold2"}},
     ],
 )
