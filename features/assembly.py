@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from data_prep.arrays import Ints
 from data_prep.folds import ALL
-from features.header import SELECTED
+from features.header import HELD_OUT, SELECTED
 from features.plan import OutputColumn, RoleRows
 from features.rows import (
     ChosenOutputs,
@@ -73,7 +73,8 @@ class Assembly:
         by_role: dict[str, list[Extracted]] = {}
         for of_role in extracted:
             by_role.setdefault(of_role.role, []).append(of_role)
-        oof, tests = by_role.get("oof", []), by_role.get("test", [])
+        oof = [of_role for role in HELD_OUT for of_role in by_role.get(role, [])]
+        tests = by_role.get("test", [])
         # one net made all rows, whether or not labels chose its epoch
         label_free = [*by_role.get("label_free", []), *by_role.get(SELECTED, [])]
         by_fold = [*tests, *by_role.get("insample", [])]

@@ -36,7 +36,7 @@ from data_prep.run_folders.damage import intact, read_json
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
-from features.header import SELECTED, UNTRAINED
+from features.header import HELD_OUT, SELECTED, UNTRAINED
 from features.plan import NO_FOLD, RoleRows, in_shard, plan_passes, plan_rows
 from features.settings import FINETUNED, ExtractSettings
 
@@ -82,7 +82,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
         return run.folder
     table = prepared.table
     if settings.source == FINETUNED:
-        planned = plan_rows(table, source.folds, insample=settings.insample)
+        planned = plan_rows(
+            table,
+            source.folds,
+            insample=settings.insample,
+            role_of_fold=trained.metadata.get("role_of_fold", "oof"),
+        )
     else:
         role = SELECTED if chosen_with_labels(run, trained) else "label_free"
         rows = np.arange(len(table))
@@ -232,7 +237,7 @@ def failures_of(
         return failures
     is_missing = (prepared.table["fold"] >= 0).to_numpy(copy=True)
     for role_rows in planned:
-        if role_rows.role == "oof":
+        if role_rows.role in HELD_OUT:
             is_missing[role_rows.rows] = False
     missing = prepared.table[is_missing]
     return failures | {

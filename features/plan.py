@@ -53,7 +53,7 @@ class RoleRows:
 
     Attributes:
         fold: Number of the fold, ``all``, or ``none`` for a net without labels.
-        role: ``oof``, ``test``, ``insample``, ``label_free``, or
+        role: ``oof``, ``oof_selected``, ``test``, ``insample``, ``label_free``, or
             ``selected_with_labels``.
         rows: (N,) rows of the prepared table.
     """
@@ -64,13 +64,23 @@ class RoleRows:
 
 
 def plan_rows(
-    table: "pd.DataFrame", folds: Sequence[str], *, insample: bool
+    table: "pd.DataFrame",
+    folds: Sequence[str],
+    *,
+    insample: bool,
+    role_of_fold: str = "oof",
 ) -> list[RoleRows]:
     """List the rows by fold and role, those of a fold together.
 
     A row is ``oof`` for the nets of its own fold alone. The rows without label are
     ``test`` for all nets. With ``insample``, so are called the training rows that the
     nets of a fold may have learned from.
+
+    Args:
+        table: N rows as prepared.
+        folds: Of the nets.
+        insample: Add the rows that may have been learned from.
+        role_of_fold: ``oof_selected`` where the labels of the fold chose the epoch.
 
     Raises:
         UserError: There is not one row.
@@ -80,7 +90,7 @@ def plan_rows(
     for fold in folds:
         is_held_out, may_be_seen = fold_masks(table, fold)
         planned += [
-            RoleRows(fold=fold, role="oof", rows=np.flatnonzero(is_held_out)),
+            RoleRows(fold=fold, role=role_of_fold, rows=np.flatnonzero(is_held_out)),
             RoleRows(fold=fold, role="test", rows=common),
         ]
         if insample:

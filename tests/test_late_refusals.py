@@ -52,6 +52,7 @@ WHY: dict[str, tuple[str, ...]] = {
         ),
         "stacking.ensemble.objective:Objective.named",
         "stacking.settings:FitSettings._check_names",
+        "transfer.settings:FinetuneSettings._check_choice",
     ),
     "a command that is no stage, or a call from Python": (
         *(

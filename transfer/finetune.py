@@ -105,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             "folds": list(dict.fromkeys(job.fold for job in jobs)),
             "side_px": data.final_side_px,
             "init": settings.init,
+            "role_of_fold": settings.role_of_fold,
         }
     for line in summary(nets):
         log.info("%s", line)

@@ -4,7 +4,7 @@ Torch-free, so that a plan can be made and refused before anything starts.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from data_prep.folds import ALL, fold_masks
 from data_prep.outlook import Outlook
 from data_prep.rows import weights_of
 from data_prep.tasks import Task
+from transfer.inner_split import inner_split
 from transfer.settings import FinetuneSettings
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Job:
         tasks: What it learns.
         train_idx: Rows of the table that it is trained on.
         val_idx: Rows of its fold.
+        choice_idx: Rows that its epoch is chosen by; none: it is the last.
     """
 
     net: str
@@ -40,6 +42,7 @@ class Job:
     tasks: Sequence[Task]
     train_idx: Ints
     val_idx: Ints
+    choice_idx: Ints = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def path(self) -> str:
@@ -64,7 +67,7 @@ def plan(
 
     Raises:
         UserError: The table has no folds, a fold asked for is not one of them, or a net
-            has fewer rows than a batch.
+            has fewer rows than a batch, or none to choose its epoch by.
     """
     has_weight = weights_of(table) > 0
     jobs = []
@@ -72,17 +75,28 @@ def plan(
         val_mask, train_mask = fold_masks(table, fold)
         for name, tasks_of_net in _nets(tasks, settings):
             mask = _has_any_label(tasks_of_net) & train_mask & has_weight
-            jobs.append(
-                Job(
-                    net=name,
-                    fold=fold,
-                    tasks=tasks_of_net,
-                    train_idx=np.flatnonzero(mask),
-                    val_idx=np.flatnonzero(val_mask),
-                )
+            job = Job(
+                net=name,
+                fold=fold,
+                tasks=tasks_of_net,
+                train_idx=np.flatnonzero(mask),
+                val_idx=np.flatnonzero(val_mask),
             )
+            jobs.append(_with_choice(job, table, settings))
     _check(jobs, settings)
     return jobs
+
+
+def _with_choice(job: Job, table: "pd.DataFrame", settings: FinetuneSettings) -> Job:
+    """Say which rows the epoch of a net is chosen by; inner ones do not train."""
+    if settings.select == "fold":
+        return replace(job, choice_idx=job.val_idx)
+    if settings.select == "last":
+        return job
+    train_idx, inner_idx = inner_split(
+        table, job.train_idx, seed=settings.seed, share=settings.inner_share
+    )
+    return replace(job, train_idx=train_idx, choice_idx=inner_idx)
 
 
 def _nets(
@@ -151,3 +165,11 @@ def _check(jobs: Sequence[Job], settings: FinetuneSettings) -> None:
                     f"{job.path}: outside its fold no row has a label of"
                     f" [tasks.{task.name}]; name the other tasks with --tasks"
                 )
+        task = job.tasks[0]
+        if len(job.choice_idx) and not task.has_label[job.choice_idx].any():
+            raise UserError(
+                f"{job.path}: select = {settings.select!r} chooses by"
+                f" [tasks.{task.name}], and none of the {len(job.choice_idx)} rows to"
+                " choose by has a label of it; name the other tasks with --tasks, or"
+                " leave --select out"
+            )

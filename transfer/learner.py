@@ -67,18 +67,21 @@ class FinetuneLearner(Learner):
         heads = [p for p in every.parameters if id(p) not in of_backbone]
         return self.moving.groups(backbone, heads)
 
+    def views(self, batch: Batch) -> Tensor:
+        """Give a random view of each picture, (B, 3, S, S)."""
+        u = uniforms(
+            batch.keys, N_RANDOM, seed=batch.seed, epoch=batch.epoch, purpose="finetune"
+        )
+        side_px = round(self.side_px * batch.scale)
+        return random_views(batch.images, u, side_px, self.params)
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Weighted sum of the tasks' mean losses over the rows that have the label.
 
         A row's weight multiplies its loss and leaves the number of rows as it is, so
         that a row of weight 0.5 pulls half as hard whatever it shares its batch with.
         """
-        u = uniforms(
-            batch.keys, N_RANDOM, seed=batch.seed, epoch=batch.epoch, purpose="finetune"
-        )
-        side_px = round(self.side_px * batch.scale)
-        views = random_views(batch.images, u, side_px, self.params)
-        outputs = self.net(views)
+        outputs = self.net(self.views(batch))
         idx = torch.from_numpy(batch.rows).to(batch.images.device)
         sample_weight = self.sample_weight[idx]
         total = torch.zeros((), device=idx.device)

@@ -1,11 +1,12 @@
 """The settings of the transfer."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from data_prep.errors import UserError
+from data_prep.folds import ALL as ALL_ROWS
 from data_prep.outlook import Outlook
 from data_prep.ranges import OR_ZERO, Area, Share
 from data_prep.settings import NOT_HASHED
@@ -69,10 +70,23 @@ class FinetuneSettings(TrainingSettings):
         Gt(0),
         Le(1),
     ] = 1.0
+    select: Annotated[
+        Literal["last", "inner", "fold"],
+        "epoch to keep: the last, or the best on a share of the training rows that"
+        " does not train, or on the held-out fold, whose scores are then too good",
+    ] = "last"
+    inner_share: Annotated[
+        float, "share of the training rows kept back by select = inner", Gt(0), Lt(1)
+    ] = 0.15
+    patience: Annotated[
+        int, "end after N epochs that are no better, by select; 0: never", Ge(0)
+    ] = 0
+    average_epochs: Annotated[
+        int, "keep the mean weights of N epochs, up to the one to keep", Ge(1)
+    ] = 1
     keep_epochs: Annotated[
         int, "weights of the last N epochs kept in epochs/; 0: none", NOT_HASHED, Ge(0)
     ] = 1
-
     jobs: Annotated[
         int,
         "nets trained at once, each in a process with its share of the cores, or the"
@@ -106,6 +120,25 @@ class FinetuneSettings(TrainingSettings):
                 f"unfreeze_after = {self.unfreeze_after}, but the training has"
                 f" {self.epochs} epochs; give fewer, or 0 for never"
             )
+        self._check_choice()
+
+    def _check_choice(self) -> None:
+        """Check what chooses the epoch."""
+        if self.patience and self.select == "last":
+            raise UserError(
+                f"patience = {self.patience} waits for a better score, but select ="
+                " 'last' measures none; give select = 'inner'"
+            )
+        if self.select == "fold" and (self.all or ALL_ROWS in self.folds):
+            raise UserError(
+                "select = 'fold', but the net of all rows holds out no fold to choose"
+                " by; give select = 'inner' or 'last'"
+            )
+        if not self.steps and self.average_epochs > self.epochs:
+            raise UserError(
+                f"average_epochs = {self.average_epochs}, but there are only"
+                f" {self.epochs} epochs; give fewer"
+            )
 
     @property
     def moving(self) -> Moving:
@@ -115,6 +148,11 @@ class FinetuneSettings(TrainingSettings):
             unfreeze_after=self.unfreeze_after,
             layer_decay=self.layer_decay,
         )
+
+    @property
+    def role_of_fold(self) -> str:
+        """What its nets know of the labels of the rows they hold out."""
+        return "oof_selected" if self.select == "fold" else "oof"
 
     def check_data(self, outlook: Outlook) -> None:
         """Check what the tables and the other stages decide.

@@ -22,6 +22,7 @@ from pretext.engine.progress import Report
 from pretext.engine.training import train
 from pretext.networks.backbones import begin_backbone, save_weights
 from pretext.networks.trial import check_final_side
+from transfer.epoch_choice import EpochChoice
 from transfer.jobs import Job
 from transfer.learner import FinetuneLearner, score_rows
 from transfer.nets import FORMAT, TaskNet, describe, load_net
@@ -105,7 +106,7 @@ def train_net(
         net.to(data.pictures.device)
     else:
         net, config = _begin(job, data)
-        rate = _train(
+        config, rate = _train(
             net=net,
             job=job,
             data=data,
@@ -115,7 +116,8 @@ def train_net(
         )
     net.eval()
     scores = score_rows(net, job.tasks, data.pictures, job.val_idx)
-    add_to_last_epoch(folder, _held_out(scores))
+    if config.keys().isdisjoint({"chosen", "averaged"}):
+        add_to_last_epoch(folder, _held_out(scores))
     shown = ", ".join(f"{name} {four_digits(value)}" for name, value in scores.items())
     log.info("%s: held-out fold, plain view: %s", job.path, shown or "nothing to score")
     result = {
@@ -125,6 +127,7 @@ def train_net(
         "tasks": config["tasks"],
         "rows": len(job.train_idx),
         "begun_from": config["begun_from"],
+        **({"chosen": config["chosen"]} if "chosen" in config else {}),
         "held_out_scores": scores,
         **rate,
     }
@@ -244,44 +247,46 @@ def _train(
     weights: Path,
     config: dict[str, Any],
     report: Report | None,
-) -> dict[str, Any]:
-    """Train, keep the weights, those of each epoch too, and say how fast it went."""
-    settings, folder = data.settings, weights.parent
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Train, keep the weights, and say which they are and how fast it went."""
+    learner, ids = _learner(net, job, data), [data.ids[row] for row in job.train_idx]
+    choice = EpochChoice(
+        learner=learner,
+        job=job,
+        pictures=data.pictures,
+        ids=ids,
+        settings=data.settings,
+        config=config,
+        folder=weights.parent,
+    )
 
     def publish(epoch: int) -> dict[str, float]:
-        """Put this epoch's weights where a watcher looks, and score them if due."""
-        keep(epoch)
-        if not settings.score_every or epoch % settings.score_every:
-            return {}
-        return _held_out(score_rows(net, job.tasks, data.pictures, job.val_idx))
-
-    def keep(epoch: int) -> None:
-        """Keep this epoch's weights, and drop the oldest."""
-        if settings.keep_epochs == 0:
-            return
-        file = folder / "epochs" / f"epoch{epoch:04d}.safetensors"
-        save_weights(file, net.state_dict(), config | {"epoch": epoch})
-        files = sorted(file.parent.glob("epoch*.safetensors"))
-        for old in files[: -settings.keep_epochs]:
-            old.unlink()
-            old.with_suffix(".json").unlink(missing_ok=True)
+        """Score the held-out fold if it is due, and let this epoch be chosen."""
+        scores = {}
+        if data.settings.score_every and epoch % data.settings.score_every == 0:
+            rows = job.val_idx
+            scores = _held_out(score_rows(net, job.tasks, data.pictures, rows))
+        return {**scores, **choice(epoch)}
 
     outcome = train(
-        _learner(net, job, data),
+        learner,
         pictures=data.pictures,
         train_idx=job.train_idx,
-        ids=[data.ids[row] for row in job.train_idx],
-        settings=settings,
-        folder=folder,
+        ids=ids,
+        settings=data.settings,
+        folder=weights.parent,
         label=job.path,
         publish=publish,
         report=report,
     )
-    save_weights(weights, net.state_dict(), config)  # the checkpoint is still there
     net.to(data.pictures.device)  # Lightning leaves it on the CPU
+    if outcome.stopped:
+        log.info("%s: stopped: %s", job.path, outcome.stopped)
+    config = config | choice.apply()
+    save_weights(weights, net.state_dict(), config)  # the checkpoint is still there
     if outcome.images_per_s:
         log.info("%s: %.0f images/s", job.path, outcome.images_per_s)
-    return {
+    return config, {
         "images_per_s": round(outcome.images_per_s, 1),
         "data_wait": round(outcome.data_share, 4),
     }

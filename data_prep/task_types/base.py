@@ -117,6 +117,7 @@ class TaskType(Ranged, ABC):
             target: its ``number``, the ``probabilities`` of its classes, or nothing.
         probed_as: Whether probes of frozen features predict ``numbers``, scored by R2,
             or ``classes``, scored by accuracy.
+        higher_is_better: Of its score; an epoch may be chosen by it.
         needs_attributes: Labels come from ``[data] attributes`` and not from a column.
     """
 
@@ -124,6 +125,7 @@ class TaskType(Ranged, ABC):
     losses: ClassVar[tuple[str, ...]] = tuple(DISTANCES)
     target_outputs: ClassVar[tuple[TargetOutputs, ...]] = ()
     probed_as: ClassVar[Literal["numbers", "classes"]] = "numbers"
+    higher_is_better: ClassVar[bool] = False
     needs_attributes: ClassVar[bool] = False
 
     column: Annotated[str | None, "column of the training table"] = None

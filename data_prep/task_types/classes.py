@@ -30,6 +30,7 @@ class Classes(TaskType):
     losses = ("cross_entropy",)
     target_outputs: ClassVar[tuple[TargetOutputs, ...]] = ("probabilities",)
     probed_as = "classes"
+    higher_is_better = True
 
     label_smoothing: Annotated[Share, "share of a label spread over all classes"] = 0.0
     class_weights: Annotated[

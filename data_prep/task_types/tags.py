@@ -21,6 +21,7 @@ class Tags(TaskType):
     name = "tags"
     losses = ("bce",)
     needs_attributes = True
+    higher_is_better = True
 
     min_count: Annotated[
         int, "labelled pictures that have a tag, at least, and that lack it", Ge(2)

@@ -27,7 +27,16 @@ log = logging.getLogger(__name__)
 
 
 class StopTraining(Exception):  # noqa: N818 - not a failure
-    """Raised between epochs to end a training early; its text says why."""
+    """Raised between epochs to end a training early.
+
+    Args:
+        reason: Why.
+        metrics: What was measured after the epoch, to log.
+    """
+
+    def __init__(self, reason: str, metrics: Mapping[str, float] | None = None) -> None:
+        super().__init__(reason)
+        self.metrics = metrics or {}
 
 
 class InPlace(TorchCheckpointIO):
@@ -212,8 +221,9 @@ class TrainingCallback(pl.Callback):
             if self.publish is not None:
                 try:
                     metrics = {**metrics, **(self.publish(epoch) or {})}
-                except StopTraining as reason:
-                    self.stopped = str(reason)
+                except StopTraining as stop:
+                    metrics = {**metrics, **stop.metrics}
+                    self.stopped = str(stop)
                     trainer.should_stop = True
         if metrics:
             self._log(trainer, metrics)

@@ -32,7 +32,7 @@ from tests.prepared_runs import (
     pixels_of,
     table_of,
 )
-from transfer import executors, training
+from transfer import epoch_choice, executors, training
 from transfer.learner import FinetuneLearner, score_rows
 from transfer.nets import TaskNet, describe, load_net
 
@@ -326,12 +326,12 @@ def stop_inside_a_net(patch: pytest.MonkeyPatch) -> None:
 
 def stop_at_publishing_an_epoch(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(callbacks, "CHECKPOINT_EVERY_S", -1.0)
-    patch.setattr(training, "save_weights", fail_at(2, save_weights))
+    patch.setattr(epoch_choice, "save_weights", fail_at(2, save_weights))
 
 
 def stop_at_keeping_the_weights(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(callbacks, "CHECKPOINT_EVERY_S", -1.0)
-    patch.setattr(training, "save_weights", fail_at(3, save_weights))
+    patch.setattr(training, "save_weights", fail_at(1, save_weights))
 
 
 def stop_before_a_trained_net_is_scored(patch: pytest.MonkeyPatch) -> None:
@@ -425,7 +425,7 @@ def test_each_epoch_is_published_whole_and_few_are_kept(
             load_net(path)
             counts.append(len(list(path.parent.glob("*.safetensors"))))
 
-    monkeypatch.setattr(training, "save_weights", watched)
+    monkeypatch.setattr(epoch_choice, "save_weights", watched)
     flags = ["--joint", "--folds=2", "--epochs=3", f"--keep-epochs={keep}"]
     folder = finetune(make_run(tmp_path), *flags) / "joint" / "fold2"
     files = sorted((folder / "epochs").glob("*"))
