@@ -2,13 +2,14 @@
 
     python -m features.extract --experiment experiments/demo.toml
 
-Reads ``data_prep.prepare`` and ``transfer.finetune`` (or one pretext stage, with
-``--source``); writes ``features.extract/``:
+Reads ``data_prep.prepare`` and ``transfer.finetune`` (or, with ``--source``, one
+pretext stage or ready weights); writes ``features.extract/``:
 
 - ``features.pkl``: pooled over the views; a row of a fold through the nets that never
   saw its label, a row without label through each fold's nets, averaged over those,
 - ``nets/foldK.pkl``: pooled, the rows without label through the nets of fold K alone,
 - ``views/TASK.oof.pkl`` and ``views/TASK.test.foldK.pkl``: each view apart,
+- with ``--source timm:NAME`` or a path: ``backbone.safetensors``, the weights used,
 - with ``--insample`` the rows the nets of a fold may have learned from:
   ``insample/foldK.pkl`` and their views.
 
@@ -23,7 +24,7 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,10 @@ from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
 from features.header import HELD_OUT, SELECTED, UNTRAINED
 from features.plan import NO_FOLD, RoleRows, in_shard, plan_passes, plan_rows
-from features.settings import FINETUNED, ExtractSettings
+from features.settings import FINETUNED, WEIGHTS, ExtractSettings
+from pretext.init_weights import fingerprint_of
+from pretext.preflight import check_ready
+from pretext.ready_weights import find_ready
 
 if TYPE_CHECKING:
     from features.sources import NetSource
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
 
 STAGE = "features.extract"
 WORK = "checkpoints"  # folder of unfinished passes
+BACKBONE = "backbone.safetensors"  # of a pretext stage, and of ready weights here
 log = logging.getLogger(__name__)
 
 
@@ -61,16 +66,21 @@ def main(argv: Sequence[str] | None = None) -> Path:
     stage_name = stage_of(shard, n_shards)
     config, reads = recorded(settings), settings.reads
     config["shard"] = settings.shard if n_shards > 1 else ""  # 0/1 is all
+    ready = find_ready(settings.source, "source") if settings.is_ready else None
+    if ready:
+        check_ready(settings.source, settings.backbone, "source")
+        config[WEIGHTS] = fingerprint_of(settings.source, ready)["init"]
     if not settings.layers and (done := run.current(stage_name, config, reads=reads)):
         return done.folder
     prepared = Prepared.open(run.finished(PREPARED))
-    trained = run.finished(settings.source)
+    trained = None if ready else run.finished(settings.source)
     settle_waiting(settings.threads)
 
     from features.assembly import Assembly
     from features.net_passes import NetPasses
     from pretext.data.pictures import Pictures
     from pretext.device import pick_device, set_threads, use_bf16
+    from pretext.networks.backbones import save_weights
 
     device = pick_device()
     set_threads(settings.threads)
@@ -81,6 +91,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
         show_layers(source)
         return run.folder
     table = prepared.table
+    if trained:
+        origin = origin_of_stage(run, trained)
+    else:
+        origin = origin_of_ready(source, config[WEIGHTS], prepared)
+    header = _header(prepared, source, origin, bf16=bf16)
     if settings.source == FINETUNED:
         planned = plan_rows(
             table,
@@ -89,13 +104,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
             role_of_fold=trained.metadata.get("role_of_fold", "oof"),
         )
     else:
-        role = SELECTED if chosen_with_labels(run, trained) else "label_free"
+        role = SELECTED if header["selected_with_labels"] else "label_free"
         rows = np.arange(len(table))
         planned = [RoleRows(fold=NO_FOLD, role=role, rows=rows)]
     passes = [whole.shard(shard, n_shards) for whole in plan_passes(planned)]
     failures = failures_of(prepared, planned, settings) if shard == 0 else {}
     planned = [in_shard(role_rows, passes) for role_rows in planned]
-    header = _header(run, prepared, trained, bf16=bf16)
     if n_shards > 1:
         header["shard"] = [shard, n_shards]
     views = VIEW_SETS[settings.views]
@@ -124,6 +138,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
             header=header,
             failures=failures,
         )
+        if not trained:  # so that later pictures need no other file
+            tensors = source.backbone()[0].state_dict()
+            save_weights(stage.folder / BACKBONE, tensors, source.metadata)
         if settings.layer:
             assembly.write_inner(extracted)
         else:
@@ -161,19 +178,39 @@ def main(argv: Sequence[str] | None = None) -> Path:
 def open_source(
     settings: ExtractSettings,
     prepared: Finished,
-    trained: Finished,
+    trained: Finished | None,
     pictures: "Pictures",
 ) -> "NetSource":
-    """Open the nets whose outputs or inner layers are extracted."""
+    """Open the nets whose outputs or inner layers are extracted.
+
+    Args:
+        settings: Of the extraction.
+        prepared: The stage of the pictures.
+        trained: The stage of the nets, or of ready weights the extraction that keeps
+            them; None: there is none yet.
+        pictures: Those that are to go through.
+    """
     from features.sources import BackboneSource, InnerLayers, TransferSource
     from pretext.data.pictures import Normalisation
 
     inner_layers = InnerLayers(names=settings.layer, pooling=settings.layer_pool)
     if settings.source == FINETUNED:
+        assert trained
         return TransferSource(trained, inner_layers)
     metadata = prepared.metadata
-    normalise = Normalisation(tuple(metadata["mean"]), tuple(metadata["std"]))
-    return BackboneSource(trained, pictures.side_px, normalise, inner_layers)
+    if trained:
+        weights = trained.folder / BACKBONE
+        digest = trained.record["files"][BACKBONE]
+    else:
+        weights, digest = find_ready(settings.source, "source"), ""
+    return BackboneSource(
+        weights,
+        name=settings.backbone,
+        side_px=pictures.side_px,
+        collection=Normalisation(tuple(metadata["mean"]), tuple(metadata["std"])),
+        inner_layers=inner_layers,
+        digest=digest,
+    )
 
 
 def show_layers(source: "NetSource") -> None:
@@ -198,23 +235,44 @@ def chosen_with_labels(run: Run, trained: Finished) -> bool:
     return any(chosen_with_labels(run, run.finished(name)) for name in earlier)
 
 
+def origin_of_stage(run: Run, trained: Finished) -> dict[str, Any]:
+    """Say what nets of a stage are: its name, digest, versions, and whose choice."""
+    record = trained.record
+    return {
+        "selected_with_labels": chosen_with_labels(run, trained),
+        "source": {"stage": record["stage"], "digest": record["digest"]},
+        "versions": record["versions"],
+    }
+
+
+def origin_of_ready(
+    source: "NetSource", identity: Mapping[str, str], prepared: Finished
+) -> dict[str, Any]:
+    """Say the same of ready weights; of versions, those of this run."""
+    return {
+        "selected_with_labels": bool(source.metadata.get("selected_with_labels")),
+        "source": {"stage": identity["file"], "digest": identity["sha256"]},
+        "versions": prepared.record["versions"],
+    }
+
+
 def _header(
-    run: Run, prepared: Finished, trained: Finished, *, bf16: bool
+    prepared: Finished, source: "NetSource", origin: dict[str, Any], *, bf16: bool
 ) -> dict[str, Any]:
     """Say how the stores were made."""
     metadata = prepared.metadata
     return {
         "cv": metadata["cv"],
         "fold_hash": metadata["fold_hash"],
-        "selected_with_labels": chosen_with_labels(run, trained),
-        "transform": {k: metadata[k] for k in ("side", "fit", "mean", "std")},
-        "precision": "bf16" if bf16 else "fp32",
-        "source": {
-            "stage": trained.record["stage"],
-            "digest": trained.record["digest"],
+        "selected_with_labels": origin["selected_with_labels"],
+        "transform": {
+            **{k: metadata[k] for k in ("side", "fit")},
+            **{k: source.metadata.get(k) for k in ("mean", "std")},
         },
+        "precision": "bf16" if bf16 else "fp32",
+        "source": origin["source"],
         "command": " ".join(sys.orig_argv[1:]),
-        "versions": trained.record["versions"],
+        "versions": origin["versions"],
     }
 
 

@@ -16,7 +16,7 @@ from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import from_table
 from features.extract import STAGE as EXTRACTED
 from features.header import SELECTED
-from features.settings import FINETUNED, ExtractSettings
+from features.settings import FINETUNED, WEIGHTS, ExtractSettings
 from features.store import open_store
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Extraction:
     Attributes:
         settings: Of ``features.extract``.
         prepared: The stage that says how pictures are decoded.
-        trained: The stage of the nets.
+        trained: The stage of the nets; of ready weights, the extraction itself.
         digest: Of what they gave.
         header: Of one of the stores of that.
     """
@@ -70,9 +70,10 @@ def find_extraction(run: Run) -> Extraction:
             nets was replaced.
     """
     extracted = run.finished(EXTRACTED)
+    recorded = extracted.record["settings"]
     settings = from_table(
         ExtractSettings,
-        extracted.record["settings"],
+        {name: value for name, value in recorded.items() if name != WEIGHTS},
         str(extracted.folder / RECORD),
         {},
     )
@@ -82,7 +83,7 @@ def find_extraction(run: Run) -> Extraction:
             " else in every net; extract the outputs: python -m features.extract --run"
             f" {run.folder}"
         )
-    trained = run.finished(settings.source)
+    trained = extracted if settings.is_ready else run.finished(settings.source)
     # features.pkl, but where the only net has seen all rows there is none
     header = open_store(min(extracted.folder.rglob("*.pkl"))).header
     check_nets(trained, header)

@@ -11,6 +11,7 @@ written, to the bit.
 
 import logging
 import re
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from data_prep.errors import UserError
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import POSITIONAL, from_flags
 from features.extract import STAGE, stage_of
+from features.extraction import OF_NETS
 from features.rows import ArrayRows, ChosenRows, JoinedRows
 from features.store import OWN_KEYS, Store, open_store, verify, write_store
 
@@ -193,6 +195,9 @@ def merge_run(run: Run) -> Path:
     with run.stage(STAGE, config, reads=reads) as stage:
         for file in files:
             merge_stores([shard.folder / file for shard in shards], stage.folder / file)
+        for name in shards[0].record["files"]:
+            if Path(name).suffix in OF_NETS:  # ready weights, the same in each
+                shutil.copy2(shards[0].folder / name, stage.folder / name)
         metadata = [shard.metadata for shard in shards]
         n_rows: Counter[str] = Counter()
         for of_shard in metadata:

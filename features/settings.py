@@ -13,9 +13,11 @@ from data_prep.ranges import Ranged
 from data_prep.settings import NOT_HASHED, nearest
 from features.pooling import USUAL, check_statistics
 from pretext.init_weights import pretexts
-from pretext.preflight import network_of
+from pretext.preflight import check_ready, network_of
+from pretext.ready_weights import find_ready, is_ready
 
 FINETUNED = "transfer.finetune"
+WEIGHTS = "weights"  # in a record beside the settings: which ready weights they were
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +28,13 @@ class ExtractSettings(Ranged):
     """
 
     source: Annotated[
-        str, "whose outputs: transfer.finetune, or the features of a pretext stage"
+        str,
+        "whose outputs: transfer.finetune, or the features of a pretext stage or of"
+        " ready weights: timm:NAME, a file or folder",
     ] = FINETUNED
+    backbone: Annotated[
+        str, "name of the timm network of ready weights that do not name it"
+    ] = ""
     insample: Annotated[bool, "add the rows each net was trained on"] = False
     views: Annotated[
         Literal["d4", "c4", "flip", "e"],
@@ -56,9 +63,14 @@ class ExtractSettings(Ranged):
         """Check the source and the ranges."""
         super().__post_init__()
         sources = [FINETUNED, *pretexts()]
-        if self.source not in sources:
+        if self.source not in sources and not self.is_ready:
             raise UserError(
                 f"source = {self.source!r}: {nearest(self.source, sources)}"
+            )
+        if self.backbone and not self.is_ready:
+            raise UserError(
+                f"backbone = {self.backbone!r}: {self.source} has a network of its own;"
+                " leave backbone out"
             )
         if self.insample and self.source != FINETUNED:
             raise UserError(f"insample: the nets of {self.source} saw no label at all")
@@ -69,7 +81,12 @@ class ExtractSettings(Ranged):
     @property
     def reads(self) -> list[str]:
         """The stages that it reads."""
-        return ["data_prep.prepare", self.source]
+        return ["data_prep.prepare", *([] if self.is_ready else [self.source])]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the source are weights of others, and no stage."""
+        return is_ready(self.source)
 
     @property
     def idle_by(self) -> str:
@@ -95,8 +112,11 @@ class ExtractSettings(Ranged):
         """Check what the tables and the other stages decide.
 
         Raises:
-            UserError: No net would have a row to infer.
+            UserError: No net would have a row to infer, or ready weights are not there.
         """
+        if self.is_ready:
+            check_ready(self.source, self.backbone, "source")
+            return
         folds = outlook.setting(self.source, "folds") or ()
         has_others = bool((outlook.table["split"] != "train").any())
         if list(folds) == [ALL] and not (has_others or self.insample):
@@ -109,8 +129,19 @@ class ExtractSettings(Ranged):
         """Look for the layers in the network to come; it loads torch.
 
         Raises:
-            UserError: It has none of a name.
+            UserError: It has none of a name, or ready weights do not fit it.
         """
+        if self.is_ready:
+            from features.layers import Layers
+            from pretext.evaluation.embed import load_for
+
+            weights = find_ready(self.source, "source")
+            backbone, side_px = load_for(
+                weights, outlook.metadata["side"], self.backbone
+            )
+            if self.layer:
+                Layers(backbone.eval(), self.layer, "avg", side_px)
+            return
         source = outlook.settings.get(self.source)
         if not self.layer or source is None:
             return

@@ -6,8 +6,10 @@ Shapes: B pictures, S side of the pictures, F outputs of the nets of a fold.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_prep.run_folders.damage import read_json
 from data_prep.run_folders.runs import Finished
 from data_prep.tasks import output_origins
 from features.plan import NO_FOLD, OUTPUTS, OutputColumn
@@ -60,11 +62,14 @@ class NetSource(ABC):
         nets: ``task``, ``fold`` and ``digest`` of each net, by task.
         origins: What the outputs of each fold are counted from, F each; no entry: all
             from 0. Those nets give float32, and only float64 holds the sum.
+        metadata: What stands beside the weights of the first net; ``mean`` and ``std``
+            are those of all.
     """
 
     columns: dict[str, list[OutputColumn]]
     nets: list[dict[str, Any]]
     origins: dict[str, list[float]]
+    metadata: dict[str, Any]
 
     @property
     def folds(self) -> list[str]:
@@ -124,6 +129,8 @@ class TransferSource(NetSource):
         assert len({len(columns) for columns in self.columns.values()}) == 1
         if not any(any(origins) for origins in self.origins.values()):
             self.origins = {}
+        sidecar = Path(_weights_of(finished.metadata["nets"][0])).with_suffix(".json")
+        self.metadata = read_json(finished.folder / sidecar)
 
     def load(self, fold: str, device: "torch.device") -> Forward:
         """Load the nets of a fold; their outputs are joined side by side."""
@@ -160,29 +167,47 @@ class TransferSource(NetSource):
 
 
 class BackboneSource(NetSource):
-    """The features of a pretext stage's backbone.
+    """The features of a backbone that saw none of the labels.
 
     Args:
-        finished: That stage.
+        weights: Of a pretext stage, or of others.
+        name: Of the network, for weights that do not name it.
         side_px: Side of the pictures.
-        normalise: Statistics of the collection.
+        collection: Its statistics, for weights that do not say theirs.
         inner_layers: The layers that are extracted; none: the outputs.
+        digest: Of the weights, where they are those of a stage.
     """
 
     def __init__(
         self,
-        finished: Finished,
+        weights: Path,
+        *,
+        name: str,
         side_px: int,
-        normalise: "Normalisation",
+        collection: "Normalisation",
         inner_layers: InnerLayers,
+        digest: str = "",
     ) -> None:
         from pretext.evaluation.embed import load_for
-        from pretext.networks.backbones import feature_width
+        from pretext.networks.backbones import (
+            BACKBONE_FORMAT,
+            described,
+            digest_weights,
+            feature_width,
+            own_normalisation,
+        )
 
-        path = finished.folder / "backbone.safetensors"
-        self._normalise, self._inner = normalise, inner_layers
-        self._backbone, self._side_px = load_for(path, side_px)
-        digest = finished.record["files"][path.name]
+        self._inner = inner_layers
+        normalise = own_normalisation(weights, name, collection)
+        self._normalise = normalise
+        self._backbone, self._side_px = load_for(weights, side_px, name)
+        self.metadata = described(weights, name) | {
+            "format": BACKBONE_FORMAT,
+            "side_px": self._side_px,
+            "mean": list(normalise.mean),
+            "std": list(normalise.std),
+        }
+        digest = digest or digest_weights(self._backbone.state_dict())
         if inner_layers.names:
             widths = inner_layers.of(self._backbone.eval(), self._side_px).widths
             columns = inner_layers.columns(widths, digest)

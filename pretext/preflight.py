@@ -3,13 +3,17 @@
 Torch-free until a library has to be asked for a name.
 """
 
-from pathlib import Path
-
 from data_prep.errors import UserError
 from data_prep.outlook import Outlook
-from pretext.init_weights import DEFAULT_BACKBONE, SCRATCH, check_alone, is_stage
+from pretext.init_weights import DEFAULT_BACKBONE, SCRATCH, check_alone
 from pretext.names import check_backbone, check_optimizer
-from pretext.ready_weights import TIMM, architecture_of, is_path, metadata_of
+from pretext.ready_weights import (
+    TIMM,
+    architecture_of,
+    find_ready,
+    is_ready,
+    metadata_of,
+)
 
 
 def check_first_weights(init: str, backbone: str, outlook: Outlook) -> None:
@@ -25,16 +29,39 @@ def check_first_weights(init: str, backbone: str, outlook: Outlook) -> None:
     """
     if init == SCRATCH:
         return
+    if is_ready(init):
+        check_ready(init, backbone)
+        return
     origin = network_of(init, "", outlook)
-    if not (origin or backbone) and is_path(init):
-        raise UserError(
-            f"init = {init!r}: no JSON beside it names its network; name it with"
-            " --backbone"
-        )
     if backbone and origin and architecture_of(backbone) != architecture_of(origin):
         raise UserError(
             f"init = {init!r}: weights of {origin!r}, not of {backbone!r}; set backbone"
             f" = {origin!r}, or init = {SCRATCH!r}"
+        )
+
+
+def check_ready(name: str, backbone: str, setting: str = "init") -> None:
+    """Check that weights of others are there, and that their network is known.
+
+    Args:
+        name: Path, or ``timm:NAME``, which is not asked for yet.
+        backbone: Name of the network; empty: that of the weights.
+        setting: That has the name, for the messages.
+
+    Raises:
+        UserError: There is no such file, it is not of a backbone, or of another one,
+            or nobody tells of which.
+    """
+    network = network_of_ready(name, setting)
+    if not (network or backbone):
+        raise UserError(
+            f"{setting} = {name!r}: no JSON beside it names its network; name it with"
+            " --backbone"
+        )
+    if backbone and network and architecture_of(backbone) != network:
+        raise UserError(
+            f"{setting} = {name!r}: weights of {network!r}, not of {backbone!r}; set"
+            f" backbone = {network!r}, or leave it out"
         )
 
 
@@ -56,10 +83,8 @@ def network_of(
         return backbone
     if init == SCRATCH:
         return DEFAULT_BACKBONE
-    if init.startswith(TIMM):
-        return architecture_of(init)
-    if not is_stage(init):
-        return _backbone_of_file(Path(init))
+    if is_ready(init):
+        return network_of_ready(init)
     if init in outlook.settings and init not in earlier_stages:
         earlier = outlook.settings[init]
         return network_of(
@@ -71,12 +96,18 @@ def network_of(
     return None
 
 
-def _backbone_of_file(path: Path) -> str | None:
-    if not path.exists():
-        raise UserError(f"init = '{path}': there is no such file or folder")
+def network_of_ready(name: str, setting: str = "init") -> str | None:
+    """Name the network of weights of others; None: they do not tell.
+
+    Raises:
+        UserError: There is no such file, or it is not of a backbone.
+    """
+    if name.startswith(TIMM):
+        return architecture_of(name)
+    path = find_ready(name, setting)
     metadata = metadata_of(path)
     check_alone(path, metadata)
-    return metadata.get("backbone")
+    return architecture_of(metadata["backbone"]) if metadata else None
 
 
 def check_larger_views(final_px: int, picture_px: int, scale: float) -> None:

@@ -27,6 +27,7 @@ from data_prep.run_folders.runs import Run
 from data_prep.settings import NOT_HASHED, nearest, recorded
 from data_prep.waiting import settle_waiting
 from pretext.init_weights import fingerprint_of, pretexts
+from pretext.preflight import check_ready
 from pretext.ready_weights import TIMM, find_ready, is_path, is_ready
 
 if TYPE_CHECKING:
@@ -90,8 +91,8 @@ class ProbeSettings(Ranged):
                 " one before, or give files as weights"
             )
         for name in self.weights:
-            if is_path(name):
-                find_ready(name, "weights")
+            if is_ready(name):
+                check_ready(name, "", "weights")
 
 
 def main(argv: Sequence[str] | None = None) -> Path:

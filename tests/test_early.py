@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import pipeline
 from data_prep.errors import UserError
@@ -98,6 +99,10 @@ def data(**keys: Any) -> Tables:
     return {"data": keys}
 
 
+def source(name: str, **keys: Any) -> Tables:
+    return {"features.extract": {"source": name, **keys}}
+
+
 def listed(*stages: str) -> Tables:
     return {"pipeline": {"stages": ["data_prep.prepare", *stages]}}
 
@@ -107,6 +112,7 @@ LABEL_FREE = listed("pretext.jigsaw", "features.extract", "stacking.fit") | {
     "features.extract": {"source": "pretext.jigsaw"},
     "pretext.jigsaw": {"batch_size": 8},
 }
+READY = listed("features.extract", "stacking.fit")
 ALONE = data(train=None, test=None, target=None)
 MISTAKES: list[tuple[Tables, str]] = [
     # the stack
@@ -209,6 +215,12 @@ MISTAKES: list[tuple[Tables, str]] = [
         | {"pretext.jigsaw": {"batch_size": 8}}
         | tune(init="pretext.jigsaw", backbone="resnet18"),
         r"init = 'pretext.jigsaw': weights of 'resnet34', not of 'resnet18'; set bac",
+    ),
+    (READY | source("no/such"), r"source = 'no/such': there is no such file or folder"),
+    (READY | source("bare.safetensors"), r"source = 'bare.safetensors': no JSON besid"),
+    (
+        {"features.extract": {"backbone": "resnet18"}},
+        r"backbone = 'resnet18': transfer.finetune has a network of its own",
     ),
     (tune(folds=["7"]), r"folds = '7': give some of 0, 1, 2, all"),
     (
@@ -325,6 +337,19 @@ OF_LIBRARIES: list[tuple[Tables, str]] = [
         r"'resnet-18': timm has no such network; did you mean",
     ),
     (tune(backbone="resnet18.nope"), r"backbone = 'resnet18.nope': Invalid pretrained"),
+    (tune(init="timm:resnet-18"), r"'resnet-18': timm has no such network; did you"),
+    (
+        tune(init="code.pth", backbone="test_resnet"),
+        r"code.pth: a pickle of more than tensors, which may run any code, is not read",
+    ),
+    (
+        tune(init="misfit.pth", backbone="test_resnet"),
+        r"misfit.pth: does not fit 'test_resnet': 90 tensors missing",
+    ),
+    (
+        READY | source("misfit.pth", backbone="test_resnet"),
+        r"\[features.extract\]: misfit.pth: does not fit 'test_resnet'",
+    ),
     (tune(optimizer="adamm"), r"optimizer = 'adamm': no such optimiser; did you mean"),
     (
         tune(backbone="test_resnet", train="layr3"),
@@ -371,6 +396,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "net": '{"backbone": "resnet18", "tasks": []}',
         "back": '{"backbone": "resnet18"}',
     }
+    torch.save({"a": torch.zeros(1)}, place / "misfit.pth")
+    torch.save({"a": Path("a")}, place / "code.pth")
     for name in ("bare", *notes):
         (place / f"{name}.safetensors").touch()
     for name, text in notes.items():

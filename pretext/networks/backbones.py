@@ -5,8 +5,10 @@ others are read too (``pretext.ready_weights``). Loading is strict: every tensor
 there and fit, or nothing is loaded.
 """
 
+import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from pretext.ready_weights import (
     metadata_of,
 )
 
+BACKBONE_FORMAT = "tessera-backbone/1"
 log = logging.getLogger(__name__)
 
 
@@ -63,26 +66,35 @@ def feature_width(backbone: nn.Module) -> int:
 
 
 def save_weights(
-    path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]
 ) -> None:
     """Write weights whole or not at all; ``path`` ends with ``.safetensors``.
 
     The JSON goes first: whoever sees the weights finds what they are.
     """
-    from safetensors.torch import save
-
     sidecar = path.with_suffix(".json")
-    # clone: tied or channels-last tensors must be written as plain ones
-    plain = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in tensors.items()
-    }
     with (
         drafted(path) as file,
         drafted(sidecar) as sidecar_file,
     ):  # the inner one goes first
         sidecar_file.write((json.dumps(metadata, indent=2) + "\n").encode())
-        file.write(save(plain))  # save_file would hide that the disk is full
+        file.write(_as_bytes(tensors))  # save_file would hide that the disk is full
+
+
+def digest_weights(tensors: Mapping[str, Tensor]) -> str:
+    """Hash the file that weights are, or would be, written to."""
+    return hashlib.sha256(_as_bytes(tensors)).hexdigest()
+
+
+def _as_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    from safetensors.torch import save
+
+    # clone: tied or channels-last tensors must be written as plain ones
+    plain = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+    return save(plain)
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

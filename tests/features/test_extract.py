@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 from numpy.typing import NDArray
+from timm.models import save_for_hf
 from torch import Tensor
 from tqdm import tqdm
 
@@ -518,6 +520,55 @@ def test_features_of_a_pretext_stage_are_label_free(
     (digest,) = {column["space"] for column in store.header["columns"]}
     assert digest == store.header["nets"][0]["digest"]
     assert store.columns[:2] == ["embedding_0__mean", "embedding_0__var"]
+
+
+def test_features_of_ready_weights(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", n_train=6, n_test=2)
+    torch.manual_seed(4)
+    network = timm.create_model("test_resnet", num_classes=5).eval()
+    network.pretrained_cfg.update(mean=(0.2, 0.3, 0.4), std=(0.3, 0.2, 0.1))
+    save_for_hf(network, tmp_path / "ready", safe_serialization=True)
+    folder = extract(run, f"--source={tmp_path / 'ready'}")
+    views, store = store_of(run, "views/embedding.pkl"), store_of(run, "features.pkl")
+    assert set(store.roles) == {"label_free"}
+    assert list(store.ids) == table_of(run)["id"].tolist()
+
+    def ask(image: Tensor) -> Tensor:
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ([2, 3, 4], [3, 2, 1]))
+        features = network.forward_features((image / 255 - mean / 10) / (std / 10))
+        pooled: Tensor = network.forward_head(features, pre_logits=True)
+        return pooled
+
+    expected = plain_outputs(pixels_of(run), ask)
+    np.testing.assert_allclose(views.values, expected, rtol=1e-3, atol=1e-4)
+    header, record = store.header, run.finished("features.extract").record
+    assert header["transform"]["mean"] == pytest.approx([51, 76.5, 102])
+    files = record["files"]
+    assert header["nets"][0]["digest"] == files["backbone.safetensors"]
+    assert header["source"]["stage"] == "ready"
+    assert header["source"]["digest"] == record["settings"]["weights"]["sha256"]
+    assert list(record["reads"]) == [STAGE]
+    # what is kept is a backbone of ours: by it the features are the same
+    values = store.matrix()
+    kept = (folder / "backbone.safetensors").rename(tmp_path / "kept.safetensors")
+    (folder / "backbone.json").rename(tmp_path / "kept.json")
+    extract(run, f"--source={kept}", "--overwrite")
+    np.testing.assert_array_equal(store_of(run, "features.pkl").matrix(), values)
+
+
+def test_mistakes_about_ready_weights(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", n_train=6, n_test=2)
+    bare = tmp_path / "bare.pth"
+    torch.save({"a": torch.zeros(2)}, bare)
+    for flags, message in (
+        ([f"--source={bare}"], "source = .*bare.pth': no JSON beside it names its net"),
+        (["--source=no/such"], "source = 'no/such': there is no such file or folder"),
+        ([f"--source={bare}", "--backbone=test_resnet"], "does not fit 'test_resnet'"),
+        (["--backbone=resnet18"], "transfer.finetune has a network of its own"),
+        ([f"--source={bare}", "--insample"], "saw no label at all"),
+    ):
+        with pytest.raises(UserError, match=message):
+            extract(run, *flags)
 
 
 def select_with_labels(run: Run) -> None:

@@ -17,6 +17,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
 
 from data_prep.dihedral import VIEWS, apply_view
@@ -24,7 +25,7 @@ from data_prep.errors import UserError
 from data_prep.pictures.decode import fit_square
 from data_prep.run_folders.damage import RECORD
 from data_prep.run_folders.runs import Run
-from features import fresh, inference, passes
+from features import fresh, inference, merge, passes
 from features.inference import default_path, infer_features, name_of
 from features.merge import check_alike
 from features.passes import views_of
@@ -182,6 +183,26 @@ def test_a_backbone_without_labels_gives_rows_of_its_own_role(
     assert ours.roles.tolist() == [role]
     np.testing.assert_allclose(ours[id_], old[id_], rtol=1e-4, atol=1e-4)
     check_alike(old, ours)
+
+
+def test_ready_weights_are_asked_again_where_they_are_gone(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", n_train=6, n_test=2)
+    make_pretext(run)
+    file = tmp_path / "ready.pth"
+    torch.save(load_file(run.folder / "pretext.jigsaw/backbone.safetensors"), file)
+    flags = [f"--source={file}", "--backbone=test_resnet", "--views=c4"]
+    for number in range(2):
+        extract(run, *flags, f"--shard={number}/2")
+    with elsewhere(run):
+        merge.main([f"--run={run.folder}"])
+    file.unlink()
+    old = open_store(run.folder / "features.extract" / "features.pkl")
+    id_ = old.ids[3]
+    draw(tmp_path / "new" / f"{id_}.png", pixels_of(run)[3])
+    new = open_store(ask(run, f"--images={tmp_path / 'new'}") / "features.pkl")
+    assert new.roles.tolist() == ["label_free"]
+    np.testing.assert_allclose(new[id_], old[id_], rtol=1e-4, atol=1e-4)
+    check_alike(old, new)
 
 
 def settle(run: Run, stage: str) -> None:

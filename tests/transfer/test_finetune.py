@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file
+from timm.models import save_for_hf
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -632,6 +634,21 @@ def test_first_weights_that_do_not_fit(tmp_path: Path) -> None:
         UserError, match="not the weights of a backbone alone but 'tess"
     ):
         finetune(run, "--joint", "--folds=1", f"--init={net}")
+
+
+def test_nets_see_pictures_as_their_ready_weights_did(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    network = timm.create_model("test_resnet", num_classes=5)
+    network.pretrained_cfg.update(mean=(0.2, 0.3, 0.4), std=(0.3, 0.2, 0.1))
+    save_for_hf(network, tmp_path / "ready", safe_serialization=True)
+    init = f"--init={tmp_path / 'ready'}"
+    folder = finetune(run, init, "--joint", "--folds=0", "--tasks=target", "--steps=1")
+    net, config = load_net(folder / "joint" / "fold0" / "weights.safetensors")
+    assert net.normalise.mean == pytest.approx((51, 76.5, 102))
+    assert config["std"] == pytest.approx([76.5, 51, 25.5])
+    assert "matched by name; none missing" in config["begun_from"]
+    identity = run.finished("transfer.finetune").record["settings"]["init"]
+    assert identity.keys() == {"file", "sha256", "config_sha256"}
 
 
 def test_a_network_of_one_size_says_which(tmp_path: Path) -> None:
