@@ -292,13 +292,13 @@ def test_what_no_dict_of_arrays_needs_is_refused_and_not_run(
     assert RAN == []
 
 
-def test_a_thousand_broken_pickles_are_refused_and_run_nothing(tmp_path: Path) -> None:
+def test_hundreds_of_broken_pickles_are_refused_and_run_nothing(tmp_path: Path) -> None:
     RAN.clear()
     rng = random.Random(0)
     good = pickle.dumps(original("ab", 2), protocol=4)
     bad = pickle.dumps({"a": [Hostile(run_me)]}, protocol=4)
     path, n_read = tmp_path / "x.pkl", 0
-    for number in range(1000):
+    for number in range(400):
         data = bytearray(bad if number % 3 == 0 else good)
         for _ in range(rng.randint(1, 4)):
             place = rng.randrange(len(data))
@@ -318,7 +318,7 @@ def test_a_thousand_broken_pickles_are_refused_and_run_nothing(tmp_path: Path) -
             n_read += 1
             assert all(isinstance(value, np.ndarray) for value in found.values())
     assert RAN == []
-    assert n_read < 700
+    assert n_read < 280
 
 
 def test_it_cannot_change_what_it_calls(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def run(
     """A run with nets of three folds and one of all rows, extracted."""
     run = make_run(tmp_path_factory.mktemp("run"), n_train=30, n_excluded=3)
     # long and fast enough for nets that differ by far more than rounding does
-    flags = ["--epochs=2", "--batch-size=4", "--learning-rate=0.02"]
+    flags = ["--batch-size=4", "--learning-rate=0.03"]
     finetune(run, "--all", *flags, *(["--joint"] if request.param == "joint" else []))
     extract(run, "--insample")
     return run
@@ -288,10 +288,20 @@ def payloads(run: Run) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="module")
+def whole(small: Run) -> dict[str, str]:
+    """Give the digests of what an extraction in blocks of four leaves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passes, "BLOCK", 4)
+        extract(small, "--overwrite")
+    return payloads(small)
+
+
 @pytest.mark.parametrize(("seconds", "most_repeated"), [(0.0, 0), (1e9, 2)])
 @pytest.mark.parametrize("killed_at", [1, 3, 5, 10])
 def test_killed_and_resumed_gives_the_same_bytes(
     small: Run,
+    whole: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     killed_at: int,
     seconds: float,
@@ -299,8 +309,6 @@ def test_killed_and_resumed_gives_the_same_bytes(
 ) -> None:
     monkeypatch.setattr(passes, "BLOCK", 4)
     monkeypatch.setattr(passes, "JOURNAL_EVERY_S", seconds)
-    extract(small, "--overwrite")
-    whole = payloads(small)
     calls: list[int] = []
 
     def failing(images: Tensor, names: tuple[str, ...]) -> Tensor:

@@ -25,6 +25,7 @@ from pretext.networks.formats import timm_configuration
 
 SIDE = 32
 STAGE = "pretext.jigsaw"
+EXPORT, PROGRAMS = torch.onnx.export, list[Any]()
 # The blue channel hardly varies: it counts as deviating by one grey level.
 MEAN, STD = (150.0, 120.0, 10.0), (60.0, 40.0, 0.25)
 ABOUT = {"stage": STAGE, "side_px": SIDE, "mean": MEAN, "std": STD, "epochs": 3}
@@ -94,10 +95,27 @@ def snippet(caplog: pytest.LogCaptureFixture) -> str:
 # --- ONNX -------------------------------------------------------------------------
 
 
+@pytest.fixture
+def export_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torch translate the usual network, which takes seconds, for the first test.
+
+    The others get the same program; ``make_run`` gives all the same weights.
+    """
+
+    def export(*arguments: Any, **options: Any) -> Any:
+        if not PROGRAMS:
+            PROGRAMS.append(EXPORT(*arguments, **options))
+        return PROGRAMS[0]
+
+    monkeypatch.setattr("torch.onnx.export", export)
+
+
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_vit"])
 def test_onnx_takes_grey_levels_in_batches_of_any_size(
-    tmp_path: Path, backbone: str
+    tmp_path: Path, request: pytest.FixtureRequest, backbone: str
 ) -> None:
+    if backbone == "test_resnet":
+        request.getfixturevalue("export_once")
     run = make_run(tmp_path, backbone=backbone)
     out = tmp_path / "deep" / "x.onnx"
     assert main([f"--run={run.folder}", f"--out={out}"]) == out
@@ -116,6 +134,7 @@ def test_onnx_takes_grey_levels_in_batches_of_any_size(
     assert json.loads(notes["mean"]) == list(MEAN)
 
 
+@pytest.mark.usefixtures("export_once")
 def test_the_printed_lines_for_onnx_run_as_they_are(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -146,6 +165,7 @@ def test_a_missing_package_is_named(
     assert left_in(run.folder) == [STAGE]
 
 
+@pytest.mark.usefixtures("export_once")
 def test_without_a_runtime_it_says_that_nothing_was_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -358,6 +378,7 @@ def test_a_mistake_is_refused(tmp_path: Path, flags: list[str], message: str) ->
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.usefixtures("export_once")
 @pytest.mark.parametrize("to", ["onnx", "timm"])
 def test_an_export_that_is_not_the_backbone_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
@@ -370,12 +391,12 @@ def test_an_export_that_is_not_the_backbone_is_not_kept(
     if to == "timm":
         out.with_suffix(".json").write_bytes(b"{}")
     before = {p: p.read_bytes() for p in out.parent.iterdir()}
-    monkeypatch.setattr(formats, "TOLERANCE", -1.0)
     message = r"gives other features than torch: .*; nothing was written"
-    with pytest.raises(UserError, match=message):
-        main(flags)
+    with monkeypatch.context() as patch:
+        patch.setattr(formats, "TOLERANCE", -1.0)
+        with pytest.raises(UserError, match=message):
+            main(flags)
     assert {p: p.read_bytes() for p in out.parent.iterdir()} == before
-    monkeypatch.undo()
     main(flags)
     assert left_in(out.parent) == sorted(p.name for p in before)
     assert out.read_bytes() != before[out]

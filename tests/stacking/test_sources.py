@@ -88,12 +88,11 @@ def test_a_net_without_labels_joins_nets_with_them(make_run: MakeRun) -> None:
 
 
 def test_a_second_net_makes_the_stack_better(make_run: MakeRun) -> None:
-    folder = make_run(n_train=400)
-    other = another(make_run, folder, "other", n_train=400, net_seed=1)
-    alone = json.loads(
-        (main(["--run", str(folder), *QUICK]) / "stacking.json").read_text()
-    )
-    stage = main(["--run", str(folder), *QUICK, "--also", str(other)])
+    folder = make_run()
+    other = another(make_run, folder, "other", net_seed=1)
+    flags = ["--run", str(folder), *QUICK, "--stackers", "lightgbm"]
+    alone = json.loads((main(flags) / "stacking.json").read_text())
+    stage = main([*flags, "--also", str(other)])
     both = json.loads((stage / "stacking.json").read_text())
     scores = [one["scores"]["lightgbm"]["nested"] for one in (alone, both)]
     assert scores[1] < scores[0]

@@ -1,6 +1,5 @@
 """The stack of nets is the same whatever the unit of the target that they learned."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from stacking.inputs.assemble import assemble
 from stacking.inputs.data import StackingData
 from stacking.settings import FitSettings
 from stacking.workflow import StackingJob
+from tests.stacking.conftest import FakeRun
 
-MakeRun = Callable[..., Path]
 EXPERIMENT = Experiment(data=DataSettings(target="period"))
 
 
@@ -67,30 +66,40 @@ def choices(stacked: Stacked) -> list[Any]:
     return [means, stacked.selected, list(stacked.selected_by_fold), steps, method]
 
 
-@pytest.mark.parametrize(
-    ("made", "settings"),
-    [
-        ({}, {"align": "auto"}),
-        ({}, {"metric": "quadratic_kappa", "align": "moments"}),
-        ({"is_continuous": True}, {"metric": "mae", "align": "rank"}),
-    ],
+CASES: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
+    ({}, {"align": "auto"}),
+    ({}, {"metric": "quadratic_kappa", "align": "moments"}),
+    ({"is_continuous": True}, {"metric": "mae", "align": "rank"}),
 )
-@pytest.mark.parametrize(("a", "b"), [(1e-9, 0.0), (40.0, 1.6e9), (1e9, 1e12)])
-def test_a_stack_of_nets_knows_no_unit(
-    make_run: MakeRun,
-    tmp_path: Path,
-    made: dict[str, Any],
-    settings: dict[str, Any],
-    a: float,
-    b: float,
-) -> None:
+
+
+@pytest.fixture(scope="module", params=CASES, ids=["rmse", "kappa", "mae"])
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[StackingData, Stacked, dict[str, Any]]:
+    """Give rows, their stack, and the settings of the stack."""
+    made, settings = request.param
+    folder = FakeRun(**made, n_train=144, n_test=48).write(
+        tmp_path_factory.mktemp("unit") / "run"
+    )
     # Nets whose outputs lie above 0: LightGBM keeps a bin for 0 itself.
-    data = in_unit(rows_of(make_run(**made)), 1.0, 16.0)
+    data = in_unit(rows_of(folder), 1.0, 16.0)
     # Targets that float64 holds exactly in each unit: else their rounding is learned.
     y = np.round(data.rows.y * 64) / 64
     data = replace(data, rows=replace(data.rows, y=y))
+    return data, work_of(data, **settings).fit(folder), settings
+
+
+@pytest.mark.parametrize(("a", "b"), [(1e-9, 0.0), (40.0, 1.6e9), (1e9, 1e12)])
+def test_a_stack_of_nets_knows_no_unit(
+    case: tuple[StackingData, Stacked, dict[str, Any]],
+    tmp_path: Path,
+    a: float,
+    b: float,
+) -> None:
+    data, plain, settings = case
     other = in_unit(data, a, b)
-    plain, found = (work_of(one, **settings).fit(tmp_path) for one in (data, other))
+    found = work_of(other, **settings).fit(tmp_path)
     assert choices(found) == choices(plain)
     noise = 1e-7 + 3e-14 * abs(b / a)
     scale = a if found.objective.name in ("rmse", "mae") else 1.0

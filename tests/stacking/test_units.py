@@ -1,5 +1,6 @@
 """The stack is the same whatever the unit of the target."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,21 @@ def stacked(y: np.ndarray, **settings: Any) -> Stacker:
     return Stacker(**usual | settings).fit(X, y, groups=groups)
 
 
+@cache
+def as_it_is(metric: str) -> Stacker:
+    """The stack of the target in its first unit."""
+    return stacked(rows()[1], metric=metric)
+
+
+@cache
+def of_grades() -> Stacker:
+    return stacked(grades(), metric="quadratic_kappa")
+
+
+def grades() -> np.ndarray:
+    return np.digitize(rows()[1], [-1.0, 0.0, 1.5]).astype(np.float64)
+
+
 def choices(result: Stacked) -> list[Any]:
     weights = [
         weight for mean in result.weights_by_mean.values() for weight in mean.values()
@@ -60,7 +76,7 @@ def choices(result: Stacked) -> list[Any]:
 )
 def test_a_stack_knows_no_unit(a: float, b: float, metric: str) -> None:
     X, y, _ = rows()
-    plain, other = (stacked(t, metric=metric) for t in (y, a * y + b))
+    plain, other = as_it_is(metric), stacked(a * y + b, metric=metric)
     assert choices(plain.stacked_) == choices(other.stacked_)
     noise = 1e-9 + 100 * KEPT * abs(b / a)
     for first, second in zip(plain.stacked_.lines, other.stacked_.lines, strict=True):
@@ -77,11 +93,9 @@ def test_a_stack_knows_no_unit(a: float, b: float, metric: str) -> None:
 
 @pytest.mark.parametrize(("a", "b"), [(1e-9, 0.0), (40.0, 1.6e9), (3e5, -1.0)])
 def test_grades_are_cut_alike_in_every_unit(a: float, b: float) -> None:
-    X, y, _ = rows()
-    grades = np.digitize(y, [-1.0, 0.0, 1.5]).astype(np.float64)
-    plain, other = (
-        stacked(t, metric="quadratic_kappa") for t in (grades, a * grades + b)
-    )
+    X, _, _ = rows()
+    plain = of_grades()
+    other = stacked(a * grades() + b, metric="quadratic_kappa")
     assert choices(plain.stacked_) == choices(other.stacked_)
     assert other.scores_.pooled == pytest.approx(plain.scores_.pooled, abs=1e-12)
     noise = 1e-9 + 100 * KEPT * abs(b / a)
