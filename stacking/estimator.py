@@ -150,21 +150,19 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             folds = assign_folds(self.cv, labels, cv_groups, self.random_state)
         values, class_idx = np.unique(y, return_inverse=True)
         has_classes = not self._is_number or len(values) <= MAX_CLASSES
+        one_hot = np.eye(len(values))[class_idx]
+        weights = np.ones(n) if sample_weight is None else sample_weight
+        names = [f"x{k}" for k in range(X.shape[1])]
         return StackingData(
             rows=TrainingRows(
                 X=X,
-                y=y.astype(np.float64)
-                if self._is_number
-                else np.eye(len(values))[class_idx],
+                y=y.astype(np.float64) if self._is_number else one_hot,
                 folds=folds_of(folds, cv_groups),
                 groups=cv_groups,
-                sample_weight=np.ones(n)
-                if sample_weight is None
-                else weights_of(sample_weight, n),
+                sample_weight=weights_of(weights, n),
             ),
             columns=tuple(
-                Column(name=f"x{k}", task=f"x{k}", output="", statistic="")
-                for k in range(X.shape[1])
+                Column(name=name, task=name, output="", statistic="") for name in names
             ),
             classes=class_names(values.tolist()) if has_classes else (),
             target_range=(float(y.min()), float(y.max())) if self._is_number else None,

@@ -23,9 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from annotated_types import Gt, Le
 
-from data_prep.arrays import Floats
 from data_prep.command import open_command, run_command
-from data_prep.errors import UserError
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.ranges import Ranged, Share
 from data_prep.run_folders.damage import read_frame
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
 
 STAGE = "stacking.noise"
 FIT = "stacking.fit"
-AGAIN = "again: python -m stacking.fit --overwrite"
 SCORED = ("target", "prediction")
 N_LOGGED = 10  # rows
 ISSUES_FILE = "label_issues.csv"
@@ -112,20 +109,14 @@ def issue_table(
     Returns:
         id, target, prediction, issue_score, weight, reason and is_issue of every row,
         the likeliest issue first.
-
-    Raises:
-        UserError: The file lacks what it needs.
     """
     import pandas as pd
 
     from data_prep.tables.cells import as_numbers, as_texts
 
     oof = read_frame(path)
-    for name in ("id", *SCORED):
-        if name not in oof:
-            raise UserError(f"{path}: there is no column {name!r}; {AGAIN}")
     ids = as_texts(oof["id"])
-    issues = combine(find_issues(oof, metadata, path))
+    issues = combine(find_issues(oof, metadata))
     order = ranking(issues.score, ids)
     is_flagged = flag_worst(issues, order, settings.share)
     is_numeric = metadata["target_kind"] == "numeric"
@@ -156,59 +147,34 @@ def for_people(table: "pd.DataFrame") -> "pd.DataFrame":
     )
 
 
-def find_issues(
-    oof: "pd.DataFrame", metadata: Mapping[str, Any], path: Path
-) -> list[LabelIssues]:
+def find_issues(oof: "pd.DataFrame", metadata: Mapping[str, Any]) -> list[LabelIssues]:
     """Judge a numeric target by the residual, and any target by its classes.
 
     A numeric target is judged by classes only if the file has their probabilities.
 
     Returns:
         One or two judgements of the N rows, in the order of the file.
-
-    Raises:
-        UserError: A value is missing, or probabilities are none.
     """
-    from data_prep.tables.cells import as_texts
+    from data_prep.tables.cells import as_numbers, as_texts
 
     issues = []
     classes = class_names(metadata["classes"])
     is_numeric = metadata["target_kind"] == "numeric"
     columns = [probability_column(name) for name in classes]
     if is_numeric:
-        y_true, y_pred = (_numbers(oof, [name], path)[:, 0] for name in SCORED)
+        y_true, y_pred = (as_numbers(oof[name]) for name in SCORED)
         issues.append(numeric_issues(y_true, y_pred))
     if classes and (not is_numeric or set(columns) <= set(oof)):
-        proba = _numbers(oof, columns, path)
-        if (proba < 0).any() or not np.allclose(proba.sum(axis=1), 1, atol=1e-3):
-            raise UserError(
-                f"{path}: the probabilities of a row are not from 0 to 1, or do not sum"
-                f" to 1; {AGAIN}"
-            )
+        proba = np.stack([as_numbers(oof[name]) for name in columns], axis=1)
         if is_numeric:
             class_values = np.array([float(name) for name in classes])
             class_idx = np.abs(y_true[:, None] - class_values).argmin(axis=1)
         else:
             number_of = {name: k for k, name in enumerate(classes)}
             labels = as_texts(oof["target"])
-            if unknown := sorted(set(labels) - set(number_of)):
-                raise UserError(f"{path}: there is no class {unknown[0]!r}; {AGAIN}")
             class_idx = np.array([number_of[name] for name in labels], dtype=np.int64)
         issues.append(class_issues(class_idx, proba, classes))
     return issues
-
-
-def _numbers(oof: "pd.DataFrame", columns: Sequence[str], path: Path) -> Floats:
-    """Give (N, C) columns as numbers, none of them missing."""
-    from data_prep.tables.cells import as_numbers
-
-    for name in columns:
-        if name not in oof:
-            raise UserError(f"{path}: there is no column {name!r}; {AGAIN}")
-    values = np.stack([as_numbers(oof[name]) for name in columns], axis=1)
-    if n_bad := int((~np.isfinite(values)).any(axis=1).sum()):
-        raise UserError(f"{path}: {n_bad} rows lack a number; {AGAIN}")
-    return values
 
 
 def _log(table: "pd.DataFrame", settings: NoiseSettings, folder: Path) -> None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from stacking.ensemble.predictor import Predictor
     from stacking.inputs.data import Column
+    from stacking.inputs.target_columns import TargetColumns
 
 STAGE = "stacking.predict"
 FIT, EXTRACTED = "stacking.fit", "features.extract"
@@ -71,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     fitted, prepared = run.finished(FIT), run.finished(PREPARED)
     from data_prep.new_columns import read_columns, with_sizes
     from data_prep.pictures.folders import search_folders
+    from data_prep.tables.cells import as_texts
     from features.earlier import SIDECAR
     from features.inference import infer_features
     from stacking.analysis.conformal import least_groups
@@ -78,8 +80,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     least_groups(settings.coverage)  # refuses what is not between 0 and 1
     predictor = Predictor.load(fitted.folder)
-    with intact(fitted.folder / EXACT):
-        pass  # it is read at the end, and should be known to be whole before
+    oof = read_frame(fitted.folder / EXACT)
     table = None
     if predictor.user_columns is not None:
         pictures = list(search_folders(settings.images, "--images").pictures)
@@ -106,13 +107,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
             table = with_sizes(table, read_json(sidecar))
         rows = rows.with_user_columns(table, predictor)
     predictions = predict(rows, predictor)
-    predictions = _with_interval(
-        predictions=predictions,
-        fitted=fitted,
-        prepared=prepared,
-        predictor=predictor,
-        coverage=settings.coverage,
-    )
+    cv_groups = Prepared.open(prepared).table.set_index("id")["cv_group"]
+    oof["cv_group"] = cv_groups.loc[as_texts(oof["id"])].to_numpy()
+    _add_interval(predictions, oof, predictor.target_columns, settings.coverage)
     write_csv(out, predictions)
     _tell_left_out(folders, out)
     log.info("%d pictures predicted -> %s", len(predictions), out)
@@ -207,19 +204,15 @@ def _views(
 ) -> list[Floats]:
     """Read the single views of each fold net, (M, V, F), tasks side by side."""
     from stacking.inputs.sources import opened
+    from stacking.inputs.tta_views import side_by_side
 
     tasks = dict.fromkeys(column.task for column in _columns_of_nets(predictor))
+    views = folder / "views"
     return [
-        np.concatenate(
-            [
-                opened(folder / "views" / f"{task}.test.fold{fold}.pkl")
-                .matrix(ids)
-                .astype(np.float64)
-                for task in tasks
-            ],
-            axis=2,
+        side_by_side(
+            [opened(views / f"{task}.test.fold{k}.pkl") for task in tasks], ids
         )
-        for fold in range(n_nets)
+        for k in range(n_nets)
     ]
 
 
@@ -251,44 +244,37 @@ def predict(rows: NewRows, predictor: "Predictor") -> "pd.DataFrame":
     return table
 
 
-def _with_interval(
+def _add_interval(
     predictions: "pd.DataFrame",
-    fitted: Finished,
-    prepared: Finished,
-    predictor: "Predictor",
+    oof: "pd.DataFrame",
+    target_columns: "TargetColumns",
     coverage: float,
-) -> "pd.DataFrame":
+) -> None:
     """Add where the target is to be expected, by the run's out-of-fold residuals."""
-    from data_prep.tables.cells import as_texts
     from stacking.analysis.conformal import (
         conformal_radius,
         conformal_set_threshold,
         prediction_sets,
     )
 
-    oof = read_frame(fitted.folder / EXACT)
-    table = Prepared.open(prepared).table.set_index("id")
-    cv_groups = table["cv_group"].loc[as_texts(oof["id"])].to_numpy()
-    target_columns = predictor.target_columns
     if target_columns.is_number:
         residuals = oof["prediction"].astype(float) - oof["target"].astype(float)
-        radius = conformal_radius(residuals, cv_groups, coverage)
+        radius = conformal_radius(residuals, oof["cv_group"], coverage)
         pred = predictions["prediction"].to_numpy()
         predictions.insert(2, "low", target_columns.clip(pred - radius))
         predictions.insert(3, "high", target_columns.clip(pred + radius))
-        return predictions
+        return
     classes = target_columns.classes
     names = [probability_column(name) for name in classes]
     proba = oof[names].to_numpy(dtype=np.float64)
     class_index = [classes.index(str(name)) for name in oof["target"]]
-    least = conformal_set_threshold(proba, class_index, cv_groups, coverage)
+    least = conformal_set_threshold(proba, class_index, oof["cv_group"], coverage)
     sets = prediction_sets(predictions[names].to_numpy(), least)
     expected = [
         " | ".join(name for name, is_in in zip(classes, row, strict=True) if is_in)
         for row in sets
     ]
     predictions.insert(2, "expected", expected)
-    return predictions
 
 
 def _other_runs(run: Run, fitted: Finished) -> list[Run]:

@@ -131,14 +131,10 @@ WHY: dict[str, tuple[str, ...]] = {
             "stacking.inputs.leak_guards:check_proba",
         ),
     ),
-    "models of a finished stack": (
-        "stacking.noise",
-        "stacking.ensemble.predictor:Predictor.load",
-    ),
+    "models of a finished stack": ("stacking.ensemble.predictor:Predictor.load",),
     "the libraries of the machine": (
         "stacking.models.neural",
         "stacking.models.stacker",
-        "stacking.models.tuning",
     ),
 }
 

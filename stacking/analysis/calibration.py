@@ -36,14 +36,10 @@ class Bin:
 
 def by_decile(y_pred: Floats, y_true: Floats, cv_groups: Ints) -> list[Bin]:
     """Compare (N,) predictions with targets, in tenths along the prediction."""
-    names, band_idx = quantile_bands(y_pred, N_BINS)
+    _, band_idx = quantile_bands(y_pred, N_BINS)
     return [
-        Bin(
-            n_rows=len(rows),
-            mean_pred=float(y_pred[rows].mean()),
-            mean_true=mean_interval(y_true[rows], cv_groups[rows]),
-        )
-        for rows in _rows_of_bins(band_idx, len(names))
+        _bin(rows, y_pred, mean_interval(y_true[rows], cv_groups[rows]))
+        for rows in _rows_of_bins(band_idx)
     ]
 
 
@@ -63,12 +59,8 @@ def slope(y_pred: Floats, y_true: Floats) -> float:
 def by_confidence(proba: Floats, is_true: Floats, cv_groups: Ints) -> list[Bin]:
     """Compare (N,) probabilities with how often it is so, in tenths of the scale."""
     return [
-        Bin(
-            n_rows=len(rows),
-            mean_pred=float(proba[rows].mean()),
-            mean_true=share_interval(is_true[rows], cv_groups[rows]),
-        )
-        for rows in _rows_of_bins(_tenths(proba), N_BINS)
+        _bin(rows, proba, share_interval(is_true[rows], cv_groups[rows]))
+        for rows in _rows_of_bins(_tenths(proba))
     ]
 
 
@@ -90,7 +82,11 @@ def _tenths(proba: Floats) -> Ints:
     return np.minimum((proba * N_BINS).astype(np.int64), N_BINS - 1)
 
 
-def _rows_of_bins(bin_idx: Ints, n_bins: int) -> list[Ints]:
+def _rows_of_bins(bin_idx: Ints) -> list[Ints]:
     """List the rows of each bin that has any."""
-    rows_of_bins = [np.flatnonzero(bin_idx == number) for number in range(n_bins)]
-    return [rows for rows in rows_of_bins if len(rows)]
+    return [np.flatnonzero(bin_idx == number) for number in np.unique(bin_idx)]
+
+
+def _bin(rows: Ints, y_pred: Floats, mean_true: Interval) -> Bin:
+    mean_pred = float(y_pred[rows].mean())
+    return Bin(n_rows=len(rows), mean_pred=mean_pred, mean_true=mean_true)

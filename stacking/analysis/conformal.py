@@ -80,21 +80,10 @@ def conformal_set_threshold(
         to promise anything.
 
     Raises:
-        UserError: The lengths differ, a probability is missing, there is no such
-            class, or the coverage is not between 0 and 1.
+        UserError: The lengths differ, a probability is missing, or the coverage is not
+            between 0 and 1.
     """
     proba, class_index = np.asarray(proba, np.float64), np.asarray(class_index)
-    if proba.ndim != 2 or class_index.shape != proba.shape[:1]:
-        raise UserError(
-            f"probabilities of shape {proba.shape} for {class_index.size} classes; give"
-            " (rows, classes) and one class per row"
-        )
-    n_classes = proba.shape[1]
-    if unknown := [k for k in class_index.tolist() if k not in range(n_classes)]:
-        raise UserError(
-            f"class {unknown[0]!r} of {n_classes}; give the number of the true class,"
-            " from 0"
-        )
     true_proba = proba[np.arange(len(class_index)), class_index]
     return 1.0 - _quantile(1.0 - true_proba, cv_groups, coverage)
 

@@ -119,9 +119,9 @@ def read_views(
                 f" {stores[0].path.name}; {leak_guards.EXTRACT}"
             )
     by_net = zip(*(of_task[1:] for of_task in by_task), strict=True)
-    nets = tuple(_side_by_side(net, common_ids) for net in by_net)
+    nets = tuple(side_by_side(net, common_ids) for net in by_net)
     return Views(
-        values=_side_by_side(stores, ids),
+        values=side_by_side(stores, ids),
         nets=nets,
         columns=tuple(name for store in stores for name in store.columns),
         names=tuple(stores[0].header["views"]),
@@ -182,7 +182,8 @@ def _fold_of_net(store: Store, ids: Sequence[str]) -> Ints:
     return np.array([fold_of[id_] for id_ in ids], dtype=np.int64)
 
 
-def _side_by_side(stores: Sequence[Store], ids: Sequence[str]) -> Floats:
+def side_by_side(stores: Sequence[Store], ids: Sequence[str]) -> Floats:
+    """Give the (n, V, F) views of n rows, the outputs of all stores side by side."""
     values = [store.matrix(ids) for store in stores]
     return np.concatenate(values, axis=2).astype(np.float64)
 

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.arrays import Ints
-from data_prep.errors import UserError
 from stacking.cross_fitting import TrainingRows, each_fold
 from stacking.models.boosting import Boosting, Table, boost_to_lowest
 
@@ -49,19 +48,10 @@ def tune_boosting(
 
     Returns:
         How to boost for each fold, in the order of the folds.
-
-    Raises:
-        UserError: optuna is not installed.
     """
-    try:
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-    except ImportError:
-        raise UserError(
-            "--tune needs optuna, which is not installed; pip install optuna, or leave"
-            " --tune out"
-        ) from None
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
     from tqdm import tqdm
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -194,9 +194,3 @@ def test_what_is_refused() -> None:
     for residuals, groups in (([], []), ([1.0], [0, 1]), ([[1.0]], [0])):
         with pytest.raises(UserError, match=r"groups for residuals of shape"):
             conformal_radius(residuals, groups)
-    shares = [[0.5, 0.5]] * 3
-    with pytest.raises(UserError, match=r"shape \(3, 2\) for 2 classes"):
-        conformal_set_threshold(shares, [0, 1], [0, 1, 2])
-    for index in (-1, 2):
-        with pytest.raises(UserError, match=f"class {index} of 2; give the number"):
-            conformal_set_threshold(shares, [0, 1, index], [0, 1, 2])

@@ -220,28 +220,6 @@ def test_without_a_fit_it_says_what_to_type(tmp_path: Path) -> None:
         main([f"--run={tmp_path}"])
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"prediction": None}, "there is no column 'prediction'; again: python -m st"),
-        ({"probability_007": None}, "there is no column 'probability_007'"),
-        ({"probability_007": 0.9}, "probabilities of a row are not from 0 to 1, or do"),
-        ({"probability_007": ""}, "60 rows lack a number; again"),
-        ({"target": "modern"}, "there is no class 'modern'; again"),
-    ],
-)
-def test_a_file_that_is_not_whole_is_refused(
-    tmp_path: Path, change: dict[str, Any], message: str
-) -> None:
-    oof = make_run(tmp_path)
-    for name, value in change.items():
-        oof = oof.drop(columns=name) if value is None else oof.assign(**{name: value})
-    oof.to_parquet(tmp_path / "stacking.fit" / "oof.parquet", index=False)
-    with pytest.raises(UserError, match=message):
-        main([f"--run={tmp_path}"])
-    assert not list(tmp_path.glob("stacking.noise*"))
-
-
 def test_a_table_of_an_older_version_leaves_nothing_behind(tmp_path: Path) -> None:
     make_run(tmp_path)
     path = tmp_path / "data_prep.prepare" / "table.parquet"

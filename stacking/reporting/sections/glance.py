@@ -13,7 +13,6 @@ from data_prep.reporting.report import (
 )
 from stacking.analysis.findings import Findings
 from stacking.analysis.residuals import other_scores
-from stacking.ensemble.score_table import Line
 from stacking.ensemble.stack import Stacked
 from stacking.reporting.wording import (
     baseline_name,
@@ -49,29 +48,32 @@ def glance(stacked: Stacked, findings: Findings, *, is_by_all: bool) -> Section:
     objective, final, is_leaky = stacked.objective, stacked.final, stacked.data.is_leaky
     digits = max(score_digits(stacked) - 1, 0)
     interval = f"95 %: {interval_text(final.interval, digits)}"
-    figures = [
-        Tile(
-            label=f"{objective.title}, {'in-sample' if is_leaky else 'out of fold'}",
-            value=_score(final, digits),
-            note=interval,
-            is_strong=True,
-        )
-    ]
+    label = f"{objective.title}, {'in-sample' if is_leaky else 'out of fold'}"
+    score = number(final.scores.pooled, digits)
+    figures = [Tile(label=label, value=score, note=interval, is_strong=True)]
     figures += [
-        Tile(label=title, value=_score(stacked.line(name), digits), note=note)
+        Tile(
+            label=title,
+            value=number(stacked.line(name).scores.pooled, digits),
+            note=note,
+        )
         for name, (title, note) in BASELINES.items()
         if stacked.has_line(name)
     ]
     further_scores = other_scores(stacked)
+    sentences = [LEAKY] * is_leaky + _sentences(stacked)
+    if findings.averaging and not is_by_all:
+        expected = number(findings.averaging.averaged, score_digits(stacked))
+        sentences.append(
+            "A picture without label is predicted by all nets, averaged; from how far"
+            f" they disagree, a score of about {expected} may be expected of them"
+            f"{before_rounding(stacked)}."
+        )
     return Section(
         "At a glance",
         together(
             tiles(figures),
-            prose(
-                *([LEAKY] if is_leaky else []),
-                *_sentences(stacked),
-                *([] if is_by_all else _expectation(stacked, findings)),
-            ),
+            prose(*sentences),
             definitions(further_scores) if further_scores else Markup(),
         ),
         ""
@@ -80,10 +82,6 @@ def glance(stacked: Stacked, findings: Findings, *, is_by_all: bool) -> Section:
         " is of pictures whose label the nets, the stack and the tuning did not see;"
         " only whether a step is on was decided on all rows.",
     )
-
-
-def _score(line: Line, digits: int) -> str:
-    return number(line.scores.pooled, digits)
 
 
 def _sentences(stacked: Stacked) -> list[str]:
@@ -124,17 +122,6 @@ def _sentences(stacked: Stacked) -> list[str]:
             " Look whether the nets have learned anything."
         )
     return sentences
-
-
-def _expectation(stacked: Stacked, findings: Findings) -> list[str]:
-    if findings.averaging is None:
-        return []
-    expected = number(findings.averaging.averaged, score_digits(stacked))
-    return [
-        "A picture without label is predicted by all nets, averaged; from how far they"
-        f" disagree, a score of about {expected} may be expected of them"
-        f"{before_rounding(stacked)}."
-    ]
 
 
 def _is_no_better(stacked: Stacked) -> bool:

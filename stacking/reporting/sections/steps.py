@@ -42,7 +42,7 @@ def steps(stacked: Stacked) -> Section:
             _candidates(stacked),
             *_means(stacked),
             *_chain(stacked),
-            *_optimism(stacked),
+            _optimism(stacked),
             folded("All figures, by fold", _all_figures(stacked)),
         ),
         "Dots are scores of all rows at once, lines their 95 % intervals over groups of"
@@ -132,9 +132,7 @@ def _chain(stacked: Stacked) -> list[Markup]:
                 ring=step.alone.value,
             )
         )
-    if stacked.clip is not None:
-        clip = stacked.clip
-        text = signed(clip.value, digits)
+    if clip := stacked.clip:
         rows.append(
             ForestRow(
                 name="clipped to the target's range",
@@ -142,7 +140,7 @@ def _chain(stacked: Stacked) -> list[Markup]:
                 low=clip.low,
                 high=clip.high,
                 note="always on",
-                text=text,
+                text=signed(clip.value, digits),
             )
         )
     if not rows:
@@ -197,18 +195,16 @@ def _proba_text(min_proba: float) -> str:
     return "never" if min_proba > NEVER_SURE else f"{min_proba:.2f}"
 
 
-def _optimism(stacked: Stacked) -> list[Markup]:
+def _optimism(stacked: Stacked) -> Markup:
     final, digits = stacked.final, score_digits(stacked)
     if final.apparent is None or stacked.optimism == 0:
-        return []
-    return [
-        prose(
-            "On the rows that weights and rules were chosen on, the final prediction"
-            f" scores {number(final.apparent, digits)}; nested, it scores"
-            f" {number(final.scores.pooled, digits)}. The difference,"
-            f" {signed(stacked.optimism, digits)}, is the optimism of the choice."
-        )
-    ]
+        return Markup()
+    return prose(
+        "On the rows that weights and rules were chosen on, the final prediction scores"
+        f" {number(final.apparent, digits)}; nested, it scores"
+        f" {number(final.scores.pooled, digits)}. The difference,"
+        f" {signed(stacked.optimism, digits)}, is the optimism of the choice."
+    )
 
 
 def _all_figures(stacked: Stacked) -> Markup:
