@@ -51,11 +51,8 @@ def read_columns(
     from data_prep.tables.id_tables import read_id_table
 
     prepared_names = _names_of_ours(prepared)
-    columns = [
-        column
-        for column in user_columns.columns
-        if not (column.name in SIZES and column.name in prepared_names)
-    ]
+    measured = prepared_names & set(SIZES)
+    columns = [c for c in user_columns.columns if c.name not in measured]
     names = [column.name for column in columns]
     if path is None:
         if names:
@@ -68,23 +65,19 @@ def read_columns(
     if DATE in names and DATE in prepared_names:
         table = _with_dates(table, path, prepared.metadata.get("date_column") or DATE)
     if missing := [name for name in names if name not in table]:
+        more = f" (as for {', '.join(missing[1:])})" if missing[1:] else ""
         raise UserError(
             f"{path}: no column {missing[0]!r}, which {learner} learned from;"
-            f" {nearest(missing[0], table.columns)}"
-            + (f" (as for {', '.join(missing[1:])})" if missing[1:] else "")
+            f" {nearest(missing[0], table.columns)}{more}"
         )
-    rows = table[table[id_column].isin(list(pictures))]
-    if lacking := set(pictures) - set(rows[id_column]):
-        ids = table[id_column]
+    ids = table[id_column]
+    rows = table[ids.isin(list(pictures))]
+    if lacking := set(pictures) - set(ids):
         hint = near_hint(ids[~ids.isin(rows[id_column])], sorted(lacking), "picture")
-        raise UserError(
-            f"--table {path} has no row for {named(lacking)}"
-            + (
-                f"{hint}; write the ids as the files are named"
-                if hint
-                else f"; add them (its ids are like {ids.iloc[0]!r})"
-            )
-        )
+        remedy = f"{hint}; write the ids as the files are named"
+        if not hint:
+            remedy = f"; add them (its ids are like {ids.iloc[0]!r})"
+        raise UserError(f"--table {path} has no row for {named(lacking)}{remedy}")
     if n_more := len(table) - len(rows):
         log.info("%s: %d rows have no picture in --images", path, n_more)
     if columns:

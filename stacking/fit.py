@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.command import open_command, run_command
+from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED
 from data_prep.reporting.numerals import four_digits, style_for
 from data_prep.settings import recorded
@@ -47,8 +48,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings, run, experiment = open_command(FitSettings, STAGE, argv)
     prepared, extracted = run.finished(PREPARED), run.finished(EXTRACTED)
     also = other_runs(settings.also, run)
-    is_leaky = settings.protocol == "insample"
-    name = f"{STAGE}.insample" if is_leaky else STAGE
+    name = f"{STAGE}.insample" if settings.protocol == "insample" else STAGE
     config: dict[str, Any] = recorded(settings) | {
         "cv": settings.cv or prepared.metadata["cv"],
         "tasks": {name: task.recorded() for name, task in experiment.tasks.items()},
@@ -58,8 +58,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if done := run.current(name, config, reads):
         return done.folder
     began = time.monotonic()
-    from data_prep.outlook import Outlook
-
     settings.check_data(Outlook.of_prepared(prepared, run, experiment))
     log.info("reading %s", extracted.folder)
     # Before LightGBM loads: threads that wait must not keep the others' cores busy.
@@ -71,43 +69,18 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from stacking.reporting.report import write
     from stacking.workflow import StackingJob
 
-    data = assemble(
-        prepared,
-        extracted,
-        settings.cv,
-        settings.protocol,
-        also=also,
-        columns=settings.columns,
-    )
+    cv, protocol, columns = settings.cv, settings.protocol, settings.columns
+    data = assemble(prepared, extracted, cv, protocol, also=also, columns=columns)
     common = data.common
     requested = read_order(prepared, list(compress(common.ids, common.is_predicted)))
-    job = StackingJob.of(
-        data=data,
-        settings=settings,
-        experiment=experiment,
-        prepared=prepared,
-        extracted=extracted,
-    )
-    log.info(
-        "%d rows, %d columns, %d pictures without label through %d nets",
-        len(data.info.ids),
-        len(data.columns),
-        len(common.ids),
-        len(common.nets),
-    )
+    job = StackingJob.of(data, settings, experiment, prepared, extracted=extracted)
     # The matrices are small: a second thread gains nothing, and on a busy machine it
     # waits for a core that it does not get (a ridge of 0.5 s took 9 s).
     with threadpool_limits(1, user_api="blas"), run.stage(name, config, reads) as stage:
         stacked = job.fit(stage.folder)
         findings = job.evaluate(stacked)
-        write_all(
-            stage.folder,
-            stacked=stacked,
-            findings=findings,
-            requested=requested,
-            metadata=prepared.metadata,
-            settings=config,
-        )
+        options = {"metadata": prepared.metadata, "settings": config}
+        write_all(stage.folder, stacked, findings, requested, **options)
         write(
             stage.folder / "report.html",
             stacked=stacked,
@@ -120,8 +93,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
         )
         stage.metadata = _metadata(stacked, settings, len(requested.ids))
     _tell(stacked, findings, requested)
-    if is_leaky:
-        log.info("%s", LEAKY)
     log.info("-> %s", run.folder / name / "report.html")
     return run.folder / name
 
@@ -195,6 +166,8 @@ def _tell(stacked: "Stacked", findings: "Findings", requested: "RequestedIds") -
         style = f"+{style_for(gain.low, gain.high)}"
         text = f"{gain.value:{style}} ({gain.low:{style}}..{gain.high:{style}})"
         log.info("control: permuted labels gain %s over a constant", text)
+    if stacked.data.is_leaky:
+        log.info("%s", LEAKY)
     for text in stacked.data.info.messages:
         log.info("%s", text)
     if requested.unreadable:

@@ -77,6 +77,7 @@ class StackingJob:
         settings: FitSettings,
         experiment: Experiment,
         prepared: Finished | None = None,
+        *,
         extracted: Finished | None = None,
     ) -> "StackingJob":
         """Check the settings against the data.
@@ -104,6 +105,12 @@ class StackingJob:
         # refuses those that do not fit
         choose_postprocessors(
             settings.postprocess, target_columns.net_pred(X), objective
+        )
+        log.info(
+            "%d rows, %d columns, %d pictures without label through %d nets",
+            *X.shape,
+            len(data.common.ids),
+            len(data.common.nets),
         )
         n_workers, n_threads = threads_for(X.size, settings.threads)
         path = prepared.folder / "images.npy" if prepared else None

@@ -105,7 +105,6 @@ WHY: dict[str, tuple[str, ...]] = {
             "stacking.inputs.leak_guards:check_targets",
             "stacking.inputs.leak_guards:check_sample",
         ),
-        "stacking.inputs.assemble",
     ),
     "stores, and what the nets said": (
         *("features.store", "features.pooling:pool", "stacking.inputs.sources"),

@@ -221,7 +221,7 @@ class Predictor:
             "regression_task": target_columns.regression_task,
             "proba_task": target_columns.proba_task,
             "alignment": self.alignment.method,
-            "views": None if self.views is None else self.views.method,
+            "views": self.views and self.views.method,
             "user_columns": self.user_columns and asdict(self.user_columns),
             "members": {
                 name: {
@@ -231,9 +231,7 @@ class Predictor:
                 }
                 for name, learned in self.learned.items()
             },
-            "means": {
-                name: dict(weights) for name, weights in self.weights_by_mean.items()
-            },
+            "means": dict(self.weights_by_mean),
             "selected": self.selected,
             "postprocess": [list(rule) for rule in self.rules],
         }

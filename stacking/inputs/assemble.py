@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.arrays import Bools, Ints
-from data_prep.errors import UserError
 from data_prep.prepared import Prepared
 from data_prep.rows import weights_of
 from data_prep.run_folders.runs import Finished
@@ -55,7 +54,9 @@ def assemble(
         UserError: Something would leak, is missing, or was made from something else.
     """
     opened = Prepared.open(prepared)
-    table, fold_hash = _checked_table(opened)
+    fold_hash, stored_cv = opened.metadata["fold_hash"], opened.metadata["cv"]
+    leak_guards.check_folds(opened.table, fold_hash, opened.table_path)
+    table = opened.table.sort_values("id", kind="stable").set_index("id", drop=False)
     stage_by_name = {"": extracted} | dict(also or {})
     sources = [
         Source.open(stage, table, opened.metadata, name)
@@ -63,24 +64,18 @@ def assemble(
     ]
     is_label_free = all(source.is_label_free for source in sources)
     leak_guards.check_protocol(protocol, is_label_free=is_label_free)
-    stored_cv = opened.metadata["cv"]
     if leak_guards.check_scheme(cv, stored_cv, is_label_free=is_label_free):
         table, fold_hash = _with_new_folds(table, cv, prepared)
     leak_guards.check_targets(table, opened.table_path)
-    has_fold = table["fold"] >= 0
-    scored = table[has_fold & table["target"].notna()]
+    scored = table[(table["fold"] >= 0) & table["target"].notna()]
     common = table[table["split"].isin(["test", "unlabelled"])]
     folds, cv_groups = scored["fold"].to_numpy(), scored["cv_group"].to_numpy()
     leak_guards.check_enough(folds, cv_groups, opened.table_path)
     split = "test" if (common["split"] == "test").any() else "unlabelled"
     is_predicted = (common["split"] == split).to_numpy(dtype=bool)
-    user_columns = None
+    user_columns, messages = None, _messages(sources, table, scored)
     if columns:
         user_columns = UserColumns.learn(scored, common[is_predicted], columns)
-    messages = [text for source in sources for text in source.messages(scored["id"])]
-    if n_without_target := int(has_fold.sum()) - len(scored):
-        messages.append(WITHOUT.format(n_without_target))
-    if user_columns:
         messages += user_columns.messages(scored, "to learn from")
         messages += user_columns.messages(common[is_predicted], "to predict")
     data = StackingData(
@@ -107,17 +102,14 @@ def assemble(
     return _with_user_columns(data, user_columns, scored, common)
 
 
-def _checked_table(opened: Prepared) -> tuple["pd.DataFrame", str]:
-    """Give the table by id, and the hash of its folds."""
-    table, path = opened.table, opened.table_path
-    if "target" not in table or opened.metadata.get("target_kind") is None:
-        raise UserError(
-            f"{path}: there is no target to predict; name its column in [data] target,"
-            " then: python -m data_prep.prepare --experiment FILE"
-        )
-    fold_hash = opened.metadata["fold_hash"]
-    leak_guards.check_folds(table, fold_hash, path)
-    return table.sort_values("id", kind="stable").set_index("id", drop=False), fold_hash
+def _messages(
+    sources: Sequence[Source], table: "pd.DataFrame", scored: "pd.DataFrame"
+) -> list[str]:
+    """Say what a reader should know of the features, and of rows without a target."""
+    messages = [text for source in sources for text in source.messages(scored["id"])]
+    if n_without_target := int((table["fold"] >= 0).sum()) - len(scored):
+        messages.append(WITHOUT.format(n_without_target))
+    return messages
 
 
 def _training_rows(

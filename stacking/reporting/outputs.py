@@ -16,6 +16,8 @@ from data_prep.run_folders.runs import Finished, write_json
 from data_prep.tables.spelling import write_csv
 from stacking.analysis.findings import Findings
 from stacking.ensemble.final_step import end_prediction, labels_of
+from stacking.ensemble.postprocess import Step
+from stacking.ensemble.score_table import Line
 from stacking.ensemble.stack import Stacked
 from stacking.inputs.leak_guards import check_sample
 from stacking.oof import probability_column, write_oof
@@ -54,8 +56,8 @@ def read_order(prepared: Finished, predictable: Sequence[str]) -> RequestedIds:
     """
     from data_prep.tables.cells import as_texts, read_table
 
-    sample_path = prepared.folder / "sample.csv"
-    test_path = prepared.folder / "test_ids.csv"
+    folder = prepared.folder
+    sample_path, test_path = folder / "sample.csv", folder / "test_ids.csv"
     if not len(predictable) or not (sample_path.exists() or test_path.exists()):
         return RequestedIds(ids=list(predictable))
     if not sample_path.exists():
@@ -72,7 +74,7 @@ def read_order(prepared: Finished, predictable: Sequence[str]) -> RequestedIds:
             f"{sample_path}: there is no column {column!r}; it names the ids"
         )
     ids = as_texts(sample[column])
-    with intact(prepared.folder / "left_out.csv") as file:
+    with intact(folder / "left_out.csv") as file:
         left_out = set(as_texts(read_table(file)["id"]))
     unreadable = [id_ for id_ in ids if id_ in left_out]
     check_sample(ids, [*predictable, *unreadable], sample_path)
@@ -181,36 +183,13 @@ def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
             for name, member in stacked.members.items()
             if any(member.fit.metadata)
         },
-        "means": {
-            name: dict(weights) for name, weights in stacked.weights_by_mean.items()
-        },
+        "means": dict(stacked.weights_by_mean),
         "selected": stacked.selected,
         "selected_by_fold": list(stacked.selected_by_fold),
-        "steps": [
-            {
-                "name": step.name,
-                "column": step.column,
-                "is_on": step.is_on,
-                "rule": step.rule,
-                "rules_by_fold": step.rules,
-                "gain": asdict(step.gain),
-                "gain_alone": asdict(step.alone),
-            }
-            for step in stacked.steps
-        ],
-        "scores": {
-            line.name: {
-                "nested": line.scores.pooled,
-                "apparent": line.apparent,
-                "mean_of_folds": line.scores.mean,
-                "by_fold": list(line.scores.by_fold.values()),
-                "interval": [line.interval.low, line.interval.high],
-                "gain": None if line.gain is None else asdict(line.gain),
-            }
-            for line in stacked.lines
-        },
+        "steps": [_described_step(step) for step in stacked.steps],
+        "scores": {line.name: _described_line(line) for line in stacked.lines},
         "optimism": stacked.optimism,
-        "averaging": asdict(findings.averaging) if findings.averaging else None,
+        "averaging": findings.averaging and asdict(findings.averaging),
         "leave_one_task_out": {
             task: asdict(gain) for task, gain in findings.task_gains.items()
         },
@@ -218,17 +197,40 @@ def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
             "fold_nets": [asdict(shift) for shift in findings.shift],
             "all_net": [asdict(shift) for shift in findings.shift_of_all],
         },
-        "control": asdict(findings.control) if findings.control else None,
-        "notes": list(stacked.data.info.messages),
+        "control": findings.control and asdict(findings.control),
+        "notes": list(data.info.messages),
+    }
+
+
+def _described_step(step: Step) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "column": step.column,
+        "is_on": step.is_on,
+        "rule": step.rule,
+        "rules_by_fold": step.rules,
+        "gain": asdict(step.gain),
+        "gain_alone": asdict(step.alone),
+    }
+
+
+def _described_line(line: Line) -> dict[str, Any]:
+    return {
+        "nested": line.scores.pooled,
+        "apparent": line.apparent,
+        "mean_of_folds": line.scores.mean,
+        "by_fold": list(line.scores.by_fold.values()),
+        "interval": [line.interval.low, line.interval.high],
+        "gain": line.gain and asdict(line.gain),
     }
 
 
 def write_all(
     folder: Path,
-    *,
     stacked: Stacked,
     findings: Findings,
     requested: RequestedIds,
+    *,
     metadata: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> None:
@@ -243,12 +245,9 @@ def write_all(
         settings: Of the stage, for the record of what was chosen.
     """
     stacked.predictor.save(folder)
-    write_json(
-        folder / "stacking.json",
-        {"settings": dict(settings)}
-        | summary(stacked, findings)
-        | {"constant_for": list(requested.unreadable)},
-    )
+    chosen = {"settings": dict(settings), **summary(stacked, findings)}
+    chosen["constant_for"] = list(requested.unreadable)
+    write_json(folder / "stacking.json", chosen)
     write_oof(folder, oof_table(stacked))
     if findings.column_gains is not None:
         write_csv(folder / "importance.csv", findings.column_gains)

@@ -411,13 +411,6 @@ def test_a_net_that_is_missing_is_named(make_run: MakeRun) -> None:
         assembled(folder)
 
 
-def test_no_target_is_refused(make_run: MakeRun) -> None:
-    folder = make_run()
-    edit_table(folder, lambda table: table.drop(columns=["target", "class_index"]))
-    with pytest.raises(UserError, match="there is no target to predict"):
-        assembled(folder)
-
-
 def test_too_few_rows_are_refused() -> None:
     place, remedy = Path("t.parquet"), r".*\[data\] train; again: python -m data_prep"
     with pytest.raises(UserError, match=f"^t.parquet: 10 rows have a target{remedy}"):
