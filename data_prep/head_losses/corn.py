@@ -84,8 +84,10 @@ class Corn(HeadLoss):
     def predict(self, outputs: "Tensor", state: "State") -> "Tensor":
         """Give the (B, 1 + K) expected grades and probabilities."""
         import torch
+        from torch.nn import functional
 
-        above = outputs.sigmoid().cumprod(dim=1)  # P(y > k), falling
+        # P(y > k), a product of the answers until then; sums keep small ones
+        above = functional.logsigmoid(outputs).cumsum(dim=1).exp()
         ones = torch.ones_like(above[:, :1])
         proba = torch.cat([ones, above], 1) - torch.cat([above, 0 * ones], 1)
         expected = (proba * state["grades"]).sum(dim=1, keepdim=True)

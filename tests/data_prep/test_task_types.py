@@ -1,5 +1,8 @@
 """Tests of data_prep.task_types: the labels of grades, tags, weights and companions."""
 
+import re
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,11 +10,13 @@ import pandas as pd
 import pytest
 
 from data_prep.errors import UserError
+from data_prep.experiment import read_experiment
 from data_prep.head_losses.base import Labels
 from data_prep.task_types.base import LabelSource, TaskType
 from data_prep.task_types.classes import Classes
 from data_prep.task_types.date import Date
 from data_prep.task_types.ordinal import Ordinal
+from data_prep.task_types.registry import TASK_TYPES
 from data_prep.task_types.regression import Regression
 from data_prep.task_types.tags import Tags
 from data_prep.tasks import build_tasks
@@ -197,3 +202,34 @@ def test_a_number_is_scored_without_its_companion() -> None:
     y_true, y_pred = np.array([[1.0], [2.0]]), np.array([[1.0, 9, 9], [4.0, 9, 9]])
     task_type = Regression(companion=True)
     assert task_type.score(y_true, y_pred) == ("rmse", pytest.approx(2**0.5))
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+
+
+def test_the_examples_of_the_page_can_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "leaves.toml"
+    blocks = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL)
+    kinds = set()
+    for block in blocks:
+        file.write_text(block, encoding="utf-8")
+        (task_type,) = read_experiment(file, tmp_path).tasks.values()
+        kinds.add(task_type.name)
+    assert kinds == set(TASK_TYPES)
+
+
+def test_the_table_of_the_page_has_all_kinds_losses_and_keys() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.*?) \| (.*?) \| .*\|.*\|.*\|$", PAGE, re.MULTILINE
+    )
+    assert [name for name, *_ in rows] == [
+        *("regression", "date", "classes", "ordinal", "words", "tags"),
+    ]
+    listed = {
+        name: [re.findall(r"`(\w+)`", cell) for cell in cells] for name, *cells in rows
+    }
+    listed["date"] = listed["regression"]
+    for name, task_type in TASK_TYPES.items():
+        common = {field.name for field in fields(TaskType)}
+        keys = [field.name for field in fields(task_type) if field.name not in common]
+        assert listed[name] == [list(task_type.losses), keys], name

@@ -14,7 +14,7 @@ from data_prep.task_types.classes import Classes
 from data_prep.task_types.date import Date
 from data_prep.task_types.regression import Regression
 from data_prep.task_types.words import Words
-from data_prep.tasks import Task, build_tasks
+from data_prep.tasks import Task, build_tasks, output_origins
 from tests.prepared_runs import STAGE, make_run, table_of
 
 
@@ -261,3 +261,12 @@ def test_labels_far_from_zero_are_counted_from_one_of_them(tmp_path: Path) -> No
     assert (
         len(set(date.from_origin()[is_train, 0].astype(np.float32))) == is_train.sum()
     )
+
+
+def test_only_the_number_itself_is_counted_from_the_origin() -> None:
+    assert output_origins({"origin": 1.6e9, "outputs": ["", "q1", "q2"]}) == [
+        1.6e9,
+        0,
+        0,
+    ]
+    assert output_origins({"outputs": ["0", "1"]}) == [0, 0]
