@@ -3,6 +3,8 @@
 Torch-free until a library has to be asked for a name.
 """
 
+from importlib.util import find_spec
+
 from data_prep.errors import UserError
 from data_prep.outlook import Outlook
 from pretext.init_weights import DEFAULT_BACKBONE, SCRATCH, check_alone
@@ -14,6 +16,8 @@ from pretext.ready_weights import (
     is_ready,
     metadata_of,
 )
+
+PACKAGES = {"mlflow": "mlflow-skinny", "wandb": "wandb"}
 
 
 def check_first_weights(init: str, backbone: str, outlook: Outlook) -> None:
@@ -129,16 +133,22 @@ def check_larger_views(final_px: int, picture_px: int, scale: float) -> None:
         )
 
 
-def check_names(backbone: str, optimizer: str) -> None:
+def check_names(backbone: str, optimizer: str, logger: str = "none") -> None:
     """Ask the libraries for the names that they have to know; it may load torch.
 
     Args:
         backbone: Name of a timm network, or empty.
         optimizer: Name of an optimiser.
+        logger: Name of an extra package, or none.
 
     Raises:
-        UserError: A name is unknown.
+        UserError: A name is unknown, or the package is not installed.
     """
+    if logger != "none" and find_spec(logger) is None:
+        raise UserError(
+            f"logger = {logger!r}, but that is not installed; pip install"
+            f" {PACKAGES[logger]}, or leave it out"
+        )
     if backbone:
         check_backbone(backbone)
     check_optimizer(optimizer)

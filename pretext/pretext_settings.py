@@ -105,7 +105,7 @@ class PretextSettings(TrainingSettings):
         Raises:
             UserError: A name is unknown, or the network does not take what will come.
         """
-        check_names(self.backbone, self.optimizer)
+        check_names(self.backbone, self.optimizer, self.logger)
         from pretext.networks.trial import try_training
 
         try_training(self, outlook)

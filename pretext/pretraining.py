@@ -128,7 +128,7 @@ def load_data(
     prepared = Prepared.open(run.finished(PREPARED))
     settings.check_data(Outlook.of_prepared(prepared, run, experiment))
     settle_waiting(settings.threads)
-    check_names(settings.backbone, settings.optimizer)
+    check_names(settings.backbone, settings.optimizer, settings.logger)
     from pretext.device import pick_device
     from pretext.networks.backbones import own_normalisation
 

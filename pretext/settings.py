@@ -65,6 +65,12 @@ class TrainingSettings(Ranged):
     compile: Annotated[bool, "compile the learner: slow to start, may be faster"] = (
         False
     )
+    logger: Annotated[
+        Literal["none", "mlflow", "wandb"],
+        "where the numbers of the training go besides CSV and TensorBoard; offline, in"
+        " the folder of the run",
+        NOT_HASHED,
+    ] = "none"
     seed: Annotated[int, "seed of the weights and of every random draw"] = 0
     threads: Annotated[int, "CPU threads; 0: all cores", NOT_HASHED, Ge(0)] = 0
     find_lr: Annotated[

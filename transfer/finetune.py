@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     outlook = Outlook.of_prepared(prepared, run, experiment)
     settings.check_data(outlook)
     settle_waiting(settings.threads * settings.jobs)
-    check_names(settings.backbone, settings.optimizer)
+    check_names(settings.backbone, settings.optimizer, settings.logger)
 
     from data_prep.rows import weights_of
     from transfer.jobs import plan

@@ -174,7 +174,7 @@ class FinetuneSettings(TrainingSettings):
         Raises:
             UserError: A name is unknown, or the network does not take what will come.
         """
-        check_names(self.backbone, self.optimizer)
+        check_names(self.backbone, self.optimizer, self.logger)
         from pretext.networks.backbones import build_backbone
         from pretext.networks.trial import try_training
 

@@ -11,11 +11,11 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader, IterableDataset
 
 from data_prep.arrays import Ints
@@ -23,6 +23,7 @@ from pretext.data.pictures import Pictures
 from pretext.device import pick_device, set_threads, use_bf16
 from pretext.engine.callbacks import InPlace, TrainingCallback
 from pretext.engine.learner import Learner
+from pretext.engine.loggers import open_loggers
 from pretext.engine.module import Module
 from pretext.engine.progress import Report
 from pretext.names import check_optimizer
@@ -107,13 +108,7 @@ def train(
     )
     checkpoint = folder / "checkpoints" / "last.ckpt"
     is_bf16 = use_bf16(settings.precision, device)
-    # importing Lightning sets its loggers to chatter
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        # Lightning's advice on loaders, and what it calls in torch the old way
-        for package in ("pytorch_lightning", "lightning_fabric", "torch"):
-            warnings.filterwarnings("ignore", module=package)
+    with _quiet(), open_loggers(settings, folder) as loggers:
         trainer = pl.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=1,
@@ -122,7 +117,7 @@ def train(
             precision="bf16-mixed" if is_bf16 else "32-true",
             gradient_clip_val=settings.clip or None,
             accumulate_grad_batches=settings.accumulate,
-            logger=TensorBoardLogger(folder / "logs", name="", version=""),
+            logger=loggers,
             callbacks=[callback],
             plugins=[InPlace()],
             enable_checkpointing=False,
@@ -149,6 +144,20 @@ def train(
         last=callback.last,
         stopped=callback.stopped,
     )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what libraries tell those who write programs with them."""
+    # importing Lightning sets its loggers to chatter
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # Lightning's advice on loaders, and what it calls in torch the old way; so does
+        # MLflow in SQLAlchemy
+        for package in ("pytorch_lightning", "lightning_fabric", "torch", "mlflow"):
+            warnings.filterwarnings("ignore", module=package)
+        yield
 
 
 def _is_whole(checkpoint: Path) -> bool:
