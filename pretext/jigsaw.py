@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 
+from data_prep.arrays import Ints
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.ranges import Area, Share
@@ -27,9 +28,13 @@ from pretext.pretext_settings import PretextSettings
 from pretext.pretraining import pretrain
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import nn
 
+    from pretext.data.pictures import Normalisation, Pictures
     from pretext.engine.learner import Learner
+    from pretext.methods.classification import JigsawLearner
     from pretext.methods.puzzles import PuzzleRules
 
 STAGE = "pretext.jigsaw"
@@ -112,17 +117,10 @@ class JigsawSettings(PretextSettings):
     def build_learner(self, backbone: "nn.Module", data: TrainingData) -> "Learner":
         """Make the learner, and audit its puzzles."""
         from pretext.methods.audit import audit
-        from pretext.methods.classification import (
-            JigsawLearner,
-            cross_entropy,
-            squared_error,
-        )
 
-        rules = self.rules(data)
+        orders = self.order_set()
         metadata: dict[str, Any] = {"form": self.form, "grid": self.grid}
-        orders = None
-        if self.form == "orders":
-            orders = spread_orders(self.orders, self.grid**2, self.seed)
+        if orders is not None:
             metadata["orders"] = [
                 " ".join(map(str, order)) for order in orders.tolist()
             ]
@@ -130,32 +128,73 @@ class JigsawSettings(PretextSettings):
             pictures=data.pictures,
             rows=data.visible_idx,
             keys=data.keys,
-            rules=rules,
+            rules=self.rules(data.pictures.side_px, data.normalise),
             fill_frac=data.fill_frac,
             seed=self.seed,
             advise=not self.exact_original,  # whose switches are fixed
         )
-        learner = JigsawLearner(
+        learner = self.learner_of(
             backbone,
-            rules,
-            pictures=data.pictures,
+            data.pictures,
+            normalise=data.normalise,
+            fill_frac=data.fill_frac,
             val_idx=data.val_idx,
             val_keys=data.keys[data.val_idx],
-            seed=self.seed,
-            fill_frac=data.fill_frac,
-            orders=orders,
-            criterion=squared_error if self.exact_original else cross_entropy,
         )
         learner.metadata = metadata
         return learner
 
-    def rules(self, data: TrainingData) -> "PuzzleRules":
-        """Say how the puzzles of the pictures are made."""
+    def learner_of(
+        self,
+        backbone: "nn.Module",
+        pictures: "Pictures",
+        *,
+        normalise: "Normalisation",
+        fill_frac: "NDArray[np.float32]",
+        val_idx: Ints,
+        val_keys: "NDArray[np.uint64]",
+    ) -> "JigsawLearner":
+        """Make what answers the puzzles, with a new head.
+
+        Args:
+            backbone: Gives the features.
+            pictures: All N prepared pictures.
+            normalise: Their statistics.
+            fill_frac: (N, 2) share of width and height that each fills.
+            val_idx: (V,) rows that only measure.
+            val_keys: (V,) their keys.
+        """
+        from pretext.methods.classification import (
+            JigsawLearner,
+            cross_entropy,
+            squared_error,
+        )
+
+        return JigsawLearner(
+            backbone,
+            self.rules(pictures.side_px, normalise),
+            pictures=pictures,
+            val_idx=val_idx,
+            val_keys=val_keys,
+            seed=self.seed,
+            fill_frac=fill_frac,
+            orders=self.order_set(),
+            criterion=squared_error if self.exact_original else cross_entropy,
+        )
+
+    def order_set(self) -> Ints | None:
+        """Give the (P, T) orders of which one is asked; None: places are."""
+        if self.form == "places":
+            return None
+        return spread_orders(self.orders, self.grid**2, self.seed)
+
+    def rules(self, picture_px: int, normalise: "Normalisation") -> "PuzzleRules":
+        """Say how the puzzles of pictures of a side in pixels are made."""
         from pretext.methods.puzzles import PuzzleRules
 
         return PuzzleRules(
             grid=self.grid,
-            tile_px=tile_side(data.pictures.side_px, self),
+            tile_px=tile_side(picture_px, self),
             gap=self.gap,
             min_area=self.min_area,
             ratio=1.0 if self.exact_original else PuzzleRules.ratio,
@@ -163,7 +202,7 @@ class JigsawSettings(PretextSettings):
             grey=self.grey,
             channel_shift=self.channel_shift,
             resize_jitter=self.resize_jitter,
-            normalise=None if self.tile_norm else data.normalise,
+            normalise=None if self.tile_norm else normalise,
         )
 
     def summary(self, last: Mapping[str, float]) -> str:

@@ -71,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from pretext.device import pick_device, set_threads
     from pretext.networks.backbones import own_normalisation
     from transfer.executors import run_jobs
+    from transfer.kept_pretext import KeptPretext
     from transfer.training import FinetuneData, try_rates
 
     device = pick_device()
@@ -81,6 +82,15 @@ def main(argv: Sequence[str] | None = None) -> Path:
         settings.backbone,
         Normalisation(tuple(metadata["mean"]), tuple(metadata["std"])),
     )
+    kept_pretext = None
+    if settings.keep_pretext:
+        kept_pretext = KeptPretext.open(
+            run,
+            table,
+            weight=settings.keep_pretext,
+            fit=metadata["fit"],
+            normalise=normalise,
+        )
     data = FinetuneData(
         settings=settings,
         first_weights=first_weights,
@@ -89,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         normalise=normalise,
         folder=run.folder / "find_lr" / STAGE,
         sample_weight=sample_weight,
+        kept_pretext=kept_pretext,
     )
     if settings.find_lr:
         for job in jobs:

@@ -14,6 +14,7 @@ from pretext.data.augment import N_RANDOM, AugmentParams, random_views
 from pretext.data.keyed_rng import uniforms
 from pretext.data.pictures import Pictures
 from pretext.engine.learner import Batch, Learner, ParameterGroup
+from transfer.kept_pretext import KeptPuzzles
 from transfer.moving import Moving
 from transfer.nets import TaskNet
 
@@ -30,6 +31,7 @@ class FinetuneLearner(Learner):
         params: How far they may leave the picture.
         sample_weight: (N,) factors of the rows' losses; None: all are 1.
         moving: Which parts of the net move, and when.
+        kept: The puzzles that it goes on solving; None: none.
     """
 
     sample_weight: Tensor
@@ -42,8 +44,10 @@ class FinetuneLearner(Learner):
         params: AugmentParams,
         sample_weight: Floats | None = None,
         moving: Moving | None = None,
+        kept: KeptPuzzles | None = None,
     ) -> None:
         super().__init__()
+        self.kept = kept
         self.moving = moving or Moving()
         self.net, self.tasks = net, tasks
         self.side_px, self.params = side_px, params
@@ -75,13 +79,19 @@ class FinetuneLearner(Learner):
         side_px = round(self.side_px * batch.scale)
         return random_views(batch.images, u, side_px, self.params)
 
+    def infer(self, batch: Batch) -> dict[str, Tensor]:
+        """Give each task's raw outputs of a random view of each picture."""
+        outputs: dict[str, Tensor] = self.net(self.views(batch))
+        return outputs
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Weighted sum of the tasks' mean losses over the rows that have the label.
 
         A row's weight multiplies its loss and leaves the number of rows as it is, so
         that a row of weight 0.5 pulls half as hard whatever it shares its batch with.
+        The loss of the kept puzzles is added.
         """
-        outputs = self.net(self.views(batch))
+        outputs = self.infer(batch)
         idx = torch.from_numpy(batch.rows).to(batch.images.device)
         sample_weight = self.sample_weight[idx]
         total = torch.zeros((), device=idx.device)
@@ -93,6 +103,10 @@ class FinetuneLearner(Learner):
             mean = (losses * mask * sample_weight).sum() / mask.sum().clamp(min=1)
             total = total + task.task_type.weight * mean
             measured[task.name] = mean
+        if self.kept is not None:
+            puzzles = self.kept.loss(batch)
+            total = total + self.kept.weight * puzzles["jigsaw"]
+            measured |= puzzles
         return {**measured, "loss": total}
 
 

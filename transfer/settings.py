@@ -10,6 +10,7 @@ from data_prep.folds import ALL as ALL_ROWS
 from data_prep.outlook import Outlook
 from data_prep.ranges import OR_ZERO, Area, Share
 from data_prep.settings import NOT_HASHED
+from pretext.jigsaw import STAGE as JIGSAW
 from pretext.preflight import (
     check_first_weights,
     check_larger_views,
@@ -70,6 +71,12 @@ class FinetuneSettings(TrainingSettings):
         Gt(0),
         Le(1),
     ] = 1.0
+    keep_pretext: Annotated[
+        float,
+        "weight of the jigsaw's loss beside those of the tasks, such as 0.3: its"
+        " puzzles go on, at twice the time of a step; 0: they do not",
+        Ge(0),
+    ] = 0.0
     select: Annotated[
         Literal["last", "inner", "fold"],
         "epoch to keep: the last, or the best on a share of the training rows that"
@@ -119,6 +126,11 @@ class FinetuneSettings(TrainingSettings):
             raise UserError(
                 f"unfreeze_after = {self.unfreeze_after}, but the training has"
                 f" {self.epochs} epochs; give fewer, or 0 for never"
+            )
+        if self.keep_pretext and self.init != JIGSAW:
+            raise UserError(
+                f"keep_pretext = {self.keep_pretext} goes on with the puzzles of"
+                f" {JIGSAW}, but init = {self.init!r}; begin from that stage"
             )
         self._check_choice()
 

@@ -24,6 +24,7 @@ from pretext.networks.backbones import begin_backbone, save_weights
 from pretext.networks.trial import check_final_side
 from transfer.epoch_choice import EpochChoice
 from transfer.jobs import Job
+from transfer.kept_pretext import KeptPretext
 from transfer.learner import FinetuneLearner, score_rows
 from transfer.nets import FORMAT, TaskNet, describe, load_net
 from transfer.settings import FinetuneSettings
@@ -46,6 +47,7 @@ class FinetuneData:
         normalise: Statistics of the collection.
         folder: Folder of the stage.
         sample_weight: (N,) factors of the rows' losses; None: all are 1.
+        kept_pretext: The puzzles that the nets go on solving; None: none.
     """
 
     settings: FinetuneSettings
@@ -55,6 +57,7 @@ class FinetuneData:
     normalise: Normalisation
     folder: Path
     sample_weight: Floats | None = None
+    kept_pretext: KeptPretext | None = None
 
     @property
     def side_px(self) -> int:
@@ -222,7 +225,7 @@ def _begin(job: Job, data: FinetuneData) -> tuple[TaskNet, dict[str, Any]]:
 
 def _learner(net: TaskNet, job: Job, data: FinetuneData) -> FinetuneLearner:
     """Give what is trained: a net, its labels and its views."""
-    settings = data.settings
+    settings, kept = data.settings, data.kept_pretext
     params = AugmentParams(
         min_area=settings.min_area,
         d4=settings.turns,
@@ -237,6 +240,7 @@ def _learner(net: TaskNet, job: Job, data: FinetuneData) -> FinetuneLearner:
         params=params,
         sample_weight=data.sample_weight,
         moving=settings.moving,
+        kept=kept.begin(net.backbone, job, data.pictures) if kept else None,
     )
 
 

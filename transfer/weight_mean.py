@@ -65,7 +65,7 @@ def fit_norms(learner: FinetuneLearner, batches: Iterable[Batch]) -> None:
         norm.train()
     if norms:
         for batch in batches:
-            learner.net(learner.views(batch))
+            learner.infer(batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
