@@ -25,6 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -354,7 +355,8 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _versions() -> dict[str, str]:
+@cache  # reading what is installed takes longer than the rest of a small stage
+def _versions() -> Mapping[str, str]:
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

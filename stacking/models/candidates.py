@@ -4,6 +4,7 @@ Shapes: N rows, n of them outside a fold, C columns, D outputs (numbers: one; cl
 one each), A candidates.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from stacking.models.model_files import ArrayModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputModel(ArrayModel):
+class OutputModel(ArrayModel, ABC):
     """A model with outputs that are numbers, or nearly probabilities.
 
     Attributes:
@@ -25,9 +26,9 @@ class OutputModel(ArrayModel):
 
     is_proba: bool = False
 
+    @abstractmethod
     def outputs(self, X: Floats) -> Floats:
         """Give the (N, D) outputs of (N, C) rows."""
-        raise NotImplementedError
 
     def predict(self, X: Floats) -> Floats:
         """Give (N,) numbers, or (N, D) probabilities of classes, of (N, C) rows."""

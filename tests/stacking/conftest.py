@@ -21,6 +21,7 @@ from data_prep.folds import fold_hash
 from data_prep.run_folders.runs import Run
 from features.pooling import USUAL, pool
 from features.store import write_store
+from stacking.cross_fitting import TrainingRows
 
 # Read when LightGBM loads; without, two threads on a busy machine take seconds.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -249,6 +250,22 @@ class FakeRun:
             return pool(views.astype(np.float32)).astype(np.float32)
 
         return net
+
+
+def rows_in_folds(
+    X: Floats,
+    y: Floats,
+    sample_weight: Floats | None = None,
+    *,
+    folds: NDArray[np.int64],
+    groups: NDArray[np.int64],
+) -> TrainingRows:
+    """Give rows to learn from; all count alike where no weights are given."""
+    if sample_weight is None:
+        sample_weight = np.ones(len(y))
+    return TrainingRows(
+        X=X, y=y, folds=folds, groups=groups, sample_weight=sample_weight
+    )
 
 
 def _store(

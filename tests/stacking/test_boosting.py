@@ -2,13 +2,14 @@
 
 import os
 from dataclasses import replace
+from functools import partial
 
 import lightgbm
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from stacking.cross_fitting import CrossFit, TrainingRows, assign_inner_folds
+from stacking.cross_fitting import CrossFit, assign_inner_folds
 from stacking.models.boosting import (
     SMALL,
     Boosters,
@@ -20,26 +21,16 @@ from stacking.models.boosting import (
     quick,
     threads_for,
 )
+from tests.stacking.conftest import rows_in_folds
 
 N = 180
 RNG = np.random.default_rng(0)
 FOLDS, CV_GROUPS = np.arange(N) // 2 % 3, np.arange(N) // 2
+training_rows = partial(rows_in_folds, folds=FOLDS, groups=CV_GROUPS)
 X = RNG.normal(size=(N, 6))
 Y = np.sign(X[:, 0]) + X[:, 1] + RNG.normal(0, 0.3, N)
 NAMES = [f"c{k}" for k in range(6)]
 QUICK = Boosting(n_seeds=2, max_rounds=120, patience=20)
-
-
-def training_rows(
-    X: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None
-) -> TrainingRows:
-    return TrainingRows(
-        X=X,
-        y=y,
-        folds=FOLDS,
-        groups=CV_GROUPS,
-        sample_weight=np.ones(len(y)) if weights is None else weights,
-    )
 
 
 def table(y: np.ndarray) -> Table:

@@ -11,6 +11,7 @@ from data_prep.run_folders.damage import DamagedFileError
 from stacking.cross_fitting import CrossFit, TrainingRows
 from stacking.models.catboost import CatBoosts, fit, load, parameters
 from stacking.models.stacker import FitContext
+from tests.stacking.conftest import rows_in_folds
 
 catboost = pytest.importorskip("catboost")
 N = 180
@@ -25,13 +26,7 @@ CONTEXT = FitContext(n_seeds=2, max_rounds=60)
 def rows_of(
     y: np.ndarray, weights: np.ndarray | None = None, X: np.ndarray = X
 ) -> TrainingRows:
-    return TrainingRows(
-        X=X,
-        y=y,
-        folds=FOLDS,
-        groups=GROUPS,
-        sample_weight=np.ones(N) if weights is None else weights,
-    )
+    return rows_in_folds(X, y, weights, folds=FOLDS, groups=GROUPS)
 
 
 def fitted(y: np.ndarray = Y, weights: np.ndarray | None = None) -> CrossFit:

@@ -1,12 +1,13 @@
 """Tests of stacking.models.linear."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import Ridge
 
-from stacking.cross_fitting import TrainingRows
 from stacking.models.candidates import as_proba
 from stacking.models.linear import (
     PENALTIES,
@@ -15,27 +16,17 @@ from stacking.models.linear import (
     cross_fit_ridge,
     fit_ridges,
 )
+from tests.stacking.conftest import rows_in_folds
 
 FOLDS = np.arange(90) % 3
 CV_GROUPS = np.arange(90)
+training_rows = partial(rows_in_folds, folds=FOLDS, groups=CV_GROUPS)
 
 
 def rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     X = rng.normal(3, 2, (90, 5))
     return X, X @ [1.0, -1.0, 0.5, 0, 0] + rng.normal(0, 0.5, 90)
-
-
-def training_rows(
-    X: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None
-) -> TrainingRows:
-    return TrainingRows(
-        X=X,
-        y=y,
-        folds=FOLDS,
-        groups=CV_GROUPS,
-        sample_weight=np.ones(len(y)) if weights is None else weights,
-    )
 
 
 @pytest.mark.parametrize("which", [0, 5, 12])

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from numpy.testing import assert_allclose
 from data_prep.errors import UserError
 from data_prep.experiment import commands
 from data_prep.run_folders.damage import DamagedFileError
-from stacking.cross_fitting import CrossFit, TrainingRows
+from stacking.cross_fitting import CrossFit
 from stacking.models import neural
 from stacking.models.neural import (
     KINDS,
@@ -34,9 +34,11 @@ from stacking.models.neural import (
     cross_fit_neural,
     load_nets,
 )
+from tests.stacking.conftest import rows_in_folds
 
 N, V, F = 120, 4, 5
 FOLDS, CV_GROUPS = np.arange(N) // 2 % 3, np.arange(N) // 2
+training_rows = partial(rows_in_folds, folds=FOLDS, groups=CV_GROUPS)
 OF_VIEWS: list[Kind] = ["cnn1d", "cnn2d"]
 QUICK = Training(n_seeds=2, max_epochs=8, patience=4)
 ROOT = Path(__file__).parents[2]
@@ -75,18 +77,6 @@ def data(kind: Kind, *, is_proba: bool = False) -> tuple[np.ndarray, np.ndarray]
     views = 50 + 20 * views
     target = np.eye(3)[np.digitize(y, [0, 1])] if is_proba else 7 + 3 * y
     return views if kind in OF_VIEWS else views.mean(axis=1), target
-
-
-def training_rows(
-    X: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None
-) -> TrainingRows:
-    return TrainingRows(
-        X=X,
-        y=y,
-        folds=FOLDS,
-        groups=CV_GROUPS,
-        sample_weight=np.ones(len(y)) if weights is None else weights,
-    )
 
 
 def fit(

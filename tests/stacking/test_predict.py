@@ -17,6 +17,7 @@ from features import inference
 from features.store import open_store, write_store
 from stacking import fit, predict
 from stacking.analysis.conformal import conformal_radius
+from tests.stacking.conftest import FakeRun
 from tests.stacking.reported import rename
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
@@ -63,11 +64,26 @@ def stacked(folder: Path, *flags: str) -> pd.DataFrame:
     return pd.read_csv(stage / "predictions.csv").set_index("name")
 
 
+@pytest.fixture(scope="module")
+def usual_stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The usual run, stacked once; only to be copied."""
+    folder = FakeRun().write(tmp_path_factory.mktemp("usual") / "run")
+    stacked(folder)
+    return folder
+
+
+@pytest.fixture
+def usual(usual_stack: Path, tmp_path: Path) -> Path:
+    """A copy of the usual run with its stack."""
+    return Path(shutil.copytree(usual_stack, tmp_path / "run"))
+
+
 def test_new_pictures_are_predicted_as_the_same_test_pictures_were(
-    make_run: MakeRun, caplog: pytest.LogCaptureFixture
+    usual: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = make_run()
-    expected = stacked(folder)["period"]
+    folder = usual
+    stage = folder / "stacking.fit"
+    expected = pd.read_csv(stage / "predictions.csv").set_index("name")["period"]
     shutil.rmtree(folder / "features.extract" / "views", ignore_errors=True)
     (folder / "data_prep.prepare" / "images.npy").unlink()  # no picture is needed
     found = predicted(folder)
@@ -79,9 +95,8 @@ def test_new_pictures_are_predicted_as_the_same_test_pictures_were(
     assert "1 id ('torn') has no prediction" in caplog.text
 
 
-def test_the_order_of_the_table_changes_no_prediction(make_run: MakeRun) -> None:
-    folder = make_run()
-    stacked(folder)
+def test_the_order_of_the_table_changes_no_prediction(usual: Path) -> None:
+    folder = usual
     expected = predicted(folder)
     path = folder / "data_prep.prepare" / "table.parquet"
     pd.read_parquet(path).sample(frac=1, random_state=0).to_parquet(path)
@@ -90,9 +105,8 @@ def test_the_order_of_the_table_changes_no_prediction(make_run: MakeRun) -> None
     pd.testing.assert_frame_equal(found.loc[expected.index], expected)
 
 
-def test_what_stands_beside_a_prediction(make_run: MakeRun) -> None:
-    folder = make_run()
-    stacked(folder)
+def test_what_stands_beside_a_prediction(usual: Path) -> None:
+    folder = usual
     found = predicted(folder, "--coverage", "0.8")
     shares = found[[f"probability_{k}" for k in range(4)]]
     assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
@@ -151,7 +165,7 @@ def test_a_class_may_be_called_like_a_number(make_run: MakeRun) -> None:
 
 @pytest.mark.parametrize("metric", ["accuracy", "quadratic_kappa", "macro_f1"])
 def test_grades_are_whole_in_every_file(make_run: MakeRun, metric: str) -> None:
-    folder = make_run()
+    folder = make_run(n_train=120)
     expected = stacked(folder, "--metric", metric, "--stackers", "ridge")["period"]
     found = predicted(folder)
     assert found["prediction"].tolist() == expected[found.index].tolist()
@@ -177,7 +191,7 @@ def test_one_net_without_labels_predicts_too(make_run: MakeRun) -> None:
 
 
 def test_own_columns_come_from_a_table(make_run: MakeRun, tmp_path: Path) -> None:
-    folder = make_run()
+    folder = make_run(n_train=120)
     place = folder / "data_prep.prepare" / "table.parquet"
     table = pd.read_parquet(place)
     table["given.size"] = np.random.default_rng(0).normal(size=len(table))
@@ -205,9 +219,23 @@ def pictures_of(folder: Path, table: pd.DataFrame) -> tuple[str, str]:
 
 
 @pytest.fixture
-def of_columns(make_run: MakeRun, tmp_path: Path) -> tuple[Path, pd.DataFrame]:
+def of_columns(
+    stack_of_columns: tuple[Path, pd.DataFrame], tmp_path: Path
+) -> tuple[Path, pd.DataFrame]:
     """A stack that learned from size, kind and date; the user's table of them."""
-    folder = make_run()
+    made, table = stack_of_columns
+    folder = Path(shutil.copytree(made, tmp_path / "run"))
+    pictures_of(tmp_path / "new", table)
+    own = table[["id", "given.size", "given.kind", "date"]]
+    return folder, own.set_axis(["name", "size", "kind", "when"], axis=1).astype(object)
+
+
+@pytest.fixture(scope="module")
+def stack_of_columns(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, pd.DataFrame]:
+    """Fit it once; give its run, only to be copied, and the prepared table."""
+    folder = FakeRun().write(tmp_path_factory.mktemp("columns") / "run")
     place = folder / "data_prep.prepare" / "table.parquet"
     table = pd.read_parquet(place)
     rng = np.random.default_rng(0)
@@ -220,9 +248,7 @@ def of_columns(make_run: MakeRun, tmp_path: Path) -> tuple[Path, pd.DataFrame]:
     metadata["facts"]["date_column"] = "when"
     record.write_text(json.dumps(metadata))
     stacked(folder, "--columns", "size,kind,date")
-    pictures_of(tmp_path / "new", table)
-    own = table[["id", "given.size", "given.kind", "date"]]
-    return folder, own.set_axis(["name", "size", "kind", "when"], axis=1).astype(object)
+    return folder, table
 
 
 def mistake_of(folder: Path, own: pd.DataFrame, ending: str = "csv") -> str:
@@ -330,7 +356,7 @@ def test_unseen_texts_and_gaps_of_a_table_are_told(
 def test_the_size_of_a_picture_is_measured_and_not_asked_for(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = make_run()
+    folder = make_run(n_train=120)
     place = folder / "data_prep.prepare" / "table.parquet"
     table = pd.read_parquet(place)
     table["width"] = 100 + np.arange(len(table)) % 7
@@ -391,7 +417,7 @@ def test_what_columns_tell_nothing_of_is_in_the_report(
 def test_a_picture_that_one_run_fails_on_is_left_out(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, other = make_run(), tmp_path / "other"
+    folder, other = make_run(n_train=120), tmp_path / "other"
     shutil.copytree(folder, other)
     expected = stacked(folder, "--also", str(other))["period"]
     infer_features = inference.infer_features
@@ -413,7 +439,7 @@ def test_a_picture_that_one_run_fails_on_is_left_out(
 
 
 def test_nets_of_other_runs_are_asked_too(make_run: MakeRun, tmp_path: Path) -> None:
-    folder = make_run()
+    folder = make_run(n_train=120)
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     expected = stacked(folder, "--also", str(other))["period"]
@@ -431,16 +457,17 @@ def test_nets_of_other_runs_are_asked_too(make_run: MakeRun, tmp_path: Path) -> 
 
 
 def test_mistakes_are_said_before_any_net_is_asked(
-    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    usual: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: Any) -> Path:
         raise AssertionError
 
-    folder = make_run()
+    folder = usual
     monkeypatch.setattr("features.inference.infer_features", never)
+    stage = (folder / "stacking.fit").rename(folder / "apart")
     with pytest.raises(UserError, match=r"stacking\.fit is not finished"):
         predicted(folder)
-    stacked(folder)
+    stage.rename(folder / "stacking.fit")
     with pytest.raises(UserError, match=r"coverage = 1\.5: give a share between 0 and"):
         predicted(folder, "--coverage", "1.5")
     with pytest.raises(UserError, match="the stack was not given any column of yours"):

@@ -1,6 +1,6 @@
 """Tests of stacking.models.svr."""
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,12 @@ from stacking.cross_fitting import CrossFit, TrainingRows
 from stacking.models import svr
 from stacking.models.model_files import load_arrays
 from stacking.models.svr import EPSILON, GRID, Svr, cross_fit_svr, draw_rows, fit_svr
+from tests.stacking.conftest import rows_in_folds
 
 N = 90
 FOLDS = np.arange(N) // 2 % 3
 CV_GROUPS = np.arange(N) // 2
+training_rows = partial(rows_in_folds, folds=FOLDS, groups=CV_GROUPS)
 ONES = np.ones(N)
 
 
@@ -34,18 +36,6 @@ def classes() -> tuple[np.ndarray, np.ndarray]:
 
 def data(kind: str) -> tuple[np.ndarray, np.ndarray]:
     return classes() if kind == "classes" else rows()
-
-
-def training_rows(
-    X: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None
-) -> TrainingRows:
-    return TrainingRows(
-        X=X,
-        y=y,
-        folds=FOLDS,
-        groups=CV_GROUPS,
-        sample_weight=np.ones(len(y)) if weights is None else weights,
-    )
 
 
 @cache

@@ -20,6 +20,7 @@ from stacking.models.boosting import Boosters, Boosting, cross_fit_boosters, qui
 from stacking.models.linear import fit_curve
 from stacking.models.neural import Training, cross_fit_neural
 from stacking.models.registry import load_models, save_models
+from tests.stacking.conftest import rows_in_folds
 
 N = 150
 STACKERS = ("lightgbm", "ridge", "svr")
@@ -35,9 +36,7 @@ def rows(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def training_rows(X: np.ndarray, y: np.ndarray, groups: np.ndarray) -> TrainingRows:
-    return TrainingRows(
-        X=X, y=y, folds=groups % 3, groups=groups, sample_weight=np.ones(len(y))
-    )
+    return rows_in_folds(X, y, folds=groups % 3, groups=groups)
 
 
 def stacked(y: np.ndarray, **settings: Any) -> Stacker:
@@ -179,13 +178,7 @@ def test_small_networks_see_inputs_and_targets_without_their_offset() -> None:
     X, y, groups = rows()
 
     def oof_pred(b: float) -> np.ndarray:
-        rows = TrainingRows(
-            X=X + b,
-            y=y + b,
-            folds=groups % 3,
-            groups=groups,
-            sample_weight=np.ones(N),
-        )
+        rows = training_rows(X + b, y + b, groups)
         training = Training(n_seeds=1, max_epochs=6, patience=9)
         return cross_fit_neural("mlp", rows, training=training).oof_pred - b
 
