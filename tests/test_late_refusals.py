@@ -69,6 +69,7 @@ WHY: dict[str, tuple[str, ...]] = {
             "stacking.predict",
             "stacking.ledger",
         ),
+        *("transfer.export", "transfer.model_card", "transfer.trained_nets"),
     ),
     "weights that a stage made, or a file of them": (
         *(

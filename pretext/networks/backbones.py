@@ -78,15 +78,17 @@ def save_weights(
         drafted(sidecar) as sidecar_file,
     ):  # the inner one goes first
         sidecar_file.write((json.dumps(metadata, indent=2) + "\n").encode())
-        file.write(_as_bytes(tensors))  # save_file would hide that the disk is full
+        # save_file would hide that the disk is full
+        file.write(weights_as_bytes(tensors))
 
 
 def digest_weights(tensors: Mapping[str, Tensor]) -> str:
     """Hash the file that weights are, or would be, written to."""
-    return hashlib.sha256(_as_bytes(tensors)).hexdigest()
+    return hashlib.sha256(weights_as_bytes(tensors)).hexdigest()
 
 
-def _as_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+def weights_as_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Give the .safetensors file of weights."""
     from safetensors.torch import save
 
     # clone: tied or channels-last tensors must be written as plain ones

@@ -1,11 +1,12 @@
-"""The formats that a backbone is exported in, each checked by reading it back.
+"""The formats that a network is exported in, each checked by reading it back.
 
-Both take RGB pictures of S x S pixels and give (N, D) features. The graph in ONNX takes
+All take RGB pictures of S x S pixels and give (N, D) features. The graph in ONNX takes
 grey levels 0..255 and normalises them itself; for timm its own transform does that, as
 the configuration beside the weights tells it.
 """
 
 import json
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,19 @@ class FromGreyLevels(nn.Module):
         return features
 
 
-def write_onnx(model: FromGreyLevels, metadata: dict[str, Any], path: Path) -> str:
+def write_onnx(
+    model: nn.Module,
+    metadata: dict[str, Any],
+    path: Path,
+    outputs: Sequence[str] = ("features",),
+) -> str:
     """Write the whole model as one ONNX file, and say how it was checked.
+
+    Args:
+        model: From (B, 3, S, S) grey levels to a tensor, or to a tuple of tensors.
+        metadata: JSON values that are kept in the file; with ``side_px``, S.
+        path: The file.
+        outputs: Names of what it gives.
 
     Raises:
         UserError: The packages are missing, or the network cannot be exported.
@@ -58,14 +70,14 @@ def write_onnx(model: FromGreyLevels, metadata: dict[str, Any], path: Path) -> s
             dynamo=True,
             verbose=False,
             input_names=["images"],
-            output_names=["features"],
+            output_names=list(outputs),
             dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
         )
     except torch.onnx.OnnxExporterError as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
             f"backbone = {metadata['backbone']!r}: torch cannot export it to ONNX"
-            f" ({reason}); --to timm can"
+            f" ({reason}); choose another format with --to"
         ) from None
     assert program is not None
     properties = {key: json.dumps(value) for key, value in metadata.items()}
@@ -77,8 +89,10 @@ def write_onnx(model: FromGreyLevels, metadata: dict[str, Any], path: Path) -> s
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     pictures = pictures_of_noise(3, metadata["side_px"])  # not the batch of the example
-    (features,) = session.run(["features"], {"images": pictures.numpy()})
-    return compared(model, pictures, torch.from_numpy(features), "onnxruntime")
+    values = session.run(list(outputs), {"images": pictures.numpy()})
+    return compared(
+        model, pictures, [torch.from_numpy(v) for v in values], "onnxruntime"
+    )
 
 
 def write_timm(model: FromGreyLevels, metadata: dict[str, Any], path: Path) -> str:
@@ -108,7 +122,7 @@ def write_timm(model: FromGreyLevels, metadata: dict[str, Any], path: Path) -> s
             f"backbone = {metadata['backbone']!r}: timm does not load it back"
             f" ({reason})"
         ) from None
-    return compared(model, pictures, features, "timm")
+    return compared(model, pictures, [features], "timm")
 
 
 def timm_configuration(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -142,25 +156,35 @@ def pictures_of_noise(n: int, side_px: int) -> Tensor:
     return 255 * torch.rand(n, 3, side_px, side_px, generator=generator)
 
 
-def compared(model: FromGreyLevels, pictures: Tensor, features: Tensor, by: str) -> str:
-    """Compare (n, D) features of another program with those of the model.
+def compared(
+    model: nn.Module, pictures: Tensor, values: Sequence[Tensor], by: str
+) -> str:
+    """Compare what another program gives with what the model does.
 
     Args:
         model: What was written.
         pictures: (n, 3, S, S) grey levels.
-        features: Of the pictures, by what was read back.
+        values: Each output for these pictures, by what was read back.
         by: Name of the program that gave them.
+
+    Returns:
+        A sentence on the output that differs most, by the largest of its values.
 
     Raises:
         UserError: They differ by more than rounding.
     """
     with torch.inference_mode():
         expected = model(pictures)
-    apart = float((expected - features).abs().max())
-    largest = float(expected.abs().max())
-    if not apart <= TOLERANCE * largest:  # nor is nan
-        raise UserError(
-            f"{by} gives other features than torch: apart by up to {apart:.2g}, where"
-            f" the largest is {largest:.2g}; nothing was written"
-        )
-    return f"{by} differs by at most {apart:.1g}, the largest feature is {largest:.2g}"
+    expected = [expected] if isinstance(expected, Tensor) else list(expected)
+    worst = (-1.0, 0.0, 1.0)  # relative, apart, largest
+    for value, reference in zip(values, expected, strict=True):
+        apart = float((reference - value).abs().max())
+        largest = float(reference.abs().max())
+        if not apart <= TOLERANCE * largest:  # nor is nan
+            raise UserError(
+                f"{by} gives other values than torch: apart by up to {apart:.2g}, where"
+                f" the largest is {largest:.2g}; nothing was written"
+            )
+        worst = max(worst, (apart / (largest or 1.0), apart, largest))
+    _, apart, largest = worst
+    return f"{by} differs by at most {apart:.1g}, the largest value is {largest:.2g}"

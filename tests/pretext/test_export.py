@@ -186,7 +186,9 @@ def test_a_network_that_torch_cannot_export_is_named(
 
     run = make_run(tmp_path)
     monkeypatch.setattr("torch.onnx.export", refuse)
-    message = r"'test_resnet': torch cannot .* \(no such operator\); --to timm can$"
+    message = (
+        r"'test_resnet': torch cannot .* \(no such operator\); choose another .* --to$"
+    )
     with pytest.raises(UserError, match=message):
         main([f"--run={run.folder}"])
 
@@ -391,7 +393,7 @@ def test_an_export_that_is_not_the_backbone_is_not_kept(
     if to == "timm":
         out.with_suffix(".json").write_bytes(b"{}")
     before = {p: p.read_bytes() for p in out.parent.iterdir()}
-    message = r"gives other features than torch: .*; nothing was written"
+    message = r"gives other values than torch: .*; nothing was written"
     with monkeypatch.context() as patch:
         patch.setattr(formats, "TOLERANCE", -1.0)
         with pytest.raises(UserError, match=message):

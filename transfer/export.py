@@ -1,0 +1,141 @@
+"""Export the fine-tuned nets for use elsewhere: as one graph in ONNX, or as a folder.
+
+    python -m transfer.export --to onnx --out leaves.onnx
+    python -m transfer.export --to folder --fold 0 --out leaves
+
+The graph takes grey levels and gives each task's outputs, averaged over the views and,
+by default, over the nets of all folds: what the feature store holds of a new picture as
+``TASK__mean``. The folder holds one net in the form that timm loads (``config.json``,
+``model.safetensors``), its heads and a model card. What was written is read back and
+compared with the nets before it takes its place. This is no stage of a run.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Literal
+
+from data_prep.command import last_run, run_command
+from data_prep.dihedral import VIEW_SETS
+from data_prep.errors import UserError
+from data_prep.run_folders.damage import RECORD
+from data_prep.run_folders.runs import Run
+from data_prep.settings import from_flags
+from transfer.trained_nets import MEAN, TrainedNets
+
+log = logging.getLogger(__name__)
+
+USE_ONNX = """\
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+# stretched to a square, as by data_prep.prepare --fit squash; --fit pad repeats edges
+picture = Image.open("picture.jpg").convert("RGB").resize(({side}, {side}))
+images = np.asarray(picture, np.float32).transpose(2, 0, 1)[None]  # grey levels 0..255
+session = onnxruntime.InferenceSession({file})
+names = [output.name for output in session.get_outputs()]
+outputs = dict(zip(names, session.run(None, {{"images": images}})))"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """Write the fine-tuned nets as files that other programs load."""
+
+    to: Annotated[
+        Literal["onnx", "folder"],
+        "onnx: one graph from grey levels to the tasks' outputs, or folder: a net for"
+        " timm with its heads and a model card",
+    ] = "onnx"
+    fold: Annotated[
+        str, "whose nets: a fold's (0), all, or mean: of all folds averaged (onnx only)"
+    ] = MEAN
+    views: Annotated[
+        Literal["d4", "c4", "flip", "e"],
+        "flips and turns that the graph averages over: d4 all eight, e none",
+    ] = "d4"
+    out: Annotated[
+        Path | None, "file or folder to write (default: in the run, by its fold)"
+    ] = None
+    run: Annotated[Path | None, "run (default: that last worked on)"] = None
+    overwrite: Annotated[bool, "replace what is there already"] = False
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Export as the command line says, and return the path of the file or folder."""
+    settings = from_flags(ExportSettings, "transfer.export", argv)
+    run = Run(settings.run or last_run("transfer.export", "--run FOLDER"))
+    trained = TrainedNets.of(run)
+    ending = ".onnx" if settings.to == "onnx" else ""
+    out = settings.out or run.folder / f"nets-{settings.fold}{ending}"
+    check_free(out, settings.to, overwrite=settings.overwrite)
+    chosen = trained.of_fold(settings.fold)
+    if settings.to == "folder":
+        return _write_folders(chosen, run, out, settings)
+    return _write_graph(chosen, out, settings)
+
+
+def check_free(out: Path, to: str, *, overwrite: bool) -> None:
+    """Check that something may be written there.
+
+    Raises:
+        UserError: The name has another ending, or something is there already.
+    """
+    if to == "onnx" and out.suffix != ".onnx":
+        raise UserError(f"out = '{out}': --to onnx writes a file NAME.onnx")
+    if (out / RECORD).exists() or (out.parent / RECORD).exists():
+        raise UserError(f"out = '{out}' is the place of a stage; give another")
+    if to == "folder" and out.is_file():
+        raise UserError(f"out = '{out}' is a file; --to folder writes a folder")
+    if out.exists() and not overwrite:
+        raise UserError(f"{out} is there already; --overwrite replaces it")
+
+
+def _write_graph(trained: TrainedNets, out: Path, settings: ExportSettings) -> Path:
+    from pretext.networks.formats import write_onnx
+    from transfer.graph import AveragedNets, metadata_of
+
+    nets, configs = zip(*(trained.load(net) for net in trained.nets), strict=True)
+    model = AveragedNets(nets, VIEW_SETS[settings.views])
+    metadata = metadata_of(configs) | {
+        "folds": trained.folds,
+        "views": VIEW_SETS[settings.views],
+    }
+    for noisy in ("onnx_ir", "onnxscript"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(".draft", f".{out.name}.", out.parent) as draft:
+        file = Path(draft) / out.name
+        report = write_onnx(model, metadata, file, outputs=model.tasks)
+        file.replace(out)
+    log.info("%d nets -> %s: %s", len(nets), out, report)
+    use = USE_ONNX.format(file=json.dumps(str(out)), side=metadata["side_px"])
+    log.info("\nto use it:\n\n%s\n", use)
+    return out
+
+
+def _write_folders(
+    trained: TrainedNets, run: Run, out: Path, settings: ExportSettings
+) -> Path:
+    from transfer.model_card import write_folder
+
+    if settings.fold == MEAN:
+        raise UserError(
+            f"fold = {MEAN!r} is several nets, and a folder holds one; give"
+            f" {', '.join(trained.folds)}"
+        )
+    if len(trained.nets) > 1:
+        names = ", ".join(str(net["net"]) for net in trained.nets)
+        log.info("a folder for each of the nets %s", names)
+    for net in trained.nets:
+        folder = out if len(trained.nets) == 1 else out / str(net["net"])
+        report = write_folder(trained, net, run, folder)
+        log.info("%s -> %s: %s", net["place"], folder, report)
+    return out
+
+
+if __name__ == "__main__":
+    run_command(main)
