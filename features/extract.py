@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     else:
         origin = origin_of_ready(source, config[WEIGHTS], prepared)
     header = _header(prepared, source, origin, bf16=bf16)
-    if settings.source == FINETUNED:
+    if trained and settings.source == FINETUNED:
         planned = plan_rows(
             table,
             source.folds,

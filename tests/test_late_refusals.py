@@ -78,7 +78,7 @@ WHY: dict[str, tuple[str, ...]] = {
             "pretext.networks.backbones:described",
         ),
         "pretext.evaluation.embed",
-        *("pretext.networks.backbones:begin_backbone", "transfer.nets"),
+        "transfer.nets",
         "pretext.probe:find_files",  # finished stages
     ),
     "the network, asked for what no name tells": (

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -182,8 +183,8 @@ def load_backbone(path: Path, name: str, side_px: int) -> tuple[nn.Module, str]:
         The backbone, and a sentence that says what was loaded.
 
     Raises:
-        UserError: The weights are of another backbone, or tensors are missing,
-            unexpected or of another shape.
+        MisfitError: Tensors are missing, unexpected or of another shape.
+        UserError: The weights are of another backbone, or cannot be read.
     """
     metadata = described(path, name)
     if architecture_of(str(metadata.get("backbone"))) != architecture_of(name):
@@ -207,7 +208,7 @@ def load_backbone(path: Path, name: str, side_px: int) -> tuple[nn.Module, str]:
             if fault := misfit(tensors, expected):
                 raise MisfitError(fault)
     except MisfitError as error:
-        raise UserError(f"{path}: does not fit {name!r}: {error}") from None
+        raise MisfitError(f"{path}: does not fit {name!r}: {error}") from None
     backbone.load_state_dict(tensors, strict=True)
     origin = metadata.get("stage", "a file")
     loaded = f"{len(tensors)} of {len(expected)} tensors"
@@ -267,13 +268,13 @@ def begin_backbone(
     name = name or str(metadata["backbone"])
     try:
         network, report = load_backbone(weights_file, name, side_px)
-    except UserError as error:
-        trained_at = metadata.get("side_px")
-        is_other = architecture_of(name) != architecture_of(metadata["backbone"])
-        # timm fits weights of others to another side
-        if is_other or is_of_others(weights_file) or trained_at in (None, side_px):
-            raise
-        raise UserError(
-            f"{error}; they were trained on {trained_at} px: try --side {trained_at}"
-        ) from None
+    except MisfitError as error:
+        trained_at = metadata.get("side_px", side_px)
+        with suppress(UserError):
+            load_backbone(weights_file, name, trained_at)
+            error = MisfitError(
+                f"{error}; they were trained on {trained_at} px: try --side"
+                f" {trained_at}"
+            )
+        raise error from None
     return name, network, report

@@ -22,7 +22,7 @@ Tensors = Mapping[str, Tensor]
 COUNTER = "num_batches_tracked"  # of a batch norm: unused, and not in older files
 
 
-class MisfitError(Exception):
+class MisfitError(UserError):
     """Tensors are not those of a network; the message says what is wrong."""
 
 

@@ -174,6 +174,20 @@ def test_the_positions_of_a_transformer_are_resampled_as_timm_does(
     assert load_for(file, 32, name)[1] == 32
 
 
+def test_positions_that_timm_cannot_resample_name_their_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "timm.models.vision_transformer.checkpoint_filter_fn"
+    monkeypatch.setattr(name, lambda *_: {})
+    file = tmp_path / "a.pth"
+    torch.save(timm.create_model("test_vit").state_dict(), file)
+    with pytest.raises(UserError, match=r"'pos_embed'\].*on 160 px: try --side 160"):
+        begin_backbone("test_vit", file, 32)
+    torch.save({"a": torch.zeros(2)}, file)
+    with pytest.raises(UserError, match=r"in their order either$"):
+        begin_backbone("test_vit", file, 32)
+
+
 def test_mean_and_std_are_those_of_the_weights(
     folder: Path, network: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
