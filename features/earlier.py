@@ -1,7 +1,8 @@
 """What the nets of a run gave for pictures at an earlier time, so that it is kept.
 
-A picture is recognised by the bytes of its file, whatever its name and folder. What is
-kept are the single views of each fold, from which all else is made. Torch-free.
+A picture is recognised by the bytes of its file, whatever its name and folder, and by
+the cells of the user's table where the nets are given some. What is kept are the single
+views of each fold, from which all else is made. Torch-free.
 
 Shapes: N pictures of an earlier time, V views, F outputs of the nets of a fold.
 """
@@ -52,9 +53,11 @@ class EarlierResults:
     def find(
         cls,
         folder: Path,
+        *,
         extraction: str,
         pictures: Mapping[str, Path],
         digests: Mapping[str, str],
+        cells: Mapping[str, str],
     ) -> "EarlierResults":
         """Find which of the pictures are there, by just these nets.
 
@@ -63,6 +66,8 @@ class EarlierResults:
             extraction: Digest of what the nets gave for the run's own pictures.
             pictures: Paths by id.
             digests: SHA-256 of the files by id.
+            cells: Digests of what the nets are given of the user's table by id; none:
+                nothing.
         """
         from data_prep.pictures.decoded import Decoded
 
@@ -70,21 +75,23 @@ class EarlierResults:
             return cls()
         any_views = next(iter(sorted((folder / "views").glob("*.pkl"))), None)
         with_views = set(open_store(any_views).ids) if any_views else set[str]()
-        by_content: dict[tuple[str, str], tuple[str, Decoded]] = {}
+        by_content: dict[tuple[str, str, str], tuple[str, Decoded]] = {}
         try:
             listed = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
             for id_, metadata in listed.items():
                 fields = dict(metadata)
                 suffix = Path(str(fields.pop("file"))).suffix.lower()
+                of_table = str(fields.pop("cells", ""))
                 decoded = Decoded.from_fields(fields)
                 if id_ in with_views:
-                    by_content[decoded.sha256, suffix] = id_, decoded
+                    by_content[decoded.sha256, suffix, of_table] = id_, decoded
         except (OSError, ValueError):  # there is none, or of another version
             return cls()
         by_id = {
             id_: by_content[content]
             for id_, path in pictures.items()
-            if (content := (digests[id_], path.suffix.lower())) in by_content
+            if (content := (digests[id_], path.suffix.lower(), cells.get(id_, "")))
+            in by_content
         }
         return cls(
             folder=folder,
@@ -150,12 +157,16 @@ def is_whole(folder: Path) -> bool:
 
 
 def write_sidecar(
-    folder: Path, pictures: Mapping[str, Path], decoded: Mapping[str, "Decoded"]
+    folder: Path,
+    pictures: Mapping[str, Path],
+    decoded: Mapping[str, "Decoded"],
+    cells: Mapping[str, str],
 ) -> None:
-    """Write what became of each picture's file, by id."""
+    """Write what became of each picture's file, and the digest of its cells, by id."""
     metadata: dict[str, dict[str, Any]] = {}
     for id_, path in pictures.items():
         fields = decoded[id_].to_fields()
         kept_fields = {name: fields[name] for name in fields if name not in NOT_KEPT}
-        metadata[id_] = {"file": path.name, **kept_fields}
+        of_table = {"cells": cells[id_]} if id_ in cells else {}
+        metadata[id_] = {"file": path.name, **of_table, **kept_fields}
     write_json(folder / SIDECAR, metadata)

@@ -91,6 +91,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
         show_layers(source)
         return run.folder
     table = prepared.table
+    if source.user_columns:
+        pictures.columns = source.user_columns.apply(table)
     if trained:
         origin = origin_of_stage(run, trained)
     else:

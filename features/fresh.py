@@ -47,6 +47,7 @@ from features.extraction import (
     find_extraction,
     warn_of_training_pictures,
 )
+from features.fresh_columns import FreshColumns
 from features.inference import (
     COMMAND,
     NewPictures,
@@ -58,6 +59,7 @@ from features.inference import (
 )
 from features.plan import RoleRows, plan_passes
 from features.rows import JoinedRows
+from transfer.columns import columns_of
 
 if TYPE_CHECKING:
     from data_prep.pictures.decoded import Decoded
@@ -94,7 +96,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
         out = settings.out.resolve()
     else:
         out = default_path(run.folder, settings.images)
+    columns = read_columns_of_nets(settings.table, list(pictures), extraction)
     digests = {id_: hash_of(path) for id_, path in pictures.items()}
+    cells = columns.digests() if columns else {}
     config = {
         "made_by": STAGE,
         "extraction": extraction.digest,
@@ -105,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             ]
         ),
         "folders": resolved(settings.images),
+        **({"columns": digest_of(cells)} if columns else {}),
     }
     check_path(out, config["folders"], overwrite=settings.overwrite)
     overwrite = settings.overwrite or not is_whole(out)
@@ -114,7 +119,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if overwrite and not settings.overwrite:
         log.warning("%s is not as it was written: all is inferred anew", out)
     elif not overwrite:
-        earlier = EarlierResults.find(out, extraction.digest, pictures, digests)
+        earlier = EarlierResults.find(
+            out,
+            extraction=extraction.digest,
+            pictures=pictures,
+            digests=digests,
+            cells=cells,
+        )
     # overwrite: an unfinished attempt at other pictures may be dropped
     with Run(out.parent, overwrite=True).stage(out.name, config) as stage:
         stage.metadata = infer(
@@ -124,6 +135,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             threads=settings.threads,
             earlier=earlier,
             unusable=unusable,
+            columns=columns,
         )
         stage.device = stage.metadata["device"]
     shutil.rmtree(out / WORK, ignore_errors=True)  # until now it could be resumed
@@ -143,6 +155,25 @@ def main(argv: Sequence[str] | None = None) -> Path:
         log.warning("%s left out: %s says why", counted, out / "left_out.csv")
     log.info("-> %s", out)
     return out
+
+
+def read_columns_of_nets(
+    table: Path | None, ids: Sequence[str], extraction: Extraction
+) -> FreshColumns | None:
+    """Read what the nets are given of the user's table, if they are given anything.
+
+    Raises:
+        UserError: The table is missing, lacks something, or is not called for.
+    """
+    columns = columns_of(extraction.trained)
+    if columns is not None:
+        return FreshColumns.read(table, ids, columns, extraction.prepared)
+    if table:
+        raise UserError(
+            f"--table {table}: the nets were not given any column of yours; leave it"
+            " out"
+        )
+    return None
 
 
 def check_path(out: Path, folders: Sequence[str], *, overwrite: bool) -> None:
@@ -182,6 +213,7 @@ def infer(
     threads: int,
     earlier: EarlierResults,
     unusable: Sequence[LeftOut] = (),
+    columns: FreshColumns | None = None,
 ) -> dict[str, Any]:
     """Decode the pictures, send them through the nets, and write all files.
 
@@ -192,6 +224,7 @@ def infer(
         threads: Of torch, and processes that decode; 0: one per core.
         earlier: Pictures that need not be sent again.
         unusable: Files that are not even looked into; they are left out too.
+        columns: What the nets are given of the user's table.
 
     Returns:
         What is worth recording.
@@ -225,7 +258,11 @@ def infer(
     device = pick_device()
     set_threads(threads)
     if n_new:
-        new_pictures = Pictures.open(work, device)
+        new_pictures = Pictures.open(
+            work,
+            device,
+            columns.of(ids[len(earlier) :].tolist(), decoded) if columns else None,
+        )
     else:
         side_px = transform["side"]
         new_pictures = Pictures(np.empty((0, side_px, side_px, 3), np.uint8), device)
@@ -274,7 +311,7 @@ def infer(
         files.append(LeftOut(id=id_, file=pictures[id_].name, reason=reason))
     files.sort(key=lambda file: file.id)
     write_left_out(folder / "left_out.csv", files)
-    write_sidecar(folder, pictures, decoded)
+    write_sidecar(folder, pictures, decoded, columns.digests() if columns else {})
     return {
         "pictures": len(pictures) - len(left_out),
         "left_out": len(left_out) + len(unusable),

@@ -37,6 +37,9 @@ class NewPictures(Ranged):
         SEVERAL,
     ]
     run: Annotated[Path | None, "run (default: that last worked on)"] = None
+    table: Annotated[
+        Path | None, "table with the columns of yours that were learned from, if any"
+    ] = None
     threads: Annotated[int, "CPU threads; 0: all cores", Ge(0)] = 0
     overwrite: Annotated[
         bool, "infer all pictures anew, also those of earlier times"
@@ -120,6 +123,7 @@ def infer_features(
     out: Path,
     threads: int = 0,
     *,
+    table: Path | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Run ``features.fresh`` as a child; what it says goes to the standard error.
@@ -129,6 +133,7 @@ def infer_features(
         images: Folders of the pictures.
         out: Folder for the features.
         threads: Of torch; 0: as many as it takes by itself.
+        table: With the columns that the nets learned from; None: they did from none.
         overwrite: Infer all pictures anew, and replace what is in ``out``.
 
     Returns:
@@ -141,6 +146,7 @@ def infer_features(
     command = [sys.executable, "-m", COMMAND]
     command += ["--run", str(run_folder), "--out", str(out), "--threads", str(threads)]
     command += ["--overwrite"] if overwrite else []
+    command += ["--table", str(table)] if table else []
     command += ["--images", *map(str, images)]
     status = subprocess.run(command, check=False).returncode
     if status < 0:

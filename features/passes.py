@@ -34,7 +34,7 @@ JOURNAL_EVERY_S = 0.5  # what a killed pass may have to repeat, or one block
 
 @torch.inference_mode()
 def run_pass(
-    forward: Callable[[Tensor], Tensor],
+    forward: Callable[..., Tensor],
     *,
     width: int,
     pictures: Pictures,
@@ -48,7 +48,8 @@ def run_pass(
     """Send all views of some pictures through nets, going on where a pass stopped.
 
     Args:
-        forward: Gives (B, F) outputs of (B, 3, S, S) grey levels.
+        forward: Gives (B, F) outputs of (B, 3, S, S) grey levels, and of the columns
+            of the pictures if they have any.
         width: F.
         pictures: All prepared pictures.
         rows: (N,) rows of the pictures.
@@ -63,6 +64,7 @@ def run_pass(
     """
     shape = (len(rows), len(views), width)
     n_blocks = -(-len(rows) // BLOCK)
+    columns = None if pictures.columns is None else pictures.columns[rows]
     identity = {
         "weights": weights,
         "rows": digest_of(rows.tolist()),
@@ -72,6 +74,8 @@ def run_pass(
         "bf16": bf16,
         "device": pictures.device.type,
     }
+    if columns is not None:
+        identity["columns"] = digest_of(columns.tobytes().hex())
     journal = work.with_suffix(".json")
     state = read_state(journal)
     done = int(state["done"]) if state.get("key") == identity and work.exists() else 0
@@ -91,8 +95,9 @@ def run_pass(
         # whole pictures at a time; the pieces of a block are the same in every run
         at_once = CPU_PICTURES * len(views) if device == "cpu" else len(stacked)
         with precision:
-            pieces = torch.split(stacked, at_once)
-            outputs = torch.cat([forward(piece) for piece in pieces])
+            inputs = [stacked, *columns_of_views(pictures, rows[inside], len(views))]
+            pieces = zip(*(torch.split(of, at_once) for of in inputs), strict=True)
+            outputs = torch.cat([forward(*piece) for piece in pieces])
         values[inside] = outputs.float().view(-1, len(views), width).cpu().numpy()
         bar.update(len(values[inside]))
         is_due = time.monotonic() - counted_at >= JOURNAL_EVERY_S
@@ -110,6 +115,12 @@ def views_of(images: Tensor, names: tuple[str, ...] = VIEWS) -> Tensor:
     """
     views = stack_views(images.permute(0, 2, 3, 1), axes=(-3, -2), views=names)
     return views.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def columns_of_views(pictures: Pictures, rows: Ints, n_views: int) -> list[Tensor]:
+    """Give the (B * V, C) columns of the views of (B,) rows, or nothing."""
+    columns = pictures.take_columns(rows)
+    return [] if columns is None else [columns.repeat_interleave(n_views, dim=0)]
 
 
 def _taken_up(work: Path, shape: tuple[int, ...]) -> "np.memmap[Any, Any] | None":

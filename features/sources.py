@@ -13,6 +13,7 @@ from data_prep.run_folders.damage import read_json
 from data_prep.run_folders.runs import Finished
 from data_prep.tasks import output_origins
 from features.plan import NO_FOLD, OUTPUTS, OutputColumn
+from transfer.columns import NetColumns, columns_of
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from pretext.data.pictures import Normalisation
     from transfer.nets import TaskNet
 
-Forward = Callable[["Tensor"], "Tensor"]  # (B, 3, S, S) grey levels -> (B, F) outputs
+# (B, 3, S, S) grey levels, and the (B, C) columns of the user's table where the nets
+# learned from some -> (B, F) outputs
+Forward = Callable[..., "Tensor"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,7 @@ class NetSource(ABC):
     Attributes:
         columns: F outputs of the nets of each fold.
         nets: ``task``, ``fold`` and ``digest`` of each net, by task.
+        user_columns: What the nets are given of the user's table; None: nothing.
         origins: What the outputs of each fold are counted from, F each; no entry: all
             from 0. Those nets give float32, and only float64 holds the sum.
         metadata: What stands beside the weights of the first net; ``mean`` and ``std``
@@ -70,6 +74,7 @@ class NetSource(ABC):
     nets: list[dict[str, Any]]
     origins: dict[str, list[float]]
     metadata: dict[str, Any]
+    user_columns: NetColumns | None = None
 
     @property
     def folds(self) -> list[str]:
@@ -104,6 +109,8 @@ class TransferSource(NetSource):
 
     def __init__(self, finished: Finished, inner_layers: InnerLayers) -> None:
         self._finished, self._inner = finished, inner_layers
+        if not inner_layers.names:  # those are below the heads
+            self.user_columns = columns_of(finished)
         self.columns, self.nets, self.origins = {}, [], {}
         widths: dict[str, list[int]] = {}
         for net in finished.metadata["nets"]:
@@ -236,8 +243,8 @@ def side_by_side(forwards: Sequence[Forward]) -> Forward:
     """Join functions into one that gives all their outputs side by side."""
     import torch
 
-    def joined(images: "Tensor") -> "Tensor":
-        return torch.cat([forward(images) for forward in forwards], dim=1)
+    def joined(*inputs: "Tensor") -> "Tensor":
+        return torch.cat([forward(*inputs) for forward in forwards], dim=1)
 
     return joined
 
@@ -246,8 +253,8 @@ def joined_outputs(nets: "Sequence[TaskNet]") -> Forward:
     """Join nets into one function that gives the outputs of all tasks side by side."""
     import torch
 
-    def forward(images: "Tensor") -> "Tensor":
-        outputs = [task for net in nets for task in net.predict(images).values()]
+    def forward(*inputs: "Tensor") -> "Tensor":
+        outputs = [task for net in nets for task in net.predict(*inputs).values()]
         return torch.cat(outputs, dim=1)
 
     return forward

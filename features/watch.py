@@ -219,11 +219,13 @@ class Scorer:
 
         import torch
 
-        from features.passes import views_of
+        from features.passes import columns_of_views, views_of
         from features.plan import BLOCK
 
         device = self.pictures.device
         net.to(device)
+        if net.columns:
+            self.pictures.columns = net.columns.apply(self.table)
         image_rows = self.table["image_row"].to_numpy(dtype=np.int64)[rows]
         precision = (
             torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
@@ -231,9 +233,11 @@ class Scorer:
         means: dict[str, list[torch.Tensor]] = {}
         with torch.inference_mode():
             for start in range(0, len(image_rows), BLOCK):
-                images = self.pictures.take(image_rows[start : start + BLOCK])
+                block = image_rows[start : start + BLOCK]
+                images = views_of(self.pictures.take(block), self.views)
+                columns = columns_of_views(self.pictures, block, len(self.views))
                 with precision:
-                    outputs = net.predict(views_of(images, self.views))
+                    outputs = net.predict(images, *columns)
                 for name, values in outputs.items():
                     by_view = values.float().view(-1, len(self.views), values.shape[1])
                     means.setdefault(name, []).append(by_view.mean(dim=1).cpu())

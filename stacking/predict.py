@@ -59,9 +59,6 @@ class PredictSettings(NewPictures):
         Path | None,
         "where to (default: stacking.predict/<name of --images>.csv in the run)",
     ] = None
-    table: Annotated[
-        Path | None, "table with the columns that stacking.fit --columns was given"
-    ] = None
     coverage: Annotated[float, "share of targets within their interval"] = 0.9
 
 
@@ -74,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from data_prep.pictures.folders import search_folders
     from data_prep.tables.cells import as_texts
     from features.earlier import SIDECAR
+    from features.fresh_columns import FreshColumns, columns_of_run
     from features.inference import infer_features
     from stacking.analysis.conformal import least_groups
     from stacking.ensemble.predictor import Predictor
@@ -81,24 +79,31 @@ def main(argv: Sequence[str] | None = None) -> Path:
     least_groups(settings.coverage)  # refuses what is not between 0 and 1
     predictor = Predictor.load(fitted.folder)
     oof = read_frame(fitted.folder / EXACT)
+    runs = [run, *_other_runs(run, fitted)]
+    of_nets = [columns_of_run(one_run) for one_run in runs]
     table = None
-    if predictor.user_columns is not None:
+    if predictor.user_columns is not None or any(of_nets):
         pictures = list(search_folders(settings.images, "--images").pictures)
-        table = read_columns(settings.table, pictures, predictor.user_columns, prepared)
+        for one_run, columns in zip(runs, of_nets, strict=True):
+            if columns is not None:  # looked at before any net is asked
+                prepared_there = one_run.finished(PREPARED)
+                FreshColumns.read(settings.table, pictures, columns, prepared_there)
     elif settings.table:
         raise UserError(
-            f"--table {settings.table}: the stack was not given any column of yours;"
-            " leave it out"
+            f"--table {settings.table}: neither stack nor nets were given any column of"
+            " yours; leave it out"
         )
-    runs = [run, *_other_runs(run, fitted)]
+    if predictor.user_columns is not None:
+        table = read_columns(settings.table, pictures, predictor.user_columns, prepared)
     folders = [default_path(one_run.folder, settings.images) for one_run in runs]
     out = settings.out or run.folder / STAGE / f"{folders[0].name}.csv"
-    for one_run, folder in zip(runs, folders, strict=True):
+    for one_run, folder, columns in zip(runs, folders, of_nets, strict=True):
         infer_features(
             one_run.folder,
             settings.images,
             folder,
             settings.threads,
+            table=settings.table if columns else None,
             overwrite=settings.overwrite,
         )
     rows = NewRows.read(folders, predictor, fitted)

@@ -265,6 +265,12 @@ MISTAKES: list[tuple[Tables, str]] = [
     (tune(batch_size=40), r"batch_size = 40, but target has only 32 labelled"),
     (tune(batch_size=8, accumulate=5), r"batch_size = 8 x accumulate = 5, but target"),
     (tune(unfreeze_after=2), r"unfreeze_after = 2: nothing is frozen, as train = 'all"),
+    (tune(columns=["sise"]), r"columns: there is no column 'sise'; did you mean 'siz"),
+    (tune(columns=["g"]), r"column 'g' is empty in all 6 rows to predict; fill it in"),
+    (
+        {"tasks.x": {"kind": "regression", "column": "year"}} | tune(columns=["year"]),
+        r"columns = 'year' is what \[tasks.x\] learns; take it out of columns",
+    ),
     (tune(final_scale=1.5), r"final_scale = 1.5 makes views of 48 px"),
     (
         ALONE | listed("transfer.finetune"),

@@ -20,6 +20,7 @@ WHY: dict[str, tuple[str, ...]] = {
             "pretext.names",
             "pretext.networks.trial",
             "transfer.moving",
+            "transfer.columns",
             "pretext.ready_weights",
             "pretext.networks.fitting",
             "stacking.preflight",

@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     check_names(settings.backbone, settings.optimizer, settings.logger)
 
     from data_prep.rows import weights_of
+    from transfer.columns import NetColumns
     from transfer.jobs import plan
 
     metadata, table = prepared.metadata, outlook.table
@@ -59,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
                 n_masked,
                 n_train,
             )
+    columns = NetColumns.learn(table, settings.columns) if settings.columns else None
+    if columns:
+        columns.tell_gaps(table)
     sample_weight = weights_of(table)
     if (sample_weight < 1).any():
         log.info(
@@ -76,7 +80,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     device = pick_device()
     set_threads(settings.threads)
-    pictures = Pictures.open(prepared.folder, device)
+    pictures = Pictures.open(
+        prepared.folder, device, columns.apply(table) if columns else None
+    )
     normalise = own_normalisation(
         first_weights,
         settings.backbone,
@@ -100,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         folder=run.folder / "find_lr" / STAGE,
         sample_weight=sample_weight,
         kept_pretext=kept_pretext,
+        columns=columns,
     )
     if settings.find_lr:
         for job in jobs:
@@ -117,6 +124,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             "side_px": data.final_side_px,
             "init": settings.init,
             "role_of_fold": settings.role_of_fold,
+            **({"user_columns": columns.to_json()} if columns else {}),
         }
     for line in summary(nets):
         log.info("%s", line)

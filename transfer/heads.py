@@ -1,7 +1,7 @@
 """The heads of a net of the transfer: linear, or an MLP with a skip connection.
 
-Shapes: B pictures, D features of the backbone, W raw outputs, F outputs that are
-stored.
+Shapes: B pictures, D features of the backbone, C columns of the user's table, W raw
+outputs, F outputs that are stored.
 """
 
 import torch
@@ -51,6 +51,7 @@ class Head(nn.Module):
         n_outputs: F, outputs that are stored.
         dropout: Share of the features dropped in training.
         n_hidden: Hidden units of an MLP before the linear layer; 0: there is none.
+        n_columns: C, columns of the user's table that join the features.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class Head(nn.Module):
         n_outputs: int,
         dropout: float = 0.0,
         n_hidden: int = 0,
+        n_columns: int = 0,
     ) -> None:
         super().__init__()
+        width += n_columns
         self.head_loss = task_type.head_loss()
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(width, self.head_loss.width(n_outputs))
@@ -96,9 +99,17 @@ class Head(nn.Module):
         """Give the (B,) losses of (B, W) outputs and rows of ``loss_target``."""
         return self.head_loss.row_losses(outputs, y_true, self.state)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Give the (B, W) raw outputs of (B, D) features, such as logits."""
-        outputs: Tensor = self.linear(self.mlp(self.dropout(features)))
+    def forward(self, features: Tensor, columns: Tensor | None = None) -> Tensor:
+        """Give the (B, W) raw outputs of (B, D) features, such as logits.
+
+        Args:
+            features: Of the backbone.
+            columns: (B, C) of the user's table; None: the head was built without.
+        """
+        inputs = self.dropout(features)
+        if columns is not None:
+            inputs = torch.cat([inputs, columns], dim=1)
+        outputs: Tensor = self.linear(self.mlp(inputs))
         return outputs.float()
 
     def predict(self, outputs: Tensor) -> Tensor:

@@ -32,9 +32,11 @@ class FinetuneLearner(Learner):
         sample_weight: (N,) factors of the rows' losses; None: all are 1.
         moving: Which parts of the net move, and when.
         kept: The puzzles that it goes on solving; None: none.
+        columns: (N, C) of the user's table, for a net that is given some.
     """
 
     sample_weight: Tensor
+    columns: Tensor | None
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class FinetuneLearner(Learner):
         sample_weight: Floats | None = None,
         moving: Moving | None = None,
         kept: KeptPuzzles | None = None,
+        columns: NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
         self.kept = kept
@@ -60,6 +63,8 @@ class FinetuneLearner(Learner):
             buffers[f"{task.name}_mask"] = torch.tensor(task.has_label)
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
+        tensor = None if columns is None else torch.from_numpy(columns)
+        self.register_buffer("columns", tensor, persistent=False)
 
     def groups(self) -> list[ParameterGroup]:
         """Group the parameters by layer and by whether they move."""
@@ -81,7 +86,10 @@ class FinetuneLearner(Learner):
 
     def infer(self, batch: Batch) -> dict[str, Tensor]:
         """Give each task's raw outputs of a random view of each picture."""
-        outputs: dict[str, Tensor] = self.net(self.views(batch))
+        columns = self.columns
+        if columns is not None:
+            columns = columns[torch.from_numpy(batch.rows).to(columns.device)]
+        outputs: dict[str, Tensor] = self.net(self.views(batch), columns)
         return outputs
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -117,7 +125,8 @@ def score_rows(
     """Score the plain view of (n,) rows, the metrics of ``score_outputs``."""
     blocks: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
     for start in range(0, len(rows), BLOCK):
-        outputs = net.predict(pictures.take(rows[start : start + BLOCK]))
+        idx = rows[start : start + BLOCK]
+        outputs = net.predict(pictures.take(idx), pictures.take_columns(idx))
         for name, values in outputs.items():
             blocks[name].append(values.float().cpu())
     y_pred = {

@@ -16,6 +16,7 @@ from data_prep.tasks import Task, output_origins
 from pretext.data.pictures import Normalisation
 from pretext.evaluation.embed import at_side
 from pretext.networks.backbones import build_backbone, feature_width, load_weights
+from transfer.columns import NetColumns
 from transfer.heads import Head
 
 FORMAT = "tessera-net/1"
@@ -35,6 +36,7 @@ class TaskNet(nn.Module):
         side_px: Side of its input; ``predict`` brings pictures to it.
         dropout: Share of the features dropped before the heads.
         head_width: Hidden units of each head; 0: they are linear.
+        columns: Of the user's table, which its heads are given too; None: none.
     """
 
     def __init__(
@@ -45,9 +47,11 @@ class TaskNet(nn.Module):
         side_px: int,
         dropout: float = 0.0,
         head_width: int = 0,
+        columns: NetColumns | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.normalise, self.side_px = backbone, normalise, side_px
+        self.columns = columns
         self.tasks = [str(task["name"]) for task in tasks]
         self.origins = {str(task["name"]): output_origins(task) for task in tasks}
         self.heads = nn.ModuleDict(
@@ -58,6 +62,7 @@ class TaskNet(nn.Module):
                     n_outputs=len(task["outputs"]),
                     dropout=dropout,
                     n_hidden=head_width,
+                    n_columns=len(columns.names) if columns else 0,
                 )
                 for task in tasks
             }
@@ -69,21 +74,32 @@ class TaskNet(nn.Module):
         assert isinstance(head, Head)
         return head
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Give each task's (B, W) raw outputs of (B, 3, S, S) grey levels."""
+    def forward(
+        self, images: Tensor, columns: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Give each task's (B, W) raw outputs.
+
+        Args:
+            images: (B, 3, S, S) grey levels.
+            columns: (B, C) columns of the user's table, for a net that has some.
+        """
+        assert (columns is None) == (self.columns is None)
         inputs = self.normalise(images).contiguous(memory_format=torch.channels_last)
         features = self.backbone(inputs)
-        return {name: self.head(name)(features) for name in self.tasks}
+        return {name: self.head(name)(features, columns) for name in self.tasks}
 
-    def predict(self, images: Tensor) -> dict[str, Tensor]:
+    def predict(
+        self, images: Tensor, columns: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Give each task's (B, F) outputs: in the unit of its labels, or probabilities.
 
         They are float32, and counted from ``origins``.
 
         Args:
             images: (B, 3, H, H) grey levels of whole pictures.
+            columns: (B, C) columns of the user's table, for a net that has some.
         """
-        outputs = self(at_side(images, self.side_px))
+        outputs = self(at_side(images, self.side_px), columns)
         return {name: self.head(name).predict(outputs[name]) for name in self.tasks}
 
 
@@ -135,6 +151,9 @@ def load_net(path: Path) -> tuple[TaskNet, dict[str, Any]]:
         Normalisation(tuple(config["mean"]), tuple(config["std"])),
         config["side_px"],
         head_width=config.get("head_width", 0),
+        columns=NetColumns.from_json(config["user_columns"])
+        if "user_columns" in config
+        else None,
     )
     try:
         net.load_state_dict(tensors, strict=True)

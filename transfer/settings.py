@@ -52,6 +52,10 @@ class FinetuneSettings(TrainingSettings):
         Share, "largest change of brightness, contrast, saturation: 0.1 is 10 %"
     ] = 0.1
     dropout: Annotated[Share, "share of features dropped before the heads"] = 0.2
+    columns: Annotated[
+        tuple[str, ...],
+        "columns of your table that join the features at the heads, such as size,kind",
+    ] = ()
     head_width: Annotated[
         int,
         "hidden units of each head, an MLP with a skip connection; 0: linear heads",
@@ -172,6 +176,7 @@ class FinetuneSettings(TrainingSettings):
         Raises:
             UserError: A setting does not fit them.
         """
+        from transfer.columns import check_columns
         from transfer.jobs import check_plan
 
         picture_px = outlook.metadata["side"]
@@ -179,6 +184,7 @@ class FinetuneSettings(TrainingSettings):
         check_larger_views(final_px, picture_px, self.final_scale)
         check_first_weights(self.init, self.backbone, outlook)
         check_plan(outlook, self)
+        check_columns(outlook, self.columns, self.tasks)
 
     def check_libraries(self, outlook: Outlook) -> None:
         """Ask libraries what they know, and try the network; it loads torch.

@@ -22,6 +22,7 @@ from pretext.engine.progress import Report
 from pretext.engine.training import train
 from pretext.networks.backbones import begin_backbone, save_weights
 from pretext.networks.trial import check_final_side
+from transfer.columns import NetColumns
 from transfer.epoch_choice import EpochChoice
 from transfer.jobs import Job
 from transfer.kept_pretext import KeptPretext
@@ -48,6 +49,7 @@ class FinetuneData:
         folder: Folder of the stage.
         sample_weight: (N,) factors of the rows' losses; None: all are 1.
         kept_pretext: The puzzles that the nets go on solving; None: none.
+        columns: What ``pictures.columns`` are made by; None: there are none.
     """
 
     settings: FinetuneSettings
@@ -58,6 +60,7 @@ class FinetuneData:
     folder: Path
     sample_weight: Floats | None = None
     kept_pretext: KeptPretext | None = None
+    columns: NetColumns | None = None
 
     @property
     def side_px(self) -> int:
@@ -202,6 +205,7 @@ def _begin(job: Job, data: FinetuneData) -> tuple[TaskNet, dict[str, Any]]:
         side_px=final_px,
         dropout=settings.dropout,
         head_width=settings.head_width,
+        columns=data.columns,
     )
     for task in job.tasks:
         net.head(task.name).start_at(task, job.train_idx[task.has_label[job.train_idx]])
@@ -220,6 +224,8 @@ def _begin(job: Job, data: FinetuneData) -> tuple[TaskNet, dict[str, Any]]:
     }
     if settings.head_width:
         config["head_width"] = settings.head_width
+    if data.columns:
+        config["user_columns"] = data.columns.to_json()
     return net, config
 
 
@@ -241,6 +247,7 @@ def _learner(net: TaskNet, job: Job, data: FinetuneData) -> FinetuneLearner:
         sample_weight=data.sample_weight,
         moving=settings.moving,
         kept=kept.begin(net.backbone, job, data.pictures) if kept else None,
+        columns=data.pictures.columns,
     )
 
 

@@ -27,24 +27,32 @@ class Pictures:
     Attributes:
         pixels: (N, S, S, 3) uint8, memory-mapped.
         device: Where the batches go.
+        columns: (N, C) numbers from the user's table, for nets that are given some.
     """
 
     pixels: NDArray[np.uint8]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    columns: NDArray[np.float32] | None = None
     _on_device: Tensor | None = None
     _is_placed: bool = False  # it is known whether they go onto the device
 
     @classmethod
-    def open(cls, prepared: Path, device: torch.device) -> "Pictures":
+    def open(
+        cls,
+        prepared: Path,
+        device: torch.device,
+        columns: NDArray[np.float32] | None = None,
+    ) -> "Pictures":
         """Map the pictures of a finished ``data_prep.prepare`` folder."""
         pixels: NDArray[Any] = map_array(prepared / "images.npy")
-        return cls(pixels, device)
+        return cls(pixels, device, columns)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to another process as the name of the file, if there is one."""
         if isinstance(self.pixels, np.memmap) and self.pixels.filename:
-            return Pictures.open, (Path(self.pixels.filename).parent, self.device)
-        return Pictures, (self.pixels, self.device)
+            folder = Path(self.pixels.filename).parent
+            return Pictures.open, (folder, self.device, self.columns)
+        return Pictures, (self.pixels, self.device, self.columns)
 
     @property
     def side_px(self) -> int:
@@ -77,6 +85,12 @@ class Pictures:
             if self.device.type == "cuda":
                 batch = batch.pin_memory().to(self.device, non_blocking=True)
         return batch.permute(0, 3, 1, 2)
+
+    def take_columns(self, rows: Ints) -> Tensor | None:
+        """Cut out the (B, C) columns of (B,) rows on the device, if there are any."""
+        if self.columns is None:
+            return None
+        return torch.from_numpy(self.columns[rows]).to(self.device)
 
     def _copy_to_gpu(self) -> None:
         """Copy all pictures to a GPU that has room; whoever takes none needs none."""

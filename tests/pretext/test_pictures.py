@@ -31,7 +31,11 @@ def test_pictures_travel_to_another_process_as_the_name_of_their_file(
 ) -> None:
     pixels = np.arange(10 * 6 * 6 * 3, dtype=np.uint8).reshape(10, 6, 6, 3)
     np.save(tmp_path / "images.npy", pixels)
-    for pictures in (Pictures.open(tmp_path, CPU), Pictures(pixels)):
+    columns = np.arange(20, dtype=np.float32).reshape(10, 2)
+    for pictures in (
+        Pictures.open(tmp_path, CPU, columns),
+        Pictures(pixels, columns=columns),
+    ):
         parcel = pickle.dumps(pictures)
         is_mapped = isinstance(pictures.pixels, np.memmap)
         assert (len(parcel) < pixels.nbytes) == is_mapped
@@ -39,6 +43,10 @@ def test_pictures_travel_to_another_process_as_the_name_of_their_file(
         assert isinstance(unpacked.pixels, np.memmap) == is_mapped
         rows = np.array([9, 2])
         assert torch.equal(unpacked.take(rows), pictures.take(rows))
+        taken = unpacked.take_columns(rows)
+        assert taken is not None
+        assert taken.tolist() == [[18, 19], [4, 5]]
+    assert Pictures(pixels).take_columns(rows) is None
 
 
 def test_a_batch_can_be_changed_without_changing_the_pictures(tmp_path: Path) -> None:

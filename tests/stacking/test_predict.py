@@ -19,6 +19,7 @@ from stacking import fit, predict
 from stacking.analysis.conformal import conformal_radius
 from tests.stacking.conftest import FakeRun
 from tests.stacking.reported import rename
+from transfer.columns import NetColumns
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
@@ -32,16 +33,23 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the nets say of new pictures what they said of the test pictures."""
 
     def ask(
-        run: Path, images: Sequence[Path], out: Path, threads: int, *, overwrite: bool
+        run: Path,
+        images: Sequence[Path],
+        out: Path,
+        threads: int,
+        *,
+        table: Path | None,
+        overwrite: bool,
     ) -> Path:
         assert not overwrite
+        assert table is None
         assert images
         assert threads == 0
         shutil.rmtree(out, ignore_errors=True)
         extracted = run / "features.extract"
         files = [*extracted.glob("nets/*.pkl")] or [extracted / "features.pkl"]
-        table = pd.read_parquet(run / "data_prep.prepare" / "table.parquet")
-        test = table["id"][table["split"] == "test"].tolist()
+        rows = pd.read_parquet(run / "data_prep.prepare" / "table.parquet")
+        test = rows["id"][rows["split"] == "test"].tolist()
         for file in files:
             store = open_store(file)
             ids = test[::-1]
@@ -208,6 +216,31 @@ def test_own_columns_come_from_a_table(make_run: MakeRun, tmp_path: Path) -> Non
     own[~is_test].to_csv(tmp_path / "own.csv", index=False)
     with pytest.raises(UserError, match=r"--table .*own\.csv has no row for 80"):
         predicted(folder, *new, "--table", str(tmp_path / "own.csv"))
+
+
+def test_nets_that_learned_from_columns_are_given_the_table(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, infer_features, tables = make_run(), inference.infer_features, []
+    rows = pd.read_parquet(folder / "data_prep.prepare" / "table.parquet")
+    rows["given.size"] = np.random.default_rng(0).normal(size=len(rows))
+    columns = NetColumns.learn(rows, ["size"])
+    monkeypatch.setattr("features.fresh_columns.columns_of_run", lambda _: columns)
+
+    def ask(*given: Any, table: Path | None, **flags: Any) -> Path:
+        tables.append(table)
+        return infer_features(*given, table=None, **flags)
+
+    monkeypatch.setattr("features.inference.infer_features", ask)
+    stacked(folder)
+    new = pictures_of(tmp_path / "new", rows)
+    with pytest.raises(UserError, match="the nets learned from size too; give --table"):
+        predicted(folder, *new)
+    file = tmp_path / "own.csv"
+    own = rows[["id", "given.size"]].set_axis(["name", "size"], axis=1)
+    own.to_csv(file, index=False)
+    assert len(predicted(folder, *new, "--table", str(file))) == 80
+    assert tables == [file]  # no net was asked before
 
 
 def pictures_of(folder: Path, table: pd.DataFrame) -> tuple[str, str]:
@@ -470,7 +503,7 @@ def test_mistakes_are_said_before_any_net_is_asked(
     stage.rename(folder / "stacking.fit")
     with pytest.raises(UserError, match=r"coverage = 1\.5: give a share between 0 and"):
         predicted(folder, "--coverage", "1.5")
-    with pytest.raises(UserError, match="the stack was not given any column of yours"):
+    with pytest.raises(UserError, match="neither stack nor nets were given any column"):
         predicted(folder, "--table", "own.csv")
     (folder / "stacking.fit" / "ridge_fold1.npz").unlink()
     with pytest.raises(UserError, match=r"ridge_fold1\.npz is missing; put it"):
