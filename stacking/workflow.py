@@ -249,6 +249,7 @@ class StackingJob:
             column_gains=gain_table(stacked.features, stacked.members),
             shift=shift,
             shift_of_all=shift_through_all,
+            is_by_all=settings.test_nets == "all",
             control=self._control(stacked.features) if settings.control else None,
         )
 

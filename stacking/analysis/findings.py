@@ -34,6 +34,7 @@ class Findings:
         column_gains: As ``stacking.analysis.importance.gain_table``; None: no trees.
         shift: How the test rows differ from the training rows, through the fold nets.
         shift_of_all: The same through the net of all rows; empty: there is none.
+        is_by_all: The net of all rows predicts, not those of the folds.
         control: The gain over the constant with permuted labels, in the unit of the
             metric; None: not wished for.
     """
@@ -45,4 +46,5 @@ class Findings:
     column_gains: "pd.DataFrame | None" = None
     shift: Sequence[TaskShift] = ()
     shift_of_all: Sequence[TaskShift] = ()
+    is_by_all: bool = False
     control: Interval | None = None

@@ -111,10 +111,8 @@ def _tuned(
     fit = CrossFit.empty(scoring.y_true, scoring.folds)
     rules = []
     for fold, train_idx, val_idx in each_fold(scoring.folds):
-        inner_oof, of_train = (
-            before.fit.inner_oof[fold, train_idx],
-            net_pred.take(train_idx),
-        )
+        inner_oof = before.fit.inner_oof[fold, train_idx]
+        of_train = net_pred.take(train_idx)
         rule = processor.choose(inner_oof, of_train, scoring.take(train_idx))
         fit.inner_oof[fold, train_idx] = processor.apply(inner_oof, of_train, rule)
         fit.oof_pred[val_idx] = processor.apply(

@@ -166,21 +166,18 @@ def _with_user_columns(
     """Put the user's own columns beside those of the nets, the same for each net."""
     of_rows, of_common = user_columns.apply(scored), user_columns.apply(common)
     of_all = data.common.of_all
+    if of_all is not None:
+        of_all = np.hstack([of_all, of_common])
+    nets = tuple(np.hstack([net, of_common]) for net in data.common.nets)
+    columns = [
+        Column(name=name, task=USER_TASK, output=name, statistic="")
+        for name in user_columns.names
+    ]
     return replace(
         data,
         rows=replace(data.rows, X=np.hstack([data.rows.X, of_rows])),
-        columns=(
-            *data.columns,
-            *(
-                Column(name=name, task=USER_TASK, output=name, statistic="")
-                for name in user_columns.names
-            ),
-        ),
-        common=replace(
-            data.common,
-            nets=tuple(np.hstack([net, of_common]) for net in data.common.nets),
-            of_all=None if of_all is None else np.hstack([of_all, of_common]),
-        ),
+        columns=(*data.columns, *columns),
+        common=replace(data.common, nets=nets, of_all=of_all),
         in_sample=tuple(
             replace(sample, X=np.hstack([sample.X, of_rows[sample.idx]]))
             for sample in data.in_sample

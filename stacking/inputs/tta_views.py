@@ -31,16 +31,12 @@ class Views:
     Attributes:
         values: (N, V, F) through each row's own fold net, which never saw the row.
         nets: K arrays (M, V, F), the common pictures through each net.
-        columns: F names.
-        names: V names of the views.
         fold_of_net: (N,) the fold whose net made each row; -1: one net made all.
         alignment: How the nets were brought to one scale, by outputs.
     """
 
     values: Floats
     nets: tuple[Floats, ...]
-    columns: tuple[str, ...]
-    names: tuple[str, ...]
     fold_of_net: Ints
     alignment: Alignment
 
@@ -123,8 +119,6 @@ def read_views(
     return Views(
         values=side_by_side(stores, ids),
         nets=nets,
-        columns=tuple(name for store in stores for name in store.columns),
-        names=tuple(stores[0].header["views"]),
         fold_of_net=fold_of_net,
         alignment=learn_alignment([_rows(net) for net in nets], "none"),
     )

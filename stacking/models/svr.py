@@ -98,11 +98,8 @@ def fit_svr(
         svr = SVR(gamma=gamma, C=cost, epsilon=EPSILON, cache_size=500)
         # It stops at a tolerance that the last bits decide on; the unit decides those.
         svr.fit(standard, target_ND[:, 0].astype(np.float32), sample_weight=weights)
-        vectors, coef, intercept = (
-            svr.support_vectors_,
-            svr.dual_coef_.T,
-            svr.intercept_,
-        )
+        vectors, coef = svr.support_vectors_, svr.dual_coef_.T
+        intercept = svr.intercept_
     else:
         ridge = KernelRidge(alpha=1 / cost, kernel="rbf", gamma=gamma)
         ridge.fit(standard, target_ND, sample_weight=weights)

@@ -4,10 +4,6 @@ A trial boosts on the inner folds of the rows outside the fold and is scored the
 the outer score of the tuned boosters is as honest as that of the usual ones. The tables
 are binned once; a study lies in a journal and goes on where it was.
 
-The space, around the usual parameters for tables of some thousand rows: leaves 4 to 31,
-rate 0.01 to 0.1, rows of a leaf 5 to 100, columns 0.1 to 1, rows of a tree 0.4 to 1,
-L2 0.01 to 100, L1 0.001 to 10.
-
 Shapes: N rows, C columns, K classes.
 """
 
@@ -27,6 +23,16 @@ if TYPE_CHECKING:
 
 JOURNAL = "trials.log"
 MAX_BIN = 63
+# Around the usual parameters for tables of some thousand rows.
+SPACE: dict[str, tuple[float, float]] = {
+    "num_leaves": (4, 31),
+    "learning_rate": (0.01, 0.1),
+    "min_data_in_leaf": (5, 100),
+    "feature_fraction": (0.1, 1.0),
+    "bagging_fraction": (0.4, 1.0),
+    "lambda_l2": (0.01, 100.0),
+    "lambda_l1": (0.001, 10.0),
+}
 
 
 def tune_boosting(
@@ -81,28 +87,19 @@ def tune_boosting(
 
 
 def _usual(boosting: Boosting, n_rows: int, n_columns: int) -> dict[str, float]:
+    """Give the usual parameters, brought into the space; L1 has none."""
     usual = boosting.parameters(n_rows, n_columns, 0)
-    return {
-        "num_leaves": usual["num_leaves"],
-        "learning_rate": usual["learning_rate"],
-        "min_data_in_leaf": max(5, usual["min_data_in_leaf"]),
-        "feature_fraction": max(0.1, usual["feature_fraction"]),
-        "bagging_fraction": usual["bagging_fraction"],
-        "lambda_l2": usual["lambda_l2"],
-        "lambda_l1": 0.001,
-    }
+    return {name: max(low, usual.get(name, low)) for name, (low, _) in SPACE.items()}
 
 
 def _suggest(trial: "optuna.Trial") -> dict[str, Any]:
-    return {
-        "num_leaves": trial.suggest_int("num_leaves", 4, 31, log=True),
-        "learning_rate": trial.suggest_float("learning_rate", 0.01, 0.1, log=True),
-        "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 5, 100, log=True),
-        "feature_fraction": trial.suggest_float("feature_fraction", 0.1, 1.0, log=True),
-        "bagging_fraction": trial.suggest_float("bagging_fraction", 0.4, 1.0),
-        "lambda_l2": trial.suggest_float("lambda_l2", 0.01, 100.0, log=True),
-        "lambda_l1": trial.suggest_float("lambda_l1", 0.001, 10.0, log=True),
-    }
+    tried: dict[str, Any] = {}
+    for name, (low, high) in SPACE.items():
+        suggest: Any = (
+            trial.suggest_int if isinstance(low, int) else trial.suggest_float
+        )
+        tried[name] = suggest(name, low, high, log=name != "bagging_fraction")
+    return tried
 
 
 def _scorer(

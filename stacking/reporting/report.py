@@ -50,9 +50,8 @@ def write(
     """
     data, run = stacked.data, prepared.folder.parent
     pictures = RunPictures.of(prepared)
-    is_by_all = settings["test_nets"] == "all"
     sections = [
-        glance(stacked, findings, is_by_all=is_by_all),
+        glance(stacked, findings),
         steps(stacked),
         by_prediction(stacked, pictures),
         calibration(stacked),
@@ -62,9 +61,9 @@ def write(
         importance(stacked, findings),
         worst(stacked, pictures),
         disputed(stacked, findings, pictures),
-        predicted(stacked, findings.predicted, unreadable, is_by_all=is_by_all),
+        predicted(stacked, findings, unreadable),
         shift(findings.shift, findings.shift_of_all),
-        meaning(stacked, findings, is_by_all=is_by_all),
+        meaning(stacked, findings),
         learning(run),
         settings_and_versions(
             stacked, run, settings=settings, versions=versions, seconds=seconds

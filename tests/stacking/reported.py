@@ -40,14 +40,12 @@ class Reported:
         flags: Settings of the stage, as on the command line.
         findings: What was found, in place of what would be.
         unreadable: Ids without a picture.
-        told: Settings that the report is told of, whatever the stack was made with.
     """
 
     run: Path
     flags: tuple[str, ...] = ()
     findings: dict[str, Any] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
-    told: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path, *flags: str, **fields: Any) -> "Reported":
@@ -86,7 +84,7 @@ class Reported:
             findings=Findings(**found),
             unreadable=self.unreadable,
             prepared=self.prepared,
-            settings=vars(self.settings) | self.told,
+            settings=vars(self.settings),
             versions={"lightgbm": "4.0"},
             seconds=SECONDS,
         )

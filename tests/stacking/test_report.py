@@ -342,8 +342,7 @@ def test_a_single_member_needs_no_selection(make: Make) -> None:
 
 def test_the_net_of_all_rows_is_told_of_where_it_predicts(make: Make) -> None:
     reported = make()
-    reported.told = {"test_nets": "all"}
-    reported.findings = all_there_is(reported.run)
+    reported.findings = all_there_is(reported.run) | {"is_by_all": True}
     page = reported.page()
     assert "24 pictures, each through the net of all rows." in page
     assert "by the net that was trained on every labelled row." in page

@@ -37,13 +37,12 @@ BASELINES = {
 }
 
 
-def glance(stacked: Stacked, findings: Findings, *, is_by_all: bool) -> Section:
+def glance(stacked: Stacked, findings: Findings) -> Section:
     """Set the headline beside what it is to be compared with.
 
     Args:
         stacked: The result of the stack.
         findings: All that is told beside the scores.
-        is_by_all: The net of all rows predicts, not those of the folds.
     """
     objective, final, is_leaky = stacked.objective, stacked.final, stacked.data.is_leaky
     digits = max(score_digits(stacked) - 1, 0)
@@ -62,7 +61,7 @@ def glance(stacked: Stacked, findings: Findings, *, is_by_all: bool) -> Section:
     ]
     further_scores = other_scores(stacked)
     sentences = [LEAKY] * is_leaky + _sentences(stacked)
-    if findings.averaging and not is_by_all:
+    if findings.averaging and not findings.is_by_all:
         expected = number(findings.averaging.averaged, score_digits(stacked))
         sentences.append(
             "A picture without label is predicted by all nets, averaged; from how far"

@@ -25,18 +25,17 @@ METHODS = {
 }
 
 
-def meaning(stacked: Stacked, findings: Findings, *, is_by_all: bool) -> Section:
+def meaning(stacked: Stacked, findings: Findings) -> Section:
     """Say in plain words what was measured, and what was not.
 
     Args:
         stacked: The result of the stack.
         findings: All that is told beside the scores.
-        is_by_all: The net of all rows predicts, not those of the folds.
     """
     is_label_free = stacked.data.info.is_label_free
     sentences = [LEAKY] if stacked.data.is_leaky else []
-    sentences += [*stacked.data.info.messages, _on_nets(stacked, is_by_all=is_by_all)]
-    if findings.averaging and not is_by_all:
+    sentences += [*stacked.data.info.messages, _on_nets(stacked, findings)]
+    if findings.averaging and not findings.is_by_all:
         sentences.append(_on_averaging(stacked, findings.averaging))
     if not is_label_free:
         sentences.append(
@@ -63,7 +62,7 @@ def meaning(stacked: Stacked, findings: Findings, *, is_by_all: bool) -> Section
     return Section("What these figures mean", body)
 
 
-def _on_nets(stacked: Stacked, *, is_by_all: bool) -> str:
+def _on_nets(stacked: Stacked, findings: Findings) -> str:
     data = stacked.data
     if data.info.is_label_free:
         return (
@@ -75,7 +74,7 @@ def _on_nets(stacked: Stacked, *, is_by_all: bool) -> str:
     predicted = (
         "the net that was trained on every labelled row. The stack has learned from"
         " other nets, so look how its outputs differ from theirs."
-        if is_by_all
+        if findings.is_by_all
         else f"all {n_nets} nets, averaged, which is usually a little better than what"
         " is measured here."
     )

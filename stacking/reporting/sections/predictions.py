@@ -1,6 +1,6 @@
 """Parts of the report: the predictions, and whether their pictures differ."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ from markupsafe import Markup
 from data_prep.arrays import Floats
 from data_prep.reporting.charts import ForestRow, bars, histogram
 from data_prep.reporting.report import Section, prose, table, together
+from stacking.analysis.findings import Findings
 from stacking.analysis.shift import TaskShift, verdict
 from stacking.ensemble.stack import Stacked
 from stacking.reporting.outputs import describe_unreadable
@@ -18,30 +19,22 @@ MOST_BARS = 30  # classes; of more, those predicted most
 
 
 def predicted(
-    stacked: Stacked,
-    common_pred: Mapping[str, Floats],
-    unreadable: Sequence[str],
-    *,
-    is_by_all: bool,
+    stacked: Stacked, findings: Findings, unreadable: Sequence[str]
 ) -> Section:
     """Show the predictions of the pictures without label; none: nothing.
 
     Args:
         stacked: The result of the stack.
-        common_pred: (M, ...) predictions by name.
+        findings: All that is told beside the scores.
         unreadable: Ids that are given a constant.
-        is_by_all: The net of all rows predicts, not those of the folds.
     """
     data = stacked.data
-    if not common_pred or not data.common.is_predicted.any():
+    if not findings.predicted or not data.common.is_predicted.any():
         return Section("", Markup())
-    pred = common_pred["prediction"][data.common.is_predicted]
-    nets = (
-        "the one net"
-        if data.info.is_label_free
-        else f"all {len(data.common.nets)} nets"
-    )
-    nets = "the net of all rows" if is_by_all else nets
+    pred = findings.predicted["prediction"][data.common.is_predicted]
+    nets = f"all {len(data.common.nets)} nets"
+    nets = "the one net" if data.info.is_label_free else nets
+    nets = "the net of all rows" if findings.is_by_all else nets
     note = f"{len(pred):,} pictures, each through {nets}."
     if unreadable:
         note += f" {describe_unreadable(stacked, unreadable)}."
