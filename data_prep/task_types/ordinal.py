@@ -117,7 +117,7 @@ class Ordinal(TaskType):
         if self.grades:
             return np.array([float(self.grades.index(name)) for name in names])
         numbers = as_numbers(pd.Series(list(names), dtype=object))
-        if np.isnan(numbers).any():
+        if np.isnan(numbers).any() or len(np.unique(numbers)) < len(names):
             listed = ", ".join(map(repr, names))
             raise UserError(
                 f"names such as {names[0]!r} have no order; list them from the lowest"

@@ -142,6 +142,12 @@ def test_a_class_of_a_single_row_is_refused(task_type: TaskType) -> None:
         build_tasks({"x": task_type}, source.table, None, source.metadata)
 
 
+def test_codes_that_are_one_number_have_no_order() -> None:
+    source = table_of(np.tile(["1", "01", "2"], 14)[:N], ["01", "1", "2"])
+    with pytest.raises(UserError, match=r"names such as '01' have no order"):
+        labels(Ordinal(), source)
+
+
 def test_a_target_of_many_values_has_no_grades() -> None:
     with pytest.raises(
         UserError, match="too many values to be grades; use kind = 'reg"
