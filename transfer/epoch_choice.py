@@ -79,10 +79,10 @@ class EpochChoice:
         if n_files:
             config = {**self.config, "epoch": epoch}
             save_weights(self._file(epoch), self.learner.net.state_dict(), config)
-            self._drop_all_but(n_files)
+            self._drop_until(epoch - n_files)
         if settings.select == "last":
             return {}
-        if epoch not in self.history.by_epoch:
+        if epoch not in self.history.by_epoch or not self.best_file.exists():
             self._measure(epoch)
         scores = self.history.by_epoch[epoch]
         logged = {f"{settings.select}/{name}": value for name, value in scores.items()}
@@ -121,7 +121,7 @@ class EpochChoice:
             self._become_mean(epoch)
         if settings.average_epochs > 1:
             notes["averaged"] = min(settings.average_epochs, notes["epoch"])
-        self._drop_all_but(settings.keep_epochs)
+        self._drop_until(epoch - settings.keep_epochs)
         return notes
 
     @property
@@ -137,12 +137,12 @@ class EpochChoice:
     def _file(self, epoch: int) -> Path:
         return self.folder / "epochs" / f"epoch{epoch:04d}.safetensors"
 
-    def _drop_all_but(self, n_files: int) -> None:
-        """Keep the files of the last epochs only."""
-        files = sorted((self.folder / "epochs").glob("epoch*.safetensors"))
-        for file in files[: max(0, len(files) - n_files)]:
-            file.unlink()
-            file.with_suffix(".json").unlink(missing_ok=True)
+    def _drop_until(self, last: int) -> None:
+        """Drop the files of the epochs up to one; later ones may be met again."""
+        for file in (self.folder / "epochs").glob("epoch*.safetensors"):
+            if int(file.stem.removeprefix("epoch")) <= last:
+                file.unlink()
+                file.with_suffix(".json").unlink(missing_ok=True)
 
     def _measure(self, epoch: int) -> None:
         """Score what would be kept if it were this epoch, and keep it if it is best."""

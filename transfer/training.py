@@ -290,7 +290,7 @@ def _train(
         publish=publish,
         report=report,
     )
-    net.to(data.pictures.device)  # Lightning leaves it on the CPU
+    learner.to(data.pictures.device)  # Lightning leaves it on the CPU
     if outcome.stopped:
         log.info("%s: stopped: %s", job.path, outcome.stopped)
     config = config | choice.apply()

@@ -294,6 +294,23 @@ def test_a_resumed_choice_is_the_same(
     assert results[0]["held_out_scores"] == results[1]["held_out_scores"]
 
 
+def test_a_net_whose_weights_are_gone_is_chosen_anew(
+    whole: Path, tmp_path: Path
+) -> None:
+    folder = finetune(make_run(tmp_path), *RESUMED, "--keep-epochs=1")
+    record = json.loads((folder / "record.json").read_text())
+    partial = folder.with_name(f"{folder.name}.partial")
+    folder.rename(partial)
+    (partial / "record.json").unlink()
+    key = {name: record[name] for name in ("settings", "reads")}
+    (partial / "stage.json").write_text(json.dumps(key))
+    (partial / "joint" / "fold1" / "weights.safetensors").unlink()
+    finetune(Run(tmp_path), *RESUMED, "--keep-epochs=1")
+    assert are_equal(tensors_of(whole), tensors_of(folder))
+    assert config_of(whole) == config_of(folder)
+    assert choices_in(whole) == choices_in(folder)
+
+
 RESUMED = (
     *FLAGS,
     *("--select=inner", "--inner-share=0.25", "--average-epochs=3", "--patience=3"),
