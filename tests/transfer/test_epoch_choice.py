@@ -228,7 +228,7 @@ def test_norms_that_did_not_train_keep_what_they_have(tmp_path: Path) -> None:
     learner = copy.copy(FinetuneLearner.__new__(FinetuneLearner))
     torch.nn.Module.__init__(learner)
     learner.net = net
-    learner.infer = net  # type: ignore[assignment]
+    learner.infer = net.forward  # type: ignore[assignment]
     images = torch.randint(0, 255, (2, 6, 3, 32, 32), dtype=torch.uint8)
     fit_norms(learner, images)  # type: ignore[arg-type]
     after = net.state_dict()
