@@ -188,10 +188,8 @@ def _log(table: "pd.DataFrame", settings: NoiseSettings, folder: Path) -> None:
         settings.share,
         settings.weight,
     )
-    log.info(
-        'to use that, copy the file and name it: [data] sample_weights = "%s"',
-        ISSUES_FILE,
-    )
+    key = "[data] sample_weights"
+    log.info('to use that, copy the file and name it: %s = "%s"', key, ISSUES_FILE)
     log.info("-> %s", folder / ISSUES_FILE)
     log.info("-> %s", folder / "report.html")
 

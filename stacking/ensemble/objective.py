@@ -88,15 +88,11 @@ class Objective:
         Raises:
             UserError: There is no such metric, or it does not fit the target.
         """
-        usual = "rmse" if is_number else "log_loss"
-        if not name:
-            return cls(
-                name=usual, class_values=tuple(class_values), is_number=is_number
-            )
-        if name not in TITLES:
-            raise UserError(f"metric = {name!r}: {nearest(name, TITLES)}")
         fitting = OF_NUMBERS + OF_ORDERED * bool(class_values)
         fitting = fitting if is_number else OF_CLASSES
+        name = name or fitting[0]
+        if name not in TITLES:
+            raise UserError(f"metric = {name!r}: {nearest(name, TITLES)}")
         if name not in fitting:
             target = "numbers" if is_number else "classes"
             target += " without classes" if is_number and not class_values else ""

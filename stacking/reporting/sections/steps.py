@@ -117,21 +117,20 @@ def _selection(stacked: Stacked) -> str:
 
 def _chain(stacked: Stacked) -> list[Markup]:
     """Show what each post-processor and the clipping are worth."""
-    rows: list[ForestRow] = []
     digits = score_digits(stacked)
-    for step in stacked.steps:
-        rows.append(
-            ForestRow(
-                name=step.title,
-                value=step.gain.value,
-                low=step.gain.low,
-                high=step.gain.high,
-                note=f"{'on' if step.is_on else 'off'}; {rule_text(step, stacked)}",
-                is_strong=step.is_on,
-                text=signed(step.gain.value, digits),
-                ring=step.alone.value,
-            )
+    rows = [
+        ForestRow(
+            name=step.title,
+            value=step.gain.value,
+            low=step.gain.low,
+            high=step.gain.high,
+            note=f"{'on' if step.is_on else 'off'}; {rule_text(step, stacked)}",
+            is_strong=step.is_on,
+            text=signed(step.gain.value, digits),
+            ring=step.alone.value,
         )
+        for step in stacked.steps
+    ]
     if clip := stacked.clip:
         rows.append(
             ForestRow(
