@@ -4,6 +4,7 @@ Torch-free until a library has to be asked for a name.
 """
 
 from importlib.util import find_spec
+from pathlib import Path
 
 from data_prep.errors import UserError
 from data_prep.outlook import Outlook
@@ -58,9 +59,11 @@ def check_ready(name: str, backbone: str, setting: str = "init") -> None:
     """
     network = network_of_ready(name, setting)
     if not (network or backbone):
+        remedy = f'write {{"architecture": "NAME"}} into {Path(name).stem}.json there'
+        if setting != "weights":  # of pretext.probe, which looks at several networks
+            remedy = "name it with --backbone"
         raise UserError(
-            f"{setting} = {name!r}: no JSON beside it names its network; name it with"
-            " --backbone"
+            f"{setting} = {name!r}: no JSON beside it names its network; {remedy}"
         )
     if backbone and network and architecture_of(backbone) != network:
         raise UserError(

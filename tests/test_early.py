@@ -305,6 +305,10 @@ MISTAKES: list[tuple[Tables, str]] = [
         r"weights = 'no.safetensors': there is no such file",
     ),
     (
+        listed("pretext.probe") | {"pretext.probe": {"weights": ["bare.safetensors"]}},
+        r'bare.safetensors.: no JSON .*; write {"architecture": "NAME"} into bare',
+    ),
+    (
         ALONE
         | listed("pretext.jigsaw", "pretext.probe")
         | {"pretext.jigsaw": {"batch_size": 8}},
