@@ -110,16 +110,25 @@ def read_experiment(path: Path, run: Path, base: Path | None = None) -> Experime
     data = _data(no_stages["data"], f"{path} [data]", folder, run)
     return Experiment(
         data=data,
-        tasks=_tasks(no_stages["tasks"], path),
+        tasks=read_tasks(no_stages["tasks"], str(path)),
         stages=_stages(tables, path),
         source=str(path),
     )
 
 
-def _tasks(tables: Mapping[str, Any], path: Path) -> dict[str, TaskType]:
+def read_tasks(tables: Mapping[str, Any], source: str) -> dict[str, TaskType]:
+    """Read the tables ``[tasks.NAME]``, of a file or as a record has them.
+
+    Args:
+        tables: By name of the task; None as a value means that it is left out.
+        source: Where they are from, for messages.
+
+    Raises:
+        UserError: A name, kind or key is unknown.
+    """
     tasks = {}
     for name, table in tables.items():
-        location = f"{path} [tasks.{name}]"
+        location = f"{source} [tasks.{name}]"
         if not TASK_NAME.fullmatch(name):
             raise UserError(
                 f"{location}: a task's name is letters, digits and single _"
@@ -132,7 +141,7 @@ def _tasks(tables: Mapping[str, Any], path: Path) -> dict[str, TaskType]:
             raise UserError(
                 f"{location}: kind is missing; one of {', '.join(TASK_TYPES)}"
             )
-        options = dict(table)
+        options = {key: value for key, value in table.items() if value is not None}
         kind = options.pop("kind")
         if kind not in TASK_TYPES:
             raise UserError(

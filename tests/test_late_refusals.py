@@ -71,6 +71,7 @@ WHY: dict[str, tuple[str, ...]] = {
             "stacking.ledger",
         ),
         *("transfer.export", "transfer.model_card", "transfer.trained_nets"),
+        *("transfer.explain", "transfer.explanations", "transfer.gradcam"),
     ),
     "weights that a stage made, or a file of them": (
         *(

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError
+from data_prep.experiment import read_tasks
 from data_prep.folds import ALL
+from data_prep.prepared import Prepared
+from data_prep.run_folders.damage import RECORD
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import nearest
+from data_prep.tasks import Task
 
 if TYPE_CHECKING:
     from transfer.nets import TaskNet
@@ -49,6 +53,12 @@ class TrainedNets:
     def folds(self) -> list[str]:
         """The folds that were held out, and ``all`` if there are nets of all rows."""
         return list(dict.fromkeys(str(net["fold"]) for net in self.nets))
+
+    def tasks(self, prepared: Prepared, *names: str) -> list[Task]:
+        """Give tasks that the nets learned, with the labels of the prepared table."""
+        source = str(self.finished.folder / RECORD)
+        recorded = self.finished.record["settings"]["tasks_of_experiment"]
+        return prepared.tasks(read_tasks(recorded, source), only=names)
 
     def of_fold(self, fold: str) -> "TrainedNets":
         """Keep the nets of one fold; ``mean``: those of all folds that are held out.
