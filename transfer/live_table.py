@@ -16,6 +16,7 @@ from data_prep.reporting.numerals import four_digits
 from pretext.engine.progress import Progress, duration
 
 State = Literal["waiting", "running", "done", "failed"]
+DRAW_EVERY_S = 0.4
 UP_AND_CLEAR = "\x1b[{}F\x1b[J"
 log = logging.getLogger(__name__)
 
@@ -44,11 +45,12 @@ class LiveTable:
         self.is_drawn = self.stream.isatty()
         self.rows = {name: _Row() for name in names}
         self.began = time.monotonic()
-        self._n_lines = 0
+        self._n_lines, self._drawn_at = 0, 0.0
 
     def begin(self, name: str) -> None:
         """Show that a training runs."""
         self.rows[name].state = "running"
+        self._drawn_at = 0.0  # shown at once
         if not self.is_drawn:
             log.info("%s: begun", name)
 
@@ -70,6 +72,7 @@ class LiveTable:
         """Show that a training has ended."""
         row = self.rows[name]
         row.state, row.failure = "failed" if failure else "done", failure
+        self._drawn_at = 0.0
         row.score = _score_of({f"held_out/{k}": v for k, v in scores.items()})
         if not self.is_drawn:
             if failure:
@@ -79,9 +82,11 @@ class LiveTable:
             log.info("%s", self.summary())
 
     def tick(self) -> None:
-        """Draw the table anew."""
-        if not self.is_drawn:
+        """Draw the table anew, if it was not drawn only just now."""
+        now = time.monotonic()
+        if not self.is_drawn or now - self._drawn_at < DRAW_EVERY_S:
             return
+        self._drawn_at = now
         width, height = shutil.get_terminal_size()
         lines = [line[: width - 1] for line in self.lines(height - 1)]
         up = UP_AND_CLEAR.format(self._n_lines) if self._n_lines else ""

@@ -205,6 +205,9 @@ def test_the_table_takes_its_own_place_on_a_terminal(
     first = stream.getvalue()
     assert max(map(len, first.splitlines())) == 30
     table.tick()
+    assert stream.getvalue() == first, "it was drawn only just now"
+    monkeypatch.setattr(time, "monotonic", lambda: 1076.0)
+    table.tick()
     assert stream.getvalue() == f"{first}\x1b[6F\x1b[J{first}"
     assert not caplog.messages
 
