@@ -44,7 +44,7 @@ def test_nets_side_by_side_are_those_of_one_after_another(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
-    flags = ["--joint", "--folds=0,1,2", "--tasks=target", "--score-every=1"]
+    flags = ["--joint", "--columns=size", "--score-every=1"]
     whole = finetune(make_run(tmp_path / "whole", words=0), *flags)
     run = make_run(tmp_path / "run", words=0)
 
