@@ -12,17 +12,18 @@ Its columns:
   the net never sees, pooled over its rows. An epoch that was not measured has none.
 
 The sums of the epoch being made are in the checkpoint, so a resumed training has the
-same rows, but for ``seconds``.
+same rows, but for ``seconds``. Whoever only reads them does not load torch.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from pretext.engine.history import History
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 FILE = "epochs.csv"  # in logs/
 
@@ -35,7 +36,7 @@ class EpochLog:
         device: Where the training is.
     """
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
+    def __init__(self, folder: Path, device: "torch.device") -> None:
         self.history, self.device = History(folder / "logs" / FILE), device
         self._clear()
 
@@ -43,7 +44,7 @@ class EpochLog:
         self.sums: dict[str, Tensor] = {}  # float64, on the device: nothing waits
         self.n_steps, self.seconds = 0, 0.0
 
-    def add_step(self, metrics: Mapping[str, Tensor], seconds: float) -> None:
+    def add_step(self, metrics: "Mapping[str, Tensor]", seconds: float) -> None:
         """Count in the scalar metrics of an optimiser step and the time it took."""
         for name, value in metrics.items():
             double = value.detach().double()
@@ -90,6 +91,8 @@ class EpochLog:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on with the sums of the epoch being made."""
+        import torch
+
         self.sums = {
             name: torch.tensor(total, dtype=torch.float64, device=self.device)
             for name, total in state["sums"].items()

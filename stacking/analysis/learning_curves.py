@@ -1,7 +1,7 @@
 """The losses of the nets over their training, as ``transfer.finetune`` logged them.
 
-Only a training that these features come from is read, and of ``features.watch`` only
-scores of that training.
+Only a training that these features come from is read, with the scores of its epochs,
+and of ``features.watch`` only scores of that training.
 """
 
 import csv
@@ -17,8 +17,11 @@ TRAINED, EXTRACTED = "transfer.finetune", "features.extract"
 WATCHED = "features.watch"
 MOST_POINTS = 60  # of a curve; more are averaged
 RATE, TOTAL = "learning_rate", "loss"
+HELD_OUT = "held_out/"  # before the names of such scores
 
 Curves = dict[str, list[ChartLine]]
+ScoresByFold = dict[tuple[str, str], dict[int, float]]
+"""By score and fold: values by epoch."""
 
 
 def training_losses(run: Path) -> Curves:
@@ -41,26 +44,52 @@ def training_losses(run: Path) -> Curves:
 
 
 def held_out_scores(run: Path) -> Curves:
-    """Read what ``features.watch`` scored after each epoch, a curve per fold."""
-    record, path = _training(run), run / WATCHED / "scores.csv"
-    sidecar = run / WATCHED / "training.json"
-    if not record or not path.exists() or not sidecar.exists():
+    """Read the scores of the held-out fold by epoch, a curve per fold.
+
+    They are those of ``features.watch``, of all views; if it did not watch, those that
+    the training was told to make by ``score_every``, of the plain view.
+    """
+    record = _training(run)
+    if not record:
         return {}
-    training = read_json(sidecar)
-    if any(record[key] != training.get(key) for key in ("settings", "reads")):
-        return {}
-    by_fold: dict[tuple[str, str], dict[int, float]] = {}
-    with intact(path), path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            values = by_fold.setdefault((row["score"], row["fold"]), {})
-            if math.isfinite(value := float(row["value"])):
-                values[int(row["epoch"])] = value
+    by_fold = _watched_scores(run, record) or _scores_of_epochs(run, record)
     curves: Curves = {}
     for (score, fold), values in sorted(by_fold.items()):
         if len(values) > 1:
             curve = _curve(fold, dict(sorted(values.items())))
             curves.setdefault(score, []).append(curve)
     return curves
+
+
+def _watched_scores(run: Path, record: Mapping[str, Any]) -> ScoresByFold:
+    """Read what ``features.watch`` scored of this training; nothing of another."""
+    path, sidecar = (run / WATCHED / name for name in ("scores.csv", "training.json"))
+    if not path.exists() or not sidecar.exists():
+        return {}
+    training = read_json(sidecar)
+    if any(record[key] != training.get(key) for key in ("settings", "reads")):
+        return {}
+    by_fold: ScoresByFold = {}
+    with intact(path), path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            values = by_fold.setdefault((row["score"], row["fold"]), {})
+            if math.isfinite(value := float(row["value"])):
+                values[int(row["epoch"])] = value
+    return by_fold
+
+
+def _scores_of_epochs(run: Path, record: Mapping[str, Any]) -> ScoresByFold:
+    """Read what the training itself scored after its epochs."""
+    from pretext.engine.epochs import read_epochs
+
+    by_fold: ScoresByFold = {}
+    for net in record["facts"]["nets"]:
+        for epoch, row in read_epochs(run / TRAINED / net["place"]).items():
+            for name, value in row.items():
+                if name.startswith(HELD_OUT) and math.isfinite(value):
+                    score = name.removeprefix(HELD_OUT)
+                    by_fold.setdefault((score, net["fold"]), {})[epoch] = value
+    return by_fold
 
 
 def _training(run: Path) -> dict[str, Any] | None:
