@@ -83,10 +83,10 @@ class LiveTable:
 
     def tick(self) -> None:
         """Draw the table anew, if it was not drawn only just now."""
-        now = time.monotonic()
-        if not self.is_drawn or now - self._drawn_at < DRAW_EVERY_S:
+        moment = time.monotonic()
+        if not self.is_drawn or moment - self._drawn_at < DRAW_EVERY_S:
             return
-        self._drawn_at = now
+        self._drawn_at = moment
         width, height = shutil.get_terminal_size()
         lines = [line[: width - 1] for line in self.lines(height - 1)]
         up = UP_AND_CLEAR.format(self._n_lines) if self._n_lines else ""
