@@ -1,6 +1,7 @@
 """``--help`` of every command is complete, and loads none of the heavy libraries."""
 
 import importlib
+import json
 import subprocess
 import sys
 from dataclasses import is_dataclass
@@ -14,31 +15,60 @@ from data_prep.settings import POSITIONAL, fields_of
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "pandas", "lightgbm", "sklearn", "gensim", "lightly", "timm", "wand")
 
+COMMANDS = [*commands(), "pipeline"]
+
+# A process for each command, forked from one that has loaded what they share.
 ASK = """
-import runpy, sys
-module, heavy = sys.argv[1], sys.argv[2].split(",")
-sys.argv = [module, "--help"]
-try:
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-except SystemExit as left:
-    assert not left.code, f"status {left.code}"
-loaded = [name for name in heavy if name in sys.modules]
-assert not loaded, f"--help loads {loaded}"
+import contextlib, io, json, os, runpy, sys
+import data_prep.command
+heavy, modules = sys.argv[1].split(","), sys.argv[2:]
+
+def ask(module):
+    sys.argv, status, out, err = [module, "--help"], 0, io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except SystemExit as left:
+            status = left.code or 0
+    loaded = [name for name in heavy if name in sys.modules]
+    return [status, out.getvalue(), err.getvalue(), loaded]
+
+answers = {}
+for module in modules:
+    read, write = os.pipe()
+    if not os.fork():
+        os.write(write, json.dumps(ask(module)).encode())
+        os._exit(0)
+    os.close(write)
+    with open(read, "rb") as file:
+        answers[module] = json.loads(file.read())
+    os.wait()
+print(json.dumps(answers))
 """
 
 
-@pytest.mark.parametrize("command", [*commands(), "pipeline"])
-def test_help_names_every_setting_and_loads_nothing_heavy(command: str) -> None:
-    answer = subprocess.run(
-        [sys.executable, "-c", ASK, command, ",".join(HEAVY)],
+@pytest.fixture(scope="module")
+def answers() -> dict[str, tuple[int, str, str, list[str]]]:
+    """Give status, output, errors and heavy libraries of each command's help."""
+    child = subprocess.run(
+        [sys.executable, "-c", ASK, ",".join(HEAVY), *COMMANDS],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert answer.returncode == 0, answer.stderr
-    assert answer.stderr == ""
-    assert answer.stdout.startswith(f"usage: python -m {command} ")
+    assert child.returncode == 0, child.stderr
+    assert child.stderr == ""
+    return {name: tuple(answer) for name, answer in json.loads(child.stdout).items()}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_every_setting_and_loads_nothing_heavy(
+    command: str, answers: dict[str, tuple[int, str, str, list[str]]]
+) -> None:
+    status, help_text, errors, loaded = answers[command]
+    assert (status, errors, loaded) == (0, "", [])
+    assert help_text.startswith(f"usage: python -m {command} ")
     module = importlib.import_module(command)
     for name, kind in vars(module).items():
         if not (is_dataclass(kind) and kind.__module__ == command):
@@ -46,10 +76,10 @@ def test_help_names_every_setting_and_loads_nothing_heavy(command: str) -> None:
         if not name.endswith("Settings"):
             continue
         assert isinstance(kind, type)
-        assert (kind.__doc__ or "").splitlines()[0] in answer.stdout
+        assert (kind.__doc__ or "").splitlines()[0] in help_text
         for field in fields_of(kind).values():
             flag = f"--{field.name.replace('_', '-')}"
             is_positional = POSITIONAL in field.annotations
             shown = field.name.upper() if is_positional else flag
-            assert shown in answer.stdout
-            assert field.help.split()[0] in answer.stdout
+            assert shown in help_text
+            assert field.help.split()[0] in help_text

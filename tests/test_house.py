@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,6 @@ MODULES = [
 SOURCES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in MODULES
-}
-NODES = {path: list(ast.walk(ast.parse(text))) for path, text in SOURCES.items()}
-# Those of the packages whose arguments are a fixed list.
-CALLABLES = {
-    node.name
-    for nodes in NODES.values()
-    for node in nodes
-    if isinstance(node, ast.ClassDef)
-    or (isinstance(node, ast.FunctionDef) and node.args.vararg is None)
 }
 MOST_LINES = 400
 MOST_POSITIONAL = 4
@@ -54,6 +46,24 @@ Faults = Iterator[tuple[int, str]]
 """Lines, and what to do there."""
 
 
+@cache
+def nodes_by_path() -> dict[str, list[ast.AST]]:
+    """Parse all modules, in the one process that asks for it."""
+    return {path: list(ast.walk(ast.parse(text))) for path, text in SOURCES.items()}
+
+
+@cache
+def callables() -> set[str]:
+    """Name those of the packages whose arguments are a fixed list."""
+    return {
+        node.name
+        for nodes in nodes_by_path().values()
+        for node in nodes
+        if isinstance(node, ast.ClassDef)
+        or (isinstance(node, ast.FunctionDef) and node.args.vararg is None)
+    }
+
+
 def pronouns(nodes: list[ast.AST]) -> Faults:
     """Find names that a module binds and that are pronouns."""
     banned = set(PRONOUNS.split())
@@ -82,7 +92,7 @@ def unnamed_arguments(nodes: list[ast.AST]) -> Faults:
             ):
                 yield node.lineno, "write the arguments instead of *(...)"
         name = node.func.id if isinstance(node.func, ast.Name) else ""
-        if name in CALLABLES and len(node.args) > MOST_POSITIONAL:
+        if name in callables() and len(node.args) > MOST_POSITIONAL:
             yield (
                 node.lineno,
                 f"{name}: give its {len(node.args)} arguments by keyword",
@@ -119,7 +129,7 @@ def test_the_packages_keep_the_rule(
 ) -> None:
     listed = [
         f"{path}:{line} {remedy}"
-        for path, nodes in NODES.items()
+        for path, nodes in nodes_by_path().items()
         for line, remedy in faults(nodes)
     ]
     assert not listed, "\n".join(listed)
@@ -134,7 +144,7 @@ def test_no_module_is_long() -> None:
 def test_exceptions_are_still_needed() -> None:
     loose = {
         node.name
-        for nodes in NODES.values()
+        for nodes in nodes_by_path().values()
         for node, options in dataclass_options(nodes)
         if not {"frozen", "kw_only"} <= options
     }

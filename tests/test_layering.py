@@ -3,6 +3,8 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,10 +30,16 @@ for name in sys.argv[1:]:
 """
 
 
+@cache
+def nodes_of(module: Path) -> list[ast.AST]:
+    """Give all nodes of a module's tree."""
+    return list(ast.walk(ast.parse(module.read_text(encoding="utf-8"))))
+
+
 def imported_names(module: Path) -> set[str]:
     """Return the top-level names that a module imports, wherever in it."""
     names = set()
-    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+    for node in nodes_of(module):
         if isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -112,7 +120,8 @@ CHECKS = {
 }
 
 
-def import_graph() -> dict[str, set[str]]:
+@cache
+def import_graph() -> Mapping[str, frozenset[str]]:
     """Give the modules that each module imports, also in functions and for types."""
     files = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts): path
@@ -120,16 +129,16 @@ def import_graph() -> dict[str, set[str]]:
         for path in (ROOT / package).rglob("*.py")
         if path.stem != "__init__"
     }
-    graph: dict[str, set[str]] = {}
+    graph: dict[str, frozenset[str]] = {}
     for module, path in files.items():
         imports: set[str] = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.Import):
                 imports |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 imports.add(node.module)
                 imports |= {f"{node.module}.{alias.name}" for alias in node.names}
-        graph[module] = {name for name in imports if name in files}
+        graph[module] = frozenset(name for name in imports if name in files)
     return graph
 
 
@@ -156,7 +165,7 @@ def test_a_room_imports_only_what_lies_below_it(package: str) -> None:
 
 
 def test_no_modules_import_each_other() -> None:
-    graph = import_graph()
+    graph = dict(import_graph())
     for module, check in CHECKS:
         assert check in graph[module], f"{module} no longer imports {check}"
         graph[module] -= {check}
