@@ -30,7 +30,7 @@ def test_an_error_drops_what_has_not_begun() -> None:
 
     def fail() -> None:
         with pool_of(1) as pool:
-            naps = [pool.submit(time.sleep, 0.5) for _ in range(60)]
+            naps = [pool.submit(time.sleep, 0.1) for _ in range(300)]
             naps[0].result()
             raise KeyboardInterrupt
 

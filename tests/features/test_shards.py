@@ -48,8 +48,10 @@ def payloads(run: Run) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("n_shards", [1, 2, 5])
-@pytest.mark.parametrize("flags", [[], ["--insample"]])
+@pytest.mark.parametrize(
+    ("n_shards", "flags"),
+    [(1, []), (2, ["--insample"]), (5, []), (5, ["--insample"])],
+)
 def test_shards_joined_are_what_one_machine_writes(
     trained: Run, n_shards: int, flags: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

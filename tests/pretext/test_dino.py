@@ -92,6 +92,7 @@ def test_flags_reach_the_learner(
         prepared_run(side=48),
         *("--side", "32", "--local-crops", "3", "--outputs", "20", "--turns"),
         *("--teacher-decay", "0.5", "--epochs", "10", "--min-area", "0.5"),
+        *("--batch-size", "24"),
     )
     (learner,) = learners
     crops = learner.crops
@@ -107,7 +108,8 @@ def test_flags_reach_the_learner(
 def test_the_temperature_rises_over_a_share_of_the_steps_too(
     prepared_run: MakeRun, learners: list[DinoLearner]
 ) -> None:
-    pretrain(prepared_run(), "--steps", "30")  # 10 passes over 24 pictures
+    # 10 passes over 24 pictures
+    pretrain(prepared_run(), "--steps", "10", "--batch-size", "24")
     assert learners[0].warm_epochs == 3
 
 

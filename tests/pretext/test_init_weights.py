@@ -150,7 +150,7 @@ def test_test_pictures_may_be_left_out(
     assert len(test_rows) == 8
     for flags, expected in (((), True), (("--inductive",), False)):
         batches.clear()
-        folder = pretrain(run, "--epochs", "8", "--held-out", "0.2", *flags)
+        folder = pretrain(run, "--epochs", "4", "--held-out", "0.2", *flags)
         rows = trained_rows(batches)
         assert bool(rows & test_rows) == expected
         about = json.loads((folder / "backbone.json").read_text())
@@ -160,9 +160,12 @@ def test_test_pictures_may_be_left_out(
 
 
 def test_learning_rates_are_tried_without_touching_the_stage(
-    prepared_run: MakeRun, caplog: pytest.LogCaptureFixture
+    prepared_run: MakeRun,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level(logging.INFO)
+    monkeypatch.setattr("pretext.engine.lr_finder.STEPS", 40)
     run = prepared_run(n=40)
     stage = pretrain(run)
     before = {p.name: p.read_bytes() for p in stage.iterdir() if p.is_file()}

@@ -192,6 +192,7 @@ def test_a_task_that_compares_features_has_one_rank(prepared_run: MakeRun) -> No
     history = history_of(folder)
     assert "health/feature_rank" not in history[1]
     assert history[1]["health/rank"] > 1
+    assert (folder / "logs" / "health.png").exists()  # drawn after the last epoch
 
 
 def test_the_probes_at_the_end_and_the_start_are_told(
