@@ -29,6 +29,7 @@ from pretext.settings import TrainingSettings
 STEPS = 100
 LOWEST, HIGHEST = 1e-6, 10.0
 SMOOTHING = 0.9  # share of the running mean that a step keeps
+SPAN = 10  # steps that the running mean is of: 1 / (1 - SMOOTHING)
 GIVE_UP = 4.0  # times the fall so far, above the lowest loss
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,10 @@ def find_lr(
 def suggest(rates: Floats, losses: Floats, label: str) -> RangeTest:
     """Smooth (n,) losses and find the rate at which they fall fastest.
 
+    A batch has a loss of its own, and the running mean lags behind by as many steps as
+    it is of. So falls are measured over that many steps, from their beginning, and the
+    first of them, which are the mean of few losses, do not count.
+
     Raises:
         UserError: They never fall.
     """
@@ -120,10 +125,11 @@ def suggest(rates: Floats, losses: Floats, label: str) -> RangeTest:
             f"{label}: the loss falls at no learning rate from {rates[0]:.0e} to"
             f" {rates[-1]:.0e}; look at the pictures and the other settings"
         )
-    slopes = np.gradient(smoothed, np.log(rates))[: lowest + 1]
-    return RangeTest(
-        rates=rates, losses=smoothed, suggestion=float(rates[int(slopes.argmin())])
-    )
+    first = min(SPAN, lowest - 1)
+    span = min(SPAN, lowest - first)
+    falls = smoothed[first : lowest + 1 - span] - smoothed[first + span : lowest + 1]
+    fastest = first + int(falls.argmax())
+    return RangeTest(rates=rates, losses=smoothed, suggestion=float(rates[fastest]))
 
 
 def _losses(module: Module, rates: Floats, device: torch.device, label: str) -> Floats:
