@@ -232,7 +232,7 @@ def load_safely(path: Path | str) -> dict[str, Values]:
 
     Raises:
         StoreError: The file is not a feature store, or its pickle is not the plain one
-            that goes with its header; what it asks for is named.
+            that goes with its header.
     """
     store = open_store(path)
     with _reading(store.path) as file:

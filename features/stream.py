@@ -20,7 +20,6 @@ import json
 import math
 import os
 import pickle
-import pickletools
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
@@ -79,10 +78,9 @@ def read_header(file: BinaryIO, size: int) -> dict[str, Any]:
     """
     start = file.read(_START)
     if not start.startswith(MAGIC):
-        names = strange_globals(start + file.read(65536))
         raise ValueError(
-            "this is not a feature store"
-            + (f" but a pickle that asks for {', '.join(names[:3])}" if names else "")
+            "this is not a feature store; a pickled dict of arrays is brought in by"
+            " python -m features.convert"
         )
     if len(start) < _START or (length := _length(start)) > size - _START:
         raise ValueError("cut short: it ends within its header")
@@ -115,34 +113,9 @@ def check_pickle(file: BinaryIO, header: Mapping[str, Any]) -> None:
     middle = _middle(header["ids"], header["shape"], header["dtype"])
     file.seek(-len(ENDING), os.SEEK_END)
     if start[_START + _length(start) :] != middle or file.read() != ENDING:
-        names = strange_globals(start)
         raise ValueError(
             "damaged or forged: its pickle is not the one that its header tells"
-            + (f", it asks for {', '.join(names)}" if names else "")
         )
-
-
-def strange_globals(start: bytes) -> list[str]:
-    """Name what a pickle asks for beyond a store's three globals; nothing is executed.
-
-    It serves a message only: a pickle can hide what it asks for from any such look, and
-    is refused for not being a store, not for what is found here.
-
-    Args:
-        start: The first bytes of the file.
-    """
-    names, texts = [], [""]
-    try:
-        for opcode, value, _ in pickletools.genops(start):
-            if "UNICODE" in opcode.name:
-                texts.append(str(value))
-            if opcode.name == "GLOBAL":
-                names.append(tuple(str(value).split(" ", 1)))
-            elif opcode.name == "STACK_GLOBAL":
-                names.append(tuple(texts[-2:]))
-    except (ValueError, IndexError):  # not a pickle, or only the start of one
-        pass
-    return [".".join(name) for name in dict.fromkeys(names) if name not in GLOBALS]
 
 
 def _length(start: bytes) -> int:

@@ -93,15 +93,13 @@ class Stage:
     """The stage being written.
 
     Attributes:
-        folder: Where its files go until it is finished.
-        is_resumed: There are files of an earlier, interrupted attempt with the same
-            settings and inputs.
+        folder: Where its files go until it is finished; those of an interrupted attempt
+            with the same settings and inputs are there.
         metadata: JSON values for the record; fill it before the stage ends.
         device: What computed it, for the record.
     """
 
     folder: Path
-    is_resumed: bool
     metadata: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
 
@@ -200,8 +198,7 @@ class Run:
                 self._publish(name)
             partial = self.folder / f"{name}.partial"
             made_from = {"settings": _plain(settings), "reads": digests}
-            is_resumed = read_state(partial / MADE_FROM) == made_from
-            if not is_resumed:
+            if read_state(partial / MADE_FROM) != made_from:
                 if partial.exists():
                     self._check_may_be_dropped(partial, made_from)
                     log.info(
@@ -210,7 +207,7 @@ class Run:
                     shutil.rmtree(partial)
                 partial.mkdir()
                 write_json(partial / MADE_FROM, made_from)
-            stage = Stage(folder=partial, is_resumed=is_resumed)
+            stage = Stage(folder=partial)
             began = time.monotonic()
             yield stage
             drop_drafts(partial)  # of attempts that were killed

@@ -273,7 +273,7 @@ def test_a_begun_stage_whose_key_is_lost_is_not_dropped_unasked(
         pass
     assert (partial / "hours.bin").exists()
     with Run(tmp_path, overwrite=True).stage(STAGE, {}) as stage:
-        assert not stage.is_resumed
+        assert not (stage.folder / "hours.bin").exists()
 
 
 def test_drafts_of_killed_attempts_are_no_result(tmp_path: Path) -> None:

@@ -137,11 +137,9 @@ def test_the_same_settings_go_on_where_a_crash_was(tmp_path: Path) -> None:
     run = Run(tmp_path)
     crash(run, FIRST, "half", side=64)
     with run.stage(FIRST, {"side": 64}) as stage:
-        assert stage.is_resumed
         assert (stage.folder / "half.txt").read_text() == "half"
     assert not (tmp_path / f"{FIRST}.partial").exists()
     with run.stage(FIRST, {"side": 64}) as stage:
-        assert not stage.is_resumed
         assert [p.name for p in stage.folder.iterdir()] == [MADE_FROM]
 
 
@@ -149,17 +147,18 @@ def test_other_settings_begin_anew_if_asked(tmp_path: Path) -> None:
     run = Run(tmp_path, overwrite=True)
     crash(run, FIRST, "half", side=64)
     with run.stage(FIRST, {"side": 32}) as stage:
-        assert not stage.is_resumed
         assert not (stage.folder / "half.txt").exists()
 
 
 def test_another_input_begins_anew(tmp_path: Path) -> None:
     run = chain(tmp_path)
+    partial = tmp_path / f"{SECOND}.partial"
     with pytest.raises(CrashError), run.stage(SECOND, {}, [FIRST]):
         raise CrashError
+    (partial / "half.txt").write_text("half")
     write(run, FIRST, "other pictures")
     with run.stage(SECOND, {}, [FIRST]) as stage:
-        assert not stage.is_resumed
+        assert not (stage.folder / "half.txt").exists()
 
 
 def test_an_unfinished_input_says_what_to_type(tmp_path: Path) -> None:
@@ -260,7 +259,6 @@ def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
         process.wait()
     assert not run.has(FIRST)
     with run.stage(FIRST, {}) as stage:
-        assert stage.is_resumed
         assert (stage.folder / "result.txt").read_text() == "of the other"
 
 

@@ -456,14 +456,12 @@ class Hostile:
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("protocol", [0, 2, 5])
-def test_a_hostile_pickle_is_named_and_not_run(
+def test_a_hostile_pickle_is_refused_and_not_run(
     tmp_path: Path, protocol: int, reader: Callable[[Path], object]
 ) -> None:
     path, trace = tmp_path / "store.pkl", tmp_path / "trace"
     path.write_bytes(pickle.dumps({"a": Hostile(f"touch {trace}")}, protocol))
-    with pytest.raises(
-        StoreError, match=r"not a feature store but.*asks for posix.sys"
-    ):
+    with pytest.raises(StoreError, match=r"not a feature store; .* features\.convert"):
         reader(path)
     assert not trace.exists()
     pickle.loads(path.read_bytes())
@@ -480,16 +478,14 @@ def test_a_hostile_pickle_behind_a_sound_header_is_found(
         forged = data.replace(
             b"\x8c\x08builtins\x8c\x03zip", b"\x8c\x08builtins\x8c\x03map"
         )
-        asked = "builtins.map"
     else:
         forged = data.replace(
             b"\x8c\x05numpy\x8c\x07ndarray", b"\x8c\x05posix\x8c\x07_exit__"
         )
-        asked = "posix._exit__"
     assert forged != data
     path.write_bytes(forged)
     for reader in (load_safely, verify):
-        with pytest.raises(StoreError, match=f"forged: .*, it asks for {asked}"):
+        with pytest.raises(StoreError, match="forged: its pickle is not the one"):
             reader(path)
     assert open_store(path)["b"][7, 2] == 47  # reads no pickle at all
 
@@ -589,7 +585,7 @@ def test_what_is_no_file_is_named(
     with pytest.raises(StoreError, match="this is a folder; name a file in it"):
         reader(tmp_path)
     (tmp_path / "x.pkl").write_bytes(b"id,name\n")
-    with pytest.raises(StoreError, match=r"x.pkl: this is not a feature store$"):
+    with pytest.raises(StoreError, match=r"x.pkl: this is not a feature store; "):
         reader(tmp_path / "x.pkl")
     (tmp_path / "x.pkl").write_bytes(stream.MAGIC + b"\x08\0\0\0 a text.")
     with pytest.raises(StoreError, match="not a feature store: it has no header"):
