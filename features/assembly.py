@@ -18,12 +18,12 @@ from data_prep.folds import ALL
 from features.header import HELD_OUT, SELECTED
 from features.plan import OutputColumn, RoleRows
 from features.rows import (
-    ChosenOutputs,
-    ChosenRows,
-    JoinedRows,
-    MeanRows,
-    PooledRows,
     Rows,
+    chosen_outputs,
+    chosen_rows,
+    joined_rows,
+    mean_rows,
+    pooled_rows,
 )
 from features.store import write_store
 from transfer.jobs import fold_name
@@ -115,11 +115,11 @@ class Assembly:
         if tests:
             # Statistics per net, then their mean: the views of an averaged net spread
             # less than those of the one net behind an oof row.
-            values.append(MeanRows([self._pooled(of_role) for of_role in tests]))
+            values.append(mean_rows([self._pooled(of_role) for of_role in tests]))
         self._write(
             name="features.pkl",
             extracted=[*single, *tests[:1]],
-            values=JoinedRows(values),
+            values=joined_rows(values),
             header=self._pooled_header([*single, *tests]),
             failures=self.failures,
         )
@@ -129,20 +129,20 @@ class Assembly:
     ) -> None:
         columns = self.columns[extracted[0].fold]
         col_idx = [k for k, column in enumerate(columns) if column.task == task]
-        views = JoinedRows([of_role.views for of_role in extracted])
+        views = joined_rows([of_role.views for of_role in extracted])
         header = {
             "views": list(self.views),
             "nets": self._nets_of(extracted, task),
             "columns": [columns[k].header() for k in col_idx],
         }
-        self._write(name, extracted, ChosenOutputs(views, col_idx), header)
+        self._write(name, extracted, chosen_outputs(views, col_idx), header)
 
     def _write_pooled(self, name: str, extracted: Sequence[Extracted]) -> None:
-        values = JoinedRows([self._pooled(of_role) for of_role in extracted])
+        values = joined_rows([self._pooled(of_role) for of_role in extracted])
         self._write(name, extracted, values, self._pooled_header(extracted))
 
-    def _pooled(self, of_role: Extracted) -> PooledRows:
-        return PooledRows(of_role.views, self.statistics)
+    def _pooled(self, of_role: Extracted) -> Rows:
+        return pooled_rows(of_role.views, self.statistics)
 
     def _pooled_header(self, extracted: Sequence[Extracted]) -> dict[str, Any]:
         columns = self.columns[extracted[0].fold]
@@ -172,7 +172,7 @@ class Assembly:
         write_store(
             self.folder / name,
             self.ids[rows].tolist(),
-            ChosenRows(values, order),
+            chosen_rows(values, order),
             {
                 **self.header,
                 **header,

@@ -21,7 +21,7 @@ from data_prep.run_folders.runs import write_json
 from data_prep.verify import faults_of_stage
 from features.inference import settings_in
 from features.plan import OutputColumn
-from features.rows import ArrayRows, ChosenRows, Floats, Rows
+from features.rows import Floats, Rows, array_rows, chosen_rows
 from features.store import open_store
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class EarlierResults:
             is_test: The nets learned from labels, and have a store for each fold.
         """
         if self.folder is None or not len(self):
-            return ArrayRows(np.empty((0, n_views, len(columns)), np.float32))
+            return array_rows(np.empty((0, n_views, len(columns)), np.float32))
         from transfer.jobs import fold_name
 
         earlier_ids = list(self.ids.values())
@@ -122,29 +122,17 @@ class EarlierResults:
             row_of = {id_: row for row, id_ in enumerate(store.ids)}
             idx = np.array([row_of[id_] for id_ in earlier_ids], dtype=np.int64)
             col_idx = [k for k, column in enumerate(columns) if column.task == task]
-            of_tasks.append((col_idx, ChosenRows(ArrayRows(store.values), idx)))
-        return _TasksSideBySide(of_tasks)
+            of_tasks.append((col_idx, chosen_rows(array_rows(store.values), idx)))
+        shape = (len(earlier_ids), n_views, len(columns))
+        dtype = np.result_type(*(rows.dtype for _, rows in of_tasks))
 
+        def read(idx: Ints) -> Floats:
+            views = np.empty((len(idx), *shape[1:]), dtype)
+            for col_idx, rows in of_tasks:
+                views[:, :, col_idx] = rows.read(idx)
+            return views
 
-class _TasksSideBySide(Rows):
-    """(N, V, F) views, put together from the stores of the tasks.
-
-    Args:
-        of_tasks: The columns that each store has, among the F, and its rows.
-    """
-
-    def __init__(self, of_tasks: Sequence[tuple[list[int], Rows]]) -> None:
-        width = sum(len(col_idx) for col_idx, _ in of_tasks)
-        self.shape = (*of_tasks[0][1].shape[:2], width)
-        self.dtype = np.result_type(*(rows.dtype for _, rows in of_tasks))
-        self._of_tasks = of_tasks
-
-    def read(self, idx: Ints) -> Floats:
-        """Give the (n, V, F) views of (n,) rows."""
-        views = np.empty((len(idx), *self.shape[1:]), self.dtype)
-        for col_idx, rows in self._of_tasks:
-            views[:, :, col_idx] = rows.read(idx)
-        return views
+        return Rows(shape=shape, dtype=dtype, read=read)
 
 
 def is_whole(folder: Path) -> bool:

@@ -58,7 +58,7 @@ from features.inference import (
     states_of,
 )
 from features.plan import RoleRows, plan_passes
-from features.rows import JoinedRows
+from features.rows import joined_rows
 from transfer.columns import columns_of
 
 if TYPE_CHECKING:
@@ -374,7 +374,7 @@ def after_earlier(
             new.fold, source.columns[new.fold], n_views, is_test=new.role == "test"
         )
         rows = np.concatenate([np.arange(len(earlier)), len(earlier) + new.rows])
-        joined.append(replace(new, rows=rows, views=JoinedRows([views, new.views])))
+        joined.append(replace(new, rows=rows, views=joined_rows([views, new.views])))
     return joined
 
 

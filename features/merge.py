@@ -27,7 +27,7 @@ from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import POSITIONAL, from_flags
 from features.extract import STAGE, stage_of
 from features.extraction import OF_NETS
-from features.rows import ArrayRows, ChosenRows, JoinedRows
+from features.rows import array_rows, chosen_rows, joined_rows
 from features.store import OWN_KEYS, Store, open_store, verify, write_store
 
 # What the rows of a store decide, and not how it was made.
@@ -97,11 +97,11 @@ def merge_stores(paths: Sequence[Path], out: Path) -> int:
     failures: dict[str, str] = {}
     for store in stores:
         failures |= store.header.get("failures") or {}
-    values = JoinedRows([ArrayRows(np.asarray(store.values)) for store in stores])
+    values = joined_rows([array_rows(np.asarray(store.values)) for store in stores])
     write_store(
         out,
         ids[order].tolist(),
-        ChosenRows(values, order),
+        chosen_rows(values, order),
         {
             **{k: v for k, v in first.header.items() if k not in OF_THE_ROWS},
             "roles": np.concatenate([store.roles for store in stores])[order].tolist(),

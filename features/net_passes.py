@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from data_prep.arrays import Ints
 from features.assembly import Extracted
 from features.plan import PassRows, RoleRows
-from features.rows import ChosenRows, Floats, Rows
+from features.rows import Floats, Rows, chosen_rows
 
 if TYPE_CHECKING:
     from features.sources import NetSource
@@ -104,7 +104,7 @@ class NetOutputs:
             ids: (N,) of the prepared table.
         """
         folds = {role_rows.fold for role_rows in planned}
-        views = {fold: FoldViews(self, fold) for fold in folds}
+        views = {fold: self.views(fold) for fold in folds}
         failed: dict[tuple[str, str], dict[int, str]] = {}
         for role_rows in planned:
             reasons = failed.setdefault(_failing_together(role_rows), {})
@@ -121,46 +121,42 @@ class NetOutputs:
                     fold=role_rows.fold,
                     role=role_rows.role,
                     rows=rows,
-                    views=ChosenRows(views[role_rows.fold], rows),
+                    views=chosen_rows(views[role_rows.fold], rows),
                     failures={str(ids[row]): why for row, why in reasons.items()},
                 )
             )
         return extracted
 
+    def views(self, fold: str) -> Rows:
+        """Give the (N, V, F) outputs of the nets of a fold, in the unit of the labels.
 
-class FoldViews(Rows):
-    """(N, V, F) outputs of the nets of a fold; only rows that went through them.
-
-    Where labels lie far from zero, the nets count from an origin, and float32 would
-    lose the sum: it is float64.
-    """
-
-    def __init__(self, outputs: NetOutputs, fold: str) -> None:
-        net_passes = outputs.net_passes
+        Only rows that went through them can be read. Where labels lie far from zero,
+        the nets count from an origin, and float32 would lose the sum: it is float64.
+        """
+        net_passes = self.net_passes
+        passes, width = net_passes.passes, net_passes.source.width
         n_rows = len(net_passes.image_rows)
-        self.shape = (n_rows, len(net_passes.views), net_passes.source.width)
-        self._origins = net_passes.source.origins.get(fold)
-        self.dtype = np.dtype(np.float32 if self._origins is None else np.float64)
-        self._values, self._fold = outputs.values, fold
-        self._passes = net_passes.passes
-        self._pass_of = np.full(n_rows, -1, np.int32)
-        self._position_of = np.full(n_rows, -1, np.int32)  # within its pass
-        for number, of_pass in enumerate(self._passes):
+        origins = net_passes.source.origins.get(fold)
+        shape = (n_rows, len(net_passes.views), width)
+        dtype = np.dtype(np.float32 if origins is None else np.float64)
+        pass_of = np.full(n_rows, -1, np.int32)
+        position_of = np.full(n_rows, -1, np.int32)  # within its pass
+        for number, of_pass in enumerate(passes):
             if fold in of_pass.folds:
-                self._pass_of[of_pass.rows] = number
-                self._position_of[of_pass.rows] = np.arange(len(of_pass.rows))
+                pass_of[of_pass.rows] = number
+                position_of[of_pass.rows] = np.arange(len(of_pass.rows))
 
-    def read(self, idx: Ints) -> Floats:
-        """Give the (n, V, F) outputs of (n,) rows, in the unit of the labels."""
-        views = np.empty((len(idx), *self.shape[1:]), self.dtype)
-        for number in np.unique(self._pass_of[idx]):
-            is_inside = self._pass_of[idx] == number
-            values = self._values[number][self._position_of[idx[is_inside]]]
-            # a pass has the outputs of its folds side by side, F each
-            width = self.shape[2]
-            first = self._passes[number].folds.index(self._fold) * width
-            views[is_inside] = values[:, :, first : first + width]
-        return views if self._origins is None else views + self._origins
+        def read(idx: Ints) -> Floats:
+            views = np.empty((len(idx), *shape[1:]), dtype)
+            for number in np.unique(pass_of[idx]):
+                is_inside = pass_of[idx] == number
+                values = self.values[number][position_of[idx[is_inside]]]
+                # a pass has the outputs of its folds side by side, F each
+                first = passes[number].folds.index(fold) * width
+                views[is_inside] = values[:, :, first : first + width]
+            return views if origins is None else views + origins
+
+        return Rows(shape=shape, dtype=dtype, read=read)
 
 
 def _failing_together(role_rows: RoleRows) -> tuple[str, str]:

@@ -1,12 +1,12 @@
 """Rows that are made when they are read, so that no store need fit into memory.
 
-Each class is one step between the files of a pass and the store that is written.
+Each function is one step between the files of a pass and the store that is written.
 
 Shapes: N rows, n of them, V views, F outputs, S statistics.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,23 +16,21 @@ from data_prep.arrays import Ints
 from features.pooling import pool
 
 Floats = NDArray[np.floating[Any]]
-FLOAT32 = np.dtype(np.float32)
 
 
-class Rows(ABC):
+@dataclass(frozen=True, kw_only=True)
+class Rows:
     """(N, ...) values, read a piece at a time.
 
     Attributes:
         shape: (N, ...).
         dtype: Of the values.
+        read: Gives the (n, ...) values of (n,) rows.
     """
 
     shape: tuple[int, ...]
-    dtype: np.dtype[Any] = FLOAT32
-
-    @abstractmethod
-    def read(self, idx: Ints) -> Floats:
-        """Give the (n, ...) values of (n,) rows."""
+    dtype: np.dtype[Any]
+    read: Callable[[Ints], Floats]
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -41,82 +39,62 @@ class Rows(ABC):
         return self.read(np.arange(len(self))[piece])
 
 
-class ArrayRows(Rows):
-    """An (N, ...) array, such as one mapped from a file."""
-
-    def __init__(self, values: Floats) -> None:
-        self.shape, self.dtype, self._values = values.shape, values.dtype, values
-
-    def read(self, idx: Ints) -> Floats:
-        """Give the values of (n,) rows."""
-        return np.asarray(self._values[idx])
+def array_rows(values: Floats) -> Rows:
+    """Read an (N, ...) array, such as one mapped from a file."""
+    return Rows(
+        shape=values.shape,
+        dtype=values.dtype,
+        read=lambda idx: np.asarray(values[idx]),
+    )
 
 
-class ChosenRows(Rows):
-    """Some of the rows: n of them, in the order of ``idx``."""
-
-    def __init__(self, rows: Rows, idx: Ints) -> None:
-        self.shape, self.dtype = (len(idx), *rows.shape[1:]), rows.dtype
-        self._rows, self._idx = rows, idx
-
-    def read(self, idx: Ints) -> Floats:
-        """Give the values of (m,) of those n rows."""
-        return self._rows.read(self._idx[idx])
+def chosen_rows(rows: Rows, idx: Ints) -> Rows:
+    """Choose n of the rows, in the order of ``idx``."""
+    shape = (len(idx), *rows.shape[1:])
+    return Rows(shape=shape, dtype=rows.dtype, read=lambda of: rows.read(idx[of]))
 
 
-class ChosenOutputs(Rows):
-    """Some of the outputs, by their places on the last axis, in that order."""
-
-    def __init__(self, rows: Rows, col_idx: Sequence[int]) -> None:
-        self.shape, self.dtype = (*rows.shape[:-1], len(col_idx)), rows.dtype
-        self._rows, self._col_idx = rows, list(col_idx)
-
-    def read(self, idx: Ints) -> Floats:
-        """Give those outputs of (n,) rows."""
-        return self._rows.read(idx)[..., self._col_idx]
+def chosen_outputs(rows: Rows, col_idx: Sequence[int]) -> Rows:
+    """Choose outputs by their places on the last axis, in that order."""
+    return Rows(
+        shape=(*rows.shape[:-1], len(col_idx)),
+        dtype=rows.dtype,
+        read=lambda idx: rows.read(idx)[..., list(col_idx)],
+    )
 
 
-class JoinedRows(Rows):
-    """Rows one after the other; the widest of their types."""
+def joined_rows(pieces: Sequence[Rows]) -> Rows:
+    """Put rows one after the other; the widest of their types."""
+    ends = np.cumsum([len(rows) for rows in pieces])
+    shape = (int(ends[-1]), *pieces[0].shape[1:])
+    dtype = np.result_type(*(rows.dtype for rows in pieces))
 
-    def __init__(self, pieces: Sequence[Rows]) -> None:
-        self._pieces, self._ends = pieces, np.cumsum([len(rows) for rows in pieces])
-        self.shape = (int(self._ends[-1]), *pieces[0].shape[1:])
-        self.dtype = np.result_type(*(rows.dtype for rows in pieces))
-
-    def read(self, idx: Ints) -> Floats:
-        """Give the values of (n,) rows, each from the piece that has it."""
-        values = np.empty((len(idx), *self.shape[1:]), self.dtype)
-        piece_of = np.searchsorted(self._ends, idx, side="right")
+    def read(idx: Ints) -> Floats:
+        values = np.empty((len(idx), *shape[1:]), dtype)
+        piece_of = np.searchsorted(ends, idx, side="right")
         for number in np.unique(piece_of):
-            is_inside, piece = piece_of == number, self._pieces[number]
-            start = self._ends[number] - len(piece)
+            is_inside, piece = piece_of == number, pieces[number]
+            start = ends[number] - len(piece)
             values[is_inside] = piece.read(idx[is_inside] - start)
         return values
 
-
-class MeanRows(Rows):
-    """The mean of rows of the same shape, such as those of several nets."""
-
-    def __init__(self, terms: Sequence[Rows]) -> None:
-        self._terms, self.shape = terms, terms[0].shape
-        self.dtype = np.result_type(*(rows.dtype for rows in terms))
-
-    def read(self, idx: Ints) -> Floats:
-        """Give the means of (n,) rows."""
-        mean: Floats = np.mean([rows.read(idx) for rows in self._terms], axis=0)
-        return mean
+    return Rows(shape=shape, dtype=dtype, read=read)
 
 
-class PooledRows(Rows):
-    """(N, V, F) views as (N, F * S) statistics; float32, or float64 of such."""
+def mean_rows(terms: Sequence[Rows]) -> Rows:
+    """Average rows of the same shape, such as those of several nets."""
+    return Rows(
+        shape=terms[0].shape,
+        dtype=np.result_type(*(rows.dtype for rows in terms)),
+        read=lambda idx: np.mean([rows.read(idx) for rows in terms], axis=0),
+    )
 
-    def __init__(self, views: Rows, statistics: Sequence[str]) -> None:
-        self.shape = (len(views), views.shape[2] * len(statistics))
-        self.dtype = np.promote_types(views.dtype, FLOAT32)
-        self._views, self._statistics = views, statistics
 
-    def read(self, idx: Ints) -> Floats:
-        """Pool the views of (n,) rows."""
-        pooled = pool(self._views.read(idx), self._statistics)
-        return pooled.astype(self.dtype, copy=False)
+def pooled_rows(views: Rows, statistics: Sequence[str]) -> Rows:
+    """Pool (N, V, F) views to (N, F * S) statistics, of float32 or of float64."""
+    dtype = np.promote_types(views.dtype, np.float32)
+    return Rows(
+        shape=(len(views), views.shape[2] * len(statistics)),
+        dtype=dtype,
+        read=lambda idx: pool(views.read(idx), statistics).astype(dtype, copy=False),
+    )

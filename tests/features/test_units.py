@@ -9,7 +9,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from data_prep.run_folders.runs import Run
-from features.rows import ArrayRows, JoinedRows, MeanRows, PooledRows
+from features.rows import array_rows, joined_rows, mean_rows, pooled_rows
 from features.store import Store, load_safely, open_store, verify
 from tests.prepared_runs import extract, finetune, make_run, table_of
 from transfer.nets import load_net
@@ -100,12 +100,12 @@ def test_a_net_counts_from_where_its_json_says(runs: dict[str, Run]) -> None:
 
 def test_rows_keep_the_digits_of_their_parts() -> None:
     views = 1.6e9 + np.array([[[0.0], [0.5]], [[1.0], [1.25]]])
-    assert ArrayRows(views).dtype == np.float64
-    pooled = PooledRows(ArrayRows(views), ["mean", "var"])
-    found = JoinedRows([pooled, pooled])
+    assert array_rows(views).dtype == np.float64
+    pooled = pooled_rows(array_rows(views), ["mean", "var"])
+    found = joined_rows([pooled, pooled])
     assert found.dtype == np.float64
     expected = [[1.6e9 + 0.25, 0.0625], [1.6e9 + 1.125, 0.015625]]
     assert_allclose(found[:2], expected, rtol=1e-15)
-    assert MeanRows([found, found]).dtype == np.float64
-    narrow = PooledRows(ArrayRows((views - 1.6e9).astype(np.float16)), ["mean"])
+    assert mean_rows([found, found]).dtype == np.float64
+    narrow = pooled_rows(array_rows((views - 1.6e9).astype(np.float16)), ["mean"])
     assert narrow.dtype == np.float32
