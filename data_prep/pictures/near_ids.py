@@ -10,12 +10,10 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TypeVar
 
 from data_prep.pictures.decode import FORMATS
 
 RAW = ("arw", "cr2", "cr3", "dng", "eps", "nef", "orf", "pdf", "raf", "raw", "rw2")
-Value = TypeVar("Value")
 ENDINGS = frozenset(f".{name}" for name in (*FORMATS, *RAW, "svg"))
 ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 NUMBER = re.compile(r"\d+(\.\d+)?(e\+?\d{1,2})?")  # as a spreadsheet writes it
@@ -99,40 +97,33 @@ class NearIds:
 
     Attributes:
         pairs: The name of each id that has one such picture, which is no other id's.
-        differences: What keeps the two apart, by id; the ids of ``pairs``.
         unclear: The names of each id where it is not one to one.
     """
 
     pairs: Mapping[str, str]
-    differences: Mapping[str, str]
     unclear: Mapping[str, Sequence[str]]
+
+    @property
+    def differences(self) -> dict[str, str]:
+        """What keeps the two of each pair apart, by id."""
+        return {
+            id_: next(text for text, form in TRIED if form(id_) == form(name))
+            for id_, name in self.pairs.items()
+        }
 
     def of(self, ids: Iterable[str]) -> "NearIds":
         """Take some of the ids."""
         chosen = frozenset(ids)
-
-        def kept(values: Mapping[str, Value]) -> dict[str, Value]:
-            return {id_: value for id_, value in values.items() if id_ in chosen}
-
         return NearIds(
-            pairs=kept(self.pairs),
-            differences=kept(self.differences),
-            unclear=kept(self.unclear),
+            pairs={id_: n for id_, n in self.pairs.items() if id_ in chosen},
+            unclear={id_: n for id_, n in self.unclear.items() if id_ in chosen},
         )
 
     def with_shared(self) -> "NearIds":
         """Pair also what is unclear only because several ids are near one picture."""
         shared = {id_: near[0] for id_, near in self.unclear.items() if len(near) == 1}
-        differences = {
-            id_: next(text for text, form in TRIED if form(id_) == form(name))
-            for id_, name in shared.items()
-        }
         unclear = {id_: n for id_, n in self.unclear.items() if id_ not in shared}
-        return NearIds(
-            pairs={**self.pairs, **shared},
-            differences={**self.differences, **differences},
-            unclear=unclear,
-        )
+        return NearIds(pairs={**self.pairs, **shared}, unclear=unclear)
 
     def __str__(self) -> str:
         """Tell how many ids differ in what, with two examples each."""
@@ -170,15 +161,13 @@ def near_ids(ids: Iterable[str], names: Iterable[str]) -> NearIds:
     distinct = list(dict.fromkeys(ids))
     ids_by_form = _grouped(distinct, _rough_form)
     names_by_form = _grouped(dict.fromkeys(names) if distinct else (), _rough_form)
-    pairs: dict[str, tuple[str, str]] = {}
+    pairs: dict[str, str] = {}
     unclear: dict[str, Sequence[str]] = {}
     for form, near_names in names_by_form.items():
         if form in ids_by_form:
             _pair_up(ids_by_form[form], near_names, pairs, unclear)
-    paired = [id_ for id_ in distinct if id_ in pairs]
     return NearIds(
-        pairs={id_: pairs[id_][0] for id_ in paired},
-        differences={id_: pairs[id_][1] for id_ in paired},
+        pairs={id_: pairs[id_] for id_ in distinct if id_ in pairs},
         unclear={id_: unclear[id_] for id_ in distinct if id_ in unclear},
     )
 
@@ -204,7 +193,7 @@ def near_hint(ids: Iterable[str], names: Iterable[str], noun: str) -> str:
 def _pair_up(
     ids: Sequence[str],
     names: Sequence[str],
-    pairs: dict[str, tuple[str, str]],
+    pairs: dict[str, str],
     unclear: dict[str, Sequence[str]],
 ) -> None:
     """Pair what agrees but for one difference, or for several, where it is clear.
@@ -212,16 +201,16 @@ def _pair_up(
     Args:
         ids: Ids of the same rough form.
         names: Names of that form.
-        pairs: Filled: by id, the name and the difference.
+        pairs: Filled: by id, the name.
         unclear: Filled: by id, the names where it is not one to one.
     """
-    for difference, form in TRIED:
+    for _, form in TRIED:
         ids_of, names_of = _grouped(ids, form), _grouped(names, form)
         for text, same_ids in ids_of.items():
             same_names = names_of.get(text, ())
             if len(same_ids) == len(same_names) == 1:
-                pairs[same_ids[0]] = same_names[0], difference
-        paired_names = {pairs[id_][0] for id_ in ids if id_ in pairs}
+                pairs[same_ids[0]] = same_names[0]
+        paired_names = {pairs[id_] for id_ in ids if id_ in pairs}
         ids = [id_ for id_ in ids if id_ not in pairs]
         names = [name for name in names if name not in paired_names]
     names_of = _grouped(names, _without_differences)

@@ -9,16 +9,16 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from data_prep.run_folders.damage import digest_file
 from data_prep.run_folders.drafts import write_text
 
 RECENT_NS = 2_000_000_000  # clocks of file systems tick as coarsely as that
 UNSETTLED = -1  # a time that no file has
+FIELDS = ("size", "mtime_ns", "ctime_ns")
 log = logging.getLogger(__name__)
 
 
@@ -69,10 +69,8 @@ def hash_of(path: Path) -> str:
 
 def is_same(path: Path, before: ReadFile) -> bool:
     """Tell whether a file is still the one that was read."""
-    witness = _witness_of(path)
-    return _is_unchanged(witness, before) or (
-        _may_be_same(witness, before) and hash_of(path) == before.sha256
-    )
+    verdict = _verdict(_witness_of(path), before)
+    return hash_of(path) == before.sha256 if verdict is None else verdict
 
 
 def compare(
@@ -91,16 +89,14 @@ def compare(
     if pictures.keys() != before.keys():
         return None
     witnesses = {id_: _witness_of(path) for id_, path in pictures.items()}
-    doubtful = [
-        id_ for id_ in pictures if not _is_unchanged(witnesses[id_], before[id_])
-    ]
-    if not all(_may_be_same(witnesses[id_], before[id_]) for id_ in doubtful):
+    verdicts = {id_: _verdict(witnesses[id_], before[id_]) for id_ in pictures}
+    if False in verdicts.values():
         return None
+    doubtful = [id_ for id_, verdict in verdicts.items() if verdict is None]
     if len(doubtful) > 1000:
         log.info("%d pictures have another date: comparing contents", len(doubtful))
-    for id_ in doubtful:
-        if hash_of(pictures[id_]) != before[id_].sha256:
-            return None
+    if any(hash_of(pictures[id_]) != before[id_].sha256 for id_ in doubtful):
+        return None
     settled = {id_: replace(before[id_], witness=witnesses[id_]) for id_ in doubtful}
     return {**before, **settled}
 
@@ -121,17 +117,15 @@ def read_witnesses(path: Path) -> dict[str, ReadFile]:
         listed = json.loads(path.read_text(encoding="utf-8"))
         return {
             str(id_): ReadFile(
-                witness=_witness_from(numbers) if numbers else None, sha256=str(sha256)
+                witness=Witness(**dict(zip(FIELDS, map(int, numbers), strict=True)))
+                if numbers
+                else None,
+                sha256=str(sha256),
             )
             for id_, (*numbers, sha256) in listed.items()
         }
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
-
-
-def _witness_from(numbers: Sequence[Any]) -> Witness:
-    size, mtime_ns, ctime_ns = map(int, numbers)
-    return Witness(size=size, mtime_ns=mtime_ns, ctime_ns=ctime_ns)
 
 
 def _witness_of(path: Path) -> Witness | None:
@@ -141,15 +135,11 @@ def _witness_of(path: Path) -> Witness | None:
         return None
 
 
-def _is_unchanged(witness: Witness | None, before: ReadFile) -> bool:
-    return (
-        witness is not None
-        and witness == before.witness
-        and witness.mtime_ns != UNSETTLED
-    )
-
-
-def _may_be_same(witness: Witness | None, before: ReadFile) -> bool:
-    return (
-        witness is None or before.witness is None or witness.size == before.witness.size
-    )
+def _verdict(witness: Witness | None, before: ReadFile) -> bool | None:
+    """Tell whether a file is still the one that was read; None: its bytes decide."""
+    if witness is None or before.witness is None:
+        return None
+    if witness.size != before.witness.size:
+        return False
+    is_settled = witness.mtime_ns != UNSETTLED
+    return True if is_settled and witness == before.witness else None
