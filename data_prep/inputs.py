@@ -115,7 +115,7 @@ class Inputs:
             "n_folds": parse_scheme(self.cv)[1] if self.cv else 0,
             "classes": classes,
             "target_kind": self.tables.target_kind,
-            "has_group": self.tables.has_group,
+            "has_group": self.data.group is not None,
             "words": 0 if why_no_vectors(attributes) else word_dimensions,
             "id_column": self.data.id,
             "target_column": self.data.target,

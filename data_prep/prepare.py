@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from data_prep.pictures.decoded import Decoded
     from data_prep.pictures.folders import LeftOut
     from data_prep.reporting.overview import Preparation
-    from data_prep.tables.user_tables import Tables
 
 STAGE = "data_prep.prepare"
 log = logging.getLogger(__name__)
@@ -124,7 +123,7 @@ def _prepare(
     from data_prep.tables.words import notes_on_names
 
     (rows, left_out, n_unknown), tables = matched, inputs.tables
-    pictures, has_group = inputs.folders.pictures, tables.has_group
+    pictures, has_group = inputs.folders.pictures, inputs.data.group is not None
     if inputs.cv:
         check_groups(inputs.cv, rows)
     store, kept_file = stage.folder / PIXELS, stage.folder / "kept.npy"
@@ -176,7 +175,7 @@ def _prepare(
         ],
     )
     _write_tables(stage.folder, preparation, settings.seed)
-    _write_requested_ids(stage.folder, tables, inputs.data)
+    _write_requested_ids(stage.folder, tables.rows, inputs.data)
     log.info("%s", describe(preparation))
     write_overview(stage.folder / "report.html", preparation, pixels, title)
     store.with_suffix(images.JOURNAL).unlink()  # last: a rerun need not decode
@@ -229,12 +228,14 @@ def _write_tables(folder: Path, preparation: "Preparation", seed: int) -> None:
     write_left_out(folder / "left_out.csv", preparation.left_out)
 
 
-def _write_requested_ids(folder: Path, tables: "Tables", data: DataSettings) -> None:
+def _write_requested_ids(
+    folder: Path, rows: "pd.DataFrame", data: DataSettings
+) -> None:
     """Write the ids to predict in the user's order, also those without a picture."""
-    if tables.sample:
-        _copy_sample(tables.sample, folder / "sample.csv", data.id)
+    if data.sample:
+        _copy_sample(data.sample, folder / "sample.csv", data.id)
     elif data.test:
-        ids = tables.rows.loc[tables.rows["split"] == "test", ["id"]]
+        ids = rows.loc[rows["split"] == "test", ["id"]]
         ids.to_csv(folder / "test_ids.csv", index=False)
 
 

@@ -58,16 +58,12 @@ class Tables:
             ``given.NAME`` for each further column of the train table.
         attributes: id, name; no row twice.
         target_kind: What the target is; None if there is none.
-        has_group: A group column is named.
-        sample: Where the sample of the prediction file lies.
         notes: What a person should know of how the cells were read.
     """
 
     rows: pd.DataFrame
     attributes: pd.DataFrame
     target_kind: TargetKind | None
-    has_group: bool
-    sample: Path | None
     notes: tuple[str, ...] = ()
 
 
@@ -102,8 +98,6 @@ def read_tables(data: DataSettings) -> Tables:
         rows=_joined(train, test),
         attributes=read_attributes(data.attributes, data.id, notes),
         target_kind=target_kind,
-        has_group=data.group is not None,
-        sample=data.sample,
         notes=tuple(notes),
     )
 

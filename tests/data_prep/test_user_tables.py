@@ -42,7 +42,6 @@ def test_both_parts_become_rows_with_our_names(folder: Path) -> None:
     assert_array_equal(rows["date"], [1890, np.nan, 1891, 1900, np.nan])
     assert rows["given.maker"].tolist() == ["M", None, "N", "P", "7"]
     assert tables.target_kind == "classes"
-    assert tables.has_group
     assert not rows["is_excluded"].any()
 
 
@@ -57,7 +56,6 @@ def test_what_is_not_named_is_given_on(folder: Path) -> None:
     data = settings(folder, target=None, group=None, date=None, test=None)
     tables = read_tables(data)
     assert tables.target_kind is None
-    assert not tables.has_group
     kept = [name for name in tables.rows if name.startswith("given.")]
     assert kept == ["given.kind", "given.made", "given.sheet", "given.maker"]
     assert tables.rows["date"].isna().all()
@@ -250,7 +248,7 @@ def test_weights_without_rows_or_a_train_table_are_refused(folder: Path) -> None
 def test_a_sample_has_the_ids_of_the_test_table(folder: Path) -> None:
     sample = folder / "sample.csv"
     sample.write_text("id,kind\n11,a\n10,a\n")
-    assert read_tables(settings(folder, sample=sample)).sample == sample
+    read_tables(settings(folder, sample=sample))
     sample.write_text("id,kind\n10,a\n12,a\n13,a\n")
     with pytest.raises(UserError) as error:
         read_tables(settings(folder, sample=sample))
