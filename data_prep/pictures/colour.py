@@ -56,7 +56,9 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 def lab_to_srgb(image: Image.Image) -> Image.Image:
     """Convert a CIE L*a*b* picture."""
-    return ImageCms.applyTransform(image, _lab_transform()) or image
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
+    return ImageCms.applyTransform(image, transform) or image
 
 
 @lru_cache(maxsize=16)
@@ -92,9 +94,3 @@ def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
     converted = np.asarray(ImageCms.applyTransform(probe, transform)).astype(int)
     changes = converted - np.asarray(probe.convert("RGB"))
     return space, transform if np.abs(changes).max() > MAX_CHANGE else None
-
-
-@lru_cache(maxsize=1)
-def _lab_transform() -> ImageCms.ImageCmsTransform:
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    return ImageCms.buildTransform(lab, srgb, "LAB", "RGB")

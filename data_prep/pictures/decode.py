@@ -174,16 +174,9 @@ def fit_square(image: Image.Image, side: int, fit: Fit) -> Pixels:
     )
     # A large picture is first averaged down by a whole factor, to 3 times the size.
     small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    pixels: Pixels = np.asarray(small)
-    if width == height == side:
-        return pixels
     top, left = (side - height) // 2, (side - width) // 2
-    bottom, right = top + height, left + width
-    square = np.empty((side, side, 3), dtype=np.uint8)
-    square[top:bottom, left:right] = pixels
-    square[top:bottom, :left] = pixels[:, :1]
-    square[top:bottom, right:] = pixels[:, -1:]
-    square[:top], square[bottom:] = square[top], square[bottom - 1]
+    margins = ((top, side - height - top), (left, side - width - left), (0, 0))
+    square: Pixels = np.pad(np.asarray(small), margins, mode="edge")
     return square
 
 

@@ -48,8 +48,21 @@ class Axis:
         return round(100 - self.percent(value), 2)
 
     def text(self, tick: float) -> str:
-        """Write a tick with the decimals that its neighbours need."""
-        return tick_text(tick, self.ticks)
+        """Write a tick with the decimals that its neighbours need.
+
+        >>> Axis(low=0, high=1, ticks=[0.0, 0.25, 0.5]).text(0.5)
+        '0.50'
+        """
+        if len(self.ticks) < 2:
+            return f"{tick:g}"
+        step = self.ticks[1] - self.ticks[0]
+        mantissa, _, power = f"{step:.1e}".partition("e")
+        digits = (not mantissa.endswith("0")) - int(power)
+        if digits <= MOST_DECIMALS:
+            return f"{tick:.{max(0, digits)}f}"
+        if not tick:
+            return "0"
+        return f"{tick:.{max(0, digits + math.floor(math.log10(abs(tick))))}e}"
 
 
 def nice_ticks(low: float, high: float, n_ticks: int) -> list[float]:
@@ -68,23 +81,6 @@ def nice_ticks(low: float, high: float, n_ticks: int) -> list[float]:
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     decimals = 12 + max(0, -3 - exponent)
     return [round(i * step, decimals) for i in range(first, last + 1)]
-
-
-def tick_text(tick: float, ticks: Sequence[float]) -> str:
-    """Write a tick with the decimals that its neighbours need.
-
-    >>> tick_text(1900.0, [1900.0, 1950.0]), tick_text(0.5, [0.0, 0.25, 0.5])
-    ('1900', '0.50')
-    """
-    if len(ticks) < 2:
-        return f"{tick:g}"
-    mantissa, _, power = f"{ticks[1] - ticks[0]:.1e}".partition("e")
-    digits = (not mantissa.endswith("0")) - int(power)
-    if digits <= MOST_DECIMALS:
-        return f"{tick:.{max(0, digits)}f}"
-    if not tick:
-        return "0"
-    return f"{tick:.{max(0, digits + math.floor(math.log10(abs(tick))))}e}"
 
 
 def _margin(value: float) -> float:

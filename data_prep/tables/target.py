@@ -14,13 +14,7 @@ import pandas as pd
 
 from data_prep.folds import MAX_CLASSES
 from data_prep.tables.cells import as_numbers, as_texts, is_truth, unread
-from data_prep.tables.column_notes import (
-    near_text,
-    note_decimals,
-    note_missing,
-    note_names,
-    some_unread,
-)
+from data_prep.tables.column_notes import near_text, some_unread
 from data_prep.tables.lookalikes import near_number
 
 TargetKind = Literal["numeric", "classes"]
@@ -82,19 +76,3 @@ def read_target(
             f" to be classes; name another column{remedy}, or join the rare ones"
         )
     return target, target_kind, problem
-
-
-def notes_of_target(
-    column: "pd.Series[Any]", target: "pd.Series[Any]", target_kind: TargetKind
-) -> list[str]:
-    """List what a person should know of how the target was read.
-
-    Args:
-        column: (N,) cells.
-        target: (N,) what ``read_target`` made of them.
-        target_kind: Numbers or classes.
-    """
-    notes = note_missing("target", column, target.isna().to_numpy())
-    if target_kind == "numeric":
-        return [*notes, *note_decimals("target", column)]
-    return [*notes, *note_names("target", target.dropna())]

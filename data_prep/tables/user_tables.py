@@ -41,7 +41,7 @@ from data_prep.tables.id_tables import (
     read_attributes,
     read_weights,
 )
-from data_prep.tables.target import TargetKind, notes_of_target, read_target
+from data_prep.tables.target import TargetKind, read_target
 
 OURS = ("id", "split", "group", "date", "is_excluded", "weight")
 GIVEN = "given."  # before the names of the user's further columns
@@ -134,12 +134,17 @@ def _read_train(
     rows, problems, notes_of_rows = _read_columns(table, named, "train")
     target_kind = None
     if data.target:
+        column = table[data.target]
         target, target_kind, problem = read_target(
-            table[data.target], data.target, data.target_kind
+            column, data.target, data.target_kind
         )
         rows["target"] = target.to_numpy()
         problems += [problem] if problem else []
-        notes_of_rows += notes_of_target(table[data.target], target, target_kind)
+        notes_of_rows += note_missing("target", column, target.isna().to_numpy())
+        if target_kind == "numeric":
+            notes_of_rows += note_decimals("target", column)
+        else:
+            notes_of_rows += note_names("target", target.dropna())
     raise_if(path, problems)
     notes += [f"{path.name}: {note}" for note in notes_of_rows]
     _add_further_columns(rows, table, named)

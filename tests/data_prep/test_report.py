@@ -14,7 +14,7 @@ from jinja2 import UndefinedError
 from markupsafe import Markup
 from PIL import Image
 
-from data_prep.reporting.axes import Axis, nice_ticks, tick_text
+from data_prep.reporting.axes import Axis, nice_ticks
 from data_prep.reporting.charts import (
     ChartLine,
     ForestRow,
@@ -219,7 +219,7 @@ def test_ticks_are_round_and_enclose_the_values(seed: int) -> None:
     assert ticks[0] <= low + 1e-9 * width
     assert ticks[-1] >= low + width * (1 - 1e-9)
     assert 4 <= len(ticks) <= 12
-    texts = [tick_text(tick, ticks) for tick in ticks]
+    texts = [*map(Axis(low=ticks[0], high=ticks[-1], ticks=ticks).text, ticks)]
     assert len(set(texts)) == len(ticks)
     assert [float(text) for text in texts] == pytest.approx(ticks)
 
@@ -231,7 +231,7 @@ def test_ticks_are_alike_in_every_unit(scale: float, offset: float) -> None:
     ticks = nice_ticks(low, high, 5)
     expected = [offset + place for place in (0.4, 0.6, 0.8, 1.0, 1.2)]
     assert [tick / scale for tick in ticks] == pytest.approx(expected, rel=1e-9)
-    texts = [tick_text(tick, ticks) for tick in ticks]
+    texts = [*map(Axis(low=ticks[0], high=ticks[-1], ticks=ticks).text, ticks)]
     assert [float(text) for text in texts] == pytest.approx(ticks, rel=1e-9, abs=0)
     assert max(map(len, texts)) < 20
 
