@@ -4,6 +4,7 @@ Shapes: S pixels per side.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -72,8 +73,8 @@ def decode_files(
     fit: Fit,
     workers: int,
     workers_flag: str = "--workers",
-) -> Iterator[list[tuple[Decoded, Pixels | None]]]:
-    """Decode chunk after chunk, in order; in this process if that is quicker.
+) -> Iterator[tuple[Decoded, Pixels | None]]:
+    """Decode file after file, in order; in this process if that is quicker.
 
     Args:
         paths: The files.
@@ -83,33 +84,26 @@ def decode_files(
         workers_flag: Flag of the user's command for ``workers``, for the message.
 
     Yields:
-        For each file of a chunk what became of it, and its (S, S, 3) square; None if
-        it is unreadable.
+        For each file what became of it, and its (S, S, 3) square; None if it is
+        unreadable.
 
     Raises:
         UserError: A process was killed.
     """
     size = max(1, min(CHUNK, CHUNK_BYTES // (3 * side * side)))
-    chunks = [paths[start : start + size] for start in range(0, len(paths), size)]
-    decode_chunk = partial(_decode_chunk, side=side, fit=fit)
-    n_processes = min(workers or n_cores(), len(chunks) // 4)
+    decode_file = partial(_decode_file, side=side, fit=fit)
+    n_processes = min(workers or n_cores(), math.ceil(len(paths) / size) // 4)
     if n_processes < 2:
-        yield from map(decode_chunk, chunks)
+        yield from map(decode_file, paths)
         return
     try:
         with pool_of(n_processes) as pool:
-            yield from pool.map(decode_chunk, chunks)
+            yield from pool.map(decode_file, paths, chunksize=size)
     except BrokenProcessPool:
         raise UserError(
             f"one of {n_processes} processes was killed, probably for want of memory;"
             f" run again with {workers_flag} 1"
         ) from None
-
-
-def _decode_chunk(
-    paths: Sequence[Path], side: int, fit: Fit
-) -> list[tuple[Decoded, Pixels | None]]:
-    return [_decode_file(path, side, fit) for path in paths]
 
 
 def _decode_file(path: Path, side: int, fit: Fit) -> tuple[Decoded, Pixels | None]:

@@ -91,19 +91,18 @@ def store_pictures(
         pixels.seek(header_bytes + n_rows * row_bytes)
         unsaved: list[Decoded] = []
         saved_at = time.monotonic()
-        for chunk in decode_files(
+        for file, square in decode_files(
             paths[len(decoded) :],
             side=side,
             fit=fit,
             workers=workers,
             workers_flag=workers_flag,
         ):
-            for file, square in chunk:
-                unsaved.append(file)
-                if square is not None:
-                    pixels.write(square.data)
-                    n_rows += 1
-            bar.update(len(chunk))
+            unsaved.append(file)
+            if square is not None:
+                pixels.write(square.data)
+                n_rows += 1
+            bar.update()
             if time.monotonic() - saved_at > SAVE_EVERY_S:
                 decoded += _save(pixels, lines, unsaved)
                 unsaved, saved_at = [], time.monotonic()

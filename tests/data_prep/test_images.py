@@ -205,7 +205,7 @@ def test_a_full_disk_is_told_before_anything_is_decoded(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", refuse)
-    monkeypatch.setattr(decoded, "_decode_chunk", pytest.fail)
+    monkeypatch.setattr(decoded, "_decode_file", pytest.fail)
     target = tmp_path / "images.npy"
     with pytest.raises(UserError, match=r"images.npy: the disk has no room .*--side"):
         store_pictures(sorted(folder.iterdir()), target, 16, "pad", 1)
