@@ -117,28 +117,29 @@ def run_command(main: Callable[[], Any]) -> NoReturn:
         main()
         if sys.stdout is not None:
             sys.stdout.flush()  # or a reader that is gone would be met too late
-    except UserError as error:
-        sys.exit(_failed(str(error)))
     except KeyboardInterrupt:
         log.error("stopped; the same command goes on where it can")
         sys.exit(130)
-    except BrokenPipeError:
-        _drop_output()
-        sys.exit(_failed("whoever read the output stopped; run again without that"))
-    except OSError as error:
-        sys.exit(_failed(_text_of(error)))
-    except MemoryError:
-        sys.exit(_failed("there is too little memory; close other programs, run again"))
-    except RuntimeError as error:
-        text = OUT_OF_MEMORY.get(type(error).__name__)
-        if text is None:
+    except Exception as error:
+        if (text := _text_of(error)) is None:
             raise
-        sys.exit(_failed(text))
+        log.error("error: %s", " ".join(text.split("\n")) or "unknown")
+        sys.exit(2)
     sys.exit(0)
 
 
-def _text_of(error: OSError) -> str:
-    """Say what the system refused, with the file if it is known."""
+def _text_of(error: Exception) -> str | None:
+    """Say what went wrong where a person can help it; None: it is a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "there is too little memory; close other programs, run again"
+    if isinstance(error, BrokenPipeError):
+        with suppress(OSError, ValueError):  # or Python would complain of it at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return "whoever read the output stopped; run again without that"
+    if not isinstance(error, OSError):
+        return OUT_OF_MEMORY.get(type(error).__name__)
     file = f"{error.filename}: " if error.filename else ""
     # numpy gives no number: "100000 requested and 8176 written"
     is_cut = re.fullmatch(r"\d+ requested and \d+ written", str(error))
@@ -151,18 +152,6 @@ def _text_of(error: OSError) -> str:
         errno.EMFILE: "; raise the limit: ulimit -n 4096",
     }
     return f"{file}{reason}{remedies.get(error.errno or 0, '')}"
-
-
-def _drop_output() -> None:
-    """Send what is left of the output nowhere; Python would complain of it at exit."""
-    with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-
-
-def _failed(message: str) -> int:
-    log.error("error: %s", " ".join(message.split("\n")) if message else "unknown")
-    return 2
 
 
 def _parser(settings_class: type[Any], stage: str) -> Parser:

@@ -48,7 +48,9 @@ def read_csv(path: Path) -> pd.DataFrame:
     """
     text = _text_of(path)
     head = list(itertools.islice(io.StringIO(text, newline=""), N_HEAD))
-    first = _first_with_content(head)
+    # the first line that is more than blanks and separators
+    has_content = (k for k, line in enumerate(head) if line.strip('\ufeff \t\r\n,;"'))
+    first = next(has_content, None)
     if first is not None and (mark := SEPARATOR_MARK.fullmatch(head[first])):
         separator, n_skipped = mark[1], first + 1
     else:
@@ -79,14 +81,6 @@ def _text_of(path: Path) -> str:
             f"{path}: not in UTF-8: byte 0x{content[error.start]:02x} in line {line},"
             " as Latin-1 or Windows-1252 have it; save it as CSV UTF-8"
         ) from None
-
-
-def _first_with_content(lines: Sequence[str]) -> int | None:
-    """Give the index of the first line that is more than blanks and separators."""
-    for line_idx, line in enumerate(lines):
-        if line.strip('\ufeff \t\r\n,;"'):
-            return line_idx
-    return None
 
 
 def _separator_of(lines: Sequence[str]) -> str:
@@ -173,24 +167,21 @@ def _frame_of(
         [cell if cell and not cell.isspace() else None for cell in column]
         for column in zip(*rows, strict=True)
     ] or [[] for _ in names]
-    name_of = {
-        col_idx: name
-        for col_idx, name in enumerate(names)
-        if name or any(cell is not None for cell in columns[col_idx])
-    }
-    numbers_of: dict[str, list[int]] = {}
-    for col_idx, name in name_of.items():
-        numbers_of.setdefault(name, []).append(col_idx + 1)
-    for name, numbers in numbers_of.items():
-        if len(numbers) > 1 and name:
+    cells_of: dict[str, list[str | None]] = {}
+    number_of: dict[str, int] = {}
+    for number, (name, cells) in enumerate(zip(names, columns, strict=True), start=1):
+        if not name and not any(cells):
+            continue
+        if name and name in number_of:
             raise UserError(f"{path}: two columns are called {name!r}; rename one")
-        if len(numbers) > 1:
+        if name in number_of:
             raise UserError(
-                f"{path}: columns {numbers[0]} and {numbers[1]} have no name in the"
+                f"{path}: columns {number_of[name]} and {number} have no name in the"
                 " header; name them"
             )
+        cells_of[name], number_of[name] = cells, number
     table = pd.DataFrame(
-        {name: columns[col_idx] for col_idx, name in name_of.items()},
+        cells_of,
         index=pd.Index(list(lines), dtype="int64", name="line"),
         dtype=object,
     )
