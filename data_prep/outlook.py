@@ -124,10 +124,11 @@ class Outlook:
         """Count what no fold tears among some rows, at most."""
         if self.prepared:
             return int(rows["cv_group"].nunique())
+        from data_prep.pictures.copies import count_groups
+
         if not self.metadata["has_group"]:
             return len(rows)
-        groups = rows["group"]
-        return int(groups[groups != ""].nunique() + (groups == "").sum())
+        return count_groups(rows["group"])
 
     def tasks(self, only: Sequence[str] = ()) -> "list[Task]":
         """Build the sub-tasks; before anything is prepared, words are all zero.

@@ -2,11 +2,12 @@
 
 import operator
 from dataclasses import asdict
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
 from data_prep.errors import UserError
+from data_prep.settings import fields_of
 
 OR_ZERO = "or zero"  # a further annotation: 0 is allowed, too
 Share = Annotated[float, Ge(0), Lt(1)]
@@ -19,8 +20,12 @@ class Ranged:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name, (bounds, or_zero) in _ranges_of(type(self)).items():
-            value = getattr(self, name)
+        for name, field in fields_of(type(self)).items():
+            value, or_zero = getattr(self, name), OR_ZERO in field.annotations
+            bounds: dict[str, Any] = {}
+            for annotation in field.annotations:
+                if isinstance(annotation, Ge | Gt | Le | Lt):
+                    bounds |= asdict(annotation)
             if value is None or (or_zero and value == 0):
                 continue
             # a NaN holds nothing
@@ -29,19 +34,6 @@ class Ranged:
             ):
                 text = _range_text(bounds) + ", or 0" * or_zero
                 raise UserError(f"{name} = {value}: give {text}")
-
-
-def _ranges_of(settings_class: type[Any]) -> dict[str, tuple[dict[str, Any], bool]]:
-    ranges = {}
-    for name, hint in get_type_hints(settings_class, include_extras=True).items():
-        annotations = get_args(hint)[1:]
-        bounds: dict[str, Any] = {}
-        for annotation in annotations:
-            if isinstance(annotation, Ge | Gt | Le | Lt):
-                bounds |= asdict(annotation)
-        if bounds:
-            ranges[name] = bounds, OR_ZERO in annotations
-    return ranges
 
 
 def _range_text(bounds: dict[str, Any]) -> str:
