@@ -354,8 +354,6 @@ def decode(
         side=transform["side"],
         fit=transform["fit"],
         workers=threads,
-        workers_flag="--threads",
-        side_flag="",  # it is that of the run
         needs_one=is_alone,
     )
     return dict(zip(pictures, decoded, strict=True))

@@ -72,7 +72,6 @@ def decode_files(
     side: int,
     fit: Fit,
     workers: int,
-    workers_flag: str = "--workers",
 ) -> Iterator[tuple[Decoded, Pixels | None]]:
     """Decode file after file, in order; in this process if that is quicker.
 
@@ -81,7 +80,6 @@ def decode_files(
         side: S.
         fit: How a picture becomes square: ``"pad"`` or ``"squash"``.
         workers: Processes; 0: one per core at hand.
-        workers_flag: Flag of the user's command for ``workers``, for the message.
 
     Yields:
         For each file what became of it, and its (S, S, 3) square; None if it is
@@ -102,7 +100,7 @@ def decode_files(
     except BrokenProcessPool:
         raise UserError(
             f"one of {n_processes} processes was killed, probably for want of memory;"
-            f" run again with {workers_flag} 1"
+            " run again with fewer: --workers 1, or --threads 1"
         ) from None
 
 

@@ -42,8 +42,6 @@ def store_pictures(
     fit: Fit,
     workers: int = 0,
     *,
-    workers_flag: str = "--workers",
-    side_flag: str = "--side",
     needs_one: bool = True,
 ) -> list[Decoded]:
     """Decode pictures into one uint8 array on disk, (N, S, S, 3), readable ones only.
@@ -58,8 +56,6 @@ def store_pictures(
         side: S.
         fit: How a picture becomes square: ``"pad"`` or ``"squash"``.
         workers: Processes; 0: one per core at hand.
-        workers_flag: Flag of the user's command for ``workers``, for messages.
-        side_flag: Flag for ``side``; empty: the command has none.
         needs_one: It is an error if no picture is readable.
 
     Returns:
@@ -74,7 +70,7 @@ def store_pictures(
     shape = (len(paths), side, side, 3)
     decoded = _resume(target, journal, shape, paths)
     if not decoded:
-        _begin(target, journal, shape, side_flag)
+        _begin(target, journal, shape)
     n_rows = sum(not file.reason for file in decoded)
     header_bytes, row_bytes = len(_header(shape)), side * side * 3
     with (
@@ -96,7 +92,6 @@ def store_pictures(
             side=side,
             fit=fit,
             workers=workers,
-            workers_flag=workers_flag,
         ):
             unsaved.append(file)
             if square is not None:
@@ -195,7 +190,7 @@ def _resume(
     return decoded
 
 
-def _begin(target: Path, journal: Path, shape: tuple[int, ...], side_flag: str) -> None:
+def _begin(target: Path, journal: Path, shape: tuple[int, ...]) -> None:
     """Take room on the disk for all pixels, with an empty journal.
 
     Raises:
@@ -210,10 +205,9 @@ def _begin(target: Path, journal: Path, shape: tuple[int, ...], side_flag: str) 
         target.unlink(missing_ok=True)
         if error.errno not in DISK_FULL:
             raise
-        smaller = f", or store smaller pictures ({side_flag})" if side_flag else ""
         raise UserError(
             f"{target}: the disk has no room for {math.prod(shape) / 1e6:,.0f} MB of"
-            f" pixels; free some space{smaller}"
+            " pixels; free some space, or prepare smaller pictures (--side)"
         ) from None
     journal.write_text("", encoding="utf-8")
 

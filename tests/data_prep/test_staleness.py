@@ -111,11 +111,11 @@ def stop_after(n: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Stop when so many pictures are decoded; return their names as they come."""
     original, decoded_names = decoded._decode_file, []
 
-    def decode(path: Path, *arguments: Any) -> Any:
+    def decode(path: Path, **options: Any) -> Any:
         if len(decoded_names) == n:
             raise KeyboardInterrupt
         decoded_names.append(path.stem)
-        return original(path, *arguments)
+        return original(path, **options)
 
     monkeypatch.setattr(decoded, "CHUNK", 1)
     monkeypatch.setattr(images, "SAVE_EVERY_S", 0)
