@@ -34,6 +34,10 @@ from data_prep.renamed import new_name
 
 NOT_HASHED = "not hashed"
 POSITIONAL, SEVERAL = "positional", "several"
+TYPE_NAMES = {
+    **{str: "a text", int: "a whole number", float: "a number", Path: "a path"},
+    bool: "true or false",
+}
 
 Settings = TypeVar("Settings")
 
@@ -289,12 +293,5 @@ def _checked(value: Any, value_type: Any) -> Any:
     if type(value) is not value_type or (
         value_type is float and not math.isfinite(value)
     ):
-        raise UserError(f"{value!r} is not {_type_name(value_type)}")
+        raise UserError(f"{value!r} is not {TYPE_NAMES[value_type]}")
     return value
-
-
-def _type_name(value_type: type[Any]) -> str:
-    names = {str: "a text", int: "a whole number", float: "a number", Path: "a path"}
-    return names.get(
-        value_type, "true or false" if value_type is bool else value_type.__name__
-    )

@@ -135,8 +135,7 @@ def problems_of_ids(ids: Sequence[str], index: "pd.Index[Any]") -> list[str]:
             f"{some(paths, 'id')} with a path separator; an id is the name of a file"
             " without folder and extension"
         )
-    if "\n" in "".join(ids):
-        broken = column[["\n" in id_ for id_ in ids]]
+    if len(broken := column[["\n" in id_ for id_ in ids]]):
         problems.append(
             f"{some_unread(broken, 'an id with a line break', noun='cell')}; is a quote"
             " left open there?"
