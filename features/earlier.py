@@ -19,7 +19,7 @@ from data_prep.arrays import Ints
 from data_prep.run_folders.damage import RECORD
 from data_prep.run_folders.runs import write_json
 from data_prep.verify import faults_of_stage
-from features.inference import settings_in
+from features.inference import claims_of
 from features.plan import OutputColumn
 from features.rows import Floats, Rows, array_rows, chosen_rows
 from features.store import open_store
@@ -71,7 +71,7 @@ class EarlierResults:
         """
         from data_prep.pictures.decoded import Decoded
 
-        if settings_in(folder / RECORD).get("extraction") != extraction:
+        if claims_of(folder).get(folder, {}).get("extraction") != extraction:
             return cls()
         any_views = next(iter(sorted((folder / "views").glob("*.pkl"))), None)
         with_views = set(open_store(any_views).ids) if any_views else set[str]()

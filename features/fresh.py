@@ -51,11 +51,10 @@ from features.fresh_columns import FreshColumns
 from features.inference import (
     COMMAND,
     NewPictures,
+    claims_of,
     default_path,
     is_of_other_folders,
     resolved,
-    settings_in,
-    states_of,
 )
 from features.plan import RoleRows, plan_passes
 from features.rows import joined_rows
@@ -188,10 +187,10 @@ def check_path(out: Path, folders: Sequence[str], *, overwrite: bool) -> None:
         UserError: Something would be lost.
     """
     partial, old = (out.with_name(f"{out.name}.{end}") for end in ("partial", "old"))
-    for file in states_of(out):
-        if settings_in(file).get("made_by") != STAGE:
+    for folder, claim in claims_of(out).items():
+        if claim.get("made_by") != STAGE:
             raise UserError(
-                f"{file.parent} is there and was not made by {STAGE}; give another"
+                f"{folder} is there and was not made by {STAGE}; give another"
                 " --out FOLDER"
             )
     # Where the last move was cut off, it is ours; else it may be someone's copy.

@@ -63,16 +63,16 @@ def default_path(run_folder: Path, images: Sequence[Path]) -> Path:
     free: list[Path] = []
     for number in itertools.count(1):
         path = run_folder / "fresh" / (name if number == 1 else f"{name}-{number}")
-        states = states_of(path)
-        if any(settings_in(file).get("folders") == folders for file in states):
+        claims = claims_of(path)
+        if any(claim.get("folders") == folders for claim in claims.values()):
             return path
         if not is_of_other_folders(path, folders):
             free.append(path)
-        if not states:
+        if not claims:
             break
     if free[0].name != name:
         log.info("fresh/%s is of another folder, so this is %s", name, free[0])
-    elif any("folders" in settings_in(file) for file in states_of(free[0])):
+    elif any("folders" in claim for claim in claims_of(free[0]).values()):
         log.info("%s was of a folder that is gone; this takes its place", free[0])
     return free[0]
 
@@ -82,8 +82,7 @@ def is_of_other_folders(path: Path, folders: Sequence[str]) -> bool:
 
     Folders that are gone have no claim: they or the run may have been moved.
     """
-    for file in states_of(path):
-        settings = settings_in(file)
+    for settings in claims_of(path).values():
         if settings.get("made_by") != COMMAND:
             return True
         earlier = settings.get("folders", folders)
@@ -92,29 +91,25 @@ def is_of_other_folders(path: Path, folders: Sequence[str]) -> bool:
     return False
 
 
-def states_of(path: Path) -> list[Path]:
-    """Find the finished and the unfinished folder that are there.
+def claims_of(path: Path) -> dict[Path, dict[str, Any]]:
+    """Give the finished and the unfinished folder that are there.
 
     Returns:
-        The file of each that says what it was made from; it may be missing.
+        What each was made from, by its path; empty where it is none of ours.
     """
     partial = path.with_name(f"{path.name}.partial")
-    return [
-        folder / name
+    return {
+        folder: settings
+        if isinstance(settings := read_state(folder / name).get("settings"), dict)
+        else {}
         for folder, name in ((path, RECORD), (partial, MADE_FROM))
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
-    ]
+    }
 
 
 def resolved(images: Sequence[Path]) -> list[str]:
     """Tell which folders of pictures these are."""
     return [str(folder.resolve()) for folder in images]
-
-
-def settings_in(file: Path) -> dict[str, Any]:
-    """Read what a folder was made from; empty where it is none of ours."""
-    settings = read_state(file).get("settings")
-    return settings if isinstance(settings, dict) else {}
 
 
 def infer_features(

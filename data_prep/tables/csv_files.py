@@ -169,8 +169,8 @@ def _frame_of(
     ] or [[] for _ in names]
     cells_of: dict[str, list[str | None]] = {}
     number_of: dict[str, int] = {}
-    for number, (name, cells) in enumerate(zip(names, columns, strict=True), start=1):
-        if not name and not any(cells):
+    for number, (name, column) in enumerate(zip(names, columns, strict=True), 1):
+        if not name and not any(column):
             continue
         if name and name in number_of:
             raise UserError(f"{path}: two columns are called {name!r}; rename one")
@@ -179,7 +179,7 @@ def _frame_of(
                 f"{path}: columns {number_of[name]} and {number} have no name in the"
                 " header; name them"
             )
-        cells_of[name], number_of[name] = cells, number
+        cells_of[name], number_of[name] = column, number
     table = pd.DataFrame(
         cells_of,
         index=pd.Index(list(lines), dtype="int64", name="line"),
