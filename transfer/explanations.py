@@ -15,10 +15,10 @@ from data_prep.errors import UserError
 from data_prep.folds import ALL
 from data_prep.prepared import Prepared
 from data_prep.reporting.numerals import four_digits
-from data_prep.run_folders.damage import map_array
 from data_prep.tasks import Task
 from pretext.data.pictures import Pictures
 from pretext.device import pick_device
+from transfer.columns import columns_of
 from transfer.gradcam import LOWERS, RAISES, ExplainedTask, maps_of, overlay
 from transfer.learner import BLOCK, in_unit
 from transfer.nets import TaskNet
@@ -58,13 +58,13 @@ def worst_misses(trained: TrainedNets, prepared: Prepared, task: Task, n: int) -
             f"no net of {trained.finished.folder} held out a picture with a label of"
             f" {task.name!r}; give --ids"
         )
-    pixels = Pictures.open(prepared.folder, pick_device()).pixels
+    pictures = _pictures(trained, prepared)
     y_pred = np.empty((len(idx), len(task.outputs)))
     for fold in np.unique(folds[idx]):
         (record,) = trained.of_fold(fold).nets
         net = trained.load(record)[0].to(pick_device())
         is_of_fold = folds[idx] == fold
-        y_pred[is_of_fold] = _predict(net, task, pixels, idx[is_of_fold])
+        y_pred[is_of_fold] = _predict(net, task, pictures, idx[is_of_fold])
     worst: Ints = idx[np.argsort(-_misses(task, idx, y_pred), kind="stable")[:n]]
     return worst
 
@@ -73,7 +73,8 @@ def explain(
     trained: TrainedNets, prepared: Prepared, task: Task, rows: Ints
 ) -> list[Explanation]:
     """Explain (n,) rows, in their order."""
-    folds, pixels = _folds_of(trained, prepared), map_array(prepared.images_path)
+    folds, pictures = _folds_of(trained, prepared), _pictures(trained, prepared)
+    pixels = pictures.pixels
     ids = prepared.table["id"].to_numpy()
     answers: dict[int, Explanation] = {}
     for fold in np.unique(folds[rows]):
@@ -84,11 +85,12 @@ def explain(
         explained = ExplainedTask(net, described)
         for start in range(0, len(of_fold), CAM_BLOCK):
             block = of_fold[start : start + CAM_BLOCK]
-            y_pred = _predict(net, task, pixels, block)
+            y_pred = _predict(net, task, pictures, block)
             output_idx = _output_idx(task, y_pred)
             signs = _signs(task, block, y_pred)
             images = torch.from_numpy(pixels[block]).permute(0, 3, 1, 2)
-            maps = maps_of(explained, images, output_idx, signs)
+            columns = pictures.take_columns(block)
+            maps = maps_of(explained, images, output_idx, signs=signs, columns=columns)
             for k, row in enumerate(block):
                 answers[int(row)] = Explanation(
                     id_=str(ids[row]),
@@ -109,14 +111,25 @@ def _folds_of(trained: TrainedNets, prepared: Prepared) -> NDArray[np.str_]:
     return names
 
 
-def _predict(net: TaskNet, task: Task, pixels: NDArray[np.uint8], rows: Ints) -> Floats:
+def _pictures(trained: TrainedNets, prepared: Prepared) -> Pictures:
+    """Open the pictures, with what the nets are given of the user's table."""
+    columns = columns_of(trained.finished)
+    values = columns.apply(prepared.table) if columns else None
+    return Pictures.open(prepared.folder, torch.device("cpu"), values)
+
+
+def _predict(net: TaskNet, task: Task, pictures: Pictures, rows: Ints) -> Floats:
     """Give the (n, F) outputs of a net for (n,) rows, in the unit of the labels."""
     device = next(net.parameters()).device
     blocks = []
     with torch.inference_mode():
         for start in range(0, len(rows), BLOCK):
-            block = torch.from_numpy(pixels[rows[start : start + BLOCK]])
-            outputs = net.predict(block.permute(0, 3, 1, 2).to(device))[task.name]
+            block = rows[start : start + BLOCK]
+            columns = pictures.take_columns(block)
+            outputs = net.predict(
+                pictures.take(block).to(device),
+                None if columns is None else columns.to(device),
+            )[task.name]
             blocks.append(in_unit(net, task.name, outputs.float().cpu().numpy()))
     y_pred: Floats = np.concatenate(blocks).astype(np.float64)
     return y_pred

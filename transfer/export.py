@@ -24,6 +24,7 @@ from data_prep.errors import UserError
 from data_prep.run_folders.damage import RECORD
 from data_prep.run_folders.runs import Run
 from data_prep.settings import from_flags
+from transfer.columns import columns_of
 from transfer.trained_nets import MEAN, TrainedNets
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,12 @@ def _write_graph(trained: TrainedNets, out: Path, settings: ExportSettings) -> P
     from transfer.graph import AveragedNets, metadata_of
 
     nets, configs = zip(*(trained.load(net) for net in trained.nets), strict=True)
+    if columns := columns_of(trained.finished):
+        raise UserError(
+            "to = 'onnx': the nets learned from columns of your table too"
+            f" ({', '.join(columns.names)}), for which the graph has no input; --to"
+            " folder writes them"
+        )
     model = AveragedNets(nets, VIEW_SETS[settings.views])
     metadata = metadata_of(configs) | {
         "folds": trained.folds,

@@ -38,6 +38,7 @@ class ExplainedTask(nn.Module):
         self.net, self.task = net, str(task["name"])
         self.is_probability = task["activation"] != "identity" and all(task["outputs"])
         self.tap = nn.Identity()  # the last feature map goes through it
+        self.columns: Tensor | None = None  # (B, C) of the user's table
         self.output_idx = torch.zeros(0, dtype=torch.long)
         self.signs = torch.ones(0)
 
@@ -68,7 +69,7 @@ class ExplainedTask(nn.Module):
         backbone: Any = self.net.backbone
         features = self.tap(backbone.forward_features(self.net.normalise(images)))
         head = self.net.head(self.task)
-        raw = head(backbone.forward_head(features))
+        raw = head(backbone.forward_head(features), self.columns)
         predicted = head.predict(raw)
         # a probability near 1 has no slope left; its logit has
         is_logit = raw.shape == predicted.shape and self.is_probability
@@ -79,7 +80,11 @@ class ExplainedTask(nn.Module):
 
 
 def maps_of(
-    explained: ExplainedTask, images: Tensor, output_idx: "Ints", signs: "Floats"
+    explained: ExplainedTask,
+    images: Tensor,
+    output_idx: "Ints",
+    signs: "Floats",
+    columns: Tensor | None = None,
 ) -> NDArray[np.float32]:
     """Compute the maps of some pictures.
 
@@ -88,6 +93,7 @@ def maps_of(
         images: (B, 3, H, H) grey levels of whole pictures.
         output_idx: (B,) which of the F outputs.
         signs: (B,) ``RAISES`` or ``LOWERS``.
+        columns: (B, C) of the user's table, for a net that learned from some.
 
     Returns:
         (B, S, S), from 0 where nothing counts to 1; all 0 where nothing does at all.
@@ -102,6 +108,7 @@ def maps_of(
             "transfer.explain needs a further package: pip install grad-cam"
         ) from None
     inputs = at_side(images, explained.net.side_px).float()
+    explained.columns = columns
     explained.output_idx = torch.from_numpy(output_idx)
     explained.signs = torch.from_numpy(signs).float()
     identities = [_itself] * len(inputs)

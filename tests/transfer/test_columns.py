@@ -13,6 +13,8 @@ from torch.testing import assert_close
 
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
+from data_prep.prepared import Prepared
+from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.runs import Run
 from features import fresh, watch
 from features.passes import views_of
@@ -25,8 +27,11 @@ from tests.prepared_runs import (
     pixels_of,
     table_of,
 )
+from transfer import export
 from transfer.columns import NetColumns
+from transfer.explanations import explain, worst_misses
 from transfer.nets import load_net
+from transfer.trained_nets import TrainedNets
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
@@ -216,3 +221,18 @@ def test_a_table_that_is_not_called_for_is_refused(tmp_path: Path) -> None:
     Image.fromarray(pixels_of(run)[0]).save(tmp_path / "new/one.png")
     with pytest.raises(UserError, match="the nets were not given any column of yours"):
         ask(run, tmp_path / "new", tmp_path / "cells.csv")
+
+
+def test_a_net_with_columns_is_explained_but_no_graph_has_them(run: Run) -> None:
+    prepared = Prepared.open(run.finished("data_prep.prepare"))
+    trained = TrainedNets.of(run).of_task("target")
+    (task,) = trained.tasks(prepared, "target")
+    rows = worst_misses(trained, prepared, task, 3)
+    stored = store_of(run, "target.oof.pkl")
+    for explanation in explain(trained, prepared, task, rows):
+        plain_view = float(stored[explanation.id_][0, 0])
+        assert f" → {four_digits(plain_view)}\n" in explanation.caption
+    with pytest.raises(
+        UserError, match=r"to = 'onnx': the nets learned from col.*size"
+    ):
+        export.main([f"--run={run.folder}"])
