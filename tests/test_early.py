@@ -272,6 +272,10 @@ MISTAKES: list[tuple[Tables, str]] = [
         r"columns = 'year' is what \[tasks.x\] learns; take it out of columns",
     ),
     (tune(final_scale=1.5), r"final_scale = 1.5 makes views of 48 px"),
+    (tune(keep_pretext=0.3), r"keep_pretext = 0.3 goes on .*, but init = 'scratch'"),
+    (tune(patience=3), r"patience = 3 waits for a better score, but select = 'last'"),
+    (tune(select="fold", all=True), r"select = 'fold', but the net of all rows holds"),
+    (tune(average_epochs=31), r"average_epochs = 31, but there are only 30 epochs"),
     (
         ALONE | listed("transfer.finetune"),
         r"the tables give nothing to learn|the run has no folds",
