@@ -26,6 +26,7 @@ OUT_OF_MEMORY = {  # by names of errors whose packages are not imported here
     "OutOfMemoryError": "the GPU has too little memory; give a smaller --batch-size",
     "BrokenProcessPool": "a process was killed, probably for want of memory; run again",
 }
+NOISY = ("PIL", "gensim", "lightning", "matplotlib", "pytorch_lightning", "timm")
 
 Settings = TypeVar("Settings")
 log = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ def check_origin(file: Path, run: Path, *, is_chosen: bool) -> None:
 def run_command(main: Callable[[], Any]) -> NoReturn:
     """Run ``main`` as a program: mistakes are one line, and the status says so."""
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
-    for noisy in ("gensim", "PIL", "matplotlib", "lightning", "pytorch_lightning"):
+    for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         main()

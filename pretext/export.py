@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     name, backbone, loaded = begin_backbone("", weights, metadata["side_px"])
     normalise = Normalisation(tuple(metadata["mean"]), tuple(metadata["std"]))
     model = FromGreyLevels(backbone, normalise)
-    for noisy in ("onnx_ir", "onnxscript", "timm"):
+    for noisy in ("onnx_ir", "onnxscript"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     with drafts_of(files) as draft:
         write = write_onnx if settings.to == "onnx" else write_timm
