@@ -72,6 +72,7 @@ WHY: dict[str, tuple[str, ...]] = {
         ),
         *("transfer.export", "transfer.model_card", "transfer.trained_nets"),
         *("transfer.explain", "transfer.explanations", "transfer.gradcam"),
+        "transfer.score_curves",
     ),
     "weights that a stage made, or a file of them": (
         *(
