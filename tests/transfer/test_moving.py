@@ -1,7 +1,10 @@
 """Tests of transfer.moving."""
 
+import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from data_prep.errors import UserError
+from data_prep.settings import fields_of, from_table
 from pretext.engine import callbacks
 from pretext.engine.epochs import read_epochs
 from pretext.networks.backbones import build_backbone
@@ -203,3 +207,16 @@ def killed_at(step: int, save: Callable[..., None]) -> Callable[..., None]:
             raise KilledError
 
     return save_and_die
+
+
+def test_the_page_says_what_the_settings_take() -> None:
+    page = (Path(__file__).parents[2] / "docs/fine_tuning.md").read_text("utf-8")
+    blocks = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        table = tomllib.loads(block)["transfer"]["finetune"]
+        from_table(FinetuneSettings, table, "fine_tuning.md", {})
+    schedules = get_args(fields_of(FinetuneSettings)["schedule"].type)
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    told = {name for row in rows for name in re.findall("`([a-z-]+)`", row)}
+    assert set(schedules) <= told
