@@ -6,11 +6,9 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from data_prep.errors import UserError
-from data_prep.folds import ALL as ALL_ROWS
 from data_prep.outlook import Outlook
 from data_prep.ranges import OR_ZERO, Area, Share
 from data_prep.settings import NOT_HASHED
-from pretext.jigsaw import STAGE as JIGSAW
 from pretext.preflight import (
     check_first_weights,
     check_larger_views,
@@ -19,6 +17,8 @@ from pretext.preflight import (
 )
 from pretext.settings import TrainingSettings
 from transfer.moving import ALL, HEAD, Moving, check_train
+
+JIGSAW = "pretext.jigsaw"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class FinetuneSettings(TrainingSettings):
     batch_size: Annotated[int, "pictures per step", Ge(2)] = 32
     init: Annotated[
         str, "first weights: a pretext stage, scratch, timm:NAME, or a file or folder"
-    ] = "pretext.jigsaw"
+    ] = JIGSAW
     backbone: Annotated[
         str, "name of a timm network; left out: that of the first weights"
     ] = ""
@@ -145,7 +145,7 @@ class FinetuneSettings(TrainingSettings):
                 f"patience = {self.patience} waits for a better score, but select ="
                 " 'last' measures none; give select = 'inner'"
             )
-        if self.select == "fold" and (self.all or ALL_ROWS in self.folds):
+        if self.select == "fold" and (self.all or "all" in self.folds):
             raise UserError(
                 "select = 'fold', but the net of all rows holds out no fold to choose"
                 " by; give select = 'inner' or 'last'"
