@@ -9,7 +9,8 @@ Its columns:
   by its name: means over the steps of the epoch;
 * names with a slash: what was measured after it. A fine-tuning has
   ``held_out/TASK_METRIC``, such as ``held_out/target_rmse``: the score of the fold that
-  the net never sees, pooled over its rows. An epoch that was not measured has none.
+  the net never sees, pooled over its rows. What an epoch is chosen by has ``inner/`` or
+  ``fold/`` before its name. An epoch that was not measured has none.
 
 The sums of the epoch being made are in the checkpoint, so a resumed training has the
 same rows, but for ``seconds``. Whoever only reads them does not load torch.

@@ -69,16 +69,25 @@ def trains(pid: int) -> bool:
         return False
 
 
+def is_training(folder: Path, parent: int) -> bool:
+    """Tell whether its processes have begun, and one has kept a checkpoint."""
+    checkpoints = folder.glob("transfer.finetune.partial/joint/*/checkpoints/*.ckpt")
+    return bool(children_of(parent)) and any(checkpoints)
+
+
 def kill_parent(parent: subprocess.Popen[bytes]) -> bool:
     """Kill the parent alone, and see that its processes end; tell if there were any."""
     children = children_of(parent.pid)
+    if not children:  # it has ended, or trains the only net that is missing
+        parent.wait()
+        return False
     parent.kill()
     parent.wait()
     began = time.monotonic()
     while any(map(trains, children)):
         assert time.monotonic() - began < 10, "a process outlives its parent"
         time.sleep(0.1)
-    return bool(children)
+    return True
 
 
 def kill_child(parent: subprocess.Popen[bytes]) -> bool:
@@ -101,11 +110,11 @@ def test_nets_killed_side_by_side_end_like_those_that_were_not(
     log = killed.folder / "log"
     while n_kills < KILLS:
         process = start(killed.folder, 2)
-        try:
-            process.wait(timeout=moments.uniform(12, 20))
-        except subprocess.TimeoutExpired:
-            n_kills += kill(process)
-        if process.returncode == 0:
+        while process.poll() is None and not is_training(killed.folder, process.pid):
+            time.sleep(0.2)
+        time.sleep(moments.uniform(0, 4))
+        n_kills += kill(process)
+        if process.wait() == 0:
             break
     else:
         assert start(killed.folder, 2).wait() == 0, log.read_text()[-2000:]
