@@ -36,12 +36,15 @@ def run_jobs(jobs: Sequence[Job], data: FinetuneData) -> list[dict[str, Any]]:
     Raises:
         UserError: A net failed. Side by side the others are trained all the same.
     """
-    missing = []
-    if data.settings.jobs > 1:
-        missing = [job for job in jobs if finished_net(job, data.folder) is None]
-    if len(missing) < 2:
+    n_at_once = min(data.settings.jobs, len(jobs))
+    if n_at_once == 1:
         return one_after_another(jobs, data)
-    _side_by_side(missing, data, min(data.settings.jobs, len(missing)))
+    # by the jobs of the whole stage, so that a kill changes no net's threads
+    threads = data.settings.threads or max(1, USUAL_THREADS // n_at_once)
+    data = replace(data, settings=replace(data.settings, threads=threads))
+    missing = [job for job in jobs if finished_net(job, data.folder) is None]
+    if len(missing) > 1:
+        _side_by_side(missing, data, min(n_at_once, len(missing)))
     return [finished_net(job, data.folder) or train_net(job, data) for job in jobs]
 
 
@@ -62,9 +65,6 @@ def one_after_another(jobs: Sequence[Job], data: FinetuneData) -> list[dict[str,
 
 
 def _side_by_side(jobs: Sequence[Job], data: FinetuneData, n_at_once: int) -> None:
-    settings = data.settings
-    threads = settings.threads or max(1, USUAL_THREADS // n_at_once)
-    data = replace(data, settings=replace(settings, threads=threads))
     works = [
         Work(
             name=job.path,
@@ -77,7 +77,7 @@ def _side_by_side(jobs: Sequence[Job], data: FinetuneData, n_at_once: int) -> No
         "%d nets, %d at once on %d threads each; their logs: %s",
         len(jobs),
         n_at_once,
-        threads,
+        data.settings.threads,
         data.folder / "NET" / "FOLD" / "logs" / "job.log",
     )
     table = LiveTable([job.path for job in jobs])

@@ -14,7 +14,13 @@ from data_prep.errors import UserError
 from tests.prepared_runs import finetune, make_run
 from transfer import executors
 from transfer.executors import VISIBLE, slots
+from transfer.jobs import Job
 from transfer.side_by_side import Watcher, Work
+from transfer.training import FinetuneData
+
+
+class PowerCutError(Exception):
+    """The machine goes off."""
 
 
 @pytest.mark.parametrize(
@@ -96,7 +102,19 @@ def test_the_cores_are_shared_by_the_nets_unless_threads_are_named(
     monkeypatch.setattr(executors, "run_side_by_side", spy)
     monkeypatch.setattr(executors, "USUAL_THREADS", 7)
     run = make_run(tmp_path, words=0)
-    for flag in ("--threads=0", "--threads=5"):
+    for flags in (("--jobs=2",), ("--jobs=2", "--threads=5"), ("--jobs=9",)):
         with pytest.raises(UserError, match="1 of 3 nets failed"):
-            finetune(run, "--joint", "--jobs=2", flag)
-    assert threads == [3, 3, 3, 5, 5, 5]
+            finetune(run, "--joint", "--threads=0", *flags)
+    assert threads == [3, 3, 3, 5, 5, 5, 2, 2, 2]
+
+    def stop(job: Job, data: FinetuneData) -> None:
+        threads.append(data.settings.threads)
+        raise PowerCutError(job.path)
+
+    # The only net that a killed run left is trained here, on its share all the same.
+    monkeypatch.setattr(executors, "train_net", stop)
+    done = {"0": {"fold": "0"}, "2": {"fold": "2"}}
+    monkeypatch.setattr(executors, "finished_net", lambda job, _: done.get(job.fold))
+    with pytest.raises(PowerCutError, match="joint/fold1"):
+        finetune(run, "--joint", "--threads=0", "--jobs=3")
+    assert threads[9:] == [2]
