@@ -11,6 +11,7 @@ have the interface of ``run_side_by_side``: pieces of work, their slots, a watch
 
 import functools
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -135,8 +136,9 @@ def _begin(work: Work, environment: Mapping[str, str]) -> _Child:
     """Start a fresh process: a fork would inherit the threads of libraries."""
     context = get_context("spawn")
     pipe, far_end = context.Pipe(duplex=False)
+    parcel = pickle.dumps(work.function)  # opened there when all is ready
     process = context.Process(
-        target=_run, args=(work.function, far_end, work.log_file), name=work.name
+        target=_run, args=(parcel, far_end, work.log_file), name=work.name
     )
     with _environment(environment), _interrupts_held():
         process.start()
@@ -144,10 +146,14 @@ def _begin(work: Work, environment: Mapping[str, str]) -> _Child:
     return _Child(work=work, process=process, pipe=pipe, scores={})
 
 
-def _run(
-    function: Callable[[Report], Scores], pipe: Connection, log_file: Path
-) -> None:
-    """Do a piece of work in its process, as a command would be done."""
+def _run(parcel: bytes, pipe: Connection, log_file: Path) -> None:
+    """Do a piece of work in its process, as a command would be done.
+
+    Args:
+        parcel: The function, pickled by the parent.
+        pipe: The parent is told by it.
+        log_file: Where the output goes.
+    """
     parent = parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
@@ -155,10 +161,11 @@ def _run(
     with log_file.open("ab") as log:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(log.fileno(), stream.fileno())
-    run_command(functools.partial(_report_end, function, pipe))
+    run_command(functools.partial(_open_and_do, parcel, pipe))
 
 
-def _report_end(function: Callable[[Report], Scores], pipe: Connection) -> None:
+def _open_and_do(parcel: bytes, pipe: Connection) -> None:
+    function = pickle.loads(parcel)  # which may import torch
     pipe.send(dict(function(pipe.send)))
 
 
