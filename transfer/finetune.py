@@ -45,7 +45,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
     check_names(settings.backbone, settings.optimizer, settings.logger)
 
     from data_prep.rows import weights_of
-    from transfer.columns import NetColumns
     from transfer.jobs import plan
 
     metadata, table = prepared.metadata, outlook.table
@@ -60,9 +59,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
                 n_masked,
                 n_train,
             )
-    columns = NetColumns.learn(table, settings.columns) if settings.columns else None
-    if columns:
-        columns.tell_gaps(table)
     sample_weight = weights_of(table)
     if (sample_weight < 1).any():
         log.info(
@@ -71,42 +67,17 @@ def main(argv: Sequence[str] | None = None) -> Path:
             ((sample_weight > 0) & (sample_weight < 1)).sum(),
         )
 
-    from pretext.data.pictures import Normalisation, Pictures
-    from pretext.device import pick_device, set_threads
-    from pretext.networks.backbones import own_normalisation
     from transfer.executors import run_jobs
-    from transfer.kept_pretext import KeptPretext
-    from transfer.training import FinetuneData, try_rates
+    from transfer.finetune_data import FinetuneData
+    from transfer.training import try_rates
 
-    device = pick_device()
-    set_threads(settings.threads)
-    pictures = Pictures.open(
-        prepared.folder, device, columns.apply(table) if columns else None
-    )
-    normalise = own_normalisation(
+    data = FinetuneData.open(
+        settings,
         first_weights,
-        settings.backbone,
-        Normalisation(tuple(metadata["mean"]), tuple(metadata["std"])),
-    )
-    kept_pretext = None
-    if settings.keep_pretext:
-        kept_pretext = KeptPretext.open(
-            run,
-            table,
-            weight=settings.keep_pretext,
-            fit=metadata["fit"],
-            normalise=normalise,
-        )
-    data = FinetuneData(
-        settings=settings,
-        first_weights=first_weights,
-        pictures=pictures,
-        ids=table["id"].tolist(),
-        normalise=normalise,
+        prepared=prepared,
+        table=table,
+        run=run,
         folder=run.folder / "find_lr" / STAGE,
-        sample_weight=sample_weight,
-        kept_pretext=kept_pretext,
-        columns=columns,
     )
     if settings.find_lr:
         for job in jobs:
@@ -116,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     with run.stage(STAGE, config, reads=reads) as stage:
         data = replace(data, folder=stage.folder)
         nets = run_jobs(jobs, data)
-        stage.device = str(device)
+        stage.device = str(data.pictures.device)
         stage.metadata = {
             "nets": nets,
             "joint": settings.joint,
@@ -124,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             "side_px": data.final_side_px,
             "init": settings.init,
             "role_of_fold": settings.role_of_fold,
-            **({"user_columns": columns.to_json()} if columns else {}),
+            **({"user_columns": data.columns.to_json()} if data.columns else {}),
         }
     for line in summary(nets):
         log.info("%s", line)

@@ -2,77 +2,33 @@
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from data_prep.arrays import Floats
 from data_prep.errors import UserError
 from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.damage import read_json
 from data_prep.run_folders.runs import write_json
 from pretext.data.augment import AugmentParams
-from pretext.data.pictures import Normalisation, Pictures
 from pretext.engine.epochs import add_to_last_epoch
 from pretext.engine.lr_finder import find_lr
 from pretext.engine.progress import Report
 from pretext.engine.training import train
 from pretext.networks.backbones import begin_backbone, save_weights
 from pretext.networks.trial import check_final_side
-from transfer.columns import NetColumns
 from transfer.epoch_choice import EpochChoice
+from transfer.finetune_data import FinetuneData
 from transfer.jobs import Job
-from transfer.kept_pretext import KeptPretext
 from transfer.learner import FinetuneLearner, score_rows
 from transfer.nets import FORMAT, TaskNet, describe, load_net
-from transfer.settings import FinetuneSettings
 
 WEIGHTS = "weights.safetensors"  # in the folder of a net
 # in logs/, since its images/s must not make equal weights another result
 RESULT = "logs/result.json"
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinetuneData:
-    """What all nets of a stage are made from.
-
-    Attributes:
-        settings: How to train.
-        first_weights: File of the first weights; None: random ones.
-        pictures: All N prepared pictures.
-        ids: N ids.
-        normalise: Statistics of the collection.
-        folder: Folder of the stage.
-        sample_weight: (N,) factors of the rows' losses; None: all are 1.
-        kept_pretext: The puzzles that the nets go on solving; None: none.
-        columns: What ``pictures.columns`` are made by; None: there are none.
-    """
-
-    settings: FinetuneSettings
-    first_weights: Path | None
-    pictures: Pictures
-    ids: Sequence[str]
-    normalise: Normalisation
-    folder: Path
-    sample_weight: Floats | None = None
-    kept_pretext: KeptPretext | None = None
-    columns: NetColumns | None = None
-
-    @property
-    def side_px(self) -> int:
-        """Side of the training views."""
-        return self.settings.net_side_px(self.pictures.side_px, 1.0)
-
-    @property
-    def final_side_px(self) -> int:
-        """Side of the views of the last part, at which the net predicts."""
-        return self.settings.net_side_px(
-            self.pictures.side_px, self.settings.final_scale
-        )
 
 
 def finished_net(job: Job, stage: Path) -> dict[str, Any] | None:
