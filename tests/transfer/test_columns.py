@@ -1,6 +1,7 @@
 """Tests of transfer.columns, and of what becomes of columns in the stages after it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from data_prep.prepared import Prepared
 from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.runs import Run
 from features import fresh, watch
+from features.extraction import find_extraction
 from features.passes import views_of
 from features.store import Store, open_store
 from tests.prepared_runs import (
@@ -30,6 +32,7 @@ from tests.prepared_runs import (
 from transfer import export
 from transfer.columns import NetColumns
 from transfer.explanations import explain, worst_misses
+from transfer.heads import SkipMlp
 from transfer.nets import load_net
 from transfer.trained_nets import TrainedNets
 
@@ -94,6 +97,8 @@ def test_a_net_keeps_what_its_columns_are(run: Run) -> None:
     expected = NetColumns.learn(table_of(run), ["size", "rare"])
     assert net.columns == NetColumns.from_json(about["user_columns"]) == expected
     head, n_columns = net.head("target"), len(expected.names)
+    assert about["head_width"] == 4
+    assert isinstance(head.mlp, SkipMlp)
     assert n_columns == 4  # size, whether it is missing, and two frequent texts
     assert head.linear.in_features == 96 + n_columns
     record = json.loads((run.folder / "transfer.finetune/record.json").read_text())
@@ -213,14 +218,12 @@ def test_columns_that_cannot_be_learned_from_are_refused(
     assert not (run.folder / "transfer.finetune.partial").exists()
 
 
-def test_a_table_that_is_not_called_for_is_refused(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", n_folds=2)
-    finetune(run, "--tasks=target", "--folds=0,1")
-    extract(run, "--views=e")
-    (tmp_path / "new").mkdir()
-    Image.fromarray(pixels_of(run)[0]).save(tmp_path / "new/one.png")
+def test_a_table_that_is_not_called_for_is_refused(run: Run, tmp_path: Path) -> None:
+    extraction = find_extraction(run)
+    without = replace(extraction, trained=run.finished("data_prep.prepare"))
+    assert fresh.read_columns_of_nets(None, ["a"], without) is None
     with pytest.raises(UserError, match="the nets were not given any column of yours"):
-        ask(run, tmp_path / "new", tmp_path / "cells.csv")
+        fresh.read_columns_of_nets(tmp_path / "cells.csv", ["a"], without)
 
 
 def test_a_net_with_columns_is_explained_but_no_graph_has_them(run: Run) -> None:

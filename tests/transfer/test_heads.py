@@ -13,12 +13,9 @@ from data_prep.task_types.registry import TASK_TYPES
 from data_prep.tasks import Task
 from pretext.data.pictures import Normalisation
 from pretext.networks.backbones import build_backbone, feature_width, save_weights
-from tests.prepared_runs import finetune, make_run
 from tests.transfer.tiny_nets import TINY
 from transfer.heads import Head, SkipMlp
 from transfer.nets import FORMAT, TaskNet, describe, load_net
-
-pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
 NORMALISE = Normalisation((120.0, 110.0, 100.0), (60.0, 50.0, 40.0))
 N = 12
@@ -131,10 +128,3 @@ def test_networks_of_many_families_learn_and_are_read_again(
         assert_close(read.predict(pictures()), expected, rtol=0, atol=0)
     assert expected["kind"].shape == (N, 3)
     assert_close(expected["kind"].sum(1), torch.ones(N))
-
-
-def test_wide_heads_are_stored_with_their_width(tmp_path: Path) -> None:
-    folder = finetune(make_run(tmp_path), "--joint", "--folds=0", "--head-width=8")
-    net, about = load_net(folder / "joint/fold0/weights.safetensors")
-    assert about["head_width"] == 8
-    assert isinstance(net.head("onehot").mlp, SkipMlp)
