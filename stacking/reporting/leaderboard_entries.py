@@ -216,8 +216,23 @@ def _entry(run: str, stage: str, records: Records) -> LeaderboardEntry:
         minutes=sum(stage.get("seconds", 0) for stage in records.values()) / 60,
         settings=settings,
         is_leaky=stage == LEAKY,
-        note=f"stale: {', '.join(replaced)} replaced since" if replaced else "",
+        note="; ".join(_notes(settings, replaced)),
     )
+
+
+def _notes(
+    settings: Mapping[str, Mapping[str, str]], replaced: Sequence[str]
+) -> Iterator[str]:
+    """Say what a reader must know of a run.
+
+    Args:
+        settings: Of the stages that led to its score.
+        replaced: Those that are not what it was made from any more.
+    """
+    if settings.get("transfer.finetune", {}).get("select") == "fold":
+        yield "selected: the scored rows chose the epochs of their nets"
+    if replaced:
+        yield f"stale: {', '.join(replaced)} replaced since"
 
 
 def _number(value: Any) -> float | None:

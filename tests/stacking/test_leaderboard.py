@@ -104,6 +104,15 @@ def test_the_best_come_first_by_metric_and_leaky_ones_last(tmp_path: Path) -> No
     assert ["leaky" in row["note"] for row in rows] == [*[False] * 6, True]
 
 
+def test_a_row_says_that_its_folds_chose_the_epochs(tmp_path: Path) -> None:
+    for select in ("inner", "fold"):
+        make_stage(tmp_path / select, "transfer.finetune", {"select": select})
+        make_fit(tmp_path / select, 0.5, reads=("transfer.finetune",))
+    notes = {row["run"]: row["note"] for row in table_of(tmp_path)}
+    text = "selected: the scored rows chose the epochs of their nets"
+    assert notes == {"inner": "", "fold": text}
+
+
 def test_a_row_says_what_the_records_say(tmp_path: Path) -> None:
     run = tmp_path / "a"
     make_stage(run, PREPARED, {}, seconds=90.0)
