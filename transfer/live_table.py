@@ -88,7 +88,8 @@ class LiveTable:
             return
         self._drawn_at = moment
         width, height = shutil.get_terminal_size()
-        lines = [line[: width - 1] for line in self.lines(height - 1)]
+        most = height - 1
+        lines = [line[: width - 1] for line in self.lines(most)[:most]]
         up = UP_AND_CLEAR.format(self._n_lines) if self._n_lines else ""
         self.stream.write(up + "".join(f"{line}\n" for line in lines))
         self.stream.flush()
