@@ -107,6 +107,10 @@ def listed(*stages: str) -> Tables:
     return {"pipeline": {"stages": ["data_prep.prepare", *stages]}}
 
 
+def search(**keys: Any) -> Tables:
+    return {"transfer.tune": keys} | listed("transfer.tune")
+
+
 JIGSAW = tune(init="pretext.jigsaw")
 LABEL_FREE = listed("pretext.jigsaw", "features.extract", "stacking.fit") | {
     "features.extract": {"source": "pretext.jigsaw"},
@@ -230,6 +234,11 @@ MISTAKES: list[tuple[Tables, str]] = [
         r"folds = all: its net holds out no row",
     ),
     (tune(tasks=["dates"]), r"tasks = 'dates': no such task"),
+    (search(fold=3), r"fold = 3: give 0 to 2"),
+    (search(task="targt"), r"task = 'targt': no such task; did you mean 'target'"),
+    (search() | tune(batch_size=60), r"batch_size = 60, but target has only 48 label"),
+    (search() | tune(init="gone.safetensors"), r"gone.safetensors': there is no such"),
+    (search() | data(train=None, target=None, test=None), r"the run has no folds, so"),
     ({"tasks.x": {"kind": "classes", "column": "nam"}}, r"leaves.toml \[tasks.x\]: th"),
     ({"tasks.x": {"kind": "date", "column": "name"}}, r"\[tasks.x\]: kind = 'date'"),
     ({"tasks.x": {"kind": "words"}}, r"\[tasks.x\]: \[data\] names no attributes"),

@@ -54,6 +54,7 @@ WHY: dict[str, tuple[str, ...]] = {
         "stacking.ensemble.objective:Objective.named",
         "stacking.settings:FitSettings._check_names",
         "transfer.settings:FinetuneSettings._check_choice",
+        "transfer.tune:TuneSettings.check_data",
     ),
     "a command that is no stage, or a call from Python": (
         *(
@@ -92,6 +93,7 @@ WHY: dict[str, tuple[str, ...]] = {
         *(
             "pretext.engine.lr_finder",
             "transfer.executors",
+            "transfer.recipe_report",
             "pretext.data.pictures",
             "stacking.analysis.diagnostics",
         ),

@@ -87,6 +87,17 @@ def plan(
     return jobs
 
 
+def hide_labels(job: Job) -> Job:
+    """Take from a net all labels but those of the rows that train it or choose by."""
+    rows = np.concatenate([job.train_idx, job.choice_idx])
+    tasks = []
+    for task in job.tasks:
+        is_known = np.isin(np.arange(len(task.has_label)), rows) & task.has_label
+        values = np.where(is_known[:, None], task.values, 0)
+        tasks.append(replace(task, values=values, has_label=is_known))
+    return replace(job, tasks=tasks, val_idx=job.val_idx[:0])
+
+
 def _with_choice(job: Job, table: "pd.DataFrame", settings: FinetuneSettings) -> Job:
     """Say which rows the epoch of a net is chosen by; inner ones do not train."""
     if settings.select == "fold":

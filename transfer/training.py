@@ -13,8 +13,10 @@ from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.damage import read_json
 from data_prep.run_folders.runs import write_json
 from pretext.data.augment import AugmentParams
+from pretext.engine.callbacks import StopTraining
 from pretext.engine.epochs import add_to_last_epoch
 from pretext.engine.lr_finder import find_lr
+from pretext.engine.module import DivergedError
 from pretext.engine.progress import Report
 from pretext.engine.training import train
 from pretext.networks.backbones import begin_backbone, save_weights
@@ -24,6 +26,7 @@ from transfer.finetune_data import FinetuneData
 from transfer.jobs import Job
 from transfer.learner import FinetuneLearner, score_rows
 from transfer.nets import FORMAT, TaskNet, describe, load_net
+from transfer.recipe_search import Judge
 
 WEIGHTS = "weights.safetensors"  # in the folder of a net
 # in logs/, since its images/s must not make equal weights another result
@@ -68,6 +71,7 @@ def train_net(
         net.to(data.pictures.device)
     else:
         net, config = _begin(job, data)
+        log.info("%s begins from %s", job.path, config["begun_from"])
         config, rate = _train(
             net=net,
             job=job,
@@ -100,7 +104,8 @@ def train_net(
 
 def try_rates(job: Job, data: FinetuneData) -> None:
     """Try learning rates on a net, draw its loss and suggest one; no weight is kept."""
-    net, _ = _begin(job, data)
+    net, config = _begin(job, data)
+    log.info("%s begins from %s", job.path, config["begun_from"])
     find_lr(
         _learner(net, job, data),
         data.pictures,
@@ -110,6 +115,46 @@ def try_rates(job: Job, data: FinetuneData) -> None:
         folder=data.folder / job.path,
         label=job.path,
     )
+
+
+def try_recipe(job: Job, data: FinetuneData, judge: Judge, report: Report) -> str:
+    """Train a net by some settings and let its epochs be judged; no weight is kept.
+
+    Args:
+        job: The net, scored on its ``choice_idx``.
+        data: What it is made from; the logs go into ``folder``.
+        judge: Is told each epoch, from 1, and its scores; whether to go on.
+        report: Shows the progress in place of a bar.
+
+    Returns:
+        Why it ended early; empty: it did not.
+    """
+    net, _ = _begin(job, data)
+
+    def publish(epoch: int) -> dict[str, float]:
+        scores = score_rows(net, job.tasks, data.pictures, job.choice_idx)
+        logged = {f"inner/{name}": score for name, score in scores.items()}
+        if not judge(epoch, scores):
+            raise StopTraining("worse than the median", logged)
+        return logged
+
+    try:
+        outcome = train(
+            _learner(net, job, data),
+            pictures=data.pictures,
+            train_idx=job.train_idx,
+            ids=[data.ids[row] for row in job.train_idx],
+            settings=data.settings,
+            folder=data.folder,
+            label=job.path,
+            publish=publish,
+            report=report,
+        )
+    except DivergedError:
+        return "diverged"
+    except torch.OutOfMemoryError:
+        return "too little memory"
+    return outcome.stopped
 
 
 def _held_out(scores: Mapping[str, float]) -> dict[str, float]:
@@ -144,7 +189,6 @@ def _begin(job: Job, data: FinetuneData) -> tuple[TaskNet, dict[str, Any]]:
     name, backbone, begun_from = begin_backbone(
         settings.backbone, data.first_weights, data.side_px
     )
-    log.info("%s begins from %s", job.path, begun_from)
     heads = [describe(task) for task in job.tasks]
     final_px = data.final_side_px
     check_final_side(

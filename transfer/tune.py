@@ -1,0 +1,243 @@
+"""Search the settings of the transfer by short trainings, scored on an inner split.
+
+    python -m transfer.tune --experiment experiments/demo.toml --trials 30
+
+The trials train the net of one fold: on most of its training rows, scored on a share of
+them that is kept back in whole cv groups. No label of the held-out fold is read. The
+first trial has the settings as they are in ``[transfer.finetune]``. Writes
+``transfer.tune/``: ``trials.csv``, and ``best.toml`` with the lines to paste. A search
+that was killed goes on, and more ``--trials`` go on with a finished one.
+
+The rows of one fold's training are held out by the other folds, so the scores of those
+know a little of the search; that of ``--fold`` knows nothing of it.
+"""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge, Gt, Lt
+
+from data_prep.command import open_command, run_command
+from data_prep.errors import UserError
+from data_prep.experiment import Experiment
+from data_prep.prepared import PREPARED
+from data_prep.ranges import Ranged
+from data_prep.run_folders.drafts import write_rows, write_text
+from data_prep.settings import NOT_HASHED, from_table, nearest, recorded
+from data_prep.waiting import settle_waiting
+from pretext.engine.progress import Report
+from pretext.init_weights import find_weights, fingerprint_of
+from pretext.preflight import check_names
+from transfer.recipe_report import RecipeReport
+from transfer.recipe_search import Judge, search, space_around
+from transfer.settings import FinetuneSettings
+
+if TYPE_CHECKING:
+    from data_prep.outlook import Outlook
+    from data_prep.tasks import Task
+
+STAGE, FINETUNE = "transfer.tune", "transfer.finetune"
+JOURNAL, BEST, TABLE = "trials.log", "best.toml", "trials.csv"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneSettings(Ranged):
+    """Search the settings of the transfer by short trainings; no net is kept."""
+
+    trials: Annotated[
+        int, "trainings to try, with those of an earlier attempt", NOT_HASHED, Ge(3)
+    ] = 20
+    epochs: Annotated[
+        int, "epochs of each; 0: a third of those in [transfer.finetune]", Ge(0)
+    ] = 0
+    fold: Annotated[int, "fold that is held out: none of its labels is read", Ge(0)] = 0
+    task: Annotated[str, "task whose score decides; left out: the first"] = ""
+    inner_share: Annotated[
+        float, "share of the training rows kept back to score by", Gt(0), Lt(1)
+    ] = 0.25
+
+    @property
+    def reads(self) -> list[str]:
+        """The stages that it reads for certain."""
+        return [PREPARED]
+
+    def check_data(self, outlook: "Outlook") -> None:
+        """Check what the tables and the other stages decide.
+
+        Raises:
+            UserError: There is no such fold or task, or a net cannot be trained.
+        """
+        base, n_folds = base_of(outlook.experiment), outlook.metadata["n_folds"]
+        if not n_folds:
+            raise UserError(
+                "the run has no folds, so nothing is held out; give a train table and"
+                " a target in [data] and prepare again"
+            )
+        if self.fold >= n_folds:
+            raise UserError(f"fold = {self.fold}: give 0 to {n_folds - 1}")
+        names = [task.name for task in outlook.tasks(base.tasks)]
+        if self.task not in ("", *names):
+            raise UserError(
+                f"task = {self.task!r}: no such task; {nearest(self.task, names)}"
+            )
+        task = self.task or names[0]
+        self.of_fold(base, (task,)).check_data(outlook)
+
+    def tasks_of(self, outlook: "Outlook", base: FinetuneSettings) -> "list[Task]":
+        """Give the tasks of the net, the one that decides first."""
+        tasks = outlook.tasks(base.tasks)
+        name = self.task or tasks[0].name
+        tasks.sort(key=lambda task: task.name != name)
+        return tasks if base.joint else tasks[:1]
+
+    def of_fold(
+        self, base: FinetuneSettings, tasks: tuple[str, ...]
+    ) -> FinetuneSettings:
+        """Give the settings of a training of one fold, its epoch not chosen.
+
+        Args:
+            base: As they are in the experiment.
+            tasks: Of a net that is not joint.
+        """
+        return replace(
+            base,
+            tasks=base.tasks if base.joint else tasks,
+            folds=(str(self.fold),),
+            all=False,
+            select="inner",
+            inner_share=self.inner_share,
+            patience=0,
+            average_epochs=1,
+            logger="none",
+            find_lr=False,
+        )
+
+    def shortened(self, whole: FinetuneSettings, n_rows: int) -> FinetuneSettings:
+        """Give the settings of a trial on so many rows; what thaws does so in time."""
+        n_epochs = -(-whole.total_steps(n_rows) // whole.steps_per_epoch(n_rows))
+        epochs = self.epochs or -(-n_epochs // 3)
+        unfreeze_after = whole.unfreeze_after
+        if unfreeze_after:
+            in_time = max(1, round(unfreeze_after * epochs / n_epochs))
+            unfreeze_after = min(in_time, epochs - 1)
+        return replace(whole, steps=0, epochs=epochs, unfreeze_after=unfreeze_after)
+
+
+def base_of(experiment: Experiment) -> FinetuneSettings:
+    """Read the settings of the transfer as they are."""
+    return from_table(
+        FinetuneSettings,
+        experiment.stages.get(FINETUNE, {}),
+        f"{experiment.source} [{FINETUNE}]",
+        {},
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Search as the command line says, and return the folder of the stage."""
+    settings, run, experiment = open_command(TuneSettings, STAGE, argv)
+    base = base_of(experiment)
+    first_weights = find_weights(base.init, run)
+    config = _config(settings, base, experiment, first_weights)
+    done = run.current(STAGE, config, reads=base.reads)
+    if done and done.metadata["trials"] >= settings.trials:
+        log.info("%s", (done.folder / BEST).read_text(encoding="utf-8"))
+        return done.folder
+    prepared = run.finished(PREPARED)
+    from data_prep.outlook import Outlook
+
+    outlook = Outlook.of_prepared(prepared, run, experiment)
+    settings.check_data(outlook)
+    settle_waiting(base.threads)
+    check_names(base.backbone, base.optimizer)
+
+    from transfer.jobs import hide_labels, plan
+
+    tasks = settings.tasks_of(outlook, base)
+    whole = settings.of_fold(base, (tasks[0].name,))
+    n_folds = prepared.metadata["n_folds"]
+    job = hide_labels(plan(outlook.table, tasks, whole, n_folds)[0])
+    usual = settings.shortened(whole, len(job.train_idx))
+
+    from transfer.finetune_data import FinetuneData
+    from transfer.training import try_recipe
+
+    data = FinetuneData.open(
+        usual,
+        first_weights,
+        prepared=prepared,
+        table=outlook.table,
+        run=run,
+        folder=run.folder,
+    )
+    log.info(
+        "%s: %d trials of %d epochs, each on %d rows and scored on %d; the labels of"
+        " fold %d are not read",
+        job.path,
+        settings.trials,
+        usual.epochs,
+        len(job.train_idx),
+        len(job.choice_idx),
+        settings.fold,
+    )
+    with run.stage(STAGE, config, reads=base.reads) as stage:
+        journal = stage.folder / JOURNAL
+        if done and not journal.exists():  # more trials than it was made with
+            shutil.copyfile(done.folder / JOURNAL, journal)
+
+        def train_by(
+            number: int, tried: FinetuneSettings, judge: Judge, report: Report
+        ) -> str:
+            folder = stage.folder / "logs" / f"trial{number:03d}"
+            shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was killed
+            of_trial = replace(data, settings=tried, folder=folder)
+            ended = try_recipe(job, of_trial, judge, report)
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            return ended
+
+        trials = search(
+            train_by,
+            usual,
+            space_around(usual, len(job.train_idx)),
+            n_trials=settings.trials,
+            higher_is_better=tasks[0].task_type.higher_is_better,
+            journal=journal,
+        )
+        report = RecipeReport(
+            trials=trials,
+            higher_is_better=tasks[0].task_type.higher_is_better,
+            fold=settings.fold,
+            epochs=usual.epochs,
+        )
+        write_rows(stage.folder / TABLE, report.rows())
+        write_text(stage.folder / BEST, report.toml())
+        stage.device = str(data.pictures.device)
+        stage.metadata = {"trials": len(trials)}
+    log.info("%s\n\n%s", report.text(), report.toml())
+    log.info("-> %s", run.folder / STAGE)
+    return run.folder / STAGE
+
+
+def _config(
+    settings: TuneSettings,
+    base: FinetuneSettings,
+    experiment: Experiment,
+    first_weights: Path | None,
+) -> dict[str, Any]:
+    """Say what decides the trials besides the stages that are read."""
+    of_base = recorded(settings.of_fold(base, base.tasks)).items()
+    return {
+        **recorded(settings),
+        **{f"[{FINETUNE}] {name}": value for name, value in of_base},
+        "tasks_of_experiment": {k: v.recorded() for k, v in experiment.tasks.items()},
+        **fingerprint_of(base.init, first_weights),
+    }
+
+
+if __name__ == "__main__":
+    run_command(main)
