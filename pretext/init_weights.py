@@ -9,7 +9,14 @@ from data_prep.experiment import commands
 from data_prep.run_folders.damage import digest_file
 from data_prep.run_folders.runs import Run
 from data_prep.settings import nearest
-from pretext.ready_weights import CONFIG, TIMM, files_of, find_ready, is_path, is_ready
+from pretext.ready_weights import (
+    TIMM,
+    files_of,
+    find_ready,
+    is_of_others,
+    is_path,
+    is_ready,
+)
 
 SCRATCH = "scratch"
 DEFAULT_BACKBONE = "resnet34"  # where neither the weights nor the settings name one
@@ -68,7 +75,7 @@ def fingerprint_of(init: str, weights_file: Path | None) -> dict[str, Any]:
     files = files_of(weights_file)
     name = init if init.startswith(TIMM) else weights_file.name
     identity = {"file": name, "sha256": digest_file(files.weights)}
-    if files.config and files.config.name == CONFIG:  # in it are mean and std
+    if files.config and is_of_others(weights_file):  # in it are mean and std
         identity["config_sha256"] = digest_file(files.config)
     return {"init": identity}
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from pretext.methods.classification import JigsawLearner
 
+PUZZLES = ("jigsaw", "jigsaw_accuracy")  # loss and accuracy in the logs
+
 
 @dataclass(frozen=True, kw_only=True)
 class KeptPretext:
@@ -140,7 +142,8 @@ class KeptPuzzles(nn.Module):
         )
         with _keeping_statistics(self.learner.backbone):
             measured = self.learner.loss(puzzles)
-        return {"jigsaw": measured["loss"], "jigsaw_accuracy": measured["accuracy"]}
+        values = (measured["loss"], measured["accuracy"])
+        return dict(zip(PUZZLES, values, strict=True))
 
 
 @contextmanager

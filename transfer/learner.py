@@ -13,8 +13,9 @@ from data_prep.tasks import Task
 from pretext.data.augment import N_RANDOM, AugmentParams, random_views
 from pretext.data.keyed_rng import uniforms
 from pretext.data.pictures import Pictures
+from pretext.engine.epochs import EPOCH_COLUMNS
 from pretext.engine.learner import Batch, Learner, ParameterGroup
-from transfer.kept_pretext import KeptPuzzles
+from transfer.kept_pretext import PUZZLES, KeptPuzzles
 from transfer.moving import Moving
 from transfer.nets import TaskNet
 
@@ -110,12 +111,21 @@ class FinetuneLearner(Learner):
             losses = self.net.head(task.name).row_losses(outputs[task.name], y_true)
             mean = (losses * mask * sample_weight).sum() / mask.sum().clamp(min=1)
             total = total + task.task_type.weight * mean
-            measured[task.name] = mean
+            measured[logged_name(task.name)] = mean
         if self.kept is not None:
             puzzles = self.kept.loss(batch)
             total = total + self.kept.weight * puzzles["jigsaw"]
             measured |= puzzles
         return {**measured, "loss": total}
+
+
+def logged_name(task: str) -> str:
+    """Name the loss of a task in the logs, where some names have a meaning already.
+
+    >>> logged_name("target"), logged_name("epoch")
+    ('target', 'epoch_loss')
+    """
+    return f"{task}_loss" if task in (*EPOCH_COLUMNS, "loss", *PUZZLES) else task
 
 
 @torch.inference_mode()

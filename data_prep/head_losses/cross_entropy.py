@@ -55,7 +55,8 @@ class CrossEntropy(HeadLoss):
         state[WEIGHTS] = torch.tensor(weights, dtype=torch.float64)
         if self.is_balanced:
             n_rows = torch.bincount(y[:, 0].long(), minlength=len(weights))
-            state[WEIGHTS] *= len(y) / (len(weights) * n_rows.clamp(min=1))
+            balance = len(y) / (len(weights) * n_rows.clamp(min=1))
+            state[WEIGHTS] *= balance.masked_fill(n_rows == 0, 1.0)
         return state
 
     def initial_bias(self, y: "Tensor", labels: Labels) -> "Tensor":
@@ -78,16 +79,18 @@ class CrossEntropy(HeadLoss):
     def row_losses(
         self, outputs: "Tensor", y_true: "Tensor", state: "State"
     ) -> "Tensor":
-        """Give the (B,) cross-entropies of (B, K) logits."""
+        """Give the (B,) cross-entropies of (B, K) logits, times their class's weight.
+
+        Torch would weigh each class that a smoothed label is spread over by itself, and
+        the share of a rare one could then exceed that of the right one.
+        """
         from torch.nn import functional
 
-        return functional.cross_entropy(
-            outputs,
-            y_true,
-            weight=state.get(WEIGHTS),
-            label_smoothing=self.label_smoothing,
-            reduction="none",
+        losses = functional.cross_entropy(
+            outputs, y_true, label_smoothing=self.label_smoothing, reduction="none"
         )
+        weights = state.get(WEIGHTS)
+        return losses if weights is None else losses * weights[y_true]
 
     def predict(self, outputs: "Tensor", state: "State") -> "Tensor":
         """Give the (B, K) probabilities of the classes."""

@@ -6,7 +6,8 @@ Its columns:
 * ``seconds`` that its steps took, without checkpoints and measuring;
 * ``learning_rate`` at its end; of further groups ``learning_rate/GROUP``;
 * ``loss`` and the other metrics of the learner, of a fine-tuning the loss of each task
-  by its name: means over the steps of the epoch;
+  by its name, or ``epoch_loss`` where a task is named as a column here: means over the
+  steps of the epoch;
 * names with a slash: what was measured after it. A fine-tuning has
   ``held_out/TASK_METRIC``, such as ``held_out/target_rmse``: the score of the fold that
   the net never sees, pooled over its rows. What an epoch is chosen by has ``inner/`` or
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FILE = "epochs.csv"  # in logs/
+EPOCH_COLUMNS = ("epoch", "step", "seconds", "learning_rate")  # no metric's names
 
 
 class EpochLog:

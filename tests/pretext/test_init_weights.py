@@ -75,6 +75,13 @@ def test_a_stage_is_identified_by_its_record_and_a_file_by_its_content(
     found = fingerprint_of(str(file), file)["init"]
     assert found["file"] == "w.safetensors"
     assert found["sha256"].startswith("ba7816bf8f01cfea")  # of "abc", FIPS 180-2
+    # a configuration of timm's decides mean and std, whatever its name
+    sidecar = file.with_suffix(".json")
+    sidecar.write_text('{"architecture": "resnet18", "mean": [0, 0, 0]}')
+    at_zero = fingerprint_of(str(file), file)["init"]
+    sidecar.write_text('{"architecture": "resnet18", "mean": [1, 1, 1]}')
+    assert at_zero["sha256"] == found["sha256"]
+    assert fingerprint_of(str(file), file)["init"] != at_zero != found
 
 
 @pytest.mark.parametrize(

@@ -177,10 +177,22 @@ def test_smoothing_and_weights_of_classes_by_hand(seed: int) -> None:
         balanced.row_losses(torch.tensor(logits), target, state),
         -weights[class_idx] * of_class,
     )
+    both = CrossEntropy(label_smoothing=0.1, is_balanced=True, class_weights={"b": 4.0})
+    np.testing.assert_allclose(
+        both.row_losses(torch.tensor(logits), target, state),
+        -weights[class_idx] * (0.9 * of_class + 0.1 * log_proba.mean(axis=1)),
+    )
     start = np.array([3.5, 2.5, 1.5]) * weights
     np.testing.assert_allclose(
         predicted(balanced, outputs, state)[0], start / start.sum(), rtol=1e-5
     )
+
+
+def test_a_class_that_a_fold_lacks_keeps_its_weight() -> None:
+    labels = labels_of([0, 0, 0, 1, 1, 2], "012", classes=("a", "b", "c"))
+    loss = CrossEntropy(is_balanced=True, class_weights={"c": 2.0})
+    state = loss.fit_state(torch.tensor([[0.0], [0.0], [0.0], [1.0]]), labels)
+    assert state["class_weights"].tolist() == pytest.approx([4 / 9, 4 / 3, 2])
 
 
 def test_tags_by_hand() -> None:
