@@ -33,6 +33,7 @@ from data_prep.errors import UserError
 from data_prep.renamed import new_name
 
 NOT_HASHED = "not hashed"
+MAX_LISTED = 30  # names in a message; a table has thousands of ids
 POSITIONAL, SEVERAL = "positional", "several"
 TYPE_NAMES = {
     **{str: "a text", int: "a whole number", float: "a number", Path: "a path"},
@@ -94,7 +95,10 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"there are: {', '.join(choices) or 'none'}"
+    n_more = len(choices) - MAX_LISTED
+    more = [f"and {n_more:,} more"] if n_more > 1 else []
+    listed = choices[:MAX_LISTED] if more else choices
+    return f"there are: {', '.join([*listed, *more]) or 'none'}"
 
 
 def from_table(

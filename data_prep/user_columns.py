@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 MIN_ROWS = 5  # a rarer text gets no column
 MAX_VALUES = 20
-PLAIN = ("date", "width", "height")  # columns of ours that tell nothing of the target
+DATE = "date"
+ROLES = ("id", "target", "group", DATE)
+PLAIN = (DATE, "width", "height")  # columns of ours that tell nothing of the target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +164,28 @@ class UserColumns:
             for column in self.columns
             for text in column.messages(_cells(table, column.name), purpose)
         ]
+
+
+def check_roles(names: Iterable[str], metadata: Mapping[str, Any]) -> None:
+    """Refuse columns that ``[data]`` says something else of, before they are looked up.
+
+    Args:
+        names: The user's names of the columns.
+        metadata: Of an outlook; its ``NAME_column`` is the user's name of a role.
+
+    Raises:
+        UserError: One is the id, the target, the group, or the date by another name.
+    """
+    roles = {metadata.get(f"{role}_column"): role for role in ROLES}
+    for name in names:
+        role = roles.get(name)
+        if role == DATE and name != DATE:
+            raise UserError(f"columns = {name!r} is [data] date; write {DATE!r} for it")
+        if role and role != DATE:
+            raise UserError(
+                f"columns = {name!r} is [data] {role}, which nothing is learned from;"
+                " take it out of columns"
+            )
 
 
 def _learned(cells: "pd.Series[Any]", name: str, taken: set[str]) -> UserColumn:

@@ -169,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         stage_name,
         n_pictures,
         len(views),
-        len(source.nets),
+        source.n_nets,
         source.width,
         n_pictures / seconds,
     )

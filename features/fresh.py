@@ -316,7 +316,7 @@ def infer(
         "left_out": len(left_out) + len(unusable),
         "kept": len(earlier),
         "views": len(views),
-        "nets": len(source.nets),
+        "nets": source.n_nets,
         "columns": source.width,
         "folds": source.folds,
         "device": str(device),

@@ -82,6 +82,11 @@ class NetSource(ABC):
         return list(self.columns)
 
     @property
+    def n_nets(self) -> int:
+        """How many nets there are; a joint one has several entries in ``nets``."""
+        return len({net["digest"] for net in self.nets})
+
+    @property
     def width(self) -> int:
         """F, the number of outputs or of layer columns."""
         return len(next(iter(self.columns.values())))

@@ -15,7 +15,7 @@ from data_prep.new_columns import SIZES
 from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED, TABLE
 from data_prep.run_folders.runs import Run
-from data_prep.user_columns import UserColumns
+from data_prep.user_columns import UserColumns, check_roles
 from features.settings import FINETUNED
 from stacking.ensemble.objective import Objective
 from stacking.ensemble.postprocessors import choose_postprocessors
@@ -51,6 +51,7 @@ def check_fit(settings: FitSettings, outlook: Outlook) -> None:
     names = settings.columns
     if not outlook.prepared:
         names = tuple(name for name in names if name not in SIZES)
+    check_roles(names, outlook.metadata)
     UserColumns.learn(outlook.scored(), outlook.predicted(), names)
     _check_postprocess(settings, outlook, objective)
     for name in settings.stackers:

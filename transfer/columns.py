@@ -19,12 +19,11 @@ from data_prep.errors import UserError
 from data_prep.outlook import Outlook
 from data_prep.run_folders.runs import Finished
 from data_prep.tables.units import Unit
-from data_prep.user_columns import UserColumns
+from data_prep.user_columns import DATE, UserColumns, check_roles
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DATE = "date"
 log = logging.getLogger(__name__)
 
 
@@ -118,6 +117,7 @@ def check_columns(outlook: Outlook, names: Sequence[str], only: Sequence[str]) -
     """
     if not names:
         return
+    check_roles(names, outlook.metadata)
     NetColumns.learn(outlook.table, names)
     for task in outlook.tasks(only):
         column = task.task_type.column

@@ -54,15 +54,22 @@ def one_after_another(jobs: Sequence[Job], data: FinetuneData) -> list[dict[str,
     results = []
     for number, job in enumerate(jobs, start=1):
         log.info(
-            "net %d of %d: %s, %d rows to train on, %d held out",
+            "net %d of %d: %s, %d rows to train on, %d held out%s",
             number,
             len(jobs),
             job.path,
             len(job.train_idx),
             len(job.val_idx),
+            _kept_back(job, data.settings.select),
         )
         results.append(train_net(job, data))
     return results
+
+
+def _kept_back(job: Job, select: str) -> str:
+    """Say how many rows are left out of both, to choose the epoch by."""
+    n = len(job.choice_idx) if select == "inner" else 0
+    return f", {n} kept back to choose the epoch by" if n else ""
 
 
 def _side_by_side(jobs: Sequence[Job], data: FinetuneData, n_at_once: int) -> None:

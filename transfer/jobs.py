@@ -169,7 +169,10 @@ def check_plan(outlook: Outlook, settings: FinetuneSettings) -> None:
 def _check(jobs: Sequence[Job], settings: FinetuneSettings) -> None:
     """Check that each net has something to learn from, before the first is trained."""
     for job in jobs:
-        settings.check_enough(len(job.train_idx), job.path, "labelled picture")
+        label = job.path
+        if settings.select == "inner":
+            label += f" after inner_share = {settings.inner_share}"
+        settings.check_enough(len(job.train_idx), label, "labelled picture")
         for task in job.tasks:
             if not task.has_label[job.train_idx].any():
                 raise UserError(

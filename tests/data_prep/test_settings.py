@@ -240,6 +240,14 @@ def test_nearest_names_one_or_all(word: str, known: list[str], expected: str) ->
     assert nearest(word, known) == expected
 
 
+def test_of_thousands_of_names_some_are_listed() -> None:
+    ids = [f"{number:04d}" for number in range(4000)]
+    told = nearest("x", ids)
+    assert told.startswith("there are: 0000, 0001, ")
+    assert told.endswith(", 0029, and 3,970 more")
+    assert nearest("x", ids[:31]).endswith(", 0030"), "one more is as short as a count"
+
+
 def test_an_old_key_is_refused_with_the_new_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -442,10 +442,14 @@ def test_views_are_channels_last_and_in_order() -> None:
         assert (view == theirs).all()
 
 
-def test_partial_folds_say_what_is_missing(tmp_path: Path) -> None:
+def test_partial_folds_say_what_is_missing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = make_run(tmp_path, words=0)
     finetune(run, "--joint", "--folds=2,0")
-    extract(run)
+    with caplog.at_level("INFO"):
+        extract(run)
+    assert "through 2 nets, " in caplog.text, "a joint net is one, whatever its tasks"
     store, table = store_of(run, "features.pkl"), table_of(run)
     missing = table["id"][table["fold"] == 1]
     kept = table["id"][table["fold"] != 1]
