@@ -32,6 +32,7 @@ TrySettings = Callable[[int, FinetuneSettings, Judge, Report], str]
 N_AS_THEY_ARE = 2  # trials, the second with another seed
 STARTUP = 6  # trials before which none is stopped, nor drawn by what was better
 BATCH_SIZES = (16, 32, 64)
+ESTIMATE_AFTER_STEPS = 8
 AROUND = 10.0  # times the usual rate or decay, and this part of it
 log = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ def search(
                 for name, value in trial.params.items()
             }
             trial.set_user_attr("recipe", recipe)
-            watch = _Watch(bar, usual.epochs, n_left=n_trials + 1 - number)
+            watch = _Watch(bar, n_trials + 1 - number)
             seed = usual.seed + (number == N_AS_THEY_ARE)
             tried = replace(usual, **recipe, seed=seed)
             ended = try_settings(number, tried, _judge(trial, usual.epochs), watch)
@@ -176,23 +177,23 @@ class _Watch:
 
     Args:
         bar: Of the trials.
-        n_epochs: Of a trial.
         n_left: Trials to make, with this one.
     """
 
-    def __init__(self, bar: "tqdm[Any]", n_epochs: int, n_left: int) -> None:
-        self.bar, self.n_epochs, self.n_left = bar, n_epochs, n_left
+    def __init__(self, bar: "tqdm[Any]", n_left: int) -> None:
+        self.bar, self.n_left, self.is_told = bar, n_left, False
         self.began = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
         """Show how far the trial is."""
         self.bar.set_postfix_str(f"epoch {progress.epoch} of {progress.n_epochs}")
         is_first = self.bar.n == self.bar.initial
-        if is_first and progress.is_epoch_end and progress.epoch == 1:
-            seconds = self.seconds() * self.n_epochs * self.n_left
+        is_known = progress.step >= ESTIMATE_AFTER_STEPS or progress.is_epoch_end
+        if is_first and not self.is_told and is_known and progress.seconds_left:
+            self.is_told = True
             log.info(
                 "about %s for %d trials, less by those that are stopped",
-                duration(seconds),
+                duration((self.seconds() + progress.seconds_left) * self.n_left),
                 self.n_left,
             )
 

@@ -1,6 +1,7 @@
 """Tests of transfer.tune, transfer.recipe_search and transfer.recipe_report."""
 
 import csv
+import logging
 import math
 import shutil
 import tomllib
@@ -60,7 +61,17 @@ class Trainer:
         for epoch in range(1, tried.epochs + 1):
             if number == self.killed_at and epoch == 2:
                 raise KeyboardInterrupt
-            report(Progress(step=epoch, n_steps=4, epoch=epoch, n_epochs=4))
+            left_s = 60.0 * (tried.epochs - epoch)
+            report(
+                Progress(
+                    step=2 * epoch,
+                    n_steps=8,
+                    epoch=epoch,
+                    n_epochs=4,
+                    seconds_left=left_s,
+                    is_epoch_end=epoch == 2,
+                )
+            )
             if not judge(epoch, {"target_rmse": bowl(tried) + 1 / epoch}):
                 return "worse than the median"
         return ""
@@ -114,6 +125,32 @@ def test_a_search_that_was_killed_goes_on_as_if_it_was_not(
     assert but_seconds(searched(journal, trainer, 8)) == but_seconds(whole)
     assert len(trainer.tried) == 9 - killed_at
     assert searched(journal, Trainer(killed_at=1), 8) == searched(journal, trainer, 8)
+
+
+def test_what_has_no_score_is_last_and_the_time_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    class Failing(Trainer):
+        def __call__(
+            self, number: int, tried: FinetuneSettings, judge: Judge, report: Report
+        ) -> str:
+            if number == 3:
+                return "diverged"
+            if number == 4:
+                judge(1, {"target_rmse": math.nan})
+                return ""
+            return super().__call__(number, tried, judge, report)
+
+    trials = searched(tmp_path / "trials.log", Failing(), 5)
+    ended = [trial.ended for trial in trials]
+    assert ended == ["", "", "diverged", "no score", ""]
+    assert [math.isnan(trial.score) for trial in trials[2:]] == [True, True, False]
+    (told,) = [m for m in caplog.messages if "trials, less" in m]
+    assert told.startswith("about 10 minutes for 5 trials")  # two of four epochs left
+    assert caplog.messages[-1].startswith("trial 5: target_rmse ")
+    assert "trial 3: diverged by learning_rate" in caplog.text
 
 
 def tune(run: Run, *flags: str) -> Path:
