@@ -121,8 +121,11 @@ class EpochChoice:
             self._become_mean(epoch)
         if settings.average_epochs > 1:
             notes["averaged"] = min(settings.average_epochs, notes["epoch"])
-        self._drop_until(epoch - settings.keep_epochs)
         return notes
+
+    def tidy(self) -> None:
+        """Drop the epochs that are kept for the mean alone, once it is stored."""
+        self._drop_until(self.last_epoch - self.settings.keep_epochs)
 
     @property
     def metric(self) -> str:
@@ -156,7 +159,8 @@ class EpochChoice:
         metric, score = next(iter(scores.items()))
         best_epoch, best_score = self._best()
         sign = 1 if tasks[0].task_type.higher_is_better else -1
-        if best_epoch == 0 or sign * score > sign * best_score:
+        # its own again: a kill may have come between the JSON and the weights
+        if best_epoch in (0, epoch) or sign * score > sign * best_score:
             chosen = {"by": self.settings.select, "metric": metric, "score": score}
             config = {**self.config, "epoch": epoch, "chosen": chosen}
             save_weights(self.best_file, net.state_dict(), config)

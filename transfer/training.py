@@ -295,6 +295,7 @@ def _train(
         log.info("%s: stopped: %s", job.path, outcome.stopped)
     config = config | choice.apply()
     save_weights(weights, net.state_dict(), config)  # the checkpoint is still there
+    choice.tidy()
     if outcome.images_per_s:
         log.info("%s: %.0f images/s", job.path, outcome.images_per_s)
     return config, {

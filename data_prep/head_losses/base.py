@@ -36,6 +36,7 @@ class Labels:
             itself, in its unit.
         classes: Names of the classes or tags, empty for numbers.
         origin: What a net counts the labels from: 0, unless float32 would lose them.
+        grades: K numbers of the grades, rising; empty where there are none.
     """
 
     values: Floats
@@ -43,6 +44,7 @@ class Labels:
     outputs: tuple[str, ...] = ("",)
     classes: tuple[str, ...] = ()
     origin: float = 0.0
+    grades: tuple[float, ...] = ()
 
     def from_origin(self) -> Floats:
         """Give the (N, L) labels counted from ``origin``; 0 where masked."""

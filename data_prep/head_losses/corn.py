@@ -40,12 +40,11 @@ class Corn(HeadLoss):
 
     def fit_state(self, y: "Tensor", labels: Labels) -> "dict[str, Tensor]":
         """Give the grades of the table: those that a fold lacks have their place."""
-        import numpy as np
         import torch
 
         del y
-        grades = np.unique(labels.from_origin()[labels.has_label])
-        return {"grades": torch.from_numpy(grades)}
+        grades = torch.tensor(labels.grades, dtype=torch.float64)
+        return {"grades": grades - labels.origin}
 
     def initial_bias(self, y: "Tensor", labels: Labels) -> "Tensor":
         """Give the (K - 1,) logits of how often a question is answered by yes."""

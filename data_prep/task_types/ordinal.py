@@ -72,6 +72,7 @@ class Ordinal(TaskType):
             outputs=("", *map(str, suffixes)),
             classes=tuple(names[k] for k in order),
             origin=origin_of(values[has_label]),
+            grades=tuple(numbers[order].tolist()),
         )
 
     def _read_column(

@@ -292,6 +292,27 @@ def test_a_resumed_choice_is_the_same(
     assert results[0]["held_out_scores"] == results[1]["held_out_scores"]
 
 
+def test_a_kill_between_the_best_weights_and_their_json(
+    whole: Path, tmp_path: Path
+) -> None:
+    run, save, best = make_run(tmp_path), epoch_choice.save_weights, config_of(whole)
+    assert best["epoch"] > 1
+
+    def torn(path: Path, tensors: Any, config: dict[str, Any]) -> None:
+        if path.stem == "best" and config["epoch"] == best["epoch"]:
+            path.with_suffix(".json").write_text(json.dumps(config))
+            raise PowerCutError
+        save(path, tensors, config)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(epoch_choice, "save_weights", torn)
+        with pytest.raises(PowerCutError):
+            finetune(run, *RESUMED)
+    resumed = finetune(run, *RESUMED)
+    assert config_of(resumed) == best
+    assert are_equal(tensors_of(whole), tensors_of(resumed))
+
+
 def test_a_net_whose_weights_are_gone_is_chosen_anew(
     whole: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ def labels_of(values: Any, outputs: Sequence[str] = ("",), **more: Any) -> Label
     y = np.array(values, dtype=np.float64)
     y = y[:, None] if y.ndim == 1 else y
     has_label = np.ones(len(y), dtype=np.bool_)
+    more = {"grades": tuple(np.unique(y).tolist()), **more}  # for those that have any
     return Labels(values=y, has_label=has_label, outputs=tuple(outputs), **more)
 
 
@@ -152,6 +154,8 @@ def test_a_fold_without_a_grade_keeps_its_place() -> None:
     y = torch.tensor([[1.0], [3.0]]).double()
     state = Corn().fit_state(y, labels)
     assert Corn().target(y, state).tolist() == [0, 2]
+    none = replace(labels, values=0 * labels.values, has_label=labels.values[:, 0] < 0)
+    assert Corn().fit_state(y, none)["grades"].tolist() == [1, 2, 3]  # nor hidden ones
     far = labels_of(1.6e9 + labels.values, labels.outputs, origin=1.6e9)
     assert Corn().fit_state(y, far)["grades"].tolist() == [1, 2, 3]
 
