@@ -311,7 +311,7 @@ def test_what_is_better_may_be_higher(finished: Run) -> None:
     [
         ("--fold=3", r"^fold = 3: give 0 to 2$"),
         ("--task=targt", r"^task = 'targt': no such task; did you mean 'target'\?"),
-        ("--inner-share=0.9", r"batch_size = 4, but joint/fold0 has only 2 labelled"),
+        ("--inner-share=0.9", r"joint/fold0 after inner_share = 0.9 has only 2"),
     ],
 )
 def test_what_does_not_fit_is_told_before_anything_is_trained(
