@@ -136,10 +136,21 @@ class FinetuneSettings(TrainingSettings):
                 f"keep_pretext = {self.keep_pretext} goes on with the puzzles of"
                 f" {JIGSAW}, but init = {self.init!r}; begin from that stage"
             )
+        if self.keep_pretext and self.train == HEAD and not self.unfreeze_after:
+            raise UserError(
+                f"keep_pretext = {self.keep_pretext} is for the network below the"
+                f" heads, which train = {HEAD!r} holds still; take one of them out"
+            )
         self._check_choice()
 
     def _check_choice(self) -> None:
         """Check what chooses the epoch."""
+        share = self.inner_share
+        if share != type(self).inner_share and self.select != "inner":
+            raise UserError(
+                f"inner_share = {share} keeps rows back for select = 'inner', but"
+                f" select = {self.select!r}; give that, or take it out"
+            )
         if self.patience and self.select == "last":
             raise UserError(
                 f"patience = {self.patience} waits for a better score, but select ="

@@ -60,7 +60,8 @@ class Ordinal(TaskType):
             name_idx = source.table["class_index"].to_numpy()
         else:
             names, name_idx = self._read_column(source.table[column], is_train)
-        numbers = self._numbers_of(names)
+        is_number = column == "target" and source.metadata["target_kind"] == "numeric"
+        numbers = self._numbers_of(names, is_number=is_number)
         order = np.argsort(numbers)
         has_label = (name_idx >= 0) & is_train
         values = np.where(has_label, numbers[name_idx], 0)
@@ -95,8 +96,12 @@ class Ordinal(TaskType):
         number = np.where(is_grade, is_grade.cumsum() - 1, -1)
         return tuple(names[is_grade].tolist()), number[name_idx]
 
-    def _numbers_of(self, names: Sequence[str]) -> Floats:
+    def _numbers_of(self, names: Sequence[str], *, is_number: bool) -> Floats:
         """Give the (K,) numbers by which grades are ordered.
+
+        Args:
+            names: K of the grades, in any order.
+            is_number: The expected grade will be taken for a number of their unit.
 
         Raises:
             UserError: Names have no order, or not all of them.
@@ -115,9 +120,16 @@ class Ordinal(TaskType):
                 raise UserError(
                     f"grades: {name!r} is missing; list all from the lowest up"
                 )
-        if self.grades:
-            return np.array([float(self.grades.index(name)) for name in names])
         numbers = as_numbers(pd.Series(list(names), dtype=object))
+        if self.grades:
+            ranks = np.array([float(self.grades.index(name)) for name in names])
+            if not is_number:
+                return ranks
+            if (np.argsort(ranks) != np.argsort(numbers)).any():
+                raise UserError(
+                    "grades: the target is a number, and has its order by size; take"
+                    " grades out"
+                )
         if np.isnan(numbers).any() or len(np.unique(numbers)) < len(names):
             listed = ", ".join(map(repr, names))
             raise UserError(

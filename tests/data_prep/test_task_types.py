@@ -42,6 +42,8 @@ def table_of(target: Any, classes: list[Any] | None = None, **given: Any) -> Any
         number = {value: k for k, value in enumerate(classes)}
         table["class_index"] = [number.get(value, -1) for value in table["target"]]
     metadata = {"classes": classes, "target_column": "grade", "n_folds": 3, "words": 0}
+    is_name = isinstance(target[0], str)
+    metadata["target_kind"] = "classes" if is_name else "numeric"
     return LabelSource(table=table, prepared=None, metadata=metadata)
 
 
@@ -83,6 +85,16 @@ def test_the_grades_of_the_target_keep_the_numbers_of_its_classes() -> None:
     read = labels(Ordinal(grades=("low", "mid", "high")), source)
     assert read.outputs == ("", "1", "2", "0")
     assert (read.values[:4, 0] == [0, 1, 2, 1]).all()
+
+
+def test_listed_grades_of_a_target_of_numbers_keep_its_unit() -> None:
+    y = np.tile([10.0, 2.0, 5.0, 2.0], 10)
+    source = table_of(y, [2.0, 5.0, 10.0])
+    read = labels(Ordinal(grades=("2", "5", "10")), source)
+    assert read.grades == (2, 5, 10)
+    assert (read.values[:N, 0] == y).all()
+    with pytest.raises(UserError, match="a number, and has its order by size"):
+        labels(Ordinal(grades=("5", "2", "10")), source)
 
 
 NAMES = np.tile(["a", "b", "c", "c"], 10)

@@ -79,7 +79,8 @@ def test_the_best_epoch_is_kept_as_it_was_scored(
 ) -> None:
     caplog.set_level(logging.INFO)
     run = make_run(tmp_path)
-    flags = (f"--select={select}", "--inner-share=0.25", "--keep-epochs=9")
+    flags = [f"--select={select}", "--keep-epochs=9"]
+    flags += ["--inner-share=0.25"] * (select == "inner")
     folder = finetune(run, *FLAGS, *flags, "--learning-rate=0.01")
     choices = choices_in(folder)
     scores = [float(row["target_rmse"]) for row in choices]
@@ -380,7 +381,11 @@ def test_features_tell_whether_their_fold_chose_the_epoch(
         (["--select=fold", "--folds=0,all"], r"select = 'fold', but the net of all"),
         (["--average-epochs=3", "--epochs=2"], r"average_epochs = 3, but there are on"),
         (["--select=inner", "--inner-share=1"], r"inner_share = 1.0: give above 0, be"),
-        (["--select=inner", "--batch-size=15"], r"joint/fold1 has only 14 labelled pi"),
+        (["--inner-share=0.3"], r"inner_share = 0.3 keeps rows back for select = 'inn"),
+        (
+            ["--select=inner", "--batch-size=15"],
+            r"after inner_share = 0.15 has only 14",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(

@@ -249,3 +249,9 @@ def test_only_the_jigsaw_goes_on(init: str) -> None:
     )
     with pytest.raises(UserError, match=message):
         FinetuneSettings(keep_pretext=0.3, init=init)
+
+
+def test_puzzles_need_a_network_that_moves() -> None:
+    with pytest.raises(UserError, match="which train = 'head' holds still; take one"):
+        FinetuneSettings(keep_pretext=0.3, train="head")
+    FinetuneSettings(keep_pretext=0.3, train="head", unfreeze_after=1)
