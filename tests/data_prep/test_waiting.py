@@ -13,7 +13,8 @@ from data_prep.waiting import busy_cores, settle_waiting
 
 ROOT = Path(__file__).parents[2]
 CALLERS = (
-    *("pretext/pretraining.py", "pretext/probe.py", "transfer/finetune.py"),
+    *("pretext/pretraining.py", "pretext/probe.py"),
+    *("transfer/finetune.py", "transfer/tune.py"),
     *("features/extract.py", "features/fresh.py", "features/watch.py"),
 )
 
@@ -123,6 +124,10 @@ def test_where_the_system_does_not_tell_nothing_is_busy(
     assert busy_cores(0.0) == 0.0
 
 
+# by one of these a command comes to torch
+LOAD_TORCH = {"pretext.device", "transfer.finetune_data"}
+
+
 @pytest.mark.parametrize("module_name", CALLERS)
 def test_commands_settle_before_torch_comes_up(module_name: str) -> None:
     tree = ast.parse((ROOT / module_name).read_text(encoding="utf-8"))
@@ -131,11 +136,11 @@ def test_commands_settle_before_torch_comes_up(module_name: str) -> None:
     (line,) = _calls(function)["settle_waiting"]
     # what torch comes with is imported inside of the function, after the call
     inside = [n for n in ast.walk(function) if isinstance(n, ast.ImportFrom)]
-    heavy = [n.lineno for n in inside if n.module == "pretext.device"]
+    heavy = [n.lineno for n in inside if n.module in LOAD_TORCH]
     assert heavy
     assert all(line < imported for imported in heavy)
     outside = {n.module for n in tree.body if isinstance(n, ast.ImportFrom)}
-    assert "pretext.device" not in outside
+    assert not LOAD_TORCH & outside
 
 
 def _calls(function: ast.FunctionDef) -> dict[str, list[int]]:
