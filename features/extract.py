@@ -41,7 +41,7 @@ from features.header import HELD_OUT, SELECTED, UNTRAINED
 from features.plan import NO_FOLD, RoleRows, in_shard, plan_passes, plan_rows
 from features.settings import FINETUNED, WEIGHTS, ExtractSettings
 from pretext.init_weights import fingerprint_of
-from pretext.preflight import check_ready
+from pretext.preflight import check_ready, check_unseen
 from pretext.ready_weights import find_ready
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
         return done.folder
     prepared = Prepared.open(run.finished(PREPARED))
     trained = None if ready else run.finished(settings.source)
+    if ready:
+        check_unseen(settings.source, prepared.metadata["fold_hash"], "source")
     settle_waiting(settings.threads)
 
     from features.assembly import Assembly

@@ -13,7 +13,7 @@ from data_prep.ranges import Ranged
 from data_prep.settings import NOT_HASHED, nearest
 from features.pooling import USUAL, check_statistics
 from pretext.init_weights import pretexts
-from pretext.preflight import check_ready, network_of
+from pretext.preflight import check_ready, check_unseen, network_of
 from pretext.ready_weights import find_ready, is_ready
 
 FINETUNED = "transfer.finetune"
@@ -116,6 +116,7 @@ class ExtractSettings(Ranged):
         """
         if self.is_ready:
             check_ready(self.source, self.backbone, "source")
+            check_unseen(self.source, outlook.metadata.get("fold_hash"), "source")
             return
         folds = outlook.setting(self.source, "folds") or ()
         has_others = bool((outlook.table["split"] != "train").any())

@@ -36,6 +36,7 @@ def check_first_weights(init: str, backbone: str, outlook: Outlook) -> None:
         return
     if is_ready(init):
         check_ready(init, backbone)
+        check_unseen(init, outlook.metadata.get("fold_hash"))
         return
     origin = network_of(init, "", outlook)
     if backbone and origin and architecture_of(backbone) != architecture_of(origin):
@@ -69,6 +70,26 @@ def check_ready(name: str, backbone: str, setting: str = "init") -> None:
         raise UserError(
             f"{setting} = {name!r}: weights of {network!r}, not of {backbone!r}; set"
             f" backbone = {network!r}, or leave it out"
+        )
+
+
+def check_unseen(name: str, fold_hash: str | None, setting: str = "init") -> None:
+    """Refuse a fine-tuned net that learned from the labels of a run in its own run.
+
+    Args:
+        name: Path, or ``timm:NAME``.
+        fold_hash: Identity of the run's rows and folds; None: there are none yet.
+        setting: That has the name, for the message.
+
+    Raises:
+        UserError: It is an export of ``transfer.finetune`` by these folds.
+    """
+    if name.startswith(TIMM) or fold_hash is None:
+        return
+    if metadata_of(find_ready(name, setting)).get("fold_hash") == fold_hash:
+        raise UserError(
+            f"{setting} = {name!r}: this net has learned from labels of this very run,"
+            " so every score would be a lie; give the weights that it began from"
         )
 
 

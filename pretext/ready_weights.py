@@ -159,6 +159,8 @@ def in_our_words(config: Mapping[str, Any], source: Path | str) -> dict[str, Any
         metadata["stage"] = f"ready weights {metadata['backbone']}.{tag}"
     if size := cfg.get("input_size"):
         metadata["side_px"] = int(size[-1])
+    if fold_hash := (config.get("tessera") or {}).get("fold_hash"):
+        metadata["fold_hash"] = fold_hash  # of the labels that a fine-tuned net saw
     for key in ("mean", "std"):
         if values := cfg.get(key):
             metadata[key] = [255 * float(value) for value in values]

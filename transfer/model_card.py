@@ -61,7 +61,7 @@ picture = Image.open("picture.jpg").convert("RGB")
 features = backbone(prepare(picture)[None])  # (1, {width})
 ```
 
-{heads} `--init {folder}` begins a training from this backbone.
+{heads} `--init {folder}` begins a training on other pictures from this backbone.
 """
 
 
@@ -97,13 +97,13 @@ def write_folder(
         UserError: timm does not load it back, or gives other features.
     """
     net, config = trained.load(record)
-    described = config | {"stage": STAGE, "fit": _fit(run)}
+    described = config | {"stage": STAGE, "fit": _prepared(run)["fit"]}
     architecture = {
         "architecture": config["backbone"].partition(".")[0],
         "num_classes": 0,
         "num_features": feature_width(net.backbone),
         "pretrained_cfg": timm_configuration(described),
-        "tessera": config,
+        "tessera": config | {"fold_hash": _prepared(run)["fold_hash"]},
     }
     if hasattr(net.backbone, "patch_embed"):  # it must know the side of its input
         architecture["model_args"] = {"img_size": config["side_px"]}
@@ -152,7 +152,7 @@ def card_of(
     folder: str,
 ) -> str:
     """Write the model card, in Markdown."""
-    metadata = run.finished(PREPARED).metadata
+    metadata = _prepared(run)
     n = metadata["counts"]
     target, group = metadata.get("target_column"), metadata.get("group_column")
     data = (
@@ -165,8 +165,10 @@ def card_of(
     else:
         folds = (
             f"It is the net of fold {record['fold']} of {metadata['n_folds']}"
-            f" (`{metadata['cv']}`): it saw no label of that fold."
+            f" (`{metadata['cv']}`): it was trained on no label of that fold"
         )
+        is_chosen = record.get("chosen", {}).get("by") == "fold"
+        folds += ", but its epoch was chosen by them." if is_chosen else "."
     folds += f" Pictures of one `{group}` are in one fold." if group else ""
     names = ", ".join(f"`{task['name']}` ({task['kind']})" for task in config["tasks"])
     return CARD_TEXT.format(
@@ -216,5 +218,6 @@ def _scores(trained: TrainedNets, record: dict[str, Any], run: Run) -> str:
     return text
 
 
-def _fit(run: Run) -> str:
-    return str(run.finished(PREPARED).metadata["fit"])
+def _prepared(run: Run) -> dict[str, Any]:
+    metadata: dict[str, Any] = run.finished(PREPARED).metadata
+    return metadata

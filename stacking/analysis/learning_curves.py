@@ -17,6 +17,7 @@ TRAINED, EXTRACTED = "transfer.finetune", "features.extract"
 WATCHED = "features.watch"
 MOST_POINTS = 60  # of a curve; more are averaged
 RATE, TOTAL = "learning_rate", "loss"
+ACCURACY = "jigsaw_accuracy"  # of kept puzzles, beside their loss
 HELD_OUT = "held_out/"  # before the names of such scores
 
 Curves = dict[str, list[ChartLine]]
@@ -33,9 +34,8 @@ def training_losses(run: Path) -> Curves:
     for net in record["facts"]["nets"] if record else []:
         logged = read_metrics(run / TRAINED / net["place"] / "logs" / "metrics.csv")
         # names with a slash: rates of groups, and what was measured after an epoch
-        tasks = [
-            name for name in logged if name not in (RATE, TOTAL) and "/" not in name
-        ]
+        no_task = (RATE, TOTAL, ACCURACY)
+        tasks = [name for name in logged if name not in no_task and "/" not in name]
         for task in [TOTAL, *tasks] if len(tasks) > 1 else tasks:
             curve = _averaged(logged[task])
             if len(curve) > 1:

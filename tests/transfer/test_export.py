@@ -19,7 +19,9 @@ from pretext.networks.backbones import begin_backbone
 from tests.prepared_runs import extract, finetune, make_run, pixels_of, table_of
 from transfer.export import main
 from transfer.graph import AveragedNets
+from transfer.model_card import card_of
 from transfer.nets import load_net
+from transfer.trained_nets import TrainedNets
 
 SIDE = 32
 FAR = (1.0, 3e7)  # labels that float32 would lose
@@ -106,8 +108,21 @@ def test_the_folder_is_what_timm_and_init_read(run: Run, tmp_path: Path) -> None
     for text in ("fold 0 of 2", f"trained on {net_record['rows']}", f"{score:.4g}"):
         assert text in card
     assert config["begun_from"] in card
+    assert "no label of that fold." in card
+    with pytest.raises(UserError, match=r"init = .*leaves.*labels of this very run"):
+        finetune(run, f"--init={out}", "--overwrite")
+    with pytest.raises(UserError, match=r"source = .*leaves.*labels of this very run"):
+        extract(run, f"--source={out}", "--overwrite")
     with pytest.raises(UserError, match=r"leaves is there already; --overwrite"):
         main([f"--run={run.folder}", "--to=folder", "--fold=0", f"--out={out}"])
+
+
+def test_the_card_says_what_chose_the_epoch(run: Run) -> None:
+    trained = TrainedNets.of(run)
+    net, config = trained.load(trained.nets[0])
+    record = {**trained.nets[0], "chosen": {"by": "fold"}}
+    card = card_of(trained, record, run, config=config, net=net, folder="leaves")
+    assert "no label of that fold, but its epoch was chosen by them." in card
 
 
 @pytest.mark.parametrize(
