@@ -26,16 +26,22 @@ from pretext.init_weights import pretexts
 ENDINGS = {"onnx": ".onnx", "timm": ".timm.safetensors"}
 log = logging.getLogger(__name__)
 
-USE_ONNX = """\
+RUN_ONNX = """\
 import numpy as np
 import onnxruntime
 from PIL import Image
 
 # stretched to a square, as by data_prep.prepare --fit squash; --fit pad repeats edges
-picture = Image.open("picture.jpg").convert("RGB").resize(({side}, {side}))
+picture = Image.open("picture.jpg").convert("RGB")
+picture = picture.resize(({side}, {side}), Image.Resampling.LANCZOS, reducing_gap=3)
 images = np.asarray(picture, np.float32).transpose(2, 0, 1)[None]  # grey levels 0..255
 session = onnxruntime.InferenceSession({file})
+"""
+USE_ONNX = (
+    RUN_ONNX
+    + """\
 features = session.run(["features"], {{"images": images}})[0]  # (1, {width})"""
+)
 
 USE_TIMM = """\
 import json

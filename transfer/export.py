@@ -24,22 +24,18 @@ from data_prep.errors import UserError
 from data_prep.run_folders.damage import RECORD
 from data_prep.run_folders.runs import Run
 from data_prep.settings import from_flags
+from pretext.export import RUN_ONNX
 from transfer.columns import columns_of
 from transfer.trained_nets import MEAN, TrainedNets
 
 log = logging.getLogger(__name__)
 
-USE_ONNX = """\
-import numpy as np
-import onnxruntime
-from PIL import Image
-
-# stretched to a square, as by data_prep.prepare --fit squash; --fit pad repeats edges
-picture = Image.open("picture.jpg").convert("RGB").resize(({side}, {side}))
-images = np.asarray(picture, np.float32).transpose(2, 0, 1)[None]  # grey levels 0..255
-session = onnxruntime.InferenceSession({file})
+USE_ONNX = (
+    RUN_ONNX
+    + """\
 names = [output.name for output in session.get_outputs()]
 outputs = dict(zip(names, session.run(None, {{"images": images}})))"""
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -139,12 +139,13 @@ def test_the_printed_lines_for_onnx_run_as_they_are(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = make_run(tmp_path)
-    Image.new("RGB", (50, 40), (200, 90, 30)).save(tmp_path / "picture.jpg")
+    noise = np.random.default_rng(0).integers(0, 256, (160, 250, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "picture.jpg", quality=100)
     with chdir(tmp_path), caplog.at_level(logging.INFO):
         main(["--run=run", "--out=x.onnx"])
         names: dict[str, Any] = {}
         exec(snippet(caplog), names)
-    pixels = np.asarray(Image.open(tmp_path / "picture.jpg").resize((SIDE, SIDE)))
+    pixels = fit_square(Image.open(tmp_path / "picture.jpg"), SIDE, "squash")
     images = pixels.transpose(2, 0, 1)[None]
     assert close(names["features"], expected_features(run, images))
     assert f"(1, {names['features'].shape[1]})" in snippet(caplog)
