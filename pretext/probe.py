@@ -27,7 +27,7 @@ from data_prep.run_folders.runs import Run
 from data_prep.settings import NOT_HASHED, nearest, recorded
 from data_prep.waiting import settle_waiting
 from pretext.init_weights import fingerprint_of, pretexts
-from pretext.preflight import check_ready
+from pretext.preflight import check_ready, check_unseen
 from pretext.ready_weights import TIMM, find_ready, is_path, is_ready
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ class ProbeSettings(Ranged):
         for name in self.weights:
             if is_ready(name):
                 check_ready(name, "", "weights")
+                check_unseen(name, outlook.metadata.get("fold_hash"), "weights")
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -109,6 +110,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
         return done.folder
     prepared = Prepared.open(run.finished(PREPARED))
     check_folds(prepared.metadata)
+    for name in filter(is_ready, settings.weights):
+        check_unseen(name, prepared.metadata["fold_hash"], "weights")
     tasks = prepared.tasks(experiment.tasks, settings.tasks)
 
     from pretext.evaluation.comparison import as_table, as_text

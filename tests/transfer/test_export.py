@@ -14,9 +14,17 @@ from numpy.typing import NDArray
 from data_prep.errors import UserError
 from data_prep.run_folders.runs import Run
 from features.store import open_store
+from pretext import probe
 from pretext.init_weights import find_weights
 from pretext.networks.backbones import begin_backbone
-from tests.prepared_runs import extract, finetune, make_run, pixels_of, table_of
+from tests.prepared_runs import (
+    elsewhere,
+    extract,
+    finetune,
+    make_run,
+    pixels_of,
+    table_of,
+)
 from transfer.export import main
 from transfer.graph import AveragedNets
 from transfer.model_card import card_of
@@ -113,6 +121,8 @@ def test_the_folder_is_what_timm_and_init_read(run: Run, tmp_path: Path) -> None
         finetune(run, f"--init={out}", "--overwrite")
     with pytest.raises(UserError, match=r"source = .*leaves.*labels of this very run"):
         extract(run, f"--source={out}", "--overwrite")
+    with elsewhere(run), pytest.raises(UserError, match=r"weights = .*this very run"):
+        probe.main([f"--run={run.folder}", f"--weights={out}"])
     with pytest.raises(UserError, match=r"leaves is there already; --overwrite"):
         main([f"--run={run.folder}", "--to=folder", "--fold=0", f"--out={out}"])
 
