@@ -30,14 +30,19 @@ from data_prep.run_folders.runs import MADE_FROM, Stage
 from data_prep.settings import NOT_HASHED, recorded
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from data_prep.inputs import Inputs
+    from data_prep.pictures.copies import Repeat
     from data_prep.pictures.decoded import Decoded
     from data_prep.pictures.folders import LeftOut
     from data_prep.reporting.overview import Preparation
 
 STAGE = "data_prep.prepare"
+SPLITS = ("train", "test", "unlabelled")
+KEPT = "kept.npy"  # pixels without placeholders, until they take the store's place
 log = logging.getLogger(__name__)
 
 
@@ -109,44 +114,28 @@ def _prepare(
     import numpy as np
 
     from data_prep.pictures import images
-    from data_prep.pictures.copies import repeats_of
-    from data_prep.pictures.picture_info import summarise
     from data_prep.reporting.overview import Preparation, describe, write_overview
     from data_prep.rows import (
         check_groups,
         check_what_is_left,
-        keep_readable,
-        leave_out_placeholders,
         with_classes,
         with_folds,
     )
     from data_prep.tables.words import notes_on_names
 
     (rows, left_out, n_unknown), tables = matched, inputs.tables
-    pictures, has_group = inputs.folders.pictures, inputs.data.group is not None
     if inputs.cv:
         check_groups(inputs.cv, rows)
-    store, kept_file = stage.folder / PIXELS, stage.folder / "kept.npy"
-    decoded = _decode(store, {id_: pictures[id_] for id_ in rows["id"]}, settings)
-    rows, unreadable = keep_readable(rows, decoded, pictures)
-    left_out += unreadable
-    repeats = repeats_of(rows, pictures, has_group=has_group)
-    if settings.placeholders == "leave_out":
-        rows, dropped = leave_out_placeholders(rows, repeats, pictures)
-        left_out += dropped
-        repeats = [repeat for repeat in repeats if not repeat.is_placeholder]
-        if dropped:
-            images.keep_rows(store, kept_file, rows["image_row"].tolist())
-            rows = rows.assign(image_row=np.arange(len(rows), dtype=np.int64))
-    check_what_is_left(rows, left_out, inputs.data)
-    rows, classes = with_classes(rows, tables.target_kind)
+    store, has_group = stage.folder / PIXELS, inputs.data.group is not None
+    usable = _usable_pictures(rows, store, settings, inputs)
+    left_out += usable.left_out
+    check_what_is_left(usable.rows, left_out, inputs.data)
+    rows, classes = with_classes(usable.rows, tables.target_kind)
     rows = with_folds(
-        rows, inputs.cv, has_group=has_group, seed=settings.seed, repeats=repeats
+        rows, inputs.cv, has_group=has_group, seed=settings.seed, repeats=usable.repeats
     )
     attributes = tables.attributes[tables.attributes["id"].isin(rows["id"])]
-    pixels = np.load(kept_file if kept_file.exists() else store, mmap_mode="r")
-    placeholders = [repeat for repeat in repeats if repeat.is_placeholder]
-    mean, std = images.channel_statistics(pixels)
+    pixels = np.load(usable.pixels_file, mmap_mode="r")
     stage.metadata = {
         **inputs.metadata(
             attributes,
@@ -154,33 +143,86 @@ def _prepare(
             side_px=settings.side,
             word_dimensions=settings.word_dimensions,
         ),
-        **_metadata_of_rows(rows, inputs.cv, tables.target_kind),
-        "fit": settings.fit,
-        "placeholders": [[repeat.file, len(repeat.ids)] for repeat in placeholders],
-        "mean": mean,
-        "std": std,
+        **_metadata_of_rows(rows, inputs.cv, tables.target_kind, len(left_out)),
+        **_metadata_of_pictures(pixels, usable.placeholders, settings.fit),
     }
-    stage.metadata["counts"]["left_out"] = len(left_out)
     preparation = Preparation(
         rows=rows,
         metadata=stage.metadata,
         left_out=left_out,
         attributes=attributes,
         n_unknown=n_unknown,
-        placeholders=placeholders,
-        notes=[
-            *tables.notes,
-            *notes_on_names(attributes),
-            *summarise([file.info for file in decoded if not file.reason]),
-        ],
+        placeholders=usable.placeholders,
+        notes=[*tables.notes, *notes_on_names(attributes), *usable.notes],
     )
     _write_tables(stage.folder, preparation, settings.seed)
     _write_requested_ids(stage.folder, tables.rows, inputs.data)
     log.info("%s", describe(preparation))
     write_overview(stage.folder / "report.html", preparation, pixels, title)
     store.with_suffix(images.JOURNAL).unlink()  # last: a rerun need not decode
-    if kept_file.exists():
-        kept_file.replace(store)
+    if usable.pixels_file != store:
+        usable.pixels_file.replace(store)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsablePictures:
+    """The pictures that can be read and, if so wanted, are no placeholders.
+
+    Attributes:
+        rows: N rows, ``image_row`` among their columns.
+        pixels_file: Their (N, S, S, 3) grey levels.
+        left_out: The other rows.
+        repeats: The pictures that several rows share.
+        notes: What a person should know of their files.
+    """
+
+    rows: "pd.DataFrame"
+    pixels_file: Path
+    left_out: "list[LeftOut]"
+    repeats: "list[Repeat]"
+    notes: list[str]
+
+    @property
+    def placeholders(self) -> "list[Repeat]":
+        """Those that show nothing."""
+        return [repeat for repeat in self.repeats if repeat.is_placeholder]
+
+
+def _usable_pictures(
+    rows: "pd.DataFrame", store: Path, settings: PrepareSettings, inputs: "Inputs"
+) -> UsablePictures:
+    """Decode the pictures of the rows, and leave out those that cannot be used.
+
+    Without placeholders the pixels are in another file beside the store: a rerun
+    decodes nothing anew.
+    """
+    import numpy as np
+
+    from data_prep.pictures.copies import repeats_of
+    from data_prep.pictures.images import keep_rows
+    from data_prep.pictures.picture_info import summarise
+    from data_prep.rows import keep_readable, leave_out_placeholders
+
+    pictures, pixels_file = inputs.folders.pictures, store
+    decoded = _decode(store, {id_: pictures[id_] for id_ in rows["id"]}, settings)
+    rows, left_out = keep_readable(rows, decoded, pictures)
+    has_group = inputs.data.group is not None
+    repeats = repeats_of(rows, pictures, has_group=has_group)
+    if settings.placeholders == "leave_out":
+        rows, dropped = leave_out_placeholders(rows, repeats, pictures)
+        left_out += dropped
+        repeats = [repeat for repeat in repeats if not repeat.is_placeholder]
+        if dropped:
+            pixels_file = store.with_name(KEPT)
+            keep_rows(store, pixels_file, rows["image_row"].tolist())
+            rows = rows.assign(image_row=np.arange(len(rows), dtype=np.int64))
+    return UsablePictures(
+        rows=rows,
+        pixels_file=pixels_file,
+        left_out=left_out,
+        repeats=repeats,
+        notes=summarise([file.info for file in decoded if not file.reason]),
+    )
 
 
 def _decode(
@@ -240,7 +282,7 @@ def _write_requested_ids(
 
 
 def _metadata_of_rows(
-    rows: "pd.DataFrame", cv: str | None, target_kind: str | None
+    rows: "pd.DataFrame", cv: str | None, target_kind: str | None, n_left_out: int
 ) -> dict[str, Any]:
     """Record what is known of the rows once the pictures are decoded."""
     from data_prep.folds import fold_hash
@@ -255,13 +297,28 @@ def _metadata_of_rows(
         "fold_hash": fold_hash(rows["id"], rows["fold"]) if cv else None,
         "target_range": ends,
         "counts": {
-            split: int((rows["split"] == split).sum())
-            for split in ("train", "test", "unlabelled")
+            **{split: int((rows["split"] == split).sum()) for split in SPLITS},
+            "left_out": n_left_out,
         },
         "copies": n_copies,
         "copies_of_train_in_test": n_crossing,
         "dropped": int((weights == 0).sum()),
         "softened": int(((weights > 0) & (weights < 1)).sum()),
+    }
+
+
+def _metadata_of_pictures(
+    pixels: "NDArray[np.uint8]", placeholders: "Sequence[Repeat]", fit: str
+) -> dict[str, Any]:
+    """Record how the pixels were made, and their mean and standard deviation."""
+    from data_prep.pictures.images import channel_statistics
+
+    mean, std = channel_statistics(pixels)
+    return {
+        "fit": fit,
+        "placeholders": [[repeat.file, len(repeat.ids)] for repeat in placeholders],
+        "mean": mean,
+        "std": std,
     }
 
 

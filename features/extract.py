@@ -22,8 +22,7 @@ on, and ``features.merge`` joins them to what one machine would have written.
 
 import logging
 import shutil
-import sys
-import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,11 +32,12 @@ import numpy as np
 from data_prep.command import open_command, run_command
 from data_prep.dihedral import VIEW_SETS
 from data_prep.prepared import PREPARED, Prepared
-from data_prep.run_folders.damage import intact, read_json
-from data_prep.run_folders.runs import Finished, Run
+from data_prep.run_folders.damage import intact
+from data_prep.run_folders.runs import Finished
 from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
 from features.header import HELD_OUT, SELECTED, UNTRAINED
+from features.origins import header_of_run, origin_of_ready, origin_of_stage
 from features.plan import NO_FOLD, RoleRows, in_shard, plan_passes, plan_rows
 from features.settings import FINETUNED, WEIGHTS, ExtractSettings
 from pretext.init_weights import fingerprint_of
@@ -45,6 +45,10 @@ from pretext.preflight import check_ready, check_unseen
 from pretext.ready_weights import find_ready
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from features.assembly import Extracted
+    from features.net_passes import NetOutputs, NetPasses
     from features.sources import NetSource
     from pretext.data.pictures import Pictures
 
@@ -64,119 +68,105 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings, run, _ = open_command(ExtractSettings, STAGE, argv)
     shard, n_shards = settings.shard_of()
     stage_name = stage_of(shard, n_shards)
-    config, reads = recorded(settings), settings.reads
-    config["shard"] = settings.shard if n_shards > 1 else ""  # 0/1 is all
-    ready = find_ready(settings.source, "source") if settings.is_ready else None
-    if ready:
-        check_ready(settings.source, settings.backbone, "source")
-        config[WEIGHTS] = fingerprint_of(settings.source, ready)["init"]
+    config, reads = _config(settings), settings.reads
     if not settings.layers and (done := run.current(stage_name, config, reads=reads)):
         return done.folder
     prepared = Prepared.open(run.finished(PREPARED))
-    trained = None if ready else run.finished(settings.source)
-    if ready:
-        check_unseen(settings.source, prepared.metadata["fold_hash"], "source")
+    trained = None if settings.is_ready else run.finished(settings.source)
     settle_waiting(settings.threads)
 
-    from features.assembly import Assembly
     from features.net_passes import NetPasses
-    from pretext.data.pictures import Pictures
-    from pretext.device import pick_device, set_threads, use_bf16
-    from pretext.networks.backbones import save_weights
+    from pretext.device import use_bf16
 
-    device = pick_device()
-    set_threads(settings.threads)
-    bf16 = use_bf16(settings.precision, device)
-    pictures = Pictures.open(prepared.folder, device)
-    source = open_source(settings, prepared, trained, pictures)
+    pictures, source = open_nets(settings, prepared, trained)
     if settings.layers:
         show_layers(source)
         return run.folder
-    table = prepared.table
-    if source.user_columns:
-        pictures.columns = source.user_columns.apply(table)
+    table, bf16 = prepared.table, use_bf16(settings.precision, pictures.device)
     if trained:
         origin = origin_of_stage(run, trained)
     else:
         origin = origin_of_ready(source, config[WEIGHTS], prepared)
-    header = _header(prepared, source, origin, bf16=bf16)
-    if trained and settings.source == FINETUNED:
-        planned = plan_rows(
-            table,
-            source.folds,
-            insample=settings.insample,
-            role_of_fold=trained.metadata.get("role_of_fold", "oof"),
-        )
-    else:
-        role = SELECTED if header["selected_with_labels"] else "label_free"
-        rows = np.arange(len(table))
-        planned = [RoleRows(fold=NO_FOLD, role=role, rows=rows)]
-    passes = [whole.shard(shard, n_shards) for whole in plan_passes(planned)]
-    failures = failures_of(prepared, planned, settings) if shard == 0 else {}
-    planned = [in_shard(role_rows, passes) for role_rows in planned]
+    header = header_of_run(prepared, source, origin, bf16=bf16)
     if n_shards > 1:
         header["shard"] = [shard, n_shards]
-    views = VIEW_SETS[settings.views]
+    planned = rows_by_role(
+        settings, table, source.folds, trained=trained, header=header
+    )
+    failures = failures_of(prepared, planned, settings) if shard == 0 else {}
+    passes = [whole.shard(shard, n_shards) for whole in plan_passes(planned)]
+    planned = [in_shard(role_rows, passes) for role_rows in planned]
+    net_passes = NetPasses(
+        passes=passes,
+        source=source,
+        pictures=pictures,
+        views=VIEW_SETS[settings.views],
+        bf16=bf16,
+        image_rows=table["image_row"].to_numpy(dtype=np.int64),
+        title=STAGE,
+    )
     with run.stage(stage_name, config, reads=reads) as stage:
-        began = time.perf_counter()
-        outputs = NetPasses(
-            passes=passes,
-            source=source,
-            pictures=pictures,
-            views=views,
-            bf16=bf16,
-            image_rows=table["image_row"].to_numpy(dtype=np.int64),
-            title=STAGE,
-        ).run(stage.folder / WORK)
-        seconds = time.perf_counter() - began
-        ids = table["id"].to_numpy(dtype=object)
-        extracted = outputs.by_role(planned, ids)
-        assembly = Assembly(
-            folder=stage.folder,
-            ids=ids,
-            fold_of=table["fold"].to_numpy(),
-            columns=source.columns,
-            nets=source.nets,
-            views=views,
-            statistics=settings.statistics,
+        outputs = net_passes.run(stage.folder / WORK)
+        extracted = outputs.by_role(planned, table["id"].to_numpy(dtype=object))
+        write_stores(
+            extracted,
+            stage.folder,
+            settings,
+            net_passes,
+            table=table,
             header=header,
             failures=failures,
         )
-        if not trained:  # so that later pictures need no other file
-            tensors = source.backbone()[0].state_dict()
-            save_weights(stage.folder / BACKBONE, tensors, source.metadata)
-        if settings.layer:
-            assembly.write_inner(extracted)
-        else:
-            assembly.write(extracted)
-        stage.device = str(device)
-        n_rows: dict[str, int] = {}
-        for role_rows in planned:
-            n_rows[role_rows.role] = n_rows.get(role_rows.role, 0) + len(role_rows.rows)
-        stage.metadata = {
-            "columns": source.width,
-            "views": len(views),
-            "rows": n_rows,
-            "folds": source.folds,
-            "seconds": round(seconds, 1),
-        }
+        stage.device = str(pictures.device)
+        stage.metadata = _metadata(outputs, planned)
+    folder = run.folder / stage_name
     # only now: until the stage has its place, a rerun need not pass over them again
-    shutil.rmtree(run.folder / stage_name / WORK, ignore_errors=True)
-    n_failed = len({id_ for of_role in extracted for id_ in of_role.failures})
-    if n_failed:
-        log.warning("%d pictures failed: features.inspect says why", n_failed)
-    n_pictures = sum(len(of_pass.rows) for of_pass in passes)
-    log.info(
-        "%s: %d pictures in %d views through %d nets, %d outputs each, %.0f pictures/s",
-        stage_name,
-        n_pictures,
-        len(views),
-        source.n_nets,
-        source.width,
-        n_pictures / seconds,
-    )
-    log.info("-> %s", run.folder / stage_name)
-    return run.folder / stage_name
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+    log_result(folder, extracted, outputs)
+    return folder
+
+
+def _config(settings: ExtractSettings) -> dict[str, Any]:
+    """Say what decides the stores besides the stages that are read.
+
+    Raises:
+        UserError: Ready weights are not there, or do not fit.
+    """
+    config = recorded(settings)
+    if settings.shard_of()[1] == 1:
+        config["shard"] = ""  # 0/1 is all
+    if settings.is_ready:
+        ready = find_ready(settings.source, "source")
+        check_ready(settings.source, settings.backbone, "source")
+        config[WEIGHTS] = fingerprint_of(settings.source, ready)["init"]
+    return config
+
+
+def open_nets(
+    settings: ExtractSettings, prepared: Prepared, trained: Finished | None
+) -> "tuple[Pictures, NetSource]":
+    """Open the pictures of the run, and the nets that they go through.
+
+    Args:
+        settings: Of the extraction.
+        prepared: The stage of the pictures.
+        trained: The stage of the nets; None: they are ready weights.
+
+    Raises:
+        UserError: Ready weights saw labels that they are to be judged by.
+    """
+    if settings.is_ready:
+        check_unseen(settings.source, prepared.metadata["fold_hash"], "source")
+    from pretext.data.pictures import Pictures
+    from pretext.device import pick_device, set_threads
+
+    device = pick_device()
+    set_threads(settings.threads)
+    pictures = Pictures.open(prepared.folder, device)
+    source = open_source(settings, prepared, trained, pictures)
+    if source.user_columns:
+        pictures.columns = source.user_columns.apply(prepared.table)
+    return pictures, source
 
 
 def open_source(
@@ -227,57 +217,32 @@ def show_layers(source: "NetSource") -> None:
         log.info("%-*s  %s", width, name, shape)
 
 
-def chosen_with_labels(run: Run, trained: Finished) -> bool:
-    """Tell whether labels chose the epoch of a backbone that a stage is or began from.
+def rows_by_role(
+    settings: ExtractSettings,
+    table: "pd.DataFrame",
+    folds: Sequence[str],
+    *,
+    trained: Finished | None,
+    header: Mapping[str, Any],
+) -> list[RoleRows]:
+    """Plan which rows of the table go through which nets, in which role.
 
-    Then nothing learned the labels, and yet every score by them is a little too good.
+    Args:
+        settings: Of the extraction.
+        table: N rows as prepared.
+        folds: Of the nets.
+        trained: The stage of the nets; None: they are ready weights.
+        header: Of the stores.
     """
-    sidecar = trained.folder / "backbone.json"
-    if sidecar.is_file() and read_json(sidecar).get("selected_with_labels"):
-        return True
-    earlier = [name for name in trained.record["reads"] if name.startswith("pretext.")]
-    return any(chosen_with_labels(run, run.finished(name)) for name in earlier)
-
-
-def origin_of_stage(run: Run, trained: Finished) -> dict[str, Any]:
-    """Say what nets of a stage are: its name, digest, versions, and whose choice."""
-    record = trained.record
-    return {
-        "selected_with_labels": chosen_with_labels(run, trained),
-        "source": {"stage": record["stage"], "digest": record["digest"]},
-        "versions": record["versions"],
-    }
-
-
-def origin_of_ready(
-    source: "NetSource", identity: Mapping[str, str], prepared: Finished
-) -> dict[str, Any]:
-    """Say the same of ready weights; of versions, those of this run."""
-    return {
-        "selected_with_labels": bool(source.metadata.get("selected_with_labels")),
-        "source": {"stage": identity["file"], "digest": identity["sha256"]},
-        "versions": prepared.record["versions"],
-    }
-
-
-def _header(
-    prepared: Finished, source: "NetSource", origin: dict[str, Any], *, bf16: bool
-) -> dict[str, Any]:
-    """Say how the stores were made."""
-    metadata = prepared.metadata
-    return {
-        "cv": metadata["cv"],
-        "fold_hash": metadata["fold_hash"],
-        "selected_with_labels": origin["selected_with_labels"],
-        "transform": {
-            **{k: metadata[k] for k in ("side", "fit")},
-            **{k: source.metadata.get(k) for k in ("mean", "std")},
-        },
-        "precision": "bf16" if bf16 else "fp32",
-        "source": origin["source"],
-        "command": " ".join(sys.orig_argv[1:]),
-        "versions": origin["versions"],
-    }
+    if trained and settings.source == FINETUNED:
+        return plan_rows(
+            table,
+            folds,
+            insample=settings.insample,
+            role_of_fold=trained.metadata.get("role_of_fold", "oof"),
+        )
+    role = SELECTED if header["selected_with_labels"] else "label_free"
+    return [RoleRows(fold=NO_FOLD, role=role, rows=np.arange(len(table)))]
 
 
 def failures_of(
@@ -306,6 +271,91 @@ def failures_of(
         id_: f"{UNTRAINED} {fold} was trained"
         for id_, fold in zip(missing["id"], missing["fold"], strict=True)
     }
+
+
+def write_stores(
+    extracted: "Sequence[Extracted]",
+    folder: Path,
+    settings: ExtractSettings,
+    net_passes: "NetPasses",
+    *,
+    table: "pd.DataFrame",
+    header: Mapping[str, Any],
+    failures: Mapping[str, str],
+) -> None:
+    """Write what the nets gave, and ready weights beside it.
+
+    Args:
+        extracted: Of each fold and role.
+        folder: Where to.
+        settings: Of the extraction.
+        net_passes: How it was made.
+        table: N rows as prepared.
+        header: Of the stores.
+        failures: Why rows that one may expect are not there, by id.
+    """
+    from features.assembly import Assembly
+    from pretext.networks.backbones import save_weights
+
+    source = net_passes.source
+    assembly = Assembly(
+        folder=folder,
+        ids=table["id"].to_numpy(dtype=object),
+        fold_of=table["fold"].to_numpy(),
+        columns=source.columns,
+        nets=source.nets,
+        views=net_passes.views,
+        statistics=settings.statistics,
+        header=header,
+        failures=failures,
+    )
+    if settings.is_ready:  # so that later pictures need no other file
+        tensors = source.backbone()[0].state_dict()
+        save_weights(folder / BACKBONE, tensors, source.metadata)
+    if settings.layer:
+        assembly.write_inner(extracted)
+    else:
+        assembly.write(extracted)
+
+
+def _metadata(outputs: "NetOutputs", planned: Sequence[RoleRows]) -> dict[str, Any]:
+    """Say for the record what was extracted."""
+    source, n_rows = outputs.net_passes.source, Counter[str]()
+    for role_rows in planned:
+        n_rows[role_rows.role] += len(role_rows.rows)
+    return {
+        "columns": source.width,
+        "views": len(outputs.net_passes.views),
+        "rows": dict(n_rows),
+        "folds": source.folds,
+        "seconds": round(outputs.seconds, 1),
+    }
+
+
+def log_result(
+    folder: Path, extracted: "Sequence[Extracted]", outputs: "NetOutputs"
+) -> None:
+    """Say what was extracted, and how fast.
+
+    Args:
+        folder: Of the finished stage.
+        extracted: Of each fold and role.
+        outputs: Of the nets.
+    """
+    if n_failed := len({id_ for of_role in extracted for id_ in of_role.failures}):
+        log.warning("%d pictures failed: features.inspect says why", n_failed)
+    net_passes = outputs.net_passes
+    n_pictures = sum(len(of_pass.rows) for of_pass in net_passes.passes)
+    log.info(
+        "%s: %d pictures in %d views through %d nets, %d outputs each, %.0f pictures/s",
+        folder.name,
+        n_pictures,
+        len(net_passes.views),
+        net_passes.source.n_nets,
+        net_passes.source.width,
+        n_pictures / outputs.seconds,
+    )
+    log.info("-> %s", folder)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Shapes: N rows of the prepared table, n of them, V views, F outputs of a fold's nets.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,7 @@ class NetPasses:
         from features.passes import run_pass
         from features.sources import side_by_side
 
+        began = time.perf_counter()
         source, device = self.source, self.pictures.device
         folds = dict.fromkeys(fold for planned in self.passes for fold in planned.folds)
         nets = {fold: source.load(fold, device) for fold in folds}
@@ -77,7 +79,8 @@ class NetPasses:
                     bar=bar,
                 )
                 values.append(outputs)
-        return NetOutputs(net_passes=self, values=values)
+        seconds = time.perf_counter() - began
+        return NetOutputs(net_passes=self, values=values, seconds=seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +90,12 @@ class NetOutputs:
     Attributes:
         net_passes: Which rows went through which nets.
         values: Of each pass (rows of it, V, F of its folds side by side), mapped.
+        seconds: What it took, from where it went on.
     """
 
     net_passes: NetPasses
     values: Sequence[NDArray[np.float32]]
+    seconds: float
 
     def by_role(
         self, planned: Sequence[RoleRows], ids: NDArray[Any]

@@ -64,7 +64,12 @@ WHY: dict[str, tuple[str, ...]] = {
             "features.convert",
         ),
         *("features.exports", "features.extraction", "features.foreign"),
-        *("features.fresh", "features.merge", "stacking.analysis.conformal"),
+        *(
+            "features.fresh",
+            "features.fresh_stores",
+            "features.merge",
+            "stacking.analysis.conformal",
+        ),
         *(
             "stacking.inputs.validation",
             "stacking.reporting.leaderboard_entries",

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 CALLERS = (
     *("pretext/pretraining.py", "pretext/probe.py"),
     *("transfer/finetune.py", "transfer/tune.py"),
-    *("features/extract.py", "features/fresh.py", "features/watch.py"),
+    *("features/extract.py", "features/fresh_stores.py", "features/watch.py"),
 )
 
 

@@ -25,7 +25,7 @@ from data_prep.errors import UserError
 from data_prep.pictures.decode import fit_square
 from data_prep.run_folders.damage import RECORD
 from data_prep.run_folders.runs import Run
-from features import fresh, inference, merge, passes
+from features import fresh, fresh_stores, inference, merge, passes
 from features.inference import default_path, infer_features, name_of
 from features.merge import check_alike
 from features.passes import views_of
@@ -247,7 +247,7 @@ def test_what_cannot_be_read_or_is_not_finite_is_left_out(
     (images / "notes.txt").write_text("not looked at")
     first = min(path for path in images.iterdir() if path.suffix == ".png")
     (images / "link.png").symlink_to(images / "gone.png")
-    open_source = fresh.open_source
+    open_source = fresh_stores.open_source
 
     def with_one_blind_net(*given: Any) -> Any:
         source = open_source(*given)
@@ -265,7 +265,7 @@ def test_what_cannot_be_read_or_is_not_finite_is_left_out(
         source.load = loaded
         return source
 
-    monkeypatch.setattr(fresh, "open_source", with_one_blind_net)
+    monkeypatch.setattr(fresh_stores, "open_source", with_one_blind_net)
     monkeypatch.setattr(passes, "CPU_PICTURES", 32)
     out = ask(run, f"--images={images}")
     lost = left_out(out)

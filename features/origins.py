@@ -1,0 +1,67 @@
+"""What stands in the header of every store of a run: how it was made, by which nets.
+
+Torch-free.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from data_prep.run_folders.damage import read_json
+from data_prep.run_folders.runs import Finished, Run
+
+if TYPE_CHECKING:
+    from features.sources import NetSource
+
+
+def chosen_with_labels(run: Run, trained: Finished) -> bool:
+    """Tell whether labels chose the epoch of a backbone that a stage is or began from.
+
+    Then nothing learned the labels, and yet every score by them is a little too good.
+    """
+    sidecar = trained.folder / "backbone.json"
+    if sidecar.is_file() and read_json(sidecar).get("selected_with_labels"):
+        return True
+    earlier = [name for name in trained.record["reads"] if name.startswith("pretext.")]
+    return any(chosen_with_labels(run, run.finished(name)) for name in earlier)
+
+
+def origin_of_stage(run: Run, trained: Finished) -> dict[str, Any]:
+    """Say what nets of a stage are: its name, digest, versions, and whose choice."""
+    record = trained.record
+    return {
+        "selected_with_labels": chosen_with_labels(run, trained),
+        "source": {"stage": record["stage"], "digest": record["digest"]},
+        "versions": record["versions"],
+    }
+
+
+def origin_of_ready(
+    source: "NetSource", identity: Mapping[str, str], prepared: Finished
+) -> dict[str, Any]:
+    """Say the same of ready weights; of versions, those of this run."""
+    return {
+        "selected_with_labels": bool(source.metadata.get("selected_with_labels")),
+        "source": {"stage": identity["file"], "digest": identity["sha256"]},
+        "versions": prepared.record["versions"],
+    }
+
+
+def header_of_run(
+    prepared: Finished, source: "NetSource", origin: dict[str, Any], *, bf16: bool
+) -> dict[str, Any]:
+    """Say how all stores of a run were made, for their headers."""
+    metadata = prepared.metadata
+    return {
+        "cv": metadata["cv"],
+        "fold_hash": metadata["fold_hash"],
+        "selected_with_labels": origin["selected_with_labels"],
+        "transform": {
+            **{k: metadata[k] for k in ("side", "fit")},
+            **{k: source.metadata.get(k) for k in ("mean", "std")},
+        },
+        "precision": "bf16" if bf16 else "fp32",
+        "source": origin["source"],
+        "command": " ".join(sys.orig_argv[1:]),
+        "versions": origin["versions"],
+    }
