@@ -69,12 +69,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
     set_threads(settings.threads)
     if not settings.ids:
         rows = worst_misses(trained, prepared, task, settings.n)
-        log.info("the %d pictures whose %s is missed by most", len(rows), name)
+        log.info("task %s: the worst misses", name)
     explanations = explain(trained, prepared, task, rows)
     folder = run.folder / EXPLAINED
     shutil.rmtree(folder, ignore_errors=True)
     page = write_pages(folder, explanations, task)
-    log.info("%d maps -> %s", len(explanations), page)
+    log.info("%d map%s -> %s", len(rows), "s" * (len(rows) != 1), page)
     return page
 
 

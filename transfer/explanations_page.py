@@ -1,5 +1,6 @@
 """The maps as files, and the page that sets them beside their pictures."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from transfer.explanations import Explanation
 
 SHOWN_PX = 160
+TASK_FILE = "task.json"  # whose output the maps explain, for the stacking report
 HOW_TO_READ = (
     "Left the picture, right where the net looks: the brighter, the more it counts for"
     " the output named below. Each picture with a label is explained by the net that"
@@ -42,6 +44,8 @@ def write_pages(
             continue  # an id is text of a table, and must not lead out of the folder
         with drafted(path) as file:
             Image.fromarray(explanation.overlay).save(file, "PNG")
+    with drafted(folder / TASK_FILE) as file:
+        file.write(json.dumps({"task": task.name}).encode())
     grid = picture_grid(
         [explanation.pixels for explanation in explanations],
         [f"{explanation.id_}\n{explanation.caption}" for explanation in explanations],

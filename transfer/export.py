@@ -114,7 +114,7 @@ def _write_graph(trained: TrainedNets, out: Path, settings: ExportSettings) -> P
         file = Path(draft) / out.name
         report = write_onnx(model, metadata, file, outputs=model.tasks)
         file.replace(out)
-    log.info("%d nets -> %s: %s", len(nets), out, report)
+    log.info("%d net%s -> %s: %s", len(nets), "s" * (len(nets) != 1), out, report)
     use = USE_ONNX.format(file=json.dumps(str(out)), side=metadata["side_px"])
     log.info("\nto use it:\n\n%s\n", use)
     return out

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data_prep.arrays import Floats
 from data_prep.prepared import Prepared
-from data_prep.run_folders.damage import RECORD, map_array, read_record
+from data_prep.run_folders.damage import RECORD, map_array, read_json, read_record
 from data_prep.run_folders.runs import Finished
 
 MAPS = "transfer.explain"  # ID.jpg or ID.png: what a net looks at
@@ -61,6 +61,12 @@ class RunPictures:
     def dates(self, ids: Sequence[str]) -> Floats:
         """Give the (n,) years of n ids."""
         return np.asarray(self.years[list(ids)], dtype=np.float64)
+
+    @property
+    def explained(self) -> str | None:
+        """Name the task whose output the maps explain; None: there are none."""
+        file = self.maps / "task.json"
+        return str(read_json(file)["task"]) if file.is_file() else None
 
     def map_of(self, id_: str) -> Pixels | None:
         """Give the map of a picture, (H, W, 3); None: there is none."""

@@ -185,6 +185,7 @@ def add_maps(run: Path) -> None:
     """Add maps of what a net looks at, of some pictures."""
     folder = run / "transfer.explain"
     folder.mkdir()
+    (folder / "task.json").write_text('{"task": "date"}')
     for number, id_ in enumerate(MAPPED):
         ending = "png" if number else "jpg"
         Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(folder / f"{id_}.{ending}")

@@ -181,6 +181,7 @@ def test_maps_are_set_beside_their_pictures(full: tuple[Reported, str]) -> None:
     )
     assert figures
     assert all((id_ in MAPPED) == bool(mark) for mark, id_ in figures)
+    assert "Beside them, the maps of transfer.explain, of its task date." in page
     pictures = RunPictures.of(reported.prepared)
     assert pictures.map_of("p0000") is not None
     assert pictures.map_of("p0009") is None

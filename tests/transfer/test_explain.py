@@ -1,5 +1,6 @@
 """Tests of transfer.explain: whose net is asked, what, and what the map is."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,7 @@ def test_the_command_writes_maps_and_a_page(run: Run, task: str) -> None:
     assert sorted(p.stem for p in page.parent.glob("*.png")) == sorted(ids)
     with Image.open(page.parent / f"{ids[0]}.png") as image:
         assert image.size == (32, 32)
+    assert json.loads((page.parent / "task.json").read_bytes()) == {"task": task}
     text = page.read_text(encoding="utf-8")
     assert text.index(ids[0]) < text.index(ids[1])  # in the order given
     assert f"{task} (" in text

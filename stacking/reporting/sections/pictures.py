@@ -76,8 +76,16 @@ def worst(stacked: Stacked, pictures: RunPictures) -> Section:
         "Worst misses",
         _labelled(order, stacked, pictures, [""] * len(order)),
         "Target → prediction. Look for wrong labels here before you change the nets."
-        + (f" Beside them, the maps of {MAPS}." if pictures.maps.is_dir() else ""),
+        + _what_the_maps_explain(pictures),
     )
+
+
+def _what_the_maps_explain(pictures: RunPictures) -> str:
+    """Say of which task the maps are: it need not be that of the target."""
+    if not pictures.maps.is_dir():
+        return ""
+    task = f", of its task {pictures.explained}" if pictures.explained else ""
+    return f" Beside them, the maps of {MAPS}{task}."
 
 
 def disputed(stacked: Stacked, findings: Findings, pictures: RunPictures) -> Section:
