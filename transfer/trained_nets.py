@@ -9,6 +9,7 @@ from data_prep.errors import UserError
 from data_prep.experiment import read_tasks
 from data_prep.folds import ALL
 from data_prep.prepared import Prepared
+from data_prep.renamed import NAMES
 from data_prep.run_folders.damage import RECORD
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import nearest
@@ -57,7 +58,13 @@ class TrainedNets:
     def tasks(self, prepared: Prepared, *names: str) -> list[Task]:
         """Give tasks that the nets learned, with the labels of the prepared table."""
         source = str(self.finished.folder / RECORD)
-        recorded = self.finished.record["settings"]["tasks_of_experiment"]
+        recorded = {
+            # a record keeps the former name of a loss, and nobody can mend it there
+            name: table | {"loss": NAMES.get(str(table["loss"]), table["loss"])}
+            for name, table in self.finished.record["settings"][
+                "tasks_of_experiment"
+            ].items()
+        }
         return prepared.tasks(read_tasks(recorded, source), only=names)
 
     def of_fold(self, fold: str) -> "TrainedNets":

@@ -1,6 +1,7 @@
 """Tests of transfer.export: the graph, the folder and its card."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
+from data_prep.prepared import Prepared
 from data_prep.run_folders.runs import Run
 from features.store import open_store
 from pretext import probe
 from pretext.init_weights import find_weights
 from pretext.networks.backbones import begin_backbone
 from tests.prepared_runs import (
+    STAGE,
     elsewhere,
     extract,
     finetune,
@@ -125,6 +128,15 @@ def test_the_folder_is_what_timm_and_init_read(run: Run, tmp_path: Path) -> None
         probe.main([f"--run={run.folder}", f"--weights={out}"])
     with pytest.raises(UserError, match=r"leaves is there already; --overwrite"):
         main([f"--run={run.folder}", "--to=folder", "--fold=0", f"--out={out}"])
+
+
+def test_a_record_may_have_the_former_name_of_a_loss(run: Run) -> None:
+    trained = TrainedNets.of(run)
+    task = {"kind": "regression", "column": None, "loss": "smooth_l1", "weight": 1.0}
+    record = {"settings": {"tasks_of_experiment": {"target": task}}}
+    earlier = replace(trained, finished=replace(trained.finished, record=record))
+    (read,) = earlier.tasks(Prepared.open(run.finished(STAGE)))
+    assert read.task_type.loss == "huber"
 
 
 def test_the_card_says_what_chose_the_epoch(run: Run) -> None:
