@@ -209,7 +209,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
         outlook = Outlook.of_prepared(run.finished(PREPARED), run, experiment, settings)
         check_data(outlook)
         check_libraries(outlook)
-    flags = ["--experiment", str(file), "--run", str(folder)]
     began = time.monotonic()
     for number, stage in enumerate(stages, start=1):
         if stage == PREPARED:  # what stands before it may make the tables
@@ -217,15 +216,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             check_data(outlook)
             check_libraries(outlook)
         log.info("\n== %d of %d: %s", number, len(stages), stage)
-        if stage.startswith("stacking."):
-            done = subprocess.run([sys.executable, "-m", stage, *flags], check=False)
-            if done.returncode:
-                raise UserError(
-                    f"{stage} did not finish; what was done before it is kept;"
-                    f" again: python -m {stage} --run {folder}"
-                )
-        else:
-            importlib.import_module(stage).main(flags)
+        run_stage(stage, file, folder)
         if stage == PREPARED:
             prepared = run.finished(PREPARED)
             check_data(Outlook.of_prepared(prepared, run, experiment, settings))
@@ -233,7 +224,41 @@ def main(argv: Sequence[str] | None = None) -> Path:
         "\n%d stages in %.1f minutes", len(stages), (time.monotonic() - began) / 60
     )
     active = [name for name in stages if not getattr(settings[name], "idle_by", "")]
-    if "stacking.fit" in active:
+    log_result(run, active)
+    return folder
+
+
+def run_stage(stage: str, experiment: Path, folder: Path) -> None:
+    """Run a stage; one of stacking in a process of its own.
+
+    Args:
+        stage: Dotted name.
+        experiment: File of the experiment.
+        folder: Of the run.
+
+    Raises:
+        UserError: That one did not finish, for the reason that it has told.
+    """
+    flags = ["--experiment", str(experiment), "--run", str(folder)]
+    if not stage.startswith("stacking."):
+        importlib.import_module(stage).main(flags)
+        return
+    done = subprocess.run([sys.executable, "-m", stage, *flags], check=False)
+    if done.returncode:
+        raise UserError(
+            f"{stage} did not finish; what was done before it is kept;"
+            f" again: python -m {stage} --run {folder}"
+        )
+
+
+def log_result(run: Run, stages: Sequence[str]) -> None:
+    """Say the score, if one is made, and where the last report is.
+
+    Args:
+        run: The finished run.
+        stages: Those that leave something, in their order.
+    """
+    if "stacking.fit" in stages:
         metadata = run.finished("stacking.fit").metadata
         style = style_for(metadata["score"])
         low, high = metadata["interval"]
@@ -246,12 +271,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
             high,
             metadata["constant"],
         )
-    for stage in reversed(active):
-        report = folder / stage / "report.html"
+    for stage in reversed(stages):
+        report = run.folder / stage / "report.html"
         if run.has(stage) and report.exists():
             log.info("report: %s", report)
             break
-    return folder
 
 
 if __name__ == "__main__":

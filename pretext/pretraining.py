@@ -51,18 +51,8 @@ def pretrain(
     name, backbone, begun_from = begin(settings, data, weights_file)
     learner = settings.build_learner(backbone, data)
     if settings.find_lr:
-        from pretext.engine.lr_finder import find_lr
-
         folder = run.folder / "find_lr" / stage_name
-        find_lr(
-            learner,
-            data.pictures,
-            train_idx=data.train_idx,
-            ids=data.train_ids,
-            settings=settings,
-            folder=folder,
-            label=stage_name,
-        )
+        find_rate(stage_name, settings, data, learner=learner, folder=folder)
         return folder
     if weights_file:
         log.info("%s begins from %s", stage_name, begun_from)
@@ -98,15 +88,7 @@ def pretrain(
             **{metric: round(value, 4) for metric, value in outcome.last.items()},
             **selection,
         }
-    log.info("%s: %s", stage_name, settings.summary(outcome.last))
-    log.info(
-        "%s: %d steps, %.0f images/s, %.1f %% of the time waiting for data -> %s",
-        stage_name,
-        outcome.steps,
-        outcome.images_per_s,
-        100 * outcome.data_share,
-        run.folder / stage_name,
-    )
+    log_outcome(stage_name, settings, outcome, run.folder / stage_name)
     return run.folder / stage_name
 
 
@@ -175,6 +157,27 @@ def begin(
         scale=settings.final_scale,
     )
     return name, backbone, begun_from
+
+
+def find_rate(
+    stage_name: str,
+    settings: PretextSettings,
+    data: TrainingData,
+    learner: "Learner",
+    folder: Path,
+) -> None:
+    """Try learning rates in place of the training, and draw the loss over them."""
+    from pretext.engine.lr_finder import find_lr
+
+    find_lr(
+        learner,
+        data.pictures,
+        train_idx=data.train_idx,
+        ids=data.train_ids,
+        settings=settings,
+        folder=folder,
+        label=stage_name,
+    )
 
 
 def train(
@@ -262,3 +265,18 @@ def save_backbone(
     save_weights(folder / "backbone.safetensors", tensors, metadata | selection)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return selection
+
+
+def log_outcome(
+    stage_name: str, settings: PretextSettings, outcome: "Outcome", folder: Path
+) -> None:
+    """Say what was learned, and how fast."""
+    log.info("%s: %s", stage_name, settings.summary(outcome.last))
+    log.info(
+        "%s: %d steps, %.0f images/s, %.1f %% of the time waiting for data -> %s",
+        stage_name,
+        outcome.steps,
+        outcome.images_per_s,
+        100 * outcome.data_share,
+        folder,
+    )

@@ -204,66 +204,32 @@ def probe_all(
 
     from pretext.data.pictures import Normalisation, Pictures
     from pretext.device import pick_device, set_threads, use_bf16
-    from pretext.evaluation.comparison import ProbedBackbone
-    from pretext.evaluation.embed import embed, load_for
-    from pretext.evaluation.probing import labels_of, probe, probes_of, stored_splits
-    from pretext.networks.backbones import build_backbone, described, own_normalisation
+    from pretext.evaluation.comparison import LabelledRows
+    from pretext.evaluation.embed import embed
+    from pretext.networks.backbones import build_backbone, own_normalisation
 
     device = pick_device()
     set_threads(settings.threads)
     pictures = Pictures.open(prepared.folder, device)
-    table, metadata = prepared.table, prepared.metadata
+    metadata = prepared.metadata
     collection = Normalisation(tuple(metadata["mean"]), tuple(metadata["std"]))
-    idx = np.flatnonzero(np.logical_or.reduce([task.has_label for task in tasks]))
-    splits = [
-        (val_mask[idx], train_mask[idx])
-        for val_mask, train_mask in stored_splits(table, metadata["n_folds"])
-    ]
-    cv_groups = table["cv_group"].to_numpy(dtype=np.int64)[idx]
-    tasks = [labels_of(task, idx) for task in tasks]
-
-    # each architecture has random weights of its own to stand beside
-    by_architecture: dict[tuple[str, int], dict[str, nn.Module]] = {}
-    for name, path in files.items():
-        architecture = str(described(path).get("backbone"))
-        backbone, side_px = load_for(path, pictures.side_px)
-        by_architecture.setdefault((architecture, side_px), {})[name] = backbone
+    labelled = LabelledRows.of(tasks, prepared)
+    by_architecture = load_by_architecture(files, pictures.side_px)
     bar: tqdm[Any]
-    total = len(idx) * (len(files) + len(by_architecture))
+    total = len(labelled.rows) * (len(files) + len(by_architecture))
     with tqdm(total=total, desc=STAGE, unit="img", mininterval=1.0) as bar:
 
-        def probed(
-            name: str,
-            backbone: "nn.Module",
-            side_px: int,
-            random: ProbedBackbone | None = None,
-        ) -> ProbedBackbone:
-            features: NDArray[np.float32] = embed(
+        def features_of(
+            name: str, backbone: "nn.Module", side_px: int
+        ) -> NDArray[np.float32]:
+            return embed(
                 backbone.to(device),
                 pictures,
-                idx,
+                labelled.rows,
                 own_normalisation(files.get(name), "", collection),
                 side_px=side_px,
                 bf16=use_bf16(settings.precision, device),
                 bar=bar,
-            )
-            results = {
-                (task.name, probe_name): probe(
-                    name=probe_name,
-                    features=features,
-                    task=task,
-                    splits=splits,
-                    cv_groups=cv_groups,
-                )
-                for task in tasks
-                for probe_name in probes_of(task)
-            }
-            return ProbedBackbone(
-                name=name,
-                results=results,
-                splits=splits,
-                cv_groups=cv_groups,
-                random=random,
             )
 
         backbones: list[ProbedBackbone] = []
@@ -272,11 +238,35 @@ def probe_all(
             untrained = build_backbone(architecture, side_px)
             several = len(by_architecture) > 1
             name = "random weights" + (f" of {architecture}" if several else "")
-            random = probed(name, untrained, side_px)
+            random = labelled.probed(name, features_of(name, untrained, side_px))
             backbones.append(random)
             for name, backbone in trained.items():
-                backbones.append(probed(name, backbone, side_px, random))
+                features = features_of(name, backbone, side_px)
+                backbones.append(labelled.probed(name, features, random))
     return backbones, str(device)
+
+
+def load_by_architecture(
+    files: Mapping[str, Path], picture_px: int
+) -> "dict[tuple[str, int], dict[str, nn.Module]]":
+    """Load backbones, those together that stand beside the same random weights.
+
+    Args:
+        files: Weights by name.
+        picture_px: Side of the pictures.
+
+    Returns:
+        The backbones by name, by architecture and side of the input.
+    """
+    from pretext.evaluation.embed import load_for
+    from pretext.networks.backbones import described
+
+    by_architecture: dict[tuple[str, int], dict[str, nn.Module]] = {}
+    for name, path in files.items():
+        architecture = str(described(path).get("backbone"))
+        backbone, side_px = load_for(path, picture_px)
+        by_architecture.setdefault((architecture, side_px), {})[name] = backbone
+    return by_architecture
 
 
 if __name__ == "__main__":

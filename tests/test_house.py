@@ -18,6 +18,7 @@ SOURCES = {
     for path in MODULES
 }
 MOST_LINES = 400
+MOST_LINES_OF_FUNCTION = 60  # without its docstring
 MOST_POSITIONAL = 4
 
 # They mean nothing without the sentence before them.
@@ -123,7 +124,29 @@ def loose_dataclasses(nodes: list[ast.AST]) -> Faults:
             )
 
 
-@pytest.mark.parametrize("faults", [pronouns, unnamed_arguments, loose_dataclasses])
+def length(node: ast.stmt) -> int:
+    """Count the lines of a statement."""
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def long_functions(nodes: list[ast.AST]) -> Faults:
+    """Find functions that nobody reads from top to bottom at one go."""
+    for node in nodes:
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        has_docstring = ast.get_docstring(node) is not None
+        n_lines = length(node) - (length(node.body[0]) if has_docstring else 0)
+        if n_lines > MOST_LINES_OF_FUNCTION:
+            yield (
+                node.lineno,
+                f"{node.name}: give names to its parts, it has {n_lines} lines and"
+                f" {MOST_LINES_OF_FUNCTION} are the most",
+            )
+
+
+@pytest.mark.parametrize(
+    "faults", [pronouns, unnamed_arguments, loose_dataclasses, long_functions]
+)
 def test_the_packages_keep_the_rule(
     faults: Callable[[list[ast.AST]], Faults],
 ) -> None:
@@ -162,6 +185,7 @@ def test_exceptions_are_still_needed() -> None:
         (unnamed_arguments, "write_store(a, b, c, d, e)"),
         (loose_dataclasses, "@dataclass(frozen=True)\nclass Score: ..."),
         (loose_dataclasses, "@dataclass\nclass Score: ..."),
+        (long_functions, "def fit():\n    'Fit.'\n" + "    ...\n" * 60),
     ],
 )
 def test_what_breaks_a_rule_is_told(

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_prep.command import open_command, run_command
 from data_prep.experiment import Experiment
@@ -24,6 +24,11 @@ from data_prep.waiting import settle_waiting
 from pretext.init_weights import find_weights, fingerprint_of
 from pretext.preflight import check_names
 from transfer.settings import FinetuneSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from data_prep.tasks import Task
 
 STAGE = "transfer.finetune"
 log = logging.getLogger(__name__)
@@ -45,28 +50,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settle_waiting(settings.threads * settings.jobs)
     check_names(settings.backbone, settings.optimizer, settings.logger)
 
-    from data_prep.rows import weights_of
     from transfer.jobs import plan
 
     metadata, table = prepared.metadata, outlook.table
     tasks = outlook.tasks(settings.tasks)
     jobs = plan(table, tasks, settings, metadata["n_folds"])
-    n_train = int((table["split"] == "train").sum())
-    for task in tasks:
-        if n_masked := n_train - int(task.has_label.sum()):
-            log.info(
-                "task %s: %d of %d training rows have no label for it",
-                task.name,
-                n_masked,
-                n_train,
-            )
-    sample_weight = weights_of(table)
-    if (sample_weight < 1).any():
-        log.info(
-            "[data] sample_weights: %d rows are not trained on, %d with less weight",
-            (sample_weight == 0).sum(),
-            ((sample_weight > 0) & (sample_weight < 1)).sum(),
-        )
+    log_rows(tasks, table)
 
     from transfer.executors import run_jobs
     from transfer.finetune_data import FinetuneData
@@ -102,6 +91,33 @@ def main(argv: Sequence[str] | None = None) -> Path:
         log.info("%s", line)
     log.info("-> %s", run.folder / STAGE)
     return run.folder / STAGE
+
+
+def log_rows(tasks: "Sequence[Task]", table: "pd.DataFrame") -> None:
+    """Say of how many rows nothing, or less, is learned.
+
+    Args:
+        tasks: With the labels of the rows.
+        table: N rows as prepared.
+    """
+    from data_prep.rows import weights_of
+
+    n_train = int((table["split"] == "train").sum())
+    for task in tasks:
+        if n_masked := n_train - int(task.has_label.sum()):
+            log.info(
+                "task %s: %d of %d training rows have no label for it",
+                task.name,
+                n_masked,
+                n_train,
+            )
+    sample_weight = weights_of(table)
+    if (sample_weight < 1).any():
+        log.info(
+            "[data] sample_weights: %d rows are not trained on, %d with less weight",
+            (sample_weight == 0).sum(),
+            ((sample_weight > 0) & (sample_weight < 1)).sum(),
+        )
 
 
 def summary(nets: Sequence[dict[str, Any]]) -> list[str]:

@@ -33,12 +33,14 @@ from pretext.engine.progress import Report
 from pretext.init_weights import find_weights, fingerprint_of
 from pretext.preflight import check_names
 from transfer.recipe_report import RecipeReport
-from transfer.recipe_search import Judge, search, space_around
+from transfer.recipe_search import Judge, Trial, search, space_around
 from transfer.settings import FinetuneSettings
 
 if TYPE_CHECKING:
     from data_prep.outlook import Outlook
     from data_prep.tasks import Task
+    from transfer.finetune_data import FinetuneData
+    from transfer.jobs import Job
 
 STAGE, FINETUNE = "transfer.tune", "transfer.finetune"
 JOURNAL, BEST, TABLE = "trials.log", "best.toml", "trials.csv"
@@ -160,12 +162,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     tasks = settings.tasks_of(outlook, base)
     whole = settings.of_fold(base, (tasks[0].name,))
-    n_folds = prepared.metadata["n_folds"]
-    job = hide_labels(plan(outlook.table, tasks, whole, n_folds)[0])
+    jobs = plan(outlook.table, tasks, whole, prepared.metadata["n_folds"])
+    job = hide_labels(jobs[0])
     usual = settings.shortened(whole, len(job.train_idx))
 
     from transfer.finetune_data import FinetuneData
-    from transfer.training import try_recipe
 
     data = FinetuneData.open(
         usual,
@@ -175,39 +176,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
         run=run,
         folder=run.folder,
     )
-    log.info(
-        "%s: %d trials of %d epochs, each on %d rows and scored on %d; the labels of"
-        " fold %d are not read",
-        job.path,
-        settings.trials,
-        usual.epochs,
-        len(job.train_idx),
-        len(job.choice_idx),
-        settings.fold,
-    )
+    log_plan(job, settings, usual.epochs)
     with run.stage(STAGE, config, reads=base.reads) as stage:
         journal = stage.folder / JOURNAL
         if done and not journal.exists():  # more trials than it was made with
             shutil.copyfile(done.folder / JOURNAL, journal)
-
-        def train_by(
-            number: int, tried: FinetuneSettings, judge: Judge, report: Report
-        ) -> str:
-            folder = stage.folder / "logs" / f"trial{number:03d}"
-            shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was killed
-            of_trial = replace(data, settings=tried, folder=folder)
-            ended = try_recipe(job, of_trial, judge, report)
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-            return ended
-
-        trials = search(
-            train_by,
-            usual,
-            space_around(usual, len(job.train_idx)),
-            n_trials=settings.trials,
-            higher_is_better=tasks[0].task_type.higher_is_better,
-            journal=journal,
-        )
+        trials = run_trials(stage.folder, job, data, n_trials=settings.trials)
         report = RecipeReport(
             trials=trials,
             higher_is_better=tasks[0].task_type.higher_is_better,
@@ -221,6 +195,57 @@ def main(argv: Sequence[str] | None = None) -> Path:
     log.info("%s\n\n%s", report.text(), report.toml())
     log.info("-> %s", run.folder / STAGE)
     return run.folder / STAGE
+
+
+def log_plan(job: "Job", settings: TuneSettings, n_epochs: int) -> None:
+    """Say what the trials are to be."""
+    log.info(
+        "%s: %d trials of %d epochs, each on %d rows and scored on %d; the labels of"
+        " fold %d are not read",
+        job.path,
+        settings.trials,
+        n_epochs,
+        len(job.train_idx),
+        len(job.choice_idx),
+        settings.fold,
+    )
+
+
+def run_trials(
+    folder: Path,
+    job: "Job",
+    data: "FinetuneData",
+    *,
+    n_trials: int,
+) -> list[Trial]:
+    """Train and score by one setting after another; go on with the journal, if any.
+
+    Args:
+        folder: Where the journal is, and the logs go.
+        job: The net, whose first task decides.
+        data: Of the net, with the settings that the search begins from.
+        n_trials: How many, with those of the journal.
+    """
+    from transfer.training import try_recipe
+
+    def train_by(
+        number: int, tried: FinetuneSettings, judge: Judge, report: Report
+    ) -> str:
+        of_number = folder / "logs" / f"trial{number:03d}"
+        shutil.rmtree(of_number, ignore_errors=True)  # of an attempt that was killed
+        of_trial = replace(data, settings=tried, folder=of_number)
+        ended = try_recipe(job, of_trial, judge, report)
+        shutil.rmtree(of_number / "checkpoints", ignore_errors=True)
+        return ended
+
+    return search(
+        train_by,
+        data.settings,
+        space_around(data.settings, len(job.train_idx)),
+        n_trials=n_trials,
+        higher_is_better=job.tasks[0].task_type.higher_is_better,
+        journal=folder / JOURNAL,
+    )
 
 
 def _config(

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import Logger
 from torch.utils.data import DataLoader, IterableDataset
 
 from data_prep.arrays import Ints
@@ -106,30 +108,9 @@ def train(
         publish=publish,
         report=report,
     )
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    is_bf16 = use_bf16(settings.precision, device)
     with _quiet(), open_loggers(settings, folder) as loggers:
-        trainer = pl.Trainer(
-            accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=1,
-            max_steps=settings.total_steps(len(train_idx)),
-            max_epochs=-1,
-            precision="bf16-mixed" if is_bf16 else "32-true",
-            gradient_clip_val=settings.clip or None,
-            accumulate_grad_batches=settings.accumulate,
-            logger=loggers,
-            callbacks=[callback],
-            plugins=[InPlace()],
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            limit_val_batches=0,
-        )
-        resume = checkpoint if _is_whole(checkpoint) else None
-        if resume:
-            log.info("%s: going on from %s", label, resume)
-        elif checkpoint.exists():  # cut off when the machine lost its power
-            log.warning("%s: %s is damaged; beginning anew", label, checkpoint)
+        trainer = _trainer(module, device, callback, loggers)
+        resume = _checkpoint_to_resume(folder, label)
         try:
             trainer.fit(module, _endless(), ckpt_path=resume, weights_only=True)
         except SystemExit:
@@ -144,6 +125,44 @@ def train(
         last=callback.last,
         stopped=callback.stopped,
     )
+
+
+def _trainer(
+    module: Module,
+    device: torch.device,
+    callback: TrainingCallback,
+    loggers: list[Logger],
+) -> pl.Trainer:
+    """Build Lightning's trainer, of which the loop over the steps is used."""
+    settings = module.settings
+    is_bf16 = use_bf16(settings.precision, device)
+    return pl.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+        max_steps=settings.total_steps(len(module.train_idx)),
+        max_epochs=-1,
+        precision="bf16-mixed" if is_bf16 else "32-true",
+        gradient_clip_val=settings.clip or None,
+        accumulate_grad_batches=settings.accumulate,
+        logger=loggers,
+        callbacks=[callback],
+        plugins=[InPlace()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
+
+
+def _checkpoint_to_resume(folder: Path, label: str) -> Path | None:
+    """Find the checkpoint to go on from, and say so; None: it begins anew."""
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    if _is_whole(checkpoint):
+        log.info("%s: going on from %s", label, checkpoint)
+        return checkpoint
+    if checkpoint.exists():  # cut off when the machine lost its power
+        log.warning("%s: %s is damaged; beginning anew", label, checkpoint)
+    return None
 
 
 @contextmanager

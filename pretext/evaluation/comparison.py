@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_prep.arrays import Ints
+from data_prep.prepared import Prepared
 from data_prep.scoring.scores import Interval, group_bootstrap, paired_bootstrap
+from data_prep.tasks import Task
+from pretext.evaluation import probing
 from pretext.evaluation.probing import ProbeResult, Split
 
 if TYPE_CHECKING:
@@ -62,6 +66,74 @@ class ProbedBackbone:
             second_pred=of_random.y_pred,
             groups=groups,
             n_draws=N_RESAMPLES,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledRows:
+    """What is probed for: the rows with a label, and how they are held out.
+
+    Attributes:
+        rows: (n,) rows of the prepared table that have a label of some task.
+        tasks: With the labels of these rows alone.
+        splits: What is held out together, and what is learned from then.
+        cv_groups: (n,) codes of what errs together.
+    """
+
+    rows: Ints
+    tasks: Sequence[Task]
+    splits: Sequence[Split]
+    cv_groups: Ints
+
+    @classmethod
+    def of(cls, tasks: Sequence[Task], prepared: Prepared) -> Self:
+        """Find them by the stored folds.
+
+        Args:
+            tasks: What to probe for, with the labels of the N rows of the table.
+            prepared: The pictures and their table.
+        """
+        idx = np.flatnonzero(np.logical_or.reduce([task.has_label for task in tasks]))
+        splits = probing.stored_splits(prepared.table, prepared.metadata["n_folds"])
+        return cls(
+            rows=idx,
+            tasks=[probing.labels_of(task, idx) for task in tasks],
+            splits=[
+                (val_mask[idx], train_mask[idx]) for val_mask, train_mask in splits
+            ],
+            cv_groups=prepared.table["cv_group"].to_numpy(dtype=np.int64)[idx],
+        )
+
+    def probed(
+        self,
+        name: str,
+        features: NDArray[np.float32],
+        random: ProbedBackbone | None = None,
+    ) -> ProbedBackbone:
+        """Read every task from the features of a backbone, by each probe that fits.
+
+        Args:
+            name: Stage, file, or that its weights are random.
+            features: (n, D).
+            random: The same of random weights; None: these are they.
+        """
+        results = {
+            (task.name, probe_name): probing.probe(
+                name=probe_name,
+                features=features,
+                task=task,
+                splits=self.splits,
+                cv_groups=self.cv_groups,
+            )
+            for task in self.tasks
+            for probe_name in probing.probes_of(task)
+        }
+        return ProbedBackbone(
+            name=name,
+            results=results,
+            splits=self.splits,
+            cv_groups=self.cv_groups,
+            random=random,
         )
 
 

@@ -37,6 +37,38 @@ def draw_curves(
     """
     from matplotlib.figure import Figure
 
+    panels = panels_of(by_epoch, logged, steps_per_epoch)
+    columns = 3 if len(panels) > 4 else 2
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.1 * rows), dpi=110, layout="constrained")
+    figure.suptitle(title, color=INK, fontsize=12)
+    last = max(
+        [
+            1.0,
+            *map(float, by_epoch),
+            *(step / steps_per_epoch for step in logged.get("loss", {})),
+        ]
+    )
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis, (label, curves, from_zero) in zip(axes, panels, strict=False):
+        _draw_panel(axis, label, curves, last, from_zero=from_zero)
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    with drafted(path) as file:
+        figure.savefig(file, format="png")
+
+
+def panels_of(
+    by_epoch: Mapping[int, Mapping[str, float]],
+    logged: Mapping[str, Mapping[int, float]],
+    steps_per_epoch: int,
+) -> list[tuple[str, dict[str, ByEpoch], bool]]:
+    """Sort the metrics, given as to ``draw_curves``, into panels.
+
+    Returns:
+        The title of each, its curves by name, and whether its axis begins at zero.
+    """
+
     def of_engine(name: str) -> dict[float, float]:
         by_step = logged.get(name, {})
         return {step / steps_per_epoch: value for step, value in by_step.items()}
@@ -80,18 +112,7 @@ def draw_curves(
                 False,
             ),
         ]
-    columns = 3 if len(panels) > 4 else 2
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.1 * rows), dpi=110, layout="constrained")
-    figure.suptitle(title, color=INK, fontsize=12)
-    last = max([1.0, *map(float, by_epoch), *of_engine("loss")])
-    axes = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axis, (label, curves, from_zero) in zip(axes, panels, strict=False):
-        _draw_panel(axis, label, curves, last, from_zero=from_zero)
-    for axis in axes[len(panels) :]:
-        axis.set_visible(False)
-    with drafted(path) as file:
-        figure.savefig(file, format="png")
+    return panels
 
 
 def style_panel(axis: "Axes", title: str) -> None:
