@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     explanations = explain(trained, prepared, task, rows)
     folder = run.folder / EXPLAINED
     shutil.rmtree(folder, ignore_errors=True)
-    page = write_pages(folder, explanations, task)
+    page = write_pages(folder, explanations, task, trained.finished.record["digest"])
     log.info("%d map%s -> %s", len(rows), "s" * (len(rows) != 1), page)
     return page
 

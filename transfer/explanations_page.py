@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transfer.explanations import Explanation
 
 SHOWN_PX = 160
-TASK_FILE = "task.json"  # whose output the maps explain, for the stacking report
+TASK_FILE = "task.json"  # of which task and nets the maps are, for stacking
 HOW_TO_READ = (
     "Left the picture, right where the net looks: the brighter, the more it counts for"
     " the output named below. Each picture with a label is explained by the net that"
@@ -26,7 +26,7 @@ HOW_TO_READ = (
 
 
 def write_pages(
-    folder: Path, explanations: "Sequence[Explanation]", task: Task
+    folder: Path, explanations: "Sequence[Explanation]", task: Task, nets: str
 ) -> Path:
     """Write ``ID.png`` for each explanation, then the page.
 
@@ -34,6 +34,7 @@ def write_pages(
         folder: Where they go.
         explanations: In the order of the page.
         task: Whose output is explained.
+        nets: Digest of the stage whose nets were asked.
 
     Returns:
         The page.
@@ -45,7 +46,7 @@ def write_pages(
         with drafted(path) as file:
             Image.fromarray(explanation.overlay).save(file, "PNG")
     with drafted(folder / TASK_FILE) as file:
-        file.write(json.dumps({"task": task.name}).encode())
+        file.write(json.dumps({"task": task.name, "nets": nets}).encode())
     grid = picture_grid(
         [explanation.pixels for explanation in explanations],
         [f"{explanation.id_}\n{explanation.caption}" for explanation in explanations],

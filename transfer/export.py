@@ -21,6 +21,7 @@ from typing import Annotated, Literal
 from data_prep.command import last_run, run_command
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
+from data_prep.folds import ALL
 from data_prep.run_folders.damage import RECORD
 from data_prep.run_folders.runs import Run
 from data_prep.settings import from_flags
@@ -48,8 +49,10 @@ class ExportSettings:
         " timm with its heads and a model card",
     ] = "onnx"
     fold: Annotated[
-        str, "whose nets: a fold's (0), all, or mean: of all folds averaged (onnx only)"
-    ] = MEAN
+        str,
+        "whose nets: a fold's (0), all, or mean: of all folds averaged (default: mean,"
+        " of a folder all)",
+    ] = ""
     views: Annotated[
         Literal["d4", "c4", "flip", "e"],
         "flips and turns that the graph averages over: d4 all eight, e none",
@@ -66,12 +69,18 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings = from_flags(ExportSettings, "transfer.export", argv)
     run = Run(settings.run or last_run("transfer.export", "--run FOLDER"))
     trained = TrainedNets.of(run)
-    ending = ".onnx" if settings.to == "onnx" else ""
-    out = settings.out or run.folder / f"nets-{settings.fold}{ending}"
+    ending, usual = (".onnx", MEAN) if settings.to == "onnx" else ("", ALL)
+    fold = settings.fold or usual
+    if settings.to == "folder" and fold == MEAN:
+        raise UserError(
+            f"fold = {MEAN!r} is several nets, and a folder holds one; give"
+            f" {', '.join(trained.folds)}"
+        )
+    out = settings.out or run.folder / f"nets-{fold}{ending}"
     check_free(out, settings.to, overwrite=settings.overwrite)
-    chosen = trained.of_fold(settings.fold)
+    chosen = trained.of_fold(fold)
     if settings.to == "folder":
-        return _write_folders(chosen, run, out, settings)
+        return _write_folders(chosen, run, out)
     return _write_graph(chosen, out, settings)
 
 
@@ -120,16 +129,9 @@ def _write_graph(trained: TrainedNets, out: Path, settings: ExportSettings) -> P
     return out
 
 
-def _write_folders(
-    trained: TrainedNets, run: Run, out: Path, settings: ExportSettings
-) -> Path:
+def _write_folders(trained: TrainedNets, run: Run, out: Path) -> Path:
     from transfer.model_card import write_folder
 
-    if settings.fold == MEAN:
-        raise UserError(
-            f"fold = {MEAN!r} is several nets, and a folder holds one; give"
-            f" {', '.join(trained.folds)}"
-        )
     if len(trained.nets) > 1:
         names = ", ".join(str(net["net"]) for net in trained.nets)
         log.info("a folder for each of the nets %s", names)

@@ -79,7 +79,7 @@ class TrainedNets:
             if (net["fold"] != ALL if fold == MEAN else net["fold"] == fold)
         ]
         if not kept:
-            choices = ([MEAN] if set(self.folds) - {ALL} else []) + self.folds
+            choices = self.folds + ([MEAN] if set(self.folds) - {ALL} else [])
             raise UserError(
                 f"fold = {fold!r}: {self.finished.folder} has no such nets; give"
                 f" {', '.join(choices)}"

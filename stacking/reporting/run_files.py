@@ -20,6 +20,7 @@ from data_prep.run_folders.damage import RECORD, map_array, read_json, read_reco
 from data_prep.run_folders.runs import Finished
 
 MAPS = "transfer.explain"  # ID.jpg or ID.png: what a net looks at
+NETS = "transfer.finetune"
 ENDINGS = (".jpg", ".png")
 
 Pixels = NDArray[np.uint8]
@@ -34,23 +35,28 @@ class RunPictures:
         row_of: By id, the row of ``pixels``.
         years: By id, the date; NaN: it has none.
         maps: Folder of maps of what a net looks at; it need not exist.
+        explained: Name of the task that they explain; None: there are none, or they are
+            of nets that have been trained anew since.
     """
 
     pixels: Pixels
     row_of: "pd.Series[int]"
     years: "pd.Series[float]"
     maps: Path
+    explained: str | None = None
 
     @classmethod
     def of(cls, finished: Finished) -> "RunPictures":
         """Open those of a finished ``data_prep.prepare``."""
         prepared = Prepared.open(finished)
         table = prepared.table.set_index("id")
+        run = finished.folder.parent
         return cls(
             pixels=map_array(prepared.images_path),
             row_of=table["image_row"],
             years=table["date"].astype(float),
-            maps=finished.folder.parent / MAPS,
+            maps=run / MAPS,
+            explained=_explained_task(run),
         )
 
     def take(self, ids: Sequence[str]) -> Pixels:
@@ -62,16 +68,12 @@ class RunPictures:
         """Give the (n,) years of n ids."""
         return np.asarray(self.years[list(ids)], dtype=np.float64)
 
-    @property
-    def explained(self) -> str | None:
-        """Name the task whose output the maps explain; None: there are none."""
-        file = self.maps / "task.json"
-        return str(read_json(file)["task"]) if file.is_file() else None
-
     def map_of(self, id_: str) -> Pixels | None:
         """Give the map of a picture, (H, W, 3); None: there is none."""
         from PIL import Image
 
+        if self.explained is None:
+            return None
         for ending in ENDINGS:
             path = self.maps / f"{id_}{ending}"
             # an id is text of a table, and must not lead out of the folder
@@ -79,6 +81,15 @@ class RunPictures:
                 with Image.open(path) as image:
                     return np.asarray(image.convert("RGB"))
         return None
+
+
+def _explained_task(run: Path) -> str | None:
+    """Name the task of the maps, if they are of the nets that are there now."""
+    file, record = run / MAPS / "task.json", run / NETS / RECORD
+    if not (file.is_file() and record.is_file()):
+        return None
+    note = read_json(file)
+    return str(note["task"]) if note["nets"] == read_record(record)["digest"] else None
 
 
 def records(run: Path) -> list[dict[str, Any]]:

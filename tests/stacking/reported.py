@@ -182,10 +182,11 @@ def add_training(run: Path, *, is_used: bool = True) -> None:
 
 
 def add_maps(run: Path) -> None:
-    """Add maps of what a net looks at, of some pictures."""
+    """Add maps of what the nets of the run look at, of some pictures."""
+    trained = Run(run).finished("transfer.finetune").record
     folder = run / "transfer.explain"
     folder.mkdir()
-    (folder / "task.json").write_text('{"task": "date"}')
+    write_json(folder / "task.json", {"task": "date", "nets": trained["digest"]})
     for number, id_ in enumerate(MAPPED):
         ending = "png" if number else "jpg"
         Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(folder / f"{id_}.{ending}")

@@ -187,6 +187,17 @@ def test_maps_are_set_beside_their_pictures(full: tuple[Reported, str]) -> None:
     assert pictures.map_of("p0009") is None
 
 
+def test_maps_of_earlier_nets_are_not_shown(full: tuple[Reported, str]) -> None:
+    reported, _ = full
+    file = reported.run / "transfer.explain" / "task.json"
+    made = file.read_text()
+    file.write_text(made.replace('"nets": "', '"nets": "x'))
+    pictures = RunPictures.of(reported.prepared)
+    file.write_text(made)
+    assert pictures.explained is None
+    assert pictures.map_of("p0000") is None
+
+
 def test_no_id_leads_out_of_the_folder_of_maps(full: tuple[Reported, str]) -> None:
     reported, _ = full
     pictures = RunPictures.of(reported.prepared)

@@ -124,7 +124,9 @@ def test_the_command_writes_maps_and_a_page(run: Run, task: str) -> None:
     assert sorted(p.stem for p in page.parent.glob("*.png")) == sorted(ids)
     with Image.open(page.parent / f"{ids[0]}.png") as image:
         assert image.size == (32, 32)
-    assert json.loads((page.parent / "task.json").read_bytes()) == {"task": task}
+    trained = run.finished("transfer.finetune").record
+    made = json.loads((page.parent / "task.json").read_bytes())
+    assert made == {"task": task, "nets": trained["digest"]}
     text = page.read_text(encoding="utf-8")
     assert text.index(ids[0]) < text.index(ids[1])  # in the order given
     assert f"{task} (" in text

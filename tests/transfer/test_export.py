@@ -150,8 +150,9 @@ def test_the_card_says_what_chose_the_epoch(run: Run) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--fold=7"], r"fold = '7': .* has no such nets; give mean, 0, 1$"),
-        (["--to=folder"], r"fold = 'mean' is several nets, .*; give 0, 1$"),
+        (["--fold=7"], r"fold = '7': .* has no such nets; give 0, 1, mean$"),
+        (["--to=folder", "--fold=mean"], r"fold = 'mean' is several nets.*give 0, 1$"),
+        (["--to=folder"], r"fold = 'all': .* has no such nets; give 0, 1, mean$"),
         (["--out=nets.pt"], r"out = 'nets.pt': --to onnx writes a file NAME.onnx$"),
     ],
 )

@@ -82,10 +82,9 @@ def worst(stacked: Stacked, pictures: RunPictures) -> Section:
 
 def _what_the_maps_explain(pictures: RunPictures) -> str:
     """Say of which task the maps are: it need not be that of the target."""
-    if not pictures.maps.is_dir():
+    if pictures.explained is None:
         return ""
-    task = f", of its task {pictures.explained}" if pictures.explained else ""
-    return f" Beside them, the maps of {MAPS}{task}."
+    return f" Beside them, the maps of {MAPS}, of its task {pictures.explained}."
 
 
 def disputed(stacked: Stacked, findings: Findings, pictures: RunPictures) -> Section:
