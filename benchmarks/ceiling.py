@@ -36,7 +36,7 @@ from pretext.methods.puzzles import PuzzleRules
 from pretext.methods.siamese import SimSiamLearner
 from pretext.networks.backbones import build_backbone
 from pretext.simsiam import SimSiamSettings
-from transfer.nets import TaskNet
+from transfer.networks.task_net import TaskNet
 
 SIDE, N, BATCH, ROUNDS = 128, 640, 64, 5
 PLAIN = Normalisation((128.0,) * 3, (64.0,) * 3)

@@ -64,7 +64,7 @@ def plain_net(run: Path, table: pd.DataFrame) -> NDArray[np.float64]:
     from features.sources import joined_outputs
     from pretext.data.pictures import Pictures
     from pretext.device import pick_device, set_threads, use_bf16
-    from transfer.nets import load_net
+    from transfer.networks.task_net import load_net
 
     device = pick_device()
     set_threads(0)

@@ -46,7 +46,7 @@ from features.sources import joined_outputs
 from pretext.data.pictures import Normalisation, Pictures
 from pretext.device import pick_device, set_threads, use_bf16
 from pretext.networks.backbones import build_backbone
-from transfer.nets import TaskNet
+from transfer.networks.task_net import TaskNet
 
 PLAIN = Normalisation((127.5,) * 3, (63.75,) * 3)
 TASKS = {"target": 1, "onehot": 4, "date": 1, "words": 20}

@@ -147,10 +147,10 @@ def make_outputs(experiment: Path, run_folder: Path, arm_name: str) -> None:
     from features.sources import joined_outputs
     from pretext.data.pictures import Normalisation, Pictures
     from pretext.device import pick_device, set_threads, use_bf16
-    from transfer.finetune_data import FinetuneData
-    from transfer.nets import load_net
+    from transfer.networks.task_net import load_net
     from transfer.settings import FinetuneSettings
-    from transfer.training import train_net
+    from transfer.training.finetune_data import FinetuneData
+    from transfer.training.train_net import train_net
 
     arm, run = ARMS[arm_name], Run(run_folder)
     prepared, pretext = run.finished(PREPARED), run.finished(PRETEXT)

@@ -46,7 +46,7 @@ from features.inference import (
     is_of_other_folders,
     resolved,
 )
-from transfer.columns import columns_of
+from transfer.networks.columns import columns_of
 
 STAGE = COMMAND
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from data_prep.run_folders.damage import digest_of
 from data_prep.run_folders.runs import Finished, Run
 from features.extract import STAGE as EXTRACTED
 from features.settings import FINETUNED
-from transfer.columns import NetColumns, columns_of
+from transfer.networks.columns import NetColumns, columns_of
 
 if TYPE_CHECKING:
     import pandas as pd

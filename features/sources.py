@@ -13,7 +13,7 @@ from data_prep.run_folders.damage import read_json
 from data_prep.run_folders.runs import Finished
 from data_prep.tasks import output_origins
 from features.plan import NO_FOLD, OUTPUTS, OutputColumn
-from transfer.columns import NetColumns, columns_of
+from transfer.networks.columns import NetColumns, columns_of
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from features.layers import Layers
     from pretext.data.pictures import Normalisation
-    from transfer.nets import TaskNet
+    from transfer.networks.task_net import TaskNet
 
 # (B, 3, S, S) grey levels, and the (B, C) columns of the user's table where the nets
 # learned from some -> (B, F) outputs
@@ -159,7 +159,7 @@ class TransferSource(NetSource):
         return net.backbone, net.side_px
 
     def _load(self, net: dict[str, Any]) -> "TaskNet":
-        from transfer.nets import load_net
+        from transfer.networks.task_net import load_net
 
         return load_net(self._finished.folder / _weights_of(net))[0]
 

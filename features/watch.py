@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from data_prep.tasks import Task
     from pretext.data.pictures import Pictures
-    from transfer.nets import TaskNet
+    from transfer.networks.task_net import TaskNet
 
 STAGE = "features.watch"
 WATCHED = "transfer.finetune"
@@ -179,8 +179,8 @@ class Scorer:
 
     def score(self, file: Path, net: str, fold: str, epoch: int) -> list[EpochScore]:
         """Score the weights of an epoch; nothing if they are gone by now."""
-        from transfer.learner import in_unit, score_outputs
-        from transfer.nets import load_net
+        from transfer.networks.task_net import load_net
+        from transfer.training.learner import in_unit, score_outputs
 
         began = time.perf_counter()
         try:

@@ -19,8 +19,8 @@ WHY: dict[str, tuple[str, ...]] = {
             "pretext.preflight",
             "pretext.names",
             "pretext.networks.trial",
-            "transfer.moving",
-            "transfer.columns",
+            "transfer.networks.moving",
+            "transfer.networks.columns",
             "pretext.ready_weights",
             "pretext.networks.fitting",
             "stacking.preflight",
@@ -76,9 +76,10 @@ WHY: dict[str, tuple[str, ...]] = {
             "stacking.predict",
             "stacking.ledger",
         ),
-        *("transfer.export", "transfer.model_card", "transfer.trained_nets"),
-        *("transfer.explain", "transfer.explanations", "transfer.gradcam"),
-        "transfer.score_curves",
+        *("transfer.export", "transfer.explain", "transfer.results.model_card"),
+        *("transfer.results.trained_nets", "transfer.results.explanations"),
+        "transfer.results.gradcam",
+        "transfer.results.score_curves",
     ),
     "weights that a stage made, or a file of them": (
         *(
@@ -87,7 +88,7 @@ WHY: dict[str, tuple[str, ...]] = {
             "pretext.networks.backbones:described",
         ),
         "pretext.evaluation.embed",
-        "transfer.nets",
+        "transfer.networks.task_net",
         "pretext.probe:find_files",  # finished stages
     ),
     "the network, asked for what no name tells": (
@@ -97,8 +98,8 @@ WHY: dict[str, tuple[str, ...]] = {
     "the pictures, or how a training goes": (
         *(
             "pretext.engine.lr_finder",
-            "transfer.executors",
-            "transfer.recipe_report",
+            "transfer.running.executors",
+            "transfer.search.recipe_report",
             "pretext.data.pictures",
             "stacking.analysis.diagnostics",
         ),

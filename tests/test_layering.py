@@ -103,6 +103,14 @@ ROOMS: dict[str, list[set[str]]] = {
         {"evaluation"},
         {"pretraining"},
     ],
+    "transfer": [
+        {"networks"},
+        {"inner_split", "jobs", "settings"},
+        {"search"},
+        {"training"},
+        {"running"},
+        {"results"},
+    ],
     "stacking": [
         {"cross_fitting", "oof"},
         {"inputs"},

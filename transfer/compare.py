@@ -21,7 +21,7 @@ from data_prep.run_folders.drafts import drafted
 from data_prep.settings import POSITIONAL, from_flags
 
 if TYPE_CHECKING:
-    from transfer.score_curves import RunCurves
+    from transfer.results.score_curves import RunCurves
 
 NAME = "compare"
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class CompareSettings:
 def main(argv: Sequence[str] | None = None) -> Path:
     """Compare the runs that the command line names, and return the page."""
     settings = from_flags(CompareSettings, "transfer.compare", argv)
-    from transfer.score_curves import RunCurves, table_of
+    from transfer.results.score_curves import RunCurves, table_of
 
     curves = [RunCurves.of(folder) for folder in settings.runs]
     table = table_of(curves)
@@ -64,7 +64,7 @@ def picture_of(curves: "Sequence[RunCurves]") -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    from transfer.score_curves import metrics_of
+    from transfer.results.score_curves import metrics_of
 
     metrics = metrics_of(curves)
     n_columns = min(3, len(metrics))
@@ -95,7 +95,7 @@ def write_page(path: Path, curves: "Sequence[RunCurves]") -> None:
     """Write the page: a chart of the means, and the table, for each score."""
     from data_prep.reporting import charts
     from data_prep.reporting.report import Section, table, together, write_report
-    from transfer.score_curves import metrics_of, table_of
+    from transfer.results.score_curves import metrics_of, table_of
 
     rows, sections = table_of(curves), []
     for metric in metrics_of(curves):

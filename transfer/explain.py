@@ -24,7 +24,7 @@ from data_prep.prepared import PREPARED, Prepared
 from data_prep.ranges import Ranged
 from data_prep.run_folders.runs import Run
 from data_prep.settings import from_flags, nearest
-from transfer.trained_nets import TrainedNets
+from transfer.results.trained_nets import TrainedNets
 
 if TYPE_CHECKING:
     from data_prep.arrays import Ints
@@ -63,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
         )
 
     from pretext.device import set_threads
-    from transfer.explanations import explain, worst_misses
-    from transfer.explanations_page import write_pages
+    from transfer.results.explanations import explain, worst_misses
+    from transfer.results.explanations_page import write_pages
 
     set_threads(settings.threads)
     if not settings.ids:

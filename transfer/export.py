@@ -26,8 +26,8 @@ from data_prep.run_folders.damage import RECORD
 from data_prep.run_folders.runs import Run
 from data_prep.settings import from_flags
 from pretext.export import RUN_ONNX
-from transfer.columns import columns_of
-from transfer.trained_nets import MEAN, TrainedNets
+from transfer.networks.columns import columns_of
+from transfer.results.trained_nets import MEAN, TrainedNets
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def check_free(out: Path, to: str, *, overwrite: bool) -> None:
 
 def _write_graph(trained: TrainedNets, out: Path, settings: ExportSettings) -> Path:
     from pretext.networks.formats import write_onnx
-    from transfer.graph import AveragedNets, metadata_of
+    from transfer.results.graph import AveragedNets, metadata_of
 
     nets, configs = zip(*(trained.load(net) for net in trained.nets), strict=True)
     if columns := columns_of(trained.finished):
@@ -130,7 +130,7 @@ def _write_graph(trained: TrainedNets, out: Path, settings: ExportSettings) -> P
 
 
 def _write_folders(trained: TrainedNets, run: Run, out: Path) -> Path:
-    from transfer.model_card import write_folder
+    from transfer.results.model_card import write_folder
 
     if len(trained.nets) > 1:
         names = ", ".join(str(net["net"]) for net in trained.nets)

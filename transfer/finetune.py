@@ -57,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     jobs = plan(table, tasks, settings, metadata["n_folds"])
     log_rows(tasks, table)
 
-    from transfer.executors import run_jobs
-    from transfer.finetune_data import FinetuneData
-    from transfer.training import try_rates
+    from transfer.running.executors import run_jobs
+    from transfer.training.finetune_data import FinetuneData
+    from transfer.training.train_net import try_rates
 
     data = FinetuneData.open(
         settings,

@@ -16,7 +16,7 @@ from pretext.preflight import (
     network_of,
 )
 from pretext.settings import TrainingSettings
-from transfer.moving import ALL, HEAD, Moving, check_train
+from transfer.networks.moving import ALL, HEAD, Moving, check_train
 
 JIGSAW = "pretext.jigsaw"
 
@@ -187,8 +187,8 @@ class FinetuneSettings(TrainingSettings):
         Raises:
             UserError: A setting does not fit them.
         """
-        from transfer.columns import check_columns
         from transfer.jobs import check_plan
+        from transfer.networks.columns import check_columns
 
         picture_px = outlook.metadata["side"]
         final_px = self.net_side_px(picture_px, self.final_scale)

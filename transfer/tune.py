@@ -32,15 +32,15 @@ from data_prep.waiting import settle_waiting
 from pretext.engine.progress import Report
 from pretext.init_weights import find_weights, fingerprint_of
 from pretext.preflight import check_names
-from transfer.recipe_report import RecipeReport
-from transfer.recipe_search import Judge, Trial, search, space_around
+from transfer.search.recipe_report import RecipeReport
+from transfer.search.recipe_search import Judge, Trial, search, space_around
 from transfer.settings import FinetuneSettings
 
 if TYPE_CHECKING:
     from data_prep.outlook import Outlook
     from data_prep.tasks import Task
-    from transfer.finetune_data import FinetuneData
     from transfer.jobs import Job
+    from transfer.training.finetune_data import FinetuneData
 
 STAGE, FINETUNE = "transfer.tune", "transfer.finetune"
 JOURNAL, BEST, TABLE = "trials.log", "best.toml", "trials.csv"
@@ -166,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     job = hide_labels(jobs[0])
     usual = settings.shortened(whole, len(job.train_idx))
 
-    from transfer.finetune_data import FinetuneData
+    from transfer.training.finetune_data import FinetuneData
 
     data = FinetuneData.open(
         usual,
@@ -226,7 +226,7 @@ def run_trials(
         data: Of the net, with the settings that the search begins from.
         n_trials: How many, with those of the journal.
     """
-    from transfer.training import try_recipe
+    from transfer.training.train_net import try_recipe
 
     def train_by(
         number: int, tried: FinetuneSettings, judge: Judge, report: Report

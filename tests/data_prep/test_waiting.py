@@ -125,7 +125,7 @@ def test_where_the_system_does_not_tell_nothing_is_busy(
 
 
 # by one of these a command comes to torch
-LOAD_TORCH = {"pretext.device", "transfer.finetune_data"}
+LOAD_TORCH = {"pretext.device", "transfer.training.finetune_data"}
 
 
 @pytest.mark.parametrize("module_name", CALLERS)

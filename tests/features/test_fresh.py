@@ -40,7 +40,7 @@ from tests.prepared_runs import (
     pixels_of,
     table_of,
 )
-from transfer.nets import load_net
+from transfer.networks.task_net import load_net
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 

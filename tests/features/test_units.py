@@ -12,7 +12,7 @@ from data_prep.run_folders.runs import Run
 from features.rows import array_rows, joined_rows, mean_rows, pooled_rows
 from features.store import Store, load_safely, open_store, verify
 from tests.prepared_runs import extract, finetune, make_run, table_of
-from transfer.nets import load_net
+from transfer.networks.task_net import load_net
 
 UNITS = {"plain": (1.0, 0.0), "tiny": (1e-9, 0.0), "far": (40.0, 1.6e9)}
 

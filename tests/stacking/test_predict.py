@@ -19,7 +19,7 @@ from stacking import fit, predict
 from stacking.analysis.conformal import conformal_radius
 from tests.stacking.conftest import FakeRun
 from tests.stacking.reported import rename
-from transfer.columns import NetColumns
+from transfer.networks.columns import NetColumns
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 

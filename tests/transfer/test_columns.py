@@ -1,4 +1,4 @@
-"""Tests of transfer.columns, and of what becomes of columns in the stages after it."""
+"""Tests of transfer.networks.columns, and of columns in the stages after it."""
 
 import json
 from dataclasses import replace
@@ -30,11 +30,11 @@ from tests.prepared_runs import (
     table_of,
 )
 from transfer import export
-from transfer.columns import NetColumns
-from transfer.explanations import explain, worst_misses
-from transfer.heads import SkipMlp
-from transfer.nets import load_net
-from transfer.trained_nets import TrainedNets
+from transfer.networks.columns import NetColumns
+from transfer.networks.heads import SkipMlp
+from transfer.networks.task_net import load_net
+from transfer.results.explanations import explain, worst_misses
+from transfer.results.trained_nets import TrainedNets
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 

@@ -10,7 +10,7 @@ from data_prep.errors import UserError
 from pretext.engine.history import History
 from tests.prepared_runs import finetune, make_run
 from transfer.compare import main
-from transfer.score_curves import RunCurves, table_of
+from transfer.results.score_curves import RunCurves, table_of
 
 SCORES = {  # by fold, the scores of epochs 1 to 3
     "fold0": (0.9, 0.5, 0.6),

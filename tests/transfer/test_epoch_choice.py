@@ -1,4 +1,4 @@
-"""Tests of transfer.epoch_choice and transfer.weight_mean, and of what extract says."""
+"""Tests of the choice of an epoch, of mean weights, and of what extract says."""
 
 import copy
 import csv
@@ -27,12 +27,12 @@ from pretext.engine.epochs import read_epochs
 from pretext.networks.backbones import load_weights
 from stacking.inputs.sources import Source
 from tests.prepared_runs import STAGE, extract, finetune, make_run, pixels_of, table_of
-from transfer import epoch_choice, training
 from transfer.jobs import plan
-from transfer.learner import FinetuneLearner, score_rows
-from transfer.nets import load_net
+from transfer.networks.task_net import load_net
 from transfer.settings import FinetuneSettings
-from transfer.weight_mean import fit_norms
+from transfer.training import epoch_choice, training
+from transfer.training.learner import FinetuneLearner, score_rows
+from transfer.training.weight_mean import fit_norms
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 

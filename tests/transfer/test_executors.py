@@ -1,4 +1,4 @@
-"""Tests of transfer.executors."""
+"""Tests of transfer.running.executors."""
 
 import functools
 import json
@@ -12,11 +12,11 @@ import torch
 
 from data_prep.errors import UserError
 from tests.prepared_runs import finetune, make_run
-from transfer import executors
-from transfer.executors import VISIBLE, slots
 from transfer.jobs import Job
-from transfer.side_by_side import Watcher, Work
-from transfer.training import FinetuneData
+from transfer.running import executors
+from transfer.running.executors import VISIBLE, slots
+from transfer.running.side_by_side import Watcher, Work
+from transfer.training.train_net import FinetuneData
 
 
 class PowerCutError(Exception):

@@ -16,10 +16,10 @@ from pretext.networks.backbones import build_backbone
 from tests.prepared_runs import finetune, make_run, table_of
 from tests.transfer.tiny_nets import TINY
 from transfer.explain import main
-from transfer.explanations import explain, worst_misses
-from transfer.gradcam import LOWERS, RAISES, ExplainedTask, maps_of, overlay
-from transfer.nets import TaskNet, load_net
-from transfer.trained_nets import TrainedNets
+from transfer.networks.task_net import TaskNet, load_net
+from transfer.results.explanations import explain, worst_misses
+from transfer.results.gradcam import LOWERS, RAISES, ExplainedTask, maps_of, overlay
+from transfer.results.trained_nets import TrainedNets
 
 SIDE = 64
 NUMBER = {

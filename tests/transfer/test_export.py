@@ -29,10 +29,10 @@ from tests.prepared_runs import (
     table_of,
 )
 from transfer.export import main
-from transfer.graph import AveragedNets
-from transfer.model_card import card_of
-from transfer.nets import load_net
-from transfer.trained_nets import TrainedNets
+from transfer.networks.task_net import load_net
+from transfer.results.graph import AveragedNets
+from transfer.results.model_card import card_of
+from transfer.results.trained_nets import TrainedNets
 
 SIDE = 32
 FAR = (1.0, 3e7)  # labels that float32 would lose

@@ -1,4 +1,4 @@
-"""Tests of transfer.finetune, transfer.training and transfer.learner."""
+"""Tests of transfer.finetune, and of one net trained."""
 
 import json
 import logging
@@ -34,9 +34,9 @@ from tests.prepared_runs import (
     pixels_of,
     table_of,
 )
-from transfer import epoch_choice, executors, training
-from transfer.learner import FinetuneLearner, score_rows
-from transfer.nets import TaskNet, describe, load_net
+from transfer.networks.task_net import TaskNet, describe, load_net
+from transfer.training import epoch_choice, executors, training
+from transfer.training.learner import FinetuneLearner, score_rows
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
@@ -174,7 +174,8 @@ def score_of(folder: Path) -> dict[str, float]:
 def test_a_weight_multiplies_the_loss_of_its_row_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transfer.learner.random_views", lambda images, *_: images)
+    views = "transfer.training.learner.random_views"
+    monkeypatch.setattr(views, lambda images, *_: images)
     run = make_run(tmp_path)
     tasks = tasks_of(run)
     plain, batch = learner_of(run, tasks)
@@ -251,7 +252,8 @@ def test_a_row_without_a_label_is_masked_for_that_task_only(tmp_path: Path) -> N
 def test_the_loss_is_the_weighted_sum_of_the_means_over_labelled_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transfer.learner.random_views", lambda images, *_: images)
+    views = "transfer.training.learner.random_views"
+    monkeypatch.setattr(views, lambda images, *_: images)
     run = make_run(tmp_path)
     tasks = [
         replace(task, task_type=replace(task.task_type, weight=weight))

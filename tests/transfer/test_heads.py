@@ -1,4 +1,4 @@
-"""Tests of transfer.heads, and of nets of several families with them."""
+"""Tests of transfer.networks.heads, and of nets of several families with them."""
 
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from data_prep.tasks import Task
 from pretext.data.pictures import Normalisation
 from pretext.networks.backbones import build_backbone, feature_width, save_weights
 from tests.transfer.tiny_nets import TINY
-from transfer.heads import Head, SkipMlp
-from transfer.nets import FORMAT, TaskNet, describe, load_net
+from transfer.networks.heads import Head, SkipMlp
+from transfer.networks.task_net import FORMAT, TaskNet, describe, load_net
 
 NORMALISE = Normalisation((120.0, 110.0, 100.0), (60.0, 50.0, 40.0))
 N = 12

@@ -1,4 +1,4 @@
-"""Tests of transfer.kept_pretext."""
+"""Tests of transfer.training.kept_pretext."""
 
 import pickle
 from collections.abc import Callable
@@ -33,10 +33,10 @@ from tests.prepared_runs import (
     table_of,
 )
 from transfer.jobs import Job, plan
-from transfer.kept_pretext import KeptPretext
-from transfer.learner import FinetuneLearner
-from transfer.nets import TaskNet, describe
+from transfer.networks.task_net import TaskNet, describe
 from transfer.settings import FinetuneSettings
+from transfer.training.kept_pretext import KeptPretext
+from transfer.training.learner import FinetuneLearner
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 

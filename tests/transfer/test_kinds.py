@@ -21,7 +21,7 @@ from features.store import Store, open_store
 from stacking import fit
 from stacking.ensemble.predictor import Predictor
 from tests.prepared_runs import STAGE, elsewhere, extract, finetune, make_run, table_of
-from transfer.nets import describe, task_type_of
+from transfer.networks.task_net import describe, task_type_of
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 

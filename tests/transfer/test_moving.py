@@ -1,4 +1,4 @@
-"""Tests of transfer.moving."""
+"""Tests of transfer.networks.moving."""
 
 import re
 import tomllib
@@ -18,7 +18,7 @@ from pretext.engine.epochs import read_epochs
 from pretext.networks.backbones import build_backbone
 from tests.prepared_runs import finetune, make_run
 from tests.transfer.tiny_nets import TINY
-from transfer.moving import Moving, layers_of, moving_names
+from transfer.networks.moving import Moving, layers_of, moving_names
 from transfer.settings import FinetuneSettings
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")

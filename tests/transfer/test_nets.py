@@ -1,4 +1,4 @@
-"""Tests of transfer.nets."""
+"""Tests of transfer.networks.task_net."""
 
 import json
 from collections.abc import Callable
@@ -21,8 +21,8 @@ from data_prep.task_types.regression import Regression
 from data_prep.tasks import Task
 from pretext.data.pictures import Normalisation
 from pretext.networks.backbones import build_backbone, load_weights, save_weights
-from transfer.heads import Head
-from transfer.nets import FORMAT, TaskNet, describe, load_net
+from transfer.networks.heads import Head
+from transfer.networks.task_net import FORMAT, TaskNet, describe, load_net
 
 SIDE = 32
 NORMALISE = Normalisation((120.0, 110.0, 100.0), (60.0, 50.0, 40.0))

@@ -20,8 +20,8 @@ from data_prep.task_types.registry import TASK_TYPES
 from data_prep.tasks import Task
 from tests.prepared_runs import make_run, pixels_of, table_of
 from transfer import finetune
-from transfer.heads import Head
-from transfer.nets import load_net
+from transfer.networks.heads import Head
+from transfer.networks.task_net import load_net
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "new_task_kind.md"

@@ -1,4 +1,4 @@
-"""Tests of transfer.side_by_side and transfer.live_table."""
+"""Tests of transfer.running.side_by_side and transfer.running.live_table."""
 
 import io
 import logging
@@ -15,8 +15,8 @@ import pytest
 from pretext.engine import progress
 from pretext.engine.progress import Progress, Reporter
 from tests.transfer.works import be_killed, fail, refuse, report_and_end
-from transfer.live_table import LiveTable
-from transfer.side_by_side import Scores, Work, run_side_by_side
+from transfer.running.live_table import LiveTable
+from transfer.running.side_by_side import Scores, Work, run_side_by_side
 
 ROOT = Path(__file__).parents[2]
 # A parent of two processes that only live on.
@@ -25,8 +25,8 @@ import functools, sys
 from pathlib import Path
 from data_prep.command import run_command
 from tests.transfer.works import beat
-from transfer.live_table import LiveTable
-from transfer.side_by_side import Work, run_side_by_side
+from transfer.running.live_table import LiveTable
+from transfer.running.side_by_side import Work, run_side_by_side
 
 folder = Path(sys.argv[1])
 

@@ -1,4 +1,4 @@
-"""Tests of transfer.tune, transfer.recipe_search and transfer.recipe_report."""
+"""Tests of transfer.tune and transfer.search."""
 
 import csv
 import logging
@@ -21,11 +21,11 @@ from pretext.engine.module import DivergedError
 from pretext.engine.progress import Progress, Report
 from tests.prepared_runs import elsewhere, make_run
 from transfer import finetune, recipe_search, training
-from transfer.finetune_data import FinetuneData
 from transfer.jobs import hide_labels, plan
-from transfer.recipe_report import RecipeReport
-from transfer.recipe_search import Judge, Trial, search, space_around
+from transfer.search.recipe_report import RecipeReport
+from transfer.search.recipe_search import Judge, Trial, search, space_around
 from transfer.settings import FinetuneSettings
+from transfer.training.finetune_data import FinetuneData
 from transfer.tune import TuneSettings, main
 
 TABLE = """

@@ -22,9 +22,9 @@ from pretext.engine.history import History
 from pretext.engine.learner import Batch
 from pretext.networks.backbones import load_weights, save_weights
 from transfer.jobs import Job
-from transfer.learner import FinetuneLearner, score_rows
 from transfer.settings import FinetuneSettings
-from transfer.weight_mean import fit_norms, mean_weights
+from transfer.training.learner import FinetuneLearner, score_rows
+from transfer.training.weight_mean import fit_norms, mean_weights
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from data_prep.tasks import Task, output_origins
 from pretext.data.pictures import Normalisation
 from pretext.evaluation.embed import at_side
 from pretext.networks.backbones import build_backbone, feature_width, load_weights
-from transfer.columns import NetColumns
-from transfer.heads import Head
+from transfer.networks.columns import NetColumns
+from transfer.networks.heads import Head
 
 FORMAT = "tessera-net/1"
 HEAD = "of_"  # before a task's name: "type" or "keys" alone would be refused by torch

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pretext.engine.learner import Batch
 from pretext.networks.backbones import load_weights
-from transfer.learner import FinetuneLearner
+from transfer.training.learner import FinetuneLearner
 
 
 def mean_weights(files: Sequence[Path]) -> dict[str, Tensor]:

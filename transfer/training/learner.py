@@ -15,9 +15,9 @@ from pretext.data.keyed_rng import uniforms
 from pretext.data.pictures import Pictures
 from pretext.engine.epochs import EPOCH_COLUMNS
 from pretext.engine.learner import Batch, Learner, ParameterGroup
-from transfer.kept_pretext import PUZZLES, KeptPuzzles
-from transfer.moving import Moving
-from transfer.nets import TaskNet
+from transfer.networks.moving import Moving
+from transfer.networks.task_net import TaskNet
+from transfer.training.kept_pretext import PUZZLES, KeptPuzzles
 
 BLOCK = 256  # pictures of a forward without gradients
 

@@ -20,8 +20,8 @@ from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.runs import Run, json_text
 from pretext.networks.backbones import feature_width, weights_as_bytes
 from pretext.networks.formats import compared, pictures_of_noise, timm_configuration
-from transfer.nets import TaskNet
-from transfer.trained_nets import STAGE, TrainedNets
+from transfer.networks.task_net import TaskNet
+from transfer.results.trained_nets import STAGE, TrainedNets
 
 STACKED = "stacking.fit"
 ARCHITECTURE, WEIGHTS = "config.json", "model.safetensors"  # as timm calls them

@@ -18,11 +18,11 @@ from data_prep.reporting.numerals import four_digits
 from data_prep.tasks import Task
 from pretext.data.pictures import Pictures
 from pretext.device import pick_device
-from transfer.columns import columns_of
-from transfer.gradcam import LOWERS, RAISES, ExplainedTask, maps_of, overlay
-from transfer.learner import BLOCK, in_unit
-from transfer.nets import TaskNet
-from transfer.trained_nets import TrainedNets
+from transfer.networks.columns import columns_of
+from transfer.networks.task_net import TaskNet
+from transfer.results.gradcam import LOWERS, RAISES, ExplainedTask, maps_of, overlay
+from transfer.results.trained_nets import TrainedNets
+from transfer.training.learner import BLOCK, in_unit
 
 CAM_BLOCK = 8  # pictures of a forward whose gradients are kept
 

@@ -18,11 +18,11 @@ import torch
 from data_prep.errors import UserError
 from pretext.device import USUAL_THREADS, set_threads
 from pretext.engine.progress import Report
-from transfer.finetune_data import FinetuneData
 from transfer.jobs import Job
-from transfer.live_table import LiveTable
-from transfer.side_by_side import Scores, Work, run_side_by_side
-from transfer.training import finished_net, train_net
+from transfer.running.live_table import LiveTable
+from transfer.running.side_by_side import Scores, Work, run_side_by_side
+from transfer.training.finetune_data import FinetuneData
+from transfer.training.train_net import finished_net, train_net
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from data_prep.settings import nearest
 from data_prep.tasks import Task
 
 if TYPE_CHECKING:
-    from transfer.nets import TaskNet
+    from transfer.networks.task_net import TaskNet
 
 STAGE = "transfer.finetune"
 MEAN = "mean"  # the nets of all folds, averaged: what the store has of test pictures
@@ -106,6 +106,6 @@ class TrainedNets:
 
     def load(self, net: dict[str, Any]) -> "tuple[TaskNet, dict[str, Any]]":
         """Load a net and the JSON beside it; it loads torch."""
-        from transfer.nets import load_net
+        from transfer.networks.task_net import load_net
 
         return load_net(self.path_of(net))

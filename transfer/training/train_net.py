@@ -21,12 +21,12 @@ from pretext.engine.progress import Report
 from pretext.engine.training import train
 from pretext.networks.backbones import begin_backbone, save_weights
 from pretext.networks.trial import check_final_side
-from transfer.epoch_choice import EpochChoice
-from transfer.finetune_data import FinetuneData
 from transfer.jobs import Job
-from transfer.learner import FinetuneLearner, score_rows
-from transfer.nets import FORMAT, TaskNet, describe, load_net
-from transfer.recipe_search import Judge
+from transfer.networks.task_net import FORMAT, TaskNet, describe, load_net
+from transfer.search.recipe_search import Judge
+from transfer.training.epoch_choice import EpochChoice
+from transfer.training.finetune_data import FinetuneData
+from transfer.training.learner import FinetuneLearner, score_rows
 
 WEIGHTS = "weights.safetensors"  # in the folder of a net
 # in logs/, since its images/s must not make equal weights another result

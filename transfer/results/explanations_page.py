@@ -12,7 +12,7 @@ from data_prep.run_folders.drafts import drafted
 from data_prep.tasks import Task
 
 if TYPE_CHECKING:
-    from transfer.explanations import Explanation
+    from transfer.results.explanations import Explanation
 
 SHOWN_PX = 160
 TASK_FILE = "task.json"  # of which task and nets the maps are, for stacking

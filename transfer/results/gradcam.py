@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from data_prep.errors import UserError
 from pretext.evaluation.embed import at_side
-from transfer.nets import TaskNet
+from transfer.networks.task_net import TaskNet
 
 if TYPE_CHECKING:
     from data_prep.arrays import Floats, Ints

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from data_prep.dihedral import apply_view
-from transfer.nets import TaskNet
+from transfer.networks.task_net import TaskNet
 
 
 class AveragedNets(nn.Module):

@@ -11,9 +11,9 @@ from data_prep.run_folders.runs import Finished, Run
 from pretext.data.pictures import Normalisation, Pictures
 from pretext.device import pick_device, set_threads
 from pretext.networks.backbones import own_normalisation
-from transfer.columns import NetColumns
-from transfer.kept_pretext import KeptPretext
+from transfer.networks.columns import NetColumns
 from transfer.settings import FinetuneSettings
+from transfer.training.kept_pretext import KeptPretext
 
 if TYPE_CHECKING:
     import pandas as pd

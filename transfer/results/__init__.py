@@ -1,0 +1,1 @@
+"""What a finished transfer holds: its nets, their scores, maps and exports."""

@@ -1,0 +1,1 @@
+"""Many nets trained: one after another, or side by side in processes."""
