@@ -30,7 +30,7 @@ from tests.prepared_runs import STAGE, extract, finetune, make_run, pixels_of, t
 from transfer.jobs import plan
 from transfer.networks.task_net import load_net
 from transfer.settings import FinetuneSettings
-from transfer.training import epoch_choice, training
+from transfer.training import epoch_choice, train_net
 from transfer.training.learner import FinetuneLearner, score_rows
 from transfer.training.weight_mean import fit_norms
 
@@ -260,7 +260,7 @@ def fail_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
         (FinetuneLearner, "loss", 8, 2),
         (epoch_choice, "score_rows", 3, 6),
         (epoch_choice.History, "add", 3, 2),
-        (training, "save_weights", 1, 6),
+        (train_net, "save_weights", 1, 6),
     ],
 )
 def test_a_resumed_choice_is_the_same(

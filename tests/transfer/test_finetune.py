@@ -35,7 +35,8 @@ from tests.prepared_runs import (
     table_of,
 )
 from transfer.networks.task_net import TaskNet, describe, load_net
-from transfer.training import epoch_choice, executors, training
+from transfer.running import executors
+from transfer.training import epoch_choice, train_net
 from transfer.training.learner import FinetuneLearner, score_rows
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
@@ -336,11 +337,11 @@ def stop_at_publishing_an_epoch(patch: pytest.MonkeyPatch) -> None:
 
 def stop_at_keeping_the_weights(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(callbacks, "CHECKPOINT_EVERY_S", -1.0)
-    patch.setattr(training, "save_weights", fail_at(1, save_weights))
+    patch.setattr(train_net, "save_weights", fail_at(1, save_weights))
 
 
 def stop_before_a_trained_net_is_scored(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(training, "score_rows", fail_at(2, score_rows))
+    patch.setattr(train_net, "score_rows", fail_at(2, score_rows))
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from transfer.running.side_by_side import Scores, Work, run_side_by_side
 ROOT = Path(__file__).parents[2]
 # A parent of two processes that only live on.
 PARENT = """
-import functools, sys
+import functools, signal, sys
 from pathlib import Path
 from data_prep.command import run_command
 from tests.transfer.works import beat
@@ -45,6 +45,8 @@ def main():
         LiveTable(names),
     )
 
+# who is begun in the background of a shell ignores it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 run_command(main)
 """
 

@@ -20,11 +20,13 @@ from data_prep.run_folders.runs import Run
 from pretext.engine.module import DivergedError
 from pretext.engine.progress import Progress, Report
 from tests.prepared_runs import elsewhere, make_run
-from transfer import finetune, recipe_search, training
+from transfer import finetune
 from transfer.jobs import hide_labels, plan
+from transfer.search import recipe_search
 from transfer.search.recipe_report import RecipeReport
 from transfer.search.recipe_search import Judge, Trial, search, space_around
 from transfer.settings import FinetuneSettings
+from transfer.training import train_net
 from transfer.training.finetune_data import FinetuneData
 from transfer.tune import TuneSettings, main
 
@@ -227,7 +229,7 @@ def test_no_label_but_those_of_the_inner_rows_is_at_hand(finished: Run) -> None:
 def killed_at(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
     """Kill a search as it begins with a training; give how many it began."""
     begun: list[int] = []
-    train = training.train
+    train = train_net.train
 
     def may_be_killed(*args: Any, **options: Any) -> Any:
         begun.append(len(begun) + 1)
@@ -235,7 +237,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
             raise KeyboardInterrupt
         return train(*args, **options)
 
-    monkeypatch.setattr(training, "train", may_be_killed)
+    monkeypatch.setattr(train_net, "train", may_be_killed)
     return begun
 
 
@@ -273,7 +275,7 @@ def test_what_is_stopped_or_fails_is_told(
     for name in ("experiment.toml", "run.json"):
         shutil.copy(finished.folder / name, tmp_path)
     run, errors = Run(tmp_path), [DivergedError("too high"), torch.OutOfMemoryError()]
-    train = training.train
+    train = train_net.train
     judged: list[int] = []
 
     def failing(*args: Any, **options: Any) -> Any:
@@ -291,7 +293,7 @@ def test_what_is_stopped_or_fails_is_told(
 
         return judge
 
-    monkeypatch.setattr(training, "train", failing)
+    monkeypatch.setattr(train_net, "train", failing)
     monkeypatch.setattr(recipe_search, "_judge", strict)
     message = r"none of the 3 trials came to its end \(the first: too little memory\)"
     with pytest.raises(UserError, match=message):
