@@ -25,6 +25,7 @@ from features.passes import run_pass, views_of
 from features.store import Store, open_store, verify
 from pretext.data.pictures import Pictures
 from pretext.networks.backbones import load_backbone
+from tests.power_cut import PowerCutError
 from tests.prepared_runs import (
     STAGE,
     extract,
@@ -43,10 +44,6 @@ OUTPUTS = {"target": 1, "onehot": 4, "date": 1, "words": 3}
 NAMES = ["target", *(f"onehot_{k}" for k in range(4)), "date", "words_0", "words_1"]
 NAMES += ["words_2"]
 STATISTICS = ("mean", "var", "max", "min")
-
-
-class PowerCutError(Exception):
-    """The machine goes off."""
 
 
 @pytest.fixture(scope="module", params=["joint", "apart"])

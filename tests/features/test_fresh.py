@@ -30,6 +30,7 @@ from features.inference import default_path, infer_features, name_of
 from features.merge import check_alike
 from features.passes import views_of
 from features.store import open_store, verify
+from tests.power_cut import PowerCutError
 from tests.prepared_runs import (
     STAGE,
     elsewhere,
@@ -46,10 +47,6 @@ pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
 ROOT = Path(__file__).parents[2]
 HELD = ("features.pkl", "nets/all.pkl", "nets/fold0.pkl", "nets/fold1.pkl")
-
-
-class PowerCutError(Exception):
-    """The machine goes off."""
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import copy
 import csv
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from pretext.engine import callbacks
 from pretext.engine.epochs import read_epochs
 from pretext.networks.backbones import load_weights
 from stacking.inputs.sources import Source
+from tests.power_cut import PowerCutError, fail_at
 from tests.prepared_runs import STAGE, extract, finetune, make_run, pixels_of, table_of
 from transfer.jobs import plan
 from transfer.networks.task_net import load_net
@@ -37,10 +38,6 @@ from transfer.training.weight_mean import fit_norms
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
 FLAGS = ("--joint", "--folds=1", "--epochs=4", "--batch-size=4", "--tasks=target,date")
-
-
-class PowerCutError(Exception):
-    """The machine goes off."""
 
 
 def tensors_of(folder: Path) -> dict[str, Tensor]:
@@ -238,20 +235,6 @@ def test_norms_that_did_not_train_keep_what_they_have(tmp_path: Path) -> None:
     assert all("running" in name or "num_batches" in name for name in changed)
     assert not any(name.startswith("backbone.bn1.") for name in changed)
     assert not any(module.training for module in net.modules())
-
-
-def fail_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a function that works until it is called for the n-th time, from 1."""
-    calls = 0
-
-    def failing(*arguments: Any, **named: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == call:
-            raise PowerCutError
-        return function(*arguments, **named)
-
-    return failing
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,13 @@ import pytest
 import torch
 
 from data_prep.errors import UserError
+from tests.power_cut import PowerCutError
 from tests.prepared_runs import finetune, make_run
 from transfer.jobs import Job
 from transfer.running import executors
 from transfer.running.executors import VISIBLE, slots
 from transfer.running.side_by_side import Watcher, Work
 from transfer.training.train_net import FinetuneData
-
-
-class PowerCutError(Exception):
-    """The machine goes off."""
 
 
 @pytest.mark.parametrize(

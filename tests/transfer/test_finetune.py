@@ -26,6 +26,7 @@ from pretext.engine import callbacks
 from pretext.engine.epochs import read_epochs
 from pretext.engine.learner import Batch
 from pretext.networks.backbones import build_backbone, save_weights
+from tests.power_cut import PowerCutError, fail_at
 from tests.prepared_runs import (
     STAGE,
     finetune,
@@ -45,10 +46,6 @@ TASKS = ("target", "onehot", "date", "words")
 RESUMED = ("--joint", "--epochs=3")
 
 
-class PowerCutError(Exception):
-    """The machine goes off."""
-
-
 def weights(folder: Path, place: str) -> dict[str, Tensor]:
     return load_file(folder / place / "weights.safetensors")
 
@@ -57,20 +54,6 @@ def are_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     """Tell whether weights are the same to the bit."""
     assert one.keys() == other.keys()
     return all(torch.equal(one[name], other[name]) for name in one)
-
-
-def fail_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a function that works until it is called for the n-th time, from 1."""
-    calls = 0
-
-    def failing(*arguments: Any, **named: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == call:
-            raise PowerCutError
-        return function(*arguments, **named)
-
-    return failing
 
 
 def tasks_of(run: Run) -> list[Task]:

@@ -1,7 +1,6 @@
 """Tests of transfer.training.kept_pretext."""
 
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from pretext.engine.learner import Batch
 from pretext.jigsaw import JigsawSettings
 from pretext.methods import classification
 from pretext.networks.backbones import build_backbone, load_weights, save_weights
+from tests.power_cut import PowerCutError, fail_at
 from tests.prepared_runs import (
     BACKBONE,
     PRETEXT,
@@ -42,10 +42,6 @@ pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
 FLAGS = ("--joint", "--folds=1", "--tasks=target", "--batch-size=4", "--epochs=2")
 NORMALISE = Normalisation((100.0, 100.0, 100.0), (50.0, 50.0, 50.0))
-
-
-class PowerCutError(Exception):
-    """The machine goes off."""
 
 
 def make_jigsaw(run: Run, **settings: Any) -> None:
@@ -200,20 +196,6 @@ def test_the_net_is_stored_without_the_puzzles_and_its_norms_are_of_whole_pictur
     assert not torch.equal(
         moved["backbone.conv1.0.weight"], other["backbone.conv1.0.weight"]
     )
-
-
-def fail_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a function that works until it is called for the n-th time, from 1."""
-    calls = 0
-
-    def failing(*arguments: Any, **named: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == call:
-            raise PowerCutError
-        return function(*arguments, **named)
-
-    return failing
 
 
 def test_a_resumed_training_goes_on_with_its_puzzles(tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def _caption(
     """Say label and prediction, and what the map shows."""
     has_label = bool(task.has_label[row])
     if "" in task.outputs:
-        label = f"{four_digits(float(task.values[row, 0]))} → " if has_label else ""
+        label = f"{task.values[row, 0]:.7g} → " if has_label else ""
         question = "what raises it" if sign == RAISES else "what lowers it"
         return f"{label}{four_digits(float(y_pred[output_idx]))}\n{question}"
     name = task.classes[output_idx]
