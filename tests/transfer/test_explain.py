@@ -117,6 +117,18 @@ def test_the_worst_misses_by_the_nets_that_never_saw_them(run: Run) -> None:
         assert question == ("what lowers it" if is_low else "what raises it")
 
 
+def test_a_net_that_has_seen_the_label_is_named(run: Run) -> None:
+    trained = TrainedNets.of(run).of_task("target")
+    prepared = Prepared.open(run.finished(PREPARED))
+    (task,) = trained.tasks(prepared, "target")
+    of_fold_0 = trained.of_fold("0")  # as if fold 1 had not been trained
+    folds = prepared.table["fold"].to_numpy()
+    rows = np.array([np.flatnonzero(folds == fold)[0] for fold in (0, 1, -1)])
+    captions = [e.caption for e in explain(of_fold_0, prepared, task, rows)]
+    is_named = ["has seen its label" in caption for caption in captions]
+    assert is_named == [False, True, False]
+
+
 @pytest.mark.parametrize("task", ["target", "onehot", "date"])
 def test_the_command_writes_maps_and_a_page(run: Run, task: str) -> None:
     ids = table_of(run)["id"][[3, 1]].tolist()

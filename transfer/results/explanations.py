@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_prep.arrays import Floats, Ints
+from data_prep.arrays import Bools, Floats, Ints
 from data_prep.errors import UserError
 from data_prep.folds import ALL
 from data_prep.prepared import Prepared
@@ -24,6 +24,7 @@ from transfer.results.gradcam import LOWERS, RAISES, ExplainedTask, maps_of, ove
 from transfer.results.trained_nets import TrainedNets
 from transfer.training.learner import BLOCK, in_unit
 
+SEEN = "\nby a net that has seen its label"
 CAM_BLOCK = 8  # pictures of a forward whose gradients are kept
 
 
@@ -51,8 +52,7 @@ def worst_misses(trained: TrainedNets, prepared: Prepared, task: Task, n: int) -
         UserError: No net held out a labelled row.
     """
     folds = _folds_of(trained, prepared)
-    is_held_out = prepared.table["fold"].astype(str).to_numpy() == folds
-    idx = np.flatnonzero(task.has_label & is_held_out)
+    idx = np.flatnonzero(task.has_label & _is_held_out(folds, prepared))
     if not len(idx):
         raise UserError(
             f"no net of {trained.finished.folder} held out a picture with a label of"
@@ -76,6 +76,7 @@ def explain(
     folds, pictures = _folds_of(trained, prepared), _pictures(trained, prepared)
     pixels = pictures.pixels
     ids = prepared.table["id"].to_numpy()
+    is_unseen = _is_held_out(folds, prepared) | ~task.has_label
     answers: dict[int, Explanation] = {}
     for fold in np.unique(folds[rows]):
         of_fold = rows[folds[rows] == fold]
@@ -98,7 +99,8 @@ def explain(
                     overlay=overlay(pixels[row], maps[k]),
                     caption=_caption(
                         task, int(row), y_pred[k], output_idx[k], sign=signs[k]
-                    ),
+                    )
+                    + ("" if is_unseen[row] else SEEN),
                 )
     return [answers[int(row)] for row in rows]
 
@@ -109,6 +111,12 @@ def _folds_of(trained: TrainedNets, prepared: Prepared) -> NDArray[np.str_]:
     usual = next((fold for fold in trained.folds if fold != ALL), ALL)
     names: NDArray[np.str_] = np.where(np.isin(folds, trained.folds), folds, usual)
     return names
+
+
+def _is_held_out(folds: NDArray[np.str_], prepared: Prepared) -> Bools:
+    """Tell of N rows whether the net that is asked held them out."""
+    is_held_out: Bools = prepared.table["fold"].astype(str).to_numpy() == folds
+    return is_held_out
 
 
 def _pictures(trained: TrainedNets, prepared: Prepared) -> Pictures:
