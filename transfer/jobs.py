@@ -172,7 +172,15 @@ def _check(jobs: Sequence[Job], settings: FinetuneSettings) -> None:
         label = job.path
         if settings.select == "inner":
             label += f" after inner_share = {settings.inner_share}"
-        settings.check_enough(len(job.train_idx), label, "labelled picture")
+        n = len(job.train_idx)
+        settings.check_enough(n, label, "labelled picture")
+        n_frozen_steps = settings.unfreeze_after * settings.steps_per_epoch(n)
+        if settings.steps and n_frozen_steps >= settings.steps:
+            raise UserError(
+                f"unfreeze_after = {settings.unfreeze_after}, but {job.path} is trained"
+                f" for {settings.steps} steps, {settings.steps_per_epoch(n)} to the"
+                " epoch; give fewer, or 0 for never"
+            )
         for task in job.tasks:
             if not task.has_label[job.train_idx].any():
                 raise UserError(

@@ -137,3 +137,19 @@ def test_the_order_of_the_table_changes_no_job(tmp_path: Path) -> None:
             same.train_idx.tolist(),
         )
         assert job.val_idx.tolist() == same.val_idx.tolist()
+
+
+def test_what_never_thaws_in_so_few_steps_is_refused(tmp_path: Path) -> None:
+    prepared = Prepared.open(make_run(tmp_path, n_train=24).finished(STAGE))
+    tasks, n_folds = prepared.tasks({}), prepared.metadata["n_folds"]
+
+    def planned(steps: int) -> list[Job]:
+        settings = FinetuneSettings(
+            joint=True, batch_size=4, steps=steps, train="head", unfreeze_after=2
+        )
+        return plan(prepared.table, tasks, settings, n_folds)
+
+    assert planned(9)  # 16 rows to train on: four steps to the epoch
+    message = r"unfreeze_after = 2, but joint/fold0 is trained for 8 steps, 4 to the"
+    with pytest.raises(UserError, match=message):
+        planned(8)
