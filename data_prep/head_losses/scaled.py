@@ -6,7 +6,8 @@ Pawpularity (2021), where scores of 0 to 100 were learned as shares.
 
 from typing import TYPE_CHECKING
 
-from data_prep.head_losses.base import HeadLoss, Labels
+from data_prep.head_losses.base import Labels
+from data_prep.head_losses.binary import BinaryCrossEntropy
 from data_prep.tables.units import ROUNDING
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from data_prep.head_losses.base import State
 
 
-class ScaledCrossEntropy(HeadLoss):
+class ScaledCrossEntropy(BinaryCrossEntropy):
     """Binary cross-entropy of the label's place in the range, from 0 to 1.
 
     No output leaves the range of the labels that the net was trained on.
@@ -42,18 +43,6 @@ class ScaledCrossEntropy(HeadLoss):
     def target(self, y: "Tensor", state: "State") -> "Tensor":
         """Give the (N, F) places in the range; what is held out may lie outside it."""
         return ((y - state["low"]) / state["range"]).clamp(0, 1).float()
-
-    def row_losses(
-        self, outputs: "Tensor", y_true: "Tensor", state: "State"
-    ) -> "Tensor":
-        """Give the (B,) mean cross-entropies of (B, F) logits."""
-        del state
-        from torch.nn import functional
-
-        losses = functional.binary_cross_entropy_with_logits(
-            outputs, y_true, reduction="none"
-        )
-        return losses.mean(dim=1)
 
     def predict(self, outputs: "Tensor", state: "State") -> "Tensor":
         """Give the (B, F) numbers at the places that the logits say."""

@@ -5,7 +5,8 @@ Shapes: N rows, B rows of a batch, K tags.
 
 from typing import TYPE_CHECKING
 
-from data_prep.head_losses.base import HeadLoss, Labels
+from data_prep.head_losses.base import Labels
+from data_prep.head_losses.binary import BinaryCrossEntropy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from data_prep.head_losses.base import State
 
 
-class TagEntropy(HeadLoss):
+class TagEntropy(BinaryCrossEntropy):
     """Binary cross-entropy, a mean over the tags."""
 
     def initial_state(self, n_outputs: int) -> "dict[str, Tensor]":
@@ -36,18 +37,6 @@ class TagEntropy(HeadLoss):
         """Give the (N, K) ones and zeros."""
         del state
         return y.float()
-
-    def row_losses(
-        self, outputs: "Tensor", y_true: "Tensor", state: "State"
-    ) -> "Tensor":
-        """Give the (B,) mean cross-entropies of (B, K) logits."""
-        del state
-        from torch.nn import functional
-
-        losses = functional.binary_cross_entropy_with_logits(
-            outputs, y_true, reduction="none"
-        )
-        return losses.mean(dim=1)
 
     def predict(self, outputs: "Tensor", state: "State") -> "Tensor":
         """Give the (B, K) probabilities of the tags."""

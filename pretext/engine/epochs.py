@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FILE = "epochs.csv"  # in logs/
+HELD_OUT = "held_out/"  # before the scores of a fold that the net never sees
 EPOCH_COLUMNS = ("epoch", "step", "seconds", "learning_rate")  # no metric's names
 
 

@@ -18,7 +18,6 @@ WATCHED = "features.watch"
 MOST_POINTS = 60  # of a curve; more are averaged
 RATE, TOTAL = "learning_rate", "loss"
 ACCURACY = "jigsaw_accuracy"  # of kept puzzles, beside their loss
-HELD_OUT = "held_out/"  # before the names of such scores
 
 Curves = dict[str, list[ChartLine]]
 ScoresByFold = dict[tuple[str, str], dict[int, float]]
@@ -80,7 +79,7 @@ def _watched_scores(run: Path, record: Mapping[str, Any]) -> ScoresByFold:
 
 def _scores_of_epochs(run: Path, record: Mapping[str, Any]) -> ScoresByFold:
     """Read what the training itself scored after its epochs."""
-    from pretext.engine.epochs import read_epochs
+    from pretext.engine.epochs import HELD_OUT, read_epochs
 
     by_fold: ScoresByFold = {}
     for net in record["facts"]["nets"]:

@@ -19,10 +19,9 @@ from data_prep.tasks import Task
 from pretext.data.pictures import Pictures
 from pretext.device import pick_device
 from transfer.networks.columns import columns_of
-from transfer.networks.task_net import TaskNet
 from transfer.results.gradcam import LOWERS, RAISES, ExplainedTask, maps_of, overlay
 from transfer.results.trained_nets import TrainedNets
-from transfer.training.learner import BLOCK, in_unit
+from transfer.training.learner import predict_rows
 
 SEEN = "\nby a net that has seen its label"
 CAM_BLOCK = 8  # pictures of a forward whose gradients are kept
@@ -58,13 +57,15 @@ def worst_misses(trained: TrainedNets, prepared: Prepared, task: Task, n: int) -
             f"no net of {trained.finished.folder} held out a picture with a label of"
             f" {task.name!r}; give --ids"
         )
-    pictures = _pictures(trained, prepared)
+    device = pick_device()
+    pictures = _pictures(trained, prepared, device)
     y_pred = np.empty((len(idx), len(task.outputs)))
     for fold in np.unique(folds[idx]):
         (record,) = trained.of_fold(fold).nets
-        net = trained.load(record)[0].to(pick_device())
+        net = trained.load(record)[0].to(device)
         is_of_fold = folds[idx] == fold
-        y_pred[is_of_fold] = _predict(net, task, pictures, idx[is_of_fold])
+        outputs = predict_rows(net, pictures, idx[is_of_fold])
+        y_pred[is_of_fold] = outputs[task.name]
     worst: Ints = idx[np.argsort(-_misses(task, idx, y_pred), kind="stable")[:n]]
     return worst
 
@@ -73,7 +74,8 @@ def explain(
     trained: TrainedNets, prepared: Prepared, task: Task, rows: Ints
 ) -> list[Explanation]:
     """Explain (n,) rows, in their order."""
-    folds, pictures = _folds_of(trained, prepared), _pictures(trained, prepared)
+    folds = _folds_of(trained, prepared)
+    pictures = _pictures(trained, prepared, torch.device("cpu"))
     pixels = pictures.pixels
     ids = prepared.table["id"].to_numpy()
     is_unseen = _is_held_out(folds, prepared) | ~task.has_label
@@ -86,12 +88,16 @@ def explain(
         explained = ExplainedTask(net, described)
         for start in range(0, len(of_fold), CAM_BLOCK):
             block = of_fold[start : start + CAM_BLOCK]
-            y_pred = _predict(net, task, pictures, block)
+            y_pred = predict_rows(net, pictures, block)[task.name].astype(np.float64)
             output_idx = _output_idx(task, y_pred)
             signs = _signs(task, block, y_pred)
-            images = torch.from_numpy(pixels[block]).permute(0, 3, 1, 2)
-            columns = pictures.take_columns(block)
-            maps = maps_of(explained, images, output_idx, signs=signs, columns=columns)
+            maps = maps_of(
+                explained,
+                pictures.take(block),
+                output_idx,
+                signs=signs,
+                columns=pictures.take_columns(block),
+            )
             for k, row in enumerate(block):
                 answers[int(row)] = Explanation(
                     id_=str(ids[row]),
@@ -119,28 +125,13 @@ def _is_held_out(folds: NDArray[np.str_], prepared: Prepared) -> Bools:
     return is_held_out
 
 
-def _pictures(trained: TrainedNets, prepared: Prepared) -> Pictures:
+def _pictures(
+    trained: TrainedNets, prepared: Prepared, device: torch.device
+) -> Pictures:
     """Open the pictures, with what the nets are given of the user's table."""
     columns = columns_of(trained.finished)
     values = columns.apply(prepared.table) if columns else None
-    return Pictures.open(prepared.folder, torch.device("cpu"), values)
-
-
-def _predict(net: TaskNet, task: Task, pictures: Pictures, rows: Ints) -> Floats:
-    """Give the (n, F) outputs of a net for (n,) rows, in the unit of the labels."""
-    device = next(net.parameters()).device
-    blocks = []
-    with torch.inference_mode():
-        for start in range(0, len(rows), BLOCK):
-            block = rows[start : start + BLOCK]
-            columns = pictures.take_columns(block)
-            outputs = net.predict(
-                pictures.take(block).to(device),
-                None if columns is None else columns.to(device),
-            )[task.name]
-            blocks.append(in_unit(net, task.name, outputs.float().cpu().numpy()))
-    y_pred: Floats = np.concatenate(blocks).astype(np.float64)
-    return y_pred
+    return Pictures.open(prepared.folder, device, values)
 
 
 def _misses(task: Task, rows: Ints, y_pred: Floats) -> Floats:

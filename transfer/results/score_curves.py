@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from data_prep.errors import UserError
 from data_prep.scoring.metrics import METRICS
+from pretext.engine.epochs import FILE, HELD_OUT
 from pretext.engine.history import History
+from transfer.results.trained_nets import STAGE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-STAGE = "transfer.finetune"
-HELD_OUT = "held_out/"
-EPOCHS = "logs/epochs.csv"  # in the folder of a net
+EPOCHS = f"logs/{FILE}"  # in the folder of a net
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, TextIO
 
 from data_prep.reporting.numerals import four_digits
+from pretext.engine.epochs import HELD_OUT
 from pretext.engine.progress import Progress, duration
 
 State = Literal["waiting", "running", "done", "failed"]
@@ -73,7 +74,7 @@ class LiveTable:
         row = self.rows[name]
         row.state, row.failure = "failed" if failure else "done", failure
         self._drawn_at = 0.0
-        row.score = _score_of({f"held_out/{k}": v for k, v in scores.items()})
+        row.score = _score_of({f"{HELD_OUT}{k}": v for k, v in scores.items()})
         if not self.is_drawn:
             if failure:
                 log.warning("%s failed: %s", name, failure)

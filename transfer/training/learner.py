@@ -128,23 +128,37 @@ def logged_name(task: str) -> str:
     return f"{task}_loss" if task in (*EPOCH_COLUMNS, "loss", *PUZZLES) else task
 
 
-@torch.inference_mode()
 def score_rows(
     net: TaskNet, tasks: Sequence[Task], pictures: Pictures, rows: Ints
 ) -> dict[str, float]:
     """Score the plain view of (n,) rows, the metrics of ``score_outputs``."""
-    blocks: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
+    return score_outputs(tasks, predict_rows(net, pictures, rows), rows)
+
+
+@torch.inference_mode()
+def predict_rows(
+    net: TaskNet, pictures: Pictures, rows: Ints
+) -> dict[str, NDArray[np.floating[Any]]]:
+    """Give the (n, F) outputs of each task for the plain view of (n,) rows.
+
+    They are in the unit of the labels; without any row there are none.
+
+    Args:
+        net: On the device of the pictures, in eval mode.
+        pictures: All prepared pictures.
+        rows: Of the pictures.
+    """
+    blocks: dict[str, list[Tensor]] = {name: [] for name in net.tasks}
     for start in range(0, len(rows), BLOCK):
         idx = rows[start : start + BLOCK]
         outputs = net.predict(pictures.take(idx), pictures.take_columns(idx))
         for name, values in outputs.items():
             blocks[name].append(values.float().cpu())
-    y_pred = {
+    return {
         name: in_unit(net, name, torch.cat(values).numpy())
         for name, values in blocks.items()
         if values
     }
-    return score_outputs(tasks, y_pred, rows)
 
 
 def in_unit(

@@ -14,7 +14,7 @@ from data_prep.run_folders.damage import read_json
 from data_prep.run_folders.runs import write_json
 from pretext.data.augment import AugmentParams
 from pretext.engine.callbacks import StopTraining
-from pretext.engine.epochs import add_to_last_epoch
+from pretext.engine.epochs import HELD_OUT, add_to_last_epoch
 from pretext.engine.lr_finder import find_lr
 from pretext.engine.module import DivergedError
 from pretext.engine.progress import Report
@@ -159,7 +159,7 @@ def try_recipe(job: Job, data: FinetuneData, judge: Judge, report: Report) -> st
 
 def _held_out(scores: Mapping[str, float]) -> dict[str, float]:
     """Name the scores of the held-out fold as the records of the epochs do."""
-    return {f"held_out/{name}": score for name, score in scores.items()}
+    return {f"{HELD_OUT}{name}": score for name, score in scores.items()}
 
 
 def _trained(weights: Path) -> tuple[TaskNet, dict[str, Any]] | None:
