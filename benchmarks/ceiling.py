@@ -20,8 +20,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from data_prep.arrays import Floats
 from data_prep.command import run_command
 from data_prep.settings import Parser
+from data_prep.task_types.base import TaskType
+from data_prep.task_types.classes import Classes
+from data_prep.task_types.ordinal import Ordinal
+from data_prep.task_types.regression import Regression
+from data_prep.task_types.tags import Tags
+from data_prep.task_types.words import Words
+from data_prep.tasks import Task
 from features.passes import CPU_PICTURES, run_pass
 from features.plan import BLOCK
 from features.sources import joined_outputs
@@ -35,23 +43,72 @@ from pretext.methods.classification import JigsawLearner
 from pretext.methods.puzzles import PuzzleRules
 from pretext.methods.siamese import SimSiamLearner
 from pretext.networks.backbones import build_backbone
+from pretext.settings import TrainingSettings
 from pretext.simsiam import SimSiamSettings
-from transfer.networks.task_net import TaskNet
+from transfer.networks.task_net import TaskNet, describe
+from transfer.settings import FinetuneSettings
+from transfer.training.learner import FinetuneLearner
 
-SIDE, N, BATCH, ROUNDS = 128, 640, 64, 5
+BATCH, ROUNDS = 64, 5
 PLAIN = Normalisation((128.0,) * 3, (64.0,) * 3)
 OUTPUT = [{"name": "target", "kind": "regression", "outputs": [""]}]
 
 
-def pictures_on_disk(folder: Path, device: torch.device) -> Pictures:
-    """Store N made-up pictures as ``data_prep.prepare`` does, and map them."""
+def five_tasks(n: int) -> list[Task]:
+    """Make up labels of five kinds for n pictures; a tenth of the rows has none."""
     rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (N, SIDE // 8, SIDE // 8, 3), dtype=np.uint8)
+
+    def task(name: str, kind: TaskType, values: Floats, n_outputs: int) -> Task:
+        suffixes = [str(k) for k in range(n_outputs)]
+        is_number = kind.name in ("regression", "ordinal")
+        return Task(
+            name=name,
+            task_type=kind,
+            values=values,
+            has_label=rng.random(n) < 0.9,
+            outputs=("", *suffixes) if is_number else tuple(suffixes),
+            classes=tuple(f"class {k}" for k in range(n_outputs)),
+            grades=(0.0, 1.0, 2.0, 3.0) if kind.name == "ordinal" else (),
+        )
+
+    def classes(n_classes: int) -> Floats:
+        return rng.integers(n_classes, size=(n, 1)).astype(float)
+
+    tags = rng.integers(2, size=(n, 12)).astype(float)
+    return [
+        task("target", Regression(loss="histogram"), rng.normal(size=(n, 1)), 0),
+        task("maker", Classes(), classes(40), 40),
+        task("grade", Ordinal(), classes(4), 4),
+        task("words", Words(), rng.normal(size=(n, 16)), 16),
+        task("tags", Tags(), tags, 12),
+    ]
+
+
+class SideBySide(nn.Module):
+    """A net of several tasks, whose outputs are one tensor."""
+
+    def __init__(self, net: TaskNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Give the (B, W) outputs of all heads for (B, 3, S, S)."""
+        return torch.cat(list(self.net(images).values()), dim=1)
+
+
+def pictures_on_disk(
+    folder: Path, device: torch.device, *, n: int, side: int
+) -> Pictures:
+    """Store n made-up pictures as ``data_prep.prepare`` does, and map them."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (n, side // 8, side // 8, 3), dtype=np.uint8)
     np.save(folder / "images.npy", coarse.repeat(8, axis=1).repeat(8, axis=2))
     return Pictures.open(folder, device)
 
 
-def training_ceiling(model: nn.Module, inputs: torch.Tensor, passes: int) -> float:
+def training_ceiling(
+    model: nn.Module, inputs: torch.Tensor, passes: int, steps: int
+) -> float:
     """Train on one batch that is there already; pictures per second."""
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     bf16 = use_bf16("auto", inputs.device)
@@ -65,7 +122,7 @@ def training_ceiling(model: nn.Module, inputs: torch.Tensor, passes: int) -> flo
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
 
-    return rate(step, len(inputs), 3, N // BATCH - 3)
+    return rate(step, len(inputs), 3, steps)
 
 
 def rate(step: Callable[[], object], images: int, warm_up: int, steps: int) -> float:
@@ -95,83 +152,125 @@ def report(
     )
 
 
+def network_alone(learner: Learner) -> nn.Module:
+    """Give what of a learner sends pictures through layers, from pixels to outputs."""
+    if isinstance(learner, FinetuneLearner):
+        return SideBySide(learner.net)
+    model = learner.backbone
+    assert isinstance(model, nn.Module)
+    if isinstance(learner, SimSiamLearner):
+        return nn.Sequential(model, learner.projector, learner.predictor)
+    return model
+
+
 def main() -> None:
-    """Measure jigsaw, SimSiam and the extraction."""
+    """Measure jigsaw, SimSiam, the fine-tuning and the extraction."""
     parser = Parser(prog="python -m benchmarks.ceiling", description=__doc__)
     parser.add_argument("--backbone", default="resnet18", help="name of a timm network")
-    backbone = parser.parse(None)["backbone"]
+    parser.add_argument("--side", type=int, default=128, help="of the pictures, px")
+    parser.add_argument("--pictures", type=int, default=640, help="more for a GPU")
+    parser.add_argument(
+        "--only", default="", help="jigsaw, simsiam, finetune or extraction"
+    )
+    parsed = parser.parse(None)
     device = pick_device()
     set_threads(0)
-    rows: NDArray[np.int64] = np.arange(N)
-    ids = [str(row) for row in rows]
     with tempfile.TemporaryDirectory() as scratch:
-        pictures = pictures_on_disk(Path(scratch), device)
-
-        def jigsaw() -> tuple[Learner, int, int]:
-            rules = PuzzleRules(tile_px=tile_side(SIDE, JigsawSettings()))
-            network = build_backbone(backbone, rules.side_px)
-            learner = JigsawLearner(
-                network,
-                rules,
-                pictures=pictures,
-                val_idx=np.empty(0, np.int64),
-                val_keys=np.empty(0, np.uint64),
-                seed=0,
-            )
-            return learner, rules.side_px, 1
-
-        def simsiam() -> tuple[Learner, int, int]:
-            network = build_backbone(backbone, SIDE)
-            learner = SimSiamLearner(
-                network, PLAIN, side_px=SIDE, params=AugmentParams(), width=1024
-            )
-            return learner, SIDE, 2
-
-        tasks = (
-            ("jigsaw", jigsaw, JigsawSettings),
-            ("simsiam", simsiam, SimSiamSettings),
+        folder = Path(scratch)
+        pictures = pictures_on_disk(
+            folder, device, n=parsed["pictures"], side=parsed["side"]
         )
-        for name, build, settings in tasks:
-            measured, ceiling, wait = [], [], 0.0
-            for number in range(ROUNDS):
-                learner, side_px, passes = build()
-                folder = Path(scratch) / f"{name}{number}"
-                chosen = settings(epochs=1, batch_size=BATCH)
-                outcome = train(
-                    learner,
-                    pictures,
-                    train_idx=rows,
-                    ids=ids,
-                    settings=chosen,
-                    folder=folder,
-                    label=name,
-                )
-                measured.append(outcome.images_per_s)
-                wait = max(wait, outcome.data_share)
-                fixed = torch.randn(BATCH, 3, side_px, side_px, device=device)
-                fixed = fixed.contiguous(memory_format=torch.channels_last)
-                model = learner.backbone
-                assert isinstance(model, nn.Module)
-                if name == "simsiam":
-                    assert isinstance(learner, SimSiamLearner)
-                    model = nn.Sequential(model, learner.projector, learner.predictor)
-                ceiling.append(training_ceiling(model, fixed, passes))
-            report(name, measured, ceiling, wait)
-        extraction(backbone, pictures, Path(scratch))
+        for name in (parsed["only"],) if parsed["only"] else (*LEARNERS, "extraction"):
+            if name == "extraction":
+                extraction(parsed["backbone"], pictures, folder)
+            else:
+                training(name, parsed["backbone"], pictures, folder)
+
+
+def jigsaw(network: nn.Module, pictures: Pictures) -> Learner:
+    """Give the learner of the places of tiles."""
+    rules = PuzzleRules(tile_px=tile_side(pictures.side_px, JigsawSettings()))
+    return JigsawLearner(
+        network,
+        rules,
+        pictures=pictures,
+        val_idx=np.empty(0, np.int64),
+        val_keys=np.empty(0, np.uint64),
+        seed=0,
+    )
+
+
+def simsiam(network: nn.Module, pictures: Pictures) -> Learner:
+    """Give the learner of two views."""
+    params = AugmentParams()
+    return SimSiamLearner(
+        network, PLAIN, side_px=pictures.side_px, params=params, width=1024
+    )
+
+
+def finetune(network: nn.Module, pictures: Pictures) -> Learner:
+    """Give the learner of five kinds in one net."""
+    n, side = len(pictures.pixels), pictures.side_px
+    tasks = five_tasks(n)
+    net = TaskNet(network, [describe(task) for task in tasks], PLAIN, side, dropout=0.2)
+    for task in tasks:
+        net.head(task.name).start_at(task, np.flatnonzero(task.has_label))
+    params = AugmentParams(
+        min_area=0.6, d4=True, brightness=0.1, contrast=0.1, saturation=0.1
+    )
+    return FinetuneLearner(net, tasks, side_px=side, params=params)
+
+
+LEARNERS: dict[
+    str,
+    tuple[Callable[[nn.Module, Pictures], Learner], type[TrainingSettings], int],
+] = {  # name: the learner, its settings, and forwards of the network in a step
+    "jigsaw": (jigsaw, JigsawSettings, 1),
+    "simsiam": (simsiam, SimSiamSettings, 2),
+    "finetune": (finetune, FinetuneSettings, 1),
+}
+
+
+def training(name: str, backbone: str, pictures: Pictures, scratch: Path) -> None:
+    """Measure a training against its network alone."""
+    build, settings_class, passes = LEARNERS[name]
+    rows: NDArray[np.int64] = np.arange(len(pictures.pixels))
+    measured, ceiling, wait = [], [], 0.0
+    for number in range(ROUNDS):
+        side_px = pictures.side_px
+        if name == "jigsaw":
+            side_px = 3 * tile_side(side_px, JigsawSettings())
+        learner = build(build_backbone(backbone, side_px), pictures)
+        outcome = train(
+            learner,
+            pictures,
+            train_idx=rows,
+            ids=[str(row) for row in rows],
+            settings=settings_class(epochs=1, batch_size=BATCH),
+            folder=scratch / f"{name}{number}",
+            label=name,
+        )
+        measured.append(outcome.images_per_s)
+        wait = max(wait, outcome.data_share)
+        fixed = torch.randn(BATCH, 3, side_px, side_px, device=pictures.device)
+        fixed = fixed.contiguous(memory_format=torch.channels_last)
+        model = network_alone(learner).to(pictures.device)
+        ceiling.append(training_ceiling(model, fixed, passes, len(rows) // BATCH - 3))
+    report(name, measured, ceiling, wait)
 
 
 def extraction(backbone: str, pictures: Pictures, scratch: Path) -> None:
     """Measure the eight views against the network alone, per view."""
     from tqdm import tqdm
 
-    device = pictures.device
-    net = TaskNet(build_backbone(backbone, SIDE), OUTPUT, PLAIN, SIDE).eval().to(device)
+    device, side = pictures.device, pictures.side_px
+    net = TaskNet(build_backbone(backbone, side), OUTPUT, PLAIN, side).eval().to(device)
     bf16 = use_bf16("auto", device)
     forward = joined_outputs([net])
     at_once = 8 * CPU_PICTURES if device.type == "cpu" else 8 * BLOCK
-    fixed = torch.randn(at_once, 3, SIDE, SIDE, device=device)
+    fixed = torch.randn(at_once, 3, side, side, device=device)
     fixed = fixed.contiguous(memory_format=torch.channels_last)
-    rows = np.arange(256)
+    rows = np.arange(max(256, len(pictures.pixels) // 10))
 
     def alone() -> None:
         with (
@@ -196,7 +295,7 @@ def extraction(backbone: str, pictures: Pictures, scratch: Path) -> None:
                 bar=bar,
             )
         measured.append(8 * len(rows) / (time.perf_counter() - began))
-        ceiling.append(rate(alone, at_once, 1, 8 * 256 // at_once))
+        ceiling.append(rate(alone, at_once, 1, max(1, 8 * len(rows) // at_once)))
     report("extraction, views", measured, ceiling)
 
 

@@ -1,13 +1,15 @@
 """What is each part worth? Arms that differ in one thing, scored on the same folds.
 
-    python -m benchmarks.compare_arms experiments/pomological_compare.toml --folds 0,1,2
+    python -m benchmarks.compare_arms experiments/pomological_compare.toml weights
+    python -m benchmarks.compare_arms FILE.toml target dropout --folds 0,1,2 --jobs 8
 
-An arm is one of the names below, or a file of weights to begin from (.safetensors).
-Each arm and fold is a run beside the base run, sharing its prepared pictures and its
-pretext weights by hard links, so a killed comparison goes on where it was. Scored is
-the 8-view mean of the plain regression on the held-out folds, clipped to the target's
-range; intervals are 95 %, resampling whole cv groups, and those of the differences are
-paired by picture.
+``benchmarks/arms.toml`` lists the arms in groups, by the settings of
+``[transfer.finetune]`` that differ from the experiment's; the first of a group is what
+the others are held against. Each arm is a run beside the base run, sharing its prepared
+pictures and its pretext weights by hard links, so a killed comparison goes on where it
+was. Scored is the 8-view mean (the plain view of nets without turns) of the task that
+learned the target, clipped to the target's range, on the held-out folds; intervals are
+95 %, resampling whole cv groups, and those of the differences are paired by picture.
 """
 
 import importlib
@@ -15,7 +17,13 @@ import os
 import re
 import shutil
 import tempfile
+import tomllib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,41 +31,134 @@ from numpy.typing import NDArray
 
 from data_prep import prepare
 from data_prep.command import RUNS, run_command
+from data_prep.dihedral import VIEWS
 from data_prep.errors import UserError
+from data_prep.experiment import read_experiment
 from data_prep.prepared import PREPARED, Prepared
-from data_prep.run_folders.runs import Run
+from data_prep.run_folders.runs import Finished, Run
 from data_prep.scoring.metrics import METRICS
 from data_prep.scoring.scores import group_bootstrap, paired_bootstrap
 from data_prep.settings import Parser, nearest
 from pretext.init_weights import pretexts
 
-ARMS = {  # name: flags of transfer.finetune
-    "scratch": ["--init", "scratch", "--backbone", "resnet18"],
-    "jigsaw": ["--init", "pretext.jigsaw"],
-    "simsiam": ["--init", "pretext.simsiam"],
-    "jigsaw, target alone": [
-        *("--init", "pretext.jigsaw", "--no-joint", "--tasks", "target"),
-    ],
-}
+ARMS = Path(__file__).with_name("arms.toml")
+FINETUNE = "transfer.finetune"
 
 
-def arm_run(base: Path, name: str, fold: str) -> Path:
-    """Make the run of an arm and fold from hard links to the base run's stages."""
-    # a file of weights: .../runs/BASE.NAME/pretext.X/backbone.safetensors
-    path = Path(name).parent.as_posix() if name.endswith(".safetensors") else name
-    arm = re.sub(r"[^A-Za-z0-9]+", "_", path)
-    folder = base.with_name(f"{base.name}.{arm}.fold{fold}")
-    for stage in ("data_prep.prepare", "pretext.jigsaw", "pretext.simsiam"):
-        if (base / stage).exists() and not (folder / stage).exists():
-            draft = folder / f"{stage}.draft"
-            shutil.rmtree(draft, ignore_errors=True)
-            shutil.copytree(base / stage, draft, copy_function=os.link)
-            draft.replace(folder / stage)
-    return folder
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """A fine-tuning that differs from the experiment's in some settings."""
+
+    name: str
+    settings: Mapping[str, Any]
+
+    @property
+    def slug(self) -> str:
+        """Part of the name of its run; arms of equal settings share it."""
+        words = [f"{key}_{value}" for key, value in sorted(self.settings.items())]
+        return re.sub(r"[^A-Za-z0-9]+", "_", "_".join(words)).strip("_") or "as_it_is"
+
+    @property
+    def flags(self) -> list[str]:
+        """Its settings as arguments of ``transfer.finetune``."""
+        return [_flag(key, value) for key, value in self.settings.items()]
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Those that its nets have learned."""
+        return VIEWS if self.settings.get("turns", True) else VIEWS[:1]
+
+    @property
+    def scored_task(self) -> str:
+        """The task whose outputs are scored."""
+        tasks = self.settings.get("tasks", ["target"])
+        return str(tasks[0])
+
+    def run(self, base: Path, folds: Sequence[str]) -> Path:
+        """Make its run from hard links to the base run's stages."""
+        folder = base.with_name(f"{base.name}.{self.slug}.folds{'_'.join(folds)}")
+        for stage in (PREPARED, *pretexts()):
+            if (base / stage).exists() and not (folder / stage).exists():
+                draft = folder / f"{stage}.draft"
+                shutil.rmtree(draft, ignore_errors=True)
+                shutil.copytree(base / stage, draft, copy_function=os.link)
+                draft.replace(folder / stage)
+        return folder
 
 
-def plain_net(run: Path, table: pd.DataFrame) -> NDArray[np.float64]:
-    """Give the 8-view mean of the regression for the rows of the fold, clipped."""
+def _flag(key: str, value: Any) -> str:
+    name = key.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f"--{name}={text}"
+
+
+def read_arms(
+    file: Path, groups: Sequence[str], common: Mapping[str, str]
+) -> dict[str, list[Arm]]:
+    """Read the arms of some groups; ``common`` are settings that each has.
+
+    Raises:
+        UserError: A group is not in the file.
+    """
+    tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    for group in groups:
+        if group not in tables:
+            raise UserError(
+                f"{file}: no group of arms {group!r}; {nearest(group, tables)}"
+            )
+    return {
+        group: [
+            Arm(name=name, settings={**common, **settings})
+            for name, settings in tables[group].items()
+        ]
+        for group in groups
+    }
+
+
+def fit_and_score(
+    arm: Arm, experiment: Path, base: Path, folds: Sequence[str]
+) -> tuple[NDArray[np.float64], float]:
+    """Train the nets of an arm, and predict the rows that they hold out.
+
+    Returns:
+        (n,) predictions of the labelled rows of the folds, in the order of the table,
+        and the minutes of the fine-tuning.
+    """
+    from transfer import finetune
+
+    folder = arm.run(base, folds)
+    flags = ["--experiment", str(experiment), "--run", str(folder), *arm.flags]
+    finetune.main([*flags, "--folds", ",".join(folds)])
+    run = Run(folder)
+    stage = run.finished(FINETUNE)
+    kept = folder / "predictions.npy"
+    if not kept.exists() or kept.stat().st_mtime < stage.folder.stat().st_mtime:
+        table = rows_of(run, folds)
+        predictions = np.full(len(table), np.nan)
+        for fold in folds:
+            is_held_out = (table["fold"] == int(fold)).to_numpy()
+            predictions[is_held_out] = view_mean(stage, arm, fold, table[is_held_out])
+        np.save(kept, predictions)
+    return np.load(kept), stage.record["seconds"] / 60
+
+
+def rows_of(run: Run, folds: Sequence[str]) -> pd.DataFrame:
+    """Give the labelled rows of some folds."""
+    table = Prepared.open(run.finished(PREPARED)).table
+    is_scored = table["fold"].isin([int(fold) for fold in folds])
+    return table[is_scored & table["target"].notna()].reset_index(drop=True)
+
+
+def view_mean(
+    stage: Finished, arm: Arm, fold: str, table: pd.DataFrame
+) -> NDArray[np.float64]:
+    """Give the mean of the views of the target for rows that a net held out, clipped.
+
+    A number is taken as it is, probabilities of the target's classes as the expected
+    value.
+    """
     from tqdm import tqdm
 
     from features.passes import run_pass
@@ -66,13 +167,17 @@ def plain_net(run: Path, table: pd.DataFrame) -> NDArray[np.float64]:
     from pretext.device import pick_device, set_threads, use_bf16
     from transfer.networks.task_net import load_net
 
-    device = pick_device()
+    device, task = pick_device(), arm.scored_task
     set_threads(0)
-    stage = Run(run).finished("transfer.finetune")
-    net_path = stage.metadata["nets"][0]["place"]
-    net, config = load_net(stage.folder / net_path / "weights.safetensors")
-    columns = [column for task in config["tasks"] for column in task["columns"]]
-    pictures = Pictures.open(run / "data_prep.prepare", device)
+    (place,) = (
+        net["place"]
+        for net in stage.metadata["nets"]
+        if str(net["fold"]) == fold and task in [of["name"] for of in net["tasks"]]
+    )
+    net, config = load_net(stage.folder / place / "weights.safetensors")
+    columns = [column for of in config["tasks"] for column in of["columns"]]
+    prepared = Prepared.open(Run(stage.folder.parent).finished(PREPARED))
+    pictures = Pictures.open(prepared.folder, device)
     with tempfile.TemporaryDirectory() as scratch, tqdm(disable=True) as bar:
         views = run_pass(
             joined_outputs([net.to(device)]),
@@ -83,64 +188,115 @@ def plain_net(run: Path, table: pd.DataFrame) -> NDArray[np.float64]:
             weights="",
             bf16=use_bf16("auto", device),
             bar=bar,
+            views=arm.views,
         )
-        values = np.array(views[:, :, columns.index("target")]).mean(axis=1)
-    clipped: NDArray[np.float64] = values.astype(float).clip(
-        table["target"].min(), table["target"].max()
-    )
+        means = np.array(views).astype(float).mean(axis=1)
+    target_range = prepared.target_range
+    assert target_range is not None
+    if task in columns:
+        y_pred = means[:, columns.index(task)]
+    else:
+        classes = np.array(prepared.classes, dtype=float)
+        idx = [columns.index(f"{task}_{k}") for k in range(len(classes))]
+        y_pred = means[:, idx] @ classes
+    clipped: NDArray[np.float64] = y_pred.clip(*target_range)
     return clipped
 
 
-def main() -> None:
-    """Train what is missing, then print the table."""
-    parser = Parser(prog="python -m benchmarks.compare_arms", description=__doc__)
-    parser.add_argument("experiment", type=Path, help="experiment file (TOML)")
-    parser.add_argument(
-        "arms", nargs="*", help=f"some of: {', '.join(ARMS)}; or files of weights"
-    )
-    parser.add_argument("--folds", default="0", help="such as 0,1,2 (default: 0)")
-    parsed = parser.parse(None)
-    experiment, names = parsed["experiment"], parsed["arms"] or list(ARMS)
-    for name in names:
-        if name not in ARMS and not name.endswith(".safetensors"):
-            raise UserError(f"no arm {name!r}; {nearest(name, ARMS)}")
-    base = RUNS / experiment.stem
-    prepare.main(["--experiment", str(experiment)])
-    from transfer import finetune
+def run_all(
+    arms: Sequence[Arm], experiment: Path, base: Path, folds: Sequence[str], jobs: int
+) -> dict[str, tuple[NDArray[np.float64], float]]:
+    """Train and score arms, several at once; those that failed are named and left out.
 
-    table = Prepared.open(Run(base).finished(PREPARED)).table
-    folds = parsed["folds"].split(",")
-    scored = table["fold"].isin([int(fold) for fold in folds])
-    table = table[scored & table["target"].notna()].reset_index(drop=True)
+    Returns:
+        Predictions and minutes by slug.
+    """
+    distinct = {arm.slug: arm for arm in arms}
+    if jobs == 1:
+        return {
+            slug: fit_and_score(arm, experiment, base, folds)
+            for slug, arm in distinct.items()
+        }
+    outcomes = {}
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        futures = {
+            pool.submit(fit_and_score, arm, experiment, base, folds): slug
+            for slug, arm in distinct.items()
+        }
+        for future in as_completed(futures):
+            slug = futures[future]
+            try:
+                outcomes[slug] = future.result()
+            except Exception as error:  # noqa: BLE001  the others go on
+                print(f"{slug} failed: {error}", flush=True)
+            else:
+                print(f"{slug}: {outcomes[slug][1]:.1f} minutes", flush=True)
+    return outcomes
+
+
+def report(
+    groups: Mapping[str, Sequence[Arm]],
+    outcomes: Mapping[str, tuple[NDArray[np.float64], float]],
+    table: pd.DataFrame,
+) -> None:
+    """Print a table for each group, whose first arm the others are held against."""
     y, cv_groups = table["target"].to_numpy(), table["cv_group"].to_numpy()
     rmse = METRICS["rmse"]
-    print(
-        f"folds {', '.join(folds)}: {len(table)} pictures, constant {np.std(y):.4f}",
-        flush=True,
-    )
-    first: NDArray[np.float64] | None = None
-    for name in names:
-        given_flags = ARMS.get(name, ["--init", name])
-        for stage in given_flags:
-            if stage in pretexts():
-                importlib.import_module(stage).main(["--experiment", str(experiment)])
-        predicted, seconds = np.full(len(table), np.nan), 0.0
-        for fold in folds:
-            run = arm_run(base, name, fold)
-            flags = ["--experiment", str(experiment), "--run", str(run)]
-            finetune.main([*flags, "--folds", fold, *given_flags])
-            part = (table["fold"] == int(fold)).to_numpy()
-            predicted[part] = plain_net(run, table[part])
-            seconds += Run(run).finished("transfer.finetune").record["seconds"]
-        score = group_bootstrap(rmse, y, predicted, cv_groups)
-        line = f"{name:<22} {score.value:.4f} ({score.low:.4f} to {score.high:.4f})"
+    for group, arms in groups.items():
+        first = next((arm for arm in arms if arm.slug in outcomes), None)
         if first is None:
-            first = predicted
-        else:
-            gain = paired_bootstrap(rmse, y, predicted, first, cv_groups)
-            line += f"  against {names[0]} {gain.value:+.4f}"
-            line += f" ({gain.low:+.4f} to {gain.high:+.4f})"
-        print(f"{line}  {seconds / 60:.1f} minutes of fine-tuning", flush=True)
+            continue
+        print(f"\n| {group} | RMSE | 95 % | against {first.name} | minutes |")
+        print("|---|---|---|---|---|")
+        reference = outcomes[first.slug][0]
+        for arm in arms:
+            if arm.slug not in outcomes:
+                continue
+            y_pred, minutes = outcomes[arm.slug]
+            score = group_bootstrap(rmse, y, y_pred, cv_groups)
+            against = ""
+            if arm is not first:
+                gain = paired_bootstrap(rmse, y, y_pred, reference, cv_groups)
+                against = f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
+            print(
+                f"| {arm.name} | {score.value:.4f} | {score.low:.4f} to"
+                f" {score.high:.4f} | {against} | {minutes:.1f} |",
+                flush=True,
+            )
+
+
+def main() -> None:
+    """Train what is missing, then print the tables."""
+    parser = Parser(prog="python -m benchmarks.compare_arms", description=__doc__)
+    parser.add_argument("experiment", type=Path, help="experiment file (TOML)")
+    parser.add_argument("groups", nargs="+", help="groups of arms")
+    parser.add_argument("--arms", type=Path, default=ARMS, help="file of the arms")
+    parser.add_argument("--folds", default="0", help="such as 0,1,2 (default: 0)")
+    parser.add_argument(
+        "--with",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of all arms that do not name it, such as init=lite0.pth",
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="arms at once (default: 1)")
+    parsed = parser.parse(None)
+    experiment, folds = parsed["experiment"], parsed["folds"].split(",")
+    common = dict(word.split("=", 1) for word in parsed["with"])
+    groups = read_arms(parsed["arms"], parsed["groups"], common)
+    base = RUNS / experiment.stem
+    prepare.main(["--experiment", str(experiment)])
+    arms = [arm for group in groups.values() for arm in group]
+    usual = read_experiment(experiment, base).stages.get(FINETUNE, {})
+    inits = {arm.settings.get("init", usual.get("init", "")) for arm in arms}
+    for stage in pretexts():
+        if stage in inits or (stage == "pretext.jigsaw" and "" in inits):
+            importlib.import_module(stage).main(["--experiment", str(experiment)])
+    outcomes = run_all(arms, experiment, base, folds, parsed["jobs"])
+    table = rows_of(Run(base), folds)
+    print(f"folds {parsed['folds']}: {len(table)} pictures", end="")
+    print(f", constant {np.std(table['target']):.4f}")
+    report(groups, outcomes, table)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,8 @@
 
 Compute is CPU minutes: time x threads. How many steps that is, a short trial of each
 pretext says; it is written down, so that a comparison that was killed goes on with the
-same numbers. Random weights stand in the table too. To fine-tune from the best:
-
-    python -m benchmarks.compare_arms FILE.toml scratch FILE.safetensors ...
+same numbers. Random weights stand in the table too. To fine-tune from the best, name
+its file as the ``init`` of an arm of benchmarks/compare_arms.py.
 """
 
 import importlib

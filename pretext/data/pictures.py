@@ -5,6 +5,7 @@ of a copy on the GPU, where it fits) in less than a hundredth of a training step
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from data_prep.arrays import Ints
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import map_array
+from pretext.device import moved
 
 GPU_SHARE = 0.4  # of the free memory of a GPU that the pictures may take
 
@@ -77,20 +79,16 @@ class Pictures:
         if not self._is_placed:
             self._copy_to_gpu()
         if self._on_device is not None:
-            # pinned, or the copy would wait for the step before
-            idx = torch.from_numpy(rows).pin_memory()
-            batch = self._on_device[idx.to(self.device, non_blocking=True)]
+            batch = self._on_device[moved(torch.from_numpy(rows), self.device)]
         else:
-            batch = torch.from_numpy(self.pixels[rows])
-            if self.device.type == "cuda":
-                batch = batch.pin_memory().to(self.device, non_blocking=True)
+            batch = moved(torch.from_numpy(self.pixels[rows]), self.device)
         return batch.permute(0, 3, 1, 2)
 
     def take_columns(self, rows: Ints) -> Tensor | None:
         """Cut out the (B, C) columns of (B,) rows on the device, if there are any."""
         if self.columns is None:
             return None
-        return torch.from_numpy(self.columns[rows]).to(self.device)
+        return moved(torch.from_numpy(self.columns[rows]), self.device)
 
     def _copy_to_gpu(self) -> None:
         """Copy all pictures to a GPU that has room; whoever takes none needs none."""
@@ -114,8 +112,23 @@ class Normalisation:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Standardise (B, 3, H, W) images of grey levels."""
-        mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
+        mean = _channels(self.mean, images.device)
+        std = _channels(self.std, images.device)
         # one copy, then in place: three passes over memory were 3 % of an extraction
         copy = images.to(torch.float32, copy=True)
         return copy.sub_(mean).div_(std.clamp(min=1.0))
+
+
+def _channels(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    """Give a number per channel as (1, 3, 1, 1) on the device."""
+    if device.type == "cuda":
+        return _channels_on_gpu(values, device)
+    return torch.tensor(values, device=device).view(1, 3, 1, 1)
+
+
+@cache  # made anew for each batch, they would wait for the step before
+def _channels_on_gpu(
+    values: tuple[float, float, float], device: torch.device
+) -> Tensor:
+    with torch.inference_mode(mode=False):  # trainings use them too
+        return torch.tensor(values, device=device).view(1, 3, 1, 1)

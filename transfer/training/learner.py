@@ -13,6 +13,7 @@ from data_prep.tasks import Task
 from pretext.data.augment import N_RANDOM, AugmentParams, random_views
 from pretext.data.keyed_rng import uniforms
 from pretext.data.pictures import Pictures
+from pretext.device import moved
 from pretext.engine.epochs import EPOCH_COLUMNS
 from pretext.engine.learner import Batch, Learner, ParameterGroup
 from transfer.networks.moving import Moving
@@ -89,7 +90,7 @@ class FinetuneLearner(Learner):
         """Give each task's raw outputs of a random view of each picture."""
         columns = self.columns
         if columns is not None:
-            columns = columns[torch.from_numpy(batch.rows).to(columns.device)]
+            columns = columns[moved(torch.from_numpy(batch.rows), columns.device)]
         outputs: dict[str, Tensor] = self.net(self.views(batch), columns)
         return outputs
 
@@ -101,7 +102,7 @@ class FinetuneLearner(Learner):
         The loss of the kept puzzles is added.
         """
         outputs = self.infer(batch)
-        idx = torch.from_numpy(batch.rows).to(batch.images.device)
+        idx = moved(torch.from_numpy(batch.rows), batch.images.device)
         sample_weight = self.sample_weight[idx]
         total = torch.zeros((), device=idx.device)
         measured = {}
