@@ -54,6 +54,11 @@ class DataSettings:
         "what the target is, where numbers are names of classes; left out: seen in it",
     ] = None
     group: Annotated[str | None, "column of what must not be split over folds"] = None
+    object: Annotated[
+        str | None,
+        "column of the thing that several pictures show, such as a house: one label,"
+        " one prediction",
+    ] = None
     date: Annotated[str | None, "column of the year or date"] = None
     attributes: Annotated[tuple[Path, ...], "long tables id,name"] = ()
     exclude_from_validation: Annotated[
@@ -62,6 +67,14 @@ class DataSettings:
     sample_weights: Annotated[
         Path | None, "table id,weight: what training rows weigh, from 0 to 1"
     ] = None
+
+    @property
+    def kept_together(self) -> tuple[str, str] | None:
+        """The role and the column of what folds keep together; None: nothing."""
+        for role in ("group", "object"):
+            if column := getattr(self, role):
+                return role, column
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

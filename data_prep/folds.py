@@ -65,22 +65,24 @@ def check_scheme(cv: str, *, has_group: bool) -> None:
         )
 
 
-def check_groups(cv: str, group: str | None) -> None:
+def check_groups(cv: str, kept_together: tuple[str, str] | None) -> None:
     """Refuse a scheme that needs groups where there are none, or tears those there are.
 
     Args:
         cv: The scheme.
-        group: The user's column of groups; None: there is none.
+        kept_together: Role and column of what the user wants kept together, such as
+            ``("group", "sheet")``; None: nothing.
 
     Raises:
         UserError: The scheme does not fit the groups, or there is no such scheme.
     """
-    check_scheme(cv, has_group=group is not None)
-    if group is not None and not is_grouped(cv):
+    check_scheme(cv, has_group=kept_together is not None)
+    if kept_together is not None and not is_grouped(cv):
+        role, column = kept_together
         grouped = cv.replace("kfold", "gkfold")
         raise UserError(
-            f"cv = {cv!r} would tear the groups of column {group!r} apart;"
-            f" set cv = {grouped!r} in [data_prep.prepare], or take group out of [data]"
+            f"cv = {cv!r} would tear the {role}s of column {column!r} apart; set"
+            f" cv = {grouped!r} in [data_prep.prepare], or take {role} out of [data]"
         )
 
 
@@ -295,12 +297,12 @@ def strata(values: ArrayLike) -> Ints:
     return codes
 
 
-def join_cv_groups(groups: Sequence[str] | None, digests: Sequence[str]) -> Ints:
-    """Join rows that share a group or a picture, directly or by way of others.
+def join_cv_groups(*names: Sequence[str]) -> Ints:
+    """Join rows that share a name, directly or by way of others.
 
     Args:
-        groups: (N,) group of each row, "" for none of its own; None: no groups at all.
-        digests: (N,) digest of the pixels of each row.
+        *names: (N,) names of each row, such as its group, its object and the digest of
+            its pixels; "" for none.
 
     Returns:
         (N,) number of the cv group, from 0 in order of appearance.
@@ -314,13 +316,11 @@ def join_cv_groups(groups: Sequence[str] | None, digests: Sequence[str]) -> Ints
     from scipy.sparse.csgraph import connected_components
 
     # A graph of rows and of the names they bear: rows of one name meet in its node.
-    n_rows = len(digests)
+    n_rows = len(names[0])
     n_nodes, edges = n_rows, []
-    for names in (digests, groups):
-        if names is None:
-            continue
-        row_idx = np.flatnonzero(np.array([bool(name) for name in names], dtype=bool))
-        codes, values = pd.factorize(np.asarray(names, dtype=object)[row_idx])
+    for of_rows in names:
+        row_idx = np.flatnonzero(np.array([bool(name) for name in of_rows], dtype=bool))
+        codes, values = pd.factorize(np.asarray(of_rows, dtype=object)[row_idx])
         edges.append(np.stack([row_idx, n_nodes + codes]))
         n_nodes += len(values)
     ends = np.concatenate(edges, axis=1)

@@ -61,7 +61,7 @@ class Inputs:
         has_folds = data.train is not None and any(labels)
         if has_folds:
             try:
-                check_groups(cv, data.group)
+                check_groups(cv, data.kept_together)
             except UserError as error:
                 raise UserError(f"{experiment.source} [{PREPARED}]: {error}") from None
         folders = search_folders(data.images)
@@ -115,11 +115,12 @@ class Inputs:
             "n_folds": parse_scheme(self.cv)[1] if self.cv else 0,
             "classes": classes,
             "target_kind": self.tables.target_kind,
-            "has_group": self.data.group is not None,
+            "has_group": self.data.kept_together is not None,
             "words": 0 if why_no_vectors(attributes) else word_dimensions,
             "id_column": self.data.id,
             "target_column": self.data.target,
             "group_column": self.data.group,
+            "object_column": self.data.object,
             "date_column": self.data.date,
         }
 

@@ -55,6 +55,7 @@ def match_pictures(
     ]
     unlabelled = pd.DataFrame({"id": without_row, "split": "unlabelled", "group": ""})
     unlabelled["is_excluded"], unlabelled["weight"] = False, 1.0
+    unlabelled["object"] = without_row
     tables = [table for table in (rows[has_picture], unlabelled) if len(table)]
     matched = pd.concat(tables).reindex(columns=rows.columns)
     return matched.sort_values("id", ignore_index=True), left_out

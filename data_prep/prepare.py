@@ -126,7 +126,7 @@ def _prepare(
     (rows, left_out, n_unknown), tables = matched, inputs.tables
     if inputs.cv:
         check_groups(inputs.cv, rows)
-    store, has_group = stage.folder / PIXELS, inputs.data.group is not None
+    store, has_group = stage.folder / PIXELS, inputs.data.kept_together is not None
     usable = _usable_pictures(rows, store, settings, inputs)
     left_out += usable.left_out
     check_what_is_left(usable.rows, left_out, inputs.data)
@@ -206,7 +206,7 @@ def _usable_pictures(
     pictures, pixels_file = inputs.folders.pictures, store
     decoded = _decode(store, {id_: pictures[id_] for id_ in rows["id"]}, settings)
     rows, left_out = keep_readable(rows, decoded, pictures)
-    has_group = inputs.data.group is not None
+    has_group = inputs.data.kept_together is not None
     repeats = repeats_of(rows, pictures, has_group=has_group)
     if settings.placeholders == "leave_out":
         rows, dropped = leave_out_placeholders(rows, repeats, pictures)
@@ -273,12 +273,13 @@ def _write_tables(folder: Path, preparation: "Preparation", seed: int) -> None:
 def _write_requested_ids(
     folder: Path, rows: "pd.DataFrame", data: DataSettings
 ) -> None:
-    """Write the ids to predict in the user's order, also those without a picture."""
+    """Write what to predict in the user's order, also that without a picture."""
     if data.sample:
-        _copy_sample(data.sample, folder / "sample.csv", data.id)
+        _copy_sample(data.sample, folder / "sample.csv", data.object or data.id)
     elif data.test:
-        ids = rows.loc[rows["split"] == "test", ["id"]]
-        ids.to_csv(folder / "test_ids.csv", index=False)
+        names = rows.loc[rows["split"] == "test", "object" if data.object else "id"]
+        names = names.drop_duplicates().rename("id")
+        names.to_csv(folder / "test_ids.csv", index=False)
 
 
 def _metadata_of_rows(

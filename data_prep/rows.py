@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from data_prep.pictures.decoded import Decoded
 
 COLUMNS = (  # of table.parquet; after them come the user's further columns
-    *("id", "split", "image_row", "target", "class_index", "group", "cv_group"),
+    *("id", "split", "image_row", "target", "class_index", "group", "object"),
+    "cv_group",
     *("date", "fold", "weight", "sha256", "width", "height", "pixels_sha256"),
 )
 PLACEHOLDER = "one picture under many ids, taken for a placeholder"
@@ -159,11 +160,11 @@ def with_folds(
     """Assign the rows of the training split to folds; all others get -1.
 
     A cv group is what a fold must not tear: the user's groups, joined where pictures
-    are stored as the same pixels.
+    show one object, or are stored as the same pixels.
 
     Args:
         rows: With group ("" for none), pixels_sha256, is_excluded, date and maybe
-            target.
+            target and object.
         cv: The scheme; None: no folds.
         has_group: The groups are the user's.
         seed: Of the shuffles.
@@ -177,9 +178,13 @@ def with_folds(
             has with a target.
     """
     groups = rows["group"]
-    cv_groups = join_cv_groups(
-        list(groups) if has_group else None, list(rows["pixels_sha256"])
-    )
+    names = [list(groups)] if has_group else []
+    if "object" in rows:
+        # a picture in no table may be called as an object is, and is none of its own
+        in_tables = rows["split"] != "unlabelled"
+        names.append(list(rows["object"].where(in_tables, "")))
+    before_copies = join_cv_groups(*names) if names else np.arange(len(rows))
+    cv_groups = join_cv_groups(*names, list(rows["pixels_sha256"]))
     rows = rows.assign(
         cv_group=cv_groups,
         group=groups.where(groups != "", rows["id"]),
@@ -192,7 +197,7 @@ def with_folds(
     if validated.empty:
         raise UserError("every row is excluded from validation; leave some of them in")
     n_cv_groups, n_folds = validated["cv_group"].nunique(), parse_scheme(cv)[1]
-    n_before = count_groups(groups[is_validated]) if has_group else len(validated)
+    n_before = len(np.unique(before_copies[is_validated]))
     joined = ""
     if n_cv_groups < n_before:
         noun = "groups" if has_group else "rows"

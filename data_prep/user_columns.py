@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MIN_ROWS = 5  # a rarer text gets no column
 MAX_VALUES = 20
 DATE = "date"
-ROLES = ("id", "target", "group", DATE)
+ROLES = ("id", "target", "group", "object", DATE)
 PLAIN = (DATE, "width", "height")  # columns of ours that tell nothing of the target
 
 

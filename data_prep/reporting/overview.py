@@ -164,10 +164,29 @@ def remarks(preparation: Preparation) -> list[str]:
             " softened; all are scored, a little too well if the weights come from"
             " predictions of these folds"
         )
+    if "object" in rows:
+        texts += _remarks_on_objects(rows, metadata["object_column"])
     in_folds = rows[rows["fold"] >= 0]
     return texts + (
         _remarks_on_folds(rows, in_folds, metadata) if len(in_folds) else []
     )
+
+
+def _remarks_on_objects(rows: pd.DataFrame, column: str) -> list[str]:
+    """Count the objects of each table, and their pictures."""
+    texts = []
+    for split in ("train", "test"):
+        sizes = rows["object"][rows["split"] == split].value_counts()
+        if len(sizes):
+            n_pictures = f"{sizes.min():,} to {sizes.max():,} pictures"
+            if sizes.min() == sizes.max():
+                n_pictures = _counted(int(sizes.max()), "picture")
+            texts.append(
+                f"{_counted(len(sizes), 'object')} ({column}) of the {split} table, of"
+                f" {n_pictures} each; those of one are kept in one fold, and"
+                " stacking.fit predicts the object"
+            )
+    return texts
 
 
 def _remarks_on_folds(

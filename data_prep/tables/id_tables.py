@@ -119,16 +119,8 @@ def problems_of_ids(ids: Sequence[str], index: "pd.Index[Any]") -> list[str]:
         ids: (N,) ids.
         index: (N,) lines or rows of the table at which they stand.
     """
-    problems = []
+    problems = problems_of_names(ids, index, "id")
     column = pd.Series(ids, index=index, dtype=object)
-    empty = column.index[column == ""]
-    if len(empty):
-        noun = "row has" if len(empty) == 1 else "rows have"
-        location = f"the first in {index.name or 'row'} {empty[0]}"
-        problems.append(f"{len(empty)} {noun} no id, {location}")
-    double = sorted(set(column[column.duplicated() & (column != "")]))
-    if double:
-        problems.append(f"{some(double, 'id')} there twice; keep one row of each")
     paths = sorted({id_ for id_ in ids if "/" in id_ or "\\" in id_})
     if paths:
         problems.append(
@@ -140,6 +132,29 @@ def problems_of_ids(ids: Sequence[str], index: "pd.Index[Any]") -> list[str]:
             f"{some_unread(broken, 'an id with a line break', noun='cell')}; is a quote"
             " left open there?"
         )
+    return problems
+
+
+def problems_of_names(
+    names: Sequence[str], index: "pd.Index[Any]", noun: str
+) -> list[str]:
+    """List what is wrong with names that a row each is to have: missing, or double.
+
+    Args:
+        names: (N,) names.
+        index: (N,) lines or rows of the table at which they stand.
+        noun: What they name.
+    """
+    problems = []
+    column = pd.Series(names, index=index, dtype=object)
+    empty = column.index[column == ""]
+    if len(empty):
+        have = "row has" if len(empty) == 1 else "rows have"
+        location = f"the first in {index.name or 'row'} {empty[0]}"
+        problems.append(f"{len(empty)} {have} no {noun}, {location}")
+    double = sorted(set(column[column.duplicated() & (column != "")]))
+    if double:
+        problems.append(f"{some(double, noun)} there twice; keep one row of each")
     return problems
 
 

@@ -41,6 +41,12 @@ from data_prep.tables.id_tables import (
     read_attributes,
     read_weights,
 )
+from data_prep.tables.objects import (
+    check_sample,
+    check_splits,
+    problems_of_labels,
+    read_objects,
+)
 from data_prep.tables.target import TargetKind, read_target
 
 OURS = ("id", "split", "group", "date", "is_excluded", "weight")
@@ -53,9 +59,10 @@ class Tables:
 
     Attributes:
         rows: A row per id of the train and test tables: id, split, group ("" where it
-            has none), date (decimal year), is_excluded, weight (1 where the table of
-            sample weights has none), target if there is such a column, and
-            ``given.NAME`` for each further column of the train table.
+            has none; its object where there are objects and no groups), date (decimal
+            year), is_excluded, weight (1 where the table of sample weights has none),
+            object and target if there are such columns, and ``given.NAME`` for each
+            further column of the train table.
         attributes: id, name; no row twice.
         target_kind: What the target is; None if there is none.
         notes: What a person should know of how the cells were read.
@@ -86,7 +93,10 @@ def read_tables(data: DataSettings) -> Tables:
         weights = read_weights(data.sample_weights, data.id, train["id"].tolist())
         train["weight"] = train["id"].map(weights).fillna(1.0)
     if data.test and data.sample and test is not None:
-        _check_sample(data, data.sample, set(test["id"]))
+        if data.object:
+            check_sample(data.sample, data.object, set(test["object"]), data.test)
+        else:
+            _check_sample(data, data.sample, set(test["id"]))
     if train is not None and test is not None:
         in_both = sorted(set(train["id"]) & set(test["id"]))
         if in_both:
@@ -94,8 +104,11 @@ def read_tables(data: DataSettings) -> Tables:
                 f"{data.train} and {to_predict}: {some(in_both, 'id')} in both;"
                 " a picture is either learned from or predicted"
             )
+    rows = _joined(train, test)
+    if data.object:
+        check_splits(rows, data.train, to_predict)
     return Tables(
-        rows=_joined(train, test),
+        rows=rows,
         attributes=read_attributes(data.attributes, data.id, notes),
         target_kind=target_kind,
         notes=tuple(notes),
@@ -104,7 +117,7 @@ def read_tables(data: DataSettings) -> Tables:
 
 def _check_named(data: DataSettings) -> None:
     """Refuse settings of columns and weights without a table of training rows."""
-    for name in ("target", "group", "date", "exclude_from_validation"):
+    for name in ("target", "group", "object", "date", "exclude_from_validation"):
         column = getattr(data, name)
         if column is not None and data.train is None:
             raise UserError(
@@ -121,6 +134,12 @@ def _check_named(data: DataSettings) -> None:
             f"[data] sample_weights = '{data.sample_weights}' weighs training rows, but"
             ' there is no table of them; add train = "train.csv", or take it out'
         )
+    if data.object and data.sample and not data.test:
+        raise UserError(
+            f"[data] object = {data.object!r}: the sample of the prediction file names"
+            " objects and no pictures; name the table of the pictures to predict too,"
+            f' with the columns {data.id!r} and {data.object!r}: test = "test.csv"'
+        )
 
 
 def _read_train(
@@ -128,7 +147,7 @@ def _read_train(
 ) -> tuple[pd.DataFrame, TargetKind | None]:
     """Read the train table; what is odd is added to ``notes``."""
     table = read_table(path)
-    roles = ("id", "target", "group", "date", "exclude_from_validation")
+    roles = ("id", "target", "group", "object", "date", "exclude_from_validation")
     named = {role: name for role in roles if (name := getattr(data, role)) is not None}
     raise_if(path, problems_of_columns(table, named))
     rows, problems, notes_of_rows = _read_columns(table, named, "train")
@@ -145,6 +164,10 @@ def _read_train(
             notes_of_rows += note_decimals("target", column)
         else:
             notes_of_rows += note_names("target", target.dropna())
+        if data.object:
+            problems += problems_of_labels(
+                rows["object"], target, object_name=data.object, name=data.target
+            )
     raise_if(path, problems)
     notes += [f"{path.name}: {note}" for note in notes_of_rows]
     _add_further_columns(rows, table, named)
@@ -166,8 +189,9 @@ def _add_further_columns(
 def _read_test(data: DataSettings, path: Path, notes: list[str]) -> pd.DataFrame:
     """Read the test table; its group and date may be absent, its labels are unread."""
     table = read_table(path)
-    raise_if(path, problems_of_columns(table, {"id": data.id}))
-    named = {"id": data.id} | {
+    needed = {"id": data.id} | ({"object": data.object} if data.object else {})
+    raise_if(path, problems_of_columns(table, needed))
+    named = needed | {
         role: name
         for role in ("group", "date")
         if (name := getattr(data, role)) is not None and name in table
@@ -200,6 +224,12 @@ def _read_columns(
     rows["date"] = math.nan
     rows["is_excluded"] = False
     rows["weight"] = 1.0
+    if "object" in named:
+        column, name = table[named["object"]], named["object"]
+        objects, problems_of_objects, notes_of_objects = read_objects(column, name, ids)
+        rows["object"] = rows["group"] = objects
+        problems += problems_of_objects
+        notes += notes_of_objects
     if "group" in named:
         column = table[named["group"]]
         groups = as_texts(column)

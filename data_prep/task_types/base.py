@@ -31,7 +31,8 @@ from data_prep.settings import nearest, recorded
 if TYPE_CHECKING:
     import pandas as pd
 
-ROLES = ("target", "date", "group")  # columns that data_prep.prepare gives its names
+# columns that data_prep.prepare gives its names
+ROLES = ("target", "date", "group", "object")
 TargetOutputs = Literal["number", "probabilities"]
 ALWAYS_RECORDED = ("column", "loss", "weight")
 

@@ -38,8 +38,9 @@ def write_table(folder: Path, **columns: list[Any]) -> None:
 
 
 def prepare(folder: Path, *flags: str, data: str = "", run: str = "run") -> Path:
-    """Prepare them at 16 px, with groups unless the flags say otherwise."""
-    grouped = "" if "skfold" in " ".join(flags) else 'group = "sheet"\n'
+    """Prepare them at 16 px, by sheets unless flags or ``data`` say otherwise."""
+    is_plain = "skfold" in " ".join(flags) or "object" in data
+    grouped = "" if is_plain else 'group = "sheet"\n'
     (folder / "x.toml").write_text(
         '[data]\nimages = "pictures"\ntrain = "train.csv"\ntarget = "grade"\n'
         f"{grouped}{data}\n"

@@ -130,7 +130,7 @@ def test_cv_groups_join_by_group_by_file_and_by_way_of_others() -> None:
     groups = ["a", "b", "", "c", "", "a"]
     digests = ["1", "2", "2", "3", "4", "5"]
     assert_array_equal(join_cv_groups(groups, digests), [0, 1, 1, 2, 3, 0])
-    assert_array_equal(join_cv_groups(None, digests), [0, 1, 1, 2, 3, 4])
+    assert_array_equal(join_cv_groups(digests), [0, 1, 1, 2, 3, 4])
     # a - b by file 1, b - c by group y: all one
     assert_array_equal(join_cv_groups(["x", "y", "y"], ["1", "1", "2"]), [0, 0, 0])
 
