@@ -16,6 +16,7 @@ from data_prep.scoring.scores import Interval
 from stacking.analysis.residuals import mean_interval, quantile_bands, share_interval
 
 N_BINS = 10
+NEAR_ONE = 0.05  # a slope this close to 1 needs no comment
 
 
 @dataclass(frozen=True, kw_only=True)

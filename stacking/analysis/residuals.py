@@ -3,13 +3,14 @@
 Shapes: N rows, K classes.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.arrays import Floats, Ints
+from data_prep.arrays import Bools, Floats, Ints
 from data_prep.scoring.metrics import METRICS
 from data_prep.scoring.scores import Interval, spread_ratio
 from data_prep.tables.spelling import DIGITS_SHOWN, number_texts
@@ -48,12 +49,25 @@ class Subgroup:
 def subgroups(stacked: Stacked, bands: Bands, min_rows: int = 1) -> list[Subgroup]:
     """Score the rows of each band; bands of fewer rows than that are left out."""
     names, band_idx = bands
+    masks = [(name, band_idx == number) for number, name in enumerate(names)]
+    return subgroups_of_masks(stacked, masks, min_rows)
+
+
+def subgroups_of_masks(
+    stacked: Stacked, masks: Iterable[tuple[str, Bools]], min_rows: int = 1
+) -> list[Subgroup]:
+    """Score the rows of each mask; a row may be in several.
+
+    Args:
+        stacked: The result of the stack.
+        masks: A name, and (N,) which rows it is of.
+        min_rows: Names of fewer rows are left out.
+    """
     values, losses = errors_or_hits(stacked), row_losses(stacked)
     is_squared = stacked.objective.is_number and stacked.objective.name != "mae"
     interval = mean_interval if stacked.objective.is_number else share_interval
     scored = []
-    for number, name in enumerate(names):
-        mask = band_idx == number
+    for name, mask in masks:
         if mask.sum() < min_rows:
             continue
         loss = float(losses[mask].mean())

@@ -12,11 +12,13 @@ from data_prep.reporting.report import write_report
 from data_prep.run_folders.runs import Finished
 from stacking.analysis.findings import Findings
 from stacking.ensemble.stack import Stacked
+from stacking.reporting.named_rows import named_rows
 from stacking.reporting.run_files import RunPictures
 from stacking.reporting.sections.calibration import calibration, confusion
 from stacking.reporting.sections.failures import failures
 from stacking.reporting.sections.glance import glance
 from stacking.reporting.sections.meaning import meaning
+from stacking.reporting.sections.names import by_name
 from stacking.reporting.sections.pictures import by_prediction, disputed, worst
 from stacking.reporting.sections.predictions import predicted, shift
 from stacking.reporting.sections.run import learning, settings_and_versions
@@ -57,6 +59,7 @@ def write(
         calibration(stacked),
         confusion(stacked),
         failures(stacked, pictures.dates(data.info.ids)),
+        by_name(stacked, named_rows(prepared, data.info.ids)),
         worth(stacked, findings),
         importance(stacked, findings),
         worst(stacked, pictures),

@@ -17,6 +17,7 @@ from data_prep.reporting.report import (
     together,
 )
 from stacking.analysis.calibration import (
+    NEAR_ONE,
     Bin,
     by_confidence,
     by_decile,
@@ -29,7 +30,6 @@ from stacking.reporting.wording import unit_digits
 
 MOST_HEAT = 16  # classes of a table of all pairs; of more, the commonest mistakes
 N_MISTAKES = 20
-NEAR_ONE = 0.05  # a slope this close to 1 needs no comment
 
 
 def calibration(stacked: Stacked) -> Section:

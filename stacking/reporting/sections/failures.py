@@ -8,6 +8,7 @@ from markupsafe import Markup
 from data_prep.arrays import Floats
 from data_prep.reporting.charts import ForestRow, Point, forest_plot, scatter
 from data_prep.reporting.report import Section, prose, subheading, together
+from stacking.analysis.calibration import NEAR_ONE, slope
 from stacking.analysis.residuals import (
     MIN_ROWS,
     Subgroup,
@@ -43,16 +44,23 @@ def failures(stacked: Stacked, years: Floats) -> Section:
         ]
     by_class = subgroups(stacked, of_classes(stacked))
     label = "By class" if data.classes else "By size of the target"
-    pieces += [subheading(label), _chart(stacked, by_class)]
+    pieces += [
+        subheading(label),
+        error_chart(stacked, by_class),
+        prose(*on_shrinkage(stacked)),
+    ]
     by_size = subgroups(stacked, of_sizes(data.rows.groups))
     if len(by_size) > 1:
-        pieces += [subheading("By how many rows a group has"), _chart(stacked, by_size)]
+        pieces += [
+            subheading("By how many rows a group has"),
+            error_chart(stacked, by_size),
+        ]
     by_fold = subgroups(stacked, of_folds(stacked))
-    pieces += [subheading("By fold"), _chart(stacked, by_fold)]
+    pieces += [subheading("By fold"), error_chart(stacked, by_fold)]
     note = (
         "Dots are mean errors, prediction minus target, with their 95 % intervals;"
         " beyond the dashed line predictions are too high. Errors that cancel out show"
-        f" in the {_score_name(stacked)} beside the number of rows."
+        f" in the {score_name(stacked)} beside the number of rows."
         if stacked.objective.is_number
         else "Dots are shares of rows whose most probable class is right, with their"
         " 95 % intervals."
@@ -60,7 +68,39 @@ def failures(stacked: Stacked, years: Floats) -> Section:
     return Section("Where it fails", together(*pieces), note)
 
 
-def _score_name(stacked: Stacked) -> str:
+def on_shrinkage(stacked: Stacked) -> list[str]:
+    """Say why errors fall along the target, or rare classes are missed."""
+    if not stacked.objective.is_number:
+        return [
+            "The most probable class is the safe answer, so rare classes are right less"
+            " often. Where that costs you more than it costs the score, weigh them:"
+            ' class_weights = "balanced" in their sub-task.'
+        ]
+    prediction, target = stacked.final.prediction, stacked.data.rows.y
+    moved, tilt = slope(target, prediction), slope(prediction, target)
+    if not moved < 1 - NEAR_ONE or not np.isfinite(tilt):
+        return []
+    text = (
+        f"Shrinkage: where the target moves by 1, the prediction moves by {moved:.2f}"
+        " only, so small targets are predicted too high and large ones too low. That is"
+        " what a best guess does when a picture does not tell all, and by itself no"
+        " fault."
+    )
+    if tilt > 1 + NEAR_ONE:
+        return [
+            f"{text} Here it goes too far: where the prediction moves by 1, the target"
+            f" moves by {tilt:.2f}. isotonic, of the post-processing, stretches"
+            " predictions where that surely pays (see Step by step)."
+        ]
+    return [
+        f"{text} Stretching the predictions would make the score worse: where they move"
+        f" by 1, the target moves by {tilt:.2f} (see Calibration). What helps is to see"
+        " more of the target: better nets, further columns, a larger side."
+    ]
+
+
+def score_name(stacked: Stacked) -> str:
+    """Name the score of some of the rows, which stands beside their number."""
     if not stacked.objective.is_number:
         return "log-loss"
     return "mean absolute error" if stacked.objective.name == "mae" else "RMSE"
@@ -69,7 +109,7 @@ def _score_name(stacked: Stacked) -> str:
 def _note(stacked: Stacked, subgroup: Subgroup) -> str:
     score = number(subgroup.score, unit_digits(stacked))
     noun = "row" if subgroup.n_rows == 1 else "rows"
-    return f"{subgroup.n_rows:,} {noun}, {_score_name(stacked)} {score}"
+    return f"{subgroup.n_rows:,} {noun}, {score_name(stacked)} {score}"
 
 
 def _value(stacked: Stacked, subgroup: Subgroup) -> str:
@@ -79,7 +119,8 @@ def _value(stacked: Stacked, subgroup: Subgroup) -> str:
     return signed(value, unit_digits(stacked))
 
 
-def _chart(stacked: Stacked, scored: Sequence[Subgroup]) -> Markup:
+def error_chart(stacked: Stacked, scored: Sequence[Subgroup]) -> Markup:
+    """Draw mean errors, or shares of right classes, with their intervals."""
     shown = scored
     if len(scored) > MOST_SUBGROUPS:
         sizes = sorted((subgroup.n_rows for subgroup in scored), reverse=True)

@@ -1,0 +1,175 @@
+"""Tests of the report's errors by value of a column, by attribute, and of shrinkage."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data_prep.run_folders.runs import Run
+from data_prep.scoring.scores import Interval
+from stacking.analysis.residuals import Subgroup, subgroups_of_masks
+from stacking.ensemble.stack import Stacked
+from stacking.reporting.named_rows import (
+    ATTRIBUTES,
+    NamedRows,
+    attribute_masks,
+    class_masks,
+    named_rows,
+)
+from stacking.reporting.sections import names
+from stacking.reporting.sections.failures import on_shrinkage
+from tests.stacking.reported import Reported, add_names
+
+pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
+    """Make a run whose tables have classes and attributes, and stack it."""
+    made = Reported.of(tmp_path_factory.mktemp("names") / "run")
+    add_names(made.run)
+    made.result = made.stacked()
+    return made
+
+
+@pytest.fixture(scope="module")
+def of_text(tmp_path_factory: pytest.TempPathFactory) -> Stacked:
+    made = Reported.of(
+        tmp_path_factory.mktemp("text") / "run", is_text=True, tasks=("onehot",)
+    )
+    return made.stacked()
+
+
+def masks(cells: Sequence[Any]) -> dict[str, int]:
+    """Count the rows of each class of some cells."""
+    return {name: int(mask.sum()) for name, mask in class_masks(pd.Series(cells))}
+
+
+def test_the_names_are_those_of_the_tables(reported: Reported) -> None:
+    prepared = Run(reported.run).finished("data_prep.prepare")
+    ids = reported.result.data.info.ids
+    table = pd.read_parquet(prepared.folder / "table.parquet").set_index("id")
+    attributes = pd.read_parquet(prepared.folder / ATTRIBUTES)
+    sources = {source.title: source for source in named_rows(prepared, ids)}
+    assert list(sources) == ["room", "attribute"]  # not size, which are quantities
+    rooms = table.loc[list(ids), "given.room"]
+    for name, mask in sources["room"].masks:
+        assert (mask == (rooms == name).to_numpy()).all()
+    for name, mask in sources["attribute"].masks[:-1]:
+        having = set(attributes.loc[attributes["name"] == name, "id"])
+        assert mask.tolist() == [id_ in having for id_ in ids]
+    name, without = sources["attribute"].masks[-1]
+    assert name == "(without)"
+    assert without.tolist() == [id_ not in set(attributes["id"]) for id_ in ids]
+
+
+def test_the_errors_of_a_name_are_those_of_its_rows(reported: Reported) -> None:
+    stacked = reported.result
+    page = reported.page()
+    section = page[page.index("By your columns and attributes") :]
+    ids = list(stacked.data.info.ids)
+    table = pd.read_parquet(reported.run / "data_prep.prepare" / "table.parquet")
+    is_kitchen = (table.set_index("id").loc[ids, "given.room"] == "kitchen").to_numpy()
+    errors = (stacked.final.prediction - stacked.data.rows.y)[is_kitchen]
+    rmse = float(np.sqrt((errors**2).mean()))
+    assert f"{is_kitchen.sum()} rows, RMSE {rmse:.2f}" in section
+
+
+def test_without_names_there_is_no_part(tmp_path: Path) -> None:
+    assert "By your columns and attributes" not in Reported.of(tmp_path / "run").page()
+
+
+def test_classes_are_told_from_quantities_and_from_texts_of_one_row() -> None:
+    assert masks(["a"] * 6 + ["b"] * 5 + ["c"] * 4) == {"a": 6, "b": 5}
+    assert masks([*range(40)] * 6) == {}  # numbers, of which every value is frequent
+    assert masks([1.0, 2.0, np.nan] * 5) == {"1": 5, "2": 5, "(without)": 5}
+    assert masks([f"title {k}" for k in range(40)] + ["a"] * 5) == {}
+
+
+def test_a_row_may_have_several_attributes() -> None:
+    ids = [f"p{k}" for k in range(12)]
+    pairs = [(id_, "red") for id_ in ids[:6]] + [(id_, "sour") for id_ in ids[1:6]]
+    pairs += [("p7", "rare"), ("elsewhere", "red")]
+    frame = pd.DataFrame(pairs, columns=["id", "name"])
+    counted = {name: int(mask.sum()) for name, mask in attribute_masks(frame, ids)}
+    assert counted == {"red": 6, "sour": 5, "(without)": 5}
+
+
+def subgroup(name: str, low: float, high: float, score: float = 0.1) -> Subgroup:
+    value = Interval(value=(low + high) / 2, low=low, high=high)
+    return Subgroup(name=name, n_rows=9, value=value, score=score)
+
+
+def test_the_sentence_names_what_is_off_and_what_is_hardest(
+    reported: Reported,
+) -> None:
+    scored = [
+        subgroup("hall", 0.1, 0.3),
+        subgroup("bath", -0.9, -0.3, score=99.0),
+        subgroup("attic", -0.1, 0.2),
+        subgroup("lone", np.nan, np.nan),
+    ]
+    text = names.verdict(reported.result, scored)
+    assert text.startswith("bath \u22120.60 and hall +0.20 are off the line. The RMSE")
+    assert "largest of bath: 99.00, against" in text
+    text = names.verdict(reported.result, scored[2:])
+    assert text == "No name is off the line for certain."
+
+
+def test_of_many_names_some_are_off_by_chance(reported: Reported) -> None:
+    scored = [subgroup(f"name{k}", 0.1, 0.3) for k in range(8)]
+    assert "by chance" not in names.verdict(reported.result, scored)
+    scored = [subgroup(f"name{k}", 0.1, 0.3) for k in range(40)]
+    text = names.verdict(reported.result, scored)
+    assert "name4 +0.20 and 35 more are off" in text
+    assert "(of 40 names about 2 would be by chance)" in text
+
+
+def test_of_classes_a_name_is_off_that_is_right_less_often(of_text: Stacked) -> None:
+    scored = [subgroup("hall", 0.0, 0.02), subgroup("bath", 0.98, 1.0)]
+    text = names.verdict(of_text, scored)
+    assert text.startswith("hall 1% is right less often than the ")
+
+
+def test_names_that_are_not_off_are_folded(reported: Reported) -> None:
+    stacked = reported.result
+    even = np.ones(len(stacked.data.rows.y), dtype=bool)
+    sign = stacked.final.prediction > stacked.data.rows.y
+    high, low = subgroups_of_masks(stacked, [("over", sign), ("under", ~sign)])
+    assert high.value.value > 0 > low.value.value
+    quiet = NamedRows(title="quiet", masks=[("all", even), ("again", even)])
+    loud = NamedRows(title="loud", masks=[("over", sign), ("under", ~sign)])
+    body = str(names.by_name(stacked, [quiet, loud]).body)
+    assert re.findall("<h3>([^<]+)", body) == ["By loud"]
+    assert "<summary>By quiet: no name is off for certain" in body
+
+
+@pytest.mark.parametrize(
+    ("stretch", "noise", "words"),
+    [
+        (1.0, 1.0, "Stretching the predictions would make the score worse"),
+        (0.5, 1.0, "Here it goes too far"),
+        (1.0, 0.0, ""),
+        (0.0, 1.0, ""),  # a constant
+    ],
+)
+def test_shrinkage_is_told_by_how_much_a_best_guess_shrinks(
+    stretch: float, noise: float, words: str, reported: Reported
+) -> None:
+    stacked = reported.result
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=4000)
+    target = signal + noise * rng.normal(size=4000)
+    # Data and predictions of 4,000 rows in place of those of the run.
+    rows = replace(stacked.data.rows, y=target)
+    features = replace(stacked.features, data=replace(stacked.data, rows=rows))
+    lines = (*stacked.lines[:-1], replace(stacked.final, prediction=stretch * signal))
+    texts = on_shrinkage(replace(stacked, features=features, lines=lines))
+    assert (words in texts[0]) if words else texts == []
+    if words:
+        assert f"the prediction moves by {stretch / 2:.1f}" in texts[0]
