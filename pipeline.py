@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from data_prep.command import check_origin, run_command, run_of
+from data_prep.command import run_command
 from data_prep.errors import UserError
 from data_prep.experiment import (
     Experiment,
@@ -25,10 +25,12 @@ from data_prep.experiment import (
     settings_class,
     stage_names,
 )
+from data_prep.kept_experiment import check_origin
 from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED
 from data_prep.reporting.numerals import style_for
 from data_prep.run_folders.runs import Run
+from data_prep.run_places import announce, run_of
 from data_prep.settings import POSITIONAL, Parser, from_flags, from_table, nearest
 from data_prep.verify import verify_run
 from data_prep.waiting import settle_waiting
@@ -183,7 +185,9 @@ class PipelineSettings:
     """Run the stages of an experiment, skipping what is current."""
 
     experiment: Annotated[Path | None, "experiment file (TOML)", POSITIONAL] = None
-    run: Annotated[Path | None, "run folder (default: runs/<name of the file>)"] = None
+    run: Annotated[
+        Path | None, "run folder (default: runs/<name of the file> in its project)"
+    ] = None
     verify: Annotated[
         bool, "run nothing; compare every file of the run with its record"
     ] = False
@@ -205,6 +209,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     stages = stages_of(experiment)
     settings = check_settings(experiment, stages)
     check_order(experiment, settings, run)
+    announce(folder.absolute())
     if PREPARED not in stages and run.has(PREPARED):
         outlook = Outlook.of_prepared(run.finished(PREPARED), run, experiment, settings)
         check_data(outlook)

@@ -30,12 +30,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_prep import prepare
-from data_prep.command import RUNS, run_command
+from data_prep.command import run_command
 from data_prep.dihedral import VIEWS
 from data_prep.errors import UserError
 from data_prep.experiment import read_experiment
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Finished, Run
+from data_prep.run_places import run_of
 from data_prep.scoring.metrics import METRICS
 from data_prep.scoring.scores import group_bootstrap, paired_bootstrap
 from data_prep.settings import Parser, nearest
@@ -284,7 +285,7 @@ def main() -> None:
     experiment, folds = parsed["experiment"], parsed["folds"].split(",")
     common = dict(word.split("=", 1) for word in parsed["with"])
     groups = read_arms(parsed["arms"], parsed["groups"], common)
-    base = RUNS / experiment.stem
+    base = run_of(experiment)
     prepare.main(["--experiment", str(experiment)])
     arms = [arm for group in groups.values() for arm in group]
     usual = read_experiment(experiment, base).stages.get(FINETUNE, {})

@@ -17,9 +17,10 @@ from pathlib import Path
 import torch
 
 from data_prep import prepare
-from data_prep.command import RUNS, run_command
+from data_prep.command import run_command
 from data_prep.errors import UserError
 from data_prep.run_folders.runs import Run, write_json
+from data_prep.run_places import run_of
 from data_prep.settings import Parser, nearest
 from pretext.device import set_threads
 
@@ -75,7 +76,7 @@ def main() -> None:
     for name in names:
         if name not in ARMS:
             raise UserError(f"no arm {name!r}; {nearest(name, ARMS)}")
-    base = RUNS / experiment.stem
+    base = run_of(experiment)
     prepare.main(["--experiment", str(experiment)])
     set_threads(0)
     plan_file = base / "compare_pretexts.json"

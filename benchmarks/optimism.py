@@ -27,11 +27,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.optimism_nets import ARMS, PREPARED, QUARTERS, make_missing, outputs_of
-from data_prep.command import RUNS, run_command
+from data_prep.command import run_command
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment, read_experiment
 from data_prep.prepared import Prepared
 from data_prep.run_folders.runs import Finished, Run
+from data_prep.run_places import run_of
 from data_prep.scoring.metrics import METRICS
 from data_prep.scoring.scores import paired_bootstrap
 from data_prep.settings import Parser, nearest
@@ -282,7 +283,7 @@ def main() -> None:
     for name in arms:
         if name not in ARMS:
             raise UserError(f"no arm {name!r}; {nearest(name, ARMS)}")
-    folder = RUNS / file.stem
+    folder = run_of(file)
     for name in arms:
         make_missing(file, folder, name)
         labelled = Labelled.read(

@@ -2,8 +2,9 @@
 
     python -m data_prep.demo
 
-Writes ``data_prep.demo/`` of the run ``runs/demo``: pictures, tables of works,
-materials and techniques. All of it is drawn by code, and the same for the same seed.
+Writes ``data_prep.demo/`` of the run ``runs/demo`` where one stands: pictures, tables
+of works, materials and techniques. All of it is drawn by code, and the same for the
+same seed.
 """
 
 import argparse
@@ -18,11 +19,14 @@ from typing import Annotated
 from annotated_types import Ge
 
 from data_prep.command import open_command, run_command
+from data_prep.kept_experiment import KEPT, check_origin
 from data_prep.ranges import Ranged
+from data_prep.run_places import RUNS
 from data_prep.settings import recorded
 
 STAGE = "data_prep.demo"
 EXPERIMENT = Path(__file__).parents[1] / "experiments" / "demo.toml"
+RUN = Path(RUNS) / "demo"
 log = logging.getLogger(__name__)
 
 
@@ -39,8 +43,12 @@ class DemoSettings(Ranged):
 def main(argv: Sequence[str] | None = None) -> Path:
     """Draw the collection, and return the folder of the stage."""
     flags = list(sys.argv[1:] if argv is None else argv)
-    if not _names_experiment(flags):
+    experiment, folder = _named(flags)
+    if experiment is None and not (folder and (folder / KEPT).exists()):
         flags += ["--experiment", str(EXPERIMENT)]
+        if folder is None:  # what comes along may lie where nobody can write
+            check_origin(EXPERIMENT, RUN, is_chosen=False)
+            flags += ["--run", str(RUN)]
     settings, run, _ = open_command(DemoSettings, STAGE, flags)
     config = recorded(settings)
     if finished := run.current(STAGE, config):
@@ -65,14 +73,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
     return run.folder / STAGE
 
 
-def _names_experiment(flags: Sequence[str]) -> bool:
-    """Tell whether the flags lead to an experiment, of a file or kept in a run."""
+def _named(flags: Sequence[str]) -> tuple[Path | None, Path | None]:
+    """Give the experiment file and the run folder that the flags name."""
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--experiment")
+    finder.add_argument("--experiment", type=Path)
     finder.add_argument("--run", type=Path)
     parsed, _ = finder.parse_known_args(flags)
-    is_kept = parsed.run is not None and (parsed.run / "experiment.toml").exists()
-    return parsed.experiment is not None or is_kept
+    return parsed.experiment, parsed.run
 
 
 if __name__ == "__main__":

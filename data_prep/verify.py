@@ -8,9 +8,9 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.command import KEPT, check_kept
 from data_prep.errors import UserError
 from data_prep.experiment import commands
+from data_prep.kept_experiment import KEPT, check_kept
 from data_prep.run_folders.damage import (
     RECORD,
     DamagedFileError,

@@ -26,12 +26,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from data_prep.command import last_run, run_command
+from data_prep.command import run_command
 from data_prep.errors import UserError
 from data_prep.pictures.folders import search_folders
 from data_prep.run_folders.damage import RECORD, digest_of
 from data_prep.run_folders.runs import Run
 from data_prep.run_folders.witness import hash_of
+from data_prep.run_places import chosen_run
 from data_prep.settings import from_flags
 from features.earlier import EarlierResults, is_whole
 from features.extract import WORK
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     ]
     for file in unusable:
         log.warning("%s is left out: %s", file.file, file.reason)
-    run = Run(settings.run or last_run(STAGE, "--run FOLDER"))
+    run = Run(chosen_run(settings.run, STAGE))
     extraction = find_extraction(run)
     if settings.out:
         out = settings.out.resolve()

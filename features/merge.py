@@ -21,9 +21,10 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from data_prep.command import last_run, run_command
+from data_prep.command import run_command
 from data_prep.errors import UserError
 from data_prep.run_folders.runs import Finished, Run
+from data_prep.run_places import chosen_run
 from data_prep.settings import POSITIONAL, from_flags
 from features.extract import STAGE, stage_of
 from features.extraction import OF_NETS
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if not files:
         if out:
             raise UserError("--out needs files; the shards of a run go to its stage")
-        folder = settings.run or last_run(STAGE, "--run FOLDER")
+        folder = chosen_run(settings.run, STAGE)
         return merge_run(Run(folder, settings.overwrite))
     if not out:
         raise UserError("where to? give --out FILE.pkl")

@@ -75,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """Watch until the training has ended, and return the folder of the scores."""
     settings, run, experiment = open_command(WatchSettings, STAGE, argv)
     training = wait_for_training(run, settings.every)
+    run.on_use()
     board = Scoreboard(run.folder / STAGE, training, overwrite=run.overwrite)
     scorer = Scorer.of(settings, run, experiment)
     missed: set[tuple[str, str, int]] = set()

@@ -16,10 +16,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
-from data_prep.command import LAST, run_command
+from data_prep.command import run_command
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import RECORD
 from data_prep.run_folders.runs import Run
+from data_prep.run_places import chosen_run
 from data_prep.settings import from_flags, nearest
 from pretext.init_weights import pretexts
 
@@ -129,13 +130,11 @@ def find(weights: str, folder: Path | None) -> tuple[Path, Path]:
     """
     if weights.endswith(".safetensors"):
         return Path(weights), Path(weights).with_suffix("")
-    if folder is None and LAST.is_file():
-        folder = Path(LAST.read_text(encoding="utf-8").strip())
-        log.info("run: %s (the one last worked on)", folder)
-    if folder is None or not folder.is_dir():
+    if folder is not None and not folder.is_dir():
         raise UserError(
-            f"there is no run {folder or 'yet'}; give --run FOLDER or --weights FILE"
+            f"there is no run {folder}; give --run FOLDER or --weights FILE"
         )
+    folder = chosen_run(folder, "pretext.export")
     run, stages = Run(folder), pretexts()
     if weights and weights not in stages:
         raise UserError(

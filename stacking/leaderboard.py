@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from data_prep.command import RUNS, run_command
+from data_prep.command import run_command
 from data_prep.reporting.numerals import style_for
 from data_prep.run_folders.drafts import drafted
+from data_prep.run_places import RUNS, noted_runs
 from data_prep.settings import POSITIONAL, from_flags
 from stacking.reporting.leaderboard_entries import (
     ABSENT,
@@ -90,12 +91,17 @@ def as_csv(entries: Sequence[LeaderboardEntry], missing: Sequence[MissingRun]) -
 class LeaderboardSettings:
     """List every run: its score, and the settings that set it apart."""
 
-    folder: Annotated[Path, "folder of runs", POSITIONAL] = RUNS
+    folder: Annotated[
+        Path | None,
+        "folder of runs (default: runs/ of the project that one stands in)",
+        POSITIONAL,
+    ] = None
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """List the runs of the folder that the command line names; return the page."""
-    folder = from_flags(LeaderboardSettings, "stacking.leaderboard", argv).folder
+    chosen = from_flags(LeaderboardSettings, "stacking.leaderboard", argv).folder
+    folder = chosen or noted_runs() or Path(RUNS)
     entries, missing = read_runs(folder)
     log.info("%s", as_text(entries, missing))
     from stacking.reporting.leaderboard_page import write_page

@@ -28,11 +28,12 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 
 from data_prep.arrays import Floats
-from data_prep.command import last_run, run_command
+from data_prep.command import run_command
 from data_prep.errors import UserError, named
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.damage import intact, read_frame, read_json
 from data_prep.run_folders.runs import Finished, Run
+from data_prep.run_places import chosen_run
 from data_prep.settings import from_flags
 from data_prep.tables.spelling import write_csv
 from features.inference import NewPictures, default_path
@@ -65,7 +66,7 @@ class PredictSettings(NewPictures):
 def main(argv: Sequence[str] | None = None) -> Path:
     """Predict as the command line says, and return the file."""
     settings = from_flags(PredictSettings, STAGE, argv)
-    run = Run(settings.run or last_run(STAGE, "--run FOLDER"))
+    run = Run(chosen_run(settings.run, STAGE))
     fitted, prepared = run.finished(FIT), run.finished(PREPARED)
     from data_prep.new_columns import read_columns, with_sizes
     from data_prep.pictures.folders import search_folders

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import pipeline
-from data_prep import prepare
 from data_prep.errors import UserError
 from data_prep.experiment import (
     commands,
@@ -16,6 +15,7 @@ from data_prep.experiment import (
     stage_names,
 )
 from pipeline import LEARNING, check_settings, stages_of
+from tests.data_prep.sheets import make_sheets
 from tests.prepared_runs import make_run
 
 
@@ -123,19 +123,21 @@ def test_another_file_of_the_same_name_is_refused_before_anything_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     stages = '[pipeline]\nstages = ["data_prep.prepare"]\n'
-    files = [tmp_path / name / "leaves.toml" for name in "ab"]
+    make_sheets(tmp_path)
+    text = f'[data]\nimages = "{tmp_path}/pictures"\n{stages}'
+    files = [tmp_path / name / "leaves.toml" for name in ("experiments", "")]
     for file in files:
-        file.parent.mkdir()
-        file.write_text(f'[data]\nimages = "pictures"\n{stages}')
-    with pytest.raises(UserError, match="pictures"):  # of prepare: the run is kept
-        prepare.main(["--experiment", str(files[0])])
-    with pytest.raises(UserError, match="pictures"):  # its own, however often asked for
-        pipeline.main([str(files[0])])
-    message = r"runs/leaves is the run of a/leaves\.toml, and .*b/leaves\.toml is anoth"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    for _ in range(2):  # its own, however often asked for
+        assert pipeline.main([str(files[0])]) == Path("runs/leaves")
+    message = (
+        r"runs/leaves is the run of experiments/leaves\.toml, and .*/leaves\.toml is an"
+    )
     with pytest.raises(UserError, match=message):
         pipeline.main([str(files[1])])
-    with pytest.raises(UserError, match="pictures"):
-        pipeline.main([str(files[1]), "--run", "runs/other"])
+    other = pipeline.main([str(files[1]), "--run", "runs/other"])
+    assert (other / "experiment.toml").read_text() == text
 
 
 def test_a_stack_that_is_for_comparison_ends_the_chain_well(

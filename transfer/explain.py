@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge
 
-from data_prep.command import last_run, run_command
+from data_prep.command import run_command
 from data_prep.errors import UserError
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.ranges import Ranged
 from data_prep.run_folders.runs import Run
+from data_prep.run_places import chosen_run
 from data_prep.settings import from_flags, nearest
 from transfer.results.trained_nets import TrainedNets
 
@@ -49,7 +50,7 @@ class ExplainSettings(Ranged):
 def main(argv: Sequence[str] | None = None) -> Path:
     """Explain as the command line says, and return the page."""
     settings = from_flags(ExplainSettings, EXPLAINED, argv)
-    run = Run(settings.run or last_run(EXPLAINED, "--run FOLDER"))
+    run = Run(chosen_run(settings.run, EXPLAINED))
     trained = TrainedNets.of(run)
     name = settings.task or str(trained.nets[0]["tasks"][0]["name"])
     trained = trained.of_task(name)

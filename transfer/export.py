@@ -18,12 +18,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
-from data_prep.command import last_run, run_command
+from data_prep.command import run_command
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
 from data_prep.folds import ALL
 from data_prep.run_folders.damage import RECORD
 from data_prep.run_folders.runs import Run
+from data_prep.run_places import chosen_run
 from data_prep.settings import from_flags
 from pretext.export import RUN_ONNX
 from transfer.networks.columns import columns_of
@@ -67,7 +68,7 @@ class ExportSettings:
 def main(argv: Sequence[str] | None = None) -> Path:
     """Export as the command line says, and return the path of the file or folder."""
     settings = from_flags(ExportSettings, "transfer.export", argv)
-    run = Run(settings.run or last_run("transfer.export", "--run FOLDER"))
+    run = Run(chosen_run(settings.run, "transfer.export"))
     trained = TrainedNets.of(run)
     ending, usual = (".onnx", MEAN) if settings.to == "onnx" else ("", ALL)
     fold = settings.fold or usual

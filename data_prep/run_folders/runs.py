@@ -21,7 +21,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -104,6 +104,10 @@ class Stage:
     device: str = "cpu"
 
 
+def _nothing() -> None:
+    """Do nothing when a run is used."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One experiment on disk: a folder with a folder per stage.
@@ -111,10 +115,13 @@ class Run:
     Attributes:
         folder: Where it lies.
         overwrite: Make stages anew even where they are current.
+        on_use: Called when a stage is written or is current, and not before: a start
+            that fails leaves nothing behind.
     """
 
     folder: Path
     overwrite: bool = False
+    on_use: Callable[[], None] = field(default=_nothing, compare=False, repr=False)
 
     def finished(self, stage: str, *, check_inputs: bool = True) -> Finished:
         """Return a finished and current stage.
@@ -172,6 +179,7 @@ class Run:
         if not has_same_settings or finished.record["reads"] != self._digests(reads):
             return None
         check_files(finished.folder, finished.record)
+        self.on_use()
         log.info("%s is already done; --overwrite makes it anew", finished.folder)
         return finished
 
@@ -207,6 +215,7 @@ class Run:
                     shutil.rmtree(partial)
                 partial.mkdir()
                 write_json(partial / MADE_FROM, made_from)
+            self.on_use()
             stage = Stage(folder=partial)
             began = time.monotonic()
             yield stage

@@ -53,11 +53,14 @@ def experiment_file(folder: Path, name: str = "leaves.toml", epochs: int = 5) ->
 
 
 def open_tryout(*flags: str) -> tuple[TryoutSettings, Run, Experiment]:
-    return open_command(TryoutSettings, STAGE, flags)
+    """Open a command whose inputs have passed, as its stage begins."""
+    settings, run, experiment = open_command(TryoutSettings, STAGE, flags)
+    run.on_use()
+    return settings, run, experiment
 
 
 def test_a_fresh_folder_is_told_what_to_type(fresh: Path) -> None:
-    message = rf"there is no run yet; begin with: .*python -m {STAGE} --experiment FILE"
+    message = rf"no run yet, here .*; begin with: .*python -m {STAGE} --experiment FILE"
     with pytest.raises(UserError, match=message):
         open_tryout()
     assert [*fresh.iterdir()] == []
@@ -86,7 +89,7 @@ def test_the_run_last_worked_on_is_used_and_named(
         file = experiment_file(fresh, f"{name}.toml")
         open_tryout("--experiment", str(file))
     assert open_tryout()[1].folder == Path("runs/roots")
-    assert "run: runs/roots (the one last worked on)" in caplog.text
+    assert f"run: {fresh}/runs/roots (the one last worked on)" in caplog.text
     open_tryout("--run", "runs/leaves")
     assert open_tryout()[1].folder == Path("runs/leaves")
 
@@ -250,7 +253,7 @@ def typed(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ([STAGE], "error: there is no run yet; begin with: "),
+        ([STAGE], "error: there is no run yet, here or in a folder above; "),
         ([STAGE, "--experiment", "x.toml"], "error: x.toml: there is no such exper"),
         ([STAGE, "--epcohs", "3"], f"python -m {STAGE}: unknown argument '--epcohs'"),
         (["pipeline", "x.toml"], "error: x.toml: there is no such experiment file"),
@@ -286,14 +289,14 @@ def test_the_demo_needs_no_experiment_file(
 
 @pytest.mark.usefixtures("fresh")
 def test_the_demo_keeps_to_the_experiment_of_its_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     drawn: list[int] = []
     monkeypatch.setattr(
         "data_prep.demo_collection.collection.draw_collection",
         lambda _, **sizes: drawn.append(sizes["n_train"]),
     )
-    file = tmp_path / "small.toml"
+    file = Path("small.toml")
     file.write_text("[data_prep.demo]\nn_train = 40\n")
     demo.main(["--experiment", str(file)])
     demo.main(["--run", "runs/small", "--overwrite"])
@@ -432,20 +435,20 @@ def test_an_experiment_that_cannot_be_kept_is_an_error(
 
 
 def test_two_files_of_one_name_do_not_share_a_run(fresh: Path) -> None:
-    first = experiment_file(fresh / "a", epochs=5)
-    second = experiment_file(fresh / "b", epochs=5)
+    first = experiment_file(fresh, epochs=5)
+    second = experiment_file(fresh / "experiments", epochs=5)
     open_tryout("--experiment", str(first))
     message = (
-        r"runs/leaves is the run of a/leaves\.toml, and .*b/leaves\.toml is another"
+        r"runs/leaves is the run of leaves\.toml, and .*/leaves\.toml is another"
         r" file of that name; give --run FOLDER: another one .* runs/leaves to go on"
     )
     with pytest.raises(UserError, match=message):
         open_tryout("--experiment", str(second))
-    assert open_tryout()[2].data.images[0].resolve() == fresh / "a" / "pictures"
+    assert open_tryout()[2].data.images[0].resolve() == fresh / "pictures"
     open_tryout("--experiment", str(first))  # and the first goes on
     run = open_tryout("--experiment", str(second), "--run", "runs/other")[1]
     assert run.folder == Path("runs/other")
-    with pytest.raises(UserError, match=r"runs/leaves is the run of a/leaves\.toml"):
+    with pytest.raises(UserError, match=r"runs/leaves is the run of leaves\.toml"):
         open_tryout("--experiment", str(second))
 
 
@@ -453,23 +456,22 @@ def test_two_files_share_a_run_if_it_is_asked_for(
     fresh: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    first, second = (experiment_file(fresh / name) for name in "ab")
+    first, second = (experiment_file(fresh / name) for name in ("", "experiments"))
     open_tryout("--experiment", str(first))
     open_tryout("--experiment", str(second), "--run", "runs/leaves")
-    assert f"runs/leaves: until now of a/leaves.toml, now of {second}" in caplog.text
+    assert f"runs/leaves: until now of leaves.toml, now of {second}" in caplog.text
     open_tryout("--experiment", str(second))  # whose it now is
 
 
 def test_a_file_that_was_moved_is_still_the_same(fresh: Path) -> None:
-    file = experiment_file(fresh / "a")
+    file = experiment_file(fresh)
     open_tryout("--experiment", str(file))
-    shutil.move(fresh / "a", fresh / "b")
-    moved = str(fresh / "b" / "leaves.toml")
-    assert open_tryout("--experiment", moved)[1].folder == Path("runs/leaves")
-    link = fresh / "c" / "leaves.toml"
-    link.parent.mkdir()
-    link.symlink_to(moved)
-    assert open_tryout("--experiment", str(link))[1].folder == Path("runs/leaves")
+    (fresh / "experiments").mkdir()
+    moved = file.rename(fresh / "experiments" / "leaves.toml")
+    opened = open_tryout("--experiment", str(moved))
+    assert opened[1].folder == Path("runs/leaves")
+    file.symlink_to(moved)
+    assert open_tryout("--experiment", str(file))[1].folder == Path("runs/leaves")
 
 
 def test_a_run_that_is_a_link_knows_its_experiment(fresh: Path, tmp_path: Path) -> None:
@@ -477,12 +479,15 @@ def test_a_run_that_is_a_link_knows_its_experiment(fresh: Path, tmp_path: Path) 
     disk.mkdir(parents=True)
     (fresh / "runs").mkdir()
     (fresh / "runs" / "leaves").symlink_to(disk)
-    first, second = (experiment_file(fresh / name) for name in "ab")
+    first, second = (experiment_file(fresh / name) for name in ("experiments", ""))
     open_tryout("--experiment", str(first))
-    with pytest.raises(UserError, match=r"runs/leaves is the run of a/leaves\.toml"):
+    message = r"runs/leaves is the run of experiments/leaves\.toml"
+    with pytest.raises(UserError, match=message):
         open_tryout("--experiment", str(second))
     (images,) = open_tryout("--run", "runs/leaves")[2].data.images
-    assert images == Path("a/pictures")  # and a message names it without detours
+    assert images == Path(
+        "experiments/pictures"
+    )  # and a message names it without detours
 
 
 # What a run keeps of its experiment

@@ -449,7 +449,7 @@ def test_the_run_of_an_experiment_is_verified(
     monkeypatch.chdir(run.folder.parent)
     Path("runs").mkdir()
     run.folder.rename("runs/leaves")
-    assert pipeline.main(["--verify", "some/leaves.toml"]) == Path("runs/leaves")
+    assert pipeline.main(["--verify", "experiments/leaves.toml"]) == Path("runs/leaves")
     Path("runs/.last").write_text("runs/leaves\n")
     assert pipeline.main(["--verify"]) == Path("runs/leaves")
 

@@ -312,13 +312,13 @@ def test_the_run_last_worked_on_is_the_default(
 ) -> None:
     make_run(tmp_path)
     with chdir(tmp_path):
-        with pytest.raises(UserError, match="there is no run yet; give --run FOLDER"):
+        with pytest.raises(UserError, match="there is no run yet, here or in a folder"):
             main([])
         (tmp_path / "runs").mkdir()
         (tmp_path / "runs" / ".last").write_text("run\n")
         with caplog.at_level(logging.INFO):
             assert main(["--to=timm"]) == Path("run/pretext.jigsaw.timm.safetensors")
-    assert "run: run (the one last worked on)" in caplog.messages
+    assert f"run: {tmp_path}/run (the one last worked on)" in caplog.messages
 
 
 @pytest.mark.parametrize(
