@@ -18,6 +18,7 @@ from data_prep.folds import is_grouped, strata_of_one_fold, too_few_rows
 from data_prep.pictures.copies import Repeat, count_copies
 from data_prep.pictures.folders import LeftOut, shown
 from data_prep.reporting.charts import ForestRow, bars, histogram
+from data_prep.reporting.copies import copies_section
 from data_prep.reporting.numerals import decimals_for
 from data_prep.reporting.report import (
     Section,
@@ -29,7 +30,7 @@ from data_prep.reporting.report import (
     together,
     write_report,
 )
-from data_prep.tables.spelling import class_text, number_texts
+from data_prep.tables.spelling import class_text, number_texts, target_texts
 
 N_EXAMPLES = 32  # pictures shown in the report
 MOST_SHOWN = 50  # rows of a long table
@@ -296,6 +297,7 @@ def write_overview(
     sections.append(
         Section("Pictures", _examples(rows, images), note="Drawn at random.")
     )
+    sections.append(copies_section(rows, images))
     if len(preparation.attributes):
         names = preparation.attributes["name"].value_counts().head(20)
         sections.append(Section("Names", _count_chart(names)))
@@ -342,15 +344,11 @@ def _examples(rows: pd.DataFrame, images: NDArray[np.uint8]) -> Markup:
     n_shown = min(N_EXAMPLES, len(rows))
     sample = np.sort(np.random.default_rng(0).choice(len(rows), n_shown, replace=False))
     shown = rows.iloc[sample]
-    targets = [""] * n_shown
-    if "class_index" in rows:
-        names = shown["target"].astype(object)
-        targets = list(names.map(class_text, na_action="ignore").fillna(""))
-    elif "target" in shown:
-        targets = number_texts(shown["target"], digits=6)
     captions = [
         f"{id_}\n{target or split}"
-        for id_, target, split in zip(shown["id"], targets, shown["split"], strict=True)
+        for id_, target, split in zip(
+            shown["id"], target_texts(shown), shown["split"], strict=True
+        )
     ]
     return picture_grid(images[rows["image_row"].to_numpy()[sample]], captions)
 

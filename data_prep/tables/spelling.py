@@ -76,6 +76,23 @@ def number_texts(values: ArrayLike, digits: int = DIGITS) -> list[str]:
     return [text(number) for number in numbers.tolist()]
 
 
+def target_texts(rows: "pd.DataFrame") -> list[str]:
+    """Spell the targets of N prepared rows for people.
+
+    Args:
+        rows: With ``target``, and ``class_index`` where it has classes.
+
+    Returns:
+        N texts, empty where there is no target.
+    """
+    if "target" not in rows:
+        return [""] * len(rows)
+    if "class_index" not in rows:
+        return number_texts(rows["target"], digits=6)
+    names = rows["target"].astype(object)
+    return list(names.map(class_text, na_action="ignore").fillna(""))
+
+
 def write_csv(path: Path, table: "pd.DataFrame") -> None:
     """Write a table as csv, whole or not at all, spelled as ``number_texts`` does."""
     import pandas as pd

@@ -14,7 +14,6 @@ from data_prep.arrays import Bools
 from data_prep.folds import MAX_CLASSES
 from data_prep.prepared import Prepared
 from data_prep.run_folders.damage import read_frame
-from data_prep.run_folders.runs import Finished
 from data_prep.tables.cells import as_numbers, as_texts
 from data_prep.tables.user_tables import GIVEN
 from data_prep.user_columns import MIN_ROWS
@@ -38,17 +37,16 @@ class NamedRows:
     masks: Sequence[tuple[str, Bools]]
 
 
-def named_rows(finished: Finished, ids: Sequence[str]) -> list[NamedRows]:
+def named_rows(prepared: Prepared, ids: Sequence[str]) -> list[NamedRows]:
     """Find the classes of the user's columns and the attributes of N rows.
 
     Args:
-        finished: The finished ``data_prep.prepare``.
+        prepared: The finished ``data_prep.prepare``.
         ids: N ids.
 
     Returns:
         Those with two names or more in ``MIN_ROWS`` rows each.
     """
-    prepared = Prepared.open(finished)
     rows = prepared.table.set_index("id").loc[list(ids)]
     sources = [
         NamedRows(title=str(name).removeprefix(GIVEN), masks=masks)

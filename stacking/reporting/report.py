@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_prep.prepared import Prepared
+from data_prep.reporting.copies import copies_section
 from data_prep.reporting.report import write_report
 from data_prep.run_folders.runs import Finished
 from stacking.analysis.findings import Findings
@@ -51,7 +53,7 @@ def write(
         seconds: How long the stage has taken so far; None: not told.
     """
     data, run = stacked.data, prepared.folder.parent
-    pictures = RunPictures.of(prepared)
+    pictures, opened = RunPictures.of(prepared), Prepared.open(prepared)
     sections = [
         glance(stacked, findings),
         steps(stacked),
@@ -59,11 +61,12 @@ def write(
         calibration(stacked),
         confusion(stacked),
         failures(stacked, pictures.dates(data.info.ids)),
-        by_name(stacked, named_rows(prepared, data.info.ids)),
+        by_name(stacked, named_rows(opened, data.info.ids)),
         worth(stacked, findings),
         importance(stacked, findings),
         worst(stacked, pictures),
         disputed(stacked, findings, pictures),
+        copies_section(opened.table, pictures.pixels),
         predicted(stacked, findings, unreadable),
         shift(findings.shift, findings.shift_of_all),
         meaning(stacked, findings),

@@ -28,6 +28,7 @@ from tests.stacking.conftest import FakeRun
 TASKS = ("target", "onehot")
 SECONDS = 83.2
 N_DRAWS = 60  # of the bootstrap
+N_COPIES = 3
 MAPPED = ("p0000", "p0001", "p0002")
 
 
@@ -119,6 +120,8 @@ def all_there_is(run: Path) -> dict[str, Any]:
     """Add to a run all that a report may show, and give findings of every kind."""
     add_training(run)
     add_maps(run)
+    add_names(run)
+    add_copies(run)
     return {
         "averaging": Averaging(single_net=0.5, averaged=0.45, disagreement=0.2),
         "task_gains": {
@@ -219,3 +222,11 @@ def add_names(run: Path) -> None:
     ]
     frame = pd.DataFrame(pairs, columns=["id", "name"])
     frame.to_parquet(prepared / "attributes.parquet", index=False)
+
+
+def add_copies(run: Path) -> None:
+    """Make the pictures of the first rows of the table one, whatever they are."""
+    path = run / "data_prep.prepare" / "table.parquet"
+    table = pd.read_parquet(path)
+    pixels = ["same"] * N_COPIES + list(table["pixels_sha256"][N_COPIES:])
+    table.assign(pixels_sha256=pixels).to_parquet(path)

@@ -83,9 +83,11 @@ def test_what_a_reader_wants_first_comes_first(full: tuple[Reported, str]) -> No
         "Calibration",
         "What is taken for what",
         "Where it fails",
+        "By your columns and attributes",
         "Which sub-task earns its keep",
         "Worst misses",
         "Most disputed",
+        "Copies",
         "The predictions",
         "Do the pictures to predict differ?",
         "What these figures mean",
@@ -205,6 +207,11 @@ def test_no_id_leads_out_of_the_folder_of_maps(full: tuple[Reported, str]) -> No
     outside.write_bytes((pictures.maps / "p0001.png").read_bytes())
     assert pictures.map_of("p0001") is not None
     assert pictures.map_of("../outside") is None
+
+
+def test_copies_are_shown_once_with_all_their_ids(full: tuple[Reported, str]) -> None:
+    (caption,) = captions(part(full[1], "Copies"))
+    assert caption.startswith("3 times: p0000, p0001, p0002\n")
 
 
 def test_what_was_found_is_told(full: tuple[Reported, str]) -> None:

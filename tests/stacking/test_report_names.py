@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data_prep.prepared import Prepared
 from data_prep.run_folders.runs import Run
 from data_prep.scoring.scores import Interval
 from stacking.analysis.residuals import Subgroup, subgroups_of_masks
@@ -51,7 +52,7 @@ def masks(cells: Sequence[Any]) -> dict[str, int]:
 
 
 def test_the_names_are_those_of_the_tables(reported: Reported) -> None:
-    prepared = Run(reported.run).finished("data_prep.prepare")
+    prepared = Prepared.open(Run(reported.run).finished("data_prep.prepare"))
     ids = reported.result.data.info.ids
     table = pd.read_parquet(prepared.folder / "table.parquet").set_index("id")
     attributes = pd.read_parquet(prepared.folder / ATTRIBUTES)

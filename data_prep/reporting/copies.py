@@ -1,0 +1,162 @@
+"""A part of reports: the pictures that are there more than once, and what to do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from data_prep.reporting.report import (
+    Section,
+    folded,
+    picture_grid,
+    prose,
+    table,
+    together,
+)
+from data_prep.tables.spelling import target_texts
+
+PIXELS = "pixels_sha256"  # the column by which copies are known
+MOST_SHOWN, MOST_LISTED = 24, 200  # pictures, and lines of the list
+MOST_NAMED = 3  # ids or labels below a picture
+SIDE_PX = 112
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copies:
+    """Rows that are one picture to every net.
+
+    Attributes:
+        ids: Two or more.
+        labels: Their different targets, spelled for people; none: no target.
+        splits: Their different splits.
+        image_row: Where the pixels of the first lie.
+    """
+
+    ids: Sequence[str]
+    labels: Sequence[str]
+    splits: Sequence[str]
+    image_row: int
+
+    @property
+    def is_contradiction(self) -> bool:
+        """Whether no prediction can be right for all of them."""
+        return len(self.labels) > 1
+
+    @property
+    def is_crossing(self) -> bool:
+        """Whether a picture to predict is one of those that are learned from."""
+        return {"train", "test"} <= set(self.splits)
+
+
+def copies_of(rows: pd.DataFrame) -> list[Copies]:
+    """List the pictures of more than one row: those that ask for action first.
+
+    Args:
+        rows: Of a prepared table, or of one that is being prepared; an older one
+            without ``PIXELS`` has none.
+    """
+    if PIXELS not in rows:
+        return []
+    repeated = rows[rows[PIXELS].duplicated(keep=False)]
+    repeated = repeated.assign(label=target_texts(repeated))
+    listed = [
+        Copies(
+            ids=tuple(same["id"]),
+            labels=tuple(dict.fromkeys(text for text in same["label"] if text)),
+            splits=tuple(dict.fromkeys(same["split"])),
+            image_row=int(same["image_row"].iloc[0]),
+        )
+        for _, same in repeated.groupby(PIXELS, sort=False)
+    ]
+    return sorted(
+        listed, key=lambda c: (not c.is_contradiction, not c.is_crossing, -len(c.ids))
+    )
+
+
+def copies_section(rows: pd.DataFrame, images: NDArray[np.uint8]) -> Section:
+    """Show the pictures that are there more than once; none: nothing.
+
+    Args:
+        rows: As for ``copies_of``.
+        images: (N, S, S, 3) stored pictures of all rows.
+    """
+    listed = copies_of(rows)
+    if not listed:
+        return Section("", Markup())
+    shown = listed[:MOST_SHOWN]
+    grid = picture_grid(
+        [images[copies.image_row] for copies in shown],
+        [_caption(copies) for copies in shown],
+        side=SIDE_PX,
+    )
+    more = f", the {len(shown)} that matter most" if len(listed) > len(shown) else ""
+    return Section(
+        "Copies",
+        together(prose(*_advice(listed)), grid, _list(listed)),
+        "Pictures that are stored as the same pixels under several ids, each shown"
+        f" once{more}. Copies are kept in one fold, so no score is too good by them.",
+    )
+
+
+def _caption(copies: Copies) -> str:
+    lines = [f"{len(copies.ids)} times: {_few(copies.ids)}"]
+    if copies.labels:
+        label = "labels" if copies.is_contradiction else "label"
+        lines.append(f"{label} {_few(copies.labels)}")
+    if copies.is_crossing:
+        lines.append("to predict, and learned from")
+    return "\n".join(lines)
+
+
+def _few(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - MOST_NAMED} more" if len(texts) > MOST_NAMED else ""
+    return ", ".join(texts[:MOST_NAMED]) + more
+
+
+def _advice(listed: Sequence[Copies]) -> list[str]:
+    """Say what to do about copies, the more urgent first."""
+    n_rows = sum(len(copies.ids) for copies in listed)
+    n_contradictions = sum(copies.is_contradiction for copies in listed)
+    n_crossing = sum(copies.is_crossing for copies in listed)
+    stand = "stands" if len(listed) == 1 else "stand"
+    sentences = [f"{_counted(len(listed))} {stand} in {n_rows:,} rows."]
+    if n_contradictions:
+        sentences.append(
+            f"{_counted(n_contradictions)} with different labels: no prediction is"
+            " right for all rows of such a picture. Correct the labels, or leave the"
+            " rows out."
+        )
+    if n_crossing:
+        sentences.append(
+            f"{_counted(n_crossing)} both learned from and to be predicted, under"
+            " different ids: there the label is known already, and predictions will"
+            " score better than cross-validation promises."
+        )
+    if not n_contradictions and not n_crossing:
+        sentences.append("No labels contradict each other: nothing need be done.")
+    return sentences
+
+
+def _counted(n_pictures: int) -> str:
+    return "1 picture" if n_pictures == 1 else f"{n_pictures:,} pictures"
+
+
+def _list(listed: Sequence[Copies]) -> Markup:
+    """Set all of them in a table that is folded."""
+    frame = pd.DataFrame(
+        [
+            {
+                "ids": ", ".join(copies.ids),
+                "rows": len(copies.ids),
+                "labels": ", ".join(copies.labels),
+                "splits": ", ".join(copies.splits),
+            }
+            for copies in listed[:MOST_LISTED]
+        ]
+    )
+    n_more = len(listed) - len(frame)
+    title = f"The first {len(frame):,} of {len(listed):,}" if n_more else "All of them"
+    return folded(title, table(frame))
