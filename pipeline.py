@@ -31,7 +31,14 @@ from data_prep.prepared import PREPARED
 from data_prep.reporting.numerals import style_for
 from data_prep.run_folders.runs import Run
 from data_prep.run_places import announce, run_of
-from data_prep.settings import POSITIONAL, Parser, from_flags, from_table, nearest
+from data_prep.settings import (
+    POSITIONAL,
+    SEVERAL,
+    Parser,
+    from_flags,
+    from_table,
+    nearest,
+)
 from data_prep.verify import verify_run
 from data_prep.waiting import settle_waiting
 
@@ -188,6 +195,11 @@ class PipelineSettings:
     run: Annotated[
         Path | None, "run folder (default: runs/<name of the file> in its project)"
     ] = None
+    explain: Annotated[
+        tuple[str, ...] | None,
+        "run nothing; say what keys are for, such as lr, or all",
+        SEVERAL,
+    ] = None
     verify: Annotated[
         bool, "run nothing; compare every file of the run with its record"
     ] = False
@@ -196,6 +208,11 @@ class PipelineSettings:
 def main(argv: Sequence[str] | None = None) -> Path:
     """Run the stages, and return the folder of the run."""
     chosen = from_flags(PipelineSettings, "pipeline", argv)
+    if chosen.explain is not None:
+        from reference import explain
+
+        sys.stdout.write(explain(chosen.explain))
+        return Path()
     if chosen.verify:
         return verify_run(chosen.run or run_of(chosen.experiment))
     if chosen.experiment is None:

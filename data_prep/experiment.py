@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 
 from data_prep.errors import UserError
 from data_prep.renamed import NAMES
-from data_prep.settings import from_table, nearest
+from data_prep.settings import Example, from_table, nearest
 from data_prep.task_types.base import TaskType
 from data_prep.task_types.registry import TASK_TYPES
 
@@ -39,33 +39,51 @@ TAKEN_NAMES = ("checkpoints", "epochs", "joint", "logs")
 class DataSettings:
     """Where the pictures and tables lie, and what their columns are called."""
 
-    images: Annotated[tuple[Path, ...], "folder of pictures, or several"] = ()
-    train: Annotated[Path | None, "table of the labelled pictures (csv, parquet)"] = (
-        None
-    )
-    test: Annotated[Path | None, "table of the pictures to predict"] = None
-    sample: Annotated[Path | None, "sample of the prediction file, for its order"] = (
-        None
-    )
+    images: Annotated[
+        tuple[Path, ...], "folder of pictures, or several", Example("../pictures")
+    ] = ()
+    train: Annotated[
+        Path | None,
+        "table of the labelled pictures (csv, parquet)",
+        Example("../train.csv"),
+    ] = None
+    test: Annotated[
+        Path | None, "table of the pictures to predict", Example("../test.csv")
+    ] = None
+    sample: Annotated[
+        Path | None,
+        "sample of the prediction file, for its order",
+        Example("../sample.csv"),
+    ] = None
     id: Annotated[str, "column of the picture's name without extension"] = "id"
-    target: Annotated[str | None, "column to predict"] = None
+    target: Annotated[str | None, "column to predict", Example("price")] = None
     target_kind: Annotated[
         Literal["numbers", "classes"] | None,
         "what the target is, where numbers are names of classes; left out: seen in it",
+        Example("classes"),
     ] = None
-    group: Annotated[str | None, "column of what must not be split over folds"] = None
+    group: Annotated[
+        str | None, "column of what must not be split over folds", Example("series")
+    ] = None
     object: Annotated[
         str | None,
         "column of the thing that several pictures show, such as a house: one label,"
         " one prediction",
+        Example("house"),
     ] = None
-    date: Annotated[str | None, "column of the year or date"] = None
-    attributes: Annotated[tuple[Path, ...], "long tables id,name"] = ()
+    date: Annotated[str | None, "column of the year or date", Example("year")] = None
+    attributes: Annotated[
+        tuple[Path, ...], "long tables id,name", Example(["../materials.csv"])
+    ] = ()
     exclude_from_validation: Annotated[
-        str | None, "0/1 column: rows that are trained on but never scored"
+        str | None,
+        "0/1 column: rows that are trained on but never scored",
+        Example("is_copy"),
     ] = None
     sample_weights: Annotated[
-        Path | None, "table id,weight: what training rows weigh, from 0 to 1"
+        Path | None,
+        "table id,weight: what training rows weigh, from 0 to 1",
+        Example("label_issues.csv"),
     ] = None
 
     @property

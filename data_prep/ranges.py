@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Le, Lt
 
 from data_prep.errors import UserError
-from data_prep.settings import fields_of
+from data_prep.settings import Field, fields_of
 
 OR_ZERO = "or zero"  # a further annotation: 0 is allowed, too
 Share = Annotated[float, Ge(0), Lt(1)]
@@ -22,18 +22,31 @@ class Ranged:
         """Check the ranges."""
         for name, field in fields_of(type(self)).items():
             value, or_zero = getattr(self, name), OR_ZERO in field.annotations
-            bounds: dict[str, Any] = {}
-            for annotation in field.annotations:
-                if isinstance(annotation, Ge | Gt | Le | Lt):
-                    bounds |= asdict(annotation)
             if value is None or (or_zero and value == 0):
                 continue
+            bounds = _bounds_of(field)
             # a NaN holds nothing
             if not all(
                 HOLDS[relation](value, bound) for relation, bound in bounds.items()
             ):
-                text = _range_text(bounds) + ", or 0" * or_zero
-                raise UserError(f"{name} = {value}: give {text}")
+                raise UserError(f"{name} = {value}: give {range_of(field)}")
+
+
+def _bounds_of(field: Field) -> dict[str, Any]:
+    """Give the bounds of a setting by their relations."""
+    bounds: dict[str, Any] = {}
+    for annotation in field.annotations:
+        if isinstance(annotation, Ge | Gt | Le | Lt):
+            bounds |= asdict(annotation)
+    return bounds
+
+
+def range_of(field: Field) -> str:
+    """Say which values a setting may have; empty: any."""
+    bounds = _bounds_of(field)
+    if not bounds:
+        return ""
+    return _range_text(bounds) + ", or 0" * (OR_ZERO in field.annotations)
 
 
 def _range_text(bounds: dict[str, Any]) -> str:

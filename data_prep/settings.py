@@ -7,7 +7,8 @@ inside a run.
 A stage declares a frozen dataclass whose fields are ``Annotated[type, "help"]``. The
 types are str, int, float, bool, Path, ``Literal``, a tuple of str or int (commas on the
 command line, an array in TOML), and any of them ``| None``. Further annotations say
-more: ``Ge(0)`` and the like which range a value has (``data_prep.ranges``), and
+more: ``Ge(0)`` and the like which range a value has (``data_prep.ranges``),
+``Example(...)`` what one may write where the default does not show it, and
 ``NOT_HASHED`` that the field changes how fast a result comes, not what it is; such
 fields are left out of the record, so that changing them does not make a finished stage
 stale.
@@ -31,9 +32,11 @@ from typing import get_type_hints as hints_of
 
 from data_prep.errors import UserError
 from data_prep.renamed import new_name
+from data_prep.synonyms import answer
 
 NOT_HASHED = "not hashed"
 MAX_LISTED = 30  # names in a message; a table has thousands of ids
+ALIKE = 0.65  # by difflib: "sise" and "side" have 0.75, "clas" and "cycles" 0.6
 POSITIONAL, SEVERAL = "positional", "several"
 TYPE_NAMES = {
     **{str: "a text", int: "a whole number", float: "a number", Path: "a path"},
@@ -41,6 +44,13 @@ TYPE_NAMES = {
 }
 
 Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A value that one may write, for the reference; see ``data_prep.settings``."""
+
+    value: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +63,20 @@ class Field:
     default: Any
     is_required: bool
     annotations: tuple[Any, ...]
+
+    @property
+    def example(self) -> Any:
+        """A value to show: of a switch the other one, of choices one more."""
+        for annotation in self.annotations:
+            if isinstance(annotation, Example):
+                return annotation.value
+        value_type = without_none(self.type)
+        if value_type is bool:
+            return not self.default
+        if get_origin(value_type) is Literal:
+            choices = get_args(value_type)
+            return next(choice for choice in choices if choice != self.default)
+        return self.default
 
 
 def fields_of(settings_class: type[Any]) -> dict[str, Field]:
@@ -83,22 +107,44 @@ def recorded(settings: Any) -> dict[str, Any]:
     }
 
 
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """Say which of some names was probably meant, or which there are."""
+def nearest(name: str, choices: Iterable[str], *, is_key: bool = False) -> str:
+    """Say which of some names was probably meant, or which there are.
+
+    Args:
+        name: As it was typed.
+        choices: Names that there are.
+        is_key: They are keys or flags, and no names of the user's.
+    """
     choices = sorted(choices)
-    if new := new_name(name, choices):
-        return f"it was renamed: write {new}"
-    by_form = {unicodedata.normalize("NFC", choice): choice for choice in choices}
-    same = by_form.get(unicodedata.normalize("NFC", name), name)
-    if same != name:
-        return f"{same!r} has another Unicode form; copy the name from there"
-    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {close[0]!r}?"
+    if hint := near(name, choices, is_key=is_key):
+        return hint
     n_more = len(choices) - MAX_LISTED
     more = [f"and {n_more:,} more"] if n_more > 1 else []
     listed = choices[:MAX_LISTED] if more else choices
     return f"there are: {', '.join([*listed, *more]) or 'none'}"
+
+
+def near(name: str, choices: Sequence[str], *, is_key: bool = False) -> str:
+    """Say which of some names was probably meant; empty: none is near.
+
+    What others call it comes before what is spelled alike. See ``nearest``.
+    """
+    if new := new_name(name, choices):
+        return f"it was renamed: write {new}"
+    if synonym := answer(name, choices, is_key=is_key):
+        return synonym
+    by_form = {unicodedata.normalize("NFC", choice): choice for choice in choices}
+    same = by_form.get(unicodedata.normalize("NFC", name), name)
+    if same != name:
+        return f"{same!r} has another Unicode form; copy the name from there"
+    by_word = {_word(choice): choice for choice in choices}
+    close = difflib.get_close_matches(_word(name), by_word, n=1, cutoff=ALIKE)
+    return f"did you mean {by_word[close[0]]!r}?" if close else ""
+
+
+def _word(name: str) -> str:
+    """Give a name as it is compared: every flag has dashes, so they tell nothing."""
+    return name.lstrip("-").replace("-", "_").casefold()
 
 
 def from_table(
@@ -122,9 +168,8 @@ def from_table(
     values = {}
     for key, value in table.items():
         if key not in declared:
-            raise UserError(
-                f"{location}: unknown key {key!r}; {nearest(key, declared)}"
-            )
+            hint = nearest(key, declared, is_key=True)
+            raise UserError(f"{location}: unknown key {key!r}; {hint}")
         try:
             values[key] = _checked(value, declared[key].type)
         except UserError as error:
@@ -154,11 +199,12 @@ def from_flags(
     )
     for field in fields_of(settings_class).values():
         options = _parsing(field.type) | _described(field)
+        value_type = without_none(field.type)
         is_positional = POSITIONAL in field.annotations
         if field.type is bool:  # there is no file that said otherwise
             options = {"action": "store_true", "help": field.help.replace("%", "%%")}
-        elif {POSITIONAL, SEVERAL} & {*field.annotations} and _is_tuple(field.type):
-            options |= _parsing(get_args(field.type)[0])
+        elif {POSITIONAL, SEVERAL} & {*field.annotations} and _is_tuple(value_type):
+            options |= _parsing(get_args(value_type)[0])
             options["nargs"] = "+" if field.is_required else "*"
         elif is_positional and not field.is_required:
             options["nargs"] = "?"
@@ -189,7 +235,7 @@ def _flag(field: Field) -> str:
 
 
 def _described(field: Field) -> dict[str, str]:
-    return {"help": f"{field.help}{_shown(field.default)}".replace("%", "%%")}
+    return {"help": f"{field.help}{shown(field.default)}".replace("%", "%%")}
 
 
 class Parser(argparse.ArgumentParser):
@@ -208,7 +254,8 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             flags = [text for text in self._option_string_actions if text[:2] == "--"]
             word = unknown[0].partition("=")[0]
-            self.error(f"unknown argument {word!r}; {nearest(word, flags)}")
+            hint = nearest(word, flags, is_key=True)
+            self.error(f"unknown argument {word!r}; {hint}")
         return vars(parsed)
 
     def error(self, message: str) -> NoReturn:
@@ -230,7 +277,7 @@ def _as_json(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Tell the default; where it is nothing, the help says what that means."""
     if value is None or value in ("", ()):
         return ""
@@ -241,7 +288,8 @@ def _shown(value: Any) -> str:
     return f" (default: {text})"
 
 
-def _without_none(value_type: Any) -> Any:
+def without_none(value_type: Any) -> Any:
+    """Give the type of what may be left out."""
     if get_origin(value_type) in (types.UnionType, Union):
         return next(arg for arg in get_args(value_type) if arg is not type(None))
     return value_type
@@ -253,7 +301,7 @@ def _is_tuple(value_type: Any) -> bool:
 
 def _parsing(value_type: Any) -> dict[str, Any]:
     """Tell argparse how to read one value of the type."""
-    value_type = _without_none(value_type)
+    value_type = without_none(value_type)
     if value_type is bool:  # type=bool would read "--flag False" as True
         return {"action": argparse.BooleanOptionalAction}
     is_tuple = _is_tuple(value_type)
@@ -277,7 +325,7 @@ def _parsing(value_type: Any) -> dict[str, Any]:
 
 def _checked(value: Any, value_type: Any) -> Any:
     """Check a value, of TOML or a flag, against its type."""
-    value_type = _without_none(value_type)
+    value_type = without_none(value_type)
     if get_origin(value_type) is Literal:
         if value not in get_args(value_type):
             raise UserError(f"{value!r}: {nearest(str(value), get_args(value_type))}")

@@ -10,7 +10,7 @@ from data_prep.errors import UserError
 from data_prep.folds import ALL
 from data_prep.outlook import Outlook
 from data_prep.ranges import Ranged
-from data_prep.settings import NOT_HASHED, nearest
+from data_prep.settings import NOT_HASHED, Example, nearest
 from features.pooling import USUAL, check_statistics
 from pretext.init_weights import pretexts
 from pretext.preflight import check_ready, check_unseen, network_of
@@ -33,7 +33,9 @@ class ExtractSettings(Ranged):
         " ready weights: timm:NAME, a file or folder",
     ] = FINETUNED
     backbone: Annotated[
-        str, "name of the timm network of ready weights that do not name it"
+        str,
+        "name of the timm network of ready weights that do not name it",
+        Example("resnet18"),
     ] = ""
     insample: Annotated[bool, "add the rows each net was trained on"] = False
     views: Annotated[
@@ -44,7 +46,9 @@ class ExtractSettings(Ranged):
         tuple[str, ...], "over the views: some of mean,var,max,min,median,std,identity"
     ] = USUAL
     layer: Annotated[
-        tuple[str, ...], "inner layers instead of the outputs, such as layer3,layer4"
+        tuple[str, ...],
+        "inner layers instead of the outputs, such as layer3,layer4",
+        Example(["layer3", "layer4"]),
     ] = ()
     layer_pool: Annotated[
         Literal["avg", "gem"], "how a layer is pooled over the picture"
@@ -52,7 +56,9 @@ class ExtractSettings(Ranged):
     layers: Annotated[bool, "list the layers of the network, and stop", NOT_HASHED] = (
         False
     )
-    shard: Annotated[str, "one of n parts, such as 0/4; features.merge joins them"] = ""
+    shard: Annotated[
+        str, "one of n parts, such as 0/4; features.merge joins them", Example("0/4")
+    ] = ""
     precision: Annotated[
         Literal["auto", "bf16", "fp32"],
         "arithmetic: bf16 (mixed), fp32, or auto: bf16 where the hardware has it",

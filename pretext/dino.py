@@ -22,6 +22,7 @@ from annotated_types import Ge, Gt
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.ranges import OR_ZERO, Area, Share
+from data_prep.settings import Example
 from pretext.data.training_data import TrainingData
 from pretext.preflight import network_of
 from pretext.pretraining import pretrain
@@ -50,7 +51,11 @@ class DinoSettings(ViewSettings):
         float, "decay of all weights but biases and norms", Ge(0)
     ] = 0.04
     side: Annotated[
-        int, "side of the global views, px; 0: that of the pictures", Ge(32), OR_ZERO
+        int,
+        "side of the global views, px; 0: that of the pictures",
+        Ge(32),
+        OR_ZERO,
+        Example(112),
     ] = 0
     min_area: Annotated[
         Area, "smallest share of the picture in a global view, largest in a local one"

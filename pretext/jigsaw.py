@@ -22,6 +22,7 @@ from data_prep.arrays import Ints
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.ranges import Area, Share
+from data_prep.settings import Example
 from pretext.data.training_data import TrainingData
 from pretext.methods.permutations import check_orders, spread_orders
 from pretext.pretext_settings import PretextSettings
@@ -64,7 +65,7 @@ class JigsawSettings(PretextSettings):
     orders: Annotated[int, "orders far apart, where they are what is asked"] = 100
     grid: Annotated[int, "tiles per side of a puzzle", Ge(2), Le(4)] = 3
     side: Annotated[
-        int, "side of a picture before it is cut, px; 0: as stored", Ge(0)
+        int, "side of a picture before it is cut, px; 0: as stored", Ge(0), Example(160)
     ] = 0
     min_area: Annotated[Area, "smallest share of the picture in a puzzle"] = 0.6
     turns: Annotated[bool, "flip and rotate it first: pictures without an up"] = False
@@ -77,7 +78,9 @@ class JigsawSettings(PretextSettings):
         0.03
     )
     resize_jitter: Annotated[
-        Share, "each tile is cut smaller by up to this share: no resampling matches"
+        Share,
+        "each tile is cut smaller by up to this share: no resampling matches",
+        Example(0.1),
     ] = 0.0
     exact_original: Annotated[
         bool, "for comparison: squared error, whole pictures, no switch against cues"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge
 
 from data_prep.errors import UserError
+from data_prep.settings import Example
 from pretext.data.training_data import n_held_out
 from pretext.preflight import check_first_weights, check_larger_views, check_names
 from pretext.settings import TrainingSettings
@@ -29,11 +30,14 @@ class PretextSettings(TrainingSettings):
     """The settings of a pretext task, and the task itself: a learner and a summary."""
 
     backbone: Annotated[
-        str, "name of a timm network; left out: that of the first weights, or resnet34"
+        str,
+        "name of a timm network; left out: that of the first weights, or resnet34",
+        Example("resnet18"),
     ] = ""
     init: Annotated[
         str,
         "first weights: scratch, another pretext stage, timm:NAME, or a file or folder",
+        Example("timm:resnet18.a1_in1k"),
     ] = "scratch"
     inductive: Annotated[bool, "leave the pictures of the test table out"] = False
     health_every: Annotated[

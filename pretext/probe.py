@@ -24,7 +24,7 @@ from data_prep.errors import UserError
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.ranges import Ranged
 from data_prep.run_folders.runs import Run
-from data_prep.settings import NOT_HASHED, nearest, recorded
+from data_prep.settings import NOT_HASHED, Example, nearest, recorded
 from data_prep.waiting import settle_waiting
 from pretext.init_weights import fingerprint_of, pretexts
 from pretext.preflight import check_ready, check_unseen
@@ -48,8 +48,11 @@ class ProbeSettings(Ranged):
     weights: Annotated[
         tuple[str, ...],
         "pretext stages, timm:NAME, files or folders (default: every finished stage)",
+        Example(["pretext.jigsaw", "timm:resnet18.a1_in1k"]),
     ] = ()
-    tasks: Annotated[tuple[str, ...], "names of the tasks (default: all)"] = ()
+    tasks: Annotated[
+        tuple[str, ...], "names of the tasks (default: all)", Example(["target"])
+    ] = ()
     precision: Annotated[
         Literal["auto", "bf16", "fp32"],
         "arithmetic: bf16 (mixed), fp32, or auto: bf16 where the hardware has it",

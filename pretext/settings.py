@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt
 
 from data_prep.errors import UserError
 from data_prep.ranges import Ranged, Share
-from data_prep.settings import NOT_HASHED
+from data_prep.settings import NOT_HASHED, Example
 from pretext.init_weights import SCRATCH, check_init, reads_of
 
 
@@ -16,7 +16,9 @@ class TrainingSettings(Ranged):
     """What any training needs to be told; stages add their own to it."""
 
     epochs: Annotated[int, "passes over the pictures", Gt(0)] = 30
-    steps: Annotated[int, "optimiser steps, instead of epochs; 0: by epochs", Ge(0)] = 0
+    steps: Annotated[
+        int, "optimiser steps, instead of epochs; 0: by epochs", Ge(0), Example(2000)
+    ] = 0
     batch_size: Annotated[int, "pictures per forward", Ge(2)] = 64
     accumulate: Annotated[int, "forwards per optimiser step", Gt(0)] = 1
     optimizer: Annotated[
@@ -53,9 +55,13 @@ class TrainingSettings(Ranged):
         Share,
         "keep weights averaged with this decay, such as 0.999, which it nears from 0.2"
         " as (1 + step) / (10 + step); 0: the last ones",
+        Example(0.999),
     ] = 0.0
     final_scale: Annotated[
-        float, "the last part is trained on views larger by this factor; 1: not", Gt(0)
+        float,
+        "the last part is trained on views larger by this factor; 1: not",
+        Gt(0),
+        Example(1.25),
     ] = 1.0
     final_share: Annotated[Share, "share of the steps that are that last part"] = 0.2
     precision: Annotated[

@@ -8,6 +8,7 @@ from annotated_types import Ge, Gt
 
 from data_prep.errors import UserError
 from data_prep.ranges import OR_ZERO, Area
+from data_prep.settings import Example
 from pretext.pretext_settings import PretextSettings
 
 if TYPE_CHECKING:
@@ -38,7 +39,11 @@ class ViewSettings(PretextSettings):
         float, "peak of the schedule, for a batch of 256; scaled to the batch", Gt(0)
     ] = 0.05
     side: Annotated[
-        int, "side of the views, px; 0: that of the pictures", Ge(32), OR_ZERO
+        int,
+        "side of the views, px; 0: that of the pictures",
+        Ge(32),
+        OR_ZERO,
+        Example(112),
     ] = 0
     min_area: Annotated[Area, "smallest share of the picture in a view"] = 0.3
     colour: Annotated[

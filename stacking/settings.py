@@ -8,7 +8,7 @@ from annotated_types import Ge
 from data_prep.errors import UserError
 from data_prep.outlook import Outlook
 from data_prep.ranges import Ranged
-from data_prep.settings import NOT_HASHED, nearest
+from data_prep.settings import NOT_HASHED, Example, nearest
 from stacking.models.registry import STACKERS
 
 # "weighted" has no model of its own: it is the mean of the sub-tasks
@@ -24,21 +24,26 @@ class FitSettings(Ranged):
     """
 
     cv: Annotated[
-        str, "scheme of the folds; another than the run's only for label-free features"
+        str,
+        "scheme of the folds; another than the run's only for label-free features",
+        Example("skfold5"),
     ] = ""
     metric: Annotated[
         str,
         "what is scored: rmse, mae, r2 of numbers; accuracy, macro_f1, quadratic_kappa"
         " of ordered classes; log_loss, auc, accuracy, macro_f1 of named ones; left"
         " out: rmse or log_loss",
+        Example("mae"),
     ] = ""
     also: Annotated[
         tuple[str, ...],
         "other runs of the same rows and folds, whose features join: runs/a,runs/b",
+        Example(["runs/a", "runs/b"]),
     ] = ()
     columns: Annotated[
         tuple[str, ...],
         "columns of your tables that the stackers see too, such as width,height",
+        Example(["width", "height"]),
     ] = ()
     protocol: Annotated[
         Literal["oof", "insample"], "insample: the original's leak, for comparison"
@@ -57,13 +62,17 @@ class FitSettings(Ranged):
         tuple[str, ...],
         "steps after the stack to try: blend, blend_expected, isotonic, round,"
         " round_to_class, thresholds; left out: all that fit",
+        Example(["blend", "isotonic"]),
     ] = ()
     test_nets: Annotated[
         Literal["folds", "all"],
         "what predicts: the fold nets averaged, or the net of transfer.finetune --all",
     ] = "folds"
     tune: Annotated[
-        int, "trials of optuna per fold for the boosted trees; 0: none", Ge(0)
+        int,
+        "trials of optuna per fold for the boosted trees; 0: none",
+        Ge(0),
+        Example(100),
     ] = 0
     seeds: Annotated[int, "boosters averaged per fold (protocol oof only)", Ge(1)] = 3
     max_rounds: Annotated[

@@ -12,6 +12,7 @@ PACKAGES = ["data_prep", "pretext", "transfer", "features", "stacking"]
 MODULES = [
     *(path for name in PACKAGES for path in sorted((ROOT / name).rglob("*.py"))),
     ROOT / "pipeline.py",
+    ROOT / "reference.py",
 ]
 SOURCES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
@@ -40,6 +41,7 @@ NOT_BY_KEYWORD = {
     "Run": "a folder",
     "Normalisation": "mean and standard deviation",
     "UserColumns": "one field",
+    "Example": "one field",
     "Boosters": "one field",
 }
 

@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from data_prep.errors import UserError
 from data_prep.outlook import Outlook
 from data_prep.ranges import OR_ZERO, Area, Share
-from data_prep.settings import NOT_HASHED
+from data_prep.settings import NOT_HASHED, Example
 from pretext.preflight import (
     check_first_weights,
     check_larger_views,
@@ -33,18 +33,28 @@ class FinetuneSettings(TrainingSettings):
         str, "first weights: a pretext stage, scratch, timm:NAME, or a file or folder"
     ] = JIGSAW
     backbone: Annotated[
-        str, "name of a timm network; left out: that of the first weights"
+        str,
+        "name of a timm network; left out: that of the first weights",
+        Example("resnet18"),
     ] = ""
     joint: Annotated[bool, "one net with a head per task, not a net per task"] = False
     tasks: Annotated[
-        tuple[str, ...], "tasks to train, such as target,date; left out: all"
+        tuple[str, ...],
+        "tasks to train, such as target,date; left out: all",
+        Example(["target", "date"]),
     ] = ()
     folds: Annotated[
-        tuple[str, ...], "folds to train, such as 0,1; left out: each"
+        tuple[str, ...],
+        "folds to train, such as 0,1; left out: each",
+        Example(["0", "1"]),
     ] = ()
     all: Annotated[bool, "add a net trained on every labelled row"] = False
     side: Annotated[
-        int, "side of the training views, px; 0: that of the pictures", Ge(32), OR_ZERO
+        int,
+        "side of the training views, px; 0: that of the pictures",
+        Ge(32),
+        OR_ZERO,
+        Example(112),
     ] = 0
     min_area: Annotated[Area, "smallest share of the picture in a view"] = 0.6
     turns: Annotated[bool, "flip and rotate the views all eight ways"] = True
@@ -55,45 +65,57 @@ class FinetuneSettings(TrainingSettings):
     columns: Annotated[
         tuple[str, ...],
         "columns of your table that join the features at the heads, such as size,kind",
+        Example(["size", "kind"]),
     ] = ()
     head_width: Annotated[
         int,
         "hidden units of each head, an MLP with a skip connection; 0: linear heads",
         Ge(0),
+        Example(128),
     ] = 0
     train: Annotated[
         str,
         "what moves: all, head, the last layers (last-2), or parts of the network"
         " (layer3+layer4); the heads always do",
+        Example("head"),
     ] = ALL
     unfreeze_after: Annotated[
-        int, "epochs after which all else moves too; 0: never", Ge(0)
+        int, "epochs after which all else moves too; 0: never", Ge(0), Example(2)
     ] = 0
     layer_decay: Annotated[
         float,
         "rate of a layer, as a share of that of the layer above it; 1: all alike",
         Gt(0),
         Le(1),
+        Example(0.75),
     ] = 1.0
     keep_pretext: Annotated[
         float,
         "weight of the jigsaw's loss beside those of the tasks, such as 0.3: its"
         " puzzles go on, at twice the time of a step; 0: they do not",
         Ge(0),
+        Example(0.3),
     ] = 0.0
     select: Annotated[
         Literal["last", "inner", "fold"],
         "epoch to keep: the last, or the best on a share of the training rows that"
         " does not train, or on the held-out fold, whose scores are then too good",
+        Example("inner"),
     ] = "last"
     inner_share: Annotated[
         float, "share of the training rows kept back by select = inner", Gt(0), Lt(1)
     ] = 0.15
     patience: Annotated[
-        int, "end after N epochs that are no better, by select; 0: never", Ge(0)
+        int,
+        "end after N epochs that are no better, by select; 0: never",
+        Ge(0),
+        Example(5),
     ] = 0
     average_epochs: Annotated[
-        int, "keep the mean weights of N epochs, up to the one to keep", Ge(1)
+        int,
+        "keep the mean weights of N epochs, up to the one to keep",
+        Ge(1),
+        Example(3),
     ] = 1
     keep_epochs: Annotated[
         int, "weights of the last N epochs kept in epochs/; 0: none", NOT_HASHED, Ge(0)
@@ -111,6 +133,7 @@ class FinetuneSettings(TrainingSettings):
         " at the end",
         NOT_HASHED,
         Ge(0),
+        Example(1),
     ] = 0
 
     def __post_init__(self) -> None:

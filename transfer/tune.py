@@ -27,7 +27,7 @@ from data_prep.experiment import Experiment
 from data_prep.prepared import PREPARED
 from data_prep.ranges import Ranged
 from data_prep.run_folders.drafts import write_rows, write_text
-from data_prep.settings import NOT_HASHED, from_table, nearest, recorded
+from data_prep.settings import NOT_HASHED, Example, from_table, nearest, recorded
 from data_prep.waiting import settle_waiting
 from pretext.engine.progress import Report
 from pretext.init_weights import find_weights, fingerprint_of
@@ -55,10 +55,15 @@ class TuneSettings(Ranged):
         int, "trainings to try, with those of an earlier attempt", NOT_HASHED, Ge(3)
     ] = 20
     epochs: Annotated[
-        int, "epochs of each; 0: a third of those in [transfer.finetune]", Ge(0)
+        int,
+        "epochs of each; 0: a third of those in [transfer.finetune]",
+        Ge(0),
+        Example(5),
     ] = 0
     fold: Annotated[int, "fold that is held out: none of its labels is read", Ge(0)] = 0
-    task: Annotated[str, "task whose score decides; left out: the first"] = ""
+    task: Annotated[
+        str, "task whose score decides; left out: the first", Example("target")
+    ] = ""
     inner_share: Annotated[
         float, "share of the training rows kept back to score by", Gt(0), Lt(1)
     ] = 0.25

@@ -39,12 +39,14 @@ class Metric:
         of_sums: Of (..., T) sums, the (...) scores; NaN where it is not defined.
         compared: What it compares. Targets are (N,), for ``probabilities`` class
             numbers; predictions are (N,), or (N, K) probabilities.
+        meaning: A line on it for people.
     """
 
     higher_is_better: bool
     terms: Callable[[Rows, Rows], Floats]
     of_sums: Callable[[Floats], Floats]
     compared: Compared = "numbers"
+    meaning: str = ""
 
     def __call__(self, y_true: ArrayLike, y_pred: ArrayLike) -> float:
         """Score N predictions.
@@ -231,15 +233,36 @@ def _with_count(*terms: Rows) -> Floats:
 
 METRICS: dict[str, Metric] = {
     "rmse": Metric(
-        higher_is_better=False, terms=_abs_error_terms(2), of_sums=_root_mean
+        higher_is_better=False,
+        terms=_abs_error_terms(2),
+        of_sums=_root_mean,
+        meaning="root of the mean squared error, in the unit of the target",
     ),
-    "mae": Metric(higher_is_better=False, terms=_abs_error_terms(1), of_sums=_mean),
-    "r2": Metric(higher_is_better=True, terms=_r2_terms, of_sums=_r2),
+    "mae": Metric(
+        higher_is_better=False,
+        terms=_abs_error_terms(1),
+        of_sums=_mean,
+        meaning="mean of the errors without their signs, in the unit of the target",
+    ),
+    "r2": Metric(
+        higher_is_better=True,
+        terms=_r2_terms,
+        of_sums=_r2,
+        meaning="share of the target's variance that is predicted; 0 is the mean",
+    ),
     "accuracy": Metric(
-        higher_is_better=True, terms=_accuracy_terms, of_sums=_mean, compared="classes"
+        higher_is_better=True,
+        terms=_accuracy_terms,
+        of_sums=_mean,
+        compared="classes",
+        meaning="share of the rows whose class is right",
     ),
     "macro_f1": Metric(
-        higher_is_better=True, terms=_f1_terms, of_sums=_macro_f1, compared="classes"
+        higher_is_better=True,
+        terms=_f1_terms,
+        of_sums=_macro_f1,
+        compared="classes",
+        meaning="mean over the classes of F1, so that rare ones count alike",
     ),
     # Two classes are as far apart as their ranks in the common order, as scikit-learn
     # has it: of the values 1, 2, 5 the last two are as far apart as the first two.
@@ -248,15 +271,21 @@ METRICS: dict[str, Metric] = {
         terms=_kappa_terms,
         of_sums=_quadratic_kappa,
         compared="classes",
+        meaning="agreement of ordered classes, by the squares of what they are apart",
     ),
     "log_loss": Metric(
         higher_is_better=False,
         terms=_nll_terms,
         of_sums=_mean,
         compared="probabilities",
+        meaning="mean of -log of the probability that the true class was given",
     ),
     # Of the second of two classes; of more, the mean of each against all others.
     "auc": _RocAuc(
-        higher_is_better=True, terms=_no_sum, of_sums=_no_sum, compared="probabilities"
+        higher_is_better=True,
+        terms=_no_sum,
+        of_sums=_no_sum,
+        compared="probabilities",
+        meaning="area under the ROC curve; of several classes, the mean over them",
     ),
 }

@@ -26,7 +26,7 @@ from data_prep.head_losses.base import HeadLoss, Labels
 from data_prep.head_losses.distances import DISTANCES, Distance
 from data_prep.ranges import Ranged
 from data_prep.run_folders.damage import read_frame
-from data_prep.settings import nearest, recorded
+from data_prep.settings import Example, nearest, recorded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,7 +129,9 @@ class TaskType(Ranged, ABC):
     higher_is_better: ClassVar[bool] = False
     needs_attributes: ClassVar[bool] = False
 
-    column: Annotated[str | None, "column of the training table"] = None
+    column: Annotated[str | None, "column of the training table", Example("maker")] = (
+        None
+    )
     loss: Annotated[str | None, "loss; left out: the usual one of the kind"] = None
     weight: Annotated[float, "weight of the loss in a joint net", Gt(0)] = 1.0
 
@@ -137,7 +139,8 @@ class TaskType(Ranged, ABC):
         """Check what no single field can."""
         super().__post_init__()
         if self.loss is not None and self.loss not in self.losses:
-            raise UserError(f"loss = {self.loss!r}: {nearest(self.loss, self.losses)}")
+            hint = nearest(self.loss, self.losses)
+            raise UserError(f"loss = {self.loss!r}: {hint}")
         if self.needs_attributes and self.column is not None:
             raise UserError(
                 f"column = {self.column!r}: {self.name} come from [data] attributes;"

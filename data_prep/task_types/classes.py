@@ -14,7 +14,7 @@ from data_prep.errors import UserError
 from data_prep.head_losses.base import HeadLoss, Labels
 from data_prep.head_losses.cross_entropy import CrossEntropy
 from data_prep.ranges import Share
-from data_prep.settings import nearest
+from data_prep.settings import Example, nearest
 from data_prep.tables.spelling import class_names
 from data_prep.task_types.base import LabelSource, TargetOutputs, TaskType
 
@@ -32,9 +32,13 @@ class Classes(TaskType):
     probed_as = "classes"
     higher_is_better = True
 
-    label_smoothing: Annotated[Share, "share of a label spread over all classes"] = 0.0
+    label_smoothing: Annotated[
+        Share, "share of a label spread over all classes", Example(0.05)
+    ] = 0.0
     class_weights: Annotated[
-        tuple[str, ...], "balanced, or factors of some classes, such as oak=2"
+        tuple[str, ...],
+        "balanced, or factors of some classes, such as oak=2",
+        Example(["balanced", "oak=2"]),
     ] = ()
     min_count: Annotated[
         int, "rows that a class of a column needs; those of rarer ones are left out",

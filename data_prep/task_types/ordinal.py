@@ -12,7 +12,7 @@ from data_prep.errors import UserError
 from data_prep.folds import MAX_CLASSES
 from data_prep.head_losses.base import HeadLoss, Labels
 from data_prep.head_losses.corn import Corn
-from data_prep.settings import nearest
+from data_prep.settings import Example, nearest
 from data_prep.tables.spelling import class_names, class_text
 from data_prep.tables.units import origin_of
 from data_prep.task_types.base import LabelSource, TargetOutputs, TaskType
@@ -35,7 +35,9 @@ class Ordinal(TaskType):
     target_outputs: ClassVar[tuple[TargetOutputs, ...]] = ("number", "probabilities")
 
     grades: Annotated[
-        tuple[str, ...], "grades from the lowest up; left out: numbers by their size"
+        tuple[str, ...],
+        "grades from the lowest up; left out: numbers by their size",
+        Example(["poor", "fair", "good"]),
     ] = ()
     min_count: Annotated[
         int, "rows that a grade of a column needs; those of rarer ones are left out",
