@@ -75,13 +75,13 @@ class Entry:
 
     Attributes:
         name: As it is written.
-        places: Tables that it may stand in, or the key that it is a value of.
+        tables: That it may stand in, or the key that it is a value of.
         example: A line of TOML.
         text: What it is for.
     """
 
     name: str
-    places: tuple[str, ...]
+    tables: tuple[str, ...]
     example: str
     text: str
 
@@ -137,13 +137,13 @@ def type_text(field: Field) -> str:
     return f"{text}, {allowed}" if allowed else text
 
 
-def entry_of(field: Field, places: tuple[str, ...], example: Any = None) -> Entry:
+def entry_of(field: Field, tables: tuple[str, ...], example: Any = None) -> Entry:
     """Describe a setting by its own annotations."""
     value = field.example if example is None else example
     default = shown(field.default)
     return Entry(
         name=field.name,
-        places=places,
+        tables=tables,
         example=f"{field.name} = {toml_text(value)}",
         text=f"{field.help}{default} [{type_text(field)}]",
     )
@@ -171,7 +171,7 @@ def _task_parts() -> Iterator[Part]:
     kinds = ", ".join(f"`{name}`" for name in TASK_TYPES)
     kind = Entry(
         name="kind",
-        places=("[tasks.NAME]",),
+        tables=("[tasks.NAME]",),
         example='kind = "regression"',
         text=f"what is learned [one of {kinds}]",
     )
@@ -192,12 +192,12 @@ def _task_parts() -> Iterator[Part]:
         ),
     )
     for name, task_type in TASK_TYPES.items():
-        place = (f'[tasks.NAME] with kind = "{name}"',)
+        tables = (f'[tasks.NAME] with kind = "{name}"',)
         fields = fields_of(task_type)
         losses = ", ".join(f"`{loss}`" for loss in task_type.losses)
         loss = Entry(
             name="loss",
-            places=place,
+            tables=tables,
             example=f"loss = {toml_text(task_type.losses[-1])}",
             text=f"loss (default: {task_type.losses[0]}) [one of {losses}]",
         )
@@ -207,14 +207,14 @@ def _task_parts() -> Iterator[Part]:
         yield Part(
             title=f'`kind = "{name}"`',
             text=_summary(task_type),
-            entries=(loss, *(entry_of(field, place) for field in further)),
+            entries=(loss, *(entry_of(field, tables) for field in further)),
         )
 
 
 def _stage_parts() -> Iterator[Part]:
     stages = Entry(
         name="stages",
-        places=("[pipeline]",),
+        tables=("[pipeline]",),
         example='stages = ["data_prep.prepare", "pretext.jigsaw", "features.extract"]',
         text="stages to run, in order (default: from the preparation to the stack)",
     )
@@ -229,8 +229,8 @@ def _stage_parts() -> Iterator[Part]:
             stages_by_entry.setdefault(key, []).append(stage)
     entries_by_stages: dict[tuple[str, ...], list[Entry]] = {}
     for (name, example, text), named_stages in stages_by_entry.items():
-        places = tuple(f"[{stage}]" for stage in named_stages)
-        entry = Entry(name=name, places=places, example=example, text=text)
+        tables = tuple(f"[{stage}]" for stage in named_stages)
+        entry = Entry(name=name, tables=tables, example=example, text=text)
         entries_by_stages.setdefault(tuple(named_stages), []).append(entry)
     for named_stages, entries in entries_by_stages.items():
         yield Part(
@@ -244,7 +244,7 @@ def _value_parts() -> Iterator[Part]:
     metrics = [
         Entry(
             name=name,
-            places=(f"metric of [{FIT}]",),
+            tables=(f"metric of [{FIT}]",),
             example=f"metric = {toml_text(name)}",
             text=f"{TITLES[name]}: {metric.meaning}",
         )
@@ -254,7 +254,7 @@ def _value_parts() -> Iterator[Part]:
     stackers = [
         Entry(
             name=name,
-            places=(f"stackers of [{FIT}]",),
+            tables=(f"stackers of [{FIT}]",),
             example=f"stackers = {toml_text([name])}",
             text=stacker.title
             + "; slow" * stacker.is_slow
@@ -264,7 +264,7 @@ def _value_parts() -> Iterator[Part]:
     ]
     weighted = Entry(
         name="weighted",
-        places=(f"stackers of [{FIT}]",),
+        tables=(f"stackers of [{FIT}]",),
         example='stackers = ["weighted"]',
         text="weighted mean of the sub-tasks",
     )
@@ -276,7 +276,7 @@ def _value_parts() -> Iterator[Part]:
     steps = [
         Entry(
             name=step.name,
-            places=(f"postprocess of [{FIT}]",),
+            tables=(f"postprocess of [{FIT}]",),
             example=f"postprocess = {toml_text([step.name])}",
             text=f"{step.title}; needs {step.needs}",
         )
@@ -342,11 +342,13 @@ def _blocks(word: str, all_parts: Sequence[Part]) -> Iterator[str]:
             entry
             for entry in part.entries
             if entry.name == word
-            or any(f"[{word}]" in place for place in entry.places)
-            or (entry.name == key and any(f"[{table}]" in p for p in entry.places))
+            or any(f"[{word}]" in name for name in entry.tables)
+            or (
+                entry.name == key and any(f"[{table}]" in name for name in entry.tables)
+            )
         ]
         if part.title.strip("`").partition(" ")[2] == f'= "{word}"':
             entries = list(part.entries)
         if entries:
-            heading = ", ".join(entries[0].places)
+            heading = ", ".join(entries[0].tables)
             yield "\n".join([f"{heading}:", *(entry.line() for entry in entries)])

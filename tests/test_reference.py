@@ -71,7 +71,7 @@ def test_every_key_stands_at_its_tables() -> None:
         (place, entry.name)
         for part in PARTS
         for entry in part.entries
-        for place in entry.places
+        for place in entry.tables
     )
     expected = {
         (place, key) for place, kind in CLASSES.items() for key in fields_of(kind)
@@ -93,7 +93,7 @@ def test_every_example_is_a_line_that_is_read(place: str) -> None:
     hints = get_type_hints(kind, include_extras=True)
     for part in PARTS:
         for entry in part.entries:
-            if place in entry.places:
+            if place in entry.tables:
                 # alone: some need others beside them
                 alone = make_dataclass("Alone", [(entry.name, hints[entry.name])])
                 table = tomllib.loads(entry.example)
@@ -104,14 +104,14 @@ def test_every_example_is_a_line_that_is_read(place: str) -> None:
 @pytest.mark.parametrize("name", TASK_TYPES)
 def test_every_example_of_a_kind_goes_with_it(name: str) -> None:
     place = f'[tasks.NAME] with kind = "{name}"'
-    entries = [e for part in PARTS for e in part.entries if place in e.places]
+    entries = [e for part in PARTS for e in part.entries if place in e.tables]
     assert entries
     table = tomllib.loads("\n".join(entry.example for entry in entries))
     assert from_table(TASK_TYPES[name], table, place, {}).loss_name == table["loss"]
 
 
 def test_an_entry_is_a_line_in_markdown() -> None:
-    entry = Entry(name="gap", places=("[x]",), example="gap = 0.1", text="word " * 20)
+    entry = Entry(name="gap", tables=("[x]",), example="gap = 0.1", text="word " * 20)
     part = Part(title="x", text="About it.", entries=(entry,))
     lines = part.markdown().splitlines()
     assert lines[:5] == ["## x", "", "About it.", "", lines[4]]
