@@ -212,6 +212,7 @@ def from_flags(
             name, options["metavar"] = field.name, field.name.upper()
         else:
             name, options["required"] = _flag(field), field.is_required
+            options["dest"] = field.name
         parser.add_argument(name, default=field.default, **options)
     flags = parser.parse(argv)
     return settings_class(
@@ -231,7 +232,7 @@ def add_flags(parser: argparse.ArgumentParser, settings_class: type[Any]) -> Non
 
 
 def _flag(field: Field) -> str:
-    return f"--{field.name.replace('_', '-')}"
+    return f"--{field.name.rstrip('_').replace('_', '-')}"  # for_ is --for
 
 
 def _described(field: Field) -> dict[str, str]:

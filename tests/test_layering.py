@@ -91,6 +91,7 @@ ROOMS: dict[str, list[set[str]]] = {
         {"run_folders"},
         {"pictures"},
         {"tables", "head_losses", "task_types", "experiment", "folds"},
+        {"first_look"},
         {"scoring"},
         {"reporting"},
     ],

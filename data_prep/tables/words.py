@@ -63,13 +63,15 @@ def why_no_vectors(attributes: pd.DataFrame) -> str | None:
     Args:
         attributes: Columns id and name, no row twice.
     """
-    sets = attributes.groupby("id", sort=False)["name"].agg(frozenset)
-    if not len(sets):
+    sets: dict[str, set[str]] = {}
+    for id_, name in zip(attributes["id"], attributes["name"], strict=True):
+        sets.setdefault(id_, set()).add(name)
+    if not sets:
         return "no picture has any"
     names = f"the {len(sets):,} pictures with names"
-    if sets.nunique() == 1:
+    if len(set(map(frozenset, sets.values()))) == 1:
         return f"{names} all have the same, so their vectors would all be one"
-    if sets.map(len).max() == 1:
+    if max(map(len, sets.values())) == 1:
         return (
             f"{names} have one each and names never go together, so their vectors would"
             " be what they began with, at random"

@@ -1,0 +1,218 @@
+"""Which column of the training table is which: target, group, object, date, classes.
+
+A column that nobody can tell is asked for, with what there is to choose from. What is
+chosen by its name or by its cells is told with the reason.
+
+Shapes: N rows.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from data_prep.errors import UserError
+from data_prep.first_look.columns import Column
+from data_prep.first_look.id_columns import IdTable
+from data_prep.first_look.table_roles import NONE, Roles
+
+TARGET_NAMES = frozenset(["target", "label", "labels", "class", "y", "category"])
+OBJECTS = """
+    object house home listing property item product specimen patient case building
+    vehicle car animal plant work
+"""
+GROUPS = """
+    group series photo subject person user session scene site source video album
+    sequence slide author owner
+"""
+OBJECT_NAMES = frozenset(OBJECTS.split())
+GROUP_NAMES = OBJECT_NAMES | frozenset(GROUPS.split())
+LEAST_GROUPS = 6  # two for each of three folds
+MOST_TASKS = 3  # classes beside the target: each is a head, and weighs in the loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnRoles:
+    """The columns by their role, each with the reason.
+
+    Attributes:
+        target: What is to be predicted.
+        target_kind: ``numeric`` or ``classes``; None: there is none.
+        group: What no fold tears.
+        object: What several pictures show, which share its label.
+        date: Year or date.
+        classes: Further columns of classes, to be learned beside the target.
+        reasons: Why, by role.
+    """
+
+    target: Column | None = None
+    target_kind: str | None = None
+    group: Column | None = None
+    object: Column | None = None
+    date: Column | None = None
+    classes: Sequence[Column] = ()
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def assign_columns(roles: Roles, named: dict[str, str | None]) -> ColumnRoles:
+    """Say which column of the training table is which.
+
+    Args:
+        roles: The tables.
+        named: The user's ``target``, ``group`` and ``date``; ``none``: there is none;
+            None: to be told.
+
+    Raises:
+        UserError: The target cannot be told, or has problems; a column is not there.
+    """
+    train = roles.train
+    if train is None:
+        return ColumnRoles()
+    reasons: dict[str, str] = {}
+    chosen: dict[str, Column] = {}
+    for role, name in named.items():
+        if name is not None and (name != NONE or NONE in train.names):
+            chosen[role] = train.column(name, f"--{role}")
+            reasons[role] = f"by --{role}"
+
+    def choose(
+        role: str, tell: Callable[[Sequence[Column]], tuple[Column, str] | None]
+    ) -> None:
+        if named.get(role) is None:
+            taken = {column.name for column in chosen.values()}
+            free = [column for column in train.columns if column.name not in taken]
+            if picked := tell(free):
+                chosen[role], reasons[role] = picked
+
+    choose("target", lambda free: _target(free, roles))
+    choose("date", _date)
+    choose("group", _group)
+    target_kind = _kind_of(train, chosen.get("target"))
+    thing = _object(roles, chosen)
+    if thing:
+        reasons["object"] = thing[1]
+    taken = {column.name for column in chosen.values()}
+    classes = [
+        column
+        for column in train.columns
+        if column.name not in taken and column.is_class_like and target_kind
+    ]
+    return ColumnRoles(
+        target=chosen.get("target"),
+        target_kind=target_kind,
+        group=chosen.get("group"),
+        object=thing[0] if thing else None,
+        date=chosen.get("date"),
+        classes=sorted(classes, key=lambda column: -column.n_rows)[:MOST_TASKS],
+        reasons=reasons,
+    )
+
+
+def _target(columns: Sequence[Column], roles: Roles) -> tuple[Column, str] | None:
+    """Tell the target by the sample, its name, or because nothing else is left.
+
+    Raises:
+        UserError: It cannot be told.
+    """
+    assert roles.train is not None
+    if roles.sample:
+        shared = [c for c in columns if c.name in roles.sample.names]
+        if len(shared) == 1:
+            return shared[0], f"the column of {roles.sample.path.name}"
+    by_name = [column for column in columns if column.name.lower() in TARGET_NAMES]
+    if len(by_name) == 1:
+        return by_name[0], "by its name"
+    if roles.test:
+        hidden = [c for c in columns if c.name not in roles.test.names]
+        if len(hidden) == 1:
+            return hidden[0], f"the one column that {roles.test.path.name} lacks"
+    usual = [c for c in columns if not c.is_date and not _is_named(c.name, GROUP_NAMES)]
+    if len(usual) == 1:
+        return usual[0], f"the one column of {roles.train.path.name} it could be"
+    listed = ", ".join(f"{column.name} ({column.text})" for column in columns[:12])
+    listed += ", ..." * (len(columns) > 12)
+    if not columns:
+        raise UserError(
+            f"{roles.train.path} has no column beside {roles.train.id_column!r}, so"
+            " there is nothing to predict; add one, or write --target none: features"
+            " and neighbours need no label"
+        )
+    example = (usual or columns)[0].name
+    raise UserError(
+        f"{roles.train.path}: which column is to be predicted cannot be told; there are"
+        f" {listed}; write --target {example}, or --target none"
+    )
+
+
+def _date(columns: Sequence[Column]) -> tuple[Column, str] | None:
+    dates = [column for column in columns if column.is_date]
+    if not dates:
+        return None
+    more = f"; dates too: {', '.join(c.name for c in dates[1:])}" if dates[1:] else ""
+    return dates[0], f"{dates[0].text}{more}"
+
+
+def _group(columns: Sequence[Column]) -> tuple[Column, str] | None:
+    """Tell the group by name or cells; of several the coarsest, which is safest."""
+    shared = [
+        column
+        for column in columns
+        if column.n_shared and column.n_values >= LEAST_GROUPS and not column.is_date
+    ]
+    by_name = [c for c in shared if _is_named(c.name, GROUP_NAMES)]
+    candidates = by_name or [column for column in shared if column.is_joining]
+    if not candidates:
+        return None
+    first, *others = sorted(candidates, key=lambda column: column.n_values)
+    reason = (
+        f"{first.n_values:,} values, {first.n_shared:,} of them with several pictures:"
+        " those stay in one fold"
+    )
+    if others:
+        reason += (
+            f"; {', '.join(column.name for column in others)} could be it too, and"
+            f" {first.name} is the coarsest"
+        )
+    return first, reason
+
+
+def _is_named(name: str, names: frozenset[str]) -> bool:
+    """Tell whether a name is one of some, as it is or with ``_id`` after it."""
+    plain = name.lower().removesuffix("id").rstrip("_- ")
+    return plain in names or plain.removesuffix("s") in names
+
+
+def _kind_of(train: IdTable, target: Column | None) -> str | None:
+    """Tell numbers from classes as the preparation does.
+
+    Raises:
+        UserError: The cells have problems.
+    """
+    if target is None:
+        return None
+    from data_prep.tables.target import read_target
+
+    _, kind, problem = read_target(train.cells[target.name], target.name)
+    if problem:
+        raise UserError(f"{train.path}: {problem}; --target names another column")
+    return kind
+
+
+def _object(roles: Roles, chosen: dict[str, Column]) -> tuple[Column, str] | None:
+    """Tell what several pictures show, which share its label.
+
+    Its name must say so, most of its values have several pictures, all with one label,
+    and rows to predict have it too.
+    """
+    group, target = chosen.get("group"), chosen.get("target")
+    assert roles.train is not None
+    if group is None or target is None or not _is_named(group.name, OBJECT_NAMES):
+        return None
+    if roles.test and group.name not in roles.test.names:
+        return None
+    cells = roles.train.cells
+    labels = cells.groupby(group.name)[target.name].nunique(dropna=False)
+    if labels.max() > 1 or 2 * group.n_shared < group.n_values:
+        return None
+    return group, (
+        f"{group.n_values:,} of them in {group.n_rows:,} pictures, and all pictures of"
+        f" one have the same {target.name}"
+    )

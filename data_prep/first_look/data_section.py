@@ -1,0 +1,171 @@
+"""The table ``[data]`` of a proposal, and the tables that are copied with plain ids."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from data_prep.first_look.class_folders import rows_of
+from data_prep.first_look.id_columns import IdTable
+from data_prep.first_look.proposal import CopiedTable, Entry, Section
+from data_prep.first_look.seen import Seen
+from data_prep.first_look.table_roles import NAME
+
+ID, TARGET = "id", "target"
+WHOLE_NUMBERS = (
+    "{n} whole numbers, {low} to {high}, are taken for numbers: near misses count less"
+    " than far ones (RMSE). Are they names of classes, where every miss is as bad as"
+    ' another? Then write "classes" instead'
+)
+
+
+def data_section(seen: Seen, folder: Path) -> tuple[Section, list[CopiedTable]]:
+    """Propose ``[data]``.
+
+    Args:
+        seen: What there is.
+        folder: Where tables are written that must be copied.
+
+    Returns:
+        The table, and the copies that it names.
+    """
+    entries, copies = list(_images(seen)), []
+    if seen.folders:
+        train, test = rows_of(seen.folders)
+        copies.append(CopiedTable(name="train.csv", header=(ID, TARGET), rows=train))
+        reason = f"{seen.folders.reason}; if they are none: --target none"
+        entries.append(Entry(key="train", value=folder / "train.csv", reason=reason))
+        if test:
+            copies.append(CopiedTable(name="test.csv", header=(ID,), rows=test))
+            reason = f"{len(test):,} pictures of the folder for tests, to be predicted"
+            entries.append(Entry(key="test", value=folder / "test.csv", reason=reason))
+        entries.append(Entry(key="target", value=TARGET))
+    elif seen.n_labelled:
+        table_entries, copies = _tables(seen, folder)
+        entries += [*table_entries, *_columns(seen)]
+    entries.append(_up(seen))
+    return Section(name="data", entries=entries), copies
+
+
+def _images(seen: Seen) -> Iterator[Entry]:
+    folders, headers = list(seen.listing.names), seen.headers
+    reason = f"{seen.listing.n_pictures:,} pictures"
+    if headers:
+        reason += (
+            f", of about {headers.short_px} x {headers.long_px} px"
+            f" (headers of {headers.n_read} read)"
+        )
+    yield Entry(
+        key="images",
+        value=folders[0] if len(folders) == 1 else folders,
+        reason=reason,
+    )
+
+
+def _tables(seen: Seen, folder: Path) -> tuple[list[Entry], list[CopiedTable]]:
+    """Propose the tables and their id column, and copy those with other ids."""
+    roles, train = seen.roles, seen.roles.train
+    if train is None:
+        raise RuntimeError("labels without a training table")
+    is_free = train.is_plain or ID in train.names
+    id_column = train.id_column if is_free else ID
+    entries, copies = [], []
+
+    def path_of(table: IdTable, has_other_columns: bool) -> tuple[Path, str]:
+        """Give the table itself or its copy, and what to say of the copy."""
+        if table.is_plain and not has_other_columns:
+            return table.path, ""
+        copies.append(_copy(table, id_column))
+        return folder / copies[-1].name, (
+            f"; a copy of {table.path.name} in which the ids are names of files without"
+            " folder and extension"
+        )
+
+    for role, table in (
+        ("train", train),
+        ("test", roles.test),
+        ("sample", roles.sample),
+    ):
+        if table:
+            path, of_copy = path_of(table, table.id_column != id_column)
+            reason = f"{_rows_text(table)}: {roles.reasons[role]}{of_copy}"
+            entries.append(Entry(key=role, value=path, reason=reason))
+    reason = f"it holds the names of pictures, such as {train.ids[0]}"
+    entries.append(Entry(key="id", value=id_column, reason=reason))
+    if roles.attributes:
+        paths = [
+            path_of(t, t.names != [NAME] or t.id_column not in (id_column, ID))[0]
+            for t in roles.attributes
+        ]
+        named = len({id_ for table in roles.attributes for id_ in table.ids})
+        reason = f"several names for a picture, a row each; {named:,} pictures have any"
+        entries.append(Entry(key="attributes", value=paths, reason=reason))
+    return entries, copies
+
+
+def _copy(table: IdTable, id_column: str) -> CopiedTable:
+    """Copy a table with plain ids; the second column of attributes is ``name``."""
+    from data_prep.tables.cells import as_texts
+
+    is_attributes = table.is_long
+    header = [id_column, *([NAME] if is_attributes else table.names)]
+    columns = [list(table.ids), *(as_texts(table.cells[n]) for n in table.names)]
+    return CopiedTable(
+        name=f"{table.path.stem}.csv",
+        header=header,
+        rows=[list(row) for row in zip(*columns, strict=True)],
+    )
+
+
+def _rows_text(table: IdTable) -> str:
+    n_rows = len(table.ids)
+    lacking = len(set(table.ids)) - table.n_pictures
+    return f"{n_rows:,} rows" + (f", {lacking:,} without a picture" if lacking else "")
+
+
+def _columns(seen: Seen) -> Iterator[Entry]:
+    """Propose the columns."""
+    columns = seen.columns
+    target, reasons = columns.target, columns.reasons
+    if target is None:
+        return
+    kind = "classes" if columns.target_kind == "classes" else "numbers"
+    ends = f", {target.low} to {target.high}" * (kind == "numbers")
+    reason = f"{reasons['target']}; {target.n_values:,} {kind}{ends}"
+    yield Entry(key="target", value=target.name, reason=reason)
+    if kind == "numbers" and target.is_few_whole_numbers:
+        reason = WHOLE_NUMBERS.format(
+            n=target.n_values, low=target.low, high=target.high
+        )
+        if has_own_tasks(seen):
+            reason += ", and take [tasks.target] out"
+        yield Entry(key="target_kind", value="numbers", reason=reason)
+    if columns.group:
+        yield Entry(key="group", value=columns.group.name, reason=reasons["group"])
+    if columns.object:
+        yield Entry(
+            key="object",
+            value=columns.object.name,
+            reason=reasons["object"],
+            is_offered=True,
+        )
+    if columns.date:
+        yield Entry(key="date", value=columns.date.name, reason=reasons["date"])
+
+
+def has_own_tasks(seen: Seen) -> bool:
+    """Tell whether the tasks are to be listed: the usual ones need no table."""
+    return bool(seen.columns.classes)
+
+
+def _up(seen: Seen) -> Entry:
+    """Offer to say whether pictures have an up; cameras show what has one."""
+    headers = seen.headers
+    n_camera, n_read = (headers.n_camera, headers.n_read) if headers else (0, 0)
+    is_camera = 2 * n_camera > n_read
+    reason = (
+        f"{n_camera} of {n_read} headers name a camera, and what a camera takes mostly"
+        " has an up"
+        if is_camera
+        else "flipped and turned in all eight ways; if an upside-down picture never"
+        " comes (rooms, streets, people), switch this on"
+    )
+    return Entry(key="up", value=True, reason=reason, is_offered=True)

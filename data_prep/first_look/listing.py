@@ -1,0 +1,100 @@
+"""What lies in a folder: pictures by their folders, and tables; no file is opened."""
+
+import os
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from data_prep.errors import UserError
+from data_prep.pictures.decode import FORMATS
+from data_prep.pictures.folders import shown
+
+TABLES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl")
+WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """Pictures and tables below a folder.
+
+    Attributes:
+        root: The folder.
+        names: Names of the pictures that lie directly in a folder, by that folder.
+        tables: Table files, those nearer to the root first.
+        workbooks: Files of a spreadsheet program, which are not read.
+    """
+
+    root: Path
+    names: Mapping[Path, Sequence[str]]
+    tables: Sequence[Path]
+    workbooks: Sequence[Path]
+
+    @property
+    def n_pictures(self) -> int:
+        """How many pictures there are."""
+        return sum(map(len, self.names.values()))
+
+    @cached_property
+    def pictures(self) -> list[Path]:
+        """All pictures, by folder and name."""
+        return [folder / name for folder in self.names for name in self.names[folder]]
+
+
+def id_of(name: str) -> str:
+    """Give the id of a picture from its name, with or without folders and extension.
+
+    Example:
+        >>> id_of("train/oak/7.jpg"), id_of("7"), id_of("v1.2")
+        ('7', '7', 'v1.2')
+    """
+    if name.isascii() and not set("/\\.") & set(name):
+        return name
+    last = name.replace("\\", "/").rpartition("/")[2]
+    stem, dot, ending = last.rpartition(".")
+    is_picture = bool(dot and stem) and ending.lower() in FORMATS
+    return unicodedata.normalize("NFC", stem if is_picture else last)
+
+
+def list_folder(root: Path) -> Listing:
+    """Look at the names of all files below a folder; what is hidden is passed over.
+
+    Raises:
+        UserError: There is no such folder, or no picture in it.
+    """
+    if not root.is_dir():
+        file = "; it is a file: name its folder first" if root.is_file() else ""
+        raise UserError(f"{shown(root)}: there is no such folder{file}")
+    names: dict[Path, list[str]] = {}
+    tables: list[Path] = []
+    workbooks: list[Path] = []
+    n_others = 0
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if name[0] != ".")
+        path = Path(folder)
+        for name in sorted(name for name in files if name[0] != "."):
+            stem, dot, last = name.rpartition(".")
+            ending = f"{dot}{last.lower()}" if stem else ""
+            if ending[1:] in FORMATS:
+                names.setdefault(path, []).append(name)
+            elif ending in TABLES:
+                tables.append(path / name)
+            elif ending in WORKBOOKS:
+                workbooks.append(path / name)
+            else:
+                n_others += 1
+    if not names:
+        n_files = n_others + len(tables) + len(workbooks)
+        endings = ", ".join(sorted(FORMATS)[:6])
+        raise UserError(
+            f"{shown(root)}: no pictures in it nor in folders within ({n_files:,} other"
+            f" files); name the folder that holds them (formats: {endings} ...)"
+        )
+    tables.sort(key=lambda path: (len(path.parts), path))
+    return Listing(
+        root=root,
+        names=names,
+        tables=tuple(tables),
+        workbooks=tuple(workbooks),
+    )

@@ -1,0 +1,128 @@
+"""A look at a folder and its tables, from names and cells to roles."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from data_prep.errors import UserError
+from data_prep.first_look.class_folders import class_folders
+from data_prep.first_look.column_roles import assign_columns
+from data_prep.first_look.headers import read_headers
+from data_prep.first_look.id_columns import IdTable, id_table, read_any
+from data_prep.first_look.listing import Listing, id_of, list_folder
+from data_prep.first_look.seen import Seen
+from data_prep.first_look.table_roles import NONE, Roles, assign_roles
+from data_prep.pictures.folders import shown
+
+NO_ROLES = Roles(
+    train=None, test=None, sample=None, attributes=(), reasons={}, notes=()
+)
+
+
+def look(
+    folder: Path,
+    tables: Sequence[Path],
+    *,
+    named_tables: dict[str, Path | None],
+    named_columns: Mapping[str, str | None],
+) -> Seen:
+    """Look at the names of all files, the tables, and the headers of a few pictures.
+
+    Args:
+        folder: Of the pictures, and of the tables where none are named.
+        tables: The tables; none: those in the folder.
+        named_tables: ``train``, ``test`` and ``sample`` as the user named them.
+        named_columns: ``id``, ``target``, ``group`` and ``date`` likewise.
+
+    Raises:
+        UserError: There is no picture, a role cannot be told, or a file is no table.
+    """
+    listing = list_folder(folder)
+    check_ids(listing)
+    flagged = [path for path in named_tables.values() if path]
+    paths = [*tables, *flagged] if tables else [*listing.tables, *flagged]
+    paths = list({path.resolve(): path for path in paths}.values())
+    pictures = {id_of(name) for names in listing.names.values() for name in names}
+    wanted = named_columns["id"]
+    read = {path: id_table(path, pictures, wanted) for path in paths}
+    of_pictures = [table for table in read.values() if table]
+    notes = [
+        f"{path.name}: no column holds names of pictures; left out"
+        for path, table in read.items()
+        if table is None
+    ]
+    headers = read_headers(listing.pictures)
+    is_free = named_columns["target"] == NONE
+    if not of_pictures:
+        folders = None if is_free else class_folders(listing)
+        if folders is None and paths and not is_free:
+            raise UserError(_no_ids(paths[0], listing))
+        notes += [
+            f"{path.name}: a workbook is not read; save the sheet as CSV UTF-8"
+            for path in listing.workbooks
+        ]
+        return Seen(
+            listing=listing,
+            headers=headers,
+            roles=NO_ROLES,
+            folders=folders,
+            notes=notes,
+        )
+    roles = assign_roles(of_pictures, folder, named_tables)
+    columns = {key: name for key, name in named_columns.items() if key != "id"}
+    return Seen(
+        listing=listing,
+        headers=headers,
+        roles=roles,
+        columns=assign_columns(roles, columns),
+        has_words=_has_words(roles.attributes),
+        notes=[*notes, *roles.notes],
+    )
+
+
+def check_ids(listing: Listing) -> None:
+    """Check that no two pictures have one id.
+
+    Raises:
+        UserError: Two have.
+    """
+    first_of: dict[str, Path] = {}
+    for path in listing.pictures:
+        id_ = id_of(path.name)
+        if id_ in first_of:
+            raise UserError(
+                f"{shown(first_of[id_])} and {shown(path)} have the same id {id_!r};"
+                " rename one, or name the folder that holds only the pictures meant"
+            )
+        first_of[id_] = path
+
+
+def _has_words(tables: Sequence[IdTable]) -> bool:
+    """Tell whether names of pictures go together, so that they can become vectors."""
+    import pandas as pd
+
+    from data_prep.tables.cells import as_texts
+    from data_prep.tables.words import why_no_vectors
+
+    frames = [
+        pd.DataFrame({"id": table.ids, "name": as_texts(table.cells[table.names[0]])})
+        for table in tables
+    ]
+    if not frames:
+        return False
+    return why_no_vectors(pd.concat(frames).drop_duplicates()) is None
+
+
+def _no_ids(path: Path, listing: Listing) -> str:
+    """Say that a table names no picture, with an example of both."""
+    from data_prep.tables.cells import as_texts
+
+    cells = read_any(path)
+    first = cells.columns[0] if len(cells.columns) else ""
+    texts = as_texts(cells[first]) if len(cells) else []
+    example = f"{first} is {texts[0]!r}" if texts else "it has no rows"
+    picture = id_of(listing.pictures[0].name)
+    return (
+        f"{path}: no column holds names of pictures ({example}, a picture is"
+        f" {picture!r}); write the ids as the files are named, or name the column:"
+        " --id COLUMN"
+    )

@@ -1,0 +1,197 @@
+"""Which table is which: training rows, rows to predict, a sample of the answer, names.
+
+Nothing is guessed between two that could both be it: that is for the user to say.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.errors import UserError
+from data_prep.first_look.id_columns import IdTable
+
+TRAIN_WORDS = frozenset(["train", "training", "labels", "labelled", "labeled"])
+TEST_WORDS = frozenset(["test", "testing"])
+SAMPLE_WORDS = frozenset(["sample", "submission"])
+OTHER_WORDS = frozenset(["val", "valid", "validation"])
+NAME = "name"  # the second column of a table of attributes
+NONE = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roles:
+    """The tables by their role, each with the reason.
+
+    Attributes:
+        train: Labelled rows.
+        test: Rows to predict.
+        sample: A sample of the prediction file.
+        attributes: Long tables of ids and names.
+        reasons: Why, by role.
+        notes: Tables that are left out, and why.
+    """
+
+    train: IdTable | None
+    test: IdTable | None
+    sample: IdTable | None
+    attributes: Sequence[IdTable]
+    reasons: dict[str, str]
+    notes: Sequence[str]
+
+
+def words_of(path: Path, root: Path) -> set[str]:
+    """Give the words of a file's name and of its folders below the root, lower case."""
+    inside = path.is_relative_to(root)
+    text = str(path.relative_to(root) if inside else path.name).lower()
+    return set(re.findall(r"[a-z]+", text.rpartition(".")[0]))
+
+
+def assign_roles(
+    tables: Sequence[IdTable], root: Path, named: dict[str, Path | None]
+) -> Roles:
+    """Say which table is which.
+
+    Args:
+        tables: Those whose rows are of pictures.
+        root: Folder that is looked at; names of folders below it count.
+        named: The user's ``train``, ``test`` and ``sample``; None: to be told.
+
+    Raises:
+        UserError: Two could both be the training table, or a named one is not there.
+    """
+    by_role = {role: _named(role, path, tables) for role, path in named.items()}
+    reasons = {role: f"by --{role}" for role, table in by_role.items() if table}
+    taken = [table for table in by_role.values() if table]
+    free = [table for table in tables if table not in taken]
+    words = {table.path: words_of(table.path, root) for table in free}
+    wide = [table for table in free if not _is_attributes(table, tables)]
+    long = [table for table in free if table not in wide]
+    attributes = [table for table in long if _name_column(table)]
+    notes = [
+        f"{table.path.name}: several rows for a picture and {len(table.names)} further"
+        " columns; attributes have one: left out"
+        for table in long
+        if table not in attributes
+    ]
+    for role, role_words in (("sample", SAMPLE_WORDS), ("test", TEST_WORDS)):
+        if by_role[role]:
+            continue
+        hits = [table for table in wide if words[table.path] & role_words]
+        hits = [table for table in hits if role == "sample" or not _is_sample(table)]
+        if len(hits) > 1:
+            raise UserError(_both(hits, f"the {role} table", role))
+        if hits:
+            by_role[role] = hits[0]
+            reasons[role] = "by its name"
+            wide.remove(hits[0])
+    if by_role["train"] is None and wide:
+        by_role["train"], reasons["train"] = _train_of(wide, words, by_role["test"])
+        wide.remove(by_role["train"])
+    if by_role["test"] is None and by_role["train"]:
+        test = _test_of(wide, by_role["train"])
+        if test:
+            by_role["test"] = test
+            reasons["test"] = "it has the columns of the training table, without label"
+            wide.remove(test)
+    if by_role["train"] is None and long:
+        raise UserError(_no_rows(long[0]))
+    notes += [
+        f"{table.path.name}: neither train, test nor sample; left out" for table in wide
+    ]
+    return Roles(
+        train=by_role["train"],
+        test=by_role["test"],
+        sample=by_role["sample"],
+        attributes=attributes,
+        reasons=reasons,
+        notes=notes,
+    )
+
+
+def _named(role: str, path: Path | None, tables: Sequence[IdTable]) -> IdTable | None:
+    """Give the table that the user named."""
+    if path is None:
+        return None
+    for table in tables:
+        if table.path.resolve() == path.resolve():
+            return table
+    raise UserError(
+        f"--{role} {path}: no column of it holds names of pictures of the folder"
+    )
+
+
+def _is_sample(table: IdTable) -> bool:
+    return bool(words_of(table.path, table.path.parent) & SAMPLE_WORDS)
+
+
+def _is_attributes(table: IdTable, tables: Sequence[IdTable]) -> bool:
+    """Tell whether a table gives names to pictures, and is no table of rows."""
+    if table.is_long or table.names != [NAME]:
+        return table.is_long
+    return any(
+        len(table.names) > 1 and not table.is_long and not _is_sample(table)
+        for table in tables
+    )
+
+
+def _name_column(table: IdTable) -> str | None:
+    """Give the column of the names of a table of attributes; None: there is none."""
+    if NAME in table.names:
+        return NAME
+    return table.names[0] if len(table.names) == 1 else None
+
+
+def _train_of(
+    tables: Sequence[IdTable], words: dict[Path, set[str]], test: IdTable | None
+) -> tuple[IdTable, str]:
+    """Give the training table, and why it is.
+
+    Raises:
+        UserError: Two could be it.
+    """
+    if len(tables) == 1:
+        return tables[0], "the only table with a row for each picture"
+    named = [table for table in tables if words[table.path] & TRAIN_WORDS]
+    if len(named) == 1:
+        return named[0], "by its name"
+    rest_of = [
+        table for table in named or tables if not words[table.path] & OTHER_WORDS
+    ]
+    if test is None and not named and len(rest_of) == 2:
+        first, second = sorted(rest_of, key=lambda table: -len(table.names))
+        if _test_of([second], first):
+            return first, f"it has all columns of {second.path.name}, and further ones"
+    raise UserError(_both(rest_of or tables, "the training table", "train"))
+
+
+def _no_rows(table: IdTable) -> str:
+    """Say why a table with several rows for a picture is no training table."""
+    n_repeated = len(table.ids) - len(set(table.ids))
+    return (
+        f"{table.path}: {n_repeated:,} of its {len(table.ids):,} rows repeat a picture,"
+        " so it can only give names to pictures ([data] attributes), and there is no"
+        " table with a row for each; keep one row of each picture, or give such a table"
+    )
+
+
+def _test_of(tables: Sequence[IdTable], train: IdTable) -> IdTable | None:
+    """Give the one table with other ids and fewer columns than the training table."""
+    candidates = [
+        table
+        for table in tables
+        if set(table.names) < set(train.names) and not set(table.ids) & set(train.ids)
+    ]
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def _both(tables: Sequence[IdTable], noun: str, flag: str) -> str:
+    """Say that several tables could be one, and how to choose."""
+    seen = " and ".join(
+        f"{table.path} ({len(table.ids):,} rows; {', '.join(table.names) or 'no other'}"
+        " columns)"
+        for table in tables[:3]
+    )
+    more = "" if len(tables) <= 3 else f" and {len(tables) - 3} more"
+    verb = "could both be" if len(tables) == 2 else "could each be"
+    return f"{seen}{more} {verb} {noun}; write --{flag} {tables[0].path}"

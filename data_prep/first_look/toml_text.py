@@ -1,0 +1,80 @@
+"""A proposal as the text of an experiment file: keys, with the reasons as comments."""
+
+import json
+import os
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from data_prep.errors import UserError
+from data_prep.first_look.proposal import Entry, Section, Value
+from data_prep.pictures.folders import shown
+
+WIDTH = 88
+
+
+def toml_text(sections: Sequence[Section], head: Sequence[str], base: Path) -> str:
+    """Write an experiment file.
+
+    Args:
+        sections: Its tables.
+        head: What is to stand above them, as comments.
+        base: Folder of the file, which paths are relative to.
+
+    Raises:
+        UserError: A path is not in UTF-8.
+    """
+    blocks = [[line for text in head for line in comment(text)]]
+    for section in sections:
+        lines = [f"[{section.name}]"]
+        for entry in section.entries:
+            lines += _lines_of(entry, base)
+        blocks.append(lines)
+    return "\n\n".join("\n".join(lines) for lines in blocks) + "\n"
+
+
+def comment(text: str) -> list[str]:
+    """Wrap a text into lines of comment."""
+    width = WIDTH - 2
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return [f"# {line}" for line in lines]
+
+
+def value_text(value: Value, base: Path) -> str:
+    """Write a value as TOML does.
+
+    Raises:
+        UserError: It is a path that is not in UTF-8.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, Path):
+        return _quoted(os.path.relpath(value.absolute(), base.absolute()))
+    if isinstance(value, str):
+        return _quoted(value)
+    items = [value_text(item, base) for item in value]
+    line = f"[{', '.join(items)}]"
+    if len(line) <= WIDTH - 20:
+        return line
+    return "\n".join(["[", *(f"    {item}," for item in items), "]"])
+
+
+def _lines_of(entry: Entry, base: Path) -> Iterator[str]:
+    """Give the lines of a key: its reason, then itself, switched on or off."""
+    yield from comment(entry.reason)
+    for line in f"{entry.key} = {value_text(entry.value, base)}".splitlines():
+        yield f"# {line}" if entry.is_offered else line
+
+
+def _quoted(text: str) -> str:
+    """Write a text between quotes; JSON's marks are TOML's."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{shown(text)}: its name is not in UTF-8, and an experiment file is;"
+            " rename it"
+        ) from None
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

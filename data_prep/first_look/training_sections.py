@@ -1,0 +1,113 @@
+"""The tables of tasks and stages of a proposal: what is learned, and how long."""
+
+import re
+from collections.abc import Iterator
+
+from data_prep.experiment import TAKEN_NAMES
+from data_prep.first_look.data_section import has_own_tasks
+from data_prep.first_look.proposal import Entry, Section
+from data_prep.first_look.schedule import Load, Schedule, batch_size
+from data_prep.first_look.seen import Seen
+from data_prep.folds import MAX_CLASSES
+
+NOT_A_NAME = re.compile(r"[^A-Za-z0-9]+")
+WITHOUT_LABELS = ("data_prep.prepare", "pretext.jigsaw", "features.extract")
+SMALL = {"test_resnet": "0.4 million weights", "resnet18": "11 million weights"}
+
+
+def training_sections(seen: Seen, chosen: Schedule, load: Load) -> list[Section]:
+    """Propose the tables beside ``[data]``.
+
+    Args:
+        seen: What there is.
+        chosen: Side, network and epochs.
+        load: What is to go through the nets.
+    """
+    sections = list(_tasks(seen)) if has_own_tasks(seen) else []
+    sections += [
+        Section(name="data_prep.prepare", entries=list(_prepare(seen, chosen))),
+        Section(name="pretext.jigsaw", entries=list(_pretext(chosen, load.n_pictures))),
+    ]
+    if not seen.n_labelled:
+        reason = "no label: features of the pretext, by which features.similar compares"
+        source = Entry(key="source", value="pretext.jigsaw", reason=reason)
+        stages = Entry(key="stages", value=WITHOUT_LABELS, reason="without labels")
+        extract = Section(name="features.extract", entries=[source])
+        return [Section(name="pipeline", entries=[stages]), *sections, extract]
+    entries = list(_transfer(chosen, load.rows_of_net))
+    return [*sections, Section(name="transfer.finetune", entries=entries)]
+
+
+def _tasks(seen: Seen) -> Iterator[Section]:
+    """List all sub-tasks: the usual ones, and classes of further columns."""
+    columns, target = seen.columns, seen.columns.target
+    is_number = columns.target_kind == "numeric"
+    if is_number:
+        yield _task("target", "regression", "the target as a number")
+    if target and (not is_number or target.n_values <= MAX_CLASSES):
+        yield _task("onehot", "classes", "each value of the target as a class")
+    if columns.date:
+        yield _task("date", "date", f"column {columns.date.name}")
+    taken = {"target", "onehot", "date", "words", *TAKEN_NAMES}
+    for column in columns.classes:
+        name = NOT_A_NAME.sub("_", column.name).strip("_")
+        name = name if name and name[0].isalpha() else f"column_{name}".rstrip("_")
+        while name in taken:
+            name += "_2"
+        taken.add(name)
+        reason = (
+            f"{column.n_values} words, {column.n_frequent} of them frequent: learned"
+            " beside the target, which often helps it; never an input"
+        )
+        entries = [
+            Entry(key="kind", value="classes", reason=reason),
+            Entry(key="column", value=column.name),
+        ]
+        yield Section(name=f"tasks.{name}", entries=entries)
+    if seen.has_words:
+        yield _task("words", "words", "names that go together lie close, as vectors")
+
+
+def _task(name: str, kind: str, reason: str) -> Section:
+    entry = Entry(key="kind", value=kind, reason=reason)
+    return Section(name=f"tasks.{name}", entries=[entry])
+
+
+def _prepare(seen: Seen, chosen: Schedule) -> Iterator[Entry]:
+    headers = seen.headers
+    size = f" of about {headers.short_px} x {headers.long_px} px" if headers else ""
+    reason = (
+        f"pictures{size}, and what the time allows; larger shows more, and is slower"
+    )
+    yield Entry(key="side", value=chosen.side_px, reason=reason)
+    if headers and headers.is_one_shape and not headers.is_square:
+        reason = "all have nearly one shape, so that stretching costs none its looks"
+        yield Entry(key="fit", value="squash", reason=reason)
+    if not seen.n_labelled:
+        return
+    group = seen.columns.group
+    reason = "three folds, equal shares of the target"
+    reason += f", {group.name} kept together" if group else "; no groups"
+    yield Entry(key="cv", value="sgkfold3" if group else "skfold3", reason=reason)
+
+
+def _pretext(chosen: Schedule, n_pictures: int) -> Iterator[Entry]:
+    reason = f"{SMALL[chosen.backbone]}; the largest that fits the time"
+    yield Entry(key="backbone", value=chosen.backbone, reason=reason)
+    yield from _batch("pretext", n_pictures)
+    yield Entry(key="epochs", value=chosen.pretext_epochs)
+
+
+def _transfer(chosen: Schedule, rows_of_net: int) -> Iterator[Entry]:
+    reason = "a net for all tasks and not one for each: quicker, and mostly better"
+    yield Entry(key="joint", value=True, reason=reason)
+    yield from _batch("transfer", rows_of_net)
+    reason = f"about {chosen.minutes:.0f} minutes for all stages on this machine"
+    yield Entry(key="epochs", value=chosen.epochs, reason=reason)
+
+
+def _batch(stage: str, n_rows: int) -> Iterator[Entry]:
+    size = batch_size(stage, n_rows)
+    if size != batch_size(stage, 1_000_000):
+        reason = f"{n_rows:,} pictures would give an epoch few steps otherwise"
+        yield Entry(key="batch_size", value=size, reason=reason)

@@ -1,0 +1,207 @@
+"""Write an experiment for a folder of pictures, with or without tables.
+
+    python -m data_prep.start pictures/leaves
+    python -m pipeline experiments/leaves.toml
+
+Looks at names, tables and a few headers, and writes ``experiments/leaves.toml``, ready
+to run: each key with the reason for it. What cannot be told is asked for in a line.
+"""
+
+import logging
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from data_prep.command import run_command, run_of
+from data_prep.errors import UserError
+from data_prep.experiment import read_experiment, settings_class
+from data_prep.run_folders.drafts import write_rows, write_text
+from data_prep.run_folders.runs import Run
+from data_prep.settings import POSITIONAL, from_flags, from_table
+
+if TYPE_CHECKING:
+    from data_prep.first_look.proposal import CopiedTable, Section
+
+EXPERIMENTS = Path("experiments")
+NO_NAME = re.compile(r"[^\w.-]+")
+TABLE_FLAGS = ("train", "test", "sample")
+COLUMN_FLAGS = ("id", "target", "group", "date")
+STAGES = ("data_prep.prepare", "pretext.jigsaw", "features.extract")
+STAGES_OF_LABELS = (
+    *STAGES[:2],
+    "transfer.finetune",
+    "features.extract",
+    "stacking.fit",
+)
+TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(m|min|h)?")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartSettings:
+    """Write experiments/NAME.toml for a folder of pictures, ready to run.
+
+    python -m data_prep.start FOLDER [TABLE ...]
+    """
+
+    folder: Annotated[Path, "folder of the pictures, perhaps of tables too", POSITIONAL]
+    tables: Annotated[
+        tuple[Path, ...],
+        "tables (csv, parquet, jsonl); left out: those in it",
+        POSITIONAL,
+    ] = ()
+    name: Annotated[str, "name of the experiment (default: that of the folder)"] = ""
+    train: Annotated[Path | None, "the table of the labelled pictures"] = None
+    test: Annotated[Path | None, "the table of the pictures to predict"] = None
+    sample: Annotated[Path | None, "the sample of the prediction file"] = None
+    id: Annotated[str | None, "column of the names of the pictures"] = None
+    target: Annotated[str | None, "column to predict; none: there is none"] = None
+    group: Annotated[str | None, "column of what no fold tears; none"] = None
+    date: Annotated[str | None, "column of the year or date; none"] = None
+    for_: Annotated[str, "time that all stages may take, such as 30m or 2h"] = "30m"
+    overwrite: Annotated[bool, "replace the experiment that is there"] = False
+
+    @property
+    def minutes(self) -> float:
+        """The time that there is.
+
+        Raises:
+            UserError: It is not written as a time.
+        """
+        match = TIME.fullmatch(self.for_.strip().lower())
+        if match is None or float(match[1]) <= 0:
+            raise UserError(f"--for {self.for_}: write 30m or 2h")
+        return float(match[1]) * (60 if match[2] == "h" else 1)
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Write the experiment, say what it holds and why, and return the file."""
+    settings = from_flags(StartSettings, "data_prep.start", argv)
+    minutes = settings.minutes
+    file = EXPERIMENTS / f"{_name_of(settings)}.toml"
+    if file.exists() and not settings.overwrite:
+        raise UserError(
+            f"{file} is there already; give --overwrite to replace it, or --name NAME"
+        )
+    from data_prep.first_look.data_section import data_section
+    from data_prep.first_look.look import look
+    from data_prep.first_look.schedule import Load, schedule
+    from data_prep.first_look.speed import forwards_per_s
+    from data_prep.first_look.toml_text import toml_text
+    from data_prep.first_look.training_sections import training_sections
+
+    seen = look(
+        settings.folder,
+        settings.tables,
+        named_tables={role: getattr(settings, role) for role in TABLE_FLAGS},
+        named_columns={role: getattr(settings, role) for role in COLUMN_FLAGS},
+    )
+    load = Load(n_pictures=seen.listing.n_pictures, n_labelled=seen.n_labelled)
+    chosen = schedule(load, seen.headers, minutes, forwards_per_s)
+    data, copies = data_section(seen, file.with_suffix(""))
+    sections = [data, *training_sections(seen, chosen, load)]
+    notes = list(seen.notes)
+    if chosen.minutes > minutes:
+        notes.append(
+            f"all stages will take about {chosen.minutes:.0f} minutes, and --for"
+            f" {settings.for_} is less; nothing quicker is worth training"
+        )
+    title = (
+        f"Written by python -m data_prep.start for {settings.folder}, to be run as it"
+        f" is or changed: python -m pipeline {file}"
+    )
+    text = toml_text(sections, [title, *notes], file.parent)
+    stages = STAGES_OF_LABELS if seen.n_labelled else STAGES
+    _write(file, text, copies, stages)
+    _tell(file, sections, notes)
+    return file
+
+
+def _name_of(settings: StartSettings) -> str:
+    """Give the name of the experiment, which is that of its run, too.
+
+    Raises:
+        UserError: None is left of the folder's.
+    """
+    name = settings.name or settings.folder.resolve().name
+    plain = NO_NAME.sub("_", name).strip("_.")
+    if not plain or (settings.name and plain != settings.name):
+        raise UserError(
+            f"{name!r} is no name of an experiment; give one of letters, digits, _ and"
+            " -: --name NAME"
+        )
+    return plain
+
+
+def _write(
+    file: Path, text: str, copies: "Sequence[CopiedTable]", stages: Sequence[str]
+) -> None:
+    """Write the copied tables and the file, which is checked before it is there.
+
+    Raises:
+        UserError: It does not pass the checks of the stages; nothing is left behind.
+    """
+    folder = file.with_suffix("")
+    written = []
+    draft = file.with_name(f".{file.name}.draft.toml")
+    try:
+        for table in copies:
+            written.append(folder / table.name)
+            write_rows(written[-1], [table.header, *table.rows])
+        write_text(draft, text)
+        _check(draft, stages)
+        draft.replace(file)
+    except BaseException as error:
+        draft.unlink(missing_ok=True)
+        for path in written:
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not empty, or not there
+            folder.rmdir()
+        if isinstance(error, UserError):
+            raise UserError(str(error).replace(str(draft), str(file))) from None
+        raise
+
+
+def _check(file: Path, stages: Sequence[str]) -> None:
+    """Ask the stages whether settings and tables fit, as the pipeline does.
+
+    Raises:
+        UserError: They do not.
+    """
+    from data_prep.outlook import Outlook
+
+    run = Run(run_of(file))
+    experiment = read_experiment(file, run.folder)
+    settings = {
+        stage: from_table(
+            settings_class(stage), experiment.stages.get(stage, {}), f"[{stage}]", {}
+        )
+        for stage in stages
+    }
+    outlook = Outlook.of_tables(run, experiment, settings)
+    for stage in stages:
+        check = getattr(settings[stage], "check_data", None)
+        if check:
+            check(outlook)
+
+
+def _tell(file: Path, sections: "Sequence[Section]", notes: Sequence[str]) -> None:
+    """Say what was chosen, and why."""
+    from data_prep.first_look.toml_text import value_text
+
+    for section in sections:
+        log.info("\n[%s]", section.name)
+        for entry in section.entries:
+            value = " ".join(value_text(entry.value, file.parent).split())
+            line = f"{'# ' * entry.is_offered}{entry.key} = {value}"
+            log.info("%s%s", line, f"  # {entry.reason}" if entry.reason else "")
+    for note in notes:
+        log.info("\n%s", note)
+    log.info("\nwritten: %s; next: python -m pipeline %s", file, file)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,344 @@
+"""Tests of data_prep.start: from folders of each layout to an experiment that runs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from data_prep import prepare, start
+from data_prep.errors import UserError
+from data_prep.experiment import Experiment, read_experiment
+
+N_TRAIN, N_TEST = 36, 6
+WORDS = ("oak", "elm", "ash")
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def draw(folder: Path, names: Sequence[str], size: tuple[int, int] = (48, 48)) -> None:
+    """Write pictures of noise, no two alike."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        seed = int.from_bytes(name.encode()[-6:], "big")
+        pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+
+
+def ids(n: int, first: int = 0) -> list[str]:
+    return [f"p{number:03d}" for number in range(first, first + n)]
+
+
+def write(path: Path, columns: Mapping[str, Sequence[object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(columns).to_csv(path, index=False)
+
+
+def begun(folder: Path, *flags: str) -> Experiment:
+    """Begin with a folder, and read what was written."""
+    file = start.main([str(folder), *flags])
+    assert file == Path("experiments") / f"{folder.name}.toml"
+    return read_experiment(file, Path("run"))
+
+
+def prepared(folder: Path) -> pd.DataFrame:
+    """Prepare what was written for a folder, and give the rows."""
+    file = Path("experiments") / f"{folder.name}.toml"
+    stage = prepare.main(["--experiment", str(file), "--run", "run"])
+    return pd.read_parquet(stage / "table.parquet").set_index("id")
+
+
+@pytest.fixture
+def works(tmp_path: Path) -> Path:
+    """Pictures with all that a table may have: like the watercolours, but 42."""
+    folder = tmp_path / "works"
+    names = ids(N_TRAIN + N_TEST)
+    draw(folder / "images", [f"{name}.png" for name in names], (48, 72))
+    train = names[:N_TRAIN]
+    write(
+        folder / "train.csv",
+        {
+            "id": train,
+            "target": [k % 4 for k in range(N_TRAIN)],
+            "year": [1890 + k for k in range(N_TRAIN)],
+            "series": [f"s{k // 2 if k < 24 else k}" for k in range(N_TRAIN)],
+            "artist": [f"artist {k % 3}" for k in range(N_TRAIN)],
+        },
+    )
+    write(folder / "test.csv", {"id": names[N_TRAIN:]})
+    write(
+        folder / "sample_submission.csv",
+        {"id": names[N_TRAIN:], "target": [1.5] * N_TEST},
+    )
+    write(
+        folder / "subjects.csv",
+        {
+            "id": [name for name in train for _ in range(2)],
+            "name": [
+                word
+                for k in range(N_TRAIN)
+                for word in (WORDS[k % 3], f"{WORDS[k % 3]} {k % 2}")
+            ],
+        },
+    )
+    return folder
+
+
+def test_tables_and_columns_of_works_are_told(works: Path) -> None:
+    experiment = begun(works)
+    data = experiment.data
+    assert [path.resolve() for path in data.images] == [works / "images"]
+    named = [data.train, data.test, data.sample, *data.attributes]
+    files = ("train.csv", "test.csv", "sample_submission.csv", "subjects.csv")
+    assert [path.resolve() for path in named if path] == [works / f for f in files]
+    assert (data.id, data.target, data.target_kind) == ("id", "target", "numbers")
+    assert (data.group, data.date) == ("series", "year")
+    kinds = {name: task.name for name, task in experiment.tasks.items()}
+    assert kinds == {
+        "target": "regression",
+        "onehot": "classes",
+        "date": "date",
+        "artist": "classes",
+        "words": "words",
+    }
+    assert experiment.stages["data_prep.prepare"]["cv"] == "sgkfold3"
+    assert experiment.stages["data_prep.prepare"]["fit"] == "squash"
+    rows = prepared(works)
+    assert (rows["split"] == "train").sum() == N_TRAIN
+    assert rows.loc[rows["split"] == "train", "target"].tolist() == [
+        k % 4 for k in range(N_TRAIN)
+    ]
+
+
+def test_the_file_says_why_and_offers_the_other_way(works: Path) -> None:
+    begun(works)
+    text = " ".join(Path("experiments/works.toml").read_text().split()).replace(
+        "# ", ""
+    )
+    assert "the column of sample_submission.csv" in text
+    assert "4 whole numbers, 0 to 3, are taken for numbers" in text
+    assert 'Then write "classes" instead, and take [tasks.target] out' in text
+    assert "24 values, 12 of them with several pictures" in text
+    assert "up = true" in text
+
+
+def test_the_other_way_runs_as_the_comment_says(works: Path) -> None:
+    begun(works)
+    file = Path("experiments/works.toml")
+    text = file.read_text().replace(
+        'target_kind = "numbers"', 'target_kind = "classes"'
+    )
+    before, _, after = text.partition("\n[tasks.target]")
+    file.write_text(before + after[after.index("[tasks.onehot]") :])
+    start._check(file, start.STAGES_OF_LABELS)
+    assert prepared(works)["target"].dropna().unique().tolist() == list("0123")
+
+
+def test_class_folders_become_a_table(tmp_path: Path) -> None:
+    folder = tmp_path / "trees"
+    for k, word in enumerate(WORDS):
+        draw(folder / word, [f"{name}.png" for name in ids(12, 12 * k)])
+    draw(folder, ["loose.png"])
+    experiment = begun(folder)
+    assert "group" not in Path("experiments/trees.toml").read_text().split("\n")
+    assert experiment.stages["data_prep.prepare"]["cv"] == "skfold3"
+    table = pd.read_csv("experiments/trees/train.csv")
+    assert table["target"].tolist() == [word for word in WORDS for _ in range(12)]
+    rows = prepared(folder)
+    assert rows["target"].value_counts().to_dict() == dict.fromkeys(WORDS, 12)
+    assert rows.loc["p013", "target"] == "elm"
+    assert rows.loc["loose", "split"] == "unlabelled"
+
+
+def test_class_folders_within_folders_of_splits(tmp_path: Path) -> None:
+    folder = tmp_path / "trees"
+    for k, word in enumerate(WORDS):
+        draw(folder / "train" / word, [f"{name}.png" for name in ids(9, 20 * k)])
+        draw(folder / "val" / word, [f"{name}.png" for name in ids(3, 20 * k + 9)])
+        draw(folder / "test" / word, [f"{name}.png" for name in ids(2, 20 * k + 12)])
+    begun(folder)
+    rows = prepared(folder)
+    assert rows["split"].value_counts().to_dict() == {"train": 36, "test": 6}
+    assert rows.loc[rows["split"] == "train", "target"].value_counts().eq(12).all()
+    assert rows.loc[rows["split"] == "test", "target"].isna().all()
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_imagefolder_of_hugging_face(tmp_path: Path, ending: str) -> None:
+    folder = tmp_path / "leaves"
+    names = [f"{'ab'[k % 2]}/{name}.png" for k, name in enumerate(ids(N_TRAIN))]
+    draw(folder, names)
+    table = {"file_name": names, "label": [WORDS[k % 3] for k in range(N_TRAIN)]}
+    if ending == "csv":
+        write(folder / "metadata.csv", table)
+    else:
+        lines = [
+            json.dumps({"file_name": name, "label": label, "objects": {"n": [1]}})
+            for name, label in zip(*table.values(), strict=True)
+        ]
+        (folder / "metadata.jsonl").write_text("\n".join(lines))
+    experiment = begun(folder)
+    assert experiment.data.target == "label"
+    rows = prepared(folder)
+    assert len(rows) == N_TRAIN
+    assert (rows["split"] == "train").all()
+    assert rows.loc["p004", "target"] == "elm"
+
+
+def test_ids_with_extension_are_copied_without(works: Path) -> None:
+    for name in ("train", "test", "sample_submission", "subjects"):
+        table = pd.read_csv(works / f"{name}.csv").rename(columns={"id": "image"})
+        table["image"] = "images/" + table["image"] + ".png"
+        if name == "subjects":
+            table = table.rename(columns={"name": "subject"})
+        table.to_csv(works / f"{name}.csv", index=False)
+    experiment = begun(works)
+    assert experiment.data.id == "id"
+    rows = prepared(works)
+    assert rows["split"].value_counts().to_dict() == {"train": N_TRAIN, "test": N_TEST}
+    sample = pd.read_csv("experiments/works/sample_submission.csv")
+    assert sample.columns.tolist() == ["id", "target"]
+    assert sample["id"].tolist() == ids(N_TEST, N_TRAIN)
+    names = pd.read_parquet("run/data_prep.prepare/attributes.parquet")
+    assert set(names["name"]) == {*WORDS, *(f"{w} {k}" for w in WORDS for k in (0, 1))}
+
+
+def test_a_folder_without_a_table_gives_features_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "plain"
+    draw(folder, [f"{name}.png" for name in ids(12)])
+    experiment = begun(folder)
+    assert experiment.data.train is None
+    assert experiment.stages["pipeline"]["stages"] == list(start.STAGES)
+    assert experiment.stages["features.extract"] == {"source": "pretext.jigsaw"}
+    assert "transfer.finetune" not in experiment.stages
+    assert (prepared(folder)["split"] == "unlabelled").all()
+
+
+def test_a_target_may_be_refused(works: Path) -> None:
+    experiment = begun(works, "--target", "none")
+    assert experiment.data.train is None
+    assert experiment.stages["features.extract"] == {"source": "pretext.jigsaw"}
+
+
+def test_a_thing_of_several_pictures_is_a_group(tmp_path: Path) -> None:
+    folder = tmp_path / "houses"
+    names = ids(N_TRAIN)
+    draw(folder, [f"{name}.png" for name in names])
+    write(
+        folder / "photos.csv",
+        {
+            "photo": names,
+            "house_id": [k // 3 for k in range(N_TRAIN)],
+            "price": [1000.5 * (k // 3) for k in range(N_TRAIN)],
+        },
+    )
+    experiment = begun(folder)
+    assert (experiment.data.id, experiment.data.target) == ("photo", "price")
+    assert experiment.data.group == "house_id"
+    text = Path("experiments/houses.toml").read_text()
+    assert "all pictures of one have the same price" in text
+    assert prepared(folder).groupby("group")["fold"].nunique().eq(1).all()
+
+
+def test_flags_name_what_is_meant(works: Path) -> None:
+    flags = ("--target", "artist", "--group", "none", "--date", "none")
+    experiment = begun(works, *flags, "--for", "2h")
+    assert (experiment.data.target, experiment.data.group) == ("artist", None)
+    assert experiment.data.date is None
+
+
+def test_tables_beside_the_folder_are_given(works: Path) -> None:
+    file = start.main([str(works / "images"), str(works / "train.csv"), "--name", "x"])
+    assert file == Path("experiments/x.toml")
+    data = read_experiment(file, Path("run")).data
+    assert data.train is not None
+    assert data.train.resolve() == works / "train.csv"
+    assert data.test is None
+
+
+def refused(folder: Path, *flags: str) -> str:
+    """Give the one line of a mistake; nothing is written."""
+    with pytest.raises(UserError) as caught:
+        start.main([str(folder), *flags])
+    assert "\n" not in str(caught.value)
+    assert not list(Path("experiments").glob("*")) * Path("experiments").exists()
+    return str(caught.value)
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "empty"
+    write(folder / "train.csv", {"id": [1]})
+    assert "no pictures in it nor in folders within (1 other files)" in refused(folder)
+    assert "there is no such folder" in refused(tmp_path / "nowhere")
+
+
+def test_two_tables_that_could_be_the_training_table_are_refused(works: Path) -> None:
+    table = pd.read_csv(works / "train.csv")
+    (works / "train.csv").rename(works / "first.csv")
+    table.assign(height=1.5).to_csv(works / "second.csv", index=False)
+    text = refused(works)
+    assert "first.csv (36 rows; target, year, series, artist columns) and" in text
+    assert "could both be the training table; write --train " in text
+    assert begun(works, "--train", str(works / "first.csv")).data.target == "target"
+
+
+def test_a_target_that_nobody_can_tell_is_refused(works: Path) -> None:
+    table = pd.read_csv(works / "train.csv").rename(columns={"target": "period"})
+    table.to_csv(works / "train.csv", index=False)
+    (works / "sample_submission.csv").unlink()
+    text = refused(works)
+    assert "period (4 whole numbers, 0 to 3), year (dates, 1890 to 1925)" in text
+    assert "write --target period, or --target none" in text
+    assert begun(works, "--target", "period").data.target == "period"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--target", "perod"], "--target perod: no such column in"),
+        (["--for", "soon"], "--for soon: write 30m or 2h"),
+        (["--for", "0m"], "--for 0m: write 30m or 2h"),
+        (["--name", "a/b"], "'a/b' is no name of an experiment"),
+        (["--train", "nowhere.csv"], "nowhere.csv: there is no such table"),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused(
+    works: Path, flags: list[str], message: str
+) -> None:
+    assert message in refused(works, *flags)
+
+
+def test_ids_that_name_no_picture_are_told(works: Path) -> None:
+    for path in works.glob("*.csv"):
+        if path.name != "train.csv":
+            path.unlink()
+    table = pd.read_csv(works / "train.csv")
+    table.assign(id=range(N_TRAIN)).to_csv(works / "train.csv", index=False)
+    text = refused(works)
+    assert "no column holds names of pictures (id is '0', a picture is 'p000')" in text
+
+
+def test_pictures_of_one_id_are_refused(works: Path) -> None:
+    draw(works / "thumbs", ["p001.png"])
+    assert "have the same id 'p001'" in refused(works)
+
+
+def test_an_experiment_is_replaced_only_if_told_so(works: Path) -> None:
+    begun(works)
+    with pytest.raises(UserError, match=r"works\.toml is there already; give --overw"):
+        start.main([str(works)])
+    assert begun(works, "--overwrite").data.target == "target"
+
+
+def test_what_the_stages_would_refuse_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "few"
+    for word in WORDS:
+        draw(folder / word, [f"{word}{k}.png" for k in range(3)])
+    assert "9 rows have a target" in refused(folder)
