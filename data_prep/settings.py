@@ -211,7 +211,7 @@ def from_flags(
         if is_positional:
             name, options["metavar"] = field.name, field.name.upper()
         else:
-            name, options["required"] = _flag(field), field.is_required
+            name, options["required"] = flag_of(field), field.is_required
             options["dest"] = field.name
         parser.add_argument(name, default=field.default, **options)
     flags = parser.parse(argv)
@@ -228,10 +228,11 @@ def add_flags(parser: argparse.ArgumentParser, settings_class: type[Any]) -> Non
     group = parser.add_argument_group("settings")
     for field in fields_of(settings_class).values():
         options = _parsing(field.type) | _described(field)
-        group.add_argument(_flag(field), default=argparse.SUPPRESS, **options)
+        group.add_argument(flag_of(field), default=argparse.SUPPRESS, **options)
 
 
-def _flag(field: Field) -> str:
+def flag_of(field: Field) -> str:
+    """Name the flag of a setting."""
     return f"--{field.name.rstrip('_').replace('_', '-')}"  # for_ is --for
 
 

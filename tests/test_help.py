@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.experiment import commands
-from data_prep.settings import POSITIONAL, fields_of
+from data_prep.settings import POSITIONAL, fields_of, flag_of
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "pandas", "lightgbm", "sklearn", "gensim", "lightly", "timm", "wand")
@@ -78,7 +78,7 @@ def test_help_names_every_setting_and_loads_nothing_heavy(
         assert isinstance(kind, type)
         assert (kind.__doc__ or "").splitlines()[0] in help_text
         for field in fields_of(kind).values():
-            flag = f"--{field.name.replace('_', '-')}"
+            flag = flag_of(field)
             is_positional = POSITIONAL in field.annotations
             shown = field.name.upper() if is_positional else flag
             assert shown in help_text

@@ -161,14 +161,14 @@ def _group(columns: Sequence[Column]) -> tuple[Column, str] | None:
     candidates = by_name or [column for column in shared if column.is_joining]
     if not candidates:
         return None
-    first, *others = sorted(candidates, key=lambda column: column.n_values)
+    first, *finer = sorted(candidates, key=lambda column: column.n_values)
     reason = (
         f"{first.n_values:,} values, {first.n_shared:,} of them with several pictures:"
         " those stay in one fold"
     )
-    if others:
+    if finer:
         reason += (
-            f"; {', '.join(column.name for column in others)} could be it too, and"
+            f"; {', '.join(column.name for column in finer)} could be it too, and"
             f" {first.name} is the coarsest"
         )
     return first, reason

@@ -125,14 +125,14 @@ def _cell_of(value: Any) -> str | None:
 
 
 def id_table(
-    path: Path, pictures: Collection[str], wanted: str | None = None
+    path: Path, pictures: Collection[str], named_id: str | None = None
 ) -> IdTable | None:
     """Read a table, and find the column that names its pictures.
 
     Args:
         path: The file.
         pictures: The ids of all pictures.
-        wanted: The user's name of the column, if the table has it.
+        named_id: The user's name of the column, if the table has it.
 
     Returns:
         The table; None where no column names pictures.
@@ -144,17 +144,17 @@ def id_table(
 
     cells = read_any(path)
     texts_of = {name: as_texts(cells[name]) for name in cells}
-    if wanted in cells:
-        ranked = [(1.0, wanted)]
+    if named_id in cells:
+        ranked = [(1.0, named_id)]
     else:
-        shares = {
+        match_fracs = {
             name: _share_of_pictures(texts, pictures)
             for name, texts in texts_of.items()
         }
-        best = max(shares.values(), default=0.0)
+        best = max(match_fracs.values(), default=0.0)
         ranked = [
             (share, name)
-            for name, share in shares.items()
+            for name, share in match_fracs.items()
             if share >= max(LEAST_SHARE, 0.9 * best)
         ]
     if not ranked or cells.empty:
@@ -164,8 +164,8 @@ def id_table(
     def rank(candidate: tuple[float, str]) -> tuple[bool, int, float]:
         share, name = candidate
         lower = name.lower()
-        place = PREFERRED.index(lower) if lower in PREFERRED else len(PREFERRED)
-        return not _is_plain(texts_of[name]), place, -share
+        preference = PREFERRED.index(lower) if lower in PREFERRED else len(PREFERRED)
+        return not _is_plain(texts_of[name]), preference, -share
 
     id_column = min(ranked, key=rank)[1]
     texts = texts_of[id_column]

@@ -42,8 +42,8 @@ def look(
     paths = [*tables, *flagged] if tables else [*listing.tables, *flagged]
     paths = list({path.resolve(): path for path in paths}.values())
     pictures = {id_of(name) for names in listing.names.values() for name in names}
-    wanted = named_columns["id"]
-    read = {path: id_table(path, pictures, wanted) for path in paths}
+    named_id = named_columns["id"]
+    read = {path: id_table(path, pictures, named_id) for path in paths}
     of_pictures = [table for table in read.values() if table]
     notes = [
         f"{path.name}: no column holds names of pictures; left out"

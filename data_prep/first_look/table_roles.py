@@ -80,7 +80,7 @@ def assign_roles(
         hits = [table for table in wide if words[table.path] & role_words]
         hits = [table for table in hits if role == "sample" or not _is_sample(table)]
         if len(hits) > 1:
-            raise UserError(_both(hits, f"the {role} table", role))
+            raise UserError(_ambiguous(hits, f"the {role} table", role))
         if hits:
             by_role[role] = hits[0]
             reasons[role] = "by its name"
@@ -155,14 +155,14 @@ def _train_of(
     named = [table for table in tables if words[table.path] & TRAIN_WORDS]
     if len(named) == 1:
         return named[0], "by its name"
-    rest_of = [
+    candidates = [
         table for table in named or tables if not words[table.path] & OTHER_WORDS
     ]
-    if test is None and not named and len(rest_of) == 2:
-        first, second = sorted(rest_of, key=lambda table: -len(table.names))
+    if test is None and not named and len(candidates) == 2:
+        first, second = sorted(candidates, key=lambda table: -len(table.names))
         if _test_of([second], first):
             return first, f"it has all columns of {second.path.name}, and further ones"
-    raise UserError(_both(rest_of or tables, "the training table", "train"))
+    raise UserError(_ambiguous(candidates or tables, "the training table", "train"))
 
 
 def _no_rows(table: IdTable) -> str:
@@ -185,7 +185,7 @@ def _test_of(tables: Sequence[IdTable], train: IdTable) -> IdTable | None:
     return candidates[0] if len(candidates) == 1 else None
 
 
-def _both(tables: Sequence[IdTable], noun: str, flag: str) -> str:
+def _ambiguous(tables: Sequence[IdTable], noun: str, flag: str) -> str:
     """Say that several tables could be one, and how to choose."""
     seen = " and ".join(
         f"{table.path} ({len(table.ids):,} rows; {', '.join(table.names) or 'no other'}"
