@@ -36,7 +36,6 @@ from data_prep.settings import (
     SEVERAL,
     Parser,
     from_flags,
-    from_table,
     nearest,
 )
 from data_prep.verify import verify_run
@@ -95,9 +94,7 @@ def check_settings(experiment: Experiment, stages: Sequence[str]) -> dict[str, A
     settings = {}
     tables = [name for name in experiment.stages if name != "pipeline"]
     for stage in dict.fromkeys([*stages, *tables]):
-        table = experiment.stages.get(stage, {})
-        location = f"{experiment.source} [{stage}]"
-        settings[stage] = from_table(settings_class(stage), table, location, {})
+        settings[stage] = experiment.settings_of(stage, settings_class(stage), {})
     return {stage: settings[stage] for stage in stages}
 
 

@@ -26,7 +26,7 @@ from data_prep.kept_experiment import (
 )
 from data_prep.run_folders.runs import Run
 from data_prep.run_places import announce, last_run, remember, run_of
-from data_prep.settings import Parser, add_flags, from_table
+from data_prep.settings import Parser, add_flags
 
 OUT_OF_MEMORY = {  # by names of errors whose packages are not imported here
     "OutOfMemoryError": "the GPU has too little memory; give a smaller --batch-size",
@@ -66,12 +66,7 @@ def open_command(
         file = None
     try:
         experiment = read_experiment(file, run.folder) if file else _experiment_of(run)
-        settings = from_table(
-            settings_class,
-            experiment.stages.get(stage, {}),
-            f"{experiment.source} [{stage}]",
-            flags,
-        )
+        settings = experiment.settings_of(stage, settings_class, flags)
     except UserError as error:
         if not file and str(error).startswith(f"{run.folder / KEPT} ["):
             raise UserError(f"{error} ({mended_by(run.folder)})") from None

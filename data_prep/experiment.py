@@ -21,18 +21,21 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from data_prep.errors import UserError
 from data_prep.renamed import NAMES
-from data_prep.settings import Example, from_table, nearest
+from data_prep.settings import NOT_HASHED, Example, from_table, nearest
 from data_prep.task_types.base import TaskType
 from data_prep.task_types.registry import TASK_TYPES
+from data_prep.up import check_up, implied
 
 RUN_MARK = "{run}"  # a path that begins with it lies in the run
 TASK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
 PACKAGES = ("data_prep", "pretext", "transfer", "features", "stacking")
 TAKEN_NAMES = ("checkpoints", "epochs", "joint", "logs")
+
+Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,14 @@ class DataSettings:
         Example("house"),
     ] = None
     date: Annotated[str | None, "column of the year or date", Example("year")] = None
+    up: Annotated[
+        bool | None,
+        "whether pictures have an up, such as photographs of rooms: true, they are"
+        " never turned, only mirrored; false, they are turned everywhere; left out:"
+        " trainings on labels turn them, a pretext does not",
+        NOT_HASHED,  # of the preparation, which turns nothing
+        Example(True),
+    ] = None
     attributes: Annotated[
         tuple[Path, ...], "long tables id,name", Example(["../materials.csv"])
     ] = ()
@@ -110,6 +121,29 @@ class Experiment:
     tasks: dict[str, TaskType] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     source: str = "no experiment file"
+
+    def settings_of(
+        self, stage: str, settings_class: type[Settings], flags: Mapping[str, Any]
+    ) -> Settings:
+        """Build the settings of a stage: by ``[data] up``, its table, and flags.
+
+        Args:
+            stage: Dotted name.
+            settings_class: Of its settings.
+            flags: Values already checked, which override the table's.
+
+        Raises:
+            UserError: The table does not fit, or turns pictures that have an up.
+        """
+        location = f"{self.source} [{stage}]"
+        by_up = implied(self.data.up, settings_class)
+        table = by_up | self.stages.get(stage, {})
+        settings = from_table(settings_class, table, location, flags)
+        try:
+            check_up(self.data.up, settings)
+        except UserError as error:
+            raise UserError(f"{location}: {error}") from None
+        return settings
 
 
 def read_experiment(path: Path, run: Path, base: Path | None = None) -> Experiment:

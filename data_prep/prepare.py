@@ -331,7 +331,7 @@ def _named(data: DataSettings) -> dict[str, Any]:
             return [plain(item) for item in value]
         return value.name if isinstance(value, Path) else value
 
-    return {name: plain(value) for name, value in vars(data).items()}
+    return {name: plain(getattr(data, name)) for name in recorded(data)}
 
 
 def _copy_sample(sample: Path, target: Path, id_column: str) -> None:

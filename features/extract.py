@@ -31,10 +31,12 @@ import numpy as np
 
 from data_prep.command import open_command, run_command
 from data_prep.dihedral import VIEW_SETS
+from data_prep.errors import UserError
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.damage import intact
-from data_prep.run_folders.runs import Finished
+from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import recorded
+from data_prep.up import check_learned
 from data_prep.waiting import settle_waiting
 from features.header import HELD_OUT, SELECTED, UNTRAINED
 from features.origins import header_of_run, origin_of_ready, origin_of_stage
@@ -72,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if not settings.layers and (done := run.current(stage_name, config, reads=reads)):
         return done.folder
     prepared = Prepared.open(run.finished(PREPARED))
-    trained = None if settings.is_ready else run.finished(settings.source)
+    trained = find_nets(settings, run)
     settle_waiting(settings.threads)
 
     from features.net_passes import NetPasses
@@ -140,6 +142,30 @@ def _config(settings: ExtractSettings) -> dict[str, Any]:
         check_ready(settings.source, settings.backbone, "source")
         config[WEIGHTS] = fingerprint_of(settings.source, ready)["init"]
     return config
+
+
+def find_nets(settings: ExtractSettings, run: Run) -> Finished | None:
+    """Find the stage of the nets, which must have learned the views; None: ready ones.
+
+    Args:
+        settings: Of the extraction.
+        run: The run.
+
+    Raises:
+        UserError: The stage is not finished, or nets of the transfer did not.
+    """
+    if settings.is_ready:
+        return None
+    trained = run.finished(settings.source)
+    turns = trained.record["settings"].get("turns")
+    try:
+        check_learned(settings.views, settings.source, turns)
+    except UserError as error:
+        # a pretext usually turns nothing, and the extraction does
+        if settings.source == FINETUNED:
+            raise
+        log.warning("%s, or [data] up = true where pictures have an up", error)
+    return trained
 
 
 def open_nets(

@@ -11,6 +11,7 @@ from data_prep.folds import ALL
 from data_prep.outlook import Outlook
 from data_prep.ranges import Ranged
 from data_prep.settings import NOT_HASHED, Example, nearest
+from data_prep.up import check_learned
 from features.pooling import USUAL, check_statistics
 from pretext.init_weights import pretexts
 from pretext.preflight import check_ready, check_unseen, network_of
@@ -124,6 +125,9 @@ class ExtractSettings(Ranged):
             check_ready(self.source, self.backbone, "source")
             check_unseen(self.source, outlook.metadata.get("fold_hash"), "source")
             return
+        turns = outlook.setting(self.source, "turns")
+        if self.source == FINETUNED:
+            check_learned(self.views, self.source, turns)
         folds = outlook.setting(self.source, "folds") or ()
         has_others = bool((outlook.table["split"] != "train").any())
         if list(folds) == [ALL] and not (has_others or self.insample):

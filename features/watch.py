@@ -14,7 +14,7 @@ in their own prediction.
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -33,6 +33,7 @@ from data_prep.prepared import PREPARED, Prepared
 from data_prep.ranges import Ranged
 from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.runs import Run
+from data_prep.up import views_to_ask
 from data_prep.waiting import settle_waiting
 from features.scoreboard import EpochScore, Scoreboard
 
@@ -57,8 +58,9 @@ class WatchSettings(Ranged):
     """
 
     views: Annotated[
-        Literal["d4", "c4", "flip", "e"], "flips and turns that are averaged"
-    ] = "d4"
+        Literal["d4", "c4", "flip", "e"] | None,
+        "flips and turns that are averaged; left out: those that the nets learned",
+    ] = None
     every: Annotated[float, "seconds between two searches for new weights", Gt(0)] = 5.0
     precision: Annotated[Literal["auto", "bf16", "fp32"], "arithmetic"] = "auto"
     threads: Annotated[
@@ -77,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     training = wait_for_training(run, settings.every)
     run.on_use()
     board = Scoreboard(run.folder / STAGE, training, overwrite=run.overwrite)
-    scorer = Scorer.of(settings, run, experiment)
+    scorer = Scorer.of(settings, run, experiment, training["settings"])
     missed: set[tuple[str, str, int]] = set()
     last_news = time.monotonic()
     while True:
@@ -161,8 +163,25 @@ class Scorer:
     bf16: bool
 
     @classmethod
-    def of(cls, settings: WatchSettings, run: Run, experiment: Experiment) -> "Scorer":
-        """Open what is scored with."""
+    def of(
+        cls,
+        settings: WatchSettings,
+        run: Run,
+        experiment: Experiment,
+        trained_with: Mapping[str, Any],
+    ) -> "Scorer":
+        """Open what is scored with.
+
+        Args:
+            settings: Of the watcher.
+            run: Whose training is watched.
+            experiment: What the labels are.
+            trained_with: Settings of the training, as recorded.
+
+        Raises:
+            UserError: The nets do not learn the views that they are asked in.
+        """
+        views = views_to_ask(settings.views, WATCHED, trained_with)
         settle_waiting(settings.threads)
         from pretext.data.pictures import Pictures
         from pretext.device import pick_device, set_threads, use_bf16
@@ -174,7 +193,7 @@ class Scorer:
             table=prepared.table,
             tasks={task.name: task for task in prepared.tasks(experiment.tasks)},
             pictures=Pictures.open(prepared.folder, device),
-            views=VIEW_SETS[settings.views],
+            views=VIEW_SETS[views],
             bf16=use_bf16(settings.precision, device),
         )
 

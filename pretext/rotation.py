@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from data_prep.arrays import Ints
 from data_prep.command import open_command, run_command
+from data_prep.errors import UserError
 from data_prep.ranges import Area
 from pretext.data.training_data import TrainingData
 from pretext.pretext_settings import PretextSettings
@@ -26,6 +27,7 @@ from pretext.pretraining import pretrain
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from data_prep.outlook import Outlook
     from pretext.engine.learner import Learner
 
 STAGE = "pretext.rotation"
@@ -38,6 +40,19 @@ class RotationSettings(PretextSettings):
     min_area: Annotated[Area, "smallest share of the picture in a view"] = 0.6
 
     held_out = 0.05
+
+    def check_data(self, outlook: "Outlook") -> None:
+        """Check what the tables and the other stages decide.
+
+        Raises:
+            UserError: A setting does not fit them, or nothing is up in the pictures.
+        """
+        if outlook.experiment.data.up is False:
+            raise UserError(
+                "the task is to tell which way up a picture is, but [data] up = false"
+                " says that pictures have no up; take pretext.jigsaw, or take up out"
+            )
+        super().check_data(outlook)
 
     def build_learner(self, backbone: "nn.Module", data: TrainingData) -> "Learner":
         """Make the learner, which says by how much a picture is turned."""

@@ -193,6 +193,19 @@ MISTAKES: list[tuple[Tables, str]] = [
     ),
     (data(group="pairs"), r"\[data_prep.prepare\]: cv = 'skfold3' would tear the gro"),
     ({"data_prep.prepare": {"cv": "skfold30"}}, r"cv = 'skfold30': 48 rows leave a f"),
+    # which way up
+    (
+        tune(turns=False),
+        r"\[features.extract\]: views = 'd4', but the nets of transfer.finetune wer",
+    ),
+    (
+        data(up=True) | tune(turns=True),
+        r"\[transfer.finetune\]: turns = true, but \[data\] up = true",
+    ),
+    (
+        data(up=False) | listed("pretext.rotation"),
+        r"\[pretext.rotation\]: the task is to tell which way up a picture is, but",
+    ),
     # the transfer
     (tune(init="pretext.jigsawl"), r"init = 'pretext.jigsawl' is no pretext stage"),
     (tune(init="pretext.probe"), r"init = 'pretext.probe' is no pretext stage"),

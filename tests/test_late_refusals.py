@@ -34,6 +34,7 @@ WHY: dict[str, tuple[str, ...]] = {
         "pretext.methods.permutations:check_orders",
         *("pretext.probe:ProbeSettings.check_data", "pretext.probe:check_folds"),
         "pretext.pretext_settings:PretextSettings.check_data",
+        "pretext.rotation:RotationSettings.check_data",
         "pretext.settings:TrainingSettings.check_enough",
         "transfer.jobs:folds_of",
         *("features.layers:Layers.__init__", "features.pooling:check_statistics"),

@@ -86,11 +86,11 @@ def test_modules_that_promise_it_do_not_load_torch() -> None:
 # What is not named stands above all: the commands, and what only they share.
 ROOMS: dict[str, list[set[str]]] = {
     "data_prep": [
-        {"arrays", "errors", "renamed", "synonyms"},
+        {"arrays", "dihedral", "errors", "renamed", "synonyms"},
         {"settings", "processes", "ranges"},
         {"run_folders"},
         {"pictures"},
-        {"tables", "head_losses", "task_types", "experiment", "folds"},
+        {"tables", "head_losses", "task_types", "experiment", "folds", "up"},
         {"first_look"},
         {"scoring"},
         {"reporting"},

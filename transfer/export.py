@@ -26,9 +26,10 @@ from data_prep.run_folders.damage import RECORD
 from data_prep.run_folders.runs import Run
 from data_prep.run_places import chosen_run
 from data_prep.settings import from_flags
+from data_prep.up import views_to_ask
 from pretext.export import RUN_ONNX
 from transfer.networks.columns import columns_of
-from transfer.results.trained_nets import MEAN, TrainedNets
+from transfer.results.trained_nets import MEAN, STAGE, TrainedNets
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +56,10 @@ class ExportSettings:
         " of a folder all)",
     ] = ""
     views: Annotated[
-        Literal["d4", "c4", "flip", "e"],
-        "flips and turns that the graph averages over: d4 all eight, e none",
-    ] = "d4"
+        Literal["d4", "c4", "flip", "e"] | None,
+        "flips and turns that the graph averages over: d4 all eight, e none; left out:"
+        " those that the nets learned",
+    ] = None
     out: Annotated[
         Path | None, "file or folder to write (default: in the run, by its fold)"
     ] = None
@@ -112,10 +114,12 @@ def _write_graph(trained: TrainedNets, out: Path, settings: ExportSettings) -> P
             f" ({', '.join(columns.names)}), for which the graph has no input; --to"
             " folder writes them"
         )
-    model = AveragedNets(nets, VIEW_SETS[settings.views])
+    trained_with = trained.finished.record["settings"]
+    views = VIEW_SETS[views_to_ask(settings.views, STAGE, trained_with)]
+    model = AveragedNets(nets, views)
     metadata = metadata_of(configs) | {
         "folds": trained.folds,
-        "views": VIEW_SETS[settings.views],
+        "views": views,
     }
     for noisy in ("onnx_ir", "onnxscript"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

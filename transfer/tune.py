@@ -27,7 +27,7 @@ from data_prep.experiment import Experiment
 from data_prep.prepared import PREPARED
 from data_prep.ranges import Ranged
 from data_prep.run_folders.drafts import write_rows, write_text
-from data_prep.settings import NOT_HASHED, Example, from_table, nearest, recorded
+from data_prep.settings import NOT_HASHED, Example, nearest, recorded
 from data_prep.waiting import settle_waiting
 from pretext.engine.progress import Report
 from pretext.init_weights import find_weights, fingerprint_of
@@ -137,12 +137,7 @@ class TuneSettings(Ranged):
 
 def base_of(experiment: Experiment) -> FinetuneSettings:
     """Read the settings of the transfer as they are."""
-    return from_table(
-        FinetuneSettings,
-        experiment.stages.get(FINETUNE, {}),
-        f"{experiment.source} [{FINETUNE}]",
-        {},
-    )
+    return experiment.settings_of(FINETUNE, FinetuneSettings, {})
 
 
 def main(argv: Sequence[str] | None = None) -> Path:

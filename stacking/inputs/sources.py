@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.arrays import Floats
+from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError, named
 from data_prep.run_folders.damage import intact
 from data_prep.run_folders.runs import Finished, Run
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 
 EXTRACTED = "features.extract"
 ALL_NET = "all.pkl"  # what the net that saw every label says
+UNTURNED = {
+    VIEW_SETS["e"]: "The nets were shown each picture as it is: pictures have an up"
+    " here, and none was turned.",
+    VIEW_SETS["flip"]: "The nets were shown each picture as it is and mirrored"
+    " left-right: pictures have an up here, and none was turned.",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +176,7 @@ class Source:
         return tuple(by_fold)
 
     def messages(self, ids: Iterable[str]) -> list[str]:
-        """Say what the features owe to labels that a reader should know of."""
+        """Say what a reader should know: what they owe to labels, and in what views."""
         role_of = dict(zip(self.store.ids, self.store.roles.tolist(), strict=True))
         messages = []
         if "oof_selected" in {role_of[id_] for id_ in ids}:
@@ -182,6 +189,8 @@ class Source:
                 "The pretext checkpoint was chosen by a probe that saw labels of all"
                 " folds, so the scores are slightly too good."
             )
+        if text := UNTURNED.get(tuple(self.store.header.get("pooled_over") or ())):
+            messages.append(text)
         return messages
 
 

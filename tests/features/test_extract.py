@@ -18,11 +18,13 @@ from tqdm import tqdm
 
 from data_prep.dihedral import VIEWS, apply_view
 from data_prep.errors import UserError
+from data_prep.experiment import DataSettings, Experiment
 from data_prep.run_folders.runs import Run
 from features import passes
 from features import store as stores
 from features.passes import run_pass, views_of
 from features.store import Store, open_store, verify
+from features.watch import Scorer, WatchSettings
 from pretext.data.pictures import Pictures
 from pretext.networks.backbones import load_backbone
 from tests.power_cut import PowerCutError
@@ -604,6 +606,44 @@ def test_pictures_are_found_by_image_row_and_not_by_the_place_in_the_table(
     assert stores[1].ids == stores[0].ids
     np.testing.assert_array_equal(ours, theirs)
     assert np.abs(ours - theirs[::-1]).max() > 0.01  # pictures do differ
+
+
+def test_nets_are_not_asked_in_views_that_they_never_learned(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    finetune(run, "--joint", "--no-turns")
+    for flags in ([], ["--views=c4"]):
+        with pytest.raises(
+            UserError, match=r"views = '.*', but the nets of transfer.finetune were not"
+        ):
+            extract(run, *flags)
+    assert not (run.folder / "features.extract").exists()
+    extract(run, "--views=flip")
+    assert store_of(run, "features.pkl").header["pooled_over"] == ["e", "h"]
+    trained_with = run.finished("transfer.finetune").record["settings"]
+    experiment = Experiment(data=DataSettings())
+    scorer = Scorer.of(WatchSettings(), run, experiment, trained_with)
+    assert scorer.views == ("e", "h")
+    with pytest.raises(UserError, match=r"views = 'd4', but the nets"):
+        Scorer.of(WatchSettings(views="d4"), run, experiment, trained_with)
+
+
+@pytest.mark.parametrize("turns", [True, False])
+def test_a_pretext_that_never_turned_pictures_is_asked_but_told(
+    turns: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = make_run(tmp_path, n_folds=0, target=None, dates=False, words=0)
+    make_pretext(run)
+    record = run.folder / "pretext.jigsaw" / "record.json"
+    note = json.loads(record.read_text())
+    note["settings"]["turns"] = turns
+    record.write_text(json.dumps(note))
+    extract(run, "--source=pretext.jigsaw")
+    told = [text for text in caplog.messages if "[data] up" in text]
+    assert told == [
+        "views = 'd4', but the nets of pretext.jigsaw were not trained on turned"
+        " pictures (turns = false); give views = 'flip', or 'e', or [data] up = true"
+        " where pictures have an up"
+    ] * (not turns)
 
 
 def test_a_backbone_that_labels_chose_is_not_called_label_free(tmp_path: Path) -> None:

@@ -247,6 +247,28 @@ def test_test_rows_of_a_wrong_role_are_refused(make_run: MakeRun) -> None:
         assembled(folder)
 
 
+@pytest.mark.parametrize(
+    ("views", "text"),
+    [
+        (["e", "h"], "as it is and mirrored left-right: pictures have an up here"),
+        (["e"], "each picture as it is: pictures have an up here"),
+        (["e", "hv", "r", "hvr"], None),
+    ],
+)
+def test_nets_that_were_shown_no_turned_picture_are_told_of(
+    make_run: MakeRun, views: list[str], text: str | None
+) -> None:
+    folder = make_run()
+
+    def change(header: dict[str, Any]) -> None:
+        header["pooled_over"] = views
+
+    edit_store(features(folder), change)
+    messages = assembled(folder).info.messages
+    assert len(messages) == (text is not None)
+    assert text is None or text in messages[0]
+
+
 def test_rows_whose_epoch_was_chosen_on_them_are_named(make_run: MakeRun) -> None:
     folder = make_run()
 
