@@ -1,0 +1,181 @@
+"""What a network costs on this machine, before anything is trained and without torch.
+
+Whoever chooses a backbone, a side and epochs for a span of time needs pictures per
+second. They follow from the multiplications of the network, which grow with the area of
+the picture, from the share of the machine's speed that such networks reach, and from
+what every step costs besides. The speed is measured, the shares were: on one thread of
+an AMD EPYC with avx2, float32, torch 2.15, 2026-11-29, twelve networks at 64 to 224 px
+(most within 25 %, the smallest within 60 %). What a run has measured itself is better.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.processes import n_cores
+
+PROBE_S = 0.15
+PROBE_SIDE = 512  # of the multiplied matrices: 3 MB, in the caches of most machines
+THREAD_GAIN = 0.85  # what each further thread adds to the first
+FORWARDS = 3  # what a training step multiplies: forward, and backward twice
+STEP_S = 0.04  # of a training step, beside what grows with the network
+STEP_S_PER_MILLION = 0.013  # and with its weights: the optimiser, the layouts
+PICTURE_S_PER_PIXEL = 1.5e-8  # cutting, turning and colouring a view
+BF16_GAIN = 1.8  # not measured here: twice the multiplications, less what stays as is
+BF16_UNITS = ("avx512_bf16", "amx_bf16")
+CPU_INFO = Path("/proc/cpuinfo")
+GPU_DEVICES = (Path("/dev/nvidia0"), Path("/dev/kfd"))  # of NVIDIA, of AMD
+GPU_GMAC_PER_S = 20_000.0  # seen in trainings on an H200, docs/results.md
+GPU_STEP_S = 0.012
+
+# Of a picture of the side, in px: 10^9 multiplications; millions of weights.
+NETWORKS: dict[str, tuple[float, int, float]] = {
+    "convnext_atto": (0.547, 224, 3.37),
+    "convnext_femto": (0.779, 224, 4.83),
+    "convnext_nano": (2.445, 224, 14.95),
+    "convnext_pico": (1.367, 224, 8.53),
+    "convnext_small": (8.683, 224, 49.45),
+    "convnext_tiny": (4.455, 224, 27.82),
+    "convnextv2_atto": (0.547, 224, 3.39),
+    "deit_small_patch16_224": (4.598, 224, 21.67),
+    "deit_tiny_patch16_224": (1.253, 224, 5.52),
+    "densenet121": (2.833, 224, 6.95),
+    "efficientnet_b0": (0.385, 224, 4.01),
+    "efficientnet_b1": (0.686, 240, 6.51),
+    "efficientnet_b2": (0.858, 256, 7.70),
+    "efficientnet_lite0": (0.384, 224, 3.37),
+    "efficientnetv2_rw_t": (1.912, 224, 12.62),
+    "ghostnet_100": (0.140, 224, 3.90),
+    "lcnet_050": (0.0435, 224, 0.60),
+    "lcnet_100": (0.154, 224, 1.67),
+    "mobilenetv2_100": (0.300, 224, 2.22),
+    "mobilenetv3_large_100": (0.215, 224, 4.20),
+    "mobilenetv3_small_050": (0.0232, 224, 0.57),
+    "mobilenetv3_small_100": (0.0555, 224, 1.52),
+    "mobilenetv4_conv_small": (0.185, 224, 2.49),
+    "regnetx_004": (0.397, 224, 4.77),
+    "regnety_002": (0.199, 224, 2.79),
+    "regnety_004": (0.401, 224, 3.90),
+    "regnety_016": (1.611, 224, 10.31),
+    "resnet101": (7.799, 224, 42.50),
+    "resnet10t": (0.698, 176, 4.92),
+    "resnet14t": (1.066, 176, 8.03),
+    "resnet18": (1.814, 224, 11.18),
+    "resnet18d": (2.053, 224, 11.20),
+    "resnet26": (2.340, 224, 13.95),
+    "resnet34": (3.663, 224, 21.28),
+    "resnet34d": (3.903, 224, 21.30),
+    "resnet50": (4.087, 224, 23.51),
+    "resnet50d": (4.327, 224, 23.53),
+    "resnext50_32x4d": (4.228, 224, 22.98),
+    "swin_tiny_patch4_window7_224": (4.490, 224, 27.52),
+    "test_resnet": (0.1025, 160, 0.37),
+    "test_vit": (0.0376, 160, 0.31),
+    "vit_base_patch16_224": (17.56, 224, 85.80),
+    "vit_small_patch16_224": (4.598, 224, 21.67),
+    "vit_tiny_patch16_224": (1.253, 224, 5.52),
+    "wide_resnet50_2": (11.40, 224, 66.83),
+}
+# Share of the speed of a product of matrices, training and forward alone, by the
+# beginnings of names: convolutions of a channel at a time wait for memory.
+SHARES: Sequence[tuple[tuple[str, ...], float, float]] = (
+    (("efficientnet", "ghostnet", "lcnet", "mobilenet"), 0.16, 0.21),
+    (("regnet",), 0.25, 0.29),
+    (("convnext",), 0.38, 0.44),
+    (("deit", "swin", "vit", "test_vit"), 0.58, 0.50),
+    (("",), 0.56, 0.70),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """How fast pictures go through a network.
+
+    Attributes:
+        training: Pictures per second, forward, backward and step.
+        inference: Views per second, forward alone.
+    """
+
+    training: float
+    inference: float
+
+    def seconds(self, *, trained: float = 0.0, inferred: float = 0.0) -> float:
+        """Say how long work takes.
+
+        Args:
+            trained: Pictures to train on, each as often as it is seen.
+            inferred: Views to send through.
+        """
+        return trained / self.training + inferred / self.inference
+
+
+def estimate_rates(
+    backbone: str, side_px: int, *, gmac_per_s: float, batch_size: int = 32
+) -> Rates | None:
+    """Estimate how fast a network of timm is; None: it is none of those known here.
+
+    Args:
+        backbone: Its name, with or without the tag of its weights.
+        side_px: Side of its input.
+        gmac_per_s: Of the machine, see ``measure_speed``.
+        batch_size: Pictures per training step.
+    """
+    name = backbone.removeprefix("timm:").partition(".")[0]
+    if name not in NETWORKS:
+        return None
+    gmac_at, at_px, million_weights = NETWORKS[name]
+    gmac = gmac_at * (side_px / at_px) ** 2
+    _, training_share, forward_share = next(
+        row for row in SHARES if name.startswith(row[0])
+    )
+    picture_s = PICTURE_S_PER_PIXEL * side_px**2
+    if has_gpu():  # compute, but never faster than a step is launched
+        step_s = max(GPU_STEP_S, batch_size * FORWARDS * gmac / GPU_GMAC_PER_S)
+        forward_s = gmac / GPU_GMAC_PER_S
+        return Rates(training=batch_size / step_s, inference=1 / forward_s)
+    step_s = STEP_S + STEP_S_PER_MILLION * million_weights
+    training_s = FORWARDS * gmac / (training_share * gmac_per_s) + picture_s
+    return Rates(
+        training=1 / (training_s + step_s / batch_size),
+        inference=1 / (gmac / (forward_share * gmac_per_s) + picture_s / 8),
+    )
+
+
+def measure_speed(threads: int = 0, seconds: float = PROBE_S) -> float:
+    """Measure how many 10^9 multiplications a second the processor makes, float32.
+
+    One thread is measured, by the time that it computes: so other programs that take
+    the cores change little, and the speed is that of an idle machine.
+
+    Args:
+        threads: How many are to compute; 0: one for each core at hand.
+        seconds: How long to look.
+    """
+    import numpy as np
+    from threadpoolctl import threadpool_limits
+
+    matrix = np.full((PROBE_SIDE, PROBE_SIDE), 0.5, dtype=np.float32)
+    quickest_s, until = float("inf"), time.perf_counter() + seconds
+    with threadpool_limits(1, user_api="blas"):
+        while quickest_s == float("inf") or time.perf_counter() < until:
+            began = time.thread_time()
+            np.matmul(matrix, matrix)
+            quickest_s = min(quickest_s, time.thread_time() - began)
+    n_further = (threads or n_cores()) - 1
+    gain = BF16_GAIN if _has_bf16_units() else 1.0
+    return gain * (1 + THREAD_GAIN * n_further) * PROBE_SIDE**3 / quickest_s / 1e9
+
+
+def has_gpu() -> bool:
+    """Tell whether there is a GPU that torch may use, without asking torch."""
+    return any(device.exists() for device in GPU_DEVICES)
+
+
+def _has_bf16_units() -> bool:
+    """Tell whether the processor computes in bfloat16, as trainings then do."""
+    try:
+        text = CPU_INFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return any(unit in text for unit in BF16_UNITS)
