@@ -153,7 +153,12 @@ def _prepare(
         attributes=attributes,
         n_unknown=n_unknown,
         placeholders=usable.placeholders,
-        notes=[*tables.notes, *notes_on_names(attributes), *usable.notes],
+        notes=[
+            *tables.notes,
+            *notes_on_names(attributes),
+            *usable.notes,
+            *_notes_on_columns(rows, stage.metadata),
+        ],
     )
     _write_tables(stage.folder, preparation, settings.seed)
     _write_requested_ids(stage.folder, tables.rows, inputs.data)
@@ -162,6 +167,17 @@ def _prepare(
     store.with_suffix(images.JOURNAL).unlink()  # last: a rerun need not decode
     if usable.pixels_file != store:
         usable.pixels_file.replace(store)
+
+
+def _notes_on_columns(rows: "pd.DataFrame", metadata: Mapping[str, Any]) -> list[str]:
+    """Ask of columns that tell the target alone whether they are known in time."""
+    from data_prep.telling_columns import given_names, target_of, verdicts_on
+
+    if not metadata["n_folds"]:
+        return []
+    is_the_date = metadata["target_column"] == metadata["date_column"]
+    names = given_names(rows, but=["date"] if is_the_date else [])
+    return verdicts_on(rows, names, target_of(rows, metadata["target_kind"]))
 
 
 @dataclass(frozen=True, kw_only=True)
