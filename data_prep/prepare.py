@@ -121,7 +121,6 @@ def _prepare(
         with_classes,
         with_folds,
     )
-    from data_prep.tables.words import notes_on_names
 
     (rows, left_out, n_unknown), tables = matched, inputs.tables
     if inputs.cv:
@@ -153,12 +152,7 @@ def _prepare(
         attributes=attributes,
         n_unknown=n_unknown,
         placeholders=usable.placeholders,
-        notes=[
-            *tables.notes,
-            *notes_on_names(attributes),
-            *usable.notes,
-            *_notes_on_columns(rows, stage.metadata),
-        ],
+        notes=[*tables.notes, *_notes(rows, attributes, stage.metadata), *usable.notes],
     )
     _write_tables(stage.folder, preparation, settings.seed)
     _write_requested_ids(stage.folder, tables.rows, inputs.data)
@@ -169,15 +163,19 @@ def _prepare(
         usable.pixels_file.replace(store)
 
 
-def _notes_on_columns(rows: "pd.DataFrame", metadata: Mapping[str, Any]) -> list[str]:
-    """Ask of columns that tell the target alone whether they are known in time."""
+def _notes(
+    rows: "pd.DataFrame", attributes: "pd.DataFrame", metadata: Mapping[str, Any]
+) -> list[str]:
+    """Note what is odd about names, and ask of columns that tell the target alone."""
+    from data_prep.tables.words import notes_on_names
     from data_prep.telling_columns import given_names, target_of, verdicts_on
 
+    notes = notes_on_names(attributes)
     if not metadata["n_folds"]:
-        return []
+        return notes
     is_the_date = metadata["target_column"] == metadata["date_column"]
     names = given_names(rows, but=["date"] if is_the_date else [])
-    return verdicts_on(rows, names, target_of(rows, metadata["target_kind"]))
+    return notes + verdicts_on(rows, names, target_of(rows, metadata["target_kind"]))
 
 
 @dataclass(frozen=True, kw_only=True)

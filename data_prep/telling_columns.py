@@ -172,6 +172,6 @@ def given_names(table: "pd.DataFrame", *, but: Iterable[str] = ()) -> list[str]:
     """
     from data_prep.tables.user_tables import GIVEN
 
-    given = [str(name) for name in table if str(name).startswith(GIVEN)]
-    names = [*(name.removeprefix(GIVEN) for name in given), *PLAIN]
+    columns = [str(name) for name in table if str(name).startswith(GIVEN)]
+    names = dict.fromkeys([*(name.removeprefix(GIVEN) for name in columns), *PLAIN])
     return [name for name in names if name not in set(but)]

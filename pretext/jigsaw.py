@@ -25,7 +25,7 @@ from data_prep.ranges import Area, Share
 from data_prep.settings import Example
 from pretext.data.training_data import TrainingData
 from pretext.methods.permutations import check_orders, spread_orders
-from pretext.pretext_settings import PretextSettings
+from pretext.pretext_settings import PretextSettings, Questions
 from pretext.pretraining import pretrain
 
 if TYPE_CHECKING:
@@ -208,16 +208,23 @@ class JigsawSettings(PretextSettings):
             normalise=None if self.tile_norm else normalise,
         )
 
+    @property
+    def questions(self) -> Questions:
+        """Each place is asked for its tile, or the puzzle for its order."""
+        n_tiles = self.grid**2
+        if self.form == "orders":
+            return Questions(per_picture=1, choices=self.orders)
+        return Questions(per_picture=n_tiles, choices=n_tiles)
+
     def summary(self, last: Mapping[str, float]) -> str:
         """Say how often the net is right, on held-out pictures if there are any."""
         if "held_out" not in last:
             return f"accuracy {last.get('accuracy', 0):.1%} on the pictures trained on"
-        answers, chance = "tiles placed right", 1 / self.grid**2
-        if self.form == "orders":
-            answers, chance = "orders told right", 1 / self.orders
+        is_of_orders = self.form == "orders"
+        answers = "orders told right" if is_of_orders else "tiles placed right"
         return (
             f"{last['held_out']:.1%} of the {answers} on held-out pictures"
-            f" (chance {chance:.1%})"
+            f" (chance {self.questions.chance:.1%})"
         )
 
 

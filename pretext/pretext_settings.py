@@ -1,7 +1,8 @@
 """The settings that every pretext task has, and what a task adds to them.
 
 A task is a subclass: its fields are its settings, ``build_learner`` says what is
-learnt, ``summary`` what came out. ``docs/new_pretext_task.md`` adds one.
+learnt, ``summary`` what came out, ``questions`` what guessing would give.
+``docs/new_pretext_task.md`` adds one.
 """
 
 from abc import abstractmethod
@@ -23,6 +24,24 @@ if TYPE_CHECKING:
     from data_prep.outlook import Outlook
     from pretext.data.training_data import TrainingData
     from pretext.engine.learner import Learner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """What is asked about each picture of a task that has right answers.
+
+    Attributes:
+        per_picture: How many questions.
+        choices: How many answers each has.
+    """
+
+    per_picture: int
+    choices: int
+
+    @property
+    def chance(self) -> float:
+        """Share of them that guessing gets right."""
+        return 1 / self.choices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +99,11 @@ class PretextSettings(TrainingSettings):
         Args:
             last: The last value of each metric, by name.
         """
+
+    @property
+    def questions(self) -> Questions | None:
+        """What ``held_out`` among the metrics is the accuracy of; None: of nothing."""
+        return None
 
     def check_data(self, outlook: "Outlook") -> None:
         """Check what the tables and the other stages decide.

@@ -2,6 +2,8 @@
 
 import logging
 import shutil
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +58,7 @@ def pretrain(
         return folder
     if weights_file:
         log.info("%s begins from %s", stage_name, begun_from)
+    began = time.monotonic()
     with run.stage(stage_name, config, reads=reads) as stage:
         monitor, outcome = train(
             stage_name,
@@ -76,6 +79,8 @@ def pretrain(
         selection = save_backbone(
             learner, monitor, {**metadata, **learner.metadata}, stage.folder
         )
+        seconds = time.monotonic() - began
+        verdicts = judge(settings, monitor, outcome.last, seconds)
         stage.device = str(data.pictures.device)
         stage.metadata = {
             "backbone": name,
@@ -87,8 +92,10 @@ def pretrain(
             "data_wait": round(outcome.data_share, 4),
             **{metric: round(value, 4) for metric, value in outcome.last.items()},
             **selection,
+            "verdicts": verdicts,
         }
     log_outcome(stage_name, settings, outcome, run.folder / stage_name)
+    log_verdicts(stage_name, verdicts)
     return run.folder / stage_name
 
 
@@ -265,6 +272,41 @@ def save_backbone(
     save_weights(folder / "backbone.safetensors", tensors, metadata | selection)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return selection
+
+
+def judge(
+    settings: PretextSettings,
+    monitor: "Monitor",
+    last: Mapping[str, float],
+    seconds: float,
+) -> list[str]:
+    """Say in plain words how the training went, and what to do.
+
+    Args:
+        settings: How it was trained.
+        monitor: What measured it.
+        last: The last value of each metric, by name.
+        seconds: What it took.
+    """
+    from pretext.engine.epochs import read_epochs
+    from pretext.engine.rate_verdict import losses_of, on_rate
+    from pretext.evaluation.verdicts import on_chance, on_probe
+
+    losses = losses_of(read_epochs(monitor.folder))
+    rate = settings.learning_rate
+    verdicts = [on_rate(losses, warmup=settings.warmup, learning_rate=rate)]
+    n_held_out = len(monitor.data.val_idx)
+    if (questions := settings.questions) and "held_out" in last and n_held_out:
+        n_answers = n_held_out * questions.per_picture
+        verdicts.append(on_chance(last["held_out"], n_answers, questions.chance))
+    verdicts += [*monitor.announcements, on_probe(monitor.probe_gains(), seconds)]
+    return [verdict for verdict in verdicts if verdict]
+
+
+def log_verdicts(stage_name: str, verdicts: Sequence[str]) -> None:
+    """Say what the numbers mean, a line each."""
+    for verdict in verdicts:
+        log.info("%s: %s", stage_name, verdict)
 
 
 def log_outcome(

@@ -21,7 +21,7 @@ from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.ranges import Area
 from pretext.data.training_data import TrainingData
-from pretext.pretext_settings import PretextSettings
+from pretext.pretext_settings import PretextSettings, Questions
 from pretext.pretraining import pretrain
 
 if TYPE_CHECKING:
@@ -88,6 +88,11 @@ class RotationSettings(PretextSettings):
             val_keys=data.keys[data.val_idx],
             seed=self.seed,
         )
+
+    @property
+    def questions(self) -> Questions:
+        """Each picture is asked for its turn."""
+        return Questions(per_picture=1, choices=4)
 
     def summary(self, last: Mapping[str, float]) -> str:
         """Say how often the net is right, on held-out pictures if there are any."""

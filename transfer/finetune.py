@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     jobs = plan(table, tasks, settings, metadata["n_folds"])
     log_rows(tasks, table)
 
+    from transfer.results.verdicts import judge
     from transfer.running.executors import run_jobs
     from transfer.training.finetune_data import FinetuneData
     from transfer.training.train_net import try_rates
@@ -77,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     with run.stage(STAGE, config, reads=reads) as stage:
         data = replace(data, folder=stage.folder)
         nets = run_jobs(jobs, data)
+        verdicts = judge(nets, jobs, settings, table=table, folder=stage.folder)
         stage.device = str(data.pictures.device)
         stage.metadata = {
             "nets": nets,
@@ -86,8 +88,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
             "init": settings.init,
             "role_of_fold": settings.role_of_fold,
             **({"user_columns": data.columns.to_json()} if data.columns else {}),
+            "verdicts": verdicts,
         }
-    for line in summary(nets):
+    for line in [*summary(nets), *verdicts]:
         log.info("%s", line)
     log.info("-> %s", run.folder / STAGE)
     return run.folder / STAGE

@@ -53,20 +53,43 @@ class ProbedBackbone:
 
     def gain(self, task: str, probe: str) -> Interval:
         """Give the gain in score on random weights, and its interval likewise."""
-        result = self.results[task, probe]
-        groups = self.cv_groups[result.rows]
-        if self.random is None or len(np.unique(groups)) < 2:
+        if self.random is None:
             return UNKNOWN
-        of_random = self.random.results[task, probe]
-        assert np.array_equal(result.rows, of_random.rows)
-        return paired_bootstrap(
-            metric=result.metric,
-            y_true=result.y_true,
-            first_pred=result.y_pred,
-            second_pred=of_random.y_pred,
-            groups=groups,
-            n_draws=N_RESAMPLES,
-        )
+        result, of_random = self.results[task, probe], self.random.results[task, probe]
+        return gain_of(result, of_random, self.cv_groups)
+
+
+def gain_of(result: ProbeResult, base: ProbeResult, cv_groups: Ints) -> Interval:
+    """Give the gain of a probe on another one of the same rows, with its 95 % interval.
+
+    Args:
+        result: The probe.
+        base: What it is compared with.
+        cv_groups: (N,) codes of what errs together.
+    """
+    groups = cv_groups[result.rows]
+    if len(np.unique(groups)) < 2:
+        return UNKNOWN
+    assert np.array_equal(result.rows, base.rows)
+    return paired_bootstrap(
+        metric=result.metric,
+        y_true=result.y_true,
+        first_pred=result.y_pred,
+        second_pred=base.y_pred,
+        groups=groups,
+        n_draws=N_RESAMPLES,
+    )
+
+
+def gains_on(
+    last: Mapping[str, ProbeResult], first: Mapping[str, ProbeResult], cv_groups: Ints
+) -> dict[str, Interval]:
+    """Give by task the gain of a probe of the last weights on that of the first."""
+    return {
+        task: gain_of(result, first[task], cv_groups)
+        for task, result in last.items()
+        if task in first
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,9 @@ The learner is left as it was, and no random number is drawn.
 Shapes: n pictures, D features, d outputs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,15 +20,33 @@ from pretext.engine.learner import Learner
 from pretext.evaluation.collapse import effective_rank
 from pretext.evaluation.embed import embed, forward_of, input_side
 from pretext.evaluation.monitor_subset import MonitorSubset
-from pretext.evaluation.probing import probe
+from pretext.evaluation.probing import ProbeResult, probe
 from pretext.methods.siamese import spread
 
 INNER = "probe/inner"  # the score that may choose the weights
+RIDGE = "ridge"  # the probe that a verdict is by
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What was measured of some weights.
+
+    Attributes:
+        metrics: ``health/spread`` and ``health/rank`` of the outputs,
+            ``health/feature_rank`` where they are not the features themselves,
+            ``probe/TASK`` (ridge) and ``probe/TASK_knn``, R2 or accuracy by the stored
+            folds, and ``probe/inner``, the mean over the deciding tasks by the splits
+            that may choose the weights, if there are any.
+        ridge: By task, the predictions of the ridge that ``probe/TASK`` scores.
+    """
+
+    metrics: Mapping[str, float]
+    ridge: Mapping[str, ProbeResult] = field(default_factory=dict)
 
 
 def evaluate(
     learner: Learner, data: TrainingData, subset: MonitorSubset, *, bf16: bool
-) -> dict[str, float]:
+) -> Measurement:
     """Measure the outputs, and probe the features for the labels of each task.
 
     Args:
@@ -35,13 +54,6 @@ def evaluate(
         data: What it learns from.
         subset: The pictures to measure by.
         bf16: Send the pictures through in bfloat16.
-
-    Returns:
-        ``health/spread`` and ``health/rank`` of the outputs, ``health/feature_rank``
-        where they are not the features themselves, ``probe/TASK`` (ridge) and
-        ``probe/TASK_knn``, R2 or accuracy by the stored folds, and ``probe/inner``, the
-        mean over the deciding tasks by the splits that may choose the weights, if there
-        are any.
     """
     backbone, pictures = learner.get_submodule("backbone"), data.pictures
     side_px = input_side(backbone, pictures.side_px)
@@ -65,9 +77,9 @@ def evaluate(
     }
     if type(learner).project is not Learner.project:
         metrics["health/feature_rank"] = effective_rank(compared)
-    cv_groups = subset.cv_groups
+    cv_groups, ridge = subset.cv_groups, {}
     for task in subset.tasks:
-        for name, ending in (("ridge", ""), ("knn", "_knn")):
+        for name, ending in ((RIDGE, ""), ("knn", "_knn")):
             answers = probe(
                 name=name,
                 features=features,
@@ -76,10 +88,12 @@ def evaluate(
                 cv_groups=cv_groups,
             )
             metrics[f"probe/{task.name}{ending}"] = answers.score
+            if name == RIDGE:
+                ridge[task.name] = answers
     if subset.inner_splits:
         scores = [
             probe(
-                name="ridge",
+                name=RIDGE,
                 features=features,
                 task=task,
                 splits=subset.inner_splits,
@@ -88,7 +102,7 @@ def evaluate(
             for task in subset.deciding_tasks
         ]
         metrics[INNER] = float(np.mean(scores))
-    return metrics
+    return Measurement(metrics=metrics, ridge=ridge)
 
 
 def as_trained(

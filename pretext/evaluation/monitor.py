@@ -22,14 +22,16 @@ from torch import Tensor
 
 from data_prep.experiment import Experiment
 from data_prep.run_folders.damage import intact
+from data_prep.scoring.scores import Interval
 from pretext.data.training_data import TrainingData
 from pretext.device import set_threads, use_bf16
 from pretext.engine.callbacks import StopTraining
 from pretext.engine.history import History, read_metrics
 from pretext.engine.learner import Learner
 from pretext.evaluation import collapse
+from pretext.evaluation.comparison import gains_on
 from pretext.evaluation.curves import draw_curves
-from pretext.evaluation.evaluate import INNER, evaluate
+from pretext.evaluation.evaluate import INNER, Measurement, evaluate
 from pretext.evaluation.monitor_subset import MonitorSubset, draw_subset
 from pretext.networks.backbones import load_weights, save_weights
 from pretext.pretext_settings import PretextSettings
@@ -61,7 +63,9 @@ class Monitor:
     history: History
     steps_per_epoch: int
     n_epochs: int
-    _announced: set[str] = field(default_factory=set, init=False)
+    _announced: dict[str, str] = field(default_factory=dict, init=False)
+    _first: Measurement | None = field(default=None, init=False)
+    _last: Measurement | None = field(default=None, init=False)
     _stopped_by_labels_at: int = field(default=0, init=False)
 
     @classmethod
@@ -103,9 +107,13 @@ class Monitor:
             steps_per_epoch=steps_per_epoch,
             n_epochs=-(-settings.total_steps(n_pictures) // steps_per_epoch),
         )
-        if settings.health_every and 0 not in monitor.history.by_epoch:
+        is_begun = 0 in monitor.history.by_epoch
+        # after an interruption once more, where the end is to be compared with it
+        if settings.health_every and (monitor.subset.tasks or not is_begun):
             set_threads(settings.threads)
-            monitor.history.add(0, monitor._evaluate())
+            monitor._first = monitor._evaluate()
+            if not is_begun:
+                monitor.history.add(0, monitor._first.metrics)
         return monitor
 
     def __call__(self, epoch: int) -> Mapping[str, float]:
@@ -121,7 +129,8 @@ class Monitor:
         is_due = every and (epoch % every == 0 or epoch >= self.n_epochs)
         if not (is_due or (every and epoch in EARLY)):
             return {}
-        metrics = self._evaluate()
+        self._last = self._evaluate()
+        metrics = self._last.metrics
         self.history.add(epoch, metrics)
         if self.settings.keep == "best-probe":
             self._keep_if_best(epoch)
@@ -158,7 +167,23 @@ class Monitor:
             return dict(last), {**by_labels, "selected_epoch": epoch}
         return dict(last), {}
 
-    def _evaluate(self) -> dict[str, float]:
+    @property
+    def announcements(self) -> list[str]:
+        """The sentences on a collapse or a plateau, if there was one."""
+        return list(self._announced.values())
+
+    def probe_gains(self) -> dict[str, Interval]:
+        """Give by deciding task how much better than the first weights a ridge is.
+
+        It is that of the last measurement; without any there is no task.
+        """
+        if self._first is None or self._last is None:
+            return {}
+        gains = gains_on(self._last.ridge, self._first.ridge, self.subset.cv_groups)
+        deciding = {task.name for task in self.subset.deciding_tasks}
+        return {task: gain for task, gain in gains.items() if task in deciding}
+
+    def _evaluate(self) -> Measurement:
         bf16 = use_bf16(self.settings.precision, self.data.pictures.device)
         return evaluate(self.learner, self.data, self.subset, bf16=bf16)
 
@@ -258,6 +283,6 @@ class Monitor:
     def _announce(self, event: str, sentence: str, *, must_stop: bool) -> None:
         if event not in self._announced:
             log.warning("%s", sentence)
-        self._announced.add(event)
+        self._announced.setdefault(event, sentence)
         if must_stop:
             raise StopTraining(sentence)

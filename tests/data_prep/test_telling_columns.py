@@ -92,7 +92,7 @@ def test_columns_of_a_prepared_table() -> None:
         },
     )  # fmt: skip
     names = given_names(table)
-    assert names == ["price", "empty", "width", "date", "width", "height"]
+    assert names == ["price", "empty", "width", "date", "height"]
     assert "date" not in given_names(table, but=["date"])
     sentences = verdicts_on(table, names, target_of(table, "numeric"))
     assert [text.split("'")[1] for text in sentences] == ["price", "date"]

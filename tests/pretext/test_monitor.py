@@ -27,7 +27,7 @@ from pretext.engine.history import History, read_metrics
 from pretext.engine.module import Module
 from pretext.evaluation import collapse, monitor, monitor_subset
 from pretext.evaluation.curves import draw_curves
-from pretext.evaluation.evaluate import INNER, as_trained
+from pretext.evaluation.evaluate import INNER, Measurement, as_trained
 from pretext.evaluation.monitor import Monitor
 from pretext.evaluation.monitor_subset import MonitorSubset, draw_subset
 from pretext.evaluation.probing import Split
@@ -77,9 +77,9 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
     def script(metrics: list[Metrics]) -> list[int]:
         calls: list[int] = []
 
-        def evaluate(*_: Any, **__: Any) -> Metrics:
+        def evaluate(*_: Any, **__: Any) -> Measurement:
             calls.append(len(calls))
-            return dict(metrics[min(len(calls) - 1, len(metrics) - 1)])
+            return Measurement(metrics=metrics[min(len(calls), len(metrics)) - 1])
 
         monkeypatch.setattr(monitor, "evaluate", evaluate)
         return calls
