@@ -6,9 +6,12 @@ and of ``features.watch`` only scores of that training.
 
 import csv
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from data_prep.reporting.charts import ChartLine
 from data_prep.run_folders.damage import RECORD, intact, read_json, read_record
@@ -25,21 +28,42 @@ ScoresByFold = dict[tuple[str, str], dict[int, float]]
 
 
 def training_losses(run: Path) -> Curves:
-    """Read the losses by sub-task, a curve per fold; the total where it is a sum."""
+    """Read the losses by sub-task, a curve per fold; the total where it is a sum.
+
+    They are by epoch, as the scores are, so that both can be read side by side.
+    """
+    from pretext.engine.epochs import read_epochs
     from pretext.engine.history import read_metrics
 
     record = _training(run)
     curves: Curves = {}
-    for net in record["facts"]["nets"] if record else []:
-        logged = read_metrics(run / TRAINED / net["place"] / "logs" / "metrics.csv")
+    for net in _nets(record):
+        folder = run / TRAINED / net["place"]
+        ends = {0: 0.0} | {e: row["step"] for e, row in read_epochs(folder).items()}
+        logged = read_metrics(folder / "logs" / "metrics.csv")
         # names with a slash: rates of groups, and what was measured after an epoch
         no_task = (RATE, TOTAL, ACCURACY)
         tasks = [name for name in logged if name not in no_task and "/" not in name]
         for task in [TOTAL, *tasks] if len(tasks) > 1 else tasks:
-            curve = _averaged(logged[task])
+            losses = _averaged(logged[task])
+            epochs = np.interp(list(losses), list(ends.values()), list(ends))
+            curve = dict(zip(epochs.tolist(), losses.values(), strict=True))
             if len(curve) > 1:
                 curves.setdefault(task, []).append(_curve(net["fold"], curve))
     return curves
+
+
+def kept_epochs(run: Path) -> int:
+    """Count the epochs whose weights each net has kept, if there are several.
+
+    ``features.watch`` can score those. Of one, which a training keeps if nothing else
+    is asked for, there is no curve.
+    """
+    nets = [net for net in _nets(_training(run)) if net["fold"].isdigit()]
+    pattern = "epochs/epoch*.safetensors"
+    counts = [len([*(run / TRAINED / net["place"]).glob(pattern)]) for net in nets]
+    n_kept = min(counts, default=0)
+    return n_kept if n_kept > 1 else 0
 
 
 def held_out_scores(run: Path) -> Curves:
@@ -53,11 +77,19 @@ def held_out_scores(run: Path) -> Curves:
         return {}
     by_fold = _watched_scores(run, record) or _scores_of_epochs(run, record)
     curves: Curves = {}
-    for (score, fold), values in sorted(by_fold.items()):
+    for (score, fold), values in sorted(by_fold.items(), key=_by_score_and_fold):
         if len(values) > 1:
             curve = _curve(fold, dict(sorted(values.items())))
             curves.setdefault(score, []).append(curve)
     return curves
+
+
+def _by_score_and_fold(
+    entry: tuple[tuple[str, str], dict[int, float]],
+) -> tuple[str, int]:
+    """Sort by score, then by the number of the fold."""
+    score, fold = entry[0]
+    return score, _number(fold)
 
 
 def _watched_scores(run: Path, record: Mapping[str, Any]) -> ScoresByFold:
@@ -82,7 +114,7 @@ def _scores_of_epochs(run: Path, record: Mapping[str, Any]) -> ScoresByFold:
     from pretext.engine.epochs import HELD_OUT, read_epochs
 
     by_fold: ScoresByFold = {}
-    for net in record["facts"]["nets"]:
+    for net in _nets(record):
         for epoch, row in read_epochs(run / TRAINED / net["place"]).items():
             for name, value in row.items():
                 if name.startswith(HELD_OUT) and math.isfinite(value):
@@ -98,6 +130,20 @@ def _training(run: Path) -> dict[str, Any] | None:
         return None
     trained, extracted = map(read_record, paths)
     return trained if extracted["reads"].get(TRAINED) == trained["digest"] else None
+
+
+def _nets(record: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """List the nets of a training: those of the folds in order, that of all rows last.
+
+    So the colours of their curves are the same in every chart.
+    """
+    nets = record["facts"]["nets"] if record else []
+    return sorted(nets, key=lambda net: _number(net["fold"]))
+
+
+def _number(fold: str) -> int:
+    """Give the number of a fold; all rows are behind the last."""
+    return int(fold) if fold.isdigit() else sys.maxsize
 
 
 def _averaged(values: Mapping[int, float]) -> dict[int, float]:

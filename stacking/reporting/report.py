@@ -19,11 +19,12 @@ from stacking.reporting.run_files import RunPictures
 from stacking.reporting.sections.calibration import calibration, confusion
 from stacking.reporting.sections.failures import failures
 from stacking.reporting.sections.glance import glance
+from stacking.reporting.sections.learning import learning
 from stacking.reporting.sections.meaning import meaning
 from stacking.reporting.sections.names import by_name
 from stacking.reporting.sections.pictures import by_prediction, disputed, worst
 from stacking.reporting.sections.predictions import predicted, shift
-from stacking.reporting.sections.run import learning, settings_and_versions
+from stacking.reporting.sections.run import settings_and_versions
 from stacking.reporting.sections.steps import steps
 from stacking.reporting.sections.tasks import importance, worth
 

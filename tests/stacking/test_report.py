@@ -235,12 +235,35 @@ def test_what_was_found_is_told(full: tuple[Reported, str]) -> None:
     ]
 
 
-def test_the_curves_are_those_of_the_training(full: tuple[Reported, str]) -> None:
+def test_a_loss_stands_beside_the_score_of_the_fold_held_out(
+    full: tuple[Reported, str],
+) -> None:
     learning = part(full[1], "How the nets learned")
-    titles = re.findall("<h4>([^<]+)</h4>", learning)
-    assert titles == ["loss", "target", "onehot", "target_rmse"]
+    parts = re.findall("<h[34]>([^<]+)</h[34]>", learning)
+    assert parts == [
+        *("all tasks together", "loss, rows learned from"),
+        *("target", "loss, rows learned from", "rmse, fold held out"),
+        *("onehot", "loss, rows learned from"),
+    ]
     assert learning.count("<polyline") == 4 * 3
+    assert learning.count(">epoch<") == 4  # all on one scale
     assert "fold 2" in learning
+    assert "target_rmse, over the folds: best at the end, 0.3333 after" in learning
+
+
+def test_without_scores_by_epoch_it_is_told_what_makes_them(make: Make) -> None:
+    reported = make()
+    add_training(reported.run)
+    (reported.run / "features.watch" / "scores.csv").unlink()
+    learning = part(reported.page(), "How the nets learned")
+    assert "It comes with score_every = 1 in [transfer.finetune]" in learning
+    for fold in range(3):
+        epochs = reported.run / f"transfer.finetune/joint/fold{fold}/epochs"
+        epochs.mkdir()
+        for epoch in (2, 3):
+            (epochs / f"epoch{epoch}.safetensors").touch()
+    learning = part(reported.page(), "How the nets learned")
+    assert "2 epochs of each net are kept: python -m features.watch" in learning
 
 
 def test_curves_of_another_training_are_not_shown(make: Make) -> None:
@@ -255,6 +278,7 @@ def test_times_and_machines_are_told(full: tuple[Reported, str]) -> None:
         "data_prep.prepare",
         "features.extract",
         "a &lt;b&gt;GPU&lt;/b&gt;",
+        "<summary>Settings of transfer.finetune</summary><dl>\n<dt>epochs</dt><dd>3<",
         "stackers",
         "fold hash",
         "cores, in 83\u202fs.",

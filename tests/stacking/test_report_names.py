@@ -116,7 +116,9 @@ def test_the_sentence_names_what_is_off_and_what_is_hardest(
         subgroup("lone", np.nan, np.nan),
     ]
     text = names.verdict(reported.result, scored)
-    assert text.startswith("bath \u22120.60 and hall +0.20 are off the line. The RMSE")
+    assert text.startswith(
+        "bath (\u22120.60) and hall (+0.20) are off the line. The RMSE"
+    )
     assert "largest of bath: 99.00, against" in text
     text = names.verdict(reported.result, scored[2:])
     assert text == "No name is off the line for certain."
@@ -127,14 +129,14 @@ def test_of_many_names_some_are_off_by_chance(reported: Reported) -> None:
     assert "by chance" not in names.verdict(reported.result, scored)
     scored = [subgroup(f"name{k}", 0.1, 0.3) for k in range(40)]
     text = names.verdict(reported.result, scored)
-    assert "name4 +0.20 and 35 more are off" in text
+    assert "name4 (+0.20) and 35 more are off" in text
     assert "(of 40 names about 2 would be by chance)" in text
 
 
 def test_of_classes_a_name_is_off_that_is_right_less_often(of_text: Stacked) -> None:
     scored = [subgroup("hall", 0.0, 0.02), subgroup("bath", 0.98, 1.0)]
     text = names.verdict(of_text, scored)
-    assert text.startswith("hall 1% is right less often than the ")
+    assert text.startswith("hall (1%) is right less often than the ")
 
 
 def test_names_that_are_not_off_are_folded(reported: Reported) -> None:

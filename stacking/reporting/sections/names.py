@@ -73,10 +73,10 @@ def verdict(stacked: Stacked, scored: Sequence[Subgroup]) -> str:
     off, digits = off_names(stacked, scored), unit_digits(stacked)
     if not stacked.objective.is_number:
         overall = float(errors_or_hits(stacked).mean())
-        texts = [f"{s.name} {s.value.value:.0%}" for s in off]
+        texts = [f"{s.name} ({s.value.value:.0%})" for s in off]
         fault = f"right less often than the {overall:.0%} of all rows"
         return _off_text(texts, len(scored), fault)
-    texts = [f"{s.name} {signed(s.value.value, digits)}" for s in off]
+    texts = [f"{s.name} ({signed(s.value.value, digits)})" for s in off]
     sentences = [_off_text(texts, len(scored), "off the line")]
     loss = float(row_losses(stacked).mean())
     overall = loss if stacked.objective.name == "mae" else float(np.sqrt(loss))

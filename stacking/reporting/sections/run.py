@@ -1,7 +1,8 @@
-"""Parts of the report: how the nets learned; settings, time, hardware and versions."""
+"""A part of the report: settings of all stages, time, hardware and versions."""
 
 import os
 import platform
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from data_prep.reporting.charts import curve_legend, lines, panels
 from data_prep.reporting.report import (
     Section,
     definitions,
@@ -18,48 +18,13 @@ from data_prep.reporting.report import (
     table,
     together,
 )
-from stacking.analysis.learning_curves import Curves, held_out_scores, training_losses
 from stacking.ensemble.stack import Stacked
 from stacking.reporting.run_files import records
 
 MINUTE_S, HOUR_MIN = 60, 60
+STACK = "stacking.fit"
+SHA256, N_SHOWN = re.compile("[0-9a-f]{64}"), 16  # letters of a hash
 NARROW = "\u202f"  # a space at which no line is broken
-
-
-def learning(run: Path) -> Section:
-    """Show the losses of the training, and scores by epoch; no logs: nothing.
-
-    Args:
-        run: Folder of the run.
-    """
-    losses, scores = training_losses(run), held_out_scores(run)
-    pieces = []
-    if losses:
-        pieces += [
-            subheading("Loss on the rows that were learned from"),
-            _charts(losses, "step of the optimiser"),
-        ]
-    if scores:
-        pieces += [
-            subheading("Score of the fold that was held out"),
-            _charts(scores, "epoch"),
-        ]
-    if not pieces:
-        return Section("", Markup())
-    return Section(
-        "How the nets learned",
-        together(*pieces),
-        "A line for each net. A loss that still falls at the end asks for more epochs;"
-        " one that falls while the held-out score gets worse, for fewer.",
-    )
-
-
-def _charts(curves: Curves, x_label: str) -> Markup:
-    names = [curve.name for curve in max(curves.values(), key=len)]
-    return together(
-        curve_legend(names) if len(names) > 1 else Markup(),
-        panels([(name, lines(c, x_label=x_label)) for name, c in curves.items()]),
-    )
 
 
 def settings_and_versions(
@@ -83,24 +48,48 @@ def settings_and_versions(
     earlier_versions: dict[str, str] = {}
     for record in earlier:
         earlier_versions |= record.get("versions", {})
-    settings = {**settings, "metric": stacked.objective.name}
-    shown = {name: _text(value) for name, value in settings.items() if name != "tasks"}
+    chosen = {
+        **settings,
+        "metric": stacked.objective.name,
+        "fold hash": stacked.data.info.fold_hash,
+    }
+    by_stage = {record["stage"]: record["settings"] for record in earlier}
     return Section(
         "Settings, time and versions",
         together(
-            definitions(shown | {"fold hash": stacked.data.info.fold_hash[:16]}),
+            *(
+                folded(f"Settings of {stage}", definitions(flat(of_stage)))
+                for stage, of_stage in (by_stage | {STACK: chosen}).items()
+            ),
             _times(earlier, seconds),
             folded("Versions", definitions(earlier_versions | dict(versions))),
         ),
+        "All that decides the result; what only makes it faster, such as threads, is"
+        " not listed. Where two runs score differently, compare these first.",
     )
 
 
-def _text(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {entry}" for name, entry in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return value
+def flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Give settings, tables of settings too, as names and values for people.
+
+    Args:
+        settings: Of a stage, as recorded.
+        before: Put before each name, such as ``data.``.
+
+    >>> flat({"side": 64, "data": {"train": "a.csv", "attributes": ["b", "c"]}})
+    {'side': 64, 'data.train': 'a.csv', 'data.attributes': 'b, c'}
+    """
+    shown: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            shown |= flat(value, f"{before}{name}.")
+        elif isinstance(value, list | tuple):
+            shown[before + name] = ", ".join(map(str, value))
+        elif isinstance(value, str) and SHA256.fullmatch(value):
+            shown[before + name] = value[:N_SHOWN]
+        else:
+            shown[before + name] = value
+    return shown
 
 
 def _times(earlier: list[dict[str, Any]], seconds: float | None) -> Markup:
