@@ -1,16 +1,16 @@
 """What rows have in common by name: values of the user's columns, and attributes.
 
-Shapes: N rows.
+Shapes: N rows, P pictures of them.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from data_prep.arrays import Bools
+from data_prep.arrays import Bools, Ints
 from data_prep.folds import MAX_CLASSES
 from data_prep.prepared import Prepared
 from data_prep.run_folders.damage import read_frame
@@ -20,7 +20,7 @@ from data_prep.user_columns import MIN_ROWS
 
 ATTRIBUTES = "attributes.parquet"
 WITHOUT = "(without)"
-LEAST_SHARE = 0.5  # of the rows that frequent values hold, or a column has no classes
+LEAST_SHARE = 0.5  # of the cells that frequent values hold, where there are classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,82 +29,80 @@ class NamedRows:
 
     Attributes:
         title: Where the names are from.
-        masks: A name, and (N,) which rows have it; the most frequent first. A row has
-            one value of a column, but may have several attributes.
+        masks: A name, and (N,) which rows have it; the most frequent first. A row may
+            have several.
     """
 
     title: str
     masks: Sequence[tuple[str, Bools]]
 
 
-def named_rows(prepared: Prepared, ids: Sequence[str]) -> list[NamedRows]:
-    """Find the classes of the user's columns and the attributes of N rows.
+def named_rows(prepared: Prepared, names: Sequence[str]) -> list[NamedRows]:
+    """Find the classes of the user's columns and the attributes of N scored rows.
+
+    An object has what any of its pictures has.
 
     Args:
         prepared: The finished ``data_prep.prepare``.
-        ids: N ids.
+        names: N ids, or names of objects.
 
     Returns:
         Those with two names or more in ``MIN_ROWS`` rows each.
     """
-    rows = prepared.table.set_index("id").loc[list(ids)]
-    sources = [
-        NamedRows(title=str(name).removeprefix(GIVEN), masks=masks)
-        for name in rows.columns
-        if str(name).startswith(GIVEN) and (masks := class_masks(rows[name]))
-    ]
+    table = prepared.table[prepared.table["split"] == "train"]
+    key = "object" if "object" in table else "id"
+    row_of = {name: number for number, name in enumerate(names)}
+    pictures = table[table[key].isin(list(names))]
+    of_row = pictures[key].map(row_of).to_numpy(np.int64)
+    sources = []
+    for column in map(str, pictures.columns):
+        if column.startswith(GIVEN) and are_classes(pictures[column]):
+            masks = name_masks(as_texts(pictures[column]), of_row, len(names))
+            sources.append(NamedRows(title=column.removeprefix(GIVEN), masks=masks))
     path = prepared.folder / ATTRIBUTES
     attributes = read_frame(path) if path.exists() else pd.DataFrame()
     if len(attributes):
-        masks = attribute_masks(attributes, ids)
+        row_of_id = dict(zip(pictures["id"], of_row.tolist(), strict=True))
+        having = attributes[attributes["id"].isin(row_of_id)]
+        of_row = having["id"].map(row_of_id).to_numpy(np.int64)
+        masks = name_masks(as_texts(having["name"]), of_row, len(names))
         sources.append(NamedRows(title="attribute", masks=masks))
     return [source for source in sources if len(source.masks) > 1]
 
 
-def class_masks(cells: "pd.Series[str]") -> list[tuple[str, Bools]]:
-    """Tell N cells apart by value; nothing where they are no classes.
-
-    They are if frequent values hold most rows, and numbers only if they are few.
-    """
-    values = as_texts(cells)
-    numbers = as_numbers(cells)
-    is_number = np.isfinite(numbers).sum() == sum(bool(value) for value in values)
-    if is_number and len(set(values)) > MAX_CLASSES:
-        return []
-    texts = np.array(values, dtype=object)
-    masks = [(value, texts == value) for value in _frequent(v for v in values if v)]
-    n_held = sum(int(mask.sum()) for _, mask in masks)
-    return (
-        [*masks, *_without(texts == "")] if n_held >= LEAST_SHARE * len(texts) else []
-    )
+def are_classes(cells: "pd.Series[str]") -> bool:
+    """Tell whether frequent values hold most cells, and numbers are few."""
+    counts = Counter(text for text in as_texts(cells) if text)
+    is_number = np.isfinite(as_numbers(cells)).sum() == counts.total()
+    if is_number and len(counts) > MAX_CLASSES:
+        return False
+    n_held = sum(n for n in counts.values() if n >= MIN_ROWS)
+    return bool(n_held) and n_held >= LEAST_SHARE * len(cells)
 
 
-def attribute_masks(
-    attributes: pd.DataFrame, ids: Sequence[str]
+def name_masks(
+    names: Sequence[str], of_row: Ints, n_rows: int
 ) -> list[tuple[str, Bools]]:
-    """Tell which of N ids have each frequent attribute.
+    """Tell which of N rows have each frequent name.
 
     Args:
-        attributes: Columns id and name, a row each.
-        ids: N ids.
+        names: (P,) names, such as those of the pictures of a row; empty: none.
+        of_row: (P,) the row that each is of.
+        n_rows: N.
+
+    Returns:
+        The names of ``MIN_ROWS`` rows or more, the most frequent first; and the rows
+        without any, if they are as many.
     """
-    of_rows = attributes[attributes["id"].isin(list(ids))]
-    ids_of_name = of_rows.groupby("name")["id"].agg(set)
-    masks = [
-        (str(name), np.array([id_ in ids_of_name[name] for id_ in ids]))
-        for name in _frequent(of_rows["name"])
-    ]
-    has_any = np.isin(np.array(ids, dtype=object), of_rows["id"].to_numpy(object))
-    return [*masks, *_without(~has_any)]
-
-
-def _frequent(names: Iterable[str]) -> list[str]:
-    """Give the names of ``MIN_ROWS`` rows or more, the most frequent first."""
-    counts = Counter(names)
-    frequent = [name for name, n_rows in counts.items() if n_rows >= MIN_ROWS]
-    return sorted(frequent, key=lambda name: (-counts[name], name))
-
-
-def _without(mask: Bools) -> list[tuple[str, Bools]]:
-    """Give the rows that have no name, if they are not few."""
-    return [(WITHOUT, mask)] if mask.sum() >= MIN_ROWS else []
+    pairs = {(name, row) for name, row in zip(names, of_row.tolist(), strict=True)}
+    counts = Counter(name for name, _ in pairs if name)
+    frequent = [name for name, n in counts.items() if n >= MIN_ROWS]
+    masks = {name: np.zeros(n_rows, dtype=np.bool_) for name in frequent}
+    is_named = np.zeros(n_rows, dtype=np.bool_)
+    for name, row in pairs:
+        is_named[row] |= bool(name)
+        if name in masks:
+            masks[name][row] = True
+    ordered = sorted(frequent, key=lambda name: (-counts[name], name))
+    without = [(WITHOUT, ~is_named)] if (~is_named).sum() >= MIN_ROWS else []
+    return [*((name, masks[name]) for name in ordered), *without]

@@ -1,7 +1,6 @@
 """Tests of the report's errors by value of a column, by attribute, and of shrinkage."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from stacking.ensemble.stack import Stacked
 from stacking.reporting.named_rows import (
     ATTRIBUTES,
     NamedRows,
-    attribute_masks,
-    class_masks,
+    are_classes,
+    name_masks,
     named_rows,
 )
 from stacking.reporting.sections import names
@@ -44,11 +43,6 @@ def of_text(tmp_path_factory: pytest.TempPathFactory) -> Stacked:
         tmp_path_factory.mktemp("text") / "run", is_text=True, tasks=("onehot",)
     )
     return made.stacked()
-
-
-def masks(cells: Sequence[Any]) -> dict[str, int]:
-    """Count the rows of each class of some cells."""
-    return {name: int(mask.sum()) for name, mask in class_masks(pd.Series(cells))}
 
 
 def test_the_names_are_those_of_the_tables(reported: Reported) -> None:
@@ -85,20 +79,47 @@ def test_without_names_there_is_no_part(tmp_path: Path) -> None:
     assert "By your columns and attributes" not in Reported.of(tmp_path / "run").page()
 
 
-def test_classes_are_told_from_quantities_and_from_texts_of_one_row() -> None:
-    assert masks(["a"] * 6 + ["b"] * 5 + ["c"] * 4) == {"a": 6, "b": 5}
-    assert masks([*range(40)] * 6) == {}  # numbers, of which every value is frequent
-    assert masks([1.0, 2.0, np.nan] * 5) == {"1": 5, "2": 5, "(without)": 5}
-    assert masks([f"title {k}" for k in range(40)] + ["a"] * 5) == {}
+@pytest.mark.parametrize(
+    ("cells", "is_so"),
+    [
+        (["a"] * 6 + ["b"] * 5 + ["c"] * 4, True),
+        ([*range(40)] * 6, False),  # numbers, of which every value is frequent
+        ([1.0, 2.0, np.nan] * 5, True),
+        ([f"title {k}" for k in range(40)] + ["a"] * 5, False),
+        ([None] * 9, False),
+    ],
+)
+def test_classes_are_told_from_quantities_and_from_titles(
+    cells: list[Any], is_so: bool
+) -> None:
+    assert are_classes(pd.Series(cells)) is is_so
 
 
-def test_a_row_may_have_several_attributes() -> None:
-    ids = [f"p{k}" for k in range(12)]
-    pairs = [(id_, "red") for id_ in ids[:6]] + [(id_, "sour") for id_ in ids[1:6]]
-    pairs += [("p7", "rare"), ("elsewhere", "red")]
-    frame = pd.DataFrame(pairs, columns=["id", "name"])
-    counted = {name: int(mask.sum()) for name, mask in attribute_masks(frame, ids)}
-    assert counted == {"red": 6, "sour": 5, "(without)": 5}
+def test_a_name_is_counted_by_rows_and_a_row_may_have_several() -> None:
+    # Row 0 has three pictures, of which two are red and one is sour too.
+    names = ["red", "red", "sour", "", *["red"] * 5, *["sour"] * 4, *["rare"] * 2, ""]
+    of_row = np.array([0, 0, 0, 0, 1, 2, 3, 4, 5, 1, 2, 3, 6, 7, 7, 8])
+    masks = dict(name_masks(names, of_row, n_rows=9))
+    assert {name: np.flatnonzero(m).tolist() for name, m in masks.items()} == {
+        "red": [0, 1, 2, 3, 4, 5],
+        "sour": [0, 1, 2, 3, 6],
+    }
+    masks = dict(name_masks(names, of_row, n_rows=13))
+    assert np.flatnonzero(masks["(without)"]).tolist() == [8, 9, 10, 11, 12]
+
+
+def test_an_object_has_the_names_of_all_its_pictures(tmp_path: Path) -> None:
+    made = Reported.of(tmp_path / "run", n_test=0, n_unlabelled=0)
+    add_names(made.run)
+    prepared = Prepared.open(Run(made.run).finished("data_prep.prepare"))
+    numbers = np.arange(len(prepared.table))
+    table = prepared.table.assign(object=[f"h{number // 3}" for number in numbers])
+    table.loc[table["object"] == "h0", "split"] = "unlabelled"
+    houses = [f"h{number}" for number in range(1, 30)]
+    of_objects = named_rows(replace(prepared, table=table), houses)
+    masks = {name: m.all() for source in of_objects for name, m in source.masks}
+    # one picture of three is tiled and of each room; two of three are bright
+    assert masks == dict.fromkeys(("kitchen", "bath", "hall", "bright", "tiled"), True)
 
 
 def subgroup(name: str, low: float, high: float, score: float = 0.1) -> Subgroup:
