@@ -1,9 +1,9 @@
 """The experiment file: where the data lie, which sub-tasks to learn, settings by stage.
 
-::
+Paths are relative to the file, in every table, and begin with ``{run}`` for the run::
 
     [data]                       # what to read
-    images = "pictures"          # paths are relative to this file
+    images = "pictures"
     train = "train.csv"
     target = "target"
 
@@ -115,17 +115,27 @@ class Experiment:
         tasks: The tables ``[tasks.NAME]``, empty when the file names none.
         stages: Raw settings by stage, such as ``{"pretext.jigsaw": {...}}``.
         source: Where the file came from, for messages.
+        base: Folder that its paths are relative to.
+        run: Folder of the run, for paths that begin with ``{run}``.
     """
 
     data: DataSettings
     tasks: dict[str, TaskType] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     source: str = "no experiment file"
+    base: Path = Path()
+    run: Path = Path()
+
+    def locate(self, path: Path) -> Path:
+        """Resolve a path of the file."""
+        return _located(path, self.base, self.run)
 
     def settings_of(
         self, stage: str, settings_class: type[Settings], flags: Mapping[str, Any]
     ) -> Settings:
         """Build the settings of a stage: by ``[data] up``, its table, and flags.
+
+        Paths of the table are relative to the file, those of flags to where one stands.
 
         Args:
             stage: Dotted name.
@@ -138,7 +148,9 @@ class Experiment:
         location = f"{self.source} [{stage}]"
         by_up = implied(self.data.up, settings_class)
         table = by_up | self.stages.get(stage, {})
-        settings = from_table(settings_class, table, location, flags)
+        settings = from_table(
+            settings_class, table, location, flags, locate=self.locate
+        )
         try:
             check_up(self.data.up, settings)
         except UserError as error:
@@ -172,12 +184,20 @@ def read_experiment(path: Path, run: Path, base: Path | None = None) -> Experime
     for name, table in no_stages.items():
         if not isinstance(table, Mapping):
             raise UserError(f"{path}: {name} is not a table; write [{name}]")
-    data = _data(no_stages["data"], f"{path} [data]", folder, run)
+    data = from_table(
+        DataSettings,
+        no_stages["data"],
+        f"{path} [data]",
+        {},
+        locate=lambda within: _located(within, folder, run),
+    )
     return Experiment(
         data=data,
         tasks=read_tasks(no_stages["tasks"], str(path)),
         stages=_stages(tables, path),
         source=str(path),
+        base=folder,
+        run=run,
     )
 
 
@@ -216,23 +236,10 @@ def read_tasks(tables: Mapping[str, Any], source: str) -> dict[str, TaskType]:
     return tasks
 
 
-def _data(
-    table: Mapping[str, Any], location: str, base: Path, run: Path
-) -> DataSettings:
-    data = from_table(DataSettings, table, location, {})
-
-    def located(path: Path) -> Path:
-        inside = path.parts[:1] == (RUN_MARK,)
-        return run.joinpath(*path.parts[1:]) if inside else base / path
-
-    paths: dict[str, Any] = {
-        name: located(value)
-        for name in ("train", "test", "sample", "sample_weights")
-        if (value := getattr(data, name)) is not None
-    }
-    for name in ("images", "attributes"):
-        paths[name] = tuple(located(value) for value in getattr(data, name))
-    return DataSettings(**{**vars(data), **paths})
+def _located(path: Path, base: Path, run: Path) -> Path:
+    """Resolve a path of an experiment file."""
+    is_in_run = path.parts[:1] == (RUN_MARK,)
+    return run.joinpath(*path.parts[1:]) if is_in_run else base / path
 
 
 def _stages(tables: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:

@@ -8,10 +8,10 @@ A stage declares a frozen dataclass whose fields are ``Annotated[type, "help"]``
 types are str, int, float, bool, Path, ``Literal``, a tuple of str or int (commas on the
 command line, an array in TOML), and any of them ``| None``. Further annotations say
 more: ``Ge(0)`` and the like which range a value has (``data_prep.ranges``),
-``Example(...)`` what one may write where the default does not show it, and
-``NOT_HASHED`` that the field changes how fast a result comes, not what it is; such
-fields are left out of the record, so that changing them does not make a finished stage
-stale.
+``MayBePath`` that a text may be a path, ``Example(...)`` what one may write where the
+default does not show it, and ``NOT_HASHED`` that the field changes how fast a result
+comes, not what it is; such fields are left out of the record, so that changing them
+does not make a finished stage stale.
 
 A command that is no stage declares its flags in the same way, and reads them by
 ``from_flags``. There ``POSITIONAL`` makes an argument of a field, ``SEVERAL`` lets the
@@ -31,6 +31,7 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 from typing import get_type_hints as hints_of
 
 from data_prep.errors import UserError
+from data_prep.file_paths import Locate, located, without_folders
 from data_prep.renamed import new_name
 from data_prep.synonyms import answer
 
@@ -98,10 +99,14 @@ def fields_of(settings_class: type[Any]) -> dict[str, Field]:
 
 
 def recorded(settings: Any) -> dict[str, Any]:
-    """Give the settings that decide a result, as plain JSON values."""
+    """Give the settings that decide a result, as plain JSON values.
+
+    Of what may be a path the last part is given, after ``./``: where it lies depends on
+    where one stands, and its content has a digest of its own.
+    """
     declared = fields_of(type(settings))
     return {
-        name: _as_json(value)
+        name: _as_json(without_folders(value, declared[name].annotations))
         for name, value in asdict(settings).items()
         if NOT_HASHED not in declared[name].annotations
     }
@@ -152,6 +157,8 @@ def from_table(
     table: Mapping[str, Any],
     location: str,
     flags: Mapping[str, Any],
+    *,
+    locate: Locate | None = None,
 ) -> Settings:
     """Build the settings from a TOML table and the flags that override it.
 
@@ -160,9 +167,11 @@ def from_table(
         table: Keys and values as read from TOML.
         location: Of the table, for the messages.
         flags: Values already checked, such as those of the command line.
+        locate: Resolves a path of the table; None: it stays as it is.
 
     Raises:
-        UserError: A key is unknown or a value has the wrong type or range.
+        UserError: A key is unknown, a value has the wrong type or range, or a path is
+            relative to where one stands and not to the file of the table.
     """
     declared = fields_of(settings_class)
     values = {}
@@ -172,6 +181,8 @@ def from_table(
             raise UserError(f"{location}: unknown key {key!r}; {hint}")
         try:
             values[key] = _checked(value, declared[key].type)
+            if locate:
+                values[key] = located(values[key], declared[key].annotations, locate)
         except UserError as error:
             raise UserError(f"{location}: {key} = {error}") from None
     try:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from data_prep.errors import UserError
+from data_prep.file_paths import MayBePath
 from data_prep.folds import ALL
 from data_prep.outlook import Outlook
 from data_prep.ranges import Ranged
@@ -15,7 +16,7 @@ from data_prep.up import check_learned
 from features.pooling import USUAL, check_statistics
 from pretext.init_weights import pretexts
 from pretext.preflight import check_ready, check_unseen, network_of
-from pretext.ready_weights import find_ready, is_ready
+from pretext.ready_weights import find_ready, is_path, is_ready
 
 FINETUNED = "transfer.finetune"
 WEIGHTS = "weights"  # in a record beside the settings: which ready weights they were
@@ -32,6 +33,7 @@ class ExtractSettings(Ranged):
         str,
         "whose outputs: transfer.finetune, or the features of a pretext stage or of"
         " ready weights: timm:NAME, a file or folder",
+        MayBePath(is_path=is_path),
     ] = FINETUNED
     backbone: Annotated[
         str,

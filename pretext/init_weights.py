@@ -9,6 +9,7 @@ from data_prep.experiment import commands
 from data_prep.run_folders.damage import digest_file
 from data_prep.run_folders.runs import Run
 from data_prep.settings import nearest
+from pretext.names import SCRATCH
 from pretext.ready_weights import (
     TIMM,
     files_of,
@@ -18,7 +19,6 @@ from pretext.ready_weights import (
     is_ready,
 )
 
-SCRATCH = "scratch"
 DEFAULT_BACKBONE = "resnet34"  # where neither the weights nor the settings name one
 
 

@@ -8,6 +8,7 @@ import difflib
 from data_prep.errors import UserError
 from data_prep.settings import nearest
 
+SCRATCH = "scratch"  # first weights: none
 TORCH_OPTIMIZERS = ("adamw", "sgd")
 # Tried with pytorch-optimizer 4.1: these ask for more than groups of parameters and a
 # rate (a closure, the model, a second pass, another mode for evaluating), or their

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from data_prep.errors import UserError
 from data_prep.outlook import Outlook
-from pretext.init_weights import DEFAULT_BACKBONE, SCRATCH, check_alone
-from pretext.names import check_backbone, check_optimizer
+from pretext.init_weights import DEFAULT_BACKBONE, check_alone
+from pretext.names import SCRATCH, check_backbone, check_optimizer
 from pretext.ready_weights import (
     TIMM,
     architecture_of,

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge
 
 from data_prep.errors import UserError
+from data_prep.file_paths import MayBePath
 from data_prep.settings import Example
 from pretext.data.training_data import n_held_out
 from pretext.preflight import check_first_weights, check_larger_views, check_names
+from pretext.ready_weights import is_path
 from pretext.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class PretextSettings(TrainingSettings):
         str,
         "first weights: scratch, another pretext stage, timm:NAME, or a file or folder",
         Example("timm:resnet18.a1_in1k"),
+        MayBePath(is_path=is_path),
     ] = "scratch"
     inductive: Annotated[bool, "leave the pictures of the test table out"] = False
     health_every: Annotated[

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
+from data_prep.file_paths import MayBePath
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.ranges import Ranged
 from data_prep.run_folders.runs import Run
@@ -48,6 +49,7 @@ class ProbeSettings(Ranged):
     weights: Annotated[
         tuple[str, ...],
         "pretext stages, timm:NAME, files or folders (default: every finished stage)",
+        MayBePath(is_path=is_path),
         Example(["pretext.jigsaw", "timm:resnet18.a1_in1k"]),
     ] = ()
     tasks: Annotated[

@@ -17,7 +17,7 @@ from typing import Any
 
 from data_prep.errors import UserError
 from data_prep.experiment import commands
-from pretext.names import check_backbone
+from pretext.names import SCRATCH, check_backbone
 
 TIMM = "timm:"
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
@@ -28,11 +28,17 @@ USUAL_ARGUMENTS = {"img_size", "num_classes", "in_chans", "global_pool"}
 log = logging.getLogger(__name__)
 
 
-def is_path(name: str) -> bool:
-    """Tell whether a file or a folder of weights is meant, and no stage."""
-    if name in commands():  # a stage, even where its folder lies at hand
+def is_path(name: str, folder: Path = Path()) -> bool:
+    """Tell whether a file or a folder of weights is meant, and no stage.
+
+    Args:
+        name: Of first weights, as the user wrote it.
+        folder: That a path is relative to.
+    """
+    # a name, even where a folder called so lies at hand
+    if name in (SCRATCH, *commands()) or name.startswith(TIMM):
         return False
-    return name.endswith(ENDINGS) or "/" in name or Path(name).is_dir()
+    return name.endswith(ENDINGS) or "/" in name or (folder / name).is_dir()
 
 
 def is_ready(name: str) -> bool:

@@ -8,7 +8,8 @@ from annotated_types import Ge, Gt
 from data_prep.errors import UserError
 from data_prep.ranges import Ranged, Share
 from data_prep.settings import NOT_HASHED, Example
-from pretext.init_weights import SCRATCH, check_init, reads_of
+from pretext.init_weights import check_init, reads_of
+from pretext.names import SCRATCH
 
 
 @dataclass(frozen=True, kw_only=True)

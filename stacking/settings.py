@@ -1,6 +1,7 @@
 """The settings of the stack."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge
@@ -36,7 +37,7 @@ class FitSettings(Ranged):
         Example("mae"),
     ] = ""
     also: Annotated[
-        tuple[str, ...],
+        tuple[Path, ...],
         "other runs of the same rows and folds, whose features join: runs/a,runs/b",
         Example(["runs/a", "runs/b"]),
     ] = ()

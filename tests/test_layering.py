@@ -86,7 +86,7 @@ def test_modules_that_promise_it_do_not_load_torch() -> None:
 # What is not named stands above all: the commands, and what only they share.
 ROOMS: dict[str, list[set[str]]] = {
     "data_prep": [
-        {"arrays", "dihedral", "errors", "renamed", "synonyms"},
+        {"arrays", "dihedral", "errors", "file_paths", "renamed", "synonyms"},
         {"settings", "processes", "ranges"},
         {"run_folders"},
         {"pictures"},

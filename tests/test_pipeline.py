@@ -14,6 +14,7 @@ from data_prep.experiment import (
     settings_class,
     stage_names,
 )
+from data_prep.settings import recorded
 from pipeline import LEARNING, check_settings, stages_of
 from tests.data_prep.sheets import make_sheets
 from tests.prepared_runs import make_run
@@ -156,3 +157,31 @@ def test_a_stack_that_is_for_comparison_ends_the_chain_well(
     ended = subprocess.CompletedProcess([], 0)
     monkeypatch.setattr("pipeline.subprocess.run", lambda *_, **__: ended)
     assert pipeline.main([str(file)]) == Path("runs/leaves")
+
+
+def test_paths_of_stages_are_relative_to_the_file_wherever_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "experiments" / "leaves.toml"
+    file.parent.mkdir()
+    file.write_text(
+        '[transfer.finetune]\ninit = "../weights/x.pth"\n'
+        '[features.extract]\nsource = "../weights/y.safetensors"\n'
+        '[pretext.simsiam]\ninit = "{run}/z.pth"\n'
+        '[stacking.fit]\nalso = ["../runs/other"]\n'
+    )
+    records = []
+    for cwd in (tmp_path, file.parent, Path("/")):
+        monkeypatch.chdir(cwd)
+        experiment = read_experiment(file, tmp_path / "run")
+        settings = check_settings(experiment, list(experiment.stages))
+        written = {
+            "../weights/x.pth": settings["transfer.finetune"].init,
+            "../weights/y.safetensors": settings["features.extract"].source,
+            "../run/z.pth": settings["pretext.simsiam"].init,
+            "../runs/other": settings["stacking.fit"].also[0],
+        }
+        for text, path in written.items():
+            assert Path(path).resolve() == (file.parent / text).resolve()
+        records.append(recorded(settings["features.extract"]))
+    assert records[0] == records[1] == records[2]

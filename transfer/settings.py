@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from data_prep.errors import UserError
+from data_prep.file_paths import MayBePath
 from data_prep.outlook import Outlook
 from data_prep.ranges import OR_ZERO, Area, Share
 from data_prep.settings import NOT_HASHED, Example
@@ -15,6 +16,7 @@ from pretext.preflight import (
     check_names,
     network_of,
 )
+from pretext.ready_weights import is_path
 from pretext.settings import TrainingSettings
 from transfer.networks.moving import ALL, HEAD, Moving, check_train
 
@@ -30,7 +32,9 @@ class FinetuneSettings(TrainingSettings):
 
     batch_size: Annotated[int, "pictures per step", Ge(2)] = 32
     init: Annotated[
-        str, "first weights: a pretext stage, scratch, timm:NAME, or a file or folder"
+        str,
+        "first weights: a pretext stage, scratch, timm:NAME, or a file or folder",
+        MayBePath(is_path=is_path),
     ] = JIGSAW
     backbone: Annotated[
         str,

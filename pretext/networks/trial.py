@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from data_prep.errors import UserError
-from pretext.init_weights import SCRATCH
+from pretext.names import SCRATCH
 from pretext.networks.backbones import begin_backbone, build_backbone
 from pretext.preflight import check_larger_views, network_of
 from pretext.ready_weights import find_ready, is_ready

@@ -217,19 +217,18 @@ def side_by_side(nets: Sequence[Sequence[Floats]]) -> tuple[Floats, ...]:
     )
 
 
-def other_runs(folders: Sequence[str], run: Run) -> dict[str, Finished]:
+def other_runs(folders: Sequence[Path], run: Run) -> dict[str, Finished]:
     """Find the extractions of other runs, by the name of the run.
 
     Raises:
         UserError: A folder is no other run, is not finished, or two have one name.
     """
     extractions: dict[str, Finished] = {}
-    for text in folders:
-        folder = Path(text)
+    for folder in folders:
         if not folder.is_dir():
-            raise UserError(f"also = {text!r}: there is no such run")
+            raise UserError(f"also = '{folder}': there is no such run")
         if folder.resolve() == run.folder.resolve():
-            raise UserError(f"also = {text!r} is the run itself; leave it out")
+            raise UserError(f"also = '{folder}' is the run itself; leave it out")
         name = folder.resolve().name
         if name in extractions:
             raise UserError(f"also: two runs are called {name!r}; rename a folder")

@@ -11,6 +11,7 @@ from annotated_types import Ge
 from data_prep import renamed
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
+from data_prep.file_paths import MayBePath
 from data_prep.ranges import Ranged
 from data_prep.settings import (
     NOT_HASHED,
@@ -339,3 +340,75 @@ def test_a_mistake_in_a_command_is_one_line(
 def test_a_range_of_a_command_is_kept() -> None:
     with pytest.raises(UserError, match=r"^count = -1: give 0 or more$"):
         from_flags(CommandSettings, "tools.tryout", ["x", "--count=-1"])
+
+
+# Paths of a file
+
+
+def is_with_slash(text: str, folder: Path) -> bool:
+    """Tell paths by a slash, or a folder that is there."""
+    return "/" in text or (folder / text).is_dir()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithPaths:
+    """Settings of which some may be paths."""
+
+    init: Annotated[str, "a name or a path", MayBePath(is_path=is_with_slash)] = "none"
+    many: Annotated[
+        tuple[str, ...], "names or paths", MayBePath(is_path=is_with_slash)
+    ] = ()
+    file: Annotated[Path | None, "a path"] = None
+    text: Annotated[str, "no path"] = ""
+
+
+def located(table: dict[str, Any], base: Path, **flags: Any) -> WithPaths:
+    return from_table(
+        WithPaths, table, "x.toml [with]", flags, locate=lambda path: base / path
+    )
+
+
+def test_paths_of_a_table_are_relative_to_its_file_and_those_of_flags_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bare").mkdir()
+    table = {
+        "init": "w/x.pth",
+        "many": ["name", "bare", "../y/z"],
+        "file": "f.csv",
+        "text": "a/b",
+    }
+    settings = located(table, tmp_path)
+    assert settings.init == str(tmp_path / "w/x.pth")
+    assert settings.many == ("name", f"{tmp_path}/bare", f"{tmp_path}/../y/z")
+    assert settings.file == tmp_path / "f.csv"
+    assert settings.text == "a/b"
+    assert located(table, tmp_path, init="w/x.pth").init == "w/x.pth"
+    monkeypatch.chdir(tmp_path)  # from there it is written shorter
+    assert located(table, tmp_path).init == "w/x.pth"
+    assert located(table, tmp_path).many[1] == "bare"
+
+
+def test_a_path_relative_to_where_one_stands_is_told_how_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w").mkdir()
+    base = tmp_path / "experiments"
+    message = (
+        r"^x\.toml \[with\]: init = 'w/': paths in an experiment file are relative to"
+        r" it; write '\.\./w'$"
+    )
+    with pytest.raises(UserError, match=message):
+        located({"init": "w/"}, base)
+    (base / "w").mkdir(parents=True)
+    assert located({"init": "w/"}, base).init == "experiments/w"
+
+
+def test_a_record_does_not_depend_on_where_files_lie(tmp_path: Path) -> None:
+    for place in (tmp_path / "a", tmp_path / "b"):
+        table = {"init": "w/x.pth", "many": ["name", "y/z"]}
+        record = recorded(located(table, place))
+        assert record["init"] == "./x.pth"
+        assert record["many"] == ["name", "./z"]
+        assert is_with_slash(record["init"], tmp_path)  # it reads as a path again
