@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from data_prep.errors import UserError
 from data_prep.first_look.columns import Column
-from data_prep.first_look.id_columns import IdTable
 from data_prep.first_look.table_roles import NONE, Roles
 
 TARGET_NAMES = frozenset(["target", "label", "labels", "class", "y", "category"])
@@ -85,7 +84,7 @@ def assign_columns(roles: Roles, named: dict[str, str | None]) -> ColumnRoles:
     choose("target", lambda free: _target(free, roles))
     choose("date", _date)
     choose("group", _group)
-    target_kind = _kind_of(train, chosen.get("target"))
+    target_kind = _kind_of(roles, chosen.get("target"), reasons)
     thing = _object(roles, chosen)
     if thing:
         reasons["object"] = thing[1]
@@ -180,20 +179,30 @@ def _is_named(name: str, names: frozenset[str]) -> bool:
     return plain in names or plain.removesuffix("s") in names
 
 
-def _kind_of(train: IdTable, target: Column | None) -> str | None:
-    """Tell numbers from classes as the preparation does.
+def _kind_of(
+    roles: Roles, target: Column | None, reasons: dict[str, str]
+) -> str | None:
+    """Tell numbers from classes as the preparation does, but for two whole numbers.
+
+    Those are classes unless the sample has fractions.
 
     Raises:
         UserError: The cells have problems.
     """
-    if target is None:
+    train, sample = roles.train, roles.sample
+    if target is None or train is None:
         return None
     from data_prep.tables.target import read_target
 
     _, kind, problem = read_target(train.cells[target.name], target.name)
     if problem:
         raise UserError(f"{train.path}: {problem}; --target names another column")
-    return kind
+    if target.is_few_whole_numbers and sample and target.name in sample.names:
+        example = sample.column(target.name, "--target")
+        if example.is_number and not example.is_whole:
+            reasons["target_kind"] = f"{sample.path.name} has {example.low}"
+            return kind
+    return "classes" if target.is_few_whole_numbers and target.n_values == 2 else kind
 
 
 def _object(roles: Roles, chosen: dict[str, Column]) -> tuple[Column, str] | None:

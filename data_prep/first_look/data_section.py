@@ -4,17 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_prep.first_look.class_folders import rows_of
+from data_prep.first_look.columns import Column
 from data_prep.first_look.id_columns import IdTable
 from data_prep.first_look.proposal import CopiedTable, Entry, Section
 from data_prep.first_look.seen import Seen
 from data_prep.first_look.table_roles import NAME
 
 ID, TARGET = "id", "target"
-WHOLE_NUMBERS = (
-    "{n} whole numbers, {low} to {high}, are taken for numbers: near misses count less"
-    " than far ones (RMSE). Are they names of classes, where every miss is as bad as"
-    ' another? Then write "classes" instead'
+IS_NUMBERS = (
+    "{n} whole numbers may be numbers, of which near misses count less than far ones"
+    " (RMSE), or names of classes, where every miss is as bad as another; they are"
+    " taken for numbers"
 )
+IS_CLASSES = "{low} and {high} alone are taken for names of two classes"
 
 
 def data_section(seen: Seen, folder: Path) -> tuple[Section, list[CopiedTable]]:
@@ -48,6 +50,8 @@ def data_section(seen: Seen, folder: Path) -> tuple[Section, list[CopiedTable]]:
 def _images(seen: Seen) -> Iterator[Entry]:
     folders, headers = list(seen.listing.names), seen.headers
     reason = f"{seen.listing.n_pictures:,} pictures"
+    if seen.n_in_no_table:
+        reason += f", {seen.n_in_no_table:,} of them in no table: without a label"
     if headers:
         reason += (
             f", of about {headers.short_px} x {headers.long_px} px"
@@ -69,11 +73,11 @@ def _tables(seen: Seen, folder: Path) -> tuple[list[Entry], list[CopiedTable]]:
     id_column = train.id_column if is_free else ID
     entries, copies = [], []
 
-    def path_of(table: IdTable, has_other_columns: bool) -> tuple[Path, str]:
+    def path_of(table: IdTable, name: str, *, is_other: bool) -> tuple[Path, str]:
         """Give the table itself or its copy, and what to say of the copy."""
-        if table.is_plain and not has_other_columns:
+        if table.is_plain and not is_other:
             return table.path, ""
-        copies.append(_copy(table, id_column))
+        copies.append(_copy(table, id_column, name))
         return folder / copies[-1].name, (
             f"; a copy of {table.path.name} in which the ids are names of files without"
             " folder and extension"
@@ -85,23 +89,25 @@ def _tables(seen: Seen, folder: Path) -> tuple[list[Entry], list[CopiedTable]]:
         ("sample", roles.sample),
     ):
         if table:
-            path, of_copy = path_of(table, table.id_column != id_column)
+            is_other = table.id_column != id_column
+            path, of_copy = path_of(table, role, is_other=is_other)
             reason = f"{_rows_text(table)}: {roles.reasons[role]}{of_copy}"
             entries.append(Entry(key=role, value=path, reason=reason))
     reason = f"it holds the names of pictures, such as {train.ids[0]}"
     entries.append(Entry(key="id", value=id_column, reason=reason))
     if roles.attributes:
-        paths = [
-            path_of(t, t.names != [NAME] or t.id_column not in (id_column, ID))[0]
-            for t in roles.attributes
-        ]
+        paths = []
+        for number, table in enumerate(roles.attributes, start=1):
+            is_other = table.names != [NAME] or table.id_column not in (id_column, ID)
+            path, _ = path_of(table, f"names{number}", is_other=is_other)
+            paths.append(path)
         named = len({id_ for table in roles.attributes for id_ in table.ids})
         reason = f"several names for a picture, a row each; {named:,} pictures have any"
         entries.append(Entry(key="attributes", value=paths, reason=reason))
     return entries, copies
 
 
-def _copy(table: IdTable, id_column: str) -> CopiedTable:
+def _copy(table: IdTable, id_column: str, name: str) -> CopiedTable:
     """Copy a table with plain ids; the second column of attributes is ``name``."""
     from data_prep.tables.cells import as_texts
 
@@ -109,7 +115,7 @@ def _copy(table: IdTable, id_column: str) -> CopiedTable:
     header = [id_column, *([NAME] if is_attributes else table.names)]
     columns = [list(table.ids), *(as_texts(table.cells[n]) for n in table.names)]
     return CopiedTable(
-        name=f"{table.path.stem}.csv",
+        name=f"{name}.csv",
         header=header,
         rows=[list(row) for row in zip(*columns, strict=True)],
     )
@@ -127,17 +133,12 @@ def _columns(seen: Seen) -> Iterator[Entry]:
     target, reasons = columns.target, columns.reasons
     if target is None:
         return
-    kind = "classes" if columns.target_kind == "classes" else "numbers"
-    ends = f", {target.low} to {target.high}" * (kind == "numbers")
-    reason = f"{reasons['target']}; {target.n_values:,} {kind}{ends}"
+    is_text = columns.target_kind == "classes" and not target.is_number
+    kind = f"{target.n_values:,} classes" if is_text else target.text
+    reason = f"{reasons['target']}; {kind}"
     yield Entry(key="target", value=target.name, reason=reason)
-    if kind == "numbers" and target.is_few_whole_numbers:
-        reason = WHOLE_NUMBERS.format(
-            n=target.n_values, low=target.low, high=target.high
-        )
-        if has_own_tasks(seen):
-            reason += ", and take [tasks.target] out"
-        yield Entry(key="target_kind", value="numbers", reason=reason)
+    if not is_text and target.is_few_whole_numbers:
+        yield _target_kind(seen, target)
     if columns.group:
         yield Entry(key="group", value=columns.group.name, reason=reasons["group"])
     if columns.object:
@@ -149,6 +150,21 @@ def _columns(seen: Seen) -> Iterator[Entry]:
         )
     if columns.date:
         yield Entry(key="date", value=columns.date.name, reason=reasons["date"])
+
+
+def _target_kind(seen: Seen, target: Column) -> Entry:
+    """Say that whole numbers are numbers, or classes, and how to say otherwise."""
+    is_classes = seen.columns.target_kind == "classes"
+    kind, other = ("classes", "numbers") if is_classes else ("numbers", "classes")
+    reason = (IS_CLASSES if is_classes else IS_NUMBERS).format(
+        n=target.n_values, low=target.low, high=target.high
+    )
+    if why := seen.columns.reasons.get("target_kind"):
+        reason = f"{why}, so they are numbers and near misses count less (RMSE)"
+    reason += f'; for the other way write "{other}"'
+    if has_own_tasks(seen) and not is_classes:
+        reason += " and take [tasks.target] out"
+    return Entry(key="target_kind", value=kind, reason=reason)
 
 
 def has_own_tasks(seen: Seen) -> bool:

@@ -57,8 +57,15 @@ def id_of(name: str) -> str:
     return unicodedata.normalize("NFC", stem if is_picture else last)
 
 
+def _is_ours(files: Sequence[str]) -> bool:
+    """Tell from its files that a folder is a run, or that experiments lie there."""
+    return "run.json" in files or any(name.endswith(".toml") for name in files)
+
+
 def list_folder(root: Path) -> Listing:
-    """Look at the names of all files below a folder; what is hidden is passed over.
+    """Look at the names of all files below a folder.
+
+    What is hidden is passed over, and so are runs and folders of experiments.
 
     Raises:
         UserError: There is no such folder, or no picture in it.
@@ -71,8 +78,11 @@ def list_folder(root: Path) -> Listing:
     workbooks: list[Path] = []
     n_others = 0
     for folder, subfolders, files in os.walk(root):
-        subfolders[:] = sorted(name for name in subfolders if name[0] != ".")
         path = Path(folder)
+        subfolders[:] = sorted(name for name in subfolders if name[0] != ".")
+        if path != root and _is_ours(files):
+            subfolders[:] = []
+            continue
         for name in sorted(name for name in files if name[0] != "."):
             stem, dot, last = name.rpartition(".")
             ending = f"{dot}{last.lower()}" if stem else ""

@@ -1,6 +1,6 @@
 """A look at a folder and its tables, from names and cells to roles."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from data_prep.errors import UserError
@@ -43,7 +43,7 @@ def look(
     paths = list({path.resolve(): path for path in paths}.values())
     pictures = {id_of(name) for names in listing.names.values() for name in names}
     named_id = named_columns["id"]
-    read = {path: id_table(path, pictures, named_id) for path in paths}
+    read = _read_all(paths, pictures, named_id, is_named=bool(tables))
     of_pictures = [table for table in read.values() if table]
     notes = [
         f"{path.name}: no column holds names of pictures; left out"
@@ -77,6 +77,29 @@ def look(
         has_words=_has_words(roles.attributes),
         notes=[*notes, *roles.notes],
     )
+
+
+def _read_all(
+    paths: Sequence[Path],
+    pictures: Collection[str],
+    named_id: str | None,
+    *,
+    is_named: bool,
+) -> dict[Path, IdTable | None]:
+    """Read the tables; None: one that names no pictures.
+
+    Raises:
+        UserError: One is no table; one that nobody named may be left out by naming.
+    """
+    try:
+        return {path: id_table(path, pictures, named_id) for path in paths}
+    except UserError as error:
+        if is_named:
+            raise
+        raise UserError(
+            f"{error}; or name the tables that are meant: python -m data_prep.start"
+            " FOLDER TABLE ..."
+        ) from None
 
 
 def check_ids(listing: Listing) -> None:

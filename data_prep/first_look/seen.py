@@ -33,6 +33,18 @@ class Seen:
     notes: Sequence[str] = ()
 
     @property
+    def n_in_no_table(self) -> int:
+        """Pictures in neither the training table nor that of the rows to predict."""
+        if self.folders:
+            n_in_tables = len(self.folders.labels) + len(self.folders.test)
+            return self.listing.n_pictures - n_in_tables
+        if not self.n_labelled:
+            return 0
+        roles = self.roles
+        tables = [t for t in (roles.train, roles.test or roles.sample) if t]
+        return self.listing.n_pictures - sum(table.n_pictures for table in tables)
+
+    @property
     def n_labelled(self) -> int:
         """Pictures with a label; 0: there is nothing to fine-tune for."""
         if self.folders:

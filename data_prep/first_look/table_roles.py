@@ -67,6 +67,9 @@ def assign_roles(
     words = {table.path: words_of(table.path, root) for table in free}
     wide = [table for table in free if not _is_attributes(table, tables)]
     long = [table for table in free if table not in wide]
+    for table in long:
+        if words[table.path] & TRAIN_WORDS and by_role["train"] is None:
+            raise UserError(_no_rows(table))
     attributes = [table for table in long if _name_column(table)]
     notes = [
         f"{table.path.name}: several rows for a picture and {len(table.names)} further"
@@ -95,7 +98,7 @@ def assign_roles(
             reasons["test"] = "it has the columns of the training table, without label"
             wide.remove(test)
     if by_role["train"] is None and long:
-        raise UserError(_no_rows(long[0]))
+        raise UserError(_no_rows(max(long, key=lambda table: len(table.names))))
     notes += [
         f"{table.path.name}: neither train, test nor sample; left out" for table in wide
     ]
@@ -151,7 +154,7 @@ def _train_of(
         UserError: Two could be it.
     """
     if len(tables) == 1:
-        return tables[0], "the only table with a row for each picture"
+        return tables[0], "the only one left with a row for each picture"
     named = [table for table in tables if words[table.path] & TRAIN_WORDS]
     if len(named) == 1:
         return named[0], "by its name"

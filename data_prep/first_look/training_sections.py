@@ -80,9 +80,13 @@ def _prepare(seen: Seen, chosen: Schedule) -> Iterator[Entry]:
         f"pictures{size}, and what the time allows; larger shows more, and is slower"
     )
     yield Entry(key="side", value=chosen.side_px, reason=reason)
-    if headers and headers.is_one_shape and not headers.is_square:
-        reason = "all have nearly one shape, so that stretching costs none its looks"
-        yield Entry(key="fit", value="squash", reason=reason)
+    if headers and not headers.is_square:
+        narrow, wide = headers.shapes
+        fit, reason = "squash", "all have nearly one shape: stretched to squares"
+        if not headers.is_one_shape:
+            fit = "pad"
+            reason = f"width to height from {narrow:.2f} to {wide:.2f}: edges repeated"
+        yield Entry(key="fit", value=fit, reason=reason)
     if not seen.n_labelled:
         return
     group = seen.columns.group

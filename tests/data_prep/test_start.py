@@ -123,10 +123,33 @@ def test_the_file_says_why_and_offers_the_other_way(works: Path) -> None:
         "# ", ""
     )
     assert "the column of sample_submission.csv" in text
-    assert "4 whole numbers, 0 to 3, are taken for numbers" in text
-    assert 'Then write "classes" instead, and take [tasks.target] out' in text
+    assert "sample_submission.csv has 1.5, so they are numbers" in text
+    assert 'for the other way write "classes" and take [tasks.target] out' in text
     assert "24 values, 12 of them with several pictures" in text
     assert "up = true" in text
+
+
+@pytest.mark.parametrize(
+    ("n_values", "kind", "reason"),
+    [
+        (2, "classes", "0 and 1 alone are taken for names of two classes"),
+        (4, "numbers", "4 whole numbers may be numbers"),
+        (30, None, "30 whole numbers, 0 to 29"),
+    ],
+)
+def test_few_whole_numbers_are_asked_about(
+    tmp_path: Path, n_values: int, kind: str | None, reason: str
+) -> None:
+    folder = tmp_path / "grades"
+    draw(folder, [f"{name}.png" for name in ids(N_TRAIN + 2)])
+    grades = [k % n_values for k in range(N_TRAIN)]
+    write(folder / "grades.csv", {"id": ids(N_TRAIN), "grade": grades})
+    assert begun(folder).data.target_kind == kind
+    text = Path("experiments/grades.toml").read_text().replace("\n# ", " ")
+    assert reason in text
+    assert "38 pictures, 2 of them in no table" in text
+    other = {"classes": "numbers", "numbers": "classes", None: "?"}[kind]
+    assert (f'for the other way write "{other}"' in text) == (kind is not None)
 
 
 def test_the_other_way_runs_as_the_comment_says(works: Path) -> None:
@@ -203,7 +226,7 @@ def test_ids_with_extension_are_copied_without(works: Path) -> None:
     assert experiment.data.id == "id"
     rows = prepared(works)
     assert rows["split"].value_counts().to_dict() == {"train": N_TRAIN, "test": N_TEST}
-    sample = pd.read_csv("experiments/works/sample_submission.csv")
+    sample = pd.read_csv("experiments/works/sample.csv")
     assert sample.columns.tolist() == ["id", "target"]
     assert sample["id"].tolist() == ids(N_TEST, N_TRAIN)
     names = pd.read_parquet("run/data_prep.prepare/attributes.parquet")
@@ -261,6 +284,33 @@ def test_tables_beside_the_folder_are_given(works: Path) -> None:
     assert data.train is not None
     assert data.train.resolve() == works / "train.csv"
     assert data.test is None
+
+
+def test_what_was_written_before_is_no_table(
+    works: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in works.glob("*.csv"):
+        table = pd.read_csv(path)
+        table.assign(id=table["id"] + ".png").to_csv(path, index=False)
+    monkeypatch.chdir(works)
+    start.main([".", "--name", "first"])
+    prepare.main(["--experiment", "experiments/first.toml"])
+    start.main([".", "--name", "first", "--overwrite"])
+    data = read_experiment(Path("experiments/first.toml"), Path("run")).data
+    assert [path.resolve() for path in data.images] == [works / "images"]
+    assert pd.read_csv("experiments/first/train.csv")["id"].tolist() == ids(N_TRAIN)
+
+
+def test_splits_with_a_metadata_file_each(tmp_path: Path) -> None:
+    folder = tmp_path / "leaves"
+    for split, names in (("train", ids(N_TRAIN)), ("test", ids(N_TEST, N_TRAIN))):
+        files = [f"{name}.png" for name in names]
+        draw(folder / split, files)
+        labels = [WORDS[k % 3] for k in range(len(names))]
+        write(folder / split / "metadata.csv", {"file_name": files, "label": labels})
+    begun(folder)
+    rows = prepared(folder)
+    assert rows["split"].value_counts().to_dict() == {"train": N_TRAIN, "test": N_TEST}
 
 
 def refused(folder: Path, *flags: str) -> str:
@@ -328,6 +378,20 @@ def test_ids_that_name_no_picture_are_told(works: Path) -> None:
 def test_pictures_of_one_id_are_refused(works: Path) -> None:
     draw(works / "thumbs", ["p001.png"])
     assert "have the same id 'p001'" in refused(works)
+
+
+def test_a_training_table_with_a_picture_twice_is_refused(works: Path) -> None:
+    table = pd.read_csv(works / "train.csv")
+    pd.concat([table, table[:3]]).to_csv(works / "train.csv", index=False)
+    assert "3 of its 39 rows repeat a picture" in refused(works)
+
+
+def test_a_broken_table_that_nobody_named_may_be_left_out(works: Path) -> None:
+    (works / "notes.csv").write_bytes(b"caf\xe9,b\n1,2\n")
+    text = refused(works)
+    assert "notes.csv: not in UTF-8" in text
+    assert "or name the tables that are meant" in text
+    assert start.main([str(works), str(works / "train.csv")]).exists()
 
 
 def test_an_experiment_is_replaced_only_if_told_so(works: Path) -> None:
