@@ -86,10 +86,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
         raise UserError(
             f"{file} is there already; give --overwrite to replace it, or --name NAME"
         )
+    from data_prep.effort import measure_speed
     from data_prep.first_look.data_section import data_section
     from data_prep.first_look.look import look
     from data_prep.first_look.schedule import Load, schedule
-    from data_prep.first_look.speed import forwards_per_s
     from data_prep.first_look.toml_text import toml_text
     from data_prep.first_look.training_sections import training_sections
 
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         named_columns={role: getattr(settings, role) for role in COLUMN_FLAGS},
     )
     load = Load(n_pictures=seen.listing.n_pictures, n_labelled=seen.n_labelled)
-    chosen = schedule(load, seen.headers, minutes, forwards_per_s)
+    chosen = schedule(load, seen.headers, minutes, measure_speed())
     data, copies = data_section(seen, file.with_suffix(""))
     sections = [data, *training_sections(seen, chosen, load)]
     notes = list(seen.notes)

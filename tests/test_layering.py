@@ -88,7 +88,7 @@ ROOMS: dict[str, list[set[str]]] = {
     "data_prep": [
         {"arrays", "dihedral", "errors", "file_paths", "renamed", "synonyms"},
         {"settings", "processes", "ranges"},
-        {"run_folders"},
+        {"effort", "run_folders"},
         {"pictures"},
         {"tables", "head_losses", "task_types", "experiment", "folds", "up"},
         {"first_look"},

@@ -173,15 +173,16 @@ def has_own_tasks(seen: Seen) -> bool:
 
 
 def _up(seen: Seen) -> Entry:
-    """Offer to say whether pictures have an up; cameras show what has one."""
+    """Say that pictures have an up where cameras took them, and offer it elsewhere."""
     headers = seen.headers
     n_camera, n_read = (headers.n_camera, headers.n_read) if headers else (0, 0)
     is_camera = 2 * n_camera > n_read
     reason = (
         f"{n_camera} of {n_read} headers name a camera, and what a camera takes mostly"
-        " has an up"
+        " has an up: nothing is turned upside down, only mirrored; if it may be (coins,"
+        " leaves on a table), take this out"
         if is_camera
-        else "flipped and turned in all eight ways; if an upside-down picture never"
-        " comes (rooms, streets, people), switch this on"
+        else "no header names a camera: pictures are flipped and turned in all eight"
+        " ways; if none is ever upside down (rooms, streets, people), switch this on"
     )
-    return Entry(key="up", value=True, reason=reason, is_offered=True)
+    return Entry(key="up", value=True, reason=reason, is_offered=not is_camera)

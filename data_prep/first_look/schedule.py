@@ -4,33 +4,33 @@ The candidates go from the best to the quickest; the first that can be trained l
 enough in the time is taken.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from data_prep.effort import Rates, estimate_rates
 from data_prep.first_look.headers import Headers
 
-LADDER = (  # network and side in px, the best first
-    ("resnet18", 112),
-    ("resnet18", 96),
-    ("resnet18", 80),
-    ("resnet18", 64),
-    ("test_resnet", 64),
-    ("test_resnet", 48),
-    ("test_resnet", 32),
+USUAL_EPOCHS, MOST_EPOCHS = 28, 60  # of a fine-tuning
+ENOUGH_EPOCHS, LEAST_EPOCHS = 12, 3
+LADDER = (  # network, side in px, epochs it is worth taking for; the best first
+    ("resnet34", 160, USUAL_EPOCHS),
+    ("resnet34", 128, USUAL_EPOCHS),
+    ("resnet18", 128, USUAL_EPOCHS),
+    ("resnet18", 112, ENOUGH_EPOCHS),
+    ("resnet18", 96, ENOUGH_EPOCHS),
+    ("resnet18", 80, ENOUGH_EPOCHS),
+    ("resnet18", 64, ENOUGH_EPOCHS),
+    ("test_resnet", 64, ENOUGH_EPOCHS),
+    ("test_resnet", 48, ENOUGH_EPOCHS),
+    ("test_resnet", 32, LEAST_EPOCHS),
 )
-LEAST_EPOCHS, ENOUGH_EPOCHS = 3, 12  # of a fine-tuning
-USUAL_EPOCHS, MOST_EPOCHS = 28, 60
 ROWS_SHOWN = 40_000  # to a net in all, where rows are few: then epochs are more
-PRETEXT_SHARE = 0.36  # epochs of the pretext for one of the fine-tuning
+PRETEXT_FRAC = 0.36  # epochs of the pretext for one of the fine-tuning
+PUZZLE_FRAC = 0.875  # side of a puzzle: its gaps are cut away
 N_VIEWS = 8  # of an extraction
-BACKWARD = 3.0  # a training step costs three forwards
-FIXED_S = 60.0  # starting, preparing and stacking
+FIXED_S = {True: 60.0, False: 20.0}  # to start, and to stack where there are labels
 PREPARED_PER_S = 150.0  # pictures, decoded and looked at
 MIN_BATCHES = 4  # steps of an epoch
 BATCHES = {"pretext": 64, "transfer": 32}
-
-Rate = Callable[[str, int], float]
-"""Of a network and a side in px: pictures that go through it forward in a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +52,32 @@ class Load:
         """Rows that one net is trained on."""
         return self.n_labelled * (self.n_folds - 1) // self.n_folds
 
-    def forwards(self, pretext_epochs: int, epochs: int) -> float:
-        """Count pictures through a net, in forwards, over all stages."""
-        pretext = BACKWARD * self.n_pictures * pretext_epochs
+    @property
+    def n_views(self) -> int:
+        """Views that an extraction sends through nets."""
         if not self.n_labelled:
-            return pretext + N_VIEWS * self.n_pictures
-        transfer = BACKWARD * self.n_folds * self.rows_of_net * epochs
+            return N_VIEWS * self.n_pictures
         n_others = self.n_pictures - self.n_labelled
+        return N_VIEWS * (self.n_labelled + self.n_folds * n_others)
+
+    def seconds(
+        self, puzzles: Rates, views: Rates, *, pretext_epochs: int, epochs: int
+    ) -> float:
+        """Estimate how long all stages take.
+
+        Args:
+            puzzles: How fast the pretext is.
+            views: How fast the fine-tuning and the extraction are.
+            pretext_epochs: Of the pretext.
+            epochs: Of each fine-tuning.
+        """
+        n_trained = self.n_folds * self.rows_of_net * epochs
+        fixed_s = FIXED_S[self.n_labelled > 0] + self.n_pictures / PREPARED_PER_S
+        pretext_s = puzzles.seconds(trained=self.n_pictures * pretext_epochs)
         return (
-            pretext + transfer + N_VIEWS * (self.n_labelled + self.n_folds * n_others)
+            fixed_s
+            + pretext_s
+            + views.seconds(trained=n_trained, inferred=self.n_views)
         )
 
 
@@ -84,7 +101,7 @@ class Schedule:
 
 
 def schedule(
-    load: Load, headers: Headers | None, minutes: float, rate: Rate
+    load: Load, headers: Headers | None, minutes: float, gmac_per_s: float
 ) -> Schedule:
     """Choose network, side and epochs.
 
@@ -92,36 +109,48 @@ def schedule(
         load: What is to go through the nets.
         headers: Of the pictures; None: unknown.
         minutes: The time there is.
-        rate: How fast this machine is.
+        gmac_per_s: How fast this machine is.
 
     Returns:
         The best that fits; where nothing does, the quickest.
     """
-    longest = headers.long_px if headers else 1024
+    longest = headers.long_px if headers else LADDER[0][1]
     rungs = [rung for rung in LADDER if rung[1] <= longest] or [LADDER[-1]]
-    most = USUAL_EPOCHS
-    if load.n_labelled:
-        few = ROWS_SHOWN // max(1, load.rows_of_net)
-        most = min(MOST_EPOCHS, max(USUAL_EPOCHS, few))
+    few = ROWS_SHOWN // load.rows_of_net if load.rows_of_net else 0
+    most = min(MOST_EPOCHS, max(USUAL_EPOCHS, few))
     best: Schedule | None = None
-    for backbone, side_px in rungs:
-        per_s, is_last = rate(backbone, side_px), (backbone, side_px) == rungs[-1]
-        for epochs in range(most, LEAST_EPOCHS - 1, -1):
-            pretext_epochs = max(LEAST_EPOCHS, round(PRETEXT_SHARE * epochs))
-            seconds = load.forwards(pretext_epochs, epochs) / per_s
-            seconds += FIXED_S + load.n_pictures / PREPARED_PER_S
-            best = Schedule(
-                backbone=backbone,
-                side_px=side_px,
-                pretext_epochs=pretext_epochs,
-                epochs=epochs,
-                minutes=seconds / 60,
-            )
-            if best.minutes <= minutes and (is_last or epochs >= ENOUGH_EPOCHS):
+    for number, (backbone, side_px, enough) in enumerate(rungs, start=1):
+        least = LEAST_EPOCHS if number == len(rungs) else enough
+        for epochs in range(most, least - 1, -1):
+            best = _scheduled(load, (backbone, side_px), epochs, gmac_per_s)
+            if best.minutes <= minutes:
                 return best
     if best is None:
         raise RuntimeError("the ladder has no rung")
     return best
+
+
+def _scheduled(
+    load: Load, rung: tuple[str, int], epochs: int, gmac_per_s: float
+) -> Schedule:
+    """Say how long a network of a side takes for some epochs."""
+    backbone, side_px = rung
+    rates = [
+        estimate_rates(backbone, px, gmac_per_s=gmac_per_s)
+        for px in (round(PUZZLE_FRAC * side_px), side_px)
+    ]
+    puzzles, views = rates
+    if puzzles is None or views is None:
+        raise RuntimeError(f"{backbone} is in the ladder, and nobody knows its rate")
+    pretext_epochs = max(LEAST_EPOCHS, round(PRETEXT_FRAC * epochs))
+    seconds = load.seconds(puzzles, views, pretext_epochs=pretext_epochs, epochs=epochs)
+    return Schedule(
+        backbone=backbone,
+        side_px=side_px,
+        pretext_epochs=pretext_epochs,
+        epochs=epochs,
+        minutes=seconds / 60,
+    )
 
 
 def batch_size(stage: str, n_rows: int) -> int:

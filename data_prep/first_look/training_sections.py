@@ -3,16 +3,17 @@
 import re
 from collections.abc import Iterator
 
+from data_prep.effort import NETWORKS, has_gpu
 from data_prep.experiment import TAKEN_NAMES
 from data_prep.first_look.data_section import has_own_tasks
 from data_prep.first_look.proposal import Entry, Section
 from data_prep.first_look.schedule import Load, Schedule, batch_size
 from data_prep.first_look.seen import Seen
 from data_prep.folds import MAX_CLASSES
+from data_prep.processes import n_cores
 
 NOT_A_NAME = re.compile(r"[^A-Za-z0-9]+")
 WITHOUT_LABELS = ("data_prep.prepare", "pretext.jigsaw", "features.extract")
-SMALL = {"test_resnet": "0.4 million weights", "resnet18": "11 million weights"}
 
 
 def training_sections(seen: Seen, chosen: Schedule, load: Load) -> list[Section]:
@@ -26,7 +27,12 @@ def training_sections(seen: Seen, chosen: Schedule, load: Load) -> list[Section]
     sections = list(_tasks(seen)) if has_own_tasks(seen) else []
     sections += [
         Section(name="data_prep.prepare", entries=list(_prepare(seen, chosen))),
-        Section(name="pretext.jigsaw", entries=list(_pretext(chosen, load.n_pictures))),
+        Section(
+            name="pretext.jigsaw",
+            entries=list(
+                _pretext(chosen, load.n_pictures, has_labels=load.n_labelled > 0)
+            ),
+        ),
     ]
     if not seen.n_labelled:
         reason = "no label: features of the pretext, by which features.similar compares"
@@ -95,19 +101,29 @@ def _prepare(seen: Seen, chosen: Schedule) -> Iterator[Entry]:
     yield Entry(key="cv", value="sgkfold3" if group else "skfold3", reason=reason)
 
 
-def _pretext(chosen: Schedule, n_pictures: int) -> Iterator[Entry]:
-    reason = f"{SMALL[chosen.backbone]}; the largest that fits the time"
+def _pretext(chosen: Schedule, n_pictures: int, *, has_labels: bool) -> Iterator[Entry]:
+    million = NETWORKS[chosen.backbone][2]
+    reason = f"{million:.2g} million weights: the largest that can learn in the time"
     yield Entry(key="backbone", value=chosen.backbone, reason=reason)
     yield from _batch("pretext", n_pictures)
-    yield Entry(key="epochs", value=chosen.pretext_epochs)
+    reason = "" if has_labels else _duration(chosen)
+    yield Entry(key="epochs", value=chosen.pretext_epochs, reason=reason)
 
 
 def _transfer(chosen: Schedule, rows_of_net: int) -> Iterator[Entry]:
     reason = "a net for all tasks and not one for each: quicker, and mostly better"
     yield Entry(key="joint", value=True, reason=reason)
     yield from _batch("transfer", rows_of_net)
-    reason = f"about {chosen.minutes:.0f} minutes for all stages on this machine"
-    yield Entry(key="epochs", value=chosen.epochs, reason=reason)
+    yield Entry(key="epochs", value=chosen.epochs, reason=_duration(chosen))
+
+
+def _duration(chosen: Schedule) -> str:
+    """Say how long all stages will take, and on what."""
+    n = round(chosen.minutes)
+    time = "a minute" if n <= 1 else f"{n} minutes"
+    cores = n_cores()
+    machine = "a GPU" if has_gpu() else f"{cores} core{'s' * (cores > 1)}"
+    return f"about {time} for all stages on this machine ({machine}, idle)"
 
 
 def _batch(stage: str, n_rows: int) -> Iterator[Entry]:
