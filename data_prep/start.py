@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EXPERIMENTS = Path("experiments")
 NO_NAME = re.compile(r"[^\w.-]+")
 TABLE_FLAGS = ("train", "test", "sample")
-COLUMN_FLAGS = ("id", "target", "group", "date")
+COLUMN_FLAGS = ("id", "target", "group", "object", "date")
 STAGES = ("data_prep.prepare", "pretext.jigsaw", "features.extract")
 STAGES_OF_LABELS = (
     *STAGES[:2],
@@ -60,6 +60,9 @@ class StartSettings:
     id: Annotated[str | None, "column of the names of the pictures"] = None
     target: Annotated[str | None, "column to predict; none: there is none"] = None
     group: Annotated[str | None, "column of what no fold tears; none"] = None
+    object: Annotated[
+        str | None, "column of what several pictures show, a house; none"
+    ] = None
     date: Annotated[str | None, "column of the year or date; none"] = None
     for_: Annotated[str, "time that all stages may take, such as 30m or 2h"] = "30m"
     overwrite: Annotated[bool, "replace the experiment that is there"] = False

@@ -6,6 +6,7 @@ chosen by its name or by its cells is told with the reason.
 Shapes: N rows.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -83,11 +84,11 @@ def assign_columns(roles: Roles, named: dict[str, str | None]) -> ColumnRoles:
 
     choose("target", lambda free: _target(free, roles))
     choose("date", _date)
-    choose("group", _group)
-    target_kind = _kind_of(roles, chosen.get("target"), reasons)
-    thing = _object(roles, chosen)
-    if thing:
-        reasons["object"] = thing[1]
+    target = chosen.get("target")
+    choose("object", lambda free: _object(free, roles, target))
+    thing = chosen.get("object")
+    choose("group", lambda free: _group(free, thing))
+    target_kind = _kind_of(roles, target, reasons)
     taken = {column.name for column in chosen.values()}
     classes = [
         column
@@ -95,10 +96,10 @@ def assign_columns(roles: Roles, named: dict[str, str | None]) -> ColumnRoles:
         if column.name not in taken and column.is_class_like and target_kind
     ]
     return ColumnRoles(
-        target=chosen.get("target"),
+        target=target,
         target_kind=target_kind,
         group=chosen.get("group"),
-        object=thing[0] if thing else None,
+        object=thing,
         date=chosen.get("date"),
         classes=sorted(classes, key=lambda column: -column.n_rows)[:MOST_TASKS],
         reasons=reasons,
@@ -149,12 +150,22 @@ def _date(columns: Sequence[Column]) -> tuple[Column, str] | None:
     return dates[0], f"{dates[0].text}{more}"
 
 
-def _group(columns: Sequence[Column]) -> tuple[Column, str] | None:
-    """Tell the group by name or cells; of several the coarsest, which is safest."""
+def _group(
+    columns: Sequence[Column], thing: Column | None
+) -> tuple[Column, str] | None:
+    """Tell the group by name or cells; of several the coarsest, which is safest.
+
+    Args:
+        columns: Those without a role.
+        thing: The object, which is a group already: only a coarser one adds to it.
+    """
+    most = thing.n_values - 1 if thing else math.inf
     shared = [
         column
         for column in columns
-        if column.n_shared and column.n_values >= LEAST_GROUPS and not column.is_date
+        if column.n_shared
+        and LEAST_GROUPS <= column.n_values <= most
+        and not column.is_date
     ]
     by_name = [c for c in shared if _is_named(c.name, GROUP_NAMES)]
     candidates = by_name or [column for column in shared if column.is_joining]
@@ -205,23 +216,28 @@ def _kind_of(
     return "classes" if target.is_few_whole_numbers and target.n_values == 2 else kind
 
 
-def _object(roles: Roles, chosen: dict[str, Column]) -> tuple[Column, str] | None:
+def _object(
+    columns: Sequence[Column], roles: Roles, target: Column | None
+) -> tuple[Column, str] | None:
     """Tell what several pictures show, which share its label.
 
     Its name must say so, most of its values have several pictures, all with one label,
-    and rows to predict have it too.
+    and rows to predict have it too. A sample of pictures asks for one prediction each.
     """
-    group, target = chosen.get("group"), chosen.get("target")
-    assert roles.train is not None
-    if group is None or target is None or not _is_named(group.name, OBJECT_NAMES):
+    if target is None or roles.train is None or roles.sample:
         return None
-    if roles.test and group.name not in roles.test.names:
-        return None
-    cells = roles.train.cells
-    labels = cells.groupby(group.name)[target.name].nunique(dropna=False)
-    if labels.max() > 1 or 2 * group.n_shared < group.n_values:
-        return None
-    return group, (
-        f"{group.n_values:,} of them in {group.n_rows:,} pictures, and all pictures of"
-        f" one have the same {target.name}"
-    )
+    for column in columns:
+        is_likely = _is_named(column.name, OBJECT_NAMES) and not column.is_date
+        if not is_likely or column.n_values < LEAST_GROUPS:
+            continue
+        is_lacking = roles.test and column.name not in roles.test.names
+        if is_lacking or 2 * column.n_shared < column.n_values:
+            continue
+        labels = roles.train.cells.groupby(column.name)[target.name].nunique()
+        if labels.max() == 1:
+            return column, (
+                f"{column.n_values:,} of them in {column.n_rows:,} pictures, and all"
+                f" pictures of one have the same {target.name}: one prediction for"
+                " each, none torn by folds; for one of each picture call it group"
+            )
+    return None

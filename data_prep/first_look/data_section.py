@@ -71,6 +71,8 @@ def _tables(seen: Seen, folder: Path) -> tuple[list[Entry], list[CopiedTable]]:
         raise RuntimeError("labels without a training table")
     is_free = train.is_plain or ID in train.names
     id_column = train.id_column if is_free else ID
+    thing = seen.columns.object
+    object_name = thing.name if thing else None
     entries, copies = [], []
 
     def path_of(table: IdTable, name: str, *, is_other: bool) -> tuple[Path, str]:
@@ -89,7 +91,7 @@ def _tables(seen: Seen, folder: Path) -> tuple[list[Entry], list[CopiedTable]]:
         ("sample", roles.sample),
     ):
         if table:
-            is_other = table.id_column != id_column
+            is_other = table.id_column not in (id_column, object_name)
             path, of_copy = path_of(table, role, is_other=is_other)
             reason = f"{_rows_text(table)}: {roles.reasons[role]}{of_copy}"
             entries.append(Entry(key=role, value=path, reason=reason))
@@ -142,12 +144,7 @@ def _columns(seen: Seen) -> Iterator[Entry]:
     if columns.group:
         yield Entry(key="group", value=columns.group.name, reason=reasons["group"])
     if columns.object:
-        yield Entry(
-            key="object",
-            value=columns.object.name,
-            reason=reasons["object"],
-            is_offered=True,
-        )
+        yield Entry(key="object", value=columns.object.name, reason=reasons["object"])
     if columns.date:
         yield Entry(key="date", value=columns.date.name, reason=reasons["date"])
 
@@ -155,13 +152,13 @@ def _columns(seen: Seen) -> Iterator[Entry]:
 def _target_kind(seen: Seen, target: Column) -> Entry:
     """Say that whole numbers are numbers, or classes, and how to say otherwise."""
     is_classes = seen.columns.target_kind == "classes"
-    kind, other = ("classes", "numbers") if is_classes else ("numbers", "classes")
+    kind, alternative = ("classes", "numbers") if is_classes else ("numbers", "classes")
     reason = (IS_CLASSES if is_classes else IS_NUMBERS).format(
         n=target.n_values, low=target.low, high=target.high
     )
     if why := seen.columns.reasons.get("target_kind"):
         reason = f"{why}, so they are numbers and near misses count less (RMSE)"
-    reason += f'; for the other way write "{other}"'
+    reason += f'; for the other way write "{alternative}"'
     if has_own_tasks(seen) and not is_classes:
         reason += " and take [tasks.target] out"
     return Entry(key="target_kind", value=kind, reason=reason)

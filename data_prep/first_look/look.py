@@ -1,6 +1,7 @@
 """A look at a folder and its tables, from names and cells to roles."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from data_prep.errors import UserError
@@ -10,7 +11,7 @@ from data_prep.first_look.headers import read_headers
 from data_prep.first_look.id_columns import IdTable, id_table, read_any
 from data_prep.first_look.listing import Listing, id_of, list_folder
 from data_prep.first_look.seen import Seen
-from data_prep.first_look.table_roles import NONE, Roles, assign_roles
+from data_prep.first_look.table_roles import NONE, Roles, assign_roles, is_sample
 from data_prep.pictures.folders import shown
 
 NO_ROLES = Roles(
@@ -31,7 +32,7 @@ def look(
         folder: Of the pictures, and of the tables where none are named.
         tables: The tables; none: those in the folder.
         named_tables: ``train``, ``test`` and ``sample`` as the user named them.
-        named_columns: ``id``, ``target``, ``group`` and ``date`` likewise.
+        named_columns: ``id``, ``target``, ``group``, ``object`` and ``date`` likewise.
 
     Raises:
         UserError: There is no picture, a role cannot be told, or a file is no table.
@@ -45,18 +46,14 @@ def look(
     named_id = named_columns["id"]
     read = _read_all(paths, pictures, named_id, is_named=bool(tables))
     of_pictures = [table for table in read.values() if table]
-    notes = [
-        f"{path.name}: no column holds names of pictures; left out"
-        for path, table in read.items()
-        if table is None
-    ]
+    strange = [path for path, table in read.items() if table is None]
     headers = read_headers(listing.pictures)
     is_free = named_columns["target"] == NONE
     if not of_pictures:
         folders = None if is_free else class_folders(listing)
         if folders is None and paths and not is_free:
             raise UserError(_no_ids(paths[0], listing))
-        notes += [
+        notes = [
             f"{path.name}: a workbook is not read; save the sheet as CSV UTF-8"
             for path in listing.workbooks
         ]
@@ -65,18 +62,49 @@ def look(
             headers=headers,
             roles=NO_ROLES,
             folders=folders,
-            notes=notes,
+            notes=[*map(_names_no_picture, strange), *notes],
         )
     roles = assign_roles(of_pictures, folder, named_tables)
-    columns = {key: name for key, name in named_columns.items() if key != "id"}
+    flags = {key: name for key, name in named_columns.items() if key != "id"}
+    columns = assign_columns(roles, flags)
+    if columns.object and not roles.sample:
+        roles = _with_sample_of_objects(roles, columns.object.name, strange)
+    strange = [
+        path for path in strange if not roles.sample or path != roles.sample.path
+    ]
     return Seen(
         listing=listing,
         headers=headers,
         roles=roles,
-        columns=assign_columns(roles, columns),
+        columns=columns,
         has_words=_has_words(roles.attributes),
-        notes=[*notes, *roles.notes],
+        notes=[*map(_names_no_picture, strange), *roles.notes],
     )
+
+
+def _names_no_picture(path: Path) -> str:
+    return f"{path.name}: no column holds names of pictures; left out"
+
+
+def _with_sample_of_objects(roles: Roles, name: str, tables: Sequence[Path]) -> Roles:
+    """Add the sample of the prediction file, which has a row for each object.
+
+    Args:
+        roles: The tables that name pictures.
+        name: Name of the column of objects.
+        tables: Those that name none.
+    """
+    from data_prep.tables.cells import as_texts
+
+    if roles.test is None:
+        return roles
+    objects = set(as_texts(roles.test.cells[name]))
+    for path in tables:
+        sample = id_table(path, objects, name) if is_sample(path) else None
+        if sample and sample.id_column == name:
+            reasons = roles.reasons | {"sample": f"by its name; one for each {name}"}
+            return replace(roles, sample=sample, reasons=reasons)
+    return roles
 
 
 def _read_all(

@@ -81,7 +81,9 @@ def assign_roles(
         if by_role[role]:
             continue
         hits = [table for table in wide if words[table.path] & role_words]
-        hits = [table for table in hits if role == "sample" or not _is_sample(table)]
+        hits = [
+            table for table in hits if role == "sample" or not is_sample(table.path)
+        ]
         if len(hits) > 1:
             raise UserError(_ambiguous(hits, f"the {role} table", role))
         if hits:
@@ -124,8 +126,9 @@ def _named(role: str, path: Path | None, tables: Sequence[IdTable]) -> IdTable |
     )
 
 
-def _is_sample(table: IdTable) -> bool:
-    return bool(words_of(table.path, table.path.parent) & SAMPLE_WORDS)
+def is_sample(path: Path) -> bool:
+    """Tell by its name whether a table is a sample of the prediction file."""
+    return bool(words_of(path, path.parent) & SAMPLE_WORDS)
 
 
 def _is_attributes(table: IdTable, tables: Sequence[IdTable]) -> bool:
@@ -133,7 +136,7 @@ def _is_attributes(table: IdTable, tables: Sequence[IdTable]) -> bool:
     if table.is_long or table.names != [NAME]:
         return table.is_long
     return any(
-        len(table.names) > 1 and not table.is_long and not _is_sample(table)
+        len(table.names) > 1 and not table.is_long and not is_sample(table.path)
         for table in tables
     )
 

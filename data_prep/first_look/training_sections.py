@@ -95,10 +95,12 @@ def _prepare(seen: Seen, chosen: Schedule) -> Iterator[Entry]:
         yield Entry(key="fit", value=fit, reason=reason)
     if not seen.n_labelled:
         return
-    group = seen.columns.group
+    kept = [
+        column.name for column in (seen.columns.group, seen.columns.object) if column
+    ]
     reason = "three folds, equal shares of the target"
-    reason += f", {group.name} kept together" if group else "; no groups"
-    yield Entry(key="cv", value="sgkfold3" if group else "skfold3", reason=reason)
+    reason += f", {' and '.join(kept)} kept together" if kept else "; no groups"
+    yield Entry(key="cv", value="sgkfold3" if kept else "skfold3", reason=reason)
 
 
 def _pretext(chosen: Schedule, n_pictures: int, *, has_labels: bool) -> Iterator[Entry]:

@@ -250,24 +250,61 @@ def test_a_target_may_be_refused(works: Path) -> None:
     assert experiment.stages["features.extract"] == {"source": "pretext.jigsaw"}
 
 
-def test_a_thing_of_several_pictures_is_a_group(tmp_path: Path) -> None:
+@pytest.fixture
+def houses(tmp_path: Path) -> Path:
+    """Twelve houses to learn from and two to predict, of three rooms each."""
     folder = tmp_path / "houses"
-    names = ids(N_TRAIN)
+    names = ids(N_TRAIN + N_TEST)
     draw(folder, [f"{name}.png" for name in names])
-    write(
-        folder / "photos.csv",
-        {
-            "photo": names,
-            "house_id": [k // 3 for k in range(N_TRAIN)],
-            "price": [1000.5 * (k // 3) for k in range(N_TRAIN)],
-        },
+    house = [f"h{k // 3}" for k in range(N_TRAIN + N_TEST)]
+    rooms = [("bath", "bed", "hall")[k % 3] for k in range(N_TRAIN)]
+    price = [1000.5 * (k // 3) for k in range(N_TRAIN)]
+    train = {"photo": names[:N_TRAIN], "house_id": house[:N_TRAIN], "room": rooms}
+    write(folder / "train.csv", {**train, "price": price})
+    test = {"photo": names[N_TRAIN:], "house_id": house[N_TRAIN:], "room": rooms[:6]}
+    write(folder / "test.csv", test)
+    sample = {"house_id": sorted(set(house[N_TRAIN:])), "price": [0.5, 0.5]}
+    write(folder / "sample_submission.csv", sample)
+    return folder
+
+
+def test_a_thing_of_several_pictures_is_an_object(houses: Path) -> None:
+    data = begun(houses).data
+    assert (data.id, data.target) == ("photo", "price")
+    assert (data.object, data.group) == ("house_id", None)
+    assert data.sample is not None
+    assert data.sample.resolve() == houses / "sample_submission.csv"
+    text = Path("experiments/houses.toml").read_text().replace("\n# ", " ")
+    assert "12 of them in 36 pictures, and all pictures of one have the same" in text
+    rows = prepared(houses)
+    assert (
+        rows[rows["split"] == "train"].groupby("object")["fold"].nunique().eq(1).all()
     )
-    experiment = begun(folder)
-    assert (experiment.data.id, experiment.data.target) == ("photo", "price")
-    assert experiment.data.group == "house_id"
-    text = Path("experiments/houses.toml").read_text()
-    assert "all pictures of one have the same price" in text
-    assert prepared(folder).groupby("group")["fold"].nunique().eq(1).all()
+
+
+@pytest.mark.parametrize("change", ["labels", "test", "sample"])
+def test_what_is_no_object_is_a_group(houses: Path, change: str) -> None:
+    (houses / "sample_submission.csv").unlink()
+    train, test = (pd.read_csv(houses / f"{s}.csv") for s in ("train", "test"))
+    if change == "labels":
+        train.assign(price=range(N_TRAIN)).to_csv(houses / "train.csv", index=False)
+    elif change == "test":
+        test.drop(columns="house_id").to_csv(houses / "test.csv", index=False)
+    else:
+        test[["photo"]].assign(price=0.5).to_csv(houses / "sample.csv", index=False)
+    data = begun(houses, "--target", "price").data
+    assert (data.object, data.group) == (None, "house_id")
+    rows = prepared(houses)
+    assert rows[rows["split"] == "train"].groupby("group")["fold"].nunique().eq(1).all()
+
+
+def test_an_object_may_be_named_and_refused(houses: Path) -> None:
+    data = begun(houses, "--object", "none", "--test", str(houses / "test.csv")).data
+    assert (data.object, data.group) == (None, "house_id")
+    table = pd.read_csv(houses / "train.csv")
+    table.assign(price=range(N_TRAIN)).to_csv(houses / "train.csv", index=False)
+    text = refused(houses, "--object", "house_id", "--overwrite", "--name", "two")
+    assert "12 objects have several labels" in text
 
 
 def test_flags_name_what_is_meant(works: Path) -> None:
@@ -315,10 +352,11 @@ def test_splits_with_a_metadata_file_each(tmp_path: Path) -> None:
 
 def refused(folder: Path, *flags: str) -> str:
     """Give the one line of a mistake; nothing is written."""
+    before = set(Path("experiments").glob("*"))
     with pytest.raises(UserError) as caught:
         start.main([str(folder), *flags])
+    assert set(Path("experiments").glob("*")) == before
     assert "\n" not in str(caught.value)
-    assert not list(Path("experiments").glob("*")) * Path("experiments").exists()
     return str(caught.value)
 
 
