@@ -379,7 +379,7 @@ def log_result(
         len(net_passes.views),
         net_passes.source.n_nets,
         net_passes.source.width,
-        n_pictures / outputs.seconds,
+        n_pictures / max(outputs.seconds, 1e-9),
     )
     log.info("-> %s", folder)
 

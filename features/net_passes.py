@@ -3,7 +3,6 @@
 Shapes: N rows of the prepared table, n of them, V views, F outputs of a fold's nets.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,32 +53,32 @@ class NetPasses:
         """
         from tqdm import tqdm
 
-        from features.passes import run_pass
+        from features.passes import run_pass, seconds_of_pass
         from features.sources import side_by_side
 
-        began = time.perf_counter()
         source, device = self.source, self.pictures.device
         folds = dict.fromkeys(fold for planned in self.passes for fold in planned.folds)
         nets = {fold: source.load(fold, device) for fold in folds}
-        values = []
+        values, seconds = [], 0.0
         bar: tqdm[Any]
         total = sum(len(planned.rows) for planned in self.passes)
         with tqdm(total=total, desc=self.title, unit="img", mininterval=1.0) as bar:
             for planned in self.passes:
+                file = work / f"{'-'.join(planned.folds)}.npy"
                 digests = [d for fold in planned.folds for d in source.digests(fold)]
                 outputs = run_pass(
                     side_by_side([nets[fold] for fold in planned.folds]),
                     width=source.width * len(planned.folds),
                     pictures=self.pictures,
                     rows=self.image_rows[planned.rows],
-                    work=work / f"{'-'.join(planned.folds)}.npy",
+                    work=file,
                     views=self.views,
                     weights=" ".join(digests),
                     bf16=self.bf16,
                     bar=bar,
                 )
                 values.append(outputs)
-        seconds = time.perf_counter() - began
+                seconds += seconds_of_pass(file)
         return NetOutputs(net_passes=self, values=values, seconds=seconds)
 
 
@@ -90,7 +89,7 @@ class NetOutputs:
     Attributes:
         net_passes: Which rows went through which nets.
         values: Of each pass (rows of it, V, F of its folds side by side), mapped.
-        seconds: What it took, from where it went on.
+        seconds: What the passes took, with all attempts.
     """
 
     net_passes: NetPasses

@@ -83,11 +83,13 @@ def run_pass(
     if values is None:
         done = 0
         work.parent.mkdir(parents=True, exist_ok=True)
+        state = {}
         journal.unlink(missing_ok=True)  # it tells of what is overwritten now
         values = np.lib.format.open_memmap(work, "w+", np.float32, shape)
     bar.update(min(len(rows), done * BLOCK))
     device = pictures.device.type
     precision = torch.autocast(device, torch.bfloat16) if bf16 else nullcontext()
+    began = time.monotonic() - float(state.get("seconds", 0.0))
     counted_at = time.monotonic()
     for block in range(done, n_blocks):
         inside = slice(block * BLOCK, (block + 1) * BLOCK)
@@ -103,9 +105,15 @@ def run_pass(
         is_due = time.monotonic() - counted_at >= JOURNAL_EVERY_S
         if is_due or block + 1 == n_blocks:
             values.flush()  # the blocks before the journal that counts them
-            write_json(journal, {"key": identity, "done": block + 1})
             counted_at = time.monotonic()
+            counted = {"done": block + 1, "seconds": counted_at - began}
+            write_json(journal, {"key": identity, **counted})
     return values
+
+
+def seconds_of_pass(work: Path) -> float:
+    """Say how long a pass took, with all attempts, by its journal."""
+    return float(read_state(work.with_suffix(".json")).get("seconds", 0.0))
 
 
 def views_of(images: Tensor, names: tuple[str, ...] = VIEWS) -> Tensor:

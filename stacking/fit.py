@@ -17,7 +17,6 @@ writes ``stacking.fit.insample/``.
 
 import logging
 import os
-import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import compress
@@ -57,7 +56,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
     reads = [PREPARED, EXTRACTED]
     if done := run.current(name, config, reads):
         return done.folder
-    began = time.monotonic()
     settings.check_data(Outlook.of_prepared(prepared, run, experiment))
     log.info("reading %s", extracted.folder)
     # Before LightGBM loads: threads that wait must not keep the others' cores busy.
@@ -89,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             prepared=prepared,
             settings=config,
             versions={name: version(name) for name in PACKAGES},
-            seconds=time.monotonic() - began,
+            seconds=stage.seconds(),
         )
         stage.metadata = _metadata(stacked, settings, len(requested.ids))
     _tell(stacked, findings, requested)

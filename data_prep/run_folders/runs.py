@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import UserError
+from data_prep.run_folders.attempts import ATTEMPTS, end_attempt, noted_attempt
 from data_prep.run_folders.damage import (
     RECORD,
     DamagedFileError,
@@ -97,11 +98,19 @@ class Stage:
             with the same settings and inputs are there.
         metadata: JSON values for the record; fill it before the stage ends.
         device: What computed it, for the record.
+        earlier_s: Seconds that interrupted attempts at it took.
+        began: When this one began, by the monotonic clock.
     """
 
     folder: Path
     metadata: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
+    earlier_s: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+
+    def seconds(self) -> float:
+        """Say how long it has taken until now, with all attempts."""
+        return self.earlier_s + time.monotonic() - self.began
 
 
 def _nothing() -> None:
@@ -206,7 +215,8 @@ class Run:
                 self._publish(name)
             partial = self.folder / f"{name}.partial"
             made_from = {"settings": _plain(settings), "reads": digests}
-            if read_state(partial / MADE_FROM) != made_from:
+            begun = read_state(partial / MADE_FROM)
+            if {key: begun.get(key) for key in made_from} != made_from:
                 if partial.exists():
                     self._check_may_be_dropped(partial, made_from)
                     log.info(
@@ -214,11 +224,15 @@ class Run:
                     )
                     shutil.rmtree(partial)
                 partial.mkdir()
-                write_json(partial / MADE_FROM, made_from)
-            self.on_use()
-            stage = Stage(folder=partial)
-            began = time.monotonic()
-            yield stage
+                begun = {}
+            attempt = noted_attempt(partial, begun.get(ATTEMPTS) or {})
+            write_json(partial / MADE_FROM, {**made_from, ATTEMPTS: attempt})
+            stage = Stage(folder=partial, earlier_s=attempt["seconds"])
+            try:
+                yield stage
+            except BaseException:
+                end_attempt(partial / MADE_FROM)
+                raise
             drop_drafts(partial)  # of attempts that were killed
             files = digest_files(partial)
             record = {
@@ -230,7 +244,7 @@ class Run:
                 "digest": digest_of(files),
                 "command": " ".join(sys.orig_argv[1:]),
                 "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-                "seconds": round(time.monotonic() - began, 1),
+                "seconds": round(stage.seconds(), 1),
                 "device": stage.device,
                 "machine": f"{platform.system()} {platform.machine()}"
                 f", {os.cpu_count()} cores",

@@ -90,7 +90,7 @@ class TrainingCallback(pl.Callback):
         self.images, self.busy_s, self.fetch_s = 0, 0.0, 0.0
 
     def images_per_s(self) -> float:
-        """Give the pictures per second so far."""
+        """Give the pictures per second so far, of all attempts."""
         return self.images / self.busy_s if self.busy_s else 0.0
 
     def data_share(self) -> float:
@@ -167,12 +167,15 @@ class TrainingCallback(pl.Callback):
         self.began = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the sums of the epoch being made, for the checkpoint."""
-        return self.epochs.state_dict()
+        """Give the sums of the epoch being made and of the speed."""
+        speed = [self.images, self.busy_s, self.fetch_s]
+        return {**self.epochs.state_dict(), "speed": speed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the sums of the epoch being made."""
+        """Go on with the sums, so that the speed is that of all attempts."""
         self.epochs.load_state_dict(state_dict)
+        # none in a checkpoint of an older version
+        self.images, self.busy_s, self.fetch_s = state_dict.get("speed", (0, 0.0, 0.0))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar."""

@@ -40,7 +40,7 @@ class Outcome:
 
     Attributes:
         steps: Optimiser steps made.
-        images_per_s: Pictures per second of this process, without start and measuring.
+        images_per_s: Pictures per second, of all attempts, without start and measuring.
         data_share: Share of that time spent on fetching batches.
         last: The last value of each metric logged, by name.
         stopped: Why it ended early; empty: it did not.

@@ -42,8 +42,7 @@ class LeaderboardEntry:
         high: Upper end.
         plain: Score of the plain net, if there is one.
         constant: Score of a constant.
-        minutes: What all finished stages of the run took; of a stage that was killed
-            and went on, the last part.
+        minutes: What all finished stages of the run took, with all attempts.
         settings: By stage, texts by name; the package versions likewise.
         is_leaky: Of the in-sample protocol, which is for comparison only.
         note: What a reader must know.

@@ -324,6 +324,54 @@ def test_a_reader_never_harms_a_writer(tmp_path: Path) -> None:
     assert text_of(Run(tmp_path), FIRST) == "24"
 
 
+def worked_for(run: Run, name: str, seconds: float) -> None:
+    """Date the files of an unfinished stage as if it had been killed after a time."""
+    note = run.folder / f"{name}.partial" / MADE_FROM
+    began_at = json.loads(note.read_text())["attempts"]["began_at"]
+    for path in note.parent.rglob("*"):
+        os.utime(path, (began_at + seconds, began_at + seconds))
+
+
+def test_a_record_has_the_seconds_of_all_attempts(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for seconds in (100.0, 20.0):
+        crash(run, FIRST, "half", side=64)
+        worked_for(run, FIRST, seconds)
+    with run.stage(FIRST, {"side": 64}) as stage:
+        assert stage.seconds() == pytest.approx(120.0, abs=2)
+    assert run.finished(FIRST).record["seconds"] == pytest.approx(120.0, abs=2)
+    write(run, FIRST, "new", side=32)  # nothing of another result
+    assert run.finished(FIRST).record["seconds"] < 2
+
+
+def test_an_attempt_that_is_dropped_or_of_an_older_version_does_not_count(
+    tmp_path: Path,
+) -> None:
+    run = Run(tmp_path, overwrite=True)
+    crash(run, FIRST, "half", side=64)
+    worked_for(run, FIRST, 100.0)
+    crash(run, FIRST, "half", side=32)
+    note = tmp_path / f"{FIRST}.partial" / MADE_FROM
+    made_from = json.loads(note.read_text())
+    assert made_from.pop("attempts")["seconds"] == 0
+    write_json(note, made_from)
+    os.utime(note, (4e9, 4e9))
+    write(run, FIRST, "new", side=32)
+    assert run.finished(FIRST).record["seconds"] < 2
+
+
+def test_an_attempt_ends_when_its_error_comes_and_not_at_its_last_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, now = Run(tmp_path), time.time()
+    clock = "data_prep.run_folders.attempts.time.time"
+    with monkeypatch.context() as patch:
+        patch.setattr(clock, lambda: now - 50)
+        crash(run, FIRST, "half")
+    write(run, FIRST, "whole")
+    assert run.finished(FIRST).record["seconds"] == pytest.approx(50, abs=2)
+
+
 @pytest.mark.parametrize("ephemeral", sorted(EPHEMERAL))
 @pytest.mark.parametrize("location", [".", "target/fold0"])
 def test_logs_checkpoints_epochs_and_reports_are_no_result(

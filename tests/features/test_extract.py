@@ -19,7 +19,7 @@ from tqdm import tqdm
 from data_prep.dihedral import VIEWS, apply_view
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
-from data_prep.run_folders.runs import Run
+from data_prep.run_folders.runs import Run, write_json
 from features import passes
 from features import store as stores
 from features.passes import run_pass, views_of
@@ -414,6 +414,23 @@ def test_a_journal_never_counts_the_blocks_of_others(tmp_path: Path) -> None:
             pass_of(cut_after(blocks, linear(1.0)), work, weights=weights)
     whole = pass_of(linear(1.0), tmp_path / "b.npy")
     assert (pass_of(linear(1.0), work) == whole).all()
+
+
+@pytest.mark.usefixtures("blocks_of_two")
+def test_a_pass_has_the_seconds_of_all_attempts(tmp_path: Path) -> None:
+    work = tmp_path / "a.npy"
+    with pytest.raises(PowerCutError):
+        pass_of(cut_after(3, linear(1.0)), work)
+    journal = work.with_suffix(".json")
+    state = json.loads(journal.read_text())
+    assert 0 < state["seconds"] < 2
+    write_json(journal, {**state, "seconds": 100.0})
+    pass_of(linear(1.0), work)
+    assert passes.seconds_of_pass(work) == pytest.approx(100.0, abs=2)
+    pass_of(linear(1.0), work)  # all there
+    assert passes.seconds_of_pass(work) == pytest.approx(100.0, abs=2)
+    pass_of(linear(1.0), work, weights="b")
+    assert passes.seconds_of_pass(work) < 2
 
 
 @pytest.mark.usefixtures("blocks_of_two")

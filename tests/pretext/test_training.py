@@ -209,6 +209,8 @@ def test_a_training_gone_on_with_ends_with_the_same_weights(
     again = run(learner, pictures, folder, settings)
     assert len(learner.batches) == STEPS - begun
     assert (again.steps, again.last) == (outcome.steps, outcome.last)
+    # also where the last attempt had no step left but those that warm up
+    assert again.images_per_s > 0
     expected = weights(straight)
     for name, tensor in weights(learner).items():
         assert torch.equal(tensor, expected[name]), name
