@@ -8,8 +8,9 @@ The nets run in a child process (``features.fresh``), the models of
 
 - ``id``, ``prediction``: as in predictions.csv, averaged over the nets and then ended
   as what was scored,
-- ``low``, ``high``: where the target of a picture of a new group lies in 90 % of the
-  cases, or ``expected``: the classes among which it does, by out-of-fold residuals,
+- ``low``, ``high``: where the target of a picture of a new group lies in so many of the
+  cases, or ``expected``: the classes among which it does, by out-of-fold residuals;
+  ``coverage``: that share of the cases, as given by ``--coverage``,
 - ``probability_CLASS``: where the nets give some,
 - ``spread_nets``, ``spread_views``: standard deviation over the nets, before they are
   averaged and the average is rounded or cut to a class, and over the
@@ -269,6 +270,7 @@ def _add_interval(
         pred = predictions["prediction"].to_numpy()
         predictions.insert(2, "low", target_columns.clip(pred - radius))
         predictions.insert(3, "high", target_columns.clip(pred + radius))
+        predictions.insert(4, "coverage", coverage)
         return
     classes = target_columns.classes
     names = [probability_column(name) for name in classes]
@@ -281,6 +283,7 @@ def _add_interval(
         for row in sets
     ]
     predictions.insert(2, "expected", expected)
+    predictions.insert(3, "coverage", coverage)
 
 
 def _other_runs(run: Run, fitted: Finished) -> list[Run]:

@@ -125,6 +125,7 @@ def test_what_stands_beside_a_prediction(usual: Path) -> None:
     middle = found["prediction"]
     assert_allclose(found["low"], (middle - radius).clip(0, 3), atol=1e-5)
     assert_allclose(found["high"], (middle + radius).clip(0, 3), atol=1e-5)
+    assert (found["coverage"] == 0.8).all()
     wider = predicted(folder, "--coverage", "0.95")
     assert (wider["high"] - wider["low"]).mean() > (found["high"] - found["low"]).mean()
     nets = [
@@ -143,6 +144,7 @@ def test_classes_have_a_set_that_holds_the_prediction(make_run: MakeRun) -> None
     assert found["prediction"].tolist() == expected[found.index].tolist()
     for name, texts in zip(found["prediction"], found["expected"], strict=True):
         assert name in texts.split(" | ")
+    assert (found["coverage"] == 0.9).all()
     shares = pd.read_csv(folder / "stacking.fit" / "probabilities.csv")
     assert shares["name"].tolist() == expected.index.tolist()
     columns = [f"probability_{name}" for name in sorted(set(expected))]

@@ -46,7 +46,11 @@ def _of_numbers(stacked: Stacked) -> Section:
         return Section("", Markup())
     chart = _chart(bins, "mean prediction", "mean target", unit_digits(stacked))
     tilt = slope(prediction, target)
+    remedy = (
+        " Where correcting that surely pays, isotonic of the post-processing does it."
+    )
     if abs(tilt - 1) < NEAR_ONE:
+        remedy = ""
         meaning = "predictions go neither too far nor too little away from the mean"
     elif tilt < 1:
         meaning = "predictions are somewhat too extreme"
@@ -58,7 +62,7 @@ def _of_numbers(stacked: Stacked) -> Section:
             chart,
             prose(
                 f"Where the prediction moves by 1, the target moves by {tilt:.2f} on"
-                f" average: {meaning}."
+                f" average: {meaning}.{remedy}"
             ),
         ),
         "Rows in tenths along the prediction, each with the 95 % interval of its mean"
@@ -104,7 +108,8 @@ def _of_probabilities(stacked: Stacked) -> Section:
         ),
         "Rows in tenths of the probability of their most probable class, each with the"
         " 95 % interval. On the dashed line, a class given a probability of 0.8 is"
-        " right in 80 % of the cases; below it the prediction is overconfident.",
+        " right in 80 % of the cases; below it the prediction is overconfident. Decide"
+        " by probabilities where they lie on the line.",
     )
 
 

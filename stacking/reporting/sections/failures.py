@@ -60,10 +60,12 @@ def failures(stacked: Stacked, years: Floats) -> Section:
     note = (
         "Dots are mean errors, prediction minus target, with their 95 % intervals;"
         " beyond the dashed line predictions are too high. Errors that cancel out show"
-        f" in the {score_name(stacked)} beside the number of rows."
+        f" in the {score_name(stacked)} beside the number of rows. Where an interval"
+        " keeps off the line, look at those pictures first, or collect more of them."
         if stacked.objective.is_number
         else "Dots are shares of rows whose most probable class is right, with their"
-        " 95 % intervals."
+        " 95 % intervals. Where the share is low, look at those pictures first, or"
+        " collect more of them."
     )
     return Section("Where it fails", together(*pieces), note)
 

@@ -51,7 +51,7 @@ def _numbers(y_pred: Floats, stacked: Stacked) -> Markup:
             f"Their mean is {plain(y_pred.mean(), stacked)}, that of the out-of-fold"
             f" predictions {plain(oof_pred.mean(), stacked)}; their spread is"
             f" {spread:.2f} times theirs. Averaging narrows it a little; far from 1,"
-            " the two sets differ in kind."
+            " the two sets differ in kind: look at both before you hand predictions in."
         ),
     )
 
@@ -78,7 +78,9 @@ def _classes(proba: Floats, stacked: Stacked) -> Markup:
         prose(
             "How often each class is the most probable one. Its probability is"
             f" {proba.max(axis=1).mean():.3f} on average; out of fold it is"
-            f" {oof_proba.max(axis=1).mean():.3f}.{more}"
+            f" {oof_proba.max(axis=1).mean():.3f}.{more} Shares far from those out of"
+            " fold say that the two sets differ in kind: look at both before you hand"
+            " predictions in."
         ),
     )
 

@@ -58,7 +58,8 @@ def worth(stacked: Stacked, findings: Findings) -> Section:
             prose(verdict),
         ),
         "Quick boosted trees, with all columns and without those of each sub-task in"
-        " turn: what having it gains, on the same pictures, with its 95 % interval.",
+        " turn: what having it gains, on the same pictures, with its 95 % interval. One"
+        " that gains nothing may be left out of tasks, which saves its training.",
     )
 
 
@@ -96,7 +97,7 @@ def importance(stacked: Stacked, findings: Findings) -> Section:
         together(*pieces),
         "Share of the boosters' gain, by sub-task and by statistic over the views of a"
         " picture. A column that is used much need not be missed: another may tell the"
-        " same.",
+        " same. So drop a sub-task by what it gains, and not by its share here.",
     )
 
 
