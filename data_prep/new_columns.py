@@ -47,7 +47,6 @@ def read_columns(
     """
     import pandas as pd
 
-    from data_prep.pictures.near_ids import near_hint
     from data_prep.tables.id_tables import read_id_table
 
     prepared_names = _names_of_ours(prepared)
@@ -70,14 +69,7 @@ def read_columns(
             f"{path}: no column {missing[0]!r}, which {learner} learned from;"
             f" {nearest(missing[0], table.columns)}{more}"
         )
-    ids = table[id_column]
-    rows = table[ids.isin(list(pictures))]
-    if lacking := set(pictures) - set(ids):
-        hint = near_hint(ids[~ids.isin(rows[id_column])], sorted(lacking), "picture")
-        remedy = f"{hint}; write the ids as the files are named"
-        if not hint:
-            remedy = f"; add them (its ids are like {ids.iloc[0]!r})"
-        raise UserError(f"--table {path} has no row for {named(lacking)}{remedy}")
+    rows = _rows_of(table, pictures, path, id_column)
     if n_more := len(table) - len(rows):
         log.info("%s: %d rows have no picture in --images", path, n_more)
     if columns:
@@ -90,6 +82,71 @@ def read_columns(
             log.warning("%s: %s", path, text.removesuffix("."))
     by_id: pd.DataFrame = rows.set_index(id_column)[names]
     return by_id
+
+
+def _rows_of(
+    table: "pd.DataFrame", pictures: Sequence[str], path: Path, id_column: str
+) -> "pd.DataFrame":
+    """Give the rows of some pictures.
+
+    Raises:
+        UserError: A picture has none.
+    """
+    from data_prep.pictures.near_ids import near_hint
+
+    ids = table[id_column]
+    rows = table[ids.isin(list(pictures))]
+    if lacking := set(pictures) - set(ids):
+        hint = near_hint(ids[~ids.isin(rows[id_column])], sorted(lacking), "picture")
+        remedy = f"{hint}; write the ids as the files are named"
+        if not hint:
+            remedy = f"; add them (its ids are like {ids.iloc[0]!r})"
+        raise UserError(f"--table {path} has no row for {named(lacking)}{remedy}")
+    return rows
+
+
+def read_objects_of(
+    path: Path | None, pictures: Sequence[str], prepared: Finished
+) -> "pd.Series[Any] | None":
+    """Read which object each new picture shows, where a run has objects.
+
+    Args:
+        path: The user's table; None: there is none.
+        pictures: N ids.
+        prepared: The finished ``data_prep.prepare``.
+
+    Returns:
+        (N,) names of objects, ids as the index; None: a picture is one.
+
+    Raises:
+        UserError: The table is missing, or lacks the column or a picture.
+    """
+    import pandas as pd
+
+    from data_prep.tables.id_tables import raise_if, read_id_table
+    from data_prep.tables.objects import read_objects
+
+    column, id_column = (
+        prepared.metadata.get(f"{role}_column") for role in ("object", "id")
+    )
+    if column is None:
+        return None
+    if path is None:
+        raise UserError(
+            f"the run predicts objects ([data] object = {column!r}), and no table says"
+            " which pictures show which; give --table FILE with the columns"
+            f" {id_column!r} and {column!r}"
+        )
+    table = read_id_table(path, str(id_column))
+    if column not in table:
+        raise UserError(
+            f"{path}: no column {column!r} of objects; {nearest(column, table.columns)}"
+        )
+    rows = _rows_of(table, pictures, path, str(id_column))
+    ids = list(rows[str(id_column)])
+    objects, problems, _ = read_objects(rows[column], column, ids)
+    raise_if(path, problems)
+    return pd.Series(objects, index=ids, dtype=object)
 
 
 def with_sizes(

@@ -37,7 +37,8 @@ class Outlook:
         experiment: What the user wrote.
         run: Where the stages write.
         table: (N) rows, a row per picture: id, split, group, date, weight, and maybe
-            target, class_index and ``given.NAME``; once prepared also fold, cv_group.
+            object, target, class_index and ``given.NAME``; once prepared also fold,
+            cv_group.
         metadata: Of what ``data_prep.prepare`` records: side, cv, n_folds, classes,
             target_kind, has_group, words, and ``NAME_column``.
         prepared: Folder of the finished ``data_prep.prepare``; None: not yet.
@@ -119,6 +120,10 @@ class Outlook:
         """Give the rows to predict: those of the test table, or those in no table."""
         split = "test" if (self.table["split"] == "test").any() else "unlabelled"
         return self.table[self.table["split"] == split]
+
+    def n_predictable(self, rows: "pd.DataFrame") -> int:
+        """Count what is predicted among some rows: objects, or pictures."""
+        return int(rows["object"].nunique()) if "object" in rows else len(rows)
 
     def n_groups(self, rows: "pd.DataFrame") -> int:
         """Count what no fold tears among some rows, at most."""

@@ -4,10 +4,10 @@ The order of the rows in ``table.parquet`` means nothing: they are put in the or
 the pictures, so that row i of the table is picture i of ``images.npy``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import PIXELS, command_of, read_frame
@@ -30,9 +30,9 @@ class Prepared(Finished):
     """The finished ``data_prep.prepare`` with its table.
 
     Attributes:
-        table: N rows, a row per picture: ``data_prep.rows.COLUMNS``, of which target
-            and class_index may be absent, and the user's further columns as
-            ``given.NAME``. Row i is picture i of ``images.npy``.
+        table: N rows, a row per picture: ``data_prep.rows.COLUMNS``, of which
+            target, class_index and object may be absent, and the user's further
+            columns as ``given.NAME``. Row i is picture i of ``images.npy``.
     """
 
     table: "pd.DataFrame"
@@ -86,6 +86,18 @@ class Prepared(Finished):
         low, high = self.metadata["target_range"]
         return float(low), float(high)
 
+    def rows_by_name(self) -> "pd.DataFrame":
+        """Give the first picture of whatever is predicted: an object, or a picture.
+
+        Returns:
+            A row of the table for each name, names as the index.
+        """
+        name = "object" if "object" in self.table else "id"
+        # a picture in no table may be called as an object is
+        is_in_none = self.table["split"] == "unlabelled"
+        ordered = self.table.iloc[is_in_none.to_numpy().argsort(kind="stable")]
+        return ordered.drop_duplicates(name).set_index(name, drop=False)
+
     def image_rows(self, ids: Iterable[str]) -> "Ints":
         """Find (n,) rows of ``images.npy`` by id."""
         row_of = self.table.set_index("id")["image_row"]
@@ -99,3 +111,12 @@ class Prepared(Finished):
         from data_prep.tasks import build_tasks
 
         return build_tasks(settings, self.table, self.folder, self.metadata, only=only)
+
+
+def name_column(metadata: Mapping[str, Any]) -> str:
+    """Give the user's column of the names of what is predicted: objects, or pictures.
+
+    Args:
+        metadata: Of ``data_prep.prepare``.
+    """
+    return str(metadata.get("object_column") or metadata["id_column"])

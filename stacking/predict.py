@@ -6,7 +6,8 @@ The nets run in a child process (``features.fresh``), the models of
 ``stacking.fit`` here; no training picture is needed. Writes
 ``runs/NAME/stacking.predict/new_leaves.csv``, or ``--out FILE``:
 
-- ``id``, ``prediction``: as in predictions.csv, averaged over the nets and then ended
+- ``id``, ``prediction``: of a picture, or of an object where the run has those; as in
+  predictions.csv, averaged over the nets and then ended
   as what was scored,
 - ``low``, ``high``: where the target of a picture of a new group lies in so many of the
   cases, or ``expected``: the classes among which it does, by out-of-fold residuals;
@@ -15,6 +16,8 @@ The nets run in a child process (``features.fresh``), the models of
 - ``spread_nets``, ``spread_views``: standard deviation over the nets, before they are
   averaged and the average is rounded or cut to a class, and over the
   views of the plain net, or of its probabilities: where they disagree, look twice.
+
+Of objects (``[data] object``) ``--table FILE`` says which pictures show which.
 
 Pictures that cannot be read are in ``new_leaves.left_out.csv``, and named. Typed again
 after pictures were added to the folder, it asks the nets about these only.
@@ -69,11 +72,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings = from_flags(PredictSettings, STAGE, argv)
     run = Run(chosen_run(settings.run, STAGE))
     fitted, prepared = run.finished(FIT), run.finished(PREPARED)
-    from data_prep.new_columns import read_columns, with_sizes
-    from data_prep.pictures.folders import search_folders
+    from data_prep.new_columns import with_sizes
     from data_prep.tables.cells import as_texts
     from features.earlier import SIDECAR
-    from features.fresh_columns import FreshColumns, columns_of_run
+    from features.fresh_columns import columns_of_run
     from features.inference import infer_features
     from stacking.analysis.conformal import least_groups
     from stacking.ensemble.predictor import Predictor
@@ -83,20 +85,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     oof = read_frame(fitted.folder / EXACT)
     runs = [run, *_other_runs(run, fitted)]
     of_nets = [columns_of_run(one_run) for one_run in runs]
-    table = None
-    if predictor.user_columns is not None or any(of_nets):
-        pictures = list(search_folders(settings.images, "--images").pictures)
-        for one_run, columns in zip(runs, of_nets, strict=True):
-            if columns is not None:  # looked at before any net is asked
-                prepared_there = one_run.finished(PREPARED)
-                FreshColumns.read(settings.table, pictures, columns, prepared_there)
-    elif settings.table:
-        raise UserError(
-            f"--table {settings.table}: neither stack nor nets were given any column of"
-            " yours; leave it out"
-        )
-    if predictor.user_columns is not None:
-        table = read_columns(settings.table, pictures, predictor.user_columns, prepared)
+    # looked at before any net is asked
+    table, objects = _read_table(settings, predictor, prepared, runs=runs)
     folders = [default_path(one_run.folder, settings.images) for one_run in runs]
     out = settings.out or run.folder / STAGE / f"{folders[0].name}.csv"
     for one_run, folder, columns in zip(runs, folders, of_nets, strict=True):
@@ -113,22 +103,68 @@ def main(argv: Sequence[str] | None = None) -> Path:
         if (sidecar := folders[0] / SIDECAR).is_file():
             table = with_sizes(table, read_json(sidecar))
         rows = rows.with_user_columns(table, predictor)
+    if objects is not None:
+        rows = rows.of_objects(objects, predictor)
     predictions = predict(rows, predictor)
-    cv_groups = Prepared.open(prepared).table.set_index("id")["cv_group"]
+    cv_groups = Prepared.open(prepared).rows_by_name()["cv_group"]
     oof["cv_group"] = cv_groups.loc[as_texts(oof["id"])].to_numpy()
     _add_interval(predictions, oof, predictor.target_columns, settings.coverage)
     write_csv(out, predictions)
     _tell_left_out(folders, out)
-    log.info("%d pictures predicted -> %s", len(predictions), out)
+    noun = "pictures" if objects is None else "objects"
+    log.info("%d %s predicted -> %s", len(predictions), noun, out)
     return out
+
+
+def _read_table(
+    settings: PredictSettings,
+    predictor: "Predictor",
+    prepared: Finished,
+    *,
+    runs: Sequence[Run],
+) -> "tuple[pd.DataFrame | None, pd.Series[str] | None]":
+    """Read what stack and nets need to know of the new pictures beside their pixels.
+
+    Returns:
+        A row per picture with the columns of the stack, and the object that each shows;
+        None: there are none.
+
+    Raises:
+        UserError: The table does not fit, or nothing needs it.
+    """
+    from data_prep.new_columns import read_columns, read_objects_of
+    from data_prep.pictures.folders import search_folders
+    from features.fresh_columns import FreshColumns, columns_of_run
+
+    path, user_columns = settings.table, predictor.user_columns
+    of_nets = {
+        one_run.folder: (columns, one_run.finished(PREPARED))
+        for one_run in runs
+        if (columns := columns_of_run(one_run)) is not None
+    }
+    has_objects = prepared.metadata.get("object_column") is not None
+    if not (of_nets or has_objects or user_columns):
+        if path is None:
+            return None, None
+        raise UserError(
+            f"--table {path}: neither stack nor nets were given any column of yours;"
+            " leave it out"
+        )
+    pictures = list(search_folders(settings.images, "--images").pictures)
+    objects = read_objects_of(path, pictures, prepared)
+    for columns, prepared_there in of_nets.values():
+        FreshColumns.read(path, pictures, columns, prepared_there)
+    if user_columns is None:
+        return None, objects
+    return read_columns(path, pictures, user_columns, prepared), objects
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewRows:
-    """M new pictures through the nets.
+    """M new pictures, or objects of several, through the nets.
 
     Attributes:
-        ids: M ids.
+        ids: M ids, or names of objects.
         nets: K arrays (M, C), or one, of the net of all rows or of one without labels.
         views: K arrays (M, V, F) of single views, where a member sees those.
         first: Number of the first of the nets, for its scale.
@@ -197,6 +233,23 @@ class NewRows:
         assert predictor.user_columns is not None
         columns = predictor.user_columns.apply(table.loc[list(self.ids)])
         return replace(self, nets=tuple(np.hstack([net, columns]) for net in self.nets))
+
+    def of_objects(
+        self, objects: "pd.Series[str]", predictor: "Predictor"
+    ) -> "NewRows":
+        """Pool the pictures of each object, as those of the run were.
+
+        Args:
+            objects: Which object each picture shows, ids as the index.
+            predictor: With the columns, those of the user's table too.
+        """
+        from stacking.inputs.object_pooling import pool_pictures
+        from stacking.inputs.objects import Objects
+
+        shown = Objects.of_names(objects[list(self.ids)].tolist())
+        columns = predictor.target_columns.columns
+        nets = tuple(pool_pictures(net, columns, shown) for net in self.nets)
+        return replace(self, ids=shown.names, nets=nets)
 
 
 def _columns_of_nets(predictor: "Predictor") -> list["Column"]:

@@ -21,6 +21,7 @@ from stacking.ensemble.objective import Objective
 from stacking.ensemble.postprocessors import choose_postprocessors
 from stacking.inputs import leak_guards
 from stacking.inputs.data import Column
+from stacking.inputs.object_pooling import check_statistics
 from stacking.inputs.sources import EXTRACTED, other_runs
 from stacking.inputs.target_columns import TargetColumns
 from stacking.models.registry import STACKERS
@@ -46,6 +47,7 @@ def check_fit(settings: FitSettings, outlook: Outlook) -> None:
     _check_scheme(settings, outlook)
     _check_enough(settings, outlook)
     _check_extraction(settings, outlook)
+    _check_objects(settings, outlook)
     _check_nets(settings, outlook)
     _check_others(settings, outlook)
     names = settings.columns
@@ -95,15 +97,19 @@ def _check_scheme(settings: FitSettings, outlook: Outlook) -> None:
 def _check_enough(settings: FitSettings, outlook: Outlook) -> None:
     """Check that rows and groups can fill the folds, however they are assigned."""
     rows = outlook.scored()
-    if len(rows) < MIN_ROWS:
+    n_rows = outlook.n_predictable(rows)
+    if n_rows < MIN_ROWS:
+        noun = "objects" if "object" in rows else "rows"
         raise UserError(
-            f"{len(rows)} rows have a target and a fold; give {MIN_ROWS} or more in the"
+            f"{n_rows} {noun} have a target and a fold; give {MIN_ROWS} or more in the"
             " table of [data] train"
         )
     cv = settings.cv or outlook.metadata["cv"]
     n_folds, n_groups = parse_scheme(cv)[1], outlook.n_groups(rows)
     if n_groups < 2 * n_folds:
-        noun = "rows" if n_groups == len(rows) else "groups"
+        noun = "rows" if n_groups == n_rows else "groups"
+        if "object" in rows and n_groups == n_rows:
+            noun = "objects"
         raise UserError(
             f"cv = {cv!r}: {n_groups} {noun} leave a fold with one, whose score would"
             f" tell how that one fares, and no more; give {2 * n_folds} {noun} or more:"
@@ -112,6 +118,7 @@ def _check_enough(settings: FitSettings, outlook: Outlook) -> None:
         )
     if outlook.prepared and cv == outlook.metadata["cv"]:
         path = outlook.prepared / TABLE
+        rows = rows.drop_duplicates("object") if "object" in rows else rows
         folds, cv_groups = rows["fold"].to_numpy(), rows["cv_group"].to_numpy()
         leak_guards.check_enough(folds, cv_groups, path)
 
@@ -138,6 +145,22 @@ def _check_extraction(settings: FitSettings, outlook: Outlook) -> None:
             " the epoch of the backbone, so every score of its features would be too"
             " good; set keep = 'last'"
         )
+
+
+def _check_objects(settings: FitSettings, outlook: Outlook) -> None:
+    """Check that what is asked for can be had of objects of several pictures."""
+    if not outlook.metadata.get("object_column"):
+        return
+    for name in settings.stackers_of_views:
+        raise UserError(
+            f"stackers = {name!r} reads the views of one picture, and [data] object"
+            " makes a row of several; leave it out"
+        )
+    columns = [
+        Column(name=f"TASK__{name}", task="TASK", output="", statistic=name)
+        for name in outlook.setting(EXTRACTED, "statistics") or ()
+    ]
+    check_statistics(columns)
 
 
 def _check_nets(settings: FitSettings, outlook: Outlook) -> None:

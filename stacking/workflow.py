@@ -107,9 +107,10 @@ class StackingJob:
             settings.postprocess, target_columns.net_pred(X), objective
         )
         log.info(
-            "%d rows, %d columns, %d pictures without label through %d nets",
+            "%d rows, %d columns, %d %ss without label through %d nets",
             *X.shape,
             len(data.common.ids),
+            data.info.noun,
             len(data.common.nets),
         )
         n_workers, n_threads = threads_for(X.size, settings.threads)
@@ -218,7 +219,9 @@ class StackingJob:
         """Predict from colours and tiny pixels alone, out of fold, (N, ...)."""
         if self.pixels is None:
             return None
-        X = tiny_columns(self.pixels, self.data.info.image_rows).astype(np.float64)
+        info = self.data.info
+        X = tiny_columns(self.pixels, info.image_rows).astype(np.float64)
+        X = info.objects.mean(X) if info.objects else X
         return self.target_columns.clip(quick(features.with_inputs(X), self.boosting))
 
     def evaluate(self, stacked: Stacked) -> Findings:

@@ -41,6 +41,7 @@ WHY: dict[str, tuple[str, ...]] = {
         "features.settings:ExtractSettings.check_data",
         "features.settings:ExtractSettings.shard_of",
         *(
+            "stacking.inputs.object_pooling:check_statistics",
             "stacking.inputs.sources:other_runs",
             "stacking.ensemble.postprocessors",
         ),
@@ -116,6 +117,7 @@ WHY: dict[str, tuple[str, ...]] = {
         ),
         *(
             "stacking.inputs.leak_guards:check_targets",
+            "stacking.inputs.leak_guards:check_objects",
             "stacking.inputs.leak_guards:check_sample",
         ),
     ),

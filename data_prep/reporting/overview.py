@@ -201,10 +201,12 @@ def _remarks_on_folds(
             f"{share:.0%} of the rows share their group or picture with another;"
             f" the largest cv group has {_counted(sizes.max(), 'row')}"
         )
-    if "target" in in_folds and (
-        fault := too_few_rows(in_folds["fold"][in_folds["target"].notna()])
-    ):
-        texts.append(f"too little for stacking.fit: {fault}")
+    if "target" in in_folds:
+        labelled = in_folds[in_folds["target"].notna()]
+        if "object" in labelled:
+            labelled = labelled.drop_duplicates("object")
+        if fault := too_few_rows(labelled["fold"]):
+            texts.append(f"too little for stacking.fit: {fault}")
     if metadata["classes"] is not None:
         lacking = strata_of_one_fold(in_folds["fold"], in_folds["class_index"])
         names = [class_text(metadata["classes"][code]) for code in lacking if code >= 0]

@@ -59,7 +59,7 @@ def read_weights(
     Args:
         path: The table; its further columns are not looked at.
         id_column: Name of the id column; ``id`` is understood as well.
-        train_ids: Ids of the training table.
+        train_ids: Ids of the training table, or names of its objects.
 
     Returns:
         The sample weight of each id in the table, from 0 to 1.

@@ -90,8 +90,10 @@ def read_tables(data: DataSettings) -> Tables:
         train, target_kind = _read_train(data, data.train, notes)
     test = _read_test(data, to_predict, notes) if to_predict else None
     if train is not None and data.sample_weights:
-        weights = read_weights(data.sample_weights, data.id, train["id"].tolist())
-        train["weight"] = train["id"].map(weights).fillna(1.0)
+        names = train["object" if data.object else "id"]
+        column = data.object or data.id
+        weights = read_weights(data.sample_weights, column, names.tolist())
+        train["weight"] = names.map(weights).fillna(1.0)
     if data.test and data.sample and test is not None:
         if data.object:
             check_sample(data.sample, data.object, set(test["object"]), data.test)

@@ -20,7 +20,7 @@ from stacking.ensemble.stack import Stacked
 N_BANDS = 5  # of a target that has no classes
 USUAL_YEARS, MOST_DATES = 10, 24  # width of a band of dates; how many bands
 MIN_ROWS = 5  # rows of a band of dates
-GROUP_SIZES = ("1", "2", "3-5", "6-10", "more")  # rows of a group
+GROUP_SIZES = ("1", "2", "3-5", "6-10", "more")  # rows of a group, or pictures
 NORMAL = 1.96  # standard errors around a mean that hold it in 95 % of cases
 
 Bands = tuple[list[str], Ints]  # names, and (N,) which one a row is of; -1: none
@@ -140,8 +140,17 @@ def of_sizes(groups: Ints) -> Bands:
     """Give the names of ``GROUP_SIZES``, and the one that each row's group has."""
     group_codes = np.unique(groups, return_inverse=True)[1]
     size = np.bincount(group_codes)[group_codes]
-    names = [f"{size} {'row' if size == '1' else 'rows'}" for size in GROUP_SIZES]
-    return names, np.searchsorted([1, 2, 5, 10], size).astype(np.int64)
+    return _bands_of_counts(size, "row")
+
+
+def of_pictures(n_pictures: Ints) -> Bands:
+    """Give the names of bands, and the one that each object's (N,) pictures are in."""
+    return _bands_of_counts(n_pictures, "picture")
+
+
+def _bands_of_counts(counts: Ints, noun: str) -> Bands:
+    names = [f"{size} {noun}{'' if size == '1' else 's'}" for size in GROUP_SIZES]
+    return names, np.searchsorted([1, 2, 5, 10], counts).astype(np.int64)
 
 
 def of_dates(dates: Floats) -> tuple[Bands, Floats]:

@@ -100,8 +100,9 @@ def fit_tasks(features: AlignedFeatures, seed: int) -> dict[str, Member]:
 
 def read_fixed(features: AlignedFeatures) -> dict[str, Member]:
     """Read what the nets predict of the target themselves."""
+    views = "the views of all pictures" if features.data.info.objects else "the views"
     titles = {
-        "plain": "plain net, mean of the views",
+        "plain": f"plain net, mean of {views}",
         "expected": f"{features.target_columns.proba_task} alone, expected value",
     }
     rows = features.data.rows

@@ -1,26 +1,30 @@
 """Join features and table by id into what is to be learned, and refuse what would leak.
 
 Rows are brought into the order of their ids, so that the order of a table changes no
-figure.
+figure. Where ``[data] object`` names things of several pictures, a row is an object:
+all before this module is by picture, all after it by object.
 
-Shapes: N scored rows, C columns, K nets, M pictures that all nets have in common.
+Shapes: N scored rows, C columns, K nets, M pictures or objects that all nets have in
+common, P pictures.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.arrays import Bools, Ints
+from data_prep.arrays import Floats, Ints
 from data_prep.prepared import Prepared
 from data_prep.rows import weights_of
 from data_prep.run_folders.runs import Finished
 from data_prep.user_columns import UserColumns
 from stacking.cross_fitting import TrainingRows
 from stacking.inputs import leak_guards
-from stacking.inputs.data import Column, CommonRows, RunInfo, StackingData
+from stacking.inputs.data import Column, CommonRows, InSample, RunInfo, StackingData
+from stacking.inputs.object_pooling import pool_pictures
+from stacking.inputs.objects import Objects, with_labels_of_objects
 from stacking.inputs.sources import Source, side_by_side
 
 if TYPE_CHECKING:
@@ -28,6 +32,11 @@ if TYPE_CHECKING:
 
 Protocol = Literal["oof", "insample"]
 WITHOUT = "{} labelled rows have no target: they are neither learned from nor scored."
+OF_OBJECTS = (
+    "A row is an object, as [data] object says: {:,} pictures of {:,} objects, {} to {}"
+    " each. Its features are pooled over the views of all its pictures, and scores,"
+    " intervals and predictions are of objects."
+)
 USER_TASK = "columns"  # the task of columns that are the user's own
 
 
@@ -67,83 +76,138 @@ def assemble(
     if leak_guards.check_scheme(cv, stored_cv, is_label_free=is_label_free):
         table, fold_hash = _with_new_folds(table, cv, prepared)
     leak_guards.check_targets(table, opened.table_path)
-    scored = table[(table["fold"] >= 0) & table["target"].notna()]
-    common = table[table["split"].isin(["test", "unlabelled"])]
-    folds, cv_groups = scored["fold"].to_numpy(), scored["cv_group"].to_numpy()
-    leak_guards.check_enough(folds, cv_groups, opened.table_path)
-    split = "test" if (common["split"] == "test").any() else "unlabelled"
-    is_predicted = (common["split"] == split).to_numpy(dtype=bool)
+    leak_guards.check_objects(table, opened.table_path)
+    table = with_labels_of_objects(table)
+    scored = Pictures.of(table[(table["fold"] >= 0) & table["target"].notna()])
+    common = Pictures.of(table[table["split"].isin(["test", "unlabelled"])])
+    folds, cv_groups = scored.rows["fold"], scored.rows["cv_group"]
+    leak_guards.check_enough(folds.to_numpy(), cv_groups.to_numpy(), opened.table_path)
+    to_predict = common.table[common.table["split"] == common.predicted_split]
     user_columns, messages = None, _messages(sources, table, scored)
     if columns:
-        user_columns = UserColumns.learn(scored, common[is_predicted], columns)
-        messages += user_columns.messages(scored, "to learn from")
-        messages += user_columns.messages(common[is_predicted], "to predict")
+        user_columns = UserColumns.learn(scored.table, to_predict, columns)
+        messages += user_columns.messages(scored.table, "to learn from")
+        messages += user_columns.messages(to_predict, "to predict")
     data = StackingData(
         rows=_training_rows(sources, scored, opened),
-        columns=tuple(column for source in sources for column in source.columns()),
+        columns=_columns(sources),
         classes=opened.classes,
         target_range=opened.target_range,
-        common=_common_rows(sources, common, is_predicted),
+        common=_common_rows(sources, common),
         info=RunInfo(
-            ids=tuple(scored["id"]),
-            target=_target(scored, opened),
-            class_index=_class_index(scored, opened),
-            image_rows=scored["image_row"].to_numpy(dtype=np.int64),
+            ids=scored.objects.names,
+            target=_target(scored.rows, opened),
+            class_index=_class_index(scored.rows, opened),
+            image_rows=scored.table["image_row"].to_numpy(dtype=np.int64),
+            objects=scored.objects if "object" in table else None,
             cv=cv or stored_cv,
             fold_hash=fold_hash,
             is_label_free=is_label_free,
             messages=tuple(dict.fromkeys(messages)),
             user_columns=user_columns,
         ),
-        in_sample=sources[0].in_sample(scored) if protocol == "insample" else (),
+        in_sample=_in_sample(sources[0], scored) if protocol == "insample" else (),
     )
     if user_columns is None:
         return data
     return _with_user_columns(data, user_columns, scored, common)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """P pictures of the prepared table, and what they show.
+
+    Attributes:
+        table: (P) rows, a row per picture.
+        objects: Which of them show which object.
+        rows: (N) rows, a row per object.
+    """
+
+    table: "pd.DataFrame"
+    objects: Objects
+    rows: "pd.DataFrame"
+
+    @classmethod
+    def of(cls, table: "pd.DataFrame") -> "Pictures":
+        """Find the objects of P rows."""
+        objects = Objects.of(table)
+        return cls(table=table, objects=objects, rows=objects.rows(table))
+
+    @property
+    def ids(self) -> list[str]:
+        """P ids of pictures."""
+        return list(self.table["id"])
+
+    @property
+    def predicted_split(self) -> str:
+        """Which split is predicted, of pictures without a label."""
+        return "test" if (self.table["split"] == "test").any() else "unlabelled"
+
+    def pool(self, values: Floats, columns: Sequence[Column]) -> Floats:
+        """Pool (P, C) columns over the pictures of each object, (N, C)."""
+        return pool_pictures(values, columns, self.objects)
+
+
+def _columns(sources: Sequence[Source]) -> tuple[Column, ...]:
+    return tuple(column for source in sources for column in source.columns())
+
+
 def _messages(
-    sources: Sequence[Source], table: "pd.DataFrame", scored: "pd.DataFrame"
+    sources: Sequence[Source], table: "pd.DataFrame", scored: Pictures
 ) -> list[str]:
     """Say what a reader should know of the features, and of rows without a target."""
-    messages = [text for source in sources for text in source.messages(scored["id"])]
-    if n_without_target := int((table["fold"] >= 0).sum()) - len(scored):
+    messages = [text for source in sources for text in source.messages(scored.ids)]
+    if n_without_target := int((table["fold"] >= 0).sum()) - len(scored.ids):
         messages.append(WITHOUT.format(n_without_target))
+    if "object" in table:
+        n = scored.objects.n_pictures
+        messages.append(OF_OBJECTS.format(len(scored.ids), len(n), n.min(), n.max()))
     return messages
 
 
 def _training_rows(
-    sources: Sequence[Source], scored: "pd.DataFrame", opened: Prepared
+    sources: Sequence[Source], scored: Pictures, opened: Prepared
 ) -> TrainingRows:
     """Read the N rows through the nets that did not see them."""
-    X = np.concatenate([source.rows(list(scored["id"])) for source in sources], axis=1)
-    names = [column.name for source in sources for column in source.columns()]
-    leak_guards.check_varying(X, names)
-    y = _target(scored, opened)
+    columns, rows = _columns(sources), scored.rows
+    X = np.concatenate([source.rows(scored.ids) for source in sources], axis=1)
+    X = scored.pool(X, columns)
+    leak_guards.check_varying(X, [column.name for column in columns])
+    y = _target(rows, opened)
     if opened.target_range is None:
-        y = np.eye(len(opened.classes))[_class_index(scored, opened)]
+        y = np.eye(len(opened.classes))[_class_index(rows, opened)]
     return TrainingRows(
         X=X,
         y=y,
-        folds=scored["fold"].to_numpy(dtype=np.int64),
-        groups=scored["cv_group"].to_numpy(dtype=np.int64),
-        sample_weight=weights_of(scored),
+        folds=rows["fold"].to_numpy(dtype=np.int64),
+        groups=rows["cv_group"].to_numpy(dtype=np.int64),
+        sample_weight=weights_of(rows),
     )
 
 
-def _common_rows(
-    sources: Sequence[Source], common: "pd.DataFrame", is_predicted: Bools
-) -> CommonRows:
-    """Read the M pictures that no net was trained on, through every net."""
-    ids = list(common["id"])
+def _common_rows(sources: Sequence[Source], common: Pictures) -> CommonRows:
+    """Read the M rows that no net was trained on, through every net."""
+    ids, columns, rows = common.ids, _columns(sources), common.rows
+    nets = side_by_side([source.nets(ids) for source in sources])
     of_all = [source.of_all(ids) for source in sources]
+    through_all = of_all[0] if len(of_all) == 1 else None
     return CommonRows(
-        ids=tuple(ids),
-        nets=side_by_side([source.nets(ids) for source in sources]),
-        is_predicted=is_predicted,
-        cv_groups=common["cv_group"].to_numpy(dtype=np.int64),
-        of_all=of_all[0] if len(of_all) == 1 else None,
+        ids=common.objects.names,
+        nets=tuple(common.pool(net, columns) for net in nets),
+        is_predicted=(rows["split"] == common.predicted_split).to_numpy(dtype=bool),
+        cv_groups=rows["cv_group"].to_numpy(dtype=np.int64),
+        of_all=None if through_all is None else common.pool(through_all, columns),
     )
+
+
+def _in_sample(source: Source, scored: Pictures) -> tuple[InSample, ...]:
+    """Read each net's outputs on the rows that it was trained on."""
+    by_net = []
+    for sample in source.in_sample(scored.table):
+        objects, object_idx = scored.objects.take(sample.idx)
+        X = pool_pictures(sample.X, source.columns(), objects)
+        by_net.append(InSample(idx=object_idx, X=X))
+    return tuple(by_net)
 
 
 def _target(scored: "pd.DataFrame", opened: Prepared) -> NDArray[Any]:
@@ -158,13 +222,16 @@ def _class_index(scored: "pd.DataFrame", opened: Prepared) -> Ints:
 
 
 def _with_user_columns(
-    data: StackingData,
-    user_columns: UserColumns,
-    scored: "pd.DataFrame",
-    common: "pd.DataFrame",
+    data: StackingData, user_columns: UserColumns, scored: Pictures, common: Pictures
 ) -> StackingData:
-    """Put the user's own columns beside those of the nets, the same for each net."""
-    of_rows, of_common = user_columns.apply(scored), user_columns.apply(common)
+    """Put the user's own columns beside those of the nets, the same for each net.
+
+    Of an object they are the means over its pictures.
+    """
+    of_rows, of_common = (
+        pictures.objects.mean(user_columns.apply(pictures.table))
+        for pictures in (scored, common)
+    )
     of_all = data.common.of_all
     if of_all is not None:
         of_all = np.hstack([of_all, of_common])

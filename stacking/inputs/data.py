@@ -1,6 +1,9 @@
 """What the stack is made from: rows to learn from, rows to predict, and their run.
 
-Shapes: N scored rows, C columns, K nets, M pictures that all nets have in common.
+A row is a picture, or an object of several pictures (``[data] object``).
+
+Shapes: N scored rows, C columns, K nets, M pictures or objects that all nets have in
+common, P pictures of the N rows.
 """
 
 from collections.abc import Sequence
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 from data_prep.arrays import Bools, Floats, Ints
 from data_prep.user_columns import UserColumns
 from stacking.cross_fitting import TrainingRows
+from stacking.inputs.objects import Objects
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +53,10 @@ class InSample:
 
 @dataclass(frozen=True, kw_only=True)
 class CommonRows:
-    """The M pictures that no net was trained on: test and unlabelled ones.
+    """The M pictures or objects that no net was trained on: test and unlabelled ones.
 
     Attributes:
-        ids: M ids.
+        ids: M ids, or names of objects.
         nets: K arrays (M, C), the pictures through each net; one array where one net
             made all rows, none where there are no such pictures.
         is_predicted: (M,) which of them are to be predicted.
@@ -73,10 +77,11 @@ class RunInfo:
     """What is known of the N rows of a run beside what is learned from.
 
     Attributes:
-        ids: N ids.
+        ids: N ids, or names of objects.
         target: (N,) as in the table: numbers, or names of classes.
         class_index: (N,) number of the class; -1 everywhere if there are no classes.
-        image_rows: (N,) rows of images.npy.
+        image_rows: (P,) rows of images.npy.
+        objects: Which of the P pictures show which object; None: each row is a picture.
         cv: Scheme of the folds.
         fold_hash: Their hash.
         is_label_free: One net that saw no label made all rows.
@@ -89,11 +94,17 @@ class RunInfo:
     target: NDArray[Any] = field(default_factory=lambda: np.zeros(0))
     class_index: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     image_rows: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    objects: Objects | None = None
     cv: str = ""
     fold_hash: str = ""
     is_label_free: bool = False
     messages: tuple[str, ...] = ()
     user_columns: UserColumns | None = None
+
+    @property
+    def noun(self) -> str:
+        """What a row is."""
+        return "object" if self.objects else "picture"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,6 +58,29 @@ def check_folds(table: "pd.DataFrame", stored_hash: str, path: Path) -> None:
         )
 
 
+def check_objects(table: "pd.DataFrame", path: Path) -> None:
+    """Refuse objects with several labels, or torn over folds.
+
+    Args:
+        table: The rows of ``data_prep.prepare``, with target and maybe object.
+        path: The table's file.
+    """
+    if "object" not in table:
+        return
+    labelled = table[table["split"] == "train"].groupby("object")
+    held_out = table[table["fold"] >= 0].groupby("object")
+    for n_values, fault in (
+        (labelled["target"].nunique(), "several labels"),
+        (held_out["fold"].nunique(), "pictures in several folds"),
+    ):
+        if wrong := list(n_values.index[n_values > 1]):
+            noun = "object has" if len(wrong) == 1 else "objects have"
+            raise UserError(
+                f"{path}: {len(wrong)} {noun} {fault}, such as {wrong[0]!r}; mend the"
+                f" tables of [data]; {PREPARE}"
+            )
+
+
 def check_scheme(cv: str, stored: str, *, is_label_free: bool) -> bool:
     """Tell whether to assign new folds: only features without labels allow it.
 
@@ -90,7 +113,8 @@ def check_groups(cv: str, *, has_group: bool) -> None:
         return
     reason, scheme = "keeps groups, but [data] group names no column", "kfold"
     if has_group:
-        reason, scheme = "would tear the groups of [data] group apart", "gkfold"
+        reason = "would tear the groups of [data] group or object apart"
+        scheme = "gkfold"
     fitting = cv.replace("gkfold", "kfold").replace("kfold", scheme)
     raise UserError(f"cv = {cv!r} {reason}; give --cv {fitting}")
 

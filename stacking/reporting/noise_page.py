@@ -104,4 +104,5 @@ def _pictures(shown: pd.DataFrame, prepared: Prepared) -> Markup:
         f"{id_}\n{target} → {prediction}" + f"\nweight {weight:g}" * (weight < 1)
         for id_, target, prediction, weight in shown[columns].to_numpy(object).tolist()
     ]
-    return picture_grid(pixels[prepared.image_rows(shown["id"])], captions)
+    rows = prepared.rows_by_name()["image_row"][list(shown["id"])]
+    return picture_grid(pixels[rows.to_numpy()], captions)

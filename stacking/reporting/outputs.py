@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from data_prep.arrays import Floats
 from data_prep.errors import UserError, named
+from data_prep.prepared import name_column
 from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.damage import intact
 from data_prep.run_folders.runs import Finished, write_json
@@ -68,14 +70,17 @@ def read_order(prepared: Finished, predictable: Sequence[str]) -> RequestedIds:
         return RequestedIds(ids=ids, unreadable=unreadable)
     with intact(sample_path):
         sample = read_table(sample_path)
-    column = prepared.metadata["id_column"]
+    column = name_column(prepared.metadata)
     if column not in sample:
         raise UserError(
             f"{sample_path}: there is no column {column!r}; it names the ids"
         )
     ids = as_texts(sample[column])
-    with intact(folder / "left_out.csv") as file:
-        left_out = set(as_texts(read_table(file)["id"]))
+    if prepared.metadata.get("object_column"):  # those of the test table, as prepared
+        left_out = set(ids) - set(predictable)
+    else:
+        with intact(folder / "left_out.csv") as file:
+            left_out = set(as_texts(read_table(file)["id"]))
     unreadable = [id_ for id_ in ids if id_ in left_out]
     check_sample(ids, [*predictable, *unreadable], sample_path)
     return RequestedIds(ids=ids, unreadable=unreadable)
@@ -141,10 +146,11 @@ def write_predictions(
     import pandas as pd
 
     def write(file: str, of_row: Iterable[Any], columns: list[str], gap: Any) -> None:
-        by_id = dict(zip(data.common.ids, of_row, strict=True))
+        pairs = zip(data.common.ids, of_row, strict=True)
+        by_id = dict(compress(pairs, data.common.is_predicted))
         by_id |= dict.fromkeys(requested.unreadable, gap)
         table = pd.DataFrame([by_id[id_] for id_ in requested.ids], columns=columns)
-        table.insert(0, metadata["id_column"], requested.ids)
+        table.insert(0, name_column(metadata), requested.ids)
         write_csv(folder / file, table)
 
     data = stacked.data

@@ -27,6 +27,7 @@ from stacking.reporting.sections.predictions import predicted, shift
 from stacking.reporting.sections.run import settings_and_versions
 from stacking.reporting.sections.steps import steps
 from stacking.reporting.sections.tasks import importance, worth
+from stacking.reporting.wording import counted_rows
 
 
 def write(
@@ -80,7 +81,7 @@ def write(
     write_report(
         path,
         f"Predicting {target}" + (" (in-sample)" if data.is_leaky else ""),
-        f"{len(data.info.ids):,} pictures, {data.rows.n_folds} folds ({data.info.cv}),"
+        f"{counted_rows(data.info)}, {data.rows.n_folds} folds ({data.info.cv}),"
         f" {len(data.columns)} feature columns",
         sections,
     )

@@ -28,12 +28,13 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class RunPictures:
-    """The pictures of a run by id.
+    """The pictures of a run, by id or by the name of the object that they show.
 
     Attributes:
         pixels: (N, S, S, 3).
-        row_of: By id, the row of ``pixels``.
-        years: By id, the date; NaN: it has none.
+        row_of: By id or name of an object, the row of its first picture in ``pixels``.
+        id_of: By the same, the id of that picture.
+        years: By the same, its date; NaN: it has none.
         maps: Folder of maps of what a net looks at; it need not exist.
         explained: Name of the task that they explain; None: there are none, or they are
             of nets that have been trained anew since.
@@ -41,6 +42,7 @@ class RunPictures:
 
     pixels: Pixels
     row_of: "pd.Series[int]"
+    id_of: "pd.Series[str]"
     years: "pd.Series[float]"
     maps: Path
     explained: str | None = None
@@ -49,11 +51,12 @@ class RunPictures:
     def of(cls, finished: Finished) -> "RunPictures":
         """Open those of a finished ``data_prep.prepare``."""
         prepared = Prepared.open(finished)
-        table = prepared.table.set_index("id")
+        table = prepared.rows_by_name()
         run = finished.folder.parent
         return cls(
             pixels=map_array(prepared.images_path),
             row_of=table["image_row"],
+            id_of=table["id"],
             years=table["date"].astype(float),
             maps=run / MAPS,
             explained=_explained_task(run),
@@ -75,7 +78,7 @@ class RunPictures:
         if self.explained is None:
             return None
         for ending in ENDINGS:
-            path = self.maps / f"{id_}{ending}"
+            path = self.maps / f"{self.id_of.get(id_, id_)}{ending}"
             # an id is text of a table, and must not lead out of the folder
             if path.parent == self.maps and path.is_file():
                 with Image.open(path) as image:

@@ -6,6 +6,7 @@ from data_prep.reporting.numerals import MOST_DECIMALS, decimals_for, with_decim
 from data_prep.scoring.scores import Interval
 from stacking.ensemble.objective import Objective
 from stacking.ensemble.stack import Stacked
+from stacking.inputs.data import RunInfo
 
 TO = "\u2060\u2013\u2060"  # a dash at which no line is broken
 MINUS = "\u2212"
@@ -51,6 +52,13 @@ def signed(value: float, digits: int) -> str:
 def plain(value: float, stacked: Stacked) -> str:
     """Write a prediction or an error, in the unit of the target."""
     return with_decimals(value, unit_digits(stacked))
+
+
+def counted_rows(info: RunInfo) -> str:
+    """Count the scored rows, and the pictures of objects."""
+    if not info.objects:
+        return f"{len(info.ids):,} pictures"
+    return f"{len(info.ids):,} objects of {len(info.image_rows):,} pictures"
 
 
 def _with_minus(text: str) -> str:

@@ -15,6 +15,7 @@ from stacking.analysis.residuals import (
     of_classes,
     of_dates,
     of_folds,
+    of_pictures,
     of_sizes,
     subgroups,
 )
@@ -55,6 +56,11 @@ def failures(stacked: Stacked, years: Floats) -> Section:
             subheading("By how many rows a group has"),
             error_chart(stacked, by_size),
         ]
+    if data.info.objects:
+        by_count = subgroups(stacked, of_pictures(data.info.objects.n_pictures))
+        if len(by_count) > 1:
+            label = "By how many pictures an object has"
+            pieces += [subheading(label), error_chart(stacked, by_count)]
     by_fold = subgroups(stacked, of_folds(stacked))
     pieces += [subheading("By fold"), error_chart(stacked, by_fold)]
     note = (

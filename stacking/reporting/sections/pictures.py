@@ -38,6 +38,7 @@ def by_prediction(stacked: Stacked, pictures: RunPictures) -> Section:
     data, prediction = stacked.data, stacked.final.prediction
     if not stacked.objective.is_number:
         return Section("", Markup())
+    noun, objects = data.info.noun, data.info.objects
     chosen = spread_sample(data.info.target, N_POINTS)
     target = data.info.target.astype(np.float64)[chosen]
     width = np.ptp(data.info.target) / 40 if data.classes else 0.0
@@ -57,15 +58,15 @@ def by_prediction(stacked: Stacked, pictures: RunPictures) -> Section:
         )
     ]
     return Section(
-        "Picture by picture",
+        f"{noun.capitalize()} by {noun}",
         scatter(
             points,
             x_label="target" + (" (spread a little)" if width else ""),
             y_label="prediction",
             has_diagonal=True,
         ),
-        f"Out-of-fold predictions of {len(chosen)} pictures. Point at a dot, or touch"
-        " it, to see its picture.",
+        f"Out-of-fold predictions of {len(chosen)} {noun}s. Point at a dot, or touch"
+        " it, to see its picture" + (", the first of its own." if objects else "."),
     )
 
 
@@ -76,8 +77,15 @@ def worst(stacked: Stacked, pictures: RunPictures) -> Section:
         "Worst misses",
         _labelled(order, stacked, pictures, [""] * len(order)),
         "Target → prediction. Look for wrong labels here before you change the nets."
+        + _which_picture(stacked)
         + _what_the_maps_explain(pictures),
     )
+
+
+def _which_picture(stacked: Stacked) -> str:
+    """Say which of its pictures is shown of an object."""
+    is_of_several = stacked.data.info.objects is not None
+    return " Of each object its first picture is shown." if is_of_several else ""
 
 
 def _what_the_maps_explain(pictures: RunPictures) -> str:
@@ -150,6 +158,10 @@ def _labelled(
     """Show some of the N rows: id, target and prediction, and a note of each."""
     data = stacked.data
     labels = labels_of(stacked.final.prediction, data.classes)
+    if data.info.objects:
+        counts = data.info.objects.n_pictures[rows]
+        of_several = [f"\n1 of {n} pictures" if n > 1 else "" for n in counts]
+        notes = [note + more for note, more in zip(notes, of_several, strict=True)]
     ids = [data.info.ids[row] for row in rows]
     captions = [
         f"{id_}\n{_value(data.info.target[row], stacked)} →"

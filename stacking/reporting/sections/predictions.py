@@ -35,7 +35,7 @@ def predicted(
     nets = f"all {len(data.common.nets)} nets"
     nets = "the one net" if data.info.is_label_free else nets
     nets = "the net of all rows" if findings.is_by_all else nets
-    note = f"{len(pred):,} pictures, each through {nets}."
+    note = f"{len(pred):,} {data.info.noun}s, each through {nets}."
     if unreadable:
         note += f" {describe_unreadable(stacked, unreadable)}."
     body = _numbers(pred, stacked) if pred.ndim == 1 else _classes(pred, stacked)
