@@ -23,25 +23,13 @@ from data_prep.run_folders.runs import Run
 from data_prep.run_places import chosen_run
 from data_prep.settings import from_flags, nearest
 from pretext.init_weights import pretexts
+from pretext.onnx_lines import input_of, onnx_lines
 
 ENDINGS = {"onnx": ".onnx", "timm": ".timm.safetensors"}
 log = logging.getLogger(__name__)
 
-RUN_ONNX = """\
-import numpy as np
-import onnxruntime
-from PIL import Image
-
-# stretched to a square, as by data_prep.prepare --fit squash; --fit pad repeats edges
-picture = Image.open("picture.jpg").convert("RGB")
-picture = picture.resize(({side}, {side}), Image.Resampling.LANCZOS, reducing_gap=3)
-images = np.asarray(picture, np.float32).transpose(2, 0, 1)[None]  # grey levels 0..255
-session = onnxruntime.InferenceSession({file})
-"""
 USE_ONNX = (
-    RUN_ONNX
-    + """\
-features = session.run(["features"], {{"images": images}})[0]  # (1, {width})"""
+    'features = session.run(["features"], {{"images": images}})[0]  # (1, {width})'
 )
 
 USE_TIMM = """\
@@ -111,9 +99,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
         file=json.dumps(str(out)),
         sidecar=json.dumps(str(files[0])),
         name=json.dumps(name),
-        side=metadata["side_px"],
         width=feature_width(backbone),
     )
+    if settings.to == "onnx":
+        use = onnx_lines(out, metadata, input_of(metadata)) + use
     log.info("\nto use it:\n\n%s\n", use)
     return out
 

@@ -3,6 +3,7 @@
 Torch-free until a library has to be asked for a name.
 """
 
+import logging
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pretext.ready_weights import (
     metadata_of,
 )
 
+log = logging.getLogger(__name__)
 PACKAGES = {"mlflow": "mlflow-skinny", "wandb": "wandb"}
 
 
@@ -136,6 +138,26 @@ def network_of_ready(name: str, setting: str = "init") -> str | None:
     metadata = metadata_of(path)
     check_alone(path, metadata)
     return architecture_of(metadata["backbone"]) if metadata else None
+
+
+def log_ignored_tag(init: str, backbone: str) -> None:
+    """Say that weights which the name of a network seems to ask for are not taken.
+
+    Args:
+        init: Where the first weights come from.
+        backbone: Name of the network as set, maybe with a tag: ``resnet18.a1_in1k``.
+    """
+    if "." not in backbone or is_ready(init):
+        return
+    weights = "random" if init == SCRATCH else f"those of {init}"
+    log.warning(
+        "backbone = %r: the network is taken without the weights of its tag, and its"
+        " first weights are %s; to begin from those of the tag: --init %s%s",
+        backbone,
+        weights,
+        TIMM,
+        backbone,
+    )
 
 
 def check_larger_views(final_px: int, picture_px: int, scale: float) -> None:

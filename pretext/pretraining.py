@@ -16,7 +16,7 @@ from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
 from pretext.data.training_data import TrainingData, load_training_data
 from pretext.init_weights import find_weights, fingerprint_of
-from pretext.preflight import check_names
+from pretext.preflight import check_names, log_ignored_tag
 from pretext.pretext_settings import PretextSettings
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def pretrain(
     config = recorded(settings) | fingerprint_of(settings.init, weights_file)
     if not settings.find_lr and (done := run.current(stage_name, config, reads=reads)):
         return done.folder
+    log_ignored_tag(settings.init, settings.backbone)
     data = load_data(stage_name, settings, run, experiment, weights_file=weights_file)
     name, backbone, begun_from = begin(settings, data, weights_file)
     learner = settings.build_learner(backbone, data)

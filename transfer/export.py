@@ -10,7 +10,6 @@ by default, over the nets of all folds: what the feature store holds of a new pi
 compared with the nets before it takes its place. This is no stage of a run.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,23 +21,21 @@ from data_prep.command import run_command
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
 from data_prep.folds import ALL
+from data_prep.prepared import PREPARED
 from data_prep.run_folders.damage import RECORD
 from data_prep.run_folders.runs import Run
 from data_prep.run_places import chosen_run
 from data_prep.settings import from_flags
 from data_prep.up import views_to_ask
-from pretext.export import RUN_ONNX
+from pretext.onnx_lines import onnx_lines
 from transfer.networks.columns import columns_of
 from transfer.results.trained_nets import MEAN, STAGE, TrainedNets
 
 log = logging.getLogger(__name__)
 
-USE_ONNX = (
-    RUN_ONNX
-    + """\
+USE_ONNX = """\
 names = [output.name for output in session.get_outputs()]
-outputs = dict(zip(names, session.run(None, {{"images": images}})))"""
-)
+outputs = dict(zip(names, session.run(None, {"images": images})))"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     chosen = trained.of_fold(fold)
     if settings.to == "folder":
         return _write_folders(chosen, run, out)
-    return _write_graph(chosen, out, settings)
+    fit = run.finished(PREPARED).metadata["fit"]
+    return _write_graph(chosen, out, settings, fit=fit)
 
 
 def check_free(out: Path, to: str, *, overwrite: bool) -> None:
@@ -103,7 +101,9 @@ def check_free(out: Path, to: str, *, overwrite: bool) -> None:
         raise UserError(f"{out} is there already; --overwrite replaces it")
 
 
-def _write_graph(trained: TrainedNets, out: Path, settings: ExportSettings) -> Path:
+def _write_graph(
+    trained: TrainedNets, out: Path, settings: ExportSettings, *, fit: str
+) -> Path:
     from pretext.networks.formats import write_onnx
     from transfer.results.graph import AveragedNets, metadata_of
 
@@ -120,6 +120,7 @@ def _write_graph(trained: TrainedNets, out: Path, settings: ExportSettings) -> P
     metadata = metadata_of(configs) | {
         "folds": trained.folds,
         "views": views,
+        "fit": fit,
     }
     for noisy in ("onnx_ir", "onnxscript"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -129,8 +130,8 @@ def _write_graph(trained: TrainedNets, out: Path, settings: ExportSettings) -> P
         report = write_onnx(model, metadata, file, outputs=model.tasks)
         file.replace(out)
     log.info("%d net%s -> %s: %s", len(nets), "s" * (len(nets) != 1), out, report)
-    use = USE_ONNX.format(file=json.dumps(str(out)), side=metadata["side_px"])
-    log.info("\nto use it:\n\n%s\n", use)
+    use = onnx_lines(out, metadata, "the views that the nets were trained on")
+    log.info("\nto use it:\n\n%s\n", use + USE_ONNX)
     return out
 
 

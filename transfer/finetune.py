@@ -22,7 +22,7 @@ from data_prep.reporting.numerals import style_for
 from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
 from pretext.init_weights import find_weights, fingerprint_of
-from pretext.preflight import check_names
+from pretext.preflight import check_names, log_ignored_tag
 from transfer.settings import FinetuneSettings
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings.check_data(outlook)
     settle_waiting(settings.threads * settings.jobs)
     check_names(settings.backbone, settings.optimizer, settings.logger)
+    log_ignored_tag(settings.init, settings.backbone)
 
     from transfer.jobs import plan
 

@@ -22,6 +22,7 @@ from pretext.export import main
 from pretext.networks import formats
 from pretext.networks.backbones import build_backbone, save_weights
 from pretext.networks.formats import timm_configuration
+from pretext.onnx_lines import input_of, onnx_lines
 
 SIDE = 32
 STAGE = "pretext.jigsaw"
@@ -135,21 +136,43 @@ def test_onnx_takes_grey_levels_in_batches_of_any_size(
 
 
 @pytest.mark.usefixtures("export_once")
+@pytest.mark.parametrize("fit", ["squash", "pad"])
 def test_the_printed_lines_for_onnx_run_as_they_are(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, fit: Any
 ) -> None:
-    run = make_run(tmp_path)
+    run = make_run(tmp_path, fit=fit)
     noise = np.random.default_rng(0).integers(0, 256, (160, 250, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "picture.jpg", quality=100)
     with chdir(tmp_path), caplog.at_level(logging.INFO):
         main(["--run=run", "--out=x.onnx"])
         names: dict[str, Any] = {}
         exec(snippet(caplog), names)
-    pixels = fit_square(Image.open(tmp_path / "picture.jpg"), SIDE, "squash")
+    pixels = fit_square(Image.open(tmp_path / "picture.jpg"), SIDE, fit)
     images = pixels.transpose(2, 0, 1)[None]
     assert close(names["features"], expected_features(run, images))
     assert f"(1, {names['features'].shape[1]})" in snippet(caplog)
     assert any("onnxruntime differs by at most" in m for m in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("about", "text"),
+    [
+        ({}, f"side = {SIDE}  # px, of the views that {STAGE} trained it on"),
+        (
+            {"form": "places", "grid": 3, "side_px": 57},
+            "side = 57  # px, of the puzzles that pretext.jigsaw trained it on: 3 x 3"
+            " tiles of 19",
+        ),
+        (
+            {"form": "orders", "grid": 3, "side_px": 37},
+            "side = 37  # px, of the tiles that pretext.jigsaw trained it on",
+        ),
+    ],
+)
+def test_an_odd_side_is_explained(about: dict[str, Any], text: str) -> None:
+    metadata = {"stage": STAGE, "side_px": SIDE} | about
+    lines = onnx_lines(Path("x.onnx"), metadata, input_of(metadata)).splitlines()
+    assert text in lines
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])

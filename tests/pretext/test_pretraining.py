@@ -23,6 +23,7 @@ from pretext.jigsaw import JigsawSettings, tile_side
 from pretext.methods.classification import JigsawLearner
 from pretext.networks import backbones
 from pretext.networks.backbones import build_backbone, load_backbone
+from pretext.preflight import log_ignored_tag
 from pretext.simsiam import SimSiamSettings
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
@@ -369,3 +370,35 @@ def test_noise_is_not_learnt(prepared_run: MakeRun) -> None:
     )
     pretrain(jigsaw, run, "--epochs", "6", "--held-out", "0.5", "--gap", "0.2")
     assert run.finished(jigsaw.STAGE).metadata["held_out"] < 0.2
+
+
+def test_weights_of_a_tag_are_told_to_be_left_out(
+    prepared_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    tagged = "test_resnet.r160_in1k"
+    run = prepared_run(n=24)
+    folder = pretrain(jigsaw, run, "--epochs=1", f"--backbone={tagged}")
+    told = [m for m in caplog.messages if m.startswith(f"backbone = '{tagged}'")]
+    assert len(told) == 1
+    assert "its first weights are random; to begin from those" in told[0]
+    assert told[0].endswith(f"of the tag: --init timm:{tagged}")
+    pretrain(jigsaw, run, "--epochs=1", "--overwrite")
+    weights = (folder / "backbone.safetensors").read_bytes()
+    pretrain(jigsaw, run, "--epochs=1", f"--backbone={tagged}", "--overwrite")
+    assert (folder / "backbone.safetensors").read_bytes() == weights, "random, too"
+
+
+@pytest.mark.parametrize(
+    ("init", "backbone", "text"),
+    [
+        ("scratch", "resnet18", ""),
+        ("timm:resnet18.a1_in1k", "resnet18.a1_in1k", ""),
+        ("pretext.jigsaw", "resnet18.a1_in1k", "weights are those of pretext.jigsaw; "),
+    ],
+)
+def test_a_name_without_a_tag_is_no_question(
+    init: str, backbone: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    log_ignored_tag(init, backbone)
+    assert text in caplog.text
+    assert bool(caplog.text) == bool(text)

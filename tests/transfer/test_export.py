@@ -1,8 +1,10 @@
 """Tests of transfer.export: the graph, the folder and its card."""
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -11,6 +13,7 @@ import pytest
 import timm
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from data_prep.errors import UserError
 from data_prep.prepared import Prepared
@@ -47,15 +50,30 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
+def check_lines(lines: str, run: Run, folder: Path) -> None:
+    """Check that what is printed for copying runs, on a picture as it is stored."""
+    row = int(table_of(run)["image_row"].iloc[0])
+    stored = Image.fromarray(pixels_of(run)[row])
+    stored.save(folder / "picture.png")
+    names: dict[str, Any] = {}
+    exec(lines.replace("picture.jpg", str(folder / "picture.png")), names)
+    assert np.array_equal(names["pixels"], stored)
+    assert list(names["outputs"]) == ["target", "onehot", "date", "words"]
+    assert "--fit pad" in lines
+    assert f"side = {SIDE}  # px, of the views that the nets were trained on" in lines
+
+
 def grey_levels(run: Run, ids: pd.Series) -> NDArray[np.float32]:
     rows = table_of(run).set_index("id")["image_row"][ids].to_numpy()
     return pixels_of(run)[rows].transpose(0, 3, 1, 2).astype(np.float32)
 
 
 def test_the_graph_gives_what_the_store_has_of_test_pictures(
-    run: Run, tmp_path: Path
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     out = main([f"--run={run.folder}", f"--out={tmp_path / 'nets.onnx'}"])
+    check_lines(caplog.text.partition("to use it:\n\n")[2], run, tmp_path)
     store = open_store(run.folder / "features.extract" / "features.pkl")
     table = table_of(run)
     ids = table.loc[table["split"] == "test", "id"]
