@@ -331,7 +331,7 @@ def write_stores(
         columns=source.columns,
         nets=source.nets,
         views=net_passes.views,
-        statistics=settings.statistics,
+        statistics=settings.statistics_of(table),
         header=header,
         failures=failures,
     )

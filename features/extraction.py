@@ -45,7 +45,7 @@ class Extraction:
         prepared: The stage that says how pictures are decoded.
         trained: The stage of the nets; of ready weights, the extraction itself.
         digest: Of what they gave.
-        header: Of one of the stores of that.
+        header: Of one of the stores of that, pooled.
     """
 
     settings: ExtractSettings
@@ -53,6 +53,12 @@ class Extraction:
     trained: Finished
     digest: str
     header: Mapping[str, Any]
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """What the views were pooled to."""
+        names = [str(column["statistic"]) for column in self.header["columns"]]
+        return tuple(dict.fromkeys(names))
 
     @property
     def role(self) -> str:

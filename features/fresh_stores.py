@@ -245,7 +245,7 @@ def write_stores(
         columns=source.columns,
         nets=source.nets,
         views=net_passes.views,
-        statistics=extraction.settings.statistics,
+        statistics=extraction.statistics,
         header={name: header[name] for name in OF_ALL} | {"command": command},
         failures=failures,
     ).write(extracted)

@@ -22,6 +22,7 @@ STATISTICS: dict[str, Callable[..., NDArray[np.floating[Any]]]] = {
     "std": np.std,
     "identity": lambda values, axis: np.take(values, 0, axis),  # as the picture is
 }
+SPREADS = ("var", "std")
 USUAL = ("mean", "var", "max", "min")
 
 
@@ -55,6 +56,26 @@ def pool(
     wide = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
     pooled = np.stack([STATISTICS[name](wide, axis=1) for name in statistics], axis=-1)
     return pooled.reshape(len(values), values.shape[2] * len(statistics))
+
+
+def telling(statistics: Sequence[str], n_views: int) -> tuple[str, ...]:
+    """Leave out what a single view cannot tell: spreads are 0, the others the mean.
+
+    Args:
+        statistics: Names in ``STATISTICS``.
+        n_views: How many views there are.
+
+    Returns:
+        Those that differ; none, if only spreads of one view were named.
+
+    Example:
+        >>> telling(["max", "mean", "var"], 1), telling(["max", "var"], 8)
+        (('mean',), ('max', 'var'))
+    """
+    if n_views > 1:
+        return tuple(statistics)
+    copies = [name for name in statistics if name not in SPREADS]
+    return ("mean",) if "mean" in copies else tuple(copies[:1])
 
 
 def check_statistics(statistics: Sequence[str]) -> None:

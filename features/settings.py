@@ -2,10 +2,11 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge
 
+from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
 from data_prep.file_paths import MayBePath
 from data_prep.folds import ALL
@@ -13,10 +14,13 @@ from data_prep.outlook import Outlook
 from data_prep.ranges import Ranged
 from data_prep.settings import NOT_HASHED, Example, nearest
 from data_prep.up import check_learned
-from features.pooling import USUAL, check_statistics
+from features.pooling import USUAL, check_statistics, telling
 from pretext.init_weights import pretexts
 from pretext.preflight import check_ready, check_unseen, network_of
 from pretext.ready_weights import find_ready, is_path, is_ready
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FINETUNED = "transfer.finetune"
 WEIGHTS = "weights"  # in a record beside the settings: which ready weights they were
@@ -43,7 +47,8 @@ class ExtractSettings(Ranged):
     insample: Annotated[bool, "add the rows each net was trained on"] = False
     views: Annotated[
         Literal["d4", "c4", "flip", "e"],
-        "flips and turns: d4 all eight, c4 four turns, flip the mirror image, e none",
+        "flips and turns: d4 all eight, c4 four turns, flip the mirror image, e none,"
+        " where only the mean is stored",
     ] = "d4"
     statistics: Annotated[
         tuple[str, ...], "over the views: some of mean,var,max,min,median,std,identity"
@@ -84,6 +89,11 @@ class ExtractSettings(Ranged):
         if self.insample and self.source != FINETUNED:
             raise UserError(f"insample: the nets of {self.source} saw no label at all")
         check_statistics(self.statistics)
+        if not telling(self.statistics, len(VIEW_SETS[self.views])):
+            raise UserError(
+                f"statistics = {', '.join(self.statistics)}: with views ="
+                f" {self.views!r} there is one view, which has no spread; name mean"
+            )
         if self.shard:
             self.shard_of()
 
@@ -116,6 +126,19 @@ class ExtractSettings(Ranged):
                 f"shard = {self.shard!r}: give i/n with i from 0 to n - 1, such as 0/4"
             )
         return int(match[1]), int(match[2])
+
+    def statistics_of(self, table: "pd.DataFrame") -> tuple[str, ...]:
+        """Give the statistics that are stored of the views.
+
+        Where the table has objects, those of a single view are kept: over the pictures
+        of an object they differ.
+
+        Args:
+            table: N rows as prepared.
+        """
+        if "object" in table:
+            return self.statistics
+        return telling(self.statistics, len(VIEW_SETS[self.views]))
 
     def check_data(self, outlook: Outlook) -> None:
         """Check what the tables and the other stages decide.

@@ -23,6 +23,7 @@ from data_prep.run_folders.runs import Run, write_json
 from features import passes
 from features import store as stores
 from features.passes import run_pass, views_of
+from features.settings import ExtractSettings
 from features.store import Store, open_store, verify
 from features.watch import Scorer, WatchSettings
 from pretext.data.pictures import Pictures
@@ -621,8 +622,20 @@ def test_pictures_are_found_by_image_row_and_not_by_the_place_in_the_table(
         stores.append(open_store(out / "features.pkl"))
     ours, theirs = stores[1].matrix(), stores[0].matrix()
     assert stores[1].ids == stores[0].ids
+    assert all(name.endswith("__mean") for name in stores[0].columns)
     np.testing.assert_array_equal(ours, theirs)
     assert np.abs(ours - theirs[::-1]).max() > 0.01  # pictures do differ
+
+
+def test_the_statistics_of_one_view_are_those_that_tell_something() -> None:
+    table, objects = pd.DataFrame({"id": ["a"]}), pd.DataFrame({"object": ["x"]})
+    usual = ExtractSettings().statistics
+    assert ExtractSettings(views="flip").statistics_of(table) == usual
+    assert ExtractSettings(views="e").statistics_of(table) == ("mean",)
+    assert ExtractSettings(views="e").statistics_of(objects) == usual, "they differ"
+    message = r"statistics = var, std: with views = 'e' there is one view, which has no"
+    with pytest.raises(UserError, match=message):
+        ExtractSettings(views="e", statistics=("var", "std"))
 
 
 def test_nets_are_not_asked_in_views_that_they_never_learned(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def test_ready_weights_are_asked_again_where_they_are_gone(tmp_path: Path) -> No
     make_pretext(run)
     file = tmp_path / "ready.pth"
     torch.save(load_file(run.folder / "pretext.jigsaw/backbone.safetensors"), file)
-    flags = [f"--source={file}", "--backbone=test_resnet", "--views=c4"]
+    flags = [f"--source={file}", "--backbone=test_resnet", "--views=e"]
     for number in range(2):
         extract(run, *flags, f"--shard={number}/2")
     with elsewhere(run):

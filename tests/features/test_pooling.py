@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from data_prep.errors import UserError
-from features.pooling import STATISTICS, pool
+from features.pooling import STATISTICS, USUAL, pool, telling
 
 
 def test_two_views_by_hand() -> None:
@@ -86,3 +86,25 @@ def test_an_unknown_statistic_is_refused(statistics: list[str], message: str) ->
 def test_values_without_views_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="no views to pool"):
         pool(np.ones(shape))
+
+
+@pytest.mark.parametrize(
+    ("named", "n_views", "kept"),
+    [
+        (USUAL, 8, USUAL),
+        (USUAL, 1, ("mean",)),
+        (("std", "max", "mean"), 1, ("mean",)),
+        (("var", "identity", "min"), 1, ("identity",)),
+        (("var", "std"), 1, ()),
+    ],
+)
+def test_of_one_view_the_copies_are_left_out(
+    named: tuple[str, ...], n_views: int, kept: tuple[str, ...]
+) -> None:
+    assert telling(named, n_views) == kept
+    values = np.random.default_rng(0).normal(size=(5, n_views, 3)).astype(np.float32)
+    pooled = pool(values, named)
+    if kept:
+        columns = {column.tobytes() for column in pooled.T if column.any()}
+        stored = {column.tobytes() for column in pool(values, kept).T}
+        assert columns == stored, "what is left out is a copy or zero"
