@@ -15,7 +15,6 @@ from typing import Any, NoReturn, TypeVar
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment, read_experiment
 from data_prep.kept_experiment import (
-    KEPT,
     check_kept,
     check_origin,
     is_kept,
@@ -24,7 +23,7 @@ from data_prep.kept_experiment import (
     read_origin,
     write_origin,
 )
-from data_prep.run_folders.runs import Run
+from data_prep.run_folders.runs import KEPT, Run
 from data_prep.run_places import announce, last_run, remember, run_of
 from data_prep.settings import Parser, add_flags
 

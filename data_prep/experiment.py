@@ -43,7 +43,9 @@ class DataSettings:
     """Where the pictures and tables lie, and what their columns are called."""
 
     images: Annotated[
-        tuple[Path, ...], "folder of pictures, or several", Example("../pictures")
+        tuple[Path, ...],
+        "folder of pictures, or several; folders within are searched",
+        Example("../pictures"),
     ] = ()
     train: Annotated[
         Path | None,
@@ -58,7 +60,11 @@ class DataSettings:
         "sample of the prediction file, for its order",
         Example("../sample.csv"),
     ] = None
-    id: Annotated[str, "column of the picture's name without extension"] = "id"
+    id: Annotated[
+        str,
+        "column of the picture's name without extension; where names repeat, with its"
+        " folders, as oak/7",
+    ] = "id"
     target: Annotated[str | None, "column to predict", Example("price")] = None
     target_kind: Annotated[
         Literal["numbers", "classes"] | None,

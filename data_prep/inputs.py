@@ -64,12 +64,18 @@ class Inputs:
                 check_groups(cv, data.kept_together)
             except UserError as error:
                 raise UserError(f"{experiment.source} [{PREPARED}]: {error}") from None
-        folders = search_folders(data.images)
         tables = read_tables(data)
+        ids = {*tables.rows["id"], *tables.attributes["id"]}
+        folders = search_folders(data.images, ids=ids)
         _check_words(experiment, tables.attributes, folders.pictures)
         return cls(
             data=data, cv=cv if has_folds else None, folders=folders, tables=tables
         )
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of how folders and tables were read."""
+        return [*self.folders.notes, *self.tables.notes]
 
     def match(self) -> "tuple[pd.DataFrame, list[LeftOut], int]":
         """Join tables and pictures by id.

@@ -12,9 +12,8 @@ from pathlib import Path
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import DamagedFileError, digest_file
 from data_prep.run_folders.drafts import drafted
-from data_prep.run_folders.runs import json_text
+from data_prep.run_folders.runs import KEPT, ORIGIN, json_text
 
-ORIGIN, KEPT = "run.json", "experiment.toml"
 log = logging.getLogger(__name__)
 
 

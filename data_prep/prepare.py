@@ -152,7 +152,7 @@ def _prepare(
         attributes=attributes,
         n_unknown=n_unknown,
         placeholders=usable.placeholders,
-        notes=[*tables.notes, *_notes(rows, attributes, stage.metadata), *usable.notes],
+        notes=[*inputs.notes, *_notes(rows, attributes, stage.metadata), *usable.notes],
     )
     _write_tables(stage.folder, preparation, settings.seed)
     _write_requested_ids(stage.folder, tables.rows, inputs.data)

@@ -18,7 +18,8 @@ from functools import cache
 from pathlib import Path
 
 from data_prep.errors import UserError
-from data_prep.kept_experiment import KEPT, ORIGIN, is_run_of, write_changed
+from data_prep.kept_experiment import is_run_of, write_changed
+from data_prep.run_folders.runs import KEPT, is_run
 
 EXPERIMENTS, RUNS, NOTE = "experiments", "runs", ".last"
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def run_of(file: Path | None) -> Path:
     """
     if file is None:
         return last_run("pipeline")
-    if file.name == KEPT and (file.parent / ORIGIN).is_file():
+    if file.name == KEPT and is_run(file.parent):
         return file.parent
     folder = project_of(file.parent) / RUNS / file.stem
     former = Path(RUNS, file.stem)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data_prep.errors import UserError
 from data_prep.experiment import commands
-from data_prep.kept_experiment import KEPT, check_kept
+from data_prep.kept_experiment import check_kept
 from data_prep.run_folders.damage import (
     RECORD,
     DamagedFileError,
@@ -19,7 +19,7 @@ from data_prep.run_folders.damage import (
     read_record,
     remedy_for,
 )
-from data_prep.run_folders.runs import Run, StaleStageError, UnfinishedStageError
+from data_prep.run_folders.runs import KEPT, Run, StaleStageError, UnfinishedStageError
 
 ON_THE_WAY = (".partial", ".old")  # endings of folders that hold no finished stage
 # commands that write files into a folder of their name, and no record

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data_prep.errors import UserError
 from data_prep.pictures.decode import FORMATS
-from data_prep.pictures.folders import shown
+from data_prep.pictures.printable import shown
 
 TABLES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl")
 WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")

@@ -12,7 +12,7 @@ from data_prep.first_look.id_columns import IdTable, id_table, read_any
 from data_prep.first_look.listing import Listing, id_of, list_folder
 from data_prep.first_look.seen import Seen
 from data_prep.first_look.table_roles import NONE, Roles, assign_roles, is_sample
-from data_prep.pictures.folders import shown
+from data_prep.pictures.printable import shown
 
 NO_ROLES = Roles(
     train=None, test=None, sample=None, attributes=(), reasons={}, notes=()

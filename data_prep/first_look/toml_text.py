@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data_prep.errors import UserError
 from data_prep.first_look.proposal import Entry, Section, Value
-from data_prep.pictures.folders import shown
+from data_prep.pictures.printable import shown
 
 WIDTH = 88
 

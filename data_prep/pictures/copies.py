@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from data_prep.pictures.folders import shown
+from data_prep.pictures.printable import shown
 
 MANY = 5  # ids under one picture before it is taken for a placeholder
 

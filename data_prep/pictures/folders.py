@@ -7,12 +7,17 @@ device cannot stop anything.
 import os
 import stat
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from data_prep.errors import UserError
 from data_prep.pictures.decode import FORMATS
+from data_prep.pictures.folder_ids import PlacedFile, assign_ids
+from data_prep.pictures.printable import shown
+from data_prep.run_folders.runs import is_run
 
 NO_PICTURE = "no picture of this name"
 UNFINISHED = frozenset(
@@ -28,7 +33,8 @@ UNFINISHED = frozenset(
         "temp",
     ]
 )
-MOST_SEEN = 1_000_000  # files in folders within, looked at for an explanation
+IN_FILE = "[data] images"  # the setting of an experiment file that names folders
+MOST_NAMED = 5  # folders in a note
 OLD_ENCODINGS = ("cp1252", "cp437", "cp850")  # of names in archives from Windows
 
 
@@ -60,69 +66,105 @@ class Folders:
         pictures: The file of each id, in id order.
         unusable: Files that are pictures by their extension and cannot be read, by
             what their id would be; as the system gives it, so it may be no UTF-8.
-        other_names: Names of all other files, without folder.
-        searched: The folders.
+        other_names: All other files, by their paths within the folders.
+        notes: What a person should know of how the pictures lie.
     """
 
     pictures: Mapping[str, Path]
     unusable: Mapping[str, LeftOut]
     other_names: Sequence[str]
-    searched: Sequence[Path]
+    notes: tuple[str, ...] = ()
 
 
-def search_folders(folders: Sequence[Path], setting: str = "[data] images") -> Folders:
-    """Look at what lies directly in the folders.
+def search_folders(
+    folders: Sequence[Path], setting: str = IN_FILE, ids: Collection[str] = ()
+) -> Folders:
+    """Look at what lies in the folders, and in folders within them.
 
-    The id of a picture is the file's name without its extension. Hidden files and files
-    that are no pictures by their extension are none.
+    The id of a picture is the file's name without its extension, or with its folders
+    where tables name it so; see ``folder_ids``. Hidden files and folders are passed
+    over, and so are runs; files that are no pictures by their extension are none.
 
     Args:
         folders: The folders to search.
         setting: What names them, for the messages.
+        ids: Those of all tables.
 
     Raises:
         UserError: A folder is missing or cannot be listed, there is no picture, or two
             share an id.
     """
-    by_id: dict[str, list[Path]] = {}
+    usable: list[PlacedFile] = []
     unusable: dict[str, LeftOut] = {}
     other_names = []
-    for folder in dict.fromkeys(folders):
-        if not folder.is_dir():
-            raise UserError(f"{shown(folder)}: there is no such folder ({setting})")
-        for name in _names_in(folder, setting):
-            path = folder / name
-            if path.suffix[1:].lower() not in FORMATS or name[0] == ".":
-                other_names.append(name)
-                continue
-            id_ = unicodedata.normalize("NFC", path.stem)
-            reason = _fault_of(path)
-            if reason:
-                unusable[id_] = LeftOut(id=shown(id_), file=shown(name), reason=reason)
-            elif reason is not None:
-                by_id.setdefault(id_, []).append(path)
-    if not by_id:
+    for file in _files_in(folders, setting):
+        name = file.path.name
+        if file.path.suffix[1:].lower() not in FORMATS or name[0] == ".":
+            other_names.append(str(file.within))
+        elif reason := _fault_of(file.path):
+            id_ = file.id_among(ids) or file.stem
+            unusable[id_] = LeftOut(
+                id=shown(id_), file=shown(file.within), reason=reason
+            )
+        else:
+            usable.append(file)
+    if not usable:
         named = ", ".join(map(shown, folders))
         first = next(iter(unusable.values()), None)
         why = f"; {first.file}: {first.reason}" if first else ""
         raise UserError(
-            f"{named}: no pictures here (folders within it are not searched){why};"
+            f"{named}: no pictures here nor in folders within{why};"
             f" name the folder that holds them in {setting}"
         )
-    shared = sorted(id_ for id_, paths in by_id.items() if len(paths) > 1)
-    if shared:
-        first_path, second = sorted(map(shown, by_id[shared[0]]))[:2]
-        more = f" ({len(shared)} such ids)" if len(shared) > 1 else ""
-        raise UserError(
-            f"{first_path} and {second} have the same id {shared[0]!r}{more};"
-            " rename one"
-        )
+    by_id = assign_ids(usable, ids, has_tables=setting == IN_FILE)
     return Folders(
-        pictures={id_: by_id[id_][0] for id_ in sorted(by_id)},
+        pictures={id_: by_id[id_].path for id_ in sorted(by_id)},
         unusable={id_: unusable[id_] for id_ in sorted(unusable)},
         other_names=sorted(other_names),
-        searched=tuple(folders),
+        notes=_notes_on(usable),
     )
+
+
+def _files_in(folders: Sequence[Path], setting: str) -> Iterator[PlacedFile]:
+    """Give all files, each once however the folders overlap or are linked.
+
+    Raises:
+        UserError: A folder is missing or cannot be listed.
+    """
+
+    def refuse(error: OSError) -> NoReturn:
+        raise UserError(
+            f"{shown(error.filename)}: the folder cannot be read: {error.strerror}"
+            f" ({setting})"
+        ) from None
+
+    seen: set[tuple[int, int]] = set()
+    for top in folders:
+        if not top.is_dir():
+            raise UserError(f"{shown(top)}: there is no such folder ({setting})")
+        for path, subfolders, names in os.walk(top, onerror=refuse, followlinks=True):
+            folder = Path(path)
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                subfolders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            visible = [folder / name for name in sorted(subfolders) if name[0] != "."]
+            subfolders[:] = [inner.name for inner in visible if not is_run(inner)]
+            yield from (PlacedFile(path=folder / name, top=top) for name in names)
+
+
+def _notes_on(pictures: Sequence[PlacedFile]) -> tuple[str, ...]:
+    """Tell which folders within were searched, if there are any with pictures."""
+    n_pictures = Counter(file.within.parent for file in pictures)
+    if set(n_pictures) == {Path()}:
+        return ()
+    listed = ", ".join(
+        f"{shown(folder) if folder.name else 'not in a subfolder'} ({n:,})"
+        for folder, n in n_pictures.most_common(MOST_NAMED)
+    )
+    more = ", ..." * (len(n_pictures) > MOST_NAMED)
+    return (f"pictures lie in {len(n_pictures):,} folders: {listed}{more}",)
 
 
 def explain_missing(
@@ -141,10 +183,7 @@ def explain_missing(
     missing = list(dict.fromkeys(ids))
     missing_set = frozenset(missing)
     explained = dict(_unusable_of(missing_set, folders))
-    candidates = [
-        *_by_other_names(missing_set, folders),
-        *_deeper(missing_set, folders),
-    ]
+    candidates = _by_other_names(missing_set, folders)
     for _, id_, file, reason in sorted(candidates, key=lambda candidate: candidate[0]):
         left_out = LeftOut(id=id_, file=shown(file), reason=f"{reason}: {shown(file)}")
         explained.setdefault(id_, left_out)
@@ -163,37 +202,8 @@ def write_left_out(path: Path, left_out: Sequence[LeftOut]) -> None:
     table.to_csv(path, index=False)
 
 
-def shown(name: str | Path) -> str:
-    r"""Write a name so that it can be printed and stored: ``caf\xe9`` if not in UTF-8.
-
-    Control characters are written with a backslash as well.
-    """
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    if text.isprintable():
-        return text
-    return "".join(
-        letter
-        if unicodedata.category(letter) != "Cc"
-        else letter.encode("unicode_escape").decode("ascii")
-        for letter in text
-    )
-
-
-def _names_in(folder: Path, setting: str) -> list[str]:
-    try:
-        return [path.name for path in folder.iterdir()]
-    except OSError as error:
-        raise UserError(
-            f"{shown(folder)}: the folder cannot be read: {error.strerror} ({setting})"
-        ) from None
-
-
-def _fault_of(path: Path) -> str | None:
-    """Say why a file cannot be read whatever is in it.
-
-    Returns:
-        The reason; empty if there is none; None if it is a folder.
-    """
+def _fault_of(path: Path) -> str:
+    """Say why a file cannot be read whatever is in it; empty: nothing is wrong."""
     try:
         path.name.encode("utf-8")
     except UnicodeEncodeError:
@@ -204,11 +214,7 @@ def _fault_of(path: Path) -> str | None:
         return "it is a link to a file that is not there"
     except OSError as error:
         return f"it cannot be read, {error.strerror}"
-    if stat.S_ISDIR(mode):
-        return None
-    if stat.S_ISREG(mode):
-        return ""
-    return "it is a pipe or a device and not a file"
+    return "" if stat.S_ISREG(mode) else "it is a pipe or a device and not a file"
 
 
 def _unusable_of(
@@ -235,7 +241,8 @@ def _by_other_names(
     Yields:
         Rank (the lowest explains best), id, file and reason.
     """
-    for name in folders.other_names:
+    for file in folders.other_names:
+        folder, _, name = file.rpartition("/")
         if name.startswith("._"):  # what a Mac keeps beside a file
             continue
         plain = unicodedata.normalize("NFC", name.removeprefix("."))
@@ -245,40 +252,12 @@ def _by_other_names(
         elif ending in FORMATS:
             rank, reason = 1, "its file is hidden"
         elif "." not in plain:
-            rank, reason = 3, "its file has no extension"
+            rank, reason = 2, "its file has no extension"
         else:
-            rank, reason = 4, "its file has a format that is not read"
+            rank, reason = 3, "its file has a format that is not read"
         while plain:  # with ever fewer endings: "a.jpg.part", "a.jpg", "a"
-            if plain in missing:
-                yield rank, plain, name, reason
+            with_folder = f"{folder}/{plain}"
+            if plain in missing or with_folder in missing:
+                yield rank, plain if plain in missing else with_folder, file, reason
                 break
             plain = plain.rpartition(".")[0]
-
-
-def _deeper(
-    missing: Collection[str], folders: Folders
-) -> Iterator[tuple[int, str, str, str]]:
-    """Find pictures of an id in folders within the folders.
-
-    Yields:
-        Rank, id, path within the folder, and reason.
-    """
-    if not missing:
-        return
-    n_seen = 0
-    for top in dict.fromkeys(folders.searched):
-        for folder, subfolders, names in os.walk(top):
-            n_seen += len(names)
-            if n_seen > MOST_SEEN:
-                return
-            subfolders[:] = sorted(
-                name for name in subfolders if not name.startswith(".")
-            )
-            if Path(folder) == top:
-                continue
-            for name in sorted(names):
-                stem, _, ending = name.rpartition(".")
-                id_ = unicodedata.normalize("NFC", stem)
-                if id_ in missing and ending.lower() in FORMATS:
-                    file = os.path.relpath(Path(folder) / name, top)
-                    yield 2, id_, file, "it lies in a subfolder, which is not searched"

@@ -24,7 +24,7 @@ from PIL import Image
 from data_prep.errors import UserError
 from data_prep.pictures.decode import Fit, Pixels
 from data_prep.pictures.decoded import Decoded, decode_files
-from data_prep.pictures.folders import shown
+from data_prep.pictures.printable import shown
 from data_prep.run_folders.drafts import write_text
 from data_prep.run_folders.witness import ReadFile, is_same
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from data_prep.folds import is_grouped, strata_of_one_fold, too_few_rows
 from data_prep.pictures.copies import Repeat, count_copies
-from data_prep.pictures.folders import LeftOut, shown
+from data_prep.pictures.folders import LeftOut
+from data_prep.pictures.printable import shown
 from data_prep.reporting.charts import ForestRow, bars, histogram
 from data_prep.reporting.copies import copies_section
 from data_prep.reporting.numerals import decimals_for

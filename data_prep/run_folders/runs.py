@@ -45,6 +45,7 @@ from data_prep.run_folders.damage import (
 from data_prep.run_folders.drafts import drop_drafts, write_text
 from data_prep.run_folders.locks import READ_ONLY, LockedStageError, locked
 
+ORIGIN, KEPT = "run.json", "experiment.toml"  # which experiment a run is of
 MADE_FROM = "stage.json"  # what an unfinished stage is being made from
 # Not part of a stage's result: a rerun with the same result may differ in them.
 EPHEMERAL = {"checkpoints", "epochs", "logs"}
@@ -338,6 +339,11 @@ class Run:
             if error.errno not in READ_ONLY:
                 raise
             log.debug("%s: a move is left to whoever may write here", complete)
+
+
+def is_run(folder: Path) -> bool:
+    """Tell whether a folder is a run that has begun."""
+    return (folder / ORIGIN).is_file() and (folder / KEPT).is_file()
 
 
 def digest_files(folder: Path) -> dict[str, str]:

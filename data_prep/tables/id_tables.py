@@ -112,6 +112,13 @@ def read_id_table(path: Path, id_column: str) -> pd.DataFrame:
     return table.assign(**{id_column: np.array(ids, dtype=object)})
 
 
+def _leads_elsewhere(id_: str) -> bool:
+    """Tell whether an id is a path, but none that stays within a folder."""
+    return "\\" in id_ or (
+        "/" in id_ and not {"", ".", ".."}.isdisjoint(id_.split("/"))
+    )
+
+
 def problems_of_ids(ids: Sequence[str], index: "pd.Index[Any]") -> list[str]:
     """List what is wrong with ids: missing, double, or no names of files.
 
@@ -121,11 +128,11 @@ def problems_of_ids(ids: Sequence[str], index: "pd.Index[Any]") -> list[str]:
     """
     problems = problems_of_names(ids, index, "id")
     column = pd.Series(ids, index=index, dtype=object)
-    paths = sorted({id_ for id_ in ids if "/" in id_ or "\\" in id_})
-    if paths:
+    if paths := sorted({id_ for id_ in ids if _leads_elsewhere(id_)}):
         problems.append(
-            f"{some(paths, 'id')} with a path separator; an id is the name of a file"
-            " without folder and extension"
+            f"{some(paths, 'id')} no path within the folder of pictures; an id is the"
+            " name of a file without extension, with its folders as oak/7 where names"
+            " repeat"
         )
     if len(broken := column[["\n" in id_ for id_ in ids]]):
         problems.append(

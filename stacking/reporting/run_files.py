@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_prep.arrays import Floats
+from data_prep.pictures.folder_ids import file_named_after
 from data_prep.prepared import Prepared
 from data_prep.run_folders.damage import RECORD, map_array, read_json, read_record
 from data_prep.run_folders.runs import Finished
@@ -78,9 +79,8 @@ class RunPictures:
         if self.explained is None:
             return None
         for ending in ENDINGS:
-            path = self.maps / f"{self.id_of.get(id_, id_)}{ending}"
-            # an id is text of a table, and must not lead out of the folder
-            if path.parent == self.maps and path.is_file():
+            path = file_named_after(self.id_of.get(id_, id_), self.maps, ending)
+            if path and path.is_file():
                 with Image.open(path) as image:
                     return np.asarray(image.convert("RGB"))
         return None

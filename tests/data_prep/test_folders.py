@@ -12,8 +12,8 @@ from data_prep.pictures.folders import (
     LeftOut,
     explain_missing,
     search_folders,
-    shown,
 )
+from data_prep.pictures.printable import shown
 
 
 @pytest.fixture
@@ -58,10 +58,10 @@ def test_a_folder_of_unusable_files_alone_is_explained(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_listed_is_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: Path) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
+    def refuse(path: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(UserError, match=r"pictures: the folder cannot be read: Perm"):
         search_folders([folder])
 
@@ -74,7 +74,7 @@ INSTEAD = {
     "p1.png.part": "its file is still being written or downloaded: p1.png.part",
     "p1.crdownload": "its file is still being written or downloaded: p1.crdownload",
     ".p1.png": "its file is hidden: .p1.png",
-    "deep/er/p1.JPG": ("it lies in a subfolder, which is not searched: deep/er/p1.JPG"),
+    "deep/er/p1.CR2": "its file has a format that is not read: deep/er/p1.CR2",
 }
 
 
@@ -92,11 +92,11 @@ def test_what_there_is_instead_of_a_picture_is_said(folder: Path, file: str) -> 
 
 
 def test_the_most_telling_of_several_files_is_named(folder: Path) -> None:
-    for name in ("p1.json", "p1.png.part", "._p2.png", "p3.txt", "deep/p3.png"):
+    for name in ("p1.json", "p1.png.part", "._p2.png", "p3.txt", "deep/.p3.png"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"")
     left_out = explain_missing(["p1", "p2", "p3"], search_folders([folder]), {})
-    assert [left.file for left in left_out] == ["p1.png.part", "", "deep/p3.png"]
+    assert [left.file for left in left_out] == ["p1.png.part", "", "deep/.p3.png"]
 
 
 def test_an_unusable_file_of_the_id_comes_first(folder: Path) -> None:

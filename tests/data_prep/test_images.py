@@ -51,7 +51,7 @@ def test_pictures_are_found_by_stem_in_id_order(tmp_path: Path) -> None:
     (second_folder / "deeper" / "d.png").touch()
     assert list(
         search_folders([first_folder, second_folder, first_folder]).pictures
-    ) == ["007", "a.b", "b", "c"]
+    ) == ["007", "a.b", "b", "c", "d"]
     assert search_folders([second_folder]).pictures["c"] == second_folder / "c.webp"
 
 

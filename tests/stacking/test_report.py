@@ -207,6 +207,9 @@ def test_no_id_leads_out_of_the_folder_of_maps(full: tuple[Reported, str]) -> No
     outside.write_bytes((pictures.maps / "p0001.png").read_bytes())
     assert pictures.map_of("p0001") is not None
     assert pictures.map_of("../outside") is None
+    (pictures.maps / "oak").mkdir()
+    outside.rename(pictures.maps / "oak" / "7.png")
+    assert pictures.map_of("oak/7") is not None
 
 
 def test_copies_are_shown_once_with_all_their_ids(full: tuple[Reported, str]) -> None:

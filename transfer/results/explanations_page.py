@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from data_prep.pictures.folder_ids import file_named_after
 from data_prep.reporting.report import Section, picture_grid, write_report
 from data_prep.run_folders.drafts import drafted
 from data_prep.tasks import Task
@@ -40,9 +41,9 @@ def write_pages(
         The page.
     """
     for explanation in explanations:
-        path = folder / f"{explanation.id_}.png"
-        if path.parent != folder:
-            continue  # an id is text of a table, and must not lead out of the folder
+        path = file_named_after(explanation.id_, folder, ".png")
+        if path is None:
+            continue
         with drafted(path) as file:
             Image.fromarray(explanation.overlay).save(file, "PNG")
     with drafted(folder / TASK_FILE) as file:
