@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +58,6 @@ def pretrain(
         return folder
     if weights_file:
         log.info("%s begins from %s", stage_name, begun_from)
-    began = time.monotonic()
     with run.stage(stage_name, config, reads=reads) as stage:
         monitor, outcome = train(
             stage_name,
@@ -80,8 +78,7 @@ def pretrain(
         selection = save_backbone(
             learner, monitor, {**metadata, **learner.metadata}, stage.folder
         )
-        seconds = time.monotonic() - began
-        verdicts = judge(settings, monitor, outcome.last, seconds)
+        judgement = judge(settings, monitor, outcome.last, stage.seconds())
         stage.device = str(data.pictures.device)
         stage.metadata = {
             "backbone": name,
@@ -93,10 +90,10 @@ def pretrain(
             "data_wait": round(outcome.data_share, 4),
             **{metric: round(value, 4) for metric, value in outcome.last.items()},
             **selection,
-            "verdicts": verdicts,
+            **judgement,
         }
     log_outcome(stage_name, settings, outcome, run.folder / stage_name)
-    log_verdicts(stage_name, verdicts)
+    log_verdicts(stage_name, judgement["verdicts"])
     return run.folder / stage_name
 
 
@@ -280,14 +277,18 @@ def judge(
     monitor: "Monitor",
     last: Mapping[str, float],
     seconds: float,
-) -> list[str]:
+) -> dict[str, Any]:
     """Say in plain words how the training went, and what to do.
 
     Args:
         settings: How it was trained.
         monitor: What measured it.
         last: The last value of each metric, by name.
-        seconds: What it took.
+        seconds: What it took, all attempts together.
+
+    Returns:
+        For the record: ``verdicts``, a sentence each, and ``probe_gains`` by task, of
+        the gain on the first weights its value and the ends of its interval.
     """
     from pretext.engine.epochs import read_epochs
     from pretext.engine.rate_verdict import losses_of, on_rate
@@ -300,8 +301,12 @@ def judge(
     if (questions := settings.questions) and "held_out" in last and n_held_out:
         n_answers = n_held_out * questions.per_picture
         verdicts.append(on_chance(last["held_out"], n_answers, questions.chance))
-    verdicts += [*monitor.announcements, on_probe(monitor.probe_gains(), seconds)]
-    return [verdict for verdict in verdicts if verdict]
+    gains = monitor.probe_gains()
+    verdicts += [*monitor.announcements, on_probe(gains, seconds)]
+    return {
+        "probe_gains": {k: [g.value, g.low, g.high] for k, g in gains.items()},
+        "verdicts": [verdict for verdict in verdicts if verdict],
+    }
 
 
 def log_verdicts(stage_name: str, verdicts: Sequence[str]) -> None:

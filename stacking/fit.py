@@ -166,7 +166,7 @@ def _tell(stacked: "Stacked", findings: "Findings", requested: "RequestedIds") -
         log.info("control: permuted labels gain %s over a constant", text)
     if stacked.data.is_leaky:
         log.info("%s", LEAKY)
-    for text in stacked.data.info.messages:
+    for text in (*stacked.data.info.messages, *findings.verdicts):
         log.info("%s", text)
     if requested.unreadable:
         log.warning("%s", describe_unreadable(stacked, requested.unreadable))

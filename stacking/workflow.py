@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from stacking.analysis.diagnostics import (
 from stacking.analysis.findings import Findings
 from stacking.analysis.importance import gain_table, leave_one_out
 from stacking.analysis.shift import TaskShift, shift_of_folds
+from stacking.analysis.verdicts import verdicts_on
 from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.ensemble.insample import fit_insample
 from stacking.ensemble.members import Member, fit_stackers, fit_tasks, read_fixed
@@ -42,6 +44,7 @@ from stacking.inputs.tta_views import Views, read_views
 from stacking.models.boosting import Boosting, cross_fit_boosters, quick, threads_for
 from stacking.models.linear import cross_fit_ridge
 from stacking.models.stacker import FitContext
+from stacking.reporting.run_files import records
 from stacking.settings import FitSettings
 
 log = logging.getLogger(__name__)
@@ -60,6 +63,7 @@ class StackingJob:
         pixels: (n, S, S, 3) pictures of the run, for the model without nets; None:
             there are none.
         extracted: The first extraction, for single views.
+        records: Of the stages before, for what they took.
     """
 
     data: StackingData
@@ -69,6 +73,7 @@ class StackingJob:
     context: FitContext
     pixels: NDArray[np.uint8] | None = None
     extracted: Finished | None = None
+    records: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
     def of(
@@ -130,6 +135,7 @@ class StackingJob:
             ),
             pixels=map_array(path) if path and path.exists() else None,
             extracted=extracted,
+            records=records(prepared.folder.parent) if prepared else (),
         )
 
     @property
@@ -254,6 +260,7 @@ class StackingJob:
             shift_of_all=shift_through_all,
             is_by_all=settings.test_nets == "all",
             control=self._control(stacked.features) if settings.control else None,
+            verdicts=verdicts_on(stacked, self.records),
         )
 
     def expect(

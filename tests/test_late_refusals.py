@@ -80,7 +80,7 @@ WHY: dict[str, tuple[str, ...]] = {
         ),
         *("transfer.export", "transfer.explain", "transfer.results.model_card"),
         *("transfer.results.trained_nets", "transfer.results.explanations"),
-        "transfer.results.gradcam",
+        *("features.similar", "transfer.results.gradcam"),
         "transfer.results.score_curves",
     ),
     "weights that a stage made, or a file of them": (

@@ -175,13 +175,18 @@ class Monitor:
     def probe_gains(self) -> dict[str, Interval]:
         """Give by deciding task how much better than the first weights a ridge is.
 
-        It is that of the last measurement; without any there is no task.
+        It is that of the last measurement; without any there is no task, nor one
+        whose gain has no interval.
         """
         if self._first is None or self._last is None:
             return {}
         gains = gains_on(self._last.ridge, self._first.ridge, self.subset.cv_groups)
         deciding = {task.name for task in self.subset.deciding_tasks}
-        return {task: gain for task, gain in gains.items() if task in deciding}
+        return {
+            task: gain
+            for task, gain in gains.items()
+            if task in deciding and np.isfinite(gain.low)
+        }
 
     def _evaluate(self) -> Measurement:
         bf16 = use_bf16(self.settings.precision, self.data.pictures.device)

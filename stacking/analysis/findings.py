@@ -37,6 +37,7 @@ class Findings:
         is_by_all: The net of all rows predicts, not those of the folds.
         control: The gain over the constant with permuted labels, in the unit of the
             metric; None: not wished for.
+        verdicts: What the numbers mean and what to do, a sentence each.
     """
 
     predicted: Mapping[str, Floats] = field(default_factory=dict)
@@ -48,3 +49,4 @@ class Findings:
     shift_of_all: Sequence[TaskShift] = ()
     is_by_all: bool = False
     control: Interval | None = None
+    verdicts: Sequence[str] = ()

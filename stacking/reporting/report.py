@@ -15,7 +15,7 @@ from data_prep.run_folders.runs import Finished
 from stacking.analysis.findings import Findings
 from stacking.ensemble.stack import Stacked
 from stacking.reporting.named_rows import named_rows
-from stacking.reporting.run_files import RunPictures
+from stacking.reporting.run_files import RunPictures, records
 from stacking.reporting.sections.calibration import calibration, confusion
 from stacking.reporting.sections.failures import failures
 from stacking.reporting.sections.glance import glance
@@ -27,6 +27,7 @@ from stacking.reporting.sections.predictions import predicted, shift
 from stacking.reporting.sections.run import settings_and_versions
 from stacking.reporting.sections.steps import steps
 from stacking.reporting.sections.tasks import importance, worth
+from stacking.reporting.sections.verdicts import verdicts
 from stacking.reporting.wording import counted_rows
 
 
@@ -58,6 +59,7 @@ def write(
     pictures, opened = RunPictures.of(prepared), Prepared.open(prepared)
     sections = [
         glance(stacked, findings),
+        verdicts(records(run), findings.verdicts),
         steps(stacked),
         by_prediction(stacked, pictures),
         calibration(stacked),

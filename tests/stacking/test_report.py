@@ -74,10 +74,19 @@ def test_fit_writes_a_report_of_what_it_found(make_run: MakeRun) -> None:
     assert first.split("\n")[0] == oof["id"][error.argmax()]
 
 
+def test_what_to_do_is_said_of_each_stage(full: tuple[Reported, str]) -> None:
+    section = part(full[1], "What to do about it")
+    assert "<h3>stacking.fit</h3>" in section
+    sentence = escape("Column 'price' alone tells the target.")
+    assert f"<p>{sentence}</p>" in section
+    assert "transfer.finetune" not in section  # which has nothing to say
+
+
 def test_what_a_reader_wants_first_comes_first(full: tuple[Reported, str]) -> None:
     _, page = full
     assert headings(page) == [
         "At a glance",
+        "What to do about it",
         "Step by step",
         "Picture by picture",
         "Calibration",

@@ -1,0 +1,110 @@
+"""What the numbers of a stack mean, in a sentence each, and what to do.
+
+Each function takes numbers and gives a sentence, or nothing where there is nothing to
+say.
+
+Shapes: N scored rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from data_prep.reporting.numerals import four_digits
+from data_prep.scoring.scores import Interval
+from data_prep.telling_columns import share_told, verdict
+from stacking.ensemble.stack import Stacked
+from stacking.inputs.assemble import USER_TASK
+from stacking.inputs.data import StackingData
+
+MUCH = 0.5  # of the time of all stages
+PRETEXT = "pretext."
+MINUTE_S = 60
+
+
+def verdicts_on(stacked: Stacked, records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say in plain words what to look at, and what to do.
+
+    Args:
+        stacked: The result of the stack.
+        records: Of the stages before it.
+    """
+    sentences = [on_time(records), *on_columns(stacked.data)]
+    if stacked.baseline == "plain" and stacked.has_line("constant"):
+        line, plain = stacked.line("constant"), stacked.line("plain").scores.pooled
+        if line.gain is not None:
+            sentences.insert(
+                0,
+                on_nets(plain, line.scores.pooled, line.gain, stacked.objective.title),
+            )
+    return [sentence for sentence in sentences if sentence]
+
+
+def on_nets(net: float, constant: float, constant_gain: Interval, title: str) -> str:
+    """Judge whether the plain nets are better than a constant.
+
+    Args:
+        net: Score of the plain nets, nothing stacked.
+        constant: Score of a constant.
+        constant_gain: How much better the constant is, with its interval.
+        title: Name of the metric.
+    """
+    if constant_gain.high < 0:
+        return ""
+    surely = "are worse" if constant_gain.low > 0 else "are not surely better"
+    return (
+        f"the nets alone {surely} than a constant ({title} {four_digits(net)} against"
+        f" {four_digits(constant)}): what the stack gains is not theirs; fine-tune"
+        " longer (transfer.finetune --epochs), or from ready weights (--init timm:NAME)"
+    )
+
+
+def on_columns(data: StackingData) -> list[str]:
+    """Ask of each user's column that tells the target alone whether it is known.
+
+    Args:
+        data: The rows, with the user's columns among their features.
+    """
+    if data.info.user_columns is None:
+        return []
+    rows, is_class = data.rows, data.target_range is None
+    y = rows.y.argmax(axis=1).astype(np.float64) if is_class else rows.y
+    of_user = [k for k, column in enumerate(data.columns) if column.task == USER_TASK]
+    sentences, start = [], 0
+    for column in data.info.user_columns.columns:
+        width = len(column.outputs)
+        X = rows.X[:, of_user[start : start + width]]
+        start += width
+        share = share_told(X, y, rows.folds, is_class=is_class)
+        sentences.append(verdict(column.name, share, "the target", is_class=is_class))
+    return sentences
+
+
+def on_time(records: Sequence[Mapping[str, Any]]) -> str:
+    """Judge whether a pretext was worth its time.
+
+    It was not if it took half of the time of all stages or more and its features told
+    no label surely better than its first weights. One that no other stage read is
+    passed over.
+
+    Args:
+        records: Of the stages before the stack.
+    """
+    total = sum(record["seconds"] for record in records)
+    read = {name for record in records for name in record["reads"]}
+    for record in records:
+        stage, seconds = record["stage"], record["seconds"]
+        gains = record["facts"].get("probe_gains")
+        if not (stage.startswith(PRETEXT) and stage in read and gains and total):
+            continue
+        helps = any(low > 0 for _, low, _ in gains.values())
+        if seconds >= MUCH * total and not helps:
+            spent = f"{seconds / MINUTE_S:.0f} min, " if seconds >= MINUTE_S else ""
+            return (
+                f"{stage} took {spent}{seconds / total:.0%} of the time of all stages,"
+                " and its features tell the labels no better than its first weights:"
+                " leave it out, and begin from ready weights (transfer.finetune --init"
+                " timm:NAME)"
+            )
+    return ""

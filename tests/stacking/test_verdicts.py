@@ -1,0 +1,127 @@
+"""Tests of the verdicts on a stack: numbers in, a sentence or nothing out."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_prep.scoring.scores import Interval
+from data_prep.user_columns import UserColumn, UserColumns
+from stacking.analysis.verdicts import on_columns, on_nets, on_time
+from stacking.cross_fitting import TrainingRows
+from stacking.inputs.assemble import USER_TASK
+from stacking.inputs.data import Column, RunInfo, StackingData
+from stacking.reporting.sections.verdicts import verdicts
+
+N = 60
+RNG = np.random.default_rng(0)
+
+
+def gain(low: float, high: float) -> Interval:
+    return Interval(value=(low + high) / 2, low=low, high=high)
+
+
+def test_nets_that_are_better_than_a_constant_need_no_word() -> None:
+    assert on_nets(0.8, 1.0, gain(-0.3, -0.1), "RMSE") == ""
+
+
+def test_nets_no_better_than_a_constant() -> None:
+    verdict = on_nets(0.98, 1.0, gain(-0.05, 0.01), "RMSE")
+    assert verdict.startswith(
+        "the nets alone are not surely better than a constant (RMSE 0.9800 against"
+        " 1.0000): what the stack gains is not theirs; fine-tune longer"
+    )
+    assert "are worse than a constant" in on_nets(1.2, 1.0, gain(0.1, 0.3), "RMSE")
+
+
+def data_with(*values: np.ndarray, y: np.ndarray, is_class: bool) -> StackingData:
+    outputs = [[f"c{k}_{j}" for j in range(X.shape[1])] for k, X in enumerate(values)]
+    columns = [
+        UserColumn(
+            name=f"c{k}", median=0.0, has_gaps=False, values=(), outputs=tuple(o)
+        )
+        for k, o in enumerate(outputs)
+    ]
+    names = [name for o in outputs for name in o]
+    return StackingData(
+        rows=TrainingRows(
+            X=np.hstack([RNG.normal(size=(N, 2)), *values]), y=y,
+            folds=np.arange(N) % 3, groups=np.arange(N), sample_weight=np.ones(N),
+        ),
+        columns=(
+            *(Column(name=f"net{k}", task="target", output="", statistic="mean")
+              for k in range(2)),
+            *(Column(name=name, task=USER_TASK, output=name, statistic="")
+              for name in names),
+        ),
+        target_range=None if is_class else (0.0, 1.0),
+        info=RunInfo(user_columns=UserColumns(tuple(columns))),
+    )  # fmt: skip
+
+
+def test_the_user_s_column_that_tells_the_target() -> None:
+    y = RNG.normal(size=N)
+    noise = RNG.normal(size=(N, 2))
+    data = data_with(noise, 3 * y[:, None] + 1, y=y, is_class=False)
+    sentences = [text for text in on_columns(data) if text]
+    assert len(sentences) == 1
+    assert sentences[0].startswith("column 'c1' alone tells the target (R2 1.00")
+
+
+def test_the_user_s_column_that_tells_the_class() -> None:
+    codes = np.random.default_rng(1).integers(0, 3, N)
+    data = data_with(np.eye(3)[codes], y=np.eye(3)[codes], is_class=True)
+    assert "'c0' alone tells the target (100% of what the most" in on_columns(data)[0]
+    assert on_columns(StackingData(rows=data.rows, columns=())) == []
+
+
+def record(stage: str, seconds: float, *reads: str, **facts: Any) -> dict[str, Any]:
+    return {
+        "stage": stage, "seconds": seconds, "reads": dict.fromkeys(reads, "digest"),
+        "facts": facts,
+    }  # fmt: skip
+
+
+def chain(seconds: float, low: float = -0.1) -> list[dict[str, Any]]:
+    gains = {"target": [0.1, low, 0.3]}
+    return [
+        record("data_prep.prepare", 60),
+        record("pretext.jigsaw", seconds, "data_prep.prepare", probe_gains=gains),
+        record("transfer.finetune", 540, "data_prep.prepare", "pretext.jigsaw"),
+    ]
+
+
+def test_a_pretext_that_took_most_of_the_time_for_nothing() -> None:
+    assert on_time(chain(1800)).startswith(
+        "pretext.jigsaw took 30 min, 75% of the time of all stages, and its features"
+        " tell the labels no better than its first weights: leave it out"
+    )
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        chain(500),  # less than half
+        chain(1800, low=0.01),  # it helps
+        chain(1800)[:2],  # nobody read it
+        [*chain(0)[:1], record("transfer.finetune", 9)],
+        [],
+    ],
+)
+def test_a_pretext_that_was_worth_it_or_was_not_used(
+    records: list[dict[str, Any]],
+) -> None:
+    assert on_time(records) == ""
+
+
+def test_the_section_has_all_stages_that_say_something() -> None:
+    records = [
+        record("data_prep.prepare", 1),
+        record("pretext.jigsaw", 1, verdicts=["it has learned <nothing>"]),
+        record("transfer.finetune", 1, verdicts=[]),
+    ]
+    section = verdicts(records, ["column 'a' tells"])
+    assert "<p>It has learned &lt;nothing&gt;.</p>" in section.body
+    assert section.body.index("pretext.jigsaw") < section.body.index("stacking.fit")
+    assert "transfer.finetune" not in section.body
+    assert not verdicts(records[:1], []).body
