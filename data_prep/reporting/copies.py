@@ -60,8 +60,8 @@ def copies_of(rows: pd.DataFrame) -> list[Copies]:
     """
     if PIXELS not in rows:
         return []
-    repeated = rows[rows[PIXELS].duplicated(keep=False)]
-    repeated = repeated.assign(label=target_texts(repeated))
+    labelled = rows.assign(label=target_texts(rows))
+    repeated = labelled[labelled[PIXELS].duplicated(keep=False)]
     listed = [
         Copies(
             ids=tuple(same["id"]),

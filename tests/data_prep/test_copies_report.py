@@ -59,6 +59,11 @@ def test_the_part_shows_each_once_and_says_what_to_do() -> None:
     ]
 
 
+def test_labels_have_the_digits_that_all_rows_need() -> None:
+    rows = rows_of("aab", targets=[1 / 3, 1 / 3, 2.0])
+    assert "label 0.333333<" in text_of(rows)
+
+
 def test_copies_that_agree_do_no_harm() -> None:
     text = text_of(rows_of("aab", targets=[1.5, 1.5, 2.0]))
     assert "1 picture stands in 2 rows." in text

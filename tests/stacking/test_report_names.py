@@ -197,3 +197,21 @@ def test_shrinkage_is_told_by_how_much_a_best_guess_shrinks(
     assert (words in texts[0]) if words else texts == []
     if words:
         assert f"the prediction moves by {stretch / 2:.1f}" in texts[0]
+
+
+@pytest.mark.parametrize("is_missed", [True, False])
+def test_rare_classes_are_told_of_where_they_are_missed(
+    is_missed: bool, of_text: Stacked
+) -> None:
+    stacked = of_text
+    counts = np.bincount(stacked.data.info.class_index)
+    rare = counts < counts.mean()
+    assert 0 < rare.sum() < len(counts)
+    # all probability goes to the true class, or for rare ones to the most frequent
+    told = np.where(rare & is_missed, counts.argmax(), np.arange(len(counts)))
+    prediction = np.eye(len(counts))[told[stacked.data.info.class_index]]
+    lines = (*stacked.lines[:-1], replace(stacked.final, prediction=prediction))
+    texts = on_shrinkage(replace(stacked, lines=lines))
+    assert len(texts) == is_missed
+    if is_missed:
+        assert "average one are right in 0%, the others in 100%" in texts[0]

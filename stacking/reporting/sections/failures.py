@@ -12,6 +12,7 @@ from stacking.analysis.calibration import NEAR_ONE, slope
 from stacking.analysis.residuals import (
     MIN_ROWS,
     Subgroup,
+    errors_or_hits,
     of_classes,
     of_dates,
     of_folds,
@@ -79,11 +80,7 @@ def failures(stacked: Stacked, years: Floats) -> Section:
 def on_shrinkage(stacked: Stacked) -> list[str]:
     """Say why errors fall along the target, or rare classes are missed."""
     if not stacked.objective.is_number:
-        return [
-            "The most probable class is the safe answer, so rare classes are right less"
-            " often. Where that costs you more than it costs the score, weigh them:"
-            ' class_weights = "balanced" in their sub-task.'
-        ]
+        return _on_rare_classes(stacked)
     prediction, target = stacked.final.prediction, stacked.data.rows.y
     moved, tilt = slope(target, prediction), slope(prediction, target)
     if not moved < 1 - NEAR_ONE or not np.isfinite(tilt):
@@ -104,6 +101,24 @@ def on_shrinkage(stacked: Stacked) -> list[str]:
         f"{text} Stretching the predictions would make the score worse: where they move"
         f" by 1, the target moves by {tilt:.2f} (see Calibration). What helps is to see"
         " more of the target: better nets, further columns, a larger side."
+    ]
+
+
+def _on_rare_classes(stacked: Stacked) -> list[str]:
+    """Compare classes of fewer rows than the average class with the others."""
+    class_index, is_right = stacked.data.info.class_index, errors_or_hits(stacked)
+    n_rows = np.bincount(class_index)[class_index]
+    is_rare = n_rows < len(class_index) / len(stacked.data.classes)
+    if not 0 < is_rare.sum() < len(is_rare):
+        return []
+    of_rare, of_usual = is_right[is_rare].mean(), is_right[~is_rare].mean()
+    if of_rare >= of_usual:
+        return []
+    return [
+        f"Classes of fewer rows than the average one are right in {of_rare:.0%}, the"
+        f" others in {of_usual:.0%}: where little is known, the frequent class is the"
+        " safe answer. If a rare one that is missed costs you more than the score"
+        ' tells, weigh them: class_weights = "balanced" in their sub-task.'
     ]
 
 
