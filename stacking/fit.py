@@ -4,8 +4,10 @@
 
 Reads ``data_prep.prepare`` and ``features.extract``; writes ``stacking.fit/``:
 predictor.json with its models (model_fold0.txt ..., nothing pickled), stacking.json
-(all that was chosen and scored), oof.csv (and oof.parquet, exact), predictions.csv (if
-there are pictures to predict; of classes also probabilities.csv, which log-loss and AUC
+(all that was chosen and scored), oof.csv (``target``, and ``prediction`` beside each
+step before it; and oof.parquet, exact, where ids are always called ``id``),
+predictions.csv (if there are pictures to predict; the target predicted, under its own
+name, as a sample has it; of classes also probabilities.csv, which log-loss and AUC
 judge), importance.csv, report.html. What the sample, or else the test table, asks for
 without a picture that can be read gets the mean of the training targets, ended as the
 predictions are (see ``stacking.ensemble.final_step``), or the most frequent class.

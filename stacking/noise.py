@@ -24,7 +24,7 @@ import numpy as np
 from annotated_types import Gt, Le
 
 from data_prep.command import open_command, run_command
-from data_prep.prepared import PREPARED, Prepared
+from data_prep.prepared import PREPARED, Prepared, name_column
 from data_prep.ranges import Ranged, Share
 from data_prep.run_folders.damage import read_frame
 from data_prep.settings import recorded
@@ -37,7 +37,7 @@ from stacking.analysis.label_issues import (
     numeric_issues,
     ranking,
 )
-from stacking.oof import EXACT, probability_column
+from stacking.oof import EXACT, probability_column, with_name_of_ids
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     opened = Prepared.open(prepared)
     table = issue_table(oof_path, prepared.metadata, settings)
     with run.stage(STAGE, config, reads) as stage:
-        write_csv(stage.folder / ISSUES_FILE, table.drop(columns="is_issue"))
+        listed = with_name_of_ids(table, name_column(prepared.metadata))
+        write_csv(stage.folder / ISSUES_FILE, listed.drop(columns="is_issue"))
         shown = for_people(table)
         write_page(stage.folder / "report.html", shown, opened, settings.weight)
         stage.metadata = {

@@ -6,12 +6,13 @@ The nets run in a child process (``features.fresh``), the models of
 ``stacking.fit`` here; no training picture is needed. Writes
 ``runs/NAME/stacking.predict/new_leaves.csv``, or ``--out FILE``:
 
-- ``id``, ``prediction``: of a picture, or of an object where the run has those; as in
-  predictions.csv, averaged over the nets and then ended
-  as what was scored,
-- ``low``, ``high``: where the target of a picture of a new group lies in so many of the
-  cases, or ``expected``: the classes among which it does, by out-of-fold residuals;
-  ``coverage``: that share of the cases, as given by ``--coverage``,
+- the id of a picture, or the name of an object where the run has those, in a column
+  that is called as in your tables, as in oof.csv and predictions.csv,
+- ``prediction``, as in oof.csv: averaged over the nets and then ended as what was
+  scored, and so the value that predictions.csv has in the column of the target,
+- ``low``, ``high``: where the target of a picture of a new group lies in a share
+  ``coverage`` of the cases, or ``expected``: the classes among which it does, by
+  out-of-fold residuals,
 - ``probability_CLASS``: where the nets give some,
 - ``spread_nets``, ``spread_views``: standard deviation over the nets, before they are
   averaged and the average is rounded or cut to a class, and over the
@@ -34,14 +35,14 @@ import numpy as np
 from data_prep.arrays import Floats
 from data_prep.command import run_command
 from data_prep.errors import UserError, named
-from data_prep.prepared import PREPARED, Prepared
+from data_prep.prepared import PREPARED, Prepared, name_column
 from data_prep.run_folders.damage import intact, read_frame, read_json
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.run_places import chosen_run
 from data_prep.settings import from_flags
 from data_prep.tables.spelling import write_csv
 from features.inference import NewPictures, default_path
-from stacking.oof import EXACT, probability_column
+from stacking.oof import EXACT, probability_column, with_name_of_ids
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     cv_groups = Prepared.open(prepared).rows_by_name()["cv_group"]
     oof["cv_group"] = cv_groups.loc[as_texts(oof["id"])].to_numpy()
     _add_interval(predictions, oof, predictor.target_columns, settings.coverage)
-    write_csv(out, predictions)
+    write_csv(out, with_name_of_ids(predictions, name_column(prepared.metadata)))
     _tell_left_out(folders, out)
     noun = "pictures" if objects is None else "objects"
     log.info("%d %s predicted -> %s", len(predictions), noun, out)

@@ -254,7 +254,7 @@ def write_all(
     chosen = {"settings": dict(settings), **summary(stacked, findings)}
     chosen["constant_for"] = list(requested.unreadable)
     write_json(folder / "stacking.json", chosen)
-    write_oof(folder, oof_table(stacked))
+    write_oof(folder, oof_table(stacked), name_column(metadata))
     if findings.column_gains is not None:
         write_csv(folder / "importance.csv", findings.column_gains)
     if not requested.ids:

@@ -118,7 +118,7 @@ def test_all_files_are_written_and_agree(fitted: Fitted) -> None:
     }
     oof = pd.read_csv(stage / "oof.csv")
     chosen = json.loads((stage / "stacking.json").read_text())
-    assert [*oof.columns[:3]] == ["id", "fold", "target"]
+    assert [*oof.columns[:3]] == ["name", "fold", "target"]
     for name, scores in chosen["scores"].items():
         error = oof[name] - oof["target"]
         assert np.sqrt((error**2).mean()) == pytest.approx(scores["nested"], abs=1e-5)
@@ -164,7 +164,7 @@ def test_out_of_fold_numbers_come_out_of_the_stored_models(fitted: Fitted) -> No
     alignment = learn_alignment([net.matrix().astype(np.float64) for net in nets])
     for fold in range(3):
         own = oof[oof["fold"] == fold]
-        X = alignment.apply(fold, store.matrix(own["id"]).astype(np.float64))
+        X = alignment.apply(fold, store.matrix(own["name"]).astype(np.float64))
         booster = lightgbm.Booster(model_file=str(stage / f"model_fold{fold}.txt"))
         said = np.clip(booster.predict(X), 0, 3)
         assert_allclose(own["lightgbm"], said, atol=2e-6)

@@ -65,6 +65,7 @@ def make_run(
             np.save(stage.folder / "images.npy", np.tile(levels, (1, 16, 16, 3)))
         stage.metadata = {
             "target_kind": "classes" if kind == "classes" else "numeric",
+            "id_column": "id",
             "target_column": "period",
             "classes": {"classes": NAMES, "numeric": None}.get(kind, [0.0, 1.0, 2.0]),
         }

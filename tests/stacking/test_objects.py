@@ -270,7 +270,7 @@ def test_the_stack_beats_the_mean_of_the_photos_predictions(houses: Fitted) -> N
 
 def test_all_files_speak_of_objects(houses: Fitted) -> None:
     oof = pd.read_csv(houses.stage / "oof.csv")
-    assert oof["id"].tolist() == [f"h{k:03d}" for k in range(150)]
+    assert oof["house"].tolist() == [f"h{k:03d}" for k in range(150)]
     predictions = pd.read_csv(houses.stage / "predictions.csv")
     sample = pd.read_csv(houses.folder / "data_prep.prepare" / "sample.csv")
     assert list(predictions.columns) == ["house", "price"]
@@ -320,7 +320,7 @@ def test_label_issues_are_of_objects(houses: Fitted, tmp_path: Path) -> None:
     folder = shutil.copytree(houses.folder, tmp_path / "run")
     stage = noise.main(["--run", str(folder)])
     issues = pd.read_csv(stage / "label_issues.csv")
-    assert set(issues["id"]) == {f"h{k:03d}" for k in range(150)}
+    assert set(issues["house"]) == {f"h{k:03d}" for k in range(150)}
 
 
 # Predicted later.
@@ -368,12 +368,13 @@ def test_new_objects_are_predicted_as_the_same_test_objects_were(
     with pytest.raises(UserError, match=r"has no row for 1 id"):
         predict.main([*command, "--table", str(rows)])
     named.to_csv(rows, index=False)
-    found = pd.read_csv(predict.main([*command, "--table", str(rows)])).set_index("id")
+    found = pd.read_csv(predict.main([*command, "--table", str(rows)]))
+    found = found.set_index("house")
     expected = pd.read_csv(houses.stage / "predictions.csv").set_index("house")["price"]
     assert len(found) == 60
     assert_allclose(found["prediction"], expected[found.index], rtol=1e-6)
     oof = pd.read_csv(houses.stage / "oof.csv")
-    radius = conformal_radius(oof["prediction"] - oof["target"], oof["id"], 0.9)
+    radius = conformal_radius(oof["prediction"] - oof["target"], oof["house"], 0.9)
     inside = found["high"] < found["high"].max()
     reach = (found["high"] - found["prediction"])[inside]
     assert_allclose(reach, radius, rtol=1e-5)

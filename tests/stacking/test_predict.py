@@ -64,7 +64,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def predicted(folder: Path, *flags: str) -> pd.DataFrame:
     path = predict.main(["--run", str(folder), "--images", "new", *flags])
-    return pd.read_csv(path).set_index("id")
+    return pd.read_csv(path).set_index("name")
 
 
 def stacked(folder: Path, *flags: str) -> pd.DataFrame:
@@ -118,7 +118,7 @@ def test_what_stands_beside_a_prediction(usual: Path) -> None:
     found = predicted(folder, "--coverage", "0.8")
     shares = found[[f"probability_{k}" for k in range(4)]]
     assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
-    oof = pd.read_csv(folder / "stacking.fit" / "oof.csv").set_index("id")
+    oof = pd.read_csv(folder / "stacking.fit" / "oof.csv").set_index("name")
     table = pd.read_parquet(folder / "data_prep.prepare" / "table.parquet")
     cv_groups = table.set_index("id")["cv_group"].loc[oof.index]
     radius = conformal_radius(oof["prediction"] - oof["target"], cv_groups, 0.8)

@@ -71,7 +71,7 @@ def test_fit_writes_a_report_of_what_it_found(make_run: MakeRun) -> None:
     oof = pd.read_csv(stage / "oof.csv")
     error = (oof["prediction"] - oof["target"]).abs().to_numpy()
     first = captions(part(page, "Worst misses"))[0]
-    assert first.split("\n")[0] == oof["id"][error.argmax()]
+    assert first.split("\n")[0] == oof["name"][error.argmax()]
 
 
 def test_what_to_do_is_said_of_each_stage(full: tuple[Reported, str]) -> None:
