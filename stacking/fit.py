@@ -146,11 +146,16 @@ def table_of(stacked: "Stacked") -> str:
 
 
 def _tell(stacked: "Stacked", findings: "Findings", requested: "RequestedIds") -> None:
+    from stacking.analysis.class_answers import class_answers, compare_ways, share_right
     from stacking.analysis.shift import verdict
     from stacking.reporting.outputs import describe_unreadable
     from stacking.reporting.wording import before_rounding
 
     log.info("%s", table_of(stacked))
+    if stacked.data.classes:
+        log.info("%s", share_right(class_answers(stacked)[0], stacked))
+    if text := compare_ways(stacked):
+        log.info("%s", text)
     if averaging := findings.averaging:
         log.info(
             "%s of one net per row%s: %s; of all nets averaged, to expect: %s",

@@ -61,8 +61,8 @@ class FitSettings(Ranged):
     ] = ("lightgbm", "ridge", "weighted")
     postprocess: Annotated[
         tuple[str, ...],
-        "steps after the stack to try: blend, blend_expected, isotonic, round,"
-        " round_to_class, thresholds; left out: all that fit",
+        "steps after the stack to try: blend, blend_expected, isotonic, thresholds,"
+        " most_probable, round, round_to_class; left out: all that fit",
         Example(["blend", "isotonic"]),
     ] = ()
     test_nets: Annotated[

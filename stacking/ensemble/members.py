@@ -15,6 +15,7 @@ import numpy as np
 from data_prep.arrays import Floats, Ints
 from stacking.cross_fitting import CrossFit, each_fold
 from stacking.ensemble.aligned_features import AlignedFeatures
+from stacking.ensemble.objective import ScoringData
 from stacking.inputs.data import columns_of
 from stacking.models.linear import cross_fit_curve, cross_fit_ridge
 from stacking.models.registry import STACKERS
@@ -112,9 +113,10 @@ def read_fixed(features: AlignedFeatures) -> dict[str, Member]:
     }
 
 
-def constant(y: Floats, folds: Ints) -> Floats:
-    """Predict each fold by the mean of the others, (N, ...)."""
+def constant(scoring: ScoringData) -> Floats:
+    """Predict each fold by the best constant of the others, (N, ...)."""
+    y, objective = scoring.y_true, scoring.objective
     pred = np.empty_like(y)
-    for _, train_idx, val_idx in each_fold(folds):
-        pred[val_idx] = y[train_idx].mean(axis=0)
+    for _, train_idx, val_idx in each_fold(scoring.folds):
+        pred[val_idx] = objective.best_constant(y[train_idx])
     return pred

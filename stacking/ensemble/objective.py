@@ -43,6 +43,7 @@ TITLES = {
 OF_NUMBERS = ("rmse", "mae", "r2")
 OF_ORDERED = ("accuracy", "macro_f1", "quadratic_kappa")  # of the nearest class
 OF_CLASSES = ("log_loss", "auc", "accuracy", "macro_f1")
+OF_RIGHT = ("accuracy", "macro_f1")  # a near miss is as wrong as any other
 OF_PROBA = ("log_loss", "auc")  # of whole probabilities, not of the likeliest class
 
 
@@ -117,6 +118,11 @@ class Objective:
         """Whether numbers are scored by the class nearest to them."""
         return self.is_number and self.name in OF_ORDERED
 
+    @property
+    def counts_right(self) -> bool:
+        """Whether it only counts that a class is right, and no near miss."""
+        return self.name in OF_RIGHT
+
     def is_better(self, first: float, second: float) -> bool:
         """Tell whether the first score is better than the second."""
         return first > second if self.higher_is_better else first < second
@@ -136,6 +142,23 @@ class Objective:
     def nearest(self, values: Floats) -> Ints:
         """Give the (N,) class nearest to (N,) numbers, the lower of two as near."""
         return nearest_class(values, np.array(self.class_values))
+
+    def best_constant(self, y_true: Floats) -> Floats:
+        """Give the prediction, () or (K,), of a row of which nothing is known.
+
+        That is the mean of the targets; the most frequent class, the lowest of equals,
+        where numbers are scored by whether their class is right.
+
+        Args:
+            y_true: (N, ...) targets.
+        """
+        if not (self.is_of_ordered and self.counts_right):
+            mean: Floats = y_true.mean(axis=0)
+            return mean
+        values = np.array(self.class_values)
+        counts = np.bincount(self.nearest(y_true), minlength=len(values))
+        most_frequent: Floats = values[counts.argmax()]
+        return most_frequent
 
     def as_scored(self, y_pred: Floats) -> Floats:
         """Give (N, ...) what is scored of a prediction: the value of a class, or all.

@@ -7,10 +7,12 @@ values. How they are tried, scored nested and switched off is told in
 - ``blend``: weigh the prediction with the plain net's regression.
 - ``blend_expected``: weigh it with the expected value of the net's class probabilities.
 - ``isotonic``: bend it by a rising curve.
-- ``round``: give a row its most probable class where the net is sure enough of it;
-  ``round_to_class`` has a least probability for each class.
 - ``thresholds``: cut the scale into the ordered classes, where the metric is one of
   classes.
+- ``most_probable``: give every row the nets' most probable class, where the metric is
+  one of classes.
+- ``round``: give a row its most probable class where the net is sure enough of it;
+  ``round_to_class`` has a least probability for each class.
 
 Shapes: N rows, K classes, T least probabilities, G groups.
 """
@@ -34,6 +36,7 @@ Rule = dict[str, Any]
 NUMBERS, REGRESSION = "a target of numbers", "a regression of the target"
 PROBA = "class probabilities of a target of numbers"
 ORDERED = "a metric of ordered classes"
+ORDERED_PROBA = f"{PROBA} and {ORDERED}"
 
 WEIGHTS = np.round(np.linspace(1, 0, 21), 2)  # of the prediction, most of it first
 MIN_PROBA = np.round(np.arange(0.40, 1.0, 0.01), 2)
@@ -63,11 +66,13 @@ class Postprocessor(ABC):
 
     def fits(self, net_pred: NetPredictions, objective: Objective) -> bool:
         """Tell whether what it needs is there."""
+        has_proba = net_pred.proba is not None
         is_there = {
             NUMBERS: True,
             REGRESSION: net_pred.regression is not None,
-            PROBA: net_pred.proba is not None,
+            PROBA: has_proba,
             ORDERED: objective.is_of_ordered,
+            ORDERED_PROBA: has_proba and objective.is_of_ordered,
         }
         return objective.is_number and is_there[self.needs]
 
@@ -254,6 +259,33 @@ class Thresholds(Postprocessor):
         return values
 
 
+class MostProbable(Postprocessor):
+    """Give every row its most probable class; nothing is chosen.
+
+    The nearest class to a number is the best guess of how far one is off. Which class
+    it is, the probabilities tell better where they have two peaks or a skew.
+    """
+
+    def choose(
+        self,
+        pred: Floats,  # noqa: ARG002
+        net_pred: NetPredictions,  # noqa: ARG002
+        scoring: ScoringData,  # noqa: ARG002
+    ) -> Rule:
+        """Choose nothing."""
+        return {}
+
+    def apply(
+        self,
+        pred: Floats,  # noqa: ARG002
+        net_pred: NetPredictions,
+        rule: Rule,  # noqa: ARG002
+    ) -> Floats:
+        """Give the (N,) values of the classes."""
+        values: Floats = net_pred.class_values[_likeliest(net_pred)[1]]
+        return values
+
+
 def _positions(pred: Floats, thresholds: Floats, k: int) -> Floats:
     """Give the positions to try for threshold k: where it is, and quantiles around."""
     low = thresholds[k - 1] if k else -np.inf
@@ -265,7 +297,8 @@ def _positions(pred: Floats, thresholds: Floats, k: int) -> Floats:
     return np.unique(np.append(quantiles, thresholds[k]))
 
 
-# In the order of the chain; those that give classes come last.
+# In the order of the chain; those that give classes come last. Of these, first what
+# looks at the number as it is, then what does without it.
 POSTPROCESSORS: tuple[Postprocessor, ...] = (
     Blend(
         name="blend",
@@ -280,6 +313,20 @@ POSTPROCESSORS: tuple[Postprocessor, ...] = (
         needs=PROBA,
     ),
     Isotonic(name="isotonic", column="isotonic", title="a rising curve"),
+    Thresholds(
+        name="thresholds",
+        column="cuts",
+        title="thresholds between the classes",
+        needs=ORDERED,
+        gives_classes=True,
+    ),
+    MostProbable(
+        name="most_probable",
+        column="most_probable",
+        title="the nets' most probable class instead",
+        needs=ORDERED_PROBA,
+        gives_classes=True,
+    ),
     Round(
         name="round",
         column="snap",
@@ -292,13 +339,6 @@ POSTPROCESSORS: tuple[Postprocessor, ...] = (
         column="snap_class",
         title="rounded, a least probability per class",
         needs=PROBA,
-        gives_classes=True,
-    ),
-    Thresholds(
-        name="thresholds",
-        column="cuts",
-        title="thresholds between the classes",
-        needs=ORDERED,
         gives_classes=True,
     ),
 )

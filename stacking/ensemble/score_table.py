@@ -121,7 +121,8 @@ def score_table(
     line, members, scoring = scorer.line, candidates.members, scorer.scoring
     if no_net is not None:
         yield line("no_net", "no net: colours and tiny pixels, boosted", no_net)
-    yield line("constant", "constant", constant(scoring.y_true, scoring.folds))
+    of_class = ", the most frequent class" * scoring.objective.counts_right
+    yield line("constant", f"constant{of_class}", constant(scoring))
     tasks = [name for name in members if name.endswith("_alone")]
     fixed = [name for name in ("expected", "plain") if name in members]
     stackers = [name for name in candidates.names if name not in fixed]

@@ -150,7 +150,7 @@ def stack(
     selected = select_candidate(candidates, scoring)
     postprocessors = choose_postprocessors(postprocess, features.net_pred, objective)
     steps = run_chain(postprocessors, selected.start, features.net_pred, scoring)
-    baseline, base_pred = "constant", constant(rows.y, rows.folds)
+    baseline, base_pred = "constant", constant(scoring)
     if "plain" in bounded:
         baseline, base_pred = "plain", bounded["plain"].fit.oof_pred
     scorer = Scorer(

@@ -106,12 +106,12 @@ def oof_table(stacked: Stacked) -> "pd.DataFrame":
 
 
 def constant_prediction(stacked: Stacked) -> float | str:
-    """Give the mean target, ended as what was scored, or the most frequent class."""
-    data = stacked.data
+    """Give the best constant, ended as what was scored, or the most frequent class."""
+    data, objective = stacked.data, stacked.objective
     if data.target_range is None:
         return data.classes[int(np.bincount(data.info.class_index).argmax())]
-    mean = np.array([data.info.target.mean()])
-    ended = end_prediction(mean, stacked.features.target_columns, stacked.objective)
+    best = objective.best_constant(data.rows.y)[None]
+    ended = end_prediction(best, stacked.features.target_columns, objective)
     return float(ended[0])
 
 
@@ -120,6 +120,8 @@ def describe_unreadable(stacked: Stacked, unreadable: Sequence[str]) -> str:
     constant = constant_prediction(stacked)
     if not isinstance(constant, float):
         prediction = f"the most frequent class, {constant!r}"
+    elif stacked.objective.counts_right:
+        prediction = f"the most frequent class, {constant:g}"
     elif stacked.objective.is_of_ordered:
         prediction = f"the class nearest to the training targets' mean, {constant:g}"
     else:

@@ -47,7 +47,9 @@ RULES: dict[str, dict[str, Any]] = {  # by hand, so that no row lies on a thresh
     "round": {"min_proba": [0.6] * 4},
     "round_to_class": {"min_proba": [0.5, 2.0, 0.7, 0.6]},
     "thresholds": {"thresholds": [0.41, 1.63, 2.37]},
+    "most_probable": {},
 }
+OF_METRIC = {"thresholds", "most_probable"}  # that take a metric of ordered classes
 KINDS: dict[str, tuple[str, ...]] = {
     "grades": OF_NUMBERS + OF_ORDERED,
     "quantity": OF_NUMBERS,
@@ -87,7 +89,7 @@ def cases() -> list[tuple[str, str, tuple[str, ...]]]:
     found: list[tuple[str, str, tuple[str, ...]]] = []
     for metric in KINDS["grades"]:
         names = tuple(
-            name for name in RULES if name != "thresholds" or metric in OF_ORDERED
+            name for name in RULES if name not in OF_METRIC or metric in OF_ORDERED
         )
         chains = [(), *((name,) for name in names), names]
         found += [("grades", metric, chain) for chain in chains]
@@ -163,7 +165,7 @@ def test_through_its_own_net_a_row_is_served_what_was_scored(
 
 def cases_by_nets() -> list[tuple[str, str, tuple[str, ...], int]]:
     """Give the cases for three nets, and for one that saw no label: it has no task."""
-    asks = {"blend", "blend_expected", "round", "round_to_class"}
+    asks = {"blend", "blend_expected", "round", "round_to_class", "most_probable"}
     return [
         (*case, n_nets)
         for case in cases()
@@ -279,7 +281,7 @@ def test_every_chain_on_every_net_by_hand(metric: str, n_nets: int, seed: int) -
     shares = rng.dirichlet(np.full(4, 0.3), size=(n_nets, 30))
     plain = rng.uniform(-0.5, 3.5, (n_nets, 30, 1))
     nets = list(np.concatenate([plain, shares], axis=2))
-    known = [name for name in RULES if name != "thresholds" or metric in OF_ORDERED]
+    known = [name for name in RULES if name not in OF_METRIC or metric in OF_ORDERED]
     for size in (0, 1, 2, len(known)):
         for chain in itertools.combinations(known, size):
             predictor, said = by_hand(nets, chain, objective)
@@ -376,10 +378,18 @@ def test_every_column_of_oof_holds_what_was_scored(place: Path) -> None:
     settings = FitSettings(stackers=("ridge",), align="rank", metric="accuracy")
     experiment = Experiment(data=DataSettings(target="period"))
     graded = StackingJob.of(data, settings, experiment).fit(place)
+    frequent = float(pd.Series(data.info.target).mode()[0])
     nearest = float(np.round(data.info.target.mean()))
-    assert constant_prediction(graded) == nearest
-    text = f"is the class nearest to the training targets' mean, {nearest:.0f}"
+    assert frequent != nearest
+    assert constant_prediction(graded) == frequent
+    text = f"their prediction is the most frequent class, {frequent:.0f}"
+    text = text.replace("their", "its")
     assert describe_unreadable(graded, ["torn"]).endswith(text)
+    objective = Objective(name="quadratic_kappa", class_values=VALUES)
+    by_kappa = replace(graded, objective=objective)
+    assert constant_prediction(by_kappa) == nearest
+    text = f"is the class nearest to the training targets' mean, {nearest:.0f}"
+    assert describe_unreadable(by_kappa, ["torn"]).endswith(text)
     table = oof_table(graded)
     for line in graded.lines:
         assert set(table[line.name]) <= set(VALUES)

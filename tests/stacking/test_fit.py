@@ -23,6 +23,7 @@ from data_prep.experiment import DataSettings, Experiment
 from data_prep.run_folders.runs import Run
 from features.store import open_store
 from stacking.ensemble.members import Member, constant
+from stacking.ensemble.objective import Objective, ScoringData
 from stacking.ensemble.predictor import Predictor
 from stacking.ensemble.stack import Stacked
 from stacking.fit import main
@@ -240,9 +241,31 @@ def test_predictions_by_another_route(make_run: MakeRun) -> None:
     assert_allclose(found, np.mean(by_net, axis=0), atol=2e-6)
 
 
-def test_the_constant_is_the_mean_of_the_other_folds() -> None:
-    target, folds = np.array([1.0, 2.0, 6.0, 9.0]), np.array([0, 0, 1, 2])
-    assert constant(target, folds).tolist() == [7.5, 7.5, 4.0, 3.0]
+def constant_of(target: list[float], folds: list[int], metric: str) -> list[float]:
+    objective = Objective(name=metric, class_values=tuple(sorted(set(target))))
+    scoring = ScoringData(
+        y_true=np.array(target),
+        folds=np.array(folds),
+        groups=np.arange(len(target)),
+        objective=objective,
+    )
+    by_row: list[float] = constant(scoring).tolist()
+    return by_row
+
+
+@pytest.mark.parametrize("metric", ["rmse", "mae", "r2", "quadratic_kappa"])
+def test_the_constant_is_the_mean_of_the_other_folds(metric: str) -> None:
+    target, folds = [1.0, 2.0, 6.0, 9.0], [0, 0, 1, 2]
+    assert constant_of(target, folds, metric) == [7.5, 7.5, 4.0, 3.0]
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_where_only_the_right_class_counts_it_is_the_most_frequent(metric: str) -> None:
+    # fold 0 sees 9 9 0 (mean 6), fold 1 sees 0 0 5 0 (mean 1.25)
+    target, folds = [0.0, 0.0, 5.0, 9.0, 9.0, 0.0], [0, 0, 0, 1, 1, 2]
+    expected = [9.0, 9.0, 9.0, 0.0, 0.0, 0.0]
+    # fold 2 sees 0 0 5 9 9: of equals the lowest
+    assert constant_of(target, folds, metric) == expected
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -154,11 +154,27 @@ def test_the_confusion_counts_every_row_once(full: tuple[Reported, str]) -> None
     data, said = reported.result.data, reported.result.final.prediction
     section = part(page, "What is taken for what")
     cells = re.findall(r'--share:[0-9.]+">(\d+)<small>', section)
-    found = np.array(cells, dtype=int).reshape(4, 4)
+    found, probable = np.array(cells, dtype=int).reshape(2, 4, 4)
     counts = pd.crosstab(data.info.target, said.round().clip(0, 3))
     counts = counts.reindex(index=range(4), columns=range(4), fill_value=0)
     assert found.sum() == 90
     assert np.abs(found - counts.to_numpy()).sum() <= 2  # of halves
+    proba = reported.result.features.target_columns.proba(data.rows.X)
+    assert proba is not None
+    told = pd.Series(proba.argmax(axis=1), name="told")
+    counts = pd.crosstab(data.info.target, told)
+    assert (probable == counts.reindex(range(4), columns=range(4), fill_value=0)).all(
+        axis=None
+    )
+    for title in ("Final prediction", "Nets&#39; most probable class"):
+        assert f"<h3>{title}</h3>" in section
+    for number in (found, probable):
+        share = f"{np.trace(number) / 90:.1%} of the rows are right (95 %: "
+        assert share in section
+    frequent = pd.Series(data.info.class_index).value_counts(normalize=True)
+    words = f"the most frequent class, would be in {frequent.iloc[0]:.1%}."
+    assert section.count(words) == 2
+    assert "Rounding the number is right in" in section
 
 
 def test_a_dot_shows_its_picture(full: tuple[Reported, str]) -> None:
@@ -448,6 +464,9 @@ def test_of_many_classes_the_commonest_mistakes_are_shown(
     page = reported.page()
     section = part(page, "What is taken for what")
     counts = [int(n) for n in re.findall(r'"number">(\d+)<', section)]
+    # the second table is of the nets' most probable class
+    second = next(k for k in range(1, len(counts)) if counts[k] > counts[k - 1])
+    counts = counts[:second]
     said = reported.result.final.prediction
     is_wrong = said.round().clip(0, 3) != reported.result.data.info.target
     assert counts == sorted(counts, reverse=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from data_prep.arrays import Ints
 from data_prep.reporting.charts import Point, scatter
 from data_prep.reporting.numerals import with_decimals
 from data_prep.reporting.report import (
@@ -23,6 +24,12 @@ from stacking.analysis.calibration import (
     by_decile,
     expected_calibration_error,
     slope,
+)
+from stacking.analysis.class_answers import (
+    ClassAnswers,
+    class_answers,
+    compare_ways,
+    share_right,
 )
 from stacking.analysis.residuals import confusion_counts, nearest_classes
 from stacking.ensemble.stack import Stacked
@@ -98,7 +105,7 @@ def _of_probabilities(stacked: Stacked) -> Section:
             _chart(bins, "probability of the most probable class", "share right", 3),
             prose(
                 f"The most probable class has a probability of {confidence.mean():.3f}"
-                f" on average and is right in {is_right.mean():.1%} of the rows, so the"
+                f" on average. {share_right(class_answers(stacked)[0], stacked)} So the"
                 f" prediction is {tone}confident by {abs(gap):.3f}. Its expected"
                 " calibration error, the mean distance of the dots from the line, is"
                 f" {expected_calibration_error(confidence, is_right):.3f}."
@@ -134,19 +141,41 @@ def _chart(bins: Sequence[Bin], x_label: str, y_label: str, digits: int) -> Mark
 
 
 def confusion(stacked: Stacked) -> Section:
-    """Show which class is taken for which; no classes: nothing."""
+    """Show which class is taken for which, in each way; no classes: nothing."""
     if not stacked.data.classes:
         return Section("", Markup())
-    counts = confusion_counts(stacked)
-    names = list(stacked.data.classes)
+    ways = class_answers(stacked)
+    is_small = len(stacked.data.classes) <= MOST_HEAT
+    show = _heat if is_small else _mistakes
+    pieces = [prose(text)] if (text := compare_ways(stacked)) else []
+    for way in ways:
+        if len(ways) > 1:
+            title = way.title.removeprefix("the ")
+            pieces.append(subheading(title[0].upper() + title[1:]))
+        pieces += [prose(share_right(way, stacked)), show(way, stacked)]
     nearest, likeliest = "class nearest to the prediction", "most probable class"
     predicted = nearest if stacked.objective.is_number else likeliest
-    share = np.trace(counts) / counts.sum()
-    sentence = prose(f"{share:.1%} of the rows are right.")
-    if len(names) <= MOST_HEAT:
-        body = heat_table(counts, names, names, corner="true ↓  predicted →")
-        note = f"True classes, and the {predicted}; shares are of the true class."
-        return Section("What is taken for what", together(body, sentence), note)
+    note = (
+        f"True classes, and the {predicted}; shares are of the true class."
+        if is_small
+        else f"The commonest mistakes; what a row is taken for is the {predicted}."
+    )
+    return Section("What is taken for what", together(*pieces), note)
+
+
+def _counts(answers: ClassAnswers, stacked: Stacked) -> Ints:
+    data = stacked.data
+    return confusion_counts(data.info.class_index, answers.class_idx, len(data.classes))
+
+
+def _heat(answers: ClassAnswers, stacked: Stacked) -> Markup:
+    names = list(stacked.data.classes)
+    counts = _counts(answers, stacked)
+    return heat_table(counts, names, names, corner="true ↓  predicted →")
+
+
+def _mistakes(answers: ClassAnswers, stacked: Stacked) -> Markup:
+    names, counts = stacked.data.classes, _counts(answers, stacked)
     mistakes_KK = counts * ~np.eye(len(names), dtype=bool)
     order = np.argsort(-mistakes_KK, axis=None, kind="stable")[:N_MISTAKES]
     mistakes = pd.DataFrame(
@@ -161,9 +190,4 @@ def confusion(stacked: Stacked) -> Section:
             if mistakes_KK[true, pred]
         ]
     )
-    body = table(mistakes) if len(mistakes) else Markup()
-    return Section(
-        "What is taken for what",
-        together(sentence, body),
-        f"The commonest mistakes; what a row is taken for is the {predicted}.",
-    )
+    return table(mistakes) if len(mistakes) else Markup()

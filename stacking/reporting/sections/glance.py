@@ -11,6 +11,7 @@ from data_prep.reporting.report import (
     tiles,
     together,
 )
+from stacking.analysis.class_answers import class_answers, compare_ways, share_right
 from stacking.analysis.findings import Findings
 from stacking.analysis.residuals import other_scores
 from stacking.ensemble.stack import Stacked
@@ -120,6 +121,9 @@ def _sentences(stacked: Stacked) -> list[str]:
             "Colours and tiny pixels, without any net, are no worse than the plain net."
             " Look whether the nets have learned anything."
         )
+    if stacked.data.classes:
+        sentences.append(share_right(class_answers(stacked)[0], stacked))
+        sentences += [text] if (text := compare_ways(stacked)) else []
     return sentences
 
 
