@@ -228,6 +228,7 @@ class Run:
                 begun = {}
             attempt = noted_attempt(partial, begun.get(ATTEMPTS) or {})
             write_json(partial / MADE_FROM, {**made_from, ATTEMPTS: attempt})
+            self.on_use()
             stage = Stage(folder=partial, earlier_s=attempt["seconds"])
             try:
                 yield stage
