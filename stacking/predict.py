@@ -26,13 +26,12 @@ after pictures were added to the folder, it asks the nets about these only.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from data_prep.arrays import Floats
 from data_prep.command import run_command
 from data_prep.errors import UserError, named
 from data_prep.prepared import PREPARED, Prepared, name_column
@@ -47,8 +46,8 @@ from stacking.oof import EXACT, probability_column, with_name_of_ids
 if TYPE_CHECKING:
     import pandas as pd
 
+    from stacking.ensemble.new_rows import NewRows
     from stacking.ensemble.predictor import Predictor
-    from stacking.inputs.data import Column
     from stacking.inputs.target_columns import TargetColumns
 
 STAGE = "stacking.predict"
@@ -79,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from features.fresh_columns import columns_of_run
     from features.inference import infer_features
     from stacking.analysis.conformal import least_groups
+    from stacking.ensemble.new_rows import NewRows
     from stacking.ensemble.predictor import Predictor
 
     least_groups(settings.coverage)  # refuses what is not between 0 and 1
@@ -160,124 +160,7 @@ def _read_table(
     return read_columns(path, pictures, user_columns, prepared), objects
 
 
-@dataclass(frozen=True, kw_only=True)
-class NewRows:
-    """M new pictures, or objects of several, through the nets.
-
-    Attributes:
-        ids: M ids, or names of objects.
-        nets: K arrays (M, C), or one, of the net of all rows or of one without labels.
-        views: K arrays (M, V, F) of single views, where a member sees those.
-        first: Number of the first of the nets, for its scale.
-    """
-
-    ids: tuple[str, ...]
-    nets: tuple[Floats, ...]
-    views: tuple[Floats, ...] | None = None
-    first: int = 0
-
-    @classmethod
-    def read(
-        cls, folders: Sequence[Path], predictor: "Predictor", fitted: Finished
-    ) -> "NewRows":
-        """Read the stores of ``features.fresh``, of one run or several.
-
-        Raises:
-            UserError: They do not have the columns that the models learned from.
-        """
-        from stacking.inputs.sources import opened, side_by_side
-
-        by_run = []
-        is_of_all = fitted.record["settings"]["test_nets"] == "all"
-        for folder in folders:
-            paths = sorted((folder / "nets").glob("fold*.pkl"))
-            if is_of_all:
-                paths = [folder / "nets" / "all.pkl"]
-            by_run.append([opened(path) for path in paths or [folder / "features.pkl"]])
-        # A picture that one run's nets fail on has no prediction, and is told of.
-        every = [store for stores in by_run for store in stores]
-        ids = tuple(i for i in every[0].ids if all(i in store for store in every))
-        if not ids:
-            raise UserError(
-                f"no picture came through the nets of all {len(folders)} runs;"
-                f" {folders[-1] / 'left_out.csv'} and those of the others say why"
-            )
-        nets = side_by_side(
-            [
-                [store.matrix(ids).astype(np.float64) for store in stores]
-                for stores in by_run
-            ]
-        )
-        n_columns = len(_columns_of_nets(predictor))
-        if nets[0].shape[1] != n_columns:
-            raise UserError(
-                f"the nets give {nets[0].shape[1]} columns, and the models learned from"
-                f" {n_columns}; again: python -m stacking.fit --overwrite"
-            )
-        views = None
-        if predictor.sees_views:
-            views = tuple(_views(folders[0], predictor, ids, len(nets)))
-        n_nets = len(predictor.alignment.knots)
-        first = n_nets - 1 if is_of_all else 0
-        return cls(ids=ids, nets=nets, views=views, first=first)
-
-    def with_user_columns(
-        self, table: "pd.DataFrame", predictor: "Predictor"
-    ) -> "NewRows":
-        """Put the user's own columns beside those of the nets.
-
-        Raises:
-            UserError: The table lacks a picture.
-        """
-        if missing := set(self.ids) - set(table.index):
-            raise UserError(f"--table has no row for {named(missing)}; add them")
-        assert predictor.user_columns is not None
-        columns = predictor.user_columns.apply(table.loc[list(self.ids)])
-        return replace(self, nets=tuple(np.hstack([net, columns]) for net in self.nets))
-
-    def of_objects(
-        self, objects: "pd.Series[str]", predictor: "Predictor"
-    ) -> "NewRows":
-        """Pool the pictures of each object, as those of the run were.
-
-        Args:
-            objects: Which object each picture shows, ids as the index.
-            predictor: With the columns, those of the user's table too.
-        """
-        from stacking.inputs.object_pooling import pool_pictures
-        from stacking.inputs.objects import Objects
-
-        shown = Objects.of_names(objects[list(self.ids)].tolist())
-        columns = predictor.target_columns.columns
-        nets = tuple(pool_pictures(net, columns, shown) for net in self.nets)
-        return replace(self, ids=shown.names, nets=nets)
-
-
-def _columns_of_nets(predictor: "Predictor") -> list["Column"]:
-    """List the columns that the nets give, and not the user's table."""
-    user_columns = predictor.user_columns
-    names = user_columns.names if user_columns else ()
-    return [c for c in predictor.target_columns.columns if c.name not in names]
-
-
-def _views(
-    folder: Path, predictor: "Predictor", ids: Sequence[str], n_nets: int
-) -> list[Floats]:
-    """Read the single views of each fold net, (M, V, F), tasks side by side."""
-    from stacking.inputs.sources import opened
-    from stacking.inputs.tta_views import side_by_side
-
-    tasks = dict.fromkeys(column.task for column in _columns_of_nets(predictor))
-    views = folder / "views"
-    return [
-        side_by_side(
-            [opened(views / f"{task}.test.fold{k}.pkl") for task in tasks], ids
-        )
-        for k in range(n_nets)
-    ]
-
-
-def predict(rows: NewRows, predictor: "Predictor") -> "pd.DataFrame":
+def predict(rows: "NewRows", predictor: "Predictor") -> "pd.DataFrame":
     """Predict M pictures, a row each, by all nets averaged.
 
     Returns:

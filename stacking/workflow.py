@@ -184,9 +184,9 @@ class StackingJob:
             features = AlignedFeatures.of(data, self.target_columns, align)
         is_aligned = features.alignment.method != "none" or features.tried
         if align != "none" and not is_aligned and not data.info.is_label_free:
-            n_common = len(data.common.ids)
-            text = "the nets are not aligned: they have %d pictures in common"
-            log.info(text, n_common)
+            n_common, noun = len(data.common.ids), data.info.noun
+            text = "the nets are not aligned: they have %d %ss in common"
+            log.info(text, n_common, noun)
         return features
 
     @cached_property

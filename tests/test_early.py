@@ -60,6 +60,7 @@ def collect(folder: Path, n_train: int = 48, n_test: int = 6) -> None:
         "real": k / 7,
         "g": [f"g{j % 3}" for j in k],
         "pairs": [f"g{j % 24}" for j in k],
+        "of_pair": k % 24 / 7,
         "same": "x",
         "rare": [f"r{j}" for j in k],
         "size": k * 1.5,
@@ -118,12 +119,31 @@ LABEL_FREE = listed("pretext.jigsaw", "features.extract", "stacking.fit") | {
 }
 READY = listed("features.extract", "stacking.fit")
 ALONE = data(train=None, test=None, target=None)
+OBJECTS = data(object="pairs", target="of_pair", test=None) | {
+    "data_prep.prepare": {"cv": "sgkfold3"}
+}
 MISTAKES: list[tuple[Tables, str]] = [
     # the stack
     (fit(metric="auc"), r"metric = 'auc' does not fit a target of numbers; give one"),
     (fit(metric="logloss"), r"metric = 'logloss': did you mean 'log_loss'"),
     (fit(metric="rmse") | data(target="name"), r"'rmse' does not fit a target of cl"),
     (fit(metric="accuracy") | data(target="real"), r"of numbers without classes"),
+    (
+        fit(stackers=["ridge", "cnn1d"]) | OBJECTS,
+        r"'cnn1d' reads the views of one picture, and \[data\] object makes a row",
+    ),
+    (
+        OBJECTS | {"features.extract": {"statistics": ["mean", "median"]}},
+        r"the median over all pictures of an object cannot be had from the median",
+    ),
+    (
+        data(object="pairs"),
+        r"cv = 'skfold3' would tear the objects of column 'pairs' apart; set cv = 'sgk",
+    ),
+    (
+        data(object="g", target="real") | {"data_prep.prepare": {"cv": "sgkfold3"}},
+        r"3 objects have several labels \('g0' of column 'g' has 0 and 0\.142857",
+    ),
     (fit(postprocess=["roundd"]), r"postprocess = 'roundd': did you mean 'round'"),
     (
         fit(postprocess=["round"]) | data(target="name"),

@@ -76,6 +76,7 @@ WHY: dict[str, tuple[str, ...]] = {
             "stacking.inputs.validation",
             "stacking.reporting.leaderboard_entries",
             "stacking.predict",
+            "stacking.ensemble.new_rows",
             "stacking.ledger",
         ),
         *("transfer.export", "transfer.explain", "transfer.results.model_card"),

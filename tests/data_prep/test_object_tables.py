@@ -110,6 +110,16 @@ def test_a_sample_names_the_objects_of_the_test_table(
         read_tables(settings(folder, sample=path))
 
 
+def test_weights_are_of_objects(folder: Path) -> None:
+    issues = folder / "label_issues.csv"  # as stacking.noise writes it
+    issues.write_text("id,weight\nc1,0.5\nd,0\n")
+    rows = read_tables(settings(folder, sample_weights=issues)).rows
+    assert rows["weight"].tolist() == [1, 1, 1, 0.5, 0, 0, 1, 1, 1]
+    issues.write_text("id,weight\nd1,0\n")
+    with pytest.raises(UserError, match=r"1 id \('d1'\) is not in the train table"):
+        read_tables(settings(folder, sample_weights=issues))
+
+
 def test_a_sample_cannot_stand_for_the_table_of_pictures(folder: Path) -> None:
     with pytest.raises(UserError, match=r"names objects and no pictures; name the ta"):
         read_tables(settings(folder, test=None, sample=folder / "sample.csv"))

@@ -28,7 +28,7 @@ from stacking.inputs.data import Column, StackingData
 from stacking.inputs.object_pooling import check_statistics, pool_pictures
 from stacking.inputs.objects import Objects, with_labels_of_objects
 from stacking.reporting.named_rows import WITHOUT, named_rows
-from tests.stacking.houses import Houses
+from tests.stacking.houses import MIDDLE, SPREAD, Houses
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
@@ -173,6 +173,21 @@ def test_rows_are_objects_of_one_and_of_forty_pictures(houses: Fitted) -> None:
         assert data.rows.folds[row] == photos["fold"].iloc[0]
     # 60 houses to predict, and three photos in no table, called as houses are
     assert (len(data.common.ids), int(data.common.is_predicted.sum())) == (63, 60)
+
+
+def test_a_picture_without_a_label_is_pooled_with_the_others(
+    houses: Fitted, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(houses.folder, tmp_path / "run")
+    target = table_of(folder)["target"].copy()
+    target[photos_of(folder, "h001")[:30]] = np.nan
+    target[photos_of(folder, "h002")] = np.nan  # no label at all: not scored
+    edit_table(folder, target=target)
+    before, after = assembled(houses.folder), assembled(folder)
+    assert "h002" not in after.info.ids
+    kept = [row for row, name in enumerate(before.info.ids) if name != "h002"]
+    assert_array_equal(after.rows.X, before.rows.X[kept])
+    assert_array_equal(after.rows.y, before.rows.y[kept])
 
 
 def test_columns_of_the_user_are_averaged(houses: Fitted) -> None:
@@ -373,6 +388,11 @@ def test_new_objects_are_predicted_as_the_same_test_objects_were(
     expected = pd.read_csv(houses.stage / "predictions.csv").set_index("house")["price"]
     assert len(found) == 60
     assert_allclose(found["prediction"], expected[found.index], rtol=1e-6)
+    # the first draw is the price of every house
+    prices = np.random.default_rng(Houses.seed).normal(size=210)[150:]
+    truth = np.clip(MIDDLE + SPREAD * prices, *assembled(folder).target_range or ())
+    is_covered = (found["low"] <= truth) & (truth <= found["high"])
+    assert is_covered.mean() > 0.8
     oof = pd.read_csv(houses.stage / "oof.csv")
     radius = conformal_radius(oof["prediction"] - oof["target"], oof["house"], 0.9)
     inside = found["high"] < found["high"].max()

@@ -101,15 +101,16 @@ def _on_averaging(stacked: Stacked, averaging: Averaging) -> str:
 
 def _on_alignment(features: AlignedFeatures) -> str:
     method, n_common = features.alignment.method, len(features.data.common.ids)
+    noun = features.data.info.noun
     if method != "none":
         return (
             f"The nets were brought to one scale {METHODS[method]}, without a label, on"
-            f" the {n_common:,} pictures that all have in common."
+            f" the {n_common:,} {noun}s that all have in common."
         )
     if features.tried:
         return "The nets were left on scales of their own, which scored best."
     reason = (
-        f" Alignment takes {MIN_COMMON} pictures that all nets have in common; here"
+        f" Alignment takes {MIN_COMMON} {noun}s that all nets have in common; here"
         f" there are {n_common:,}."
     )
     return "The nets were not aligned, so each has a scale of its own." + reason * (
