@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from data_prep.command import run_command, run_of
+from data_prep.command import run_command
 from data_prep.errors import UserError
 from data_prep.experiment import read_experiment, settings_class
 from data_prep.run_folders.drafts import write_rows, write_text
 from data_prep.run_folders.runs import Run
+from data_prep.run_places import run_of
 from data_prep.settings import POSITIONAL, from_flags, from_table
 
 if TYPE_CHECKING:

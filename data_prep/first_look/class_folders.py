@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.first_look.listing import Listing, id_of
+from data_prep.first_look.listing import Listing
 from data_prep.folds import MAX_CLASSES
 
 TRAIN_FOLDERS = frozenset(["train", "training", "val", "valid", "validation"])
@@ -69,7 +69,9 @@ def class_folders(listing: Listing) -> ClassFolders | None:
     return ClassFolders(labels=labels, test=tuple(test))
 
 
-def rows_of(folders: ClassFolders) -> tuple[list[list[str]], list[list[str]]]:
+def rows_of(
+    folders: ClassFolders, listing: Listing
+) -> tuple[list[list[str]], list[list[str]]]:
     """Give the rows of a training table, id and target, and of one to predict, id."""
-    train = [[id_of(path.name), label] for path, label in folders.labels.items()]
-    return sorted(train), sorted([id_of(path.name)] for path in folders.test)
+    train = [[listing.id_of(path), label] for path, label in folders.labels.items()]
+    return sorted(train), sorted([listing.id_of(path)] for path in folders.test)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from data_prep.errors import UserError
 from data_prep.first_look.columns import Column
 from data_prep.first_look.table_roles import NONE, Roles
+from data_prep.folds import MIN_ROWS
 
 TARGET_NAMES = frozenset(["target", "label", "labels", "class", "y", "category"])
 OBJECTS = """
@@ -228,7 +229,7 @@ def _object(
         return None
     for column in columns:
         is_likely = _is_named(column.name, OBJECT_NAMES) and not column.is_date
-        if not is_likely or column.n_values < LEAST_GROUPS:
+        if not is_likely or column.n_values < MIN_ROWS:
             continue
         is_lacking = roles.test and column.name not in roles.test.names
         if is_lacking or 2 * column.n_shared < column.n_values:

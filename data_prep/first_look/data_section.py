@@ -31,7 +31,7 @@ def data_section(seen: Seen, folder: Path) -> tuple[Section, list[CopiedTable]]:
     """
     entries, copies = list(_images(seen)), []
     if seen.folders:
-        train, test = rows_of(seen.folders)
+        train, test = rows_of(seen.folders, seen.listing)
         copies.append(CopiedTable(name="train.csv", header=(ID, TARGET), rows=train))
         reason = f"{seen.folders.reason}; if they are none: --target none"
         entries.append(Entry(key="train", value=folder / "train.csv", reason=reason))
@@ -48,7 +48,7 @@ def data_section(seen: Seen, folder: Path) -> tuple[Section, list[CopiedTable]]:
 
 
 def _images(seen: Seen) -> Iterator[Entry]:
-    folders, headers = list(seen.listing.names), seen.headers
+    headers = seen.headers
     reason = f"{seen.listing.n_pictures:,} pictures"
     if seen.n_in_no_table:
         reason += f", {seen.n_in_no_table:,} of them in no table: without a label"
@@ -57,11 +57,9 @@ def _images(seen: Seen) -> Iterator[Entry]:
             f", of about {headers.short_px} x {headers.long_px} px"
             f" (headers of {headers.n_read} read)"
         )
-    yield Entry(
-        key="images",
-        value=folders[0] if len(folders) == 1 else folders,
-        reason=reason,
-    )
+    if len(seen.listing.names) > 1:
+        reason += f", in {len(seen.listing.names):,} folders within"
+    yield Entry(key="images", value=seen.listing.top, reason=reason)
 
 
 def _tables(seen: Seen, folder: Path) -> tuple[list[Entry], list[CopiedTable]]:

@@ -6,14 +6,14 @@ extension, or with extension, or with the folders before it, as Hugging Face's
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError
 from data_prep.first_look.columns import Column, look_at
-from data_prep.first_look.listing import id_of
+from data_prep.first_look.picture_ids import PictureIds
 from data_prep.settings import nearest
 
 if TYPE_CHECKING:
@@ -125,13 +125,13 @@ def _cell_of(value: Any) -> str | None:
 
 
 def id_table(
-    path: Path, pictures: Collection[str], named_id: str | None = None
+    path: Path, pictures: PictureIds, named_id: str | None = None
 ) -> IdTable | None:
     """Read a table, and find the column that names its pictures.
 
     Args:
         path: The file.
-        pictures: The ids of all pictures.
+        pictures: All pictures.
         named_id: The user's name of the column, if the table has it.
 
     Returns:
@@ -143,8 +143,8 @@ def id_table(
     from data_prep.tables.cells import as_texts
 
     cells = read_any(path)
-    texts_of = {name: as_texts(cells[name]) for name in cells}
-    if named_id in cells:
+    texts_of = {str(name): as_texts(cells[name]) for name in cells}
+    if named_id is not None and named_id in texts_of:
         ranked = [(1.0, named_id)]
     else:
         match_fracs = {
@@ -165,31 +165,32 @@ def id_table(
         share, name = candidate
         lower = name.lower()
         preference = PREFERRED.index(lower) if lower in PREFERRED else len(PREFERRED)
-        return not _is_plain(texts_of[name]), preference, -share
+        return not _is_plain(texts_of[name], pictures), preference, -share
 
     id_column = min(ranked, key=rank)[1]
     texts = texts_of[id_column]
-    ids = [id_of(text) for text in texts]
+    ids = [pictures.meant_by(text) for text in texts]
     return IdTable(
         path=path,
         cells=cells,
         id_column=id_column,
         ids=ids,
-        is_plain=_is_plain(texts) and not is_json,
-        n_pictures=len(set(ids) & set(pictures)),
+        is_plain=_is_plain(texts, pictures) and not is_json,
+        n_pictures=len(set(ids) & pictures.ids),
         columns=[
             look_at(cells[name], str(name)) for name in cells if name != id_column
         ],
     )
 
 
-def _is_plain(texts: Sequence[str]) -> bool:
+def _is_plain(texts: Sequence[str], pictures: PictureIds) -> bool:
     """Tell whether all names of pictures are without folder and extension."""
-    return all(id_of(text) == text for text in texts)
+    return all(pictures.meant_by(text) == text for text in texts)
 
 
-def _share_of_pictures(texts: Sequence[str], pictures: Collection[str]) -> float:
+def _share_of_pictures(texts: Sequence[str], pictures: PictureIds) -> float:
     """Give the share of a column's different values that name a picture."""
     values = list(dict.fromkeys(text for text in texts if text))
     tried = values[:: max(1, len(values) // N_TRIED)]
-    return sum(id_of(text) in pictures for text in tried) / max(1, len(tried))
+    n_hits = sum(pictures.meant_by(text) in pictures.ids for text in tried)
+    return n_hits / max(1, len(tried))

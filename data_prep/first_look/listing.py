@@ -1,15 +1,16 @@
 """What lies in a folder: pictures by their folders, and tables; no file is opened."""
 
 import os
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from data_prep.errors import UserError
+from data_prep.first_look.picture_ids import PictureIds
 from data_prep.pictures.decode import FORMATS
 from data_prep.pictures.printable import shown
+from data_prep.run_folders.runs import is_run
 
 TABLES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl")
 WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
@@ -41,25 +42,24 @@ class Listing:
         """All pictures, by folder and name."""
         return [folder / name for folder in self.names for name in self.names[folder]]
 
+    @cached_property
+    def top(self) -> Path:
+        """The folder that holds all pictures, in it or in folders within."""
+        return Path(os.path.commonpath(list(self.names)))
 
-def id_of(name: str) -> str:
-    """Give the id of a picture from its name, with or without folders and extension.
+    def id_of(self, picture: Path) -> str:
+        """Give the id of a picture."""
+        return self.ids.meant_by(picture.relative_to(self.top).as_posix())
 
-    Example:
-        >>> id_of("train/oak/7.jpg"), id_of("7"), id_of("v1.2")
-        ('7', '7', 'v1.2')
-    """
-    if name.isascii() and not set("/\\.") & set(name):
-        return name
-    last = name.replace("\\", "/").rpartition("/")[2]
-    stem, dot, ending = last.rpartition(".")
-    is_picture = bool(dot and stem) and ending.lower() in FORMATS
-    return unicodedata.normalize("NFC", stem if is_picture else last)
+    @cached_property
+    def ids(self) -> PictureIds:
+        """The ids of the pictures."""
+        return PictureIds.of(self.pictures, self.top)
 
 
-def _is_ours(files: Sequence[str]) -> bool:
-    """Tell from its files that a folder is a run, or that experiments lie there."""
-    return "run.json" in files or any(name.endswith(".toml") for name in files)
+def _is_ours(folder: Path, files: Sequence[str]) -> bool:
+    """Tell whether a folder is a run, or experiments lie there."""
+    return is_run(folder) or any(name.endswith(".toml") for name in files)
 
 
 def list_folder(root: Path) -> Listing:
@@ -77,12 +77,14 @@ def list_folder(root: Path) -> Listing:
     tables: list[Path] = []
     workbooks: list[Path] = []
     n_others = 0
-    for folder, subfolders, files in os.walk(root):
+    seen: set[Path] = set()
+    for folder, subfolders, files in os.walk(root, followlinks=True):
         path = Path(folder)
         subfolders[:] = sorted(name for name in subfolders if name[0] != ".")
-        if path != root and _is_ours(files):
+        if (path != root and _is_ours(path, files)) or path.resolve() in seen:
             subfolders[:] = []
             continue
+        seen.add(path.resolve())
         for name in sorted(name for name in files if name[0] != "."):
             stem, dot, last = name.rpartition(".")
             ending = f"{dot}{last.lower()}" if stem else ""

@@ -1,6 +1,6 @@
 """A look at a folder and its tables, from names and cells to roles."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from data_prep.first_look.class_folders import class_folders
 from data_prep.first_look.column_roles import assign_columns
 from data_prep.first_look.headers import read_headers
 from data_prep.first_look.id_columns import IdTable, id_table, read_any
-from data_prep.first_look.listing import Listing, id_of, list_folder
+from data_prep.first_look.listing import Listing, list_folder
+from data_prep.first_look.picture_ids import PictureIds
 from data_prep.first_look.seen import Seen
 from data_prep.first_look.table_roles import NONE, Roles, assign_roles, is_sample
-from data_prep.pictures.printable import shown
 
 NO_ROLES = Roles(
     train=None, test=None, sample=None, attributes=(), reasons={}, notes=()
@@ -38,13 +38,11 @@ def look(
         UserError: There is no picture, a role cannot be told, or a file is no table.
     """
     listing = list_folder(folder)
-    check_ids(listing)
     flagged = [path for path in named_tables.values() if path]
     paths = [*tables, *flagged] if tables else [*listing.tables, *flagged]
     paths = list({path.resolve(): path for path in paths}.values())
-    pictures = {id_of(name) for names in listing.names.values() for name in names}
     named_id = named_columns["id"]
-    read = _read_all(paths, pictures, named_id, is_named=bool(tables))
+    read = _read_all(paths, listing.ids, named_id, is_named=bool(tables))
     of_pictures = [table for table in read.values() if table]
     strange = [path for path, table in read.items() if table is None]
     headers = read_headers(listing.pictures)
@@ -98,7 +96,8 @@ def _with_sample_of_objects(roles: Roles, name: str, tables: Sequence[Path]) -> 
 
     if roles.test is None:
         return roles
-    objects = set(as_texts(roles.test.cells[name]))
+    names = as_texts(roles.test.cells[name])
+    objects = PictureIds(by_stem={text: [text] for text in names})
     for path in tables:
         sample = id_table(path, objects, name) if is_sample(path) else None
         if sample and sample.id_column == name:
@@ -109,7 +108,7 @@ def _with_sample_of_objects(roles: Roles, name: str, tables: Sequence[Path]) -> 
 
 def _read_all(
     paths: Sequence[Path],
-    pictures: Collection[str],
+    pictures: PictureIds,
     named_id: str | None,
     *,
     is_named: bool,
@@ -128,23 +127,6 @@ def _read_all(
             f"{error}; or name the tables that are meant: python -m data_prep.start"
             " FOLDER TABLE ..."
         ) from None
-
-
-def check_ids(listing: Listing) -> None:
-    """Check that no two pictures have one id.
-
-    Raises:
-        UserError: Two have.
-    """
-    first_of: dict[str, Path] = {}
-    for path in listing.pictures:
-        id_ = id_of(path.name)
-        if id_ in first_of:
-            raise UserError(
-                f"{shown(first_of[id_])} and {shown(path)} have the same id {id_!r};"
-                " rename one, or name the folder that holds only the pictures meant"
-            )
-        first_of[id_] = path
 
 
 def _has_words(tables: Sequence[IdTable]) -> bool:
@@ -171,7 +153,7 @@ def _no_ids(path: Path, listing: Listing) -> str:
     first = cells.columns[0] if len(cells.columns) else ""
     texts = as_texts(cells[first]) if len(cells) else []
     example = f"{first} is {texts[0]!r}" if texts else "it has no rows"
-    picture = id_of(listing.pictures[0].name)
+    picture = listing.id_of(listing.pictures[0])
     return (
         f"{path}: no column holds names of pictures ({example}, a picture is"
         f" {picture!r}); write the ids as the files are named, or name the column:"

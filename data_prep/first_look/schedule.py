@@ -142,7 +142,8 @@ def _scheduled(
     puzzles, views = rates
     if puzzles is None or views is None:
         raise RuntimeError(f"{backbone} is in the ladder, and nobody knows its rate")
-    pretext_epochs = max(LEAST_EPOCHS, round(PRETEXT_FRAC * epochs))
+    share = PRETEXT_FRAC if load.n_labelled else 1.0
+    pretext_epochs = max(LEAST_EPOCHS, round(share * epochs))
     seconds = load.seconds(puzzles, views, pretext_epochs=pretext_epochs, epochs=epochs)
     return Schedule(
         backbone=backbone,

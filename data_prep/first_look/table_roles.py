@@ -91,8 +91,9 @@ def assign_roles(
             reasons[role] = "by its name"
             wide.remove(hits[0])
     if by_role["train"] is None and wide:
-        by_role["train"], reasons["train"] = _train_of(wide, words, by_role["test"])
-        wide.remove(by_role["train"])
+        train, reasons["train"] = _train_of(wide, words, by_role["test"])
+        by_role["train"] = train
+        wide.remove(train)
     if by_role["test"] is None and by_role["train"]:
         test = _test_of(wide, by_role["train"])
         if test:

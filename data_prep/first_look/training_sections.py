@@ -40,7 +40,7 @@ def training_sections(seen: Seen, chosen: Schedule, load: Load) -> list[Section]
         stages = Entry(key="stages", value=WITHOUT_LABELS, reason="without labels")
         extract = Section(name="features.extract", entries=[source])
         return [Section(name="pipeline", entries=[stages]), *sections, extract]
-    entries = list(_transfer(chosen, load.rows_of_net))
+    entries = list(_transfer(seen, chosen, load.rows_of_net))
     return [*sections, Section(name="transfer.finetune", entries=entries)]
 
 
@@ -112,9 +112,12 @@ def _pretext(chosen: Schedule, n_pictures: int, *, has_labels: bool) -> Iterator
     yield Entry(key="epochs", value=chosen.pretext_epochs, reason=reason)
 
 
-def _transfer(chosen: Schedule, rows_of_net: int) -> Iterator[Entry]:
-    reason = "a net for all tasks and not one for each: quicker, and mostly better"
-    yield Entry(key="joint", value=True, reason=reason)
+def _transfer(seen: Seen, chosen: Schedule, rows_of_net: int) -> Iterator[Entry]:
+    columns = seen.columns
+    is_several = columns.target_kind == "numeric" or columns.date or seen.has_words
+    if is_several or has_own_tasks(seen):
+        reason = "a net for all tasks and not one for each: quicker, and mostly better"
+        yield Entry(key="joint", value=True, reason=reason)
     yield from _batch("transfer", rows_of_net)
     yield Entry(key="epochs", value=chosen.epochs, reason=_duration(chosen))
 

@@ -1,6 +1,7 @@
 """Tests of data_prep.start: from folders of each layout to an experiment that runs."""
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def draw(folder: Path, names: Sequence[str], size: tuple[int, int] = (48, 48)) -
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        seed = int.from_bytes(name.encode()[-6:], "big")
+        seed = zlib.crc32(f"{folder.name}/{name}".encode())
         pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3))
         Image.fromarray(pixels.astype(np.uint8)).save(path)
 
@@ -180,6 +181,16 @@ def test_class_folders_become_a_table(tmp_path: Path) -> None:
     assert rows.loc["loose", "split"] == "unlabelled"
 
 
+def test_classes_may_have_pictures_of_the_same_names(tmp_path: Path) -> None:
+    folder = tmp_path / "trees"
+    for word in WORDS:
+        draw(folder / word, [f"{k}.png" for k in range(12)])
+    begun(folder)
+    rows = prepared(folder)
+    assert rows["target"].value_counts().to_dict() == dict.fromkeys(WORDS, 12)
+    assert rows.loc["oak/7", "target"] == "oak"
+
+
 def test_class_folders_within_folders_of_splits(tmp_path: Path) -> None:
     folder = tmp_path / "trees"
     for k, word in enumerate(WORDS):
@@ -250,20 +261,23 @@ def test_a_target_may_be_refused(works: Path) -> None:
     assert experiment.stages["features.extract"] == {"source": "pretext.jigsaw"}
 
 
+N_PHOTOS, N_PHOTOS_TEST = 48, 4
+
+
 @pytest.fixture
 def houses(tmp_path: Path) -> Path:
-    """Twelve houses to learn from and two to predict, of three rooms each."""
+    """24 houses to learn from and two to predict, of two rooms each."""
     folder = tmp_path / "houses"
-    names = ids(N_TRAIN + N_TEST)
+    names = ids(N_PHOTOS + N_PHOTOS_TEST)
     draw(folder, [f"{name}.png" for name in names])
-    house = [f"h{k // 3}" for k in range(N_TRAIN + N_TEST)]
-    rooms = [("bath", "bed", "hall")[k % 3] for k in range(N_TRAIN)]
-    price = [1000.5 * (k // 3) for k in range(N_TRAIN)]
-    train = {"photo": names[:N_TRAIN], "house_id": house[:N_TRAIN], "room": rooms}
-    write(folder / "train.csv", {**train, "price": price})
-    test = {"photo": names[N_TRAIN:], "house_id": house[N_TRAIN:], "room": rooms[:6]}
-    write(folder / "test.csv", test)
-    sample = {"house_id": sorted(set(house[N_TRAIN:])), "price": [0.5, 0.5]}
+    house = [f"h{k // 2}" for k in range(N_PHOTOS + N_PHOTOS_TEST)]
+    room = [("bath", "hall")[k % 2] for k in range(N_PHOTOS + N_PHOTOS_TEST)]
+    table = pd.DataFrame({"photo": names, "house_id": house, "room": room})
+    train, test = table[:N_PHOTOS], table[N_PHOTOS:]
+    price = [1000.5 * (k // 2) for k in range(N_PHOTOS)]
+    train.assign(price=price).to_csv(folder / "train.csv", index=False)
+    test.to_csv(folder / "test.csv", index=False)
+    sample = {"house_id": ["h24", "h25"], "price": [0.5, 0.5]}
     write(folder / "sample_submission.csv", sample)
     return folder
 
@@ -275,11 +289,10 @@ def test_a_thing_of_several_pictures_is_an_object(houses: Path) -> None:
     assert data.sample is not None
     assert data.sample.resolve() == houses / "sample_submission.csv"
     text = Path("experiments/houses.toml").read_text().replace("\n# ", " ")
-    assert "12 of them in 36 pictures, and all pictures of one have the same" in text
+    assert "24 of them in 48 pictures, and all pictures of one have the same" in text
     rows = prepared(houses)
-    assert (
-        rows[rows["split"] == "train"].groupby("object")["fold"].nunique().eq(1).all()
-    )
+    train = rows[rows["split"] == "train"]
+    assert train.groupby("object")["fold"].nunique().eq(1).all()
 
 
 @pytest.mark.parametrize("change", ["labels", "test", "sample"])
@@ -287,7 +300,7 @@ def test_what_is_no_object_is_a_group(houses: Path, change: str) -> None:
     (houses / "sample_submission.csv").unlink()
     train, test = (pd.read_csv(houses / f"{s}.csv") for s in ("train", "test"))
     if change == "labels":
-        train.assign(price=range(N_TRAIN)).to_csv(houses / "train.csv", index=False)
+        train.assign(price=range(N_PHOTOS)).to_csv(houses / "train.csv", index=False)
     elif change == "test":
         test.drop(columns="house_id").to_csv(houses / "test.csv", index=False)
     else:
@@ -302,9 +315,9 @@ def test_an_object_may_be_named_and_refused(houses: Path) -> None:
     data = begun(houses, "--object", "none", "--test", str(houses / "test.csv")).data
     assert (data.object, data.group) == (None, "house_id")
     table = pd.read_csv(houses / "train.csv")
-    table.assign(price=range(N_TRAIN)).to_csv(houses / "train.csv", index=False)
+    table.assign(price=range(N_PHOTOS)).to_csv(houses / "train.csv", index=False)
     text = refused(houses, "--object", "house_id", "--overwrite", "--name", "two")
-    assert "12 objects have several labels" in text
+    assert "24 objects have several labels" in text
 
 
 def test_flags_name_what_is_meant(works: Path) -> None:
