@@ -140,6 +140,7 @@ def test_everything_is_written(folder: Path) -> None:
         "has_group": True,
         "id_column": "id",
         "target_column": "grade",
+        "object_column": None,
         "group_column": "sheet",
         "date_column": "made",
     }
