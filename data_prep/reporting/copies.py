@@ -124,16 +124,18 @@ def _advice(listed: Sequence[Copies]) -> list[str]:
     stand = "stands" if len(listed) == 1 else "stand"
     sentences = [f"{_counted(len(listed))} {stand} in {n_rows:,} rows."]
     if n_contradictions:
+        have = "has" if n_contradictions == 1 else "have"
         sentences.append(
-            f"{_counted(n_contradictions)} with different labels: no prediction is"
+            f"{_counted(n_contradictions)} {have} different labels: no prediction is"
             " right for all rows of such a picture. Correct the labels, or leave the"
             " rows out."
         )
     if n_crossing:
+        are = "is" if n_crossing == 1 else "are"
         sentences.append(
-            f"{_counted(n_crossing)} both learned from and to be predicted, under"
-            " different ids: there the label is known already, and predictions will"
-            " score better than cross-validation promises."
+            f"{_counted(n_crossing)} {are} both learned from and to be predicted,"
+            " under different ids: there the label is known already, and predictions"
+            " will score better than cross-validation promises."
         )
     if not n_contradictions and not n_crossing:
         sentences.append("No labels contradict each other: nothing need be done.")

@@ -49,8 +49,8 @@ def test_the_part_shows_each_once_and_says_what_to_do() -> None:
     rows = rows_of("aabbcc", split="LLLTLL", targets=["oak", "elm", "ash", *[None] * 3])
     text = text_of(rows.assign(class_index=0))
     assert "<p>3 pictures stand in 6 rows.</p>" in text
-    assert "1 picture with different labels: no prediction is right" in text
-    assert "1 picture both learned from and to be predicted" in text
+    assert "1 picture has different labels: no prediction is right" in text
+    assert "1 picture is both learned from and to be predicted" in text
     assert "nothing need be done" not in text
     assert re.findall("<figcaption>([^<]*)<", text) == [
         "2 times: p0, p1\nlabels oak, elm",

@@ -160,6 +160,10 @@ def confusion(stacked: Stacked) -> Section:
         if is_small
         else f"The commonest mistakes; what a row is taken for is the {predicted}."
     )
+    note += (
+        " Where two are often taken for each other, look at their pictures: correct"
+        " labels that are wrong, and join classes that nobody can tell apart."
+    )
     return Section("What is taken for what", together(*pieces), note)
 
 
