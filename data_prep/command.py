@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+import data_prep.environment  # noqa: F401  before what it looks for
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment, read_experiment
 from data_prep.kept_experiment import (

@@ -1,0 +1,43 @@
+"""Tests of data_prep.environment."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_prep import environment
+from data_prep.environment import complaint
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("command", ["pipeline", "data_prep.start"])
+def test_without_libraries_a_command_is_one_line(command: str) -> None:
+    child = subprocess.run(
+        [sys.executable, "-S", "-m", command, "x"],  # -S: no site-packages
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={},
+    )
+    assert child.returncode != 0
+    assert child.stdout == ""
+    (line,) = child.stderr.splitlines()
+    assert line.startswith(f"error: this Python, {sys.executable}, has no annotated_")
+    assert line.endswith(f". {ROOT}/.venv/bin/activate")
+
+
+def test_the_environment_is_made_before_it_is_activated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert complaint(tmp_path) == "", "these tests have all"
+    monkeypatch.setattr(environment, "LIBRARIES", ("no_such_library",))
+    assert f"make env, in {tmp_path}; then . {tmp_path}" in complaint(tmp_path)
+    activate = tmp_path / ".venv" / "bin" / "activate"
+    activate.parent.mkdir(parents=True)
+    activate.touch()
+    assert complaint(tmp_path).endswith(f"has no no_such_library; first: . {activate}")
+    monkeypatch.setattr(sys, "version_info", (3, 9, 2))
+    assert "is 3.9, and 3.11 or newer is needed; first: . " in complaint(tmp_path)
