@@ -107,7 +107,7 @@ ROOMS: dict[str, list[set[str]]] = {
     ],
     "transfer": [
         {"networks"},
-        {"inner_split", "jobs", "settings"},
+        {"inner_split", "jobs", "kept_folds", "settings"},
         {"search"},
         {"training"},
         {"running"},

@@ -23,6 +23,7 @@ from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
 from pretext.init_weights import find_weights, fingerprint_of
 from pretext.preflight import check_names, log_ignored_tag
+from transfer.kept_folds import find_kept
 from transfer.settings import FinetuneSettings
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings, run, experiment = open_command(FinetuneSettings, STAGE, argv)
     first_weights = find_weights(settings.init, run)
     reads = settings.reads
+    config = _config(settings, experiment, first_weights)
+    kept = find_kept(settings, run, config)
+    settings = replace(settings, folds=kept.folds)
     config = _config(settings, experiment, first_weights)
     if not settings.find_lr and (done := run.current(STAGE, config, reads=reads)):
         return done.folder
@@ -78,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         return data.folder
     with run.stage(STAGE, config, reads=reads) as stage:
         data = replace(data, folder=stage.folder)
+        kept.copy(stage.folder)
         nets = run_jobs(jobs, data)
         verdicts = judge(nets, jobs, settings, table=table, folder=stage.folder)
         stage.device = str(data.pictures.device)

@@ -49,7 +49,7 @@ class FinetuneSettings(TrainingSettings):
     ] = ()
     folds: Annotated[
         tuple[str, ...],
-        "folds to train, such as 0,1; left out: each",
+        "folds to train, such as 0,1, beside the nets that there are; left out: each",
         Example(["0", "1"]),
     ] = ()
     all: Annotated[bool, "add a net trained on every labelled row"] = False

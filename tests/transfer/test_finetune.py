@@ -35,6 +35,7 @@ from tests.prepared_runs import (
     pixels_of,
     table_of,
 )
+from transfer.kept_folds import _as_setting
 from transfer.networks.task_net import TaskNet, describe, load_net
 from transfer.running import executors
 from transfer.training import epoch_choice, train_net
@@ -671,3 +672,54 @@ def test_settings_out_of_range_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=fault):
         finetune(make_run(tmp_path), flag)
+
+
+def test_nets_of_other_folds_are_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    run, flags = make_run(tmp_path), ["--joint", "--tasks=target", "--steps=1"]
+    trained: list[str] = []
+    begin = train_net._begin
+
+    def note(job: Any, data: Any) -> Any:
+        trained.append(job.fold)
+        return begin(job, data)
+
+    monkeypatch.setattr(train_net, "_begin", note)
+    finetune(run, *flags, "--folds=0")
+    finetune(run, *flags, "--folds=2,1")
+    assert trained == ["0", "1", "2"], "fold 0 is kept"
+    assert "kept: fold 0; to be trained: fold 2, fold 1" in caplog.text
+    folder = finetune(run, *flags)  # the record is that of a training of all folds
+    assert len(trained) == 3
+    before = {
+        k: (folder / f"joint/fold{k}/weights.safetensors").read_bytes()
+        for k in range(3)
+    }
+    (folder / "joint/fold1/logs/mark").touch()
+    assert finetune(run, *flags, "--folds=1") == folder, "it is there already"
+    finetune(run, *flags, "--folds=1", "--overwrite")
+    assert trained == ["0", "1", "2", "1"]
+    finished = run.finished("transfer.finetune")
+    assert finished.metadata["folds"] == ["0", "1", "2"]
+    assert finished.record["settings"]["folds"] == []
+    assert not (folder / "joint/fold1/logs/mark").exists(), "made anew"
+    for fold, weights_before in before.items():
+        assert (
+            folder / f"joint/fold{fold}/weights.safetensors"
+        ).read_bytes() == weights_before
+    finetune(run, *flags, "--folds=0", "--seed=1")
+    assert run.finished("transfer.finetune").metadata["folds"] == ["0"], "other nets"
+
+
+def test_a_kept_net_of_all_rows_is_named_in_the_setting() -> None:
+    stored = ["0", "1", "2"]
+    for held, adds_all, expected in (
+        ({"0", "2"}, False, ("0", "2")),
+        ({"2", "1", "0"}, False, ()),
+        ({"0", "1", "2", "all"}, True, ()),
+        ({"0", "1", "2", "all"}, False, ("0", "1", "2", "all")),
+        ({"all"}, False, ("all",)),
+    ):
+        assert _as_setting(held, stored, adds_all=adds_all) == expected

@@ -1,0 +1,114 @@
+"""Nets that stay while those of other folds are trained, anew or for the first time.
+
+``--folds 0`` means the nets of fold 0, not the loss of the others: a finished stage
+with the same settings but for its folds gives its nets to the one that replaces it.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.errors import UserError
+from data_prep.folds import ALL
+from data_prep.prepared import PREPARED
+from data_prep.run_folders.runs import Finished, Run
+from transfer.jobs import folds_of
+from transfer.settings import FinetuneSettings
+
+STAGE = "transfer.finetune"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptFolds:
+    """The nets of a finished stage that are kept.
+
+    Attributes:
+        folds: Value of the setting for all that the stage will hold.
+        places: Folders of the nets that are kept, relative to the stage.
+        source: The finished stage.
+    """
+
+    folds: tuple[str, ...]
+    places: tuple[str, ...] = ()
+    source: Path = Path()
+
+    def copy(self, folder: Path) -> None:
+        """Copy them into a stage that is being made, each whole or not at all."""
+        for place in self.places:
+            target = folder / place
+            if target.exists():  # copied by an attempt that was killed
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft = target.with_name(f"{target.name}.draft")
+            shutil.rmtree(draft, ignore_errors=True)
+            shutil.copytree(self.source / place, draft)
+            draft.replace(target)
+
+
+def find_kept(
+    settings: FinetuneSettings, run: Run, config: Mapping[str, Any]
+) -> KeptFolds:
+    """Find the nets of other folds that stay.
+
+    Args:
+        settings: Of the training; without ``folds`` it trains all, and none is kept.
+        run: The run.
+        config: What decides the result beside the stages that are read.
+
+    Raises:
+        UserError: A fold asked for is not one of the run.
+    """
+    finished = _finished(run) if settings.folds else None
+    if finished is None or not _differ_by_folds(finished.record["settings"], config):
+        return KeptFolds(folds=settings.folds)
+    stored = [str(k) for k in range(run.finished(PREPARED).metadata["n_folds"])]
+    trained = folds_of(settings, len(stored))
+    nets = [net for net in finished.metadata["nets"] if net["fold"] not in trained]
+    if not nets:
+        return KeptFolds(folds=settings.folds)
+    held = {*trained, *(net["fold"] for net in nets)}
+    log.info(
+        "kept: %s; to be trained: %s",
+        _named(fold for fold in (*stored, ALL) if fold in held - {*trained}),
+        _named(trained),
+    )
+    return KeptFolds(
+        folds=_as_setting(held, stored, adds_all=settings.all),
+        places=tuple(str(net["place"]) for net in nets),
+        source=finished.folder,
+    )
+
+
+def _finished(run: Run) -> Finished | None:
+    """Give the finished stage; None: there is none that is whole and current."""
+    if not run.has(STAGE):
+        return None
+    try:
+        return run.finished(STAGE)
+    except UserError:  # made from what is replaced, or damaged: nothing to keep
+        return None
+
+
+def _differ_by_folds(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Tell whether two configs are the same but for their folds, if at all."""
+    plain = json.loads(json.dumps(config, default=str))
+    return {**recorded, "folds": None} == {**plain, "folds": None}
+
+
+def _as_setting(
+    held: set[str], stored: Sequence[str], *, adds_all: bool
+) -> tuple[str, ...]:
+    """Write folds as one would set them: none is named where all are meant."""
+    extra = [ALL] if ALL in held and not adds_all else []
+    numbered = [fold for fold in stored if fold in held]
+    return () if numbered == list(stored) and not extra else (*numbered, *extra)
+
+
+def _named(folds: Iterable[str]) -> str:
+    """Name folds for people."""
+    return ", ".join("the net of all rows" if f == ALL else f"fold {f}" for f in folds)
