@@ -55,7 +55,7 @@ def table(store: Store) -> list[tuple[str, str]]:
         ("roles", _counted(header["roles"])),
         ("folds", _counted("none" if n < 0 else str(n) for n in header["folds"])),
     ]
-    nets = header.get("nets") or []
+    nets = _nets(header.get("nets") or [])
     rows += [("nets", _pairs(net)) for net in nets[:AT_MOST]]
     if len(nets) > AT_MOST:
         rows.append(("nets", f"and {len(nets) - AT_MOST} more"))
@@ -65,6 +65,16 @@ def table(store: Store) -> list[tuple[str, str]]:
     rows.append(("versions", _pairs(header.get("versions") or {}) or "not recorded"))
     further = [key for key in header if key not in SHOWN_APART]
     return rows + [(key, _pairs(header[key])) for key in further]
+
+
+def _nets(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Give each net once: a header has an entry for each task of a joint net."""
+    nets: dict[tuple[Any, Any], dict[str, Any]] = {}
+    for entry in entries:
+        key = entry.get("digest"), entry.get("fold")
+        net = nets.setdefault(key, {**entry, "task": ""})
+        net["task"] += f"{'+' * bool(net['task'])}{entry.get('task', '?')}"
+    return list(nets.values())
 
 
 @dataclass(frozen=True, kw_only=True)

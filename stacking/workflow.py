@@ -35,6 +35,7 @@ from stacking.ensemble.objective import Objective, ScoringData
 from stacking.ensemble.postprocessors import choose_postprocessors
 from stacking.ensemble.selection import cross_select
 from stacking.ensemble.stack import Stacked, stack
+from stacking.inputs.alignment import MIN_COMMON
 from stacking.inputs.assemble import USER_TASK
 from stacking.inputs.baseline_columns import tiny_columns
 from stacking.inputs.data import StackingData
@@ -111,12 +112,13 @@ class StackingJob:
         choose_postprocessors(
             settings.postprocess, target_columns.net_pred(X), objective
         )
+        n_nets = len(data.common.nets)
         log.info(
-            "%d rows, %d columns, %d %ss without label through %d nets",
+            "%d rows, %d columns; %d %ss without label%s",
             *X.shape,
             len(data.common.ids),
             data.info.noun,
-            len(data.common.nets),
+            f", each through the nets of {n_nets} folds" if n_nets > 1 else "",
         )
         n_workers, n_threads = threads_for(X.size, settings.threads)
         path = prepared.folder / "images.npy" if prepared else None
@@ -184,9 +186,13 @@ class StackingJob:
             features = AlignedFeatures.of(data, self.target_columns, align)
         is_aligned = features.alignment.method != "none" or features.tried
         if align != "none" and not is_aligned and not data.info.is_label_free:
-            n_common, noun = len(data.common.ids), data.info.noun
-            text = "the nets are not aligned: they have %d %ss in common"
-            log.info(text, n_common, noun)
+            log.info(
+                "the nets are not aligned: that takes %d %ss that none of them learned"
+                " from, such as those of a test table; there are %d",
+                MIN_COMMON,
+                data.info.noun,
+                len(data.common.ids),
+            )
         return features
 
     @cached_property

@@ -39,14 +39,14 @@ class KeptFolds:
 
     def copy(self, folder: Path) -> None:
         """Copy them into a stage that is being made, each whole or not at all."""
-        for place in self.places:
-            target = folder / place
+        for name in self.places:
+            target = folder / name
             if target.exists():  # copied by an attempt that was killed
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             draft = target.with_name(f"{target.name}.draft")
             shutil.rmtree(draft, ignore_errors=True)
-            shutil.copytree(self.source / place, draft)
+            shutil.copytree(self.source / name, draft)
             draft.replace(target)
 
 

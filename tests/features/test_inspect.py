@@ -68,6 +68,19 @@ def test_the_table_says_what_the_header_says(
     assert not any("sound" in line for line in lines)
 
 
+def test_a_joint_net_is_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks, path = ("target", "date", "words"), tmp_path / "s.pkl"
+    nets = [{"task": t, "fold": k, "digest": f"d{k}"} for t in tasks for k in range(3)]
+    header = {"columns": [{"name": "x"}], "roles": ["oof"], "folds": [0], "nets": nets}
+    write_store(path, ["a"], np.ones((1, 1)), header)
+    lines = shown(path, caplog)
+    first = lines.index("nets task target+date+words, fold 0, digest d0")
+    assert lines[first + 2] == "task target+date+words, fold 2, digest d2"
+    assert lines[first + 3].startswith("failures")
+
+
 def test_views_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "s.pkl"
     header = {"columns": [{"name": "x"}], "views": ["e", "hvr"]}

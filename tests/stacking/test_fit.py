@@ -443,7 +443,9 @@ def test_without_common_pictures_nothing_is_aligned_and_it_is_said(
 ) -> None:
     with caplog.at_level(logging.INFO):
         stage = run_fit(make_run(n_train=96, n_test=0, n_unlabelled=0))
-    assert "the nets are not aligned" in caplog.text
+    assert "the nets are not aligned: that takes 50 pictures that none of them" in (
+        caplog.text
+    )
     chosen = json.loads((stage / "stacking.json").read_text())
     assert chosen["alignment"]["method"] == "none"
     assert "not aligned" in (stage / "report.html").read_text()

@@ -105,13 +105,13 @@ def _on_alignment(features: AlignedFeatures) -> str:
     if method != "none":
         return (
             f"The nets were brought to one scale {METHODS[method]}, without a label, on"
-            f" the {n_common:,} {noun}s that all have in common."
+            f" the {n_common:,} {noun}s that none of them learned from."
         )
     if features.tried:
         return "The nets were left on scales of their own, which scored best."
     reason = (
-        f" Alignment takes {MIN_COMMON} {noun}s that all nets have in common; here"
-        f" there are {n_common:,}."
+        f" That takes {MIN_COMMON} {noun}s that none of them learned from,"
+        f" such as those of a test table; here there are {n_common:,}."
     )
     return "The nets were not aligned, so each has a scale of its own." + reason * (
         n_common < MIN_COMMON
