@@ -10,7 +10,7 @@ features say so then.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from data_prep.tasks import Task
+    from transfer.training.finetune_data import FinetuneData
 
 STAGE = "transfer.finetune"
 log = logging.getLogger(__name__)
@@ -86,20 +87,26 @@ def main(argv: Sequence[str] | None = None) -> Path:
         nets = run_jobs(jobs, data)
         verdicts = judge(nets, jobs, settings, table=table, folder=stage.folder)
         stage.device = str(data.pictures.device)
-        stage.metadata = {
-            "nets": nets,
-            "joint": settings.joint,
-            "folds": list(dict.fromkeys(job.fold for job in jobs)),
-            "side_px": data.final_side_px,
-            "init": settings.init,
-            "role_of_fold": settings.role_of_fold,
-            **({"user_columns": data.columns.to_json()} if data.columns else {}),
-            "verdicts": verdicts,
-        }
+        stage.metadata = {**_metadata(nets, data), "verdicts": verdicts}
     for line in [*summary(nets), *verdicts]:
         log.info("%s", line)
     log.info("-> %s", run.folder / STAGE)
     return run.folder / STAGE
+
+
+def _metadata(
+    nets: Sequence[Mapping[str, Any]], data: "FinetuneData"
+) -> dict[str, Any]:
+    """Say for the record what was trained, and how."""
+    return {
+        "nets": nets,
+        "joint": data.settings.joint,
+        "folds": list(dict.fromkeys(net["fold"] for net in nets)),
+        "side_px": data.final_side_px,
+        "init": data.settings.init,
+        "role_of_fold": data.settings.role_of_fold,
+        **({"user_columns": data.columns.to_json()} if data.columns else {}),
+    }
 
 
 def log_rows(tasks: "Sequence[Task]", table: "pd.DataFrame") -> None:

@@ -56,14 +56,16 @@ def find_kept(
     """Find the nets of other folds that stay.
 
     Args:
-        settings: Of the training; without ``folds`` it trains all, and none is kept.
+        settings: Of the training; without ``folds`` it trains all, with ``find_lr``
+            none, and nothing is kept.
         run: The run.
         config: What decides the result beside the stages that are read.
 
     Raises:
         UserError: A fold asked for is not one of the run.
     """
-    finished = _finished(run) if settings.folds else None
+    is_asked = settings.folds and not settings.find_lr
+    finished = _finished(run) if is_asked else None
     if finished is None or not _differ_by_folds(finished.record["settings"], config):
         return KeptFolds(folds=settings.folds)
     stored = [str(k) for k in range(run.finished(PREPARED).metadata["n_folds"])]
