@@ -224,14 +224,16 @@ def draw(table: "pd.DataFrame", prepared: Prepared) -> bytes:
     from data_prep.run_folders.damage import map_array
 
     pixels = map_array(prepared.images_path)
-    image_row = prepared.table.set_index("id")["image_row"]
+    image_row = dict(
+        zip(prepared.table["id"], prepared.table["image_row"], strict=True)
+    )
     sheet = []
     for id_, of_id in table.groupby("id", sort=False):
-        if id_ not in image_row.index:
+        if id_ not in image_row:
             continue
         frames = [Frame(pixels=pixels[image_row[id_]], lines=[str(id_)])]
         for entry in of_id.itertuples(index=False):
-            if entry.neighbour not in image_row.index:
+            if entry.neighbour not in image_row:
                 continue
             word = "copy" if entry.is_copy else f"{entry.cosine:.2f}"
             frames.append(

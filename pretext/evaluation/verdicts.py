@@ -57,8 +57,8 @@ def on_probe(gains: Mapping[str, Interval], seconds: float) -> str:
     """
     sure = {task: gain for task, gain in gains.items() if gain.excludes_zero}
     texts = [
-        f"{task} {'better' if gain.value > 0 else 'worse'} ({gain.value:+.3f}, 95 %:"
-        f" {gain.low:+.3f} to {gain.high:+.3f})"
+        f"{task} {_direction(gain)}({gain.value:+.3f}, 95 %: {gain.low:+.3f} to"
+        f" {gain.high:+.3f})"
         for task, gain in (sure or gains).items()
         if math.isfinite(gain.low)
     ]
@@ -82,3 +82,10 @@ def on_probe(gains: Mapping[str, Interval], seconds: float) -> str:
         "it does not surely help: its features tell the labels no better than the first"
         f" weights ({', '.join(texts)}); {remedy}"
     )
+
+
+def _direction(gain: Interval) -> str:
+    """Name the direction of a gain that is sure."""
+    if not gain.excludes_zero:
+        return ""
+    return "better " if gain.value > 0 else "worse "

@@ -19,6 +19,7 @@ from stacking.inputs.assemble import USER_TASK
 from stacking.inputs.data import StackingData
 
 MUCH = 0.5  # of the time of all stages
+LONG_S = 60.0  # a shorter pretext is no loss
 PRETEXT = "pretext."
 MINUTE_S = 60
 
@@ -84,9 +85,9 @@ def on_columns(data: StackingData) -> list[str]:
 def on_time(records: Sequence[Mapping[str, Any]]) -> str:
     """Judge whether a pretext was worth its time.
 
-    It was not if it took half of the time of all stages or more and its features told
-    no label surely better than its first weights. One that no other stage read is
-    passed over.
+    It was not if it took a minute and half of the time of all stages or more, and its
+    features told no label surely better than its first weights. One that no other stage
+    read is passed over.
 
     Args:
         records: Of the stages before the stack.
@@ -99,12 +100,11 @@ def on_time(records: Sequence[Mapping[str, Any]]) -> str:
         if not (stage.startswith(PRETEXT) and stage in read and gains and total):
             continue
         helps = any(low > 0 for _, low, _ in gains.values())
-        if seconds >= MUCH * total and not helps:
-            spent = f"{seconds / MINUTE_S:.0f} min, " if seconds >= MINUTE_S else ""
+        if seconds >= max(LONG_S, MUCH * total) and not helps:
             return (
-                f"{stage} took {spent}{seconds / total:.0%} of the time of all stages,"
-                " and its features tell the labels no better than its first weights:"
-                " leave it out, and begin from ready weights (transfer.finetune --init"
-                " timm:NAME)"
+                f"{stage} took {seconds / MINUTE_S:.0f} min, {seconds / total:.0%} of"
+                " the time of all stages, and its features tell the labels no better"
+                " than its first weights: leave it out, and begin from ready weights"
+                " (transfer.finetune --init timm:NAME)"
             )
     return ""

@@ -116,7 +116,10 @@ def test_a_probe_that_hurts_or_does_nothing_says_what_was_spent() -> None:
     assert hurts.startswith("it hurts: its features tell target worse (-0.200")
     assert "90 s were spent for nothing" in hurts
     idle = on_probe({"target": EITHER}, 600)
-    assert idle.startswith("it does not surely help")
+    assert idle.startswith(
+        "it does not surely help: its features tell the labels no better than the first"
+        " weights (target (+0.010, 95 %: -0.020 to +0.040)); 10 min"
+    )
     assert "10 min were spent for nothing" in idle
     assert 'init = "timm:NAME"' in idle
 

@@ -64,6 +64,16 @@ def test_the_constant_of_classes_is_the_most_frequent() -> None:
     assert not pair.is_gain  # as good is no better
 
 
+def test_the_constant_is_learned_from_the_training_rows() -> None:
+    # 30 zeros and 2 fours: 0.25, where all that is held out are fours
+    job = Job(
+        net="target", fold="0", tasks=[numbers()], train_idx=ROWS[:32],
+        val_idx=ROWS[32:],
+    )  # fmt: skip
+    (pair,) = held_out(job, {"held_out_scores": {"target_rmse": 1.5}})
+    assert pair.constant == pytest.approx(3.75)
+
+
 def test_a_net_without_a_held_out_score_has_no_pair() -> None:
     assert held_out(job_of(numbers()), {"held_out_scores": {}}) == []
     job = Job(net="target", fold="all", tasks=[numbers()], train_idx=ROWS,

@@ -116,8 +116,8 @@ def held_out(job: Job, net: Mapping[str, Any]) -> list[HeldOut]:
 def on_constant(scores: Sequence[HeldOut]) -> list[str]:
     """Name what is not learned better than a constant, in the mean of the folds."""
     by_name: dict[str, list[HeldOut]] = {}
-    for score in scores:
-        by_name.setdefault(score.name, []).append(score)
+    for pair in scores:
+        by_name.setdefault(pair.name, []).append(pair)
     verdicts = []
     for name, folds in by_name.items():
         score = float(np.mean([fold.score for fold in folds]))

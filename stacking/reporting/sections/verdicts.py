@@ -15,8 +15,8 @@ def verdicts(records: Sequence[Mapping[str, Any]], of_stack: Sequence[str]) -> S
         records: Of the stages before the stack.
         of_stack: Its own.
     """
-    by_stage = {r["stage"]: r["facts"].get("verdicts") or [] for r in records}
-    by_stage["stacking.fit"] = list(of_stack)
+    by_stage = {"stacking.fit": of_stack}
+    by_stage |= {r["stage"]: r["facts"].get("verdicts") or () for r in records}
     pieces = [
         together(subheading(stage), prose(*map(_as_sentence, sentences)))
         for stage, sentences in by_stage.items()
