@@ -28,6 +28,7 @@ from stacking.inputs.data import Column, StackingData
 from stacking.inputs.object_pooling import check_statistics, pool_pictures
 from stacking.inputs.objects import Objects, with_labels_of_objects
 from stacking.reporting.named_rows import WITHOUT, named_rows
+from tests.stacking.conftest import FakeRun
 from tests.stacking.houses import MIDDLE, SPREAD, Houses
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
@@ -149,6 +150,9 @@ def test_a_label_is_that_of_all_pictures() -> None:
     labelled = with_labels_of_objects(table)
     assert_array_equal(labelled["target"], [2, 2, 3, np.nan, np.nan])
     assert labelled["class_index"].tolist() == [0, 0, 1, -1, -1]
+    names = table.assign(target=[None, "x", "y", None, None])
+    assert with_labels_of_objects(names)["target"].tolist()[:3] == ["x", "x", "y"]
+    assert with_labels_of_objects(names)["target"].isna().tolist()[3:] == [True, True]
     plain = table.drop(columns="object")
     assert with_labels_of_objects(plain) is plain
 
@@ -196,6 +200,45 @@ def test_columns_of_the_user_are_averaged(houses: Fitted) -> None:
     photos = table[table["split"] == "train"].groupby("object")
     assert_allclose(data.rows.X[:, -2], photos["given.size"].mean())
     assert_allclose(data.rows.X[:, -1], photos["given.floor"].first())
+
+
+def pairs(folder: Path) -> Path:
+    """Make objects of the like pictures of a made-up run, their labels alike."""
+    table = table_of(folder)
+    objects = table["split"] + table["cv_group"].astype(str)
+    by_object = table.groupby(objects)
+    labels = {
+        name: by_object[name].transform("first") for name in ("target", "class_index")
+    }
+    edit_table(folder, object=objects, **labels)
+    return folder
+
+
+def test_classes_are_those_of_objects(tmp_path: Path) -> None:
+    fields = {"is_text": True, "tasks": ("onehot", "date"), "has_insample": True}
+    data = assembled(pairs(FakeRun(**fields).write(tmp_path / "run")))
+    labels = table_of(tmp_path / "run").drop_duplicates("object").set_index("object")
+    assert data.info.ids == tuple(sorted(data.info.ids))
+    assert data.info.target.tolist() == labels["target"][list(data.info.ids)].tolist()
+    names = [data.classes[k] for k in data.info.class_index]
+    assert names == data.info.target.tolist()
+    assert_array_equal(data.rows.y.argmax(axis=1), data.info.class_index)
+    columns = [c.task == "onehot" and c.statistic == "mean" for c in data.columns]
+    assert_allclose(data.rows.X[:, columns].sum(axis=1), 1, atol=1e-5)
+
+
+def test_what_nets_have_seen_is_pooled_too(tmp_path: Path) -> None:
+    folder = pairs(FakeRun(has_insample=True).write(tmp_path / "run"))
+    data = assembled(folder, protocol="insample")
+    table = table_of(folder).set_index("object")
+    for fold, sample in enumerate(data.in_sample):
+        assert_array_equal(sample.idx, np.flatnonzero(data.rows.folds != fold))
+        store = open_store(folder / "features.extract" / "insample" / f"fold{fold}.pkl")
+        name = data.info.ids[sample.idx[0]]
+        ids = list(table.loc[[name], "id"])
+        expected = store.frame(ids)["target__max"].max()
+        column = store.columns.index("target__max")
+        assert_allclose(sample.X[0, column], expected)
 
 
 def test_label_free_features_may_have_other_folds_by_object(tmp_path: Path) -> None:
