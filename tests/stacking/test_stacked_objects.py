@@ -341,6 +341,8 @@ def test_all_files_speak_of_objects(houses: Fitted) -> None:
     for text in (
         f"150 objects of {n:,} pictures, 3 folds",
         "Object by object",
+        "mean of all pictures, nothing stacked",
+        "another object. The nets should agree",
         "By how many pictures an object has",
         "60 objects, each through all 3 nets",
         "plain net, mean of the views of all pictures",

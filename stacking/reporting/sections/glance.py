@@ -36,6 +36,10 @@ BASELINES = {
     "no_net": ("without any net", "colours and tiny pixels, boosted"),
     "constant": ("a constant", "knows nothing of the picture"),
 }
+OF_OBJECTS = {
+    "plain": ("the plain net", "mean of all pictures, nothing stacked"),
+    "constant": ("a constant", "knows nothing of the pictures"),
+}
 
 
 def glance(stacked: Stacked, findings: Findings) -> Section:
@@ -51,13 +55,15 @@ def glance(stacked: Stacked, findings: Findings) -> Section:
     label = f"{objective.title}, {'in-sample' if is_leaky else 'out of fold'}"
     score = number(final.scores.pooled, digits)
     figures = [Tile(label=label, value=score, note=interval, is_strong=True)]
+    noun = stacked.data.info.noun
+    baselines = BASELINES | (OF_OBJECTS if stacked.data.info.objects else {})
     figures += [
         Tile(
             label=title,
             value=number(stacked.line(name).scores.pooled, digits),
             note=note,
         )
-        for name, (title, note) in BASELINES.items()
+        for name, (title, note) in baselines.items()
         if stacked.has_line(name)
     ]
     further_scores = other_scores(stacked)
@@ -65,7 +71,7 @@ def glance(stacked: Stacked, findings: Findings) -> Section:
     if findings.averaging and not findings.is_by_all:
         expected = number(findings.averaging.averaged, score_digits(stacked))
         sentences.append(
-            "A picture without label is predicted by all nets, averaged; from how far"
+            f"Of {noun}s without label the nets' predictions are averaged; from how far"
             f" they disagree, a score of about {expected} may be expected of them"
             f"{before_rounding(stacked)}."
         )

@@ -126,14 +126,20 @@ def disputed(stacked: Stacked, findings: Findings, pictures: RunPictures) -> Sec
         "Most disputed",
         together(
             prose(
-                "A flipped or turned picture shows the same thing, so the predictions"
-                " of its views should be the same; and so should those of the nets."
-                " Where they are not, trust the prediction less."
+                "The pictures of an object may show different parts of it; where they"
+                " speak for different predictions, look whether one of them is of"
+                " another object. The nets should agree: where they do not, trust the"
+                " prediction less."
+                if data.info.objects
+                else "A flipped or turned picture shows the same thing, so the"
+                " predictions of its views should be the same; and so should those of"
+                " the nets. Where they are not, trust the prediction less."
             ),
             *pieces,
         ),
-        "The deviation is that of the net's own prediction over the views of a picture,"
-        " or of the final prediction over the nets.",
+        "The deviation is that of the net's own prediction over the views of"
+        f" {'all its pictures' if data.info.objects else 'a picture'}, or of the final"
+        " prediction over the nets.",
     )
 
 

@@ -75,7 +75,7 @@ def _candidates(stacked: Stacked) -> Markup:
             rows, label=f"{stacked.objective.title}, {better(stacked.objective)}"
         ),
         mark_legend(dot="nested", ring="apparent") if has_rings else Markup(),
-        prose(f"Gains are over {baseline_name(stacked)}, on the same pictures."),
+        prose(f"Gains are over {baseline_name(stacked)}, on the same rows."),
     )
 
 

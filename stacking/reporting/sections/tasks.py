@@ -58,7 +58,7 @@ def worth(stacked: Stacked, findings: Findings) -> Section:
             prose(verdict),
         ),
         "Quick boosted trees, with all columns and without those of each sub-task in"
-        " turn: what having it gains, on the same pictures, with its 95 % interval. One"
+        " turn: what having it gains, on the same rows, with its 95 % interval. One"
         " that gains nothing may be left out of tasks, which saves its training.",
     )
 
