@@ -48,7 +48,7 @@ def run_of(file: Path | None) -> Path:
         file: The file, or the copy that a run kept; None: the run last worked on.
     """
     if file is None:
-        return last_run("pipeline")
+        return last_run("pipeline", "FILE.toml")
     if file.name == KEPT and is_run(file.parent):
         return file.parent
     folder = project_of(file.parent) / RUNS / file.stem

@@ -38,8 +38,8 @@ class FitSettings(Ranged):
     ] = ""
     also: Annotated[
         tuple[Path, ...],
-        "other runs of the same rows and folds, whose features join: runs/a,runs/b",
-        Example(["runs/a", "runs/b"]),
+        "other runs of the same rows and folds, whose features join",
+        Example(["../runs/a", "../runs/b"]),
     ] = ()
     columns: Annotated[
         tuple[str, ...],

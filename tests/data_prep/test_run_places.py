@@ -11,7 +11,7 @@ import pytest
 from data_prep.command import open_command
 from data_prep.errors import UserError
 from data_prep.prepare import main as prepare
-from data_prep.run_folders.runs import Run
+from data_prep.run_folders.runs import Run, is_run
 from data_prep.run_places import announce, chosen_run, last_run, noted_runs, run_of
 from stacking.leaderboard import main as leaderboard
 from tests.data_prep.sheets import make_sheets
@@ -137,9 +137,11 @@ def test_a_start_that_fails_leaves_nothing(project: Path) -> None:
     assert not Path("other").exists()
 
 
-def test_a_stage_that_is_done_already_is_used_too(project: Path) -> None:
+def test_a_stage_that_is_made_or_done_already_uses_its_run(project: Path) -> None:
     make_sheets(project)
     prepare([LEAVES, "--side=16", "--workers=1", "--cv=skfold3"])
+    assert is_run(project / "runs/leaves")  # written: the stage was made
+    assert last_run(STAGE) == Path("runs/leaves")
     used("--experiment=loose.toml")
     prepare([LEAVES, "--side=16", "--workers=1", "--cv=skfold3"])
     assert last_run(STAGE) == Path("runs/leaves")
