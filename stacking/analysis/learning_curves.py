@@ -156,6 +156,6 @@ def _averaged(values: Mapping[int, float]) -> dict[int, float]:
     }
 
 
-def _curve(fold: str, values: Mapping[int, float]) -> ChartLine:
+def _curve(fold: str, values: Mapping[int, float] | Mapping[float, float]) -> ChartLine:
     name = f"fold {fold}" if fold.isdigit() else f"{fold} rows"
     return ChartLine(name=name, x=[float(x) for x in values], y=list(values.values()))

@@ -53,7 +53,7 @@ def named_rows(prepared: Prepared, names: Sequence[str]) -> list[NamedRows]:
     key = "object" if "object" in table else "id"
     row_of = {name: number for number, name in enumerate(names)}
     pictures = table[table[key].isin(list(names))]
-    of_row = pictures[key].map(row_of).to_numpy(np.int64)
+    of_row = np.array([row_of[name] for name in pictures[key]], dtype=np.int64)
     sources = []
     for column in map(str, pictures.columns):
         if column.startswith(GIVEN) and are_classes(pictures[column]):
@@ -64,7 +64,7 @@ def named_rows(prepared: Prepared, names: Sequence[str]) -> list[NamedRows]:
     if len(attributes):
         row_of_id = dict(zip(pictures["id"], of_row.tolist(), strict=True))
         having = attributes[attributes["id"].isin(row_of_id)]
-        of_row = having["id"].map(row_of_id).to_numpy(np.int64)
+        of_row = np.array([row_of_id[id_] for id_ in having["id"]], dtype=np.int64)
         masks = name_masks(as_texts(having["name"]), of_row, len(names))
         sources.append(NamedRows(title="attribute", masks=masks))
     return [source for source in sources if len(source.masks) > 1]
