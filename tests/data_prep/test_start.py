@@ -277,7 +277,10 @@ def houses(tmp_path: Path) -> Path:
     price = [1000.5 * (k // 2) for k in range(N_PHOTOS)]
     train.assign(price=price).to_csv(folder / "train.csv", index=False)
     test.to_csv(folder / "test.csv", index=False)
-    sample = {"house_id": ["h24", "h25"], "price": [0.5, 0.5]}
+    sample: dict[str, list[object]] = {
+        "house_id": ["h24", "h25"],
+        "price": [0.5, 0.5],
+    }
     write(folder / "sample_submission.csv", sample)
     return folder
 
