@@ -9,6 +9,7 @@ to run: each key with the reason for it. What cannot be told is asked for in a l
 
 import logging
 import re
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from data_prep.settings import POSITIONAL, from_flags, from_table
 
 if TYPE_CHECKING:
     from data_prep.first_look.proposal import CopiedTable, Section
+    from data_prep.first_look.seen import Seen
 
 EXPERIMENTS = Path("experiments")
 NO_NAME = re.compile(r"[^\w.-]+")
@@ -90,12 +92,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
         raise UserError(
             f"{file} is there already; give --overwrite to replace it, or --name NAME"
         )
-    from data_prep.effort import measure_speed
     from data_prep.first_look.data_section import data_section
     from data_prep.first_look.look import look
-    from data_prep.first_look.schedule import Load, schedule
     from data_prep.first_look.toml_text import toml_text
-    from data_prep.first_look.training_sections import training_sections
 
     seen = look(
         settings.folder,
@@ -103,25 +102,64 @@ def main(argv: Sequence[str] | None = None) -> Path:
         named_tables={role: getattr(settings, role) for role in TABLE_FLAGS},
         named_columns={role: getattr(settings, role) for role in COLUMN_FLAGS},
     )
+    of_stages, notes = _propose_trainings(seen, settings, minutes)
+    title = (
+        f"Written by python -m data_prep.start for {settings.folder}, to be run as it"
+        f" is or changed: python -m pipeline {file}"
+    )
+
+    def experiment(folder: Path) -> "tuple[list[Section], str, list[CopiedTable]]":
+        """Give the tables of the file, its text, and what it copies into a folder."""
+        data, copies = data_section(seen, folder)
+        sections = [data, *of_stages]
+        return sections, toml_text(sections, [title, *notes], file.parent), copies
+
+    draft = file.with_name(f".{file.stem}.draft.toml")
+    _, text, copies = experiment(draft.with_suffix(""))
+    sections, final_text, _ = experiment(file.with_suffix(""))
+    try:
+        _write(draft, text, copies)
+        _check(draft, STAGES_OF_LABELS if seen.n_labelled else STAGES)
+        _write(file, final_text, copies)
+    except UserError as error:
+        shown = str(error).replace(
+            str(draft.with_suffix("")), str(file.with_suffix(""))
+        )
+        raise UserError(shown) from None
+    finally:
+        draft.unlink(missing_ok=True)
+        shutil.rmtree(draft.with_suffix(""), ignore_errors=True)
+        with suppress(OSError):  # it holds experiments
+            EXPERIMENTS.rmdir()
+    _tell(file, sections, notes, has_labels=seen.n_labelled > 0)
+    return file
+
+
+def _propose_trainings(
+    seen: "Seen", settings: StartSettings, minutes: float
+) -> "tuple[list[Section], list[str]]":
+    """Propose the tables of tasks and stages; say what was seen and not used."""
+    from data_prep.effort import measure_speed
+    from data_prep.first_look.schedule import Load, schedule
+    from data_prep.first_look.training_sections import training_sections
+
     load = Load(n_pictures=seen.listing.n_pictures, n_labelled=seen.n_labelled)
     chosen = schedule(load, seen.headers, minutes, measure_speed())
-    data, copies = data_section(seen, file.with_suffix(""))
-    sections = [data, *training_sections(seen, chosen, load)]
     notes = list(seen.notes)
     if chosen.minutes > minutes:
         notes.append(
             f"all stages will take about {chosen.minutes:.0f} minutes, and --for"
             f" {settings.for_} is less; nothing quicker is worth training"
         )
-    title = (
-        f"Written by python -m data_prep.start for {settings.folder}, to be run as it"
-        f" is or changed: python -m pipeline {file}"
-    )
-    text = toml_text(sections, [title, *notes], file.parent)
-    stages = STAGES_OF_LABELS if seen.n_labelled else STAGES
-    _write(file, text, copies, stages)
-    _tell(file, sections, notes)
-    return file
+    return training_sections(seen, chosen, load), notes
+
+
+def _write(file: Path, text: str, copies: "Sequence[CopiedTable]") -> None:
+    """Write an experiment, and the tables that it copies into a folder beside it."""
+    for table in copies:
+        path = file.with_suffix("") / table.name
+        write_rows(path, [table.header, *table.rows])
+    write_text(file, text)
 
 
 def _name_of(settings: StartSettings) -> str:
@@ -138,35 +176,6 @@ def _name_of(settings: StartSettings) -> str:
             " -: --name NAME"
         )
     return plain
-
-
-def _write(
-    file: Path, text: str, copies: "Sequence[CopiedTable]", stages: Sequence[str]
-) -> None:
-    """Write the copied tables and the file, which is checked before it is there.
-
-    Raises:
-        UserError: It does not pass the checks of the stages; nothing is left behind.
-    """
-    folder = file.with_suffix("")
-    written = []
-    draft = file.with_name(f".{file.name}.draft.toml")
-    try:
-        for table in copies:
-            written.append(folder / table.name)
-            write_rows(written[-1], [table.header, *table.rows])
-        write_text(draft, text)
-        _check(draft, stages)
-        draft.replace(file)
-    except BaseException as error:
-        draft.unlink(missing_ok=True)
-        for path in written:
-            path.unlink(missing_ok=True)
-        with suppress(OSError):  # it is not empty, or not there
-            folder.rmdir()
-        if isinstance(error, UserError):
-            raise UserError(str(error).replace(str(draft), str(file))) from None
-        raise
 
 
 def _check(file: Path, stages: Sequence[str]) -> None:
@@ -192,8 +201,14 @@ def _check(file: Path, stages: Sequence[str]) -> None:
             check(outlook)
 
 
-def _tell(file: Path, sections: "Sequence[Section]", notes: Sequence[str]) -> None:
-    """Say what was chosen, and why."""
+def _tell(
+    file: Path,
+    sections: "Sequence[Section]",
+    notes: Sequence[str],
+    *,
+    has_labels: bool,
+) -> None:
+    """Say what was chosen and why, and how to go on."""
     from data_prep.first_look.toml_text import value_text
 
     for section in sections:
@@ -204,7 +219,11 @@ def _tell(file: Path, sections: "Sequence[Section]", notes: Sequence[str]) -> No
             log.info("%s%s", line, f"  # {entry.reason}" if entry.reason else "")
     for note in notes:
         log.info("\n%s", note)
-    log.info("\nwritten: %s; next: python -m pipeline %s", file, file)
+    log.info("\nwritten: %s", file)
+    log.info("what it makes, and how long: python -m pipeline %s --plan", file)
+    log.info("to run it: python -m pipeline %s", file)
+    if not has_labels:
+        log.info("and then, pictures that are alike: python -m features.similar")
 
 
 if __name__ == "__main__":

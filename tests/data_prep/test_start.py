@@ -391,6 +391,9 @@ def test_two_tables_that_could_be_the_training_table_are_refused(works: Path) ->
     assert "first.csv (36 rows; target, year, series, artist columns) and" in text
     assert "could both be the training table; write --train " in text
     assert begun(works, "--train", str(works / "first.csv")).data.target == "target"
+    (works / "first.csv").rename(works / "train_a.csv")
+    (works / "second.csv").rename(works / "train_b.csv")
+    assert "could both be the training table" in refused(works, "--overwrite")
 
 
 def test_a_target_that_nobody_can_tell_is_refused(works: Path) -> None:
@@ -460,3 +463,17 @@ def test_what_the_stages_would_refuse_leaves_nothing_behind(tmp_path: Path) -> N
     for word in WORDS:
         draw(folder / word, [f"{word}{k}.png" for k in range(3)])
     assert "9 rows have a target" in refused(folder)
+    assert not Path("experiments").exists()
+
+
+def test_what_is_refused_leaves_the_experiment_before(tmp_path: Path) -> None:
+    folder = tmp_path / "trees"
+    for k, word in enumerate(WORDS):
+        draw(folder / word, [f"{name}.png" for name in ids(12, 12 * k)])
+    begun(folder)
+    files = [Path("experiments/trees.toml"), Path("experiments/trees/train.csv")]
+    before = [path.read_bytes() for path in files]
+    for path in [*folder.rglob("*.png")][3:]:
+        path.unlink()
+    assert "has only 3 pictures to train on" in refused(folder, "--overwrite")
+    assert [path.read_bytes() for path in files] == before
