@@ -40,6 +40,7 @@ OF_OBJECTS = {
     "plain": ("the plain net", "mean of all pictures, nothing stacked"),
     "constant": ("a constant", "knows nothing of the pictures"),
 }
+FREQUENT = "always the most frequent class"  # the constant, where it is a class
 
 
 def glance(stacked: Stacked, findings: Findings) -> Section:
@@ -61,7 +62,7 @@ def glance(stacked: Stacked, findings: Findings) -> Section:
         Tile(
             label=title,
             value=number(stacked.line(name).scores.pooled, digits),
-            note=note,
+            note=FREQUENT if name == "constant" and objective.counts_right else note,
         )
         for name, (title, note) in baselines.items()
         if stacked.has_line(name)
