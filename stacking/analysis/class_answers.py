@@ -18,7 +18,7 @@ from stacking.analysis.residuals import mean_interval, nearest_classes, share_in
 from stacking.ensemble.objective import nearest_class
 from stacking.ensemble.stack import Stacked
 
-ROUNDED, PROBABLE = "class nearest to the number", "the nets' most probable class"
+ROUNDED, PROBABLE = "the class nearest to the number", "the nets' most probable class"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,7 +129,7 @@ def test_the_report_says_which_way_is_better(accurate: Stacked) -> None:
     )
     assert compare_ways(accurate).endswith(" It is what is predicted.")
     titles = [way.title for way in class_answers(accurate)]
-    assert titles == ["the final prediction", "class nearest to the number"]
+    assert titles == ["the final prediction", "the class nearest to the number"]
 
 
 def test_rounding_may_be_the_better_way(data: StackingData, accurate: Stacked) -> None:

@@ -166,7 +166,7 @@ def test_the_confusion_counts_every_row_once(full: tuple[Reported, str]) -> None
     assert (probable == counts.reindex(range(4), columns=range(4), fill_value=0)).all(
         axis=None
     )
-    for title in ("Final prediction", "Nets&#39; most probable class"):
+    for title in ("The final prediction", "The nets&#39; most probable class"):
         assert f"<h3>{title}</h3>" in section
     for number in (found, probable):
         share = f"{np.trace(number) / 90:.1%} of the rows are right (95 %: "

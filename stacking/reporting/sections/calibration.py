@@ -150,8 +150,7 @@ def confusion(stacked: Stacked) -> Section:
     pieces = [prose(text)] if (text := compare_ways(stacked)) else []
     for way in ways:
         if len(ways) > 1:
-            title = way.title.removeprefix("the ")
-            pieces.append(subheading(title[0].upper() + title[1:]))
+            pieces.append(subheading(way.title[0].upper() + way.title[1:]))
         pieces += [prose(share_right(way, stacked)), show(way, stacked)]
     nearest, likeliest = "class nearest to the prediction", "most probable class"
     predicted = nearest if stacked.objective.is_number else likeliest
