@@ -24,6 +24,7 @@ from stacking.analysis.class_answers import (
 from stacking.ensemble.stack import Stacked
 from stacking.inputs.assemble import assemble
 from stacking.inputs.data import StackingData
+from stacking.reporting.sections.steps import rule_text
 from stacking.settings import FitSettings
 from stacking.workflow import StackingJob
 from tests.stacking.conftest import FakeRun
@@ -84,6 +85,7 @@ def test_the_most_probable_class_wins_the_race(
     (step,) = (step for step in stacked.steps if step.name == "most_probable")
     assert step.is_on
     assert step.gain.low > 0
+    assert rule_text(step, stacked) == "nothing is tuned"
     probable = probable_classes(stacked)
     assert probable is not None
     assert_array_equal(stacked.final.prediction, probable)

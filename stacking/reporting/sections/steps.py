@@ -184,7 +184,7 @@ def rule_text(step: Step, stacked: Stacked) -> str:
     if "thresholds" in rule:
         digits = unit_digits(stacked)
         return f"at {', '.join(number(t, digits) for t in rule['thresholds'])}"
-    return f"{len(rule['x'])} corners" if "x" in rule else ""
+    return f"{len(rule['x'])} corners" if "x" in rule else "nothing is tuned"
 
 
 def _by_fold(texts: Sequence[str]) -> str:
