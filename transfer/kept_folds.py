@@ -16,7 +16,6 @@ from data_prep.errors import UserError
 from data_prep.folds import ALL
 from data_prep.prepared import PREPARED
 from data_prep.run_folders.runs import Finished, Run
-from transfer.jobs import folds_of
 from transfer.settings import FinetuneSettings
 
 STAGE = "transfer.finetune"
@@ -68,6 +67,8 @@ def find_kept(
     finished = _finished(run) if is_asked else None
     if finished is None or not _differ_by_folds(finished.record["settings"], config):
         return KeptFolds(folds=settings.folds)
+    from transfer.jobs import folds_of  # late: it loads pandas
+
     stored = [str(k) for k in range(run.finished(PREPARED).metadata["n_folds"])]
     trained = folds_of(settings, len(stored))
     nets = [net for net in finished.metadata["nets"] if net["fold"] not in trained]
