@@ -1,6 +1,10 @@
 """The whole chain: the stages of an experiment in order, skipping what is current.
 
     python -m pipeline experiments/demo.toml
+    python -m pipeline experiments/demo.toml --plan    # what would be made, and why
+
+Before the first stage it says which stages are current, which are to be made and why,
+and how long that takes here; after each stage, how long the others will take.
 
 The stages that need torch share one process, because starting it costs seconds; the
 stacking has its own, because the OpenMP runtimes of torch and LightGBM do not mix.
@@ -13,10 +17,12 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from data_prep.command import run_command
+from data_prep.effort import NetworkSpeed
 from data_prep.errors import UserError
 from data_prep.experiment import (
     Experiment,
@@ -38,6 +44,8 @@ from data_prep.settings import (
     from_flags,
     nearest,
 )
+from data_prep.stage_plan import StagePlan, lack_of_space
+from data_prep.standing import standings_of
 from data_prep.verify import verify_run
 from data_prep.waiting import settle_waiting
 
@@ -197,6 +205,9 @@ class PipelineSettings:
         "run nothing; say what keys are for, such as lr, or all",
         SEVERAL,
     ] = None
+    plan: Annotated[
+        bool, "run nothing; say what is current, what is to be made, why, and how long"
+    ] = False
     verify: Annotated[
         bool, "run nothing; compare every file of the run with its record"
     ] = False
@@ -224,18 +235,22 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings = check_settings(experiment, stages)
     check_order(experiment, settings, run)
     announce(folder.absolute())
-    if PREPARED not in stages and run.has(PREPARED):
-        outlook = Outlook.of_prepared(run.finished(PREPARED), run, experiment, settings)
-        check_data(outlook)
-        check_libraries(outlook)
+    outlook = outlook_before(run, experiment, settings)
+    plan = plan_of(run, experiment, settings, outlook)
+    log.info("%s", plan.text())
+    if chosen.plan:
+        return folder
     began = time.monotonic()
     for number, stage in enumerate(stages, start=1):
-        if stage == PREPARED:  # what stands before it may make the tables
-            outlook = Outlook.of_tables(run, experiment, settings)
-            check_data(outlook)
-            check_libraries(outlook)
+        if stage == PREPARED and outlook is None:  # what stands before made the tables
+            outlook = checked(Outlook.of_tables(run, experiment, settings))
+            plan = plan_of(run, experiment, settings, outlook)
+            log.info("\n%s", plan.text())
         log.info("\n== %d of %d: %s", number, len(stages), stage)
+        stage_began = time.monotonic()
         run_stage(stage, file, folder)
+        if text := plan.after(stage, time.monotonic() - stage_began):
+            log.info("%s", text)
         if stage == PREPARED:
             prepared = run.finished(PREPARED)
             check_data(Outlook.of_prepared(prepared, run, experiment, settings))
@@ -245,6 +260,78 @@ def main(argv: Sequence[str] | None = None) -> Path:
     active = [name for name in stages if not getattr(settings[name], "idle_by", "")]
     log_result(run, active)
     return folder
+
+
+def outlook_before(
+    run: Run, experiment: Experiment, settings: Mapping[str, Any]
+) -> Outlook | None:
+    """Look at the tables before the first stage, and check all settings by them.
+
+    Returns:
+        What is known; None: a stage that is still to be made makes the tables.
+
+    Raises:
+        UserError: Settings do not fit, or a table is missing or has problems.
+    """
+    if PREPARED not in settings:
+        if not run.has(PREPARED):
+            return None
+        prepared = run.finished(PREPARED)
+        return checked(Outlook.of_prepared(prepared, run, experiment, settings))
+    before = {}
+    for stage in settings:
+        if stage == PREPARED:
+            break
+        before[stage] = settings[stage]
+    standings = standings_of(before, experiment, run)
+    if not all(standing.is_current for standing in standings):
+        return None
+    return checked(Outlook.of_tables(run, experiment, settings))
+
+
+def checked(outlook: Outlook) -> Outlook:
+    """Check the settings of all stages by what is known, and give that back.
+
+    Raises:
+        UserError: Those of a stage do not fit.
+    """
+    check_data(outlook)
+    check_libraries(outlook)
+    return outlook
+
+
+def plan_of(
+    run: Run,
+    experiment: Experiment,
+    settings: Mapping[str, Any],
+    outlook: Outlook | None,
+) -> StagePlan:
+    """Plan the stages: what is to be made, why, and how long it takes here.
+
+    Networks are timed only if one is to work: torch need not be loaded for a run that
+    is finished.
+    """
+    standings = standings_of(settings, experiment, run)
+    threads = [
+        settings[standing.stage].threads
+        for standing in standings
+        if not standing.is_current and hasattr(settings[standing.stage], "precision")
+    ]
+
+    @cache
+    def speed_of(network: str, side_px: int) -> NetworkSpeed | None:
+        if not threads:
+            return None
+        n_threads = 0 if 0 in threads else max(threads)
+        settle_waiting(n_threads)
+        from pretext.networks.trial import time_network
+
+        return time_network(network, side_px, threads=n_threads)
+
+    plan = StagePlan.of(standings, outlook, speed_of)
+    if outlook and (lack := lack_of_space(plan, outlook)):
+        log.warning("%s", lack)
+    return plan
 
 
 def run_stage(stage: str, experiment: Path, folder: Path) -> None:

@@ -110,6 +110,53 @@ class Rates:
         return trained / self.training + inferred / self.inference
 
 
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """What a stage will do, as far as settings and tables tell.
+
+    Attributes:
+        network: Name of its backbone; empty: it has none, or nobody knows which.
+        side_px: Side of the backbone's input.
+        batch_size: Pictures per training step.
+        trained: Pictures to train on, each as often as it is seen, by all nets.
+        inferred: Views to send forward, through all nets.
+        seconds: What it takes besides.
+        weights_kept: How often the weights of a backbone are written.
+        n_bytes: What is written besides.
+    """
+
+    network: str = ""
+    side_px: int = 0
+    batch_size: int = 32
+    trained: float = 0.0
+    inferred: float = 0.0
+    seconds: float = 0.0
+    weights_kept: int = 0
+    n_bytes: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpeed:
+    """What was measured of a network on this machine.
+
+    Attributes:
+        picture_s: Of a picture in a training, forward and backward.
+        step_s: Of a training step besides, such as the optimiser's.
+        view_s: Of a view, forward alone.
+        n_weights: How many numbers its weights are.
+    """
+
+    picture_s: float
+    step_s: float
+    view_s: float
+    n_weights: int
+
+    def seconds_of(self, work: Workload) -> float:
+        """Say how long the training and inference of a stage take."""
+        per_picture = self.picture_s + self.step_s / work.batch_size
+        return work.trained * per_picture + work.inferred * self.view_s
+
+
 def estimate_rates(
     backbone: str, side_px: int, *, gmac_per_s: float, batch_size: int = 32
 ) -> Rates | None:

@@ -25,7 +25,6 @@ from data_prep.settings import recorded
 if TYPE_CHECKING:
     import pandas as pd
 
-    from data_prep.prepare import PrepareSettings
     from data_prep.tasks import Task
 
 
@@ -83,7 +82,7 @@ class Outlook:
         """
         from data_prep.rows import with_classes
 
-        prepare: PrepareSettings = settings[PREPARED]
+        prepare = settings[PREPARED]
         inputs = Inputs.read(experiment, run, prepare.cv)
         rows, _, _ = inputs.match()
         rows, classes = with_classes(rows, inputs.tables.target_kind)

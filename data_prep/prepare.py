@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Le
 
 from data_prep.command import open_command, run_command
-from data_prep.experiment import DataSettings
+from data_prep.effort import Workload
+from data_prep.experiment import DataSettings, Experiment
+from data_prep.processes import n_cores
 from data_prep.ranges import Ranged
 from data_prep.run_folders.damage import PIXELS
-from data_prep.run_folders.runs import MADE_FROM, Stage
+from data_prep.run_folders.runs import MADE_FROM, Run, Stage
 from data_prep.settings import NOT_HASHED, recorded
 
 if TYPE_CHECKING:
@@ -35,12 +37,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from data_prep.inputs import Inputs
+    from data_prep.outlook import Outlook
     from data_prep.pictures.copies import Repeat
     from data_prep.pictures.decoded import Decoded
     from data_prep.pictures.folders import LeftOut
     from data_prep.reporting.overview import Preparation
 
 STAGE = "data_prep.prepare"
+START_S = 3.0  # folders, tables, report
 SPLITS = ("train", "test", "unlabelled")
 KEPT = "kept.npy"  # pixels without placeholders, until they take the store's place
 log = logging.getLogger(__name__)
@@ -80,19 +84,47 @@ class PrepareSettings(Ranged):
 
         parse_scheme(self.cv)
 
+    def made_from(self, inputs: "Inputs") -> dict[str, Any]:
+        """Say what decides the result but for the bytes of the pictures."""
+        from data_prep.sources import source_digests
+
+        return recorded(self) | {
+            "data": _named(inputs.data),
+            "source": source_digests(inputs.data, inputs.folders),
+            "has_folds": inputs.cv is not None,
+        }
+
+    def workload(self, outlook: "Outlook") -> Workload:
+        """Say what there is to decode; a few files are, to see how long it takes."""
+        from data_prep.pictures.decoded import time_decoding
+        from data_prep.pictures.folders import search_folders
+
+        folders = search_folders(outlook.experiment.data.images)
+        decoding_s = time_decoding(list(folders.pictures.values()), self.side)
+        n, n_workers = len(outlook.table), self.workers or n_cores()
+        return Workload(
+            seconds=START_S + n * decoding_s / n_workers, n_bytes=n * 3 * self.side**2
+        )
+
+    def config(self, experiment: Experiment, run: Run) -> dict[str, Any]:
+        """Read tables and names of pictures, and say what decides the result.
+
+        Raises:
+            UserError: A folder or table is missing, or has problems.
+        """
+        from data_prep.inputs import Inputs
+
+        return self.made_from(Inputs.read(experiment, run, self.cv))
+
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Prepare as the command line says, and return the folder of the stage."""
     settings, run, experiment = open_command(PrepareSettings, STAGE, argv)
     from data_prep.inputs import Inputs
-    from data_prep.sources import current, source_digests, take_up
+    from data_prep.sources import current, take_up
 
     inputs = Inputs.read(experiment, run, settings.cv)
-    made_from = recorded(settings) | {
-        "data": _named(inputs.data),
-        "source": source_digests(inputs.data, inputs.folders),
-        "has_folds": inputs.cv is not None,
-    }
+    made_from = settings.made_from(inputs)
     if done := current(run, made_from, inputs.folders.pictures):
         return done.folder
     matched = inputs.match()

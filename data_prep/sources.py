@@ -5,7 +5,7 @@ each file that is kept beside the result.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +63,14 @@ def current(
         with suppress(OSError):  # a run that cannot be written to is looked at again
             write_witnesses(path, current)
     return run.current(PREPARED, made_from)
+
+
+def has_other_pictures(run: Run, folders: Sequence[Path]) -> bool:
+    """Tell whether the file of a picture is another than when it was read."""
+    from data_prep.pictures.folders import search_folders
+
+    before = read_witnesses(run.folder / PREPARED / WITNESSES)
+    return compare(search_folders(folders).pictures, before) is None
 
 
 def take_up(run: Run, made_from: Mapping[str, Any]) -> Run:

@@ -35,15 +35,13 @@ from data_prep.errors import UserError
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.damage import intact
 from data_prep.run_folders.runs import Finished, Run
-from data_prep.settings import recorded
 from data_prep.up import check_learned
 from data_prep.waiting import settle_waiting
 from features.header import HELD_OUT, SELECTED, UNTRAINED
 from features.origins import header_of_run, origin_of_ready, origin_of_stage
 from features.plan import NO_FOLD, RoleRows, in_shard, plan_passes, plan_rows
 from features.settings import FINETUNED, WEIGHTS, ExtractSettings
-from pretext.init_weights import fingerprint_of
-from pretext.preflight import check_ready, check_unseen
+from pretext.preflight import check_unseen
 from pretext.ready_weights import find_ready
 
 if TYPE_CHECKING:
@@ -67,10 +65,10 @@ def stage_of(number: int, n_shards: int) -> str:
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Extract as the command line says, and return the folder of the stage."""
-    settings, run, _ = open_command(ExtractSettings, STAGE, argv)
+    settings, run, experiment = open_command(ExtractSettings, STAGE, argv)
     shard, n_shards = settings.shard_of()
     stage_name = stage_of(shard, n_shards)
-    config, reads = _config(settings), settings.reads
+    config, reads = settings.config(experiment, run), settings.reads
     if not settings.layers and (done := run.current(stage_name, config, reads=reads)):
         return done.folder
     prepared = Prepared.open(run.finished(PREPARED))
@@ -126,22 +124,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
     shutil.rmtree(folder / WORK, ignore_errors=True)
     log_result(folder, extracted, outputs)
     return folder
-
-
-def _config(settings: ExtractSettings) -> dict[str, Any]:
-    """Say what decides the stores besides the stages that are read.
-
-    Raises:
-        UserError: Ready weights are not there, or do not fit.
-    """
-    config = recorded(settings)
-    if settings.shard_of()[1] == 1:
-        config["shard"] = ""  # 0/1 is all
-    if settings.is_ready:
-        ready = find_ready(settings.source, "source")
-        check_ready(settings.source, settings.backbone, "source")
-        config[WEIGHTS] = fingerprint_of(settings.source, ready)["init"]
-    return config
 
 
 def find_nets(settings: ExtractSettings, run: Run) -> Finished | None:

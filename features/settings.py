@@ -2,27 +2,37 @@
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
 
 from data_prep.dihedral import VIEW_SETS
+from data_prep.effort import Workload
 from data_prep.errors import UserError
+from data_prep.experiment import Experiment
 from data_prep.file_paths import MayBePath
 from data_prep.folds import ALL
 from data_prep.outlook import Outlook
 from data_prep.ranges import Ranged
-from data_prep.settings import NOT_HASHED, Example, nearest
+from data_prep.run_folders.runs import Run
+from data_prep.settings import NOT_HASHED, Example, nearest, recorded
 from data_prep.up import check_learned
 from features.pooling import USUAL, check_statistics, telling
-from pretext.init_weights import pretexts
-from pretext.preflight import check_ready, check_unseen, network_of
+from pretext.init_weights import fingerprint_of, pretexts
+from pretext.preflight import (
+    check_ready,
+    check_unseen,
+    network_of,
+    network_of_ready,
+)
 from pretext.ready_weights import find_ready, is_path, is_ready
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FINETUNED = "transfer.finetune"
+START_S = 4.0  # opening the nets, writing the stores
+UNKNOWN_WIDTH = 512  # features of most small networks
 WEIGHTS = "weights"  # in a record beside the settings: which ready weights they were
 
 
@@ -140,6 +150,22 @@ class ExtractSettings(Ranged):
             return self.statistics
         return telling(self.statistics, len(VIEW_SETS[self.views]))
 
+    def config(self, experiment: Experiment, run: Run) -> dict[str, Any]:
+        """Say what decides the stores besides the stages that are read.
+
+        Raises:
+            UserError: Ready weights are not there, or do not fit.
+        """
+        del experiment, run
+        config = recorded(self)
+        if self.shard_of()[1] == 1:
+            config["shard"] = ""  # 0/1 is all
+        if self.is_ready:
+            ready = find_ready(self.source, "source")
+            check_ready(self.source, self.backbone, "source")
+            config[WEIGHTS] = fingerprint_of(self.source, ready)["init"]
+        return config
+
     def check_data(self, outlook: Outlook) -> None:
         """Check what the tables and the other stages decide.
 
@@ -160,6 +186,39 @@ class ExtractSettings(Ranged):
                 f"[{self.source}] folds = {ALL}: its net holds out no row, and there is"
                 " no test picture; train the folds, or set insample = true"
             )
+
+    def workload(self, outlook: Outlook) -> Workload:
+        """Say how many views go through how many nets, and what that leaves."""
+        table, n_views = outlook.table, len(VIEW_SETS[self.views])
+        passes = float(len(table))
+        values = passes * UNKNOWN_WIDTH
+        if self.source == FINETUNED:
+            n_common = int((table["split"] != "train").sum())
+            tasks = outlook.tasks(outlook.setting(self.source, "tasks") or ())
+            is_joint = bool(outlook.setting(self.source, "joint"))
+            n_folds = int(outlook.metadata["n_folds"])
+            passes = len(table) + n_common * max(0, n_folds - 1)
+            passes *= 1 if is_joint else len(tasks)
+            values = len(table) + n_common * n_folds
+            values *= sum(len(task.columns) for task in tasks)
+        source = outlook.settings.get(self.source)
+        side_px = outlook.metadata["side"]
+        return Workload(
+            network=self._network(outlook) or "",
+            side_px=source.net_side_px(side_px, source.final_scale)
+            if source
+            else side_px,
+            inferred=passes * n_views,
+            seconds=START_S,
+            n_bytes=4.0 * values * (n_views + len(self.statistics_of(table))),
+        )
+
+    def _network(self, outlook: Outlook) -> str | None:
+        """Name the network; None: not known yet, or not told."""
+        if self.is_ready:
+            return self.backbone or network_of_ready(self.source, "source")
+        init = str(outlook.setting(self.source, "init") or self.source)
+        return network_of(init, outlook.setting(self.source, "backbone") or "", outlook)
 
     def check_libraries(self, outlook: Outlook) -> None:
         """Look for the layers in the network to come; it loads torch.

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Ge, Gt
 
 from data_prep.command import open_command, run_command
+from data_prep.effort import FORWARDS
 from data_prep.errors import UserError
 from data_prep.ranges import OR_ZERO, Area, Share
 from data_prep.settings import Example
@@ -69,6 +70,11 @@ class DinoSettings(ViewSettings):
     teacher_decay: Annotated[
         Share, "share of the teacher that a step keeps; rises to 1"
     ] = 0.99
+
+    @property
+    def views_per_picture(self) -> float:
+        """Two views of the student, of the teacher without the way back, and small."""
+        return 2 + 2 / FORWARDS + self.local_crops * (3 / 7) ** 2
 
     def __post_init__(self) -> None:
         """Check the ranges."""

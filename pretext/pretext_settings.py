@@ -8,22 +8,31 @@ learnt, ``summary`` what came out, ``questions`` what guessing would give.
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
 
+from data_prep.effort import Workload
 from data_prep.errors import UserError
 from data_prep.file_paths import MayBePath
-from data_prep.settings import Example
+from data_prep.settings import Example, recorded
 from pretext.data.training_data import n_held_out
-from pretext.preflight import check_first_weights, check_larger_views, check_names
+from pretext.init_weights import find_weights, fingerprint_of
+from pretext.preflight import (
+    check_first_weights,
+    check_larger_views,
+    check_names,
+    network_of,
+)
 from pretext.ready_weights import is_path
 from pretext.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from data_prep.experiment import Experiment
     from data_prep.outlook import Outlook
+    from data_prep.run_folders.runs import Run
     from pretext.data.training_data import TrainingData
     from pretext.engine.learner import Learner
 
@@ -44,6 +53,10 @@ class Questions:
     def chance(self) -> float:
         """Share of them that guessing gets right."""
         return 1 / self.choices
+
+
+START_S = 5.0  # opening, auditing and writing
+N_LABELLED = 2000  # pictures that the health is measured on, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +99,11 @@ class PretextSettings(TrainingSettings):
                 " health_every = 0; give it 1 or more"
             )
 
+    def config(self, experiment: "Experiment", run: "Run") -> dict[str, Any]:
+        """Say what decides the result besides the stages that are read."""
+        del experiment
+        return recorded(self) | fingerprint_of(self.init, find_weights(self.init, run))
+
     @abstractmethod
     def build_learner(self, backbone: "nn.Module", data: "TrainingData") -> "Learner":
         """Make what is trained; its ``backbone`` attribute is kept in the end.
@@ -119,16 +137,43 @@ class PretextSettings(TrainingSettings):
         final_px = self.net_side_px(picture_px, self.final_scale)
         check_larger_views(final_px, picture_px, self.final_scale)
         check_first_weights(self.init, self.backbone, outlook)
-        visible_mask = outlook.table["split"] != "test"
-        n_pictures = int(visible_mask.sum()) if self.inductive else len(visible_mask)
-        n_pictures -= n_held_out(self.held_out, n_pictures)
-        self.check_enough(n_pictures, "the collection")
+        self.check_enough(self.n_trained_on(outlook), "the collection")
         if self.keep == "best-probe" and not outlook.metadata["n_folds"]:
             raise UserError(
                 "keep = 'best-probe' chooses by labels, and there are no folds of any;"
                 " name train and target in [data] and prepare again, or leave --keep"
                 " out"
             )
+
+    @property
+    def views_per_picture(self) -> float:
+        """What a step costs, in views forward and backward of each picture."""
+        return 1.0
+
+    def n_trained_on(self, outlook: "Outlook") -> int:
+        """Count the pictures that it trains on."""
+        visible_mask = outlook.table["split"] != "test"
+        n_pictures = int(visible_mask.sum()) if self.inductive else len(visible_mask)
+        return n_pictures - n_held_out(self.held_out, n_pictures)
+
+    def workload(self, outlook: "Outlook") -> Workload:
+        """Say what there is to train, and to measure between epochs."""
+        n = self.n_trained_on(outlook)
+        n_seen = self.total_steps(n) * self.pictures_per_step
+        n_epochs = n_seen / n
+        measured = n_epochs * n_held_out(self.held_out, len(outlook.table))
+        if self.health_every:
+            n_measured = min(n, N_LABELLED)
+            measured += n_measured * (2 + n_epochs // self.health_every)
+        return Workload(
+            network=network_of(self.init, self.backbone, outlook) or "",
+            side_px=self.net_side_px(outlook.metadata["side"], 1.0),
+            batch_size=self.batch_size,
+            trained=n_seen * self.views_per_picture,
+            inferred=measured,
+            seconds=START_S,
+            weights_kept=1,
+        )
 
     def check_libraries(self, outlook: "Outlook") -> None:
         """Ask libraries what they know, and try the network; it loads torch.

@@ -11,10 +11,9 @@ from data_prep.experiment import Experiment
 from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Run
-from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
 from pretext.data.training_data import TrainingData, load_training_data
-from pretext.init_weights import find_weights, fingerprint_of
+from pretext.init_weights import find_weights
 from pretext.preflight import check_names, log_ignored_tag
 from pretext.pretext_settings import PretextSettings
 
@@ -45,7 +44,7 @@ def pretrain(
     """
     weights_file = find_weights(settings.init, run)
     reads = settings.reads
-    config = recorded(settings) | fingerprint_of(settings.init, weights_file)
+    config = settings.config(experiment, run)
     if not settings.find_lr and (done := run.current(stage_name, config, reads=reads)):
         return done.folder
     log_ignored_tag(settings.init, settings.backbone)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
+from data_prep.experiment import Experiment
 from data_prep.file_paths import MayBePath
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.ranges import Ranged
@@ -77,6 +78,18 @@ class ProbeSettings(Ranged):
         """The stages that it reads."""
         return [PREPARED, *(name for name in self.weights if name in pretexts())]
 
+    def config(self, experiment: Experiment, run: Run) -> dict[str, Any]:
+        """Say what decides the result besides the stages that are read.
+
+        Raises:
+            UserError: There is no such stage or file, or no finished stage at all.
+        """
+        files = find_files(self.weights, run).items()
+        return recorded(self) | {
+            "tasks_of_experiment": {k: asdict(v) for k, v in experiment.tasks.items()},
+            "files": [fingerprint_of(name, path)["init"] for name, path in files],
+        }
+
     def check_data(self, outlook: "Outlook") -> None:
         """Check what the tables and the other stages decide.
 
@@ -106,10 +119,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings, run, experiment = open_command(ProbeSettings, STAGE, argv)
     files = find_files(settings.weights, run)
     reads = [PREPARED, *(name for name in files if name in pretexts())]
-    config = recorded(settings) | {
-        "tasks_of_experiment": {k: asdict(v) for k, v in experiment.tasks.items()},
-        "files": [fingerprint_of(name, path)["init"] for name, path in files.items()],
-    }
+    config = settings.config(experiment, run)
     if done := run.current(STAGE, config, reads=reads):
         log.info("%s", (done.folder / "probe.txt").read_text(encoding="utf-8"))
         return done.folder

@@ -62,6 +62,11 @@ class ViewSettings(PretextSettings):
             )
 
     @property
+    def views_per_picture(self) -> float:
+        """What a step costs, in views forward and backward of each picture."""
+        return 2.0
+
+    @property
     def peak_rate(self) -> float:
         """The highest learning rate, in proportion to the pictures of a step."""
         return self.learning_rate * self.pictures_per_step / RATE_IS_FOR

@@ -29,7 +29,6 @@ from data_prep.command import open_command, run_command
 from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED
 from data_prep.reporting.numerals import four_digits, style_for
-from data_prep.settings import recorded
 from stacking.inputs.sources import EXTRACTED, other_runs
 from stacking.settings import FitSettings
 
@@ -50,11 +49,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     prepared, extracted = run.finished(PREPARED), run.finished(EXTRACTED)
     also = other_runs(settings.also, run)
     name = f"{STAGE}.insample" if settings.protocol == "insample" else STAGE
-    config: dict[str, Any] = recorded(settings) | {
-        "cv": settings.cv or prepared.metadata["cv"],
-        "tasks": {name: task.recorded() for name, task in experiment.tasks.items()},
-        "also": {name: stage.record["digest"] for name, stage in also.items()},
-    }
+    config = settings.config(experiment, run)
     reads = [PREPARED, EXTRACTED]
     if done := run.current(name, config, reads):
         return done.folder

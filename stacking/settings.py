@@ -2,16 +2,27 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
+from data_prep.effort import Workload
 from data_prep.errors import UserError
+from data_prep.experiment import Experiment
 from data_prep.outlook import Outlook
+from data_prep.prepared import PREPARED
 from data_prep.ranges import Ranged
-from data_prep.settings import NOT_HASHED, Example, nearest
+from data_prep.run_folders.runs import Run
+from data_prep.settings import NOT_HASHED, Example, nearest, recorded
 from stacking.models.registry import STACKERS
 
+START_S = 10.0  # loading, scoring, report
+# Of a labelled picture and column, three seeds: 60 s for 4,030 pictures and 104 columns
+CELL_S = 1.4e-4
+TUNED_SHARE = 0.3  # what a trial of optuna costs of that
+LABEL_FREE_WIDTH = 512  # outputs of a backbone alone, of most small networks
+USUAL_STATISTICS = ("mean", "var", "max", "min")
+FINETUNED = "transfer.finetune"
 # "weighted" has no model of its own: it is the mean of the sub-tasks
 USUAL = (*(name for name, s in STACKERS.items() if not s.is_slow), "weighted")
 SLOW = tuple(name for name, s in STACKERS.items() if s.is_slow)
@@ -158,6 +169,33 @@ class FitSettings(Ranged):
     def idle_by(self) -> str:
         """The setting by which the stage leaves nothing to read; empty: it does."""
         return "protocol = 'insample'" if self.protocol == "insample" else ""
+
+    def config(self, experiment: Experiment, run: Run) -> dict[str, Any]:
+        """Say what decides the stack besides the stages that are read.
+
+        Raises:
+            UserError: ``data_prep.prepare`` or another run is not finished.
+        """
+        from stacking.inputs.sources import other_runs
+
+        also = other_runs(self.also, run)
+        return recorded(self) | {
+            "cv": self.cv or run.finished(PREPARED).metadata["cv"],
+            "tasks": {name: task.recorded() for name, task in experiment.tasks.items()},
+            "also": {name: stage.record["digest"] for name, stage in also.items()},
+        }
+
+    def workload(self, outlook: Outlook) -> Workload:
+        """Say about how long boosted trees take: they are most of it."""
+        extract = "features.extract"
+        n_statistics = len(outlook.setting(extract, "statistics") or USUAL_STATISTICS)
+        n_outputs = LABEL_FREE_WIDTH
+        if outlook.setting(extract, "source") in (None, FINETUNED):
+            tasks = outlook.tasks(outlook.setting(FINETUNED, "tasks") or ())
+            n_outputs = sum(len(task.columns) for task in tasks)
+        n_cells = len(outlook.scored()) * n_outputs * n_statistics
+        often = (2 + self.seeds) / 5 + TUNED_SHARE * self.tune
+        return Workload(seconds=START_S + CELL_S * n_cells * often)
 
     def check_data(self, outlook: Outlook) -> None:
         """Check what the tables and the other stages decide.

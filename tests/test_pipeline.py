@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import pipeline
+from data_prep import prepare
 from data_prep.errors import UserError
 from data_prep.experiment import (
     commands,
@@ -185,3 +186,25 @@ def test_paths_of_stages_are_relative_to_the_file_wherever_one_stands(
             assert Path(path).resolve() == (file.parent / text).resolve()
         records.append(recorded(settings["features.extract"]))
     assert records[0] == records[1] == records[2]
+
+
+def test_a_plan_says_why_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_sheets(tmp_path)
+    text = '[pipeline]\nstages = ["data_prep.prepare", "pretext.jigsaw"]\n'
+    text += '[data]\nimages = "pictures"\n[pretext.jigsaw]\nbackbone = "test_resnet"\n'
+    file = tmp_path / "leaves.toml"
+    file.write_text(f"{text}batch_size = 2\n[data_prep.prepare]\nside = 32\n")
+    caplog.set_level("INFO")
+    run = pipeline.main([str(file), "--plan"])
+    assert re.search(r"data_prep\.prepare +\d+ s +< 1 MB +not there yet", caplog.text)
+    assert re.search(r"pretext\.jigsaw +\d+ s +1 MB +not there yet", caplog.text)
+    assert not run.exists()
+    prepare.main(["--experiment", str(file), "--run", str(run)])
+    caplog.clear()
+    file.write_text(file.read_text().replace("side = 32", "side = 40"))
+    pipeline.main([str(file), "--plan"])
+    assert re.search(r"data_prep\.prepare .* side 32 -> 40", caplog.text)
+    assert re.search(r"it replaces one that took \d+ s", caplog.text)

@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.command import open_command, run_command
-from data_prep.experiment import Experiment
 from data_prep.prepared import PREPARED
 from data_prep.reporting.numerals import style_for
-from data_prep.settings import recorded
 from data_prep.waiting import settle_waiting
-from pretext.init_weights import find_weights, fingerprint_of
+from pretext.init_weights import find_weights
 from pretext.preflight import check_names, log_ignored_tag
 from transfer.kept_folds import find_kept
 from transfer.settings import FinetuneSettings
@@ -41,10 +39,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings, run, experiment = open_command(FinetuneSettings, STAGE, argv)
     first_weights = find_weights(settings.init, run)
     reads = settings.reads
-    config = _config(settings, experiment, first_weights)
-    kept = find_kept(settings, run, config)
+    kept = find_kept(settings, run, settings.config(experiment, run))
     settings = replace(settings, folds=kept.folds)
-    config = _config(settings, experiment, first_weights)
+    config = settings.config(experiment, run)
     if not settings.find_lr and (done := run.current(STAGE, config, reads=reads)):
         return done.folder
     prepared = run.finished(PREPARED)
@@ -148,18 +145,6 @@ def summary(nets: Sequence[dict[str, Any]]) -> list[str]:
         fold_texts = ", ".join(f"{value:{style}}" for value in values)
         lines.append(f"{name}: {mean:{style}} on held-out folds ({fold_texts})")
     return lines
-
-
-def _config(
-    settings: FinetuneSettings, experiment: Experiment, first_weights: Path | None
-) -> dict[str, Any]:
-    """Say what decides the result besides the stages that are read."""
-    tasks = {name: task.recorded() for name, task in experiment.tasks.items()}
-    return (
-        recorded(settings)
-        | {"tasks_of_experiment": tasks}
-        | fingerprint_of(settings.init, first_weights)
-    )
 
 
 if __name__ == "__main__":

@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_prep.arrays import Bools, Ints
+from data_prep.effort import Workload
 from data_prep.errors import UserError
 from data_prep.folds import ALL, fold_masks
 from data_prep.outlook import Outlook
 from data_prep.rows import weights_of
 from data_prep.tasks import Task
+from pretext.preflight import network_of
 from transfer.inner_split import inner_split
 from transfer.settings import FinetuneSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
+START_S, NET_S = 3.0, 1.0  # of the stage, of each net: opening and writing
 JOINT = "joint"  # the name of a net that has all tasks
 
 
@@ -164,6 +167,41 @@ def check_plan(outlook: Outlook, settings: FinetuneSettings) -> None:
             # some fold holds out its share of them, or more
             n_rows -= -(-int((mask & is_assigned).sum()) // n_folds)
         settings.check_enough(n_rows, name, "labelled picture")
+
+
+def count_work(outlook: Outlook, settings: FinetuneSettings) -> Workload:
+    """Count the pictures that all nets train on and are scored by.
+
+    Before there are folds, each holds out its share.
+    """
+    n_folds = outlook.metadata["n_folds"]
+    tasks = outlook.tasks(settings.tasks)
+    n_nets = len(_nets(tasks, settings))
+    if outlook.prepared:
+        jobs = plan(outlook.table, tasks, settings, n_folds)
+        rows = [(len(job.train_idx), len(job.val_idx)) for job in jobs]
+    else:
+        n = int((outlook.table["split"] == "train").sum())
+        folds = folds_of(settings, n_folds) * n_nets
+        held_out = [0 if fold == ALL else n // n_folds for fold in folds]
+        rows = [(n - n_held_out, n_held_out) for n_held_out in held_out]
+    trained = scored = 0.0
+    for n_trained_on, n_held_out in rows:
+        seen = settings.total_steps(n_trained_on) * settings.pictures_per_step
+        n_epochs = seen / max(1, n_trained_on)
+        often = n_epochs / settings.score_every if settings.score_every else 0
+        chosen = n_epochs * settings.inner_share if settings.select == "inner" else 0
+        trained += seen * settings.work_share(n_epochs)
+        scored += n_held_out * (1 + often) + n_trained_on * chosen
+    return Workload(
+        network=network_of(settings.init, settings.backbone, outlook) or "",
+        side_px=settings.net_side_px(outlook.metadata["side"], 1.0),
+        batch_size=settings.batch_size,
+        trained=trained,
+        inferred=scored,
+        seconds=START_S + NET_S * len(rows),
+        weights_kept=len(rows) * (1 + settings.keep_epochs),
+    )
 
 
 def _check(jobs: Sequence[Job], settings: FinetuneSettings) -> None:

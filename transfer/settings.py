@@ -1,15 +1,19 @@
 """The settings of the transfer."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from data_prep.effort import FORWARDS, Workload
 from data_prep.errors import UserError
+from data_prep.experiment import Experiment
 from data_prep.file_paths import MayBePath
 from data_prep.outlook import Outlook
 from data_prep.ranges import OR_ZERO, Area, Share
-from data_prep.settings import NOT_HASHED, Example
+from data_prep.run_folders.runs import Run
+from data_prep.settings import NOT_HASHED, Example, recorded
+from pretext.init_weights import find_weights, fingerprint_of
 from pretext.preflight import (
     check_first_weights,
     check_larger_views,
@@ -203,10 +207,32 @@ class FinetuneSettings(TrainingSettings):
             layer_decay=self.layer_decay,
         )
 
+    def work_share(self, n_epochs: float) -> float:
+        """Say what a step costs, of one that trains all of the network.
+
+        Args:
+            n_epochs: Of the whole training.
+        """
+        n_frozen = self.unfreeze_after or n_epochs
+        share = 1.0
+        if self.train == HEAD:  # forward only, for as long as the rest is frozen
+            frozen_share = min(1.0, n_frozen / n_epochs) if n_epochs else 1.0
+            share = 1 - frozen_share * (1 - 1 / FORWARDS)
+        return share * (2 if self.keep_pretext else 1)
+
     @property
     def role_of_fold(self) -> str:
         """What its nets know of the labels of the rows they hold out."""
         return "oof_selected" if self.select == "fold" else "oof"
+
+    def config(self, experiment: Experiment, run: Run) -> dict[str, Any]:
+        """Say what decides the result besides the stages that are read."""
+        tasks = {name: task.recorded() for name, task in experiment.tasks.items()}
+        return (
+            recorded(self)
+            | {"tasks_of_experiment": tasks}
+            | fingerprint_of(self.init, find_weights(self.init, run))
+        )
 
     def check_data(self, outlook: Outlook) -> None:
         """Check what the tables and the other stages decide.
@@ -223,6 +249,12 @@ class FinetuneSettings(TrainingSettings):
         check_first_weights(self.init, self.backbone, outlook)
         check_plan(outlook, self)
         check_columns(outlook, self.columns, self.tasks)
+
+    def workload(self, outlook: Outlook) -> Workload:
+        """Say what there is to train and to score, of all nets."""
+        from transfer.jobs import count_work
+
+        return count_work(outlook, self)
 
     def check_libraries(self, outlook: Outlook) -> None:
         """Ask libraries what they know, and try the network; it loads torch.

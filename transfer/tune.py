@@ -14,7 +14,7 @@ know a little of the search; that of ``--fold`` knows nothing of it.
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +27,7 @@ from data_prep.experiment import Experiment
 from data_prep.prepared import PREPARED
 from data_prep.ranges import Ranged
 from data_prep.run_folders.drafts import write_rows, write_text
+from data_prep.run_folders.runs import Run
 from data_prep.settings import NOT_HASHED, Example, nearest, recorded
 from data_prep.waiting import settle_waiting
 from pretext.engine.progress import Report
@@ -72,6 +73,22 @@ class TuneSettings(Ranged):
     def reads(self) -> list[str]:
         """The stages that it reads for certain."""
         return [PREPARED]
+
+    def config(self, experiment: Experiment, run: Run) -> dict[str, Any]:
+        """Say what decides the trials besides the stages that are read."""
+        base = base_of(experiment)
+        of_base = recorded(self.of_fold(base, base.tasks)).items()
+        tasks = {name: task.recorded() for name, task in experiment.tasks.items()}
+        return {
+            **recorded(self),
+            **{f"[{FINETUNE}] {name}": value for name, value in of_base},
+            "tasks_of_experiment": tasks,
+            **fingerprint_of(base.init, find_weights(base.init, run)),
+        }
+
+    def has_enough(self, metadata: Mapping[str, Any]) -> bool:
+        """Tell whether a finished search has made the trials: more go on with it."""
+        return bool(metadata["trials"] >= self.trials)
 
     def check_data(self, outlook: "Outlook") -> None:
         """Check what the tables and the other stages decide.
@@ -145,9 +162,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings, run, experiment = open_command(TuneSettings, STAGE, argv)
     base = base_of(experiment)
     first_weights = find_weights(base.init, run)
-    config = _config(settings, base, experiment, first_weights)
+    config = settings.config(experiment, run)
     done = run.current(STAGE, config, reads=base.reads)
-    if done and done.metadata["trials"] >= settings.trials:
+    if done and settings.has_enough(done.metadata):
         log.info("%s", (done.folder / BEST).read_text(encoding="utf-8"))
         return done.folder
     prepared = run.finished(PREPARED)
@@ -246,22 +263,6 @@ def run_trials(
         higher_is_better=job.tasks[0].task_type.higher_is_better,
         journal=folder / JOURNAL,
     )
-
-
-def _config(
-    settings: TuneSettings,
-    base: FinetuneSettings,
-    experiment: Experiment,
-    first_weights: Path | None,
-) -> dict[str, Any]:
-    """Say what decides the trials besides the stages that are read."""
-    of_base = recorded(settings.of_fold(base, base.tasks)).items()
-    return {
-        **recorded(settings),
-        **{f"[{FINETUNE}] {name}": value for name, value in of_base},
-        "tasks_of_experiment": {k: v.recorded() for k, v in experiment.tasks.items()},
-        **fingerprint_of(base.init, first_weights),
-    }
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Shapes: S pixels per side.
 import hashlib
 import math
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,7 @@ from data_prep.pictures.picture_info import PictureInfo
 from data_prep.processes import n_cores, pool_of
 from data_prep.run_folders.witness import Witness
 
+N_TIMED = 5  # files
 CHUNK = 16  # pictures a process takes at a time
 CHUNK_BYTES = 2**23  # ... unless they are large
 
@@ -102,6 +104,15 @@ def decode_files(
             f"one of {n_processes} processes was killed, probably for want of memory;"
             " run again with fewer: --workers 1, or --threads 1"
         ) from None
+
+
+def time_decoding(paths: Sequence[Path], side: int) -> float:
+    """Decode a few of some files, and say how long one takes, in seconds."""
+    few = paths[:: max(1, len(paths) // N_TIMED)][:N_TIMED]
+    began = time.perf_counter()
+    for path in few:
+        _decode_file(path, side, "pad")
+    return (time.perf_counter() - began) / max(1, len(few))
 
 
 def _decode_file(path: Path, side: int, fit: Fit) -> tuple[Decoded, Pixels | None]:

@@ -22,7 +22,7 @@ def noted_attempt(partial: Path, before: Mapping[str, Any]) -> dict[str, float]:
         partial: Folder of the unfinished stage.
         before: The note of the attempt before; empty: there was none.
     """
-    return {"seconds": _seconds_of(partial, before), "began_at": time.time()}
+    return {"seconds": seconds_of_attempts(partial, before), "began_at": time.time()}
 
 
 def end_attempt(note_file: Path) -> None:
@@ -31,7 +31,7 @@ def end_attempt(note_file: Path) -> None:
         os.utime(note_file)
 
 
-def _seconds_of(partial: Path, note: Mapping[str, Any]) -> float:
+def seconds_of_attempts(partial: Path, note: Mapping[str, Any]) -> float:
     """Say how long the attempts were at work that the note tells of."""
     try:
         earlier_s, began_at = float(note["seconds"]), float(note["began_at"])

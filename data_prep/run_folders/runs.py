@@ -185,7 +185,7 @@ class Run:
         if self.overwrite or not self.has(stage):
             return None
         finished = self._recorded(stage)
-        has_same_settings = finished.record["settings"] == _plain(settings)
+        has_same_settings = finished.record["settings"] == plain(settings)
         if not has_same_settings or finished.record["reads"] != self._digests(reads):
             return None
         check_files(finished.folder, finished.record)
@@ -215,7 +215,7 @@ class Run:
             if (self.folder / f"{name}.partial" / RECORD).exists():
                 self._publish(name)
             partial = self.folder / f"{name}.partial"
-            made_from = {"settings": _plain(settings), "reads": digests}
+            made_from = {"settings": plain(settings), "reads": digests}
             begun = read_state(partial / MADE_FROM)
             if {key: begun.get(key) for key in made_from} != made_from:
                 if partial.exists():
@@ -252,7 +252,7 @@ class Run:
                 f", {os.cpu_count()} cores",
                 "versions": _versions(),
             }
-            write_json(partial / RECORD, sealed(_plain(record)))
+            write_json(partial / RECORD, sealed(plain(record)))
             self._publish(name)
 
     def _recorded(self, stage: str) -> Finished:
@@ -377,9 +377,10 @@ def read_state(path: Path) -> dict[str, Any]:
     return state if isinstance(state, dict) else {}
 
 
-def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(value, default=str))
-    return plain
+def plain(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a table as JSON has it, which is how records are compared."""
+    table: dict[str, Any] = json.loads(json.dumps(value, default=str))
+    return table
 
 
 @cache  # reading what is installed takes longer than the rest of a small stage

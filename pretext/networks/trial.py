@@ -4,12 +4,17 @@ It loads torch and builds networks, which takes seconds; an hour of training tha
 in a refusal would take longer.
 """
 
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import nn
 
+from data_prep.effort import PICTURE_S_PER_PIXEL, NetworkSpeed
 from data_prep.errors import UserError
+from pretext.device import pick_device, set_threads, use_bf16
 from pretext.names import SCRATCH
 from pretext.networks.backbones import begin_backbone, build_backbone
 from pretext.preflight import check_larger_views, network_of
@@ -17,6 +22,9 @@ from pretext.ready_weights import find_ready, is_ready
 
 if TYPE_CHECKING:
     from data_prep.outlook import Outlook
+
+TIMED_PICTURES, TIMED_PICTURES_ON_GPU = 16, 64  # on a CPU the time grows with them
+TIMED_S, MOST_TIMED = 0.3, 10
 
 
 class NetSettings(Protocol):
@@ -122,3 +130,71 @@ def check_final_side(
             f"final_scale = {scale}: {name} takes pictures of one size only ({error})"
         ) from None
     backbone.train(was_training)
+
+
+def time_network(
+    name: str,
+    side_px: int,
+    *,
+    threads: int = 0,
+    precision: str = "auto",
+) -> NetworkSpeed:
+    """Time a few training steps and forwards of a network on this machine.
+
+    Args:
+        name: Of the network.
+        side_px: Side of its input.
+        threads: CPU threads; 0: all cores.
+        precision: Arithmetic.
+
+    Raises:
+        UserError: timm has no such network.
+    """
+    device = pick_device()
+    set_threads(threads)
+    network = build_backbone(name, side_px).to(device)
+    optimizer = torch.optim.AdamW(network.parameters())
+    is_bf16 = use_bf16(precision, device)
+    n = TIMED_PICTURES if device.type == "cpu" else TIMED_PICTURES_ON_GPU
+    shape = (n, 3, side_px, side_px)
+    # numbers of any kind, without drawing some: nothing may depend on whether it ran
+    images = torch.linspace(-1, 1, 3 * n * side_px**2, device=device).view(shape)
+    images = images.to(memory_format=torch.channels_last)
+
+    def forward() -> torch.Tensor:
+        arithmetic = torch.autocast(device.type, torch.bfloat16)
+        with arithmetic if is_bf16 else nullcontext():
+            outputs: torch.Tensor = network(images)
+            return outputs.float().square().mean()
+
+    def infer() -> None:
+        with torch.inference_mode():
+            forward()
+
+    network.train()
+    training_s = _seconds_of(lambda: torch.autograd.backward(forward()), device)
+    step_s = _seconds_of(optimizer.step, device)
+    network.eval()
+    inference_s = _seconds_of(infer, device)
+    # where views are made beside the network, on the same cores
+    augment_s = PICTURE_S_PER_PIXEL * side_px**2 if device.type == "cpu" else 0.0
+    return NetworkSpeed(
+        picture_s=training_s / n + augment_s,
+        step_s=step_s,
+        view_s=inference_s / n,
+        n_weights=sum(weights.numel() for weights in network.parameters()),
+    )
+
+
+def _seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Time work, the quickest of some: the first builds what later ones use."""
+    quickest_s, until = float("inf"), time.perf_counter() + TIMED_S
+    n_timed = 0
+    while n_timed < 2 or (n_timed < MOST_TIMED and time.perf_counter() < until):
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        quickest_s = min(quickest_s, time.perf_counter() - began)
+        n_timed += 1
+    return quickest_s
