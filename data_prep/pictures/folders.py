@@ -156,7 +156,10 @@ def _files_in(folders: Sequence[Path], setting: str) -> Iterator[PlacedFile]:
 
 def _notes_on(pictures: Sequence[PlacedFile]) -> tuple[str, ...]:
     """Tell which folders within were searched, if there are any with pictures."""
-    n_pictures = Counter(file.within.parent for file in pictures)
+    by_folder = Counter((file.path.parent, file.top) for file in pictures)
+    n_pictures: Counter[Path] = Counter()
+    for (folder, top), n in by_folder.items():
+        n_pictures[folder.relative_to(top)] += n
     if set(n_pictures) == {Path()}:
         return ()
     listed = ", ".join(
