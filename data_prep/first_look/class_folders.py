@@ -46,15 +46,15 @@ class ClassFolders:
 def class_folders(listing: Listing) -> ClassFolders | None:
     """Read classes off the folders; None: they are no classes."""
     tops = {
-        folder.relative_to(listing.root).parts[0].lower()
+        folder.relative_to(listing.top).parts[0].lower()
         for folder in listing.names
-        if folder != listing.root
+        if folder != listing.top
     }
     has_splits = bool(tops & TRAIN_FOLDERS)
     labels: dict[Path, str] = {}
     test: list[Path] = []
     for path in listing.pictures:
-        *folders, _ = path.relative_to(listing.root).parts
+        *folders, _ = path.relative_to(listing.top).parts
         if has_splits and folders and folders[0].lower() in TEST_FOLDERS:
             test.append(path)
             continue

@@ -1,6 +1,7 @@
 """Tests of data_prep.first_look: what names, cells, headers and rates tell."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -141,7 +142,14 @@ def test_values_are_written_as_toml_reads_them(tmp_path: Path) -> None:
     import tomllib
 
     base = tmp_path / "experiments"
-    values = ['a "b" \\ é\x7f', 3, 0.5, True, tmp_path / "x", ["y" * 60, "z" * 60]]
+    values: list[Any] = [
+        'a "b" \\ é\x7f',
+        3,
+        0.5,
+        True,
+        tmp_path / "x",
+        ["y" * 60, "z" * 60],
+    ]
     text = "\n".join(f"k{n} = {value_text(v, base)}" for n, v in enumerate(values))
     read = list(tomllib.loads(text).values())
     assert read == [*values[:4], "../x", values[5]]

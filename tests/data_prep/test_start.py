@@ -184,7 +184,7 @@ def test_class_folders_become_a_table(tmp_path: Path) -> None:
 def test_classes_may_have_pictures_of_the_same_names(tmp_path: Path) -> None:
     folder = tmp_path / "trees"
     for word in WORDS:
-        draw(folder / word, [f"{k}.png" for k in range(12)])
+        draw(folder / "images" / word, [f"{k}.png" for k in range(12)])
     begun(folder)
     rows = prepared(folder)
     assert rows["target"].value_counts().to_dict() == dict.fromkeys(WORDS, 12)
