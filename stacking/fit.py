@@ -13,6 +13,7 @@ without a picture that can be read gets the mean of the training targets, ended 
 predictions are (see ``stacking.ensemble.final_step``), or the most frequent class.
 
 Rows are learned from through the net that never saw them, by the run's own folds.
+A stack of another metric that is replaced is kept whole, as ``stacking.fit.METRIC``.
 ``--protocol insample`` reproduces the leak of the original instead, for comparison, and
 writes ``stacking.fit.insample/``.
 """
@@ -30,6 +31,7 @@ from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED
 from data_prep.reporting.numerals import four_digits, style_for
 from stacking.inputs.sources import EXTRACTED, other_runs
+from stacking.kept_metrics import keep_other_metric
 from stacking.settings import FitSettings
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     common = data.common
     requested = read_order(prepared, list(compress(common.ids, common.is_predicted)))
     job = StackingJob.of(data, settings, experiment, prepared, extracted=extracted)
+    keep_other_metric(run, name, job.objective.name)
     # The matrices are small: a second thread gains nothing, and on a busy machine it
     # waits for a core that it does not get (a ridge of 0.5 s took 9 s).
     with threadpool_limits(1, user_api="blas"), run.stage(name, config, reads) as stage:
