@@ -167,15 +167,16 @@ def id_table(
         preference = PREFERRED.index(lower) if lower in PREFERRED else len(PREFERRED)
         return not _is_plain(texts_of[name], pictures), preference, -share
 
-    id_column = min(ranked, key=rank)[1]
+    id_column = min(ranked, key=rank)[1] if len(ranked) > 1 else ranked[0][1]
     texts = texts_of[id_column]
-    ids = [pictures.meant_by(text) for text in texts]
+    id_by_text = {text: pictures.meant_by(text) for text in set(texts)}
+    ids = [id_by_text[text] for text in texts]
     return IdTable(
         path=path,
         cells=cells,
         id_column=id_column,
         ids=ids,
-        is_plain=_is_plain(texts, pictures) and not is_json,
+        is_plain=ids == texts and not is_json,
         n_pictures=len(set(ids) & pictures.ids),
         columns=[
             look_at(cells[name], str(name)) for name in cells if name != id_column
