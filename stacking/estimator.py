@@ -18,7 +18,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from data_prep.arrays import Floats
-from data_prep.folds import assign_folds, strata
 from data_prep.scoring.scores import FoldScores
 from data_prep.tables.spelling import class_names
 from stacking.cross_fitting import TrainingRows
@@ -29,6 +28,7 @@ from stacking.ensemble.objective import Objective
 from stacking.ensemble.predictor import Predictor
 from stacking.ensemble.stack import Stacked, stack
 from stacking.inputs.data import Column, StackingData
+from stacking.inputs.splits import make_folds
 from stacking.inputs.target_columns import TargetColumns
 from stacking.inputs.validation import (
     check_table,
@@ -49,7 +49,9 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Predict numbers.
 
     Args:
-        cv: Scheme of the folds, such as ``"kfold5"`` or ``"sgkfold3"`` with groups.
+        cv: Scheme of the folds, such as ``"kfold5"`` or ``"sgkfold3"`` with groups;
+            a number of folds; or a splitter of scikit-learn. Where columns of ``X``
+            come from nets, give their ``folds`` to ``fit`` instead.
         stackers: What competes, names of ``stacking.fit --stackers``; those that read
             columns, such as ``"lightgbm"``, ``"ridge"``.
         metric: What is scored; empty: RMSE, or log-loss for classes.
@@ -67,7 +69,7 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        cv: str = "kfold5",
+        cv: Any = "kfold5",
         stackers: Sequence[str] = ("lightgbm", "ridge"),
         metric: str = "",
         seeds: int = 3,
@@ -144,10 +146,16 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         sample_weight: ArrayLike | None,
     ) -> StackingData:
         n = len(X)
-        cv_groups = np.arange(n) if groups is None else cv_groups_of(groups, n)
+        named_groups = None if groups is None else cv_groups_of(groups, n)
+        cv_groups = np.arange(n) if named_groups is None else named_groups
         if folds is None:
-            labels = strata(y if self._is_number else y.astype(str))
-            folds = assign_folds(self.cv, labels, cv_groups, self.random_state)
+            folds = make_folds(
+                self.cv,
+                y,
+                named_groups,
+                is_number=self._is_number,
+                seed=self.random_state,
+            )
         values, class_idx = np.unique(y, return_inverse=True)
         has_classes = not self._is_number or len(values) <= MAX_CLASSES
         one_hot = np.eye(len(values))[class_idx]

@@ -73,6 +73,7 @@ WHY: dict[str, tuple[str, ...]] = {
             "stacking.analysis.conformal",
         ),
         *(
+            "stacking.inputs.splits",
             "stacking.inputs.validation",
             "stacking.reporting.leaderboard_entries",
             "stacking.predict",

@@ -1,16 +1,25 @@
 """Tests of stacking.estimator."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    PredefinedSplit,
+    ShuffleSplit,
+    cross_val_score,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from data_prep.errors import UserError
+from features.store import open_store, write_store
 from stacking.estimator import ClassStacker, Stacker
 
 N = 150
@@ -65,6 +74,71 @@ def test_folds_may_be_given_and_weights_reach_the_stackers() -> None:
     weights = np.where(np.arange(N) % 5 == 0, 0.0, 1.0)
     other = Stacker(**QUICK).fit(X, y, folds=folds, sample_weight=weights)
     assert (model.predict(X) != other.predict(X)).any()
+
+
+def test_cv_is_what_scikit_learn_calls_so() -> None:
+    X, y, groups = rows()
+    names = np.array(["low", "high"])[(y > y.mean()).astype(int)]
+    made = Stacker(cv=5, **QUICK).fit(X, y).folds_
+    assert np.array_equal(made, Stacker(cv="kfold5", **QUICK).fit(X, y).folds_)
+    assert np.bincount(made).tolist() == [30] * 5
+    kept = Stacker(cv=3, **QUICK).fit(X, y, groups=groups).folds_
+    assert all(len(set(kept[groups == group])) == 1 for group in groups)
+    of_classes = ClassStacker(cv=3, **QUICK).fit(X, names).folds_
+    for fold in range(3):
+        assert (names[of_classes == fold] == "low").mean() == pytest.approx(
+            (names == "low").mean(), abs=0.02
+        )
+    own = np.arange(N) % 4
+    for cv in (PredefinedSplit(own), list(PredefinedSplit(own).split())):
+        assert np.array_equal(Stacker(cv=cv, **QUICK).fit(X, y).folds_, own)
+    by_group = Stacker(cv=GroupKFold(3), **QUICK).fit(X, y, groups=groups).folds_
+    assert all(len(set(by_group[groups == group])) == 1 for group in groups)
+    assert clone(Stacker(cv=PredefinedSplit(own))).cv.get_n_splits() == 4
+
+
+@pytest.mark.parametrize(
+    ("cv", "message"),
+    [
+        (PredefinedSplit(np.arange(N) % 4 - 1), r"38 rows are held out 0 times; leave"),
+        (
+            ShuffleSplit(3, random_state=0),
+            "cv = ShuffleSplit.* does not hold each",
+        ),
+        (
+            [(np.arange(75, N), np.arange(75)), (np.arange(50), np.arange(75, N))],
+            "fold 1 is not trained on all rows that it does not hold out",
+        ),
+        (1, r"cv = 'kfold1': give kfold, .* and 2 or more folds"),
+        (object(), "cv = <object.*Expected `cv` as an integer"),
+        (KFold(400), "n_splits=400 greater than the number of samples"),
+    ],
+)
+def test_a_cv_that_is_no_partition_is_refused(cv: object, message: str) -> None:
+    X, y, _ = rows()
+    with pytest.raises(UserError, match=message):
+        Stacker(cv=cv, **QUICK).fit(X, y)
+
+
+def test_folds_of_a_store_keep_the_leak_out(tmp_path: Path) -> None:
+    """New folds tear what those of the store kept together: here, copies."""
+    rng = np.random.default_rng(0)
+    ids, series = [f"p{k:03d}" for k in range(N)], np.arange(N) // 3
+    y, X = rng.normal(size=N // 3)[series], rng.normal(size=(N // 3, 30))[series]
+    header = {
+        "columns": [{"name": f"x{k}__mean"} for k in range(30)],
+        "roles": ["oof"] * N,
+        "folds": (series % 3).tolist(),
+    }
+    write_store(tmp_path / "features.pkl", ids, X, header)
+    store = open_store(tmp_path / "features.pkl")
+    y = pd.Series(y, ids).loc[list(store.ids)].to_numpy()
+    model = Stacker(stackers=["ridge"], **QUICK)
+    honest = model.fit(store.matrix(), y, folds=store.folds).scores_.pooled
+    assert np.array_equal(model.folds_, store.folds)
+    assert honest > 0.95 * y.std(), "noise tells nothing of the label"
+    torn = Stacker(cv=5, stackers=["ridge"], **QUICK).fit(store.matrix(), y)
+    assert torn.scores_.pooled < 0.8 * honest, "copies tell each other's label"
 
 
 def test_mistakes_are_said() -> None:
