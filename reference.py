@@ -232,10 +232,11 @@ def _stage_parts() -> Iterator[Part]:
         tables = tuple(f"[{stage}]" for stage in named_stages)
         entry = Entry(name=name, tables=tables, example=example, text=text)
         entries_by_stages.setdefault(tuple(named_stages), []).append(entry)
-    for named_stages, entries in entries_by_stages.items():
+    for stages_of_part, entries in entries_by_stages.items():
+        summary = _summary(settings_class(stages_of_part[0]))
         yield Part(
-            title=", ".join(f"`[{stage}]`" for stage in named_stages),
-            text=_summary(settings_class(named_stages[0])) * (len(named_stages) == 1),
+            title=", ".join(f"`[{stage}]`" for stage in stages_of_part),
+            text=summary * (len(stages_of_part) == 1),
             entries=tuple(entries),
         )
 
