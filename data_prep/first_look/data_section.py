@@ -9,6 +9,7 @@ from data_prep.first_look.id_columns import IdTable
 from data_prep.first_look.proposal import CopiedTable, Entry, Section
 from data_prep.first_look.seen import Seen
 from data_prep.first_look.table_roles import NAME
+from data_prep.folds import MAX_CLASSES
 
 ID, TARGET = "id", "target"
 IS_NUMBERS = (
@@ -164,7 +165,14 @@ def _target_kind(seen: Seen, target: Column) -> Entry:
 
 def has_own_tasks(seen: Seen) -> bool:
     """Tell whether the tasks are to be listed: the usual ones need no table."""
-    return bool(seen.columns.classes)
+    return bool(seen.columns.classes) or is_graded(seen)
+
+
+def is_graded(seen: Seen) -> bool:
+    """Tell whether the target is a number of few values."""
+    columns = seen.columns
+    is_number = columns.target_kind == "numeric" and columns.target is not None
+    return is_number and columns.target.n_values <= MAX_CLASSES
 
 
 def _up(seen: Seen) -> Entry:

@@ -109,6 +109,8 @@ def test_tables_and_columns_of_works_are_told(works: Path) -> None:
         "artist": "classes",
         "words": "words",
     }
+    target = experiment.tasks["target"]
+    assert (target.loss_name, target.weight) == ("histogram", 0.3)
     assert experiment.stages["data_prep.prepare"]["cv"] == "sgkfold3"
     assert experiment.stages["data_prep.prepare"]["fit"] == "squash"
     rows = prepared(works)
