@@ -170,9 +170,10 @@ def has_own_tasks(seen: Seen) -> bool:
 
 def is_graded(seen: Seen) -> bool:
     """Tell whether the target is a number of few values."""
-    columns = seen.columns
-    is_number = columns.target_kind == "numeric" and columns.target is not None
-    return is_number and columns.target.n_values <= MAX_CLASSES
+    target = seen.columns.target
+    if target is None or seen.columns.target_kind != "numeric":
+        return False
+    return target.n_values <= MAX_CLASSES
 
 
 def _up(seen: Seen) -> Entry:
