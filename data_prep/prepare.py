@@ -99,7 +99,8 @@ class PrepareSettings(Ranged):
         from data_prep.pictures.decoded import time_decoding
         from data_prep.pictures.folders import search_folders
 
-        folders = search_folders(outlook.experiment.data.images)
+        ids = set(outlook.table["id"])
+        folders = search_folders(outlook.experiment.data.images, ids=ids)
         decoding_s = time_decoding(list(folders.pictures.values()), self.side)
         n, n_workers = len(outlook.table), self.workers or n_cores()
         return Workload(

@@ -70,7 +70,7 @@ def has_other_pictures(run: Run, folders: Sequence[Path]) -> bool:
     from data_prep.pictures.folders import search_folders
 
     before = read_witnesses(run.folder / PREPARED / WITNESSES)
-    return compare(search_folders(folders).pictures, before) is None
+    return compare(search_folders(folders, ids=before).pictures, before) is None
 
 
 def take_up(run: Run, made_from: Mapping[str, Any]) -> Run:

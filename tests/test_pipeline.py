@@ -17,7 +17,7 @@ from data_prep.experiment import (
 )
 from data_prep.settings import recorded
 from pipeline import LEARNING, check_settings, stages_of
-from tests.data_prep.sheets import make_sheets
+from tests.data_prep.sheets import IDS, make_sheets, table_of, write_table
 from tests.prepared_runs import make_run
 
 
@@ -208,3 +208,27 @@ def test_a_plan_says_why_and_writes_nothing(
     pipeline.main([str(file), "--plan"])
     assert re.search(r"data_prep\.prepare .* side 32 -> 40", caplog.text)
     assert re.search(r"it replaces one that took \d+ s", caplog.text)
+
+
+def test_pictures_of_one_name_in_two_folders_are_planned_by_their_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.chdir(make_sheets(tmp_path))
+    names = [f"{'oak' if n % 2 else 'elm'}/{n // 2}" for n in range(len(IDS))]
+    for id_, name in zip(IDS, names, strict=True):
+        (tmp_path / "pictures" / name).parent.mkdir(exist_ok=True)
+        file = tmp_path / "pictures" / f"{id_}.png"
+        file.rename(tmp_path / "pictures" / f"{name}.png")
+    write_table(tmp_path, id=names)
+    Path("leaves.toml").write_text(
+        '[data]\nimages = "pictures"\ntrain = "train.csv"\ntarget = "grade"\n'
+        'group = "sheet"\n'
+        '[pipeline]\nstages = ["data_prep.prepare"]\n'
+        "[data_prep.prepare]\nside = 16\nworkers = 1\n"
+    )
+    run = pipeline.main(["leaves.toml"])
+    assert set(table_of(run / "data_prep.prepare").index) == set(names)
+    caplog.clear()
+    pipeline.main(["leaves.toml", "--plan"])
+    assert re.search(r"data_prep\.prepare +current$", caplog.text, re.MULTILINE)
