@@ -7,6 +7,7 @@ another metric lies beside it as ``stacking.fit.METRIC``, whole: scores, report,
 import logging
 import shutil
 
+from data_prep.run_folders.damage import DamagedFileError
 from data_prep.run_folders.runs import Run
 
 log = logging.getLogger(__name__)
@@ -15,6 +16,8 @@ log = logging.getLogger(__name__)
 def keep_other_metric(run: Run, stage: str, metric: str) -> None:
     """Copy a finished stack beside itself if the next one is scored by another metric.
 
+    One that is damaged is not worth keeping, and is what the next one mends.
+
     Args:
         run: The run.
         stage: Name of the stage that is about to be replaced.
@@ -22,14 +25,18 @@ def keep_other_metric(run: Run, stage: str, metric: str) -> None:
     """
     if not run.has(stage):
         return
-    finished = run.finished(stage, check_inputs=False)
-    before = str(finished.metadata["metric"])
+    try:
+        finished = run.finished(stage, check_inputs=False)
+        before = str(finished.metadata["metric"])
+    except DamagedFileError as error:
+        log.warning("the stack before is replaced and not kept: %s", error)
+        return
     if before == metric:
         return
     target = run.folder / f"{stage}.{before}"
     draft = run.folder / f".{target.name}.copy"
-    for folder in (draft, target):
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(finished.folder, draft)
+    shutil.rmtree(target, ignore_errors=True)
     draft.replace(target)
     log.info("the stack of %s is kept: %s", before, target)

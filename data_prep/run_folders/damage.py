@@ -65,11 +65,14 @@ def command_of(stage: str, run: Path, settings: Mapping[str, Any] | None = None)
     if shard := re.fullmatch(r"(.+)\.shard(\d+)of(\d+)", stage):
         name, number, n_shards = shard.groups()
         return f"python -m {name} --shard {number}/{n_shards} --run {run}"
-    if kept := re.fullmatch(r"(stacking\.fit)\.(?!insample)(\w+)", stage):
-        return f"python -m {kept[1]} --metric {kept[2]} --run {run}"
+    metric = ""
+    if kept := re.fullmatch(
+        r"(stacking\.fit(?:\.insample)?)\.(?!insample)(\w+)", stage
+    ):
+        stage, metric = kept[1], f" --metric {kept[2]}"
     name = stage.removesuffix(".insample")
     protocol = "" if name == stage else " --protocol insample"
-    return f"python -m {name}{protocol} --run {run}"
+    return f"python -m {name}{protocol}{metric} --run {run}"
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -42,3 +42,26 @@ def test_the_stack_of_another_metric_stays_whole_beside_the_last(
     fit(run, "rmse", "newest")
     assert report_of(tmp_path / FIT) == "newest"
     assert report_of(tmp_path / f"{FIT}.accuracy") == "classes"
+
+
+@pytest.mark.parametrize("metric", ["rmse", "accuracy"])
+def test_a_damaged_stack_is_replaced_and_not_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, metric: str
+) -> None:
+    fit(Run(tmp_path), "rmse", "whole")
+    (tmp_path / FIT / "oof.csv").write_text("cut")
+    fit(Run(tmp_path, overwrite=True), metric, "made anew")
+    assert report_of(tmp_path / FIT) == "made anew"
+    assert not (tmp_path / f"{FIT}.rmse").exists()
+    assert "replaced and not kept" in caplog.text
+
+
+def test_the_command_of_a_kept_stack_makes_it() -> None:
+    run = Path("r")
+    for stage, flags in (
+        (FIT, ""),
+        (f"{FIT}.mae", " --metric mae"),
+        (f"{FIT}.insample", " --protocol insample"),
+        (f"{FIT}.insample.mae", " --protocol insample --metric mae"),
+    ):
+        assert command_of(stage, run) == f"python -m {FIT}{flags} --run r"
