@@ -123,10 +123,12 @@ ROOMS: dict[str, list[set[str]]] = {
         {"reporting"},
     ],
 }
-# A settings class hands itself to the checks of its package: the one circle there is.
+# A settings class hands itself to what its package decides by it, such as checks: the
+# one circle there is.
 CHECKS = {
     ("stacking.settings", "stacking.preflight"),
     ("transfer.settings", "transfer.jobs"),
+    ("transfer.settings", "transfer.kept_folds"),
 }
 
 

@@ -40,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     first_weights = find_weights(settings.init, run)
     reads = settings.reads
     kept = find_kept(settings, run, settings.config(experiment, run))
+    if kept.text:
+        log.info("%s", kept.text)
     settings = replace(settings, folds=kept.folds)
     config = settings.config(experiment, run)
     if not settings.find_lr and (done := run.current(STAGE, config, reads=reads)):

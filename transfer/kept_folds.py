@@ -5,7 +5,6 @@ with the same settings but for its folds gives its nets to the one that replaces
 """
 
 import json
-import logging
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from data_prep.run_folders.runs import Finished, Run
 from transfer.settings import FinetuneSettings
 
 STAGE = "transfer.finetune"
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +28,13 @@ class KeptFolds:
         folds: Value of the setting for all that the stage will hold.
         places: Folders of the nets that are kept, relative to the stage.
         source: The finished stage.
+        text: What is kept and what is to be trained, for people; empty: nothing is.
     """
 
     folds: tuple[str, ...]
     places: tuple[str, ...] = ()
     source: Path = Path()
+    text: str = ""
 
     def copy(self, folder: Path) -> None:
         """Copy them into a stage that is being made, each whole or not at all."""
@@ -59,9 +59,6 @@ def find_kept(
             none, and nothing is kept.
         run: The run.
         config: What decides the result beside the stages that are read.
-
-    Raises:
-        UserError: A fold asked for is not one of the run.
     """
     is_asked = settings.folds and not settings.find_lr
     finished = _finished(run) if is_asked else None
@@ -70,20 +67,19 @@ def find_kept(
     from transfer.jobs import folds_of  # late: it loads pandas
 
     stored = [str(k) for k in range(run.finished(PREPARED).metadata["n_folds"])]
+    if not {*settings.folds} <= {*stored, ALL}:  # maybe of folds that are to be made
+        return KeptFolds(folds=settings.folds)
     trained = folds_of(settings, len(stored))
     nets = [net for net in finished.metadata["nets"] if net["fold"] not in trained]
     if not nets:
         return KeptFolds(folds=settings.folds)
     held = {*trained, *(net["fold"] for net in nets)}
-    log.info(
-        "kept: %s; to be trained: %s",
-        _named(fold for fold in (*stored, ALL) if fold in held - {*trained}),
-        _named(trained),
-    )
+    kept = [fold for fold in (*stored, ALL) if fold in held - {*trained}]
     return KeptFolds(
         folds=_as_setting(held, stored, adds_all=settings.all),
         places=tuple(str(net["place"]) for net in nets),
         source=finished.folder,
+        text=f"kept: {_named(kept)}; to be trained: {_named(trained)}",
     )
 
 

@@ -226,13 +226,19 @@ class FinetuneSettings(TrainingSettings):
         return "oof_selected" if self.select == "fold" else "oof"
 
     def config(self, experiment: Experiment, run: Run) -> dict[str, Any]:
-        """Say what decides the result besides the stages that are read."""
+        """Say what decides the result besides the stages that are read.
+
+        Its folds are all that the stage will hold, with those that are kept.
+        """
+        from transfer.kept_folds import find_kept
+
         tasks = {name: task.recorded() for name, task in experiment.tasks.items()}
-        return (
+        config = (
             recorded(self)
             | {"tasks_of_experiment": tasks}
             | fingerprint_of(self.init, find_weights(self.init, run))
         )
+        return config | {"folds": find_kept(self, run, config).folds}
 
     def check_data(self, outlook: Outlook) -> None:
         """Check what the tables and the other stages decide.

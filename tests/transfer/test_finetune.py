@@ -17,7 +17,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from data_prep.errors import UserError
+from data_prep.experiment import read_experiment
 from data_prep.run_folders.runs import Run, UnfinishedStageError
+from data_prep.settings import fields_of, from_table
+from data_prep.standing import standings_of
 from data_prep.tasks import Task, build_tasks
 from pretext.data.augment import AugmentParams
 from pretext.data.keyed_rng import keys_of
@@ -38,6 +41,7 @@ from tests.prepared_runs import (
 from transfer.kept_folds import _as_setting
 from transfer.networks.task_net import TaskNet, describe, load_net
 from transfer.running import executors
+from transfer.settings import FinetuneSettings
 from transfer.training import epoch_choice, train_net
 from transfer.training.learner import FinetuneLearner, score_rows
 
@@ -711,6 +715,31 @@ def test_nets_of_other_folds_are_kept(
         ).read_bytes() == weights_before
     finetune(run, *flags, "--folds=0", "--seed=1")
     assert run.finished("transfer.finetune").metadata["folds"] == ["0"], "other nets"
+
+
+def test_a_plan_counts_the_nets_that_are_kept(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    flags = ["--joint", "--tasks=target", "--steps=1"]
+    for fold in (0, 1):
+        folder = finetune(run, *flags, f"--folds={fold}")
+    recorded = run.finished("transfer.finetune").record["settings"]
+    experiment = read_experiment(tmp_path / "experiment.toml", tmp_path)
+    names = recorded.keys() & fields_of(FinetuneSettings).keys()
+    declared = {name: recorded[name] for name in names}
+
+    def reasons(*folds: str, **changes: Any) -> tuple[str, ...]:
+        table = {**declared, "folds": list(folds), **changes}
+        settings = from_table(FinetuneSettings, table, "x.toml", {})
+        [standing] = standings_of({"transfer.finetune": settings}, experiment, run)
+        return standing.reasons
+
+    assert recorded["folds"] == ["0", "1"]
+    assert reasons("1") == ()
+    assert finetune(run, *flags, "--folds=1") == folder
+    assert reasons("2") == ('folds ["0", "1"] -> []',)
+    assert reasons() == ('folds ["0", "1"] -> []',)
+    assert reasons("1", seed=1)[:1] == ("seed 0 -> 1",)
+    assert reasons("7") == ('folds ["0", "1"] -> ["7"]',)  # maybe of folds to come
 
 
 def test_a_kept_net_of_all_rows_is_named_in_the_setting() -> None:
