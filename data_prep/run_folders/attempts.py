@@ -9,6 +9,7 @@ touches the note.
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,5 +38,9 @@ def seconds_of_attempts(partial: Path, note: Mapping[str, Any]) -> float:
         earlier_s, began_at = float(note["seconds"]), float(note["began_at"])
     except (KeyError, TypeError, ValueError):  # of an older version
         return 0.0
-    ends = [path.stat().st_mtime for path in partial.rglob("*") if path.is_file()]
+    ends = []
+    for folder, _, names in os.walk(partial):
+        for name in names:
+            with suppress(FileNotFoundError):  # gone since: another process writes here
+                ends.append(Path(folder, name).stat().st_mtime)
     return earlier_s + max(0.0, max(ends, default=began_at) - began_at)
