@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from data_prep.effort import NETWORKS, has_gpu
 from data_prep.experiment import TAKEN_NAMES
+from data_prep.first_look.columns import Column
 from data_prep.first_look.data_section import has_own_tasks, is_graded
 from data_prep.first_look.proposal import Entry, Section
 from data_prep.first_look.schedule import Load, Schedule, batch_size
@@ -47,11 +48,12 @@ def _tasks(seen: Seen) -> Iterator[Section]:
     """List all sub-tasks: the usual ones, and classes of further columns."""
     columns, target = seen.columns, seen.columns.target
     is_number = columns.target_kind == "numeric"
+    as_classes = is_graded(seen) and _is_repeated(target)
     if is_graded(seen):
-        yield _graded_target()
+        yield _graded_target(as_classes=as_classes)
     elif is_number:
         yield _task("target", "regression", "the target as a number")
-    if target and (not is_number or is_graded(seen)):
+    if target and (not is_number or as_classes):
         yield _task("onehot", "classes", "each value of the target as a class")
     if columns.date:
         yield _task("date", "date", f"column {columns.date.name}")
@@ -75,11 +77,23 @@ def _tasks(seen: Seen) -> Iterator[Section]:
         yield _task("words", "words", "names that go together lie close, as vectors")
 
 
-def _graded_target() -> Section:
-    """Learn a number of few values as bins, by what docs/results.md measured."""
+def _is_repeated(target: Column | None) -> bool:
+    """Tell whether each value has several rows: a class needs one beside a fold."""
+    return target is not None and target.n_shared == target.n_values
+
+
+def _graded_target(*, as_classes: bool) -> Section:
+    """Learn a number of few values as bins, by what docs/results.md measured.
+
+    Args:
+        as_classes: Its values are learned as classes, too; else the reason why not.
+    """
+    kind_reason = "the target as a number"
+    if not as_classes:
+        kind_reason += "; not as classes too, as one of its values has a single row"
     reason = "of few values: bins around each, which beat a distance to the value"
     entries = [
-        Entry(key="kind", value="regression", reason="the target as a number"),
+        Entry(key="kind", value="regression", reason=kind_reason),
         Entry(key="loss", value="histogram", reason=reason),
         Entry(key="weight", value=0.3, reason="its loss begins three times as high"),
     ]

@@ -120,6 +120,19 @@ def test_tables_and_columns_of_works_are_told(works: Path) -> None:
     ]
 
 
+def test_a_number_with_a_value_of_one_row_is_not_learned_as_classes(
+    works: Path,
+) -> None:
+    table = pd.read_csv(works / "train.csv")
+    table.loc[0, "target"] = 7
+    table.to_csv(works / "train.csv", index=False)
+    experiment = begun(works)
+    assert {"target", "onehot"} & set(experiment.tasks) == {"target"}
+    text = " ".join(Path("experiments/works.toml").read_text().split())
+    assert "as one of its values has a single row" in text.replace("# ", "")
+    assert len(prepared(works)) == N_TRAIN + N_TEST
+
+
 def test_the_file_says_why_and_offers_the_other_way(works: Path) -> None:
     begun(works)
     text = " ".join(Path("experiments/works.toml").read_text().split()).replace(
