@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -499,6 +500,7 @@ def test_without_test_pictures_there_are_oof_rows_only(tmp_path: Path) -> None:
     assert set(store_of(run, "features.pkl").roles) == {"oof"}
     assert not (folder / "nets").exists()
     assert len(list((folder / "views").iterdir())) == 3
+    shutil.rmtree(run.folder / "transfer.finetune")  # whose folds would be kept
     finetune(run, "--joint", "--folds=all")
     with pytest.raises(UserError, match=r"nothing to extract: .*train the folds, or"):
         extract(run)

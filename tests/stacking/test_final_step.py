@@ -17,6 +17,7 @@ from data_prep.experiment import DataSettings, Experiment
 from data_prep.run_folders.runs import Run
 from data_prep.tables.spelling import write_csv
 from stacking.ensemble.final_step import end_prediction, labels_of
+from stacking.ensemble.new_rows import NewRows
 from stacking.ensemble.objective import OF_CLASSES, OF_NUMBERS, OF_ORDERED, Objective
 from stacking.ensemble.postprocessors import POSTPROCESSORS, postprocessor_named
 from stacking.ensemble.predictor import Predictor
@@ -26,7 +27,7 @@ from stacking.inputs.alignment import learn_alignment
 from stacking.inputs.assemble import assemble
 from stacking.inputs.data import Column
 from stacking.inputs.target_columns import NetPredictions, TargetColumns
-from stacking.predict import NewRows, predict
+from stacking.predict import predict
 from stacking.reporting.outputs import (
     RequestedIds,
     constant_prediction,
@@ -378,23 +379,34 @@ def test_every_column_of_oof_holds_what_was_scored(place: Path) -> None:
     settings = FitSettings(stackers=("ridge",), align="rank", metric="accuracy")
     experiment = Experiment(data=DataSettings(target="period"))
     graded = StackingJob.of(data, settings, experiment).fit(place)
-    frequent = float(pd.Series(data.info.target).mode()[0])
-    nearest = float(np.round(data.info.target.mean()))
-    assert frequent != nearest
-    assert constant_prediction(graded) == frequent
-    text = f"their prediction is the most frequent class, {frequent:.0f}"
-    text = text.replace("their", "its")
-    assert describe_unreadable(graded, ["torn"]).endswith(text)
-    objective = Objective(name="quadratic_kappa", class_values=VALUES)
-    by_kappa = replace(graded, objective=objective)
-    assert constant_prediction(by_kappa) == nearest
-    text = f"is the class nearest to the training targets' mean, {nearest:.0f}"
-    assert describe_unreadable(by_kappa, ["torn"]).endswith(text)
     table = oof_table(graded)
     for line in graded.lines:
         assert set(table[line.name]) <= set(VALUES)
         right = (table[line.name] == table["target"]).mean()
         assert line.scores.pooled == pytest.approx(right)
+
+
+def test_a_constant_is_the_most_frequent_class_or_the_one_nearest_to_the_mean(
+    place: Path,
+) -> None:
+    stacked = stacked_of("grades", 3, place)
+    rows = stacked.data.rows
+    frequent, nearest = VALUES[0], VALUES[1]
+    y = np.resize([*[frequent] * 3, VALUES[2], VALUES[3]], len(rows.y))
+    assert np.abs(np.array(VALUES) - y.mean()).argmin() == 1
+    data = replace(stacked.data, rows=replace(rows, y=y))
+
+    def by(metric: str) -> Stacked:
+        objective = Objective(name=metric, class_values=VALUES)
+        features = replace(stacked.features, data=data)
+        return replace(stacked, features=features, objective=objective)
+
+    assert constant_prediction(by("accuracy")) == frequent
+    text = f"its prediction is the most frequent class, {frequent:.0f}"
+    assert describe_unreadable(by("accuracy"), ["torn"]).endswith(text)
+    assert constant_prediction(by("quadratic_kappa")) == nearest
+    text = f"is the class nearest to the training targets' mean, {nearest:.0f}"
+    assert describe_unreadable(by("quadratic_kappa"), ["torn"]).endswith(text)
 
 
 def test_a_predictor_of_an_older_version_is_refused_with_the_remedy(

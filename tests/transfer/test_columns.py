@@ -142,8 +142,9 @@ def test_a_watcher_gives_the_columns_too(run: Run) -> None:
         _, _, experiment = watch.open_command(
             watch.WatchSettings, watch.STAGE, [f"--run={run.folder}"]
         )
-        scorer = watch.Scorer.of(settings, run, experiment)
-    record = json.loads((run.folder / "transfer.finetune/record.json").read_text())
+        record = json.loads((run.folder / "transfer.finetune/record.json").read_text())
+        trained_with = record["settings"]
+        scorer = watch.Scorer.of(settings, run, experiment, trained_with)
     for fold, net in enumerate(record["facts"]["nets"]):
         entries = scorer.score(net_file(run, fold), "joint", str(fold), 1)
         scores = {entry.score: entry.value for entry in entries}
