@@ -14,6 +14,7 @@ import numpy as np
 from data_prep.reporting.numerals import four_digits
 from data_prep.scoring.scores import Interval
 from data_prep.telling_columns import share_told, verdict
+from stacking.ensemble.objective import Objective
 from stacking.ensemble.stack import Stacked
 from stacking.inputs.assemble import USER_TASK
 from stacking.inputs.data import StackingData
@@ -21,6 +22,7 @@ from stacking.inputs.data import StackingData
 MUCH = 0.5  # of the time of all stages
 LONG_S = 60.0  # a shorter pretext is no loss
 PRETEXT = "pretext."
+RIVALS = {"constant": "a constant", "no_net": "a model without nets"}
 MINUTE_S = 60
 
 
@@ -39,7 +41,34 @@ def verdicts_on(stacked: Stacked, records: Sequence[Mapping[str, Any]]) -> list[
                 0,
                 on_nets(plain, line.scores.pooled, line.gain, stacked.objective.title),
             )
+    rivals = {
+        title: stacked.line(name).scores.pooled
+        for name, title in RIVALS.items()
+        if stacked.has_line(name)
+    }
+    result = on_result(stacked.final.scores.pooled, rivals, stacked.objective)
+    sentences.insert(0, result)
     return [sentence for sentence in sentences if sentence]
+
+
+def on_result(final: float, rivals: Mapping[str, float], objective: Objective) -> str:
+    """Judge whether the final prediction beats what needs no nets.
+
+    Args:
+        final: Its nested score.
+        rivals: Scores by what it should beat, the least first.
+        objective: What is scored by.
+    """
+    for name, score in rivals.items():
+        if not objective.is_better(final, score):
+            return (
+                f"the final prediction is no better than {name} ({objective.title}"
+                f" {four_digits(final)} against {four_digits(score)}): do not rely on"
+                " it; the nets have learned too little that holds for other groups, so"
+                " train them longer (transfer.finetune --epochs), on more pictures, or"
+                " from ready weights (--init timm:NAME)"
+            )
+    return ""
 
 
 def on_nets(net: float, constant: float, constant_gain: Interval, title: str) -> str:

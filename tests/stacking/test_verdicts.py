@@ -7,8 +7,9 @@ import pytest
 
 from data_prep.scoring.scores import Interval
 from data_prep.user_columns import UserColumn, UserColumns
-from stacking.analysis.verdicts import on_columns, on_nets, on_time
+from stacking.analysis.verdicts import on_columns, on_nets, on_result, on_time
 from stacking.cross_fitting import TrainingRows
+from stacking.ensemble.objective import Objective
 from stacking.inputs.assemble import USER_TASK
 from stacking.inputs.data import Column, RunInfo, StackingData
 from stacking.reporting.sections.verdicts import verdicts
@@ -19,6 +20,20 @@ RNG = np.random.default_rng(0)
 
 def gain(low: float, high: float) -> Interval:
     return Interval(value=(low + high) / 2, low=low, high=high)
+
+
+@pytest.mark.parametrize(
+    ("metric", "sign"), [("rmse", 1.0), ("accuracy", -1.0), ("r2", -1.0)]
+)
+def test_a_result_is_told_what_it_does_not_beat(metric: str, sign: float) -> None:
+    objective = Objective(name=metric, class_values=(0.0, 1.0))
+    rivals = {"a constant": sign * 0.9, "a model without nets": sign * 0.6}
+    assert on_result(sign * 0.5, rivals, objective) == ""
+    assert "no better than a model without" in on_result(sign * 0.7, rivals, objective)
+    verdict = on_result(sign * 0.9, rivals, objective)
+    assert f"than a constant ({objective.title} {sign * 0.9:.4f} against" in verdict
+    assert "do not rely on it" in verdict
+    assert on_result(sign * 2, {}, objective) == ""
 
 
 def test_nets_that_are_better_than_a_constant_need_no_word() -> None:
