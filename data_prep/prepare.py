@@ -208,7 +208,9 @@ def _notes(
         return notes
     is_the_date = metadata["target_column"] == metadata["date_column"]
     names = given_names(rows, but=["date"] if is_the_date else [])
-    return notes + verdicts_on(rows, names, target_of(rows, metadata["target_kind"]))
+    labels = target_of(rows, metadata["target_kind"])
+    date = metadata["date_column"]
+    return notes + verdicts_on(rows, names, labels, {"date": date} if date else {})
 
 
 @dataclass(frozen=True, kw_only=True)

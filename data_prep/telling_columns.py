@@ -8,7 +8,7 @@ only rows of one group share tells nothing.
 Shapes: N rows, C numbers made of a column.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,12 +101,15 @@ def verdict(column: str, share: float, label: str, *, is_class: bool) -> str:
     return (
         f"column {column!r} alone tells {label} ({amount} on rows held out): is it"
         " known when you predict? If not, no score with it holds; leave it out of"
-        " columns"
+        " columns in [transfer.finetune] and [stacking.fit]"
     )
 
 
 def verdicts_on(
-    table: "pd.DataFrame", names: Iterable[str], labels: Iterable[Label]
+    table: "pd.DataFrame",
+    names: Iterable[str],
+    labels: Iterable[Label],
+    shown: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Ask of each column that tells a label alone whether it is known in time.
 
@@ -115,8 +118,9 @@ def verdicts_on(
         names: The user's names of the columns; one that cannot be learned from is
             passed over.
         labels: What they may tell.
+        shown: The user's names of columns that are called otherwise in the table.
     """
-    sentences = []
+    sentences, shown = [], shown or {}
     names = list(names)
     for label in labels:
         rows = np.flatnonzero(label.has_label & (table["fold"] >= 0).to_numpy())
@@ -126,7 +130,9 @@ def verdicts_on(
         folds = part["fold"].to_numpy(dtype=np.int64)
         for name, X in _columns(part, names):
             share = share_told(X, y, folds, is_class=label.is_class)
-            sentences.append(verdict(name, share, label.name, is_class=label.is_class))
+            user_name = shown.get(name, name)
+            text = verdict(user_name, share, label.name, is_class=label.is_class)
+            sentences.append(text)
     return [sentence for sentence in sentences if sentence]
 
 

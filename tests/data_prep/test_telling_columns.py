@@ -68,6 +68,7 @@ def test_the_sentences() -> None:
     assert of_number == (
         "column 'price' alone tells the target (R2 0.99 on rows held out): is it known"
         " when you predict? If not, no score with it holds; leave it out of columns"
+        " in [transfer.finetune] and [stacking.fit]"
     )
     of_class = verdict("shelf", 0.95, "kind", is_class=True)
     assert "tells kind (95% of what the most frequent class gets wrong" in of_class
@@ -105,7 +106,10 @@ def test_rows_without_a_label_or_a_fold_do_not_count() -> None:
     table = table_of(target=target, **{"given.price": PRICE})
     table.loc[table.index[150:200], "fold"] = -1
     table.loc[table.index[150:200], "given.price"] = 0.0  # wrong, but not looked at
-    assert len(verdicts_on(table, ["price"], target_of(table, "numeric"))) == 1
+    (text,) = verdicts_on(table, ["price"], target_of(table, "numeric"))
+    assert text.startswith("column 'price' alone")
+    (text,) = verdicts_on(table, ["price"], target_of(table, "numeric"), {"price": "p"})
+    assert text.startswith("column 'p' alone")
 
 
 def test_classes_by_a_text_and_many_rows() -> None:
