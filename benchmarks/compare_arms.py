@@ -13,15 +13,12 @@ learned the target, clipped to the target's range, on the held-out folds; interv
 """
 
 import importlib
-import os
 import re
-import shutil
 import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +26,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmarks.compare_pretexts import link_stages
 from data_prep import prepare
 from data_prep.command import run_command
 from data_prep.dihedral import VIEWS
 from data_prep.errors import UserError
 from data_prep.experiment import read_experiment
 from data_prep.prepared import PREPARED, Prepared
+from data_prep.processes import pool_of
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.run_places import run_of
 from data_prep.scoring.metrics import METRICS
@@ -78,12 +77,7 @@ class Arm:
     def run(self, base: Path, folds: Sequence[str]) -> Path:
         """Make its run from hard links to the base run's stages."""
         folder = base.with_name(f"{base.name}.{self.slug}.folds{'_'.join(folds)}")
-        for stage in (PREPARED, *pretexts()):
-            if (base / stage).exists() and not (folder / stage).exists():
-                draft = folder / f"{stage}.draft"
-                shutil.rmtree(draft, ignore_errors=True)
-                shutil.copytree(base / stage, draft, copy_function=os.link)
-                draft.replace(folder / stage)
+        link_stages(base, folder, [PREPARED, *pretexts()])
         return folder
 
 
@@ -219,7 +213,7 @@ def run_all(
             for slug, arm in distinct.items()
         }
     outcomes = {}
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with pool_of(jobs) as pool:
         futures = {
             pool.submit(fit_and_score, arm, experiment, base, folds): slug
             for slug, arm in distinct.items()

@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -39,12 +40,18 @@ ARMS = {  # name: the command and its flags
 def arm_run(base: Path, name: str) -> Path:
     """Make the run of an arm from hard links to the prepared pictures."""
     folder = base.with_name(f"{base.name}.{name}")
-    if not (folder / PREPARED).exists():
-        draft = folder / f"{PREPARED}.draft"
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.copytree(base / PREPARED, draft, copy_function=os.link)
-        draft.replace(folder / PREPARED)
+    link_stages(base, folder, [PREPARED])
     return folder
+
+
+def link_stages(base: Path, folder: Path, stages: Iterable[str]) -> None:
+    """Give a run the stages that another run has, by hard links."""
+    for stage in stages:
+        if (base / stage).exists() and not (folder / stage).exists():
+            draft = folder / f"{stage}.draft"
+            shutil.rmtree(draft, ignore_errors=True)
+            shutil.copytree(base / stage, draft, copy_function=os.link)
+            draft.replace(folder / stage)
 
 
 def steps_for(minutes: float, base: Path, name: str, flags: list[str]) -> int:

@@ -59,25 +59,15 @@ def train(*, settle: bool) -> None:
     import numpy as np
     import torch
 
-    from benchmarks.ceiling import pictures_on_disk
+    from benchmarks.ceiling import jigsaw, pictures_on_disk
     from pretext.engine.training import train as train_steps
     from pretext.jigsaw import JigsawSettings, tile_side
-    from pretext.methods.classification import JigsawLearner
-    from pretext.methods.puzzles import PuzzleRules
     from pretext.networks.backbones import build_backbone
 
     with tempfile.TemporaryDirectory() as scratch:
-        pictures = pictures_on_disk(Path(scratch), torch.device("cpu"))
-        rules = PuzzleRules(tile_px=tile_side(SIDE, JigsawSettings()))
-        network = build_backbone("resnet18", rules.side_px)
-        learner = JigsawLearner(
-            network,
-            rules,
-            pictures=pictures,
-            val_idx=np.empty(0, np.int64),
-            val_keys=np.empty(0, np.uint64),
-            seed=0,
-        )
+        pictures = pictures_on_disk(Path(scratch), torch.device("cpu"), n=N, side=SIDE)
+        side_px = 3 * tile_side(SIDE, JigsawSettings())
+        learner = jigsaw(build_backbone("resnet18", side_px), pictures)
         settings = JigsawSettings(steps=STEPS, batch_size=BATCH, precision="fp32")
         rows = np.arange(N)
         ids = [str(row) for row in rows]
