@@ -210,7 +210,7 @@ def measure_speed(threads: int = 0, seconds: float = PROBE_S) -> float:
             np.matmul(matrix, matrix)
             quickest_s = min(quickest_s, time.thread_time() - began)
     n_further = (threads or n_cores()) - 1
-    gain = BF16_GAIN if _has_bf16_units() else 1.0
+    gain = BF16_GAIN if has_bf16_units() else 1.0
     return gain * (1 + THREAD_GAIN * n_further) * PROBE_SIDE**3 / quickest_s / 1e9
 
 
@@ -219,7 +219,7 @@ def has_gpu() -> bool:
     return any(device.exists() for device in GPU_DEVICES)
 
 
-def _has_bf16_units() -> bool:
+def has_bf16_units() -> bool:
     """Tell whether the processor computes in bfloat16, as trainings then do."""
     try:
         text = CPU_INFO.read_text(encoding="utf-8", errors="replace")

@@ -1,9 +1,9 @@
 """Where a training runs, on how many threads, and in which arithmetic."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
+
+from data_prep.effort import has_bf16_units
 
 USUAL_THREADS = torch.get_num_threads()  # knows OMP_NUM_THREADS and the affinity
 
@@ -31,11 +31,4 @@ def use_bf16(precision: str, device: torch.device) -> bool:
         return precision == "bf16"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _has_bf16_units()
-
-
-def _has_bf16_units() -> bool:
-    # Linux names the units; elsewhere float32 is the safe choice
-    info = Path("/proc/cpuinfo")
-    flags = info.read_text(encoding="utf-8") if info.exists() else ""
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and has_bf16_units()

@@ -119,6 +119,37 @@ def _leads_elsewhere(id_: str) -> bool:
     )
 
 
+def check_sample(
+    sample: Path, column: str, expected: set[str], *, role: str, test: Path
+) -> None:
+    """Refuse a sample of the predictions that names others than the test table.
+
+    Args:
+        sample: The sample, a row for each id, or for each object.
+        column: Name of the column of those.
+        expected: What the test table names.
+        role: ``id`` or ``object``, which of both it is.
+        test: The test table.
+
+    Raises:
+        UserError: It lacks the column, or has a name twice, more or fewer of them.
+    """
+    table = read_table(sample)
+    raise_if(sample, problems_of_columns(table, {role: column}))
+    names, index = as_texts(table[column]), table.index
+    if is_id := role == "id":
+        problems = problems_of_ids(names, index)
+    else:
+        problems = problems_of_names(names, index, role)
+    extra, lacking = sorted(set(names) - expected), sorted(expected - set(names))
+    if extra:
+        hint = near_hint(extra, lacking, "row" if is_id else role)
+        problems.append(f"{some(extra, role)} not in {test}{hint}")
+    if lacking:
+        problems.append(f"{some(lacking, role)} in {test} only")
+    raise_if(sample, problems)
+
+
 def problems_of_ids(ids: Sequence[str], index: "pd.Index[Any]") -> list[str]:
     """List what is wrong with ids: missing, double, or no names of files.
 

@@ -15,14 +15,8 @@ import numpy as np
 import pandas as pd
 
 from data_prep.errors import UserError, named
-from data_prep.pictures.near_ids import near_hint
-from data_prep.tables.cells import as_texts, read_table
+from data_prep.tables.cells import as_texts
 from data_prep.tables.column_notes import note_missing, note_names, some
-from data_prep.tables.id_tables import (
-    problems_of_columns,
-    problems_of_names,
-    raise_if,
-)
 
 
 def read_objects(
@@ -99,28 +93,3 @@ def check_splits(
             f"{train} and {to_predict}: {some(in_both, 'object')} in both; an object is"
             " either learned from or predicted"
         )
-
-
-def check_sample(sample: Path, column: str, objects: set[str], test: Path) -> None:
-    """Refuse a sample of predictions that has other objects than the test table.
-
-    Args:
-        sample: The sample, a row for each object.
-        column: Name of the column of objects.
-        objects: Those of the test table.
-        test: That table.
-
-    Raises:
-        UserError: It lacks the column, or has an object twice, more or fewer of them.
-    """
-    table = read_table(sample)
-    raise_if(sample, problems_of_columns(table, {"object": column}))
-    names = as_texts(table[column])
-    problems = problems_of_names(names, table.index, "object")
-    extra, lacking = sorted(set(names) - objects), sorted(objects - set(names))
-    if extra:
-        hint = near_hint(extra, lacking, "object")
-        problems.append(f"{some(extra, 'object')} not in {test}{hint}")
-    if lacking:
-        problems.append(f"{some(lacking, 'object')} in {test} only")
-    raise_if(sample, problems)

@@ -16,7 +16,6 @@ import pandas as pd
 
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
-from data_prep.pictures.near_ids import near_hint
 from data_prep.tables.cells import (
     as_flags,
     as_texts,
@@ -35,6 +34,7 @@ from data_prep.tables.column_notes import (
 )
 from data_prep.tables.dates import as_years
 from data_prep.tables.id_tables import (
+    check_sample,
     problems_of_columns,
     problems_of_ids,
     raise_if,
@@ -42,7 +42,6 @@ from data_prep.tables.id_tables import (
     read_weights,
 )
 from data_prep.tables.objects import (
-    check_sample,
     check_splits,
     problems_of_labels,
     read_objects,
@@ -95,10 +94,9 @@ def read_tables(data: DataSettings) -> Tables:
         weights = read_weights(data.sample_weights, column, names.tolist())
         train["weight"] = names.map(weights).fillna(1.0)
     if data.test and data.sample and test is not None:
-        if data.object:
-            check_sample(data.sample, data.object, set(test["object"]), data.test)
-        else:
-            _check_sample(data, data.sample, set(test["id"]))
+        role = "object" if data.object else "id"
+        column, expected = data.object or data.id, set(test[role])
+        check_sample(data.sample, column, expected, role=role, test=data.test)
     if train is not None and test is not None:
         in_both = sorted(set(train["id"]) & set(test["id"]))
         if in_both:
@@ -255,21 +253,6 @@ def _read_columns(
         missing = note_missing(name, table[name], missing_mask(table[name]))
         notes += [f"{note}, taken as 0" for note in missing]
     return rows, problems, notes
-
-
-def _check_sample(data: DataSettings, path: Path, test_ids: set[str]) -> None:
-    """Refuse a sample of the prediction file with other ids than the test table."""
-    sample = read_table(path)
-    raise_if(path, problems_of_columns(sample, {"id": data.id}))
-    ids = as_texts(sample[data.id])
-    problems = problems_of_ids(ids, sample.index)
-    extra, lacking = sorted(set(ids) - test_ids), sorted(test_ids - set(ids))
-    if extra:
-        hint = near_hint(extra, lacking, "row")
-        problems.append(f"{some(extra, 'id')} not in {data.test}{hint}")
-    if lacking:
-        problems.append(f"{some(lacking, 'id')} in {data.test} only")
-    raise_if(path, problems)
 
 
 def _joined(train: pd.DataFrame | None, test: pd.DataFrame | None) -> pd.DataFrame:

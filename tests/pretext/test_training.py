@@ -666,7 +666,7 @@ def test_precision_is_as_asked_unless_it_is_automatic() -> None:
     assert use_bf16("bf16", cpu)
     assert not use_bf16("fp32", cpu)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "_has_bf16_units", lambda: False)
+        patch.setattr(device, "has_bf16_units", lambda: False)
         assert not use_bf16("auto", cpu)
 
 
