@@ -71,10 +71,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
     common = data.common
     requested = read_order(prepared, list(compress(common.ids, common.is_predicted)))
     job = StackingJob.of(data, settings, experiment, prepared, extracted=extracted)
-    keep_other_metric(run, name, job.objective.name)
     # The matrices are small: a second thread gains nothing, and on a busy machine it
     # waits for a core that it does not get (a ridge of 0.5 s took 9 s).
     with threadpool_limits(1, user_api="blas"), run.stage(name, config, reads) as stage:
+        keep_other_metric(run, name, job.objective.name)  # no other fit is at it now
         stacked = job.fit(stage.folder)
         findings = job.evaluate(stacked)
         options = {"metadata": prepared.metadata, "settings": config}
