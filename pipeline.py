@@ -24,6 +24,7 @@ from typing import Annotated, Any
 from data_prep.command import run_command
 from data_prep.effort import NetworkSpeed
 from data_prep.errors import UserError
+from data_prep.executor_settings import ExecutorSettings, of_all_stages
 from data_prep.experiment import (
     Experiment,
     commands,
@@ -64,9 +65,7 @@ def stages_of(experiment: Experiment) -> list[str]:
     """
     location = f"{experiment.source} [pipeline]"
     table = experiment.stages.get("pipeline", {})
-    for key in table:
-        if key != "stages":
-            raise UserError(f"{location}: unknown key {key!r}; use stages")
+    of_all_stages(table, location, ExecutorSettings)
     init = experiment.stages.get("transfer.finetune", {}).get("init", "pretext.jigsaw")
     pretexts = [init] if init in stage_names() else []
     stages = table.get("stages", [PREPARED, *pretexts, *LEARNING])

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from data_prep.errors import UserError
+from data_prep.executor_settings import ExecutorSettings
 from data_prep.experiment import DataSettings, settings_class, stage_names
 from data_prep.ranges import range_of
 from data_prep.scoring.metrics import METRICS
@@ -218,8 +219,12 @@ def _stage_parts() -> Iterator[Part]:
         example='stages = ["data_prep.prepare", "pretext.jigsaw", "features.extract"]',
         text="stages to run, in order (default: from the preparation to the stack)",
     )
+    shared = fields_of(ExecutorSettings).values()
     yield Part(
-        title="`[pipeline]`", text="What `python -m pipeline` runs.", entries=(stages,)
+        title="`[pipeline]`",
+        text="What `python -m pipeline` runs, and where. All but `stages` is for every"
+        " stage that has such a key; the table of a stage says otherwise.",
+        entries=(stages, *(entry_of(field, ("[pipeline]",)) for field in shared)),
     )
     stages_by_entry: dict[tuple[str, str, str], list[str]] = {}
     for stage in stage_names():

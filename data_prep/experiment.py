@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from data_prep.errors import UserError
+from data_prep.executor_settings import of_all_stages
 from data_prep.renamed import NAMES
 from data_prep.settings import NOT_HASHED, Example, from_table, nearest
 from data_prep.task_types.base import TaskType
@@ -139,7 +140,7 @@ class Experiment:
     def settings_of(
         self, stage: str, settings_class: type[Settings], flags: Mapping[str, Any]
     ) -> Settings:
-        """Build the settings of a stage: by ``[data] up``, its table, and flags.
+        """Build the settings of a stage: by the whole file, its table, and flags.
 
         Paths of the table are relative to the file, those of flags to where one stands.
 
@@ -153,7 +154,10 @@ class Experiment:
         """
         location = f"{self.source} [{stage}]"
         by_up = implied(self.data.up, settings_class)
-        table = by_up | self.stages.get(stage, {})
+        by_pipeline = of_all_stages(
+            self.stages.get("pipeline", {}), f"{self.source} [pipeline]", settings_class
+        )
+        table = by_up | by_pipeline | self.stages.get(stage, {})
         settings = from_table(
             settings_class, table, location, flags, locate=self.locate
         )

@@ -1,9 +1,12 @@
 """Where a training runs, on how many threads, and in which arithmetic."""
 
+import os
+
 import torch
 from torch import Tensor
 
 from data_prep.effort import has_bf16_units
+from data_prep.executors.run import VISIBLE
 
 USUAL_THREADS = torch.get_num_threads()  # knows OMP_NUM_THREADS and the affinity
 
@@ -11,6 +14,14 @@ USUAL_THREADS = torch.get_num_threads()  # knows OMP_NUM_THREADS and the affinit
 def pick_device() -> torch.device:
     """Choose the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def visible_gpus() -> list[str]:
+    """Name the GPUs, as ``CUDA_VISIBLE_DEVICES`` does."""
+    n_gpus = torch.cuda.device_count()
+    visible = os.environ.get(VISIBLE, "").split(",")
+    names = visible if len(visible) >= n_gpus > 0 and visible[0] else range(n_gpus)
+    return [str(name).strip() for name in names][:n_gpus]
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:

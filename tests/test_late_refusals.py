@@ -102,7 +102,6 @@ WHY: dict[str, tuple[str, ...]] = {
     "the pictures, or how a training goes": (
         *(
             "pretext.engine.lr_finder",
-            "transfer.running.executors",
             "transfer.search.recipe_report",
             "pretext.data.pictures",
             "stacking.analysis.diagnostics",

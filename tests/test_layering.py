@@ -87,7 +87,7 @@ def test_modules_that_promise_it_do_not_load_torch() -> None:
 ROOMS: dict[str, list[set[str]]] = {
     "data_prep": [
         {"arrays", "dihedral", "errors", "file_paths", "renamed", "synonyms"},
-        {"settings", "processes", "ranges"},
+        {"settings", "processes", "ranges", "executor_settings"},
         {"effort", "run_folders"},
         {"pictures"},
         {"tables", "head_losses", "task_types", "experiment", "folds", "up"},
@@ -110,7 +110,6 @@ ROOMS: dict[str, list[set[str]]] = {
         {"inner_split", "jobs", "kept_folds", "settings"},
         {"search"},
         {"training"},
-        {"running"},
         {"results"},
     ],
     "stacking": [

@@ -85,7 +85,7 @@ def test_the_order_of_the_list_is_kept(tmp_path: Path) -> None:
         ),
         ("stages = []", "stages is empty; name some, or leave it out"),
         ('stages = "pretext.jigsaw"', "stages = 'pretext.jigsaw' is not a list"),
-        ("stage = []", "unknown key 'stage'; use stages"),
+        ("stage = []", "unknown key 'stage'; did you mean 'stages'?"),
     ],
 )
 def test_a_mistake_in_the_list_is_named(

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     outlook = Outlook.of_prepared(prepared, run, experiment)
     settings.check_data(outlook)
-    settle_waiting(settings.threads * settings.jobs)
+    settle_waiting(settings.threads * (settings.jobs or 1))
     check_names(settings.backbone, settings.optimizer, settings.logger)
     log_ignored_tag(settings.init, settings.backbone)
 
@@ -63,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     log_rows(tasks, table)
 
     from transfer.results.verdicts import judge
-    from transfer.running.executors import run_jobs
     from transfer.training.finetune_data import FinetuneData
+    from transfer.training.many_nets import run_jobs
     from transfer.training.train_net import try_rates
 
     data = FinetuneData.open(

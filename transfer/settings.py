@@ -7,6 +7,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from data_prep.effort import FORWARDS, Workload
 from data_prep.errors import UserError
+from data_prep.executor_settings import ExecutorSettings
 from data_prep.experiment import Experiment
 from data_prep.file_paths import MayBePath
 from data_prep.outlook import Outlook
@@ -28,7 +29,7 @@ JIGSAW = "pretext.jigsaw"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneSettings(TrainingSettings):
+class FinetuneSettings(ExecutorSettings, TrainingSettings):
     """Train nets on the labels, one per sub-task and fold, from pretext weights.
 
     python -m transfer.finetune --experiment experiments/demo.toml
@@ -127,13 +128,6 @@ class FinetuneSettings(TrainingSettings):
     ] = 1
     keep_epochs: Annotated[
         int, "weights of the last N epochs kept in epochs/; 0: none", NOT_HASHED, Ge(0)
-    ] = 1
-    jobs: Annotated[
-        int,
-        "nets trained at once, each in a process with its share of the cores, or the"
-        " GPUs in turn",
-        NOT_HASHED,
-        Gt(0),
     ] = 1
     score_every: Annotated[
         int,

@@ -23,6 +23,7 @@ from annotated_types import Ge, Gt, Lt
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
+from data_prep.executors.progress import Report
 from data_prep.experiment import Experiment
 from data_prep.prepared import PREPARED
 from data_prep.ranges import Ranged
@@ -30,7 +31,6 @@ from data_prep.run_folders.drafts import write_rows, write_text
 from data_prep.run_folders.runs import Run
 from data_prep.settings import NOT_HASHED, Example, nearest, recorded
 from data_prep.waiting import settle_waiting
-from pretext.engine.progress import Report
 from pretext.init_weights import find_weights, fingerprint_of
 from pretext.preflight import check_names
 from transfer.search.recipe_report import RecipeReport

@@ -14,11 +14,11 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from tqdm import tqdm
 
+from data_prep.executors.progress import Report, Reporter, duration
 from data_prep.run_folders.drafts import drafted, write_rows
 from pretext.engine.epochs import EpochLog
 from pretext.engine.history import read_rows
 from pretext.engine.module import LOG_EVERY_STEPS, Module
-from pretext.engine.progress import Report, Reporter, duration
 from pretext.settings import TrainingSettings
 
 CHECKPOINT_EVERY_S = 45.0

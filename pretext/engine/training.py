@@ -21,13 +21,13 @@ from pytorch_lightning.loggers import Logger
 from torch.utils.data import DataLoader, IterableDataset
 
 from data_prep.arrays import Ints
+from data_prep.executors.progress import Report
 from pretext.data.pictures import Pictures
 from pretext.device import pick_device, set_threads, use_bf16
 from pretext.engine.callbacks import InPlace, TrainingCallback
 from pretext.engine.learner import Learner
 from pretext.engine.loggers import open_loggers
 from pretext.engine.module import Module
-from pretext.engine.progress import Report
 from pretext.names import check_optimizer
 from pretext.settings import TrainingSettings
 

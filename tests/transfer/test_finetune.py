@@ -40,9 +40,8 @@ from tests.prepared_runs import (
 )
 from transfer.kept_folds import _as_setting
 from transfer.networks.task_net import TaskNet, describe, load_net
-from transfer.running import executors
 from transfer.settings import FinetuneSettings
-from transfer.training import epoch_choice, train_net
+from transfer.training import epoch_choice, many_nets, train_net
 from transfer.training.learner import FinetuneLearner, score_rows
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
@@ -310,7 +309,7 @@ def test_something_is_learned(tmp_path: Path) -> None:
 
 
 def stop_between_nets(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(executors, "train_net", fail_at(2, executors.train_net))
+    patch.setattr(many_nets, "train_net", fail_at(2, many_nets.train_net))
 
 
 def stop_inside_a_net(patch: pytest.MonkeyPatch) -> None:
@@ -572,7 +571,7 @@ def test_a_finished_training_is_not_repeated(
 ) -> None:
     run = make_run(tmp_path)
     folder = finetune(run, "--joint", "--folds=0")
-    monkeypatch.setattr(executors, "train_net", fail_at(1, executors.train_net))
+    monkeypatch.setattr(many_nets, "train_net", fail_at(1, many_nets.train_net))
     assert finetune(run, "--joint", "--folds=0", "--keep-epochs=5") == folder
     with pytest.raises(PowerCutError):
         finetune(run, "--joint", "--folds=1")

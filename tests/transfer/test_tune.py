@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from data_prep.errors import UserError
+from data_prep.executors.progress import Progress, Report
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Run
 from pretext.engine.module import DivergedError
-from pretext.engine.progress import Progress, Report
 from tests.prepared_runs import elsewhere, make_run
 from transfer import finetune
 from transfer.jobs import hide_labels, plan

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_prep.executors.progress import Progress, Report, duration
 from data_prep.reporting.numerals import four_digits
-from pretext.engine.progress import Progress, Report, duration
 from transfer.settings import FinetuneSettings
 
 if TYPE_CHECKING:

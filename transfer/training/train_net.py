@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from data_prep.errors import UserError
+from data_prep.executors.progress import Report
 from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.damage import read_json
 from data_prep.run_folders.runs import write_json
@@ -17,7 +18,6 @@ from pretext.engine.callbacks import StopTraining
 from pretext.engine.epochs import HELD_OUT, add_to_last_epoch
 from pretext.engine.lr_finder import find_lr
 from pretext.engine.module import DivergedError
-from pretext.engine.progress import Report
 from pretext.engine.training import train
 from pretext.networks.backbones import begin_backbone, save_weights
 from pretext.networks.trial import check_final_side

@@ -1,4 +1,4 @@
-"""Tests of transfer.running.executors."""
+"""Tests of transfer.training.many_nets."""
 
 import functools
 import json
@@ -11,13 +11,16 @@ import pytest
 import torch
 
 from data_prep.errors import UserError
+from data_prep.executors import run as executors
+from data_prep.executors.progress import Report
+from data_prep.executors.run import VISIBLE, Pool
+from data_prep.executors.work import Outcome, Watcher, Work
+from pretext.device import visible_gpus
 from tests.power_cut import PowerCutError
 from tests.prepared_runs import finetune, make_run
 from transfer.jobs import Job
-from transfer.running import executors
-from transfer.running.executors import VISIBLE, slots
-from transfer.running.side_by_side import Watcher, Work
-from transfer.training.train_net import FinetuneData
+from transfer.training import many_nets
+from transfer.training.finetune_data import FinetuneData
 
 
 @pytest.mark.parametrize(
@@ -40,7 +43,8 @@ def test_gpus_are_dealt_in_turn(
         monkeypatch.setenv(VISIBLE, visible)
     else:
         monkeypatch.delenv(VISIBLE, raising=False)
-    assert [slot.get(VISIBLE) for slot in slots(3)] == expected
+    pool = Pool(executor="processes", n_at_once=3, threads=1, gpus=visible_gpus())
+    assert [slot.get(VISIBLE) for slot in pool.slots(9)] == expected
 
 
 def test_nets_side_by_side_are_those_of_one_after_another(
@@ -51,15 +55,17 @@ def test_nets_side_by_side_are_those_of_one_after_another(
     whole = finetune(make_run(tmp_path / "whole", words=0), *flags)
     run = make_run(tmp_path / "run", words=0)
 
-    def by_parcels(works: Sequence[Work], slots: object, table: Watcher) -> object:
+    def by_parcels(works: Sequence[Work], slots: object, table: Watcher) -> Outcome:
         """Do all but the second as processes would, which are slow to start."""
         assert slots == [{}, {}]
+        results = {}
         for work in (works[0], works[2]):
             function = pickle.loads(pickle.dumps(work.function))
             table.begin(work.name)
-            scores = function(functools.partial(table.report, work.name))
-            table.end(work.name, scores, "")
-        return {works[1].name: "too bright"}
+            result = function(functools.partial(table.report, work.name))
+            results[work.name] = result
+            table.end(work.name, result.scores, "")
+        return Outcome(results=results, failures={works[1].name: "too bright"})
 
     monkeypatch.setattr(executors, "run_side_by_side", by_parcels)
     message = (
@@ -92,26 +98,27 @@ def test_the_cores_are_shared_by_the_nets_unless_threads_are_named(
     """Each piece of work is told its threads, and a net that is there has none."""
     threads: list[int] = []
 
-    def spy(works: Sequence[Work], *_: object) -> dict[str, str]:
+    def spy(works: Sequence[Work], *_: object) -> Outcome:
         threads.extend(work.function.args[1].settings.threads for work in works)  # type: ignore[attr-defined]
-        return {"joint/fold0": "too bright"}
+        return Outcome(results={}, failures={works[0].name: "too bright"})
 
     monkeypatch.setattr(executors, "run_side_by_side", spy)
-    monkeypatch.setattr(executors, "USUAL_THREADS", 7)
+    monkeypatch.setattr(many_nets, "USUAL_THREADS", 7)
     run = make_run(tmp_path, words=0)
     for flags in (("--jobs=2",), ("--jobs=2", "--threads=5"), ("--jobs=9",)):
         with pytest.raises(UserError, match="1 of 3 nets failed"):
             finetune(run, "--joint", "--threads=0", *flags)
     assert threads == [3, 3, 3, 5, 5, 5, 2, 2, 2]
 
-    def stop(job: Job, data: FinetuneData) -> None:
+    def stop(job: Job, data: FinetuneData, report: Report | None) -> None:
+        del report
         threads.append(data.settings.threads)
         raise PowerCutError(job.path)
 
     # The only net that a killed run left is trained here, on its share all the same.
-    monkeypatch.setattr(executors, "train_net", stop)
+    monkeypatch.setattr(many_nets, "train_net", stop)
     done = {"0": {"fold": "0"}, "2": {"fold": "2"}}
-    monkeypatch.setattr(executors, "finished_net", lambda job, _: done.get(job.fold))
+    monkeypatch.setattr(many_nets, "finished_net", lambda job, _: done.get(job.fold))
     with pytest.raises(PowerCutError, match="joint/fold1"):
         finetune(run, "--joint", "--threads=0", "--jobs=3")
     assert threads[9:] == [2]

@@ -6,37 +6,40 @@ import time
 from pathlib import Path
 
 from data_prep.errors import UserError
-from pretext.engine.progress import Progress, Report
+from data_prep.executors.progress import Progress, Report
+from data_prep.executors.work import Result
 
 
-def report_and_end(report: Report) -> dict[str, float]:
+def report_and_end(report: Report | None) -> Result:
     """Report twice, and score; what the environment says is printed."""
+    assert report
     print("place", os.environ["PLACE"])  # noqa: T201
     for step in (1, 2):
         report(Progress(step=step, n_steps=2, epoch=step, n_epochs=2))
-    return {"target_rmse": 0.5}
+    return Result(scores={"target_rmse": 0.5}, value=[1, 2])
 
 
-def refuse(report: Report) -> dict[str, float]:
+def refuse(report: Report | None) -> Result:
     """Fail as a user's mistake does."""
     del report
     raise UserError("too bright")
 
 
-def fail(report: Report) -> dict[str, float]:
+def fail(report: Report | None) -> Result:
     """Fail as a mistake of ours does."""
+    assert report
     report(Progress(step=1, n_steps=2, epoch=0, n_epochs=2))
     raise ValueError("not foreseen")
 
 
-def be_killed(report: Report) -> dict[str, float]:
+def be_killed(report: Report | None) -> Result:
     """End as where there is no memory left."""
     del report
     os.kill(os.getpid(), signal.SIGKILL)
-    return {}
+    return Result()
 
 
-def beat(file: Path, report: Report) -> dict[str, float]:
+def beat(file: Path, report: Report | None) -> Result:
     """Live on, and show it."""
     del report
     while True:

@@ -1,4 +1,4 @@
-"""How far a training is, for whoever shows it in place of the bar."""
+"""How far a piece of work is, such as a training, for whoever shows it."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,13 +9,13 @@ REPORT_EVERY_S = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a training is.
+    """How far a piece of work is.
 
     Attributes:
-        step: Optimiser steps made, of ``n_steps``.
-        n_steps: Steps of the whole training.
+        step: Steps made, of ``n_steps``; of a training those of the optimiser.
+        n_steps: Steps of the whole.
         epoch: Epochs ended, of ``n_epochs``.
-        n_epochs: Epochs of the whole training.
+        n_epochs: Epochs of the whole; 0: it has none.
         seconds_left: Until its end, as fast as it went so far; 0: not known yet.
         metrics: The means of the last epoch that ended and what was measured after it;
             before the first has ended, the last metrics logged.
@@ -24,8 +24,8 @@ class Progress:
 
     step: int
     n_steps: int
-    epoch: int
-    n_epochs: int
+    epoch: int = 0
+    n_epochs: int = 0
     seconds_left: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
     is_epoch_end: bool = False

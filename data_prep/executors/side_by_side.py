@@ -5,8 +5,6 @@ failed are named at the end, each with its log. A process ends when its parent d
 that none goes on writing after a kill, and it leaves Ctrl-C to the parent, which ends
 all of them.
 
-It knows neither nets nor torch. Another way of running work, such as a cluster, would
-have the interface of ``run_side_by_side``: pieces of work, their slots, a watcher.
 """
 
 import functools
@@ -15,55 +13,21 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Protocol
 
 from data_prep.command import run_command
-from pretext.engine.progress import Progress, Report
+from data_prep.executors.progress import Progress
+from data_prep.executors.work import Outcome, Result, Watcher, Work
 
 TICK_S = 0.5  # between two looks at what is running
 PATIENCE_S = 10.0  # for a process that was told to end
 END_OF_LOG = 20_000  # bytes that an error is looked for in
-
-Scores = Mapping[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """A piece of work for a process.
-
-    Attributes:
-        name: For the watcher and the messages.
-        function: Called there with whom to report the progress to; returns scores. It
-            has to be picklable.
-        log_file: Where its output goes, after what is there.
-    """
-
-    name: str
-    function: Callable[[Report], Scores]
-    log_file: Path
-
-
-class Watcher(Protocol):
-    """Is told what becomes of the work."""
-
-    def begin(self, name: str) -> None:
-        """Hear that a piece of work has begun."""
-
-    def report(self, name: str, progress: Progress) -> None:
-        """Hear how far it is."""
-
-    def end(self, name: str, scores: Scores, failure: str) -> None:
-        """Hear that it has ended; ``failure`` says why it is not done."""
-
-    def tick(self) -> None:
-        """Show what is known, a few times a second."""
 
 
 @dataclass(kw_only=True)
@@ -73,7 +37,7 @@ class _Child:
     work: Work
     process: SpawnProcess
     pipe: Connection
-    scores: Scores
+    result: Result | None = None
     is_open: bool = True
 
     def receive(self, watcher: Watcher) -> None:
@@ -84,14 +48,14 @@ class _Child:
                 if isinstance(message, Progress):
                     watcher.report(self.work.name, message)
                 else:
-                    self.scores = message
+                    self.result = message
         except (EOFError, OSError):  # it has ended, maybe in the middle of a report
             self.is_open = False
 
 
 def run_side_by_side(
     works: Sequence[Work], slots: Sequence[Mapping[str, str]], watcher: Watcher
-) -> dict[str, str]:
+) -> Outcome:
     """Run all the work, a piece in each slot at a time.
 
     Args:
@@ -100,14 +64,12 @@ def run_side_by_side(
             such as the GPU that it sees.
         watcher: Is told.
 
-    Returns:
-        Why each piece that failed did, by name.
-
     Raises:
         KeyboardInterrupt: The user stopped it; no process is left.
     """
     resource_tracker.ensure_running()  # begun later, it would let interrupts through
     waiting, children = list(works), dict[int, _Child]()
+    results: dict[str, Result] = {}
     failures: dict[str, str] = {}
     try:
         while waiting or children:
@@ -123,13 +85,16 @@ def run_side_by_side(
                 child.receive(watcher)
                 if has_ended:
                     del children[slot]
-                    failure = _failure(child)
-                    watcher.end(child.work.name, child.scores, failure)
-                    failures |= {child.work.name: failure} if failure else {}
+                    result, failure = child.result or Result(), _failure(child)
+                    watcher.end(child.work.name, result.scores, failure)
+                    if failure:
+                        failures[child.work.name] = failure
+                    else:
+                        results[child.work.name] = result
             watcher.tick()
     finally:
         _end_all(list(children.values()))
-    return failures
+    return Outcome(results=results, failures=failures)
 
 
 def _begin(work: Work, environment: Mapping[str, str]) -> _Child:
@@ -143,7 +108,7 @@ def _begin(work: Work, environment: Mapping[str, str]) -> _Child:
     with _environment(environment), _interrupts_held():
         process.start()
     far_end.close()  # or its end would never be met
-    return _Child(work=work, process=process, pipe=pipe, scores={})
+    return _Child(work=work, process=process, pipe=pipe)
 
 
 def _run(parcel: bytes, pipe: Connection, log_file: Path) -> None:
@@ -166,7 +131,7 @@ def _run(parcel: bytes, pipe: Connection, log_file: Path) -> None:
 
 def _open_and_do(parcel: bytes, pipe: Connection) -> None:
     function = pickle.loads(parcel)  # which may import torch
-    pipe.send(dict(function(pipe.send)))
+    pipe.send(function(pipe.send))
 
 
 def _end_with(parent: int) -> None:

@@ -1,7 +1,7 @@
-"""What is seen of trainings side by side: a table that is drawn anew, or lines.
+"""What is seen of work side by side: a table that is drawn anew, or lines.
 
-On a terminal the table shows every net, or those that run where all would not fit.
-Elsewhere, in a file or a notebook, each epoch of a net is a line of the log.
+On a terminal the table shows every piece, or those that run where all would not fit.
+Elsewhere, in a file or a notebook, each epoch of a training is a line of the log.
 """
 
 import logging
@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TextIO
 
+from data_prep.executors.progress import Progress, duration
 from data_prep.reporting.numerals import four_digits
-from pretext.engine.epochs import HELD_OUT
-from pretext.engine.progress import Progress, duration
 
 State = Literal["waiting", "running", "done", "failed"]
 DRAW_EVERY_S = 0.4
@@ -24,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class _Row:
-    """What is known of a training."""
+    """What is known of a piece of work."""
 
     state: State = "waiting"
     progress: Progress | None = None
@@ -34,29 +33,32 @@ class _Row:
 
 
 class LiveTable:
-    """Shows trainings side by side.
+    """Shows work side by side.
 
     Args:
-        names: Of all of them, in the order of the table.
+        names: Of all pieces, in the order of the table.
+        noun: What a piece is.
         stream: Where it is drawn, if that is a terminal.
     """
 
-    def __init__(self, names: Sequence[str], stream: TextIO | None = None) -> None:
-        self.stream = stream or sys.stderr
+    def __init__(
+        self, names: Sequence[str], *, noun: str, stream: TextIO | None = None
+    ) -> None:
+        self.noun, self.stream = noun, stream or sys.stderr
         self.is_drawn = self.stream.isatty()
         self.rows = {name: _Row() for name in names}
         self.began = time.monotonic()
         self._n_lines, self._drawn_at = 0, 0.0
 
     def begin(self, name: str) -> None:
-        """Show that a training runs."""
+        """Show that a piece runs."""
         self.rows[name].state = "running"
         self._drawn_at = 0.0  # shown at once
         if not self.is_drawn:
             log.info("%s: begun", name)
 
     def report(self, name: str, progress: Progress) -> None:
-        """Take note of how far a training is."""
+        """Take note of how far a piece is."""
         row = self.rows[name]
         row.progress = progress
         if row.first_step < 0:
@@ -66,15 +68,16 @@ class LiveTable:
             seconds = progress.seconds_left
             left = f"{duration(seconds)} to go" if seconds else ""
             loss = f"loss {_loss_of(row)}"
-            texts = (f"epoch {_epoch_of(row)}", loss, row.score, left)
+            epoch = f"epoch {progress.epoch} of {progress.n_epochs}"
+            texts = (epoch, loss, row.score, left)
             log.info("%s: %s", name, ", ".join(filter(None, texts)))
 
     def end(self, name: str, scores: Mapping[str, float], failure: str) -> None:
-        """Show that a training has ended."""
+        """Show that a piece has ended."""
         row = self.rows[name]
         row.state, row.failure = "failed" if failure else "done", failure
         self._drawn_at = 0.0
-        row.score = _score_of({f"{HELD_OUT}{k}": v for k, v in scores.items()})
+        row.score = next((_score_text(k, v) for k, v in scores.items()), "")
         if not self.is_drawn:
             if failure:
                 log.warning("%s failed: %s", name, failure)
@@ -103,27 +106,32 @@ class LiveTable:
             rows = {n: row for n, row in rows.items() if row.state != "waiting"}
         if len(rows) + 2 > most:
             rows = {n: row for n, row in rows.items() if row.state != "done"}
-        cells = [("net", "epoch", "loss", "score", "to go")]
+        has_epochs = any(r.progress and r.progress.n_epochs for r in rows.values())
+        cells = [
+            (self.noun, "epoch" if has_epochs else "state", "loss", "score", "to go")
+        ]
         for name, row in rows.items():
             left = row.progress.seconds_left if row.progress else 0.0
             is_known = row.state == "running" and left > 0
             cells.append(
                 (
                     name,
-                    _epoch_of(row) if row.state == "running" else row.state,
+                    _state_of(row),
                     _loss_of(row),
                     row.score,
                     row.failure or (duration(left) if is_known else ""),
                 )
             )
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        columns = [c for c in zip(*cells, strict=True) if any(c[1:])]
+        widths = [max(map(len, column)) for column in columns]
         form = "  ".join(f"{{:<{width}}}" for width in widths)
-        return [*(form.format(*line).rstrip() for line in cells), self.summary()]
+        lines = zip(*columns, strict=True)
+        return [*(form.format(*line).rstrip() for line in lines), self.summary()]
 
     def summary(self) -> str:
         """Say how many are done, and how long the others will take at this pace."""
         states = [row.state for row in self.rows.values()]
-        counts = [f"{states.count('done')} of {len(states)} nets done"]
+        counts = [f"{states.count('done')} of {len(states)} {self.noun}s done"]
         if n_failed := states.count("failed"):
             counts.append(f"{n_failed} failed")
         done_frac = left_frac = 0.0
@@ -142,10 +150,16 @@ class LiveTable:
         return ", ".join(counts)
 
 
-def _epoch_of(row: _Row) -> str:
-    if row.progress is None:
+def _state_of(row: _Row) -> str:
+    """Say how far a piece is: in epochs, if it has some, or in steps."""
+    progress = row.progress
+    if row.state != "running":
+        return row.state
+    if progress is None:
         return "begins"
-    return f"{row.progress.epoch} of {row.progress.n_epochs}"
+    if progress.n_epochs:
+        return f"{progress.epoch} of {progress.n_epochs}"
+    return f"{progress.step} of {progress.n_steps}"
 
 
 def _loss_of(row: _Row) -> str:
@@ -158,5 +172,9 @@ def _score_of(metrics: Mapping[str, float]) -> str:
     for name, value in metrics.items():
         group, _, score = name.rpartition("/")
         if group and group != "learning_rate":
-            return f"{score} {four_digits(value)}"
+            return _score_text(score, value)
     return ""
+
+
+def _score_text(name: str, value: float) -> str:
+    return f"{name} {four_digits(value)}"

@@ -1,4 +1,4 @@
-"""Tests of transfer.running.side_by_side and transfer.running.live_table."""
+"""Tests of data_prep.executors.side_by_side and data_prep.executors.live_table."""
 
 import io
 import logging
@@ -7,16 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pretext.engine import progress
-from pretext.engine.progress import Progress, Reporter
-from tests.transfer.works import be_killed, fail, refuse, report_and_end
-from transfer.running.live_table import LiveTable
-from transfer.running.side_by_side import Scores, Work, run_side_by_side
+from data_prep.executors import progress
+from data_prep.executors.live_table import LiveTable
+from data_prep.executors.progress import Progress, Report, Reporter
+from data_prep.executors.side_by_side import run_side_by_side
+from data_prep.executors.work import Result, Scores, Work
+from tests.executors.works import be_killed, fail, refuse, report_and_end
 
 ROOT = Path(__file__).parents[2]
 # A parent of two processes that only live on.
@@ -24,9 +25,10 @@ PARENT = """
 import functools, signal, sys
 from pathlib import Path
 from data_prep.command import run_command
-from tests.transfer.works import beat
-from transfer.running.live_table import LiveTable
-from transfer.running.side_by_side import Work, run_side_by_side
+from tests.executors.works import beat
+from data_prep.executors.live_table import LiveTable
+from data_prep.executors.side_by_side import run_side_by_side
+from data_prep.executors.work import Work
 
 folder = Path(sys.argv[1])
 
@@ -42,7 +44,7 @@ def main():
             for name in names
         ],
         [{}, {}],
-        LiveTable(names),
+        LiveTable(names, noun="piece"),
     )
 
 # who is begun in the background of a shell ignores it
@@ -76,7 +78,7 @@ class Witness:
 
 
 def test_what_fails_or_is_killed_takes_nothing_along(tmp_path: Path) -> None:
-    functions: dict[str, Callable[..., Mapping[str, float]]] = {
+    functions: dict[str, Callable[[Report | None], Result]] = {
         "refused": refuse,
         "killed": be_killed,
         "first": report_and_end,
@@ -90,11 +92,15 @@ def test_what_fails_or_is_killed_takes_nothing_along(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "first").write_text("of an earlier attempt\n")
     witness = Witness()
-    failures = run_side_by_side(pieces, [{"PLACE": "7"}, {"PLACE": "7"}], witness)
-    assert failures == {
+    outcome = run_side_by_side(pieces, [{"PLACE": "7"}, {"PLACE": "7"}], witness)
+    assert outcome.failures == {
         "refused": "too bright",
         "killed": "it was ended by SIGKILL, perhaps for want of memory",
         "wrong": "ValueError: not foreseen",
+    }
+    assert {name: r.value for name, r in outcome.results.items()} == {
+        "first": [1, 2],
+        "second": [1, 2],
     }
     assert witness.most == 2
     assert [name for kind, name, _ in witness.events if kind == "begin"] == [*functions]
@@ -164,7 +170,7 @@ def filled(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> LiveTable:
     """Give a table of nets that are done, run, failed and wait."""
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    table = LiveTable([f"joint/fold{k}" for k in range(4)], stream)
+    table = LiveTable([f"joint/fold{k}" for k in range(4)], noun="net", stream=stream)
     for k in range(3):
         table.begin(f"joint/fold{k}")
     table.report("joint/fold0", progress_at(20, loss=0.5))
@@ -193,6 +199,17 @@ def test_the_table_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert table.lines(most=5) == [*lines[:4], summary]
     running = [line.split()[0] for line in table.lines(most=4)[1:-1]]
     assert running == ["joint/fold1", "joint/fold2"]
+
+
+def test_work_without_epochs_is_told_in_steps() -> None:
+    table = LiveTable(["first", "second"], noun="pass", stream=io.StringIO())
+    table.begin("first")
+    table.report("first", Progress(step=3, n_steps=12))
+    assert table.lines(most=9)[:3] == [
+        "pass    state",
+        "first   3 of 12",
+        "second  waiting",
+    ]
 
 
 def test_the_table_takes_its_own_place_on_a_terminal(

@@ -1,0 +1,1 @@
+"""Where pieces of work are done: in this process, or each in a process. Torch-free."""

@@ -1,1 +1,0 @@
-"""Many nets trained: one after another, or side by side in processes."""
