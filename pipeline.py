@@ -114,7 +114,8 @@ def check_order(experiment: Experiment, settings: Mapping[str, Any], run: Run) -
         run: Where stages may have finished that are not among them.
 
     Raises:
-        UserError: One is later, makes nothing, or is neither there nor among them.
+        UserError: One is later, makes nothing, or is not among them and neither there
+            nor whole and current.
     """
     stages = list(settings)
     for number, stage in enumerate(stages):
@@ -143,6 +144,7 @@ def check_order(experiment: Experiment, settings: Mapping[str, Any], run: Run) -
                     f"{location}: {stage} reads {earlier}, which is not finished in"
                     f" {run.folder} and not among the stages; name it before {stage}"
                 )
+            run.finished(earlier)  # nothing makes it anew before it is read
 
 
 def check_data(outlook: Outlook) -> None:

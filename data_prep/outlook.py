@@ -175,7 +175,7 @@ class Outlook:
             return getattr(self.settings[stage], name, None)
         if not self.run.has(stage):
             return None
-        return self.run.finished(stage, check_inputs=False).record["settings"].get(name)
+        return self.run.recorded(stage).record["settings"].get(name)
 
     def is_made(self, stage: str) -> bool:
         """Tell whether a stage is finished with the settings that it is to have.
@@ -184,7 +184,7 @@ class Outlook:
         """
         if not self.run.has(stage):
             return False
-        made_with = self.run.finished(stage, check_inputs=False).record["settings"]
+        made_with = self.run.recorded(stage).record["settings"]
         settings = recorded(self.settings[stage])
         return all(
             made_with.get(name) == value

@@ -48,17 +48,17 @@ def current(
 
     if run.overwrite or not run.has(PREPARED):
         return None
-    done = run.finished(PREPARED, check_inputs=False)
+    done = run.recorded(PREPARED)
     if done.record["settings"] != json.loads(json.dumps(made_from, default=str)):
         return None
-    with intact(done.folder / TABLE) as table:
-        if not {*NEEDED} <= {*read_schema(table).names}:  # an older version wrote it
-            return None
     path = done.folder / WITNESSES
     before = read_witnesses(path)
     current = compare(pictures, before)
     if current is None:
         return None
+    with intact(done.folder / TABLE) as table:
+        if not {*NEEDED} <= {*read_schema(table).names}:  # an older version wrote it
+            return None
     if current != before:
         with suppress(OSError):  # a run that cannot be written to is looked at again
             write_witnesses(path, current)

@@ -61,7 +61,7 @@ def standings_of(
         run: Where they lie.
 
     Raises:
-        UserError: A record or a file of a finished stage is damaged, or an input is.
+        UserError: A record is damaged, or a file of a stage that would stay.
     """
     standings: list[Standing] = []
     to_make: list[str] = []
@@ -94,7 +94,7 @@ def _standing(
         return Standing(stage=stage, reasons=(f"runs with {idle}",))
     if not run.has(stage):
         return _begun(stage, run)
-    finished = run.finished(stage, check_inputs=False)
+    finished = run.recorded(stage)
     reads = finished.record["reads"]
     # the tables of a run may be drawn by a stage before it, such as the demo
     before = [name for name in to_make if stage == PREPARED or name in reads]
@@ -103,6 +103,8 @@ def _standing(
         reasons += _reasons(
             stage, settings, experiment, run=run, finished=finished, to_make=to_make
         )
+    if not reasons:  # files of one that is made anew may be damaged
+        run.finished(stage, check_inputs=False)
     return Standing(stage=stage, reasons=tuple(reasons), finished=finished)
 
 

@@ -161,9 +161,8 @@ class ExtractSettings(Ranged):
         if self.shard_of()[1] == 1:
             config["shard"] = ""  # 0/1 is all
         if self.is_ready:
-            ready = find_ready(self.source, "source")
             check_ready(self.source, self.backbone, "source")
-            config[WEIGHTS] = fingerprint_of(self.source, ready)["init"]
+            config[WEIGHTS] = fingerprint_of(self.source, "source")["init"]
         return config
 
     def check_data(self, outlook: Outlook) -> None:

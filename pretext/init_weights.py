@@ -68,10 +68,19 @@ def find_weights(init: str, run: Run) -> Path | None:
     return run.finished(init).folder / "backbone.safetensors"
 
 
-def fingerprint_of(init: str, weights_file: Path | None) -> dict[str, Any]:
-    """Identify the first weights for a record, where no stage that is read does."""
-    if weights_file is None or is_stage(init):
+def fingerprint_of(init: str, setting: str = "init") -> dict[str, Any]:
+    """Identify the first weights for a record, where no stage that is read does.
+
+    Args:
+        init: Name or path.
+        setting: Where it stands, for messages.
+
+    Raises:
+        UserError: There is no such file, or timm cannot bring the weights.
+    """
+    if not is_ready(init):
         return {"init": init}
+    weights_file = find_ready(init, setting)
     files = files_of(weights_file)
     name = init if init.startswith(TIMM) else weights_file.name
     identity = {"file": name, "sha256": digest_file(files.weights)}

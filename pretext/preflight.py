@@ -121,7 +121,7 @@ def network_of(
             earlier.init, earlier.backbone, outlook, (*earlier_stages, init)
         )
     if outlook.run.has(init):
-        name = outlook.run.finished(init, check_inputs=False).metadata.get("backbone")
+        name = outlook.run.recorded(init).metadata.get("backbone")
         return None if name is None else str(name)
     return None
 

@@ -82,12 +82,12 @@ class ProbeSettings(Ranged):
         """Say what decides the result besides the stages that are read.
 
         Raises:
-            UserError: There is no such stage or file, or no finished stage at all.
+            UserError: There is no such file.
         """
-        files = find_files(self.weights, run).items()
+        names = self.weights or [name for name in pretexts() if run.has(name)]
         return recorded(self) | {
             "tasks_of_experiment": {k: asdict(v) for k, v in experiment.tasks.items()},
-            "files": [fingerprint_of(name, path)["init"] for name, path in files],
+            "files": [fingerprint_of(name, "weights")["init"] for name in names],
         }
 
     def check_data(self, outlook: "Outlook") -> None:

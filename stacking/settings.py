@@ -180,7 +180,7 @@ class FitSettings(Ranged):
 
         also = other_runs(self.also, run)
         return recorded(self) | {
-            "cv": self.cv or run.finished(PREPARED).metadata["cv"],
+            "cv": self.cv or run.recorded(PREPARED).metadata["cv"],
             "tasks": {name: task.recorded() for name, task in experiment.tasks.items()},
             "also": {name: stage.record["digest"] for name, stage in also.items()},
         }

@@ -66,7 +66,7 @@ def find_kept(
         return KeptFolds(folds=settings.folds)
     from transfer.jobs import folds_of  # late: it loads pandas
 
-    stored = [str(k) for k in range(run.finished(PREPARED).metadata["n_folds"])]
+    stored = [str(k) for k in range(run.recorded(PREPARED).metadata["n_folds"])]
     if not {*settings.folds} <= {*stored, ALL}:  # maybe of folds that are to be made
         return KeptFolds(folds=settings.folds)
     trained = folds_of(settings, len(stored))

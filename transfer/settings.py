@@ -14,7 +14,7 @@ from data_prep.outlook import Outlook
 from data_prep.ranges import OR_ZERO, Area, Share
 from data_prep.run_folders.runs import Run
 from data_prep.settings import NOT_HASHED, Example, recorded
-from pretext.init_weights import find_weights, fingerprint_of
+from pretext.init_weights import fingerprint_of
 from pretext.preflight import (
     check_first_weights,
     check_larger_views,
@@ -228,9 +228,7 @@ class FinetuneSettings(ExecutorSettings, TrainingSettings):
 
         tasks = {name: task.recorded() for name, task in experiment.tasks.items()}
         config = (
-            recorded(self)
-            | {"tasks_of_experiment": tasks}
-            | fingerprint_of(self.init, find_weights(self.init, run))
+            recorded(self) | {"tasks_of_experiment": tasks} | fingerprint_of(self.init)
         )
         return config | {"folds": find_kept(self, run, config).folds}
 

@@ -76,6 +76,7 @@ class TuneSettings(Ranged):
 
     def config(self, experiment: Experiment, run: Run) -> dict[str, Any]:
         """Say what decides the trials besides the stages that are read."""
+        del run
         base = base_of(experiment)
         of_base = recorded(self.of_fold(base, base.tasks)).items()
         tasks = {name: task.recorded() for name, task in experiment.tasks.items()}
@@ -83,7 +84,7 @@ class TuneSettings(Ranged):
             **recorded(self),
             **{f"[{FINETUNE}] {name}": value for name, value in of_base},
             "tasks_of_experiment": tasks,
-            **fingerprint_of(base.init, find_weights(base.init, run)),
+            **fingerprint_of(base.init),
         }
 
     def has_enough(self, metadata: Mapping[str, Any]) -> bool:

@@ -141,11 +141,29 @@ class Run:
             StaleStageError: Something it was made from has been replaced since.
             DamagedFileError: One of its files is missing or cut.
         """
-        finished = self._recorded(stage)
+        finished = self.recorded(stage)
         check_files(finished.folder, finished.record)
         if check_inputs:
             self._check_inputs(finished)
         return finished
+
+    def recorded(self, stage: str) -> Finished:
+        """Read the record of a finished stage, whatever has become of its files.
+
+        Raises:
+            UnfinishedStageError: The stage has not finished in this run.
+            DamagedFileError: The record itself is missing or cut.
+        """
+        self._recover(stage)
+        path = self.folder / stage / RECORD
+        if not path.exists():
+            is_half = path.parent.is_dir() and any(path.parent.iterdir())
+            half = f" or was copied in part, without {path}" if is_half else ""
+            raise UnfinishedStageError(
+                f"{path.parent} is not finished{half};"
+                f" first: {command_of(stage, self.folder)}"
+            )
+        return Finished(folder=path.parent, record=read_record(path))
 
     def has(self, stage: str) -> bool:
         """Tell whether the stage is finished, current or not."""
@@ -184,7 +202,7 @@ class Run:
         """
         if self.overwrite or not self.has(stage):
             return None
-        finished = self._recorded(stage)
+        finished = self.recorded(stage)
         has_same_settings = finished.record["settings"] == plain(settings)
         if not has_same_settings or finished.record["reads"] != self._digests(reads):
             return None
@@ -255,23 +273,10 @@ class Run:
             write_json(partial / RECORD, sealed(plain(record)))
             self._publish(name)
 
-    def _recorded(self, stage: str) -> Finished:
-        """Read the record of a finished stage."""
-        self._recover(stage)
-        path = self.folder / stage / RECORD
-        if not path.exists():
-            is_half = path.parent.is_dir() and any(path.parent.iterdir())
-            half = f" or was copied in part, without {path}" if is_half else ""
-            raise UnfinishedStageError(
-                f"{path.parent} is not finished{half};"
-                f" first: {command_of(stage, self.folder)}"
-            )
-        return Finished(folder=path.parent, record=read_record(path))
-
     def _check_inputs(self, finished: Finished) -> None:
         """Check that what a stage was made from is still what is there."""
         for earlier, digest in finished.record["reads"].items():
-            before = self._recorded(earlier)
+            before = self.recorded(earlier)
             self._check_inputs(before)
             if digest != before.record["digest"]:
                 name = finished.folder.name

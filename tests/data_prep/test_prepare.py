@@ -375,6 +375,17 @@ def test_a_changed_source_is_seen(folder: Path, change: str) -> None:
     assert (stage / "record.json").read_text() != before
 
 
+def test_what_is_damaged_is_made_anew_if_it_is_stale(folder: Path) -> None:
+    table = prepare(folder) / "table.parquet"
+    table.write_bytes(table.read_bytes()[:-7])
+    with pytest.raises(UserError, match=r"table\.parquet is cut or changed"):
+        prepare(folder)
+    assert len(table_of(prepare(folder, "--side", "20"))) == N_TRAIN + N_TEST + 2
+    table.unlink()
+    draw(folder / "pictures" / "x1.png", seed=99)
+    assert len(table_of(prepare(folder, "--side", "20"))) == N_TRAIN + N_TEST + 2
+
+
 def test_a_moved_run_is_current(
     folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from data_prep.experiment import DataSettings, Experiment
+from data_prep.run_folders.damage import DamagedFileError
 from data_prep.run_folders.runs import Run
 from data_prep.standing import Standing, differences, standings_of
 from features.settings import ExtractSettings
@@ -105,6 +106,54 @@ def test_a_stage_that_leaves_nothing_always_runs(run: Run) -> None:
     assert standings(run, finetune={"find_lr": True})[FINETUNE].reasons == (
         "runs with find_lr",
     )
+
+
+def harm(run: Run, stage: str) -> None:
+    """Take away a file that the stage has written."""
+    (run.folder / stage / "result.txt").unlink()
+
+
+def test_a_damaged_stage_that_stays_is_told_with_what_to_type(run: Run) -> None:
+    harm(run, JIGSAW)
+    anew = f"is missing; put it back .*anew: python -m {JIGSAW} --run .* --overwrite$"
+    with pytest.raises(DamagedFileError, match=anew):
+        standings(run)
+    with pytest.raises(DamagedFileError, match=anew):  # though one after it is stale
+        standings(run, finetune={"joint": True})
+
+
+@pytest.mark.parametrize("is_damaged_first", [True, False])
+def test_a_damaged_stage_that_is_stale_is_made_anew(
+    run: Run, is_damaged_first: bool
+) -> None:
+    """By an input, by its settings, and by a stage that is to be made."""
+    if is_damaged_first:
+        harm(run, FINETUNE)
+    write(run, JIGSAW, settings()[JIGSAW], text="other weights")
+    if not is_damaged_first:
+        harm(run, FINETUNE)
+    is_another = f"{JIGSAW} is another than it was made from"
+    assert standings(run)[FINETUNE].reasons == (is_another,)
+    harm(run, JIGSAW)
+    harm(run, EXTRACT)
+    there = standings(run, jigsaw={"epochs": 7})
+    assert there[JIGSAW].reasons == ("epochs 30 -> 7",)
+    assert there[FINETUNE].reasons == (f"made anew: {JIGSAW}",)
+    assert there[EXTRACT].reasons == (f"made anew: {FINETUNE}",)
+    changed = settings(jigsaw={"epochs": 7})
+    for stage, of_stage in changed.items():  # as their commands do
+        config = of_stage.config(EXPERIMENT, run)
+        assert run.current(stage, config, of_stage.reads) is None
+        write(run, stage, of_stage, text="made anew")
+    assert all(s.is_current for s in standings(run, jigsaw={"epochs": 7}).values())
+
+
+def test_what_reads_a_stale_stage_is_made_anew_after_it(run: Run) -> None:
+    write(run, PREPARE, None, text="other pictures")
+    there = standings(run)
+    is_another = f"{PREPARE} is another than it was made from"
+    assert there[JIGSAW].reasons == (is_another,)
+    assert there[FINETUNE].reasons == (f"made anew: {JIGSAW}", is_another)
 
 
 @pytest.mark.parametrize(
