@@ -28,7 +28,6 @@ from typing import Annotated, Any
 
 from data_prep.command import run_command
 from data_prep.errors import UserError
-from data_prep.pictures.folders import search_folders
 from data_prep.run_folders.damage import RECORD, digest_of
 from data_prep.run_folders.runs import Run
 from data_prep.run_folders.witness import hash_of
@@ -44,6 +43,7 @@ from features.inference import (
     NewPictures,
     claims_of,
     default_path,
+    find_pictures,
     is_of_other_folders,
     resolved,
 )
@@ -66,14 +66,14 @@ class FreshSettings(NewPictures):
 def main(argv: Sequence[str] | None = None) -> Path:
     """Infer as the command line says, and return the folder of the features."""
     settings = from_flags(FreshSettings, STAGE, argv)
-    folders = search_folders(settings.images, setting="--images")
+    run = Run(chosen_run(settings.run, STAGE))
+    folders = find_pictures(settings.images, settings.table, run)
     pictures = folders.pictures
     unusable = [  # of no picture's id
         file for id_, file in folders.unusable.items() if id_ not in pictures
     ]
     for file in unusable:
         log.warning("%s is left out: %s", file.file, file.reason)
-    run = Run(chosen_run(settings.run, STAGE))
     extraction = find_extraction(run)
     if settings.out:
         out = settings.out.resolve()
@@ -132,16 +132,13 @@ def read_columns_of_nets(
     """Read what the nets are given of the user's table, if they are given anything.
 
     Raises:
-        UserError: The table is missing, lacks something, or is not called for.
+        UserError: The table is missing or lacks something.
     """
     columns = columns_of(extraction.trained)
     if columns is not None:
         return FreshColumns.read(table, ids, columns, extraction.prepared)
     if table:
-        raise UserError(
-            f"--table {table}: the nets were not given any column of yours; leave it"
-            " out"
-        )
+        log.info("%s: the nets were given no column of yours: its ids are used", table)
     return None
 
 

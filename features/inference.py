@@ -8,7 +8,7 @@ import itertools
 import logging
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,10 +16,11 @@ from typing import Annotated, Any
 from annotated_types import Ge
 
 from data_prep.errors import UserError
-from data_prep.pictures.folders import search_folders
+from data_prep.pictures.folders import Folders, search_folders
+from data_prep.prepared import PREPARED
 from data_prep.ranges import Ranged
 from data_prep.run_folders.damage import RECORD, digest_of
-from data_prep.run_folders.runs import MADE_FROM, read_state
+from data_prep.run_folders.runs import MADE_FROM, Run, read_state
 from data_prep.settings import SEVERAL
 
 COMMAND = "features.fresh"
@@ -33,12 +34,14 @@ class NewPictures(Ranged):
 
     images: Annotated[
         tuple[Path, ...],
-        "folders where the pictures lie; id = file name without its extension",
+        "folders where the pictures lie; id = file name without its extension, or with"
+        " its folders where --table writes it so",
         SEVERAL,
     ]
     run: Annotated[Path | None, "run (default: that last worked on)"] = None
     table: Annotated[
-        Path | None, "table with the columns of yours that were learned from, if any"
+        Path | None,
+        "table of the ids, with the columns of yours that were learned from, if any",
     ] = None
     threads: Annotated[int, "CPU threads; 0: all cores", Ge(0)] = 0
     overwrite: Annotated[
@@ -112,6 +115,27 @@ def resolved(images: Sequence[Path]) -> list[str]:
     return [str(folder.resolve()) for folder in images]
 
 
+def find_pictures(images: Sequence[Path], table: Path | None, run: Run) -> Folders:
+    """Search folders as ``data_prep.prepare`` did, by the ids of the user's table.
+
+    Args:
+        images: Folders of the pictures.
+        table: The table; None: there is none, and an id is the name of a file.
+        run: Whose tables call their column of ids as this one does.
+
+    Raises:
+        UserError: A folder or the table is missing or has problems, or two pictures
+            share an id.
+    """
+    ids: Collection[str] = ()
+    if table is not None:
+        from data_prep.tables.id_tables import read_id_table
+
+        id_column = run.recorded(PREPARED).metadata["id_column"]
+        ids = frozenset(read_id_table(table, id_column)[id_column])
+    return search_folders(images, "--images", ids=ids)
+
+
 def infer_features(
     run_folder: Path,
     images: Sequence[Path],
@@ -128,7 +152,8 @@ def infer_features(
         images: Folders of the pictures.
         out: Folder for the features.
         threads: Of torch; 0: as many as it takes by itself.
-        table: With the columns that the nets learned from; None: they did from none.
+        table: Of the ids, with the columns that the nets learned from; None: an id is
+            the name of a file, and they did from none.
         overwrite: Infer all pictures anew, and replace what is in ``out``.
 
     Returns:
@@ -137,7 +162,7 @@ def infer_features(
     Raises:
         UserError: The folders hold no pictures, or the child failed and has said why.
     """
-    search_folders(images, "--images")  # so that one line says what is wrong with them
+    find_pictures(images, table, Run(run_folder))  # so that one line says what is wrong
     command = [sys.executable, "-m", COMMAND]
     command += ["--run", str(run_folder), "--out", str(out), "--threads", str(threads)]
     command += ["--overwrite"] if overwrite else []

@@ -75,7 +75,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from data_prep.new_columns import with_sizes
     from data_prep.tables.cells import as_texts
     from features.earlier import SIDECAR
-    from features.fresh_columns import columns_of_run
     from features.inference import infer_features
     from stacking.analysis.conformal import least_groups
     from stacking.ensemble.new_rows import NewRows
@@ -85,18 +84,17 @@ def main(argv: Sequence[str] | None = None) -> Path:
     predictor = Predictor.load(fitted.folder)
     oof = read_frame(fitted.folder / EXACT)
     runs = [run, *_other_runs(run, fitted)]
-    of_nets = [columns_of_run(one_run) for one_run in runs]
     # looked at before any net is asked
     table, objects = _read_table(settings, predictor, prepared, runs=runs)
     folders = [default_path(one_run.folder, settings.images) for one_run in runs]
     out = settings.out or run.folder / STAGE / f"{folders[0].name}.csv"
-    for one_run, folder, columns in zip(runs, folders, of_nets, strict=True):
+    for one_run, folder in zip(runs, folders, strict=True):
         infer_features(
             one_run.folder,
             settings.images,
             folder,
             settings.threads,
-            table=settings.table if columns else None,
+            table=settings.table,
             overwrite=settings.overwrite,
         )
     rows = NewRows.read(folders, predictor, fitted)
@@ -131,11 +129,11 @@ def _read_table(
         None: there are none.
 
     Raises:
-        UserError: The table does not fit, or nothing needs it.
+        UserError: The table does not fit, or is missing.
     """
     from data_prep.new_columns import read_columns, read_objects_of
-    from data_prep.pictures.folders import search_folders
     from features.fresh_columns import FreshColumns, columns_of_run
+    from features.inference import find_pictures
 
     path, user_columns = settings.table, predictor.user_columns
     of_nets = {
@@ -144,14 +142,17 @@ def _read_table(
         if (columns := columns_of_run(one_run)) is not None
     }
     has_objects = prepared.metadata.get("object_column") is not None
-    if not (of_nets or has_objects or user_columns):
-        if path is None:
-            return None, None
-        raise UserError(
-            f"--table {path}: neither stack nor nets were given any column of yours;"
-            " leave it out"
+    is_needed = bool(of_nets or has_objects or user_columns)
+    if path is None and not is_needed:
+        return None, None
+    searched = [find_pictures(settings.images, path, one_run) for one_run in runs]
+    pictures = list(searched[0].pictures)
+    if not is_needed:
+        log.warning(
+            "%s: neither stack nor nets were given any column of yours: only its ids"
+            " are used",
+            path,
         )
-    pictures = list(search_folders(settings.images, "--images").pictures)
     objects = read_objects_of(path, pictures, prepared)
     for columns, prepared_there in of_nets.values():
         FreshColumns.read(path, pictures, columns, prepared_there)

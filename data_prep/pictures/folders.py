@@ -116,7 +116,7 @@ def search_folders(
             f"{named}: no pictures here nor in folders within{why};"
             f" name the folder that holds them in {setting}"
         )
-    by_id = assign_ids(usable, ids, has_tables=setting == IN_FILE)
+    by_id = assign_ids(usable, ids, has_tables=setting == IN_FILE or bool(ids))
     return Folders(
         pictures={id_: by_id[id_].path for id_ in sorted(by_id)},
         unusable={id_: unusable[id_] for id_ in sorted(unusable)},

@@ -517,6 +517,21 @@ def test_two_folders_of_one_name_have_a_place_each(
     assert default_path(run.folder, [b]) == second
 
 
+def test_a_table_names_pictures_by_their_folders(run: Run, tmp_path: Path) -> None:
+    new, table = tmp_path / "new", tmp_path / "new.csv"
+    for seed, name in enumerate(["oak/7", "elm/7", "8"]):
+        (new / name).parent.mkdir(parents=True, exist_ok=True)
+        noise(new / f"{name}.png", seed=seed)
+    table.write_text("id\noak/7\nelm/7\n8\n")
+    assert "have the same id '7'; rename one" in mistake(run, f"--images={new}")
+    out = ask(run, f"--images={new}", f"--table={table}")
+    assert set(open_store(out / "features.pkl").ids) == {"oak/7", "elm/7", "8"}
+    assert infer_features(run.folder, [new], out, 1, table=table) == out
+    table.write_text("id\n7\n8\n")
+    message = mistake(run, f"--images={new}", f"--table={table}")
+    assert message.endswith("or write the ids of all tables with folders, as 'elm/7'")
+
+
 def test_names_are_not_too_long_for_a_disk(tmp_path: Path) -> None:
     folders = [tmp_path / f"series {number}" for number in range(80)]
     names = {name_of(folders), name_of(folders[:-1]), name_of(folders[::-1])}

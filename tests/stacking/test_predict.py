@@ -12,11 +12,15 @@ import pytest
 from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
+from data_prep.prepared import PREPARED
 from data_prep.run_folders.damage import digest_of
+from data_prep.run_folders.runs import Run
 from features import inference
+from features.inference import find_pictures
 from features.store import open_store, write_store
 from stacking import fit, predict
 from stacking.analysis.conformal import conformal_radius
+from stacking.ensemble.predictor import Predictor
 from tests.stacking.conftest import FakeRun
 from tests.stacking.reported import rename
 from transfer.networks.columns import NetColumns
@@ -42,7 +46,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> None:
         overwrite: bool,
     ) -> Path:
         assert not overwrite
-        assert table is None
+        del table
         assert images
         assert threads == 0
         shutil.rmtree(out, ignore_errors=True)
@@ -243,6 +247,53 @@ def test_nets_that_learned_from_columns_are_given_the_table(
     own.to_csv(file, index=False)
     assert len(predicted(folder, *new, "--table", str(file))) == 80
     assert tables == [file]  # no net was asked before
+
+
+def test_ids_of_a_table_may_have_folders(
+    usual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    infer_features = inference.infer_features
+    rows = pd.read_parquet(usual / "data_prep.prepare" / "table.parquet")
+    new = pictures_of(tmp_path / "new", rows)
+    ids = "new/" + rows["id"][rows["split"] == "test"]
+    searched = []
+
+    def ask(run: Path, images: Sequence[Path], *_: Any, table: Path, **__: Any) -> Path:
+        searched.append(find_pictures(images, table, Run(run)).pictures.keys())
+        return infer_features(run, images, *_, table=table, **__)
+
+    monkeypatch.setattr("features.inference.infer_features", ask)
+    own = pd.DataFrame({"name": ids, "kind": "oil"})
+    own.to_csv(tmp_path / "own.csv", index=False)
+    assert len(predicted(usual, *new, "--table", str(tmp_path / "own.csv"))) == 80
+    assert searched == [set(ids)]
+
+
+@pytest.mark.parametrize("has_folders", [True, False])
+def test_columns_are_read_by_ids_with_folders(
+    of_columns: tuple[Path, pd.DataFrame], tmp_path: Path, has_folders: bool
+) -> None:
+    """Two pictures of one name are told apart by a table, as in the preparation."""
+    folder, table = of_columns
+    new = tmp_path / "two"
+    for place in ("oak", "elm"):
+        (new / place).mkdir(parents=True)
+        (new / place / "7.png").touch()
+    ids = ["oak/7", "elm/7"] if has_folders else ["7", "8"]
+    path = tmp_path / "two.csv"
+    table[:2].assign(name=ids).to_csv(path, index=False)
+    settings = predict.PredictSettings(images=(new,), table=path)
+    fitted, prepared = map(Run(folder).finished, ("stacking.fit", PREPARED))
+
+    def read() -> Any:
+        predictor = Predictor.load(fitted.folder)
+        return predict._read_table(settings, predictor, prepared, runs=[Run(folder)])
+
+    if has_folders:
+        assert list(read()[0].index) == ids
+        return
+    with pytest.raises(UserError, match="write the ids of all tables with folders"):
+        read()
 
 
 def pictures_of(folder: Path, table: pd.DataFrame) -> tuple[str, str]:
@@ -505,7 +556,7 @@ def test_mistakes_are_said_before_any_net_is_asked(
     stage.rename(folder / "stacking.fit")
     with pytest.raises(UserError, match=r"coverage = 1\.5: give a share between 0 and"):
         predicted(folder, "--coverage", "1.5")
-    with pytest.raises(UserError, match="neither stack nor nets were given any column"):
+    with pytest.raises(UserError, match=r"own\.csv: there is no such"):
         predicted(folder, "--table", "own.csv")
     (folder / "stacking.fit" / "ridge_fold1.npz").unlink()
     with pytest.raises(UserError, match=r"ridge_fold1\.npz is missing; put it"):

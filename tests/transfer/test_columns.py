@@ -219,12 +219,15 @@ def test_columns_that_cannot_be_learned_from_are_refused(
     assert not (run.folder / "transfer.finetune.partial").exists()
 
 
-def test_a_table_that_is_not_called_for_is_refused(run: Run, tmp_path: Path) -> None:
+def test_of_a_table_that_is_not_called_for_only_ids_are_used(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     extraction = find_extraction(run)
     without = replace(extraction, trained=run.finished("data_prep.prepare"))
     assert fresh.read_columns_of_nets(None, ["a"], without) is None
-    with pytest.raises(UserError, match="the nets were not given any column of yours"):
-        fresh.read_columns_of_nets(tmp_path / "cells.csv", ["a"], without)
+    with caplog.at_level("INFO"):
+        assert not fresh.read_columns_of_nets(tmp_path / "cells.csv", ["a"], without)
+    assert "cells.csv: the nets were given no column of yours: its ids" in caplog.text
 
 
 def test_a_net_with_columns_is_explained_but_no_graph_has_them(run: Run) -> None:
