@@ -292,7 +292,7 @@ def extraction(backbone: str, pictures: Pictures, scratch: Path) -> None:
                 work=work,
                 weights="",
                 bf16=bf16,
-                bar=bar,
+                count=bar.update,
             )
         measured.append(8 * len(rows) / (time.perf_counter() - began))
         ceiling.append(rate(alone, at_once, 1, max(1, 8 * len(rows) // at_once)))

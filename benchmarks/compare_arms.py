@@ -182,7 +182,7 @@ def view_mean(
             work=Path(scratch) / "pass.npy",
             weights="",
             bf16=use_bf16("auto", device),
-            bar=bar,
+            count=bar.update,
             views=arm.views,
         )
         means = np.array(views).astype(float).mean(axis=1)

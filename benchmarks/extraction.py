@@ -211,7 +211,7 @@ def main() -> None:
                     work=work,
                     weights="",
                     bf16=bf16,
-                    bar=bar,
+                    count=bar.update,
                 )
 
         def ceiling() -> None:

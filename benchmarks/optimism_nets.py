@@ -196,7 +196,7 @@ def make_outputs(experiment: Path, run_folder: Path, arm_name: str) -> None:
                 work=folder / "checkpoints" / file.name,
                 weights=name_of(pair),
                 bf16=use_bf16(settings.precision, device),
-                bar=bar,
+                count=bar.update,
                 views=VIEW_SETS[VIEWS],
             )
         file.parent.mkdir(exist_ok=True)

@@ -16,8 +16,9 @@ pretext stage or ready weights); writes ``features.extract/``:
 Inner layers (``--layer layer3``) mean something else in every net. So each fold has a
 store of its own for them, ``nets/foldK.pkl``, and nothing is averaged over nets.
 
-Many machines: ``--shard 0/4`` to ``3/4`` write ``features.extract.shard0of4/`` and so
-on, and ``features.merge`` joins them to what one machine would have written.
+Many processes, or GPUs: ``--jobs 2``. Many machines: ``--shard 0/4`` to ``3/4`` write
+``features.extract.shard0of4/`` and so on, and ``features.merge`` joins them to what one
+machine would have written.
 """
 
 import logging
@@ -73,9 +74,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
         return done.folder
     prepared = Prepared.open(run.finished(PREPARED))
     trained = find_nets(settings, run)
-    settle_waiting(settings.threads)
+    settle_waiting(settings.threads * (settings.jobs or 1))
 
     from features.net_passes import NetPasses
+    from features.parts import run_parts
     from pretext.device import use_bf16
 
     pictures, source = open_nets(settings, prepared, trained)
@@ -106,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         title=STAGE,
     )
     with run.stage(stage_name, config, reads=reads) as stage:
-        outputs = net_passes.run(stage.folder / WORK)
+        outputs = run_parts(net_passes, stage.folder / WORK, settings)
         extracted = outputs.by_role(planned, table["id"].to_numpy(dtype=object))
         write_stores(
             extracted,
@@ -119,11 +121,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
         )
         stage.device = str(pictures.device)
         stage.metadata = _metadata(outputs, planned)
-    folder = run.folder / stage_name
     # only now: until the stage has its place, a rerun need not pass over them again
-    shutil.rmtree(folder / WORK, ignore_errors=True)
-    log_result(folder, extracted, outputs)
-    return folder
+    shutil.rmtree(run.folder / stage_name / WORK, ignore_errors=True)
+    log_result(run.folder / stage_name, extracted, outputs)
+    return run.folder / stage_name
 
 
 def find_nets(settings: ExtractSettings, run: Run) -> Finished | None:

@@ -3,8 +3,9 @@
 Shapes: N rows of the prepared table, n of them, V views, F outputs of a fold's nets.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from features.plan import PassRows, RoleRows
 from features.rows import Floats, Rows, chosen_rows
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from features.sources import NetSource
     from pretext.data.pictures import Pictures
 
@@ -53,33 +56,56 @@ class NetPasses:
         """
         from tqdm import tqdm
 
+        bar: tqdm[Any]
+        total = sum(len(planned.rows) for planned in self.passes)
+        with tqdm(total=total, desc=self.title, unit="img", mininterval=1.0) as bar:
+            return self.counted(work, bar.update)
+
+    def counted(self, work: Path, count: Callable[[int], object]) -> "NetOutputs":
+        """Do so, and tell of it.
+
+        Args:
+            work: Folder for the values.
+            count: Told how many more pictures are done.
+        """
         from features.passes import run_pass, seconds_of_pass
         from features.sources import side_by_side
 
         source, device = self.source, self.pictures.device
-        folds = dict.fromkeys(fold for planned in self.passes for fold in planned.folds)
-        nets = {fold: source.load(fold, device) for fold in folds}
+        load = cache(lambda fold: source.load(fold, device))
+
+        def forward(folds: Sequence[str], *inputs: "Tensor") -> "Tensor":
+            return side_by_side([load(fold) for fold in folds])(*inputs)
+
         values, seconds = [], 0.0
-        bar: tqdm[Any]
-        total = sum(len(planned.rows) for planned in self.passes)
-        with tqdm(total=total, desc=self.title, unit="img", mininterval=1.0) as bar:
-            for planned in self.passes:
-                file = work / f"{'-'.join(planned.folds)}.npy"
-                digests = [d for fold in planned.folds for d in source.digests(fold)]
-                outputs = run_pass(
-                    side_by_side([nets[fold] for fold in planned.folds]),
-                    width=source.width * len(planned.folds),
-                    pictures=self.pictures,
-                    rows=self.image_rows[planned.rows],
-                    work=file,
-                    views=self.views,
-                    weights=" ".join(digests),
-                    bf16=self.bf16,
-                    bar=bar,
-                )
-                values.append(outputs)
-                seconds += seconds_of_pass(file)
+        for planned in self.passes:
+            file = file_of(planned, work)
+            digests = [d for fold in planned.folds for d in source.digests(fold)]
+            outputs = run_pass(
+                # opens the nets when they are needed: not for what is done
+                partial(forward, planned.folds),
+                width=source.width * len(planned.folds),
+                pictures=self.pictures,
+                rows=self.image_rows[planned.rows],
+                work=file,
+                views=self.views,
+                weights=" ".join(digests),
+                bf16=self.bf16,
+                count=count,
+            )
+            values.append(outputs)
+            seconds += seconds_of_pass(file)
         return NetOutputs(net_passes=self, values=values, seconds=seconds)
+
+
+def file_of(planned: PassRows, work: Path) -> Path:
+    """Give the file for the values of a pass; the journal lies beside it.
+
+    Args:
+        planned: The pass.
+        work: Folder for the values of all.
+    """
+    return work / planned.part / f"{'-'.join(planned.folds)}.npy"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from data_prep.arrays import Ints
 from data_prep.dihedral import VIEWS, stack_views
@@ -42,7 +41,7 @@ def run_pass(
     work: Path,
     weights: str,
     bf16: bool,
-    bar: "tqdm[Any]",
+    count: Callable[[int], object],
     views: tuple[str, ...] = VIEWS,
 ) -> NDArray[np.float32]:
     """Send all views of some pictures through nets, going on where a pass stopped.
@@ -56,7 +55,7 @@ def run_pass(
         work: File for the finished blocks, ``*.npy``; a journal lies beside it.
         weights: Digest of the nets; a work file of others is begun anew.
         bf16: Compute in bfloat16.
-        bar: Progress, in pictures.
+        count: Told how many more pictures are done.
         views: V names.
 
     Returns:
@@ -86,7 +85,7 @@ def run_pass(
         state = {}
         journal.unlink(missing_ok=True)  # it tells of what is overwritten now
         values = np.lib.format.open_memmap(work, "w+", np.float32, shape)
-    bar.update(min(len(rows), done * BLOCK))
+    count(min(len(rows), done * BLOCK))
     device = pictures.device.type
     precision = torch.autocast(device, torch.bfloat16) if bf16 else nullcontext()
     began = time.monotonic() - float(state.get("seconds", 0.0))
@@ -101,7 +100,7 @@ def run_pass(
             pieces = zip(*(torch.split(of, at_once) for of in inputs), strict=True)
             outputs = torch.cat([forward(*piece) for piece in pieces])
         values[inside] = outputs.float().view(-1, len(views), width).cpu().numpy()
-        bar.update(len(values[inside]))
+        count(len(values[inside]))
         is_due = time.monotonic() - counted_at >= JOURNAL_EVERY_S
         if is_due or block + 1 == n_blocks:
             values.flush()  # the blocks before the journal that counts them

@@ -112,10 +112,17 @@ class PassRows:
     Attributes:
         folds: Of the nets.
         rows: (N,) rows of the prepared table.
+        part: Such as ``0of2`` where the pictures of a pass go side by side.
     """
 
     folds: tuple[str, ...]
     rows: Ints
+    part: str = ""
+
+    @property
+    def n_blocks(self) -> int:
+        """How many blocks the rows fill, the last maybe in part."""
+        return -(-len(self.rows) // BLOCK)
 
     def shard(self, number: int, n_shards: int) -> "PassRows":
         """Give every n-th block: whole ones, so that no bit depends on the sharding."""

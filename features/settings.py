@@ -9,11 +9,11 @@ from annotated_types import Ge
 from data_prep.dihedral import VIEW_SETS
 from data_prep.effort import Workload
 from data_prep.errors import UserError
+from data_prep.executor_settings import ExecutorSettings
 from data_prep.experiment import Experiment
 from data_prep.file_paths import MayBePath
 from data_prep.folds import ALL
 from data_prep.outlook import Outlook
-from data_prep.ranges import Ranged
 from data_prep.run_folders.runs import Run
 from data_prep.settings import NOT_HASHED, Example, nearest, recorded
 from data_prep.up import check_learned
@@ -37,7 +37,7 @@ WEIGHTS = "weights"  # in a record beside the settings: which ready weights they
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractSettings(Ranged):
+class ExtractSettings(ExecutorSettings):
     """Extract the outputs of the nets in all views, pooled and kept by id.
 
     python -m features.extract --experiment experiments/demo.toml

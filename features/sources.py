@@ -6,6 +6,7 @@ Shapes: B pictures, S side of the pictures, F outputs of the nets of a fold.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -210,6 +211,15 @@ class BackboneSource(NetSource):
         )
 
         self._inner = inner_layers
+        self._reopen = partial(
+            BackboneSource,
+            weights,
+            name=name,
+            side_px=side_px,
+            collection=collection,
+            inner_layers=inner_layers,
+            digest=digest,
+        )
         normalise = own_normalisation(weights, name, collection)
         self._normalise = normalise
         self._backbone, self._side_px = load_for(weights, side_px, name)
@@ -228,6 +238,10 @@ class BackboneSource(NetSource):
             columns = _numbered_columns("embedding", width, digest)
         self.columns, self.origins = {NO_FOLD: columns}, {}
         self.nets = _nets_of(columns, NO_FOLD, digest)
+
+    def __reduce__(self) -> "tuple[partial[BackboneSource], tuple[()]]":
+        """Travel to another process as the name of the file."""
+        return self._reopen, ()
 
     def load(self, fold: str, device: "torch.device") -> Forward:
         """Give the backbone with what comes before it."""

@@ -18,7 +18,8 @@ from tests.prepared_runs import finetune, make_run
 
 ROOT = Path(__file__).parents[2]
 KILLS = 20
-# Each block leaves a byte behind, so that repeated ones can be counted.
+# Each block leaves a byte behind, so that repeated ones can be counted; a file, since
+# the processes of the parts read it too.
 COMMAND = """
 import sys
 from pathlib import Path
@@ -33,17 +34,21 @@ def counted(*given):
     return views_of(*given)
 
 passes.views_of = counted
-run_command(extract.main)
+if __name__ == "__main__":
+    run_command(extract.main)
 """
 FLAGS = ("--threads=1", "--precision=fp32")
 
 
-def start(run: Run) -> subprocess.Popen[bytes]:
+def start(run: Run, n_jobs: int = 1) -> subprocess.Popen[bytes]:
     """Start an extraction in a process group of its own."""
+    script = run.folder / "extract_it.py"
+    script.write_text(COMMAND, encoding="utf-8")
+    jobs = f"--jobs={n_jobs}"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with (run.folder / "log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-c", COMMAND, f"--run={run.folder}", *FLAGS],
+            [sys.executable, str(script), f"--run={run.folder}", jobs, *FLAGS],
             cwd=run.folder,
             env=environment,
             stderr=log,
@@ -67,8 +72,9 @@ def payloads_of(run: Run) -> dict[str, str]:
 
 
 @pytest.mark.drill
+@pytest.mark.parametrize("n_jobs", [1, 2])
 def test_an_extraction_killed_at_random_ends_like_one_that_was_not(
-    tmp_path: Path,
+    tmp_path: Path, n_jobs: int
 ) -> None:
     whole, killed = (make_run(tmp_path / n, n_train=900, side=96) for n in "ab")
     for run in (whole, killed):
@@ -77,7 +83,7 @@ def test_an_extraction_killed_at_random_ends_like_one_that_was_not(
     moments = random.Random(0)
     kills, before = 0, 0
     while kills < KILLS:
-        process = start(killed)
+        process = start(killed, n_jobs)
         # half of them soon after the first new block, so that none ends too early
         while blocks_of(killed) == before and process.poll() is None:
             try:
@@ -92,9 +98,11 @@ def test_an_extraction_killed_at_random_ends_like_one_that_was_not(
             process.wait()
             kills, before = kills + 1, blocks_of(killed)
     else:
-        assert start(killed).wait() == 0
+        assert start(killed, n_jobs).wait() == 0
     repeated = blocks_of(killed) - blocks_of(whole)
     print(f"killed {kills} times, {repeated} of {blocks_of(whole)} blocks repeated")  # noqa: T201
     assert payloads_of(killed) == payloads_of(whole)
     assert kills >= KILLS // 2
-    assert repeated <= 2 * kills  # the one at work, and one that was not yet counted
+    assert (
+        repeated <= 2 * kills * n_jobs
+    )  # the one at work, and one that was not yet counted

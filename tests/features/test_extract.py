@@ -349,7 +349,7 @@ def pass_of(
             pictures=Pictures(pixels),
             rows=np.array(rows),
             work=work,
-            **{"weights": "a", "bf16": False, "bar": bar} | options,
+            **{"weights": "a", "bf16": False, "count": bar.update} | options,
         )
 
 

@@ -1,0 +1,186 @@
+"""Tests of features.parts: an extraction of pictures side by side."""
+
+import functools
+import logging
+import pickle
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from data_prep.errors import UserError
+from data_prep.executors import run as executors
+from data_prep.executors.progress import Progress
+from data_prep.executors.work import Outcome, Watcher, Work
+from data_prep.run_folders.runs import Run
+from features import passes, plan
+from features.parts import Count
+from features.store import open_store
+from tests.power_cut import PowerCutError
+from tests.prepared_runs import PRETEXT, extract, finetune, make_pretext, make_run
+
+STAGE = "features.extract"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Joint nets of three folds, given a column, and a pretext."""
+    run = make_run(tmp_path_factory.mktemp("run"), n_train=30)
+    make_pretext(run)
+    finetune(run, "--joint", "--columns=size")
+    return run
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin without what an earlier test extracted."""
+    for path in trained.folder.glob(f"{STAGE}*"):
+        shutil.rmtree(path)
+    for module in (passes, plan):
+        monkeypatch.setattr(module, "BLOCK", 2)
+    monkeypatch.setattr(passes, "JOURNAL_EVERY_S", 0.0)
+
+
+def by_parcels(*without: str) -> Callable[..., Outcome]:
+    """Do the parts but some as processes would, which are slow to start."""
+
+    def run_them(works: Sequence[Work], slots: object, table: Watcher) -> Outcome:
+        del slots
+        results = {}
+        for work in works:
+            if work.name not in without:
+                function = pickle.loads(pickle.dumps(work.function))
+                table.begin(work.name)
+                report = functools.partial(table.report, work.name)
+                results[work.name] = function(report)
+        return Outcome(results=results, failures=dict.fromkeys(without, "too bright"))
+
+    return run_them
+
+
+class Table:
+    """Notes what it is told."""
+
+    def __init__(self, names: Sequence[str], noun: str) -> None:
+        del names, noun
+        self.begun: list[str] = []
+        self.reported: list[Progress] = []
+        tables.append(self)
+
+    def begin(self, name: str) -> None:
+        self.begun.append(name)
+
+    def report(self, name: str, progress: Progress) -> None:
+        del name
+        self.reported.append(progress)
+
+
+tables: list[Table] = []
+
+
+def payloads(run: Run) -> dict[str, Any]:
+    """Give the digests of the values, the ids and the failures, by file."""
+    folder = run.folder / STAGE
+    keys = ("payload_sha256", "ids", "roles", "failures", "n_expected", "nets")
+    return {
+        path.relative_to(folder).as_posix(): [open_store(path).header[k] for k in keys]
+        for path in sorted(folder.rglob("*.pkl"))
+    }
+
+
+@pytest.mark.parametrize(
+    ("n_parts", "flags"),
+    [
+        (2, []),
+        (3, ["--insample", "--shard=1/2"]),
+        (2, [f"--source={PRETEXT}"]),
+        (2, [f"--source={PRETEXT}", "--layer=layer3"]),
+    ],
+)
+def test_parts_give_what_one_process_gives(
+    trained: Run, n_parts: int, flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = extract(trained, *flags)
+    whole, record = payloads(trained), trained.finished(folder.name).metadata
+    shutil.rmtree(folder)
+    monkeypatch.setattr(executors, "run_side_by_side", by_parcels())
+    monkeypatch.setattr(executors, "LiveTable", Table)
+    extract(trained, *flags, f"--jobs={n_parts}")
+    assert tables[-1].begun == [f"part {k + 1} of {n_parts}" for k in range(n_parts)]
+    ends = [p.step for p in tables[-1].reported if p.step == p.n_steps]
+    assert len(ends) == n_parts
+    assert payloads(trained) == whole
+    again = trained.finished(folder.name).metadata
+    assert {**again, "seconds": 0} == {**record, "seconds": 0}
+    assert not (folder / "checkpoints").exists()
+
+
+def test_what_fails_is_told_and_what_is_missing_is_done(
+    trained: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    extract(trained)
+    whole = payloads(trained)
+    shutil.rmtree(trained.folder / STAGE)
+    seen: list[int] = []
+    views_of = passes.views_of
+
+    def counted(*given: Any) -> Any:
+        seen.append(1)
+        return views_of(*given)
+
+    monkeypatch.setattr(passes, "views_of", counted)
+    monkeypatch.setattr(executors, "run_side_by_side", by_parcels("part 2 of 3"))
+    message = r"1 of 3 parts failed \(part 2 of 3: too bright\); see .*part_2of3.log;"
+    with pytest.raises(UserError, match=message):
+        extract(trained, "--jobs=3")
+    n_done = len(seen)
+    monkeypatch.delattr(executors, "run_side_by_side")  # one is missing: no need of it
+    extract(trained, "--jobs=2")  # however many may go at once now
+    assert "it was begun in 3 parts, and goes on in those" in caplog.text
+    assert payloads(trained) == whole
+    n_blocks = 3 * 5 + 4  # of ten rows for each fold, and eight for all
+    assert (len(seen), n_done > n_blocks // 2) == (n_blocks, True)
+
+
+def test_one_that_was_begun_whole_is_not_begun_anew(
+    trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views_of, seen = passes.views_of, []
+
+    def cut(*given: Any) -> Any:
+        seen.append(1)
+        if len(seen) == 9:
+            raise PowerCutError
+        return views_of(*given)
+
+    monkeypatch.setattr(passes, "views_of", cut)
+    with pytest.raises(PowerCutError):
+        extract(trained)
+    monkeypatch.delattr(executors, "run_side_by_side")
+    extract(trained, "--jobs=2")
+    assert len(seen) == 3 * 5 + 4 + 1
+
+
+def test_pictures_of_an_earlier_attempt_do_not_make_it_look_fast(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[Progress] = []
+    moment = [100.0]
+    monkeypatch.setattr("features.parts.time.monotonic", lambda: moment[0])
+    count = Count(told.append, 40)
+    count(20)  # of the earlier one
+    moment[0] += 5
+    count(5)
+    moment[0] += 0.1  # only just told
+    count(5)
+    count(10)
+    assert [(p.step, p.seconds_left) for p in told] == [(25, 15.0), (40, 0.0)]
+
+
+def test_the_executor_is_no_part_of_the_result(trained: Run) -> None:
+    extract(trained)
+    assert extract(trained, "--executor=processes", "--jobs=2").name == STAGE
+    with pytest.raises(UserError, match="jobs = 2, but executor = 'here' does one"):
+        extract(trained, "--executor=here", "--jobs=2")
