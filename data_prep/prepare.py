@@ -28,7 +28,8 @@ from data_prep.experiment import DataSettings, Experiment
 from data_prep.processes import n_cores
 from data_prep.ranges import Ranged
 from data_prep.run_folders.damage import PIXELS
-from data_prep.run_folders.runs import MADE_FROM, Run, Stage
+from data_prep.run_folders.runs import Run, Stage
+from data_prep.run_folders.unfinished import MADE_FROM
 from data_prep.settings import NOT_HASHED, recorded
 
 if TYPE_CHECKING:

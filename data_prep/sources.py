@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from data_prep.experiment import DataSettings
 from data_prep.prepared import NEEDED, PREPARED, TABLE
 from data_prep.run_folders.damage import digest_file, digest_of, intact
-from data_prep.run_folders.runs import MADE_FROM, Finished, Run, write_json
+from data_prep.run_folders.runs import Finished, Run, write_json
+from data_prep.run_folders.unfinished import MADE_FROM
 from data_prep.run_folders.witness import compare, read_witnesses, write_witnesses
 
 if TYPE_CHECKING:

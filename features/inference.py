@@ -20,7 +20,8 @@ from data_prep.pictures.folders import Folders, search_folders
 from data_prep.prepared import PREPARED
 from data_prep.ranges import Ranged
 from data_prep.run_folders.damage import RECORD, digest_of
-from data_prep.run_folders.runs import MADE_FROM, Run, read_state
+from data_prep.run_folders.runs import Run, read_state
+from data_prep.run_folders.unfinished import MADE_FROM
 from data_prep.settings import SEVERAL
 
 COMMAND = "features.fresh"

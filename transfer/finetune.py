@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             if job.fold == jobs[0].fold:  # a rate for one fold does for all
                 try_rates(job, data)
         return data.folder
-    with run.stage(STAGE, config, reads=reads) as stage:
+    with run.stage(STAGE, config, reads=reads, copied=kept.places) as stage:
         data = replace(data, folder=stage.folder)
         kept.copy(stage.folder)
         nets = run_jobs(jobs, data)

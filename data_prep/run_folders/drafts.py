@@ -4,6 +4,7 @@ import csv
 import fcntl
 import io
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,8 +59,10 @@ def write_rows(path: Path, rows: Iterable[Iterable[Any]]) -> None:
 
 def drop_drafts(folder: Path) -> None:
     """Remove all drafts in a folder that nobody else may write into now."""
-    for draft in folder.rglob(f"*{ENDING}"):
-        if draft.is_file():
+    for draft in list(folder.rglob(f"*{ENDING}")):
+        if draft.is_dir():
+            shutil.rmtree(draft)
+        else:
             draft.unlink(missing_ok=True)
 
 

@@ -34,7 +34,6 @@ from data_prep.errors import UserError
 from data_prep.run_folders.attempts import ATTEMPTS, end_attempt, noted_attempt
 from data_prep.run_folders.damage import (
     RECORD,
-    DamagedFileError,
     check_files,
     command_of,
     digest_file,
@@ -44,9 +43,15 @@ from data_prep.run_folders.damage import (
 )
 from data_prep.run_folders.drafts import drop_drafts, write_text
 from data_prep.run_folders.locks import READ_ONLY, LockedStageError, locked
+from data_prep.run_folders.unfinished import (
+    COPIED,
+    MADE_FROM,
+    check_may_be_dropped,
+    drop,
+    may_go_on,
+)
 
 ORIGIN, KEPT = "run.json", "experiment.toml"  # which experiment a run is of
-MADE_FROM = "stage.json"  # what an unfinished stage is being made from
 # Not part of a stage's result: a rerun with the same result may differ in them.
 EPHEMERAL = {"checkpoints", "epochs", "logs"}
 PACKAGES = [
@@ -213,7 +218,12 @@ class Run:
 
     @contextmanager
     def stage(
-        self, name: str, settings: Mapping[str, Any], reads: Sequence[str] = ()
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        reads: Sequence[str] = (),
+        *,
+        copied: Sequence[str] = (),
     ) -> Iterator[Stage]:
         """Open a stage for writing; it takes its place only on a clean exit.
 
@@ -221,6 +231,7 @@ class Run:
             name: Dotted name of the stage.
             settings: Whatever decides the result, as JSON values.
             reads: Stages it is made from.
+            copied: What the caller copies from the finished stage and does not make.
 
         Raises:
             UnfinishedStageError: A stage it reads is not finished.
@@ -235,17 +246,20 @@ class Run:
             partial = self.folder / f"{name}.partial"
             made_from = {"settings": plain(settings), "reads": digests}
             begun = read_state(partial / MADE_FROM)
-            if {key: begun.get(key) for key in made_from} != made_from:
+            if not may_go_on(begun, made_from, copied, overwrite=self.overwrite):
                 if partial.exists():
-                    self._check_may_be_dropped(partial, made_from)
+                    check_may_be_dropped(
+                        partial, begun, made_from, overwrite=self.overwrite
+                    )
                     log.info(
                         "an unfinished %s made from something else is dropped", name
                     )
-                    shutil.rmtree(partial)
+                    drop(partial)
                 partial.mkdir()
-                begun = {}
+                begun = {COPIED: [*copied]}
             attempt = noted_attempt(partial, begun.get(ATTEMPTS) or {})
-            write_json(partial / MADE_FROM, {**made_from, ATTEMPTS: attempt})
+            note = {COPIED: begun.get(COPIED, []), ATTEMPTS: attempt}
+            write_json(partial / MADE_FROM, made_from | note)
             self.on_use()
             stage = Stage(folder=partial, earlier_s=attempt["seconds"])
             try:
@@ -287,38 +301,6 @@ class Run:
 
     def _digests(self, reads: Sequence[str]) -> dict[str, str]:
         return {earlier: self.finished(earlier).record["digest"] for earlier in reads}
-
-    def _check_may_be_dropped(
-        self, partial: Path, made_from: Mapping[str, Any]
-    ) -> None:
-        """Refuse to drop what may be hours of work because a setting changed."""
-        is_begun = any(
-            path.is_file() and path.name != MADE_FROM and "logs" not in path.parts
-            for path in partial.rglob("*")
-        )
-        begun = read_state(partial / MADE_FROM)
-        if not begun:
-            if is_begun and not self.overwrite:
-                raise DamagedFileError(
-                    f"{partial / MADE_FROM} is missing or cut, so that nobody knows"
-                    f" what {partial.name} was begun from; put it back, or --overwrite"
-                    " drops it"
-                )
-            return
-        # what was made from replaced inputs cannot be gone on with in any case
-        if self.overwrite or not is_begun or begun.get("reads") != made_from["reads"]:
-            return
-        old_settings, settings = begun.get("settings", {}), made_from["settings"]
-        name = next(
-            k
-            for k in [*old_settings, *settings]
-            if old_settings.get(k) != settings.get(k)
-        )
-        raise UserError(
-            f"{partial} was begun with {name} = {old_settings.get(name)!r} and not"
-            f" {settings.get(name)!r}; give that to go on with it, or --overwrite to"
-            " drop it"
-        )
 
     def _publish(self, name: str) -> None:
         """Move a complete partial folder to its place."""

@@ -17,7 +17,7 @@ from data_prep.errors import UserError
 from data_prep.experiment import PACKAGES
 from data_prep.renamed import NAMES, RECORDED
 from data_prep.run_folders.damage import RECORD
-from data_prep.run_folders.runs import MADE_FROM
+from data_prep.run_folders.unfinished import MADE_FROM
 from data_prep.scoring.metrics import METRICS
 
 FIT, LEAKY = "stacking.fit", "stacking.fit.insample"

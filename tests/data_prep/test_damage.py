@@ -30,12 +30,12 @@ from data_prep.run_folders.damage import (
     read_record,
 )
 from data_prep.run_folders.runs import (
-    MADE_FROM,
     Run,
     StaleStageError,
     UnfinishedStageError,
     write_json,
 )
+from data_prep.run_folders.unfinished import MADE_FROM
 
 STAGE, NEXT = "data_prep.prepare", "pretext.jigsaw"
 
@@ -280,6 +280,8 @@ def test_drafts_of_killed_attempts_are_no_result(tmp_path: Path) -> None:
     with Run(tmp_path).stage(STAGE, {}) as stage:
         (stage.folder / "deep").mkdir()
         (stage.folder / "deep" / ".x.json.1-2.draft").write_text("half")
+        (stage.folder / "deep" / "net.draft" / "logs").mkdir(parents=True)
+        (stage.folder / "deep" / "net.draft" / "half.bin").write_text("half a copy")
         (stage.folder / "x.json").write_text("{}")
     record = Run(tmp_path).finished(STAGE).record
     assert record["files"].keys() == {"x.json"}

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from data_prep.run_folders.damage import RECORD, digest_of
 from data_prep.run_folders.locks import LockedStageError
 from data_prep.run_folders.runs import (
     EPHEMERAL,
-    MADE_FROM,
     Run,
     Stage,
     StaleStageError,
@@ -25,6 +25,7 @@ from data_prep.run_folders.runs import (
     digest_files,
     write_json,
 )
+from data_prep.run_folders.unfinished import MADE_FROM
 
 ROOT = Path(__file__).parents[2]
 FIRST, SECOND, THIRD = "data_prep.prepare", "pretext.jigsaw", "transfer.finetune"
@@ -150,6 +151,46 @@ def test_other_settings_begin_anew_if_asked(tmp_path: Path) -> None:
         assert not (stage.folder / "half.txt").exists()
 
 
+def test_who_overwrites_goes_on_only_with_what_copied_the_same(tmp_path: Path) -> None:
+    """What one attempt copies from the finished stage, another is told to make anew."""
+    asked, unasked = Run(tmp_path, overwrite=True), Run(tmp_path)
+
+    def goes_on(run: Run, *copied: str) -> bool:
+        with suppress(CrashError), run.stage(FIRST, {}, copied=copied) as stage:
+            is_there = (stage.folder / "half.txt").exists()
+            (stage.folder / "half.txt").write_text("half")
+            raise CrashError
+        return is_there
+
+    assert not goes_on(asked, "net0")
+    assert goes_on(asked, "net0")
+    assert goes_on(unasked, "net1")  # it takes what is there by the same settings
+    assert not goes_on(asked, "net1")
+    assert not goes_on(asked)
+    assert goes_on(asked)
+    assert not list(tmp_path.glob("*dropped"))
+
+
+def test_what_is_dropped_is_not_gone_on_with_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash(Run(tmp_path), FIRST, "half", side=32)
+    partial = tmp_path / f"{FIRST}.partial"
+    (partial / "other.txt").write_text("half")
+
+    def cut_short(folder: Path, **_: Any) -> None:
+        if Path(folder).exists():
+            (Path(folder) / "half.txt").unlink()
+            raise CrashError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", cut_short)
+        with pytest.raises(CrashError):
+            write(Run(tmp_path, overwrite=True), FIRST, "new", side=64)
+    with Run(tmp_path).stage(FIRST, {"side": 32}) as stage:
+        assert [path.name for path in stage.folder.iterdir()] == [MADE_FROM]
+
+
 def test_another_input_begins_anew(tmp_path: Path) -> None:
     run = chain(tmp_path)
     partial = tmp_path / f"{SECOND}.partial"
@@ -219,6 +260,7 @@ def test_a_moved_run_still_holds(tmp_path: Path) -> None:
 
 HOLD = """
 import sys, time
+from contextlib import suppress
 from pathlib import Path
 from data_prep.run_folders.runs import Run
 with Run(Path(sys.argv[1])).stage("data_prep.prepare", {}) as stage:
