@@ -4,17 +4,23 @@ A stage whose settings derive from ``ExecutorSettings`` has them as keys and fla
 ``[pipeline]`` sets them for all such stages.
 """
 
+import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt, Le
 
 from data_prep.errors import UserError
 from data_prep.ranges import Ranged
 from data_prep.settings import NOT_HASHED, Example, fields_of, from_table, nearest
 
-Executor = Literal["here", "processes"]
+ADDRESS = "RAY_ADDRESS"
+ANSWER_S = 5.0
+
+Executor = Literal["here", "processes", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,28 +29,49 @@ class ExecutorSettings(Ranged):
 
     executor: Annotated[
         Executor | None,
-        "where pieces of work, such as nets, are done: here, one after another; or"
-        " processes, each in one with its share of the cores, or the GPUs in turn; left"
-        " out: processes where jobs is more than 1, else here",
+        "where pieces of work, such as nets, are done: here, one after another;"
+        " processes, each in one with its share of the cores, or the GPUs in turn; or"
+        " ray, on a cluster; left out: processes where jobs is more than 1, else here",
         NOT_HASHED,
         Example("processes"),
     ] = None
     jobs: Annotated[
         int | None,
         "pieces of work at once; left out: with processes one for each GPU or core,"
-        " else 1",
+        " with ray as many as there is room for, else 1",
         NOT_HASHED,
         Gt(0),
         Example(2),
     ] = None
+    address: Annotated[
+        str,
+        "of the Ray cluster, such as HOST:6379, ray://HOST:10001 or auto; left out: as"
+        " RAY_ADDRESS says, else one is started here",
+        NOT_HASHED,
+        Example("auto"),
+    ] = ""
+    gpu_share: Annotated[
+        float | None,
+        "with ray: share of a GPU for each piece of work, such as 0.25; left out: all"
+        " of one, where the cluster has some",
+        NOT_HASHED,
+        Ge(0),
+        Le(1),
+        Example(0.25),
+    ] = None
 
     def __post_init__(self) -> None:
-        """Check the ranges, and that one process does one piece at a time.
+        """Check the ranges, that one process does one piece at a time, and for Ray.
 
         Raises:
-            UserError: They do not go together.
+            UserError: They do not go together, or Ray is not installed.
         """
         super().__post_init__()
+        if self.executor == "ray" and find_spec("ray") is None:
+            raise UserError(
+                "executor = 'ray', but Ray is not installed: pip install"
+                " 'tessera-pictures[ray]', or give executor = 'processes'"
+            )
         if self.executor == "here" and (self.jobs or 1) > 1:
             raise UserError(
                 f"jobs = {self.jobs}, but executor = 'here' does one piece of work"
@@ -55,6 +82,47 @@ class ExecutorSettings(Ranged):
     def kind(self) -> Executor:
         """The executor, chosen or by the number of jobs."""
         return self.executor or ("processes" if (self.jobs or 1) > 1 else "here")
+
+    def check_cluster(self) -> None:
+        """Check that the cluster is there, before there is anything to do on it.
+
+        Raises:
+            UserError: Nothing answers at its address.
+        """
+        if self.kind == "ray":
+            check_answer(address_of(self.address))
+
+
+def address_of(address: str) -> str:
+    """Give the address of the cluster as Ray would; empty: there is none yet."""
+    return address or os.environ.get(ADDRESS, "")
+
+
+def check_answer(address: str) -> None:
+    """Knock before Ray does, which would wait for minutes and end the process.
+
+    Args:
+        address: Of the cluster; only one with a port is knocked at.
+
+    Raises:
+        UserError: Nothing answers.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise unreachable(address, str(error)) from None
+
+
+def unreachable(address: str, reason: str) -> UserError:
+    """Say that there is no cluster at an address."""
+    return UserError(
+        f"address = {address!r}: no Ray cluster answers ({' '.join(reason.split())});"
+        " start one by ray start --head and give the address that it says, or leave"
+        " address (and RAY_ADDRESS) out to start one here"
+    )
 
 
 def of_all_stages(

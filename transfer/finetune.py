@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     outlook = Outlook.of_prepared(prepared, run, experiment)
     settings.check_data(outlook)
     settle_waiting(settings.threads * (settings.jobs or 1))
+    settings.check_cluster()
     check_names(settings.backbone, settings.optimizer, settings.logger)
     log_ignored_tag(settings.init, settings.backbone)
 

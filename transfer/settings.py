@@ -258,8 +258,10 @@ class FinetuneSettings(ExecutorSettings, TrainingSettings):
         """Ask libraries what they know, and try the network; it loads torch.
 
         Raises:
-            UserError: A name is unknown, or the network does not take what will come.
+            UserError: A name is unknown, the network does not take what will come, or
+                there is no cluster.
         """
+        self.check_cluster()
         check_names(self.backbone, self.optimizer, self.logger)
         from pretext.networks.backbones import build_backbone
         from pretext.networks.trial import try_training

@@ -1,1 +1,1 @@
-"""Where pieces of work are done: in this process, or each in a process. Torch-free."""
+"""Where pieces of work are done: here, in processes, or on a cluster. Torch-free."""

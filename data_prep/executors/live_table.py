@@ -30,6 +30,7 @@ class _Row:
     first_step: int = -1  # of this attempt
     score: str = ""
     failure: str = ""
+    node: str = ""
 
 
 class LiveTable:
@@ -50,12 +51,12 @@ class LiveTable:
         self.began = time.monotonic()
         self._n_lines, self._drawn_at = 0, 0.0
 
-    def begin(self, name: str) -> None:
-        """Show that a piece runs."""
-        self.rows[name].state = "running"
+    def begin(self, name: str, node: str = "") -> None:
+        """Show that a piece runs, and on which node of a cluster."""
+        self.rows[name].state, self.rows[name].node = "running", node
         self._drawn_at = 0.0  # shown at once
         if not self.is_drawn:
-            log.info("%s: begun", name)
+            log.info("%s: begun%s", name, f" on {node}" if node else "")
 
     def report(self, name: str, progress: Progress) -> None:
         """Take note of how far a piece is."""
@@ -108,7 +109,14 @@ class LiveTable:
             rows = {n: row for n, row in rows.items() if row.state != "done"}
         has_epochs = any(r.progress and r.progress.n_epochs for r in rows.values())
         cells = [
-            (self.noun, "epoch" if has_epochs else "state", "loss", "score", "to go")
+            (
+                self.noun,
+                "epoch" if has_epochs else "state",
+                "loss",
+                "score",
+                "to go",
+                "node",
+            )
         ]
         for name, row in rows.items():
             left = row.progress.seconds_left if row.progress else 0.0
@@ -120,6 +128,7 @@ class LiveTable:
                     _loss_of(row),
                     row.score,
                     row.failure or (duration(left) if is_known else ""),
+                    row.node,
                 )
             )
         columns = [c for c in zip(*cells, strict=True) if any(c[1:])]

@@ -38,19 +38,24 @@ class Work:
             It has to be picklable.
         log_file: Where its output goes, after what is there, unless it is done here.
         note: What is said beside its name when it begins here.
+        reads: Files and folders that it reads; on another machine there are no others.
+        writes: Folder that it writes; None: none. On another machine it begins with
+            what the folder holds, and the folder that comes back takes its place.
     """
 
     name: str
     function: Callable[[Report | None], Result]
     log_file: Path
     note: str = ""
+    reads: Sequence[Path] = ()
+    writes: Path | None = None
 
 
 class Watcher(Protocol):
     """Is told what becomes of the work."""
 
-    def begin(self, name: str) -> None:
-        """Hear that a piece of work has begun."""
+    def begin(self, name: str, node: str = "") -> None:
+        """Hear that a piece of work has begun, anew maybe, on a node of a cluster."""
 
     def report(self, name: str, progress: Progress) -> None:
         """Hear how far it is."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from data_prep.arrays import Ints
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import map_array
-from pretext.device import moved
+from pretext.device import moved, pick_device
 
 GPU_SHARE = 0.4  # of the free memory of a GPU that the pictures may take
 
@@ -50,11 +50,16 @@ class Pictures:
         return cls(pixels, device, columns)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel to another process as the name of the file, if there is one."""
-        if isinstance(self.pixels, np.memmap) and self.pixels.filename:
-            folder = Path(self.pixels.filename).parent
-            return Pictures.open, (folder, self.device, self.columns)
+        """Travel as the name of the file, if there is one, to whichever device."""
+        if file := self.file:
+            return _opened, (file.parent, self.columns)
         return Pictures, (self.pixels, self.device, self.columns)
+
+    @property
+    def file(self) -> Path | None:
+        """Where the pixels lie, if they are mapped."""
+        name = getattr(self.pixels, "filename", None)
+        return Path(name) if name else None
 
     @property
     def side_px(self) -> int:
@@ -98,6 +103,11 @@ class Pictures:
             if self.pixels.nbytes < GPU_SHARE * free:
                 pixels = torch.from_numpy(np.array(self.pixels))
                 self._on_device = pixels.to(self.device)
+
+
+def _opened(folder: Path, columns: NDArray[np.float32] | None) -> Pictures:
+    """Open pictures in another process, which may see another device."""
+    return Pictures.open(folder, pick_device(), columns)
 
 
 @dataclass(frozen=True)

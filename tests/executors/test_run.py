@@ -8,9 +8,10 @@ import pytest
 
 from data_prep.errors import UserError
 from data_prep.executor_settings import ExecutorSettings
-from data_prep.executors import run as running
+from data_prep.executors import pool as pools
+from data_prep.executors.pool import Pool
 from data_prep.executors.progress import Progress, Report
-from data_prep.executors.run import Pool, run
+from data_prep.executors.run import run
 from data_prep.executors.work import Result, Work
 from data_prep.experiment import Experiment, read_experiment
 from tests.executors.works import refuse
@@ -99,7 +100,7 @@ def test_where_the_settings_have_work_done(
     threads: int,
     expected: tuple[str, int, int],
 ) -> None:
-    monkeypatch.setattr(running, "n_cores", lambda: 6)
+    monkeypatch.setattr(pools, "n_cores", lambda: 6)
     pool = pool_of(ExecutorSettings(**keys), n_works, threads)  # type: ignore[arg-type]
     assert (pool.executor, pool.n_at_once, pool.threads) == expected
 

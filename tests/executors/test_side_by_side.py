@@ -61,7 +61,8 @@ class Witness:
         self.running: set[str] = set()
         self.most = 0
 
-    def begin(self, name: str) -> None:
+    def begin(self, name: str, node: str = "") -> None:
+        del node
         self.events.append(("begin", name, None))
         self.running.add(name)
         self.most = max(self.most, len(self.running))

@@ -45,3 +45,37 @@ def beat(file: Path, report: Report | None) -> Result:
     while True:
         file.write_text(str(time.time()), encoding="utf-8")
         time.sleep(0.05)
+
+
+def shout(source: Path, folder: Path, report: Report | None) -> Result:
+    """Write what a file holds into a folder, louder; count earlier goes in it."""
+    print("shouts", source.name)  # noqa: T201
+    if report:
+        report(Progress(step=1, n_steps=2))
+    go = folder / "go.txt"
+    n_before = int(go.read_text()) if go.exists() else 0
+    folder.mkdir(parents=True, exist_ok=True)
+    go.write_text(str(n_before + 1))
+    (folder / "deep").mkdir(exist_ok=True)
+    (folder / "deep" / "loud.txt").write_text(source.read_text().upper())
+    place = {"folder": folder, "tmp": os.environ.get("TMPDIR"), "before": n_before}
+    return Result(scores={"before": float(n_before)}, value=place)
+
+
+def peep(hidden: Path, report: Report | None) -> Result:
+    """Look for a file that was not named among those that are read."""
+    del report
+    return Result(value=hidden.exists())
+
+
+def wait_for(signs: str, name: str, release: str, report: Report | None) -> Result:
+    """Leave a sign that this place has begun, and wait for another.
+
+    The folder of the signs is a text: it lies where it does for all nodes.
+    """
+    del report
+    place = Path(os.environ["TMPDIR"]).name
+    (Path(signs) / f"{name} {place} {time.monotonic_ns()}").touch()
+    while not (Path(signs) / release).exists():
+        time.sleep(0.05)
+    return Result(value=os.environ["TMPDIR"])

@@ -12,8 +12,8 @@ import torch
 
 from data_prep.errors import UserError
 from data_prep.executors import run as executors
+from data_prep.executors.pool import VISIBLE, Pool
 from data_prep.executors.progress import Report
-from data_prep.executors.run import VISIBLE, Pool
 from data_prep.executors.work import Outcome, Watcher, Work
 from pretext.device import visible_gpus
 from tests.power_cut import PowerCutError

@@ -11,6 +11,7 @@ from data_prep.run_folders.runs import Finished, Run
 from pretext.data.pictures import Normalisation, Pictures
 from pretext.device import pick_device, set_threads
 from pretext.networks.backbones import own_normalisation
+from pretext.ready_weights import files_of
 from transfer.networks.columns import NetColumns
 from transfer.settings import FinetuneSettings
 from transfer.training.kept_pretext import KeptPretext
@@ -44,6 +45,15 @@ class FinetuneData:
     sample_weight: Floats | None = None
     kept_pretext: KeptPretext | None = None
     columns: NetColumns | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that a training reads."""
+        files = [self.pictures.file] if self.pictures.file else []
+        if self.first_weights:
+            weights = files_of(self.first_weights)
+            files += filter(None, [weights.weights, weights.config])
+        return files
 
     @property
     def side_px(self) -> int:

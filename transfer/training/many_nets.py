@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from data_prep.executors.pool import Pool
 from data_prep.executors.progress import Report
-from data_prep.executors.run import Pool, run
+from data_prep.executors.run import run
 from data_prep.executors.work import Result, Work
 from pretext.device import USUAL_THREADS, set_threads, visible_gpus
 from transfer.jobs import Job
@@ -42,7 +43,7 @@ def run_jobs(jobs: Sequence[Job], data: FinetuneData) -> list[dict[str, Any]]:
     missing = list(jobs)
     if pool.executor != "here":
         missing = [job for job in jobs if finished_net(job, data.folder) is None]
-        if len(missing) == 1:  # no need of another process
+        if len(missing) == 1 and pool.executor == "processes":  # no need of another
             pool = replace(pool, executor="here")
     works = [_work_of(job, data) for job in missing]
     logs = data.folder / "NET" / "FOLD" / "logs" / "job.log"
@@ -65,6 +66,8 @@ def _work_of(job: Job, data: FinetuneData) -> Work:
         function=functools.partial(_train, job, data),
         log_file=data.folder / job.path / "logs" / "job.log",
         note=note,
+        reads=data.files,
+        writes=data.folder / job.path,
     )
 
 
