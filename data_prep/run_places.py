@@ -9,6 +9,9 @@
 
 The note of the last run is looked for where one stands and in the folders above, so a
 command without ``--run`` and ``--experiment`` works anywhere in a project.
+
+Any of these folders may be a link: a path is kept as the user wrote it, and only to
+compare two of them links are followed.
 """
 
 import logging
@@ -33,8 +36,10 @@ def project_of(folder: Path) -> Path:
         (PosixPath('/leaves'), PosixPath('/leaves'))
     """
     folder = folder.absolute()
-    if ".." in folder.parts:
+    if folder.name == "..":
         folder = folder.resolve()
+    elif ".." in folder.parts:  # the folder itself may be a link, and keeps its place
+        folder = folder.parent.resolve() / folder.name
     return folder.parent if folder.name == EXPERIMENTS else folder
 
 
@@ -136,19 +141,28 @@ def remember(run: Path, base: Path) -> None:
     """
     runs = run.absolute().parent
     runs = runs if runs.name == RUNS else project_of(base) / RUNS
-    folders = [folder.absolute() for folder in (runs, noted_runs()) if folder]
-    for folder in dict.fromkeys(filter(Path.is_dir, folders)):
-        name = run.absolute()
-        if name.is_relative_to(folder.parent):
-            name = name.relative_to(folder.parent)
+    folders = [noted_runs(), runs]  # of one folder by two paths the last is taken
+    for folder in {f.resolve(): f.absolute() for f in folders if f}.values():
+        if not folder.is_dir():
+            continue
+        note = os.fsencode(f"{_as_seen_from(folder.parent, run)}\n")
         try:
-            write_changed(folder / NOTE, os.fsencode(f"{name}\n"))
+            write_changed(folder / NOTE, note)
         except OSError as error:
             log.warning(
                 "%s: %s; it still names the run before",
                 _shortened(folder / NOTE),
                 error.strerror or error,
             )
+
+
+def _as_seen_from(project: Path, run: Path) -> Path:
+    """Give a run relative to a project that it lies in, so that both may be moved."""
+    for seen in (Path.absolute, Path.resolve):
+        folder, top = seen(run), seen(project)
+        if folder.is_relative_to(top):
+            return folder.relative_to(top)
+    return run.absolute()
 
 
 def _shortened(path: Path) -> Path:

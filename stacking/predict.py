@@ -228,12 +228,13 @@ def _other_runs(run: Run, fitted: Finished) -> list[Run]:
     """Find the other runs that the stack was made from, beside this one."""
     runs = []
     for name, digest in fitted.record["settings"]["also"].items():
-        other_run = Run(run.folder.resolve().parent / name)
-        if not other_run.folder.is_dir():
+        folder = _run_beside(run.folder, name)
+        if not folder.is_dir():
             raise UserError(
-                f"{other_run.folder}: the stack was made with the nets of this run too,"
-                " and it is not there; bring it back"
+                f"{folder}: the stack was made with the nets of this run too, and it is"
+                " not there; bring it back"
             )
+        other_run = Run(folder)
         if other_run.finished(EXTRACTED).record["digest"] != digest:
             raise UserError(
                 f"{other_run.folder}: its features are others than the stack was made"
@@ -241,6 +242,15 @@ def _other_runs(run: Run, fitted: Finished) -> list[Run]:
             )
         runs.append(other_run)
     return runs
+
+
+def _run_beside(run: Path, name: str) -> Path:
+    """Give the run of a name beside another; either may be a link to where it lies."""
+    for parent in (run.absolute().parent, run.resolve().parent):
+        for folder in (parent / name, *parent.iterdir()):
+            if folder.is_dir() and folder.resolve().name == name:
+                return folder
+    return run.absolute().parent / name
 
 
 def _tell_left_out(folders: Sequence[Path], out: Path) -> None:

@@ -207,3 +207,44 @@ def test_the_leaderboard_is_of_the_project(
     monkeypatch.chdir("notes")
     assert noted_runs() == project / "runs"
     assert leaderboard([]).parent == project / "runs"
+
+
+def test_a_project_behind_a_link_has_a_note_that_can_be_moved(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used(LEAVES)  # and so there is a note where one stands
+    link = project.parent / "link"
+    link.symlink_to(project)
+    (project / "experiments/roots.toml").write_text("")
+    used(f"--experiment={link}/experiments/roots.toml")
+    assert (project / "runs/.last").read_text() == "runs/roots\n"
+    moved = project.rename(project.parent / "moved")
+    monkeypatch.chdir(moved)
+    assert last_run(STAGE).samefile(moved / "runs/roots")
+
+
+@pytest.mark.parametrize("linked", ["runs", "runs/leaves"])
+def test_runs_may_lie_on_another_disk(
+    project: Path, monkeypatch: pytest.MonkeyPatch, linked: str
+) -> None:
+    disk = project.parent / "disk" / "tessera"
+    disk.mkdir(parents=True)
+    (project / linked).parent.mkdir(exist_ok=True)
+    (project / linked).symlink_to(disk)
+    assert used(LEAVES) == Path("runs/leaves")
+    assert (project / "runs/.last").read_text() == "runs/leaves\n"
+    monkeypatch.chdir("notes")
+    assert used() == project / "runs/leaves"
+    (images,) = open_command(TryoutSettings, STAGE, [])[2].data.images
+    assert images.resolve() == project / "pictures"
+
+
+def test_experiments_may_be_shared_by_a_link(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = (project / "experiments").rename(project.parent / "shared")
+    (project / "experiments").symlink_to(shared)
+    assert used(LEAVES) == Path("runs/leaves")
+    monkeypatch.chdir("notes/deep")
+    assert run_of(Path("../../experiments/leaves.toml")) == project / "runs/leaves"
+    assert used() == project / "runs/leaves"

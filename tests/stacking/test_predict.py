@@ -531,6 +531,10 @@ def test_nets_of_other_runs_are_asked_too(make_run: MakeRun, tmp_path: Path) -> 
     expected = stacked(folder, "--also", str(other))["period"]
     found = predicted(folder)
     assert_allclose(found["prediction"], expected[found.index], atol=2e-6)
+    (tmp_path / "disk").mkdir()
+    folder.rename(tmp_path / "disk" / folder.name)
+    folder.symlink_to(tmp_path / "disk" / folder.name)  # the other lies beside the link
+    assert predicted(folder)["prediction"].equals(found["prediction"])
     record = other / "features.extract" / "record.json"
     others = {"files": {}, "digest": digest_of({})}
     changed = json.loads(record.read_text()) | others
