@@ -6,7 +6,8 @@ The trials train the net of one fold: on most of its training rows, scored on a 
 them that is kept back in whole cv groups. No label of the held-out fold is read. The
 first trial has the settings as they are in ``[transfer.finetune]``. Writes
 ``transfer.tune/``: ``trials.csv``, and ``best.toml`` with the lines to paste. A search
-that was killed goes on, and more ``--trials`` go on with a finished one.
+that was killed goes on, and more ``--trials`` go on with a finished one; ``--jobs 2``
+makes the same trials two at a time.
 
 The rows of one fold's training are held out by the other folds, so the scores of those
 know a little of the search; that of ``--fold`` knows nothing of it.
@@ -16,6 +17,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,10 +25,10 @@ from annotated_types import Ge, Gt, Lt
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
-from data_prep.executors.progress import Report
+from data_prep.executor_settings import ExecutorSettings
+from data_prep.executors.run import Pool
 from data_prep.experiment import Experiment
 from data_prep.prepared import PREPARED
-from data_prep.ranges import Ranged
 from data_prep.run_folders.drafts import write_rows, write_text
 from data_prep.run_folders.runs import Run
 from data_prep.settings import NOT_HASHED, Example, nearest, recorded
@@ -34,7 +36,8 @@ from data_prep.waiting import settle_waiting
 from pretext.init_weights import find_weights, fingerprint_of
 from pretext.preflight import check_names
 from transfer.search.recipe_report import RecipeReport
-from transfer.search.recipe_search import Judge, Trial, search, space_around
+from transfer.search.recipe_search import search, space_around
+from transfer.search.trials import STARTUP, Trial
 from transfer.settings import FinetuneSettings
 
 if TYPE_CHECKING:
@@ -49,7 +52,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneSettings(Ranged):
+class TuneSettings(ExecutorSettings):
     """Search the settings of the transfer by short trainings; no net is kept."""
 
     trials: Annotated[
@@ -68,6 +71,12 @@ class TuneSettings(Ranged):
     inner_share: Annotated[
         float, "share of the training rows kept back to score by", Gt(0), Lt(1)
     ] = 0.25
+    round_size: Annotated[
+        int,
+        "trials drawn together after the first 6: as many may go side by side, and none"
+        " of them knows of the others",
+        Gt(0),
+    ] = 2
 
     @property
     def reads(self) -> list[str]:
@@ -173,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     outlook = Outlook.of_prepared(prepared, run, experiment)
     settings.check_data(outlook)
-    settle_waiting(base.threads)
+    settle_waiting(base.threads * (settings.jobs or 1))
     check_names(base.backbone, base.optimizer)
 
     from transfer.jobs import hide_labels, plan
@@ -199,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         journal = stage.folder / JOURNAL
         if done and not journal.exists():  # more trials than it was made with
             shutil.copyfile(done.folder / JOURNAL, journal)
-        trials = run_trials(stage.folder, job, data, n_trials=settings.trials)
+        trials = run_trials(stage.folder, job, data, settings)
         report = RecipeReport(
             trials=trials,
             higher_is_better=tasks[0].task_type.higher_is_better,
@@ -230,11 +239,7 @@ def log_plan(job: "Job", settings: TuneSettings, n_epochs: int) -> None:
 
 
 def run_trials(
-    folder: Path,
-    job: "Job",
-    data: "FinetuneData",
-    *,
-    n_trials: int,
+    folder: Path, job: "Job", data: "FinetuneData", settings: TuneSettings
 ) -> list[Trial]:
     """Train and score by one setting after another; go on with the journal, if any.
 
@@ -242,27 +247,29 @@ def run_trials(
         folder: Where the journal is, and the logs go.
         job: The net, whose first task decides.
         data: Of the net, with the settings that the search begins from.
-        n_trials: How many, with those of the journal.
+        settings: Of the search.
     """
-    from transfer.training.train_net import try_recipe
+    from pretext.device import USUAL_THREADS, set_threads, visible_gpus
+    from transfer.training.train_net import try_draft
 
-    def train_by(
-        number: int, tried: FinetuneSettings, judge: Judge, report: Report
-    ) -> str:
-        of_number = folder / "logs" / f"trial{number:03d}"
-        shutil.rmtree(of_number, ignore_errors=True)  # of an attempt that was killed
-        of_trial = replace(data, settings=tried, folder=of_number)
-        ended = try_recipe(job, of_trial, judge, report)
-        shutil.rmtree(of_number / "checkpoints", ignore_errors=True)
-        return ended
-
+    pool = Pool.of(
+        settings,
+        max(STARTUP, settings.round_size),
+        threads=data.settings.threads,
+        usual_threads=USUAL_THREADS,
+        gpus=visible_gpus(),
+    )
+    set_threads(pool.threads)
+    usual = replace(data.settings, threads=pool.threads)
     return search(
-        train_by,
-        data.settings,
-        space_around(data.settings, len(job.train_idx)),
-        n_trials=n_trials,
+        partial(try_draft, job, data),
+        usual,
+        space_around(usual, len(job.train_idx)),
+        n_trials=settings.trials,
         higher_is_better=job.tasks[0].task_type.higher_is_better,
         journal=folder / JOURNAL,
+        round_size=settings.round_size,
+        pool=pool,
     )
 
 

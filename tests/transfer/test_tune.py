@@ -3,10 +3,12 @@
 import csv
 import logging
 import math
+import pickle
 import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,20 @@ import pytest
 import torch
 
 from data_prep.errors import UserError
+from data_prep.executors import run as executors
 from data_prep.executors.progress import Progress, Report
+from data_prep.executors.run import Pool
+from data_prep.executors.work import Outcome, Watcher, Work
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Run
 from pretext.engine.module import DivergedError
 from tests.prepared_runs import elsewhere, make_run
 from transfer import finetune
 from transfer.jobs import hide_labels, plan
-from transfer.search import recipe_search
+from transfer.search import trials as made_trials
 from transfer.search.recipe_report import RecipeReport
-from transfer.search.recipe_search import Judge, Trial, search, space_around
+from transfer.search.recipe_search import search, space_around
+from transfer.search.trials import Draft, Judge, Trial, TrySettings
 from transfer.settings import FinetuneSettings
 from transfer.training import train_net
 from transfer.training.finetune_data import FinetuneData
@@ -56,9 +62,8 @@ class Trainer:
         self.killed_at = killed_at
         self.tried: list[FinetuneSettings] = []
 
-    def __call__(
-        self, number: int, tried: FinetuneSettings, judge: Judge, report: Report
-    ) -> str:
+    def __call__(self, draft: Draft, judge: Judge, report: Report) -> str:
+        number, tried = draft.number, draft.settings
         self.tried.append(tried)
         for epoch in range(1, tried.epochs + 1):
             if number == self.killed_at and epoch == 2:
@@ -79,7 +84,18 @@ class Trainer:
         return ""
 
 
-def searched(journal: Path, trainer: Trainer, n_trials: int = 16) -> list[Trial]:
+HERE = Pool(executor="here", n_at_once=1, threads=1)
+
+
+def searched(
+    journal: Path,
+    trainer: TrySettings,
+    n_trials: int = 16,
+    *,
+    pool: Pool = HERE,
+    round_size: int = 2,
+) -> list[Trial]:
+    journal.parent.mkdir(exist_ok=True)
     return search(
         trainer,
         USUAL,
@@ -87,6 +103,8 @@ def searched(journal: Path, trainer: Trainer, n_trials: int = 16) -> list[Trial]
         n_trials=n_trials,
         higher_is_better=False,
         journal=journal,
+        round_size=round_size,
+        pool=pool,
     )
 
 
@@ -119,8 +137,8 @@ def test_a_search_finds_what_is_better_and_stops_what_is_worse(tmp_path: Path) -
 def test_a_search_that_was_killed_goes_on_as_if_it_was_not(
     tmp_path: Path, killed_at: int
 ) -> None:
-    whole = searched(tmp_path / "whole.log", Trainer(), 8)
-    journal = tmp_path / "trials.log"
+    whole = searched(tmp_path / "whole" / "trials.log", Trainer(), 8)
+    journal = tmp_path / "killed" / "trials.log"
     with pytest.raises(KeyboardInterrupt):
         searched(journal, Trainer(killed_at), 8)
     trainer = Trainer()
@@ -129,21 +147,93 @@ def test_a_search_that_was_killed_goes_on_as_if_it_was_not(
     assert searched(journal, Trainer(killed_at=1), 8) == searched(journal, trainer, 8)
 
 
+def by_parcels(
+    monkeypatch: pytest.MonkeyPatch, failing: Sequence[str] = ()
+) -> list[str]:
+    """Make trials as processes would, which are slow to start, the last first.
+
+    Returns:
+        The names of those that were begun.
+    """
+    begun: list[str] = []
+
+    def run_them(works: Sequence[Work], slots: object, watcher: Watcher) -> Outcome:
+        del slots
+        results = {}
+        for work in reversed(works):
+            begun.append(work.name)
+            if work.name not in failing:
+                watcher.begin(work.name)
+                report = partial(watcher.report, work.name)
+                result = pickle.loads(pickle.dumps(work.function))(report)
+                watcher.end(work.name, result.scores, "")
+                results[work.name] = result
+        lost = {w.name: "too bright" for w in works if w.name in failing}
+        return Outcome(results=results, failures=lost)
+
+    monkeypatch.setattr(executors, "run_side_by_side", run_them)
+    return begun
+
+
+@pytest.mark.parametrize(("n_at_once", "round_size"), [(2, 2), (3, 5)])
+def test_trials_side_by_side_are_those_of_one_after_another(
+    tmp_path: Path,
+    n_at_once: int,
+    round_size: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    journal = tmp_path / "whole" / "trials.log"
+    whole = searched(journal, Trainer(), 12, round_size=round_size)
+    assert len({trial.ended for trial in whole}) == 2
+    pool = Pool(executor="processes", n_at_once=n_at_once, threads=1)
+    begun = by_parcels(monkeypatch, failing=["trial 8"])
+    journal = tmp_path / "killed" / "trials.log"
+    options: dict[str, Any] = {"round_size": round_size, "pool": pool}
+    with pytest.raises(UserError, match=r"failed \(trial 8: too bright\); see .*\.log"):
+        searched(journal, Trainer(), 12, **options)
+    n_begun = len(begun)
+    by_parcels(monkeypatch)
+    trials = searched(journal, Trainer(), 12, **options)
+    assert but_seconds(trials) == but_seconds(whole)
+    again = [folder.name for folder in journal.parent.glob("logs/trial*")]
+    assert (n_begun, len(again)) == (6 + round_size, 12)
+    assert f"6 trials, {n_at_once} at once on 1 threads each" in caplog.text
+    more = searched(journal, Trainer(), 14, **options)
+    assert but_seconds(more)[:12] == but_seconds(whole)
+    later = searched(
+        tmp_path / "later" / "trials.log", Trainer(), 14, round_size=round_size
+    )
+    assert but_seconds(more) == but_seconds(later)
+
+
+def test_what_is_made_of_a_round_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Pool(executor="processes", n_at_once=2, threads=1)
+    by_parcels(monkeypatch, failing=["trial 4"])
+    journal = tmp_path / "trials.log"
+    with pytest.raises(UserError, match="1 of 6 trials failed"):
+        searched(journal, Trainer(), 6, pool=pool)
+    trainer = Trainer()
+    assert len(searched(journal, trainer, 6)) == 6
+    assert len(trainer.tried) == 1
+
+
 def test_what_has_no_score_is_last_and_the_time_is_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
 
     class Failing(Trainer):
-        def __call__(
-            self, number: int, tried: FinetuneSettings, judge: Judge, report: Report
-        ) -> str:
-            if number == 3:
+        def __call__(self, draft: Draft, judge: Judge, report: Report) -> str:
+            if draft.number == 3:
                 return "diverged"
-            if number == 4:
+            if draft.number == 4:
                 judge(1, {"target_rmse": math.nan})
                 return ""
-            return super().__call__(number, tried, judge, report)
+            return super().__call__(draft, judge, report)
 
     trials = searched(tmp_path / "trials.log", Failing(), 5)
     ended = [trial.ended for trial in trials]
@@ -189,6 +279,17 @@ def test_the_answer_is_there_to_paste(finished: Run) -> None:
     assert [row["epochs"] for row in rows] == ["2", "2", "2"]
     assert rows[0]["score"] != rows[1]["score"]  # another seed
     assert not list(folder.rglob("*.safetensors")) + list(folder.rglob("*.ckpt"))
+
+
+def test_trainings_side_by_side_are_those_of_one_after_another(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = by_parcels(monkeypatch)
+    run = make_run(tmp_path, experiment=TABLE)
+    folder = tune(run, "--trials=3", "--jobs=2")
+    assert begun == ["trial 3", "trial 2", "trial 1"]
+    assert table_in(folder) == table_in(finished.folder / "transfer.tune")
+    assert not list(folder.rglob("*.ckpt"))
 
 
 def test_a_trial_is_what_the_stage_would_train(finished: Run) -> None:
@@ -294,7 +395,7 @@ def test_what_is_stopped_or_fails_is_told(
         return judge
 
     monkeypatch.setattr(train_net, "train", failing)
-    monkeypatch.setattr(recipe_search, "_judge", strict)
+    monkeypatch.setattr(made_trials, "_judge", strict)
     message = r"none of the 3 trials came to its end \(the first: too little memory\)"
     with pytest.raises(UserError, match=message):
         tune(run, "--trials=3", "--task=onehot")

@@ -6,7 +6,7 @@ from typing import Any
 
 from data_prep.errors import UserError
 from data_prep.reporting.numerals import style_for
-from transfer.search.recipe_search import Trial
+from transfer.search.trials import Trial
 
 REMARKS = {1: "the settings as they are", 2: "as trial 1, with another seed"}
 N_NEXT = 3  # trials behind the best that are told of

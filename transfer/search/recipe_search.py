@@ -3,73 +3,48 @@
 The first trial has the settings as they are, the second the same with another seed, so
 that the difference of the two says how much of any other difference is luck. The others
 are drawn by optuna's tree of Parzen estimators (Bergstra et al. 2011), and those worse
-than the median of earlier ones at an epoch are stopped. A trial is a function of the
-seed and of the trials before it: a search that was killed goes on as if it had not
-been, the trial that it was at begun anew. Torch-free.
+than the median of earlier ones at an epoch are stopped. Trials come in rounds: each is
+a function of the seed, its number and the rounds before its own, so a round may be made
+side by side, and a search gives the same trials however many go at once. One that was
+killed goes on as if it had not been, the trials it was at begun anew. Torch-free.
 """
 
 import logging
-import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.executors.progress import Progress, Report, duration
-from data_prep.reporting.numerals import four_digits
+from data_prep.executors.run import Pool, run
+from data_prep.executors.work import Result, Work
+from transfer.search.trials import (
+    N_AS_THEY_ARE,
+    STARTUP,
+    Draft,
+    Trial,
+    TrySettings,
+    direction_of,
+    ended_in,
+    study_of,
+    trials_of,
+)
 from transfer.settings import FinetuneSettings
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
     from tqdm import tqdm
 
-Recipe = Mapping[str, float]  # values of settings by name
-Judge = Callable[[int, Mapping[str, float]], bool]
-TrySettings = Callable[[int, FinetuneSettings, Judge, Report], str]
 
-N_AS_THEY_ARE = 2  # trials, the second with another seed
-STARTUP = 6  # trials before which none is stopped, nor drawn by what was better
+REMEDY = "the others are kept, and the same command tries what is missing"
 BATCH_SIZES = (16, 32, 64)
 ESTIMATE_AFTER_STEPS = 8
 AROUND = 10.0  # times the usual rate or decay, and this part of it
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """A training that was tried.
-
-    Attributes:
-        number: From 1.
-        recipe: Its settings.
-        metric: The score that decides, such as ``target_rmse``.
-        score: After the last epoch that it made; NaN: it made none.
-        epochs: How many it made.
-        seconds: How long it took.
-        ended: Why it ended early; empty: it did not.
-    """
-
-    number: int
-    recipe: Recipe
-    metric: str
-    score: float
-    epochs: int
-    seconds: float
-    ended: str = ""
-
-    def __str__(self) -> str:
-        """Say what was tried and how it went, in a line."""
-        recipe = ", ".join(f"{name} {value:.4g}" for name, value in self.recipe.items())
-        score = f"{self.metric} {four_digits(self.score)}" if self.metric else ""
-        outcome = ", ".join(filter(None, (score, self.ended)))
-        return f"trial {self.number}: {outcome} by {recipe}"
-
-    @property
-    def is_as_they_are(self) -> bool:
-        """Whether it had the settings as they are."""
-        return self.number <= N_AS_THEY_ARE
 
 
 def space_around(usual: FinetuneSettings, n_rows: int) -> "dict[str, BaseDistribution]":
@@ -105,71 +80,139 @@ def search(
     n_trials: int,
     higher_is_better: bool,
     journal: Path,
+    round_size: int,
+    pool: Pool,
 ) -> list[Trial]:
     """Try recipes, going on with the trials of an earlier attempt.
 
     Args:
-        try_settings: Trains, for the number of a trial; asks the judge after each epoch
-            whether to go on, and says why it ended early. The first score that the
-            judge is given decides.
+        try_settings: Trains; asks the judge after each epoch whether to go on, and says
+            why it ended early. The first score that the judge is given decides. For
+            other processes it has to be picklable.
         usual: The settings as they are; with the epochs of a trial.
         space: What may be tried.
         n_trials: With those of an earlier attempt.
         higher_is_better: Of the score.
-        journal: File that keeps the trials.
+        journal: File that keeps the trials; the folder of each is beside it.
+        round_size: Trials that are drawn together.
+        pool: Where the trials are made.
 
     Returns:
         All trials, by number.
+
+    Raises:
+        UserError: A process failed. The other trials of its round are kept.
     """
-    from optuna.samplers import TPESampler
-    from optuna.trial import TrialState
     from tqdm import tqdm
 
-    study = _open(journal, usual.epochs, higher_is_better=higher_is_better)
-    usual_recipe = {name: getattr(usual, name) for name in space}
-    n_done = len(trials_of(study))
-    with tqdm(total=n_trials, initial=n_done, desc="trials", unit="trial") as bar:
-        for number in range(n_done + 1, n_trials + 1):
-            # a function of what is known by then, whether the process was killed or not
-            study.sampler = TPESampler(
-                n_startup_trials=STARTUP, seed=1_000 * usual.seed + number
-            )
-            is_waiting = study.get_trials(states=[TrialState.WAITING])
-            if number <= N_AS_THEY_ARE and not is_waiting:
-                study.enqueue_trial(usual_recipe)
-            trial = study.ask(dict(space))
-            recipe: dict[str, Any] = {
-                name: value if value == usual_recipe[name] else _short(value)
-                for name, value in trial.params.items()
-            }
-            trial.set_user_attr("recipe", recipe)
-            watch = _Watch(bar, n_trials + 1 - number)
-            seed = usual.seed + (number == N_AS_THEY_ARE)
-            tried = replace(usual, **recipe, seed=seed)
-            ended = try_settings(number, tried, _judge(trial, usual.epochs), watch)
-            _end(study, trial, ended, watch.seconds())
-            bar.update()
-            log.info("%s", trials_of(study)[-1])
+    study = _open(journal, higher_is_better=higher_is_better)
+    n_done = len(ended_in(study))
+    is_here = pool.executor == "here"
+    with tqdm(
+        total=n_trials, initial=n_done, desc="trials", unit="trial", disable=not is_here
+    ) as bar:
+        watch = _Watch(bar, n_trials - n_done)
+        while (number := len(ended_in(study)) + 1) <= n_trials:
+            first, after = round_of(number, round_size)
+            drafts = [
+                _draft(
+                    ended_in(study)[: first - 1],
+                    k,
+                    usual,
+                    space,
+                    higher_is_better=higher_is_better,
+                    folder=journal.parent / "logs" / f"trial{k:03d}",
+                )
+                for k in range(number, min(after, n_trials + 1))
+            ]
+            for draft, attempt in _attempts(drafts, try_settings, pool, watch):
+                study.add_trial(draft.ended_by(attempt))
+                bar.update()
+                if is_here:
+                    log.info("%s", trials_of(study)[-1])
     return trials_of(study)
 
 
-def trials_of(study: "optuna.Study") -> list[Trial]:
-    """Give the trials of a study that have ended, by number."""
-    from optuna.trial import TrialState
+def round_of(number: int, round_size: int) -> tuple[int, int]:
+    """Give the first trial of the round of a trial, and the first after it.
 
-    ended = study.get_trials(states=[TrialState.COMPLETE, TrialState.PRUNED])
-    return [
-        Trial(
-            number=number,
-            recipe=trial.user_attrs["recipe"],
-            metric=trial.user_attrs.get("metric", ""),
-            score=trial.intermediate_values.get(trial.last_step or 0, math.nan),
-            epochs=trial.last_step or 0,
-            seconds=trial.user_attrs["seconds"],
-            ended=trial.user_attrs["ended"],
+    >>> [round_of(number, 4) for number in (1, 6, 7, 11)]
+    [(1, 7), (1, 7), (7, 11), (11, 15)]
+    """
+    if number <= STARTUP:
+        return 1, STARTUP + 1
+    first = number - (number - STARTUP - 1) % round_size
+    return first, first + round_size
+
+
+def _draft(
+    earlier: "Sequence[FrozenTrial]",
+    number: int,
+    usual: FinetuneSettings,
+    space: "Mapping[str, BaseDistribution]",
+    *,
+    higher_is_better: bool,
+    folder: Path,
+) -> Draft:
+    """Draw what a trial tries: a function of its number and of earlier rounds."""
+    from optuna.samplers import TPESampler
+
+    study = study_of(earlier, higher_is_better=higher_is_better)
+    study.sampler = TPESampler(
+        n_startup_trials=STARTUP, seed=1_000 * usual.seed + number
+    )
+    usual_recipe = {name: getattr(usual, name) for name in space}
+    if number <= N_AS_THEY_ARE:
+        study.enqueue_trial(usual_recipe)
+    params = study.ask(dict(space)).params
+    recipe: dict[str, Any] = {
+        name: value if value == usual_recipe[name] else _short(value)
+        for name, value in params.items()
+    }
+    seed = usual.seed + (number == N_AS_THEY_ARE)
+    return Draft(
+        number=number,
+        recipe=recipe,
+        params=params,
+        space=space,
+        settings=replace(usual, **recipe, seed=seed),
+        earlier=earlier,
+        higher_is_better=higher_is_better,
+        folder=folder,
+    )
+
+
+def _attempts(
+    drafts: Sequence[Draft], try_settings: TrySettings, pool: Pool, watch: "_Watch"
+) -> Iterator[tuple[Draft, dict[str, Any]]]:
+    """Make the trials of a round, and say how each went, by number."""
+    missing = [draft for draft in drafts if not draft.kept()]
+    if pool.executor == "here" or len(missing) < 2:  # one needs no other process
+        for draft in drafts:
+            watch.begin()
+            yield draft, draft.kept() or draft.make(try_settings, watch)
+        return
+    works = [
+        Work(
+            name=f"trial {draft.number}",
+            function=partial(_make, draft, try_settings),
+            log_file=draft.folder.with_suffix(".log"),
         )
-        for number, trial in enumerate(ended, start=1)
+        for draft in missing
     ]
+    logs = drafts[0].folder.with_name("TRIAL.log")
+    run(works, pool, noun="trial", logs=logs).check(works, "trial", REMEDY)
+    for draft in drafts:
+        yield draft, draft.kept() or draft.make(try_settings, watch)
+
+
+def _make(draft: Draft, try_settings: TrySettings, report: Report | None) -> Result:
+    """Make a trial in its process."""
+    assert report
+    attempt = draft.make(try_settings, report)
+    scores = dict(attempt["scores"])
+    metric = attempt["metric"]
+    return Result(scores={metric: scores[max(scores)]} if scores else {})
 
 
 class _Watch:
@@ -177,82 +220,49 @@ class _Watch:
 
     Args:
         bar: Of the trials.
-        n_left: Trials to make, with this one.
+        n_left: Trials to make.
     """
 
     def __init__(self, bar: "tqdm[Any]", n_left: int) -> None:
         self.bar, self.n_left, self.is_told = bar, n_left, False
-        self.began = time.monotonic()
+        self.n_begun, self.began = 0, time.monotonic()
+
+    def begin(self) -> None:
+        """Take note that a trial begins."""
+        self.n_begun, self.began = self.n_begun + 1, time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
         """Show how far the trial is."""
         self.bar.set_postfix_str(f"epoch {progress.epoch} of {progress.n_epochs}")
-        is_first = self.bar.n == self.bar.initial
         is_known = progress.step >= ESTIMATE_AFTER_STEPS or progress.is_epoch_end
-        if is_first and not self.is_told and is_known and progress.seconds_left:
+        if (
+            self.n_begun == 1
+            and not self.is_told
+            and is_known
+            and progress.seconds_left
+        ):
             self.is_told = True
+            seconds = time.monotonic() - self.began
             log.info(
                 "about %s for %d trials, less by those that are stopped",
-                duration((self.seconds() + progress.seconds_left) * self.n_left),
+                duration((seconds + progress.seconds_left) * self.n_left),
                 self.n_left,
             )
 
-    def seconds(self) -> float:
-        """Give the time since the trial began."""
-        return time.monotonic() - self.began
 
-
-def _open(journal: Path, n_epochs: int, *, higher_is_better: bool) -> "optuna.Study":
-    """Open the study of a journal; a trial that a killed process was at is dropped."""
+def _open(journal: Path, *, higher_is_better: bool) -> "optuna.Study":
+    """Open the study of a journal."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
-    from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
+    return optuna.create_study(
         study_name=journal.stem,
         storage=JournalStorage(JournalFileBackend(str(journal))),
-        direction="maximize" if higher_is_better else "minimize",
-        pruner=optuna.pruners.MedianPruner(
-            n_startup_trials=STARTUP, n_warmup_steps=max(1, n_epochs // 3)
-        ),
+        direction=direction_of(higher_is_better),
         load_if_exists=True,
     )
-    for trial in study.get_trials(states=[TrialState.RUNNING]):
-        study.tell(trial.number, state=TrialState.FAIL)
-    return study
-
-
-def _judge(trial: "optuna.Trial", n_epochs: int) -> Judge:
-    """Give what stops a trial that is worse than the median was at that epoch."""
-
-    def judge(epoch: int, scores: Mapping[str, float]) -> bool:
-        metric, score = next(iter(scores.items()))
-        if epoch == 1:
-            trial.set_user_attr("metric", metric)
-        trial.report(score, epoch)
-        return epoch == n_epochs or not trial.should_prune()
-
-    return judge
-
-
-def _end(
-    study: "optuna.Study", trial: "optuna.Trial", ended: str, seconds: float
-) -> None:
-    """Keep how a trial ended; what has no score is as one that was stopped."""
-    from optuna.trial import TrialState
-
-    scores = study.trials[trial.number].intermediate_values
-    score = scores[max(scores)] if scores else math.nan
-    if not ended and not math.isfinite(score):
-        ended = "no score"
-    trial.set_user_attr("seconds", round(seconds, 1))
-    trial.set_user_attr("ended", ended)
-    if ended:
-        study.tell(trial, state=TrialState.PRUNED)
-    else:
-        study.tell(trial, score)
 
 
 def _short(value: float) -> float:

@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.damage import read_json
 from data_prep.run_folders.runs import write_json
 from pretext.data.augment import AugmentParams
+from pretext.device import set_threads
 from pretext.engine.callbacks import StopTraining
 from pretext.engine.epochs import HELD_OUT, add_to_last_epoch
 from pretext.engine.lr_finder import find_lr
@@ -23,7 +25,7 @@ from pretext.networks.backbones import begin_backbone, save_weights
 from pretext.networks.trial import check_final_side
 from transfer.jobs import Job
 from transfer.networks.task_net import FORMAT, TaskNet, describe, load_net
-from transfer.search.recipe_search import Judge
+from transfer.search.trials import Draft, Judge
 from transfer.training.epoch_choice import EpochChoice
 from transfer.training.finetune_data import FinetuneData
 from transfer.training.learner import FinetuneLearner, score_rows
@@ -115,6 +117,28 @@ def try_rates(job: Job, data: FinetuneData) -> None:
         folder=data.folder / job.path,
         label=job.path,
     )
+
+
+def try_draft(
+    job: Job, data: FinetuneData, draft: Draft, judge: Judge, report: Report
+) -> str:
+    """Make a trial of a search, wherever this is; only its logs are kept.
+
+    Args:
+        job: The net, scored on its ``choice_idx``.
+        data: What it is made from, but for the settings.
+        draft: What is tried.
+        judge: Is told each epoch, from 1, and its scores; whether to go on.
+        report: Shows the progress in place of a bar.
+
+    Returns:
+        Why it ended early; empty: it did not.
+    """
+    set_threads(draft.settings.threads)
+    of_trial = replace(data, settings=draft.settings, folder=draft.folder)
+    ended = try_recipe(job, of_trial, judge, report)
+    shutil.rmtree(draft.folder / "checkpoints", ignore_errors=True)
+    return ended
 
 
 def try_recipe(job: Job, data: FinetuneData, judge: Judge, report: Report) -> str:
