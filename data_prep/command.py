@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -32,6 +32,7 @@ OUT_OF_MEMORY = {  # by names of errors whose packages are not imported here
     "OutOfMemoryError": "the GPU has too little memory; give a smaller --batch-size",
     "BrokenProcessPool": "a process was killed, probably for want of memory; run again",
 }
+FOLLOWER = "pretext.engine.follower"
 NOISY = ("PIL", "gensim", "lightning", "matplotlib", "pytorch_lightning", "timm")
 
 Settings = TypeVar("Settings")
@@ -93,6 +94,23 @@ def begin_run(folder: Path, file: Path | None) -> None:
 
 
 def run_command(main: Callable[[], Any]) -> NoReturn:
+    """Run ``main`` as a command, or follow the process that does.
+
+    Where torchrun starts a command several times, rank 0 alone is the command; what
+    the others do is ``pretext.engine.follower``.
+    """
+    if _is_follower(os.environ):
+        os.execv(sys.executable, [sys.executable, "-m", FOLLOWER])
+    run_main(main)
+
+
+def _is_follower(environment: Mapping[str, str]) -> bool:
+    """Tell whether a launcher started this process as another than the first."""
+    rank = environment.get("RANK") or environment.get("NODE_RANK") or "0"
+    return "MASTER_ADDR" in environment and rank.isdigit() and int(rank) > 0
+
+
+def run_main(main: Callable[[], Any]) -> NoReturn:
     """Run ``main`` as a program: mistakes are one line, and the status says so."""
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
     for noisy in NOISY:

@@ -32,8 +32,9 @@ NOT_A_LOADER = (
     " decode"
 )
 DEVICES = (
-    "not there, because a GPU is used if there is one; CUDA_VISIBLE_DEVICES chooses it,"
-    " and jobs of transfer.finetune trains several nets at once, on the GPUs in turn"
+    "a GPU is used if there is one, and CUDA_VISIBLE_DEVICES chooses it; devices of a"
+    " training is how many share it, and jobs of transfer.finetune trains several nets"
+    " at once, on the GPUs in turn"
 )
 VIEWS_OF_TRAINING = (
     "the views of a training are set by min_area, colour and turns of its stage; more"
@@ -100,9 +101,13 @@ SYNONYMS = (
         names=("threads", "jobs", "workers"),
     ),
     Synonym(
-        words="gpus gpu gpu_ids device devices cuda accelerator",
+        words="gpus n_gpus num_gpus nproc_per_node ddp strategy distributed multi_gpu",
+        names=("devices",),
         elsewhere=DEVICES,
     ),
+    Synonym(words="gpu gpu_ids device cuda accelerator", elsewhere=DEVICES),
+    Synonym(words="nodes nnodes n_nodes num_machines", names=("num_nodes",)),
+    Synonym(words="sync_bn syncbn sync_batch_norm", names=("sync_batchnorm",)),
     Synonym(
         words="lr_find lr_finder auto_lr_find range_test",
         names=("find_lr",),

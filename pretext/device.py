@@ -7,6 +7,7 @@ from torch import Tensor
 
 from data_prep.effort import has_bf16_units
 from data_prep.executors.pool import VISIBLE
+from data_prep.processes import n_cores
 
 USUAL_THREADS = torch.get_num_threads()  # knows OMP_NUM_THREADS and the affinity
 
@@ -22,6 +23,11 @@ def visible_gpus() -> list[str]:
     visible = os.environ.get(VISIBLE, "").split(",")
     names = visible if len(visible) >= n_gpus > 0 and visible[0] else range(n_gpus)
     return [str(name).strip() for name in names][:n_gpus]
+
+
+def n_devices() -> int:
+    """Count what a training can be shared by: the GPUs, or without one the cores."""
+    return torch.cuda.device_count() if pick_device().type == "cuda" else n_cores()
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:

@@ -4,6 +4,7 @@ Torch-free until a library has to be asked for a name.
 """
 
 import logging
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pretext.ready_weights import (
     is_ready,
     metadata_of,
 )
+from pretext.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
 PACKAGES = {"mlflow": "mlflow-skinny", "wandb": "wandb"}
@@ -176,6 +178,46 @@ def check_larger_views(final_px: int, picture_px: int, scale: float) -> None:
             f"final_scale = {scale} makes views of {final_px} px, but the pictures are"
             f" stored at {picture_px} px; give a smaller one, a smaller --side, or"
             " prepare with a larger --side"
+        )
+
+
+def check_devices(settings: TrainingSettings) -> None:
+    """Check that there are the devices, and the processes, that are to share a batch.
+
+    Args:
+        settings: Of the training.
+
+    Raises:
+        UserError: There are fewer, or a launcher has started another number.
+    """
+    devices, num_nodes = settings.devices, settings.num_nodes
+    n_started = int(os.environ.get("WORLD_SIZE", "1"))
+    if "RANK" in os.environ and n_started not in (1, settings.world_size):
+        raise UserError(
+            f"{n_started} processes were started, but devices = {devices} on each of"
+            f" num_nodes = {num_nodes} are {settings.world_size}; give --devices (of a"
+            " machine) and --num-nodes as the launcher has them, or start it once"
+        )
+    if num_nodes > 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+        raise UserError(
+            f"num_nodes = {num_nodes}, but nothing says where they meet; start the"
+            " command on each by torchrun, or with MASTER_ADDR, MASTER_PORT and"
+            " NODE_RANK, or leave --num-nodes out"
+        )
+    if settings.world_size == 1:
+        return
+    from pretext.device import n_devices, pick_device
+
+    kind, n = pick_device().type, n_devices()
+    if devices > n:
+        noun = {"cuda": "GPU"}.get(kind, "core") + "s" * (n != 1)
+        raise UserError(
+            f"devices = {devices}, but this machine has {n} {noun}; give --devices {n}"
+        )
+    if settings.sync_batchnorm and kind != "cuda":
+        raise UserError(
+            "sync_batchnorm = true needs GPUs, and this machine has none; take it out:"
+            " each process then has the statistics of its part of a batch"
         )
 
 

@@ -19,6 +19,7 @@ from data_prep.settings import Example, recorded
 from pretext.data.training_data import n_held_out
 from pretext.init_weights import fingerprint_of
 from pretext.preflight import (
+    check_devices,
     check_first_weights,
     check_larger_views,
     check_names,
@@ -182,6 +183,7 @@ class PretextSettings(TrainingSettings):
             UserError: A name is unknown, or the network does not take what will come.
         """
         check_names(self.backbone, self.optimizer, self.logger)
+        check_devices(self)
         from pretext.networks.trial import try_training
 
         try_training(self, outlook)

@@ -14,7 +14,7 @@ from data_prep.run_folders.runs import Run
 from data_prep.waiting import settle_waiting
 from pretext.data.training_data import TrainingData, load_training_data
 from pretext.init_weights import find_weights
-from pretext.preflight import check_names, log_ignored_tag
+from pretext.preflight import check_devices, check_names, log_ignored_tag
 from pretext.pretext_settings import PretextSettings
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def pretrain(
             "pictures": len(data.train_idx),
             "pictures_per_step": settings.pictures_per_step,
             "steps": outcome.steps,
+            "world_size": settings.world_size,
+            "sync_batchnorm": settings.sync_batchnorm,
             "stopped": outcome.stopped,
             "images_per_s": round(outcome.images_per_s, 1),
             "data_wait": round(outcome.data_share, 4),
@@ -113,8 +115,9 @@ def load_data(
     """
     prepared = Prepared.open(run.finished(PREPARED))
     settings.check_data(Outlook.of_prepared(prepared, run, experiment))
-    settle_waiting(settings.threads)
+    settle_waiting(settings.threads * settings.devices)
     check_names(settings.backbone, settings.optimizer, settings.logger)
+    check_devices(settings)
     from pretext.device import pick_device
     from pretext.networks.backbones import own_normalisation
 

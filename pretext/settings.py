@@ -80,6 +80,32 @@ class TrainingSettings(Ranged):
     ] = "none"
     seed: Annotated[int, "seed of the weights and of every random draw"] = 0
     threads: Annotated[int, "CPU threads; 0: all cores", NOT_HASHED, Ge(0)] = 0
+    devices: Annotated[
+        int,
+        "GPUs that share each batch, or processes on a machine without one",
+        NOT_HASHED,
+        Gt(0),
+        Example(2),
+    ] = 1
+    num_nodes: Annotated[
+        int,
+        "machines with so many devices each, on all of which the command is started",
+        NOT_HASHED,
+        Gt(0),
+        Example(2),
+    ] = 1
+    sync_batchnorm: Annotated[
+        bool,
+        "batch norms take the statistics of all devices, not of each one's part of the"
+        " batch; GPUs only",
+        NOT_HASHED,
+    ] = False
+    allow_other_devices: Annotated[
+        bool,
+        "go on from a checkpoint that another number of devices made: the weights then"
+        " end a little elsewhere",
+        NOT_HASHED,
+    ] = False
     find_lr: Annotated[
         bool,
         "try learning rates, plot the loss, suggest one; trains nothing",
@@ -94,6 +120,27 @@ class TrainingSettings(Ranged):
         """Check the ranges, and the name of the first weights."""
         super().__post_init__()
         check_init(self.init)
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        """Check that the devices can share a batch, with two pictures or more each."""
+        n = self.world_size
+        if n == 1 or (self.batch_size % n == 0 and self.batch_size >= 2 * n):
+            return
+        devices = f"devices = {self.devices}"
+        if self.num_nodes > 1:
+            devices += f" on each of num_nodes = {self.num_nodes}"
+        # the nearest that can be shared
+        whole = max(2, round(self.batch_size / n)) * n
+        raise UserError(
+            f"batch_size = {self.batch_size} is shared by {devices}, each with two"
+            f" pictures or more and all with the same number; give {whole}"
+        )
+
+    @property
+    def world_size(self) -> int:
+        """How many processes share a training."""
+        return self.devices * self.num_nodes
 
     @property
     def reads(self) -> list[str]:

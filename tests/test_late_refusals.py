@@ -36,6 +36,7 @@ WHY: dict[str, tuple[str, ...]] = {
         "pretext.pretext_settings:PretextSettings.check_data",
         "pretext.rotation:RotationSettings.check_data",
         "pretext.settings:TrainingSettings.check_enough",
+        "pretext.settings:TrainingSettings._check_parts",
         "transfer.jobs:folds_of",
         *("features.layers:Layers.__init__", "features.pooling:check_statistics"),
         "features.settings:ExtractSettings.check_data",
@@ -101,7 +102,10 @@ WHY: dict[str, tuple[str, ...]] = {
     ),
     "the pictures, or how a training goes": (
         *(
+            "pretext.engine.follower",
+            "pretext.engine.followers",
             "pretext.engine.lr_finder",
+            "pretext.engine.training:_check_world_size",
             "transfer.search.recipe_report",
             "pretext.data.pictures",
             "stacking.analysis.diagnostics",

@@ -145,7 +145,7 @@ def test_a_word_is_explained(word: str, lines: list[str]) -> None:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("gpus", "'gpus': there is no such key; not there, because a GPU is used if"),
+        ("cuda", "'cuda': there is no such key; a GPU is used if there is one, and"),
         ("epcohs", "'epcohs': there is no such key; did you mean 'epochs'?"),
         ("zzzz", "'zzzz': there is no such key; python -m pipeline --explain lists"),
     ],
@@ -184,7 +184,8 @@ def test_each_word_of_others_stands_once_and_leads_to_a_name_of_ours() -> None:
         ("mixup", "[transfer.finetune]", "not there, because a mixed picture has no"),
         ("class_weights", "[transfer.finetune]", "it is a key of [tasks.NAME] with"),
         ("class weights", "[stacking.fit]", "it is a key of [tasks.NAME] with kind ="),
-        ("gpus", "[transfer.finetune]", "not there, because a GPU is used if there is"),
+        ("gpus", "[transfer.finetune]", "did you mean 'devices'?"),
+        ("gpus", "[features.extract]", "a GPU is used if there is one, and CUDA_"),
         ("tta", "[features.extract]", "did you mean 'views'?"),
         ("tta", "[stacking.fit]", "views of features.extract says which flips"),
         ("augment", "[transfer.finetune]", "the views of a training are set by min_"),
@@ -206,7 +207,7 @@ def test_a_key_of_others_is_answered(word: str, place: str, message: str) -> Non
     ("flag", "message"),
     [
         ("--lr", "unknown argument '--lr'; did you mean '--learning-rate'?"),
-        ("--gpus", "unknown argument '--gpus'; not there, because a GPU is used"),
+        ("--gpus", "unknown argument '--gpus'; did you mean '--devices'?"),
         ("--force", "unknown argument '--force'; did you mean '--overwrite'?"),
     ],
 )

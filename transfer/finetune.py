@@ -20,7 +20,7 @@ from data_prep.prepared import PREPARED
 from data_prep.reporting.numerals import style_for
 from data_prep.waiting import settle_waiting
 from pretext.init_weights import find_weights
-from pretext.preflight import check_names, log_ignored_tag
+from pretext.preflight import check_devices, check_names, log_ignored_tag
 from transfer.kept_folds import find_kept
 from transfer.settings import FinetuneSettings
 
@@ -51,9 +51,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
     outlook = Outlook.of_prepared(prepared, run, experiment)
     settings.check_data(outlook)
-    settle_waiting(settings.threads * (settings.jobs or 1))
+    settle_waiting(settings.threads * (settings.jobs or 1) * settings.devices)
     settings.check_cluster()
     check_names(settings.backbone, settings.optimizer, settings.logger)
+    check_devices(settings)
     log_ignored_tag(settings.init, settings.backbone)
 
     from transfer.jobs import plan
@@ -101,6 +102,8 @@ def _metadata(
     return {
         "nets": nets,
         "joint": data.settings.joint,
+        "world_size": data.settings.world_size,
+        "sync_batchnorm": data.settings.sync_batchnorm,
         "folds": list(dict.fromkeys(net["fold"] for net in nets)),
         "side_px": data.final_side_px,
         "init": data.settings.init,

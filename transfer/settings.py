@@ -16,6 +16,7 @@ from data_prep.run_folders.runs import Run
 from data_prep.settings import NOT_HASHED, Example, recorded
 from pretext.init_weights import fingerprint_of
 from pretext.preflight import (
+    check_devices,
     check_first_weights,
     check_larger_views,
     check_names,
@@ -145,6 +146,13 @@ class FinetuneSettings(ExecutorSettings, TrainingSettings):
             UserError: They do not go together.
         """
         super().__post_init__()
+        if self.kind != "here" and self.world_size > 1:
+            raise UserError(
+                f"devices = {self.devices}, num_nodes = {self.num_nodes} share one net"
+                f" after another, and executor = {self.kind!r}, jobs = {self.jobs}"
+                " train several at once; leave one of the two out, or give executor ="
+                " 'here' and jobs = 1"
+            )
         check_train(self.train)
         if self.unfreeze_after and self.train == ALL:
             raise UserError(
@@ -263,6 +271,7 @@ class FinetuneSettings(ExecutorSettings, TrainingSettings):
         """
         self.check_cluster()
         check_names(self.backbone, self.optimizer, self.logger)
+        check_devices(self)
         from pretext.networks.backbones import build_backbone
         from pretext.networks.trial import try_training
 

@@ -149,6 +149,8 @@ class TuneSettings(ExecutorSettings):
             average_epochs=1,
             logger="none",
             find_lr=False,
+            devices=1,  # a trial is small
+            num_nodes=1,
         )
 
     def shortened(self, whole: FinetuneSettings, n_rows: int) -> FinetuneSettings:

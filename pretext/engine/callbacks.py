@@ -19,6 +19,7 @@ from data_prep.run_folders.drafts import drafted, write_rows
 from pretext.engine.epochs import EpochLog
 from pretext.engine.history import read_rows
 from pretext.engine.module import LOG_EVERY_STEPS, Module
+from pretext.engine.ranks import agree, measuring_alone
 from pretext.settings import TrainingSettings
 
 CHECKPOINT_EVERY_S = 45.0
@@ -160,7 +161,10 @@ class TrainingCallback(pl.Callback):
         module.fetch_s = 0.0
         # the time of what follows does not count
         if step % self.steps_per_epoch == 0 or is_over:
-            self._between_epochs(trainer, module)
+            with measuring_alone(module.learner):
+                self._between_epochs(trainer, module)
+            if module.rank.is_shared:
+                agree(is_true=trainer.should_stop)
         is_over = is_over or bool(self.stopped)
         if not is_over and time.monotonic() - self.saved_at > CHECKPOINT_EVERY_S:
             self._save(trainer)
@@ -244,6 +248,35 @@ class TrainingCallback(pl.Callback):
         """Write the whole state of the training, whole or not at all."""
         trainer.save_checkpoint(self.checkpoints / "last.ckpt")
         self.saved_at = time.monotonic()
+
+
+class FollowingCallback(pl.Callback):
+    """What a process that is not the first does after a step: as the first one says.
+
+    Args:
+        accumulate: Forwards per optimiser step.
+    """
+
+    def __init__(self, accumulate: int) -> None:
+        self.accumulate = accumulate
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Keep the learner alike, and wait where the first one measures."""
+        del outputs, batch
+        if (batch_idx + 1) % self.accumulate:
+            return
+        module, step = cast(Module, pl_module), trainer.global_step
+        is_over = step >= int(trainer.max_steps)
+        module.learner.after_step(step / int(trainer.max_steps))
+        if step % module.steps_per_epoch == 0 or is_over:
+            trainer.should_stop = agree(is_true=False)
 
 
 def _forget_after(step: int, metrics_csv: Path) -> None:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from data_prep.arrays import Ints
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """One step's pictures.
+    """One step's pictures, or the part of them that one of several processes has.
 
     Attributes:
         images: (B, 3, S, S) uint8 on the device.
@@ -24,6 +25,7 @@ class Batch:
         seed: Seed of the training.
         epoch: Pass over the pictures, from 0.
         scale: How much larger than usual the views are to be.
+        world_size: How many processes have such a part, all of the same size.
     """
 
     images: Tensor
@@ -32,6 +34,20 @@ class Batch:
     seed: int
     epoch: int
     scale: float = 1.0
+    world_size: int = 1
+
+    @torch.no_grad()
+    def mean_over_parts(self, value: Tensor) -> Tensor:
+        """Give the mean of a value over the parts of the batch, without a gradient.
+
+        Whatever is no mean over pictures, such as a deviation or a mean over the rows
+        that have a label, is made of such means.
+        """
+        if self.world_size == 1:
+            return value.detach()
+        total = value.detach().clone()
+        torch.distributed.all_reduce(total)
+        return total / self.world_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +75,20 @@ class Learner(nn.Module, ABC):
 
     Attributes:
         metadata: JSON values of the task that belong beside its weights.
+        freezes: Whether it holds still some parameters in some steps by itself, and not
+            by its groups.
     """
 
     metadata: Mapping[str, Any] = MappingProxyType({})
+    freezes = False
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return scalar metrics to log; ``"loss"`` is minimised."""
+        """Return scalar metrics to log; ``"loss"`` is minimised.
+
+        Where several processes share a batch, each returns the metrics of its part,
+        and their means over the parts are those of the whole batch.
+        """
 
     def groups(self) -> list[ParameterGroup]:
         """Group what is trained by its learning rate; by default all are one group.

@@ -4,8 +4,9 @@ Which pictures a step sees, how they are cropped and what dropout drops follow f
 (seed, step) alone, so no loader has a state to keep.
 """
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from pretext.data.pictures import Pictures
 from pretext.engine.ema import WeightEma
 from pretext.engine.learner import Batch, Learner, ParameterGroup
 from pretext.engine.optimizers import build_optimizer
+from pretext.engine.ranks import ALONE, Rank
 from pretext.engine.schedules import Plateau, Schedule
 from pretext.settings import TrainingSettings
 
 LOG_EVERY_STEPS = 10
+WORLD_SIZE = "world_size"  # in a checkpoint
 
 
 class DivergedError(UserError):
@@ -41,6 +44,7 @@ class Module(pl.LightningModule):
         ids: N ids of those rows.
         settings: How to train.
         folder: Folder of the stage or net, for ``logs/``.
+        rank: Which of the processes that share the training this is.
     """
 
     def __init__(
@@ -51,14 +55,20 @@ class Module(pl.LightningModule):
         ids: Sequence[str],
         settings: TrainingSettings,
         folder: Path,
+        rank: Rank = ALONE,
     ) -> None:
         super().__init__()
         self.learner = learner
         self.pictures = pictures
         self.train_idx, self.ids, self.keys = train_idx, ids, keys_of(ids)
-        self.settings, self.folder = settings, folder
-        self.ema = WeightEma(learner, settings.ema) if settings.ema else None
+        self.settings, self.folder, self.rank = settings, folder, rank
+        has_ema = settings.ema and rank.index == 0
+        self.ema = WeightEma(learner, settings.ema) if has_ema else None
         self.groups = learner.groups()
+        for group in self.groups:  # whose gradients no process need wait for
+            if math.isinf(group.from_epoch):
+                for parameter in group.parameters:
+                    parameter.requires_grad_(False)
         self._norms = {group.name: norms_of(learner, group) for group in self.groups}
         self._names: list[str] = []  # of the groups of the optimiser
         self.steps_per_epoch = settings.steps_per_epoch(len(train_idx))
@@ -79,29 +89,37 @@ class Module(pl.LightningModule):
                 child.compile()
 
     def batch_of(self, step: int, micro_step: int = 0) -> Batch:
-        """Cut out a batch: a function of (seed, step, micro_step).
+        """Cut out a batch, or this process's part: a function of (seed, step).
 
         Args:
             step: Optimiser step, from 0.
             micro_step: Which of the ``accumulate`` forwards of that step.
         """
+        n_parts = self.rank.world_size
+        size = self.settings.batch_size // n_parts
+        start = self.rank.index * size
+        # sorted, so that the memory map is read forward
+        part_idx = np.sort(self.batch_idx(step, micro_step)[start : start + size])
+        rows = self.train_idx[part_idx]
+        return Batch(
+            images=self.pictures.take(rows),
+            rows=rows,
+            keys=self.keys[part_idx],
+            seed=self.settings.seed,
+            epoch=step // self.steps_per_epoch,
+            scale=self.settings.scale_at(step, self.schedule.total),
+            world_size=n_parts,
+        )
+
+    def batch_idx(self, step: int, micro_step: int = 0) -> Ints:
+        """Give the (B,) places in ``train_idx`` of a whole batch, in random order."""
         settings = self.settings
         size, seed = settings.batch_size, settings.seed
         epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
         if self._order[0] != epoch:
             self._order = (epoch, shuffled(self.keys, seed=seed, epoch=epoch))
         start = (step_in_epoch * settings.accumulate + micro_step) * size
-        # sorted, so that the memory map is read forward
-        batch_idx = np.sort(self._order[1][start : start + size])
-        rows = self.train_idx[batch_idx]
-        return Batch(
-            images=self.pictures.take(rows),
-            rows=rows,
-            keys=self.keys[batch_idx],
-            seed=seed,
-            epoch=epoch,
-            scale=settings.scale_at(step, self.schedule.total),
-        )
+        return self._order[1][start : start + size]
 
     def training_step(self, _: Any, batch_idx: int) -> Tensor:
         """Give the loss of the step that the trainer is at."""
@@ -109,22 +127,24 @@ class Module(pl.LightningModule):
         micro_step = batch_idx % n_micro_steps
         # dropout and the like: their state need not be kept if it is a function of step
         forward = step * n_micro_steps + micro_step
-        torch.manual_seed((self.settings.seed * 1_000_003 + forward) % 2**63)
+        seed = self.settings.seed * 1_000_003 + forward + (self.rank.index << 40)
+        torch.manual_seed(seed % 2**63)
         self.hold_still(step // self.steps_per_epoch)
         began = time.perf_counter()
         batch = self.batch_of(step, micro_step)
         self.fetch_s += time.perf_counter() - began
         metrics = self.learner.loss(batch)
+        measured = _of_whole_batch(metrics, batch)
         # a GPU would have to wait for the answer, so it is checked less often
-        is_checked = step % LOG_EVERY_STEPS == 0 or not metrics["loss"].is_cuda
-        if is_checked and not torch.isfinite(metrics["loss"]):
-            file = self._list_pictures(batch, step)
-            problem = f"the loss is {metrics['loss'].item()}"
+        is_checked = step % LOG_EVERY_STEPS == 0 or not measured["loss"].is_cuda
+        if is_checked and not torch.isfinite(measured["loss"]):
+            file = self._list_pictures(step, micro_step)
+            problem = f"the loss is {measured['loss'].item()}"
             raise self.diverged(problem, step, f"; the pictures of that batch: {file}")
         earlier = self.metrics if micro_step else {}
         self.metrics = {
-            name: earlier.get(name, 0) + value.detach() / n_micro_steps
-            for name, value in metrics.items()
+            name: earlier.get(name, 0) + value / n_micro_steps
+            for name, value in measured.items()
         }
         if self.plateau and micro_step == n_micro_steps - 1:
             self.plateau.add(self.metrics["loss"])
@@ -140,17 +160,19 @@ class Module(pl.LightningModule):
             f" --learning-rate{location}"
         )
 
-    def _list_pictures(self, batch: Batch, step: int) -> Path:
+    def _list_pictures(self, step: int, micro_step: int) -> Path:
         """List the ids of a batch in a file, with mean and deviation of levels."""
-        id_of = dict(zip(self.train_idx.tolist(), self.ids, strict=True))
-        levels = batch.images.float().flatten(1)
+        batch_idx = np.sort(self.batch_idx(step, micro_step))
+        levels = self.pictures.take(self.train_idx[batch_idx]).float().flatten(1)
         lines = [
-            f"{id_of[row]},{mean:.1f},{std:.1f}"
-            for row, mean, std in zip(
-                batch.rows.tolist(), levels.mean(1), levels.std(1), strict=True
+            f"{self.ids[idx]},{mean:.1f},{std:.1f}"
+            for idx, mean, std in zip(
+                batch_idx.tolist(), levels.mean(1), levels.std(1), strict=True
             )
         ]
         file = self.folder / "logs" / f"diverged_at_step{step}.csv"
+        if self.rank.index:
+            return file  # rank 0 writes it
         file.parent.mkdir(parents=True, exist_ok=True)
         text = "\n".join(["id,mean_level,std_level", *lines, ""])
         file.write_text(text, encoding="utf-8")
@@ -158,6 +180,7 @@ class Module(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the averaged weights with the weights, and what the rate follows."""
+        checkpoint[WORLD_SIZE] = self.rank.world_size
         if self.ema is not None:
             checkpoint["average"] = self.ema.tensors
         if self.plateau is not None:
@@ -217,6 +240,15 @@ class Module(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def _of_whole_batch(metrics: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    """Give the metrics of a batch of which this process has a part, by one message."""
+    if batch.world_size == 1:
+        return {name: value.detach() for name, value in metrics.items()}
+    stacked = torch.stack([value.detach().float() for value in metrics.values()])
+    means = batch.mean_over_parts(stacked)
+    return dict(zip(metrics, means.unbind(), strict=True))
 
 
 def norms_of(learner: Learner, group: ParameterGroup) -> list[nn.Module]:

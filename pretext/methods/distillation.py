@@ -87,6 +87,8 @@ class DinoLearner(Learner):
         warm_epochs: Epochs in which the teacher's temperature rises.
     """
 
+    freezes = True  # the last layer, at first
+
     def __init__(
         self,
         backbone: nn.Module,
@@ -151,14 +153,15 @@ class DinoLearner(Learner):
         with torch.autocast(teacher_2BK.device.type, enabled=False):
             centred_2BK = teacher_2BK - self.criterion.center[0]
             proba_2BK = (centred_2BK / temperature).softmax(dim=1)
-            entropy = torch.special.entr(proba_2BK.mean(dim=0)).sum()
+            mean_K = batch.mean_over_parts(proba_2BK.mean(dim=0))
+            entropy = torch.special.entr(mean_K).sum()
             loss = self.criterion(
                 list(torch.split(teacher_2BK, n)),
                 list(torch.split(torch.cat(student), n)),
                 teacher_temp=temperature,
             )
         entropy = entropy / math.log(proba_2BK.shape[1])
-        return {"loss": loss, "spread": spread(teacher_2BK), "entropy": entropy}
+        return {"loss": loss, "spread": spread(teacher_2BK, batch), "entropy": entropy}
 
     @torch.no_grad()
     def after_step(self, done: float) -> None:

@@ -80,7 +80,7 @@ class SimSiamLearner(Learner):
         # in float32: a cosine near -1 has no digits left in bfloat16
         z1, z2, p1, p2 = z1.float(), z2.float(), p1.float(), p2.float()
         loss = self.criterion(p1, self.target(z2)) + self.criterion(p2, self.target(z1))
-        return {"loss": 0.5 * loss, "spread": spread(z1)}
+        return {"loss": 0.5 * loss, "spread": spread(z1, batch)}
 
     def _project(self, batch: Batch, purpose: str) -> Tensor:
         side_px = round(self.side_px * batch.scale)
@@ -118,14 +118,22 @@ def make_views(
 
 
 @torch.no_grad()
-def spread(outputs_Bd: Tensor) -> Tensor:
+def spread(outputs_Bd: Tensor, batch: Batch | None = None) -> Tensor:
     """Measure how far (B, d) outputs are from being all one: a collapse metric.
 
     The mean over the d outputs, each picture's scaled to length 1, of their deviation
     times sqrt(d): 1 when they fill the sphere, 0 when all pictures give the same.
 
     Source: Chen & He 2021, arXiv 2011.10566, figure 2.
+
+    Args:
+        outputs_Bd: Of a network.
+        batch: What they are of, if it may be a part of a larger one; then the spread is
+            that of the whole.
     """
+    mean_over_parts = batch.mean_over_parts if batch else Tensor.detach
     unit_Bd = F.normalize(outputs_Bd, dim=1)
-    value: Tensor = unit_Bd.std(dim=0, correction=0).mean() * unit_Bd.shape[1] ** 0.5
+    mean_d = mean_over_parts(unit_Bd.mean(dim=0))
+    variance_d = mean_over_parts((unit_Bd - mean_d).square().mean(dim=0))
+    value: Tensor = variance_d.sqrt().mean() * unit_Bd.shape[1] ** 0.5
     return value

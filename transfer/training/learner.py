@@ -104,13 +104,15 @@ class FinetuneLearner(Learner):
         outputs = self.infer(batch)
         idx = moved(torch.from_numpy(batch.rows), batch.images.device)
         sample_weight = self.sample_weight[idx]
-        total = torch.zeros((), device=idx.device)
+        total, n_parts = torch.zeros((), device=idx.device), batch.world_size
         measured = {}
         for task in self.tasks:
             y_true = self.get_buffer(f"{task.name}_y_true")[idx]
             mask = self.get_buffer(f"{task.name}_mask")[idx].float()
             losses = self.net.head(task.name).row_losses(outputs[task.name], y_true)
-            mean = (losses * mask * sample_weight).sum() / mask.sum().clamp(min=1)
+            # of the whole batch, which may have another number of labels in each part
+            n_labelled = batch.mean_over_parts(mask.sum()).clamp(min=1 / n_parts)
+            mean = (losses * mask * sample_weight).sum() / n_labelled
             total = total + task.task_type.weight * mean
             measured[logged_name(task.name)] = mean
         if self.kept is not None:

@@ -1,0 +1,394 @@
+"""Tests of trainings that several processes share: as if one process had trained.
+
+All shared trainings of a test run have the same second process, which is started once.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from data_prep import command
+from data_prep.errors import UserError
+from pretext import device, jigsaw, preflight, rotation
+from pretext.data.augment import AugmentParams
+from pretext.data.keyed_rng import keys_of
+from pretext.data.pictures import Normalisation, Pictures
+from pretext.engine import callbacks, followers, training
+from pretext.engine.callbacks import StopTraining
+from pretext.engine.history import read_metrics
+from pretext.engine.learner import Learner
+from pretext.engine.module import Module
+from pretext.engine.ranks import Rank
+from pretext.engine.training import Outcome, train
+from pretext.methods import distillation
+from pretext.methods.classification import ClassificationLearner
+from pretext.methods.distillation import Crops, DinoLearner
+from pretext.methods.siamese import SimSiamLearner
+from pretext.networks.backbones import build_backbone
+from pretext.settings import TrainingSettings
+from tests.prepared_runs import make_run
+from transfer import finetune
+from transfer.settings import FinetuneSettings
+
+N, SIDE = 40, 32
+ROWS = np.arange(2, N)
+IDS = [f"p{row}" for row in ROWS]
+NORMALISE = Normalisation((128.0, 128.0, 128.0), (60.0, 60.0, 60.0))
+SETTINGS = TrainingSettings(
+    epochs=3,
+    batch_size=8,
+    optimizer="sgd",
+    learning_rate=0.01,
+    precision="fp32",
+    threads=1,
+)
+FLAGS = (
+    *("--backbone", "test_vit", "--precision", "fp32", "--threads", "1"),
+    *("--batch-size", "8", "--optimizer", "sgd", "--learning-rate", "0.01"),
+    *("--epochs", "2"),
+)
+JOINT = ("--joint", "--folds", "1", "--dropout", "0")
+
+
+def in_drills(*values: Any) -> Any:
+    """Give parameters of a test that takes too long for the suite."""
+    return pytest.param(*values, marks=pytest.mark.drill)
+
+
+@pytest.fixture(autouse=True)
+def _two_cores_and_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (device, training):
+        monkeypatch.setattr(module, "pick_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(device, "n_cores", lambda: 2)
+
+
+@pytest.fixture
+def pictures() -> Pictures:
+    rng = np.random.default_rng(0)
+    return Pictures(rng.integers(0, 256, (N, SIDE, SIDE, 3), dtype=np.uint8))
+
+
+def without_norms(network: nn.Module) -> nn.Module:
+    """Take the batch norms out, whose statistics each process has of its part."""
+    for name, child in network.named_children():
+        if isinstance(child, _BatchNorm):
+            setattr(network, name, nn.Identity())
+        without_norms(child)
+    return network
+
+
+def simsiam(_: Pictures) -> Learner:
+    torch.manual_seed(0)
+    learner = SimSiamLearner(
+        build_backbone("test_vit", SIDE),
+        NORMALISE,
+        side_px=SIDE,
+        params=AugmentParams(min_area=0.5),
+        width=16,
+    )
+    return cast(Learner, without_norms(learner))
+
+
+def dino(_: Pictures) -> Learner:
+    torch.manual_seed(0)
+    params = AugmentParams(min_area=0.5)
+    crops = Crops(side_px=SIDE, global_params=params, local_params=params, n_local=0)
+    learner = DinoLearner(
+        build_backbone("test_vit", SIDE),
+        NORMALISE,
+        crops,
+        n_classes=12,
+        decay=0.9,
+        warm_epochs=2,
+    )
+    return cast(Learner, without_norms(learner))
+
+
+def thirds(pictures: Pictures, fails_at: str = "") -> Learner:
+    """Ask a net with a batch norm and dropout which of three numbers was drawn."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3, stride=4),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.Flatten(),
+        nn.Linear(384, 8),
+    )
+
+    def make_examples(
+        images: Tensor, u: Any, rows: Any, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        del rows, scale
+        if fails_at and os.environ.get("RANK") == fails_at:
+            raise MemoryError
+        return images.float() / 255, torch.from_numpy((u[:, :1] * 3).astype(np.int64))
+
+    return ClassificationLearner(
+        net,
+        nn.Linear(8, 3),
+        make_examples,
+        n_random=1,
+        purpose="thirds",
+        pictures=pictures,
+        val_idx=np.arange(2),
+        val_keys=keys_of(["p0", "p1"]),
+        seed=0,
+    )
+
+
+def run(
+    learner: Learner,
+    pictures: Pictures,
+    folder: Path,
+    publish: Callable[[int], None] | None = None,
+    **changed: Any,
+) -> Outcome:
+    return train(
+        learner,
+        pictures,
+        train_idx=ROWS,
+        ids=IDS,
+        settings=replace(SETTINGS, **changed),
+        folder=folder,
+        label="tryout",
+        publish=publish,
+    )
+
+
+def assert_near(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        torch.testing.assert_close(tensor, second[name], rtol=0, atol=1e-5, msg=name)
+
+
+def assert_same_logs(first: Path, second: Path) -> None:
+    """Compare all that was logged of the steps and epochs."""
+    logs = [read_metrics(place / "logs" / "metrics.csv") for place in (first, second)]
+    assert logs[0].keys() == logs[1].keys()
+    for name, values in logs[0].items():
+        assert values == pytest.approx(logs[1][name], abs=1e-5), name
+
+
+@pytest.mark.parametrize(
+    ("make", "accumulate"),
+    [(simsiam, 1), (dino, 2), in_drills(simsiam, 2), in_drills(dino, 1)],
+)
+def test_two_processes_train_views_as_one_does(
+    make: Callable[[Pictures], Learner],
+    accumulate: int,
+    pictures: Pictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(distillation, "WIDTH", 24)
+    monkeypatch.setattr(distillation, "BOTTLENECK", 8)
+    weights = []
+    for devices in (1, 2):
+        learner = make(pictures)
+        first = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
+        run(
+            *(learner, pictures, tmp_path / str(devices)),
+            devices=devices,
+            accumulate=accumulate,
+        )
+        weights.append(learner.state_dict())
+        assert any((weights[-1][name] != first[name]).any() for name in first)
+    assert_near(*weights)
+    assert_same_logs(tmp_path / "1", tmp_path / "2")
+
+
+@pytest.mark.parametrize(
+    ("main", "flags"),
+    [
+        (jigsaw.main, ("--gap", "0", "--ema", "0.9")),
+        in_drills(jigsaw.main, ("--gap", "0", "--form", "orders", "--orders", "8")),
+        in_drills(rotation.main, ("--schedule", "plateau")),
+    ],
+)
+def test_two_processes_run_a_pretext_as_one_does(
+    main: Callable[[list[str]], Path], flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    stages = []
+    for devices in ("1", "2"):
+        made_up = make_run(tmp_path / devices, side=48)
+        place = ["--run", str(made_up.folder)]
+        stages.append(main([*place, *FLAGS, *flags, "--devices", devices]))
+    assert_near(*(load_file(stage / "backbone.safetensors") for stage in stages))
+    logs = [read_metrics(stage / "logs" / "metrics.csv") for stage in stages]
+    assert logs[0]["loss"] == pytest.approx(logs[1]["loss"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("init", "flags"),
+    [
+        ("scratch", ("--train", "head", "--unfreeze-after", "1")),
+        in_drills("scratch", ()),
+        in_drills("scratch", ("--train", "head", "--head-width", "8")),
+        in_drills("scratch", ("--select", "inner", "--average-epochs", "2")),
+        in_drills("pretext.jigsaw", ("--keep-pretext", "0.3")),
+    ],
+)
+def test_two_processes_fine_tune_as_one_does(
+    init: str, flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    nets = []
+    for devices in ("1", "2"):
+        made_up = make_run(tmp_path / devices, side=48, n_train=60)
+        place = ["--run", str(made_up.folder)]
+        if init != "scratch":
+            jigsaw.main([*place, *FLAGS, "--gap", "0", "--epochs", "1"])
+        stage = finetune.main(
+            [*place, *FLAGS, *JOINT, "--init", init, *flags, "--devices", devices]
+        )
+        net = stage / "joint" / "fold1"
+        nets.append(load_file(net / "weights.safetensors"))
+    assert_near(*nets)
+    first, second = (
+        tmp_path / d / "transfer.finetune" / "joint" / "fold1" for d in "12"
+    )
+    assert_same_logs(first, second)
+
+
+def test_the_parts_of_the_processes_are_the_batch(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    def module_of(rank: Rank) -> Module:
+        return Module(
+            learner=thirds(pictures),
+            pictures=pictures,
+            train_idx=ROWS,
+            ids=IDS,
+            settings=replace(SETTINGS, accumulate=2),
+            folder=tmp_path,
+            rank=rank,
+        )
+
+    whole = module_of(Rank())
+    parts = [module_of(Rank(index=k, world_size=4, n_local=2)) for k in range(4)]
+    for step in (0, 1, 5):
+        for micro_step in (0, 1):
+            batch = whole.batch_of(step, micro_step)
+            batches = [part.batch_of(step, micro_step) for part in parts]
+            assert [len(part.rows) for part in batches] == [2] * 4
+            rows = np.concatenate([part.rows for part in batches])
+            assert sorted(rows) == batch.rows.tolist()
+            keys = np.concatenate([part.keys for part in batches])
+            assert set(keys) == set(batch.keys)
+            assert [part.epoch for part in batches] == [batch.epoch] * 4
+
+
+class KilledError(Exception):
+    """Whatever stops a training."""
+
+
+def test_what_two_processes_began_they_end_with_the_same_bits(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, resumed = thirds(pictures), thirds(pictures)
+    run(whole, pictures, tmp_path / "whole", devices=2, ema=0.9)
+    save = callbacks.TrainingCallback._save
+
+    def save_and_die(callback: callbacks.TrainingCallback, trainer: Any) -> None:
+        save(callback, trainer)
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
+        patch.setattr(callbacks.TrainingCallback, "_save", save_and_die)
+        with pytest.raises(KilledError):  # after the first step
+            run(resumed, pictures, tmp_path / "resumed", devices=2, ema=0.9)
+    resumed = thirds(pictures)
+    with pytest.raises(UserError, match=r"2 devices made it.*--allow-other"):
+        run(resumed, pictures, tmp_path / "resumed", ema=0.9)
+    run(resumed, pictures, tmp_path / "resumed", devices=2, ema=0.9)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    logs = [tmp_path / name / "logs" / "metrics.csv" for name in ("whole", "resumed")]
+    assert logs[0].read_bytes() == logs[1].read_bytes()
+    alone = thirds(pictures)
+    outcome = run(
+        *(alone, pictures, tmp_path / "resumed"), ema=0.9, allow_other_devices=True
+    )
+    assert outcome.steps == 12
+
+
+def test_a_stop_and_a_failure_reach_the_other_process(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    def stop(epoch: int) -> None:
+        raise StopTraining(f"enough after {epoch}")
+
+    outcome = run(thirds(pictures), pictures, tmp_path / "stopped", stop, devices=2)
+    assert (outcome.stopped, outcome.steps) == ("enough after 1", 4)
+    assert followers._followers
+    (child,) = followers._followers.children
+    with pytest.raises(UserError, match=r"process 1 .*too little memory.*goes on"):
+        run(thirds(pictures, "1"), pictures, tmp_path / "failed", devices=2)
+    assert child.process.poll() is not None
+    assert followers._followers is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"devices": 3, "batch_size": 64}, r"batch_size = 64 .* devices = 3,.*give 63"),
+        ({"devices": 2, "batch_size": 2}, r"batch_size = 2 .* give 4$"),
+        ({"num_nodes": 5, "batch_size": 8}, r"devices = 1 on each of num_nodes = 5"),
+        ({"devices": 2, "jobs": 2}, r"devices = 2, .* jobs = 2 train several"),
+        ({"devices": 2, "executor": "processes"}, r"executor = 'processes', jobs = N"),
+        ({"devices": 0}, "devices = 0"),
+    ],
+)
+def test_devices_that_cannot_share_a_batch_are_refused(
+    changed: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        FinetuneSettings(**changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "environment", "message"),
+    [
+        ({"devices": 4}, {}, r"devices = 4, but .* 2 cores; give --devices 2"),
+        ({"devices": 2, "sync_batchnorm": True}, {}, "sync_batchnorm = true needs"),
+        ({"num_nodes": 2}, {}, "num_nodes = 2, but nothing says where they meet"),
+        ({}, {"RANK": "0", "WORLD_SIZE": "4"}, "4 processes were started, but devices"),
+    ],
+)
+def test_devices_that_are_not_there_are_refused(
+    changed: dict[str, Any],
+    environment: dict[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=message):
+        preflight.check_devices(replace(SETTINGS, **changed))
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_follower"),
+    [
+        ({}, False),
+        ({"RANK": "3"}, False),
+        ({"RANK": "0", "MASTER_ADDR": "a"}, False),
+        ({"RANK": "1", "MASTER_ADDR": "a"}, True),
+        ({"NODE_RANK": "1", "MASTER_ADDR": "a"}, True),
+        ({"RANK": "0", "NODE_RANK": "0", "MASTER_ADDR": "a"}, False),
+    ],
+)
+def test_only_what_a_launcher_started_follows(
+    environment: dict[str, str], is_follower: bool
+) -> None:
+    assert command._is_follower(environment) == is_follower
