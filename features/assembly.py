@@ -163,7 +163,8 @@ class Assembly:
     ) -> None:
         """Write the rows of some roles, all together in the order of the ids."""
         rows = np.concatenate([of_role.rows for of_role in extracted])
-        roles = np.concatenate([[r.role] * len(r.rows) for r in extracted])
+        names = np.array([of_role.role for of_role in extracted], dtype=object)
+        roles = names.repeat([len(of_role.rows) for of_role in extracted])
         order = np.argsort(self.ids[rows], kind="stable")
         rows, roles = rows[order], roles[order]
         all_failures = dict(failures or {})
@@ -176,8 +177,8 @@ class Assembly:
             {
                 **self.header,
                 **header,
-                "roles": roles.tolist(),
-                "folds": np.where(roles == "test", -1, self.fold_of[rows]).tolist(),
+                "roles": roles,
+                "folds": np.where(roles == "test", -1, self.fold_of[rows]),
                 "failures": all_failures,
                 "n_expected": len(rows) + len(all_failures),
             },

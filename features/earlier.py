@@ -119,8 +119,7 @@ class EarlierResults:
         of_tasks: list[tuple[list[int], Rows]] = []
         for task in dict.fromkeys(column.task for column in columns):
             store = open_store(self.folder / "views" / f"{task}{ending}.pkl")
-            row_of = {id_: row for row, id_ in enumerate(store.ids)}
-            idx = np.array([row_of[id_] for id_ in earlier_ids], dtype=np.int64)
+            idx = store.rows_of(earlier_ids)
             col_idx = [k for k, column in enumerate(columns) if column.task == task]
             of_tasks.append((col_idx, chosen_rows(array_rows(store.values), idx)))
         shape = (len(earlier_ids), n_views, len(columns))

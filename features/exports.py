@@ -61,5 +61,4 @@ def to_npz(store: Store, path: Path) -> None:
 
 def _header_text(header: Mapping[str, Any]) -> str:
     """Give the header without what the rows say themselves."""
-    of_rows = ("ids", "roles", "folds")
-    return json.dumps({k: v for k, v in header.items() if k not in of_rows})
+    return json.dumps({k: v for k, v in header.items() if k != "index"})

@@ -1,5 +1,7 @@
 """The header of a feature store: what it must say, and whether it fits the values.
 
+What it says of each row is in ``features.index``.
+
 These functions know no file; their ``ValueError`` says what is wrong, not where.
 """
 
@@ -11,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.settings import nearest
 from features.stream import ALIGNMENT, ENDING
 
-FORMAT = "tessera-features/1"
+FORMAT = "tessera-features/2"
+FIRST_FORMAT = "tessera-features/1"
 DTYPES = ("<f2", "<f4", "<f8")
 SELECTED = "selected_with_labels"  # by a net without labels, but for its epoch
 ROLES = ("oof", "oof_selected", "test", "insample", "label_free", SELECTED)
@@ -34,9 +36,10 @@ def check_layout(header: Mapping[str, Any], size: int) -> None:
     Raises:
         ValueError: It does not; the message names the key.
     """
-    if header.get("format") != FORMAT:
+    if header.get("format") not in (FORMAT, FIRST_FORMAT):
         raise ValueError(
             f"its format is {header.get('format')!r}, and this version reads {FORMAT!r}"
+            f" and {FIRST_FORMAT!r}"
         )
     shape, dtype, offset = (header.get(key) for key in ("shape", "dtype", "offset"))
     if (
@@ -49,14 +52,37 @@ def check_layout(header: Mapping[str, Any], size: int) -> None:
         raise ValueError(f"damaged: its header says dtype = {dtype!r}")
     if type(offset) is not int or offset <= 0 or offset % ALIGNMENT:
         raise ValueError(f"damaged: its header says offset = {offset!r}")
+    _check_blocks(header)
     expected = offset + math.prod(shape) * np.dtype(dtype).itemsize + len(ENDING)
     if size != expected:
         fault = "cut short" if size < expected else "too long"
         raise ValueError(f"{fault}: it has {size:,} bytes and not {expected:,}")
 
 
-def check_rows(header: Mapping[str, Any]) -> None:
-    """Check that columns, views, ids, roles and folds fit the shape and each other.
+def _check_blocks(header: Mapping[str, Any]) -> None:
+    """Check that the rows are described as their format has it."""
+    index = header.get("index")
+    if header["format"] == FIRST_FORMAT:
+        rows = [header.get(key) for key in ("ids", "roles", "folds")]
+        is_sound = index is None and all(isinstance(values, list) for values in rows)
+    else:
+        described = index if isinstance(index, Mapping) else {}
+        sizes: list[Any] = [described.get(key) for key in ("ids_bytes", "traits_bytes")]
+        names = described.get("role_names")
+        is_sound = (
+            all(type(size) is int and size >= 0 for size in sizes)
+            and isinstance(described.get("separator"), str)
+            and len(described["separator"]) == 1
+            and isinstance(names, list)
+            and all(isinstance(name, str) for name in names)
+            and sum(sizes) < header["offset"]
+        )
+    if not is_sound:
+        raise ValueError("damaged: its header does not describe the rows")
+
+
+def check_columns(header: Mapping[str, Any]) -> None:
+    """Check that columns and views fit the shape.
 
     Raises:
         ValueError: They do not; the message names the first that does not.
@@ -75,25 +101,13 @@ def check_rows(header: Mapping[str, Any]) -> None:
                 f"column {column!r}; give a table with a name of letters, digits and _"
             )
         names.append(name)
-    _check_distinct(names, "columns")
+    check_distinct(names, "columns")
     if len(shape) == 3:
-        _check_distinct(_listed(header, "views", shape[1]), "views")
+        check_distinct(_listed(header, "views", shape[1]), "views")
     elif header.get("views") is not None:
         raise ValueError(
             "views are named, and values have none; give (rows, V, columns)"
         )
-    ids = _listed(header, "ids", shape[0])
-    for id_ in ids:
-        if not isinstance(id_, str):
-            raise ValueError(f"id {id_!r} is {type(id_).__name__}; ids are text")
-    _check_distinct(ids, "ids")
-    roles, folds = (_listed(header, key, shape[0]) for key in ("roles", "folds"))
-    for role in {*map(str, roles)}:
-        if role not in ROLES:
-            raise ValueError(f"role {role!r}; {nearest(role, ROLES)}")
-    for id_, role, fold in zip(ids, roles, folds, strict=True):
-        if type(fold) is not int or fold < -1 or (fold < 0 and role in HELD_OUT):
-            raise ValueError(f"id {id_!r} has role {role!r} and fold {fold!r}")
 
 
 def _listed(header: Mapping[str, Any], key: str, length: int) -> Sequence[Any]:
@@ -104,11 +118,16 @@ def _listed(header: Mapping[str, Any], key: str, length: int) -> Sequence[Any]:
     return values
 
 
-def _check_distinct(names: Sequence[str], noun: str) -> None:
+def check_distinct(names: Sequence[str], noun: str) -> None:
+    """Check that names are text and differ.
+
+    Raises:
+        ValueError: They do not.
+    """
     if no_text := [name for name in names if not isinstance(name, str)]:
         raise ValueError(f"{noun} are text, and {no_text[0]!r} is not")
-    if repeated := [name for name, times in Counter(names).items() if times > 1]:
-        examples = ", ".join(map(repr, repeated[:3]))
-        raise ValueError(
-            f"{len(repeated)} {noun} occur twice or more, such as {examples}"
-        )
+    if len({*names}) == len(names):  # a count of each takes three times the memory
+        return
+    repeated = [name for name, times in Counter(names).items() if times > 1]
+    examples = ", ".join(map(repr, repeated[:3]))
+    raise ValueError(f"{len(repeated)} {noun} occur twice or more, such as {examples}")

@@ -21,11 +21,9 @@ SHOWN_APART = (
     "format",
     "shape",
     "dtype",
-    "ids",
+    "index",
     "columns",
     "views",
-    "roles",
-    "folds",
     "nets",
     "failures",
     "versions",
@@ -52,8 +50,8 @@ def table(store: Store) -> list[tuple[str, str]]:
     for task, names in by_task.items():
         rows.append(("columns", f"{task}: {len(names)}: {_some(names)}"))
     rows += [
-        ("roles", _counted(header["roles"])),
-        ("folds", _counted("none" if n < 0 else str(n) for n in header["folds"])),
+        ("roles", _counted(store.roles.tolist())),
+        ("folds", _counted("none" if n < 0 else str(n) for n in store.folds.tolist())),
     ]
     nets = _nets(header.get("nets") or [])
     rows += [("nets", _pairs(net)) for net in nets[:AT_MOST]]

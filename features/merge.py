@@ -33,9 +33,6 @@ from features.store import OWN_KEYS, Store, open_store, verify, write_store
 
 # What the rows of a store decide, and not how it was made.
 OF_THE_ROWS = (
-    "ids",
-    "roles",
-    "folds",
     "failures",
     "n_expected",
     "shard",
@@ -105,8 +102,8 @@ def merge_stores(paths: Sequence[Path], out: Path) -> int:
         chosen_rows(values, order),
         {
             **{k: v for k, v in first.header.items() if k not in OF_THE_ROWS},
-            "roles": np.concatenate([store.roles for store in stores])[order].tolist(),
-            "folds": np.concatenate([store.folds for store in stores])[order].tolist(),
+            "roles": np.concatenate([store.roles for store in stores])[order],
+            "folds": np.concatenate([store.folds for store in stores])[order],
             "failures": failures,
             "n_expected": len(ids) + len(failures),
             "command": " ".join(sys.orig_argv[1:]),
@@ -138,9 +135,10 @@ def check_distinct(stores: Sequence[Store]) -> None:
     Raises:
         UserError: An id is in two stores or more.
     """
-    times_of = Counter(id_ for store in stores for id_ in store.ids)
-    twice = [id_ for id_, times in times_of.items() if times > 1]
-    if twice:
+    n_ids = sum(map(len, stores))
+    if len(set().union(*(store.ids for store in stores))) < n_ids:
+        times_of = Counter(id_ for store in stores for id_ in store.ids)
+        twice = [id_ for id_, times in times_of.items() if times > 1]
         paths = [str(store.path) for store in stores if twice[0] in store]
         raise UserError(
             f"{len(twice)} ids are in two stores or more, such as {twice[0]!r} in"

@@ -115,14 +115,13 @@ def rows_of(ids: Sequence[str], store: Store) -> Ints:
     if not ids:
         n_drawn = min(N_DRAWN, len(store))
         return np.linspace(0, len(store) - 1, n_drawn).astype(np.int64)
-    row_of = {id_: row for row, id_ in enumerate(store.ids)}
     for id_ in ids:
-        if id_ not in row_of:
+        if id_ not in store:
             raise UserError(
                 f"ids = {id_!r}: {store.path} has no such picture;"
-                f" {nearest(id_, row_of)}"
+                f" {nearest(id_, store.ids)}"
             )
-    return np.array([row_of[id_] for id_ in dict.fromkeys(ids)])
+    return store.rows_of(dict.fromkeys(ids))
 
 
 def neighbours(store: Store, rows: Ints, n: int) -> "pd.DataFrame":
@@ -138,7 +137,7 @@ def neighbours(store: Store, rows: Ints, n: int) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    unit = unit_features(store)
+    unit, ids = unit_features(store), np.array(store.ids, dtype=object)
     n = min(n, len(unit) - 1)
     parts = []
     for start in range(0, len(rows), BLOCK):
@@ -148,7 +147,6 @@ def neighbours(store: Store, rows: Ints, n: int) -> "pd.DataFrame":
         cosines[np.arange(len(block)), block] = -np.inf
         order = np.argsort(-cosines, axis=1, kind="stable")[:, :n]
         best = np.take_along_axis(cosines, order, axis=1)
-        ids = np.array(store.ids, dtype=object)
         parts.append(
             pd.DataFrame(
                 {

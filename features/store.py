@@ -17,7 +17,6 @@ Shapes: N rows, V views, F columns.
 """
 
 import hashlib
-import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,7 +33,15 @@ from data_prep.errors import UserError
 from data_prep.run_folders.damage import maker_of
 from data_prep.run_folders.drafts import drafted
 from features import stream
-from features.header import DTYPES, FORMAT, check_layout, check_rows
+from features.header import (
+    DTYPES,
+    FIRST_FORMAT,
+    FORMAT,
+    check_columns,
+    check_distinct,
+    check_layout,
+)
+from features.index import Index, index_in, index_of
 from features.rows import Rows
 
 if TYPE_CHECKING:
@@ -45,11 +52,12 @@ OWN_KEYS = (
     "format",
     "shape",
     "dtype",
-    "ids",
+    "index",
     "payload_sha256",
     "offset",
     "header_sha256",
 )
+OF_ROWS = ("ids", "roles", "folds")  # what a header is given of rows becomes the index
 AT_ONCE = 4096  # rows written at a time
 DAMAGED = ("damaged", "cut short", "too long")  # how such messages begin
 Values = NDArray[np.floating[Any]]
@@ -66,29 +74,39 @@ class Store:
     Attributes:
         path: The file it is mapped from.
         header: How the rows were made; see ``write_store``.
-        ids: (N,) in the order of the rows.
+        index: Ids, roles and folds of the N rows, as they lie in the file.
         values: (N, F), or (N, V, F) with the views apart.
     """
 
     path: Path
     header: dict[str, Any] = field(repr=False)
-    ids: tuple[str, ...] = field(repr=False)
+    index: Index = field(repr=False)
     values: Values = field(repr=False)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """(N,) in the order of the rows.
+
+        Raises:
+            StoreError: They are not what the header says.
+        """
+        with _faults_of(self.path):
+            return self.index.ids()
 
     @cached_property
     def columns(self) -> list[str]:
         """Names of the F columns."""
         return [column["name"] for column in self.header["columns"]]
 
-    @cached_property
+    @property
     def roles(self) -> NDArray[np.str_]:
         """(N,) what the nets knew of each row's label, such as ``"oof"``."""
-        return np.array(self.header["roles"], dtype=str)
+        return self.index.roles()
 
-    @cached_property
+    @property
     def folds(self) -> Ints:
         """(N,) the fold that holds each row out; -1: none."""
-        return np.array(self.header["folds"], dtype=np.int64)
+        return self.index.folds.astype(np.int64)
 
     @cached_property
     def _array(self) -> Values:
@@ -96,10 +114,12 @@ class Store:
 
     @cached_property
     def _rows(self) -> dict[str, int]:
+        with _faults_of(self.path):
+            check_distinct(self.ids, "ids")
         return {id_: row for row, id_ in enumerate(self.ids)}
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.values)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.ids)
@@ -109,7 +129,7 @@ class Store:
 
     def __getitem__(self, id_: str) -> Values:
         """Return the (F,) or (V, F) values of one id."""
-        values: Values = self._array[self._rows_of([id_])[0]]
+        values: Values = self._array[self.rows_of([id_])[0]]
         return values
 
     def matrix(self, ids: Iterable[str] | None = None) -> Values:
@@ -118,7 +138,7 @@ class Store:
         Raises:
             StoreError: Some ids are not in the store.
         """
-        return self._array.copy() if ids is None else self._array[self._rows_of(ids)]
+        return self._array.copy() if ids is None else self._array[self.rows_of(ids)]
 
     def frame(self, ids: Iterable[str] | None = None) -> "pd.DataFrame":
         """Give the values as a table with the ids as index.
@@ -135,16 +155,22 @@ class Store:
             values = values.transpose(0, 2, 1).reshape(len(index), len(columns))
         return pd.DataFrame(values, index=index, columns=columns)
 
-    def _rows_of(self, ids: Iterable[str]) -> list[int]:
+    def rows_of(self, ids: Iterable[str]) -> Ints:
+        """Find the (n,) rows of the n ids.
+
+        Raises:
+            StoreError: Some ids are not in the store.
+        """
         ids = list(ids)
-        missing = [id_ for id_ in ids if id_ not in self._rows]
-        if missing:
+        rows = np.fromiter((self._rows.get(id_, -1) for id_ in ids), np.int64, len(ids))
+        if (rows < 0).any():
+            missing = [ids[place] for place in np.flatnonzero(rows < 0)]
             examples = ", ".join(repr(id_) for id_ in missing[:3])
             raise StoreError(
                 f"{self.path}: {len(missing)} of {len(ids)} ids are not in it, such as"
                 f" {examples}; its {len(self)} ids are text like {self.ids[:1]}"
             )
-        return [self._rows[id_] for id_ in ids]
+        return rows
 
 
 def write_store(
@@ -162,9 +188,10 @@ def write_store(
         ids: (N,) text.
         values: (N, F) or (N, V, F) float16, float32 or float64, all finite.
         header: How the rows were made, as JSON values: ``columns`` (F tables with a
-            ``name``), ``roles`` and ``folds`` (N each), ``views`` (V names; None where
-            they are pooled), and whatever else is worth knowing. ``OWN_KEYS`` are set
-            here.
+            ``name``), ``views`` (V names; None where they are pooled), and whatever
+            else is worth knowing; and ``roles`` and ``folds`` (N each), which go with
+            the ids and are read as ``Store.roles`` and ``Store.folds``. ``OWN_KEYS``
+            are set here.
 
     Raises:
         StoreError: Something does not fit; nothing was written.
@@ -179,18 +206,20 @@ def write_store(
             f"{path}: values are {values.dtype}; give float16, float32 or float64"
         )
     try:
+        index = index_of(
+            ids, header.get("roles", []), header.get("folds", []), values.shape
+        )
+        kept = {k: v for k, v in header.items() if k not in (*OWN_KEYS, *OF_ROWS)}
         complete = {
             "format": FORMAT,
             "shape": list(values.shape),
             "dtype": dtype.str,
-            **{key: value for key, value in header.items() if key not in OWN_KEYS},
-            "roles": [str(role) for role in header.get("roles", [])],
-            "folds": [operator.index(fold) for fold in header.get("folds", [])],
-            "ids": ids,
+            **kept,
+            "index": index.header(),
             "payload_sha256": hashlib.sha256().hexdigest(),  # its place is kept
         }
-        check_rows(complete)
-        opening = stream.opening(complete, ids)
+        check_columns(complete)
+        opening = stream.opening(complete, index.traits(), bytes(index.text))
         with drafted(path) as file:
             file.seek(len(opening))
             digest = hashlib.sha256()
@@ -202,13 +231,13 @@ def write_store(
             file.write(stream.ENDING)
             complete["payload_sha256"] = digest.hexdigest()
             file.seek(0)
-            file.write(stream.opening(complete, ids))
-    except (ValueError, TypeError) as error:
+            file.write(stream.opening(complete, index.traits(), bytes(index.text)))
+    except (ValueError, TypeError, OverflowError) as error:
         raise StoreError(f"{path}: {error}") from None
 
 
 def open_store(path: Path | str) -> Store:
-    """Open a feature store; nothing in it is executed and no value is read yet.
+    """Open a feature store; nothing in it is executed, no id or value is read yet.
 
     Raises:
         StoreError: There is no such file, it is not a feature store, or its header and
@@ -219,12 +248,17 @@ def open_store(path: Path | str) -> Store:
         size = os.fstat(file.fileno()).st_size
         header = stream.read_header(file, size)
         check_layout(header, size)
-        check_rows(header)
-        shape, dtype = tuple(header["shape"]), header["dtype"]
-        values: Values = np.empty(shape, dtype)
-        if values.size:  # nothing cannot be mapped
-            values = np.memmap(file, dtype, "r", header["offset"], shape)
-    return Store(path=path, header=header, ids=tuple(header["ids"]), values=values)
+        check_columns(header)
+        mapped = np.memmap(file, np.uint8, "r")
+        index = _index(header, mapped)
+    stop = size - len(stream.ENDING)
+    values = mapped[header["offset"] : stop].view(header["dtype"])
+    return Store(
+        path=path,
+        header={key: value for key, value in header.items() if key not in OF_ROWS},
+        index=index,
+        values=values.reshape(header["shape"]),
+    )
 
 
 def load_safely(path: Path | str) -> dict[str, Values]:
@@ -236,7 +270,7 @@ def load_safely(path: Path | str) -> dict[str, Values]:
     """
     store = open_store(path)
     with _reading(store.path) as file:
-        stream.check_pickle(file, store.header)
+        stream.check_pickle(file, store.header, store.ids)
     return dict(zip(store.ids, store.matrix(), strict=True))
 
 
@@ -251,24 +285,45 @@ def verify(path: Path | str) -> None:
         StoreError: Something does not hold.
     """
     store = open_store(path)
+    ids = store.ids
     with _reading(store.path) as file:
-        stream.check_pickle(file, store.header)
+        check_distinct(ids, "ids")
+        stream.check_pickle(file, store.header, ids)
         digest = hashlib.sha256(_bytes_of(store.values)).hexdigest()
         if digest != store.header.get("payload_sha256"):
             raise ValueError("damaged: its values do not fit their checksum")
-        _check_finite(store.ids, store.values)
+        _check_finite(ids, store.values)
+
+
+def _index(header: Mapping[str, Any], mapped: NDArray[np.uint8]) -> Index:
+    if header["format"] == FIRST_FORMAT:
+        try:
+            return index_of(
+                header["ids"], header["roles"], header["folds"], header["shape"]
+            )
+        except TypeError as error:
+            raise ValueError(f"damaged: {error}") from None
+    traits, text = stream.index_slices(header)
+    return index_in(header, mapped[traits], mapped[text].data)
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[BinaryIO]:
     """Open a file; what is wrong with it becomes a ``StoreError`` with its name."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, _faults_of(path):
             yield file
     except FileNotFoundError:
         raise StoreError(f"{path}: there is no such file") from None
     except IsADirectoryError:
         raise StoreError(f"{path}: this is a folder; name a file in it") from None
+
+
+@contextmanager
+def _faults_of(path: Path) -> Iterator[None]:
+    """What is wrong with a file becomes a ``StoreError`` with its name and a remedy."""
+    try:
+        yield
     except ValueError as error:
         is_damaged = str(error).startswith(DAMAGED)
         maker = maker_of(path) or "python -m features.extract"

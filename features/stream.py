@@ -4,12 +4,16 @@
 
     PROTO 5
     BINUNICODE <header: JSON, padded with spaces>  POP
-    dict(zip([id, ...], numpy.ndarray(shape, dtype, BYTEARRAY8 <payload>)))
+    BINBYTES8 <roles and folds of the rows>  POP
+    dict(zip(str.split(BINUNICODE8 <ids>, separator),
+             numpy.ndarray(shape, dtype, BYTEARRAY8 <payload>)))
     STOP
 
-The unpickler pushes the header and pops it again, so ``pickle.load`` does not see it,
-while a reader finds it with two reads. The padding puts the payload on a multiple of 64
-bytes, where ``numpy.memmap`` can map it. Nothing follows STOP.
+The unpickler pushes the header and the roles and pops them again, so ``pickle.load``
+does not see them, while a reader finds them where the header says. The padding puts the
+payload on a multiple of 64 bytes, where ``numpy.memmap`` can map it. Nothing follows
+STOP. The first format had all ids, roles and folds in the header, and a list of ids in
+place of the split text; it is still read.
 
 The header ends with ``header_sha256``, the digest of its own text before that key.
 These functions know bytes only; their ``ValueError`` says what is wrong, not where.
@@ -27,7 +31,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 MAGIC = pickle.PROTO + b"\x05" + pickle.BINUNICODE
-GLOBALS = (("builtins", "dict"), ("builtins", "zip"), ("numpy", "ndarray"))
 CALL3, CALL2, CALL1 = (
     args + pickle.REDUCE for args in (pickle.TUPLE3, pickle.TUPLE2, pickle.TUPLE1)
 )
@@ -38,18 +41,20 @@ _SEAL = b',"header_sha256":"'
 _OFFSET_DIGITS = 20
 
 
-def opening(header: Mapping[str, Any], ids: Sequence[str]) -> bytes:
+def opening(header: Mapping[str, Any], traits: bytes, ids: bytes) -> bytes:
     """Give all that stands before the payload.
 
     Args:
-        header: JSON values; ``shape`` and ``dtype`` describe the payload. ``offset``
-            and ``header_sha256`` are added.
-        ids: (N,) one per row.
+        header: JSON values; ``shape``, ``dtype`` and ``index`` describe what follows.
+            ``offset`` and ``header_sha256`` are added.
+        traits: Roles and folds of the rows.
+        ids: Of the rows, joined by the separator of ``index``.
 
     Raises:
-        ValueError: The header is not JSON, or an id is not valid text.
+        ValueError: The header is not JSON.
     """
-    middle = _middle(ids, header["shape"], header["dtype"])
+    before, between, after = _opcodes(header)
+    middle = b"".join([before, traits, between, ids, after])
     try:
         text = json.dumps(
             header, allow_nan=False, separators=(",", ":"), default=_plain
@@ -63,7 +68,17 @@ def opening(header: Mapping[str, Any], ids: Sequence[str]) -> bytes:
     body += str(offset).encode("ascii")
     sealed = body + _SEAL + hashlib.sha256(body).hexdigest().encode("ascii") + b'"}'
     padded = sealed.ljust(offset - _START - len(middle))
-    return MAGIC + struct.pack("<I", len(padded)) + padded + middle
+    return b"".join([MAGIC, struct.pack("<I", len(padded)), padded, middle])
+
+
+def index_slices(header: Mapping[str, Any]) -> tuple[slice, slice]:
+    """Say where roles and folds, and where the ids, lie in a file."""
+    _, between, after = _opcodes(header)
+    ids_stop = header["offset"] - len(after)
+    ids_start = ids_stop - header["index"]["ids_bytes"]
+    traits_stop = ids_start - len(between)
+    traits_start = traits_stop - header["index"]["traits_bytes"]
+    return slice(traits_start, traits_stop), slice(ids_start, ids_stop)
 
 
 def read_header(file: BinaryIO, size: int) -> dict[str, Any]:
@@ -98,21 +113,33 @@ def read_header(file: BinaryIO, size: int) -> dict[str, Any]:
     return header
 
 
-def check_pickle(file: BinaryIO, header: Mapping[str, Any]) -> None:
+def check_pickle(file: BinaryIO, header: Mapping[str, Any], ids: Sequence[str]) -> None:
     """Check that the pickle around the payload is the one that belongs to the header.
 
     It is compared byte for byte with a newly made one. A list of allowed globals would
     not do: numpy.ndarray alone makes an array of objects out of any bytes, which are
     then addresses in memory (numpy 2.4).
 
+    Args:
+        file: The whole store.
+        header: As read.
+        ids: Of the rows; needed for the first format.
+
     Raises:
         ValueError: It is another.
     """
     file.seek(0)
     start = file.read(header["offset"])
-    middle = _middle(header["ids"], header["shape"], header["dtype"])
+    opcodes_start = _START + _length(start)
+    if "index" in header:
+        traits, text = index_slices(header)
+        before = start[opcodes_start : traits.start]
+        between, after = start[traits.stop : text.start], start[text.stop :]
+        is_ours = (before, between, after) == _opcodes(header)
+    else:
+        is_ours = start[opcodes_start:] == _first_opcodes(header, ids)
     file.seek(-len(ENDING), os.SEEK_END)
-    if start[_START + _length(start) :] != middle or file.read() != ENDING:
+    if not is_ours or file.read() != ENDING:
         raise ValueError(
             "damaged or forged: its pickle is not the one that its header tells"
         )
@@ -123,25 +150,39 @@ def _length(start: bytes) -> int:
     return length
 
 
-def _middle(ids: Sequence[str], shape: Sequence[int], dtype: str) -> bytes:
-    """Give the opcodes between the header and the payload."""
-    as_dict, as_zip, as_array = (
-        _text(module) + _text(name) + pickle.STACK_GLOBAL for module, name in GLOBALS
-    )
+def _opcodes(header: Mapping[str, Any]) -> tuple[bytes, bytes, bytes]:
+    """Give the opcodes before roles and folds, between them and the ids, and after."""
+    index = header["index"]
+    before = pickle.POP + pickle.BINBYTES8 + struct.pack("<Q", index["traits_bytes"])
+    names = ("builtins", "dict"), ("builtins", "zip"), ("builtins", "str.split")
+    between = b"".join([pickle.POP, *(_named(*name) for name in names)])
+    between += pickle.BINUNICODE8 + struct.pack("<Q", index["ids_bytes"])
+    after = _text(index["separator"]) + CALL2 + _array_opcodes(header)
+    return before, between, after
+
+
+def _first_opcodes(header: Mapping[str, Any], ids: Sequence[str]) -> bytes:
+    """Give those between header and payload in the first format."""
+    opcodes = [pickle.POP, _named("builtins", "dict"), _named("builtins", "zip")]
+    opcodes += [pickle.EMPTY_LIST, pickle.MARK, *map(_text, ids), pickle.APPENDS]
+    return b"".join([*opcodes, _array_opcodes(header)])
+
+
+def _array_opcodes(header: Mapping[str, Any]) -> bytes:
+    shape, dtype = header["shape"], header["dtype"]
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     lengths = [pickle.BININT + struct.pack("<i", length) for length in shape]
-    opcodes = [pickle.POP, as_dict, as_zip, pickle.EMPTY_LIST, pickle.MARK]
-    opcodes += [*map(_text, ids), pickle.APPENDS]
-    opcodes += [as_array, pickle.MARK, *lengths, pickle.TUPLE, _text(dtype)]
-    opcodes += [pickle.BYTEARRAY8, struct.pack("<Q", n_bytes)]
+    opcodes = [_named("numpy", "ndarray"), pickle.MARK, *lengths, pickle.TUPLE]
+    opcodes += [_text(dtype), pickle.BYTEARRAY8, struct.pack("<Q", n_bytes)]
     return b"".join(opcodes)
 
 
+def _named(module: str, name: str) -> bytes:
+    return _text(module) + _text(name) + pickle.STACK_GLOBAL
+
+
 def _text(text: str) -> bytes:
-    try:
-        data = text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{text!r} is not valid text; give another id") from None
+    data = text.encode()
     if len(data) < 256:
         return pickle.SHORT_BINUNICODE + bytes([len(data)]) + data
     return pickle.BINUNICODE + struct.pack("<I", len(data)) + data

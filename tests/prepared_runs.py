@@ -11,11 +11,18 @@ from numpy.typing import NDArray
 
 from data_prep.folds import fold_hash
 from data_prep.run_folders.runs import Run
+from features.store import Store
 
 STAGE = "data_prep.prepare"
 PRETEXT = "pretext.jigsaw"
 BACKBONE = "test_resnet"  # timm's, of 0.5 million weights
 N_LEVELS = 4
+
+
+def whole_header(store: Store) -> dict[str, Any]:
+    """Give a header that writes the same store."""
+    rows = {"ids": store.ids, "roles": store.roles, "folds": store.folds}
+    return store.header | {name: list(values) for name, values in rows.items()}
 
 
 def make_run(

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from itertools import zip_longest
+from itertools import compress, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError, named
 from data_prep.folds import lone_cv_group, too_few_rows
 from data_prep.task_types.registry import TASK_TYPES
-from features.header import SELECTED, UNTRAINED
+from features.header import HELD_OUT, SELECTED, UNTRAINED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,9 +140,9 @@ def check_net_of_all(test_nets: str, *, is_there: bool) -> None:
 
 def check_roles(store: "Store", ids: Sequence[str], allowed: Collection[str]) -> None:
     """Check that the nets knew of these rows' labels what they may know."""
-    role_of = dict(zip(store.ids, store.roles.tolist(), strict=True))
-    for role in sorted({role_of[id_] for id_ in ids} - set(allowed)):
-        wrong = [id_ for id_ in ids if role_of[id_] == role]
+    roles = store.roles[store.rows_of(ids)]
+    for role in sorted({*np.unique(roles).tolist()} - set(allowed)):
+        wrong = list(compress(ids, roles == role))
         why = (
             ": their nets were trained on their labels, so every score would be a lie"
             if role == "insample"
@@ -175,8 +175,7 @@ def check_ids(
         allowed: Ids that it may have.
         title: Of the rows, for the message.
     """
-    missing, surplus = set(needed) - set(store.ids), set(store.ids) - set(allowed)
-    if missing:
+    if missing := {id_ for id_ in needed if id_ not in store}:
         failures = store.header.get("failures") or {}
         reasons = sorted({failures[id_] for id_ in missing if id_ in failures})
         why = f" ({'; '.join(reasons[:2])})" if reasons else ""
@@ -185,14 +184,20 @@ def check_ids(
             f"{store.path}: it lacks {named(missing)} of {title}{why};"
             f" {TRAIN if is_untrained else EXTRACT}"
         )
-    if surplus:
+    if surplus := set(store.ids).difference(allowed):
         raise UserError(
             f"{store.path}: {named(surplus)} are not among {title}; {EXTRACT}"
         )
 
 
-def check_fold_of_rows(store: "Store", fold_of: dict[str, int], stored: str) -> None:
-    """Check that each row was held out with the fold the table says."""
+def check_fold_of_rows(store: "Store", fold_of: "pd.Series[int]", stored: str) -> None:
+    """Check that each row was held out with the fold the table says.
+
+    Args:
+        store: Of features, all ids of which are in the table.
+        fold_of: Folds of the table by id.
+        stored: Hash of these folds.
+    """
     if np.all(store.roles == "label_free"):
         return
     if store.header.get("fold_hash") not in (None, stored):
@@ -200,13 +205,9 @@ def check_fold_of_rows(store: "Store", fold_of: dict[str, int], stored: str) -> 
             f"{store.path}: it was made with other folds than data_prep.prepare's"
             f" (fold_hash differs); {EXTRACT}, after transfer.finetune"
         )
-    rows = zip(store.ids, store.folds.tolist(), store.roles.tolist(), strict=True)
-    wrong = [
-        id_
-        for id_, fold, role in rows
-        if role in ("oof", "oof_selected") and fold != fold_of.get(id_, fold)
-    ]
-    if wrong:
+    expected = fold_of.loc[list(store.ids)].to_numpy()
+    is_wrong = np.isin(store.roles, HELD_OUT) & (store.folds != expected)
+    if wrong := list(compress(store.ids, is_wrong)):
         raise UserError(
             f"{store.path}: {named(wrong)} were held out with another fold than the"
             f" table's; {EXTRACT}, after transfer.finetune"

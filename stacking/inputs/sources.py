@@ -84,9 +84,7 @@ class Source:
             allowed=list(table["id"]),
             title="the run's rows",
         )
-        leak_guards.check_fold_of_rows(
-            store, dict(table["fold"]), metadata["fold_hash"]
-        )
+        leak_guards.check_fold_of_rows(store, table["fold"], metadata["fold_hash"])
         prefix = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
         return cls(
             folder=extracted.folder,
@@ -177,9 +175,8 @@ class Source:
 
     def messages(self, ids: Iterable[str]) -> list[str]:
         """Say what a reader should know: what they owe to labels, and in what views."""
-        role_of = dict(zip(self.store.ids, self.store.roles.tolist(), strict=True))
         messages = []
-        if "oof_selected" in {role_of[id_] for id_ in ids}:
+        if "oof_selected" in self.store.roles[self.store.rows_of(ids)]:
             messages.append(
                 "Out-of-fold, selected: the epoch of each net was chosen on the rows"
                 " that it is scored on here, so the scores are somewhat too good."

@@ -171,9 +171,8 @@ def _check_same_views(store: Store, other_store: Store) -> None:
 
 def _fold_of_net(store: Store, ids: Sequence[str]) -> Ints:
     """Give the fold whose net made each of the rows; -1: one net made all."""
-    folds = np.where(store.roles == "label_free", -1, store.folds)
-    fold_of = dict(zip(store.ids, folds.tolist(), strict=True))
-    return np.array([fold_of[id_] for id_ in ids], dtype=np.int64)
+    rows = store.rows_of(ids)
+    return np.where(store.roles[rows] == "label_free", -1, store.folds[rows])
 
 
 def side_by_side(stores: Sequence[Store], ids: Sequence[str]) -> Floats:

@@ -13,16 +13,19 @@ import pytest
 from features.store import write_store
 from tests.features.test_store import header_of
 
-GOLDEN = Path(__file__).parents[1] / "features" / "golden_v1.pkl"
+FIRST, GOLDEN = (
+    Path(__file__).parents[1] / "features" / f"golden_v{n}.pkl" for n in (1, 2)
+)
 READ = """
 import pickle, sys
 rows = pickle.load(open(sys.argv[1], "rb"))
-golden = pickle.load(open(sys.argv[2], "rb"))
+first, golden = (pickle.load(open(path, "rb")) for path in sys.argv[2:])
 import numpy
 assert list(rows) == ["a", "b"] and type(rows) is dict
 assert type(rows["a"]) is numpy.ndarray and rows["a"].dtype == "float32"
 assert rows["b"].tolist() == [[3.0, 4.0, 5.0]] and rows["b"].flags.writeable
-assert list(golden) == ["kaki", "k\\u00e5ki"] and golden["kaki"][0, 1] == 0.25
+assert list(golden) == list(first) == ["kaki", "k\\u00e5ki"]
+assert golden["kaki"][0, 1] == first["kaki"][0, 1] == 0.25
 assert {m.split(".")[0] for m in sys.modules} & {"features", "pandas", "torch"} == set()
 print(numpy.__version__)
 """
@@ -43,7 +46,7 @@ def test_plain_pickle_reads_a_store_on_any_numpy(tmp_path: Path, version: str) -
         check=True,
     )
     child = subprocess.run(
-        [python, "-I", "-c", READ, str(path), str(GOLDEN)],
+        [python, "-I", "-c", READ, str(path), str(FIRST), str(GOLDEN)],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -430,7 +430,7 @@ def test_npz_is_read_without_pickle(tmp_path: Path, views: bool) -> None:
         assert found["columns"].tolist() == store.columns
         assert found["views"].tolist() == ([*VIEWS] if views else [])
         assert found["folds"].tolist() == [0, 1, 2]
-        assert '"format": "tessera-features/1"' in str(found["header"])
+        assert '"format": "tessera-features/2"' in str(found["header"])
 
 
 def test_mistakes_of_exports(tmp_path: Path) -> None:

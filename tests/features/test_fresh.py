@@ -40,6 +40,7 @@ from tests.prepared_runs import (
     make_run,
     pixels_of,
     table_of,
+    whole_header,
 )
 from transfer.networks.task_net import load_net
 
@@ -234,7 +235,7 @@ def restate(path: Path, **header: Any) -> None:
     from features.store import write_store
 
     store = open_store(path)
-    write_store(path, store.ids, store.matrix(), store.header | header)
+    write_store(path, store.ids, store.matrix(), whole_header(store) | header)
 
 
 def test_what_cannot_be_read_or_is_not_finite_is_left_out(

@@ -46,7 +46,7 @@ def test_the_table_says_what_the_header_says(
     lines = shown(path, caplog)
     words = ", ".join(f"words_{i}__mean" for i in range(12))
     assert lines[1:16] == [
-        "format tessera-features/1",
+        "format tessera-features/2",
         "shape 4 x 22 <f4",
         "ids a, b, c and 1 more",
         "views pooled",

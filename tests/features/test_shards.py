@@ -43,7 +43,7 @@ def payloads(run: Run) -> dict[str, Any]:
     found = {}
     for path in sorted(folder.rglob("*.pkl")):
         header = open_store(path).header
-        keys = ("payload_sha256", "ids", "roles", "folds", "failures", "n_expected")
+        keys = ("payload_sha256", "index", "failures", "n_expected")
         found[path.relative_to(folder).as_posix()] = [header[key] for key in keys]
     return found
 

@@ -16,7 +16,14 @@ from data_prep.run_folders.runs import Run
 from features import similar
 from features.similar import neighbours, rows_of, unit_features, with_notes
 from features.store import Store, open_store, write_store
-from tests.prepared_runs import elsewhere, extract, finetune, make_pretext, make_run
+from tests.prepared_runs import (
+    elsewhere,
+    extract,
+    finetune,
+    make_pretext,
+    make_run,
+    whole_header,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -198,7 +205,7 @@ def _renamed(path: Path) -> Path:
     """Write the same store under ids of no picture."""
     store = open_store(path)
     ids = [f"q{k}" for k in range(len(store))]
-    write_store(path, ids, np.array(store.values), store.header)
+    write_store(path, ids, np.array(store.values), whole_header(store))
     return path
 
 

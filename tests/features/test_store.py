@@ -11,8 +11,10 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +26,18 @@ from numpy.testing import assert_array_equal
 from data_prep.errors import UserError
 from data_prep.run_folders import drafts
 from features import stream
+from features.header import FIRST_FORMAT
+from features.index import Index
 from features.pooling import pool
 from features.store import StoreError, load_safely, open_store, verify, write_store
 
-GOLDEN = Path(__file__).with_name("golden_v1.pkl")
+FIRST, GOLDEN = (Path(__file__).with_name(f"golden_v{n}.pkl") for n in (1, 2))
 VIEWS = ["e", "h", "v", "hv", "r", "hr", "vr", "hvr"]
 READERS = [open_store, load_safely, verify]
 OPCODES = [
-    *("PROTO", "BINUNICODE", "POP"),
-    *("SHORT_BINUNICODE", "SHORT_BINUNICODE", "STACK_GLOBAL"),
-    *("SHORT_BINUNICODE", "SHORT_BINUNICODE", "STACK_GLOBAL"),
-    *("EMPTY_LIST", "MARK", "SHORT_BINUNICODE", "SHORT_BINUNICODE", "APPENDS"),
+    *("PROTO", "BINUNICODE", "POP", "BINBYTES8", "POP"),
+    *("SHORT_BINUNICODE", "SHORT_BINUNICODE", "STACK_GLOBAL") * 3,
+    *("BINUNICODE8", "SHORT_BINUNICODE", "TUPLE2", "REDUCE"),
     *("SHORT_BINUNICODE", "SHORT_BINUNICODE", "STACK_GLOBAL"),
     *("MARK", "BININT", "BININT", "BININT", "TUPLE"),
     *("SHORT_BINUNICODE", "BYTEARRAY8"),
@@ -127,34 +130,39 @@ def test_the_opcodes_are_these_and_nothing_follows() -> None:
     assert [opcode.name for opcode, _, _ in found] == OPCODES
     assert found[-1][2] == len(data) - 1
     assert [arg for op, arg, _ in found if op.name == "SHORT_BINUNICODE"] == [
-        *("builtins", "dict", "builtins", "zip", "kaki", "kåki", "numpy", "ndarray"),
-        "<f2",
+        *("builtins", "dict", "builtins", "zip", "builtins", "str.split"),
+        *("\n", "numpy", "ndarray", "<f2"),
     ]
+    assert "kaki\nkåki" in [arg for op, arg, _ in found if op.name == "BINUNICODE8"]
 
 
 def golden_store(path: Path) -> None:
-    """Write what ``golden_v1.pkl`` was written from."""
+    """Write what ``golden_v1.pkl`` and ``golden_v2.pkl`` were written from."""
     shape = (2, 8, 2)
     values = np.arange(32, dtype=np.float16).reshape(shape) / 4
     more = {"roles": ["oof", "test"], "folds": [1, -1], "fold_hash": "f00d"}
     write_store(path, ["kaki", "kåki"], values, header_of(shape, **more))
 
 
-def test_the_file_of_the_first_version_stays_readable() -> None:
-    verify(GOLDEN)
-    opened = open_store(GOLDEN)
-    assert opened.header["format"] == "tessera-features/1"
+@pytest.mark.parametrize("path", [FIRST, GOLDEN])
+def test_the_files_of_each_format_stay_readable(path: Path) -> None:
+    verify(path)
+    opened = open_store(path)
+    assert opened.header["format"] == f"tessera-features/{path.stem[-1]}"
     assert opened.columns == ["target_0", "target_1"]
+    assert opened.ids == ("kaki", "kåki")
     assert opened.roles.tolist() == ["oof", "test"]
     assert opened.folds.tolist() == [1, -1]
+    assert not {"ids", "roles", "folds"} & opened.header.keys()
     expected = np.arange(32).reshape(2, 8, 2) / 4
-    with GOLDEN.open("rb") as file:
+    with path.open("rb") as file:
         plain = pickle.load(file)
-    assert_array_equal([plain["kaki"], plain["kåki"]], expected)
+    for rows in (plain, load_safely(path)):
+        assert_array_equal([rows["kaki"], rows["kåki"]], expected)
     assert_array_equal(opened.matrix(), expected)
 
 
-def test_the_same_rows_give_the_bytes_of_the_first_version(tmp_path: Path) -> None:
+def test_the_same_rows_give_the_same_bytes_on_every_machine(tmp_path: Path) -> None:
     golden_store(tmp_path / "store.pkl")
     assert (tmp_path / "store.pkl").read_bytes() == GOLDEN.read_bytes()
     assert b"created" not in GOLDEN.read_bytes()
@@ -178,6 +186,29 @@ def test_any_text_is_an_id(tmp_path: Path, id_: str) -> None:
     verify(path)
     with path.open("rb") as file:
         assert [*pickle.load(file)] == [id_, "other"] == [*open_store(path)]
+
+
+def test_ids_that_hold_every_separator_but_a_few_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "store.pkl"
+    ids = ["".join(map(chr, range(300))), "b\nc", ""]
+    write_store(path, ids, np.ones((3, 3)), header_of((3, 3)))
+    verify(path)
+    with path.open("rb") as file:
+        assert [*pickle.load(file)] == ids == [*open_store(path)]
+
+
+def test_many_ids_are_opened_without_making_texts_of_them(tmp_path: Path) -> None:
+    n_rows = 100_000
+    path = tmp_path / "store.pkl"
+    ids = [f"picture_{row:07d}" for row in range(n_rows)]
+    header = {"roles": np.full(n_rows, "oof"), "folds": np.arange(n_rows) % 5}
+    write_store(path, ids, np.zeros((n_rows, 1), "f2"), header_of((0, 1)) | header)
+    assert path.stat().st_size < 25 * n_rows
+    tracemalloc.start()
+    store = open_store(path)
+    assert tracemalloc.get_traced_memory()[1] < 6 * n_rows  # a text alone takes 60
+    tracemalloc.stop()
+    assert (len(store), store.ids[-1], store.folds[-1]) == (n_rows, ids[-1], 4)
 
 
 def test_loaded_rows_can_be_changed_and_opened_ones_cannot(tmp_path: Path) -> None:
@@ -312,14 +343,15 @@ def test_what_does_not_fit_is_refused(
 def test_own_keys_are_set_and_all_others_kept(tmp_path: Path) -> None:
     path, again = tmp_path / "store.pkl", tmp_path / "again.pkl"
     header = header_of((2, 8, 3), nets=[{"fold": np.int64(2)}], shares=np.ones(2))
-    header |= {"shape": [9], "format": "x", "dtype": "|O8", "offset": 1, "ids": ["no"]}
+    header |= {"shape": [9], "format": "x", "dtype": "|O8", "offset": 1, "index": 7}
     write_store(path, "ab", np.ones((2, 8, 3)), header)
     opened = open_store(path)
     assert opened.header["shape"] == [2, 8, 3]
     assert opened.ids == ("a", "b")
     assert opened.header["nets"] == [{"fold": 2}]
     assert opened.header["shares"] == [1, 1]
-    write_store(again, opened, opened.values, opened.header)
+    rows = {"roles": opened.roles, "folds": opened.folds}
+    write_store(again, opened, opened.values, opened.header | rows)
     assert again.read_bytes() == path.read_bytes()
 
 
@@ -504,7 +536,7 @@ def test_a_store_of_objects_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "tessera-features/2"}, "this version reads 'tessera-features/1'"),
+        ({"format": "tessera-features/3"}, "this version reads 'tessera-features/2'"),
         ({"shape": [2, 8, 4]}, "cut short: it has .* bytes and not"),
         ({"shape": [1, 8, 3]}, "too long: it has .* bytes and not"),
         ({"shape": [2, 8, -3]}, r"header says shape = \[2, 8, -3\]"),
@@ -520,14 +552,12 @@ def test_a_store_of_objects_is_refused(tmp_path: Path) -> None:
         ({"offset": 0}, "header says offset = 0"),
         ({"offset": 129}, "header says offset = 129"),
         ({"offset": 64}, "too long"),
-        ({"ids": ["a", "a"]}, "1 ids occur twice or more, such as 'a'"),
-        ({"roles": ["oof", "seen"]}, "role 'seen'; there are"),
-        ({"roles": ["oof", {}]}, "role '{}'; there are"),
-        ({"folds": [0, "1"]}, "id 'b' has role 'oof' and fold '1'"),
+        ({"index": 3}, "its header does not describe the rows"),
+        ({"index": {"ids_bytes": -3}}, "its header does not describe the rows"),
+        ({"format": FIRST_FORMAT}, "its header does not describe the rows"),
         ({"columns": 3}, "no list of columns"),
         ({"views": [1, *VIEWS[1:]]}, "views are text, and 1 is not"),
         ({"views": [{}, *VIEWS[1:]]}, "views are text, and {} is not"),
-        ({"ids": ["a", 1]}, "id 1 is int; ids are text"),
     ],
 )
 def test_a_forged_header_is_refused(
@@ -537,6 +567,78 @@ def test_a_forged_header_is_refused(
     forge(path, {"command": ""})
     open_store(path)
     forge(path, change)
+    with pytest.raises(StoreError, match=f"store.pkl: .*{message}"):
+        open_store(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ids": ["a", "a"]}, "1 ids occur twice or more, such as 'a'"),
+        ({"ids": ["a", 1]}, "id 1 is int; ids are text"),
+        ({"ids": ["a"]}, r"1 ids for values of shape \(2, 8, 2\)"),
+        ({"ids": 3}, "its header does not describe the rows"),
+        ({"roles": ["oof", "seen"]}, "role 'seen'; there are"),
+        ({"roles": ["oof", {}]}, "role '{}'; there are"),
+        ({"folds": [0, "1"]}, "'str' object cannot be interpreted as an integer"),
+        ({"folds": [-1, -1]}, "id 'kaki' has role 'oof' and fold -1"),
+    ],
+)
+def test_a_forged_header_of_the_first_format_is_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "store.pkl"
+    path.write_bytes(FIRST.read_bytes())
+    forge(path, {"fold_hash": "", "views": [*"abcdefgh"]})
+    open_store(path)
+    forge(path, change | {"fold_hash": "", "views": [*"abcdefgh"]})
+    with pytest.raises(StoreError, match=f"store.pkl: .*{message}"):
+        open_store(path)
+
+
+def forge_index(path: Path, change: Callable[[Index], Index]) -> None:
+    """Change the index of a store, and write it as if it had been checked."""
+    store = open_store(path)
+    index = change(store.index)
+    header = store.header | {"index": index.header()}
+    opening = stream.opening(header, index.traits(), bytes(index.text))
+    path.write_bytes(opening + store.values.tobytes() + stream.ENDING)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"text": b"a\na"}, "1 ids occur twice or more, such as 'a'"),
+        ({"text": b"a\nb\nc"}, "damaged: 3 ids of 2 rows"),
+        ({"text": b"a\n\xff"}, "invalid start byte"),
+    ],
+)
+def test_forged_ids_are_refused_when_they_are_read(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    path = sample(tmp_path / "store.pkl")
+    forge_index(path, lambda index: replace(index, **change))
+    store = open_store(path)
+    with pytest.raises(StoreError, match=f"store.pkl: .*{message}"):
+        store["a"]
+    with pytest.raises(StoreError, match=f"store.pkl: .*{message}"):
+        verify(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"role_names": ("seen",)}, "role 'seen'; there are"),
+        ({"role_names": ()}, "roles that its header does not name"),
+        ({"folds": np.array([1, -1], np.int32)}, "id 'b' has role 'oof' and fold -1"),
+        ({"folds": np.array([1], np.int32)}, "damaged: 6 bytes of roles for 2 rows"),
+    ],
+)
+def test_forged_roles_and_folds_are_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    path = sample(tmp_path / "store.pkl")
+    forge_index(path, lambda index: replace(index, **change))
     with pytest.raises(StoreError, match=f"store.pkl: .*{message}"):
         open_store(path)
 

@@ -17,6 +17,7 @@ from features.store import open_store, write_store
 from stacking.inputs.assemble import assemble
 from stacking.inputs.data import StackingData
 from stacking.inputs.leak_guards import check_enough, check_sample
+from tests.prepared_runs import whole_header
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
@@ -53,14 +54,14 @@ def edit_store(
 ) -> None:
     """Rewrite a store with a changed header, for ``ids`` only where they are given."""
     store = open_store(path)
-    header = json.loads(json.dumps(store.header))
+    header = json.loads(json.dumps(whole_header(store)))
     chosen = list(store.ids) if ids is None else ids
     values = store.matrix([id_ if id_ in store else store.ids[0] for id_ in chosen])
     change(header)
     if ids is not None:
-        place = {id_: k for k, id_ in enumerate(store.ids)}
+        rows = [store.ids.index(id_) if id_ in store else 0 for id_ in chosen]
         for key in ("roles", "folds"):
-            header[key] = [header[key][place.get(id_, 0)] for id_ in chosen]
+            header[key] = [header[key][row] for row in rows]
     write_store(path, chosen, values, header)
 
 

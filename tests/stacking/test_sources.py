@@ -24,6 +24,7 @@ from stacking.inputs.leak_guards import (
     check_varying,
 )
 from stacking.inputs.sources import side_by_side
+from tests.prepared_runs import whole_header
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
@@ -214,7 +215,7 @@ def test_outputs_that_are_no_probabilities_are_refused(make_run: MakeRun) -> Non
         values = store.matrix()
         is_class = [name.startswith("onehot") for name in store.columns]
         values[:, is_class] *= 3
-        ids, header = list(store.ids), dict(store.header)
+        ids, header = list(store.ids), whole_header(store)
         write_store(path, ids, values, header)
     with pytest.raises(UserError, match=r"add up to 3\S*; a task of kind 'classes'"):
         main(["--run", str(folder), *QUICK])
