@@ -21,8 +21,11 @@ N_LEVELS = 4
 
 def whole_header(store: Store) -> dict[str, Any]:
     """Give a header that writes the same store."""
-    rows = {"ids": store.ids, "roles": store.roles, "folds": store.folds}
-    return store.header | {name: list(values) for name, values in rows.items()}
+    return store.header | {
+        "ids": list(store.ids),
+        "roles": store.roles.tolist(),
+        "folds": store.folds.tolist(),
+    }
 
 
 def make_run(
