@@ -420,7 +420,7 @@ def test_a_file_of_another_net_is_refused(make_run: MakeRun) -> None:
 def test_views_that_are_not_pooled_are_refused(make_run: MakeRun) -> None:
     folder = make_run()
     store = open_store(features(folder))
-    header = store.header | {"views": ["e"]}
+    header = whole_header(store) | {"views": ["e"]}
     values = np.array(store.values)[:, None, :]
     write_store(features(folder), store.ids, values, header)
     with pytest.raises(UserError, match="views are not pooled; again: python -m fea"):
