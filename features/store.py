@@ -164,7 +164,7 @@ class Store:
         ids = list(ids)
         rows = np.fromiter((self._rows.get(id_, -1) for id_ in ids), np.int64, len(ids))
         if (rows < 0).any():
-            missing = [ids[place] for place in np.flatnonzero(rows < 0)]
+            missing = [ids[idx] for idx in np.flatnonzero(rows < 0)]
             examples = ", ".join(repr(id_) for id_ in missing[:3])
             raise StoreError(
                 f"{self.path}: {len(missing)} of {len(ids)} ids are not in it, such as"
