@@ -72,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     config, reads = settings.config(experiment, run), settings.reads
     if not settings.layers and (done := run.current(stage_name, config, reads=reads)):
         return done.folder
+    settings.check_cluster()
     prepared = Prepared.open(run.finished(PREPARED))
     trained = find_nets(settings, run)
     settle_waiting(settings.threads * (settings.jobs or 1))
@@ -90,8 +91,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     else:
         origin = origin_of_ready(source, config[WEIGHTS], prepared)
     header = header_of_run(prepared, source, origin, bf16=bf16)
-    if n_shards > 1:
-        header["shard"] = [shard, n_shards]
+    header |= {"shard": [shard, n_shards]} if n_shards > 1 else {}
     planned = rows_by_role(
         settings, table, source.folds, trained=trained, header=header
     )

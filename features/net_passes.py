@@ -48,6 +48,11 @@ class NetPasses:
     image_rows: Ints
     title: str
 
+    @property
+    def files(self) -> list[Path]:
+        """The files that the passes read."""
+        return [*filter(None, [self.pictures.file]), *self.source.files]
+
     def run(self, work: Path) -> "NetOutputs":
         """Send all rows through their nets, or go on where that stopped.
 

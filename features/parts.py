@@ -8,14 +8,14 @@ extraction that was stopped keeps its parts, however many may then go at once.
 import functools
 import logging
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_prep.executors.progress import REPORT_EVERY_S, Progress, Report
-from data_prep.executors.run import Pool, run
+from data_prep.executors.pool import Pool
+from data_prep.executors.progress import Count, Report
+from data_prep.executors.run import run
 from data_prep.executors.work import Result, Work
 from data_prep.run_folders.runs import read_state
 from features.net_passes import file_of
@@ -31,32 +31,6 @@ REMEDY = "the others are kept, and the same command goes on with what is missing
 log = logging.getLogger(__name__)
 
 
-class Count:
-    """Adds up pictures, and reports now and then.
-
-    Args:
-        report: Is told.
-        total: Pictures of the whole.
-    """
-
-    def __init__(self, report: Report, total: int) -> None:
-        self.report, self.total, self.done = report, total, 0
-        self.first = -1  # pictures of an earlier attempt, which come at once
-        self.began = self.told_at = time.monotonic()
-
-    def __call__(self, n_pictures: int) -> None:
-        """Take note of more pictures."""
-        self.done += n_pictures
-        moment = time.monotonic()
-        if self.first < 0:
-            self.first, self.began = self.done, moment
-        if moment - self.told_at < REPORT_EVERY_S and self.done < self.total:
-            return
-        self.told_at, n_new = moment, self.done - self.first
-        left_s = (self.total - self.done) * (moment - self.began) / max(1, n_new)
-        self.report(Progress(step=self.done, n_steps=self.total, seconds_left=left_s))
-
-
 def run_parts(
     net_passes: "NetPasses", work: Path, settings: ExtractSettings
 ) -> "NetOutputs":
@@ -70,18 +44,19 @@ def run_parts(
     Raises:
         UserError: A part failed. The others are kept.
     """
+    n_blocks = sum(whole.n_blocks for whole in net_passes.passes)
     pool = Pool.of(
         settings,
-        sum(whole.n_blocks for whole in net_passes.passes),
+        n_blocks,
         threads=settings.threads,
         usual_threads=USUAL_THREADS,
         gpus=visible_gpus(),
     )
     set_threads(pool.threads)
-    n_begun = parts_begun(work)
-    if n_begun not in (0, pool.n_at_once):
+    n_begun, n_parts = parts_begun(work), max(1, min(pool.n_at_once, n_blocks))
+    if n_begun not in (0, n_parts):
         log.info("it was begun in %d parts, and goes on in those", n_begun)
-    passes = in_parts(net_passes.passes, n_begun or pool.n_at_once)
+    passes = in_parts(net_passes.passes, n_begun or n_parts)
     whole = replace(net_passes, passes=passes)
     if pool.executor == "here":
         return whole.run(work)
@@ -91,7 +66,7 @@ def run_parts(
         for part in parts
         if not all(is_done(p, work) for p in passes if p.part == part)
     ]
-    if len(missing) > 1:  # one needs no other process: it is done below
+    if len(missing) > (pool.executor == "processes"):  # one is done below
         works = [_work_of(part, whole, work, pool.threads) for part in missing]
         logs = _log_of("PART", work)
         run(works, pool, noun="part", logs=logs).check(works, "part", REMEDY)
@@ -135,6 +110,8 @@ def _work_of(part: str, whole: "NetPasses", work: Path, threads: int) -> Work:
             _run_part, replace(whole, passes=passes), work, threads
         ),
         log_file=_log_of(part, work),
+        reads=whole.files,
+        writes=work / part,
     )
 
 

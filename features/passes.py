@@ -77,7 +77,7 @@ def run_pass(
         identity["columns"] = digest_of(columns.tobytes().hex())
     journal = work.with_suffix(".json")
     state = read_state(journal)
-    done = int(state["done"]) if state.get("key") == identity and work.exists() else 0
+    done = _done_in(state, identity, n_blocks) if work.exists() else 0
     values = _taken_up(work, shape) if done else None
     if values is None:
         done = 0
@@ -128,6 +128,14 @@ def columns_of_views(pictures: Pictures, rows: Ints, n_views: int) -> list[Tenso
     """Give the (B * V, C) columns of the views of (B,) rows, or nothing."""
     columns = pictures.take_columns(rows)
     return [] if columns is None else [columns.repeat_interleave(n_views, dim=0)]
+
+
+def _done_in(state: dict[str, Any], identity: dict[str, Any], n_blocks: int) -> int:
+    """Say how many blocks a journal counts; what is done may be of another device."""
+    key, done = state.get("key"), int(state.get("done", 0))
+    if done == n_blocks and isinstance(key, dict):
+        key = {**key, "device": identity["device"]}
+    return done if key == identity else 0
 
 
 def _taken_up(work: Path, shape: tuple[int, ...]) -> "np.memmap[Any, Any] | None":

@@ -223,8 +223,10 @@ class ExtractSettings(ExecutorSettings):
         """Look for the layers in the network to come; it loads torch.
 
         Raises:
-            UserError: It has none of a name, or ready weights do not fit it.
+            UserError: It has none of a name, ready weights do not fit it, or there is
+                no cluster.
         """
+        self.check_cluster()
         if self.is_ready:
             from features.layers import Layers
             from pretext.evaluation.embed import load_for

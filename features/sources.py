@@ -14,6 +14,7 @@ from data_prep.run_folders.damage import read_json
 from data_prep.run_folders.runs import Finished
 from data_prep.tasks import output_origins
 from features.plan import NO_FOLD, OUTPUTS, OutputColumn
+from pretext.ready_weights import files_of
 from transfer.networks.columns import NetColumns, columns_of
 
 if TYPE_CHECKING:
@@ -96,6 +97,11 @@ class NetSource(ABC):
         """Identify the weights of a fold's nets."""
         return [net["digest"] for net in self.nets if str(net["fold"]) == fold]
 
+    @property
+    @abstractmethod
+    def files(self) -> list[Path]:
+        """The files that the nets are loaded from."""
+
     @abstractmethod
     def load(self, fold: str, device: "torch.device") -> Forward:
         """Load the nets of a fold and join them into one function."""
@@ -144,6 +150,13 @@ class TransferSource(NetSource):
             self.origins = {}
         sidecar = Path(_weights_of(finished.metadata["nets"][0])).with_suffix(".json")
         self.metadata = read_json(finished.folder / sidecar)
+
+    @property
+    def files(self) -> list[Path]:
+        """The weights of the nets, and what stands beside them."""
+        nets = self._finished.metadata["nets"]
+        weights = [self._finished.folder / _weights_of(net) for net in nets]
+        return [*weights, *(file.with_suffix(".json") for file in weights)]
 
     def load(self, fold: str, device: "torch.device") -> Forward:
         """Load the nets of a fold; their outputs are joined side by side."""
@@ -210,7 +223,7 @@ class BackboneSource(NetSource):
             own_normalisation,
         )
 
-        self._inner = inner_layers
+        self._inner, self._weights = inner_layers, weights
         self._reopen = partial(
             BackboneSource,
             weights,
@@ -238,6 +251,12 @@ class BackboneSource(NetSource):
             columns = _numbered_columns("embedding", width, digest)
         self.columns, self.origins = {NO_FOLD: columns}, {}
         self.nets = _nets_of(columns, NO_FOLD, digest)
+
+    @property
+    def files(self) -> list[Path]:
+        """The weights, and what stands beside them."""
+        files = files_of(self._weights)
+        return [*filter(None, [files.weights, files.config])]
 
     def __reduce__(self) -> "tuple[partial[BackboneSource], tuple[()]]":
         """Travel to another process as the name of the file."""

@@ -26,7 +26,7 @@ from annotated_types import Ge, Gt, Lt
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.executor_settings import ExecutorSettings
-from data_prep.executors.run import Pool
+from data_prep.executors.pool import Pool
 from data_prep.experiment import Experiment
 from data_prep.prepared import PREPARED
 from data_prep.run_folders.drafts import write_rows, write_text
@@ -122,6 +122,15 @@ class TuneSettings(ExecutorSettings):
         task = self.task or names[0]
         self.of_fold(base, (task,)).check_data(outlook)
 
+    def check_libraries(self, outlook: "Outlook") -> None:
+        """Knock at the cluster.
+
+        Raises:
+            UserError: There is none.
+        """
+        del outlook
+        self.check_cluster()
+
     def tasks_of(self, outlook: "Outlook", base: FinetuneSettings) -> "list[Task]":
         """Give the tasks of the net, the one that decides first."""
         tasks = outlook.tasks(base.tasks)
@@ -179,6 +188,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if done and settings.has_enough(done.metadata):
         log.info("%s", (done.folder / BEST).read_text(encoding="utf-8"))
         return done.folder
+    settings.check_cluster()
     prepared = run.finished(PREPARED)
     from data_prep.outlook import Outlook
 
@@ -272,6 +282,7 @@ def run_trials(
         journal=folder / JOURNAL,
         round_size=settings.round_size,
         pool=pool,
+        reads=data.files,
     )
 
 

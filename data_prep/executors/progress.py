@@ -87,6 +87,32 @@ class Reporter:
         )
 
 
+class Count:
+    """Adds up what is done, such as pictures, and reports now and then.
+
+    Args:
+        report: Is told.
+        total: Of the whole.
+    """
+
+    def __init__(self, report: Report, total: int) -> None:
+        self.report, self.total, self.done = report, total, 0
+        self.first = -1  # what an earlier attempt did, which comes at once
+        self.began = self.told_at = time.monotonic()
+
+    def __call__(self, n_more: int) -> None:
+        """Take note that more is done."""
+        self.done += n_more
+        moment = time.monotonic()
+        if self.first < 0:
+            self.first, self.began = self.done, moment
+        if moment - self.told_at < REPORT_EVERY_S and self.done < self.total:
+            return
+        self.told_at, n_new = moment, self.done - self.first
+        left_s = (self.total - self.done) * (moment - self.began) / max(1, n_new)
+        self.report(Progress(step=self.done, n_steps=self.total, seconds_left=left_s))
+
+
 def duration(seconds: float) -> str:
     """Say a time as a person would."""
     if seconds < 90:

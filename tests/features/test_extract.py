@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -389,6 +390,23 @@ def test_a_pass_of_something_else_begins_anew(
     goes_on = pass_of(linear(2.0), tmp_path / "c.npy")
     assert (goes_on[:6] == pass_of(linear(1.0), tmp_path / "d.npy")[:6]).all()
     assert (goes_on[6:] == pass_of(linear(2.0), tmp_path / "e.npy")[6:]).all()
+
+
+@pytest.mark.usefixtures("blocks_of_two")
+@pytest.mark.parametrize("done", [3, 5])
+def test_a_pass_that_is_done_may_be_of_another_device(
+    tmp_path: Path, done: int
+) -> None:
+    work = tmp_path / "a.npy"
+    with suppress(PowerCutError):
+        pass_of(cut_after(done, linear(1.0)), work)
+    journal = work.with_suffix(".json")
+    state = json.loads(journal.read_text())
+    state["key"]["device"] = "cuda"
+    write_json(journal, state)
+    ended = pass_of(linear(2.0), work)
+    factor = 1.0 if done == 5 else 2.0
+    assert (ended == pass_of(linear(factor), tmp_path / "b.npy")).all()
 
 
 @pytest.mark.usefixtures("blocks_of_two")

@@ -1,22 +1,18 @@
 """Tests of features.parts: an extraction of pictures side by side."""
 
-import functools
 import logging
-import pickle
 import shutil
-from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from data_prep.errors import UserError
 from data_prep.executors import run as executors
-from data_prep.executors.progress import Progress
-from data_prep.executors.work import Outcome, Watcher, Work
 from data_prep.run_folders.runs import Run
 from features import passes, plan
-from features.parts import Count
 from features.store import open_store
+from tests.executors.far import Parcels
 from tests.power_cut import PowerCutError
 from tests.prepared_runs import PRETEXT, extract, finetune, make_pretext, make_run
 
@@ -42,43 +38,6 @@ def small_blocks(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passes, "JOURNAL_EVERY_S", 0.0)
 
 
-def by_parcels(*without: str) -> Callable[..., Outcome]:
-    """Do the parts but some as processes would, which are slow to start."""
-
-    def run_them(works: Sequence[Work], slots: object, table: Watcher) -> Outcome:
-        del slots
-        results = {}
-        for work in works:
-            if work.name not in without:
-                function = pickle.loads(pickle.dumps(work.function))
-                table.begin(work.name)
-                report = functools.partial(table.report, work.name)
-                results[work.name] = function(report)
-        return Outcome(results=results, failures=dict.fromkeys(without, "too bright"))
-
-    return run_them
-
-
-class Table:
-    """Notes what it is told."""
-
-    def __init__(self, names: Sequence[str], noun: str) -> None:
-        del names, noun
-        self.begun: list[str] = []
-        self.reported: list[Progress] = []
-        tables.append(self)
-
-    def begin(self, name: str) -> None:
-        self.begun.append(name)
-
-    def report(self, name: str, progress: Progress) -> None:
-        del name
-        self.reported.append(progress)
-
-
-tables: list[Table] = []
-
-
 def payloads(run: Run) -> dict[str, Any]:
     """Give the digests of the values, the ids and the failures, by file."""
     folder = run.folder / STAGE
@@ -99,16 +58,20 @@ def payloads(run: Run) -> dict[str, Any]:
     ],
 )
 def test_parts_give_what_one_process_gives(
-    trained: Run, n_parts: int, flags: list[str], monkeypatch: pytest.MonkeyPatch
+    trained: Run,
+    n_parts: int,
+    flags: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = extract(trained, *flags)
     whole, record = payloads(trained), trained.finished(folder.name).metadata
     shutil.rmtree(folder)
-    monkeypatch.setattr(executors, "run_side_by_side", by_parcels())
-    monkeypatch.setattr(executors, "LiveTable", Table)
+    parcels = Parcels(tmp_path)
+    monkeypatch.setattr(executors, "run_side_by_side", parcels)
     extract(trained, *flags, f"--jobs={n_parts}")
-    assert tables[-1].begun == [f"part {k + 1} of {n_parts}" for k in range(n_parts)]
-    ends = [p.step for p in tables[-1].reported if p.step == p.n_steps]
+    assert parcels.begun == [f"part {k} of {n_parts}" for k in range(n_parts, 0, -1)]
+    ends = [told for told in parcels.reported if told.step == told.n_steps]
     assert len(ends) == n_parts
     assert payloads(trained) == whole
     again = trained.finished(folder.name).metadata
@@ -117,7 +80,10 @@ def test_parts_give_what_one_process_gives(
 
 
 def test_what_fails_is_told_and_what_is_missing_is_done(
-    trained: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    trained: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
     extract(trained)
@@ -131,7 +97,9 @@ def test_what_fails_is_told_and_what_is_missing_is_done(
         return views_of(*given)
 
     monkeypatch.setattr(passes, "views_of", counted)
-    monkeypatch.setattr(executors, "run_side_by_side", by_parcels("part 2 of 3"))
+    monkeypatch.setattr(
+        executors, "run_side_by_side", Parcels(tmp_path, ["part 2 of 3"])
+    )
     message = r"1 of 3 parts failed \(part 2 of 3: too bright\); see .*part_2of3.log;"
     with pytest.raises(UserError, match=message):
         extract(trained, "--jobs=3")
@@ -161,22 +129,6 @@ def test_one_that_was_begun_whole_is_not_begun_anew(
     monkeypatch.delattr(executors, "run_side_by_side")
     extract(trained, "--jobs=2")
     assert len(seen) == 3 * 5 + 4 + 1
-
-
-def test_pictures_of_an_earlier_attempt_do_not_make_it_look_fast(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    told: list[Progress] = []
-    moment = [100.0]
-    monkeypatch.setattr("features.parts.time.monotonic", lambda: moment[0])
-    count = Count(told.append, 40)
-    count(20)  # of the earlier one
-    moment[0] += 5
-    count(5)
-    moment[0] += 0.1  # only just told
-    count(5)
-    count(10)
-    assert [(p.step, p.seconds_left) for p in told] == [(25, 15.0), (40, 0.0)]
 
 
 def test_the_executor_is_no_part_of_the_result(trained: Run) -> None:

@@ -3,12 +3,10 @@
 import csv
 import logging
 import math
-import pickle
 import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,12 @@ import torch
 
 from data_prep.errors import UserError
 from data_prep.executors import run as executors
+from data_prep.executors.pool import Pool
 from data_prep.executors.progress import Progress, Report
-from data_prep.executors.run import Pool
-from data_prep.executors.work import Outcome, Watcher, Work
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Run
 from pretext.engine.module import DivergedError
+from tests.executors.far import Parcels
 from tests.prepared_runs import elsewhere, make_run
 from transfer import finetune
 from transfer.jobs import hide_labels, plan
@@ -147,34 +145,6 @@ def test_a_search_that_was_killed_goes_on_as_if_it_was_not(
     assert searched(journal, Trainer(killed_at=1), 8) == searched(journal, trainer, 8)
 
 
-def by_parcels(
-    monkeypatch: pytest.MonkeyPatch, failing: Sequence[str] = ()
-) -> list[str]:
-    """Make trials as processes would, which are slow to start, the last first.
-
-    Returns:
-        The names of those that were begun.
-    """
-    begun: list[str] = []
-
-    def run_them(works: Sequence[Work], slots: object, watcher: Watcher) -> Outcome:
-        del slots
-        results = {}
-        for work in reversed(works):
-            begun.append(work.name)
-            if work.name not in failing:
-                watcher.begin(work.name)
-                report = partial(watcher.report, work.name)
-                result = pickle.loads(pickle.dumps(work.function))(report)
-                watcher.end(work.name, result.scores, "")
-                results[work.name] = result
-        lost = {w.name: "too bright" for w in works if w.name in failing}
-        return Outcome(results=results, failures=lost)
-
-    monkeypatch.setattr(executors, "run_side_by_side", run_them)
-    return begun
-
-
 @pytest.mark.parametrize(("n_at_once", "round_size"), [(2, 2), (3, 5)])
 def test_trials_side_by_side_are_those_of_one_after_another(
     tmp_path: Path,
@@ -188,13 +158,13 @@ def test_trials_side_by_side_are_those_of_one_after_another(
     whole = searched(journal, Trainer(), 12, round_size=round_size)
     assert len({trial.ended for trial in whole}) == 2
     pool = Pool(executor="processes", n_at_once=n_at_once, threads=1)
-    begun = by_parcels(monkeypatch, failing=["trial 8"])
+    parcels = Parcels(tmp_path / "node", ["trial 8"])
+    monkeypatch.setattr(executors, "run_side_by_side", parcels)
     journal = tmp_path / "killed" / "trials.log"
     options: dict[str, Any] = {"round_size": round_size, "pool": pool}
     with pytest.raises(UserError, match=r"failed \(trial 8: too bright\); see .*\.log"):
         searched(journal, Trainer(), 12, **options)
-    n_begun = len(begun)
-    by_parcels(monkeypatch)
+    n_begun, parcels.failing = len(parcels.begun), ()
     trials = searched(journal, Trainer(), 12, **options)
     assert but_seconds(trials) == but_seconds(whole)
     again = [folder.name for folder in journal.parent.glob("logs/trial*")]
@@ -212,7 +182,8 @@ def test_what_is_made_of_a_round_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = Pool(executor="processes", n_at_once=2, threads=1)
-    by_parcels(monkeypatch, failing=["trial 4"])
+    parcels = Parcels(tmp_path / "node", ["trial 4"])
+    monkeypatch.setattr(executors, "run_side_by_side", parcels)
     journal = tmp_path / "trials.log"
     with pytest.raises(UserError, match="1 of 6 trials failed"):
         searched(journal, Trainer(), 6, pool=pool)
@@ -284,10 +255,11 @@ def test_the_answer_is_there_to_paste(finished: Run) -> None:
 def test_trainings_side_by_side_are_those_of_one_after_another(
     finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = by_parcels(monkeypatch)
-    run = make_run(tmp_path, experiment=TABLE)
+    parcels = Parcels(tmp_path / "node")
+    monkeypatch.setattr(executors, "run_side_by_side", parcels)
+    run = make_run(tmp_path / "run", experiment=TABLE)
     folder = tune(run, "--trials=3", "--jobs=2")
-    assert begun == ["trial 3", "trial 2", "trial 1"]
+    assert parcels.begun == ["trial 3", "trial 2", "trial 1"]
     assert table_in(folder) == table_in(finished.folder / "transfer.tune")
     assert not list(folder.rglob("*.ckpt"))
 

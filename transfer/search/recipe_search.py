@@ -17,8 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_prep.executors.pool import Pool
 from data_prep.executors.progress import Progress, Report, duration
-from data_prep.executors.run import Pool, run
+from data_prep.executors.run import run
 from data_prep.executors.work import Result, Work
 from transfer.search.trials import (
     N_AS_THEY_ARE,
@@ -82,6 +83,7 @@ def search(
     journal: Path,
     round_size: int,
     pool: Pool,
+    reads: Sequence[Path] = (),
 ) -> list[Trial]:
     """Try recipes, going on with the trials of an earlier attempt.
 
@@ -96,6 +98,7 @@ def search(
         journal: File that keeps the trials; the folder of each is beside it.
         round_size: Trials that are drawn together.
         pool: Where the trials are made.
+        reads: Files that a training reads.
 
     Returns:
         All trials, by number.
@@ -125,7 +128,9 @@ def search(
                 )
                 for k in range(number, min(after, n_trials + 1))
             ]
-            for draft, attempt in _attempts(drafts, try_settings, pool, watch):
+            for draft, attempt in _attempts(
+                drafts, try_settings, pool, watch, reads=reads
+            ):
                 study.add_trial(draft.ended_by(attempt))
                 bar.update()
                 if is_here:
@@ -183,11 +188,17 @@ def _draft(
 
 
 def _attempts(
-    drafts: Sequence[Draft], try_settings: TrySettings, pool: Pool, watch: "_Watch"
+    drafts: Sequence[Draft],
+    try_settings: TrySettings,
+    pool: Pool,
+    watch: "_Watch",
+    *,
+    reads: Sequence[Path],
 ) -> Iterator[tuple[Draft, dict[str, Any]]]:
     """Make the trials of a round, and say how each went, by number."""
     missing = [draft for draft in drafts if not draft.kept()]
-    if pool.executor == "here" or len(missing) < 2:  # one needs no other process
+    is_alone = len(missing) == 1 and pool.executor == "processes"  # no need of another
+    if pool.executor == "here" or is_alone:
         for draft in drafts:
             watch.begin()
             yield draft, draft.kept() or draft.make(try_settings, watch)
@@ -197,6 +208,8 @@ def _attempts(
             name=f"trial {draft.number}",
             function=partial(_make, draft, try_settings),
             log_file=draft.folder.with_suffix(".log"),
+            reads=reads,
+            writes=draft.folder,
         )
         for draft in missing
     ]
