@@ -45,7 +45,7 @@ from data_prep.settings import (
     from_flags,
     nearest,
 )
-from data_prep.stage_plan import StagePlan, lack_of_space
+from data_prep.stage_plan import StagePlan, lack_of_memory, lack_of_space
 from data_prep.standing import standings_of
 from data_prep.verify import verify_run
 from data_prep.waiting import settle_waiting
@@ -331,6 +331,8 @@ def plan_of(
 
     plan = StagePlan.of(standings, outlook, speed_of)
     if outlook and (lack := lack_of_space(plan, outlook)):
+        log.warning("%s", lack)
+    if lack := lack_of_memory(plan):
         log.warning("%s", lack)
     return plan
 

@@ -5,14 +5,19 @@ second. They follow from the multiplications of the network, which grow with the
 the picture, from the share of the machine's speed that such networks reach, and from
 what every step costs besides. The speed is measured, the shares were: on one thread of
 an AMD EPYC with avx2, float32, torch 2.15, 2026-11-29, twelve networks at 64 to 224 px
-(most within 25 %, the smallest within 60 %). What a run has measured itself is better.
+(most within 25 %, the smallest within 60 %). Of GPUs only an H200 was measured, in four
+trainings and an extraction of docs/results.md (within 35 %): for others it is a guess.
+What a run has measured itself is better.
 """
 
+import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep.executor_settings import VISIBLE
 from data_prep.processes import n_cores
 
 PROBE_S = 0.15
@@ -26,8 +31,14 @@ BF16_GAIN = 1.8  # not measured here: twice the multiplications, less what stays
 BF16_UNITS = ("avx512_bf16", "amx_bf16")
 CPU_INFO = Path("/proc/cpuinfo")
 GPU_DEVICES = (Path("/dev/nvidia0"), Path("/dev/kfd"))  # of NVIDIA, of AMD
-GPU_GMAC_PER_S = 20_000.0  # seen in trainings on an H200, docs/results.md
-GPU_STEP_S = 0.012
+GPUS = "nvidia[0-9]*"  # in the folder of the devices
+GPU_STEP_S = 0.015  # of a training step on a GPU, beside what grows with the network
+GPU_GMAC_PER_S = 45_000.0  # of a training there, and of a forward alone
+GPU_FORWARD_GMAC_PER_S = 41_000.0
+GPU_BESIDES_S = 0.006  # of that step beside the network: views, heads, records
+CORES_GAIN = 1.24  # of two processes side by side on the cores that one would have
+GPU_GAIN = 1.26  # of twice the processes on a GPU: four did 1.6 times as much
+PROCESS_BYTES = 0.7e9  # of a training process, beside network and batch
 
 # Of a picture of the side, in px: 10^9 multiplications; millions of weights.
 NETWORKS: dict[str, tuple[float, int, float]] = {
@@ -123,6 +134,7 @@ class Workload:
         seconds: What it takes besides.
         weights_kept: How often the weights of a backbone are written.
         n_bytes: What is written besides.
+        pieces: How many of equal size it could do side by side; 1: it cannot.
     """
 
     network: str = ""
@@ -133,6 +145,7 @@ class Workload:
     seconds: float = 0.0
     weights_kept: int = 0
     n_bytes: float = 0.0
+    pieces: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,17 +157,29 @@ class NetworkSpeed:
         step_s: Of a training step besides, such as the optimiser's.
         view_s: Of a view, forward alone.
         n_weights: How many numbers its weights are.
+        kept_bytes: Of a picture in a training, until the backward pass.
+        free_bytes: Of memory, on the GPU if there is one.
     """
 
     picture_s: float
     step_s: float
     view_s: float
     n_weights: int
+    kept_bytes: float = 0.0
+    free_bytes: float = math.inf
 
     def seconds_of(self, work: Workload) -> float:
         """Say how long the training and inference of a stage take."""
         per_picture = self.picture_s + self.step_s / work.batch_size
         return work.trained * per_picture + work.inferred * self.view_s
+
+    def bytes_of(self, work: Workload) -> float:
+        """Say what a process takes that does some of the work, about.
+
+        Weights, their gradients and two moments are four bytes a number each.
+        """
+        batch = work.batch_size * self.kept_bytes if work.trained else 0.0
+        return PROCESS_BYTES + 16.0 * self.n_weights + batch
 
 
 def estimate_rates(
@@ -177,10 +202,10 @@ def estimate_rates(
         row for row in SHARES if name.startswith(row[0])
     )
     picture_s = PICTURE_S_PER_PIXEL * side_px**2
-    if has_gpu():  # compute, but never faster than a step is launched
-        step_s = max(GPU_STEP_S, batch_size * FORWARDS * gmac / GPU_GMAC_PER_S)
-        forward_s = gmac / GPU_GMAC_PER_S
-        return Rates(training=batch_size / step_s, inference=1 / forward_s)
+    if has_gpu():
+        step_s = GPU_STEP_S + batch_size * FORWARDS * gmac / GPU_GMAC_PER_S
+        views_per_s = GPU_FORWARD_GMAC_PER_S / gmac
+        return Rates(training=batch_size / step_s, inference=views_per_s)
     step_s = STEP_S + STEP_S_PER_MILLION * million_weights
     training_s = FORWARDS * gmac / (training_share * gmac_per_s) + picture_s
     return Rates(
@@ -217,6 +242,48 @@ def measure_speed(threads: int = 0, seconds: float = PROBE_S) -> float:
 def has_gpu() -> bool:
     """Tell whether there is a GPU that torch may use, without asking torch."""
     return any(device.exists() for device in GPU_DEVICES)
+
+
+def count_gpus() -> int:
+    """Count the GPUs that this process may use, without asking torch."""
+    if not has_gpu():
+        return 0
+    n_gpus = max(1, len([*GPU_DEVICES[0].parent.glob(GPUS)]))
+    visible = os.environ.get(VISIBLE)
+    return n_gpus if visible is None else min(n_gpus, len(visible.split(",")))
+
+
+def gain_of(n_at_once: int, *, n_gpus: int = 0, threads: int = 0) -> float:
+    """Say how much more processes do side by side than one in the same time.
+
+    Two were measured on two cores, and four on one GPU (docs/results.md): each doubling
+    is taken to gain as much.
+
+    Args:
+        n_at_once: Processes.
+        n_gpus: That they share; 0: they compute on the cores.
+        threads: Of each process, and of the one; 0: they share the cores.
+    """
+    if n_gpus:
+        n_busy = min(n_at_once, n_gpus)
+        return n_busy * math.pow(GPU_GAIN, math.log2(n_at_once / n_busy))
+    if threads:  # the one leaves cores to the others
+        return max(1.0, min(n_at_once, n_cores() / threads))
+    return math.pow(CORES_GAIN, math.log2(n_at_once))
+
+
+def share_of_time(pieces: int, n_at_once: int, **of_each: int) -> float:
+    """Say which share of their time pieces take side by side; the last may be fewer.
+
+    Args:
+        pieces: How many, of equal size.
+        n_at_once: How many at once.
+        of_each: See ``gain_of``.
+    """
+    n_rounds, n_last = divmod(pieces, n_at_once)
+    time = n_rounds * n_at_once / gain_of(n_at_once, **of_each)
+    time += n_last / gain_of(n_last, **of_each) if n_last else 0.0
+    return time / pieces
 
 
 def has_bf16_units() -> bool:

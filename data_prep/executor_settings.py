@@ -18,6 +18,7 @@ from data_prep.ranges import Ranged
 from data_prep.settings import NOT_HASHED, Example, fields_of, from_table, nearest
 
 ADDRESS = "RAY_ADDRESS"
+VISIBLE = "CUDA_VISIBLE_DEVICES"  # names of the GPUs that a process may use
 ANSWER_S = 5.0
 
 Executor = Literal["here", "processes", "ray"]

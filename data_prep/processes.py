@@ -1,5 +1,6 @@
 """Pools of processes, on the cores that this process may use."""
 
+import math
 import os
 import signal
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
 
+MEMORY = Path("/proc/meminfo")  # Linux
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container, Linux
 
 
@@ -23,6 +25,15 @@ def n_cores() -> int:
     except (OSError, ValueError):
         return n
     return n if quota == "max" else max(1, min(n, int(quota) // int(period)))
+
+
+def free_memory() -> float:
+    """Say how many bytes of memory are free, caches included; inf: unknown."""
+    try:
+        text = MEMORY.read_text(encoding="ascii")
+        return 1024.0 * int(text.partition("MemAvailable:")[2].split()[0])
+    except (OSError, ValueError, IndexError):
+        return math.inf
 
 
 @contextmanager

@@ -5,13 +5,17 @@ how fast its network is here. What the run has measured itself corrects that: st
 that are there, and, while it runs, those that were just made.
 """
 
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from data_prep.effort import NetworkSpeed, Workload
+from data_prep.effort import NetworkSpeed, Workload, count_gpus, share_of_time
+from data_prep.executor_settings import ExecutorSettings
+from data_prep.executors.pool import Pool
 from data_prep.outlook import Outlook
+from data_prep.processes import n_cores
 from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.runs import Finished
 from data_prep.standing import Standing
@@ -34,12 +38,18 @@ class PlannedStage:
         seconds: How long it would take, as far as anybody knows; None: unknown.
         n_bytes: What it would leave; None: unknown.
         is_of_network: Whether the speed of networks decides its time.
+        n_at_once: How many pieces of its work are done side by side.
+        memory_bytes: What each of their processes takes.
+        free_bytes: Of the memory that they share, on a GPU if there is one.
     """
 
     standing: Standing
     seconds: float | None = None
     n_bytes: float | None = None
     is_of_network: bool = False
+    n_at_once: int = 1
+    memory_bytes: float = 0.0
+    free_bytes: float = math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +153,9 @@ class StagePlan:
         if standing.is_current:
             return [f"{standing.stage:{width}}  {'current':>20}"]
         cost = f"{_minutes(self.seconds_of(planned)):>10}{_size(planned.n_bytes):>10}"
-        lines = [f"{standing.stage:{width}}  {cost}  {'; '.join(standing.reasons)}"]
+        at_once = [f"{n} at once"] if (n := planned.n_at_once) > 1 else []
+        reasons = "; ".join([*standing.reasons, *at_once])
+        lines = [f"{standing.stage:{width}}  {cost}  {reasons}"]
         if standing.finished:
             replaced = describe_replaced(standing.finished)
             lines.append(f"{'':{width}}  {'':20}  it replaces {replaced}")
@@ -181,6 +193,23 @@ def lack_of_space(plan: StagePlan, outlook: Outlook) -> str:
     )
 
 
+def lack_of_memory(plan: StagePlan) -> str:
+    """Say that pieces side by side need more memory than is free; empty: not so."""
+    for planned in plan.stages:
+        n, needed, free = planned.n_at_once, planned.memory_bytes, planned.free_bytes
+        n_sharing = -(-n // max(1, count_gpus()))
+        if planned.standing.is_current or n == 1 or n_sharing * needed <= free:
+            continue
+        n_fit = int(free // needed) * max(1, count_gpus())
+        remedy = f"give jobs = {n_fit}" if n_fit > 1 else "leave jobs out"
+        return (
+            f"[{planned.standing.stage}] jobs = {n}: they need about {_size(needed)} of"
+            f" memory each, and {_size(free)} are free; {remedy}, or a smaller"
+            " batch_size"
+        )
+    return ""
+
+
 def _planned(
     standing: Standing, outlook: Outlook | None, speeds: Speeds
 ) -> PlannedStage:
@@ -195,16 +224,37 @@ def _planned(
         speed = speeds(work.network, work.side_px)
     if is_of_network and speed is None:
         return PlannedStage(standing=standing, n_bytes=work.n_bytes or None)
-    seconds, n_bytes = work.seconds, work.n_bytes
-    if speed:
-        seconds += speed.seconds_of(work)
-        n_bytes += FLOAT_BYTES * speed.n_weights * work.weights_kept
+    if speed is None:
+        return PlannedStage(
+            standing=standing, seconds=work.seconds, n_bytes=work.n_bytes or None
+        )
+    n_at_once = _n_at_once(settings, work)
+    of_each = {"n_gpus": count_gpus(), "threads": getattr(settings, "threads", 0)}
+    share = share_of_time(work.pieces, n_at_once, **of_each)
+    n_bytes = work.n_bytes + FLOAT_BYTES * speed.n_weights * work.weights_kept
     return PlannedStage(
         standing=standing,
-        seconds=seconds,
+        seconds=work.seconds + share * speed.seconds_of(work),
         n_bytes=n_bytes or None,
         is_of_network=is_of_network,
+        n_at_once=n_at_once,
+        memory_bytes=speed.bytes_of(work),
+        free_bytes=speed.free_bytes,
     )
+
+
+def _n_at_once(settings: Any, work: Workload) -> int:
+    """Say how many pieces are done at once; the size of a cluster is unknown."""
+    if not isinstance(settings, ExecutorSettings):
+        return 1
+    pool = Pool.of(
+        settings,
+        work.pieces,
+        threads=getattr(settings, "threads", 0),
+        usual_threads=n_cores(),
+        gpus=[str(k) for k in range(count_gpus())],
+    )
+    return min(max(1, pool.n_at_once), work.pieces)
 
 
 def _score_of(metadata: Mapping[str, Any]) -> str:

@@ -209,6 +209,7 @@ class ExtractSettings(ExecutorSettings):
             else side_px,
             inferred=passes * n_views,
             seconds=START_S,
+            pieces=max(1, len(table)),
             n_bytes=4.0 * values * (n_views + len(self.statistics_of(table))),
         )
 

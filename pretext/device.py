@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from data_prep.effort import has_bf16_units
-from data_prep.executors.pool import VISIBLE
+from data_prep.executor_settings import VISIBLE
 from data_prep.processes import n_cores
 
 USUAL_THREADS = torch.get_num_threads()  # knows OMP_NUM_THREADS and the affinity

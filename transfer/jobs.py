@@ -201,6 +201,7 @@ def count_work(outlook: Outlook, settings: FinetuneSettings) -> Workload:
         inferred=scored,
         seconds=START_S + NET_S * len(rows),
         weights_kept=len(rows) * (1 + settings.keep_epochs),
+        pieces=max(1, len(rows)),
     )
 
 

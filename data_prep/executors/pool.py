@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from data_prep.executor_settings import Executor, ExecutorSettings
+from data_prep.executor_settings import VISIBLE, Executor, ExecutorSettings
 from data_prep.processes import n_cores
-
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import nn
 
-from data_prep.effort import PICTURE_S_PER_PIXEL, NetworkSpeed
+from data_prep.effort import GPU_BESIDES_S, PICTURE_S_PER_PIXEL, NetworkSpeed
 from data_prep.errors import UserError
+from data_prep.processes import free_memory
 from pretext.device import pick_device, set_threads, use_bf16
 from pretext.names import SCRATCH
 from pretext.networks.backbones import begin_backbone, build_backbone
@@ -172,18 +173,39 @@ def time_network(
             forward()
 
     network.train()
+    kept_bytes = _kept_bytes(forward, network) / n
     training_s = _seconds_of(lambda: torch.autograd.backward(forward()), device)
     step_s = _seconds_of(optimizer.step, device)
     network.eval()
     inference_s = _seconds_of(infer, device)
     # where views are made beside the network, on the same cores
-    augment_s = PICTURE_S_PER_PIXEL * side_px**2 if device.type == "cpu" else 0.0
+    is_cpu = device.type == "cpu"
+    augment_s = PICTURE_S_PER_PIXEL * side_px**2 if is_cpu else 0.0
     return NetworkSpeed(
         picture_s=training_s / n + augment_s,
-        step_s=step_s,
+        step_s=step_s + (0.0 if is_cpu else GPU_BESIDES_S),
         view_s=inference_s / n,
         n_weights=sum(weights.numel() for weights in network.parameters()),
+        kept_bytes=kept_bytes,
+        free_bytes=free_memory() if is_cpu else torch.cuda.mem_get_info()[0],
     )
+
+
+def _kept_bytes(forward: Callable[[], torch.Tensor], network: nn.Module) -> int:
+    """Count what a forward pass keeps for the backward, beside the weights."""
+    weights = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = forward()
+    del loss  # until now it held what is counted, so that no address came twice
+    return sum(kept.values())
 
 
 def _seconds_of(work: Callable[[], object], device: torch.device) -> float:

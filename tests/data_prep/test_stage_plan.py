@@ -2,18 +2,20 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import pytest
 
-from data_prep import stage_plan
+from data_prep import effort, stage_plan
 from data_prep.effort import NetworkSpeed, Workload
+from data_prep.executor_settings import ExecutorSettings
+from data_prep.executors import pool
 from data_prep.experiment import DataSettings, Experiment
 from data_prep.outlook import Outlook
 from data_prep.run_folders.runs import Finished, Run
-from data_prep.stage_plan import StagePlan, lack_of_space
+from data_prep.stage_plan import StagePlan, lack_of_memory, lack_of_space
 from data_prep.standing import Standing
 
 SPEED = NetworkSpeed(picture_s=0.1, step_s=0.4, view_s=0.02, n_weights=250_000)
@@ -138,6 +140,60 @@ def test_the_text_names_what_is_replaced_with_its_cost_and_score(
         f"{indent}it replaces one that took 30 s and scored rmse 0.4500",
         f"in all     {'4 min':>10}{'3 MB':>10}  and what is unknown",
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideBySide(ExecutorSettings):
+    """Settings of a stage that does its pieces side by side."""
+
+    work: Annotated[Workload, "what there is to do"]
+    threads: Annotated[int, "of each piece"] = 0
+
+    def workload(self, outlook: Outlook) -> Workload:
+        del outlook
+        return self.work
+
+
+@pytest.fixture
+def on_two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (effort, stage_plan):
+        monkeypatch.setattr(module, "count_gpus", lambda: 0)
+    for module in (effort, stage_plan, pool):
+        monkeypatch.setattr(module, "n_cores", lambda: 2)
+
+
+@pytest.mark.usefixtures("on_two_cores")
+@pytest.mark.parametrize(
+    ("options", "n_at_once", "gain"),
+    [
+        ({}, 1, 1.0),
+        ({"jobs": 2}, 2, 1.24),
+        ({"jobs": 9}, 4, 1.24**2),  # of four nets
+        ({"executor": "processes"}, 2, 1.24),
+        ({"executor": "processes", "threads": 1}, 2, 2.0),
+        ({"executor": "here"}, 1, 1.0),
+    ],
+)
+def test_nets_side_by_side_are_planned_as_such(
+    tmp_path: Path, options: dict[str, Any], n_at_once: int, gain: float
+) -> None:
+    work = Workload(network="n", batch_size=4, trained=1000, seconds=20, pieces=4)
+    settings = {"b.train": SideBySide(work=work, **options)}
+    outlook = replace(outlook_of(tmp_path), settings=settings)
+    speed = replace(SPEED, kept_bytes=25e6, free_bytes=1.7e9)
+    plan = StagePlan.of([new("b.train")], outlook, lambda *_: speed)
+    [planned_stage] = plan.stages
+    assert planned_stage.n_at_once == n_at_once
+    assert planned_stage.seconds == pytest.approx(20 + 200 / gain)
+    assert (f"not there yet; {n_at_once} at once" in plan.text()) == (n_at_once > 1)
+    each = 0.7e9 + 16 * 250_000 + 4 * 25e6
+    lack = lack_of_memory(plan)
+    assert bool(lack) == (n_at_once * each > 1.7e9)
+    if lack:
+        assert lack == (
+            "[b.train] jobs = 4: they need about 804 MB of memory each, and 1.7 GB are"
+            " free; give jobs = 2, or a smaller batch_size"
+        )
 
 
 def test_a_disk_that_is_too_small_is_told(
