@@ -75,18 +75,24 @@ def repeats_of(
         has_group: The groups are the user's.
     """
     repeated = rows[rows["pixels_sha256"].duplicated(keep=False)]
-    listed = []
-    for _, copies in repeated.groupby("pixels_sha256", sort=False):
-        groups = copies["group"][copies["split"] == "train"]
-        listed.append(
-            Repeat(
-                ids=tuple(copies["id"]),
-                file=shown(pictures[copies["id"].iloc[0]].name),
-                n_groups=count_groups(groups) if has_group else 0,
-                n_targets=copies["target"].nunique() if "target" in copies else 0,
-            )
+    is_train, is_alone = repeated["split"] == "train", repeated["group"] == ""
+    # a row without a group is its own; a count by pandas, not by picture: there may be
+    # a hundred thousand pictures, of a millisecond each
+    groups = repeated["group"].where(~is_alone, "\0" + repeated["id"]).where(is_train)
+    counted = repeated.assign(group=groups if has_group else None)
+    by_pixels = counted.groupby("pixels_sha256", sort=False)
+    n_groups = by_pixels["group"].nunique()
+    n_targets = by_pixels["target"].nunique() if "target" in rows else 0 * n_groups
+    repeats = [
+        Repeat(
+            ids=tuple(ids),
+            file=shown(pictures[ids[0]].name),
+            n_groups=int(n_groups[pixels]),
+            n_targets=int(n_targets[pixels]),
         )
-    return sorted(listed, key=lambda repeat: -len(repeat.ids))
+        for pixels, ids in by_pixels["id"].agg(list).items()
+    ]
+    return sorted(repeats, key=lambda repeat: -len(repeat.ids))
 
 
 def count_groups(groups: "pd.Series[str]") -> int:

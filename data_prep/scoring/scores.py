@@ -6,6 +6,11 @@ intervals, and too narrow when groups are few: measured with errors that are mos
 group's, those of 95 % held the true RMSE in 81 % of cases with 10 groups, 88 % with 20,
 90 % with 80, 92 % with 160.
 
+Very many groups are put together at random before they are drawn: the error of a sum
+over the rows spreads no less over bundles than over groups, and a million groups would
+take a hundred times as long as the bundles, with 4 GB. The width of an interval is then
+read to about 1 in 140, as that of a normal deviation from 10,000 values.
+
 Shapes: N rows, G groups, D draws, K classes.
 """
 
@@ -22,6 +27,7 @@ from data_prep.scoring.comparable import Rows, comparable
 from data_prep.scoring.metrics import Metric
 
 _DRAWS_AT_ONCE = 250
+_MOST_GROUPS = 10_000  # that are drawn one by one
 _KEPT_VALUES = 8_000_000  # of draws that are kept: 64 MB
 
 
@@ -212,10 +218,17 @@ def _interval(value: float, scores_D: Floats) -> Interval:
 
 
 def _group_codes(groups: ArrayLike, n_rows: int) -> Ints:
-    """Number the groups, two or more, from 0; give (N,) the number of each row's."""
+    """Number the groups, two or more, from 0; give (N,) the number of each row's.
+
+    More than ``_MOST_GROUPS`` are put into as many bundles, alike in size.
+    """
     codes = np.unique(np.asarray(groups), return_inverse=True)[1]
     if codes.size != n_rows:
         raise UserError(f"{codes.size} groups for {n_rows} rows; give one each")
     if not codes.any():
         raise UserError("all rows are of one group; an interval needs two or more")
+    n_groups = int(codes.max()) + 1
+    if n_groups > _MOST_GROUPS:
+        bundle_of = np.random.default_rng(0).permutation(n_groups) % _MOST_GROUPS
+        codes = bundle_of[codes]
     return codes.reshape(n_rows)

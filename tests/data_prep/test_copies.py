@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -40,6 +41,26 @@ def test_the_most_frequent_picture_comes_first() -> None:
         "p0.png and 2 others are one picture, with 2 values of the target"
     )
     assert str(listed[1]) == "p1.png and 2 others are one picture"
+
+
+@pytest.mark.parametrize("has_group", [True, False])
+@pytest.mark.parametrize("seed", range(8))
+def test_groups_and_targets_are_counted_picture_by_picture(
+    seed: int, has_group: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rows_of(
+        rng.choice([*"abcdefgh"], 40),
+        split=rng.choice(["train", "test"], 40),
+        group=rng.choice(["", "s", "t", "p1"], 40),
+        target=rng.choice([0, 1, np.nan], 40),
+    )
+    for repeat in repeats_of(rows, files_of(rows), has_group=has_group):
+        copies = rows[rows["id"].isin(repeat.ids)]
+        groups = copies["group"][copies["split"] == "train"]
+        assert copies["pixels_sha256"].nunique() == 1
+        assert repeat.n_groups == (count_groups(groups) if has_group else 0)
+        assert repeat.n_targets == copies["target"].nunique()
 
 
 @pytest.mark.parametrize(

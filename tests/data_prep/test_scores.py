@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
+from data_prep.scoring import scores
 from data_prep.scoring.metrics import METRICS, Metric
 from data_prep.scoring.scores import (
     group_bootstrap,
@@ -122,6 +123,30 @@ def test_the_interval_holds_the_true_score_as_often_as_it_says() -> None:
 
 def test_rows_drawn_singly_promise_too_much() -> None:
     assert coverage(by_group=False) < 0.8
+
+
+@pytest.mark.parametrize("name", ["rmse", "accuracy", "auc"])
+def test_many_groups_are_drawn_in_bundles_with_the_same_interval(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    y_true, y_pred, groups = rated_for(name, 0, n_groups=3000)
+    each = group_bootstrap(METRICS[name], y_true, y_pred, groups)
+    monkeypatch.setattr(scores, "_MOST_GROUPS", 1000)
+    bundled = group_bootstrap(METRICS[name], y_true, y_pred, groups)
+    assert bundled != each
+    assert bundled.value == each.value
+    width = each.high - each.low
+    # two intervals of 2,000 draws differ by 2 to 3 %, bundles of 1,000 by as much
+    assert bundled.high - bundled.low == pytest.approx(width, rel=0.15)
+    assert bundled.low == pytest.approx(each.low, abs=0.15 * width)
+
+
+def test_a_bundle_holds_whole_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores, "_MOST_GROUPS", 7)
+    groups = np.random.default_rng(0).permutation(np.repeat(np.arange(100), 3))
+    bundles = scores._group_codes(groups, 300)
+    assert all(len(set(bundles[groups == group])) == 1 for group in range(100))
+    assert sorted(np.bincount(bundles)) == [42] * 5 + [45] * 2
 
 
 @pytest.mark.parametrize("name", METRICS)
