@@ -324,7 +324,7 @@ class StackingJob:
         rows = features.rows
         y = permuted(rows.y, rows.folds, self.settings.seed)
         rows = replace(rows, y=y, sample_weight=np.ones(len(y)))
-        narrow = replace(rows, X=rows.X[:, features.narrow_columns])
+        narrow = replace(rows, X=features.narrow_rows.X)
         boosting, names = replace(self.boosting, n_seeds=1), features.column_names
         fits = {
             "lightgbm": cross_fit_boosters(rows, boosting, names=names),

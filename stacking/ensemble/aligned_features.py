@@ -45,8 +45,9 @@ class AlignedFeatures:
     ) -> "AlignedFeatures":
         """Align the rows by one of ``METHODS``."""
         alignment = learn_alignment(data.common.nets, method)
-        X = data.rows.X.copy()
+        X = data.rows.X
         if alignment.method != "none":
+            X = X.copy()
             for fold, _, val_idx in each_fold(data.rows.folds):
                 X[val_idx] = alignment.apply(fold, X[val_idx])
         return cls(
@@ -69,18 +70,19 @@ class AlignedFeatures:
         Boosters with a fixed number of rounds tell, so nothing is tuned on what is
         scored but the one choice between three methods.
         """
-        by_method, scores = {}, {}
+        best, scores = None, {}
         for method in METHODS[::-1]:
             features = cls.of(data, target_columns, method)
             if features.alignment.method != method:
                 return cls.of(data, target_columns, "none")  # nothing to align by
-            by_method[method] = features
             pred = target_columns.clip(quick(features.rows, boosting))
             scores[method] = objective.score(data.rows.y, pred)
-        best = METHODS[-1]
-        for method, score in scores.items():
-            best = method if objective.is_better(score, scores[best]) else best
-        return replace(by_method[best], tried=scores)
+            if best is None or objective.is_better(
+                scores[method], scores[best.alignment.method]
+            ):
+                best = features  # no other is kept: each is as large as all columns
+        assert best is not None
+        return replace(best, tried=scores)
 
     @property
     def column_names(self) -> list[str]:
@@ -91,6 +93,12 @@ class AlignedFeatures:
     def net_pred(self) -> NetPredictions:
         """The nets' own predictions of the rows."""
         return self.target_columns.net_pred(self.data.rows.X)
+
+    @property
+    def narrow_rows(self) -> TrainingRows:
+        """The rows with the columns that linear models see."""
+        narrow, X = self.narrow_columns, self.rows.X
+        return self.with_inputs(X if len(narrow) == X.shape[1] else X[:, narrow])
 
     def with_inputs(self, X: Floats) -> TrainingRows:
         """Give the rows with other (N, ...) inputs."""

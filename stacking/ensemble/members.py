@@ -54,11 +54,10 @@ def fit_stackers(
         context: What they are told beside the rows.
         views: (N, V, F) single views, where a stacker of them is among the names.
     """
-    X, columns = features.rows.X, features.column_names
-    every, narrow = np.arange(len(columns)), features.narrow_columns
+    columns, narrow = features.column_names, features.narrow_columns
     inputs = {
-        "all": (X, every),
-        "narrow": (X[:, narrow], narrow),
+        "all": (features.rows.X, np.arange(len(columns))),
+        "narrow": (features.narrow_rows.X, narrow),
         "views": (views, narrow[:0]),
     }
     members = {}

@@ -54,7 +54,7 @@ class Alignment:
         if self.method == "none":
             knots = np.zeros((1, *self.knots.shape[1:]))
         else:
-            knots = _knots(values[None], self.method, len(self.common))
+            knots = _knots(values, self.method, len(self.common))[None]
         return replace(self, knots=np.concatenate([self.knots, knots]))
 
     def shifts(self) -> Floats:
@@ -90,19 +90,20 @@ def learn_alignment(nets: Sequence[Floats], method: str = "rank") -> Alignment:
             knots=np.zeros((len(nets), 0, n_columns)),
             common=np.zeros((0, n_columns)),
         )
-    nets_KMC = np.stack([np.asarray(values, dtype=np.float64) for values in nets])
-    knots = _knots(nets_KMC, method, min(nets_KMC.shape[1], MAX_LEVELS))
+    n_levels = min(len(nets[0]), MAX_LEVELS)
+    knots = np.stack([_knots(values, method, n_levels) for values in nets])
     return Alignment(method=method, knots=knots, common=knots.mean(axis=0))
 
 
-def _knots(nets_KMC: Floats, method: str, n_levels: int) -> Floats:
-    """Give the (K, Q, C) values that are matched between the nets."""
+def _knots(values_MC: Floats, method: str, n_levels: int) -> Floats:
+    """Give the (Q, C) values of a net that are matched with those of the others."""
+    values_MC = np.asarray(values_MC, dtype=np.float64)
     if method == "moments":
-        mean, spread = nets_KMC.mean(axis=1), nets_KMC.std(axis=1)
-        return np.stack([mean - spread, mean + spread], axis=1)
+        mean, spread = values_MC.mean(axis=0), values_MC.std(axis=0)
+        return np.stack([mean - spread, mean + spread])
     levels = (np.arange(n_levels) + 0.5) / n_levels
-    quantiles_QKC = np.quantile(nets_KMC, levels, axis=1)
-    return quantiles_QKC.transpose(1, 0, 2)
+    quantiles_QC: Floats = np.quantile(values_MC, levels, axis=0)
+    return quantiles_QC
 
 
 def _along_a_line(values: Floats, knots_2C: Floats, common_2C: Floats) -> Floats:

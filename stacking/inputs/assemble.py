@@ -25,7 +25,7 @@ from stacking.inputs import leak_guards
 from stacking.inputs.data import Column, CommonRows, InSample, RunInfo, StackingData
 from stacking.inputs.object_pooling import pool_pictures
 from stacking.inputs.objects import Objects, with_labels_of_objects
-from stacking.inputs.sources import Source, side_by_side
+from stacking.inputs.sources import Source, beside, side_by_side
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,7 +170,7 @@ def _training_rows(
 ) -> TrainingRows:
     """Read the N rows through the nets that did not see them."""
     columns, rows = _columns(sources), scored.rows
-    X = np.concatenate([source.rows(scored.ids) for source in sources], axis=1)
+    X = beside([source.rows(scored.ids) for source in sources])
     X = scored.pool(X, columns)
     leak_guards.check_varying(X, [column.name for column in columns])
     y = _target(rows, opened)

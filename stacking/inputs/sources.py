@@ -199,6 +199,11 @@ def opened(path: Path) -> "Store":
         return open_store(path)
 
 
+def beside(tables: Sequence[Floats]) -> Floats:
+    """Put the columns of tables side by side; a single one is not copied."""
+    return tables[0] if len(tables) == 1 else np.hstack(tables)
+
+
 def side_by_side(nets: Sequence[Sequence[Floats]]) -> tuple[Floats, ...]:
     """Put the columns of several sources side by side, net by net.
 
@@ -209,7 +214,7 @@ def side_by_side(nets: Sequence[Sequence[Floats]]) -> tuple[Floats, ...]:
     """
     n_nets = max(len(of_source) for of_source in nets)
     return tuple(
-        np.hstack([of_source[k if len(of_source) > 1 else 0] for of_source in nets])
+        beside([of_source[k if len(of_source) > 1 else 0] for of_source in nets])
         for k in range(n_nets)
     )
 

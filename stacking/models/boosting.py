@@ -202,10 +202,8 @@ def cross_fit_boosters(
         settings, table = by_fold[fold], Table.of(rows, train_idx)
         inner_folds = rows.inner_folds(train_idx, seed)
         rounds, inner_oof = find_rounds(table, inner_folds, settings, seed)
-        boosters = [
-            fit_booster(table, settings, rounds, seed + number, names=names)
-            for number in range(settings.n_seeds)
-        ]
+        seeds = range(seed, seed + settings.n_seeds)
+        boosters = fit_boosters(table, settings, rounds, seeds=seeds, names=names)
         model = Boosters([brought_back(booster, table.unit) for booster in boosters])
         return FoldFit(
             inner_oof=table.unit.restore(inner_oof),
@@ -231,7 +229,7 @@ def quick(rows: TrainingRows, boosting: Boosting) -> Floats:
     def fit(_: int, train_idx: Ints, val_idx: Ints) -> FoldFit:
         table = Table.of(rows, train_idx)
         # is not kept, so its leaves may stay as they are
-        model = Boosters([fit_booster(table, settings, QUICK_ROUNDS, seed=0)])
+        model = Boosters(fit_boosters(table, settings, QUICK_ROUNDS, seeds=[0]))
         return FoldFit(
             inner_oof=rows.y[train_idx],  # nobody asks for it
             val_pred=table.unit.restore(model.predict(rows.X[val_idx])),
@@ -303,21 +301,34 @@ def boost_to_lowest(
     return best, lowest
 
 
-def fit_booster(
+def fit_boosters(
     table: Table,
     boosting: Boosting,
     rounds: int,
-    seed: int,
     *,
+    seeds: Sequence[int],
     names: Sequence[str] | None = None,
-) -> "lightgbm.Booster":
-    """Fit one booster with a given number of rounds; names are those of columns."""
+) -> list["lightgbm.Booster"]:
+    """Fit a booster of each seed with a given number of rounds, on one binned table.
+
+    Args:
+        table: What is learned from.
+        boosting: How to boost.
+        rounds: How many trees each has.
+        seeds: Of the boosters.
+        names: Of the columns; None: they are numbered.
+    """
     import lightgbm
 
-    parameters = boosting.parameters(len(table.X), table.X.shape[1], seed)
+    by_seed = [
+        boosting.parameters(len(table.X), table.X.shape[1], seed) for seed in seeds
+    ]
     feature_name = "auto" if names is None else list(names)
-    train = table.dataset(slice(None), parameters, feature_name=feature_name)
-    return lightgbm.train(parameters, train, num_boost_round=rounds)
+    train = table.dataset(slice(None), by_seed[0], feature_name=feature_name)
+    return [
+        lightgbm.train(parameters, train, num_boost_round=rounds)
+        for parameters in by_seed
+    ]
 
 
 def threads_for(n_values: int, n_cores: int = 0) -> tuple[int, int]:

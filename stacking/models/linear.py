@@ -20,6 +20,7 @@ from stacking.models.model_files import ArrayModel, load_arrays
 from stacking.models.stacker import StackerType
 
 PENALTIES = np.logspace(-4, 2, 13)  # per row
+AT_ONCE = 8192  # rows that are standardised at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,21 +74,29 @@ def fit_ridges(
 
         coef = V diag(s / (s^2 + p sum(w))) U' y
 
+    It is taken of the triangle R of X and y, X = Q R, which has their S, V and U' y and
+    is made of some rows at a time, so that no second table of all rows is needed.
+
     Args:
         X: (N, C) columns.
         y_ND: (N, D) outputs.
         sample_weight: (N,) how much each row is learned from; None: all alike.
     """
-    center, scale = X.mean(axis=0), X.std(axis=0)
+    n_columns = X.shape[1]
+    center, scale = X.mean(axis=0), _spread(X)
     scale = np.where(scale > ROUNDING * np.abs(center), scale, 1.0)
     if sample_weight is None:
         sample_weight = np.ones(len(X))
     offset = np.average(y_ND, axis=0, weights=sample_weight)
-    center = np.average(X, axis=0, weights=sample_weight)
+    center = sample_weight @ X / sample_weight.sum()
     roots_N1 = np.sqrt(sample_weight)[:, None]
-    standard_NC = (X - center) / scale * roots_N1
-    U_NS, s_S, Vt_SC = np.linalg.svd(standard_NC, full_matrices=False)
-    projected_SD = U_NS.T @ ((y_ND - offset) * roots_N1)
+    triangle = np.empty((0, n_columns + y_ND.shape[1]))
+    for start in range(0, len(X), AT_ONCE):
+        rows = slice(start, start + AT_ONCE)
+        block = np.hstack([(X[rows] - center) / scale, y_ND[rows] - offset])
+        triangle = np.linalg.qr(np.vstack([triangle, block * roots_N1[rows]]), "r")
+    U_RS, s_S, Vt_SC = np.linalg.svd(triangle[:, :n_columns], full_matrices=False)
+    projected_SD = U_RS.T @ triangle[:, n_columns:]
     ridges = []
     for penalty in PENALTIES:
         shrunk_S = s_S / (s_S**2 + penalty * sample_weight.sum())
@@ -101,6 +110,14 @@ def fit_ridges(
             )
         )
     return ridges
+
+
+def _spread(X: Floats) -> Floats:
+    """Give the (C,) standard deviations of (N, C) columns, some rows at a time."""
+    center, squares = X.mean(axis=0), np.zeros(X.shape[1])
+    for start in range(0, len(X), AT_ONCE):
+        squares += ((X[start : start + AT_ONCE] - center) ** 2).sum(axis=0)
+    return np.sqrt(squares / len(X))
 
 
 def cross_fit_ridge(rows: TrainingRows, *, seed: int = 0) -> CrossFit:

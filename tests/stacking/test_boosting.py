@@ -17,7 +17,7 @@ from stacking.models.boosting import (
     Table,
     cross_fit_boosters,
     find_rounds,
-    fit_booster,
+    fit_boosters,
     quick,
     threads_for,
 )
@@ -63,7 +63,7 @@ def test_threads_change_nothing() -> None:
     said = []
     for n_threads in (1, 2):
         boosting = Boosting(max_rounds=5, n_threads=n_threads)
-        model = fit_booster(table(Y), boosting, 10, 0, names=NAMES)
+        (model,) = fit_boosters(table(Y), boosting, 10, seeds=[0], names=NAMES)
         said.append((find_rounds(table(Y), parts, boosting, 0)[1], model.predict(X)))
     for one, two in zip(*said, strict=True):
         assert np.array_equal(one, two)

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import Ridge
 
+from stacking.models import linear
 from stacking.models.candidates import as_proba
 from stacking.models.linear import (
     PENALTIES,
@@ -37,6 +38,19 @@ def test_a_ridge_is_that_of_scikit_learn(which: int) -> None:
     theirs = Ridge(alpha=PENALTIES[which] * len(X)).fit(scaled, y)
     assert_allclose(ours.outputs(X)[:, 0], theirs.predict(scaled), rtol=1e-9)
     assert_allclose(ours.predict(X), theirs.predict(scaled), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("n_rows", "n_at_once"), [(90, 1), (90, 7), (90, 89), (4, 3)])
+def test_rows_that_are_taken_a_few_at_a_time_give_the_same_ridge(
+    n_rows: int, n_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = rows()
+    X, y_ND = X[:n_rows], np.stack([y, -y])[:, :n_rows].T
+    weights = np.random.default_rng(1).uniform(size=n_rows)
+    whole = fit_ridges(X, y_ND, weights)
+    monkeypatch.setattr(linear, "AT_ONCE", n_at_once)
+    for ours, theirs in zip(fit_ridges(X, y_ND, weights), whole, strict=True):
+        assert_allclose(ours.outputs(X), theirs.outputs(X), rtol=1e-9)
 
 
 def test_a_column_that_never_varies_is_harmless() -> None:
