@@ -1,1 +1,6 @@
 """Nets that learn from the pictures alone, without labels."""
+
+import sys
+
+if sys.argv[:1] == ["-m"]:  # a command of this package is looked for, to be run
+    import data_prep.environment  # noqa: F401

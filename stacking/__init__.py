@@ -1,1 +1,6 @@
 """Predictions from the features, with an honest estimate of their error."""
+
+import sys
+
+if sys.argv[:1] == ["-m"]:  # a command of this package is looked for, to be run
+    import data_prep.environment  # noqa: F401

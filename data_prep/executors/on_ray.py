@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_prep.errors import UserError
+from data_prep.executor_settings import VISIBLE
 from data_prep.executors import node_check, node_files, on_node
 from data_prep.executors.cluster import (
     Node,
@@ -25,7 +26,7 @@ from data_prep.executors.cluster import (
 )
 from data_prep.executors.on_node import Returned, Sent
 from data_prep.executors.parcels import Needed, Parcel, pack
-from data_prep.executors.pool import VISIBLE, Pool
+from data_prep.executors.pool import Pool
 from data_prep.executors.side_by_side import TICK_S
 from data_prep.executors.work import Outcome, Result, Watcher, Work
 

@@ -8,11 +8,12 @@ import pytest
 
 from data_prep import environment
 from data_prep.environment import complaint
+from data_prep.experiment import commands
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("command", ["pipeline", "data_prep.start"])
+@pytest.mark.parametrize("command", [*commands(), "pipeline"])
 def test_without_libraries_a_command_is_one_line(command: str) -> None:
     child = subprocess.run(
         [sys.executable, "-S", "-m", command, "x"],  # -S: no site-packages
@@ -27,6 +28,16 @@ def test_without_libraries_a_command_is_one_line(command: str) -> None:
     (line,) = child.stderr.splitlines()
     assert line.startswith(f"error: this Python, {sys.executable}, has no annotated_")
     assert line.endswith(f". {ROOT}/.venv/bin/activate")
+
+
+def test_a_function_may_be_used_without_the_libraries_of_commands() -> None:
+    child = subprocess.run(
+        [sys.executable, "-S", "-c", "import data_prep.errors, features, stacking"],
+        cwd=ROOT,
+        check=False,
+        env={},
+    )
+    assert child.returncode == 0
 
 
 def test_the_environment_is_made_before_it_is_activated(

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from data_prep.errors import UserError
+from data_prep.executor_settings import VISIBLE
 from data_prep.executors import run as executors
-from data_prep.executors.pool import VISIBLE, Pool
+from data_prep.executors.pool import Pool
 from data_prep.executors.progress import Report
 from data_prep.executors.work import Outcome, Watcher, Work
 from pretext.device import visible_gpus
