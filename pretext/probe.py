@@ -5,26 +5,27 @@
 Reads ``data_prep.prepare`` and backbones: stages of the run, or any files of weights;
 writes ``pretext.probe/probe.csv`` and the same as a table, ``probe.txt``. Each backbone
 stands beside random weights of its architecture, and its gain on them has an interval
-over resamples of whole cv groups.
+over resamples of whole cv groups. ``--jobs 2`` probes two at a time, and a command that
+was killed goes on with those that are missing.
 """
 
 import logging
 import os
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 from annotated_types import Ge
-from numpy.typing import NDArray
 
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
+from data_prep.executor_settings import ExecutorSettings
+from data_prep.executors.pool import Pool
 from data_prep.experiment import Experiment
 from data_prep.file_paths import MayBePath
 from data_prep.prepared import PREPARED, Prepared
-from data_prep.ranges import Ranged
 from data_prep.run_folders.runs import Run
 from data_prep.settings import NOT_HASHED, Example, nearest, recorded
 from data_prep.waiting import settle_waiting
@@ -33,18 +34,19 @@ from pretext.preflight import check_ready, check_unseen
 from pretext.ready_weights import TIMM, find_ready, is_path, is_ready
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from data_prep.outlook import Outlook
     from data_prep.tasks import Task
-    from pretext.evaluation.comparison import ProbedBackbone
+    from pretext.data.pictures import Pictures
+    from pretext.evaluation.comparison import LabelledRows, ProbedBackbone
+    from pretext.evaluation.probe_jobs import ProbeJob
 
 STAGE = "pretext.probe"
+WORK = "checkpoints"  # folder of what each backbone leaves
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeSettings(Ranged):
+class ProbeSettings(ExecutorSettings):
     """Say whether pretraining helped: probe backbones beside random weights."""
 
     weights: Annotated[
@@ -113,6 +115,15 @@ class ProbeSettings(Ranged):
                 check_ready(name, "", "weights")
                 check_unseen(name, outlook.metadata.get("fold_hash"), "weights")
 
+    def check_libraries(self, outlook: "Outlook") -> None:
+        """Knock at the cluster.
+
+        Raises:
+            UserError: There is none.
+        """
+        del outlook
+        self.check_cluster()
+
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Probe as the command line says, and return the folder of the stage."""
@@ -125,6 +136,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         return done.folder
     prepared = Prepared.open(run.finished(PREPARED))
     check_folds(prepared.metadata)
+    settings.check_cluster()
     for name in filter(is_ready, settings.weights):
         check_unseen(name, prepared.metadata["fold_hash"], "weights")
     tasks = prepared.tasks(experiment.tasks, settings.tasks)
@@ -132,7 +144,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from pretext.evaluation.comparison import as_table, as_text
 
     with run.stage(STAGE, config, reads=reads) as stage:
-        backbones, device = probe_all(files, tasks, prepared, settings)
+        backbones, device = probe_all(
+            files, tasks, prepared, settings, folder=stage.folder
+        )
         text = as_text(backbones)
         as_table(backbones).to_csv(stage.folder / "probe.csv", index=False)
         (stage.folder / "probe.txt").write_text(text, encoding="utf-8")
@@ -141,6 +155,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             "backbones": list(files),
             "tasks": [task.name for task in tasks],
         }
+    shutil.rmtree(run.folder / STAGE / WORK, ignore_errors=True)
     log.info("%s\n-> %s", text, run.folder / STAGE / "probe.csv")
     return run.folder / STAGE
 
@@ -196,10 +211,12 @@ def check_folds(metadata: Mapping[str, Any]) -> None:
 
 
 def probe_all(
-    files: dict[str, Path],
+    files: Mapping[str, Path],
     tasks: "Sequence[Task]",
     prepared: Prepared,
     settings: ProbeSettings,
+    *,
+    folder: Path,
 ) -> "tuple[list[ProbedBackbone], str]":
     """Embed the labelled pictures by each backbone once, and probe every task.
 
@@ -208,80 +225,127 @@ def probe_all(
         tasks: What to probe for, with the labels of the N rows of the table.
         prepared: The pictures and their table.
         settings: Of the command.
+        folder: Of the stage; backbones that an earlier attempt has probed are there.
 
     Returns:
         The probed backbones, random weights before those they stand beside, and the
         device.
+
+    Raises:
+        UserError: A process failed.
     """
-    settle_waiting(settings.threads)
-    import torch
-    from tqdm import tqdm
-
-    from pretext.data.pictures import Normalisation, Pictures
-    from pretext.device import pick_device, set_threads, use_bf16
+    settle_waiting(settings.threads * (settings.jobs or 1))
+    from pretext.data.pictures import Pictures
+    from pretext.device import USUAL_THREADS, pick_device, visible_gpus
     from pretext.evaluation.comparison import LabelledRows
-    from pretext.evaluation.embed import embed
-    from pretext.networks.backbones import build_backbone, own_normalisation
+    from pretext.evaluation.probe_jobs import run_jobs
 
-    device = pick_device()
-    set_threads(settings.threads)
-    pictures = Pictures.open(prepared.folder, device)
-    metadata = prepared.metadata
-    collection = Normalisation(tuple(metadata["mean"]), tuple(metadata["std"]))
+    pictures = Pictures.open(prepared.folder, pick_device())
     labelled = LabelledRows.of(tasks, prepared)
-    by_architecture = load_by_architecture(files, pictures.side_px)
-    bar: tqdm[Any]
-    total = len(labelled.rows) * (len(files) + len(by_architecture))
-    with tqdm(total=total, desc=STAGE, unit="img", mininterval=1.0) as bar:
-
-        def features_of(
-            name: str, backbone: "nn.Module", side_px: int
-        ) -> NDArray[np.float32]:
-            return embed(
-                backbone.to(device),
-                pictures,
-                labelled.rows,
-                own_normalisation(files.get(name), "", collection),
-                side_px=side_px,
-                bf16=use_bf16(settings.precision, device),
-                bar=bar,
-            )
-
-        backbones: list[ProbedBackbone] = []
-        for (architecture, side_px), trained in by_architecture.items():
-            torch.manual_seed(settings.seed)
-            untrained = build_backbone(architecture, side_px)
-            several = len(by_architecture) > 1
-            name = "random weights" + (f" of {architecture}" if several else "")
-            random = labelled.probed(name, features_of(name, untrained, side_px))
-            backbones.append(random)
-            for name, backbone in trained.items():
-                features = features_of(name, backbone, side_px)
-                backbones.append(labelled.probed(name, features, random))
-    return backbones, str(device)
+    architectures = by_architecture(files, pictures.side_px)
+    pool = Pool.of(
+        settings,
+        len(files) + len(architectures),
+        threads=settings.threads,
+        usual_threads=USUAL_THREADS,
+        gpus=visible_gpus(),
+    )
+    settings = replace(settings, threads=pool.threads)
+    jobs = plan(
+        files,
+        architectures,
+        pictures,
+        labelled,
+        prepared=prepared,
+        settings=settings,
+        folder=folder,
+    )
+    run_jobs(jobs, pool, title=STAGE, logs=folder / "logs")
+    backbones: list[ProbedBackbone] = []
+    random: ProbedBackbone | None = None
+    for job in jobs:
+        base = random if job.weights else None
+        judged = labelled.judged(job.name, job.predictions(), base)
+        random = random if job.weights else judged
+        backbones.append(judged)
+    return backbones, str(pictures.device)
 
 
-def load_by_architecture(
+def by_architecture(
     files: Mapping[str, Path], picture_px: int
-) -> "dict[tuple[str, int], dict[str, nn.Module]]":
-    """Load backbones, those together that stand beside the same random weights.
+) -> "dict[tuple[str, int], list[str]]":
+    """Put backbones together that stand beside the same random weights.
 
     Args:
         files: Weights by name.
         picture_px: Side of the pictures.
 
     Returns:
-        The backbones by name, by architecture and side of the input.
+        Their names, by architecture and side of the input.
+
+    Raises:
+        UserError: A file does not hold the weights of a backbone.
     """
     from pretext.evaluation.embed import load_for
     from pretext.networks.backbones import described
 
-    by_architecture: dict[tuple[str, int], dict[str, nn.Module]] = {}
+    architectures: dict[tuple[str, int], list[str]] = {}
     for name, path in files.items():
         architecture = str(described(path).get("backbone"))
-        backbone, side_px = load_for(path, picture_px)
-        by_architecture.setdefault((architecture, side_px), {})[name] = backbone
-    return by_architecture
+        _, side_px = load_for(path, picture_px)
+        architectures.setdefault((architecture, side_px), []).append(name)
+    return architectures
+
+
+def plan(
+    files: Mapping[str, Path],
+    architectures: Mapping[tuple[str, int], Sequence[str]],
+    pictures: "Pictures",
+    labelled: "LabelledRows",
+    *,
+    prepared: Prepared,
+    settings: ProbeSettings,
+    folder: Path,
+) -> "list[ProbeJob]":
+    """List the backbones to probe, random weights before those they stand beside.
+
+    Args:
+        files: Weights by name.
+        architectures: Names by architecture and side of the input.
+        pictures: All prepared pictures.
+        labelled: What is probed for.
+        prepared: The stage of the pictures.
+        settings: Of the command, with the threads of each.
+        folder: Of the stage.
+    """
+    from pretext.data.pictures import Normalisation
+    from pretext.device import use_bf16
+    from pretext.evaluation.probe_jobs import ProbeJob
+    from pretext.networks.backbones import own_normalisation
+
+    metadata = prepared.metadata
+    collection = Normalisation(tuple(metadata["mean"]), tuple(metadata["std"]))
+    jobs: list[ProbeJob] = []
+    for (architecture, side_px), names in architectures.items():
+        random = "random weights"
+        random += f" of {architecture}" if len(architectures) > 1 else ""
+        for name in (random, *names):
+            jobs.append(
+                ProbeJob(
+                    name=name,
+                    weights=files.get(name),
+                    architecture=architecture,
+                    side_px=side_px,
+                    normalise=own_normalisation(files.get(name), "", collection),
+                    pictures=pictures,
+                    labelled=labelled,
+                    bf16=use_bf16(settings.precision, pictures.device),
+                    seed=settings.seed,
+                    threads=settings.threads,
+                    folder=folder / WORK / f"backbone{len(jobs)}",
+                )
+            )
+    return jobs
 
 
 if __name__ == "__main__":

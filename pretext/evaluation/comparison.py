@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.arrays import Ints
+from data_prep.arrays import Floats, Ints
 from data_prep.prepared import Prepared
 from data_prep.scoring.scores import Interval, group_bootstrap, paired_bootstrap
 from data_prep.tasks import Task
@@ -127,21 +127,19 @@ class LabelledRows:
             cv_groups=prepared.table["cv_group"].to_numpy(dtype=np.int64)[idx],
         )
 
-    def probed(
-        self,
-        name: str,
-        features: NDArray[np.float32],
-        random: ProbedBackbone | None = None,
-    ) -> ProbedBackbone:
-        """Read every task from the features of a backbone, by each probe that fits.
+    def predictions(
+        self, features: NDArray[np.float32]
+    ) -> dict[tuple[str, str], Floats]:
+        """Predict every task from the features of a backbone, by each probe that fits.
 
         Args:
-            name: Stage, file, or that its weights are random.
             features: (n, D).
-            random: The same of random weights; None: these are they.
+
+        Returns:
+            (n, F) by task and probe; NaN where a row is not held out.
         """
-        results = {
-            (task.name, probe_name): probing.probe(
+        return {
+            (task.name, probe_name): probing.held_out_pred(
                 name=probe_name,
                 features=features,
                 task=task,
@@ -151,9 +149,27 @@ class LabelledRows:
             for task in self.tasks
             for probe_name in probing.probes_of(task)
         }
+
+    def judged(
+        self,
+        name: str,
+        predictions: Mapping[tuple[str, str], Floats],
+        random: ProbedBackbone | None = None,
+    ) -> ProbedBackbone:
+        """Score what the probes of a backbone predicted.
+
+        Args:
+            name: Stage, file, or that its weights are random.
+            predictions: (n, F) by task and probe.
+            random: The same of random weights; None: these are they.
+        """
+        tasks = {task.name: task for task in self.tasks}
         return ProbedBackbone(
             name=name,
-            results=results,
+            results={
+                (task, probe): probing.judged(tasks[task], y_pred)
+                for (task, probe), y_pred in predictions.items()
+            },
             splits=self.splits,
             cv_groups=self.cv_groups,
             random=random,

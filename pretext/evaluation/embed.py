@@ -9,14 +9,12 @@ import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from data_prep.arrays import Ints
 from data_prep.errors import UserError
@@ -103,7 +101,7 @@ def embed(
     *,
     side_px: int,
     bf16: bool = False,
-    bar: "tqdm[Any] | None" = None,
+    count: Callable[[int], object] | None = None,
 ) -> NDArray[np.float32]:
     """Send whole pictures through a backbone, without any random view.
 
@@ -116,7 +114,7 @@ def embed(
         normalise: Statistics of the collection.
         side_px: S.
         bf16: Compute in bfloat16.
-        bar: Progress, in pictures.
+        count: Told how many more pictures are done.
 
     Returns:
         (n, D).
@@ -135,8 +133,8 @@ def embed(
             with torch.inference_mode(), precision:
                 features = forward(pictures.take(rows[block]))
             values[block] = features.float().cpu().numpy()
-            if bar is not None:
-                bar.update(len(values[block]))
+            if count is not None:
+                count(len(values[block]))
     finally:
         backbone.train(was_training)
     return values

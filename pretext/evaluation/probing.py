@@ -117,6 +117,34 @@ def probe(
     splits: Sequence[Split],
     cv_groups: Ints,
 ) -> ProbeResult:
+    """Predict the rows that each split holds out, and score them.
+
+    Args:
+        name: ``knn``, ``ridge`` or ``logistic``.
+        features: (N, D).
+        task: Labels of the N rows.
+        splits: Which rows are held out together, and what may be learned from then.
+        cv_groups: (N,) what the choice of a probe's strength does not tear.
+    """
+    return judged(
+        task,
+        held_out_pred(
+            name=name,
+            features=features,
+            task=task,
+            splits=splits,
+            cv_groups=cv_groups,
+        ),
+    )
+
+
+def held_out_pred(
+    name: str,
+    features: NDArray[np.floating[Any]],
+    task: Task,
+    splits: Sequence[Split],
+    cv_groups: Ints,
+) -> Floats:
     """Predict the rows that each split holds out by a probe that never saw them.
 
     Args:
@@ -125,6 +153,9 @@ def probe(
         task: Labels of the N rows.
         splits: Which rows are held out together, and what may be learned from then.
         cv_groups: (N,) what the choice of a probe's strength does not tear.
+
+    Returns:
+        (N, F); NaN where a row is not held out.
     """
     y = task.task_type.probe_target(task.values, len(task.outputs))
     y_pred = np.full(y.shape, np.nan)
@@ -135,6 +166,11 @@ def probe(
             continue
         X, X_val = standardised(features[train_idx], features[val_idx])
         y_pred[val_idx] = PROBES[name](X, y[train_idx], X_val, cv_groups[train_idx])
+    return y_pred
+
+
+def judged(task: Task, y_pred: Floats) -> ProbeResult:
+    """Score (N, F) predictions of the rows that have one."""
     rows = np.flatnonzero(np.isfinite(y_pred).all(axis=1))
     return scored(task, rows, y_pred[rows])
 

@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose
 from sklearn.linear_model import Ridge
 
 from data_prep.errors import UserError
+from data_prep.executors import run as executors
 from data_prep.run_folders.runs import Run, StaleStageError, UnfinishedStageError
 from data_prep.task_types.classes import Classes
 from data_prep.task_types.regression import Regression
@@ -24,6 +25,7 @@ from pretext.evaluation import embed, probing
 from pretext.evaluation.comparison import ProbedBackbone, as_table, as_text, sentence
 from pretext.evaluation.probing import probe
 from pretext.networks.backbones import build_backbone, load_backbone, save_weights
+from tests.executors.far import Parcels
 from tests.prepared_runs import (
     BACKBONE,
     PRETEXT,
@@ -155,6 +157,37 @@ def test_each_architecture_has_random_weights_of_its_own(
         vit,
     ]
     assert list(dict.fromkeys(found["task"])) == ["target", "date"]
+
+
+def test_backbones_side_by_side_are_those_of_one_after_another(
+    prepared_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = prepared_run(n=40)
+    make_pretext(run)
+    vit = str(other_weights(tmp_path / "vit.safetensors", "test_vit"))
+    flags = ["--weights", f"{PRETEXT},{vit}"]
+    whole = probe_run(run, *flags)
+    parcels = Parcels(tmp_path / "node", [PRETEXT])
+    monkeypatch.setattr(executors, "run_side_by_side", parcels)
+    message = rf"1 of 4 backbones failed \({PRETEXT}: too bright\); see .*backbone1.log"
+    with pytest.raises(UserError, match=message):
+        probe_run(run, *flags, "--jobs", "2", "--overwrite")
+    assert parcels.begun[::-1] == list(dict.fromkeys(whole["backbone"]))
+    assert {told.n_steps for told in parcels.reported} == {32}
+    monkeypatch.delattr(executors, "run_side_by_side")  # one is missing: no need of it
+    counts = []
+    original = embed.embed
+
+    def noted(*given: Any, **named: Any) -> Any:
+        counts.append(len(given[2]))
+        return original(*given, **named)
+
+    monkeypatch.setattr(embed, "embed", noted)
+    pd.testing.assert_frame_equal(
+        probe_run(run, *flags, "--jobs", "2", "--overwrite"), whole
+    )
+    assert counts == [32]
+    assert not list(run.folder.rglob("*.npz"))
 
 
 def test_random_weights_gain_nothing_on_themselves(
