@@ -1,8 +1,8 @@
 """Whether this Python has what the packages need, told before the first import fails.
 
 It needs nothing itself. Each package imports it where Python looks for a command in
-it, as ``sys.argv`` tells then; ``data_prep.command`` does for those outside. Who imports
-a package for its functions need not have the libraries of all the others.
+it, as ``sys.argv`` tells then, and ``data_prep.command`` for commands outside. Whoever
+imports a package for its functions need not have the libraries of all the others.
 """
 
 import sys
