@@ -12,6 +12,8 @@ from data_prep.executor_settings import address_of, check_answer, unreachable
 from data_prep.processes import n_cores
 
 HERE = "local"  # for Ray: start one
+MANY = 1 << 30  # pieces of work, where they need none of a resource
+ROUNDING = 1e-9  # 1 / 0.1 pieces are ten
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,12 @@ class Node:
         """Its name and what it has."""
         gpus = f", {self.gpus:g} GPUs" if self.gpus else ""
         return f"{self.name} ({self.cpus:g} CPUs{gpus})"
+
+    def room(self, cpus: int, gpu_share: float) -> int:
+        """Count the pieces of work that it can do at once."""
+        by_cpus = int(self.cpus // cpus) if cpus else MANY
+        by_gpus = int(self.gpus / gpu_share + ROUNDING) if gpu_share else MANY
+        return min(by_cpus, by_gpus)
 
 
 @contextmanager
@@ -89,7 +97,7 @@ def nodes_of_cluster() -> list[Node]:
 
 def fitting(nodes: Sequence[Node], cpus: int, gpu_share: float) -> list[Node]:
     """Give the nodes that have room for a piece of work."""
-    return [node for node in nodes if node.cpus >= cpus and node.gpus >= gpu_share]
+    return [node for node in nodes if node.room(cpus, gpu_share)]
 
 
 def check_fit(nodes: Sequence[Node], cpus: int, gpu_share: float) -> None:

@@ -2,7 +2,9 @@
 
 import functools
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -144,7 +146,8 @@ def do(sent: Sent, board: Any) -> Returned:
             log_file=log_file,
         )
         watcher = _Teller(tell, name)
-        outcome = run_side_by_side([work], [sent.environment], watcher)
+        with _main_hidden():
+            outcome = run_side_by_side([work], [sent.environment], watcher)
         is_within = bool(parcel.writes) and log_file.is_relative_to(written)
         return Returned(
             result=outcome.results.get(parcel.name, Result()),
@@ -167,6 +170,18 @@ def _open_and_do(content: bytes, mirror: Path, report: Report | None) -> Result:
     """Unpickle a function, its paths being those of the mirror, and call it."""
     result: Result = opened(content, mirror)(report)
     return result
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Let processes begun within not import the main module, which imports Ray."""
+    main = sys.modules["__main__"]
+    file = main.__dict__.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if file is not None:
+            main.__file__ = file
 
 
 class _Teller:

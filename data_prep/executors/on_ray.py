@@ -58,12 +58,7 @@ def run_on_ray(
         KeyboardInterrupt: The user stopped it; no piece goes on.
     """
     with connected(pool.address):
-        nodes = nodes_of_cluster()
-        gpu_share = pool.gpu_share
-        if gpu_share is None:
-            gpu_share = 1.0 if fitting(nodes, 0, 1.0) else 0.0
-        check_fit(nodes, pool.threads, gpu_share)
-        nodes = fitting(nodes, pool.threads, gpu_share)
+        nodes, gpu_share = _usable(pool)
         check_versions(nodes)
         parcels = [pack(work) for work in works]
         supply = Supply.of(parcels, nodes)
@@ -82,6 +77,29 @@ def run_on_ray(
             gpu_share=gpu_share,
             watcher=watcher,
         ).run()
+
+
+def room_of(pool: Pool) -> int:
+    """Count the pieces of work that a cluster has room for at once.
+
+    Args:
+        pool: Which cluster, and what each piece needs.
+
+    Raises:
+        UserError: No cluster answers, or it has no room for a single one.
+    """
+    with connected(pool.address):
+        nodes, gpu_share = _usable(pool)
+        return sum(node.room(pool.threads, gpu_share) for node in nodes)
+
+
+def _usable(pool: Pool) -> tuple[list[Node], float]:
+    """Give the nodes that have room for a piece of work, and the GPUs of each piece."""
+    nodes, gpu_share = nodes_of_cluster(), pool.gpu_share
+    if gpu_share is None:
+        gpu_share = 1.0 if fitting(nodes, 0, 1.0) else 0.0
+    check_fit(nodes, pool.threads, gpu_share)
+    return fitting(nodes, pool.threads, gpu_share), gpu_share
 
 
 def check_versions(nodes: Sequence[Node]) -> None:

@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from data_prep.executors.live_table import LiveTable
@@ -59,6 +60,22 @@ def run(
         logs,
     )
     return run_side_by_side(works, slots, table)
+
+
+def with_room(pool: Pool) -> Pool:
+    """Give a pool that says how many pieces run at once, also on a cluster.
+
+    Args:
+        pool: Its ``n_at_once`` is 0 where only the cluster can tell.
+
+    Raises:
+        UserError: No cluster answers, or it has no room for a single piece.
+    """
+    if pool.n_at_once:
+        return pool
+    from data_prep.executors.on_ray import room_of
+
+    return replace(pool, n_at_once=room_of(pool))
 
 
 def _one_after_another(works: Sequence[Work], noun: str) -> Outcome:

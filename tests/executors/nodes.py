@@ -2,7 +2,10 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +19,16 @@ ROOT = Path(__file__).parents[2]
 
 
 class Nodes:
-    """A head and further nodes, with one CPU each.
+    """A head and another node, with one CPU each.
 
     Their folders have short names, since those of sockets must be short.
+
+    Args:
+        hidden: A folder that no node sees; then the head does no work, and two others
+            do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: Path | None = None) -> None:
         from ray.cluster_utils import Cluster
 
         self.folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
@@ -29,9 +36,22 @@ class Nodes:
         with self._environment("n0"):
             self.cluster = Cluster(
                 initialize_head=True,
-                head_node_args={"num_cpus": 1, "include_dashboard": False},
+                head_node_args={
+                    "num_cpus": 0 if hidden else 1,
+                    "include_dashboard": False,
+                },
             )
-        self.add()
+        self.processes: list[subprocess.Popen[bytes]] = []
+        if hidden:
+            self._add_blind("n1", hidden)
+            self._add_blind("n2", hidden)
+            for _ in range(600):
+                if len(self.cluster.global_state._live_node_ids()) == 3:
+                    return
+                time.sleep(0.2)
+            pytest.fail("the nodes do not come")
+        else:
+            self.add()
 
     @contextmanager
     def _environment(self, name: str) -> Iterator[None]:
@@ -49,6 +69,20 @@ class Nodes:
         with self._environment(f"n{len(self.added) + 1}"):
             self.added.append(self.cluster.add_node(num_cpus=1))
 
+    def _add_blind(self, name: str, hidden: Path) -> None:
+        """Add a node in a mount namespace that has nothing in a folder; needs root."""
+        start = f"--address={self.cluster.address} --num-cpus=1 --block"
+        command = f'mount -t tmpfs none "{hidden}" && exec ray start {start}'
+        bin_ = Path(sys.executable).parent
+        with self._environment(name), pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
+            process = subprocess.Popen(
+                ["unshare", "-m", "sh", "-c", command],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        self.processes.append(process)
+
     def remove(self) -> None:
         """Kill the node added last, as a power cut would."""
         self.cluster.remove_node(self.added[-1], allow_graceful=False)
@@ -60,6 +94,9 @@ class Nodes:
 
     def end(self) -> None:
         """Stop all nodes."""
+        for process in self.processes:
+            process.terminate()
+            process.wait()
         self.cluster.shutdown()
         os.environ.pop("RAY_ADDRESS", None)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,6 +1,7 @@
 """Tests of what is told of clusters before work begins; none is started."""
 
 import socket
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,15 @@ def test_nodes_fit_by_cpus_and_gpus() -> None:
         check_fit(NODES, 9, 1.0)
     with pytest.raises(UserError, match="no node of the cluster has a GPU: small"):
         check_fit(NODES[:1], 1, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpu_share", "n"), [(1, 0.0, 8), (3, 0.0, 2), (1, 1.0, 2), (1, 0.1, 8)]
+)
+def test_a_node_has_room_for_whole_pieces(cpus: int, gpu_share: float, n: int) -> None:
+    assert NODES[1].room(cpus, gpu_share) == n
+    assert NODES[1].room(9, gpu_share) == 0
+    assert replace(NODES[1], gpus=1.0).room(0, 0.1) == 10
 
 
 def test_the_pool_of_a_cluster() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from data_prep.errors import UserError
 from data_prep.executors import on_ray
-from data_prep.executors.run import run
+from data_prep.executors.run import run, with_room
 from data_prep.executors.work import Work
 from tests.executors.nodes import Nodes
 from tests.executors.works import be_killed, peep, refuse, shout, wait_for
@@ -88,7 +88,9 @@ def test_what_works_write_comes_back_and_what_fails_is_told(
         "shot": "it was ended by SIGKILL, perhaps for want of memory",
     }
     assert set(outcome.results) == {"a", "b", "c", "peep"}
-    assert outcome.results["peep"].value is False, "nodes have only what is named"
+    sees_unnamed, has_ray = outcome.results["peep"].value
+    assert not sees_unnamed, "nodes have only what is named"
+    assert not has_ray, "processes that do work need not load it"
     assert "error: too bright" in (tmp_path / "logs" / "bad.log").read_text()
     for name in "abc":
         value = outcome.results[name].value
@@ -169,6 +171,11 @@ def test_more_than_any_node_has_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         run([shout_work(tmp_path, "a")], nodes.pool(**options), noun="work", logs="")
+
+
+def test_the_cluster_says_how_much_it_does_at_once(nodes: Nodes) -> None:
+    assert with_room(nodes.pool()).n_at_once == 2
+    assert with_room(nodes.pool(n_at_once=9)).n_at_once == 9
 
 
 def test_a_node_that_dies_costs_its_work_only(tmp_path: Path, nodes: Nodes) -> None:
