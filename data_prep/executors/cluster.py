@@ -62,6 +62,7 @@ def connected(address: str) -> Iterator[None]:
         return
     address = address_of(address) or HERE
     check_answer(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster started here
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == HERE:
         options |= {"num_cpus": n_cores(), "include_dashboard": False}

@@ -45,11 +45,6 @@ class Nodes:
         if hidden:
             self._add_blind("n1", hidden)
             self._add_blind("n2", hidden)
-            for _ in range(600):
-                if len(self.cluster.global_state._live_node_ids()) == 3:
-                    return
-                time.sleep(0.2)
-            pytest.fail("the nodes do not come")
         else:
             self.add()
 
@@ -76,12 +71,21 @@ class Nodes:
         bin_ = Path(sys.executable).parent
         with self._environment(name), pytest.MonkeyPatch.context() as patch:
             patch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
-            process = subprocess.Popen(
-                ["unshare", "-m", "sh", "-c", command],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+            with (self.folder / name / "start.log").open("wb") as log:
+                process = subprocess.Popen(
+                    ["unshare", "-m", "sh", "-c", command],
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
         self.processes.append(process)
+        n_nodes = 1 + len(self.processes)
+        for _ in range(600):  # one by one: at once they would race for ports
+            if len(self.cluster.global_state._live_node_ids()) == n_nodes:
+                return
+            time.sleep(0.2)
+        log_text = (self.folder / name / "start.log").read_text()
+        self.end()
+        pytest.fail(f"the node does not come: {log_text}")
 
     def remove(self) -> None:
         """Kill the node added last, as a power cut would."""

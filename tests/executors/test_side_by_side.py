@@ -213,6 +213,17 @@ def test_work_without_epochs_is_told_in_steps() -> None:
     ]
 
 
+def test_work_of_a_cluster_is_shown_with_its_nodes() -> None:
+    table = LiveTable(["first", "second"], noun="net", stream=io.StringIO())
+    table.begin("first", "vm 12ab")
+    table.begin("first", "vm 34cd")  # that node died
+    assert table.lines(most=9)[:3] == [
+        "net     state    node",
+        "first   begins   vm 34cd",
+        "second  waiting",
+    ]
+
+
 def test_the_table_takes_its_own_place_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
