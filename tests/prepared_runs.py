@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_prep.folds import fold_hash
+from data_prep.pictures.images import channel_statistics
 from data_prep.run_folders.runs import Run
 from features.store import Store
 
@@ -194,7 +195,7 @@ def facts_of(
         classes = [0.0, 1.0, 2.0, 3.0]
     elif target == "classes":
         classes = [f"class{k}" for k in range(N_LEVELS)]
-    flat = pixels.reshape(-1, 3).astype(float)
+    mean, std = channel_statistics(pixels)
     return {
         "side": pixels.shape[1],
         "fit": "pad",
@@ -204,8 +205,8 @@ def facts_of(
         "classes": classes,
         "target_kind": target,
         "target_range": [0.0, 3.0] if target == "numeric" else None,
-        "mean": flat.mean(axis=0).tolist(),
-        "std": flat.std(axis=0).tolist(),
+        "mean": mean,
+        "std": std,
         "counts": {
             split: int((table["split"] == split).sum())
             for split in ("train", "test", "unlabelled")

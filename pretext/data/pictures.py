@@ -1,9 +1,11 @@
 """The prepared pictures as whole batches on the device.
 
 There is no loader and no worker: a batch is cut out of the memory-mapped array (or out
-of a copy on the GPU, where it fits) in less than a hundredth of a training step.
+of a copy on the GPU, where it fits) in less than a hundredth of a training step. Of
+pictures that do not fit into memory all of a batch are asked of the disk at once.
 """
 
+import mmap
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -86,6 +88,7 @@ class Pictures:
         if self._on_device is not None:
             batch = self._on_device[moved(torch.from_numpy(rows), self.device)]
         else:
+            self._announce(rows)
             batch = moved(torch.from_numpy(self.pixels[rows]), self.device)
         return batch.permute(0, 3, 1, 2)
 
@@ -94,6 +97,22 @@ class Pictures:
         if self.columns is None:
             return None
         return moved(torch.from_numpy(self.columns[rows]), self.device)
+
+    def _announce(self, rows: Ints) -> None:
+        """Let the system read (B,) rows from the disk, all at once.
+
+        Each page would else be waited for alone when it is touched, and with it what
+        systems read ahead, which nobody wants of pictures in random order.
+        """
+        mapped = self.pixels.base
+        if not isinstance(mapped, mmap.mmap) or not hasattr(mapped, "madvise"):
+            return  # in memory, or on Windows
+        n_bytes = self.pixels[0].nbytes
+        first = len(mapped) - self.pixels.nbytes  # behind the header of an npy file
+        for row in rows.tolist():
+            start = first + row * n_bytes
+            page = start - start % mmap.PAGESIZE
+            mapped.madvise(mmap.MADV_WILLNEED, page, start + n_bytes - page)
 
     def _copy_to_gpu(self) -> None:
         """Copy all pictures to a GPU that has room; whoever takes none needs none."""

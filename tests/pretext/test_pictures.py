@@ -1,11 +1,17 @@
 """Tests of pretext.data.pictures."""
 
+import mmap
+import os
 import pickle
+import resource
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch.testing import assert_close
 
 from data_prep.errors import UserError
@@ -24,6 +30,27 @@ def test_rows_are_taken_in_the_order_asked(tmp_path: Path, rows: list[int]) -> N
     assert batch.shape == (len(rows), 3, 6, 6)
     assert batch.dtype == torch.uint8
     assert (batch.permute(0, 2, 3, 1).numpy() == pixels[rows]).all()
+
+
+def waits_for(take: Callable[[Pictures, NDArray[Any]], object], folder: Path) -> int:
+    """Count the pages of pictures on the disk that were waited for, one by one."""
+    with (folder / "images.npy").open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    pictures = Pictures.open(folder, CPU)
+    # without what systems read ahead, which is more or less of the file
+    pictures.pixels.base.madvise(mmap.MADV_RANDOM)  # type: ignore[union-attr]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+    take(pictures, np.arange(3, 2000, 40))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_majflt - before
+
+
+def test_pictures_on_the_disk_are_asked_for_all_at_once(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.ones((2000, 64, 64, 3), dtype=np.uint8))
+    n_single = waits_for(lambda pictures, rows: pictures.pixels[rows], tmp_path)
+    if n_single < 50:
+        pytest.skip("the files of this system do not leave its memory")
+    assert waits_for(Pictures.take, tmp_path) < n_single / 4
 
 
 def test_pictures_travel_to_another_process_as_the_name_of_their_file(
