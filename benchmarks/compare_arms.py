@@ -17,8 +17,8 @@ import re
 import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,13 @@ from data_prep import prepare
 from data_prep.command import run_command
 from data_prep.dihedral import VIEWS
 from data_prep.errors import UserError
+from data_prep.executors.pool import Pool
+from data_prep.executors.progress import Report
+from data_prep.executors.run import run
+from data_prep.executors.work import Result, Work
 from data_prep.experiment import read_experiment
 from data_prep.prepared import PREPARED, Prepared
-from data_prep.processes import pool_of
+from data_prep.processes import n_cores
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.run_places import run_of
 from data_prep.scoring.metrics import METRICS
@@ -206,27 +210,39 @@ def run_all(
     Returns:
         Predictions and minutes by slug.
     """
-    distinct = {arm.slug: arm for arm in arms}
-    if jobs == 1:
-        return {
-            slug: fit_and_score(arm, experiment, base, folds)
-            for slug, arm in distinct.items()
-        }
-    outcomes = {}
-    with pool_of(jobs) as pool:
-        futures = {
-            pool.submit(fit_and_score, arm, experiment, base, folds): slug
-            for slug, arm in distinct.items()
-        }
-        for future in as_completed(futures):
-            slug = futures[future]
-            try:
-                outcomes[slug] = future.result()
-            except Exception as error:  # noqa: BLE001  the others go on
-                print(f"{slug} failed: {error}", flush=True)
-            else:
-                print(f"{slug}: {outcomes[slug][1]:.1f} minutes", flush=True)
-    return outcomes
+    gpus: Sequence[str] = ()
+    if jobs > 1:
+        from pretext.device import visible_gpus
+
+        gpus = visible_gpus()
+    works = [
+        Work(
+            name=slug,
+            function=partial(_work, arm, experiment, base, folds),
+            log_file=base.parent / "logs" / f"{base.name}.{slug}.log",
+        )
+        for slug, arm in {arm.slug: arm for arm in arms}.items()
+    ]
+    pool = Pool(
+        executor="here" if jobs == 1 else "processes",
+        n_at_once=jobs,
+        threads=max(1, n_cores() // jobs),
+        gpus=gpus,
+    )
+    logs = base.parent / "logs" / f"{base.name}.ARM.log"
+    outcome = run(works, pool, noun="arm", logs=logs)
+    for slug, reason in outcome.failures.items():
+        print(f"{slug} failed: {reason}", flush=True)
+    return {slug: result.value for slug, result in outcome.results.items()}
+
+
+def _work(
+    arm: Arm, experiment: Path, base: Path, folds: Sequence[str], report: Report | None
+) -> Result:
+    """Train and score an arm, wherever this is."""
+    del report  # its training has a bar, in the log
+    y_pred, minutes = fit_and_score(arm, experiment, base, folds)
+    return Result(scores={"minutes": minutes}, value=(y_pred, minutes))
 
 
 def report(
