@@ -236,7 +236,7 @@ def main() -> None:
             per_row = [seconds / n_rows, most / n_rows]
             base = first.setdefault(step, per_row)
             ratios = [
-                f"{now / before:8.2f}" if before else f"{'-':>8}"
+                f"{now / before:8.2f}" if before * n_rows > 0.01 else f"{'-':>8}"
                 for now, before in zip(per_row, base, strict=True)
             ]
             line = f"{step:28}{n_rows:10,}{seconds:10.2f}{most:8.0f}"

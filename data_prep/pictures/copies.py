@@ -87,10 +87,15 @@ def repeats_of(
         Repeat(
             ids=tuple(ids),
             file=shown(pictures[ids[0]].name),
-            n_groups=int(n_groups[pixels]),
-            n_targets=int(n_targets[pixels]),
+            n_groups=of_groups,
+            n_targets=of_targets,
         )
-        for pixels, ids in by_pixels["id"].agg(list).items()
+        for ids, of_groups, of_targets in zip(
+            by_pixels["id"].agg(list),
+            n_groups.tolist(),
+            n_targets.tolist(),
+            strict=True,
+        )
     ]
     return sorted(repeats, key=lambda repeat: -len(repeat.ids))
 

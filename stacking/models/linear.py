@@ -94,7 +94,8 @@ def fit_ridges(
     for start in range(0, len(X), AT_ONCE):
         rows = slice(start, start + AT_ONCE)
         block = np.hstack([(X[rows] - center) / scale, y_ND[rows] - offset])
-        triangle = np.linalg.qr(np.vstack([triangle, block * roots_N1[rows]]), "r")
+        stacked = np.vstack([triangle, block * roots_N1[rows]])
+        triangle = np.asarray(np.linalg.qr(stacked, mode="r"))
     U_RS, s_S, Vt_SC = np.linalg.svd(triangle[:, :n_columns], full_matrices=False)
     projected_SD = U_RS.T @ triangle[:, n_columns:]
     ridges = []
