@@ -1,14 +1,16 @@
 """What every command does first and last: find its run, report a mistake in a line."""
 
+import atexit
 import errno
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -24,6 +26,7 @@ from data_prep.kept_experiment import (
     read_origin,
     write_origin,
 )
+from data_prep.processes import torchrun_rank
 from data_prep.run_folders.runs import KEPT, Run
 from data_prep.run_places import announce, last_run, remember, run_of
 from data_prep.settings import Parser, add_flags
@@ -32,7 +35,9 @@ OUT_OF_MEMORY = {  # by names of errors whose packages are not imported here
     "OutOfMemoryError": "the GPU has too little memory; give a smaller --batch-size",
     "BrokenProcessPool": "a process was killed, probably for want of memory; run again",
 }
+# by name, because packages import only those before them
 FOLLOWER = "pretext.engine.follower"
+FIRST = "TESSERA_FIRST"  # in the environment of the first process
 NOISY = ("PIL", "gensim", "lightning", "matplotlib", "pytorch_lightning", "timm")
 
 Settings = TypeVar("Settings")
@@ -97,17 +102,19 @@ def run_command(main: Callable[[], Any]) -> NoReturn:
     """Run ``main`` as a command, or follow the process that does.
 
     Where torchrun starts a command several times, rank 0 alone is the command; what
-    the others do is ``pretext.engine.follower``.
+    the others do is ``pretext.engine.follower``, until the command has ended.
     """
-    if _is_follower(os.environ):
+    rank = torchrun_rank()
+    if rank:
         os.execv(sys.executable, [sys.executable, "-m", FOLLOWER])
+    if rank == 0 and FIRST not in os.environ:
+        os.environ[FIRST] = "this one"  # and none that this one starts
+        atexit.register(_end_followers)
     run_main(main)
 
 
-def _is_follower(environment: Mapping[str, str]) -> bool:
-    """Tell whether a launcher started this process as another than the first."""
-    rank = environment.get("RANK") or environment.get("NODE_RANK") or "0"
-    return "MASTER_ADDR" in environment and rank.isdigit() and int(rank) > 0
+def _end_followers() -> None:
+    import_module("pretext.engine.followers").end_all()
 
 
 def run_main(main: Callable[[], Any]) -> NoReturn:

@@ -36,6 +36,14 @@ def free_memory() -> float:
         return math.inf
 
 
+def torchrun_rank() -> int | None:
+    """Give this process's rank, if torchrun started several; None: it did not."""
+    variables = os.environ
+    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= variables.keys():
+        return None
+    return int(variables["RANK"]) if variables["WORLD_SIZE"] != "1" else None
+
+
 @contextmanager
 def pool_of(n_processes: int) -> "Iterator[ProcessPoolExecutor]":
     """Give a pool of fresh processes; an error or Ctrl-C drops what has not begun."""

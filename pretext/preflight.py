@@ -10,6 +10,7 @@ from pathlib import Path
 
 from data_prep.errors import UserError
 from data_prep.outlook import Outlook
+from data_prep.processes import torchrun_rank
 from pretext.init_weights import DEFAULT_BACKBONE, check_alone
 from pretext.names import SCRATCH, check_backbone, check_optimizer
 from pretext.ready_weights import (
@@ -191,18 +192,18 @@ def check_devices(settings: TrainingSettings) -> None:
         UserError: There are fewer, or a launcher has started another number.
     """
     devices, num_nodes = settings.devices, settings.num_nodes
-    n_started = int(os.environ.get("WORLD_SIZE", "1"))
-    if "RANK" in os.environ and n_started not in (1, settings.world_size):
+    is_started = torchrun_rank() is not None
+    n_started = os.environ["WORLD_SIZE"] if is_started else ""
+    if is_started and n_started != str(settings.world_size):
         raise UserError(
-            f"{n_started} processes were started, but devices = {devices} on each of"
-            f" num_nodes = {num_nodes} are {settings.world_size}; give --devices (of a"
-            " machine) and --num-nodes as the launcher has them, or start it once"
+            f"torchrun started {n_started} processes, but devices = {devices} on each"
+            f" of num_nodes = {num_nodes} are {settings.world_size}; give --devices"
+            " and --num-nodes as torchrun has them, or start it without"
         )
-    if num_nodes > 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+    if num_nodes > 1 and not is_started:
         raise UserError(
-            f"num_nodes = {num_nodes}, but nothing says where they meet; start the"
-            " command on each by torchrun, or with MASTER_ADDR, MASTER_PORT and"
-            " NODE_RANK, or leave --num-nodes out"
+            f"num_nodes = {num_nodes}, but torchrun did not start this; start it so on"
+            " each machine, as docs/scale.md shows, or leave --num-nodes out"
         )
     if settings.world_size == 1:
         return

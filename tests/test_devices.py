@@ -4,10 +4,13 @@ All shared trainings of a test run have the same second process, which is starte
 """
 
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import pytest
@@ -27,7 +30,7 @@ from pretext.engine.callbacks import StopTraining
 from pretext.engine.history import read_metrics
 from pretext.engine.learner import Learner
 from pretext.engine.module import Module
-from pretext.engine.ranks import Rank
+from pretext.engine.ranks import Rank, measuring_alone
 from pretext.engine.training import Outcome, train
 from pretext.methods import distillation
 from pretext.methods.classification import ClassificationLearner
@@ -56,6 +59,7 @@ FLAGS = (
     *("--batch-size", "8", "--optimizer", "sgd", "--learning-rate", "0.01"),
     *("--epochs", "2"),
 )
+TORCHRUN = {"RANK": "0", "WORLD_SIZE": "4", "MASTER_ADDR": "a"}
 JOINT = ("--joint", "--folds", "1", "--dropout", "0")
 
 
@@ -326,6 +330,10 @@ def test_a_stop_and_a_failure_reach_the_other_process(
     pictures: Pictures, tmp_path: Path
 ) -> None:
     def stop(epoch: int) -> None:
+        norm = nn.SyncBatchNorm(3)
+        with measuring_alone(norm):  # as where weights are averaged
+            assert torch.distributed.get_world_size(norm.process_group) == 1
+        assert torch.distributed.get_world_size(norm.process_group) == 2
         raise StopTraining(f"enough after {epoch}")
 
     outcome = run(thirds(pictures), pictures, tmp_path / "stopped", stop, devices=2)
@@ -361,8 +369,8 @@ def test_devices_that_cannot_share_a_batch_are_refused(
     [
         ({"devices": 4}, {}, r"devices = 4, but .* 2 cores; give --devices 2"),
         ({"devices": 2, "sync_batchnorm": True}, {}, "sync_batchnorm = true needs"),
-        ({"num_nodes": 2}, {}, "num_nodes = 2, but nothing says where they meet"),
-        ({}, {"RANK": "0", "WORLD_SIZE": "4"}, "4 processes were started, but devices"),
+        ({"num_nodes": 2}, {}, "num_nodes = 2, but torchrun did not start this"),
+        ({}, TORCHRUN, "torchrun started 4 processes, but devices = 1"),
     ],
 )
 def test_devices_that_are_not_there_are_refused(
@@ -377,18 +385,44 @@ def test_devices_that_are_not_there_are_refused(
         preflight.check_devices(replace(SETTINGS, **changed))
 
 
-@pytest.mark.parametrize(
-    ("environment", "is_follower"),
-    [
-        ({}, False),
-        ({"RANK": "3"}, False),
-        ({"RANK": "0", "MASTER_ADDR": "a"}, False),
-        ({"RANK": "1", "MASTER_ADDR": "a"}, True),
-        ({"NODE_RANK": "1", "MASTER_ADDR": "a"}, True),
-        ({"RANK": "0", "NODE_RANK": "0", "MASTER_ADDR": "a"}, False),
-    ],
-)
-def test_only_what_a_launcher_started_follows(
-    environment: dict[str, str], is_follower: bool
+def test_a_process_that_waits_for_a_dead_one_ends(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert command._is_follower(environment) == is_follower
+    """As between GPUs, where a connection that is lost is no error."""
+    ended: list[int] = []
+    monkeypatch.setattr(followers, "GRACE_S", 0.0)
+    monkeypatch.setattr(followers.os, "_exit", ended.append)
+    waiting = followers.Followers(Rank())
+    output = tempfile.TemporaryFile()  # noqa: SIM115 - the object closes it
+    output.write(b"loading\nerror: no such file\n")
+    process = subprocess.Popen([sys.executable, "-c", "exit(2)"])
+    waiting.children = [followers._Follower(rank=3, process=process, output=output)]
+    waiting._watch()
+    assert not ended  # it was not training
+    waiting.is_training = True
+    waiting._watch()
+    assert ended == [2]
+    assert "process 3 of the training failed: no such file" in caplog.text
+    waiting.end()
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_what_torchrun_started_as_another_rank_follows(
+    rank: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "a")
+    monkeypatch.setenv(command.FIRST, "another")
+    became: list[list[str]] = []
+
+    def become(_: str, arguments: list[str]) -> NoReturn:
+        became.append(arguments[1:])
+        raise SystemExit(7)
+
+    monkeypatch.setattr(command.os, "execv", become)
+    with pytest.raises(SystemExit) as end:
+        command.run_command(lambda: None)
+    assert (end.value.code, became) == (
+        (0, []) if rank == "0" else (7, [["-m", "pretext.engine.follower"]])
+    )

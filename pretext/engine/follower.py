@@ -19,57 +19,38 @@ from torch._C._distributed_c10d import Store
 
 from data_prep.command import run_main
 from data_prep.errors import UserError
-from pretext.engine.followers import start_followers
 from pretext.engine.ranks import Rank, joined
 from pretext.engine.store import (
     END,
-    WORLD,
     join_store,
+    presence_key,
     store_of_training,
     training_key,
 )
 from pretext.engine.training import follow
 
-log = logging.getLogger(__name__)
-
 
 def main() -> None:
     """Train what the first process has to train, until it has no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends all
+    logging.getLogger().setLevel(logging.WARNING)
     if "--with-parent" in sys.argv:
         threading.Thread(target=_end_with_parent, daemon=True).start()
-    elif "RANK" not in os.environ:
-        log.info("waiting for the first process at %s", os.environ["MASTER_ADDR"])
-    logging.getLogger().setLevel(logging.WARNING)
+    rank = Rank(
+        index=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+        n_local=int(os.environ["LOCAL_WORLD_SIZE"]),
+    )
     store = join_store()
-    rank = _rank(store)
+    store.set(presence_key(rank.index), "")
     number = 1
     try:
         while (kind := store.get(training_key(number)).decode()) != END:
             meeting = store_of_training(store, number)
             _follow(torch.device(kind), rank, meeting)
             number += 1
-        store.add(END, 1)
     except (dist.DistNetworkError, dist.DistStoreError):
         raise UserError("the first process of the training has ended") from None
-
-
-def _rank(store: Store) -> Rank:
-    """Say which process this is; the first of a machine starts the others of it."""
-    if "RANK" in os.environ:
-        return Rank(
-            index=int(os.environ["RANK"]),
-            world_size=int(os.environ["WORLD_SIZE"]),
-            n_local=int(os.environ["LOCAL_WORLD_SIZE"]),
-        )
-    world_size, n_local = map(int, store.get(WORLD).split())
-    rank = Rank(
-        index=int(os.environ["NODE_RANK"]) * n_local,
-        world_size=world_size,
-        n_local=n_local,
-    )
-    start_followers(rank, int(os.environ["MASTER_PORT"]))
-    return rank
 
 
 def _follow(device: torch.device, rank: Rank, store: Store) -> None:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
@@ -24,13 +24,14 @@ import torch
 import torch.distributed as dist
 
 from data_prep.errors import UserError
+from data_prep.processes import torchrun_rank
 from pretext.engine.ranks import ALONE, Rank, joined
 from pretext.engine.store import (
     END,
     LOCALHOST,
-    WORLD,
     host_store,
-    is_launched,
+    join_store,
+    presence_key,
     store_of_training,
     training_key,
 )
@@ -64,24 +65,36 @@ class _Follower:
             reason = lines[-1].removeprefix("error: ")
         return f"process {self.rank} of the training failed: {reason}"
 
+    def end(self) -> None:
+        """Let it end, and wait for that."""
+        if self.process.stdin:
+            self.process.stdin.close()  # by which it knows
+        try:
+            self.process.wait(NOTICED_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.output.close()
+
 
 class Followers:
     """The other processes, for as long as this command lasts.
 
-    Those of this machine are started, or those that have been started are met.
+    They are started, or if torchrun has done so, met.
 
     Args:
-        settings: Say how many there are.
+        rank: Of this process, the first.
     """
 
-    def __init__(self, settings: TrainingSettings) -> None:
-        self.rank = Rank(world_size=settings.world_size, n_local=settings.devices)
-        self.store, port = host_store(is_alone=settings.num_nodes == 1)
+    def __init__(self, rank: Rank) -> None:
+        self.rank = rank
         self.n_begun, self.is_training = 0, False
         self.children: list[_Follower] = []
-        if not is_launched():
-            self.store.set(WORLD, f"{self.rank.world_size} {self.rank.n_local}")
-            self.children = start_followers(self.rank, port)
+        if torchrun_rank() is not None:
+            self.store = join_store()
+            return
+        self.store, port = host_store()
+        self.children = [_start(k, rank, port) for k in range(1, rank.world_size)]
         threading.Thread(target=self._watch, daemon=True).start()
 
     @contextmanager
@@ -89,16 +102,18 @@ class Followers:
         self, device: torch.device, pack: Callable[[], bytes]
     ) -> Iterator[None]:
         """Have them train with this process what is packed."""
+        self._wait_until_ready()
         self.n_begun += 1
         self.store.set(training_key(self.n_begun), device.type)
         meeting = store_of_training(self.store, self.n_begun)
-        with joined(self.rank, meeting, device):
-            dist.broadcast_object_list([pack()], device=torch.device("cpu"))
-            self.is_training = True
-            try:
+        self.is_training = True
+        try:
+            with joined(self.rank, meeting, device):
+                packed = [pack()]
+                dist.broadcast_object_list(packed, device=torch.device("cpu"))
                 yield
-            finally:
-                self.is_training = False
+        finally:
+            self.is_training = False
 
     def failure(self) -> str:
         """Say which of those started here failed, and why; empty: none did."""
@@ -115,15 +130,23 @@ class Followers:
         """Let them end."""
         with suppress(RuntimeError):  # nobody is there any more
             self.store.set(training_key(self.n_begun + 1), END)
-        end_followers(self.children)
-        n_elsewhere = self.rank.world_size - 1 - len(self.children)
-        deadline = time.monotonic() + NOTICED_S
-        with suppress(RuntimeError):  # they read the store of this process
-            while self.store.add(END, 0) < n_elsewhere and time.monotonic() < deadline:
-                time.sleep(0.1)
+        for follower in self.children:
+            follower.end()
+
+    def _wait_until_ready(self) -> None:
+        """Wait for those that were started here to be there.
+
+        Raises:
+            UserError: One has ended before.
+        """
+        for follower in self.children:
+            while not self.store.check([presence_key(follower.rank)]):
+                if reason := follower.failure():
+                    raise UserError(reason)
+                time.sleep(0.05)
 
     def _watch(self) -> None:
-        """End this process if another one has and it waits for that on a GPU.
+        """End this process if another one has and this waits for it on a GPU.
 
         Between CPUs a lost connection is an error at once; between GPUs it is none.
         """
@@ -160,20 +183,23 @@ def shared(
     if settings.world_size == 1:
         yield ALONE
         return
-    if _followers and _followers.rank.world_size != settings.world_size:
+    rank = Rank(world_size=settings.world_size, n_local=settings.devices)
+    if _followers and _followers.rank != rank:
         end_all()
     if _followers is None:
-        _followers = Followers(settings)
+        _followers = Followers(rank)
         atexit.register(end_all)
     followers = _followers
     try:
         with followers.training(device, pack):
-            yield followers.rank
+            yield rank
     except BaseException as error:
         _followers = None
         reason = ""
         if isinstance(error, RuntimeError | dist.DistError):
             reason = followers.failure()
+            if not reason and "Connection closed by peer" in str(error):
+                reason = "another process of the training has ended"
         followers.end()
         if reason:
             raise UserError(
@@ -183,51 +209,37 @@ def shared(
 
 
 def end_all() -> None:
-    """Let the processes that follow this one end, if there are any."""
+    """Let the processes that follow this one end; those of torchrun in any case."""
     global _followers  # noqa: PLW0603
+    if _followers is None and torchrun_rank() is not None:
+        _followers = Followers(ALONE)
     if _followers:
         _followers.end()
         _followers = None
 
 
-def start_followers(rank: Rank, port: int) -> list[_Follower]:
-    """Start the other processes of this machine; each ends when this one has.
+def _start(index: int, rank: Rank, port: int) -> _Follower:
+    """Start a process of this machine, which ends when this one has.
 
     Args:
-        rank: Of this process, the first of this machine.
+        index: Its rank.
+        rank: Of this process.
         port: Of the store.
     """
-    followers = []
-    for index in range(rank.index + 1, rank.index + rank.n_local):
-        output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
-        environment = {
-            "RANK": str(index),
-            "WORLD_SIZE": str(rank.world_size),
-            "LOCAL_WORLD_SIZE": str(rank.n_local),
-            "MASTER_ADDR": os.environ.get("MASTER_ADDR", LOCALHOST),
-            "MASTER_PORT": str(port),
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pretext.engine.follower", "--with-parent"],
-            env=os.environ | environment,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        followers.append(_Follower(rank=index, process=process, output=output))
-    return followers
-
-
-def end_followers(followers: Sequence[_Follower]) -> None:
-    """Let processes that were started here end, and wait for it."""
-    for follower in followers:
-        if follower.process.stdin:
-            follower.process.stdin.close()  # by which they know
-    for follower in followers:
-        try:
-            follower.process.wait(NOTICED_S)
-        except subprocess.TimeoutExpired:
-            follower.process.kill()
-            follower.process.wait()
-        follower.output.close()
+    output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+    environment = {
+        "RANK": str(index),
+        "WORLD_SIZE": str(rank.world_size),
+        "LOCAL_WORLD_SIZE": str(rank.n_local),
+        "MASTER_ADDR": LOCALHOST,
+        "MASTER_PORT": str(port),
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pretext.engine.follower", "--with-parent"],
+        env=os.environ | environment,
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+    )
+    return _Follower(rank=index, process=process, output=output)

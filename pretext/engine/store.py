@@ -14,13 +14,7 @@ from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 # Rank 0 may measure for hours between two epochs; what has died is noticed otherwise.
 PATIENCE = timedelta(days=7)
 LOCALHOST = "127.0.0.1"
-WORLD = "world"  # the key by which a machine without launcher learns how many there are
-END = "end"  # in place of a training; and the key by which followers say goodbye
-
-
-def is_launched() -> bool:
-    """Tell whether a launcher such as torchrun has started all processes."""
-    return "RANK" in os.environ and "MASTER_ADDR" in os.environ
+END = "end"  # in place of the device of a training
 
 
 def training_key(number: int) -> str:
@@ -28,32 +22,22 @@ def training_key(number: int) -> str:
     return f"training {number}"
 
 
+def presence_key(rank: int) -> str:
+    """Name the key by which a process says that it is ready."""
+    return f"ready {rank}"
+
+
 def store_of_training(store: Store, number: int) -> Store:
     """Give the part of the store in which the processes of a training meet."""
     return PrefixStore(training_key(number), store)
 
 
-def host_store(*, is_alone: bool) -> tuple[Store, int]:
-    """Open the store as the first process.
-
-    Args:
-        is_alone: All processes are on this machine, and nobody else is let in.
+def host_store() -> tuple[Store, int]:
+    """Open a store in this process, for processes of this machine.
 
     Returns:
         The store, and its port.
     """
-    if is_launched() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        return join_store(), int(os.environ["MASTER_PORT"])
-    if is_launched() or not is_alone:
-        port = int(os.environ["MASTER_PORT"])
-        store = TCPStore(
-            os.environ["MASTER_ADDR"],
-            port,
-            is_master=True,
-            timeout=PATIENCE,
-            wait_for_workers=False,
-        )
-        return PrefixStore("tessera", store), port
     listener = socket.create_server((LOCALHOST, 0))
     port = listener.getsockname()[1]
     store = TCPStore(
@@ -64,11 +48,11 @@ def host_store(*, is_alone: bool) -> tuple[Store, int]:
         wait_for_workers=False,
         master_listen_fd=listener.detach(),
     )
-    return PrefixStore("tessera", store), port
+    return _of_attempt(store), port
 
 
 def join_store() -> Store:
-    """Reach the store of the first process, as soon as it is there."""
+    """Reach the store of torchrun, or of the process that started this one."""
     store = TCPStore(
         os.environ["MASTER_ADDR"],
         int(os.environ["MASTER_PORT"]),
@@ -76,4 +60,10 @@ def join_store() -> Store:
         timeout=PATIENCE,
         wait_for_workers=False,
     )
-    return PrefixStore("tessera", store)
+    return _of_attempt(store)
+
+
+def _of_attempt(store: Store) -> Store:
+    """Keep apart what torchrun starts again after a failure."""
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return PrefixStore(f"tessera {attempt}", store)

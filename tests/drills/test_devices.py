@@ -41,10 +41,9 @@ def start(
     folder: Path,
     *flags: str,
     program: tuple[str, ...] = (sys.executable, "-c", COMMAND),
-    **environment: str,
 ) -> subprocess.Popen[bytes]:
     """Start a pretraining in a process group of its own."""
-    variables = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    variables = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(
             [*program, STAGE, "--run", str(folder), *TINY, *flags],
@@ -94,7 +93,7 @@ def test_two_processes_killed_at_random_end_like_two_that_were_not(
     whole, killed = (
         make_run(tmp_path / name, n_train=60, side=48).folder for name in "ab"
     )
-    flags = ("--devices", "2", "--ema", "0.99", "--epochs", "150")
+    flags = ("--devices", "2", "--ema", "0.99", "--epochs", "60")
     assert start(whole, *flags).wait() == 0, (whole / "log").read_text()[-2000:]
     moments = random.Random(0)
     for kill in range(KILLS):
@@ -142,30 +141,38 @@ def test_launchers_make_the_same(tmp_path: Path) -> None:
         make_run(tmp_path / name, n_train=60, side=48).folder for name in "abc"
     )
     assert start(spawned, "--devices", "2", "--epochs", "4").wait() == 0
-    torchrun = (
-        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
-        *("--master-port", str(free_port()), "-m", "--"),
-    )
+    torchrun = torchrun_of(str(free_port()), nproc_per_node=2)
     flags = ("--devices", "2", "--epochs", "4")
     process = start(launched, *flags, program=torchrun)
     assert process.wait() == 0, (launched / "log").read_text()[-2000:]
     text = (launched / "log").read_text()
     assert text.count("2 processes share each batch") == 1
     assert_same(spawned, launched)
-    port, module = str(free_port()), (sys.executable, "-m")
-    machines = [
-        start(
-            apart,
-            *("--num-nodes", "2", "--epochs", "4"),
-            program=module,
-            MASTER_ADDR="127.0.0.1",
-            MASTER_PORT=port,
-            NODE_RANK=str(number),
-        )
+    flags = ("--num-nodes", "2", "--epochs", "4")
+    port = str(free_port())
+    agents = [
+        start(apart, *flags, program=torchrun_of(port, nnodes=2, node_rank=number))
         for number in (1, 0)
     ]
-    assert [machine.wait() for machine in machines] == [0, 0]
+    assert [agent.wait() for agent in agents] == [0, 0]
     assert_same(spawned, apart)
+
+
+def test_the_others_end_where_there_is_nothing_to_train(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, n_train=60, side=48).folder
+    flags = ("--devices", "2", "--epochs", "2")
+    torchrun = torchrun_of(str(free_port()), nproc_per_node=2)
+    assert start(folder, *flags).wait() == 0
+    assert start(folder, *flags, program=torchrun).wait(timeout=120) == 0
+    refused = start(folder, "--devices", "3", program=torchrun)
+    assert refused.wait(timeout=120) == 1
+    assert "batch_size = 8 is shared by devices = 3" in (folder / "log").read_text()
+
+
+def torchrun_of(port: str, **options: int) -> tuple[str, ...]:
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    program = (sys.executable, "-m", "torch.distributed.run", *flags)
+    return (*program, "--master-port", port, "-m", "--")
 
 
 def free_port() -> int:
