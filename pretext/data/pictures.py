@@ -107,12 +107,16 @@ class Pictures:
         mapped = self.pixels.base
         if not isinstance(mapped, mmap.mmap) or not hasattr(mapped, "madvise"):
             return  # in memory, or on Windows
+        runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
+        if len(runs) == 1:
+            return  # in order, where the system reads ahead itself
         n_bytes = self.pixels[0].nbytes
         first = len(mapped) - self.pixels.nbytes  # behind the header of an npy file
-        for row in rows.tolist():
-            start = first + row * n_bytes
+        for run in runs:
+            start = first + int(run[0]) * n_bytes
+            stop = start + len(run) * n_bytes
             page = start - start % mmap.PAGESIZE
-            mapped.madvise(mmap.MADV_WILLNEED, page, start + n_bytes - page)
+            mapped.madvise(mmap.MADV_WILLNEED, page, stop - page)
 
     def _copy_to_gpu(self) -> None:
         """Copy all pictures to a GPU that has room; whoever takes none needs none."""
