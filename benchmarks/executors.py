@@ -16,14 +16,13 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from data_prep.executors.pool import Pool
 from data_prep.executors.run import run
 from data_prep.executors.work import Work
-from tests.executors.nodes import Nodes
 from tests.executors.works import shout
-from tests.prepared_runs import finetune, make_run
 
 N_TRAIN, SIDE, EPOCHS = 240, 64, 8
 FLAGS = (
@@ -41,6 +40,8 @@ def seconds_of(function: Callable[[], object]) -> float:
 
 def time_nets(address: str) -> dict[str, float]:
     """Fine-tune the nets each way, in a fresh run; seconds by way."""
+    from tests.prepared_runs import finetune, make_run
+
     ways = {
         "here, two threads": ["--threads=2"],
         "here, one thread": ["--threads=1"],
@@ -81,7 +82,8 @@ def time_works(n: int, address: str) -> dict[str, float]:
                 for k in range(n)
             ]
             call = functools.partial(run, works, pool, noun="work", logs=folder)
-            seconds[way] = seconds_of(call)
+            with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+                seconds[way] = seconds_of(call)
     return seconds
 
 
@@ -90,6 +92,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--works", type=int, default=0, help="pieces of no time, alone")
     n_works = parser.parse_args().works
+    from tests.executors.nodes import Nodes  # late: processes import this module
+
     logging.disable(logging.INFO)
     nodes = Nodes()
     try:
