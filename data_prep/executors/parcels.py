@@ -62,14 +62,23 @@ def pack(work: Work) -> Parcel:
     """
     buffer = io.BytesIO()
     _Packer(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(work.function)
-    files = [file for path in work.reads for file in files_below(path)]
     return Parcel(
         name=work.name,
         content=buffer.getvalue(),
-        needed=[_needed(file) for file in dict.fromkeys(files)],
+        needed=needed_by(work),
         writes=None if work.writes is None else place_of(work.writes),
         log_file=place_of(work.log_file),
     )
+
+
+def needed_by(work: Work) -> list[Needed]:
+    """List the files that a piece of work reads.
+
+    Raises:
+        OSError: One of them is not there.
+    """
+    files = [file for path in work.reads for file in files_below(path)]
+    return [_needed(file) for file in dict.fromkeys(files)]
 
 
 def opened(content: bytes, mirror: Path) -> Any:

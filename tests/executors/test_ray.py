@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.errors import UserError
-from data_prep.executors import on_ray
+from data_prep.executors import on_ray, supply
 from data_prep.executors.run import run, with_room
 from data_prep.executors.work import Work
 from tests.executors.nodes import Nodes
@@ -112,11 +112,11 @@ def test_nodes_that_do_not_see_a_file_are_brought_it_once(
     tmp_path: Path, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here they would see it; so the driver is told that they do not."""
-    see = on_ray.on_each
+    see = supply.on_each
 
     def see_nothing(function: object, *args: object) -> object:
         answers = see(function, *args)  # type: ignore[arg-type]
-        if function is not on_ray.on_node.look_at_disk:
+        if function is not supply.on_node.look_at_disk:
             return answers
         files = args[1]
         digests = frozenset(file.digest for file in files)  # type: ignore[attr-defined]
@@ -130,8 +130,8 @@ def test_nodes_that_do_not_see_a_file_are_brought_it_once(
             for node, disk in answers.items()
         }
 
-    monkeypatch.setattr(on_ray, "on_each", see_nothing)
-    monkeypatch.setattr(on_ray, "PIECE_BYTES", 4)
+    monkeypatch.setattr(supply, "on_each", see_nothing)
+    monkeypatch.setattr(supply, "PIECE_BYTES", 4)
     works = [shout_work(tmp_path, name) for name in "abcd"]
     outcome = run(works, nodes.pool(), noun="work", logs="")
     assert not outcome.failures
@@ -142,15 +142,17 @@ def test_nodes_that_do_not_see_a_file_are_brought_it_once(
     assert sorted(kept) == [f"from {name}" for name in "abcd"]
 
 
+@pytest.mark.drill
 def test_a_node_without_room_is_told_before_anything_begins(
     tmp_path: Path, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(on_ray.node_files, "MARGIN_BYTES", 1 << 60)
+    monkeypatch.setattr(supply.node_files, "MARGIN_BYTES", 1 << 60)
     with pytest.raises(UserError, match=r"^node .* GB free in .*tessera-.*TMPDIR"):
         run([shout_work(tmp_path, "a")], nodes.pool(), noun="work", logs="")
     assert not (tmp_path / "stage").exists()
 
 
+@pytest.mark.drill
 def test_a_node_with_other_code_is_refused(
     tmp_path: Path, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +161,7 @@ def test_a_node_with_other_code_is_refused(
         run([shout_work(tmp_path, "a")], nodes.pool(), noun="work", logs="")
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -173,11 +176,13 @@ def test_more_than_any_node_has_is_refused(
         run([shout_work(tmp_path, "a")], nodes.pool(**options), noun="work", logs="")
 
 
+@pytest.mark.drill
 def test_the_cluster_says_how_much_it_does_at_once(nodes: Nodes) -> None:
     assert with_room(nodes.pool()).n_at_once == 2
     assert with_room(nodes.pool(n_at_once=9)).n_at_once == 9
 
 
+@pytest.mark.drill
 def test_a_node_that_dies_costs_its_work_only(tmp_path: Path, nodes: Nodes) -> None:
     works = [waiting_work(tmp_path, name) for name in "abc"]
     outcomes = []
