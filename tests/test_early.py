@@ -319,6 +319,8 @@ MISTAKES: list[tuple[Tables, str]] = [
     (tune(keep_pretext=0.3), r"keep_pretext = 0.3 goes on .*, but init = 'scratch'"),
     (tune(patience=3), r"patience = 3 waits for a better score, but select = 'last'"),
     (tune(select="fold", all=True), r"select = 'fold', but the net of all rows holds"),
+    (tune(devices=3), r"batch_size = 8 is shared by devices = 3"),
+    (tune(devices=2, jobs=2), r"devices = 2, num_nodes = 1 share one net"),
     (tune(average_epochs=31), r"average_epochs = 31, but there are only 30 epochs"),
     (
         ALONE | listed("transfer.finetune"),
@@ -417,6 +419,7 @@ OF_LIBRARIES: list[tuple[Tables, str]] = [
         tune(backbone="test_resnet", train="last-9", unfreeze_after=1),
         r"train = 'last-9': test_resnet has 5 layers; give last-5",
     ),
+    (tune(num_nodes=2), r"num_nodes = 2, but torchrun did not start this"),
     (
         tune(backbone="test_vit3", side=32, final_scale=1.5)
         | {"data_prep.prepare": {"side": 64}},
