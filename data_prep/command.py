@@ -155,7 +155,10 @@ def _text_of(error: Exception) -> str | None:
     if is_cut or error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{file}the disk is full; free some space and run again"
     reason = error.strerror or str(error) or type(error).__name__
+    elsewhere = "; change its rights, or give another place, such as --run FOLDER"
     remedies = {
+        errno.EACCES: elsewhere,
+        errno.EPERM: elsewhere,
         errno.EROFS: "; copy the run to where it can be written",
         errno.EIO: "; the disk fails: copy it elsewhere",
         errno.EMFILE: "; raise the limit: ulimit -n 4096",

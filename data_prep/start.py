@@ -8,6 +8,7 @@ to run: each key with the reason for it. What cannot be told is asked for in a l
 """
 
 import logging
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -92,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         raise UserError(
             f"{file} is there already; give --overwrite to replace it, or --name NAME"
         )
+    _check_writable(EXPERIMENTS)
     from data_prep.first_look.data_section import data_section
     from data_prep.first_look.look import look
     from data_prep.first_look.toml_text import toml_text
@@ -176,6 +178,20 @@ def _name_of(settings: StartSettings) -> str:
             " -: --name NAME"
         )
     return plain
+
+
+def _check_writable(folder: Path) -> None:
+    """Check that files can be written into a folder that may be there or not.
+
+    Raises:
+        UserError: They cannot.
+    """
+    target = folder if folder.exists() else folder.absolute().parent
+    if not os.access(target, os.W_OK | os.X_OK):
+        raise UserError(
+            f"{target}: nothing can be written there; go to a folder where you may"
+            " write, and name that of the pictures by its whole path"
+        )
 
 
 def _check(file: Path, stages: Sequence[str]) -> None:

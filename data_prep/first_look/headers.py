@@ -10,6 +10,11 @@ from statistics import median
 
 from PIL import Image, UnidentifiedImageError
 
+from data_prep.errors import UnreadableError, UserError
+from data_prep.pictures.decode import read_picture
+from data_prep.pictures.printable import shown
+
+MOST_DECODED, LEAST_SIDE = 8, 16  # where no header can be read; px
 MOST_READ = 48  # headers; more tell hardly more, and a slow disk would be felt
 CAMERA_TAGS = (0x010F, 0x0110)  # EXIF: make and model of the camera
 ALIKE = 1.25  # shapes are alike if the widest is so much wider than the narrowest
@@ -50,10 +55,8 @@ def read_headers(pictures: Sequence[Path]) -> Headers | None:
     Returns:
         What they tell; None where none can be read here.
     """
-    step = max(1, len(pictures) / MOST_READ)
-    chosen = [pictures[int(k * step)] for k in range(min(MOST_READ, len(pictures)))]
     sizes, n_camera = [], 0
-    for path in chosen:
+    for path in _spread(pictures, MOST_READ):
         try:
             with Image.open(path) as image:
                 sizes.append(image.size)
@@ -72,3 +75,32 @@ def read_headers(pictures: Sequence[Path]) -> Headers | None:
         shapes=(shapes[n_odd], shapes[-1 - n_odd]),
         n_camera=n_camera,
     )
+
+
+def check_readable(pictures: Sequence[Path]) -> None:
+    """Check that a few pictures, none of which has a header, can be decoded.
+
+    Raises:
+        UserError: None can be.
+    """
+    reasons = {}
+    for path in _spread(pictures, MOST_DECODED):
+        try:
+            read_picture(path.read_bytes(), LEAST_SIDE, path.suffix)
+        except UnreadableError as error:
+            reasons[path] = str(error)
+        except OSError as error:
+            reasons[path] = f"it cannot be read, {error.strerror or error}"
+        else:
+            return
+    first, reason = next(iter(reasons.items()))
+    raise UserError(
+        f"{shown(first)}: {reason}; none of {len(reasons)} pictures looked at can be"
+        " read: copy or download them anew, or name another folder"
+    )
+
+
+def _spread(pictures: Sequence[Path], most: int) -> list[Path]:
+    """Choose at most so many pictures, evenly spread."""
+    step = max(1, len(pictures) / most)
+    return [pictures[int(k * step)] for k in range(min(most, len(pictures)))]

@@ -6,6 +6,7 @@ extension, or with extension, or with the folders before it, as Hugging Face's
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEAST_SHARE = 0.5  # of its values that name pictures, for a column of ids
+NAMELESS = re.compile(r"(Unnamed: \d+)?")  # as pandas calls what has no name
 N_TRIED = 200  # values that show whether a column names pictures at all
 PREFERRED = ("id", "image_id", "file_name", "filename", "image", "file", "path", "name")
 
@@ -36,6 +38,7 @@ class IdTable:
         is_plain: The cells are the ids as they are, in a table that stages read.
         n_pictures: Different ids that have a picture.
         columns: The other columns.
+        counter: Name of a column that only counts the rows, and is none of those.
     """
 
     path: Path
@@ -45,6 +48,7 @@ class IdTable:
     is_plain: bool
     n_pictures: int
     columns: Sequence[Column]
+    counter: str | None = None
 
     @property
     def is_long(self) -> bool:
@@ -161,11 +165,14 @@ def id_table(
         return None
     is_json = path.suffix.lower() == ".jsonl"
 
-    def rank(candidate: tuple[float, str]) -> tuple[bool, int, float]:
+    counter = next((n for n, texts in texts_of.items() if _counts(n, texts)), None)
+
+    def rank(candidate: tuple[float, str]) -> tuple[bool, bool, int, float]:
         share, name = candidate
         lower = name.lower()
         preference = PREFERRED.index(lower) if lower in PREFERRED else len(PREFERRED)
-        return not _is_plain(texts_of[name], pictures), preference, -share
+        is_plain = _is_plain(texts_of[name], pictures)
+        return name == counter, not is_plain, preference, -share
 
     id_column = min(ranked, key=rank)[1] if len(ranked) > 1 else ranked[0][1]
     texts = texts_of[id_column]
@@ -179,8 +186,20 @@ def id_table(
         is_plain=ids == texts and not is_json,
         n_pictures=len(set(ids) & pictures.ids),
         columns=[
-            look_at(cells[name], str(name)) for name in cells if name != id_column
+            look_at(cells[name], str(name))
+            for name in cells
+            if name not in (id_column, counter)
         ],
+        counter=counter if counter != id_column else None,
+    )
+
+
+def _counts(name: str, texts: Sequence[str]) -> bool:
+    """Tell whether a column is the index that pandas writes without a name."""
+    if not NAMELESS.fullmatch(name):
+        return False
+    return any(
+        [*texts] == [str(k + first) for k in range(len(texts))] for first in (0, 1)
     )
 
 

@@ -7,12 +7,18 @@ from pathlib import Path
 from data_prep.errors import UserError
 from data_prep.first_look.class_folders import class_folders
 from data_prep.first_look.column_roles import assign_columns
-from data_prep.first_look.headers import read_headers
+from data_prep.first_look.headers import check_readable, read_headers
 from data_prep.first_look.id_columns import IdTable, id_table, read_any
 from data_prep.first_look.listing import Listing, list_folder
 from data_prep.first_look.picture_ids import PictureIds
 from data_prep.first_look.seen import Seen
-from data_prep.first_look.table_roles import NONE, Roles, assign_roles, is_sample
+from data_prep.first_look.table_roles import (
+    NONE,
+    Roles,
+    assign_roles,
+    is_sample,
+    words_of_its_pictures,
+)
 
 NO_ROLES = Roles(
     train=None, test=None, sample=None, attributes=(), reasons={}, notes=()
@@ -35,17 +41,24 @@ def look(
         named_columns: ``id``, ``target``, ``group``, ``object`` and ``date`` likewise.
 
     Raises:
-        UserError: There is no picture, a role cannot be told, or a file is no table.
+        UserError: There is no picture, or none that can be read, a role cannot be told,
+            or a file is no table.
     """
     listing = list_folder(folder)
     flagged = [path for path in named_tables.values() if path]
     paths = [*tables, *flagged] if tables else [*listing.tables, *flagged]
     paths = list({path.resolve(): path for path in paths}.values())
     named_id = named_columns["id"]
-    read = _read_all(paths, listing.ids, named_id, is_named=bool(tables))
+    ids_by_table = {
+        path: replace(listing.ids, words=words_of_its_pictures(path, folder))
+        for path in paths
+    }
+    read = _read_all(ids_by_table, named_id, is_named=bool(tables))
     of_pictures = [table for table in read.values() if table]
     strange = [path for path, table in read.items() if table is None]
     headers = read_headers(listing.pictures)
+    if headers is None:
+        check_readable(listing.pictures)
     is_free = named_columns["target"] == NONE
     if not of_pictures:
         folders = None if is_free else class_folders(listing)
@@ -76,8 +89,19 @@ def look(
         roles=roles,
         columns=columns,
         has_words=_has_words(roles.attributes),
-        notes=[*map(_names_no_picture, strange), *roles.notes],
+        notes=[
+            *map(_names_no_picture, strange),
+            *roles.notes,
+            *filter(None, map(_counts_rows, of_pictures)),
+        ],
     )
+
+
+def _counts_rows(table: IdTable) -> str:
+    if table.counter is None:
+        return ""
+    named = f"column {table.counter!r}" if table.counter else "a column without a name"
+    return f"{table.path.name}: {named} only counts the rows; left out"
 
 
 def _names_no_picture(path: Path) -> str:
@@ -107,8 +131,7 @@ def _with_sample_of_objects(roles: Roles, name: str, tables: Sequence[Path]) -> 
 
 
 def _read_all(
-    paths: Sequence[Path],
-    pictures: PictureIds,
+    ids_by_table: Mapping[Path, PictureIds],
     named_id: str | None,
     *,
     is_named: bool,
@@ -119,7 +142,10 @@ def _read_all(
         UserError: One is no table; one that nobody named may be left out by naming.
     """
     try:
-        return {path: id_table(path, pictures, named_id) for path in paths}
+        return {
+            path: id_table(path, pictures, named_id)
+            for path, pictures in ids_by_table.items()
+        }
     except UserError as error:
         if is_named:
             raise

@@ -4,6 +4,7 @@ An id is the name of a file without extension, or where several files have that 
 its path without extension within the folder of pictures: as stages read it.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +21,12 @@ class PictureIds:
     Attributes:
         by_stem: Of each name without extension, the paths of the pictures that have it,
             without extension and within the folder of pictures.
+        words: Of several pictures that could be meant that is which has one of these
+            in the names of its folders, as train or test.
     """
 
     by_stem: Mapping[str, Sequence[str]]
+    words: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, files: Iterable[Path], top: Path) -> "PictureIds":
@@ -62,7 +66,13 @@ class PictureIds:
             return stem
         hits = [path for path in paths if f"/{plain}".endswith(f"/{path}")]
         hits = hits or [path for path in paths if path.endswith(f"/{plain}")]
+        if len(hits) > 1 and self.words:
+            hits = [path for path in hits if self.words & _words_of_folders(path)]
         return hits[0] if len(hits) == 1 else plain
+
+
+def _words_of_folders(path: str) -> set[str]:
+    return set(re.findall(r"[a-z]+", path.lower().rpartition("/")[0]))
 
 
 def without_extension(name: str) -> str:

@@ -164,4 +164,4 @@ def batch_size(stage: str, n_rows: int) -> int:
     size = BATCHES[stage]
     while size > 4 and n_rows < MIN_BATCHES * size:
         size //= 2
-    return size
+    return max(1, min(size, n_rows))

@@ -47,6 +47,18 @@ def words_of(path: Path, root: Path) -> set[str]:
     return set(re.findall(r"[a-z]+", text.rpartition(".")[0]))
 
 
+def words_of_its_pictures(path: Path, root: Path) -> frozenset[str]:
+    """Give the words that folders have with the pictures of a table, by its name."""
+    words = words_of(path, root)
+    for names, of_folders in (
+        (TEST_WORDS | SAMPLE_WORDS, TEST_WORDS),
+        (TRAIN_WORDS, TRAIN_WORDS),
+    ):
+        if words & names:
+            return of_folders
+    return frozenset()
+
+
 def assign_roles(
     tables: Sequence[IdTable], root: Path, named: dict[str, Path | None]
 ) -> Roles:

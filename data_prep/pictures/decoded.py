@@ -4,6 +4,7 @@ Shapes: S pixels per side.
 """
 
 import hashlib
+import logging
 import math
 import os
 import time
@@ -17,9 +18,11 @@ from typing import Any
 from data_prep.errors import UnreadableError, UserError
 from data_prep.pictures.decode import Fit, Pixels, fit_square, read_picture
 from data_prep.pictures.picture_info import PictureInfo
+from data_prep.pictures.printable import shown
 from data_prep.processes import n_cores, pool_of
 from data_prep.run_folders.witness import Witness
 
+log = logging.getLogger(__name__)
 N_TIMED = 5  # files
 CHUNK = 16  # pictures a process takes at a time
 CHUNK_BYTES = 2**23  # ... unless they are large
@@ -110,9 +113,16 @@ def time_decoding(paths: Sequence[Path], side: int) -> float:
     """Decode a few of some files, and say how long one takes, in seconds."""
     few = paths[:: max(1, len(paths) // N_TIMED)][:N_TIMED]
     began = time.perf_counter()
-    for path in few:
-        _decode_file(path, side, "pad")
-    return (time.perf_counter() - began) / max(1, len(few))
+    reasons = [_decode_file(path, side, "pad")[0].reason for path in few]
+    seconds = (time.perf_counter() - began) / max(1, len(few))
+    if few and all(reasons):
+        log.warning(
+            "%s: %s; none of %d pictures looked at can be read",
+            shown(few[0]),
+            reasons[0],
+            len(few),
+        )
+    return seconds
 
 
 def _decode_file(path: Path, side: int, fit: Fit) -> tuple[Decoded, Pixels | None]:

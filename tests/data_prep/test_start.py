@@ -488,7 +488,8 @@ def test_what_is_refused_leaves_the_experiment_before(tmp_path: Path) -> None:
     begun(folder)
     files = [Path("experiments/trees.toml"), Path("experiments/trees/train.csv")]
     before = [path.read_bytes() for path in files]
-    for path in [*folder.rglob("*.png")][3:]:
-        path.unlink()
-    assert "has only 3 pictures to train on" in refused(folder, "--overwrite")
+    for word in WORDS:
+        for path in sorted((folder / word).iterdir())[3:]:
+            path.unlink()
+    assert "9 rows have a target" in refused(folder, "--overwrite")
     assert [path.read_bytes() for path in files] == before
