@@ -15,7 +15,8 @@ predictions are (see ``stacking.ensemble.final_step``), or the most frequent cla
 Rows are learned from through the net that never saw them, by the run's own folds.
 A stack of another metric that is replaced is kept whole, as ``stacking.fit.METRIC``.
 ``--protocol insample`` reproduces the leak of the original instead, for comparison, and
-writes ``stacking.fit.insample/``.
+writes ``stacking.fit.insample/``. Trees of several folds grow side by side in threads;
+``--jobs 2`` trains the folds of small networks in processes, two at a time.
 """
 
 import logging
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     reads = [PREPARED, EXTRACTED]
     if done := run.current(name, config, reads):
         return done.folder
+    settings.check_cluster()
     settings.check_data(Outlook.of_prepared(prepared, run, experiment))
     log.info("reading %s", extracted.folder)
     # Before LightGBM loads: threads that wait must not keep the others' cores busy.

@@ -8,10 +8,10 @@ from annotated_types import Ge
 
 from data_prep.effort import Workload
 from data_prep.errors import UserError
+from data_prep.executor_settings import ExecutorSettings
 from data_prep.experiment import Experiment
 from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED
-from data_prep.ranges import Ranged
 from data_prep.run_folders.runs import Run
 from data_prep.settings import NOT_HASHED, Example, nearest, recorded
 from stacking.models.registry import STACKERS
@@ -29,7 +29,7 @@ SLOW = tuple(name for name, s in STACKERS.items() if s.is_slow)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitSettings(Ranged):
+class FitSettings(ExecutorSettings):
     """Stack the nets' outputs, tune the post-processing, score it honestly, predict.
 
     python -m stacking.fit --cv sgkfold3
@@ -196,6 +196,15 @@ class FitSettings(Ranged):
         n_cells = len(outlook.scored()) * n_outputs * n_statistics
         often = (2 + self.seeds) / 5 + TUNED_SHARE * self.tune
         return Workload(seconds=START_S + CELL_S * n_cells * often)
+
+    def check_libraries(self, outlook: Outlook) -> None:
+        """Knock at the cluster.
+
+        Raises:
+            UserError: There is none.
+        """
+        del outlook
+        self.check_cluster()
 
     def check_data(self, outlook: Outlook) -> None:
         """Check what the tables and the other stages decide.

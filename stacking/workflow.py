@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.arrays import Floats
+from data_prep.executors.pool import Pool
 from data_prep.experiment import Experiment
 from data_prep.run_folders.damage import map_array
 from data_prep.run_folders.runs import Finished
@@ -134,6 +135,7 @@ class StackingJob:
                 n_trials=settings.tune,
                 n_workers=n_workers,
                 n_threads=n_threads,
+                pool=Pool.of(settings, data.rows.n_folds, threads=1, usual_threads=1),
             ),
             pixels=map_array(path) if path and path.exists() else None,
             extracted=extracted,

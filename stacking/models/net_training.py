@@ -14,7 +14,7 @@ each network.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from threading import RLock
 
@@ -188,43 +188,71 @@ def cross_fit(
     kind: Kind, rows: TrainingRows, seed: int, training: Training
 ) -> CrossFit:
     """Train the nets of all folds, with a bar on stderr."""
-    torch.set_num_threads(1)
     tqdm.set_lock(RLock())  # the usual one is shared by processes, and is left behind
-    most = 2 * training.max_epochs
-    n_folds, title = int(rows.folds.max()) + 1, f"stacking: {kind}"
-    with tqdm(total=most * n_folds, desc=title, unit="epoch", mininterval=1.0) as bar:
+    total, title = n_epochs(training) * rows.n_folds, f"stacking: {kind}"
+    with tqdm(total=total, desc=title, unit="epoch", mininterval=1.0) as bar:
 
         def fit(fold: int, train_idx: Ints, val_idx: Ints) -> FoldFit:
-            seeds = [seed, fold]
-            epochs, inner_oof = _find_epochs(
-                kind=kind,
-                rows=rows,
-                train_idx=train_idx,
-                seeds=seeds,
-                training=training,
-                bar=bar,
-            )
-            n_seeds = training.n_seeds
-            final_seeds = [[*seeds, 0, number] for number in range(n_seeds)]
-            nets = SideBySide(kind, rows, [train_idx] * n_seeds, final_seeds)
-            for _ in range(epochs):
-                nets.train_epoch()
-                bar.update()
-            bar.update(most * (fold + 1) - bar.n)
-            model = Nets(
-                kind=kind,
-                input_shape=rows.X.shape[1:],
-                is_proba=nets.is_proba,
-                tensors={k: v.detach().numpy() for k, v in nets.state.items()},
-            )
-            return FoldFit(
-                inner_oof=inner_oof.reshape(rows.y[train_idx].shape),
-                val_pred=predict(model, rows.X[val_idx]),
-                model=model,
-                metadata={"epochs": epochs},
+            del train_idx, val_idx
+            return fit_fold(
+                kind, rows, fold, seed=seed, training=training, count=bar.update
             )
 
         return CrossFit.over(fit, rows)
+
+
+def n_epochs(training: Training) -> int:
+    """Give the most epochs of a fold: those of its inner nets, then of its own."""
+    return 2 * training.max_epochs
+
+
+def fit_fold(
+    kind: Kind,
+    rows: TrainingRows,
+    fold: int,
+    *,
+    seed: int,
+    training: Training,
+    count: Callable[[int], object],
+) -> FoldFit:
+    """Train the nets around a fold, on one thread: the same bits wherever it is.
+
+    Args:
+        kind: One of ``KINDS``.
+        rows: All rows.
+        fold: The one that is held out.
+        seed: Of the nets.
+        training: How to train.
+        count: Told of epochs made, ``n_epochs`` in all.
+    """
+    torch.set_num_threads(1)
+    train_idx = np.flatnonzero(rows.folds != fold)
+    epochs, n_tried, inner_oof = _find_epochs(
+        kind=kind,
+        rows=rows,
+        train_idx=train_idx,
+        seeds=[seed, fold],
+        training=training,
+        count=count,
+    )
+    final_seeds = [[seed, fold, 0, number] for number in range(training.n_seeds)]
+    nets = SideBySide(kind, rows, [train_idx] * training.n_seeds, final_seeds)
+    for _ in range(epochs):
+        nets.train_epoch()
+        count(1)
+    count(n_epochs(training) - n_tried - epochs)  # those that were not needed
+    model = Nets(
+        kind=kind,
+        input_shape=rows.X.shape[1:],
+        is_proba=nets.is_proba,
+        tensors={k: v.detach().numpy() for k, v in nets.state.items()},
+    )
+    return FoldFit(
+        inner_oof=inner_oof.reshape(rows.y[train_idx].shape),
+        val_pred=predict(model, rows.X[rows.folds == fold]),
+        model=model,
+        metadata={"epochs": epochs},
+    )
 
 
 def _find_epochs(
@@ -233,13 +261,13 @@ def _find_epochs(
     train_idx: Ints,
     seeds: Sequence[int],
     training: Training,
-    bar: "tqdm[None]",
-) -> tuple[int, Floats]:
+    count: Callable[[int], object],
+) -> tuple[int, int, Floats]:
     """Find the epoch at which the mean curve of the inner folds is lowest.
 
     Returns:
-        The epoch, and the predictions (rows at ``train_idx``, D) of each inner fold by
-        the nets of the others.
+        The epoch, how many were made, and the predictions (rows at ``train_idx``, D) of
+        each inner fold by the nets of the others.
     """
     inner_folds = rows.inner_folds(train_idx, seeds[0])
     n_inner, n_seeds = int(inner_folds.max()) + 1, training.n_seeds
@@ -263,7 +291,7 @@ def _find_epochs(
     for epoch in range(training.max_epochs + 1):
         if epoch:
             nets.train_epoch()
-            bar.update()
+            count(1)
         y_pred = (
             nets.predict(idx_RM).reshape(n_inner, n_seeds, longest, -1).mean(axis=1)
         )
@@ -274,7 +302,7 @@ def _find_epochs(
             best, lowest, best_oof = epoch, error, oof_pred.copy()
         elif epoch - best >= training.patience:
             break
-    return best, best_oof
+    return best, epoch, best_oof
 
 
 def predict(nets: Nets, X: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Neural stackers: a child process trains the nets, and predicts with them.
+"""The nets of neural stackers: a child process trains them, and predicts with them.
 
 ``mlp`` and ``tabm`` read the pooled columns, ``cnn1d`` and ``cnn2d`` the single views
 (``stacking.models.networks``). Several nets with seeds of their own are averaged.
@@ -12,7 +12,6 @@ each), S nets.
 
 import atexit
 import json
-import logging
 import os
 import re
 import time
@@ -24,15 +23,12 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.arrays import Floats
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import intact
 from data_prep.run_folders.drafts import drafted
-from stacking.cross_fitting import CrossFit, TrainingRows
-from stacking.models.stacker import Inputs, StackerType
 
 Kind = Literal["mlp", "tabm", "cnn1d", "cnn2d"]
 
@@ -41,7 +37,6 @@ IDLE_S = 60  # seconds without a call after which the child ends
 CHILD = "stacking.models.net_training"  # loads torch, so only the child imports it
 ENDING = ".safetensors"
 CONFIG = "config"  # in the header of such a file
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +72,7 @@ class Nets:
 
     def predict(self, X: Floats) -> Floats:
         """Give (N,) numbers or (N, D) probabilities of (N, C) or (N, V, F) rows."""
-        y_pred: Floats = _in_child(self.kind, "predict", self, X)
+        y_pred: Floats = in_child(self.kind, "predict", self, X)
         return y_pred
 
     def save(self, folder: Path, stem: str) -> list[str]:
@@ -105,36 +100,7 @@ def load_nets(folder: Path, files: Sequence[str]) -> Nets:
     return Nets(**config, input_shape=input_shape, tensors=tensors)
 
 
-def cross_fit_neural(
-    kind: Kind, rows: TrainingRows, *, seed: int = 0, training: Training | None = None
-) -> CrossFit:
-    """Cross-fit nets whose number of epochs is chosen among the other folds.
-
-    Args:
-        kind: One of ``KINDS``.
-        rows: With (N, C) pooled columns; for ``cnn1d`` and ``cnn2d`` (N, V, F) views.
-            Rows of weight 0 are not trained on.
-        seed: Seed of the inner folds and the nets.
-        training: How to train; None: as usual.
-
-    Raises:
-        UserError: The process that trains failed, or finds no torch.
-        ValueError: The inputs have the wrong shape or are not finite.
-    """
-    n_axes = 3 if kind in ("cnn1d", "cnn2d") else 2
-    if rows.X.ndim != n_axes or not np.isfinite(rows.X).all():
-        raise ValueError(
-            f"{kind}: inputs {rows.X.shape} are not finite (N, C), (N, V, F)"
-        )
-    # TabM is an ensemble itself
-    training = training or Training(n_seeds=1 if kind == "tabm" else 3)
-    n_seeds = training.n_seeds
-    log.info("stacking: %s, %d small nets a fold, in a process apart", kind, n_seeds)
-    fit: CrossFit = _in_child(kind, "cross_fit", kind, rows, seed, training)
-    return fit
-
-
-def _in_child(kind: str, name: str, *args: Any) -> Any:
+def in_child(kind: str, name: str, *args: Any) -> Any:
     """Call a function of ``stacking.models.net_training`` in the child process.
 
     Raises:
@@ -192,23 +158,3 @@ def _end_with(parent: int) -> None:
 def _call(name: str, *args: Any) -> Any:
     function: Callable[..., Any] = getattr(import_module(CHILD), name)
     return function(*args)
-
-
-def _stacker(kind: Kind, title: str, inputs: Inputs, package: str = "") -> StackerType:
-    return StackerType(
-        name=kind,
-        title=title,
-        inputs=inputs,
-        fit=lambda rows, context: cross_fit_neural(kind, rows, seed=context.seed),
-        load=load_nets,
-        is_slow=True,
-        package=package,
-    )
-
-
-STACKERS = (
-    _stacker("mlp", "small network", "narrow"),
-    _stacker("tabm", "TabM, an ensemble in one network", "narrow", package="tabm"),
-    _stacker("cnn1d", "1-D convolutions over the views", "views"),
-    _stacker("cnn2d", "2-D convolutions, outputs x views", "views"),
-)

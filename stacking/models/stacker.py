@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 from data_prep.errors import UserError
+from data_prep.executors.pool import Pool
 from stacking.cross_fitting import CrossFit, Model, TrainingRows
 
 Inputs = Literal["all", "narrow", "views"]
+HERE = Pool(executor="here", n_at_once=1, threads=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,7 @@ class FitContext:
         folder: For what an interrupted tuning goes on with.
         n_workers: Folds to fit at the same time.
         n_threads: Threads of each.
+        pool: Where folds that are slow are fitted, each in a process.
     """
 
     columns: Sequence[str] = ()
@@ -41,6 +44,7 @@ class FitContext:
     folder: Path = Path()
     n_workers: int = 1
     n_threads: int = 1
+    pool: Pool = HERE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,18 +22,20 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
+from data_prep.executors.pool import Pool
+from data_prep.executors.work import Outcome, Work
 from data_prep.experiment import commands
 from data_prep.run_folders.damage import DamagedFileError
 from stacking.cross_fitting import CrossFit
-from stacking.models import neural
+from stacking.models import neural, neural_folds
 from stacking.models.neural import (
     KINDS,
     Kind,
     Nets,
     Training,
-    cross_fit_neural,
     load_nets,
 )
+from stacking.models.neural_folds import cross_fit_neural
 from tests.stacking.conftest import rows_in_folds
 
 N, V, F = 120, 4, 5
@@ -432,3 +434,34 @@ def test_inputs_that_are_no_numbers_are_refused() -> None:
 
 def test_the_child_is_no_command() -> None:
     assert "stacking.models.net_training" not in commands()
+
+
+def test_folds_in_processes_are_those_of_the_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that is there is not trained again, as after a kill."""
+    how = {"pool": Pool(executor="processes", n_at_once=2, threads=1)}
+    with caplog.at_level(logging.INFO):
+        fits = fit("mlp", *data("mlp"), folder=tmp_path, **how)
+    assert "3 folds, 2 at once on 1 threads each" in caplog.text
+    expected = usual("mlp", False)
+    assert np.array_equal(fits.oof_pred, expected.oof_pred)
+    assert np.array_equal(fits.inner_oof, expected.inner_oof, equal_nan=True)
+    assert fits.metadata == expected.metadata
+    for model, same in zip(fits.models, expected.models, strict=True):
+        assert model.save(tmp_path, "one") == ["one.safetensors"]
+        same.save(tmp_path, "two")
+        first, second = (tmp_path / f"{n}.safetensors" for n in ("one", "two"))
+        assert first.read_bytes() == second.read_bytes()
+    (tmp_path / "mlp_fold1" / "fold.npz").unlink()
+    names: list[str] = []
+
+    def fail(works: Sequence[Work], *_: object, **__: object) -> Outcome:
+        names.extend(work.name for work in works)
+        return Outcome(results={}, failures=dict.fromkeys(names, "too bright"))
+
+    monkeypatch.setattr(neural_folds, "run", fail)
+    message = r"1 of 1 folds failed \(mlp of fold 1: too bright\); see .*job.log; the"
+    with pytest.raises(UserError, match=message):
+        fit("mlp", *data("mlp"), folder=tmp_path, **how)
+    assert names == ["mlp of fold 1"]

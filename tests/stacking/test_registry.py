@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.settings import fields_of
-from stacking.models import neural, registry
+from stacking.models import neural_folds, registry
 from stacking.models.registry import STACKERS
 from stacking.settings import FitSettings
 
@@ -22,7 +22,7 @@ def test_every_file_with_the_mark_is_a_stacker_and_has_a_name_of_its_own() -> No
         for path in folder.glob("*.py")
         if "\nSTACKER = StackerType(" in path.read_text()
     ]
-    assert len(STACKERS) == len(files) + len(neural.STACKERS) > 5
+    assert len(STACKERS) == len(files) + len(neural_folds.STACKERS) > 5
     assert {"lightgbm", "ridge"} < set(STACKERS)
 
 

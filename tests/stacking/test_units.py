@@ -18,7 +18,8 @@ from stacking.estimator import Stacker
 from stacking.inputs.target_columns import NetPredictions
 from stacking.models.boosting import Boosters, Boosting, cross_fit_boosters, quick
 from stacking.models.linear import fit_curve
-from stacking.models.neural import Training, cross_fit_neural
+from stacking.models.neural import Training
+from stacking.models.neural_folds import cross_fit_neural
 from stacking.models.registry import load_models, save_models
 from tests.stacking.conftest import rows_in_folds
 
