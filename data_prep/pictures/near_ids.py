@@ -38,6 +38,8 @@ def _with_one_separator(text: str) -> str:
 
 def _compatible(text: str) -> str:
     """Bring equal-looking letters to one form, and drop those that nobody sees."""
+    if text.isascii():  # has neither; a look at each letter takes most of the time
+        return text
     plain = unicodedata.normalize("NFKC", text)
     return "".join(c for c in plain if unicodedata.category(c) != "Cf")
 

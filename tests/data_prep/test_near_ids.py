@@ -130,6 +130,16 @@ def test_no_picture_is_given_twice_and_the_order_does_not_matter(seed: int) -> N
     assert again.differences == near.differences
 
 
+def test_plain_letters_are_their_own_form_whatever_the_short_cut_says() -> None:
+    letters = "".join(map(chr, range(128)))
+    assert unicodedata.normalize("NFKC", letters) == letters
+    assert "Cf" not in map(unicodedata.category, letters)
+    for text in (letters, "\u00adabc\u200b", "ﬁne"):
+        plain = unicodedata.normalize("NFKC", text)
+        slowly = "".join(c for c in plain if unicodedata.category(c) != "Cf")
+        assert DIFFERENCES["the Unicode form"](text) == slowly
+
+
 def test_composed_and_decomposed_letters_are_one_form() -> None:
     name = "café-Ωλ"
     near = near_ids([unicodedata.normalize("NFD", name)], [name])
