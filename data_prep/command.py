@@ -1,6 +1,5 @@
 """What every command does first and last: find its run, report a mistake in a line."""
 
-import atexit
 import errno
 import logging
 import os
@@ -36,7 +35,7 @@ OUT_OF_MEMORY = {  # by names of errors whose packages are not imported here
     "BrokenProcessPool": "a process was killed, probably for want of memory; run again",
 }
 # by name, because packages import only those before them
-FOLLOWER = "pretext.engine.follower"
+FOLLOWER, FOLLOWERS = "pretext.engine.follower", "pretext.engine.followers"
 FIRST = "TESSERA_FIRST"  # in the environment of the first process
 NOISY = ("PIL", "gensim", "lightning", "matplotlib", "pytorch_lightning", "timm")
 
@@ -107,14 +106,13 @@ def run_command(main: Callable[[], Any]) -> NoReturn:
     rank = torchrun_rank()
     if rank:
         os.execv(sys.executable, [sys.executable, "-m", FOLLOWER])
-    if rank == 0 and FIRST not in os.environ:
-        os.environ[FIRST] = "this one"  # and none that this one starts
-        atexit.register(_end_followers)
-    run_main(main)
-
-
-def _end_followers() -> None:
-    import_module("pretext.engine.followers").end_all()
+    if rank is None or FIRST in os.environ:
+        run_main(main)
+    os.environ[FIRST] = "this one"  # and none that this one starts
+    try:
+        run_main(main)
+    finally:
+        import_module(FOLLOWERS).end_all()
 
 
 def run_main(main: Callable[[], Any]) -> NoReturn:

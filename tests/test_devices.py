@@ -291,6 +291,31 @@ def test_the_parts_of_the_processes_are_the_batch(
             assert [part.epoch for part in batches] == [batch.epoch] * 4
 
 
+def test_norms_of_the_whole_batch_keep_the_network(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    network = build_backbone("test_efficientnet", SIDE)  # its norms have activations
+    learner = thirds(pictures)
+    learner.backbone = nn.Sequential(network, nn.Linear(256, 8))
+    images = pictures.take(np.arange(4)).float() / 255
+    expected = learner.eval()(images)
+    shared = training.Training(
+        learner=learner,
+        pictures=pictures,
+        train_idx=ROWS,
+        ids=IDS,
+        settings=replace(SETTINGS, sync_batchnorm=True),
+        folder=tmp_path,
+        checkpoint=None,
+    )
+    module = shared.module(torch.device("cpu"), Rank(world_size=2, n_local=2))
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    assert norms
+    assert all(isinstance(norm, nn.SyncBatchNorm) for norm in norms)
+    assert module._norms == {"all": norms}
+    torch.testing.assert_close(module.learner.eval()(images), expected)
+
+
 class KilledError(Exception):
     """Whatever stops a training."""
 
@@ -406,23 +431,30 @@ def test_a_process_that_waits_for_a_dead_one_ends(
     waiting.end()
 
 
-@pytest.mark.parametrize("rank", ["0", "1"])
-def test_what_torchrun_started_as_another_rank_follows(
-    rank: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("rank", "is_of_the_first", "expected"),
+    [
+        ("0", False, "ended"),
+        ("0", True, ""),
+        ("1", False, "-m pretext.engine.follower"),
+    ],
+)
+def test_what_torchrun_started_as_another_rank_follows_until_the_first_has_ended(
+    rank: str, is_of_the_first: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RANK", rank)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("MASTER_ADDR", "a")
-    monkeypatch.setenv(command.FIRST, "another")
-    became: list[list[str]] = []
+    for name, value in (TORCHRUN | {"RANK": rank}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(command.FIRST, "yes")  # undone at the end
+    if not is_of_the_first:
+        monkeypatch.delenv(command.FIRST)
+    done: list[str] = []
 
     def become(_: str, arguments: list[str]) -> NoReturn:
-        became.append(arguments[1:])
-        raise SystemExit(7)
+        done.append(" ".join(arguments[1:]))
+        raise SystemExit(0)
 
     monkeypatch.setattr(command.os, "execv", become)
+    monkeypatch.setattr(followers, "end_all", lambda: done.append("ended"))
     with pytest.raises(SystemExit) as end:
         command.run_command(lambda: None)
-    assert (end.value.code, became) == (
-        (0, []) if rank == "0" else (7, [["-m", "pretext.engine.follower"]])
-    )
+    assert (end.value.code, "".join(done)) == (0, expected)
