@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from data_prep.executors.pool import Pool
 from data_prep.executors.progress import Count, Report
-from data_prep.executors.run import run
+from data_prep.executors.run import run, with_room
 from data_prep.executors.work import Result, Work
 from data_prep.run_folders.runs import read_state
 from features.net_passes import file_of
@@ -45,12 +45,14 @@ def run_parts(
         UserError: A part failed. The others are kept.
     """
     n_blocks = sum(whole.n_blocks for whole in net_passes.passes)
-    pool = Pool.of(
-        settings,
-        n_blocks,
-        threads=settings.threads,
-        usual_threads=USUAL_THREADS,
-        gpus=visible_gpus(),
+    pool = with_room(
+        Pool.of(
+            settings,
+            n_blocks,
+            threads=settings.threads,
+            usual_threads=USUAL_THREADS,
+            gpus=visible_gpus(),
+        )
     )
     set_threads(pool.threads)
     n_begun, n_parts = parts_begun(work), max(1, min(pool.n_at_once, n_blocks))

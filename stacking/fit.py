@@ -64,9 +64,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from threadpoolctl import threadpool_limits
 
     from stacking.inputs.assemble import assemble
+    from stacking.models.neural_folds import drop_folds
     from stacking.reporting.outputs import read_order, write_all
     from stacking.reporting.report import write
-    from stacking.workflow import StackingJob
+    from stacking.workflow import CHECKPOINTS, StackingJob
 
     cv, protocol, columns = settings.cv, settings.protocol, settings.columns
     data = assemble(prepared, extracted, cv, protocol, also=also, columns=columns)
@@ -92,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             seconds=stage.seconds(),
         )
         stage.metadata = _metadata(stacked, settings, len(requested.ids))
+    drop_folds(run.folder / name / CHECKPOINTS)
     _tell(stacked, findings, requested)
     log.info("-> %s", run.folder / name / "report.html")
     return run.folder / name

@@ -49,6 +49,7 @@ from stacking.models.stacker import FitContext
 from stacking.reporting.run_files import records
 from stacking.settings import FitSettings
 
+CHECKPOINTS = "checkpoints"  # folder of what an interrupted fit goes on with
 log = logging.getLogger(__name__)
 
 
@@ -171,7 +172,7 @@ class StackingJob:
             **fit_stackers(
                 features,
                 names,
-                replace(self.context, folder=folder / "checkpoints"),
+                replace(self.context, folder=folder / CHECKPOINTS),
                 None if views is None else views.values,
             ),
             **read_fixed(features),

@@ -8,6 +8,7 @@ killed goes on with the folds that are missing. Torch-free: only processes load 
 import functools
 import json
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -174,6 +175,12 @@ def fit_folds(jobs: Sequence[FoldJob], pool: Pool) -> CrossFit:
         return jobs[fold].read()
 
     return CrossFit.over(fit, jobs[0].rows)
+
+
+def drop_folds(folder: Path) -> None:
+    """Remove what was kept for an interrupted attempt, when the stack is finished."""
+    for file in folder.glob(f"*/{FITTED}"):
+        shutil.rmtree(file.parent)
 
 
 def _fit(job: FoldJob, report: Report | None) -> Result:

@@ -41,7 +41,7 @@ def small_blocks(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 def payloads(run: Run) -> dict[str, Any]:
     """Give the digests of the values, the ids and the failures, by file."""
     folder = run.folder / STAGE
-    keys = ("payload_sha256", "ids", "roles", "failures", "n_expected", "nets")
+    keys = ("payload_sha256", "index", "failures", "n_expected", "nets")
     return {
         path.relative_to(folder).as_posix(): [open_store(path).header[k] for k in keys]
         for path in sorted(folder.rglob("*.pkl"))

@@ -465,3 +465,5 @@ def test_folds_in_processes_are_those_of_the_child(
     with pytest.raises(UserError, match=message):
         fit("mlp", *data("mlp"), folder=tmp_path, **how)
     assert names == ["mlp of fold 1"]
+    neural_folds.drop_folds(tmp_path)
+    assert not list(tmp_path.rglob("fold.npz"))
