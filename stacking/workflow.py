@@ -235,8 +235,9 @@ class StackingJob:
         if self.pixels is None:
             return None
         info = self.data.info
-        X = tiny_columns(self.pixels, info.image_rows).astype(np.float64)
-        X = info.objects.mean(X) if info.objects else X
+        # 502 columns, which in float64 took more memory than all else
+        X: NDArray[Any] = tiny_columns(self.pixels, info.image_rows)
+        X = info.objects.mean(X.astype(np.float64)) if info.objects else X
         return self.target_columns.clip(quick(features.with_inputs(X), self.boosting))
 
     def evaluate(self, stacked: Stacked) -> Findings:

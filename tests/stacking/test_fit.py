@@ -16,12 +16,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from markupsafe import escape
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
 from data_prep.run_folders.runs import Run
 from features.store import open_store
+from stacking import workflow
+from stacking.cross_fitting import TrainingRows
 from stacking.ensemble.members import Member, constant
 from stacking.ensemble.objective import Objective, ScoringData
 from stacking.ensemble.predictor import Predictor
@@ -30,6 +32,7 @@ from stacking.fit import main
 from stacking.inputs.alignment import learn_alignment
 from stacking.inputs.assemble import assemble
 from stacking.inputs.data import StackingData
+from stacking.models.boosting import Boosting
 from stacking.settings import FitSettings
 from stacking.workflow import StackingJob
 from tests.stacking.conftest import FakeRun
@@ -682,3 +685,20 @@ def test_what_cannot_be_is_said_in_a_line_before_anything_is_made(
     with pytest.raises(UserError, match=message):
         run_fit(folder, *flags)
     assert not list(folder.glob("stacking.fit*"))
+
+
+def test_the_columns_of_the_model_without_nets_are_of_half_the_size(
+    make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick, sizes = workflow.quick, []
+
+    def both_ways(rows: TrainingRows, boosting: Boosting) -> Any:
+        pred = quick(rows, boosting)
+        wide = dataclasses.replace(rows, X=rows.X.astype(np.float64))
+        assert_array_equal(pred, quick(wide, boosting))
+        sizes.append(rows.X.nbytes / len(rows.X))
+        return pred
+
+    monkeypatch.setattr(workflow, "quick", both_ways)
+    run_fit(make_run())
+    assert sizes == [4 * 502]
