@@ -36,7 +36,7 @@ from stacking.ensemble.objective import Objective, ScoringData
 from stacking.ensemble.postprocessors import choose_postprocessors
 from stacking.ensemble.selection import cross_select
 from stacking.ensemble.stack import Stacked, stack
-from stacking.inputs.alignment import MIN_COMMON
+from stacking.inputs.alignment import MIN_COMMON, MIN_HELD_OUT
 from stacking.inputs.assemble import USER_TASK
 from stacking.inputs.baseline_columns import tiny_columns
 from stacking.inputs.data import StackingData
@@ -191,10 +191,12 @@ class StackingJob:
         if align != "none" and not is_aligned and not data.info.is_label_free:
             log.info(
                 "the nets are not aligned: that takes %d %ss that none of them learned"
-                " from, such as those of a test table; there are %d",
+                " from, such as those of a test table (there are %d), or %d in each"
+                " fold",
                 MIN_COMMON,
                 data.info.noun,
                 len(data.common.ids),
+                MIN_HELD_OUT,
             )
         return features
 

@@ -12,7 +12,13 @@ import numpy as np
 from data_prep.arrays import Floats, Ints
 from stacking.cross_fitting import TrainingRows, each_fold
 from stacking.ensemble.objective import Objective
-from stacking.inputs.alignment import METHODS, Alignment, learn_alignment
+from stacking.inputs.alignment import (
+    METHODS,
+    MIN_COMMON,
+    MIN_HELD_OUT,
+    Alignment,
+    learn_alignment,
+)
 from stacking.inputs.data import StackingData
 from stacking.inputs.target_columns import NetPredictions, TargetColumns
 from stacking.models.boosting import Boosting, quick
@@ -44,7 +50,7 @@ class AlignedFeatures:
         cls, data: StackingData, target_columns: TargetColumns, method: str
     ) -> "AlignedFeatures":
         """Align the rows by one of ``METHODS``."""
-        alignment = learn_alignment(data.common.nets, method)
+        alignment = _alignment(data, method)
         X = data.rows.X
         if alignment.method != "none":
             X = X.copy()
@@ -85,6 +91,11 @@ class AlignedFeatures:
         return replace(best, tried=scores)
 
     @property
+    def is_by_held_out(self) -> bool:
+        """Whether the rows that each net held out tell its scale."""
+        return _is_by_held_out(self.data)
+
+    @property
     def column_names(self) -> list[str]:
         """C names."""
         return [column.name for column in self.data.columns]
@@ -113,3 +124,20 @@ class AlignedFeatures:
             for column in columns
         ]
         return np.flatnonzero(is_narrow)
+
+
+def _is_by_held_out(data: StackingData) -> bool:
+    is_few = len(data.common.ids) < MIN_COMMON
+    return is_few and any(column.is_by_fold for column in data.columns)
+
+
+def _alignment(data: StackingData, method: str) -> Alignment:
+    """Learn the maps from the common pictures, or of too few from those held out."""
+    if not _is_by_held_out(data):
+        return learn_alignment(data.common.nets, method)
+    return learn_alignment(
+        [data.rows.X[val_idx] for _, _, val_idx in each_fold(data.rows.folds)],
+        method,
+        least=MIN_HELD_OUT,
+        is_moved=[column.is_by_fold for column in data.columns],
+    )

@@ -21,12 +21,21 @@ from stacking.inputs.objects import Objects
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column of the features: an output of a task, pooled by a statistic."""
+    """One column of the features: an output of a task, pooled by a statistic.
+
+    Attributes:
+        name: Of the column.
+        task: Of the sub-task, or ``USER_TASK``.
+        output: Suffix of the output; empty: the task's only one, or its number.
+        statistic: Over the views; empty: none.
+        is_by_fold: Each fold has a net of its own that makes it, on a scale of its own.
+    """
 
     name: str
     task: str
     output: str
     statistic: str
+    is_by_fold: bool = False
 
 
 def columns_of(columns: Sequence[Column], task: str, statistic: str = "") -> Ints:

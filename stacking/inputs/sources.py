@@ -107,6 +107,7 @@ class Source:
                 + str(column.get("task") or column["name"].partition("__")[0]),
                 output="" if column.get("output") is None else str(column["output"]),
                 statistic=str(column.get("statistic") or ""),
+                is_by_fold=not self.is_label_free,
             )
             for column in self.store.header["columns"]
         ]

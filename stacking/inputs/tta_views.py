@@ -15,7 +15,12 @@ from data_prep.errors import UserError
 from features.store import Store
 from stacking.cross_fitting import each_fold
 from stacking.inputs import leak_guards
-from stacking.inputs.alignment import MIN_COMMON, Alignment, learn_alignment
+from stacking.inputs.alignment import (
+    MIN_COMMON,
+    MIN_HELD_OUT,
+    Alignment,
+    learn_alignment,
+)
 from stacking.inputs.sources import opened
 
 HINT = (
@@ -57,10 +62,14 @@ class Views:
                 f" another fold than the table's; {leak_guards.EXTRACT}, after"
                 " transfer.finetune"
             )
+        alike, least = self.nets, MIN_COMMON
+        if (not alike or len(alike[0]) < least) and (self.fold_of_net >= 0).all():
+            held_out = [val_idx for _, _, val_idx in each_fold(folds)]
+            alike, least = tuple(self.values[idx] for idx in held_out), MIN_HELD_OUT
         # The views of a picture are much alike: they do not count as pictures.
-        if not self.nets or len(self.nets[0]) < MIN_COMMON:
-            method = "none"
-        alignment = learn_alignment([_rows(net) for net in self.nets], method)
+        least *= self.values.shape[1]
+        by_net = [_rows(net) for net in alike]
+        alignment = learn_alignment(by_net, method, least=least)
         if alignment.method == "none":
             return replace(self, alignment=alignment)
         values = np.empty_like(self.values)

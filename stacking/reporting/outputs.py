@@ -178,6 +178,7 @@ def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
         "alignment": {
             "method": features.alignment.method,
             "common_pictures": len(data.common.ids),
+            "by_held_out": features.is_by_held_out,
             "tried": dict(features.tried),
             "shift_in_spreads": {
                 column.name: np.round(shifts[:, col_idx], 4).tolist()

@@ -32,13 +32,16 @@ class Houses:
     """What to make up; ``write`` writes it and returns the run's folder.
 
     The first house of the training table has one photo, the second forty; the last
-    photos are in no table.
+    photos are in no table. Nets that have hardly been trained say little of what they
+    could (``learned``), each around a price of its own (``shift``, its deviation).
     """
 
     n_train: int = 150
     n_test: int = 60
     n_unlabelled: int = 3
     is_label_free: bool = False
+    learned: float = 1.0
+    shift: float = 2.0
     seed: int = 0
 
     def write(self, folder: Path) -> Path:
@@ -168,10 +171,10 @@ class Houses:
                     {**header, **about},
                 )
 
-    @staticmethod
-    def _net(shown: Floats, rng: np.random.Generator) -> Floats:
+    def _net(self, shown: Floats, rng: np.random.Generator) -> Floats:
         """Say of (P,) photos what is best for each alone, on a scale of the net's."""
-        scale, shift = rng.uniform(0.9, 1.1), rng.normal(0, 2)
+        scale, shift = rng.uniform(0.9, 1.1), rng.normal(0, self.shift)
         best = shown / (1 + ERROR**2)
         views = best[:, None] + rng.normal(0, 0.05, (len(shown), N_VIEWS))
-        return pool((MIDDLE + shift + scale * SPREAD * views)[..., None])
+        spread = self.learned * scale * SPREAD
+        return pool((MIDDLE + shift + spread * views)[..., None])

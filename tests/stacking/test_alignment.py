@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from stacking.inputs.alignment import METHODS, MIN_COMMON, learn_alignment
+from stacking.inputs.alignment import (
+    METHODS,
+    MIN_COMMON,
+    MIN_HELD_OUT,
+    learn_alignment,
+)
 
 SEEDS = range(10)
 MOVING = [method for method in METHODS if method != "none"]
@@ -92,6 +97,36 @@ def test_too_few_common_pictures_align_nothing(method: str) -> None:
     assert alignment.method == "none"
     assert alignment.apply(0, common[0]) is common[0]
     assert alignment.shifts().shape == (3, 4)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("method", MOVING)
+def test_nets_are_brought_together_by_rows_that_each_held_out(
+    method: str, seed: int
+) -> None:
+    values, _, _ = nets(seed, 900)
+    held_out = [net[k::3][: 300 - k] for k, net in enumerate(values)]
+    moved = [True, True, False, True]
+    alignment = learn_alignment(held_out, method, least=MIN_HELD_OUT, is_moved=moved)
+    aligned = np.stack([alignment.apply(k, net) for k, net in enumerate(values)])
+    assert_allclose(aligned[..., 2], np.stack(values)[..., 2], rtol=1e-12)
+    # the same pictures through three nets: what 300 other rows leave is chance
+    apart = aligned[..., moved].std(axis=0) / aligned[..., moved].std(axis=1).mean()
+    before = np.stack(values)[..., moved]
+    before_apart = before.std(axis=0) / before.std(axis=1).mean()
+    assert np.median(apart) < 0.12
+    assert np.median(apart) < np.median(before_apart) / 3
+    assert learn_alignment(held_out, method, least=301).method == "none"
+
+
+@pytest.mark.parametrize("method", MOVING)
+def test_a_net_that_is_added_by_few_pictures_keeps_its_scale(method: str) -> None:
+    common, _, _ = nets(0)
+    few, many = (100 + 5 * common[0][:n] for n in (MIN_COMMON - 1, MIN_COMMON))
+    alignment = learn_alignment(common, method)
+    assert_allclose(alignment.with_net(few).apply(3, few), few)
+    aligned = alignment.with_net(many).apply(3, many)
+    assert_allclose(aligned.mean(axis=0), common[0].mean(axis=0), atol=3)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -8,7 +8,7 @@ from stacking.analysis.diagnostics import Averaging
 from stacking.analysis.findings import Findings
 from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.ensemble.stack import Stacked
-from stacking.inputs.alignment import MIN_COMMON
+from stacking.inputs.alignment import MIN_COMMON, MIN_HELD_OUT
 from stacking.reporting.sections.glance import LEAKY
 from stacking.reporting.wording import (
     before_rounding,
@@ -102,6 +102,11 @@ def _on_averaging(stacked: Stacked, averaging: Averaging) -> str:
 def _on_alignment(features: AlignedFeatures) -> str:
     method, n_common = features.alignment.method, len(features.data.common.ids)
     noun = features.data.info.noun
+    if method != "none" and features.is_by_held_out:
+        return (
+            f"The nets were brought to one scale {METHODS[method]}, without a label, by"
+            f" the {noun}s that each held out, which are alike as far as folds are."
+        )
     if method != "none":
         return (
             f"The nets were brought to one scale {METHODS[method]}, without a label, on"
@@ -110,8 +115,9 @@ def _on_alignment(features: AlignedFeatures) -> str:
     if features.tried:
         return "The nets were left on scales of their own, which scored best."
     reason = (
-        f" That takes {MIN_COMMON} {noun}s that none of them learned from,"
-        f" such as those of a test table; here there are {n_common:,}."
+        f" That takes {MIN_COMMON} {noun}s that none of them learned from, such as"
+        f" those of a test table (here there are {n_common:,}), or {MIN_HELD_OUT} in"
+        " each fold."
     )
     return "The nets were not aligned, so each has a scale of its own." + reason * (
         n_common < MIN_COMMON
