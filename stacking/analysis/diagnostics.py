@@ -94,7 +94,7 @@ def judge_control(scoring: ScoringData, y_pred: Floats) -> Interval:
         UserError: It beats the constant: something leaks.
     """
     y_true = scoring.y_true
-    before = constant(scoring)
+    before = constant(scoring).fit.oof_pred
     gain = scoring.objective.gain(y_true, before, y_pred, scoring.groups)
     if gain.low > 0:
         style = style_for(gain.value)

@@ -2,7 +2,9 @@
 
 All candidates are scored on the same folds. Their blend is taken, unless a member is
 surely better: the best of many close scores is luck, and on few rows dear. For the
-nested score each fold's member is selected on inner predictions of the other folds.
+nested score each fold's member is selected on inner predictions of the other folds. If
+what is selected on all rows scores worse than a constant, the constant is handed out;
+the nested score stays, and says why.
 
 Shapes: N rows, F folds.
 """
@@ -12,11 +14,12 @@ from dataclasses import dataclass, replace
 
 from data_prep.arrays import Floats
 from stacking.cross_fitting import CrossFit, each_fold
-from stacking.ensemble.members import Member
+from stacking.ensemble.members import Member, constant
 from stacking.ensemble.objective import ScoringData
 from stacking.ensemble.postprocess import Start
 from stacking.ensemble.selection import cross_select
 
+CONSTANT = "constant"
 Clip = Callable[[Floats], Floats]
 
 
@@ -43,7 +46,7 @@ class Selected:
     """The candidate that post-processing begins from.
 
     Attributes:
-        name: Selected on all rows.
+        name: Selected on all rows; ``constant`` where nothing is better.
         by_fold: F names, each selected on the rows of the other folds.
         start: The predictions: nested those of ``by_fold``, apparent those of ``name``.
     """
@@ -85,6 +88,7 @@ def add_means(
         add("weighted", "weighted mean of the sub-tasks", [*fixed, *tasks])
     # Of equals the first is selected, so what needs no fitting comes first.
     names = fixed + [name for name in stackers if name in every]
+    every[CONSTANT] = constant(scoring)
     if is_leaky:
         names = list(stackers[:1])
     elif len(names) > 1:
@@ -116,7 +120,14 @@ def select_candidate(candidates: Candidates, scoring: ScoringData) -> Selected:
         nested.oof_pred[val_idx] = fits[best].oof_pred[val_idx]
         by_fold.append(best)
     name = best_of({name: fit.oof_pred for name, fit in fits.items()}, scoring)
-    apparent = candidates.apparent.get(name, fits[name].oof_pred)
+    pred_of_none = members[CONSTANT].fit.oof_pred
+    scores = [
+        scoring.objective.score(scoring.y_true, y_pred)
+        for y_pred in (pred_of_none, fits[name].oof_pred)
+    ]
+    if scoring.objective.is_better(*scores):
+        name = CONSTANT
+    apparent = candidates.apparent.get(name, members[name].fit.oof_pred)
     start = Start(fit=nested, apparent=apparent)
     return Selected(name=name, by_fold=by_fold, start=start)
 

@@ -2,7 +2,8 @@
 
 Three sorts: what the nets predict themselves (``plain``, ``expected``), each other
 sub-task alone (``date_alone``), which shows what it is worth, and the stackers, which
-learn from all columns. ``stacking.ensemble.candidates`` adds means of them.
+learn from all columns. ``stacking.ensemble.candidates`` adds means of them. A constant
+is what is left where none of them is better.
 
 Shapes: N rows, C columns, K classes.
 """
@@ -13,11 +14,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from data_prep.arrays import Floats, Ints
-from stacking.cross_fitting import CrossFit, each_fold
+from stacking.cross_fitting import CrossFit, Model, each_fold
 from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.ensemble.objective import ScoringData
 from stacking.inputs.data import columns_of
-from stacking.models.linear import cross_fit_curve, cross_fit_ridge
+from stacking.models.linear import Constant, cross_fit_curve, cross_fit_ridge
 from stacking.models.registry import STACKERS
 from stacking.models.stacker import FitContext
 
@@ -112,10 +113,13 @@ def read_fixed(features: AlignedFeatures) -> dict[str, Member]:
     }
 
 
-def constant(scoring: ScoringData) -> Floats:
-    """Predict each fold by the best constant of the others, (N, ...)."""
+def constant(scoring: ScoringData) -> Member:
+    """Predict each fold by the best constant of the others."""
     y, objective = scoring.y_true, scoring.objective
     pred = np.empty_like(y)
+    models: list[Model] = []
     for _, train_idx, val_idx in each_fold(scoring.folds):
-        pred[val_idx] = objective.best_constant(y[train_idx])
-    return pred
+        pred[val_idx] = best = objective.best_constant(y[train_idx])
+        models.append(Constant(y=best))
+    fit = replace(CrossFit.of_fixed(pred, scoring.folds), models=models)
+    return Member(title="constant", fit=fit)

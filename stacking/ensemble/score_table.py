@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from data_prep.arrays import Floats
 from data_prep.scoring.scores import FoldScores, Interval
-from stacking.ensemble.candidates import Candidates, Selected
+from stacking.ensemble.candidates import CONSTANT, Candidates, Selected
 from stacking.ensemble.final_step import end_prediction
-from stacking.ensemble.members import constant
 from stacking.ensemble.objective import ScoringData
 from stacking.ensemble.postprocess import Step
 from stacking.inputs.target_columns import TargetColumns
@@ -122,7 +121,7 @@ def score_table(
     if no_net is not None:
         yield line("no_net", "no net: colours and tiny pixels, boosted", no_net)
     of_class = ", the most frequent class" * scoring.objective.counts_right
-    yield line("constant", f"constant{of_class}", constant(scoring))
+    yield line(CONSTANT, f"constant{of_class}", members[CONSTANT].fit.oof_pred)
     tasks = [name for name in members if name.endswith("_alone")]
     fixed = [name for name in ("expected", "plain") if name in members]
     stackers = [name for name in candidates.names if name not in fixed]

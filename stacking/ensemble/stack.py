@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from data_prep.arrays import Floats
 from data_prep.scoring.scores import Interval
 from stacking.ensemble.aligned_features import AlignedFeatures
-from stacking.ensemble.candidates import add_means, clipped, select_candidate
-from stacking.ensemble.members import Member, constant
+from stacking.ensemble.candidates import (
+    CONSTANT,
+    add_means,
+    clipped,
+    select_candidate,
+)
+from stacking.ensemble.members import Member
 from stacking.ensemble.objective import Objective, ScoringData
 from stacking.ensemble.postprocess import Step, run_chain
 from stacking.ensemble.postprocessors import choose_postprocessors, postprocessor_named
@@ -99,7 +104,7 @@ class Stacked:
                 sees_views=member.sees_views,
             )
             for name, member in self.members.items()
-            if member.fit.models
+            if member.fit.models and (name != CONSTANT or name == self.selected)
         }
         alignment, of_all = self.features.alignment, self.data.common.of_all
         return Predictor(
@@ -150,7 +155,7 @@ def stack(
     selected = select_candidate(candidates, scoring)
     postprocessors = choose_postprocessors(postprocess, features.net_pred, objective)
     steps = run_chain(postprocessors, selected.start, features.net_pred, scoring)
-    baseline, base_pred = "constant", constant(scoring)
+    baseline, base_pred = CONSTANT, candidates.members[CONSTANT].fit.oof_pred
     if "plain" in bounded:
         baseline, base_pred = "plain", bounded["plain"].fit.oof_pred
     scorer = Scorer(
@@ -165,7 +170,7 @@ def stack(
         weights = candidates.weights_by_mean.get(selected.name, {selected.name: 1.0})
         before, after = (
             weighted(weights, {name: of[name].fit.oof_pred for name in weights})
-            for of in (members, bounded)
+            for of in ({**candidates.members, **members}, candidates.members)
         )
         clip = objective.gain(rows.y, before, after, rows.groups)
     return Stacked(

@@ -65,6 +65,21 @@ class Curve(ArrayModel):
         return y_pred
 
 
+@dataclass(frozen=True, kw_only=True)
+class Constant(ArrayModel):
+    """The same prediction for every row.
+
+    Attributes:
+        y: () number, or (K,) probabilities.
+    """
+
+    y: Floats
+
+    def predict(self, X: Floats) -> Floats:
+        """Give it (N, ...) times, once for each row."""
+        return np.broadcast_to(self.y, (len(X), *np.shape(self.y))).copy()
+
+
 def fit_ridges(
     X: Floats, y_ND: Floats, sample_weight: Floats | None = None
 ) -> list[Ridge]:
@@ -203,7 +218,7 @@ def cross_fit_curve(rows: TrainingRows, *, seed: int = 0) -> CrossFit:
 
 def load_linear(folder: Path, files: Sequence[str]) -> Model:
     """Read a model of this module from the one file that it wrote."""
-    return load_arrays(folder, files, Ridge, Curve)
+    return load_arrays(folder, files, Ridge, Curve, Constant)
 
 
 STACKER = StackerType(

@@ -29,7 +29,7 @@ from stacking.ensemble.objective import Objective, ScoringData
 from stacking.ensemble.predictor import Predictor
 from stacking.ensemble.stack import Stacked
 from stacking.fit import main
-from stacking.inputs.alignment import learn_alignment
+from stacking.inputs.alignment import MIN_HELD_OUT, learn_alignment
 from stacking.inputs.assemble import assemble
 from stacking.inputs.data import StackingData
 from stacking.models.boosting import Boosting
@@ -252,7 +252,7 @@ def constant_of(target: list[float], folds: list[int], metric: str) -> list[floa
         groups=np.arange(len(target)),
         objective=objective,
     )
-    by_row: list[float] = constant(scoring).tolist()
+    by_row: list[float] = constant(scoring).fit.oof_pred.tolist()
     return by_row
 
 
@@ -441,17 +441,22 @@ def test_classes_are_predicted_by_name(make_run: MakeRun) -> None:
     assert chosen["metric"] == "log_loss"
 
 
-def test_without_common_pictures_nothing_is_aligned_and_it_is_said(
-    make_run: MakeRun, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("n_train", [24, 96])
+def test_without_common_pictures_nets_are_aligned_by_what_each_held_out(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture, n_train: int
 ) -> None:
     with caplog.at_level(logging.INFO):
-        stage = run_fit(make_run(n_train=96, n_test=0, n_unlabelled=0))
-    assert "the nets are not aligned: that takes 50 pictures that none of them" in (
-        caplog.text
-    )
-    chosen = json.loads((stage / "stacking.json").read_text())
-    assert chosen["alignment"]["method"] == "none"
-    assert "not aligned" in (stage / "report.html").read_text()
+        folder = make_run(n_train=n_train, n_test=0, n_unlabelled=0)
+        stage = run_fit(folder, "--align=moments")
+    is_few = n_train < 3 * MIN_HELD_OUT
+    said = "the nets are not aligned: that takes 50 pictures that none of them learned"
+    assert (said in caplog.text) == is_few
+    chosen = json.loads((stage / "stacking.json").read_text())["alignment"]
+    assert (chosen["method"] == "none") == is_few
+    assert chosen["by_held_out"]
+    text = " ".join((stage / "report.html").read_text().split())
+    assert ("not aligned" in text) == is_few
+    assert ("by the pictures that each held out" in text) == (not is_few)
 
 
 def test_the_table_of_steps_says_what_a_person_wants(fitted: Fitted) -> None:
@@ -465,6 +470,10 @@ def test_the_table_of_steps_says_what_a_person_wants(fitted: Fitted) -> None:
     ):
         assert words in fitted.log
     assert re.search(r"apparent\s+nested\s+95 % interval\s+fold 0", fitted.log)
+    assert "(off)" not in fitted.log
+    off = re.search(r"not used, since they do not pay: (.+)", fitted.log)
+    assert off
+    assert {"blended with the plain net", "a rising curve"} & {*off[1].split(", ")}
 
 
 def test_a_sample_without_the_id_column_is_refused(make_run: MakeRun) -> None:
