@@ -126,7 +126,8 @@ def _text_of(value: Any) -> str:
             return ""
         if isinstance(value, (float, np.floating)) and value.is_integer():
             return str(int(value))
-    return unicodedata.normalize("NFC", str(value).strip())
+    text = str(value).strip()
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def missing_mask(column: "pd.Series[Any]") -> Bools:
