@@ -4,7 +4,8 @@
     python -m pipeline experiments/demo.toml --plan    # what would be made, and why
 
 Before the first stage it says which stages are current, which are to be made and why,
-and how long that takes here; after each stage, how long the others will take.
+and how long that takes here; after each stage, how long the others will take. A run
+tries its networks and times them; a mere plan counts what they cost, without torch.
 
 The stages that need torch share one process, because starting it costs seconds; the
 stacking has its own, because the OpenMP runtimes of torch and LightGBM do not mix.
@@ -17,12 +18,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from data_prep.command import run_command
-from data_prep.effort import NetworkSpeed
 from data_prep.errors import UserError
 from data_prep.executor_settings import ExecutorSettings, of_all_stages
 from data_prep.experiment import (
@@ -49,8 +48,13 @@ from data_prep.stage_plan import StagePlan, lack_of_memory, lack_of_space
 from data_prep.standing import standings_of
 from data_prep.verify import verify_run
 from data_prep.waiting import settle_waiting
+from pretext.networks.speeds import speeds_of
 
 LEARNING = ("transfer.finetune", "features.extract", "stacking.fit")
+PLANNED = (
+    "times are those of this machine when idle; a run first tries its networks, and"
+    " times them"
+)
 log = logging.getLogger(__name__)
 
 
@@ -237,14 +241,18 @@ def main(argv: Sequence[str] | None = None) -> Path:
     check_order(experiment, settings, run)
     announce(folder.absolute())
     outlook = outlook_before(run, experiment, settings)
-    plan = plan_of(run, experiment, settings, outlook)
+    if outlook and not chosen.plan:
+        check_libraries(outlook)
+    plan = plan_of(run, experiment, settings, outlook, is_timed=not chosen.plan)
     log.info("%s", plan.text())
     if chosen.plan:
+        log.info("%s", PLANNED)
         return folder
     began = time.monotonic()
     for number, stage in enumerate(stages, start=1):
         if stage == PREPARED and outlook is None:  # what stands before made the tables
             outlook = checked(Outlook.of_tables(run, experiment, settings))
+            check_libraries(outlook)
             plan = plan_of(run, experiment, settings, outlook)
             log.info("\n%s", plan.text())
         log.info("\n== %d of %d: %s", number, len(stages), stage)
@@ -291,13 +299,12 @@ def outlook_before(
 
 
 def checked(outlook: Outlook) -> Outlook:
-    """Check the settings of all stages by what is known, and give that back.
+    """Check the settings of all stages by the tables, and give what is known back.
 
     Raises:
         UserError: Those of a stage do not fit.
     """
     check_data(outlook)
-    check_libraries(outlook)
     return outlook
 
 
@@ -306,11 +313,20 @@ def plan_of(
     experiment: Experiment,
     settings: Mapping[str, Any],
     outlook: Outlook | None,
+    *,
+    is_timed: bool = True,
 ) -> StagePlan:
     """Plan the stages: what is to be made, why, and how long it takes here.
 
     Networks are timed only if one is to work: torch need not be loaded for a run that
     is finished.
+
+    Args:
+        run: The folder of the stages.
+        experiment: What the user wrote.
+        settings: Of the stages, in their order.
+        outlook: What is known before the first stage; None: nothing.
+        is_timed: Time the networks; else those are only timed that nobody has counted.
     """
     standings = standings_of(settings, experiment, run)
     threads = [
@@ -319,17 +335,7 @@ def plan_of(
         if not standing.is_current and hasattr(settings[standing.stage], "precision")
     ]
 
-    @cache
-    def speed_of(network: str, side_px: int) -> NetworkSpeed | None:
-        if not threads:
-            return None
-        n_threads = 0 if 0 in threads else max(threads)
-        settle_waiting(n_threads)
-        from pretext.networks.trial import time_network
-
-        return time_network(network, side_px, threads=n_threads)
-
-    plan = StagePlan.of(standings, outlook, speed_of)
+    plan = StagePlan.of(standings, outlook, speeds_of(threads, is_timed=is_timed))
     if outlook and (lack := lack_of_space(plan, outlook)):
         log.warning("%s", lack)
     if lack := lack_of_memory(plan):

@@ -150,7 +150,7 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpeed:
-    """What was measured of a network on this machine.
+    """What a network costs on this machine, measured or counted.
 
     Attributes:
         picture_s: Of a picture in a training, forward and backward.
@@ -193,6 +193,23 @@ def estimate_rates(
         gmac_per_s: Of the machine, see ``measure_speed``.
         batch_size: Pictures per training step.
     """
+    speed = estimate_speed(backbone, side_px, gmac_per_s=gmac_per_s)
+    if speed is None:
+        return None
+    training_s = speed.picture_s + speed.step_s / batch_size
+    return Rates(training=1 / training_s, inference=1 / speed.view_s)
+
+
+def estimate_speed(
+    backbone: str, side_px: int, *, gmac_per_s: float
+) -> NetworkSpeed | None:
+    """Estimate what a network of timm costs; None: it is none of those known here.
+
+    Args:
+        backbone: Its name, with or without the tag of its weights.
+        side_px: Side of its input.
+        gmac_per_s: Of the machine, see ``measure_speed``.
+    """
     name = backbone.removeprefix("timm:").partition(".")[0]
     if name not in NETWORKS:
         return None
@@ -201,16 +218,20 @@ def estimate_rates(
     _, training_share, forward_share = next(
         row for row in SHARES if name.startswith(row[0])
     )
-    picture_s = PICTURE_S_PER_PIXEL * side_px**2
+    n_weights = round(1e6 * million_weights)
     if has_gpu():
-        step_s = GPU_STEP_S + batch_size * FORWARDS * gmac / GPU_GMAC_PER_S
-        views_per_s = GPU_FORWARD_GMAC_PER_S / gmac
-        return Rates(training=batch_size / step_s, inference=views_per_s)
-    step_s = STEP_S + STEP_S_PER_MILLION * million_weights
-    training_s = FORWARDS * gmac / (training_share * gmac_per_s) + picture_s
-    return Rates(
-        training=1 / (training_s + step_s / batch_size),
-        inference=1 / (gmac / (forward_share * gmac_per_s) + picture_s / 8),
+        return NetworkSpeed(
+            picture_s=FORWARDS * gmac / GPU_GMAC_PER_S,
+            step_s=GPU_STEP_S,
+            view_s=gmac / GPU_FORWARD_GMAC_PER_S,
+            n_weights=n_weights,
+        )
+    picture_s = PICTURE_S_PER_PIXEL * side_px**2
+    return NetworkSpeed(
+        picture_s=FORWARDS * gmac / (training_share * gmac_per_s) + picture_s,
+        step_s=STEP_S + STEP_S_PER_MILLION * million_weights,
+        view_s=gmac / (forward_share * gmac_per_s) + picture_s / 8,
+        n_weights=n_weights,
     )
 
 

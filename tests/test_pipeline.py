@@ -1,7 +1,9 @@
 """Tests of pipeline: which stages it runs, and in what order (see also test_chain)."""
 
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,8 @@ from data_prep.settings import recorded
 from pipeline import LEARNING, check_settings, stages_of
 from tests.data_prep.sheets import IDS, make_sheets, table_of, write_table
 from tests.prepared_runs import make_run
+
+ROOT = Path(__file__).parents[1]
 
 
 def stages(folder: Path, text: str) -> list[str]:
@@ -208,6 +212,37 @@ def test_a_plan_says_why_and_writes_nothing(
     pipeline.main([str(file), "--plan"])
     assert re.search(r"data_prep\.prepare .* side 32 -> 40", caplog.text)
     assert re.search(r"it replaces one that took \d+ s", caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "is_loaded"), [("test_resnet", False), ("test_resnet2", True)]
+)
+def test_a_plan_loads_torch_only_for_networks_that_nobody_has_counted(
+    tmp_path: Path, backbone: str, is_loaded: bool
+) -> None:
+    make_sheets(tmp_path)
+    (tmp_path / "leaves.toml").write_text(
+        '[pipeline]\nstages = ["data_prep.prepare", "pretext.jigsaw"]\n'
+        f'[data]\nimages = "pictures"\n[pretext.jigsaw]\nbackbone = "{backbone}"\n'
+        "batch_size = 2\n[data_prep.prepare]\nside = 32\n"
+    )
+    code = (
+        "import sys, pipeline\n"
+        "try: pipeline.main(['leaves.toml', '--plan'])\n"
+        "finally: print(sorted({'torch', 'timm', 'sklearn'} & set(sys.modules)))"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ("torch" in shown.stdout) == is_loaded
+    assert is_loaded == ("timm has no such network" in shown.stderr)
+    assert is_loaded == (shown.returncode != 0)
 
 
 def test_pictures_of_one_name_in_two_folders_are_planned_by_their_folders(
