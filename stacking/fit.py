@@ -121,20 +121,24 @@ def _metadata(stacked: "Stacked", settings: FitSettings, n: int) -> dict[str, An
 
 
 def table_of(stacked: "Stacked") -> str:
-    """Write the steps as a table that is read in a terminal."""
+    """Write the steps as a table that is read in a terminal.
+
+    Those that do not pay are named in a line under it; the report has their figures.
+    """
     folds = range(stacked.data.rows.n_folds)
-    wide = max(len(line.title) for line in stacked.lines) + 6
+    lines = [line for line in stacked.lines if not line.is_off]
+    wide = max(len(line.title) for line in lines)
     is_error = not stacked.objective.higher_is_better  # in the target's unit, or so
     style = style_for(stacked.final.scores.pooled) if is_error else ".4f"
-    written = [f"{line.scores.pooled:{style}}" for line in stacked.lines]
+    written = [f"{line.scores.pooled:{style}}" for line in lines]
     n = max(6, *map(len, written))
     head = f"{stacked.objective.title:<{wide}} {'apparent':>{n}}  {'nested':>{n}}"
     head += f"  {'95 % interval':<{2 * n + 4}}"
     head += "".join(f" {f'fold {k}':>{n}} " for k in folds)
     texts = [f"{head} gain over {stacked.baseline}"]
-    for line in stacked.lines:
+    for line in lines:
         apparent = "-" if line.apparent is None else f"{line.apparent:{style}}"
-        text = f"{line.label:<{wide}} {apparent:>{max(8, n)}}"
+        text = f"{line.title:<{wide}} {apparent:>{max(8, n)}}"
         text += f"  {line.scores.pooled:{n}{style}}"
         text += f"  {line.interval.low:{n}{style}}..{line.interval.high:<{n}{style}} "
         for score in line.scores.by_fold.values():
@@ -144,6 +148,8 @@ def table_of(stacked: "Stacked") -> str:
             ends = f"{gain.low:+{style}}..{gain.high:+{style}}"
             text += f" {gain.value:+{style}} ({ends})"
         texts.append(text)
+    if off := [line.title.removeprefix("+ ") for line in stacked.lines if line.is_off]:
+        texts.append(f"not used, since they do not pay: {', '.join(off)}")
     return "\n".join(texts)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ from markupsafe import escape
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from data_prep.scoring.scores import Interval
+from stacking.analysis.findings import Findings
 from stacking.ensemble.final_step import labels_of
 from stacking.fit import main
 from stacking.inputs.data import columns_of
 from stacking.reporting.run_files import RunPictures
 from stacking.reporting.sections import pictures
+from stacking.reporting.sections.glance import glance
 from stacking.reporting.sections.pictures import view_spread
 from tests.stacking.reported import MAPPED, Reported, add_training, all_there_is, rename
 
@@ -387,6 +390,30 @@ def test_text_classes_have_probabilities(make: Make) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("no_net", "beginning"),
+    [
+        (0.0, "The nets lose to no net"),
+        (0.7, "The nets alone lose"),
+        (9.0, "The final"),
+    ],
+)
+def test_nets_that_lose_to_no_net_are_told_of_first(
+    make: Make, no_net: float, beginning: str
+) -> None:
+    stacked = make().stacked()
+    pooled = {"no_net": no_net, "plain": 0.8, "prediction": 0.5}
+    lines = [
+        replace(line, scores=replace(line.scores, pooled=pooled[line.name]))
+        if line.name in pooled
+        else line
+        for line in (replace(stacked.line("constant"), name="no_net"), *stacked.lines)
+    ]
+    section = glance(replace(stacked, lines=tuple(lines)), Findings())
+    first = re.findall("<p>([^<]+)", str(section.body))[0]
+    assert first.startswith(beginning)
+
+
 def test_a_target_without_classes_is_told_of_in_bands(make: Make) -> None:
     page = make(is_continuous=True).page()
     assert "What is taken for what" not in headings(page)
@@ -397,12 +424,12 @@ def test_a_target_without_classes_is_told_of_in_bands(make: Make) -> None:
 def test_nothing_is_said_of_pictures_to_predict_where_there_are_none(
     make: Make,
 ) -> None:
-    page = make(n_test=0, n_unlabelled=0).page()
+    page = make(n_train=26, n_test=0, n_unlabelled=0).page()
     for heading in ("The predictions", "Do the pictures to predict differ?"):
         assert heading not in headings(page)
     assert "Without a label: the nets disagree" not in page
     assert "The nets were not aligned" in page
-    assert "here there are 0." in page
+    assert "(here there are 0), or 10 in each fold." in page
 
 
 def test_a_single_member_needs_no_selection(make: Make) -> None:

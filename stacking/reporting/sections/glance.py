@@ -68,7 +68,7 @@ def glance(stacked: Stacked, findings: Findings) -> Section:
         if stacked.has_line(name)
     ]
     further_scores = other_scores(stacked)
-    sentences = [LEAKY] * is_leaky + _sentences(stacked)
+    sentences = [LEAKY] * is_leaky + _lost(stacked) + _sentences(stacked)
     if findings.averaging and not findings.is_by_all:
         expected = number(findings.averaging.averaged, score_digits(stacked))
         sentences.append(
@@ -123,20 +123,33 @@ def _sentences(stacked: Stacked) -> list[str]:
         )
     else:
         sentences.append(begun)
-    if stacked.has_line("no_net") and _is_no_better(stacked):
-        sentences.append(
-            "Colours and tiny pixels, without any net, are no worse than the plain net."
-            " Look whether the nets have learned anything."
-        )
     if stacked.data.classes:
         sentences.append(share_right(class_answers(stacked)[0], stacked))
         sentences += [text] if (text := compare_ways(stacked)) else []
     return sentences
 
 
-def _is_no_better(stacked: Stacked) -> bool:
-    """Tell whether the plain net does not beat what sees no net."""
-    if stacked.baseline != "plain":
-        return False
-    plain, no_net = (stacked.line(n).scores.pooled for n in ("plain", "no_net"))
-    return bool(np.isfinite(no_net)) and not stacked.objective.is_better(plain, no_net)
+def _lost(stacked: Stacked) -> list[str]:
+    """Say first of all that the nets are no better than no net, if so."""
+    if not stacked.has_line("no_net"):
+        return []
+    digits, objective = score_digits(stacked), stacked.objective
+    no_net, final = (stacked.line(n).scores.pooled for n in ("no_net", "prediction"))
+    title, without = objective.title, number(no_net, digits)
+    if not np.isfinite(no_net):
+        return []
+    if not objective.is_better(final, no_net):
+        return [
+            "The nets lose to no net: colours and tiny pixels alone, boosted, score"
+            f" {title} {without}, and the final prediction {number(final, digits)}. Do"
+            " not rely on it; the nets have learned too little."
+        ]
+    plain = stacked.line("plain").scores.pooled if stacked.baseline == "plain" else None
+    if plain is not None and not objective.is_better(plain, no_net):
+        return [
+            "The nets alone lose to no net: colours and tiny pixels, boosted, score"
+            f" {title} {without}, and the plain net {number(plain, digits)}. What the"
+            " final prediction gains is the stack's; look whether the nets have learned"
+            " anything."
+        ]
+    return []
