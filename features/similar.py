@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 SIMILAR = "features.similar"
 EXTRACTED = "features.extract"
+OF_NETWORK = (
+    "python -m pretext.jigsaw, then: python -m features.extract --source pretext.jigsaw"
+)
 N_DRAWN = 8  # pictures that are looked up where none is named
 FEW_COLUMNS = 8  # whose cosine tells little
 BLOCK = 1024  # pictures that are compared at a time
@@ -93,6 +96,11 @@ def _store_of(run: Run) -> Path:
     Raises:
         UserError: There is none, or one for each fold, whose layers do not compare.
     """
+    if not run.has(EXTRACTED) and not run.has("transfer.finetune"):
+        raise UserError(
+            f"{run.folder / EXTRACTED} is not finished; first: {OF_NETWORK} (each with"
+            f" --run {run.folder})"
+        )
     folder = run.finished(EXTRACTED).folder
     path = folder / "features.pkl"
     if not path.exists():
@@ -177,14 +185,14 @@ def unit_features(store: Store) -> Floats:
         raise UserError(
             f"{store.path}: {int(varies.sum())} of its columns differ between pictures,"
             " which is too little to tell who is alike; extract the features of a"
-            " network: python -m features.extract --source pretext.jigsaw"
+            f" network: {OF_NETWORK}"
         )
     if varies.sum() < FEW_COLUMNS:
         log.warning(
-            "%s: %d columns tell little of a picture; those of a network tell more:"
-            " python -m features.extract --source pretext.jigsaw",
+            "%s: %d columns tell little of a picture; those of a network tell more: %s",
             store.path,
             varies.sum(),
+            OF_NETWORK,
         )
     values = (values - centre)[:, varies] / scale[varies]
     lengths: Floats = np.linalg.norm(values, axis=1, keepdims=True)

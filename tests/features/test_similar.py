@@ -224,3 +224,8 @@ def test_layers_of_several_nets_are_not_mixed(tmp_path: Path) -> None:
     extract(run, "--views=e", "--layer=layer1")
     with pytest.raises(UserError, match=r"a store of their own; .*fold0\.pkl"):
         look_up(run)
+
+
+def test_without_features_the_stages_are_named_in_their_order(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"pretext\.jigsaw, then: .*features\.extract"):
+        similar.main(["--run", str(make_run(tmp_path))])
