@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,7 +40,8 @@ STAGES_OF_LABELS = (
     "features.extract",
     "stacking.fit",
 )
-TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(m|min|h)?")
+TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(h|min|m|sec|s)?\s*")
+MINUTES = {"h": 60.0, "s": 1 / 60, "sec": 1 / 60}  # of a unit; else it is minutes
 log = logging.getLogger(__name__)
 
 
@@ -68,7 +69,12 @@ class StartSettings:
         str | None, "column of what several pictures show, a house; none"
     ] = None
     date: Annotated[str | None, "column of the year or date; none"] = None
-    for_: Annotated[str, "time that all stages may take, such as 30m or 2h"] = "30m"
+    up: Annotated[
+        bool, "pictures have an up, such as rooms or people: none is turned"
+    ] = False
+    for_: Annotated[
+        str, "time that all stages may take, such as 90s, 30m, 1.5h or 2h30m"
+    ] = "30m"
     overwrite: Annotated[bool, "replace the experiment that is there"] = False
 
     @property
@@ -78,10 +84,14 @@ class StartSettings:
         Raises:
             UserError: It is not written as a time.
         """
-        match = TIME.fullmatch(self.for_.strip().lower())
-        if match is None or float(match[1]) <= 0:
-            raise UserError(f"--for {self.for_}: write 30m or 2h")
-        return float(match[1]) * (60 if match[2] == "h" else 1)
+        text = self.for_.strip().lower()
+        parts = [(float(n), MINUTES.get(unit, 1.0)) for n, unit in TIME.findall(text)]
+        units = [unit for _, unit in parts]
+        is_time = not TIME.sub("", text) and units == sorted(set(units), reverse=True)
+        minutes = sum(number * unit for number, unit in parts)
+        if not is_time or minutes <= 0:
+            raise UserError(f"--for {self.for_}: write 30m, 90s, 1.5h or 2h30m")
+        return minutes
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -104,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         named_tables={role: getattr(settings, role) for role in TABLE_FLAGS},
         named_columns={role: getattr(settings, role) for role in COLUMN_FLAGS},
     )
+    seen = replace(seen, is_up=settings.up)
     of_stages, notes = _propose_trainings(seen, settings, minutes)
     title = (
         f"Written by python -m data_prep.start for {settings.folder}, to be run as it"

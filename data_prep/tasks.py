@@ -115,7 +115,7 @@ def build_tasks(
         try:
             task.task_type.check_labels(task, metadata["n_folds"])
         except UserError as error:
-            raise UserError(f"[tasks.{task.name}]: {error}") from None
+            raise UserError(f"{_place_of(task, metadata)}: {error}") from None
     _check_columns(tasks)
     return tasks
 
@@ -128,6 +128,14 @@ def _task(name: str, task_type: TaskType, source: LabelSource) -> Task:
     except UserError as error:
         raise UserError(f"[tasks.{name}]: {error}") from None
     return Task(**vars(labels), name=name, task_type=task_type)
+
+
+def _place_of(task: Task, metadata: Mapping[str, Any]) -> str:
+    """Name the task, and the user's column that it learns: it may be a default one."""
+    column = task.task_type.column
+    if column is None and task.task_type.target_outputs:
+        column = metadata.get("target_column")
+    return f"[tasks.{task.name}]" + (f", column {column!r}" if column else "")
 
 
 def _check_columns(tasks: Sequence[Task]) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from data_prep.errors import UserError
-from data_prep.first_look.columns import Column
+from data_prep.first_look.columns import Column, look_at
+from data_prep.first_look.id_columns import IdTable
 from data_prep.first_look.table_roles import NONE, Roles
 from data_prep.folds import MIN_ROWS
 
@@ -93,7 +94,7 @@ def assign_columns(roles: Roles, named: dict[str, str | None]) -> ColumnRoles:
     taken = {column.name for column in chosen.values()}
     classes = [
         column
-        for column in train.columns
+        for column in _by_group(train, chosen.get("group") or thing)
         if column.name not in taken and column.is_class_like and target_kind
     ]
     return ColumnRoles(
@@ -105,6 +106,28 @@ def assign_columns(roles: Roles, named: dict[str, str | None]) -> ColumnRoles:
         classes=sorted(classes, key=lambda column: -column.n_rows)[:MOST_TASKS],
         reasons=reasons,
     )
+
+
+def _by_group(train: IdTable, group: Column | None) -> Sequence[Column]:
+    """Count words once for each group or object, and not for each of its pictures.
+
+    A street that many pictures of two houses have cannot be learned for other houses.
+
+    Args:
+        train: The training table.
+        group: What no fold tears; None: nothing.
+    """
+    if group is None:
+        return train.columns
+    cells, has_group = train.cells, train.cells[group.name].notna()
+
+    def counted(column: Column) -> Column:
+        is_again = has_group & cells.duplicated([group.name, column.name])
+        return look_at(cells.loc[~is_again, column.name], column.name)
+
+    return [
+        counted(column) if column.is_class_like else column for column in train.columns
+    ]
 
 
 def _target(columns: Sequence[Column], roles: Roles) -> tuple[Column, str] | None:

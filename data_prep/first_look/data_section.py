@@ -178,6 +178,9 @@ def is_graded(seen: Seen) -> bool:
 
 def _up(seen: Seen) -> Entry:
     """Say that pictures have an up where cameras took them, and offer it elsewhere."""
+    if seen.is_up:
+        reason = "by --up: nothing is turned upside down, only mirrored"
+        return Entry(key="up", value=True, reason=reason)
     headers = seen.headers
     n_camera, n_read = (headers.n_camera, headers.n_read) if headers else (0, 0)
     is_camera = 2 * n_camera > n_read

@@ -22,6 +22,7 @@ class Seen:
         folders: Classes by folder, where there is no table.
         has_words: Names of the attribute tables go together.
         notes: What was left out, and why.
+        is_up: The user says that pictures have an up.
     """
 
     listing: Listing
@@ -31,6 +32,7 @@ class Seen:
     folders: ClassFolders | None = None
     has_words: bool = False
     notes: Sequence[str] = ()
+    is_up: bool = False
 
     @property
     def n_in_no_table(self) -> int:

@@ -329,6 +329,43 @@ def test_what_is_no_object_is_a_group(houses: Path, change: str) -> None:
     assert rows[rows["split"] == "train"].groupby("group")["fold"].nunique().eq(1).all()
 
 
+@pytest.mark.parametrize("n_streets", [2, 8])
+def test_words_that_few_objects_have_are_no_task(houses: Path, n_streets: int) -> None:
+    table = pd.read_csv(houses / "train.csv")
+    number = table["house_id"].str[1:].astype(int)
+    street = number * n_streets // (N_PHOTOS // 2)  # 24 or 6 photos, 12 or 3 houses
+    table = table.assign(street=[f"street {k}" for k in street])
+    table.to_csv(houses / "train.csv", index=False)
+    tasks = begun(houses, "--target", "price").tasks
+    assert ("street" in tasks) == (n_streets == 2)
+    assert len(prepared(houses)) == N_PHOTOS + N_PHOTOS_TEST
+
+
+def test_a_class_of_one_row_is_told_with_the_users_column(works: Path) -> None:
+    table = pd.read_csv(works / "train.csv")
+    kind = ["rare", *(f"kind {k % 2}" for k in range(1, N_TRAIN))]
+    table.assign(target=kind).to_csv(works / "train.csv", index=False)
+    (works / "sample_submission.csv").unlink()
+    with pytest.raises(UserError, match="column 'target': 'rare' is the label of a si"):
+        begun(works)
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [("90s", 1.5), ("1.5h", 90), ("2h30m", 150), ("45", 45), ("1h 5m 30sec", 65.5)],
+)
+def test_times_are_read_as_people_write_them(text: str, minutes: float) -> None:
+    settings = start.StartSettings(folder=Path(), for_=text)
+    assert settings.minutes == pytest.approx(minutes)
+
+
+@pytest.mark.parametrize("flags", [(), ("--up",)])
+def test_the_user_may_say_that_pictures_have_an_up(
+    works: Path, flags: Sequence[str]
+) -> None:
+    assert begun(works, *flags).data.up == (True if flags else None)
+
+
 def test_an_object_may_be_named_and_refused(houses: Path) -> None:
     data = begun(houses, "--object", "none", "--test", str(houses / "test.csv")).data
     assert (data.object, data.group) == (None, "house_id")
@@ -425,8 +462,9 @@ def test_a_target_that_nobody_can_tell_is_refused(works: Path) -> None:
     ("flags", "message"),
     [
         (["--target", "perod"], "--target perod: no such column in"),
-        (["--for", "soon"], "--for soon: write 30m or 2h"),
-        (["--for", "0m"], "--for 0m: write 30m or 2h"),
+        (["--for", "soon"], "--for soon: write 30m, 90s, 1.5h or 2h30m"),
+        (["--for", "0m"], "--for 0m: write 30m, 90s, 1.5h or 2h30m"),
+        (["--for", "30m2h"], "--for 30m2h: write 30m, 90s, 1.5h or 2h30m"),
         (["--name", "a/b"], "'a/b' is no name of an experiment"),
         (["--train", "nowhere.csv"], "nowhere.csv: there is no such table"),
     ],

@@ -140,7 +140,7 @@ def test_labels_that_do_not_fit_are_refused(task_type: TaskType, message: str) -
         year=["1890"] * N,
         few=[1, 2, *[None] * (N - 2)],
     )
-    with pytest.raises(UserError, match=rf"^\[tasks.x\]: {message}"):
+    with pytest.raises(UserError, match=rf"^\[tasks.x\](, column '\w+')?: {message}"):
         build_tasks({"x": task_type}, source.table, None, source.metadata)
 
 
@@ -148,9 +148,7 @@ def test_labels_that_do_not_fit_are_refused(task_type: TaskType, message: str) -
 def test_a_class_of_a_single_row_is_refused(task_type: TaskType) -> None:
     y = np.where(np.arange(N) == 3, 4.0, np.arange(N) % 3)
     source = table_of(y, [0.0, 1.0, 2.0, 4.0])
-    with pytest.raises(
-        UserError, match=r"\[tasks.x\]: '4' is the label of a single row"
-    ):
+    with pytest.raises(UserError, match=r"\[tasks.x\], column 'grade': '4' is the la"):
         build_tasks({"x": task_type}, source.table, None, source.metadata)
 
 
