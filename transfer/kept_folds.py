@@ -14,6 +14,7 @@ from typing import Any
 from data_prep.errors import UserError
 from data_prep.folds import ALL
 from data_prep.prepared import PREPARED
+from data_prep.run_folders.damage import check_files
 from data_prep.run_folders.runs import Finished, Run
 from transfer.settings import FinetuneSettings
 
@@ -59,6 +60,9 @@ def find_kept(
             none, and nothing is kept.
         run: The run.
         config: What decides the result beside the stages that are read.
+
+    Raises:
+        DamagedFileError: A net that would be kept is damaged.
     """
     is_asked = settings.folds and not settings.find_lr
     finished = _finished(run) if is_asked else None
@@ -73,24 +77,43 @@ def find_kept(
     nets = [net for net in finished.metadata["nets"] if net["fold"] not in trained]
     if not nets:
         return KeptFolds(folds=settings.folds)
+    places = tuple(str(net["place"]) for net in nets)
+    _check_whole(finished, places)
     held = {*trained, *(net["fold"] for net in nets)}
     kept = [fold for fold in (*stored, ALL) if fold in held - {*trained}]
     return KeptFolds(
         folds=_as_setting(held, stored, adds_all=settings.all),
-        places=tuple(str(net["place"]) for net in nets),
+        places=places,
         source=finished.folder,
         text=f"kept: {_named(kept)}; to be trained: {_named(trained)}",
     )
 
 
 def _finished(run: Run) -> Finished | None:
-    """Give the finished stage; None: there is none that is whole and current."""
+    """Give the finished stage, damaged or not; None: there is none that is current."""
     if not run.has(STAGE):
         return None
     try:
-        return run.finished(STAGE)
-    except UserError:  # made from what is replaced, or damaged: nothing to keep
+        finished = run.recorded(STAGE)
+        reads = finished.record["reads"].items()
+        is_current = all(run.recorded(k).record["digest"] == v for k, v in reads)
+    except UserError:  # nobody knows what it is, or what it was made from
         return None
+    return finished if is_current else None
+
+
+def _check_whole(finished: Finished, places: Sequence[str]) -> None:
+    """Check the files of some nets: what is to be trained anew may be damaged.
+
+    Raises:
+        DamagedFileError: One is missing or cut.
+    """
+    files = {
+        name: digest
+        for name, digest in finished.record["files"].items()
+        if name.startswith(tuple(f"{place}/" for place in places))
+    }
+    check_files(finished.folder, {**finished.record, "files": files})
 
 
 def _differ_by_folds(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from data_prep.run_folders.damage import DamagedFileError
 from data_prep.run_folders.runs import Run
 from tests.power_cut import PowerCutError, fail_at
 from tests.prepared_runs import finetune, make_run
@@ -93,3 +94,14 @@ def test_half_a_copy_is_no_net_where_all_are_trained(run: Run) -> None:
     cut_off(run, "copy", "--folds=0")
     finetune(run, *FLAGS)  # a whole copy is as good as a training
     assert folds_of_before(run) == {"1"}
+
+
+def test_a_damaged_net_is_trained_anew_and_the_others_are_kept(run: Run) -> None:
+    weights = run.folder / STAGE / "joint/fold0/weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-7])
+    with pytest.raises(DamagedFileError, match=r"fold0/weights\.safetensors is cut or"):
+        finetune(run, *FLAGS, "--folds=0")
+    with pytest.raises(DamagedFileError, match=r"fold0/weights\.safetensors is cut or"):
+        finetune(run, *FLAGS, "--folds=1", "--overwrite")  # or fold 0 would be lost
+    finetune(run, *FLAGS, "--folds=0", "--overwrite")
+    assert folds_of_before(run) == {"1", "2"}
