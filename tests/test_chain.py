@@ -261,8 +261,9 @@ def cut(content: bytes) -> bytes:
 
 def changed(content: bytes) -> bytes:
     """Another digit, so that text and JSON are as whole as before."""
-    digits = [k for k, byte in enumerate(content) if chr(byte).isdigit()]
-    place = digits[len(digits) // 2]
+    numbers = [match.span() for match in re.finditer(rb"[0-9]+", content)]
+    start, end = numbers[len(numbers) // 2]
+    place = min(end - 1, start + 3)  # of a float not the last, which may change nothing
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
