@@ -111,7 +111,7 @@ def _check_whole(finished: Finished, places: Sequence[str]) -> None:
     files = {
         name: digest
         for name, digest in finished.record["files"].items()
-        if name.startswith(tuple(f"{place}/" for place in places))
+        if name.startswith(tuple(f"{folder}/" for folder in places))
     }
     check_files(finished.folder, {**finished.record, "files": files})
 
