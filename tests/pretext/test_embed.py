@@ -85,7 +85,7 @@ def test_progress_is_told_in_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
         embed(
             *(backbone_of("test_resnet", 32), noise(), np.arange(10), NORMALISE),
             side_px=32,
-            bar=bar,
+            count=bar.update,
         )
         assert bar.n == 10
 
