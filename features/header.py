@@ -75,6 +75,7 @@ def _check_blocks(header: Mapping[str, Any]) -> None:
             and len(described["separator"]) == 1
             and isinstance(names, list)
             and all(isinstance(name, str) for name in names)
+            and isinstance(described.get("sha256"), str)
             and sum(sizes) < header["offset"]
         )
     if not is_sound:

@@ -83,6 +83,7 @@ def index_of(
     Raises:
         ValueError: They do not fit each other or the shape.
         TypeError: A fold is no whole number.
+        OverflowError: It is one that no 64 bits hold.
     """
     for id_ in ids:
         if not isinstance(id_, str):
@@ -96,6 +97,8 @@ def index_of(
         if len(values) != shape[0]:
             raise ValueError(f"{len(values)} {key} for values of shape {tuple(shape)}")
     _check_names(code_of)
+    if len(fold_of) and fold_of.max() > np.iinfo(FOLD).max:
+        raise ValueError(f"fold {fold_of.max()}; the last is {np.iinfo(FOLD).max}")
     separator = _separator_for(ids)
     index = Index(
         text=_encoded(ids, separator),

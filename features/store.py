@@ -18,7 +18,7 @@ Shapes: N rows, V views, F columns.
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -117,6 +117,10 @@ class Store:
         with _faults_of(self.path):
             check_distinct(self.ids, "ids")
         return {id_: row for row, id_ in enumerate(self.ids)}
+
+    def __reduce__(self) -> tuple[Callable[[Path], "Store"], tuple[Path]]:
+        """Travel to another process, of a loader say, as the name of the file."""
+        return open_store, (self.path.absolute(),)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -301,7 +305,7 @@ def _index(header: Mapping[str, Any], mapped: NDArray[np.uint8]) -> Index:
             return index_of(
                 header["ids"], header["roles"], header["folds"], header["shape"]
             )
-        except TypeError as error:
+        except (TypeError, OverflowError) as error:
             raise ValueError(f"damaged: {error}") from None
     traits, text = stream.index_slices(header)
     return index_in(header, mapped[traits], mapped[text].data)

@@ -320,6 +320,7 @@ def test_missing_ids_are_counted_and_three_are_named(tmp_path: Path) -> None:
         ({"roles": ["oof", "test", "tets"]}, "role 'tets'; did you mean 'test'"),
         ({"folds": [0, 1]}, "2 folds for values"),
         ({"folds": [0, 1, 1.5]}, "float.* cannot be interpreted as an integer"),
+        ({"folds": [0, 1, 1 << 31]}, "fold 2147483648; the last is 2147483647"),
         ({"folds": [0, 1, -1]}, "id 'c' has role 'oof' and fold -1"),
         ({"folds": [0, 1, -2]}, "id 'c' has role 'oof' and fold -2"),
         (
@@ -400,6 +401,15 @@ def test_an_open_store_outlives_its_replacement(tmp_path: Path) -> None:
     write_store(old.path, "ab", np.zeros((2, 8, 3)), header_of((2, 8, 3)))
     assert old["b"][7, 2] == 47
     assert open_store(old.path)["b"][7, 2] == 0
+
+
+def test_an_open_store_travels_to_another_process(tmp_path: Path) -> None:
+    path = sample(tmp_path / "store.pkl")
+    store = open_store(path)
+    assert store["b"][7, 2] == 47
+    packed = pickle.dumps(store)
+    assert len(packed) < 1000, "the name of the file, and no values"
+    assert pickle.loads(packed)["b"][7, 2] == 47
 
 
 def test_many_writers_of_one_file_never_mix_their_bytes(tmp_path: Path) -> None:
@@ -580,6 +590,8 @@ def test_a_forged_header_is_refused(
         ({"ids": 3}, "its header does not describe the rows"),
         ({"roles": ["oof", "seen"]}, "role 'seen'; there are"),
         ({"roles": ["oof", {}]}, "role '{}'; there are"),
+        ({"folds": [0, 1 << 32]}, "fold 4294967296; the last is 2147483647"),
+        ({"folds": [0, 1 << 64]}, "damaged: Python int too large"),
         ({"folds": [0, "1"]}, "'str' object cannot be interpreted as an integer"),
         ({"folds": [-1, -1]}, "id 'kaki' has role 'oof' and fold -1"),
     ],
@@ -593,6 +605,18 @@ def test_a_forged_header_of_the_first_format_is_refused(
     open_store(path)
     forge(path, change | {"fold_hash": "", "views": [*"abcdefgh"]})
     with pytest.raises(StoreError, match=f"store.pkl: .*{message}"):
+        open_store(path)
+
+
+@pytest.mark.parametrize(
+    "key", ["ids_bytes", "traits_bytes", "separator", "role_names", "sha256"]
+)
+def test_an_index_that_lacks_a_key_is_refused(tmp_path: Path, key: str) -> None:
+    path = sample(tmp_path / "store.pkl")
+    index = dict(open_store(path).header["index"])
+    del index[key]
+    forge(path, {"index": index})
+    with pytest.raises(StoreError, match="store.pkl: .*does not describe the rows"):
         open_store(path)
 
 
