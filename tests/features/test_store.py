@@ -616,7 +616,7 @@ def test_an_index_that_lacks_a_key_is_refused(tmp_path: Path, key: str) -> None:
     index = dict(open_store(path).header["index"])
     del index[key]
     forge(path, {"index": index})
-    with pytest.raises(StoreError, match="store.pkl: .*does not describe the rows"):
+    with pytest.raises(StoreError, match=r"store.pkl: .*does not describe the rows"):
         open_store(path)
 
 
