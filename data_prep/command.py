@@ -128,15 +128,19 @@ def run_main(main: Callable[[], Any]) -> NoReturn:
         log.error("stopped; the same command goes on where it can")
         sys.exit(130)
     except Exception as error:
-        if (text := _text_of(error)) is None:
+        if (text := text_of(error)) is None:
             raise
         log.error("error: %s", " ".join(text.split("\n")) or "unknown")
         sys.exit(2)
     sys.exit(0)
 
 
-def _text_of(error: Exception) -> str | None:
-    """Say what went wrong where a person can help it; None: it is a bug."""
+def text_of(error: Exception) -> str | None:
+    """Say what went wrong where a person can help it; None: it is a bug.
+
+    Args:
+        error: That ended a command or a piece of work.
+    """
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, MemoryError):

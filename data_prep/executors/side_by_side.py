@@ -14,20 +14,19 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from data_prep.command import run_command
+from data_prep.command import run_command, text_of
 from data_prep.executors.progress import Progress
 from data_prep.executors.work import Outcome, Result, Watcher, Work
 
 TICK_S = 0.5  # between two looks at what is running
 PATIENCE_S = 10.0  # for a process that was told to end
-END_OF_LOG = 20_000  # bytes that an error is looked for in
 
 
 @dataclass(kw_only=True)
@@ -38,6 +37,7 @@ class _Child:
     process: SpawnProcess
     pipe: Connection
     result: Result | None = None
+    reason: str = ""
     is_open: bool = True
 
     def receive(self, watcher: Watcher) -> None:
@@ -47,6 +47,8 @@ class _Child:
                 message = self.pipe.recv()
                 if isinstance(message, Progress):
                     watcher.report(self.work.name, message)
+                elif isinstance(message, str):
+                    self.reason = message
                 else:
                     self.result = message
         except (EOFError, OSError):  # it has ended, maybe in the middle of a report
@@ -122,16 +124,20 @@ def _run(parcel: bytes, pipe: Connection, log_file: Path) -> None:
     parent = parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    log_file.parent.mkdir(parents=True, exist_ok=True)
-    with log_file.open("ab") as log:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(log.fileno(), stream.fileno())
-    run_command(functools.partial(_open_and_do, parcel, pipe))
+    run_command(functools.partial(_open_and_do, parcel, pipe, log_file))
 
 
-def _open_and_do(parcel: bytes, pipe: Connection) -> None:
-    function = pickle.loads(parcel)  # which may import torch
-    pipe.send(function(pipe.send))
+def _open_and_do(parcel: bytes, pipe: Connection, log_file: Path) -> None:
+    try:
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        with log_file.open("ab") as log:
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(log.fileno(), stream.fileno())
+        function = pickle.loads(parcel)  # which may import torch
+        pipe.send(function(pipe.send))
+    except Exception as error:
+        pipe.send(text_of(error) or f"{type(error).__name__}: {error}")
+        raise  # for the log, where the disk has room for it
 
 
 def _end_with(parent: int) -> None:
@@ -142,18 +148,15 @@ def _end_with(parent: int) -> None:
 
 def _failure(child: _Child) -> str:
     """Say why a process that has ended did not do its work; empty: it did."""
-    code, log_file = child.process.exitcode, child.work.log_file
-    if code == 0:
+    code = child.process.exitcode
+    if child.result is not None:
         return ""
+    if child.reason:
+        return " ".join(child.reason.split("\n"))
     if code is not None and code < 0:
         memory = ", perhaps for want of memory" if code == -signal.SIGKILL else ""
         return f"it was ended by {signal.Signals(-code).name}{memory}"
-    with suppress(OSError), log_file.open("rb") as log:
-        log.seek(max(0, log_file.stat().st_size - END_OF_LOG))
-        lines = log.read().decode(errors="replace").strip().splitlines()
-        if lines:
-            return lines[-1].removeprefix("error: ")
-    return f"it ended with status {code}"
+    return f"it ended with status {code} before it was done"
 
 
 def _end_all(children: Sequence[_Child]) -> None:

@@ -17,7 +17,14 @@ from data_prep.executors.live_table import LiveTable
 from data_prep.executors.progress import Progress, Report, Reporter
 from data_prep.executors.side_by_side import run_side_by_side
 from data_prep.executors.work import Result, Scores, Work
-from tests.executors.works import be_killed, fail, refuse, report_and_end
+from tests.executors.works import (
+    be_killed,
+    end_silently,
+    fail,
+    fill_the_disk,
+    refuse,
+    report_and_end,
+)
 
 ROOT = Path(__file__).parents[2]
 # A parent of two processes that only live on.
@@ -84,27 +91,38 @@ def test_what_fails_or_is_killed_takes_nothing_along(tmp_path: Path) -> None:
         "killed": be_killed,
         "first": report_and_end,
         "wrong": fail,
+        "full": fill_the_disk,
+        "silent": end_silently,
         "second": report_and_end,
     }
     pieces = [
         Work(name=name, function=function, log_file=tmp_path / "logs" / name)
         for name, function in functions.items()
     ]
+    (tmp_path / "file").touch()
+    nowhere = tmp_path / "file" / "log"
+    pieces.append(Work(name="nowhere", function=report_and_end, log_file=nowhere))
     (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "first").write_text("of an earlier attempt\n")
+    for name in ("first", "full", "silent"):
+        (tmp_path / "logs" / name).write_text("of an earlier attempt\n")
     witness = Witness()
     outcome = run_side_by_side(pieces, [{"PLACE": "7"}, {"PLACE": "7"}], witness)
     assert outcome.failures == {
         "refused": "too bright",
         "killed": "it was ended by SIGKILL, perhaps for want of memory",
         "wrong": "ValueError: not foreseen",
+        "full": "the disk is full; free some space and run again",
+        "silent": "it ended with status 0 before it was done",
+        "nowhere": f"{tmp_path / 'file'}: File exists",
     }
     assert {name: r.value for name, r in outcome.results.items()} == {
         "first": [1, 2],
         "second": [1, 2],
     }
     assert witness.most == 2
-    assert [name for kind, name, _ in witness.events if kind == "begin"] == [*functions]
+    assert [name for kind, name, _ in witness.events if kind == "begin"] == [
+        work.name for work in pieces
+    ]
     for name in ("first", "second"):
         told = [(kind, what) for kind, told, what in witness.events if told == name]
         assert told == [

@@ -1,5 +1,6 @@
 """What the tests let processes do side by side; nothing here is slow to import."""
 
+import errno
 import os
 import signal
 import sys
@@ -26,6 +27,15 @@ def refuse(report: Report | None) -> Result:
     raise UserError("too bright")
 
 
+def fill_the_disk(report: Report | None) -> Result:
+    """Fail where nothing can be written, not even the log."""
+    del report
+    sys.stdout.close()
+    for stream in (1, 2):
+        os.dup2(os.open("/dev/full", os.O_WRONLY), stream)
+    raise OSError(errno.ENOSPC, "no space")
+
+
 def fail(report: Report | None) -> Result:
     """Fail as a mistake of ours does."""
     assert report
@@ -38,6 +48,12 @@ def be_killed(report: Report | None) -> Result:
     del report
     os.kill(os.getpid(), signal.SIGKILL)
     return Result()
+
+
+def end_silently(report: Report | None) -> Result:
+    """End as where a library calls exit."""
+    del report
+    sys.exit(0)
 
 
 def beat(file: Path, report: Report | None) -> Result:
