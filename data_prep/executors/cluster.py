@@ -142,6 +142,9 @@ def on_each(function: Any, nodes: Sequence[Node], *args: Any) -> Mapping[Node, A
         try:
             answers[node] = ray.get(reference)
         except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, UserError):
+                raise UserError(f"node {node.text}: {cause}") from None
             first = str(error).strip().splitlines()[-1]
             raise UserError(
                 f"node {node.text} does not answer: {first}; take it out of the"

@@ -2,16 +2,16 @@
 
 ::
 
-    TMPDIR/tessera-USER/
+    TMPDIR/tessera-UID/            of this user, and readable by no other
         files/DIGEST        brought once, for all works and runs; mapped by all
         works/NAME/         the mirror of a piece of work, gone when it has ended
         works/NAME.lock     held meanwhile: others may clean up after a kill
 """
 
 import fcntl
-import getpass
 import os
 import shutil
+import stat
 import tempfile
 import time
 import uuid
@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_prep.errors import UserError
 from data_prep.executors.parcels import Needed, place_of
 from data_prep.run_folders.damage import digest_file
 from data_prep.run_folders.drafts import drafted
@@ -27,6 +28,7 @@ from data_prep.run_folders.drafts import drafted
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+PRIVATE = 0o700
 KEPT_S = 7 * 24 * 3600  # since a file was last used
 MAPPED_BYTES = 1 << 16  # smaller files are read
 MARGIN_BYTES = 1 << 28  # for what works write beside it
@@ -36,8 +38,23 @@ Files = Mapping[str, "NDArray[Any]"]  # bytes of files, by path relative to thei
 
 
 def node_folder() -> Path:
-    """Give the folder of a node, in its folder for temporary files."""
-    return Path(tempfile.gettempdir()) / f"tessera-{getpass.getuser()}"
+    """Give the folder of a node, in its folder for temporary files.
+
+    Raises:
+        UserError: What is there is no folder, or another user's, who could change what
+            works read.
+    """
+    folder = Path(tempfile.gettempdir()) / f"tessera-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=PRIVATE)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise UserError(
+            f"{folder} is not a folder of this user; remove it, or start the node with"
+            " another TMPDIR"
+        )
+    folder.chmod(PRIVATE)
+    return folder
 
 
 def lacking(needed: Iterable[Needed], folder: Path) -> tuple[set[str], set[str]]:
@@ -52,15 +69,21 @@ def lacking(needed: Iterable[Needed], folder: Path) -> tuple[set[str], set[str]]
     """
     seen, absent = set(), set()
     for file in needed:
-        source = Path(file.source)
-        with suppress(OSError):
-            is_same = source.stat().st_size == file.n_bytes
-            if is_same and digest_file(source) == file.digest:
-                seen.add(file.source)
-                continue
-        if not (folder / "files" / file.digest).exists():
+        kept = folder / "files" / file.digest
+        if _holds(Path(file.source), file):
+            seen.add(file.source)
+        elif not _holds(kept, file):
+            kept.unlink(missing_ok=True)
             absent.add(file.digest)
     return seen, absent
+
+
+def _holds(path: Path, file: Needed) -> bool:
+    """Tell whether a path has what a file has, to the bit."""
+    with suppress(OSError):
+        is_same = path.stat().st_size == file.n_bytes
+        return is_same and digest_file(path) == file.digest
+    return False
 
 
 def free_bytes(folder: Path) -> int:
@@ -169,13 +192,21 @@ def write_folder(files: Files, folder: Path) -> None:
 
 def draft_of(folder: Path) -> Path:
     """Name what a folder is written as before it takes its place."""
+    folder = folder.resolve()
     return folder.with_name(f"{folder.name}.draft")
 
 
 def replace_folder(files: Files, folder: Path) -> None:
-    """Put a folder in its place, whole: in place of what an earlier attempt left."""
-    draft = draft_of(folder)
+    """Put a folder in its place, whole: in place of what an earlier attempt left.
+
+    Where the folder is a link, what it leads to is replaced.
+    """
+    folder, draft = folder.resolve(), draft_of(folder)
     shutil.rmtree(draft, ignore_errors=True)
-    write_folder(files, draft)
+    try:
+        write_folder(files, draft)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     draft.replace(folder)

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_prep.errors import UserError
 from data_prep.executors import node_files
 from data_prep.executors.node_files import (
     draft_of,
     lacking,
     mirror,
+    node_folder,
     place_files,
     read_folder,
     replace_folder,
@@ -92,6 +94,41 @@ def test_a_file_is_brought_once_and_used_by_all(tmp_path: Path) -> None:
     assert lacking(needed, node) == ({needed[0].source}, set())
 
 
+@pytest.mark.parametrize("content", [b"", b"other pixels"])
+def test_a_file_of_a_node_that_has_become_another_is_brought_anew(
+    tmp_path: Path, content: bytes
+) -> None:
+    node, needed = tmp_path / "node", pack(work_in(tmp_path)).needed[:1]
+    Path(needed[0].source).unlink()
+    kept = node / "files" / needed[0].digest
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(content)
+    assert lacking(needed, node) == (set(), {needed[0].digest})
+    assert not kept.exists()
+
+
+@pytest.mark.parametrize("foreign", ["file", "link", "owner"])
+def test_a_folder_of_a_node_that_another_user_made_is_refused(
+    tmp_path: Path, foreign: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_files.tempfile, "gettempdir", lambda: str(tmp_path))
+    folder = node_folder()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert node_folder() == folder
+    folder.rmdir()
+    if foreign == "file":
+        folder.touch()
+    elif foreign == "link":
+        folder.symlink_to(tmp_path)
+    else:
+        folder.mkdir()
+        uid = os.getuid()
+        monkeypatch.setattr(node_files.os, "getuid", lambda: uid + 1)
+        folder.rename(tmp_path / f"tessera-{uid + 1}")
+    with pytest.raises(UserError, match=f"^{tmp_path}/tessera-.* not a folder of this"):
+        node_folder()
+
+
 def test_what_a_kill_left_and_what_is_old_is_tidied_up(tmp_path: Path) -> None:
     for name in ("new", "old"):
         (tmp_path / "files").mkdir(exist_ok=True)
@@ -122,3 +159,29 @@ def test_a_folder_comes_back_whole_in_place_of_what_was_there(tmp_path: Path) ->
     assert (here / "deep" / "large").read_bytes() == large.tobytes()
     assert [path.name for path in sorted(here.iterdir())] == ["deep", "empty"]
     assert not draft_of(here).exists()
+
+
+def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "large disk" / "old").touch()
+    (tmp_path / "here").symlink_to(tmp_path / "large disk")
+    replace_folder({"new": np.zeros(1, np.uint8)}, tmp_path / "here")
+    assert (tmp_path / "here").is_symlink()
+    assert [path.name for path in (tmp_path / "large disk").iterdir()] == ["new"]
+
+
+def test_a_full_disk_leaves_the_folder_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(files: node_files.Files, folder: Path) -> None:
+        folder.mkdir()
+        (folder / next(iter(files))).touch()
+        raise OSError("4096 requested and 12 written")
+
+    monkeypatch.setattr(node_files, "write_folder", fill)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "old").touch()
+    with pytest.raises(OSError, match="requested"):
+        replace_folder({"new": np.zeros(1, np.uint8)}, tmp_path / "here")
+    assert (tmp_path / "here" / "old").exists()
+    assert not draft_of(tmp_path / "here").exists()
