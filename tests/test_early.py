@@ -293,11 +293,11 @@ MISTAKES: list[tuple[Tables, str]] = [
     ),
     (
         {"tasks.x": {"kind": "regression", "column": "seven"}},
-        r"\[tasks.x\]: all 48 lab",
+        r"\[tasks.x\], column 'seven': all 48 lab",
     ),
     (
         {"tasks.x": {"kind": "regression", "column": "blank"}},
-        r"\[tasks.x\]: 2 of its r",
+        r"\[tasks.x\], column 'blank': 2 of its r",
     ),
     ({"tasks.x": {"kind": "regression", "bins": 9}}, r"\[tasks.x\]: bins = 9: give 10"),
     (

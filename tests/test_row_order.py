@@ -66,5 +66,7 @@ def test_stores_are_the_same_to_the_bit(runs: tuple[Run, Run]) -> None:
         )
         assert first.ids == second.ids
         assert first.header["payload_sha256"] == second.header["payload_sha256"]
-        for key in ("roles", "folds", "failures", "columns", "nets"):
+        assert np.array_equal(first.roles, second.roles)
+        assert np.array_equal(first.folds, second.folds)
+        for key in ("failures", "columns", "nets"):
             assert first.header[key] == second.header[key]

@@ -617,7 +617,8 @@ def test_members_are_what_is_asked_for(make_run: MakeRun) -> None:
     data = rows_of(make_run())
     stacked = stacked_of(data, stackers=("ridge",), postprocess=("round",))
     assert [*stacked.members] == [
-        *("date_alone", "words_alone", "ridge", "plain", "expected", "blend")
+        *("date_alone", "words_alone", "ridge", "plain", "expected", "constant"),
+        "blend",
     ]
     assert [step.name for step in stacked.steps] == ["round"]
     assert all(isinstance(member, Member) for member in stacked.members.values())
