@@ -9,8 +9,6 @@ checkpoint ends with the same weights as one that was not.
 import logging
 import math
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +24,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from data_prep.arrays import Ints
 from data_prep.errors import UserError
 from data_prep.executors.progress import Report
+from data_prep.run_folders.damage import is_whole_zip
 from pretext.data.pictures import Pictures
 from pretext.device import USUAL_THREADS, pick_device, set_threads, use_bf16
 from pretext.engine.callbacks import FollowingCallback, InPlace, TrainingCallback
@@ -282,7 +281,7 @@ def _checkpoint_to_resume(
         UserError: Another number of processes made it, and nobody allowed that.
     """
     checkpoint = folder / "checkpoints" / "last.ckpt"
-    if _is_whole(checkpoint):
+    if is_whole_zip(checkpoint):
         if not settings.allow_other_devices:
             _check_world_size(checkpoint, settings)
         log.info("%s: going on from %s", label, checkpoint)
@@ -316,17 +315,6 @@ def _quiet() -> Iterator[None]:
         for package in ("pytorch_lightning", "lightning_fabric", "torch", "mlflow"):
             warnings.filterwarnings("ignore", module=package)
         yield
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    """Tell whether all parts of a checkpoint, which is a zip file, fit their sums."""
-    try:
-        with zipfile.ZipFile(checkpoint) as parts:
-            return parts.testzip() is None
-    except FileNotFoundError:
-        return False
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError):
-        return False
 
 
 class _Endless(IterableDataset[int]):

@@ -20,6 +20,7 @@ from data_prep.executors.pool import Pool
 from data_prep.executors.progress import Count, Report
 from data_prep.executors.run import run
 from data_prep.executors.work import Result, Work
+from data_prep.run_folders.damage import is_whole_zip
 from data_prep.run_folders.drafts import drafted
 from pretext.data.pictures import Normalisation, Pictures
 from pretext.device import set_threads
@@ -125,7 +126,7 @@ def run_jobs(jobs: Sequence[ProbeJob], pool: Pool, *, title: str, logs: Path) ->
     Raises:
         UserError: A process failed. The other backbones are probed all the same.
     """
-    missing = [job for job in jobs if not job.kept.exists()]
+    missing = [job for job in jobs if not is_whole_zip(job.kept)]
     is_alone = len(missing) == 1 and pool.executor == "processes"  # no need of another
     if pool.executor != "here" and not is_alone:
         works = [

@@ -22,6 +22,7 @@ from data_prep.executors.pool import Pool
 from data_prep.executors.progress import Count, Report
 from data_prep.executors.run import run
 from data_prep.executors.work import Result, Work
+from data_prep.run_folders.damage import is_whole_zip
 from data_prep.run_folders.drafts import drafted
 from stacking.cross_fitting import CrossFit, FoldFit, TrainingRows
 from stacking.models.neural import CHILD, Kind, Nets, Training, in_child, load_nets
@@ -165,7 +166,7 @@ def fit_folds(jobs: Sequence[FoldJob], pool: Pool) -> CrossFit:
             writes=job.folder,
         )
         for job in jobs
-        if not job.file.exists()
+        if not is_whole_zip(job.file)
     ]
     logs = jobs[0].folder.with_name(f"{jobs[0].kind}_FOLD") / "job.log"
     run(works, pool, noun="fold", logs=logs).check(works, "fold", REMEDY)

@@ -175,6 +175,11 @@ def test_backbones_side_by_side_are_those_of_one_after_another(
     assert parcels.begun[::-1] == list(dict.fromkeys(whole["backbone"]))
     assert {told.n_steps for told in parcels.reported} == {32}
     monkeypatch.delattr(executors, "run_side_by_side")  # one is missing: no need of it
+    kept = sorted(run.folder.rglob("*.npz"))
+    assert len(kept) == 3
+    damaged = kept[0].parents[2] / "backbone1" / kept[0].relative_to(kept[0].parents[1])
+    damaged.parent.mkdir(parents=True, exist_ok=True)
+    damaged.write_bytes(kept[0].read_bytes()[:-100])  # and this is as good as missing
     counts = []
     original = embed.embed
 

@@ -453,7 +453,8 @@ def test_folds_in_processes_are_those_of_the_child(
         same.save(tmp_path, "two")
         first, second = (tmp_path / f"{n}.safetensors" for n in ("one", "two"))
         assert first.read_bytes() == second.read_bytes()
-    (tmp_path / "mlp_fold1" / "fold.npz").unlink()
+    file = tmp_path / "mlp_fold1" / "fold.npz"
+    file.write_bytes(file.read_bytes()[:-100])  # a disk has lost some
     names: list[str] = []
 
     def fail(works: Sequence[Work], *_: object, **__: object) -> Outcome:
