@@ -268,6 +268,7 @@ def write_overview(
                     [
                         Tile(label=name.replace("_", " "), value=f"{count:,}")
                         for name, count in metadata["counts"].items()
+                        if count
                     ]
                 ),
                 prose(*map(_as_sentence, notes)),
@@ -297,9 +298,7 @@ def write_overview(
                 note=f"{are_kept} in one fold. Every later stage obeys these folds.",
             )
         )
-    sections.append(
-        Section("Pictures", _examples(rows, images), note="Drawn at random.")
-    )
+    sections.append(_examples(rows, images))
     sections.append(copies_section(rows, images))
     if len(preparation.attributes):
         names = preparation.attributes["name"].value_counts().head(20)
@@ -343,17 +342,32 @@ def _count_chart(counts: "pd.Series[int]") -> Markup:
     )
 
 
-def _examples(rows: pd.DataFrame, images: NDArray[np.uint8]) -> Markup:
-    n_shown = min(N_EXAMPLES, len(rows))
-    sample = np.sort(np.random.default_rng(0).choice(len(rows), n_shown, replace=False))
-    shown = rows.iloc[sample]
+def _examples(rows: pd.DataFrame, images: NDArray[np.uint8]) -> Section:
+    """Show pictures: all of a small collection, and those of an object together."""
+    shown, note = rows, "All of them."
+    if len(rows) > N_EXAMPLES:
+        rng, note = np.random.default_rng(0), "Drawn at random."
+        units = rows["object"] if "object" in rows else pd.Series(range(len(rows)))
+        codes, names = pd.factorize(units)
+        places = rng.permutation(len(names))[codes]  # of the unit of each row
+        sizes = np.bincount(places)
+        n_before = (sizes.cumsum() - sizes)[places]
+        shown = rows[n_before < N_EXAMPLES].head(2 * N_EXAMPLES)
+    above = [""] * len(shown)
+    if "object" in rows:
+        shown = shown.sort_values("object", kind="stable")
+        above = [f"{name}: " for name in shown["object"]]
+    targets = target_texts(shown)
+    says_split = rows["split"].nunique() > 1 or any(target_texts(rows))
     captions = [
-        f"{id_}\n{target or split}"
-        for id_, target, split in zip(
-            shown["id"], target_texts(shown), shown["split"], strict=True
+        f"{name}{id_}\n{target or split if says_split else ''}".strip()
+        for name, id_, target, split in zip(
+            above, shown["id"], targets, shown["split"], strict=True
         )
     ]
-    return picture_grid(images[rows["image_row"].to_numpy()[sample]], captions)
+    return Section(
+        "Pictures", picture_grid(images[shown["image_row"].to_numpy()], captions), note
+    )
 
 
 def _target_text(rows: pd.DataFrame, metadata: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The report of the preparation: notes as sentences, numbers in any unit."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data_prep.reporting import overview
 from data_prep.reporting.overview import Preparation, write_overview
 
 
-def page_of(place: Path, target: Any, classes: Any = None, notes: Any = ()) -> str:
+def page_of(
+    place: Path,
+    target: Any,
+    classes: Any = None,
+    notes: Any = (),
+    columns: Mapping[str, Any] | None = None,
+) -> str:
     """Write the report of eight rows in two folds, and give its text."""
     rows = pd.DataFrame(
         {
@@ -23,6 +31,7 @@ def page_of(place: Path, target: Any, classes: Any = None, notes: Any = ()) -> s
             "image_row": range(8),
             "pixels_sha256": [str(k) for k in range(8)],
             "is_excluded": False,
+            **(columns or {}),
         }
     )
     if classes is not None:
@@ -35,7 +44,8 @@ def page_of(place: Path, target: Any, classes: Any = None, notes: Any = ()) -> s
         "classes": classes,
         "target_kind": "numeric" if classes is None else "classes",
         "has_group": False,
-        "counts": {"train": 8},
+        "object_column": "house",
+        "counts": {"train": 8, "test": 0},
         "dropped": 0,
         "softened": 0,
     }
@@ -74,3 +84,26 @@ def test_the_name_of_a_file_keeps_its_case(tmp_path: Path) -> None:
     page = page_of(tmp_path, np.arange(8.0), notes=notes)
     assert "<p>train.csv: date: 1 row without (1 empty).</p>" in page
     assert "<p>No word vectors.</p>" in page
+
+
+def test_only_what_is_there_is_counted_and_all_of_a_few_pictures_shown(
+    tmp_path: Path,
+) -> None:
+    page = page_of(tmp_path, np.nan, columns={"split": "unlabelled"})
+    assert "All of them." in page
+    assert "Drawn at random." not in page
+    assert ">test<" not in page
+    assert "p1\nunlabelled" not in page
+
+
+def test_the_pictures_of_an_object_stand_together_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "N_EXAMPLES", 3)
+    houses = {"object": ["b", "a"] * 4}
+    page = page_of(tmp_path, np.arange(8.0), columns=houses)
+    assert "Drawn at random." in page
+    name, first = ("a", 1) if "a: p1" in page else ("b", 0)
+    places = [page.index(f"{name}: p{k}\n") for k in range(first, 8, 2)]
+    assert places == sorted(places)
+    assert page.count(f"{'b' if name == 'a' else 'a'}: p") == 0
