@@ -320,7 +320,7 @@ MISTAKES: list[tuple[Tables, str]] = [
     (tune(patience=3), r"patience = 3 waits for a better score, but select = 'last'"),
     (tune(select="fold", all=True), r"select = 'fold', but the net of all rows holds"),
     (tune(devices=3), r"batch_size = 8 is shared by devices = 3"),
-    (tune(devices=2, jobs=2), r"devices = 2, num_nodes = 1 share one net"),
+    (tune(devices=2, jobs=2), r"devices = 2 share one net"),
     (tune(average_epochs=31), r"average_epochs = 31, but there are only 30 epochs"),
     (
         ALONE | listed("transfer.finetune"),

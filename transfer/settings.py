@@ -147,11 +147,12 @@ class FinetuneSettings(ExecutorSettings, TrainingSettings):
         """
         super().__post_init__()
         if self.kind != "here" and self.world_size > 1:
+            nodes = f", num_nodes = {self.num_nodes}" if self.num_nodes > 1 else ""
             raise UserError(
-                f"devices = {self.devices}, num_nodes = {self.num_nodes} share one net"
-                f" after another, and executor = {self.kind!r}, jobs = {self.jobs}"
-                " train several at once; leave one of the two out, or give executor ="
-                " 'here' and jobs = 1"
+                f"devices = {self.devices}{nodes} share one net after another, and"
+                f" executor = {self.kind!r} with jobs = {self.jobs} trains several at"
+                " once: the two do not go together, leave one out (or give executor ="
+                " 'here')"
             )
         check_train(self.train)
         if self.unfreeze_after and self.train == ALL:

@@ -184,6 +184,9 @@ def _up(seen: Seen) -> Entry:
     headers = seen.headers
     n_camera, n_read = (headers.n_camera, headers.n_read) if headers else (0, 0)
     is_camera = 2 * n_camera > n_read
+    if not seen.n_labelled and not is_camera:
+        reason = "without labels nothing is turned, only mirrored"
+        return Entry(key="up", value=True, reason=reason, is_offered=True)
     reason = (
         f"{n_camera} of {n_read} headers name a camera, and what a camera takes mostly"
         " has an up: nothing is turned upside down, only mirrored; if it may be (coins,"

@@ -38,7 +38,9 @@ def training_sections(seen: Seen, chosen: Schedule, load: Load) -> list[Section]
         reason = "no label: features of the pretext, by which features.similar compares"
         source = Entry(key="source", value="pretext.jigsaw", reason=reason)
         stages = Entry(key="stages", value=WITHOUT_LABELS, reason="without labels")
-        extract = Section(name="features.extract", entries=[source])
+        reason = "mirrored, not turned: the puzzles are not turned either"
+        views = Entry(key="views", value="flip", reason=reason)
+        extract = Section(name="features.extract", entries=[source, views])
         return [Section(name="pipeline", entries=[stages]), *sections, extract]
     entries = list(_transfer(seen, chosen, load.rows_of_net))
     return [*sections, Section(name="transfer.finetune", entries=entries)]

@@ -13,6 +13,7 @@ from PIL import Image
 from data_prep import prepare, start
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment, read_experiment
+from data_prep.up import check_learned
 
 N_TRAIN, N_TEST = 36, 6
 WORDS = ("oak", "elm", "ash")
@@ -259,13 +260,18 @@ def test_ids_with_extension_are_copied_without(works: Path) -> None:
     assert set(names["name"]) == {*WORDS, *(f"{w} {k}" for w in WORDS for k in (0, 1))}
 
 
+OF_A_PRETEXT = {"source": "pretext.jigsaw", "views": "flip"}
+
+
 def test_a_folder_without_a_table_gives_features_alone(tmp_path: Path) -> None:
     folder = tmp_path / "plain"
     draw(folder, [f"{name}.png" for name in ids(12)])
     experiment = begun(folder)
     assert experiment.data.train is None
     assert experiment.stages["pipeline"]["stages"] == list(start.STAGES)
-    assert experiment.stages["features.extract"] == {"source": "pretext.jigsaw"}
+    assert experiment.stages["features.extract"] == OF_A_PRETEXT
+    turns = experiment.stages["pretext.jigsaw"].get("turns", False)
+    check_learned("flip", "pretext.jigsaw", turns)
     assert "transfer.finetune" not in experiment.stages
     assert (prepared(folder)["split"] == "unlabelled").all()
 
@@ -273,7 +279,7 @@ def test_a_folder_without_a_table_gives_features_alone(tmp_path: Path) -> None:
 def test_a_target_may_be_refused(works: Path) -> None:
     experiment = begun(works, "--target", "none")
     assert experiment.data.train is None
-    assert experiment.stages["features.extract"] == {"source": "pretext.jigsaw"}
+    assert experiment.stages["features.extract"] == OF_A_PRETEXT
 
 
 N_PHOTOS, N_PHOTOS_TEST = 48, 4
