@@ -159,9 +159,9 @@ def _propose_trainings(
     load = Load(n_pictures=seen.listing.n_pictures, n_labelled=seen.n_labelled)
     chosen = schedule(load, seen.headers, minutes, measure_speed())
     notes = list(seen.notes)
-    if chosen.minutes > minutes:
+    if chosen.minutes_told > minutes:
         notes.append(
-            f"all stages will take about {chosen.minutes:.0f} minutes, and --for"
+            f"all stages will take about {chosen.time_text}, and --for"
             f" {settings.for_} is less; nothing quicker is worth training"
         )
     return training_sections(seen, chosen, load), notes

@@ -5,9 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from data_prep.errors import UserError
+from data_prep.first_look.beside import no_table, note_beside
 from data_prep.first_look.class_folders import class_folders
 from data_prep.first_look.column_roles import assign_columns
-from data_prep.first_look.headers import check_readable, read_headers
+from data_prep.first_look.headers import Headers, check_readable, read_headers
 from data_prep.first_look.id_columns import IdTable, id_table, read_any
 from data_prep.first_look.listing import Listing, list_folder
 from data_prep.first_look.picture_ids import PictureIds
@@ -19,6 +20,7 @@ from data_prep.first_look.table_roles import (
     is_sample,
     words_of_its_pictures,
 )
+from data_prep.pictures.printable import shown
 
 NO_ROLES = Roles(
     train=None, test=None, sample=None, attributes=(), reasons={}, notes=()
@@ -41,10 +43,15 @@ def look(
         named_columns: ``id``, ``target``, ``group``, ``object`` and ``date`` likewise.
 
     Raises:
-        UserError: There is no picture, or none that can be read, a role cannot be told,
-            or a file is no table.
+        UserError: There is no picture, a single one, or none that can be read, a role
+            cannot be told, a file is no table, or a column is named without a table.
     """
     listing = list_folder(folder)
+    if listing.n_pictures == 1:
+        raise UserError(
+            f"{shown(folder)}: 1 picture; give at least 2, as nets learn from what"
+            " differs"
+        )
     flagged = [path for path in named_tables.values() if path]
     paths = [*tables, *flagged] if tables else [*listing.tables, *flagged]
     paths = list({path.resolve(): path for path in paths}.values())
@@ -59,22 +66,8 @@ def look(
     headers = read_headers(listing.pictures)
     if headers is None:
         check_readable(listing.pictures)
-    is_free = named_columns["target"] == NONE
     if not of_pictures:
-        folders = None if is_free else class_folders(listing)
-        if folders is None and paths and not is_free:
-            raise UserError(_no_ids(paths[0], listing))
-        notes = [
-            f"{path.name}: a workbook is not read; save the sheet as CSV UTF-8"
-            for path in listing.workbooks
-        ]
-        return Seen(
-            listing=listing,
-            headers=headers,
-            roles=NO_ROLES,
-            folders=folders,
-            notes=[*map(_names_no_picture, strange), *notes],
-        )
+        return _without_rows(listing, headers, strange, named_columns)
     roles = assign_roles(of_pictures, folder, named_tables)
     flags = {key: name for key, name in named_columns.items() if key != "id"}
     columns = assign_columns(roles, flags)
@@ -94,6 +87,45 @@ def look(
             *roles.notes,
             *filter(None, map(_counts_rows, of_pictures)),
         ],
+    )
+
+
+def _without_rows(
+    listing: Listing,
+    headers: Headers | None,
+    tables: Sequence[Path],
+    named_columns: Mapping[str, str | None],
+) -> Seen:
+    """Give what is seen where no table names a picture: perhaps classes by folder.
+
+    Args:
+        listing: The pictures.
+        headers: Of a few of them.
+        tables: All that there are.
+        named_columns: As the user named them, by role.
+
+    Raises:
+        UserError: A column is named, or tables were meant to name pictures.
+    """
+    flags = {key: name for key, name in named_columns.items() if name and name != NONE}
+    notes = [
+        f"{path.name}: a workbook is not read; save the sheet as CSV UTF-8"
+        for path in listing.workbooks
+    ]
+    if flags and not tables:
+        raise UserError("; ".join([*notes, no_table(listing.root, flags)]))
+    is_free = named_columns["target"] == NONE
+    folders = None if is_free else class_folders(listing)
+    if tables and (flags or (folders is None and not is_free)):
+        raise UserError(_no_ids(tables[0], listing))
+    if not tables and not is_free:
+        notes += filter(None, [note_beside(listing.root)])
+    return Seen(
+        listing=listing,
+        headers=headers,
+        roles=NO_ROLES,
+        folders=folders,
+        notes=[*map(_names_no_picture, tables), *notes],
     )
 
 

@@ -4,6 +4,7 @@ The candidates go from the best to the quickest; the first that can be trained l
 enough in the time is taken.
 """
 
+import math
 from dataclasses import dataclass
 
 from data_prep.effort import Rates, estimate_rates
@@ -98,6 +99,21 @@ class Schedule:
     pretext_epochs: int
     epochs: int
     minutes: float
+
+    @property
+    def minutes_told(self) -> float:
+        """The time as it is told: in steps of five seconds, or to two digits."""
+        if self.minutes < 1:
+            return math.ceil(12 * self.minutes) / 12
+        return float(f"{self.minutes:.2g}")
+
+    @property
+    def time_text(self) -> str:
+        """The time in words, to stand behind *about*."""
+        minutes = self.minutes_told
+        if minutes < 1:
+            return f"{60 * minutes:.0f} seconds"
+        return "a minute" if minutes == 1 else f"{minutes:g} minutes"
 
 
 def schedule(

@@ -152,11 +152,10 @@ def _transfer(seen: Seen, chosen: Schedule, rows_of_net: int) -> Iterator[Entry]
 
 def _duration(chosen: Schedule) -> str:
     """Say how long all stages will take, and on what."""
-    n = round(chosen.minutes)
-    time = "a minute" if n <= 1 else f"{n} minutes"
     cores = n_cores()
     machine = "a GPU" if has_gpu() else f"{cores} core{'s' * (cores > 1)}"
-    return f"about {time} for all stages on this machine ({machine}, idle)"
+    machine_text = f"on this machine ({machine}, idle)"
+    return f"about {chosen.time_text} for all stages {machine_text}"
 
 
 def _batch(stage: str, n_rows: int) -> Iterator[Entry]:

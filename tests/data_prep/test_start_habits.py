@@ -3,7 +3,9 @@
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ import pipeline
 from data_prep import prepare, start
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment, read_experiment
+from data_prep.first_look.schedule import Schedule, schedule
 from tests.data_prep.test_start import draw, ids
 
 N = 30
@@ -209,3 +212,101 @@ def test_a_folder_with_blanks_and_umlauts_is_planned(
     run = pipeline.main([str(file), "--plan"])
     assert run.name == file.stem == "Blätter_2024_1"
     assert re.search(r"data_prep\.prepare .* not there yet", caplog.text)
+
+
+@pytest.mark.parametrize("flag", ["id", "target", "group", "object", "date"])
+@pytest.mark.parametrize("has_classes", [False, True])
+def test_a_column_without_a_table_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, has_classes: bool
+) -> None:
+    photos = tmp_path / "my photos"
+    where = ("oak/", "elm/") if has_classes else ("", "")
+    draw(photos, [f"{where[k % 2]}{id_}.png" for k, id_ in enumerate(ids(N))])
+    message = refused(Path("my photos"), f"--{flag}=price")
+    command = f"python -m data_prep.start 'my photos' TABLE --{flag} price"
+    assert message == (
+        f"--{flag} price: no table is given, and there is none in my photos; give one"
+        f" (csv, parquet, jsonl): {command}"
+    )
+    table().to_csv("train.csv", index=False)
+    (tmp_path / "test.jsonl").touch()
+    (tmp_path / "notes.txt").touch()
+    message = refused(Path("my photos"), f"--{flag}=price")
+    assert (
+        "test.jsonl, train.csv lie beside my photos: python -m data_prep.start"
+        in message
+    )
+    monkeypatch.chdir(photos)
+    message = refused(Path(), f"--{flag}=price")
+    assert message.endswith(f" . ../test.jsonl ../train.csv --{flag} price")
+    assert begun(Path(), f"--{flag}=none").data
+
+
+def test_a_column_that_no_table_beside_class_folders_has_is_refused(
+    tmp_path: Path,
+) -> None:
+    names = [f"{'oak' if k % 2 else 'elm'}/{id_}.png" for k, id_ in enumerate(ids(N))]
+    draw(tmp_path / "leaves", names)
+    strange = pd.DataFrame({"town": ["Ulm", "Bonn"], "price": [1, 2]})
+    strange.to_csv(tmp_path / "leaves" / "towns.csv", index=False)
+    assert "no column holds names of pictures" in refused(
+        Path("leaves"), "--target=price"
+    )
+    assert begun(Path("leaves")).data.target == "target"
+
+
+def test_a_table_beside_the_folder_is_told_and_is_used_as_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    draw(tmp_path / "photos", [f"{id_}.png" for id_ in ids(N)])
+    table().to_csv("train.csv", index=False)
+    assert begun(Path("photos")).data.train is None
+    note = "\ntrain.csv lies beside photos and is not used; to use it: python -m"
+    assert note in caplog.text
+    command = re.search(r"data_prep\.start (photos train\.csv)\n", caplog.text)
+    assert command
+    file = start.main([*command[1].split(), "--target=price", "--overwrite"])
+    assert read_experiment(file, Path("run")).data.target == "price"
+    caplog.clear()
+    start.main(["photos", "--target=none", "--overwrite"])
+    assert "train.csv" not in caplog.text
+
+
+def test_one_picture_is_too_few(tmp_path: Path) -> None:
+    draw(tmp_path / "one", ["a.png"])
+    assert refused(Path("one")).startswith("one: 1 picture; give at least 2")
+    draw(tmp_path / "one", ["b.png"])
+    assert begun(Path("one")).data.images
+
+
+@pytest.mark.parametrize(
+    ("minutes", "text", "is_told"),
+    [
+        (1.0, "", False),
+        (1.04, "", False),
+        (1.2, "1.2 minutes", True),
+        (12.4, "12 minutes", True),
+        (0.4, "25 seconds", False),
+    ],
+)
+def test_too_little_time_is_told_where_it_is_less(
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    minutes: float,
+    text: str,
+    is_told: bool,
+) -> None:
+    caplog.set_level("INFO")
+
+    def of_time(*parts: Any) -> Schedule:
+        return replace(schedule(*parts), minutes=minutes)
+
+    monkeypatch.setattr("data_prep.first_look.schedule.schedule", of_time)
+    file = start.main([str(pictures), "--for=1m"])
+    written = " ".join(file.read_text().replace("# ", "").split())
+    assert f"about {text or 'a minute'} for all stages on this machine" in written
+    told = f"all stages will take about {text}, and --for 1m is less"
+    assert (told in caplog.text) == is_told
+    assert ("all stages will take" in caplog.text) == is_told
