@@ -22,14 +22,13 @@ from data_prep.errors import UserError
 from data_prep.experiment import read_experiment, settings_class
 from data_prep.run_folders.drafts import write_rows, write_text
 from data_prep.run_folders.runs import Run
-from data_prep.run_places import run_of
+from data_prep.run_places import EXPERIMENTS, run_of
 from data_prep.settings import POSITIONAL, from_flags, from_table
 
 if TYPE_CHECKING:
     from data_prep.first_look.proposal import CopiedTable, Section
     from data_prep.first_look.seen import Seen
 
-EXPERIMENTS = Path("experiments")
 NO_NAME = re.compile(r"[^\w.-]+")
 TABLE_FLAGS = ("train", "test", "sample")
 COLUMN_FLAGS = ("id", "target", "group", "object", "date")
@@ -98,12 +97,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """Write the experiment, say what it holds and why, and return the file."""
     settings = from_flags(StartSettings, "data_prep.start", argv)
     minutes = settings.minutes
-    file = EXPERIMENTS / f"{_name_of(settings)}.toml"
+    home = _folder_of_experiments()
+    file = home / f"{_name_of(settings)}.toml"
     if file.exists() and not settings.overwrite:
         raise UserError(
             f"{file} is there already; give --overwrite to replace it, or --name NAME"
         )
-    _check_writable(EXPERIMENTS)
+    _check_writable(home)
     from data_prep.first_look.data_section import data_section
     from data_prep.first_look.look import look
     from data_prep.first_look.toml_text import toml_text
@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         draft.unlink(missing_ok=True)
         shutil.rmtree(draft.with_suffix(""), ignore_errors=True)
         with suppress(OSError):  # it holds experiments
-            EXPERIMENTS.rmdir()
+            home.rmdir()
     _tell(file, sections, notes, has_labels=seen.n_labelled > 0)
     return file
 
@@ -189,6 +189,11 @@ def _name_of(settings: StartSettings) -> str:
             " -: --name NAME"
         )
     return plain
+
+
+def _folder_of_experiments() -> Path:
+    """Give the folder for the file: the one where one stands, if it is named so."""
+    return Path() if Path.cwd().name == EXPERIMENTS else Path(EXPERIMENTS)
 
 
 def _check_writable(folder: Path) -> None:

@@ -310,3 +310,20 @@ def test_too_little_time_is_told_where_it_is_less(
     told = f"all stages will take about {text}, and --for 1m is less"
     assert (told in caplog.text) == is_told
     assert ("all stages will take" in caplog.text) == is_told
+
+
+def test_in_the_folder_of_experiments_it_is_written_there(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table().to_csv(pictures / "train.csv", index=False)
+    (tmp_path / "experiments").mkdir()
+    monkeypatch.chdir(tmp_path / "experiments")
+    flags = [str(pictures), "--target=price", "--name=x"]
+    assert start.main(flags) == Path("x.toml")
+    assert [path.name for path in Path().iterdir()] == ["x.toml"]
+    data = read_experiment(Path("x.toml"), Path("run")).data
+    assert data.train
+    assert data.train.samefile(pictures / "train.csv")
+    assert pipeline.main(["x.toml", "--plan"]).absolute() == tmp_path / "runs" / "x"
+    with pytest.raises(UserError, match=r"^x\.toml is there already"):
+        start.main(flags)
