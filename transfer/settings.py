@@ -148,9 +148,10 @@ class FinetuneSettings(ExecutorSettings, TrainingSettings):
         super().__post_init__()
         if self.kind != "here" and self.world_size > 1:
             nodes = f", num_nodes = {self.num_nodes}" if self.num_nodes > 1 else ""
+            jobs = f" with jobs = {self.jobs}" if self.jobs else ""
             raise UserError(
                 f"devices = {self.devices}{nodes} share one net after another, and"
-                f" executor = {self.kind!r} with jobs = {self.jobs} trains several at"
+                f" executor = {self.kind!r}{jobs} trains several at"
                 " once: the two do not go together, leave one out (or give executor ="
                 " 'here')"
             )
