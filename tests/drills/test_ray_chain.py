@@ -48,10 +48,10 @@ def test_the_chain_on_a_cluster_is_that_of_one_process(tmp_path: Path) -> None:
     try:
         keys = f'executor = "ray"\naddress = "{nodes.cluster.address}"\n'
         text = PRECISE.replace("[pipeline]\n", f"[pipeline]\n{keys}")
-        said = run_pipeline(tmp_path / "made", text)
+        printed = run_pipeline(tmp_path / "made", text)
     finally:
         nodes.end()
-    assert said.count(" on 2 nodes: ") >= 2  # nets, and parts of the extraction
+    assert printed.count(" on 2 nodes: ") >= 2  # nets, and parts of the extraction
     for stage in MADE:
         files = [
             json.loads((tmp_path / name / "run" / stage / "record.json").read_text())

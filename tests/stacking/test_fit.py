@@ -449,8 +449,8 @@ def test_without_common_pictures_nets_are_aligned_by_what_each_held_out(
         folder = make_run(n_train=n_train, n_test=0, n_unlabelled=0)
         stage = run_fit(folder, "--align=moments")
     is_few = n_train < 3 * MIN_HELD_OUT
-    said = "the nets are not aligned: that takes 50 pictures that none of them learned"
-    assert (said in caplog.text) == is_few
+    text = "the nets are not aligned: that takes 50 pictures that none of them learned"
+    assert (text in caplog.text) == is_few
     chosen = json.loads((stage / "stacking.json").read_text())["alignment"]
     assert (chosen["method"] == "none") == is_few
     assert chosen["by_held_out"]

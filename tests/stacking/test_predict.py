@@ -263,8 +263,8 @@ def test_ids_of_a_table_may_have_folders(
         return infer_features(run, images, *_, table=table, **__)
 
     monkeypatch.setattr("features.inference.infer_features", ask)
-    own = pd.DataFrame({"name": ids, "kind": "oil"})
-    own.to_csv(tmp_path / "own.csv", index=False)
+    named = pd.DataFrame({"name": ids, "kind": "oil"})
+    named.to_csv(tmp_path / "own.csv", index=False)
     assert len(predicted(usual, *new, "--table", str(tmp_path / "own.csv"))) == 80
     assert searched == [set(ids)]
 
