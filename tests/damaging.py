@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+from data_prep.pictures import plugins
 from data_prep.pictures.decode import read_picture
 
 Damage = Callable[[bytes, np.random.Generator], bytes]
@@ -84,6 +85,11 @@ KINDS: dict[str, tuple[str, dict[str, object], str]] = {
     "BMP": ("BMP", {}, ".bmp"),
     "PPM": ("PPM", {}, ".ppm"),
 }
+if plugins.is_known(plugins.JPEG_XL):
+    KINDS["JPEG XL"] = ("JXL", {"quality": 85, "effort": 3}, ".jxl")
+    KINDS["JPEG XL, lossless"] = ("JXL", {"lossless": True, "effort": 1}, ".jxl")
+# which of them show only that they are cut, and not that a part of them is zeroed
+BLIND = ("TIFF, plain", "BMP", "PPM", "JPEG XL", "JPEG XL, lossless")
 
 
 @cache

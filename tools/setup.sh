@@ -66,8 +66,7 @@ if [ "$(uname -s)" = Linux ]; then
     has_openmp || say "LightGBM does not load without libgomp1"
 fi
 has_venv || stop "$python cannot make virtual environments (no ensurepip)"
-has_imagemagick || say "without ImageMagick, HEIC, JPEG XL and the like are not read;" \
-    "JPEG, PNG, TIFF and WebP are"
+has_imagemagick || say "without ImageMagick, XCF, PSB and PSD of 16 bits are not read"
 
 # --- The virtual environment ------------------------------------------------------
 

@@ -1,10 +1,11 @@
 """Decoding: the bytes of a picture file to upright RGB pixels of one square size.
 
-Pillow decodes what it knows (JPEG, PNG, WebP, TIFF and more), ImageMagick by way of
-wand the rest (HEIC, JPEG XL, XCF ...), and Pillow alone resizes. So a picture comes out
-the same whether or not the MagickWand library is installed; where it is not, the rest
-is left out by name. Large JPEGs are decoded at a fraction of their size, as long as
-that is still twice what is stored.
+Pillow decodes what it knows (JPEG, PNG, WebP, TIFF, AVIF, JPEG 2000, GIF, PSD and more;
+HEIC and JPEG XL by further packages, see ``plugins``), ImageMagick by way of wand the
+rest (XCF, PSB, deep PSD), and Pillow alone resizes. So a picture comes out the same
+whether or not the MagickWand library is installed; where something is not, what it
+alone reads is left out, with what to install. Large JPEGs are decoded at a fraction of
+their size, as long as that is still twice what is stored.
 
 The orientation is read after decoding, for some decoders turn the picture and some do
 not. An embedded colour profile is applied. Grey of 16 bits
@@ -17,9 +18,9 @@ A damaged file fails here, with its reason, as far as its format can tell: see
 always fails. A changed byte fails where the format has checksums (PNG, deflated TIFF);
 elsewhere if it breaks the structure, leaves a long run of zeros, or gives the decoder
 too few or too many data. What stays unseen: most single flipped bits in JPEG, WebP,
-AVIF, HEIC, JPEG 2000, GIF and TIFFs of other kinds; anything in plain pixels (BMP, PNM,
-TIFF without compression); loss between two restart markers of a JPEG; of progressive
-JPEGs what keeps the structure whole. Of XCF and JPEG XL nothing is promised.
+AVIF, HEIC, JPEG 2000, JPEG XL, GIF and TIFFs of other kinds; anything in plain pixels
+(BMP, PNM, TIFF without compression); loss between two restart markers of a JPEG; of
+progressive JPEGs what keeps the structure whole. Of XCF nothing is promised.
 """
 
 import io
@@ -33,7 +34,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from data_prep.errors import UnreadableError
-from data_prep.pictures import jpeg
+from data_prep.pictures import jpeg, plugins
 from data_prep.pictures.huffman import holds_all_blocks
 from data_prep.pictures.integrity import (
     ZEROED,
@@ -48,13 +49,16 @@ from data_prep.pictures.pixels import apply_profile, is_deep, plain_rgb
 # it: left to guess, it would run what a file calls itself, scripts included.
 FORMATS = dict.fromkeys(("jpg", "jpeg", "jpe", "jfif"), "jpeg")
 FORMATS |= dict.fromkeys(("tif", "tiff"), "tiff")
-FORMATS |= dict.fromkeys(("heic", "heif"), "heic")
-FORMATS |= dict.fromkeys(("jp2", "j2k"), "jp2")
+FORMATS |= dict.fromkeys(("heic", "heif", "hif"), "heic")
+FORMATS |= dict.fromkeys(("jp2", "j2k", "j2c", "jpc", "jpf", "jpx"), "jp2")
 FORMATS |= {name: name for name in ("avif", "bmp", "gif", "jxl", "pbm", "pgm", "png")}
 FORMATS |= {name: name for name in ("pnm", "ppm", "psb", "psd", "webp", "xcf")}
-MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs
+MAX_PIXELS = 2 * 178_956_970  # at which Pillow refuses to open a decompression bomb
 TOO_LARGE = f"more than {MAX_PIXELS // 1_000_000} million pixels; store it smaller"
 UNKNOWN = "in no format that can be read here"
+BROKEN_JXL = "truncated or damaged: the decoder of JPEG XL gives up"
+MAGICK_STARTS = (b"8BPS", b"gimp xcf")  # of files that only ImageMagick reads
+MAGICK_LACKS = "only ImageMagick reads this kind of file; install it (imagemagick)"
 ORIENTATION = 0x0112  # the EXIF tag
 EXECUTED = ("EPS", "WMF")  # Pillow hands these programs to another program
 SEQUENCES = ("heic", "avif", "jxl")  # elsewhere ImageMagick's frames are layers
@@ -109,21 +113,28 @@ def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", module="PIL")
+        plugin = plugins.plugin_for(data)
+        lack = "" if plugin is None or plugins.is_known(plugin) else plugin.lack
         try:
             return _by_pillow(data, side, structure)
         except UnidentifiedImageError:
-            return _by_imagemagick(data, suffix)
+            return _by_imagemagick(data, suffix, lack)
         except Image.DecompressionBombError:
             raise UnreadableError(TOO_LARGE) from None
         except UnreadableError:
             raise
         except Exception as error:  # noqa: BLE001  damaged files raise anything
-            raise UnreadableError(str(error) or type(error).__name__) from None
+            reason = str(error) or type(error).__name__
+            if plugin is plugins.JPEG_XL:  # its package tells how to build itself
+                reason = BROKEN_JXL
+            raise UnreadableError(reason) from None
 
 
 def _by_pillow(data: bytes, side: int, structure: jpeg.Structure) -> Picture:
     """Decode what Pillow knows; ``read_picture`` tells what its errors mean."""
     damage_of_data: Callable[[], str] | None = None
+    if _is_too_large(plugins.jxl_size(data)):  # it is decoded as it is opened
+        raise UnreadableError(TOO_LARGE)
     with Image.open(io.BytesIO(data)) as image:
         if image.format in EXECUTED:
             raise UnreadableError(UNKNOWN)
@@ -180,7 +191,13 @@ def fit_square(image: Image.Image, side: int, fit: Fit) -> Pixels:
     return square
 
 
+def _is_too_large(size: tuple[int, int] | None) -> bool:
+    return size is not None and size[0] * size[1] > MAX_PIXELS
+
+
 def _orientation(image: Image.Image) -> int:
+    if image.format == "JXL" and not getattr(image, "jpeg", False):
+        return 1  # its own orientation is applied, and Exif's says nothing more
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # noqa: BLE001  a broken EXIF block does not spoil the picture
@@ -216,11 +233,13 @@ def _ends_too_early(
     )
 
 
-def _by_imagemagick(data: bytes, suffix: str) -> Picture:
-    """Decode what Pillow does not know."""
+def _by_imagemagick(data: bytes, suffix: str, lack: str) -> Picture:
+    """Decode what Pillow does not know; ``lack``: what it needs to know it."""
     format_ = FORMATS.get(suffix[1:].lower())
-    if format_ and data[4:8] == b"ftyp":
-        format_ = "heic"  # phones and messengers call it .jpg, too
+    if plugin := plugins.plugin_for(data):
+        format_ = plugin.magick  # phones and messengers call it .jpg, too
+    elif format_ and data[4:8] == b"ftyp":
+        format_ = "heic"
     if not data:
         raise UnreadableError("the file is empty")
     try:
@@ -229,8 +248,10 @@ def _by_imagemagick(data: bytes, suffix: str) -> Picture:
         from wand.resource import limits
     except (ImportError, OSError):
         format_ = None
+        if data.startswith(MAGICK_STARTS):
+            lack = MAGICK_LACKS
     if format_ is None:
-        raise UnreadableError(UNKNOWN) from None
+        raise UnreadableError(lack or UNKNOWN) from None
     limits["thread"] = 1
     limits["width"] = limits["height"] = 65_536
     limits["memory"] = limits["map"] = 2**32
@@ -239,7 +260,7 @@ def _by_imagemagick(data: bytes, suffix: str) -> Picture:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a warning is how it tells of damage
             with WandImage.ping(blob=data, format=format_) as header:
-                if header.width * header.height > MAX_PIXELS:
+                if _is_too_large(header.size):
                     raise UnreadableError(TOO_LARGE)
             with WandImage(blob=data, format=format_) as image:
                 n_pages = len(image.sequence) if format_ in SEQUENCES else 1
@@ -255,8 +276,7 @@ def _by_imagemagick(data: bytes, suffix: str) -> Picture:
                 pixels = image.make_blob("rgb")
     except (WandException, Warning) as error:
         # Its own words name temporary files, and a record should not change with them.
-        reason = f"{UNKNOWN} ({type(error).__name__})"
-        raise UnreadableError(reason) from None
+        raise UnreadableError(lack or f"{UNKNOWN} ({type(error).__name__})") from None
     if format_ in SEQUENCES and has_zeroed_boxes(data, metadata):
         raise UnreadableError(ZEROED)
     rgb = Image.frombytes("RGB", size, pixels[: 3 * size[0] * size[1]])

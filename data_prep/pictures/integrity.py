@@ -59,8 +59,8 @@ def find_damage(data: bytes) -> str:
 
 
 def find_damage_of_opened(image: "Image.Image", data: bytes) -> str:
-    """Tell what is wrong with a file whose header only Pillow reads: TIFF and AVIF."""
-    if image.format == "AVIF":
+    """Tell what is wrong with a file that only Pillow opens: TIFF, AVIF and HEIC."""
+    if image.format in ("AVIF", "HEIF"):
         metadata = [image.info.get("exif"), image.info.get("xmp")]
         return ZEROED if has_zeroed_boxes(data, metadata) else ""
     tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
