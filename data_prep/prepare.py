@@ -25,6 +25,7 @@ from annotated_types import Ge, Le
 from data_prep.command import open_command, run_command
 from data_prep.effort import Workload
 from data_prep.experiment import DataSettings, Experiment
+from data_prep.pictures.fit import Fit
 from data_prep.processes import n_cores
 from data_prep.ranges import Ranged
 from data_prep.run_folders.damage import PIXELS
@@ -60,8 +61,8 @@ class PrepareSettings(Ranged):
 
     side: Annotated[int, "side of the stored pictures, px", Ge(16), Le(2048)] = 128
     fit: Annotated[
-        Literal["pad", "squash"],
-        "how a picture becomes square: edges repeated, or stretched",
+        Fit,
+        "how it becomes square: padded (edges, mirrored, a colour), stretched, or cut",
     ] = "pad"
     cv: Annotated[
         str,

@@ -184,7 +184,10 @@ SYNONYMS = (
             " the collection, or by those that ready weights bring"
         ),
     ),
-    Synonym(words="resize_mode letterbox padding aspect", names=("fit",)),
+    Synonym(
+        words="resize_mode letterbox padding aspect center_crop crop_mode",
+        names=("fit",),
+    ),
     Synonym(
         words="augment augmentation augmentations transforms transform aug"
         " data_augmentation randaugment autoaugment trivialaugment aa",

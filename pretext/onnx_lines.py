@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from data_prep.pictures.fit import PADDING
+
 RUN = """\
 import numpy as np
 import onnxruntime
@@ -24,15 +26,22 @@ RESIZE = {
 # stretched to a square, as the run did: --fit squash
 small = picture.resize((side, side), Image.Resampling.LANCZOS, reducing_gap=3)
 pixels = np.asarray(small)""",
-    "pad": """\
-# its shape is kept and its edges are repeated, as the run did: --fit pad
+    "crop": """\
+# cut to the middle square, as the run did: --fit crop
+length = min(picture.size)
+left, top = ((whole - length) // 2 for whole in picture.size)
+middle = picture.crop((left, top, left + length, top + length))
+small = middle.resize((side, side), Image.Resampling.LANCZOS, reducing_gap=3)
+pixels = np.asarray(small)""",
+}
+PADDED = """\
+# its shape is kept and its margins are filled, as the run did: --fit {fit}
 longest = max(picture.size)
 width, height = (max(1, round(side * length / longest)) for length in picture.size)
 small = picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3)
 top, left = (side - height) // 2, (side - width) // 2
 margins = ((top, side - height - top), (left, side - width - left), (0, 0))
-pixels = np.pad(np.asarray(small), margins, mode="edge")""",
-}
+pixels = np.pad(np.asarray(small), margins, {padding})"""
 
 
 def onnx_lines(file: Path, metadata: Mapping[str, Any], input_text: str) -> str:
@@ -41,15 +50,22 @@ def onnx_lines(file: Path, metadata: Mapping[str, Any], input_text: str) -> str:
     Args:
         file: The graph.
         metadata: With ``side_px`` of its input, and ``fit``: how the run made pictures
-            square, ``"pad"`` (also where it does not say) or ``"squash"``.
+            square, ``"pad"`` where it does not say.
         input_text: What had that side in the training.
     """
     return RUN.format(
         side=metadata["side_px"],
         input=input_text,
-        resize=RESIZE[metadata.get("fit", "pad")],
+        resize=_resize_lines(metadata.get("fit", "pad")),
         file=json.dumps(str(file)),
     )
+
+
+def _resize_lines(fit: str) -> str:
+    if fit not in PADDING:
+        return RESIZE[fit]
+    padding = ", ".join(f"{name}={value!r}" for name, value in PADDING[fit].items())
+    return PADDED.format(fit=fit, padding=padding.replace("'", '"'))
 
 
 def input_of(metadata: Mapping[str, Any]) -> str:

@@ -1,11 +1,11 @@
-"""Decoding: the bytes of a picture file to upright RGB pixels of one square size.
+"""Decoding: the bytes of a picture file to upright RGB pixels.
 
 Pillow decodes what it knows (JPEG, PNG, WebP, TIFF, AVIF, JPEG 2000, GIF, PSD and more;
 HEIC and JPEG XL by further packages, see ``plugins``), ImageMagick by way of wand the
-rest (XCF, PSB, deep PSD), and Pillow alone resizes. So a picture comes out the same
-whether or not the MagickWand library is installed; where something is not, what it
-alone reads is left out, with what to install. Large JPEGs are decoded at a fraction of
-their size, as long as that is still twice what is stored.
+rest (XCF, PSB, deep PSD), and Pillow alone resizes (``fit``). So a picture comes out
+the same whether or not the MagickWand library is installed; where something is not,
+what it alone reads is left out, with what to install. Large JPEGs are decoded at a
+fraction of their size, as long as that is still twice what is stored.
 
 The orientation is read after decoding, for some decoders turn the picture and some do
 not. An embedded colour profile is applied. Grey of 16 bits
@@ -27,10 +27,8 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from data_prep.errors import UnreadableError
@@ -73,16 +71,13 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-Fit = Literal["pad", "squash"]
-Pixels = NDArray[np.uint8]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
     """A decoded file.
 
     Attributes:
-        image: RGB and upright, for ``fit_square``.
+        image: RGB and upright.
         size: Width and height of the upright original, in pixels.
         info: What else is to be known of it.
     """
@@ -164,31 +159,6 @@ def _by_pillow(data: bytes, side: int, structure: jpeg.Structure) -> Picture:
         n_pages=n_pages, peak=peak, is_profile_ignored=is_profile_ignored
     )
     return Picture(image=rgb, size=size, info=info)
-
-
-def fit_square(image: Image.Image, side: int, fit: Fit) -> Pixels:
-    """Resize a picture to a square.
-
-    Args:
-        image: RGB.
-        side: Pixels per side of the result.
-        fit: ``"pad"`` keeps the shape, centres, and repeats the edges outwards;
-            ``"squash"`` stretches to the square.
-
-    Returns:
-        (side, side, 3).
-    """
-    longest = max(image.size)
-    width, height = (
-        max(1, round(side * length / longest)) if fit == "pad" else side
-        for length in image.size
-    )
-    # A large picture is first averaged down by a whole factor, to 3 times the size.
-    small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    top, left = (side - height) // 2, (side - width) // 2
-    margins = ((top, side - height - top), (left, side - width - left), (0, 0))
-    square: Pixels = np.pad(np.asarray(small), margins, mode="edge")
-    return square
 
 
 def _is_too_large(size: tuple[int, int] | None) -> bool:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import UnreadableError, UserError
-from data_prep.pictures.decode import Fit, Pixels, fit_square, read_picture
+from data_prep.pictures.decode import read_picture
+from data_prep.pictures.fit import Fit, Pixels, fit_square
 from data_prep.pictures.picture_info import PictureInfo
 from data_prep.pictures.printable import shown
 from data_prep.processes import n_cores, pool_of
@@ -83,7 +84,7 @@ def decode_files(
     Args:
         paths: The files.
         side: S.
-        fit: How a picture becomes square: ``"pad"`` or ``"squash"``.
+        fit: How a picture becomes square; see ``data_prep.pictures.fit``.
         workers: Processes; 0: one per core at hand.
 
     Yields:

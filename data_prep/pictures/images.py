@@ -22,8 +22,8 @@ import numpy as np
 from PIL import Image
 
 from data_prep.errors import UserError
-from data_prep.pictures.decode import Fit, Pixels
 from data_prep.pictures.decoded import Decoded, decode_files
+from data_prep.pictures.fit import Fit, Pixels
 from data_prep.pictures.printable import shown
 from data_prep.run_folders.drafts import write_text
 from data_prep.run_folders.witness import ReadFile, is_same
@@ -54,7 +54,7 @@ def store_pictures(
         paths: The files.
         target: The npy file to write.
         side: S.
-        fit: How a picture becomes square: ``"pad"`` or ``"squash"``.
+        fit: How a picture becomes square; see ``data_prep.pictures.fit``.
         workers: Processes; 0: one per core at hand.
         needs_one: It is an error if no picture is readable.
 

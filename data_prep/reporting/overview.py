@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from data_prep.folds import is_grouped, strata_of_one_fold, too_few_rows
 from data_prep.pictures.copies import Repeat, count_copies
+from data_prep.pictures.fit import MANNERS
 from data_prep.pictures.folders import LeftOut
 from data_prep.pictures.printable import shown
 from data_prep.reporting.charts import ForestRow, bars, histogram
@@ -66,7 +67,7 @@ def describe(preparation: Preparation) -> str:
     """Tell in a few lines what there is, how it is split, and what is odd."""
     rows, metadata = preparation.rows, preparation.metadata
     counts, side = metadata["counts"], metadata["side"]
-    manner = "padded" if metadata["fit"] == "pad" else "squashed"
+    manner = MANNERS[metadata["fit"]]
     lines = [
         f"pictures: {len(rows):,}, {_sizes(rows)} px, {manner} to {side}x{side} px",
         "splits: "

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.arrays import Ints
+from data_prep.pictures.fit import PADDING
 from data_prep.prepared import Prepared
 from pretext.data.keyed_rng import keys_of, uniforms
 
@@ -130,8 +131,8 @@ def fill_frac_of(table: "pd.DataFrame", fit: str) -> NDArray[np.float32]:
 
     Args:
         table: With the width and height of the originals, in pixels.
-        fit: How they were made square: ``pad`` or ``squash``.
+        fit: How they were made square; see ``data_prep.pictures.fit``.
     """
     sides = table[["width", "height"]].to_numpy(dtype=np.float32)
     fill_frac: NDArray[np.float32] = sides / sides.max(axis=1, keepdims=True)
-    return fill_frac if fit == "pad" else np.ones_like(fill_frac)
+    return fill_frac if fit in PADDING else np.ones_like(fill_frac)

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from data_prep.errors import UserError
+from data_prep.pictures.fit import PADDING
 from pretext.data.pictures import Normalisation
 from pretext.networks.backbones import save_weights
 
-CROP_MODES = {"pad": "border", "squash": "squash"}  # what timm calls a ``fit``
+# what timm calls a ``fit``; it pads with a colour of its own
+CROP_MODES = {**dict.fromkeys(PADDING, "border"), "squash": "squash", "crop": "center"}
 TOLERANCE = 1e-4  # of the largest feature; rounding alone makes 3e-6
 
 

@@ -8,7 +8,8 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from data_prep.errors import UnreadableError
-from data_prep.pictures.decode import fit_square, read_picture
+from data_prep.pictures.decode import read_picture
+from data_prep.pictures.fit import fit_square
 from tests.damaging import decode
 from tests.tiffs import tiff
 
@@ -242,33 +243,3 @@ def test_imagemagick_and_pillow_decode_a_jpeg_alike() -> None:
             60, 90, 3
         )
     assert np.abs(expected_rgb.astype(int) - decoded(data)).max() <= 1
-
-
-@pytest.mark.parametrize("size", [(40, 30), (30, 40), (64, 64), (200, 7), (1, 90)])
-@pytest.mark.parametrize("side", [16, 33])
-def test_padding_keeps_the_shape_and_repeats_the_edges(
-    size: tuple[int, int], side: int
-) -> None:
-    pixels = fit_square(picture(size=size), side, "pad")
-    assert pixels.shape == (side, side, 3)
-    if size[0] < size[1]:
-        pixels = pixels.swapaxes(0, 1)
-        size = size[1], size[0]
-    inner = max(1, round(side * size[1] / size[0]))
-    above = (side - inner) // 2
-    below = side - inner - above
-    assert_array_equal(pixels[:above], np.repeat(pixels[above : above + 1], above, 0))
-    last = pixels[side - below - 1 : side - below]
-    assert_array_equal(pixels[side - below :], np.repeat(last, below, 0))
-
-
-def test_the_padded_picture_is_the_resized_one() -> None:
-    pixels = fit_square(picture(size=(64, 32)), 32, "pad")
-    resized = picture(size=(64, 32)).resize((32, 16), Image.Resampling.LANCZOS)
-    assert_array_equal(pixels[8:24], np.asarray(resized))
-
-
-def test_squashing_fills_the_square() -> None:
-    pixels = fit_square(picture(size=(64, 32)), 32, "squash")
-    resized = picture(size=(64, 32)).resize((32, 32), Image.Resampling.LANCZOS)
-    assert_array_equal(pixels, np.asarray(resized))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from data_prep.errors import UserError
 from data_prep.pictures import decoded, images
-from data_prep.pictures.decode import Fit, fit_square
+from data_prep.pictures.fit import Fit, fit_square
 from data_prep.pictures.folders import search_folders
 from data_prep.pictures.images import (
     channel_statistics,

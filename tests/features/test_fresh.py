@@ -22,7 +22,7 @@ from torch import Tensor
 
 from data_prep.dihedral import VIEWS, apply_view
 from data_prep.errors import UserError
-from data_prep.pictures.decode import fit_square
+from data_prep.pictures.fit import fit_square
 from data_prep.run_folders.damage import RECORD
 from data_prep.run_folders.runs import Run
 from features import fresh, fresh_stores, inference, merge, passes
@@ -137,7 +137,7 @@ def test_a_picture_gets_what_the_extraction_gave_it_as_a_test_row(
     assert not (out / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("fit", ["pad", "squash"])
+@pytest.mark.parametrize("fit", ["pad", "squash", "crop"])
 def test_pictures_are_decoded_as_those_of_the_run(
     run: Run, tmp_path: Path, fit: str
 ) -> None:

@@ -4,7 +4,7 @@ import json
 import logging
 from contextlib import chdir
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnxruntime
@@ -16,7 +16,7 @@ from PIL import Image
 from timm.data.config import resolve_data_config
 
 from data_prep.errors import UserError
-from data_prep.pictures.decode import fit_square
+from data_prep.pictures.fit import PADDING, Fit, fit_square
 from data_prep.run_folders.runs import Run
 from pretext.export import main
 from pretext.networks import formats
@@ -136,7 +136,7 @@ def test_onnx_takes_grey_levels_in_batches_of_any_size(
 
 
 @pytest.mark.usefixtures("export_once")
-@pytest.mark.parametrize("fit", ["squash", "pad"])
+@pytest.mark.parametrize("fit", get_args(Fit))
 def test_the_printed_lines_for_onnx_run_as_they_are(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, fit: Any
 ) -> None:
@@ -242,12 +242,12 @@ def test_timm_loads_the_weights_in_both_its_ways(tmp_path: Path, backbone: str) 
             assert close(network(torch.from_numpy(normal)), expected)
 
 
-@pytest.mark.parametrize("fit", ["squash", "pad"])
+@pytest.mark.parametrize("fit", get_args(Fit))
 def test_the_printed_lines_for_timm_run_as_they_are(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, fit: Any
 ) -> None:
     run = make_run(tmp_path, fit=fit)
-    # squash: stretched to the same; pad: as only timm's margins differ, a square
+    # stretched to the same; else a square: margins differ, and what edges are mixed of
     size = (160, 96) if fit == "squash" else (96, 96)
     blocks = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     picture = Image.fromarray(blocks).resize(size, Image.Resampling.BICUBIC)
@@ -265,11 +265,12 @@ def test_the_printed_lines_for_timm_run_as_they_are(
 def test_pictures_that_were_padded_are_not_cropped() -> None:
     modes = {
         fit: timm_configuration(ABOUT | {"backbone": "resnet18", "fit": fit})
-        for fit in ("pad", "squash")
+        for fit in get_args(Fit)
     }
     assert {fit: cfg["crop_mode"] for fit, cfg in modes.items()} == {
-        "pad": "border",
+        **dict.fromkeys(PADDING, "border"),
         "squash": "squash",
+        "crop": "center",
     }
     assert modes["pad"]["crop_pct"] == 1
 

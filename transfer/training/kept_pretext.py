@@ -74,7 +74,7 @@ class KeptPretext:
             run: Has it.
             table: The N rows as prepared.
             weight: Of its loss beside those of the tasks.
-            fit: How pictures were made square: ``pad`` or ``squash``.
+            fit: How pictures were made square; see ``data_prep.pictures.fit``.
             normalise: Statistics of the pictures.
         """
         stage = run.finished(STAGE)
