@@ -97,11 +97,11 @@ def search_folders(
     usable: list[PlacedFile] = []
     unusable: dict[str, LeftOut] = {}
     other_names = []
-    for file in _files_in(folders, setting):
+    for file in files_in(folders, setting):
         name = file.path.name
         if file.path.suffix[1:].lower() not in FORMATS or name[0] == ".":
             other_names.append(str(file.within))
-        elif reason := _fault_of(file.path):
+        elif reason := fault_of(file.path):
             id_ = file.id_among(ids) or file.stem
             unusable[id_] = LeftOut(
                 id=shown(id_), file=shown(file.within), reason=reason
@@ -125,8 +125,14 @@ def search_folders(
     )
 
 
-def _files_in(folders: Sequence[Path], setting: str) -> Iterator[PlacedFile]:
+def files_in(folders: Sequence[Path], setting: str) -> Iterator[PlacedFile]:
     """Give all files, each once however the folders overlap or are linked.
+
+    Hidden folders and runs are passed over.
+
+    Args:
+        folders: The folders to search.
+        setting: What names them, for the messages.
 
     Raises:
         UserError: A folder is missing or cannot be listed.
@@ -205,7 +211,7 @@ def write_left_out(path: Path, left_out: Sequence[LeftOut]) -> None:
     table.to_csv(path, index=False)
 
 
-def _fault_of(path: Path) -> str:
+def fault_of(path: Path) -> str:
     """Say why a file cannot be read whatever is in it; empty: nothing is wrong."""
     try:
         path.name.encode("utf-8")
