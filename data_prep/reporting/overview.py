@@ -215,7 +215,8 @@ def _remarks_on_folds(
         if names:
             texts.append(
                 f"{_counted(len(names), 'class')} ({_few(names)}) in a single group"
-                " each: the net that is judged on it has never seen it"
+                f"{' each' * (len(names) > 1)}: the net that is judged on it has never"
+                " seen it"
             )
     excluded = rows[rows["is_excluded"]]
     if len(excluded):

@@ -14,7 +14,7 @@ from data_prep.tables.cells import (
     separator_of,
     with_points,
 )
-from data_prep.tables.lookalikes import alike_text
+from data_prep.tables.lookalikes import alike_text, misspelled_text
 
 NAMELESS = frozenset(("-", "--", "?", "n.a.", "none", "unknown", "missing"))
 LONGEST = 60  # characters of a cell that are shown
@@ -111,9 +111,8 @@ def note_names(role: str, names: Iterable[str]) -> list[str]:
             f"{role}: {shown}, taken as a name; where it is to say that there is none,"
             " leave the cell empty"
         )
-    if text := alike_text(n_of):
-        notes.append(f"{role}: {text}")
-    return notes
+    texts = filter(None, [alike_text(n_of), misspelled_text(n_of)])
+    return notes + [f"{role}: {text}" for text in texts]
 
 
 def note_decimals(role: str, column: "pd.Series[Any]") -> list[str]:

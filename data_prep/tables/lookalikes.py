@@ -32,6 +32,9 @@ GROUPS = re.compile(
 FORCED_TEXT = re.compile(r"""=?"([^"]*)"|['\u2019]([^'\u2019]*)['\u2019]?""")
 WHOLE = re.compile(r"0*([0-9]+?)(?:\.0*)?")  # 01, 1 and 1.0
 INVISIBLE = re.compile(r"[\s\u200b-\u200d\u2060\ufeff]+")
+WORD = re.compile(r"[^\W\d_]{5,}")  # long enough for a letter too many or too few
+FEW = 5  # rows; a name of fewer may be a slip
+TIMES = 3  # as many rows has the name that was meant
 
 
 def near_number(text: str) -> tuple[str, str] | None:
@@ -96,7 +99,7 @@ def alike(n_of: Mapping[str, int]) -> list[list[str]]:
     """
     spellings: dict[str, list[str]] = {}
     for name in n_of:  # without case, blanks and needless zeros
-        folded = INVISIBLE.sub("", name).casefold()
+        folded = _folded(name)
         whole = WHOLE.fullmatch(folded)
         spellings.setdefault(whole[1] if whole else folded, []).append(name)
     return sorted(
@@ -121,3 +124,64 @@ def alike_text(n_of: Mapping[str, int]) -> str | None:
         f" ({shown}{'' if is_one else ' ...'}); they count as different: write them"
         " alike if they mean the same"
     )
+
+
+def misspelled(n_of: Mapping[str, int]) -> dict[str, str]:
+    """Find rare names that are a letter away from a frequent one.
+
+    Two names are if leaving out a letter of one or of both makes them the same. The
+    letter must be of a word of five or more: series A is not series B.
+
+    Args:
+        n_of: How often each name is there.
+
+    Returns:
+        By rare name, the most frequent that may have been meant.
+
+    Example:
+        >>> misspelled({"Pencil": 57, "Pencill": 1, "Ink": 9, "Inc": 1})
+        {'Pencill': 'Pencil'}
+    """
+    frequent = sorted((n, name) for name, n in n_of.items() if n >= TIMES)
+    by_form = {form: name for _, name in frequent for form in _shortened(name)}
+    pairs = {}
+    for name, n in n_of.items():
+        near = {by_form[form] for form in _shortened(name) if form in by_form}
+        meant = [
+            (n_of[near_name], near_name)
+            for near_name in near
+            if n_of[near_name] >= TIMES * n and _folded(near_name) != _folded(name)
+        ]
+        if n < FEW and meant:
+            pairs[name] = max(meant)[1]
+    return pairs
+
+
+def misspelled_text(n_of: Mapping[str, int]) -> str | None:
+    """Ask whether rare names are slips of frequent ones, or None if none may be."""
+    pairs = misspelled(n_of)
+    if not pairs:
+        return None
+    shown = ", ".join(
+        f"{name!r} ({n_of[name]}): did you mean {meant!r} ({n_of[meant]})?"
+        for name, meant in [*pairs.items()][:3]
+    )
+    counted = "1 rare name is nearly a frequent one"
+    if len(pairs) > 1:
+        counted = f"{len(pairs)} rare names are nearly frequent ones"
+    return (
+        f"{counted} ({shown}{' ...' * (len(pairs) > 3)}); they count as different:"
+        " write them alike if they mean the same"
+    )
+
+
+def _folded(name: str) -> str:
+    """Take case and blanks away."""
+    return INVISIBLE.sub("", name).casefold()
+
+
+def _shortened(name: str) -> set[str]:
+    """Give a name in one case, as it is and without each letter of its long words."""
+    plain = name.casefold()
+    letters = (k for word in WORD.finditer(plain) for k in range(*word.span()))
+    return {plain, *(plain[:k] + plain[k + 1 :] for k in letters)}

@@ -149,11 +149,16 @@ def check_several(classes: Sequence[str], n_rows: Ints) -> None:
     Raises:
         UserError: The net that holds it out never sees the class.
     """
-    for name, n in zip(classes, n_rows, strict=True):
+    from data_prep.tables.lookalikes import misspelled
+
+    n_of = dict(zip(classes, n_rows.tolist(), strict=True))
+    meant = misspelled(n_of)
+    for name, n in n_of.items():
         if n == 1:
+            question = f"did you mean {meant[name]!r}? " if name in meant else ""
             raise UserError(
                 f"{name!r} is the label of a single row, and the net that holds it out"
-                " never sees one; join it with another, or take the task out"
+                f" never sees one; {question}join it with another, or take the task out"
             )
 
 

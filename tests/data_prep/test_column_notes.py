@@ -14,7 +14,7 @@ from data_prep.tables.cells import NO_NUMBER, as_numbers, with_plain_numbers
 from data_prep.tables.column_notes import note_decimals, note_names, some
 from data_prep.tables.dates import as_years
 from data_prep.tables.id_tables import read_attributes, read_weights
-from data_prep.tables.lookalikes import near_number
+from data_prep.tables.lookalikes import misspelled, near_number
 from data_prep.tables.user_tables import Tables, read_tables
 
 
@@ -192,6 +192,57 @@ def test_groups_that_differ_by_the_form_of_a_number_are_told() -> None:
         "group: 1 name is written in 3 ways that differ only by case, blanks or zeros"
         " ('1' (2), '01' (1), '1.0' (1))"
     )
+
+
+@pytest.mark.parametrize(
+    ("n_of", "expected"),
+    [
+        ({"Pencil": 57, "Pencill": 1}, {"Pencill": "Pencil"}),
+        ({"Pencil": 57, "Penicl": 1}, {"Penicl": "Pencil"}),  # two letters exchanged
+        ({"Pencil": 57, "pencli": 2}, {"pencli": "Pencil"}),
+        ({"Pencil": 57, "Pemcil": 4}, {"Pemcil": "Pencil"}),
+        ({"Wax crayon": 9, "Wax crayn": 1}, {"Wax crayn": "Wax crayon"}),
+        ({"Ölfarbe": 9, "Ölfrabe": 1}, {"Ölfrabe": "Ölfarbe"}),
+        ({"tree": 9, "trees": 1}, {"trees": "tree"}),
+        ({"oaken": 3, "oakens": 8, "oakenz": 1}, {"oakenz": "oakens"}),
+        ({"Pencil": 57, "Pencill": 5}, {}),  # it is not rare
+        ({"Pencil": 5, "Pencill": 2}, {}),  # nor is the other frequent
+        ({"Pencil": 57, "Pencilled": 1, "Stencil": 1}, {}),
+        ({"Pencil": 57, "pencil": 1, "Pen cil": 1}, {}),  # told otherwise
+        ({"bear": 57, "pear": 1, "series A": 9, "series B": 1}, {}),
+        ({"10 cent": 57, "20 cent": 1, "plate12": 9, "plate13": 1}, {}),
+    ],
+)
+def test_a_rare_name_that_is_nearly_a_frequent_one(
+    n_of: dict[str, int], expected: dict[str, str]
+) -> None:
+    assert misspelled(n_of) == expected
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_slip_of_a_letter_is_seen(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    words = ["".join(rng.choice([*"abcdefgh"], 9)) for _ in range(5)]
+    n_of = {"crayon " + word: int(rng.integers(12, 99)) for word in words}
+    meant = [*n_of][rng.integers(5)]
+    k, letter = int(rng.integers(8, 15)), "xyz"[rng.integers(3)]
+    for slip in (
+        meant[:k] + meant[k + 1 :],
+        meant[:k] + letter + meant[k:],
+        meant[:k] + letter + meant[k + 1 :],
+        meant[:k] + meant[k + 1] + meant[k] + meant[k + 2 :],
+    ):
+        pairs = misspelled(n_of | {slip: 1, "untold": 1})
+        assert pairs == ({} if slip == meant else {slip: meant})
+
+
+def test_names_that_may_be_slips_are_asked_about() -> None:
+    names = ["Pencil"] * 20 + ["Pencill", "Crayon", "Crayom"] + ["Crayon"] * 8
+    assert note_names("target", names) == [
+        "target: 2 rare names are nearly frequent ones ('Pencill' (1): did you mean"
+        " 'Pencil' (20)?, 'Crayom' (1): did you mean 'Crayon' (9)?); they count as"
+        " different: write them alike if they mean the same"
+    ]
 
 
 def test_a_group_that_may_mean_none_is_told() -> None:

@@ -205,6 +205,21 @@ def test_tags_are_the_frequent_names_that_some_lack(tagged: LabelSource) -> None
         labels(Tags(), tagged)
 
 
+@pytest.mark.parametrize(
+    ("slip", "question"),
+    [("Pencill", r"did you mean 'Pencil'\? join"), ("Ink", "join")],
+)
+def test_a_class_of_a_single_row_is_refused_and_may_be_misspelled(
+    slip: str, question: str
+) -> None:
+    target = [slip, *["Pencil", "Pastel"] * (N // 2)][:N]
+    source = table_of(target, sorted(set(target)))
+    metadata = dict(source.metadata) | {"target_kind": "classes"}
+    message = rf"'{slip}' is the label of a single row, .* never sees one; {question}"
+    with pytest.raises(UserError, match=message):
+        build_tasks({"medium": Classes()}, source.table, None, metadata)
+
+
 def test_tags_are_scored_by_the_area_under_the_curve() -> None:
     y_true = np.array([[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 0, 0]], dtype=float)
     y_pred = np.array(
