@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 NO_NAME = re.compile(r"[^\w.-]+")
 TABLE_FLAGS = ("train", "test", "sample")
-COLUMN_FLAGS = ("id", "target", "group", "object", "date")
+COLUMN_FLAGS = ("id", "target", "classes", "group", "object", "date")
 STAGES = ("data_prep.prepare", "pretext.jigsaw", "features.extract")
 STAGES_OF_LABELS = (
     *STAGES[:2],
@@ -63,6 +63,9 @@ class StartSettings:
     sample: Annotated[Path | None, "the sample of the prediction file"] = None
     id: Annotated[str | None, "column of the names of the pictures"] = None
     target: Annotated[str | None, "column to predict; none: there is none"] = None
+    classes: Annotated[
+        str | None, "the same, and what it holds are names of classes, even numbers"
+    ] = None
     group: Annotated[str | None, "column of what no fold tears; none"] = None
     object: Annotated[
         str | None, "column of what several pictures show, a house; none"
@@ -97,6 +100,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """Write the experiment, say what it holds and why, and return the file."""
     settings = from_flags(StartSettings, "data_prep.start", argv)
     minutes = settings.minutes
+    if settings.target and settings.classes:
+        raise UserError(
+            f"--target {settings.target} and --classes {settings.classes} both name the"
+            " column to predict; give one, --classes if it holds names of classes"
+        )
     home = _folder_of_experiments()
     file = home / f"{_name_of(settings)}.toml"
     if file.exists() and not settings.overwrite:

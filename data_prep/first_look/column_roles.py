@@ -27,6 +27,7 @@ GROUPS = """
 """
 OBJECT_NAMES = frozenset(OBJECTS.split())
 GROUP_NAMES = OBJECT_NAMES | frozenset(GROUPS.split())
+CLASSES = "classes"  # the flag that names a target of classes
 LEAST_GROUPS = 6  # two for each of three folds
 MOST_TASKS = 3  # classes beside the target: each is a head, and weighs in the loss
 
@@ -59,8 +60,8 @@ def assign_columns(roles: Roles, named: dict[str, str | None]) -> ColumnRoles:
 
     Args:
         roles: The tables.
-        named: The user's ``target``, ``group`` and ``date``; ``none``: there is none;
-            None: to be told.
+        named: The user's ``target``, ``classes``, ``group``, ``object`` and ``date``;
+            ``none``: there is none; None: to be told. Classes are a target, too.
 
     Raises:
         UserError: The target cannot be told, or has problems; a column is not there.
@@ -70,15 +71,20 @@ def assign_columns(roles: Roles, named: dict[str, str | None]) -> ColumnRoles:
         return ColumnRoles()
     reasons: dict[str, str] = {}
     chosen: dict[str, Column] = {}
-    for role, name in named.items():
-        if name is not None and (name != NONE or NONE in train.names):
-            chosen[role] = train.column(name, f"--{role}")
-            reasons[role] = f"by --{role}"
+    decided = set()
+    for flag, name in named.items():
+        if name is None:
+            continue
+        role = "target" if flag == CLASSES else flag
+        decided.add(role)
+        if name != NONE or NONE in train.names:
+            chosen[role] = train.column(name, f"--{flag}")
+            reasons[role] = f"by --{flag}"
 
     def choose(
         role: str, tell: Callable[[Sequence[Column]], tuple[Column, str] | None]
     ) -> None:
-        if named.get(role) is None:
+        if role not in decided:
             taken = {column.name for column in chosen.values()}
             free = [column for column in train.columns if column.name not in taken]
             if picked := tell(free):
@@ -90,7 +96,8 @@ def assign_columns(roles: Roles, named: dict[str, str | None]) -> ColumnRoles:
     choose("object", lambda free: _object(free, roles, target))
     thing = chosen.get("object")
     choose("group", lambda free: _group(free, thing))
-    target_kind = _kind_of(roles, target, reasons)
+    declared = CLASSES if named.get(CLASSES) else None
+    target_kind = _kind_of(roles, target, reasons, declared)
     taken = {column.name for column in chosen.values()}
     classes = [
         column
@@ -215,11 +222,14 @@ def _is_named(name: str, names: frozenset[str]) -> bool:
 
 
 def _kind_of(
-    roles: Roles, target: Column | None, reasons: dict[str, str]
+    roles: Roles,
+    target: Column | None,
+    reasons: dict[str, str],
+    declared: str | None,
 ) -> str | None:
     """Tell numbers from classes as the preparation does, but for two whole numbers.
 
-    Those are classes unless the sample has fractions.
+    Those are classes unless the sample has fractions, or the user says what they are.
 
     Raises:
         UserError: The cells have problems.
@@ -229,9 +239,14 @@ def _kind_of(
         return None
     from data_prep.tables.target import read_target
 
-    _, kind, problem = read_target(train.cells[target.name], target.name)
+    _, kind, problem = read_target(train.cells[target.name], target.name, declared)
     if problem:
+        # --classes is written into [data] only later
+        problem = problem.replace(', take target_kind = "classes" out of [data]', "")
         raise UserError(f"{train.path}: {problem}; --target names another column")
+    if declared:
+        reasons["target_kind"] = f"by --{declared}"
+        return kind
     if target.is_few_whole_numbers and sample and target.name in sample.names:
         example = sample.column(target.name, "--target")
         if example.is_number and not example.is_whole:

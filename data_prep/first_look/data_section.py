@@ -138,7 +138,8 @@ def _columns(seen: Seen) -> Iterator[Entry]:
     kind = f"{target.n_values:,} classes" if is_text else target.text
     reason = f"{reasons['target']}; {kind}"
     yield Entry(key="target", value=target.name, reason=reason)
-    if not is_text and target.is_few_whole_numbers:
+    is_told = columns.target_kind == "classes" and "target_kind" in reasons
+    if not is_text and (target.is_few_whole_numbers or is_told):
         yield _target_kind(seen, target)
     if columns.group:
         yield Entry(key="group", value=columns.group.name, reason=reasons["group"])
@@ -155,7 +156,11 @@ def _target_kind(seen: Seen, target: Column) -> Entry:
     reason = (IS_CLASSES if is_classes else IS_NUMBERS).format(
         n=target.n_values, low=target.low, high=target.high
     )
-    if why := seen.columns.reasons.get("target_kind"):
+    why = seen.columns.reasons.get("target_kind")
+    if why and is_classes:
+        n = f"{target.n_values:,}"
+        return Entry(key="target_kind", value=kind, reason=f"{why}: {n} names")
+    if why:
         reason = f"{why}, so they are numbers and near misses count less (RMSE)"
     reason += f'; for the other way write "{alternative}"'
     if has_own_tasks(seen) and not is_classes:

@@ -7,7 +7,7 @@ from pathlib import Path
 from data_prep.errors import UserError
 from data_prep.first_look.beside import no_table, note_beside
 from data_prep.first_look.class_folders import class_folders
-from data_prep.first_look.column_roles import assign_columns
+from data_prep.first_look.column_roles import ColumnRoles, assign_columns
 from data_prep.first_look.headers import Headers, check_readable, read_headers
 from data_prep.first_look.id_columns import IdTable, id_table, read_any
 from data_prep.first_look.listing import Listing, list_folder
@@ -21,6 +21,7 @@ from data_prep.first_look.table_roles import (
     words_of_its_pictures,
 )
 from data_prep.pictures.printable import shown
+from data_prep.tables.column_notes import note_names
 
 NO_ROLES = Roles(
     train=None, test=None, sample=None, attributes=(), reasons={}, notes=()
@@ -40,7 +41,8 @@ def look(
         folder: Of the pictures, and of the tables where none are named.
         tables: The tables; none: those in the folder.
         named_tables: ``train``, ``test`` and ``sample`` as the user named them.
-        named_columns: ``id``, ``target``, ``group``, ``object`` and ``date`` likewise.
+        named_columns: ``id``, ``target``, ``classes``, ``group``, ``object`` and
+            ``date`` likewise; of target and classes one at most.
 
     Raises:
         UserError: There is no picture, a single one, or none that can be read, a role
@@ -86,6 +88,7 @@ def look(
             *map(_names_no_picture, strange),
             *roles.notes,
             *filter(None, map(_counts_rows, of_pictures)),
+            *_notes_on_names(roles.train, columns),
         ],
     )
 
@@ -114,7 +117,7 @@ def _without_rows(
     ]
     if flags and not tables:
         raise UserError("; ".join([*notes, no_table(listing.root, flags)]))
-    is_free = named_columns["target"] == NONE
+    is_free = NONE in (named_columns["target"], named_columns["classes"])
     folders = None if is_free else class_folders(listing)
     if tables and (flags or (folders is None and not is_free)):
         raise UserError(_no_ids(tables[0], listing))
@@ -125,8 +128,29 @@ def _without_rows(
         headers=headers,
         roles=NO_ROLES,
         folders=folders,
-        notes=[*map(_names_no_picture, tables), *notes],
+        notes=[
+            *map(_names_no_picture, tables),
+            *notes,
+            *(note_names("subfolders", folders.labels.values()) if folders else ()),
+        ],
     )
+
+
+def _notes_on_names(train: IdTable | None, columns: ColumnRoles) -> list[str]:
+    """Tell of names that are nearly the same, in the columns where each is a class."""
+    from data_prep.tables.cells import as_texts
+
+    if train is None:
+        return []
+    is_classes = columns.target_kind == "classes"
+    target = columns.target if is_classes else None
+    named = [target, columns.group, columns.object, *columns.classes]
+    return [
+        f"{train.path.name}: {note}"
+        for column in named
+        if column
+        for note in note_names(column.name, as_texts(train.cells[column.name]))
+    ]
 
 
 def _counts_rows(table: IdTable) -> str:

@@ -533,7 +533,7 @@ def test_the_log_tells_what_a_person_should_know(
         "note: 1 id left out: the file is empty (05.png)",
         "note: 2 ids of the attribute tables without a picture",
         "note: train.csv: target: 1 row without (1 empty)",
-        "1 class (9) in a single group each",
+        "1 class (9) in a single group: the net",
     ):
         assert line in caplog.text
 

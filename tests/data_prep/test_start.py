@@ -1,6 +1,8 @@
 """Tests of data_prep.start: from folders of each layout to an experiment that runs."""
 
+import html
 import json
+import logging
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -169,6 +171,46 @@ def test_few_whole_numbers_are_asked_about(
     assert (f'for the other way write "{other}"' in text) == (kind is not None)
 
 
+@pytest.mark.parametrize("n_values", [4, 12])
+@pytest.mark.parametrize("step", [1, 0.5])
+def test_numbers_are_names_where_the_user_says_so(
+    tmp_path: Path, n_values: int, step: float
+) -> None:
+    folder = tmp_path / "grades"
+    draw(folder, [f"{name}.png" for name in ids(N_TRAIN)])
+    grades = [step * (k % n_values) for k in range(N_TRAIN)]
+    write(folder / "grades.csv", {"id": ids(N_TRAIN), "grade": grades})
+    experiment = begun(folder, "--classes", "grade")
+    assert (experiment.data.target, experiment.data.target_kind) == ("grade", "classes")
+    text = Path("experiments/grades.toml").read_text().replace("\n# ", " ")
+    assert f" by --classes: {n_values} names\ntarget_kind = " in text
+    assert "target" not in experiment.tasks
+    target = prepared(folder)["target"].tolist()
+    assert len(set(target)) == n_values
+    assert all(isinstance(name, str) for name in target)
+
+
+def test_the_column_of_classes_is_named_once_and_is_there(works: Path) -> None:
+    with pytest.raises(UserError, match="--target year and --classes artist both name"):
+        begun(works, "--target", "year", "--classes", "artist")
+    with pytest.raises(UserError, match=r"--classes artits: no such .* 'artist'\?"):
+        begun(works, "--classes", "artits")
+    with pytest.raises(
+        UserError, match=r"'year' has 36 different texts in 36 rows, too"
+    ):
+        begun(works, "--classes", "year")
+    experiment = begun(works, "--classes", "artist")
+    assert (experiment.data.target, experiment.data.target_kind) == ("artist", None)
+
+
+def test_classes_without_a_table_are_asked_for_by_their_flag(tmp_path: Path) -> None:
+    folder = tmp_path / "plain"
+    draw(folder, [f"{name}.png" for name in ids(3)])
+    with pytest.raises(UserError, match="--classes kind: no table is given"):
+        begun(folder, "--classes", "kind")
+    assert begun(folder, "--classes", "none").data.train is None
+
+
 def test_the_other_way_runs_as_the_comment_says(works: Path) -> None:
     begun(works)
     file = Path("experiments/works.toml")
@@ -195,6 +237,34 @@ def test_class_folders_become_a_table(tmp_path: Path) -> None:
     assert rows["target"].value_counts().to_dict() == dict.fromkeys(WORDS, 12)
     assert rows.loc["p013", "target"] == "elm"
     assert rows.loc["loose", "split"] == "unlabelled"
+
+
+@pytest.mark.parametrize("layout", ["folders", "table"])
+def test_a_class_that_may_be_misspelled_is_asked_about(
+    tmp_path: Path, layout: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    folder, names = tmp_path / "works", ids(N_TRAIN)
+    classes = [("Pencil", "Pastel")[k % 2] for k in range(N_TRAIN)]
+    classes[0] = "Pencill"
+    if layout == "folders":
+        draw(
+            folder, [f"{c}/{name}.png" for c, name in zip(classes, names, strict=True)]
+        )
+    else:
+        draw(folder, [f"{name}.png" for name in names])
+        write(folder / "train.csv", {"id": names, "medium": classes})
+    begun(folder)
+    question = "'Pencill' (1): did you mean 'Pencil' (17)?"
+    assert caplog.text.count(question) == 1
+    text = Path("experiments/works.toml").read_text().replace("\n# ", " ")
+    assert text.count(question) == 1
+    caplog.clear()
+    prepared(folder)
+    assert caplog.text.count(question) == 1
+    assert html.unescape(
+        Path("run/data_prep.prepare/report.html").read_text()
+    ).count(question) == 1  # fmt: skip
 
 
 def test_classes_may_have_pictures_of_the_same_names(tmp_path: Path) -> None:
