@@ -294,16 +294,17 @@ def judge(
     """
     from pretext.engine.epochs import read_epochs
     from pretext.engine.rate_verdict import losses_of, on_rate
-    from pretext.evaluation.verdicts import on_chance, on_probe
+    from pretext.evaluation.verdicts import is_sure_to_help, on_chance, on_probe
 
     losses = losses_of(read_epochs(monitor.folder))
     rate = settings.learning_rate
     verdicts = [on_rate(losses, warmup=settings.warmup, learning_rate=rate)]
-    n_held_out = len(monitor.data.val_idx)
+    gains, n_held_out = monitor.probe_gains(), len(monitor.data.val_idx)
     if (questions := settings.questions) and "held_out" in last and n_held_out:
         n_answers = n_held_out * questions.per_picture
-        verdicts.append(on_chance(last["held_out"], n_answers, questions.chance))
-    gains = monitor.probe_gains()
+        helps = is_sure_to_help(gains)
+        chance = questions.chance
+        verdicts.append(on_chance(last["held_out"], n_answers, chance, helps=helps))
     verdicts += [*monitor.announcements, on_probe(gains, seconds)]
     return {
         "probe_gains": {k: [g.value, g.low, g.high] for k, g in gains.items()},

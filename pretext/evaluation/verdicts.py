@@ -12,22 +12,34 @@ from data_prep.scoring.scores import Interval
 SURE = 1.96  # standard errors on either side of a 95 % interval
 HARDLY = 1.5  # times chance
 MINUTE_S = 60
+HELPS = "it helps"  # so begins the verdict after which there is nothing to do
 READY = 'init = "timm:NAME" in [transfer.finetune]'
 
 
-def on_chance(accuracy: float, n_answers: int, chance: float) -> str:
+def on_chance(
+    accuracy: float, n_answers: int, chance: float, *, helps: bool = False
+) -> str:
     """Judge how often the questions of held-out pictures are answered right.
+
+    Few right answers alone do not say that nothing is learned where the features tell a
+    label better than before: then it has learned, and only the figures are told.
 
     Args:
         accuracy: Share of right answers.
         n_answers: How many there are.
         chance: Share that guessing gets right.
+        helps: The features surely tell a label better than the first weights did.
     """
     low, high = wilson(accuracy, n_answers)
     figures = (
         f"{accuracy:.1%} of {n_answers:,} held-out answers are right (95 %:"
         f" {low:.1%} to {high:.1%}) and guessing gets {chance:.1%}"
     )
+    if helps and (high < HARDLY * chance or low <= chance):
+        return (
+            f"its questions are hardly answered yet: {figures}; its features help all"
+            " the same, and more --epochs may make them better"
+        )
     if high < HARDLY * chance:
         return (
             f"it has learned next to nothing: {figures}; give it more --epochs, or"
@@ -48,6 +60,15 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     return (centre - half) / (1 + SURE**2 / n), (centre + half) / (1 + SURE**2 / n)
 
 
+def is_sure_to_help(gains: Mapping[str, Interval]) -> bool:
+    """Tell whether the features surely tell a label better than the first weights.
+
+    Args:
+        gains: By task, of the score of a ridge, with its interval; NaN: unknown.
+    """
+    return any(gain.excludes_zero and gain.value > 0 for gain in gains.values())
+
+
 def on_probe(gains: Mapping[str, Interval], seconds: float) -> str:
     """Judge whether the features tell the labels better than the first weights did.
 
@@ -64,8 +85,11 @@ def on_probe(gains: Mapping[str, Interval], seconds: float) -> str:
     ]
     if not texts:
         return ""
-    if any(gain.value > 0 for gain in sure.values()):
-        return f"it helps: its features tell {', '.join(texts)} than the first weights"
+    if is_sure_to_help(gains):
+        return (
+            f"{HELPS}, so keep it: its features tell {', '.join(texts)} than the first"
+            " weights"
+        )
     spent = f"{seconds / MINUTE_S:.0f} min" if seconds >= 2 * MINUTE_S else (
         f"{seconds:.0f} s"
     )  # fmt: skip

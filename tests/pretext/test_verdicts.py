@@ -91,6 +91,14 @@ def test_a_pretext_near_chance(accuracy: float, n: int, expected: str) -> None:
         assert "guessing gets 11.1%" in verdict
 
 
+@pytest.mark.parametrize(("accuracy", "n"), [(0.115, 4599), (0.14, 45)])
+def test_what_helps_has_learned_something(accuracy: float, n: int) -> None:
+    verdict = on_chance(accuracy, n, 1 / 9, helps=True)
+    assert verdict.startswith(f"its questions are hardly answered yet: {accuracy:.1%}")
+    assert "learned" not in verdict
+    assert on_chance(0.6, n, 1 / 9, helps=True) == ""
+
+
 def test_what_guessing_gives() -> None:
     places = JigsawSettings().questions
     assert (places.per_picture, places.chance) == (9, 1 / 9)
@@ -106,8 +114,8 @@ def test_what_guessing_gives() -> None:
 def test_a_probe_that_helps() -> None:
     verdict = on_probe({"target": BETTER, "date": EITHER}, 60)
     assert verdict == (
-        "it helps: its features tell target better (+0.200, 95 %: +0.100 to +0.300)"
-        " than the first weights"
+        "it helps, so keep it: its features tell target better (+0.200, 95 %: +0.100 to"
+        " +0.300) than the first weights"
     )
 
 
@@ -144,5 +152,6 @@ def test_the_verdicts_are_told_and_recorded(
     verdicts = run.finished(jigsaw.STAGE).metadata["verdicts"]
     assert "27 held-out answers" in verdicts[0]
     assert " than the first weights" in verdicts[1] or "no better than" in verdicts[1]
+    assert verdicts[1].startswith("it helps") != ("learned" in verdicts[0])
     for verdict in verdicts:
         assert f"pretext.jigsaw: {verdict}" in caplog.text
