@@ -34,7 +34,6 @@ from data_prep.experiment import (
 from data_prep.kept_experiment import check_origin
 from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED
-from data_prep.reporting.numerals import style_for
 from data_prep.run_folders.runs import Run
 from data_prep.run_places import announce, run_of
 from data_prep.settings import (
@@ -48,7 +47,8 @@ from data_prep.stage_plan import StagePlan, lack_of_memory, lack_of_space
 from data_prep.standing import standings_of
 from data_prep.verify import verify_run
 from data_prep.waiting import settle_waiting
-from pretext.networks.speeds import speeds_of
+from pretext.networks.speeds import speeds_of, told_after
+from stacking.outcome import log_outcome
 
 LEARNING = ("transfer.finetune", "features.extract", "stacking.fit")
 PLANNED = (
@@ -179,8 +179,9 @@ def check_libraries(outlook: Outlook) -> None:
     ]
     if threads:  # once torch is loaded, nothing is settled any more
         settle_waiting(0 if 0 in threads else max(threads))
-    for stage in to_make:
-        _check(stage, "check_libraries", outlook)
+    with told_after("asking the libraries whether all networks fit ..."):
+        for stage in to_make:
+            _check(stage, "check_libraries", outlook)
 
 
 def _check(stage: str, method: str, outlook: Outlook) -> None:
@@ -267,7 +268,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         "\n%d stages in %.1f minutes", len(stages), (time.monotonic() - began) / 60
     )
     active = [name for name in stages if not getattr(settings[name], "idle_by", "")]
-    log_result(run, active)
+    log_outcome(run, active)
     return folder
 
 
@@ -364,33 +365,6 @@ def run_stage(stage: str, experiment: Path, folder: Path) -> None:
             f"{stage} did not finish; what was done before it is kept;"
             f" again: python -m {stage} --run {folder}"
         )
-
-
-def log_result(run: Run, stages: Sequence[str]) -> None:
-    """Say the score, if one is made, and where the last report is.
-
-    Args:
-        run: The finished run.
-        stages: Those that leave something, in their order.
-    """
-    if "stacking.fit" in stages:
-        metadata = run.finished("stacking.fit").metadata
-        style = style_for(metadata["score"])
-        low, high = metadata["interval"]
-        log.info(
-            f"%s %{style} (95 %% interval %{style} to %{style}, by groups; constant"
-            f" %{style})",
-            metadata["metric"],
-            metadata["score"],
-            low,
-            high,
-            metadata["constant"],
-        )
-    for stage in reversed(stages):
-        report = run.folder / stage / "report.html"
-        if run.has(stage) and report.exists():
-            log.info("report: %s", report)
-            break
 
 
 if __name__ == "__main__":

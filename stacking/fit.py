@@ -94,13 +94,22 @@ def main(argv: Sequence[str] | None = None) -> Path:
         )
         stage.metadata = _metadata(stacked, settings, len(requested.ids))
     drop_folds(run.folder / name / CHECKPOINTS)
-    _tell(stacked, findings, requested)
+    command = f"python -m {STAGE} --run {run.folder}"
+    _tell(stacked, findings, requested, command)
     log.info("-> %s", run.folder / name / "report.html")
     return run.folder / name
 
 
 def _metadata(stacked: "Stacked", settings: FitSettings, n: int) -> dict[str, Any]:
-    final = stacked.final
+    from stacking.analysis.class_answers import class_answers, most_frequent
+
+    final, of_classes = stacked.final, {}
+    if stacked.objective.leads_with_share:
+        share = class_answers(stacked)[0].share
+        of_classes = {
+            "accuracy": [share.value, share.low, share.high],
+            "most_frequent": list(most_frequent(stacked)),
+        }
 
     def score(name: str) -> float | None:
         return stacked.line(name).scores.pooled if stacked.has_line(name) else None
@@ -117,6 +126,7 @@ def _metadata(stacked: "Stacked", settings: FitSettings, n: int) -> dict[str, An
         "selected": stacked.selected,
         "steps": [step.name for step in stacked.steps if step.is_on],
         "predictions": n,
+        **of_classes,
     }
 
 
@@ -125,8 +135,10 @@ def table_of(stacked: "Stacked") -> str:
 
     Those that do not pay are named in a line under it; the report has their figures.
     """
+    from stacking.ensemble.score_table import distinct
+
     folds = range(stacked.data.rows.n_folds)
-    lines = [line for line in stacked.lines if not line.is_off]
+    lines = distinct([line for line in stacked.lines if not line.is_off])
     wide = max(len(line.title) for line in lines)
     is_error = not stacked.objective.higher_is_better  # in the target's unit, or so
     style = style_for(stacked.final.scores.pooled) if is_error else ".4f"
@@ -153,17 +165,30 @@ def table_of(stacked: "Stacked") -> str:
     return "\n".join(texts)
 
 
-def _tell(stacked: "Stacked", findings: "Findings", requested: "RequestedIds") -> None:
+def _tell(
+    stacked: "Stacked", findings: "Findings", requested: "RequestedIds", command: str
+) -> None:
+    """Say how good the prediction is, and what else was seen.
+
+    Args:
+        stacked: The result of the stack.
+        findings: All that is told beside the scores.
+        requested: What is to be predicted.
+        command: What fits the stack once more.
+    """
     from stacking.analysis.class_answers import class_answers, compare_ways, share_right
     from stacking.analysis.shift import verdict
     from stacking.reporting.outputs import describe_unreadable
     from stacking.reporting.wording import before_rounding
 
-    log.info("%s", table_of(stacked))
+    lines = [table_of(stacked)]
     if stacked.data.classes:
-        log.info("%s", share_right(class_answers(stacked)[0], stacked))
-    if text := compare_ways(stacked):
-        log.info("%s", text)
+        is_first = stacked.objective.leads_with_share
+        lines.insert(
+            0 if is_first else 1, share_right(class_answers(stacked)[0], stacked)
+        )
+    lines += [text] if (text := compare_ways(stacked, command)) else []
+    log.info("%s", "\n".join(lines))
     if averaging := findings.averaging:
         log.info(
             "%s of one net per row%s: %s; of all nets averaged, to expect: %s",

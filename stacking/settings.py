@@ -44,7 +44,7 @@ class FitSettings(ExecutorSettings):
         str,
         "what is scored: rmse, mae, r2 of numbers; accuracy, macro_f1, quadratic_kappa"
         " of ordered classes; log_loss, auc, accuracy, macro_f1 of named ones; left"
-        " out: rmse or log_loss",
+        " out: rmse, or log_loss and the accuracy told before it",
         Example("mae"),
     ] = ""
     also: Annotated[

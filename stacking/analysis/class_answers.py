@@ -16,6 +16,7 @@ from data_prep.arrays import Floats, Ints
 from data_prep.scoring.scores import Interval
 from stacking.analysis.residuals import mean_interval, nearest_classes, share_interval
 from stacking.ensemble.objective import nearest_class
+from stacking.ensemble.score_table import Line
 from stacking.ensemble.stack import Stacked
 
 ROUNDED, PROBABLE = "the class nearest to the number", "the nets' most probable class"
@@ -78,6 +79,17 @@ def most_frequent(stacked: Stacked) -> tuple[str, float]:
     return data.classes[k], float(counts[k] / counts.sum())
 
 
+def share_of_line(line: Line, stacked: Stacked) -> float:
+    """Give the share of rows whose most probable class is right, from 0 to 1.
+
+    Args:
+        line: Of predictions that are probabilities.
+        stacked: The result of the stack.
+    """
+    y_pred = line.prediction.argmax(axis=1)
+    return float((y_pred == stacked.data.info.class_index).mean())
+
+
 def share_right(answers: ClassAnswers, stacked: Stacked) -> str:
     """Say what share of the rows is right, beside that of the most frequent class."""
     share, (name, frequent) = answers.share, most_frequent(stacked)
@@ -88,10 +100,15 @@ def share_right(answers: ClassAnswers, stacked: Stacked) -> str:
     )
 
 
-def compare_ways(stacked: Stacked) -> str:
+def compare_ways(stacked: Stacked, command: str) -> str:
     """Say whether rounding or the most probable class is right more often.
 
-    Empty where there is no number or no probability.
+    Args:
+        stacked: The result of the stack.
+        command: What fits it once more, for the advice.
+
+    Returns:
+        A sentence or two; empty where there is no number or no probability.
     """
     probable = probable_classes(stacked)
     if not stacked.objective.is_number or probable is None:
@@ -106,18 +123,21 @@ def compare_ways(stacked: Stacked) -> str:
     if gain.low <= 0 <= gain.high or np.isnan(gain.low):
         return f"{sentence}: neither is surely better ({_points(gain)})."
     better = "the most probable class" if gain.value > 0 else "rounding"
-    return f"{sentence}: {better} is better ({_points(gain)}).{_advice(stacked, gain)}"
+    return (
+        f"{sentence}: {better} is better ({_points(gain)})."
+        f"{_advice(stacked, gain, command)}"
+    )
 
 
-def _advice(stacked: Stacked, gain: Interval) -> str:
+def _advice(stacked: Stacked, gain: Interval, command: str) -> str:
     """Say what to do where one way is surely better."""
     if any(step.name == "most_probable" and step.is_on for step in stacked.steps):
         return " It is what is predicted."
     if gain.value < 0 or stacked.objective.is_of_ordered:
         return ""
     return (
-        " If it matters which class it is, and not how far one is off: --metric"
-        ' accuracy, or target_kind = "classes" in [data].'
+        " If it matters which class it is, and not how far one is off:"
+        f' {command} --metric accuracy, or target_kind = "classes" in [data].'
     )
 
 

@@ -74,11 +74,13 @@ class Objective:
         class_values: (K,) numbers that the classes of a numeric target stand for; none
             where it has no classes.
         is_number: The target is a number, and not a class.
+        is_usual: Nobody named a metric.
     """
 
     name: str
     class_values: tuple[float, ...] = ()
     is_number: bool = True
+    is_usual: bool = False
 
     @classmethod
     def named(
@@ -91,7 +93,7 @@ class Objective:
         """
         fitting = OF_NUMBERS + OF_ORDERED * bool(class_values)
         fitting = fitting if is_number else OF_CLASSES
-        name = name or fitting[0]
+        is_usual, name = not name, name or fitting[0]
         if name not in TITLES:
             raise UserError(f"metric = {name!r}: {nearest(name, TITLES)}")
         if name not in fitting:
@@ -101,7 +103,12 @@ class Objective:
                 f"metric = {name!r} does not fit a target of {target}; give one of"
                 f" {', '.join(fitting)}{_remedy(name, class_values, is_number)}"
             )
-        return cls(name=name, class_values=tuple(class_values), is_number=is_number)
+        return cls(
+            name=name,
+            class_values=tuple(class_values),
+            is_number=is_number,
+            is_usual=is_usual,
+        )
 
     @property
     def title(self) -> str:
@@ -122,6 +129,15 @@ class Objective:
     def counts_right(self) -> bool:
         """Whether it only counts that a class is right, and no near miss."""
         return self.name in OF_RIGHT
+
+    @property
+    def leads_with_share(self) -> bool:
+        """Whether people are told first how often a class is right.
+
+        That is what they ask of classes; the log-loss, which everything is tuned and
+        compared by where nobody names a metric, is told after it.
+        """
+        return self.is_usual and not self.is_number
 
     def is_better(self, first: float, second: float) -> bool:
         """Tell whether the first score is better than the second."""

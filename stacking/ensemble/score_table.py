@@ -4,7 +4,11 @@ Shapes: N scored rows.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
+from operator import not_
+
+import numpy as np
 
 from data_prep.arrays import Floats
 from data_prep.scoring.scores import FoldScores, Interval
@@ -13,6 +17,8 @@ from stacking.ensemble.final_step import end_prediction
 from stacking.ensemble.objective import ScoringData
 from stacking.ensemble.postprocess import Step
 from stacking.inputs.target_columns import TargetColumns
+
+SAME = " = "  # between titles of lines with the same predictions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,50 @@ class Line:
     def label(self) -> str:
         """Its title, and whether it is off."""
         return f"{self.title} (off)" if self.is_off else self.title
+
+
+def distinct(lines: Sequence[Line]) -> list[Line]:
+    """Put lines of the same predictions into one, whose title names them all.
+
+    It stands where the last of them did. A step that is off stays a line of its own.
+
+    Args:
+        lines: The lines of a table.
+    """
+    kept: list[Line] = []
+    for line in lines:
+        same = [_is_same(earlier, line) for earlier in kept]
+        joined = _joined([*compress(kept, same), line]) if any(same) else line
+        kept = [*compress(kept, map(not_, same)), joined]
+    return kept
+
+
+def _is_same(first: Line, second: Line) -> bool:
+    """Tell whether one line could stand for both."""
+    if first.is_off or second.is_off:
+        return False
+    # of what was not tuned, the apparent score is the score
+    apparent, second_apparent = (
+        line.scores.pooled if line.apparent is None else line.apparent
+        for line in (first, second)
+    )
+    return apparent == second_apparent and np.array_equal(
+        first.prediction, second.prediction
+    )
+
+
+def _joined(lines: Sequence[Line]) -> Line:
+    """Name several lines in the title of the last; that of the baseline gains nothing.
+
+    The title of what is selected ends with that of a member, which need not come twice.
+    """
+    titles: list[str] = []
+    for line in lines:
+        first, _, name = line.title.partition(": ")
+        titles += [first] if name in titles else line.title.split(SAME)
+    is_baseline = any(line.gain is None for line in lines)
+    gain = None if is_baseline else lines[-1].gain
+    return replace(lines[-1], title=SAME.join(titles), gain=gain)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,7 +58,7 @@ def write(
     data, run = stacked.data, prepared.folder.parent
     pictures, opened = RunPictures.of(prepared), Prepared.open(prepared)
     sections = [
-        glance(stacked, findings),
+        glance(stacked, findings, f"python -m stacking.fit --run {run}"),
         verdicts(records(run), findings.verdicts),
         steps(stacked),
         by_prediction(stacked, pictures),
@@ -82,7 +82,7 @@ def write(
     target = prepared.metadata["target_column"]
     write_report(
         path,
-        f"Predicting {target}" + (" (in-sample)" if data.is_leaky else ""),
+        f"{run.name}: predicting {target}" + " (in-sample)" * data.is_leaky,
         f"{counted_rows(data.info)}, {data.rows.n_folds} folds ({data.info.cv}),"
         f" {len(data.columns)} feature columns",
         sections,

@@ -30,6 +30,7 @@ from stacking.workflow import StackingJob
 from tests.stacking.conftest import FakeRun
 
 K = 4
+COMMAND = "python -m stacking.fit --run runs/a"
 EXPERIMENT = Experiment(data=DataSettings(target="period"))
 
 
@@ -115,9 +116,11 @@ def test_a_metric_of_numbers_does_not_try_it(
 ) -> None:
     stacked = stacked_by(data, metric, tmp_path)
     assert "most_probable" not in {step.name for step in stacked.steps}
-    text = compare_ways(stacked)
+    text = compare_ways(stacked, COMMAND)
     assert "the most probable class is better (+" in text
-    assert text.endswith('--metric accuracy, or target_kind = "classes" in [data].')
+    assert text.endswith(
+        f': {COMMAND} --metric accuracy, or target_kind = "classes" in [data].'
+    )
 
 
 def test_the_report_says_which_way_is_better(accurate: Stacked) -> None:
@@ -126,12 +129,12 @@ def test_the_report_says_which_way_is_better(accurate: Stacked) -> None:
     assert probable is not None
     shares = [(classes == true).mean() for classes in (rounded, probable)]
     assert shares[0] < 0.6 < shares[1]
-    assert compare_ways(accurate).startswith(
+    assert compare_ways(accurate, COMMAND).startswith(
         f"Rounding the number is right in {shares[0]:.1%} of the rows, the nets' most"
         f" probable class in {shares[1]:.1%}: the most probable class is better"
         f" ({100 * (shares[1] - shares[0]):+.1f} points, 95 %: +"
     )
-    assert compare_ways(accurate).endswith(" It is what is predicted.")
+    assert compare_ways(accurate, COMMAND).endswith(" It is what is predicted.")
     titles = [way.title for way in class_answers(accurate)]
     assert titles == ["the final prediction", "the class nearest to the number"]
 
@@ -142,7 +145,7 @@ def test_rounding_may_be_the_better_way(data: StackingData, accurate: Stacked) -
     swapped[:, proba] = np.roll(swapped[:, proba], 1, axis=1)  # a class too high
     rows = replace(data.rows, X=swapped)
     features = replace(accurate.features, data=replace(data, rows=rows))
-    text = compare_ways(replace(accurate, features=features, steps=()))
+    text = compare_ways(replace(accurate, features=features, steps=()), COMMAND)
     assert "rounding is better (-" in text
     assert text.endswith(").")
 
@@ -157,7 +160,7 @@ def test_two_ways_that_are_alike_are_called_so(
     features = replace(accurate.features, data=replace(data, rows=rows))
     alike = replace(accurate, features=features)
     assert "neither is surely better (+0.0 points, 95 %: +0.0 to +0.0)" in compare_ways(
-        alike
+        alike, COMMAND
     )
 
 
@@ -184,4 +187,4 @@ def test_classes_that_are_no_numbers_are_told_in_one_way(tmp_path: Path) -> None
     data = assemble(run.finished("data_prep.prepare"), run.finished("features.extract"))
     stacked = stacked_by(data, "", tmp_path)
     assert len(class_answers(stacked)) == 1
-    assert compare_ways(stacked) == ""
+    assert compare_ways(stacked, COMMAND) == ""

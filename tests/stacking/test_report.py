@@ -12,19 +12,23 @@ from markupsafe import escape
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from data_prep.scoring.scores import Interval
+from pretext.evaluation.verdicts import HELPS
 from stacking.analysis.findings import Findings
 from stacking.ensemble.final_step import labels_of
+from stacking.ensemble.score_table import distinct
 from stacking.fit import main
 from stacking.inputs.data import columns_of
 from stacking.reporting.run_files import RunPictures
 from stacking.reporting.sections import pictures
 from stacking.reporting.sections.glance import glance
 from stacking.reporting.sections.pictures import view_spread
+from stacking.reporting.sections.verdicts import verdicts
 from tests.stacking.reported import MAPPED, Reported, add_training, all_there_is, rename
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
 MINUS = "\u2212"
+PLAIN = "the plain net"
 MakeRun = Callable[..., Path]
 Make = Callable[..., Reported]
 
@@ -62,7 +66,7 @@ def test_fit_writes_a_report_of_what_it_found(make_run: MakeRun) -> None:
     stage = main(["--run", str(folder), "--seeds", "1", "--max-rounds", "10"])
     page = (stage / "report.html").read_text(encoding="utf-8")
     for words in (
-        "Predicting period",
+        f"{folder.name}: predicting period",
         "without any net",
         "What the blend of all consists of",
         "What the trees look at",
@@ -119,10 +123,70 @@ def test_the_headline_is_the_final_score(full: tuple[Reported, str]) -> None:
     assert f"95 %: {low:.3f} to {high:.3f}" in page
 
 
+def test_of_classes_the_share_that_is_right_comes_first(make: Make) -> None:
+    reported = make(is_text=True)
+    page = reported.page()
+    stacked = reported.result
+    true = stacked.data.info.class_index
+    tiles = re.findall(r'class="tile[^>]*><span>([^<]+)</span><b>([^<]+)</b>', page)
+    frequent = np.bincount(true).max() / len(true)
+    of_line = {
+        title: f"{(stacked.line(name).prediction.argmax(axis=1) == true).mean():.1%}"
+        for name, title in (("prediction", "accuracy, out of fold"), ("plain", PLAIN))
+    }
+    assert tiles == [
+        ("accuracy, out of fold", of_line["accuracy, out of fold"]),
+        ("the most frequent class", f"{frequent:.1%}"),
+        (PLAIN, of_line[PLAIN]),
+    ]
+    assert "Of the accuracy higher is better, of the log-loss lower." in page
+    first = re.findall("<p>([^<]+)", part(page, "At a glance"))[:2]
+    assert first[0].startswith(f"{tiles[0][1]} of the rows are right (95 %: ")
+    assert f"{stacked.final.scores.pooled:.3f}"[:4] in first[1]
+    command = f"python -m stacking.fit --run {reported.run} --metric accuracy."
+    assert first[1].endswith(command)
+
+
+def test_a_metric_that_was_named_comes_first(make: Make) -> None:
+    page = make("--metric", "log_loss", is_text=True).page()
+    tiles = re.findall(r'class="tile[^>]*><span>([^<]+)</span>', page)
+    assert tiles[0] == "log-loss, out of fold"
+    assert "which also judges" not in page
+
+
+def test_what_counts_and_what_does_not_is_said_without_a_contradiction(
+    make: Make,
+) -> None:
+    stacked = make().stacked()
+    for ends, words in (
+        ((0.1, 0.3), "is better than the plain net: its gain in RMSE"),
+        ((-0.3, -0.1), "is worse than the plain net: its gain in RMSE"),
+        ((-0.1, 0.3), "is neither surely better nor surely worse than the plain net"),
+    ):
+        gain = Interval(value=sum(ends) / 2, low=ends[0], high=ends[1])
+        lines = (*stacked.lines[:-1], replace(stacked.final, gain=gain))
+        body = str(glance(replace(stacked, lines=lines), Findings(), "fit").body)
+        (sentence,) = re.findall("<p>(The final prediction [^<]+)", body)
+        assert words in sentence
+        verb = "includes" if ends[0] * ends[1] < 0 else "excludes"
+        assert sentence.endswith(f", which {verb} zero.")
+
+
+def test_what_is_well_comes_after_what_is_to_be_done() -> None:
+    by_stage = {"pretext.jigsaw": [f"{HELPS}, so keep it"], "x.y": ["do it"]}
+    records = [{"stage": k, "facts": {"verdicts": v}} for k, v in by_stage.items()]
+    for of_stack, expected in (
+        (["look"], ["stacking.fit", "x.y", "pretext.jigsaw"]),
+        ([], ["x.y", "pretext.jigsaw"]),
+    ):
+        body = str(verdicts(records, of_stack).body)
+        assert re.findall("<h3>([^<]+)", body) == expected
+
+
 def test_every_line_and_step_is_shown(full: tuple[Reported, str]) -> None:
     reported, page = full
     steps = part(page, "Step by step")
-    for line in reported.result.lines:
+    for line in distinct(reported.result.lines):
         assert f"<td>{escape(line.label)}</td>" in steps
     for step in reported.result.steps:
         assert escape(step.title) in steps
@@ -130,14 +194,15 @@ def test_every_line_and_step_is_shown(full: tuple[Reported, str]) -> None:
     assert "clipped to the target&#39;s range" in steps
     forest = steps[: steps.index("forest-row axis")]
     named = re.findall('class="name">([^<]+)<', forest)
-    candidates = reported.result.lines[: -1 - len(reported.result.steps)]
-    assert named == [
-        escape(line.title) for line in (*candidates, reported.result.final)
-    ]
+    n_steps = len(reported.result.steps)
+    candidates = distinct(
+        [*reported.result.lines[: -1 - n_steps], reported.result.final]
+    )
+    assert named == [escape(line.title) for line in candidates]
     assert "onehot alone, expected value" in named
     # a ring is apparent, or of a step tried alone
-    n_apparent = sum(line.apparent is not None for line in reported.result.lines)
-    assert steps.count('<circle class="ring"') == n_apparent
+    n_apparent = sum(line.apparent is not None for line in candidates)
+    assert steps.count('<circle class="ring"') == n_apparent + n_steps
 
 
 def test_other_scores_are_those_of_scikit_learn(full: tuple[Reported, str]) -> None:
@@ -171,13 +236,14 @@ def test_the_confusion_counts_every_row_once(full: tuple[Reported, str]) -> None
     )
     for title in ("The final prediction", "The nets&#39; most probable class"):
         assert f"<h3>{title}</h3>" in section
-    for number in (found, probable):
+    for number, where in ((found, "At a glance"), (probable, "What is taken for what")):
         share = f"{np.trace(number) / 90:.1%} of the rows are right (95 %: "
-        assert share in section
+        assert share in part(page, where)
+        assert page.count(share) == 1
     frequent = pd.Series(data.info.class_index).value_counts(normalize=True)
     words = f"the most frequent class, would be in {frequent.iloc[0]:.1%}."
-    assert section.count(words) == 2
-    assert "Rounding the number is right in" in section
+    assert page.count(words) == 2
+    assert page.count("Rounding the number is right in") == 1
 
 
 def test_a_dot_shows_its_picture(full: tuple[Reported, str]) -> None:
@@ -409,7 +475,7 @@ def test_nets_that_lose_to_no_net_are_told_of_first(
         else line
         for line in (replace(stacked.line("constant"), name="no_net"), *stacked.lines)
     ]
-    section = glance(replace(stacked, lines=tuple(lines)), Findings())
+    section = glance(replace(stacked, lines=tuple(lines)), Findings(), "fit")
     first = re.findall("<p>([^<]+)", str(section.body))[0]
     assert first.startswith(beginning)
 
@@ -456,8 +522,8 @@ def test_a_control_is_told_of(make: Make) -> None:
 
 def test_the_leak_is_named_where_it_is_made(make: Make) -> None:
     page = make("--protocol", "insample", has_insample=True).page()
-    assert "Predicting period (in-sample)" in page
-    assert page.count("comparison only") == 2
+    assert "run: predicting period (in-sample)" in page
+    assert page.count("comparison only") == 1
     assert "RMSE, in-sample" in page
     assert "Neither figure nor prediction should be relied on." in page
     assert "Every figure but those called apparent" not in page

@@ -25,12 +25,7 @@ from stacking.analysis.calibration import (
     expected_calibration_error,
     slope,
 )
-from stacking.analysis.class_answers import (
-    ClassAnswers,
-    class_answers,
-    compare_ways,
-    share_right,
-)
+from stacking.analysis.class_answers import ClassAnswers, class_answers, share_right
 from stacking.analysis.residuals import confusion_counts, nearest_classes
 from stacking.ensemble.stack import Stacked
 from stacking.reporting.wording import unit_digits
@@ -105,7 +100,7 @@ def _of_probabilities(stacked: Stacked) -> Section:
             _chart(bins, "probability of the most probable class", "share right", 3),
             prose(
                 f"The most probable class has a probability of {confidence.mean():.3f}"
-                f" on average. {share_right(class_answers(stacked)[0], stacked)} So the"
+                f" on average, and {is_right.mean():.1%} of the rows are right. So the"
                 f" prediction is {tone}confident by {abs(gap):.3f}. Its expected"
                 " calibration error, the mean distance of the dots from the line, is"
                 f" {expected_calibration_error(confidence, is_right):.3f}."
@@ -147,11 +142,13 @@ def confusion(stacked: Stacked) -> Section:
     ways = class_answers(stacked)
     is_small = len(stacked.data.classes) <= MOST_HEAT
     show = _heat if is_small else _mistakes
-    pieces = [prose(text)] if (text := compare_ways(stacked)) else []
+    pieces = []
     for way in ways:
         if len(ways) > 1:
             pieces.append(subheading(way.title[0].upper() + way.title[1:]))
-        pieces += [prose(share_right(way, stacked)), show(way, stacked)]
+        if way is not ways[0]:  # whose share is told at a glance
+            pieces.append(prose(share_right(way, stacked)))
+        pieces.append(show(way, stacked))
     nearest, likeliest = "class nearest to the prediction", "most probable class"
     predicted = nearest if stacked.objective.is_number else likeliest
     note = (

@@ -11,9 +11,17 @@ from data_prep.reporting.report import (
     tiles,
     together,
 )
-from stacking.analysis.class_answers import class_answers, compare_ways, share_right
+from stacking.analysis.class_answers import (
+    class_answers,
+    compare_ways,
+    most_frequent,
+    share_of_line,
+    share_right,
+)
 from stacking.analysis.findings import Findings
 from stacking.analysis.residuals import other_scores
+from stacking.ensemble.candidates import CONSTANT
+from stacking.ensemble.objective import Objective
 from stacking.ensemble.stack import Stacked
 from stacking.reporting.wording import (
     baseline_name,
@@ -43,32 +51,19 @@ OF_OBJECTS = {
 FREQUENT = "always the most frequent class"  # the constant, where it is a class
 
 
-def glance(stacked: Stacked, findings: Findings) -> Section:
+def glance(stacked: Stacked, findings: Findings, command: str) -> Section:
     """Set the headline beside what it is to be compared with.
 
     Args:
         stacked: The result of the stack.
         findings: All that is told beside the scores.
+        command: What fits the stack once more.
     """
-    objective, final, is_leaky = stacked.objective, stacked.final, stacked.data.is_leaky
-    digits = max(score_digits(stacked) - 1, 0)
-    interval = f"95 %: {interval_text(final.interval, digits)}"
-    label = f"{objective.title}, {'in-sample' if is_leaky else 'out of fold'}"
-    score = number(final.scores.pooled, digits)
-    figures = [Tile(label=label, value=score, note=interval, is_strong=True)]
+    objective, is_leaky = stacked.objective, stacked.data.is_leaky
     noun = stacked.data.info.noun
-    baselines = BASELINES | (OF_OBJECTS if stacked.data.info.objects else {})
-    figures += [
-        Tile(
-            label=title,
-            value=number(stacked.line(name).scores.pooled, digits),
-            note=FREQUENT if name == "constant" and objective.counts_right else note,
-        )
-        for name, (title, note) in baselines.items()
-        if stacked.has_line(name)
-    ]
+    figures = _accuracies(stacked) if objective.leads_with_share else _scores(stacked)
     further_scores = other_scores(stacked)
-    sentences = [LEAKY] * is_leaky + _lost(stacked) + _sentences(stacked)
+    sentences = [LEAKY] * is_leaky + _lost(stacked) + _sentences(stacked, command)
     if findings.averaging and not findings.is_by_all:
         expected = number(findings.averaging.averaged, score_digits(stacked))
         sentences.append(
@@ -85,32 +80,131 @@ def glance(stacked: Stacked, findings: Findings) -> Section:
         ),
         ""
         if is_leaky
-        else f"{better(objective).capitalize()}. Every figure but those called apparent"
+        else f"{_direction(objective)}. Every figure but those called apparent"
         " is of pictures whose label the nets, the stack and the tuning did not see;"
         " only whether a step is on was decided on all rows.",
     )
 
 
-def _sentences(stacked: Stacked) -> list[str]:
-    digits, final = score_digits(stacked), stacked.final
-    sentences = []
-    if final.gain is not None and final.gain.value == 0:
-        sentences.append(
-            f"The final prediction is no better than {baseline_name(stacked)}: nothing"
-            " that was made of it pays on these rows."
+def _direction(objective: Objective) -> str:
+    """Say which way is up, of every metric that is told."""
+    if not objective.leads_with_share:
+        return better(objective).capitalize()
+    return f"Of the accuracy higher is better, of the {objective.title} lower"
+
+
+def _label(title: str, stacked: Stacked) -> str:
+    return f"{title}, {'in-sample' if stacked.data.is_leaky else 'out of fold'}"
+
+
+def _baselines(stacked: Stacked) -> dict[str, tuple[str, str]]:
+    """Give title and note of what there is to compare with, by line."""
+    baselines = BASELINES | (OF_OBJECTS if stacked.data.info.objects else {})
+    return {name: of for name, of in baselines.items() if stacked.has_line(name)}
+
+
+def _scores(stacked: Stacked) -> list[Tile]:
+    """Set the score of the prediction, and those of what it should beat."""
+    objective, final = stacked.objective, stacked.final
+    digits = max(score_digits(stacked) - 1, 0)
+    return [
+        Tile(
+            label=_label(objective.title, stacked),
+            value=number(final.scores.pooled, digits),
+            note=f"95 %: {interval_text(final.interval, digits)}",
+            is_strong=True,
+        ),
+        *(
+            Tile(
+                label=title,
+                value=number(stacked.line(name).scores.pooled, digits),
+                note=(
+                    FREQUENT if name == CONSTANT and objective.counts_right else note
+                ),
+            )
+            for name, (title, note) in _baselines(stacked).items()
+        ),
+    ]
+
+
+def _accuracies(stacked: Stacked) -> list[Tile]:
+    """Set how often the prediction is right, and what it should beat."""
+    share = class_answers(stacked)[0].share
+    name, frequent = most_frequent(stacked)
+    return [
+        Tile(
+            label=_label("accuracy", stacked),
+            value=f"{share.value:.1%}",
+            note=f"95 %: {share.low:.1%} to {share.high:.1%}",
+            is_strong=True,
+        ),
+        Tile(
+            label="the most frequent class",
+            value=f"{frequent:.1%}",
+            note=f"always saying {name}",
+        ),
+        *(
+            Tile(
+                label=title,
+                value=f"{share_of_line(stacked.line(line), stacked):.1%}",
+                note=note,
+            )
+            for line, (title, note) in _baselines(stacked).items()
+            if line != CONSTANT
+        ),
+    ]
+
+
+def _on_gain(stacked: Stacked) -> str:
+    """Say whether the final prediction is surely better than the baseline."""
+    gain, baseline = stacked.final.gain, baseline_name(stacked)
+    if gain is None:
+        return ""
+    if gain.value == 0:
+        return (
+            f"The final prediction is no better than {baseline}: nothing that was made"
+            " of it pays on these rows."
         )
-    elif final.gain is not None:
-        verdict = (
-            "That counts: the interval excludes zero."
-            if final.gain.excludes_zero
-            else "That does not count: the interval includes zero."
+    shown = gain_text(gain, score_digits(stacked))
+    figures = (
+        f"its gain in {stacked.objective.title}, with the 95 % interval, is {shown}"
+    )
+    if not gain.excludes_zero:
+        return (
+            "The final prediction is neither surely better nor surely worse than"
+            f" {baseline}: {figures}, which includes zero."
         )
-        comparison = "better" if final.gain.value > 0 else "worse"
-        gain = gain_text(final.gain, digits)
-        sentences.append(
-            f"The final prediction is {comparison} than {baseline_name(stacked)}; its"
-            f" gain, with the 95 % interval, is {gain}. {verdict}"
-        )
+    comparison = "better" if gain.value > 0 else "worse"
+    return (
+        f"The final prediction is {comparison} than {baseline}: {figures}, which"
+        " excludes zero."
+    )
+
+
+def _on_metric(stacked: Stacked, command: str) -> str:
+    """Say what classes are compared by, where people are told the accuracy first."""
+    objective, final = stacked.objective, stacked.final
+    digits = max(score_digits(stacked) - 1, 0)
+    constant = ""
+    if stacked.has_line(CONSTANT):
+        score = stacked.line(CONSTANT).scores.pooled
+        constant = f"; a constant scores {number(score, digits)}"
+    return (
+        f"Members and steps are compared by {objective.title}, which also judges how"
+        f" sure a prediction is: {number(final.scores.pooled, digits)} (95 %:"
+        f" {interval_text(final.interval, digits)}){constant}. By accuracy instead:"
+        f" {command} --metric accuracy."
+    )
+
+
+def _sentences(stacked: Stacked, command: str) -> list[str]:
+    of_classes = []
+    if stacked.data.classes:
+        of_classes.append(share_right(class_answers(stacked)[0], stacked))
+        of_classes += [text] if (text := compare_ways(stacked, command)) else []
+    is_first = stacked.objective.leads_with_share
+    sentences = [*of_classes, _on_metric(stacked, command)] if is_first else []
+    sentences += [text] if (text := _on_gain(stacked)) else []
     on = [step.title for step in stacked.steps if step.is_on]
     selected = stacked.members[stacked.selected].title
     role = "the selected candidate: " if stacked.has_line("selected") else ""
@@ -123,10 +217,7 @@ def _sentences(stacked: Stacked) -> list[str]:
         )
     else:
         sentences.append(begun)
-    if stacked.data.classes:
-        sentences.append(share_right(class_answers(stacked)[0], stacked))
-        sentences += [text] if (text := compare_ways(stacked)) else []
-    return sentences
+    return sentences if is_first else sentences + of_classes
 
 
 def _lost(stacked: Stacked) -> list[str]:
@@ -141,8 +232,7 @@ def _lost(stacked: Stacked) -> list[str]:
     if not objective.is_better(final, no_net):
         return [
             "The nets lose to no net: colours and tiny pixels alone, boosted, score"
-            f" {title} {without}, and the final prediction {number(final, digits)}. Do"
-            " not rely on it; the nets have learned too little."
+            f" {title} {without}, and the final prediction {number(final, digits)}."
         ]
     plain = stacked.line("plain").scores.pooled if stacked.baseline == "plain" else None
     if plain is not None and not objective.is_better(plain, no_net):

@@ -9,7 +9,6 @@ from stacking.analysis.findings import Findings
 from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.ensemble.stack import Stacked
 from stacking.inputs.alignment import MIN_COMMON, MIN_HELD_OUT
-from stacking.reporting.sections.glance import LEAKY
 from stacking.reporting.wording import (
     before_rounding,
     better,
@@ -33,8 +32,7 @@ def meaning(stacked: Stacked, findings: Findings) -> Section:
         findings: All that is told beside the scores.
     """
     is_label_free = stacked.data.info.is_label_free
-    sentences = [LEAKY] if stacked.data.is_leaky else []
-    sentences += [*stacked.data.info.messages, _on_nets(stacked, findings)]
+    sentences = [*stacked.data.info.messages, _on_nets(stacked, findings)]
     if findings.averaging and not findings.is_by_all:
         sentences.append(_on_averaging(stacked, findings.averaging))
     if not is_label_free:

@@ -16,6 +16,7 @@ from data_prep.reporting.report import (
     together,
 )
 from stacking.ensemble.postprocess import Step
+from stacking.ensemble.score_table import distinct
 from stacking.ensemble.stack import Stacked
 from stacking.reporting.wording import (
     TO,
@@ -55,7 +56,8 @@ def steps(stacked: Stacked) -> Section:
 
 def _candidates(stacked: Stacked) -> Markup:
     digits, n_steps = score_digits(stacked), len(stacked.steps)
-    candidates = stacked.lines[: -1 - n_steps]  # before the steps and the final line
+    # before the steps, and the final line
+    candidates = distinct([*stacked.lines[: -1 - n_steps], stacked.final])
     rows = [
         ForestRow(
             name=line.title,
@@ -63,11 +65,11 @@ def _candidates(stacked: Stacked) -> Markup:
             low=line.interval.low,
             high=line.interval.high,
             note="" if line.gain is None else f"gain {gain_text(line.gain, digits)}",
-            is_strong=line is stacked.final,
+            is_strong=line.name == stacked.final.name,
             text=number(line.scores.pooled, digits),
             ring=np.nan if line.apparent is None else line.apparent,
         )
-        for line in (*candidates, stacked.final)
+        for line in candidates
     ]
     has_rings = any(np.isfinite(row.ring) for row in rows)
     return together(
@@ -222,7 +224,7 @@ def _all_figures(stacked: Stacked) -> Markup:
                 "mean of folds": line.scores.mean,
                 **{f"fold {k}": line.scores.by_fold.get(k, np.nan) for k in folds},
             }
-            for line in stacked.lines
+            for line in distinct(stacked.lines)
         ]
     )
     caption = f"Gains are over {baseline_name(stacked)}."
