@@ -21,73 +21,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import data_prep.environment  # noqa: F401  before what it looks for
+from data_prep.chain import stages_of, tell_stale
 from data_prep.command import run_command
 from data_prep.errors import UserError
-from data_prep.executor_settings import ExecutorSettings, of_all_stages
-from data_prep.experiment import (
-    Experiment,
-    commands,
-    read_experiment,
-    settings_class,
-    stage_names,
-)
+from data_prep.experiment import Experiment, read_experiment, settings_class
+from data_prep.experiment_files import list_experiments
 from data_prep.kept_experiment import check_origin
 from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED
 from data_prep.run_folders.runs import Run
+from data_prep.run_folders.stale import StaleStageError, listed
+from data_prep.run_folders.stale import commands as stage_commands
 from data_prep.run_places import announce, run_of
 from data_prep.settings import (
     POSITIONAL,
     SEVERAL,
     Parser,
     from_flags,
-    nearest,
 )
 from data_prep.stage_plan import StagePlan, lack_of_memory, lack_of_space
 from data_prep.standing import standings_of
 from data_prep.verify import verify_run
 from data_prep.waiting import settle_waiting
+from data_prep.within_pipeline import pipeline_at_work, told_in_keys
 from pretext.networks.speeds import speeds_of, told_after
 from stacking.outcome import log_outcome
 
-LEARNING = ("transfer.finetune", "features.extract", "stacking.fit")
 PLANNED = (
     "times are those of this machine when idle; a run first tries its networks, and"
     " times them"
 )
 log = logging.getLogger(__name__)
-
-
-def stages_of(experiment: Experiment) -> list[str]:
-    """List the stages of an experiment, in order.
-
-    Without ``[pipeline] stages`` they are the usual ones; the pretext is the one that
-    the transfer begins from.
-
-    Raises:
-        UserError: ``[pipeline] stages`` names a stage that is not there.
-    """
-    location = f"{experiment.source} [pipeline]"
-    table = experiment.stages.get("pipeline", {})
-    of_all_stages(table, location, ExecutorSettings)
-    init = experiment.stages.get("transfer.finetune", {}).get("init", "pretext.jigsaw")
-    pretexts = [init] if init in stage_names() else []
-    stages = table.get("stages", [PREPARED, *pretexts, *LEARNING])
-    if not isinstance(stages, list):
-        raise UserError(f"{location}: stages = {stages!r} is not a list")
-    if not stages:
-        raise UserError(f"{location}: stages is empty; name some, or leave it out")
-    for stage in stages:
-        if stage in stage_names():
-            continue
-        if stage in commands():
-            raise UserError(
-                f"{location}: {stage} is a command and no stage: it takes flags only;"
-                f" stages are {', '.join(stage_names())}"
-            )
-        hint = nearest(str(stage), stage_names())
-        raise UserError(f"{location}: no stage {stage!r}; {hint}")
-    return stages
 
 
 def check_settings(experiment: Experiment, stages: Sequence[str]) -> dict[str, Any]:
@@ -148,7 +113,14 @@ def check_order(experiment: Experiment, settings: Mapping[str, Any], run: Run) -
                     f"{location}: {stage} reads {earlier}, which is not finished in"
                     f" {run.folder} and not among the stages; name it before {stage}"
                 )
-            run.finished(earlier)  # nothing makes it anew before it is read
+            try:  # nothing makes it anew before it is read
+                run.finished(earlier)
+            except StaleStageError as error:
+                raise UserError(
+                    f"{location}: {stage} reads {earlier}, but {error.reason}; name"
+                    f" {listed(error.stages)} before {stage}, or first:"
+                    f" {stage_commands(run.folder, error.stages)}"
+                ) from None
 
 
 def check_data(outlook: Outlook) -> None:
@@ -190,7 +162,8 @@ def _check(stage: str, method: str, outlook: Outlook) -> None:
     if check is None:
         return
     try:
-        check(outlook)
+        with told_in_keys(type(outlook.settings[stage])):
+            check(outlook)
     except UserError as error:
         message = str(error)
         if not message.startswith("["):
@@ -231,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         return verify_run(chosen.run or run_of(chosen.experiment))
     if chosen.experiment is None:
         Parser(prog="python -m pipeline").error(
-            "the following arguments are required: experiment"
+            f"give the experiment file; {list_experiments(Path())}"
         )
     file = chosen.experiment
     folder = chosen.run or run_of(file)
@@ -258,7 +231,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
             log.info("\n%s", plan.text())
         log.info("\n== %d of %d: %s", number, len(stages), stage)
         stage_began = time.monotonic()
-        run_stage(stage, file, folder)
+        with pipeline_at_work():
+            run_stage(stage, file, folder)
         if text := plan.after(stage, time.monotonic() - stage_began):
             log.info("%s", text)
         if stage == PREPARED:
@@ -267,6 +241,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     log.info(
         "\n%d stages in %.1f minutes", len(stages), (time.monotonic() - began) / 60
     )
+    tell_stale(run, experiment)  # of those that it does not make
     active = [name for name in stages if not getattr(settings[name], "idle_by", "")]
     log_outcome(run, active)
     return folder
@@ -357,7 +332,8 @@ def run_stage(stage: str, experiment: Path, folder: Path) -> None:
     """
     flags = ["--experiment", str(experiment), "--run", str(folder)]
     if not stage.startswith("stacking."):
-        importlib.import_module(stage).main(flags)
+        with told_in_keys(settings_class(stage)):
+            importlib.import_module(stage).main(flags)
         return
     done = subprocess.run([sys.executable, "-m", stage, *flags], check=False)
     if done.returncode:

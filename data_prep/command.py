@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -13,7 +13,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-import data_prep.environment  # noqa: F401  before what it looks for
+from data_prep import environment  # before what it looks for
+from data_prep.chain import tell_stale
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment, read_experiment
 from data_prep.kept_experiment import (
@@ -22,22 +23,31 @@ from data_prep.kept_experiment import (
     is_kept,
     keep_experiment,
     mended_by,
-    read_origin,
     write_origin,
 )
 from data_prep.processes import torchrun_rank
-from data_prep.run_folders.runs import KEPT, Run
-from data_prep.run_places import announce, last_run, remember, run_of
-from data_prep.settings import Parser, add_flags
+from data_prep.run_folders.origin import KEPT, read_origin
+from data_prep.run_folders.runs import Run
+from data_prep.run_places import (
+    announce,
+    last_run,
+    no_such_run,
+    remember,
+    run_of,
+)
+from data_prep.settings import Parser, add_flags, recorded
 
 OUT_OF_MEMORY = {  # by names of errors whose packages are not imported here
-    "OutOfMemoryError": "the GPU has too little memory; give a smaller --batch-size",
+    "OutOfMemoryError": "the GPU has too little memory; give a smaller batch_size",
     "BrokenProcessPool": "a process was killed, probably for want of memory; run again",
 }
 # by name, because packages import only those before them
 FOLLOWER, FOLLOWERS = "pretext.engine.follower", "pretext.engine.followers"
 FIRST = "TESSERA_FIRST"  # in the environment of the first process
-NOISY = ("PIL", "gensim", "lightning", "matplotlib", "pytorch_lightning", "timm")
+NOISY = (
+    *("PIL", "gensim", "lightning", "matplotlib", "pytorch_lightning", "timm"),
+    "torch",  # which tells at its end of caches that it had
+)
 
 Settings = TypeVar("Settings")
 log = logging.getLogger(__name__)
@@ -80,8 +90,13 @@ def open_command(
         check_origin(file, run.folder, is_chosen=folder is not None)
     if not names_no_run:
         announce(run.folder.absolute())
-    begin = partial(begin_run, run.folder, file)
-    return settings, replace(run, on_use=begin), experiment
+    unwritten = _unwritten(experiment, stage, settings, flags)
+    run = replace(
+        run,
+        on_use=partial(begin_run, run.folder, file),
+        on_made=partial(tell_stale, run, experiment, stage, unwritten),
+    )
+    return settings, run, experiment
 
 
 def begin_run(folder: Path, file: Path | None) -> None:
@@ -95,6 +110,21 @@ def begin_run(folder: Path, file: Path | None) -> None:
         keep_experiment(file, folder)
     base, _, _ = read_origin(folder)
     remember(folder, base)
+
+
+def _unwritten(
+    experiment: Experiment, stage: str, settings: Any, flags: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Give the flags that decide the result and that the experiment does not have."""
+    by_file: dict[str, Any] = {}
+    with suppress(UserError):  # the flags mend what is wrong with the file
+        by_file = recorded(experiment.settings_of(stage, type(settings), {}))
+    decisive = recorded(settings)
+    return {
+        name: value
+        for name, value in flags.items()
+        if name in decisive and decisive[name] != by_file.get(name)
+    }
 
 
 def run_command(main: Callable[[], Any]) -> NoReturn:
@@ -121,12 +151,13 @@ def run_main(main: Callable[[], Any]) -> NoReturn:
     for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
+        environment.interrupt_as_usual()
         main()
         if sys.stdout is not None:
             sys.stdout.flush()  # or a reader that is gone would be met too late
     except KeyboardInterrupt:
-        log.error("stopped; the same command goes on where it can")
-        sys.exit(130)
+        log.error(environment.STOPPED)
+        sys.exit(environment.INTERRUPTED)
     except Exception as error:
         if (text := text_of(error)) is None:
             raise
@@ -168,6 +199,12 @@ def text_of(error: Exception) -> str | None:
     return f"{file}{reason}{remedies.get(error.errno or 0, '')}"
 
 
+def reason_of(error: Exception) -> str:
+    """Say in a line why a piece of work or a process failed, also where it is a bug."""
+    text = text_of(error) or f"{type(error).__name__}: {error}"
+    return " ".join(text.split("\n"))
+
+
 def _parser(settings_class: type[Any], stage: str) -> Parser:
     text = (settings_class.__doc__ or "").strip()
     parser = Parser(prog=f"python -m {stage}", description=text)
@@ -195,6 +232,10 @@ def _parser(settings_class: type[Any], stage: str) -> Parser:
 
 def _experiment_of(run: Run) -> Experiment:
     kept_file = run.folder / KEPT
+    if not run.folder.is_dir():
+        raise UserError(
+            f"{no_such_run(run.folder)}; for a new one there: --experiment FILE.toml"
+        )
     if not kept_file.exists():
         raise UserError(
             f"{run.folder} holds no experiment yet; give --experiment FILE.toml"

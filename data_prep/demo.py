@@ -21,7 +21,7 @@ from annotated_types import Ge
 from data_prep.command import open_command, run_command
 from data_prep.kept_experiment import check_origin
 from data_prep.ranges import Ranged
-from data_prep.run_folders.runs import KEPT
+from data_prep.run_folders.origin import KEPT
 from data_prep.run_places import RUNS
 from data_prep.settings import recorded
 

@@ -5,10 +5,13 @@ A stage whose settings derive from ``ExecutorSettings`` has them as keys and fla
 """
 
 import os
+import re
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
@@ -19,6 +22,8 @@ from data_prep.settings import NOT_HASHED, Example, fields_of, from_table, neare
 
 ADDRESS = "RAY_ADDRESS"
 VISIBLE = "CUDA_VISIBLE_DEVICES"  # names of the GPUs that a process may use
+AUTO = "auto"  # whichever cluster this machine is of
+GCS = re.compile(rb"raylet\0.*--gcs-address=([\w.:-]+)", re.DOTALL)
 ANSWER_S = 5.0
 
 Executor = Literal["here", "processes", "ray"]
@@ -103,18 +108,39 @@ def check_answer(address: str) -> None:
     """Knock before Ray does, which would wait for minutes and end the process.
 
     Args:
-        address: Of the cluster; only one with a port is knocked at.
+        address: Of the cluster; only one with a port is knocked at, or ``auto``.
 
     Raises:
         UserError: Nothing answers.
     """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    reached_at = _address_here() if address == AUTO else address
+    if not reached_at:
+        raise unreachable(address, "none was started on this machine")
+    host, _, port = reached_at.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
     try:
         socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
     except (OSError, OverflowError) as error:
         raise unreachable(address, str(error)) from None
+
+
+def _address_here() -> str:
+    """Give the address of the cluster that was begun here; empty: there is none.
+
+    Ray notes it for ``auto``; without a note it looks for processes of a cluster, which
+    it may know by name alone.
+    """
+    if address := os.environ.get(ADDRESS, ""):
+        return "" if address == AUTO else address
+    note = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
+    with suppress(OSError):
+        return note.read_text(encoding="utf-8").strip()
+    for file in Path("/proc").glob("[0-9]*/cmdline"):  # Linux
+        with suppress(OSError):  # it has ended meanwhile
+            if match := GCS.search(file.read_bytes()):
+                return match[1].decode()
+    return "" if Path("/proc/self").exists() else AUTO
 
 
 def unreachable(address: str, reason: str) -> UserError:

@@ -15,7 +15,6 @@ Paths are relative to the file, in every table, and begin with ``{run}`` for the
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -25,6 +24,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from data_prep.errors import UserError
 from data_prep.executor_settings import of_all_stages
+from data_prep.experiment_files import read_toml
 from data_prep.renamed import NAMES
 from data_prep.settings import NOT_HASHED, Example, from_table, nearest
 from data_prep.task_types.base import TaskType
@@ -179,16 +179,7 @@ def read_experiment(path: Path, run: Path, base: Path | None = None) -> Experime
     Raises:
         UserError: The file is missing, is not TOML, or names an unknown table or key.
     """
-    if not path.is_file():
-        files = [str(file) for file in path.parent.glob("*.toml")]
-        raise UserError(
-            f"{path}: there is no such experiment file; {nearest(str(path), files)}"
-        )
-    try:
-        # utf-8-sig: some editors begin a file with a mark that TOML does not allow
-        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a TOML file: {error}") from None
+    tables = read_toml(path)
     folder = path.parent if base is None else base
     no_stages = {name: tables.pop(name, {}) for name in ("data", "tasks")}
     for name, table in no_stages.items():

@@ -1,12 +1,16 @@
-"""Paths among the settings of a stage: in a file they are relative to that file."""
+"""Paths as settings and messages have them: in a file they are relative to it."""
 
+import difflib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data_prep.errors import UserError
+
+ALIKE = 0.65  # by difflib: "sise" and "side" have 0.75, "clas" and "cycles" 0.6
+MAX_PATHS = 8  # in a message
 
 Locate = Callable[[Path], Path]  # resolves a path of an experiment file
 
@@ -36,7 +40,7 @@ def located(value: Any, annotations: Iterable[Any], locate: Locate) -> Any:
     if isinstance(value, tuple):
         return tuple(located(element, annotations, locate) for element in value)
     if isinstance(value, Path):
-        return locate(value)
+        return shorter(locate(value))
     folder = locate(Path())
     if not _is_path(value, annotations, folder):
         return value
@@ -46,8 +50,20 @@ def located(value: Any, annotations: Iterable[Any], locate: Locate) -> Any:
             f"{value!r}: paths in an experiment file are relative to it; write"
             f" {os.path.relpath(value, folder)!r}"
         )
-    cwd = Path.cwd()  # a path of below it is easier to read in messages
-    return str(path.relative_to(cwd) if path.is_relative_to(cwd) else path)
+    return str(shorter(path))
+
+
+def shorter(path: Path) -> Path:
+    """Write a path as seen from where one stands, or whole, whichever is shorter.
+
+    A detour such as ``experiments/../pictures`` is left out, unless a link on the way
+    makes another place of it.
+    """
+    whole = Path(os.path.normpath(path.absolute()))
+    if whole.resolve() != path.resolve():
+        return path
+    seen = Path(os.path.relpath(whole))
+    return min(seen, whole, key=lambda spelling: len(str(spelling)))
 
 
 def without_folders(value: Any, annotations: Iterable[Any]) -> Any:
@@ -59,6 +75,26 @@ def without_folders(value: Any, annotations: Iterable[Any]) -> Any:
         return tuple(without_folders(element, annotations) for element in value)
     is_path = _is_path(value, annotations, Path())
     return f"./{Path(value).name}" if is_path else value
+
+
+def nearest_path(path: Path, choices: Iterable[Path]) -> str:
+    """Say which of some paths was probably meant, by its last part, or which there are.
+
+    Returns:
+        Empty where there are none.
+    """
+    paths = list(dict.fromkeys(choices))
+    by_name = {name.casefold(): p for p in paths for name in (p.name, p.stem)}
+    close = difflib.get_close_matches(path.name.casefold(), by_name, n=1, cutoff=ALIKE)
+    if close:
+        return f"did you mean {by_name[close[0]]}?"
+    return f"there are: {listed_paths(paths)}" if paths else ""
+
+
+def listed_paths(paths: Sequence[Path]) -> str:
+    """List some paths, the first of many."""
+    more = ", ..." if len(paths) > MAX_PATHS else ""
+    return ", ".join(map(str, paths[:MAX_PATHS])) + more
 
 
 def _is_path(value: Any, annotations: Iterable[Any], folder: Path) -> bool:

@@ -4,7 +4,6 @@ Paths in the copy are relative to the folder of the file it was copied from, whi
 noted in ``run.json``, relative to the run: both may be moved together.
 """
 
-import json
 import logging
 import os
 from pathlib import Path
@@ -12,7 +11,8 @@ from pathlib import Path
 from data_prep.errors import UserError
 from data_prep.run_folders.damage import DamagedFileError, digest_file
 from data_prep.run_folders.drafts import drafted
-from data_prep.run_folders.runs import KEPT, ORIGIN, json_text
+from data_prep.run_folders.origin import KEPT, ORIGIN, read_origin
+from data_prep.run_folders.runs import json_text
 
 log = logging.getLogger(__name__)
 
@@ -64,27 +64,6 @@ def is_run_of(run: Path, file: Path) -> bool:
         return False
     origin = base / name
     return origin.is_file() and file.is_file() and origin.samefile(file)
-
-
-def read_origin(run: Path) -> tuple[Path, str, str | None]:
-    """Read where the experiment file of a run lies, and the digest of the kept copy.
-
-    Older runs have no digest.
-
-    Raises:
-        UserError: The note of it is missing or broken.
-    """
-    sidecar = run / ORIGIN
-    try:
-        origin = json.loads(sidecar.read_bytes())
-        # as seen from here, also where the run is a link: ".." leads out of its target
-        base = Path(os.path.relpath((run / origin["base"]).resolve()))
-        return base, str(origin["experiment"]), origin.get("sha256")
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{sidecar} is missing, cut or changed; write it anew:"
-            f" --experiment FILE.toml --run {run}"
-        ) from None
 
 
 def keep_experiment(file: Path, run: Path) -> None:

@@ -21,10 +21,13 @@ from functools import cache
 from pathlib import Path
 
 from data_prep.errors import UserError
+from data_prep.experiment_files import EXPERIMENTS
+from data_prep.file_paths import nearest_path, shorter
 from data_prep.kept_experiment import is_run_of, write_changed
-from data_prep.run_folders.runs import KEPT, is_run
+from data_prep.run_folders.origin import KEPT, is_run
 
-EXPERIMENTS, RUNS, NOTE = "experiments", "runs", ".last"
+RUNS, NOTE = "runs", ".last"
+DEMO = Path(__file__).parents[1] / EXPERIMENTS / "demo.toml"
 log = logging.getLogger(__name__)
 
 
@@ -93,8 +96,8 @@ def last_run(stage: str, flag: str = "--experiment FILE.toml") -> Path:
     runs = noted_runs()
     if runs is None:
         raise UserError(
-            "there is no run yet, here or in a folder above; begin with:"
-            f" python -m pipeline experiments/demo.toml, or: python -m {stage} {flag}"
+            f"there is no run yet, here or in a folder above ({Path.cwd()}); begin"
+            f" with: python -m pipeline {shorter(DEMO)}, or: python -m {stage} {flag}"
         )
     note = runs / NOTE
     name = note.read_text(encoding="utf-8", errors="surrogateescape").strip()
@@ -114,12 +117,23 @@ def chosen_run(folder: Path | None, command: str) -> Path:
         command: Dotted name, for the message.
 
     Raises:
-        UserError: None is named, and there is none or it is gone.
+        UserError: There is no such folder; or none is named, and there is no run or it
+            is gone.
     """
     if folder is None:
         return last_run(command, "--run FOLDER")
+    if not folder.is_dir():
+        raise no_such_run(folder)
     announce(folder.absolute())
     return folder
+
+
+def no_such_run(folder: Path) -> UserError:
+    """Say that a folder is no run, and which was perhaps meant."""
+    places = {p.resolve(): p for p in (noted_runs(), folder.parent) if p}
+    runs = [path for p in places.values() for path in sorted(p.glob("*"))]
+    hint = nearest_path(folder, filter(is_run, runs)) or "give --run FOLDER"
+    return UserError(f"{folder}: there is no such run; {hint}")
 
 
 @cache  # once a process: the stages of a pipeline share their run

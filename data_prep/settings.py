@@ -21,6 +21,7 @@ values of a tuple follow their flag one by one, and a field without default is r
 import argparse
 import difflib
 import math
+import re
 import types
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,14 +32,18 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 from typing import get_type_hints as hints_of
 
 from data_prep.errors import UserError
-from data_prep.file_paths import Locate, located, without_folders
+from data_prep.file_paths import ALIKE, Locate, located, without_folders
 from data_prep.renamed import new_name
 from data_prep.synonyms import answer
 
 NOT_HASHED = "not hashed"
 MAX_LISTED = 30  # names in a message; a table has thousands of ids
-ALIKE = 0.65  # by difflib: "sise" and "side" have 0.75, "clas" and "cycles" 0.6
+N_NEAREST = 3  # of more names
 POSITIONAL, SEVERAL = "positional", "several"
+FLAG = re.compile(
+    r"(?P<command>python -m [^;)]*)"
+    r"|(?<![\w-])(?P<flag>--[a-z][a-z0-9-]*)(?: (?P<value>[\w.+-]*[\w]))?"
+)
 TYPE_NAMES = {
     **{str: "a text", int: "a whole number", float: "a number", Path: "a path"},
     bool: "true or false",
@@ -124,9 +129,13 @@ def nearest(name: str, choices: Iterable[str], *, is_key: bool = False) -> str:
     if hint := near(name, choices, is_key=is_key):
         return hint
     n_more = len(choices) - MAX_LISTED
-    more = [f"and {n_more:,} more"] if n_more > 1 else []
-    listed = choices[:MAX_LISTED] if more else choices
-    return f"there are: {', '.join([*listed, *more]) or 'none'}"
+    if is_key or n_more <= 0:
+        more = f", and {n_more:,} more" if n_more > 0 else ""
+        return f"there are: {', '.join(choices[:MAX_LISTED]) or 'none'}{more}"
+    by_word = {_word(choice): choice for choice in choices}
+    close = difflib.get_close_matches(_word(name), by_word, n=N_NEAREST, cutoff=0.0)
+    listed = ", ".join(by_word[word] for word in close)
+    return f"the nearest of {len(choices):,} are: {listed}"
 
 
 def near(name: str, choices: Sequence[str], *, is_key: bool = False) -> str:
@@ -229,6 +238,34 @@ def from_flags(
     return settings_class(
         **{k: tuple(v) if isinstance(v, list) else v for k, v in flags.items()}
     )
+
+
+def as_keys(text: str, settings_class: type[Any]) -> str:
+    """Write the flags of a stage that a text names as an experiment file has them.
+
+    What stands in a whole command stays as it is.
+
+    Args:
+        text: Such as ``"give a smaller --batch-size, or --threads 1"``.
+        settings_class: Of the stage.
+    """
+    by_flag = {flag_of(field): field for field in fields_of(settings_class).values()}
+
+    def key_of(match: re.Match[str]) -> str:
+        if match["command"]:
+            return match["command"]
+        field, value = by_flag.get(match["flag"]), match["value"]
+        if field is None:
+            return match[0]
+        if value is None:
+            return field.name
+        choices = get_args(without_none(field.type))
+        if value in choices:
+            return f'{field.name} = "{value}"'
+        is_number = re.fullmatch(r"-?[\d.]+(e-?\d+)?", value)
+        return f"{field.name} {'= ' if is_number else ''}{value}"
+
+    return FLAG.sub(key_of, text)
 
 
 def add_flags(parser: argparse.ArgumentParser, settings_class: type[Any]) -> None:

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Annotated
 from data_prep.command import run_command
 from data_prep.errors import UserError
 from data_prep.experiment import read_experiment, settings_class
+from data_prep.experiment_files import EXPERIMENTS
 from data_prep.run_folders.drafts import write_rows, write_text
 from data_prep.run_folders.runs import Run
-from data_prep.run_places import EXPERIMENTS, run_of
+from data_prep.run_places import run_of
 from data_prep.settings import POSITIONAL, from_flags, from_table
 
 if TYPE_CHECKING:
@@ -107,10 +108,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
         )
     home = _folder_of_experiments()
     file = home / f"{_name_of(settings)}.toml"
-    if file.exists() and not settings.overwrite:
-        raise UserError(
-            f"{file} is there already; give --overwrite to replace it, or --name NAME"
-        )
     _check_writable(home)
     from data_prep.first_look.data_section import data_section
     from data_prep.first_look.look import look
@@ -122,6 +119,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
         named_tables={role: getattr(settings, role) for role in TABLE_FLAGS},
         named_columns={role: getattr(settings, role) for role in COLUMN_FLAGS},
     )
+    if file.exists() and not settings.overwrite:  # after what is wrong with the flags
+        raise UserError(
+            f"{file} is there already; give --overwrite to replace it, or --name NAME"
+        )
     seen = replace(seen, is_up=settings.up)
     of_stages, notes = _propose_trainings(seen, settings, minutes)
     title = (

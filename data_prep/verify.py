@@ -5,7 +5,7 @@ small; this reads everything.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from data_prep.errors import UserError
@@ -19,7 +19,10 @@ from data_prep.run_folders.damage import (
     read_record,
     remedy_for,
 )
-from data_prep.run_folders.runs import KEPT, Run, StaleStageError, UnfinishedStageError
+from data_prep.run_folders.origin import KEPT
+from data_prep.run_folders.runs import Run, UnfinishedStageError
+from data_prep.run_folders.stale import how_to_make, reason_of
+from data_prep.run_places import no_such_run
 
 ON_THE_WAY = (".partial", ".old")  # endings of folders that hold no finished stage
 # commands that write files into a folder of their name, and no record
@@ -40,7 +43,7 @@ def verify_run(run: Path) -> Path:
     from tqdm import tqdm
 
     if not run.is_dir():
-        raise UserError(f"{run}: there is no such run; give --run FOLDER")
+        raise no_such_run(run)
     for folder in run.glob("*.partial"):
         Run(run).has(folder.stem)  # which finishes a move that a crash interrupted
     unfinished = sorted(run.glob("*.partial"))
@@ -57,8 +60,7 @@ def verify_run(run: Path) -> Path:
                 faults += [fault] if fault else []
     for folder in unfinished:
         log.info("%s is not finished, and was not looked at", folder)
-    for stage in stages:
-        _tell_if_stale(run, stage)
+    _tell_stale(run, stages)
     for fault in faults:
         log.error("%s", fault)
     if faults:
@@ -123,12 +125,19 @@ def _size_of(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _tell_if_stale(run: Path, stage: Path) -> None:
-    """Log that a stage was made from something since replaced, if it was."""
-    try:
-        if stage.parent == run:
-            Run(run).finished(stage.name)
-    except (StaleStageError, UnfinishedStageError) as error:
-        log.info("%s", error)
-    except DamagedFileError:
-        pass  # it is among the faults
+def _tell_stale(run: Path, stages: Iterable[Path]) -> None:
+    """Log which stages were made from something since replaced, and what to type."""
+    stale: dict[str, str] = {}
+    for stage in stages:
+        if stage.parent != run:
+            continue
+        try:
+            stale = Run(run).stale_of(stage.name) | stale
+        except UnfinishedStageError as error:
+            log.info("%s", error)
+        except DamagedFileError:
+            pass  # it is among the faults
+    for name, replaced in stale.items():
+        log.info("%s", reason_of(run / name, replaced))
+    if stale:
+        log.info("again: %s", how_to_make(run, [*stale]))

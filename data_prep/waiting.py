@@ -42,7 +42,7 @@ def settle_waiting(threads: int = 0) -> None:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         log.info(
             "other programs keep %.1f of the cores busy, so %d threads sleep while they"
-            " wait for each other; fewer: --threads 1",
+            " wait for each other; fewer: threads = 1",
             busy,
             n_threads,
         )

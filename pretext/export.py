@@ -119,10 +119,6 @@ def find(weights: str, folder: Path | None) -> tuple[Path, Path]:
     """
     if weights.endswith(".safetensors"):
         return Path(weights), Path(weights).with_suffix("")
-    if folder is not None and not folder.is_dir():
-        raise UserError(
-            f"there is no run {folder}; give --run FOLDER or --weights FILE"
-        )
     folder = chosen_run(folder, "pretext.export")
     run, stages = Run(folder), pretexts()
     if weights and weights not in stages:

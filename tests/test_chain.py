@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 import pipeline
+from data_prep.chain import LEARNING, stages_of
 from data_prep.errors import UserError
 from data_prep.experiment import read_experiment
 from data_prep.run_folders.damage import digest_of
@@ -358,7 +359,7 @@ def test_the_experiment_of_the_readme_is_valid(tmp_path: Path) -> None:
     file.write_text(block)
     experiment = read_experiment(file, tmp_path)
     assert experiment.data.group == "plant"
-    assert pipeline.stages_of(experiment)[2:] == [*pipeline.LEARNING]
+    assert stages_of(experiment)[2:] == [*LEARNING]
 
 
 HELP_OF_EACH = """
@@ -394,4 +395,4 @@ def test_the_commands_of_the_readme_are_there() -> None:
 def test_the_experiments_that_come_along_are_valid(tmp_path: Path) -> None:
     for file in sorted((ROOT / "experiments").glob("*.toml")):
         experiment = read_experiment(file, tmp_path)
-        pipeline.check_settings(experiment, pipeline.stages_of(experiment))
+        pipeline.check_settings(experiment, stages_of(experiment))

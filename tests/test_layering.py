@@ -95,7 +95,10 @@ ROOMS: dict[str, list[set[str]]] = {
         {"settings", "processes", "ranges", "executor_settings"},
         {"effort", "run_folders"},
         {"pictures"},
-        {"tables", "head_losses", "task_types", "experiment", "folds", "up"},
+        {
+            *{"tables", "head_losses", "task_types", "folds", "up"},
+            *{"experiment", "experiment_files"},
+        },
         {"first_look"},
         {"scoring"},
         {"reporting"},

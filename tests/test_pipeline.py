@@ -1,5 +1,6 @@
 """Tests of pipeline: which stages it runs, and in what order (see also test_chain)."""
 
+import logging
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 import pipeline
 from data_prep import prepare
+from data_prep.chain import LEARNING, stages_of
 from data_prep.errors import UserError
 from data_prep.experiment import (
     commands,
@@ -18,7 +20,7 @@ from data_prep.experiment import (
     stage_names,
 )
 from data_prep.settings import recorded
-from pipeline import LEARNING, check_settings, stages_of
+from pipeline import check_settings
 from tests.data_prep.sheets import IDS, make_sheets, table_of, write_table
 from tests.prepared_runs import make_run
 
@@ -267,3 +269,24 @@ def test_pictures_of_one_name_in_two_folders_are_planned_by_their_folders(
     caplog.clear()
     pipeline.main(["leaves.toml", "--plan"])
     assert re.search(r"data_prep\.prepare +current$", caplog.text, re.MULTILINE)
+
+
+def test_what_a_stage_says_is_told_in_keys_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(make_sheets(tmp_path))
+    Path("leaves.toml").write_text(
+        '[data]\nimages = "pictures"\n[pipeline]\nstages = ["data_prep.prepare"]\n'
+        "[data_prep.prepare]\nside = 16\nworkers = 1\n"
+    )
+
+    def refuse(_: list[str]) -> None:
+        logging.getLogger("data_prep.prepare").warning("%s is too few", "--workers 1")
+        raise UserError("give a larger --side; again: python -m x --side 3")
+
+    monkeypatch.setattr(prepare, "main", refuse)
+    with pytest.raises(UserError, match=r"^give a larger side; again: python -m x --s"):
+        pipeline.main(["leaves.toml"])
+    assert caplog.messages[-1] == "workers = 1 is too few"
+    logging.getLogger("data_prep.prepare").warning("--workers 1")
+    assert caplog.messages[-1] == "--workers 1", "outside it is a flag again"

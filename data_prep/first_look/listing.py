@@ -9,8 +9,9 @@ from pathlib import Path
 from data_prep.errors import UserError
 from data_prep.first_look.picture_ids import PictureIds
 from data_prep.pictures.decode import FORMATS
+from data_prep.pictures.folders import near_folder
 from data_prep.pictures.printable import shown
-from data_prep.run_folders.runs import is_run
+from data_prep.run_folders.origin import is_run
 
 TABLES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl")
 WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
@@ -71,8 +72,9 @@ def list_folder(root: Path) -> Listing:
         UserError: There is no such folder, or no picture in it.
     """
     if not root.is_dir():
-        file = "; it is a file: name its folder first" if root.is_file() else ""
-        raise UserError(f"{shown(root)}: there is no such folder{file}")
+        is_file = root.is_file()
+        hint = "; it is a file: name its folder first" if is_file else near_folder(root)
+        raise UserError(f"{shown(root)}: there is no such folder{hint}")
     names: dict[Path, list[str]] = {}
     tables: list[Path] = []
     workbooks: list[Path] = []

@@ -170,7 +170,7 @@ def _train_of(
         UserError: Two could be it.
     """
     if len(tables) == 1:
-        return tables[0], "the only one left with a row for each picture"
+        return tables[0], "the only one that can be it, with one row a picture"
     named = [table for table in tables if words[table.path] & TRAIN_WORDS]
     if len(named) == 1:
         return named[0], "by its name"

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from data_prep.errors import UserError
+from data_prep.file_paths import nearest_path
 from data_prep.pictures.decode import FORMATS
 from data_prep.pictures.folder_ids import PlacedFile, assign_ids
 from data_prep.pictures.printable import shown
-from data_prep.run_folders.runs import is_run
+from data_prep.run_folders.origin import is_run
 
 NO_PICTURE = "no picture of this name"
 UNFINISHED = frozenset(
@@ -125,6 +126,16 @@ def search_folders(
     )
 
 
+def near_folder(path: Path) -> str:
+    """Say which folder beside a missing one was perhaps meant; empty: there is none."""
+    try:
+        folders = [f for f in sorted(path.parent.iterdir()) if f.is_dir()]
+    except OSError:
+        return f"; there is no {shown(path.parent)} either"
+    hint = nearest_path(path, (f for f in folders if f.name[0] != "."))
+    return f"; {shown(hint)}" if hint else ""
+
+
 def files_in(folders: Sequence[Path], setting: str) -> Iterator[PlacedFile]:
     """Give all files, each once however the folders overlap or are linked.
 
@@ -147,7 +158,9 @@ def files_in(folders: Sequence[Path], setting: str) -> Iterator[PlacedFile]:
     seen: set[tuple[int, int]] = set()
     for top in folders:
         if not top.is_dir():
-            raise UserError(f"{shown(top)}: there is no such folder ({setting})")
+            raise UserError(
+                f"{shown(top)}: there is no such folder ({setting}){near_folder(top)}"
+            )
         for path, subfolders, names in os.walk(top, onerror=refuse, followlinks=True):
             folder = Path(path)
             status = folder.stat()

@@ -4,6 +4,7 @@ Shapes: H W pixels of a picture.
 """
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 SIDE_PX, GAP_PX, LINE_PX, FONT_PX = 112, 8, 14, 11
+PART = re.compile(r"[\W_]$")  # before the next part of a name
 PAPER, INK, MARK = (255, 255, 255), (40, 40, 40), (200, 60, 30)
 
 
@@ -65,9 +67,16 @@ def contact_sheet(rows: Sequence[Sequence[Frame]]) -> bytes:
 
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """Cut a line that is wider than a picture; its end often tells ids apart."""
+    """Cut a line that is wider than a picture; its end often tells ids apart.
+
+    It is cut where a part of a name begins, if one fits: half a number is another one.
+    """
     if font.getlength(text) <= SIDE_PX:
         return text
-    while text and font.getlength(f"...{text}") > SIDE_PX:
-        text = text[1:]
-    return f"...{text}"
+    ends = [text[k:] for k in range(1, len(text) + 1)]
+    fitting = [end for end in ends if font.getlength(f"...{end}") <= SIDE_PX]
+    longest = fitting[0] if fitting else ""
+    for end in fitting:
+        if PART.search(text[: -len(end) or None]) and 2 * len(end) > len(longest):
+            return f"...{end}"
+    return f"...{longest}"

@@ -5,6 +5,7 @@ and never run.
 """
 
 import math
+import re
 from functools import cache
 from typing import Any
 
@@ -33,6 +34,15 @@ def _filled(template: str, macro: str, values: dict[str, Any]) -> Markup:
     return filled.strip()
 
 
+def breakable(text: str) -> Markup:
+    """Let a long name break after what separates its parts, not within a number.
+
+    >>> breakable("IMG_0123 & more")
+    Markup('IMG_<wbr>0123 &amp; more')
+    """
+    return Markup("<wbr>").join(re.split(r"(?<=[_/])(?=\w)", text))
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -43,4 +53,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.tests["finite"] = math.isfinite
+    environment.filters["breakable"] = breakable
     return environment

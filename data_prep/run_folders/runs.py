@@ -43,6 +43,7 @@ from data_prep.run_folders.damage import (
 )
 from data_prep.run_folders.drafts import drop_drafts, write_text
 from data_prep.run_folders.locks import READ_ONLY, LockedStageError, locked
+from data_prep.run_folders.stale import StaleStageError, stale_of
 from data_prep.run_folders.unfinished import (
     COPIED,
     MADE_FROM,
@@ -51,7 +52,6 @@ from data_prep.run_folders.unfinished import (
     may_go_on,
 )
 
-ORIGIN, KEPT = "run.json", "experiment.toml"  # which experiment a run is of
 # Not part of a stage's result: a rerun with the same result may differ in them.
 EPHEMERAL = {"checkpoints", "epochs", "logs"}
 PACKAGES = [
@@ -70,10 +70,6 @@ log = logging.getLogger(__name__)
 
 class UnfinishedStageError(UserError):
     """A stage reads the result of another that has not finished."""
-
-
-class StaleStageError(UserError):
-    """A stage was made from a result that has been replaced since."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +116,7 @@ class Stage:
 
 
 def _nothing() -> None:
-    """Do nothing when a run is used."""
+    """Do nothing when a run is used, or a stage of it made."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +128,13 @@ class Run:
         overwrite: Make stages anew even where they are current.
         on_use: Called when a stage is written or is current, and not before: a start
             that fails leaves nothing behind.
+        on_made: Called when a stage was made and has taken its place.
     """
 
     folder: Path
     overwrite: bool = False
     on_use: Callable[[], None] = field(default=_nothing, compare=False, repr=False)
+    on_made: Callable[[], None] = field(default=_nothing, compare=False, repr=False)
 
     def finished(self, stage: str, *, check_inputs: bool = True) -> Finished:
         """Return a finished and current stage.
@@ -148,8 +146,8 @@ class Run:
         """
         finished = self.recorded(stage)
         check_files(finished.folder, finished.record)
-        if check_inputs:
-            self._check_inputs(finished)
+        if check_inputs and (stale := self.stale_of(stage)):
+            raise StaleStageError(self.folder, stale)
         return finished
 
     def recorded(self, stage: str) -> Finished:
@@ -169,6 +167,10 @@ class Run:
                 f" first: {command_of(stage, self.folder)}"
             )
         return Finished(folder=path.parent, record=read_record(path))
+
+    def stale_of(self, stage: str) -> dict[str, str]:
+        """Find what is stale of a finished stage; see ``stale.stale_of``."""
+        return stale_of(stage, lambda name: self.recorded(name).record)
 
     def has(self, stage: str) -> bool:
         """Tell whether the stage is finished, current or not."""
@@ -213,7 +215,12 @@ class Run:
             return None
         check_files(finished.folder, finished.record)
         self.on_use()
-        log.info("%s is already done; --overwrite makes it anew", finished.folder)
+        command = command_of(stage, self.folder, finished.record["settings"])
+        log.info(
+            "%s is already done; to make it anew: %s --overwrite",
+            finished.folder,
+            command,
+        )
         return finished
 
     @contextmanager
@@ -286,18 +293,7 @@ class Run:
             }
             write_json(partial / RECORD, sealed(plain(record)))
             self._publish(name)
-
-    def _check_inputs(self, finished: Finished) -> None:
-        """Check that what a stage was made from is still what is there."""
-        for earlier, digest in finished.record["reads"].items():
-            before = self.recorded(earlier)
-            self._check_inputs(before)
-            if digest != before.record["digest"]:
-                name = finished.folder.name
-                raise StaleStageError(
-                    f"{finished.folder} was made from another {earlier} than the one"
-                    f" here; again: {command_of(name, self.folder)}"
-                )
+        self.on_made()
 
     def _digests(self, reads: Sequence[str]) -> dict[str, str]:
         return {earlier: self.finished(earlier).record["digest"] for earlier in reads}
@@ -327,11 +323,6 @@ class Run:
             if error.errno not in READ_ONLY:
                 raise
             log.debug("%s: a move is left to whoever may write here", complete)
-
-
-def is_run(folder: Path) -> bool:
-    """Tell whether a folder is a run that has begun."""
-    return (folder / ORIGIN).is_file() and (folder / KEPT).is_file()
 
 
 def digest_files(folder: Path) -> dict[str, str]:

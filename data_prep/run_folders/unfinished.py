@@ -66,11 +66,11 @@ def check_may_be_dropped(
     )
     if overwrite or not is_begun:
         return
+    dropping = f"rm -r {partial}"  # the pipeline has no --overwrite
     if not begun:
         raise DamagedFileError(
             f"{partial / MADE_FROM} is missing or cut, so that nobody knows"
-            f" what {partial.name} was begun from; put it back, or --overwrite"
-            " drops it"
+            f" what {partial.name} was begun from; put it back, or drop it: {dropping}"
         )
     # what was made from replaced inputs cannot be gone on with in any case
     if begun.get("reads") != made_from["reads"]:
@@ -81,6 +81,6 @@ def check_may_be_dropped(
     )
     raise UserError(
         f"{partial} was begun with {name} = {old_settings.get(name)!r} and not"
-        f" {settings.get(name)!r}; give that to go on with it, or --overwrite to"
-        " drop it"
+        f" {settings.get(name)!r}; give that to go on with it, or drop it:"
+        f" {dropping}"
     )

@@ -23,6 +23,7 @@ from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.run_folders.runs import Run
+from data_prep.run_places import chosen_run
 from data_prep.verify import faults_beside
 
 ROOT = Path(__file__).parents[2]
@@ -181,6 +182,22 @@ def test_a_run_without_an_experiment_asks_for_one(fresh: Path) -> None:
         open_tryout("--run", "empty")
 
 
+def test_a_run_that_is_not_there_is_answered_with_the_nearest(fresh: Path) -> None:
+    open_tryout("--experiment", str(experiment_file(fresh)))
+    Path("runs/notes").mkdir()  # which is no run
+    for typed, hint in (
+        ("runs/leafs", r"did you mean runs/leaves\?"),
+        ("leaves", r"did you mean runs/leaves\?"),
+        ("runs/zzz", "there are: runs/leaves"),
+    ):
+        message = rf"^{typed}: there is no such run; {hint}; .*: --experiment FILE.toml"
+        with pytest.raises(UserError, match=message):
+            open_tryout("--run", typed)
+        with pytest.raises(UserError, match=rf"{typed}: there is no such run; {hint}$"):
+            chosen_run(Path(typed), "features.similar")
+    assert open_tryout("--run", "runs/new", "--experiment", "leaves.toml")[1].folder
+
+
 def raising(error: BaseException) -> Callable[[], None]:
     def main() -> None:
         raise error
@@ -253,11 +270,11 @@ def typed(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ([STAGE], "error: there is no run yet, here or in a folder above; "),
+        ([STAGE], "error: there is no run yet, here or in a folder above ("),
         ([STAGE, "--experiment", "x.toml"], "error: x.toml: there is no such exper"),
         ([STAGE, "--epcohs", "3"], f"python -m {STAGE}: unknown argument '--epcohs'"),
         (["pipeline", "x.toml"], "error: x.toml: there is no such experiment file"),
-        (["pipeline"], "python -m pipeline: the following arguments are required: "),
+        (["pipeline"], "python -m pipeline: give the experiment file; there "),
     ],
 )
 def test_what_is_typed_wrong_is_answered_in_one_line(

@@ -266,7 +266,8 @@ def test_a_begun_stage_whose_key_is_lost_is_not_dropped_unasked(
     harm(partial / MADE_FROM)
     with (
         pytest.raises(
-            DamagedFileError, match=rf"{MADE_FROM} is missing or cut, .* --overwrite"
+            DamagedFileError,
+            match=rf"{MADE_FROM} is missing or cut, .* drop it: rm",
         ),
         Run(tmp_path).stage(STAGE, {}),
     ):
@@ -434,6 +435,7 @@ def test_what_is_not_finished_or_stale_is_told_and_no_fault(
         caplog.text
     )
     assert f"{NEXT} was made from another {STAGE} than the one here" in caplog.text
+    assert f"again: python -m {NEXT} --run {run.folder}" in caplog.text
     with pytest.raises(StaleStageError):
         run.finished(NEXT)
 

@@ -1,5 +1,7 @@
 """Tests of data_prep.environment."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 
 from data_prep import environment
 from data_prep.environment import complaint
-from data_prep.experiment import commands
+from data_prep.experiment import PACKAGES, commands
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,3 +54,52 @@ def test_the_environment_is_made_before_it_is_activated(
     assert complaint(tmp_path).endswith(f"has no no_such_library; first: . {activate}")
     monkeypatch.setattr(sys, "version_info", (3, 9, 2))
     assert "is 3.9, and 3.11 or newer is needed; first: . " in complaint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("pipeline", "data_prep.start", "pretext.jigsaw", "transfer.finetune"),
+        *("features.inspect", "stacking.fit"),
+    ],
+)
+def test_an_interrupt_among_the_imports_is_one_line(
+    tmp_path: Path, command: str
+) -> None:
+    """A library is being imported when Ctrl-C comes, and makes another error of it."""
+    (tmp_path / "annotated_types.py").write_text(
+        "import os, signal\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n    raise ImportError('broken') from None\n"
+    )
+    child = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", command, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert (child.returncode, child.stdout) == (130, "")
+    assert child.stderr == f"{environment.STOPPED}\n"
+
+
+def test_only_a_command_takes_interrupts_and_only_until_it_runs() -> None:
+    assert signal.getsignal(signal.SIGINT) is not environment.end_at_once  # pytest
+    for words in (
+        *(["python"], ["python", "-m"], ["python", "x.py", "data_prep.start"]),
+        ["python", "-c", "from multiprocessing.spawn import spawn_main"],
+        ["python", "-m", "ipykernel_launcher", "-f", "x.json"],
+    ):
+        assert not environment.is_command(words)
+    assert {*environment.COMMANDS} == {"pipeline", *PACKAGES}
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        signal.signal(signal.SIGINT, environment.end_at_once)
+        environment.interrupt_as_usual()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # begun in the background
+        environment.interrupt_as_usual()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -68,7 +68,7 @@ def test_paths_are_relative_to_the_file_absolute_or_in_the_run(tmp_path: Path) -
     data = read(tmp_path, text).data
     run = tmp_path / "runs" / "leaves"
     assert data.images == (tmp_path / "pictures", Path("/elsewhere/pictures"))
-    assert data.train == tmp_path / "../train.csv"
+    assert data.train == tmp_path.parent / "train.csv"
     assert data.test == run / "data_prep.demo" / "test.csv"
     assert data.attributes == (run / "words.csv",)
     assert data.sample_weights == tmp_path / "issues.csv"
@@ -198,7 +198,7 @@ def test_a_mistake_is_one_line_that_names_the_file(
 
 @pytest.mark.parametrize("name", ["missing.toml", "."])
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UserError, match="there is no such experiment file"):
+    with pytest.raises(UserError, match=r"(no such|and no) experiment file"):
         read_experiment(tmp_path / name, tmp_path)
 
 

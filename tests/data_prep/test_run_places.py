@@ -10,9 +10,18 @@ import pytest
 
 from data_prep.command import open_command
 from data_prep.errors import UserError
+from data_prep.file_paths import shorter
 from data_prep.prepare import main as prepare
-from data_prep.run_folders.runs import Run, is_run
-from data_prep.run_places import announce, chosen_run, last_run, noted_runs, run_of
+from data_prep.run_folders.origin import is_run
+from data_prep.run_folders.runs import Run
+from data_prep.run_places import (
+    DEMO,
+    announce,
+    chosen_run,
+    last_run,
+    noted_runs,
+    run_of,
+)
 from stacking.leaderboard import main as leaderboard
 from tests.data_prep.sheets import make_sheets
 
@@ -91,6 +100,11 @@ def test_the_last_run_is_known_anywhere_in_the_project(
     monkeypatch.chdir(project.parent / "beside")
     with pytest.raises(UserError, match="no run yet, here or in a folder above"):
         opened()
+    monkeypatch.chdir("/")
+    demo = shorter(DEMO)
+    assert demo.is_file()
+    with pytest.raises(UserError, match=rf"above \(/\); .* -m pipeline {demo}, or: "):
+        chosen_run(None, "features.similar")
 
 
 def test_the_note_outlives_a_move_of_the_project(
@@ -125,12 +139,12 @@ def test_a_run_elsewhere_is_the_last_of_its_project(project: Path) -> None:
 
 def test_a_start_that_fails_leaves_nothing(project: Path) -> None:
     opened(LEAVES)  # what comes before the inputs are read
-    with pytest.raises(UserError, match=r"\.\./pictures: there is no such folder"):
+    with pytest.raises(UserError, match=r"^pictures: there is no such folder"):
         prepare([LEAVES])
     assert not (project / "runs").exists()
     used("--experiment=loose.toml")
     for run in ([], ["--run", "other"]):
-        with pytest.raises(UserError, match=r"\.\./pictures: there is no such folder"):
+        with pytest.raises(UserError, match=r"^pictures: there is no such folder"):
             prepare([LEAVES, *run])
     assert last_run(STAGE) == Path("runs/loose")
     assert not Path("runs/leaves").exists()

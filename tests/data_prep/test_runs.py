@@ -20,11 +20,11 @@ from data_prep.run_folders.runs import (
     EPHEMERAL,
     Run,
     Stage,
-    StaleStageError,
     UnfinishedStageError,
     digest_files,
     write_json,
 )
+from data_prep.run_folders.stale import StaleStageError
 from data_prep.run_folders.unfinished import MADE_FROM
 
 ROOT = Path(__file__).parents[2]
@@ -118,7 +118,7 @@ def test_a_crash_keeps_the_old_result_and_the_half_of_the_new(tmp_path: Path) ->
 def test_half_a_stage_of_other_settings_is_not_dropped_unasked(tmp_path: Path) -> None:
     crash(Run(tmp_path), FIRST, "half", side=32)
     message = (
-        r"partial was begun with side = 32 and not 64; .* or --overwrite to drop it"
+        r"partial was begun with side = 32 and not 64; .* or drop it: rm -r .*partial$"
     )
     with pytest.raises(UserError, match=message):
         write(Run(tmp_path), FIRST, "new", side=64)
@@ -220,9 +220,10 @@ def test_a_result_of_something_replaced_is_refused(tmp_path: Path) -> None:
     message = f"{SECOND} was made from another {FIRST} than the one here; again: python"
     with pytest.raises(StaleStageError, match=message):
         run.finished(SECOND)
+    message = f"{SECOND} was made from another {FIRST} than the one here, and {THIRD}"
     with pytest.raises(StaleStageError, match=message):
-        run.finished(THIRD)  # however far down the chain
-    with pytest.raises(StaleStageError, match=message):
+        run.finished(THIRD)  # however far down the chain, the first is named
+    with pytest.raises(StaleStageError, match=f"{SECOND} was made from another"):
         write(run, THIRD, "tuned net", (SECOND,))
     assert run.current(SECOND, {}, [FIRST]) is None
     assert text_of(run, FIRST) == "other pictures"

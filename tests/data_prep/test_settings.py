@@ -19,6 +19,7 @@ from data_prep.settings import (
     SEVERAL,
     Parser,
     add_flags,
+    as_keys,
     fields_of,
     from_flags,
     from_table,
@@ -241,12 +242,18 @@ def test_nearest_names_one_or_all(word: str, known: list[str], expected: str) ->
     assert nearest(word, known) == expected
 
 
-def test_of_thousands_of_names_some_are_listed() -> None:
+def test_of_thousands_of_names_three_are_listed() -> None:
     ids = [f"{number:04d}" for number in range(4000)]
     told = nearest("x", ids)
-    assert told.startswith("there are: 0000, 0001, ")
-    assert told.endswith(", 0029, and 3,970 more")
-    assert nearest("x", ids[:31]).endswith(", 0030"), "one more is as short as a count"
+    assert re.fullmatch(r"the nearest of 4,000 are: \d{4}, \d{4}, \d{4}", told)
+    assert nearest("x", ids[:30]) == f"there are: {', '.join(ids[:30])}"
+    keys = nearest("x", ids, is_key=True)
+    assert keys.startswith("there are: 0000, 0001, "), "nothing near: do not suggest"
+    assert keys.endswith(", 0029, and 3,970 more")
+    names = [f"leaf_{number:04d}_scan" for number in range(4000)]
+    told = nearest("0123", names)
+    assert told.startswith("the nearest of 4,000 are: ")
+    assert "leaf_0123_scan" in told
 
 
 def test_an_old_key_is_refused_with_the_new_one(
@@ -380,7 +387,7 @@ def test_paths_of_a_table_are_relative_to_its_file_and_those_of_flags_are_not(
     }
     settings = located(table, tmp_path)
     assert settings.init == str(tmp_path / "w/x.pth")
-    assert settings.many == ("name", f"{tmp_path}/bare", f"{tmp_path}/../y/z")
+    assert settings.many == ("name", f"{tmp_path}/bare", f"{tmp_path.parent}/y/z")
     assert settings.file == tmp_path / "f.csv"
     assert settings.text == "a/b"
     assert located(table, tmp_path, init="w/x.pth").init == "w/x.pth"
@@ -412,3 +419,32 @@ def test_a_record_does_not_depend_on_where_files_lie(tmp_path: Path) -> None:
         assert record["init"] == "./x.pth"
         assert record["many"] == ["name", "./z"]
         assert is_with_slash(record["init"], tmp_path)  # it reads as a path again
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("give a smaller --batch-size", "give a smaller batch_size"),
+        ("--workers 1, or --threads 1", "workers = 1, or threads = 1"),
+        ("try --learning-rate 0.003, or", "try learning_rate = 0.003, or"),
+        ("fewer --epochs or --stop plateau", 'fewer epochs or stop = "plateau"'),
+        ("train it with --all, --run X", "train it with --all, --run X"),
+        ("leave --stop out", "leave stop out"),
+        (
+            "again: python -m a.b --run R --threads 2; or --threads 1",
+            "again: python -m a.b --run R --threads 2; or threads = 1",
+        ),
+        ("a well--known dash -- and --", "a well--known dash -- and --"),
+    ],
+)
+def test_flags_are_told_as_keys_where_there_are_none(text: str, expected: str) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class OfTraining:
+        batch_size: Annotated[int, "size"] = 3
+        epochs: Annotated[int, "epochs"] = 3
+        learning_rate: Annotated[float, "rate"] = 3.0
+        stop: Annotated[Literal["never", "plateau"], "when"] = "never"
+        threads: Annotated[int, "threads"] = 3
+        workers: Annotated[int, "workers"] = 3
+
+    assert as_keys(text, OfTraining) == expected

@@ -584,6 +584,7 @@ def test_an_experiment_is_replaced_only_if_told_so(works: Path) -> None:
     begun(works)
     with pytest.raises(UserError, match=r"works\.toml is there already; give --overw"):
         start.main([str(works)])
+    assert "did you mean 'target'" in refused(works, "--target", "tarket")
     assert begun(works, "--overwrite").data.target == "target"
 
 

@@ -69,7 +69,7 @@ def test_one_line_says_so(
         policy(monkeypatch, 1.04)
     (record,) = caplog.records
     assert "keep 1.0 of the cores busy, so 2 threads sleep" in record.getMessage()
-    assert "--threads 1" in record.getMessage()
+    assert "threads = 1" in record.getMessage()
 
 
 def test_the_number_of_threads_of_the_environment_counts(

@@ -1,13 +1,15 @@
 """Tests of what is told of clusters before work begins; none is started."""
 
+import re
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from data_prep import executor_settings
 from data_prep.errors import UserError
-from data_prep.executor_settings import ADDRESS, ExecutorSettings
+from data_prep.executor_settings import ADDRESS, ExecutorSettings, check_answer
 from data_prep.executors.cluster import Node, check_fit, fitting
 from data_prep.executors.node_check import CODE, NONE, difference, digest_of_code, look
 from data_prep.executors.pool import Pool
@@ -44,6 +46,36 @@ def test_a_cluster_that_is_not_there_is_told_at_once(
         ExecutorSettings(address=given).check_cluster()  # nobody asked for it
         server.listen()
         settings.check_cluster()
+
+
+def test_whichever_cluster_there_is_is_looked_for_before_ray_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr(executor_settings, "GCS", re.compile(b"no such process"))
+    for by_environment in ("", "auto"):
+        monkeypatch.setenv(ADDRESS, by_environment)
+        with pytest.raises(UserError, match=r"'auto': no Ray cluster .*none was star"):
+            check_answer("auto")
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))  # nobody listens
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray" / "ray_current_cluster").write_text(f"{address}\n")
+        for by_environment in ("", address):
+            monkeypatch.setenv(ADDRESS, by_environment)
+            with pytest.raises(UserError, match=r"'auto': no Ray cluster .* refused"):
+                check_answer("auto")
+        server.listen()
+        check_answer("auto")
+
+
+def test_a_process_of_a_cluster_tells_its_address() -> None:
+    words = [b"/x/raylet/raylet", b"--node_id=3", b"--gcs-address=10.0.0.1:6379", b""]
+    match = executor_settings.GCS.search(b"\0".join(words))
+    assert match
+    assert match[1] == b"10.0.0.1:6379"
+    assert not executor_settings.GCS.search(b"\0".join([b"python", *words[1:]]))
 
 
 def test_nodes_fit_by_cpus_and_gpus() -> None:

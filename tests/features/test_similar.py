@@ -8,10 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from data_prep.errors import UserError
-from data_prep.reporting.contact_sheet import MARK, SIDE_PX, Frame, contact_sheet
+from data_prep.reporting.contact_sheet import (
+    FONT_PX,
+    MARK,
+    SIDE_PX,
+    Frame,
+    _fitting,
+    contact_sheet,
+)
 from data_prep.run_folders.runs import Run
 from features import similar
 from features.similar import neighbours, rows_of, unit_features, with_notes
@@ -42,6 +49,20 @@ def store_of(folder: Path, values: np.ndarray, statistics: str = "mean") -> Stor
     }
     write_store(folder / "store.pkl", [f"p{k:03d}" for k in range(n)], values, header)
     return open_store(folder / "store.pkl")
+
+
+def test_a_caption_that_is_too_long_is_cut_where_a_part_begins() -> None:
+    font = ImageFont.load_default(FONT_PX)
+    name = "herbarium_sheet_of_1887_00123456"
+    assert font.getlength(name) > SIDE_PX
+    assert _fitting(name, font) == "...of_1887_00123456"
+    assert _fitting("1887_00123", font) == "1887_00123"
+    digits = "".join(str(k % 10) for k in range(60))
+    for text in (digits, f"{digits}_7"):  # its parts are too long, or too short
+        cut = _fitting(text, font)
+        assert len(cut) > 12
+        assert text.endswith(cut.removeprefix("..."))
+        assert font.getlength(cut) <= SIDE_PX
 
 
 def test_neighbours_are_those_of_plain_numpy(tmp_path: Path) -> None:
@@ -228,4 +249,4 @@ def test_layers_of_several_nets_are_not_mixed(tmp_path: Path) -> None:
 
 def test_without_features_the_stages_are_named_in_their_order(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"pretext\.jigsaw, then: .*features\.extract"):
-        similar.main(["--run", str(make_run(tmp_path))])
+        similar.main(["--run", str(make_run(tmp_path).folder)])

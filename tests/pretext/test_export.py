@@ -348,7 +348,7 @@ def test_the_run_last_worked_on_is_the_default(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--run={}/gone"], "there is no run .*/gone; give --run FOLDER or --weights"),
+        (["--run={}/gone"], "/gone: there is no such run; give --run FOLDER"),
         (["--run={}/empty"], "no finished pretext stage; first: python -m pretext"),
         (
             ["--run={}/run", "--weights=pretext.jigsa"],

@@ -196,7 +196,8 @@ def test_what_is_done_is_not_done_again(
     folder = pretrain(command, run)
     n_batches = len(watched)
     assert pretrain(command, run, "--threads", "0") == folder
-    assert "is already done; --overwrite makes it anew" in caplog.text
+    again = f"python -m pretext.{name_of(command)} --run {run.folder} --overwrite"
+    assert f"is already done; to make it anew: {again}" in caplog.text
     assert len(watched) == n_batches
     before = (folder / "backbone.safetensors").read_bytes()
     pretrain(command, run, "--overwrite")

@@ -15,7 +15,8 @@ from sklearn.linear_model import Ridge
 
 from data_prep.errors import UserError
 from data_prep.executors import run as executors
-from data_prep.run_folders.runs import Run, StaleStageError, UnfinishedStageError
+from data_prep.run_folders.runs import Run, UnfinishedStageError
+from data_prep.run_folders.stale import StaleStageError
 from data_prep.task_types.classes import Classes
 from data_prep.task_types.regression import Regression
 from data_prep.tasks import Task

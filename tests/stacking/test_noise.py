@@ -13,7 +13,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
-from data_prep.run_folders.runs import Run, StaleStageError, UnfinishedStageError
+from data_prep.run_folders.runs import Run, UnfinishedStageError
+from data_prep.run_folders.stale import StaleStageError
 from data_prep.tables.id_tables import read_weights
 from stacking.noise import main
 

@@ -1,0 +1,110 @@
+"""Which stages an experiment runs, in their order, and which of a run are stale."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from data_prep.errors import UserError
+from data_prep.executor_settings import ExecutorSettings, of_all_stages
+from data_prep.experiment import Experiment, commands, stage_names
+from data_prep.prepared import PREPARED
+from data_prep.run_folders import stale
+from data_prep.run_folders.damage import RECORD
+from data_prep.run_folders.origin import pipeline_command
+from data_prep.run_folders.runs import Run
+from data_prep.settings import nearest
+from data_prep.within_pipeline import is_pipeline_at_work
+
+LEARNING = ("transfer.finetune", "features.extract", "stacking.fit")
+log = logging.getLogger(__name__)
+
+
+def stages_of(experiment: Experiment) -> list[str]:
+    """List the stages of an experiment, in order.
+
+    Without ``[pipeline] stages`` they are the usual ones; the pretext is the one that
+    the transfer begins from.
+
+    Raises:
+        UserError: ``[pipeline] stages`` names a stage that is not there.
+    """
+    location = f"{experiment.source} [pipeline]"
+    table = experiment.stages.get("pipeline", {})
+    of_all_stages(table, location, ExecutorSettings)
+    init = experiment.stages.get("transfer.finetune", {}).get("init", "pretext.jigsaw")
+    pretexts = [init] if init in stage_names() else []
+    stages = table.get("stages", [PREPARED, *pretexts, *LEARNING])
+    if not isinstance(stages, list):
+        raise UserError(f"{location}: stages = {stages!r} is not a list")
+    if not stages:
+        raise UserError(f"{location}: stages is empty; name some, or leave it out")
+    for stage in stages:
+        if stage in stage_names():
+            continue
+        if stage in commands():
+            raise UserError(
+                f"{location}: {stage} is a command and no stage: it takes flags only;"
+                f" stages are {', '.join(stage_names())}"
+            )
+        hint = nearest(str(stage), stage_names())
+        raise UserError(f"{location}: no stage {stage!r}; {hint}")
+    return stages
+
+
+def stale_stages(run: Run) -> list[str]:
+    """List the finished stages of a run that are stale, the first to be made first."""
+    names: list[str] = []
+    for path in sorted(run.folder.glob(f"*/{RECORD}")):
+        with suppress(UserError):  # of what is broken or half there others tell
+            names += run.stale_of(path.parent.name)
+    return list(dict.fromkeys(names))
+
+
+def tell_stale(
+    run: Run,
+    experiment: Experiment,
+    stage: str = "",
+    flags: Mapping[str, Any] | None = None,
+) -> None:
+    """Say which stages of a run are stale, if any are, and what to type.
+
+    Args:
+        run: The run.
+        experiment: What it is of.
+        stage: That has just been made; empty: none in particular.
+        flags: Settings of that stage that the experiment file does not have.
+    """
+    names = [] if is_pipeline_at_work() else stale_stages(run)
+    if names:
+        log.warning(
+            "%s %s stale now, made from %s; again: %s",
+            stale.listed(names),
+            "is" if len(names) == 1 else "are",
+            f"an earlier {stage}" if stage else "what has been replaced since",
+            _how_to_make(run, experiment, names, stage=stage, flags=flags or {}),
+        )
+
+
+def _how_to_make(
+    run: Run,
+    experiment: Experiment,
+    names: Sequence[str],
+    *,
+    stage: str,
+    flags: Mapping[str, Any],
+) -> str:
+    """Say what to type: the pipeline, if it makes them, and the stage as it is."""
+    by_pipeline, of_pipeline = pipeline_command(run.folder), set[str]()
+    with suppress(UserError):  # what is wrong with its list the pipeline tells
+        of_pipeline.update(stages_of(experiment))
+    if not by_pipeline or not set(names) <= of_pipeline:
+        return stale.commands(run.folder, names)
+    if not flags or stage not in of_pipeline:
+        return by_pipeline
+    keys = ", ".join(
+        f"{key} = {json.dumps(value, default=str, ensure_ascii=False)}"
+        for key, value in flags.items()
+    )
+    return f"write {keys} under [{stage}] in the experiment file, then: {by_pipeline}"
