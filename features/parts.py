@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_prep.executors.pool import Pool
 from data_prep.executors.progress import Count, Report
 from data_prep.executors.run import run, with_room
 from data_prep.executors.work import Result, Work
@@ -22,7 +21,7 @@ from features.net_passes import file_of
 from features.passes import seconds_of_pass
 from features.plan import PassRows
 from features.settings import ExtractSettings
-from pretext.device import USUAL_THREADS, set_threads, visible_gpus
+from pretext.device import pool_of, set_threads
 
 if TYPE_CHECKING:
     from features.net_passes import NetOutputs, NetPasses
@@ -45,15 +44,7 @@ def run_parts(
         UserError: A part failed. The others are kept.
     """
     n_blocks = sum(whole.n_blocks for whole in net_passes.passes)
-    pool = with_room(
-        Pool.of(
-            settings,
-            n_blocks,
-            threads=settings.threads,
-            usual_threads=USUAL_THREADS,
-            gpus=visible_gpus(),
-        )
-    )
+    pool = with_room(pool_of(settings, n_blocks, settings.threads))
     set_threads(pool.threads)
     n_begun, n_parts = parts_begun(work), max(1, min(pool.n_at_once, n_blocks))
     if n_begun not in (0, n_parts):
@@ -68,7 +59,7 @@ def run_parts(
         for part in parts
         if not all(is_done(p, work) for p in passes if p.part == part)
     ]
-    if len(missing) > (pool.executor == "processes"):  # one is done below
+    if missing and pool.for_missing(len(missing)).executor != "here":
         works = [_work_of(part, whole, work, pool.threads) for part in missing]
         logs = _log_of("PART", work)
         run(works, pool, noun="part", logs=logs).check(works, "part", REMEDY)

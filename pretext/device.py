@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from data_prep.effort import has_bf16_units
-from data_prep.executor_settings import VISIBLE
+from data_prep.executor_settings import VISIBLE, ExecutorSettings
+from data_prep.executors.pool import Pool
 from data_prep.processes import n_cores
 
 USUAL_THREADS = torch.get_num_threads()  # knows OMP_NUM_THREADS and the affinity
@@ -23,6 +24,17 @@ def visible_gpus() -> list[str]:
     visible = os.environ.get(VISIBLE, "").split(",")
     names = visible if len(visible) >= n_gpus > 0 and visible[0] else range(n_gpus)
     return [str(name).strip() for name in names][:n_gpus]
+
+
+def pool_of(settings: ExecutorSettings, n_works: int, threads: int) -> Pool:
+    """Choose where work with torch is done; see ``Pool.of``."""
+    return Pool.of(
+        settings,
+        n_works,
+        threads=threads,
+        usual_threads=USUAL_THREADS,
+        gpus=visible_gpus(),
+    )
 
 
 def n_devices() -> int:

@@ -22,7 +22,6 @@ from annotated_types import Ge
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.executor_settings import ExecutorSettings
-from data_prep.executors.pool import Pool
 from data_prep.experiment import Experiment
 from data_prep.file_paths import MayBePath
 from data_prep.prepared import PREPARED, Prepared
@@ -236,20 +235,14 @@ def probe_all(
     """
     settle_waiting(settings.threads * (settings.jobs or 1))
     from pretext.data.pictures import Pictures
-    from pretext.device import USUAL_THREADS, pick_device, visible_gpus
+    from pretext.device import pick_device, pool_of
     from pretext.evaluation.comparison import LabelledRows
     from pretext.evaluation.probe_jobs import run_jobs
 
     pictures = Pictures.open(prepared.folder, pick_device())
     labelled = LabelledRows.of(tasks, prepared)
     architectures = by_architecture(files, pictures.side_px)
-    pool = Pool.of(
-        settings,
-        len(files) + len(architectures),
-        threads=settings.threads,
-        usual_threads=USUAL_THREADS,
-        gpus=visible_gpus(),
-    )
+    pool = pool_of(settings, len(files) + len(architectures), settings.threads)
     settings = replace(settings, threads=pool.threads)
     jobs = plan(
         files,

@@ -6,7 +6,6 @@ All shared trainings of a test run have the same second process, which is starte
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from pretext.engine.history import read_metrics
 from pretext.engine.learner import Learner
 from pretext.engine.module import Module
 from pretext.engine.ranks import Rank, measuring_alone
+from pretext.engine.store import failure_key
 from pretext.engine.training import Outcome, train
 from pretext.methods import distillation
 from pretext.methods.classification import ClassificationLearner
@@ -418,16 +418,19 @@ def test_a_process_that_waits_for_a_dead_one_ends(
     monkeypatch.setattr(followers, "GRACE_S", 0.0)
     monkeypatch.setattr(followers.os, "_exit", ended.append)
     waiting = followers.Followers(Rank())
-    output = tempfile.TemporaryFile()  # noqa: SIM115 - the object closes it
-    output.write(b"loading\nerror: no such file\n")
+    store = torch.distributed.HashStore()
+    store.set(failure_key(3), "no such file")
     process = subprocess.Popen([sys.executable, "-c", "exit(2)"])
-    waiting.children = [followers._Follower(rank=3, process=process, output=output)]
+    waiting.children = [followers._Follower(rank=3, process=process, store=store)]
     waiting._watch()
     assert not ended  # it was not training
     waiting.is_training = True
     waiting._watch()
     assert ended == [2]
     assert "process 3 of the training failed: no such file" in caplog.text
+    assert "of the training failed: it ended with status 2 before" in (
+        replace(waiting.children[0], rank=4).failure()
+    )
     waiting.end()
 
 

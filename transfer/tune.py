@@ -26,7 +26,6 @@ from annotated_types import Ge, Gt, Lt
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.executor_settings import ExecutorSettings
-from data_prep.executors.pool import Pool
 from data_prep.experiment import Experiment
 from data_prep.prepared import PREPARED
 from data_prep.run_folders.drafts import write_rows, write_text
@@ -261,16 +260,11 @@ def run_trials(
         data: Of the net, with the settings that the search begins from.
         settings: Of the search.
     """
-    from pretext.device import USUAL_THREADS, set_threads, visible_gpus
+    from pretext.device import pool_of, set_threads
     from transfer.training.train_net import try_draft
 
-    pool = Pool.of(
-        settings,
-        max(STARTUP, settings.round_size),
-        threads=data.settings.threads,
-        usual_threads=USUAL_THREADS,
-        gpus=visible_gpus(),
-    )
+    n_works = max(STARTUP, settings.round_size)
+    pool = pool_of(settings, n_works, data.settings.threads)
     set_threads(pool.threads)
     usual = replace(data.settings, threads=pool.threads)
     return search(

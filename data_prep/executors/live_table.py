@@ -64,6 +64,8 @@ class LiveTable:
         row.progress = progress
         if row.first_step < 0:
             row.first_step = progress.step
+            if progress.resumed_in and not self.is_drawn:
+                log.info("%s: %s", name, progress.resumption)
         row.score = _score_of(progress.metrics) or row.score
         if progress.is_epoch_end and not self.is_drawn:
             seconds = progress.seconds_left
@@ -147,7 +149,7 @@ class LiveTable:
         for row in self.rows.values():
             if row.state == "failed":
                 continue
-            n_steps = row.progress.n_steps if row.progress else 1
+            n_steps = max(1, row.progress.n_steps) if row.progress else 1
             step = row.progress.step if row.progress else 0
             first_step = max(0, row.first_step)
             is_done = row.state == "done"
@@ -167,7 +169,8 @@ def _state_of(row: _Row) -> str:
     if progress is None:
         return "begins"
     if progress.n_epochs:
-        return f"{progress.epoch} of {progress.n_epochs}"
+        resumed = f", from {progress.resumed_in}" if progress.resumed_in else ""
+        return f"{progress.epoch} of {progress.n_epochs}{resumed}"
     return f"{progress.step} of {progress.n_steps}"
 
 

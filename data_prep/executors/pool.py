@@ -1,7 +1,7 @@
 """Where the work of a stage is done: which way, how much at once, and on what."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from data_prep.executor_settings import VISIBLE, Executor, ExecutorSettings
 from data_prep.processes import n_cores
@@ -68,6 +68,11 @@ class Pool:
             threads=threads or max(1, usual_threads // n_at_once),
             gpus=names,
         )
+
+    def for_missing(self, n_missing: int) -> "Pool":
+        """Choose where to do the pieces that are left: one alone needs no process."""
+        is_alone = n_missing <= 1 and self.executor == "processes"
+        return replace(self, executor="here") if is_alone else self
 
     def slots(self, n_works: int) -> list[Mapping[str, str]]:
         """Give what the environment of each process at once says: its GPU, if any."""

@@ -20,6 +20,7 @@ class Progress:
         metrics: The means of the last epoch that ended and what was measured after it;
             before the first has ended, the last metrics logged.
         is_epoch_end: Whether an epoch has just ended.
+        resumed_in: Epoch that it went on in, from 1; 0: it began, or has no epochs.
     """
 
     step: int
@@ -29,6 +30,12 @@ class Progress:
     seconds_left: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
     is_epoch_end: bool = False
+    resumed_in: int = 0
+
+    @property
+    def resumption(self) -> str:
+        """Say where it went on."""
+        return f"goes on in epoch {self.resumed_in} of {self.n_epochs}"
 
 
 Report = Callable[[Progress], None]
@@ -36,6 +43,8 @@ Report = Callable[[Progress], None]
 
 class Reporter:
     """Tells of a training at the end of each epoch, and now and then in between.
+
+    One that goes on from a checkpoint is told of at once.
 
     Args:
         report: Is told.
@@ -51,6 +60,10 @@ class Reporter:
         self.n_steps, self.steps_per_epoch = n_steps, steps_per_epoch
         self.began = self.told_at = time.monotonic()
         self.epoch_metrics: Mapping[str, float] = {}
+        epochs_made = first_step // steps_per_epoch
+        self.resumed_in = epochs_made + 1 if first_step else 0
+        if first_step:
+            self._tell(first_step, epochs_made, {})
 
     def after_step(self, step: int, metrics: Mapping[str, float]) -> None:
         """Tell of a step, unless the last report was only just made."""
@@ -83,6 +96,7 @@ class Reporter:
                 seconds_left=elapsed_s / n_made * left if n_made else 0.0,
                 metrics=dict(self.epoch_metrics or metrics),
                 is_epoch_end=is_epoch_end,
+                resumed_in=self.resumed_in,
             )
         )
 

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from data_prep.command import run_command, text_of
+from data_prep.command import reason_of, run_command
 from data_prep.executors.progress import Progress
 from data_prep.executors.work import Outcome, Result, Watcher, Work
 
@@ -136,7 +136,7 @@ def _open_and_do(parcel: bytes, pipe: Connection, log_file: Path) -> None:
         function = pickle.loads(parcel)  # which may import torch
         pipe.send(function(pipe.send))
     except Exception as error:
-        pipe.send(text_of(error) or f"{type(error).__name__}: {error}")
+        pipe.send(reason_of(error))
         raise  # for the log, where the disk has room for it
 
 
@@ -148,15 +148,21 @@ def _end_with(parent: int) -> None:
 
 def _failure(child: _Child) -> str:
     """Say why a process that has ended did not do its work; empty: it did."""
-    code = child.process.exitcode
     if child.result is not None:
         return ""
-    if child.reason:
-        return " ".join(child.reason.split("\n"))
-    if code is not None and code < 0:
-        memory = ", perhaps for want of memory" if code == -signal.SIGKILL else ""
-        return f"it was ended by {signal.Signals(-code).name}{memory}"
-    return f"it ended with status {code} before it was done"
+    return child.reason or how_it_ended(child.process.exitcode or 0)
+
+
+def how_it_ended(code: int) -> str:
+    """Say how a process ended that gave no reason.
+
+    Args:
+        code: Its status; below 0 the number of the signal.
+    """
+    if code >= 0:
+        return f"it ended with status {code} before it was done"
+    memory = ", perhaps for want of memory" if code == -signal.SIGKILL else ""
+    return f"it was ended by {signal.Signals(-code).name}{memory}"
 
 
 def _end_all(children: Sequence[_Child]) -> None:

@@ -11,17 +11,19 @@ import pickle
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import Store
 
-from data_prep.command import run_main
+from data_prep.command import reason_of, run_main
 from data_prep.errors import UserError
 from pretext.engine.ranks import Rank, joined
 from pretext.engine.store import (
     END,
+    failure_key,
     join_store,
     presence_key,
     store_of_training,
@@ -43,14 +45,22 @@ def main() -> None:
     )
     store = join_store()
     store.set(presence_key(rank.index), "")
-    number = 1
     try:
-        while (kind := store.get(training_key(number)).decode()) != END:
-            meeting = store_of_training(store, number)
-            _follow(torch.device(kind), rank, meeting)
-            number += 1
+        _follow_all(store, rank)
     except (dist.DistNetworkError, dist.DistStoreError):
         raise UserError("the first process of the training has ended") from None
+    except Exception as error:
+        with suppress(dist.DistError):  # nobody is there to be told
+            store.set(failure_key(rank.index), reason_of(error))
+        raise
+
+
+def _follow_all(store: Store, rank: Rank) -> None:
+    """Train what the store announces, until there is no more."""
+    number = 1
+    while (kind := store.get(training_key(number)).decode()) != END:
+        _follow(torch.device(kind), rank, store_of_training(store, number))
+        number += 1
 
 
 def _follow(device: torch.device, rank: Rank, store: Store) -> None:

@@ -12,23 +12,24 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import Store
 
 from data_prep.errors import UserError
+from data_prep.executors.side_by_side import how_it_ended
 from data_prep.processes import torchrun_rank
 from pretext.engine.ranks import ALONE, Rank, joined
 from pretext.engine.store import (
     END,
     LOCALHOST,
+    failure_key,
     host_store,
     join_store,
     presence_key,
@@ -39,30 +40,26 @@ from pretext.settings import TrainingSettings
 
 GRACE_S = 30.0  # in which a process that waits for a dead one may notice by itself
 NOTICED_S = 5.0  # in which a dead process is known to be dead
-END_OF_LOG = 20_000  # bytes that an error is looked for in
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Follower:
-    """A process that was started here, and the file that its output goes into."""
+    """A process that was started here, and the store that it tells of itself in."""
 
     rank: int
     process: "subprocess.Popen[bytes]"
-    output: IO[bytes]
+    store: Store
 
     def failure(self) -> str:
         """Say why it has ended; empty: it has not."""
         code = self.process.poll()
         if code is None:
             return ""
-        self.output.seek(max(0, self.output.seek(0, os.SEEK_END) - END_OF_LOG))
-        lines = self.output.read().decode(errors="replace").strip().splitlines()
-        reason = f"it ended with status {code}"
-        if code < 0:
-            reason = f"it was ended by signal {-code}, perhaps for want of memory"
-        elif lines:
-            reason = lines[-1].removeprefix("error: ")
+        key = failure_key(self.rank)
+        reason = how_it_ended(code)
+        if self.store.check([key]):
+            reason = self.store.get(key).decode()
         return f"process {self.rank} of the training failed: {reason}"
 
     def end(self) -> None:
@@ -74,7 +71,6 @@ class _Follower:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.output.close()
 
 
 class Followers:
@@ -94,7 +90,14 @@ class Followers:
             self.store = join_store()
             return
         self.store, port = host_store()
-        self.children = [_start(k, rank, port) for k in range(1, rank.world_size)]
+        self.children = [
+            _Follower(
+                rank=k,
+                process=_start(k, rank, port),
+                store=self.store.clone(),  # this one may be held by one that waits
+            )
+            for k in range(1, rank.world_size)
+        ]
         threading.Thread(target=self._watch, daemon=True).start()
 
     @contextmanager
@@ -218,7 +221,7 @@ def end_all() -> None:
         _followers = None
 
 
-def _start(index: int, rank: Rank, port: int) -> _Follower:
+def _start(index: int, rank: Rank, port: int) -> "subprocess.Popen[bytes]":
     """Start a process of this machine, which ends when this one has.
 
     Args:
@@ -226,7 +229,6 @@ def _start(index: int, rank: Rank, port: int) -> _Follower:
         rank: Of this process.
         port: Of the store.
     """
-    output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
     environment = {
         "RANK": str(index),
         "WORLD_SIZE": str(rank.world_size),
@@ -235,11 +237,10 @@ def _start(index: int, rank: Rank, port: int) -> _Follower:
         "MASTER_PORT": str(port),
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "pretext.engine.follower", "--with-parent"],
         env=os.environ | environment,
         stdin=subprocess.PIPE,
-        stdout=output,
-        stderr=subprocess.STDOUT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    return _Follower(rank=index, process=process, output=output)

@@ -27,6 +27,11 @@ def presence_key(rank: int) -> str:
     return f"ready {rank}"
 
 
+def failure_key(rank: int) -> str:
+    """Name the key by which a process says why it failed."""
+    return f"failure {rank}"
+
+
 def store_of_training(store: Store, number: int) -> Store:
     """Give the part of the store in which the processes of a training meet."""
     return PrefixStore(training_key(number), store)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -183,7 +184,7 @@ def train(
         ids=ids,
         settings=_with_share_of_threads(settings),
         folder=folder,
-        checkpoint=_checkpoint_to_resume(folder, label, settings),
+        checkpoint=_checkpoint_to_resume(folder, label, settings, len(train_idx)),
     )
     if settings.world_size > 1:
         _tell_parts(training, label)
@@ -273,27 +274,41 @@ def _strategy_of(module: Module) -> DDPStrategy | str:
 
 
 def _checkpoint_to_resume(
-    folder: Path, label: str, settings: TrainingSettings
+    folder: Path, label: str, settings: TrainingSettings, n_pictures: int
 ) -> Path | None:
-    """Find the checkpoint to go on from, and say so; None: it begins anew.
+    """Find the checkpoint to go on from, and say where; None: it begins anew.
 
     Raises:
         UserError: Another number of processes made it, and nobody allowed that.
     """
     checkpoint = folder / "checkpoints" / "last.ckpt"
     if is_whole_zip(checkpoint):
+        content = torch.load(
+            checkpoint, map_location="cpu", weights_only=True, mmap=True
+        )
         if not settings.allow_other_devices:
-            _check_world_size(checkpoint, settings)
-        log.info("%s: going on from %s", label, checkpoint)
+            _check_world_size(checkpoint, content, settings)
+        step, n_steps = content["global_step"], settings.total_steps(n_pictures)
+        per_epoch = settings.steps_per_epoch(n_pictures)
+        log.info(
+            "%s: goes on in epoch %d of %d (step %d of %d, by %s)",
+            label,
+            min(step, n_steps - 1) // per_epoch + 1,
+            -(-n_steps // per_epoch),
+            step,
+            n_steps,
+            checkpoint,
+        )
         return checkpoint
     if checkpoint.exists():  # cut off when the machine lost its power
         log.warning("%s: %s is damaged; beginning anew", label, checkpoint)
     return None
 
 
-def _check_world_size(checkpoint: Path, settings: TrainingSettings) -> None:
+def _check_world_size(
+    checkpoint: Path, content: Mapping[str, Any], settings: TrainingSettings
+) -> None:
     """Refuse to go on with what would end elsewhere."""
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
     n_before = content.get(WORLD_SIZE, 1)  # none in one of an older version
     if n_before != settings.world_size:
         raise UserError(

@@ -127,8 +127,7 @@ def run_jobs(jobs: Sequence[ProbeJob], pool: Pool, *, title: str, logs: Path) ->
         UserError: A process failed. The other backbones are probed all the same.
     """
     missing = [job for job in jobs if not is_whole_zip(job.kept)]
-    is_alone = len(missing) == 1 and pool.executor == "processes"  # no need of another
-    if pool.executor != "here" and not is_alone:
+    if pool.for_missing(len(missing)).executor != "here":
         works = [
             Work(
                 name=job.name,

@@ -2,12 +2,13 @@
 
 import functools
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from data_prep.errors import UserError
-from data_prep.executor_settings import ExecutorSettings
+from data_prep.executor_settings import Executor, ExecutorSettings
 from data_prep.executors import pool as pools
 from data_prep.executors.pool import Pool
 from data_prep.executors.progress import Progress, Report
@@ -103,6 +104,24 @@ def test_where_the_settings_have_work_done(
     monkeypatch.setattr(pools, "n_cores", lambda: 6)
     pool = pool_of(ExecutorSettings(**keys), n_works, threads)  # type: ignore[arg-type]
     assert (pool.executor, pool.n_at_once, pool.threads) == expected
+
+
+@pytest.mark.parametrize(
+    ("executor", "n_missing", "expected"),
+    [
+        ("here", 3, "here"),
+        ("processes", 2, "processes"),
+        ("processes", 1, "here"),
+        ("processes", 0, "here"),
+        ("ray", 1, "ray"),
+    ],
+)
+def test_a_piece_that_is_alone_needs_no_process(
+    executor: Executor, n_missing: int, expected: Executor
+) -> None:
+    pool = Pool(executor=executor, n_at_once=2, threads=3)
+    chosen = pool.for_missing(n_missing)
+    assert chosen == replace(pool, executor=expected)
 
 
 def test_each_gpu_has_a_process_unless_jobs_say_otherwise() -> None:

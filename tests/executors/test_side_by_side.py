@@ -1,5 +1,6 @@
 """Tests of data_prep.executors.side_by_side and data_prep.executors.live_table."""
 
+import functools
 import io
 import logging
 import os
@@ -291,6 +292,7 @@ def test_a_reporter_tells_of_each_epoch_and_not_of_each_step(
         if step in (4, 8, 9):
             reporter.after_epoch(step, -(-step // 4), {"loss": step / 100})
     assert [(p.step, p.epoch, p.is_epoch_end) for p in told] == [
+        (2, 0, False),  # at once, since it goes on from there
         (4, 1, False),
         (4, 1, True),
         (6, 1, False),
@@ -298,6 +300,44 @@ def test_a_reporter_tells_of_each_epoch_and_not_of_each_step(
         (8, 2, True),
         (9, 3, True),
     ]
-    assert [p.metrics["loss"] for p in told] == [4.0, 0.04, 0.04, 0.04, 0.08, 0.09]
-    assert {p.n_epochs for p in told} == {3}
-    assert told[2].seconds_left == pytest.approx(progress.REPORT_EVERY_S / 2 * 3)
+    losses = [p.metrics["loss"] for p in told[1:]]
+    assert losses == [4.0, 0.04, 0.04, 0.04, 0.08, 0.09]
+    assert {(p.n_epochs, p.resumed_in) for p in told} == {(3, 1)}
+    assert told[3].seconds_left == pytest.approx(progress.REPORT_EVERY_S / 2 * 3)
+
+
+def test_a_training_that_goes_on_says_from_which_epoch(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    tables = [LiveTable(["a", "b"], noun="net", stream=io.StringIO()) for _ in "12"]
+    monkeypatch.setattr(tables[1], "is_drawn", True)
+    for table in tables:
+        table.begin("a")
+        table.begin("b")
+        Reporter(
+            functools.partial(table.report, "a"),
+            first_step=9,
+            n_steps=20,
+            steps_per_epoch=4,
+        ).after_epoch(12, 3, {"loss": 0.5})
+        Reporter(
+            functools.partial(table.report, "b"),
+            first_step=0,
+            n_steps=20,
+            steps_per_epoch=4,
+        ).after_epoch(4, 1, {"loss": 0.5})
+        first, second = table.lines(most=9)[1:3]
+        assert first.startswith("a    3 of 5, from 3  ")
+        assert second.startswith("b    1 of 5          ")
+    lines = [message for message in caplog.messages if "goes on" in message]
+    assert lines == ["a: goes on in epoch 3 of 5"]
+
+
+def test_a_piece_without_steps_is_no_error() -> None:
+    table = LiveTable(["empty", "other"], noun="part", stream=io.StringIO())
+    table.begin("empty")
+    table.report("empty", Progress(step=0, n_steps=0))
+    assert table.summary() == "0 of 2 parts done"
+    table.end("empty", {}, "")
+    assert table.summary().startswith("1 of 2 parts done")

@@ -832,8 +832,13 @@ def test_views_grow_for_the_last_part(pictures: Pictures, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("resumed", [False, True])
 def test_a_training_may_be_ended_between_epochs(
-    resumed: bool, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    resumed: bool,
+    pictures: Pictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
 
     def enough(epoch: int) -> dict[str, float]:
@@ -849,6 +854,10 @@ def test_a_training_may_be_ended_between_epochs(
         learner.first_step = 8
     outcome = run(learner, pictures, tmp_path, publish=enough)
     assert (outcome.steps, outcome.stopped) == (10, "it is good enough")
+    resumptions = [m for m in caplog.messages if "goes on" in m]
+    file = tmp_path / "checkpoints" / "last.ckpt"
+    told = f"tryout: goes on in epoch 2 of 3 (step 8 of 15, by {file})"
+    assert resumptions == [told] * resumed
     probes = [(s, v) for s, name, v in metrics(tmp_path) if name == "probe"]
     assert probes == [(5, 1.5)]
     straight = run(Watched(), pictures, tmp_path / "straight")

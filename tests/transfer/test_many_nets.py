@@ -16,6 +16,7 @@ from data_prep.executors import run as executors
 from data_prep.executors.pool import Pool
 from data_prep.executors.progress import Report
 from data_prep.executors.work import Outcome, Watcher, Work
+from pretext import device
 from pretext.device import visible_gpus
 from tests.power_cut import PowerCutError
 from tests.prepared_runs import finetune, make_run
@@ -104,7 +105,7 @@ def test_the_cores_are_shared_by_the_nets_unless_threads_are_named(
         return Outcome(results={}, failures={works[0].name: "too bright"})
 
     monkeypatch.setattr(executors, "run_side_by_side", spy)
-    monkeypatch.setattr(many_nets, "USUAL_THREADS", 7)
+    monkeypatch.setattr(device, "USUAL_THREADS", 7)
     run = make_run(tmp_path, words=0)
     for flags in (("--jobs=2",), ("--jobs=2", "--threads=5"), ("--jobs=9",)):
         with pytest.raises(UserError, match="1 of 3 nets failed"):

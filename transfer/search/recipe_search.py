@@ -197,8 +197,7 @@ def _attempts(
 ) -> Iterator[tuple[Draft, dict[str, Any]]]:
     """Make the trials of a round, and say how each went, by number."""
     missing = [draft for draft in drafts if not draft.kept()]
-    is_alone = len(missing) == 1 and pool.executor == "processes"  # no need of another
-    if pool.executor == "here" or is_alone:
+    if pool.for_missing(len(missing)).executor == "here":
         for draft in drafts:
             watch.begin()
             yield draft, draft.kept() or draft.make(try_settings, watch)

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from data_prep.executors.pool import Pool
 from data_prep.executors.progress import Report
 from data_prep.executors.run import run
 from data_prep.executors.work import Result, Work
-from pretext.device import USUAL_THREADS, set_threads, visible_gpus
+from pretext.device import pool_of, set_threads
 from transfer.jobs import Job
 from transfer.training.finetune_data import FinetuneData
 from transfer.training.train_net import finished_net, train_net
@@ -32,19 +31,12 @@ def run_jobs(jobs: Sequence[Job], data: FinetuneData) -> list[dict[str, Any]]:
     Raises:
         UserError: A net failed. Side by side the others are trained all the same.
     """
-    pool = Pool.of(
-        data.settings,
-        len(jobs),
-        threads=data.settings.threads,
-        usual_threads=USUAL_THREADS,
-        gpus=visible_gpus(),
-    )
+    pool = pool_of(data.settings, len(jobs), data.settings.threads)
     data = replace(data, settings=replace(data.settings, threads=pool.threads))
     missing = list(jobs)
     if pool.executor != "here":
         missing = [job for job in jobs if finished_net(job, data.folder) is None]
-        if len(missing) == 1 and pool.executor == "processes":  # no need of another
-            pool = replace(pool, executor="here")
+        pool = pool.for_missing(len(missing))
     works = [_work_of(job, data) for job in missing]
     logs = data.folder / "NET" / "FOLD" / "logs" / "job.log"
     outcome = run(works, pool, noun="net", logs=logs)
