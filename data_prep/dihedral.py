@@ -22,7 +22,7 @@ VIEW_SETS = {
 # Is it transposed first, and which of the two axes (row, column) are then flipped?
 # A clockwise quarter turn is the transpose, mirrored left to right; a flip of columns
 # before the transpose is one of rows after it.
-_STEPS: dict[str, tuple[bool, tuple[int, ...]]] = {
+STEPS: dict[str, tuple[bool, tuple[int, ...]]] = {
     "e": (False, ()),
     "h": (False, (1,)),
     "v": (False, (0,)),
@@ -53,9 +53,9 @@ def apply_view(name: str, array: Array, axes: tuple[int, int] = (-2, -1)) -> Arr
         array([[3, 1],
                [4, 2]])
     """
-    if name not in _STEPS:
+    if name not in STEPS:
         raise ValueError(f"{name!r} is no view; expected one of {', '.join(VIEWS)}")
-    is_transposed, flipped = _STEPS[name]
+    is_transposed, flipped = STEPS[name]
     view: Any = array.swapaxes(*axes) if is_transposed else array
     dims = tuple(axes[index] for index in flipped)
     if not dims:

@@ -4,9 +4,10 @@
 
 Reads the folders and tables of ``[data]``; writes ``data_prep.prepare/``: table.parquet
 (a row per usable picture), images.npy (its pixels), words.parquet and
-attributes.parquet (if there are attributes), left_out.csv, report.html, sample.csv (or
-test_ids.csv if there is a test table and no sample), and in logs/ the witness by which
-a change of a picture is noticed.
+attributes.parquet (if there are attributes), left_out.csv, near_copies.csv (if there
+are pictures that nearly repeat another), report.html, sample.csv (or test_ids.csv if
+there is a test table and no sample), and in logs/ the witness by which a change of a
+picture is noticed.
 
 Folds are made here, once; every stage that sees a label obeys them. Only rows of the
 training table that have something to be learned are assigned to folds: a folder of
@@ -34,20 +35,17 @@ from data_prep.run_folders.unfinished import MADE_FROM
 from data_prep.settings import NOT_HASHED, recorded
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
     from data_prep.inputs import Inputs
     from data_prep.outlook import Outlook
-    from data_prep.pictures.copies import Repeat
+    from data_prep.pictures.copies import NearCopies, Repeat
     from data_prep.pictures.decoded import Decoded
     from data_prep.pictures.folders import LeftOut
     from data_prep.reporting.overview import Preparation
 
 STAGE = "data_prep.prepare"
 START_S = 3.0  # folders, tables, report
-SPLITS = ("train", "test", "unlabelled")
 KEPT = "kept.npy"  # pixels without placeholders, until they take the store's place
 log = logging.getLogger(__name__)
 
@@ -75,6 +73,14 @@ class PrepareSettings(Ranged):
         "one picture under many ids, such as 'no photograph yet': keep it in one fold,"
         " or leave all its ids out",
     ] = "keep"
+    copies: Annotated[
+        Literal["near", "equal", "none"],
+        "which copies of a picture are kept in one fold: those that are recompressed,"
+        " resized, turned or cropped a little too, those with equal pixels, or none",
+    ] = "near"
+    likeness: Annotated[
+        float, "likeness from which two are near copies; see the report", Ge(0.6), Le(1)
+    ] = 0.85
     workers: Annotated[
         int, "processes that decode; 0: all cores", NOT_HASHED, Ge(0)
     ] = 0
@@ -98,6 +104,7 @@ class PrepareSettings(Ranged):
 
     def workload(self, outlook: "Outlook") -> Workload:
         """Say what there is to decode; a few files are, to see how long it takes."""
+        from data_prep.pictures.copies import LEAST_SIDE_PX, search_seconds
         from data_prep.pictures.decoded import time_decoding
         from data_prep.pictures.folders import search_folders
 
@@ -105,9 +112,10 @@ class PrepareSettings(Ranged):
         folders = search_folders(outlook.experiment.data.images, ids=ids)
         decoding_s = time_decoding(list(folders.pictures.values()), self.side)
         n, n_workers = len(outlook.table), self.workers or n_cores()
-        return Workload(
-            seconds=START_S + n * decoding_s / n_workers, n_bytes=n * 3 * self.side**2
-        )
+        seconds = START_S + n * decoding_s / n_workers
+        if self.copies == "near" and self.side >= LEAST_SIDE_PX:
+            seconds += search_seconds(n, n_workers)
+        return Workload(seconds=seconds, n_bytes=n * 3 * self.side**2)
 
     def config(self, experiment: Experiment, run: Run) -> dict[str, Any]:
         """Read tables and names of pictures, and say what decides the result.
@@ -150,6 +158,7 @@ def _prepare(
 
     from data_prep.pictures import images
     from data_prep.reporting.overview import Preparation, describe, write_overview
+    from data_prep.row_metadata import metadata_of_pictures, metadata_of_rows
     from data_prep.rows import (
         check_groups,
         check_what_is_left,
@@ -165,11 +174,11 @@ def _prepare(
     left_out += usable.left_out
     check_what_is_left(usable.rows, left_out, inputs.data)
     rows, classes = with_classes(usable.rows, tables.target_kind)
+    pixels = np.load(usable.pixels_file, mmap_mode="r")
     rows = with_folds(
         rows, inputs.cv, has_group=has_group, seed=settings.seed, repeats=usable.repeats
     )
     attributes = tables.attributes[tables.attributes["id"].isin(rows["id"])]
-    pixels = np.load(usable.pixels_file, mmap_mode="r")
     stage.metadata = {
         **inputs.metadata(
             attributes,
@@ -177,8 +186,8 @@ def _prepare(
             side_px=settings.side,
             word_dimensions=settings.word_dimensions,
         ),
-        **_metadata_of_rows(rows, inputs.cv, tables.target_kind, len(left_out)),
-        **_metadata_of_pictures(pixels, usable.placeholders, settings.fit),
+        **metadata_of_rows(rows, inputs.cv, tables.target_kind, len(left_out)),
+        **metadata_of_pictures(pixels, usable.placeholders, settings.fit),
     }
     preparation = Preparation(
         rows=rows,
@@ -187,6 +196,7 @@ def _prepare(
         attributes=attributes,
         n_unknown=n_unknown,
         placeholders=usable.placeholders,
+        near=usable.near,
         notes=[*inputs.notes, *_notes(rows, attributes, stage.metadata), *usable.notes],
     )
     _write_tables(stage.folder, preparation, settings.seed)
@@ -220,10 +230,11 @@ class UsablePictures:
     """The pictures that can be read and, if so wanted, are no placeholders.
 
     Attributes:
-        rows: N rows, ``image_row`` among their columns.
+        rows: N rows, ``image_row`` and ``same_as`` among their columns.
         pixels_file: Their (N, S, S, 3) grey levels.
         left_out: The other rows.
         repeats: The pictures that several rows share.
+        near: Pairs that are, or might be, near copies.
         notes: What a person should know of their files.
     """
 
@@ -231,6 +242,7 @@ class UsablePictures:
     pixels_file: Path
     left_out: "list[LeftOut]"
     repeats: "list[Repeat]"
+    near: "NearCopies"
     notes: list[str]
 
     @property
@@ -242,13 +254,14 @@ class UsablePictures:
 def _usable_pictures(
     rows: "pd.DataFrame", store: Path, settings: PrepareSettings, inputs: "Inputs"
 ) -> UsablePictures:
-    """Decode the pictures of the rows, and leave out those that cannot be used.
+    """Decode the pictures of the rows, leave out what cannot be used, find copies.
 
     Without placeholders the pixels are in another file beside the store: a rerun
     decodes nothing anew.
     """
     import numpy as np
 
+    from data_prep.copy_groups import with_copies
     from data_prep.pictures.copies import repeats_of
     from data_prep.pictures.images import keep_rows
     from data_prep.pictures.picture_info import summarise
@@ -267,12 +280,22 @@ def _usable_pictures(
             pixels_file = store.with_name(KEPT)
             keep_rows(store, pixels_file, rows["image_row"].tolist())
             rows = rows.assign(image_row=np.arange(len(rows), dtype=np.int64))
+    rows, near = with_copies(
+        rows,
+        np.load(pixels_file, mmap_mode="r"),
+        copies=settings.copies,
+        likeness=settings.likeness,
+        fit=settings.fit,
+        workers=settings.workers,
+        has_group=has_group,
+    )
     return UsablePictures(
         rows=rows,
         pixels_file=pixels_file,
         left_out=left_out,
         repeats=repeats,
-        notes=summarise([file.info for file in decoded if not file.reason]),
+        near=near,
+        notes=[*summarise([f.info for f in decoded if not f.reason]), *near.notes],
     )
 
 
@@ -318,6 +341,8 @@ def _write_tables(folder: Path, preparation: "Preparation", seed: int) -> None:
     columns = [name for name in COLUMNS if name in rows]
     columns += [name for name in rows.columns if name.startswith(GIVEN)]
     rows[columns].to_parquet(folder / "table.parquet", index=False)
+    if len(preparation.near.pairs):
+        preparation.near.pairs.to_csv(folder / "near_copies.csv", index=False)
     write_left_out(folder / "left_out.csv", preparation.left_out)
 
 
@@ -331,47 +356,6 @@ def _write_requested_ids(
         names = rows.loc[rows["split"] == "test", "object" if data.object else "id"]
         names = names.drop_duplicates().rename("id")
         names.to_csv(folder / "test_ids.csv", index=False)
-
-
-def _metadata_of_rows(
-    rows: "pd.DataFrame", cv: str | None, target_kind: str | None, n_left_out: int
-) -> dict[str, Any]:
-    """Record what is known of the rows once the pictures are decoded."""
-    from data_prep.folds import fold_hash
-    from data_prep.pictures.copies import count_copies
-
-    weights = rows["weight"]
-    target = rows["target"] if target_kind == "numeric" else None
-    n_copies, n_crossing = count_copies(rows)
-    ends = None if target is None else [float(target.min()), float(target.max())]
-    return {
-        "n_folds": int(rows["fold"].max()) + 1,
-        "fold_hash": fold_hash(rows["id"], rows["fold"]) if cv else None,
-        "target_range": ends,
-        "counts": {
-            **{split: int((rows["split"] == split).sum()) for split in SPLITS},
-            "left_out": n_left_out,
-        },
-        "copies": n_copies,
-        "copies_of_train_in_test": n_crossing,
-        "dropped": int((weights == 0).sum()),
-        "softened": int(((weights > 0) & (weights < 1)).sum()),
-    }
-
-
-def _metadata_of_pictures(
-    pixels: "NDArray[np.uint8]", placeholders: "Sequence[Repeat]", fit: str
-) -> dict[str, Any]:
-    """Record how the pixels were made, and their mean and standard deviation."""
-    from data_prep.pictures.images import channel_statistics
-
-    mean, std = channel_statistics(pixels)
-    return {
-        "fit": fit,
-        "placeholders": [[repeat.file, len(repeat.ids)] for repeat in placeholders],
-        "mean": mean,
-        "std": std,
-    }
 
 
 def _named(data: DataSettings) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from data_prep.folds import (
     strata,
 )
 from data_prep.matching import tables_of_splits
-from data_prep.pictures.copies import Repeat, count_groups
+from data_prep.pictures.copies import Repeat, count_copies, count_groups
 from data_prep.pictures.folders import LeftOut
 from data_prep.tables.cells import as_numbers
 
@@ -35,6 +35,7 @@ COLUMNS = (  # of table.parquet; after them come the user's further columns
     *("id", "split", "image_row", "target", "class_index", "group", "object"),
     "cv_group",
     *("date", "fold", "weight", "sha256", "width", "height", "pixels_sha256"),
+    "same_as",
 )
 PLACEHOLDER = "one picture under many ids, taken for a placeholder"
 
@@ -160,11 +161,11 @@ def with_folds(
     """Assign the rows of the training split to folds; all others get -1.
 
     A cv group is what a fold must not tear: the user's groups, joined where pictures
-    show one object, or are stored as the same pixels.
+    show one object, or are copies.
 
     Args:
-        rows: With group ("" for none), pixels_sha256, is_excluded, date and maybe
-            target and object.
+        rows: With group ("" for none), same_as, is_excluded, date and maybe target and
+            object.
         cv: The scheme; None: no folds.
         has_group: The groups are the user's.
         seed: Of the shuffles.
@@ -178,13 +179,9 @@ def with_folds(
             has with a target.
     """
     groups = rows["group"]
-    names = [list(groups)] if has_group else []
-    if "object" in rows:
-        # a picture in no table may be called as an object is, and is none of its own
-        in_tables = rows["split"] != "unlabelled"
-        names.append(list(rows["object"].where(in_tables, "")))
+    names = names_kept_together(rows, has_group=has_group)
     before_copies = join_cv_groups(*names) if names else np.arange(len(rows))
-    cv_groups = join_cv_groups(*names, list(rows["pixels_sha256"]))
+    cv_groups = join_cv_groups(*names, list(rows["same_as"]))
     rows = rows.assign(
         cv_group=cv_groups,
         group=groups.where(groups != "", rows["id"]),
@@ -203,6 +200,11 @@ def with_folds(
         noun = "groups" if has_group else "rows"
         joined = f"; copies of pictures join {n_before:,} {noun} to {n_cv_groups:,}"
         joined += _remedy_of_repeats(repeats)
+        if count_copies(rows).n_near:
+            joined += (
+                '; copies = "equal" in [data_prep.prepare] joins none that are only'
+                " nearly the same"
+            )
     if joined and n_cv_groups < n_folds:
         counted = f"{n_cv_groups} cv group{'s do' if n_cv_groups > 1 else ' does'}"
         raise UserError(f"cv = {cv!r}: {counted} not fill {n_folds} folds{joined}")
@@ -220,6 +222,24 @@ def with_folds(
         n_joined = groups[lone.index].nunique() if has_group else len(lone)
         raise UserError(f"cv = {cv!r}: {fault}{joined if n_joined > 1 else ''}")
     return rows
+
+
+def names_kept_together(rows: pd.DataFrame, *, has_group: bool) -> list[list[str]]:
+    """Give the user's names by which rows are kept in one fold, copies aside.
+
+    Args:
+        rows: N rows with split, group ("" for none) and maybe object.
+        has_group: The groups are the user's.
+
+    Returns:
+        Lists of (N,) names, "" for none: of groups, of objects, or no list.
+    """
+    names = [list(rows["group"])] if has_group else []
+    if "object" in rows:
+        # a picture in no table may be called as an object is, and is none of its own
+        in_tables = rows["split"] != "unlabelled"
+        names.append(list(rows["object"].where(in_tables, "")))
+    return names
 
 
 def _is_validated(rows: pd.DataFrame) -> "pd.Series[bool]":

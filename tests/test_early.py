@@ -562,7 +562,10 @@ def outlooks(seed: int, folder: Path) -> tuple[Outlook, Outlook]:
     kept = rows[rng.random(n) < 0.875].reset_index(drop=True)
     index = np.arange(len(kept))
     copied = np.where(rng.random(len(kept)) < 0.125, index // 2, index)
-    kept = kept.assign(image_row=np.arange(len(kept)), pixels_sha256=copied.astype(str))
+    copies = copied.astype(str)
+    kept = kept.assign(
+        image_row=np.arange(len(kept)), pixels_sha256=copies, same_as=copies
+    )
     dealt = with_folds(kept, cv, has_group=has_group, seed=seed)
     experiment = Experiment(data=DataSettings(target="target"))
     given: dict[str, Any] = {"experiment": experiment, "run": Run(folder)}

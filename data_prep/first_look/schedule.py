@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from data_prep.effort import Rates, estimate_rates
 from data_prep.first_look.headers import Headers
+from data_prep.pictures.copies import search_seconds
 
 USUAL_EPOCHS, MOST_EPOCHS = 28, 60  # of a fine-tuning
 ENOUGH_EPOCHS, LEAST_EPOCHS = 12, 3
@@ -74,6 +75,7 @@ class Load:
         """
         n_trained = self.n_folds * self.rows_of_net * epochs
         fixed_s = FIXED_S[self.n_labelled > 0] + self.n_pictures / PREPARED_PER_S
+        fixed_s += search_seconds(self.n_pictures)
         pretext_s = puzzles.seconds(trained=self.n_pictures * pretext_epochs)
         return (
             fixed_s

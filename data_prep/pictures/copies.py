@@ -1,18 +1,25 @@
-"""Copies: pictures that are stored as the same pixels, whatever their files are.
+"""Copies: pictures that are stored as the same pixels, or nearly, whatever their files.
 
 What is compared are the stored squares, for that is what a net sees: pictures that are
 equal there are one to it, and a label that it learned for one it knows for the other.
+So it does where only light, size, direction or a narrow rim differ.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from data_prep.pictures.printable import shown
+from data_prep.processes import n_cores
 
 MANY = 5  # ids under one picture before it is taken for a placeholder
+USUAL_LIKENESS = 0.85  # from which two pictures are near copies
+LISTED_LIKENESS = 0.6  # from which a pair is told, whether it is a copy or not
+LEAST_SIDE_PX = 48  # of a stored square; in less, copies and look-alikes are one
+PICTURE_S, PAIR_S = 2.2e-3, 7e-9  # on one core: of a picture, of any two of them
+NEAR_COLUMNS = ("id", "other", "view", "likeness", "is_joined")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,19 +55,67 @@ class Repeat:
         return text
 
 
-def count_copies(rows: pd.DataFrame) -> tuple[int, int]:
+@dataclass(frozen=True, kw_only=True)
+class NearCopies:
+    """Pictures that are, or might be, copies but for small changes.
+
+    Attributes:
+        pairs: Columns id, other, view (as which the other looks like it), likeness and
+            is_joined (they are kept in one fold as copies); the most alike first.
+        likeness: From which on two are copies.
+        notes: What a person should know of the search.
+    """
+
+    pairs: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=NEAR_COLUMNS)
+    )
+    likeness: float = USUAL_LIKENESS
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyCounts:
+    """How many pictures are copies.
+
+    Attributes:
+        n_equal: Pictures whose pixels are those of an earlier one.
+        n_near: Pictures that are nearly an earlier one, and no earlier one's equal.
+        n_crossing: Pictures of the test split that are, or nearly are, one of the
+            training split.
+    """
+
+    n_equal: int
+    n_near: int
+    n_crossing: int
+
+
+def search_seconds(n_pictures: int, workers: int = 0) -> float:
+    """Say how long a search for near copies takes, about.
+
+    Args:
+        n_pictures: How many there are.
+        workers: Threads; 0: one for each core at hand.
+    """
+    on_one_core = PICTURE_S * n_pictures + PAIR_S * n_pictures**2
+    return on_one_core / (workers or n_cores())
+
+
+def count_copies(rows: pd.DataFrame) -> CopyCounts:
     """Count copies among the pictures, and those that cross from training to test.
 
     Args:
-        rows: With split and pixels_sha256.
-
-    Returns:
-        How many pictures repeat an earlier one, and how many of the test split repeat
-        one of the training split.
+        rows: With split, pixels_sha256 and same_as.
     """
-    pixels, is_train = rows["pixels_sha256"], rows["split"] == "train"
-    crossing = pixels[rows["split"] == "test"].isin(pixels[is_train])
-    return int(pixels.duplicated().sum()), int(crossing.sum())
+    is_train, is_test = rows["split"] == "train", rows["split"] == "test"
+    is_crossing = pd.Series(False, index=rows.index)
+    for name in ("pixels_sha256", "same_as"):
+        is_crossing |= is_test & rows[name].isin(rows[name][is_train])
+    is_equal = rows["pixels_sha256"].duplicated()
+    return CopyCounts(
+        n_equal=int(is_equal.sum()),
+        n_near=int(rows["same_as"][~is_equal].duplicated().sum()),
+        n_crossing=int(is_crossing.sum()),
+    )
 
 
 def repeats_of(

@@ -8,6 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from data_prep.pictures.copies import count_copies
 from data_prep.reporting.report import (
     Section,
     folded,
@@ -18,7 +19,7 @@ from data_prep.reporting.report import (
 )
 from data_prep.tables.spelling import target_texts
 
-PIXELS = "pixels_sha256"  # the column by which copies are known
+SAME_AS, PIXELS = "same_as", "pixels_sha256"  # columns by which copies are known
 MOST_SHOWN, MOST_LISTED = 24, 200  # pictures, and lines of the list
 MOST_NAMED = 3  # ids or labels below a picture
 SIDE_PX = 112
@@ -33,12 +34,14 @@ class Copies:
         labels: Their different targets, spelled for people; none: no target.
         splits: Their different splits.
         image_row: Where the pixels of the first lie.
+        n_versions: How many different pixels are stored of it.
     """
 
     ids: Sequence[str]
     labels: Sequence[str]
     splits: Sequence[str]
     image_row: int
+    n_versions: int = 1
 
     @property
     def is_contradiction(self) -> bool:
@@ -55,21 +58,23 @@ def copies_of(rows: pd.DataFrame) -> list[Copies]:
     """List the pictures of more than one row: those that ask for action first.
 
     Args:
-        rows: Of a prepared table, or of one that is being prepared; an older one
-            without ``PIXELS`` has none.
+        rows: Of a prepared table, or of one that is being prepared. An older one is
+            without ``SAME_AS``, and the first ones without ``PIXELS``: it has none.
     """
     if PIXELS not in rows:
         return []
+    by = SAME_AS if SAME_AS in rows else PIXELS
     labelled = rows.assign(label=target_texts(rows))
-    repeated = labelled[labelled[PIXELS].duplicated(keep=False)]
+    repeated = labelled[labelled[by].duplicated(keep=False)]
     listed = [
         Copies(
             ids=tuple(same["id"]),
             labels=tuple(dict.fromkeys(text for text in same["label"] if text)),
             splits=tuple(dict.fromkeys(same["split"])),
             image_row=int(same["image_row"].iloc[0]),
+            n_versions=same[PIXELS].nunique(),
         )
-        for _, same in repeated.groupby(PIXELS, sort=False)
+        for _, same in repeated.groupby(by, sort=False)
     ]
     return sorted(
         listed, key=lambda c: (not c.is_contradiction, not c.is_crossing, -len(c.ids))
@@ -96,13 +101,52 @@ def copies_section(rows: pd.DataFrame, images: NDArray[np.uint8]) -> Section:
     return Section(
         "Copies",
         together(prose(*_advice(listed)), grid, _list(listed)),
-        "Pictures that are stored as the same pixels under several ids, each shown"
-        f" once{more}. Copies are kept in one fold, so no score is too good by them.",
+        "Pictures that are there under several ids, as the same pixels or nearly, each"
+        f" shown once{more}. Copies are kept in one fold, so no score is too good by"
+        " them.",
     )
 
 
+def remarks_on_copies(rows: pd.DataFrame) -> list[str]:
+    """Say how many pictures are copies, and where that asks for action.
+
+    Args:
+        rows: Of a table that is being prepared.
+    """
+    counts = count_copies(rows)
+    are_kept = "kept in one fold with it"
+    if counts.n_equal and (rows[SAME_AS] == rows["id"]).all():
+        are_kept = "not kept in one fold with it, as copies says"
+    texts = []
+    if counts.n_equal:
+        texts.append(
+            f"{_counted(counts.n_equal)} the same as another, pixel by pixel;"
+            f" {are_kept}"
+        )
+    if counts.n_near:
+        texts.append(
+            f"{_counted(counts.n_near)} nearly the same as another (recompressed,"
+            f" resized, turned or cropped a little); {are_kept}"
+        )
+    if counts.n_crossing:
+        texts.append(
+            f"{_counted(counts.n_crossing)} to be predicted equal to one of the"
+            " training split, or nearly"
+        )
+    contradicting = [c for c in copies_of(rows) if c.is_contradiction]
+    if contradicting:
+        first = contradicting[0]
+        have = "has" if len(contradicting) == 1 else "have"
+        texts.append(
+            f"{_counted(len(contradicting))} with copies {have} different labels"
+            f" ({_few(first.ids)}: {_few(first.labels)}); see Copies in the report"
+        )
+    return texts
+
+
 def _caption(copies: Copies) -> str:
-    lines = [f"{len(copies.ids)} times: {_few(copies.ids)}"]
+    versions = f" in {copies.n_versions} versions" if copies.n_versions > 1 else ""
+    lines = [f"{len(copies.ids)} times{versions}: {_few(copies.ids)}"]
     if copies.labels:
         label = "labels" if copies.is_contradiction else "label"
         lines.append(f"{label} {_few(copies.labels)}")

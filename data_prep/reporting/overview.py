@@ -15,12 +15,13 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from data_prep.folds import is_grouped, strata_of_one_fold, too_few_rows
-from data_prep.pictures.copies import Repeat, count_copies
+from data_prep.pictures.copies import NearCopies, Repeat
 from data_prep.pictures.fit import MANNERS
 from data_prep.pictures.folders import LeftOut
 from data_prep.pictures.printable import shown
 from data_prep.reporting.charts import ForestRow, bars, histogram
-from data_prep.reporting.copies import copies_section
+from data_prep.reporting.copies import copies_section, remarks_on_copies
+from data_prep.reporting.near_copies import near_copies_section
 from data_prep.reporting.numerals import decimals_for
 from data_prep.reporting.report import (
     Section,
@@ -51,6 +52,7 @@ class Preparation:
         attributes: id, name.
         n_unknown: Ids of the attribute tables that have no picture.
         placeholders: Pictures that stand under many ids.
+        near: Pairs that are, or might be, near copies.
         notes: What a person should know of how tables and files were read.
     """
 
@@ -60,6 +62,7 @@ class Preparation:
     attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
     n_unknown: int = 0
     placeholders: Sequence[Repeat] = ()
+    near: NearCopies = field(default_factory=NearCopies)
     notes: Sequence[str] = ()
 
 
@@ -143,15 +146,7 @@ def remarks(preparation: Preparation) -> list[str]:
     if preparation.n_unknown:
         n = _counted(preparation.n_unknown, "id")
         texts.append(f"{n} of the attribute tables without a picture")
-    n_copies, n_crossing = count_copies(rows)
-    if n_copies:
-        n = _counted(n_copies, "picture")
-        texts.append(
-            f"{n} the same as another, pixel by pixel; kept in one fold with it"
-        )
-    if n_crossing:
-        n = _counted(n_crossing, "picture")
-        texts.append(f"{n} to be predicted equal to one of the training split")
+    texts += remarks_on_copies(rows)
     for repeat in preparation.placeholders[:MOST_NAMED]:
         texts.append(
             f"one picture under many ids: {repeat}; if it is a placeholder,"
@@ -302,6 +297,7 @@ def write_overview(
         )
     sections.append(_examples(rows, images))
     sections.append(copies_section(rows, images))
+    sections.append(near_copies_section(preparation.near, rows, images))
     if len(preparation.attributes):
         names = preparation.attributes["name"].value_counts().head(20)
         sections.append(Section("Names", _count_chart(names)))

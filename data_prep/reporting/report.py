@@ -50,6 +50,23 @@ class Tile:
     is_strong: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Slider:
+    """A threshold that a reader may move: pictures whose value is less are hidden.
+
+    Attributes:
+        label: What it is, before its value.
+        low: Its least value.
+        high: Its greatest.
+        value: Where it stands at first.
+    """
+
+    label: str
+    low: float
+    high: float
+    value: float
+
+
 def write_report(
     path: Path, title: str, subtitle: str, sections: Sequence[Section]
 ) -> None:
@@ -81,6 +98,11 @@ def folded(summary: str, body: Markup) -> Markup:
 def tiles(figures: Sequence[Tile]) -> Markup:
     """Set the opening figures side by side, as many as the width allows."""
     return templating.piece("tiles", figures=figures)
+
+
+def slider(threshold: Slider) -> Markup:
+    """Set a slider for the pictures of its section that have values."""
+    return templating.piece("slider", threshold=threshold)
 
 
 def definitions(entries: Mapping[str, Any]) -> Markup:
@@ -209,6 +231,7 @@ def picture_grid(
     captions: Sequence[str],
     *,
     maps: Sequence[NDArray[np.uint8] | None] = (),
+    values: Sequence[float] = (),
     side: int = 128,
     quality: int = 80,
 ) -> Markup:
@@ -218,13 +241,15 @@ def picture_grid(
         pixels: N pictures (H, W, 3), red, green, blue.
         captions: N texts; a line break in them is kept.
         maps: N second pictures (H, W, 3), of what a net looks at; None: there is none.
+        values: N numbers that a ``slider`` hides pictures by; empty: none.
         side: Side they are brought down to, px.
         quality: As for ``picture_uri``.
     """
-    shown = zip(pixels, maps or [None] * len(captions), captions, strict=True)
+    nothing = [None] * len(captions)
+    shown = zip(pixels, maps or nothing, captions, values or nothing, strict=True)
     figures = [
-        (caption, [picture_uri(p, side, quality) for p in images if p is not None])
-        for *images, caption in shown
+        (caption, [picture_uri(p, side, quality) for p in images if p is not None], v)
+        for *images, caption, v in shown
     ]
-    is_paired = any(len(addresses) > 1 for _, addresses in figures)
+    is_paired = any(len(addresses) > 1 for _, addresses, _ in figures)
     return templating.piece("picture_grid", figures=figures, is_paired=is_paired)

@@ -266,8 +266,9 @@ def _with_new_folds(
     has_group = bool(prepared.metadata["has_group"])
     leak_guards.check_groups(cv, has_group=has_group)
     # A row without a group is stored with its id for one; cv groups need no guess.
+    cv_groups = table["cv_group"].astype(str)
     rows = table.assign(
-        group=table["cv_group"].astype(str), is_excluded=table["fold"] < 0
+        group=cv_groups, same_as=cv_groups, is_excluded=table["fold"] < 0
     )
     seed = prepared.record["settings"]["seed"]
     folds = with_folds(rows, cv, has_group=has_group, seed=seed)["fold"]

@@ -7,7 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_prep.pictures.copies import MANY, count_copies, count_groups, repeats_of
+from data_prep.pictures.copies import (
+    MANY,
+    CopyCounts,
+    count_copies,
+    count_groups,
+    repeats_of,
+)
 
 
 def rows_of(pixels: str, **columns: Any) -> pd.DataFrame:
@@ -18,6 +24,7 @@ def rows_of(pixels: str, **columns: Any) -> pd.DataFrame:
         "split": ["train"] * n,
         "group": [""] * n,
         "pixels_sha256": list(pixels),
+        "same_as": list(pixels),
     }
     return pd.DataFrame(rows | columns)
 
@@ -28,8 +35,18 @@ def files_of(rows: pd.DataFrame) -> dict[str, Path]:
 
 def test_copies_are_counted_once_each() -> None:
     rows = rows_of("aabaabc", split=["train"] * 3 + ["test"] * 4)
-    assert count_copies(rows) == (4, 3)
-    assert count_copies(rows_of("abc")) == (0, 0)
+    assert count_copies(rows) == CopyCounts(n_equal=4, n_near=0, n_crossing=3)
+    nothing = CopyCounts(n_equal=0, n_near=0, n_crossing=0)
+    assert count_copies(rows_of("abc")) == nothing
+
+
+def test_near_copies_are_counted_beside_the_equal_ones() -> None:
+    # a, b and c are one picture in three versions; d is another
+    rows = rows_of("aabcd", split=["train"] * 3 + ["test"] * 2)
+    near = rows.assign(same_as=["p0", "p0", "p0", "p0", "p4"])
+    assert count_copies(near) == CopyCounts(n_equal=1, n_near=2, n_crossing=1)
+    alone = rows_of("aa", split=["train", "test"], same_as=["p0", "p1"])
+    assert count_copies(alone) == CopyCounts(n_equal=1, n_near=0, n_crossing=1)
 
 
 def test_the_most_frequent_picture_comes_first() -> None:

@@ -30,6 +30,7 @@ def page_of(
             "cv_group": range(8),
             "image_row": range(8),
             "pixels_sha256": [str(k) for k in range(8)],
+            "same_as": [f"p{k}" for k in range(8)],
             "is_excluded": False,
             **(columns or {}),
         }

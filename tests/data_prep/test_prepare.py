@@ -94,7 +94,7 @@ def test_everything_is_written(folder: Path) -> None:
     assert list(table.columns) == [
         *("id", "split", "image_row", "target", "class_index", "group", "cv_group"),
         *("date", "fold", "weight", "sha256", "width", "height"),
-        *("pixels_sha256", "given.maker"),
+        *("pixels_sha256", "same_as", "given.maker"),
     ]
     assert table["id"].tolist() == sorted(table["id"])
     assert table["id"].iloc[:2].tolist() == ["00", "01"]
@@ -132,6 +132,7 @@ def test_everything_is_written(folder: Path) -> None:
         "target_range": [0, 2],
         "counts": {"train": 36, "test": 6, "unlabelled": 2, "left_out": 0},
         "copies": 0,
+        "near_copies": 0,
         "copies_of_train_in_test": 0,
         "placeholders": [],
         "dropped": 0,

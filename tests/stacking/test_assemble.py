@@ -177,7 +177,8 @@ def test_new_folds_are_those_that_prepare_deals_under_that_name(
     number = np.arange(len(table))
     rows = table.assign(
         group=table["group"].where(number % 7 > 0, "") if has_group else "",
-        pixels_sha256=table["sha256"].where(number % 9 > 0, "copies"),
+        same_as=table["sha256"].where(number % 9 > 0, "copies"),
+        pixels_sha256=table["sha256"],
         is_excluded=(table["split"] == "train") & (number % 11 == 0),
         target=table["target"].mask(number % 13 == 0),
     )

@@ -21,6 +21,20 @@
   const pointOf = (event) => event.target.closest?.("[data-caption]") ?? null;
   for (const type of ["pointerover", "focusin", "click"])
     document.addEventListener(type, (event) => show(pointOf(event)));
+  for (const slider of document.querySelectorAll(".slider input")) {
+    const figures = slider.closest("section").querySelectorAll("[data-value]");
+    const output = slider.closest(".slider").querySelector("output");
+    const move = () => {
+      let visible = 0;
+      for (const figure of figures) {
+        figure.hidden = +figure.dataset.value < +slider.value;
+        visible += !figure.hidden;
+      }
+      output.textContent = (+slider.value).toFixed(2) + ": " + visible + " of " + figures.length;
+    };
+    slider.addEventListener("input", move);
+    move();
+  }
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") show(null);
   });
