@@ -123,6 +123,7 @@ class DinoSettings(ViewSettings):
             n_classes=self.outputs,
             decay=self.teacher_decay,
             warm_epochs=round(WARM_SHARE * n_epochs),
+            fill_frac=data.fill_frac,
         )
 
     def summary(self, last: Mapping[str, float]) -> str:

@@ -51,6 +51,7 @@ class SimSiamSettings(ViewSettings):
             side_px=self.side or data.pictures.side_px,
             params=self.augment_params(self.min_area),
             width=self.width,
+            fill_frac=data.fill_frac,
         )
 
     def summary(self, last: Mapping[str, float]) -> str:

@@ -77,7 +77,11 @@ class AugmentParams:
 
 
 def random_views(
-    images: Tensor, u: NDArray[np.float32], side_px: int, params: AugmentParams
+    images: Tensor,
+    u: NDArray[np.float32],
+    side_px: int,
+    params: AugmentParams,
+    fill_frac: NDArray[np.float32] | None = None,
 ) -> Tensor:
     """Crop, flip, rotate, colour and blur each picture by its own random numbers.
 
@@ -86,13 +90,21 @@ def random_views(
         u: (B, params.n_random) random numbers of [0, 1).
         side_px: S.
         params: How far the views may leave the picture.
+        fill_frac: (B, 2) share of width and height that the picture fills, in the
+            middle of a padded square; None: all.
 
     Returns:
         (B, 3, S, S) float, grey levels.
     """
     u_BR = torch.from_numpy(u)  # what is small is computed where it is known at once
     u_crop = torch.cat([u_BR[:, :4], u_BR[:, N_RANDOM : params.n_random]], dim=1)
-    boxes_B4 = crop_boxes(u_crop, params.min_area, params.ratio, params.max_area)
+    boxes_B4 = crop_boxes(
+        u_crop,
+        params.min_area,
+        params.ratio,
+        params.max_area,
+        fill_B2=None if fill_frac is None else torch.from_numpy(fill_frac),
+    )
     orientations_B22 = orientation_matrices(u_BR[:, 4:7], params.d4)
     with torch.autocast(images.device.type, enabled=False):
         views = resample(images, boxes_B4, orientations_B22, side_px)
@@ -101,7 +113,12 @@ def random_views(
 
 
 def crop_boxes(
-    u_BR: Tensor, min_area: float, ratio: float, max_area: float = 1
+    u_BR: Tensor,
+    min_area: float,
+    ratio: float,
+    max_area: float = 1,
+    *,
+    fill_B2: Tensor | None = None,
 ) -> Tensor:
     """Turn random numbers into boxes (centre x, y, width, height) of [-1, 1]^2.
 
@@ -109,12 +126,17 @@ def crop_boxes(
     The first try whose sides are no longer than the picture's is taken; the last is cut
     to the picture.
 
+    A padded picture fills the middle of its square. Along each axis a crop that is no
+    longer than what is filled lies within it, and a longer one shows all of it: so a
+    view has as much of the picture as its size allows, in the same scale as ever.
+
     Args:
         u_BR: R = 4 + 2 * further tries: area, ratio, x, y, then area and ratio of each
             further try.
         min_area: Smallest area, as a share.
         ratio: Largest ratio of the sides, and its inverse.
         max_area: Largest area, as a share.
+        fill_B2: Share of width and height that the picture fills; None: all.
 
     Returns:
         (B, 4); width and height as shares of the picture's.
@@ -130,10 +152,12 @@ def crop_boxes(
     first_B1 = fits_BK.float().argmax(dim=1, keepdim=True)
     width = width_BK.gather(1, first_B1)[:, 0].clamp(max=1)
     height = height_BK.gather(1, first_B1)[:, 0].clamp(max=1)
+    size_B2 = torch.stack([width, height], dim=1)
     # the centre lies anywhere where the box does not leave the picture
-    x = (2 * u_BR[:, 2] - 1) * (1 - width)
-    y = (2 * u_BR[:, 3] - 1) * (1 - height)
-    return torch.stack([x, y, width, height], dim=1)
+    reach_B2 = 1 - size_B2
+    if fill_B2 is not None:
+        reach_B2 = torch.minimum(reach_B2, (fill_B2 - size_B2).abs())
+    return torch.cat([(2 * u_BR[:, 2:4] - 1) * reach_B2, size_B2], dim=1)
 
 
 def orientation_matrices(u_B3: Tensor, d4: bool) -> Tensor:

@@ -13,7 +13,9 @@ import math
 import warnings
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data_prep.errors import UserError
@@ -85,6 +87,7 @@ class DinoLearner(Learner):
         n_classes: K.
         decay: Share of the teacher that a step keeps, at first; at the end all of it.
         warm_epochs: Epochs in which the teacher's temperature rises.
+        fill_frac: (N, 2) share of width and height that each picture fills; None: all.
     """
 
     freezes = True  # the last layer, at first
@@ -98,6 +101,7 @@ class DinoLearner(Learner):
         n_classes: int,
         decay: float,
         warm_epochs: int,
+        fill_frac: NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
         from lightly.loss import DINOLoss
@@ -110,7 +114,7 @@ class DinoLearner(Learner):
         self.backbone.requires_grad_(False)
         self.head.requires_grad_(False)
         self.criterion = DINOLoss(n_classes)  # its centre is part of the state
-        self.normalise, self.crops = normalise, crops
+        self.normalise, self.crops, self.fill_frac = normalise, crops, fill_frac
         self.decay, self.warm_epochs = decay, warm_epochs
 
     def project(self, features: Tensor) -> Tensor:
@@ -189,6 +193,7 @@ class DinoLearner(Learner):
                 side_px=side_px,
                 params=crops.global_params,
                 normalise=normalise,
+                fill_frac=self.fill_frac,
             )
             for k in range(2)
         ]
@@ -200,6 +205,7 @@ class DinoLearner(Learner):
                 side_px=side_px,
                 params=crops.local_params,
                 normalise=normalise,
+                fill_frac=self.fill_frac,
             )
             for k in range(crops.n_local)
         ]

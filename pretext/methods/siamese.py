@@ -1,6 +1,8 @@
 """SimSiam as a learner: two views of a picture predict each other."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,6 +24,7 @@ class SimSiamLearner(Learner):
         side_px: Side of the views.
         params: How they may leave the picture.
         width: Outputs of the projector; the predictor's middle has a quarter of them.
+        fill_frac: (N, 2) share of width and height that each picture fills; None: all.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class SimSiamLearner(Learner):
         side_px: int,
         params: AugmentParams,
         width: int,
+        fill_frac: NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
         from lightly.loss import NegativeCosineSimilarity
@@ -45,6 +49,7 @@ class SimSiamLearner(Learner):
         self.predictor = SimSiamPredictionHead(width, max(8, width // 4), width)
         self.criterion = NegativeCosineSimilarity()
         self.normalise, self.side_px, self.params = normalise, side_px, params
+        self.fill_frac = fill_frac
 
     def groups(self) -> list[ParameterGroup]:
         """The predictor's rate does not decay: +0.4 points in the paper's table."""
@@ -90,6 +95,7 @@ class SimSiamLearner(Learner):
             side_px=side_px,
             params=self.params,
             normalise=self.normalise,
+            fill_frac=self.fill_frac,
         )
         return self.project(self.backbone(views))
 
@@ -100,6 +106,7 @@ def make_views(
     side_px: int,
     params: AugmentParams,
     normalise: Normalisation,
+    fill_frac: NDArray[np.float32] | None = None,
 ) -> Tensor:
     """Make a (B, 3, S, S) view of each picture, standardised, for a net.
 
@@ -109,11 +116,13 @@ def make_views(
         side_px: S.
         params: How the views may leave the picture.
         normalise: Statistics of the collection.
+        fill_frac: (N, 2) share of width and height that each picture fills; None: all.
     """
     u = uniforms(
         batch.keys, params.n_random, seed=batch.seed, epoch=batch.epoch, purpose=purpose
     )
-    views = normalise(random_views(batch.images, u, side_px, params))
+    fill = None if fill_frac is None else fill_frac[batch.rows]
+    views = normalise(random_views(batch.images, u, side_px, params, fill))
     return views.contiguous(memory_format=torch.channels_last)
 
 

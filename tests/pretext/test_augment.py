@@ -134,6 +134,51 @@ def test_boxes_never_leave_the_picture(
     assert (torch.maximum(width / height, height / width) <= ratio + 1e-4).all()
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("min_area", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("ratio", [1.0, 3.0])
+def test_boxes_show_as_much_of_a_padded_picture_as_they_can(
+    seed: int, min_area: float, ratio: float
+) -> None:
+    n = 500
+    u = torch.from_numpy(draws(n, seed, 4))
+    fill = torch.from_numpy(draws(n, seed + 100, 2)).clamp(min=0.01)
+    fill[: n // 2] = fill[: n // 2] / fill[: n // 2].amax(dim=1, keepdim=True)
+    boxes = crop_boxes(u, min_area, ratio, fill_B2=fill)
+    plain = crop_boxes(u, min_area, ratio)
+    assert torch.equal(boxes[:, 2:], plain[:, 2:])  # in the same scale
+    centre, size = boxes[:, :2], boxes[:, 2:]
+    assert (centre.abs() + size <= 1 + 1e-6).all()
+    shown = (
+        torch.minimum(centre + size, fill) - torch.maximum(centre - size, -fill)
+    ) / 2
+    assert_close(shown, torch.minimum(size, fill), atol=1e-5, rtol=0)
+    whole = torch.ones(n, 2)
+    assert torch.equal(crop_boxes(u, min_area, ratio, fill_B2=whole), plain)
+
+
+def test_boxes_of_padded_pictures_reach_all_of_them() -> None:
+    u = torch.from_numpy(draws(2000, 0, 4))
+    boxes = crop_boxes(u, 0.05, 1.0, fill_B2=torch.tensor([[1.0, 0.5]]).repeat(2000, 1))
+    ends = boxes[:, 1].abs() + boxes[:, 3]
+    inside = boxes[:, 3] <= 0.5
+    assert ends[inside].max() > 0.49
+    assert boxes[~inside, 1].abs().max() > 0.15
+
+
+def test_small_views_of_padded_pictures_show_no_padding() -> None:
+    images = torch.full((200, 3, 32, 32), 255.0)
+    images[:, :, 8:24] = 10
+    params = replace(NONE, min_area=0.05, max_area=0.2)
+    fill = np.tile(np.array([1, 0.5], np.float32), (200, 1))
+    drawn = draws(200)[:, : params.n_random]
+    assert random_views(images, drawn, 8, params).max() == 255
+    # a pixel at the edge is mixed with its neighbour
+    views = random_views(images, drawn, 8, params, fill)
+    assert (views > 10).float().mean() < 0.05
+    assert views.max() < 140
+
+
 @pytest.mark.parametrize(
     ("seed", "min_area", "max_area", "ratio", "tries"),
     [

@@ -65,6 +65,24 @@ def crops_of(side_px: int, n_local: int) -> Crops:
     )
 
 
+def test_views_keep_to_what_each_picture_fills(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[Any] = []
+    make = distillation.make_views
+
+    def spy(**options: Any) -> Tensor:
+        sent.append(options["fill_frac"])
+        return make(**options)
+
+    monkeypatch.setattr(distillation, "make_views", spy)
+    learner = dino()
+    learner.fill_frac = np.full((16, 2), 0.5, np.float32)
+    learner.loss(batch_of(noise(), range(8)))
+    assert len(sent) == 5
+    assert all(fill is learner.fill_frac for fill in sent)
+
+
 def dino(n_local: int = 3, decay: float = 0.9, outputs: int = K) -> DinoLearner:
     torch.manual_seed(0)
     crops = crops_of(28, n_local)

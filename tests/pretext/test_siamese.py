@@ -78,6 +78,32 @@ def simsiam_of(projector: nn.Module, width: int) -> SimSiamLearner:
     return learner
 
 
+def test_views_keep_to_what_each_picture_fills() -> None:
+    pixels = np.full((16, 32, 32, 3), 255, np.uint8)
+    pixels[:, 12:20] = 10
+    fill = np.ones((16, 2), np.float32)
+    fill[8:, 1] = 0.25  # the others are taken for whole
+    learner = simsiam(
+        params=AugmentParams(min_area=0.03, max_area=0.05, d4=False), fill_frac=fill
+    )
+    seen: list[Tensor] = []
+
+    def look(views: Tensor) -> Tensor:
+        seen.append(views)
+        return torch.zeros(len(views), 96)
+
+    learner.backbone.forward = look
+    learner.loss(batch_of(Pictures(pixels), [15, 3, 9, 8, 2, 12, 1, 0]))
+    (first, second), is_padded = seen, torch.tensor([1, 0, 1, 1, 0, 1, 0, 0]).bool()
+    for views in (first, second):
+        dark = (
+            views.flatten(1).median(dim=1).values
+            < NORMALISE(torch.full((1, 3, 1, 1), 100.0)).max()
+        )
+        assert dark[is_padded].all()
+        assert not dark[~is_padded].all()
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("width", [8, 64])
 def test_spread_is_1_on_the_whole_sphere_and_0_at_a_point(

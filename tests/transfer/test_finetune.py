@@ -25,6 +25,7 @@ from data_prep.tasks import Task, build_tasks
 from pretext.data.augment import AugmentParams
 from pretext.data.keyed_rng import keys_of
 from pretext.data.pictures import Normalisation, Pictures
+from pretext.data.training_data import fill_frac_of as fills
 from pretext.engine import callbacks
 from pretext.engine.epochs import read_epochs
 from pretext.engine.learner import Batch
@@ -41,7 +42,8 @@ from tests.prepared_runs import (
 from transfer.kept_folds import _as_setting
 from transfer.networks.task_net import TaskNet, describe, load_net
 from transfer.settings import FinetuneSettings
-from transfer.training import epoch_choice, many_nets, train_net
+from transfer.training import epoch_choice, finetune_data, many_nets, train_net
+from transfer.training import learner as learner_module
 from transfer.training.learner import FinetuneLearner, score_rows
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
@@ -199,6 +201,33 @@ def test_no_picture_of_the_fold_is_trained_on(
     assert (table["split"].iloc[rows] == "train").all()
     assert not set(table["cv_group"].iloc[rows]) & set(table["cv_group"][held_out])
     assert (table["fold"].iloc[rows] == -1).any()
+
+
+def test_views_keep_to_what_each_picture_fills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path)
+    table = table_of(run)
+    table["width"] = np.arange(10, 10 + len(table))  # and a height of 32
+    monkeypatch.setattr(finetune_data, "fill_frac_of", lambda _, fit: fills(table, fit))
+    sent: list[tuple[Batch, Any]] = []
+    views, make = FinetuneLearner.views, learner_module.random_views
+
+    def spy_batch(learner: FinetuneLearner, batch: Batch) -> Tensor:
+        sent.append((batch, None))
+        return views(learner, batch)
+
+    def spy_fill(*args: Any) -> Tensor:
+        sent[-1] = sent[-1][0], args[4]
+        return make(*args)
+
+    monkeypatch.setattr(FinetuneLearner, "views", spy_batch)
+    monkeypatch.setattr(learner_module, "random_views", spy_fill)
+    finetune(run, "--joint", "--folds=1", "--epochs=1", "--batch-size=4")
+    expected = fills(table, "pad")
+    assert len({tuple(row) for row in expected.tolist()}) > 9
+    for batch, fill in sent:
+        np.testing.assert_array_equal(fill, expected[batch.rows])
 
 
 def learner_of(run: Run, tasks: list[Task]) -> tuple[FinetuneLearner, Batch]:

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data_prep.arrays import Floats
 from data_prep.rows import weights_of
 from data_prep.run_folders.runs import Finished, Run
 from pretext.data.pictures import Normalisation, Pictures
+from pretext.data.training_data import fill_frac_of
 from pretext.device import pick_device, set_threads
 from pretext.networks.backbones import own_normalisation
 from pretext.ready_weights import files_of
@@ -34,6 +38,7 @@ class FinetuneData:
         sample_weight: (N,) factors of the rows' losses; None: all are 1.
         kept_pretext: The puzzles that the nets go on solving; None: none.
         columns: What ``pictures.columns`` are made by; None: there are none.
+        fill_frac: (N, 2) share of width and height that each picture fills; None: all.
     """
 
     settings: FinetuneSettings
@@ -45,6 +50,7 @@ class FinetuneData:
     sample_weight: Floats | None = None
     kept_pretext: KeptPretext | None = None
     columns: NetColumns | None = None
+    fill_frac: NDArray[np.float32] | None = None
 
     @property
     def files(self) -> list[Path]:
@@ -121,4 +127,5 @@ class FinetuneData:
             sample_weight=weights_of(table),
             kept_pretext=kept_pretext,
             columns=columns,
+            fill_frac=fill_frac_of(table, metadata["fit"]),
         )

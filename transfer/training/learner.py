@@ -35,6 +35,7 @@ class FinetuneLearner(Learner):
         moving: Which parts of the net move, and when.
         kept: The puzzles that it goes on solving; None: none.
         columns: (N, C) of the user's table, for a net that is given some.
+        fill_frac: (N, 2) share of width and height that each picture fills; None: all.
     """
 
     sample_weight: Tensor
@@ -50,12 +51,13 @@ class FinetuneLearner(Learner):
         moving: Moving | None = None,
         kept: KeptPuzzles | None = None,
         columns: NDArray[np.float32] | None = None,
+        fill_frac: NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
         self.kept = kept
         self.moving = moving or Moving()
         self.net, self.tasks = net, tasks
-        self.side_px, self.params = side_px, params
+        self.side_px, self.params, self.fill_frac = side_px, params, fill_frac
         # not in the checkpoint: they follow from the table
         if sample_weight is None:
             sample_weight = np.ones(len(tasks[0].values))
@@ -84,7 +86,8 @@ class FinetuneLearner(Learner):
             batch.keys, N_RANDOM, seed=batch.seed, epoch=batch.epoch, purpose="finetune"
         )
         side_px = round(self.side_px * batch.scale)
-        return random_views(batch.images, u, side_px, self.params)
+        fill = None if self.fill_frac is None else self.fill_frac[batch.rows]
+        return random_views(batch.images, u, side_px, self.params, fill)
 
     def infer(self, batch: Batch) -> dict[str, Tensor]:
         """Give each task's raw outputs of a random view of each picture."""

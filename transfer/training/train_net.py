@@ -272,6 +272,7 @@ def _learner(net: TaskNet, job: Job, data: FinetuneData) -> FinetuneLearner:
         moving=settings.moving,
         kept=kept.begin(net.backbone, job, data.pictures) if kept else None,
         columns=data.pictures.columns,
+        fill_frac=data.fill_frac,
     )
 
 
