@@ -31,7 +31,6 @@ from data_prep.processes import n_cores
 from data_prep.ranges import Ranged
 from data_prep.run_folders.damage import PIXELS
 from data_prep.run_folders.runs import Run, Stage
-from data_prep.run_folders.unfinished import MADE_FROM
 from data_prep.settings import NOT_HASHED, recorded
 
 if TYPE_CHECKING:
@@ -40,8 +39,8 @@ if TYPE_CHECKING:
     from data_prep.inputs import Inputs
     from data_prep.outlook import Outlook
     from data_prep.pictures.copies import NearCopies, Repeat
-    from data_prep.pictures.decoded import Decoded
     from data_prep.pictures.folders import LeftOut
+    from data_prep.pictures.reuse import Earlier
     from data_prep.reporting.overview import Preparation
 
 STAGE = "data_prep.prepare"
@@ -138,9 +137,19 @@ def main(argv: Sequence[str] | None = None) -> Path:
     made_from = settings.made_from(inputs)
     if done := current(run, made_from, inputs.folders.pictures):
         return done.folder
-    matched = inputs.match()
+    from data_prep.decoding import earlier_pictures
+
+    matched, pictures = inputs.match(), inputs.folders.pictures
+    earlier = earlier_pictures(run, pictures, settings.side, settings.fit)
     with take_up(run, made_from).stage(STAGE, made_from) as stage:
-        _prepare(stage, settings, inputs, matched=matched, title=run.folder.name)
+        _prepare(
+            stage,
+            settings,
+            inputs,
+            matched=matched,
+            earlier=earlier,
+            title=run.folder.name,
+        )
     log.info("written: %s", run.folder / STAGE)
     return run.folder / STAGE
 
@@ -151,6 +160,7 @@ def _prepare(
     inputs: "Inputs",
     *,
     matched: "tuple[pd.DataFrame, list[LeftOut], int]",
+    earlier: "Earlier | None",
     title: str,
 ) -> None:
     """Make all files of the stage, the report last."""
@@ -170,7 +180,7 @@ def _prepare(
     if inputs.cv:
         check_groups(inputs.cv, rows)
     store, has_group = stage.folder / PIXELS, inputs.data.kept_together is not None
-    usable = _usable_pictures(rows, store, settings, inputs)
+    usable = _usable_pictures(rows, store, settings, inputs, earlier)
     left_out += usable.left_out
     check_what_is_left(usable.rows, left_out, inputs.data)
     rows, classes = with_classes(usable.rows, tables.target_kind)
@@ -252,7 +262,11 @@ class UsablePictures:
 
 
 def _usable_pictures(
-    rows: "pd.DataFrame", store: Path, settings: PrepareSettings, inputs: "Inputs"
+    rows: "pd.DataFrame",
+    store: Path,
+    settings: PrepareSettings,
+    inputs: "Inputs",
+    earlier: "Earlier | None",
 ) -> UsablePictures:
     """Decode the pictures of the rows, leave out what cannot be used, find copies.
 
@@ -262,13 +276,22 @@ def _usable_pictures(
     import numpy as np
 
     from data_prep.copy_groups import with_copies
+    from data_prep.decoding import decode_pictures
     from data_prep.pictures.copies import repeats_of
     from data_prep.pictures.images import keep_rows
     from data_prep.pictures.picture_info import summarise
     from data_prep.rows import keep_readable, leave_out_placeholders
 
     pictures, pixels_file = inputs.folders.pictures, store
-    decoded = _decode(store, {id_: pictures[id_] for id_ in rows["id"]}, settings)
+    of_rows = {id_: pictures[id_] for id_ in rows["id"]}
+    decoded = decode_pictures(
+        store,
+        of_rows,
+        side=settings.side,
+        fit=settings.fit,
+        workers=settings.workers,
+        earlier=earlier,
+    )
     rows, left_out = keep_readable(rows, decoded, pictures)
     has_group = inputs.data.kept_together is not None
     repeats = repeats_of(rows, pictures, has_group=has_group)
@@ -297,33 +320,6 @@ def _usable_pictures(
         near=near,
         notes=[*summarise([f.info for f in decoded if not f.reason]), *near.notes],
     )
-
-
-def _decode(
-    store: Path, pictures: Mapping[str, Path], settings: PrepareSettings
-) -> "list[Decoded]":
-    """Decode the pictures, and note what their files are; all else is made anew."""
-    from data_prep.pictures.images import JOURNAL, store_pictures
-    from data_prep.run_folders.witness import ReadFile, write_witnesses
-    from data_prep.sources import WITNESSES
-
-    kept_names = (store.name, store.with_suffix(JOURNAL).name, MADE_FROM)
-    for path in store.parent.iterdir():
-        if path.is_file() and path.name not in kept_names:
-            path.unlink()
-    decoded = store_pictures(
-        list(pictures.values()),
-        target=store,
-        side=settings.side,
-        fit=settings.fit,
-        workers=settings.workers,
-    )
-    files = {
-        id_: ReadFile(witness=file.witness, sha256=file.sha256)
-        for id_, file in zip(pictures, decoded, strict=True)
-    }
-    write_witnesses(store.parent / WITNESSES, files)
-    return decoded
 
 
 def _write_tables(folder: Path, preparation: "Preparation", seed: int) -> None:

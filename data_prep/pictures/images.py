@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -25,6 +26,7 @@ from data_prep.errors import UserError
 from data_prep.pictures.decoded import Decoded, decode_files
 from data_prep.pictures.fit import Fit, Pixels
 from data_prep.pictures.printable import shown
+from data_prep.pictures.reuse import Earlier, decode_changed
 from data_prep.run_folders.drafts import write_text
 from data_prep.run_folders.witness import ReadFile, is_same
 
@@ -43,6 +45,7 @@ def store_pictures(
     workers: int = 0,
     *,
     needs_one: bool = True,
+    earlier: Earlier | None = None,
 ) -> list[Decoded]:
     """Decode pictures into one uint8 array on disk, (N, S, S, 3), readable ones only.
 
@@ -57,6 +60,7 @@ def store_pictures(
         fit: How a picture becomes square; see ``data_prep.pictures.fit``.
         workers: Processes; 0: one per core at hand.
         needs_one: It is an error if no picture is readable.
+        earlier: Squares of some of them, which are taken where files are the same.
 
     Returns:
         What became of each file; the readable ones are the rows, in this order.
@@ -66,6 +70,7 @@ def store_pictures(
     """
     from tqdm import tqdm
 
+    decode = partial(decode_changed, earlier=earlier) if earlier else decode_files
     journal = target.with_suffix(JOURNAL)
     shape = (len(paths), side, side, 3)
     decoded = _resume(target, journal, shape, paths)
@@ -87,12 +92,8 @@ def store_pictures(
         pixels.seek(header_bytes + n_rows * row_bytes)
         unsaved: list[Decoded] = []
         saved_at = time.monotonic()
-        for file, square in decode_files(
-            paths[len(decoded) :],
-            side=side,
-            fit=fit,
-            workers=workers,
-        ):
+        rest = paths[len(decoded) :]
+        for file, square in decode(rest, side=side, fit=fit, workers=workers):
             unsaved.append(file)
             if square is not None:
                 pixels.write(square.data)

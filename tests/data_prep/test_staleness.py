@@ -5,12 +5,16 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from data_prep import decoding
 from data_prep.pictures import decoded, images
 from data_prep.pictures.images import store_pictures
 from data_prep.run_folders import witness
@@ -161,6 +165,139 @@ def test_what_is_decoded_is_kept_when_only_rows_or_folds_change(
     assert decoded_names == IDS[30:]
     whole = prepare(folder, *flags, run="whole")
     for name in ("table.parquet", "images.npy", "left_out.csv"):
+        assert (stage / name).read_bytes() == (whole / name).read_bytes()
+
+
+def new_picture(folder: Path) -> list[str]:
+    picture(99).save(folder / "pictures" / "p0155.png")
+    return ["p0155"]
+
+
+def changed_picture(folder: Path) -> list[str]:
+    picture(777).save(folder / "pictures" / "p005.png")
+    return ["p005"]
+
+
+def lost_picture(folder: Path) -> list[str]:
+    (folder / "pictures" / "p003.png").unlink()
+    return []
+
+
+def renamed_picture(folder: Path) -> list[str]:
+    (folder / "pictures" / "p004.png").rename(folder / "pictures" / "p0045.png")
+    return ["p0045"]
+
+
+def touched_pictures(folder: Path) -> list[str]:
+    for path in (folder / "pictures").iterdir():
+        os.utime(path, (1e9, 1e9))
+    return []
+
+
+def another_table(folder: Path) -> list[str]:
+    write_table(folder, grade=[row // 2 % 3 for row in range(N)])
+    return []
+
+
+def damaged_pixels(folder: Path) -> list[str]:
+    path = folder / "run" / "data_prep.prepare" / "images.npy"
+    content = bytearray(path.read_bytes())
+    content[128 + 7 * 16 * 16 * 3 + 50] ^= 1
+    path.write_bytes(bytes(content))
+    return [IDS[7], *another_table(folder)]
+
+
+def mended_picture(folder: Path) -> list[str]:
+    picture(5).save(folder / "pictures" / "bad.png")
+    return ["bad"]
+
+
+CHANGES = [
+    *(new_picture, changed_picture, lost_picture, renamed_picture, touched_pictures),
+    *(another_table, damaged_pixels, mended_picture),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "flag"),
+    [
+        *((change, "--seed=3") for change in CHANGES),
+        (another_table, "--cv=sgkfold2"),
+        (changed_picture, "--placeholders=leave_out"),
+    ],
+)
+def test_only_what_has_changed_since_is_decoded_again(
+    folder: Path,
+    change: Callable[[Path], list[str]],
+    flag: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (folder / "pictures" / "bad.png").write_bytes(b"no picture")
+    deep = np.full((20, 26), 1200, np.uint16)  # of which something is to be told
+    Image.fromarray(deep).save(folder / "pictures" / "p009.png")
+    prepare(folder)
+    expected = change(folder)
+    with monkeypatch.context() as patch:
+        decoded_names = stop_after(2 * N, patch)
+        stage = prepare(folder, flag)
+    assert sorted({*decoded_names} - {"bad"}) == sorted({*expected} - {"bad"})
+    whole = prepare(folder, flag, run="whole")
+    for name in ("table.parquet", "images.npy", "left_out.csv", "logs/decoding.json"):
+        assert (stage / name).read_bytes() == (whole / name).read_bytes(), name
+    facts = [
+        json.loads((s / "record.json").read_text())["facts"] for s in (stage, whole)
+    ]
+    assert facts[0] == facts[1]
+    assert "p009" in json.loads((stage / "logs" / "decoding.json").read_text())["infos"]
+
+
+@pytest.mark.parametrize(
+    "flag", ["--side=18", "--fit=crop", "--overwrite", "decoder", "older"]
+)
+def test_everything_is_decoded_again_where_it_would_be_otherwise(
+    folder: Path, flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = prepare(folder)
+    flags = [flag, "--seed=3"] if flag.startswith("--") else ["--seed=3"]
+    if flag == "decoder":
+        monkeypatch.setattr(decoding, "decoders", lambda: {"pillow": "0"})
+    elif flag == "older":  # a version that noted nothing
+        (stage / "logs" / "decoding.json").unlink()
+    with monkeypatch.context() as patch:
+        decoded_names = stop_after(2 * N, patch)
+        prepare(folder, *flags)
+    assert decoded_names == IDS
+
+
+def test_several_processes_take_over_as_one_does(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoded, "CHUNK", 1)
+    stage = prepare(folder)
+    for number in range(0, N, 3):
+        picture(500 + number).save(folder / "pictures" / f"{IDS[number]}.png")
+    prepare(folder, "--workers=2")
+    whole = prepare(folder, run="whole")
+    for name in ("table.parquet", "images.npy"):
+        assert (stage / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_an_interrupted_attempt_goes_on_taking_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(folder)
+    for number in (10, 20, 30, 40):
+        picture(500 + number).save(folder / "pictures" / f"{IDS[number]}.png")
+    with monkeypatch.context() as patch:
+        stop_after(2, patch)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(folder)
+    with monkeypatch.context() as patch:
+        decoded_names = stop_after(N, patch)
+        stage = prepare(folder)
+    assert decoded_names == [IDS[30], IDS[40]]
+    whole = prepare(folder, run="whole")
+    for name in ("table.parquet", "images.npy"):
         assert (stage / name).read_bytes() == (whole / name).read_bytes()
 
 
