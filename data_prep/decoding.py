@@ -102,6 +102,18 @@ def decode_pictures(
     return decoded
 
 
+def settle_pixels(store: Path, pixels_file: Path) -> None:
+    """Put the pixels in their place; last, so that a rerun before need not decode.
+
+    Args:
+        store: Their place.
+        pixels_file: Where they are, if some were left out.
+    """
+    store.with_suffix(JOURNAL).unlink()
+    if pixels_file != store:
+        pixels_file.replace(store)
+
+
 def _earlier_of(
     done: Finished, pictures: Mapping[str, Path], infos: Mapping[str, dict[str, int]]
 ) -> Earlier:

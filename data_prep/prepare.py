@@ -166,7 +166,7 @@ def _prepare(
     """Make all files of the stage, the report last."""
     import numpy as np
 
-    from data_prep.pictures import images
+    from data_prep.decoding import settle_pixels
     from data_prep.reporting.overview import Preparation, describe, write_overview
     from data_prep.row_metadata import metadata_of_pictures, metadata_of_rows
     from data_prep.rows import (
@@ -180,7 +180,9 @@ def _prepare(
     if inputs.cv:
         check_groups(inputs.cv, rows)
     store, has_group = stage.folder / PIXELS, inputs.data.kept_together is not None
-    usable = _usable_pictures(rows, store, settings, inputs, earlier)
+    usable = _usable_pictures(
+        rows, store, settings=settings, inputs=inputs, earlier=earlier
+    )
     left_out += usable.left_out
     check_what_is_left(usable.rows, left_out, inputs.data)
     rows, classes = with_classes(usable.rows, tables.target_kind)
@@ -213,9 +215,7 @@ def _prepare(
     _write_requested_ids(stage.folder, tables.rows, inputs.data)
     log.info("%s", describe(preparation))
     write_overview(stage.folder / "report.html", preparation, pixels, title)
-    store.with_suffix(images.JOURNAL).unlink()  # last: a rerun need not decode
-    if usable.pixels_file != store:
-        usable.pixels_file.replace(store)
+    settle_pixels(store, usable.pixels_file)
 
 
 def _notes(
@@ -264,6 +264,7 @@ class UsablePictures:
 def _usable_pictures(
     rows: "pd.DataFrame",
     store: Path,
+    *,
     settings: PrepareSettings,
     inputs: "Inputs",
     earlier: "Earlier | None",

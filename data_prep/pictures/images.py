@@ -92,8 +92,8 @@ def store_pictures(
         pixels.seek(header_bytes + n_rows * row_bytes)
         unsaved: list[Decoded] = []
         saved_at = time.monotonic()
-        rest = paths[len(decoded) :]
-        for file, square in decode(rest, side=side, fit=fit, workers=workers):
+        remaining = paths[len(decoded) :]
+        for file, square in decode(remaining, side=side, fit=fit, workers=workers):
             unsaved.append(file)
             if square is not None:
                 pixels.write(square.data)

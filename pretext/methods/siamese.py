@@ -122,8 +122,10 @@ def make_views(
         batch.keys, params.n_random, seed=batch.seed, epoch=batch.epoch, purpose=purpose
     )
     fill = None if fill_frac is None else fill_frac[batch.rows]
-    views = normalise(random_views(batch.images, u, side_px, params, fill))
-    return views.contiguous(memory_format=torch.channels_last)
+    views = random_views(
+        batch.images, u, side_px=side_px, params=params, fill_frac=fill
+    )
+    return normalise(views).contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

@@ -217,9 +217,9 @@ def test_views_keep_to_what_each_picture_fills(
         sent.append((batch, None))
         return views(learner, batch)
 
-    def spy_fill(*args: Any) -> Tensor:
-        sent[-1] = sent[-1][0], args[4]
-        return make(*args)
+    def spy_fill(*args: Any, **options: Any) -> Tensor:
+        sent[-1] = sent[-1][0], options["fill_frac"]
+        return make(*args, **options)
 
     monkeypatch.setattr(FinetuneLearner, "views", spy_batch)
     monkeypatch.setattr(learner_module, "random_views", spy_fill)

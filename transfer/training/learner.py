@@ -87,7 +87,9 @@ class FinetuneLearner(Learner):
         )
         side_px = round(self.side_px * batch.scale)
         fill = None if self.fill_frac is None else self.fill_frac[batch.rows]
-        return random_views(batch.images, u, side_px, self.params, fill)
+        return random_views(
+            batch.images, u, side_px=side_px, params=self.params, fill_frac=fill
+        )
 
     def infer(self, batch: Batch) -> dict[str, Tensor]:
         """Give each task's raw outputs of a random view of each picture."""
