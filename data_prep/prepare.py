@@ -29,7 +29,7 @@ from data_prep.experiment import DataSettings, Experiment
 from data_prep.pictures.fit import Fit
 from data_prep.processes import n_cores
 from data_prep.ranges import Ranged
-from data_prep.run_folders.damage import PIXELS
+from data_prep.run_folders.damage import PIXELS, map_array
 from data_prep.run_folders.runs import Run, Stage
 from data_prep.settings import NOT_HASHED, recorded
 
@@ -164,8 +164,6 @@ def _prepare(
     title: str,
 ) -> None:
     """Make all files of the stage, the report last."""
-    import numpy as np
-
     from data_prep.decoding import settle_pixels
     from data_prep.reporting.overview import Preparation, describe, write_overview
     from data_prep.row_metadata import metadata_of_pictures, metadata_of_rows
@@ -186,7 +184,7 @@ def _prepare(
     left_out += usable.left_out
     check_what_is_left(usable.rows, left_out, inputs.data)
     rows, classes = with_classes(usable.rows, tables.target_kind)
-    pixels = np.load(usable.pixels_file, mmap_mode="r")
+    pixels = map_array(usable.pixels_file)
     rows = with_folds(
         rows, inputs.cv, has_group=has_group, seed=settings.seed, repeats=usable.repeats
     )
