@@ -183,10 +183,11 @@ def _tell(
 
     lines = [table_of(stacked)]
     if stacked.data.classes:
-        is_first = stacked.objective.leads_with_share
-        lines.insert(
-            0 if is_first else 1, share_right(class_answers(stacked)[0], stacked)
-        )
+        text = share_right(class_answers(stacked)[0], stacked)
+        if stacked.objective.leads_with_share:
+            lines.insert(0, f"accuracy: {text}")
+        else:
+            lines.append(text)
     lines += [text] if (text := compare_ways(stacked, command)) else []
     log.info("%s", "\n".join(lines))
     if averaging := findings.averaging:

@@ -68,7 +68,8 @@ def glance(stacked: Stacked, findings: Findings, command: str) -> Section:
         expected = number(findings.averaging.averaged, score_digits(stacked))
         sentences.append(
             f"Of {noun}s without label the nets' predictions are averaged; from how far"
-            f" they disagree, a score of about {expected} may be expected of them"
+            f" they disagree, {objective.title} of about {expected} may be expected of"
+            " them"
             f"{before_rounding(stacked)}."
         )
     return Section(
@@ -198,12 +199,8 @@ def _on_metric(stacked: Stacked, command: str) -> str:
 
 
 def _sentences(stacked: Stacked, command: str) -> list[str]:
-    of_classes = []
-    if stacked.data.classes:
-        of_classes.append(share_right(class_answers(stacked)[0], stacked))
-        of_classes += [text] if (text := compare_ways(stacked, command)) else []
-    is_first = stacked.objective.leads_with_share
-    sentences = [*of_classes, _on_metric(stacked, command)] if is_first else []
+    has_share = stacked.objective.leads_with_share  # in figures, above the sentences
+    sentences = [_on_metric(stacked, command)] if has_share else []
     sentences += [text] if (text := _on_gain(stacked)) else []
     on = [step.title for step in stacked.steps if step.is_on]
     selected = stacked.members[stacked.selected].title
@@ -217,7 +214,10 @@ def _sentences(stacked: Stacked, command: str) -> list[str]:
         )
     else:
         sentences.append(begun)
-    return sentences if is_first else sentences + of_classes
+    if stacked.data.classes and not has_share:
+        sentences.append(share_right(class_answers(stacked)[0], stacked))
+        sentences += [text] if (text := compare_ways(stacked, command)) else []
+    return sentences
 
 
 def _lost(stacked: Stacked) -> list[str]:
