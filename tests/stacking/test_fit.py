@@ -424,7 +424,10 @@ def test_one_net_without_pictures_to_predict_is_not_said_to_be_unaligned(
     assert "not aligned" not in (stage / "report.html").read_text() + caplog.text
 
 
-def test_classes_are_predicted_by_name(make_run: MakeRun) -> None:
+def test_classes_are_predicted_by_name(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     stage = run_fit(make_run(is_text=True, tasks=("onehot", "date")))
     names = {"antique", "medieval", "modern", "young"}
     assert set(pd.read_csv(stage / "predictions.csv")["period"]) <= names
@@ -439,6 +442,15 @@ def test_classes_are_predicted_by_name(make_run: MakeRun) -> None:
     score = chosen["scores"]["prediction"]["nested"]
     assert -np.log(own.astype(float)).mean() == pytest.approx(score, abs=1e-4)
     assert chosen["metric"] == "log_loss"
+    # of the figures the accuracy is told first, and recorded
+    right = (oof["prediction"] == oof["target"]).mean()
+    figures = caplog.text[caplog.text.index("accuracy: ") :]
+    assert figures.startswith(f"accuracy: {right:.1%} of the rows are right (95 %: ")
+    assert "nested" not in caplog.text[: caplog.text.index("accuracy: ")]
+    recorded = json.loads((stage / "record.json").read_text())["facts"]
+    frequent = oof["target"].value_counts(normalize=True)
+    assert recorded["accuracy"][0] == pytest.approx(right)
+    assert recorded["most_frequent"][1] == pytest.approx(frequent.iloc[0])
 
 
 @pytest.mark.parametrize("n_train", [24, 96])
