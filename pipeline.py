@@ -11,6 +11,10 @@ The stages that need torch share one process, because starting it costs seconds;
 stacking has its own, because the OpenMP runtimes of torch and LightGBM do not mix.
 """
 
+import data_prep.environment  # noqa: F401  first, for an interrupt of what follows
+
+# isort: split
+
 import importlib
 import logging
 import subprocess
@@ -21,7 +25,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import data_prep.environment  # noqa: F401  before what it looks for
 from data_prep.chain import stages_of, tell_stale
 from data_prep.command import run_command
 from data_prep.errors import UserError

@@ -234,7 +234,7 @@ def _experiment_of(run: Run) -> Experiment:
     kept_file = run.folder / KEPT
     if not run.folder.is_dir():
         raise UserError(
-            f"{no_such_run(run.folder)}; for a new one there: --experiment FILE.toml"
+            f"{no_such_run(run.folder)} (for a new one there: --experiment FILE.toml)"
         )
     if not kept_file.exists():
         raise UserError(

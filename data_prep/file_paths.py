@@ -63,7 +63,7 @@ def shorter(path: Path) -> Path:
     if whole.resolve() != path.resolve():
         return path
     seen = Path(os.path.relpath(whole))
-    return min(seen, whole, key=lambda spelling: len(str(spelling)))
+    return min(whole, seen, key=lambda spelling: len(str(spelling).lstrip("/")))
 
 
 def without_folders(value: Any, annotations: Iterable[Any]) -> Any:

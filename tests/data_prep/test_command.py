@@ -190,7 +190,8 @@ def test_a_run_that_is_not_there_is_answered_with_the_nearest(fresh: Path) -> No
         ("leaves", r"did you mean runs/leaves\?"),
         ("runs/zzz", "there are: runs/leaves"),
     ):
-        message = rf"^{typed}: there is no such run; {hint}; .*: --experiment FILE.toml"
+        new = r" \(for a new one there: --experiment FILE.toml\)"
+        message = rf"^{typed}: there is no such run; {hint}{new}$"
         with pytest.raises(UserError, match=message):
             open_tryout("--run", typed)
         with pytest.raises(UserError, match=rf"{typed}: there is no such run; {hint}$"):

@@ -25,6 +25,9 @@ def test_a_path_is_written_as_short_as_it_can_be(
     assert shorter(place / "beside" / "pictures") == Path("../beside/pictures")
     monkeypatch.chdir("deep/er")
     assert shorter(Path("/etc")) == Path("/etc")
+    monkeypatch.chdir("/")
+    assert shorter(Path("etc")) == Path("/etc"), "from the root it is no shorter"
+    monkeypatch.chdir(below / "er")
     assert shorter(Path("../../../../../../../../../../etc")) == Path("/etc")
 
 
