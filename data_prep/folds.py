@@ -2,14 +2,13 @@
 
 A split is a column of the table, not a loop over indices: it is made once, stored,
 joined by id, and obeyed by every stage that looks at labels. The splitters are
-scikit-learn's; its versions differ in what they assign, so several shuffles are tried,
-the best balanced is kept, and the result is checked here.
+scikit-learn's; its versions differ in what they assign, so several shuffles are tried
+beside what it gives without, the best balanced is kept, and the result is checked here.
 
 Shapes: N rows, F folds, S strata.
 """
 
 import hashlib
-import re
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,86 +18,18 @@ from numpy.typing import ArrayLike
 
 from data_prep.arrays import Bools, Ints
 from data_prep.errors import UserError
+from data_prep.schemes import SCHEMES, TIME, check_count, check_scheme, parse_scheme
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ALL = "all"  # the fold of a net trained on every labelled row
-SCHEMES = ("kfold", "skfold", "gkfold", "sgkfold")
+TRAIN_FROM = "train_from"  # column: the first fold whose net may train on the row
 N_TRIALS = 8  # shuffles tried
+DECIMALS = 9  # of an imbalance: beyond them two are the same
 MAX_CLASSES = 20  # a numeric target with more values is a quantity only
 MIN_ROWS = 20  # with a target and a fold; fewer cannot be stacked
 N_BINS = 10  # of a target or date that has no classes
-
-
-def parse_scheme(cv: str) -> tuple[str, int]:
-    """Split the name of a scheme: ``"sgkfold3"`` is ``("sgkfold", 3)``.
-
-    Raises:
-        UserError: There is no such scheme, or there are fewer than two folds.
-    """
-    match = re.fullmatch(r"([a-z]+)([0-9]+)", cv)
-    if match is None or match[1] not in SCHEMES or int(match[2]) < 2:
-        raise UserError(
-            f"cv = {cv!r}: give {', '.join(SCHEMES)} and 2 or more folds,"
-            " such as sgkfold3"
-        )
-    return match[1], int(match[2])
-
-
-def is_grouped(cv: str) -> bool:
-    """Tell whether the scheme needs the user's groups."""
-    return parse_scheme(cv)[0] in ("gkfold", "sgkfold")
-
-
-def check_scheme(cv: str, *, has_group: bool) -> None:
-    """Refuse a scheme that needs groups where there are none.
-
-    Raises:
-        UserError: The scheme needs groups, or there is no such scheme.
-    """
-    if is_grouped(cv) and not has_group:
-        plain = cv.replace("gkfold", "kfold")
-        raise UserError(
-            f"cv = {cv!r} keeps groups together, but [data] group names no column;"
-            f" name it, or set cv = {plain!r} in [data_prep.prepare]"
-        )
-
-
-def check_groups(cv: str, kept_together: tuple[str, str] | None) -> None:
-    """Refuse a scheme that needs groups where there are none, or tears those there are.
-
-    Args:
-        cv: The scheme.
-        kept_together: Role and column of what the user wants kept together, such as
-            ``("group", "sheet")``; None: nothing.
-
-    Raises:
-        UserError: The scheme does not fit the groups, or there is no such scheme.
-    """
-    check_scheme(cv, has_group=kept_together is not None)
-    if kept_together is not None and not is_grouped(cv):
-        role, column = kept_together
-        grouped = cv.replace("kfold", "gkfold")
-        raise UserError(
-            f"cv = {cv!r} would tear the {role}s of column {column!r} apart; set"
-            f" cv = {grouped!r} in [data_prep.prepare], or take {role} out of [data]"
-        )
-
-
-def check_count(cv: str, n: int, noun: str = "groups") -> None:
-    """Refuse fewer groups, or rows, than folds.
-
-    Raises:
-        UserError: There are fewer.
-    """
-    n_folds = parse_scheme(cv)[1]
-    if n < n_folds:
-        counted = f"1 {noun[:-1]} does" if n == 1 else f"{n} {noun} do"
-        raise UserError(
-            f"cv = {cv!r}: {counted} not fill {n_folds} folds;"
-            f" take fewer folds, or give more {noun}"
-        )
 
 
 def too_few_rows(folds: ArrayLike) -> str:
@@ -164,6 +95,11 @@ def assign_folds(
         np.True_
     """
     scheme, n_folds = parse_scheme(cv)
+    if scheme == TIME:
+        raise UserError(
+            f"cv = {cv!r} holds out by date, which only data_prep.prepare reads; give"
+            f" {', '.join(SCHEMES)} and a number"
+        )
     check_scheme(cv, has_group=groups is not None)
     strata_codes = _codes(labels)
     n_rows = len(strata_codes)
@@ -177,22 +113,25 @@ def assign_folds(
         n_folds * (int(strata_codes.max()) + 1) / n_rows,
     )
     best, least_faults = None, (0, 0.0)
-    for trial_seed in np.random.SeedSequence(seed).generate_state(N_TRIALS):
+    seeds = np.random.SeedSequence(seed).generate_state(N_TRIALS).tolist()
+    # unshuffled, rows alone would be cut in their order, which may mean something
+    is_cut = n_groups == n_rows and scheme in ("kfold", "gkfold")
+    for trial_seed in (*seeds, *([] if is_cut else [None])):
+        if best is not None and least_faults <= best_possible:
+            break
         folds = _assign_once(
-            scheme, n_folds, strata_codes, group_codes, seed=int(trial_seed)
+            scheme, n_folds, strata_codes, group_codes, seed=trial_seed
         )
         if len(np.unique(folds)) < n_folds:  # scikit-learn issue 34828
             continue
         faults = (
             len(strata_of_one_fold(folds, strata_codes)),
-            imbalance(folds, strata_codes),
+            round(imbalance(folds, strata_codes), DECIMALS),
         )
         if best is None or faults < least_faults:
             best, least_faults = folds, faults
-        if faults <= best_possible:
-            break
-    if best is None:
-        raise UserError(f"cv = {cv!r}: a fold stays empty; take fewer folds")
+    if best is None:  # by sizes alone none can be empty
+        best = _assign_once("gkfold", n_folds, strata_codes, group_codes, seed=seeds[0])
     fold_of_group = np.full(n_groups, -1)
     fold_of_group[group_codes] = best
     if (fold_of_group[group_codes] != best).any():
@@ -236,9 +175,18 @@ def _codes(values: ArrayLike) -> Ints:
 
 
 def _assign_once(
-    scheme: str, n_folds: int, strata_codes: Ints, group_codes: Ints, *, seed: int
+    scheme: str,
+    n_folds: int,
+    strata_codes: Ints,
+    group_codes: Ints,
+    *,
+    seed: int | None,
 ) -> Ints:
-    """Give (N,) folds by one shuffle of scikit-learn's splitter."""
+    """Give (N,) folds by one shuffle of scikit-learn's splitter; None: unshuffled.
+
+    Shuffled, ``GroupKFold`` would forget the sizes of the groups. So it is left to deal
+    the largest first, and the names are shuffled, by which it chooses among equals.
+    """
     from sklearn.model_selection import (
         GroupKFold,
         KFold,
@@ -246,17 +194,21 @@ def _assign_once(
         StratifiedKFold,
     )
 
-    splitters: dict[tuple[bool, bool], Any] = {
-        (False, False): KFold,
-        (True, False): StratifiedKFold,
-        (False, True): GroupKFold,
-        (True, True): StratifiedGroupKFold,  # stratifies when shuffled since 1.8
-    }
-    has_groups = int(group_codes.max()) + 1 < len(group_codes)  # some have two rows
-    splitter_class = splitters[scheme in ("skfold", "sgkfold"), has_groups]
-    splitter = splitter_class(n_folds, shuffle=True, random_state=seed)
+    n_groups = int(group_codes.max()) + 1
+    has_groups = n_groups < len(group_codes)  # some have two rows
+    is_stratified, is_shuffled = scheme in ("skfold", "sgkfold"), seed is not None
+    if has_groups and not is_stratified:
+        splitter: Any = GroupKFold(n_folds)
+        if is_shuffled:
+            group_codes = np.random.default_rng(seed).permutation(n_groups)[group_codes]
+    else:
+        splitter_class: Any = KFold
+        if is_stratified:
+            # the first stratifies when shuffled since 1.8
+            splitter_class = StratifiedGroupKFold if has_groups else StratifiedKFold
+        splitter = splitter_class(n_folds, shuffle=is_shuffled, random_state=seed)
     folds = np.full(len(strata_codes), -1, dtype=np.int64)
-    labels = _without_rare(strata_codes, n_folds)
+    labels = _without_rare(strata_codes, n_folds, is_merged=is_shuffled)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")
         splits = splitter.split(folds, labels, group_codes if has_groups else None)
@@ -265,10 +217,16 @@ def _assign_once(
     return folds
 
 
-def _without_rare(codes: Ints, n_folds: int) -> Ints:
-    """Make one stratum of all those that have too few rows to be in every fold."""
+def _without_rare(codes: Ints, n_folds: int, *, is_merged: bool) -> Ints:
+    """Make one stratum of all those that have too few rows to be in every fold.
+
+    Args:
+        codes: (N,) stratum of each row.
+        n_folds: How many folds there are.
+        is_merged: Do so; else only where no stratum has enough.
+    """
     n_rows = np.bincount(codes)
-    merged = np.where(n_rows[codes] < n_folds, -1, codes)
+    merged = np.where(n_rows[codes] < n_folds, -1, codes) if is_merged else codes
     is_enough = np.unique(merged, return_counts=True)[1].max() >= n_folds
     return merged if is_enough else np.zeros_like(codes)
 
@@ -334,10 +292,12 @@ def fold_masks(table: "pd.DataFrame", fold: str) -> tuple[Bools, Bools]:
     """Tell which rows are held out with a fold, and which may be trained on.
 
     A row that is never validated may still be a copy of a row that is, or be of its
-    group: then it is neither held out nor trained on.
+    group: then it is neither held out nor trained on. Nor is a row that comes later,
+    where folds are forward in time.
 
     Args:
-        table: N rows as prepared, with ``split``, ``fold`` and ``cv_group``.
+        table: N rows as prepared, with ``split``, ``fold``, ``cv_group`` and maybe
+            ``train_from``.
         fold: Number of a fold, or ``all``, which holds out none.
 
     Returns:
@@ -348,7 +308,23 @@ def fold_masks(table: "pd.DataFrame", fold: str) -> tuple[Bools, Bools]:
         return np.zeros(len(table), dtype=np.bool_), is_train
     val_mask = is_train & (table["fold"] == int(fold)).to_numpy()
     cv_groups = table["cv_group"].to_numpy()
-    return val_mask, is_train & ~np.isin(cv_groups, cv_groups[val_mask])
+    train_mask = is_train & ~np.isin(cv_groups, cv_groups[val_mask])
+    if TRAIN_FROM in table:
+        train_mask &= (table[TRAIN_FROM] <= int(fold)).to_numpy()
+    return val_mask, train_mask
+
+
+def hash_of_folds(table: "pd.DataFrame") -> str:
+    """Hash who is held out where, and who is trained on where not all others are.
+
+    Args:
+        table: Rows with ``id``, ``fold`` and maybe ``train_from``.
+    """
+    if TRAIN_FROM not in table:
+        return fold_hash(table["id"], table["fold"])
+    rows = table[table["split"] == "train"]
+    firsts = zip(rows["id"], rows[TRAIN_FROM], strict=True)
+    return fold_hash((f"{id_},{first}" for id_, first in firsts), rows["fold"] + 1)
 
 
 def fold_hash(ids: Iterable[str], folds: Iterable[int]) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from data_prep.pictures.folders import Folders, LeftOut
     from data_prep.tables.user_tables import Tables
+    from data_prep.user_folds import UserFolds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Inputs:
     Attributes:
         data: Where they lie and what the columns are called.
         cv: The scheme of the folds; None: nothing is learned from a table.
+        user_folds: The user's own, if there are any; then ``cv`` is their name.
         folders: The pictures, by id.
         tables: The tables.
     """
@@ -37,40 +39,69 @@ class Inputs:
     cv: str | None
     folders: "Folders"
     tables: "Tables"
+    user_folds: "UserFolds | None" = None
 
     @classmethod
-    def read(cls, experiment: Experiment, run: Run, cv: str) -> "Inputs":
+    def read(
+        cls, experiment: Experiment, run: Run, cv: str, folds: str = ""
+    ) -> "Inputs":
         """Search the folders and read the tables; no picture is opened.
 
         Args:
             experiment: What the user wrote.
             run: Where the stages write.
             cv: The scheme of the settings.
+            folds: A table of the user's own folds, or a column; empty: there are none.
 
         Raises:
-            UserError: One is missing or has problems, the scheme does not fit the
-                groups, or names of pictures teach nothing to a task of words.
+            UserError: One is missing or has problems, the scheme or the folds do not
+                fit them, or names of pictures teach nothing to a task of words.
         """
-        from data_prep.folds import check_groups
         from data_prep.pictures.folders import search_folders
+        from data_prep.schemes import check_columns
         from data_prep.tables.user_tables import read_tables
+        from data_prep.user_folds import read_user_folds
 
         data = experiment.data
         check_paths(experiment, run)
         labels = (data.target, data.date, data.attributes, experiment.tasks)
         has_folds = data.train is not None and any(labels)
-        if has_folds:
+        if folds and not has_folds:
+            raise UserError(
+                f"{experiment.source} [{PREPARED}]: folds = {folds!r}: nothing is"
+                " learned from a table, so nothing is held out; name train and target"
+                " in [data], or take folds out"
+            )
+        if has_folds and not folds:
             try:
-                check_groups(cv, data.kept_together)
+                check_columns(cv, data.kept_together, data.date)
             except UserError as error:
                 raise UserError(f"{experiment.source} [{PREPARED}]: {error}") from None
         tables = read_tables(data)
         ids = {*tables.rows["id"], *tables.attributes["id"]}
         folders = search_folders(data.images, ids=ids)
         _check_words(experiment, tables.attributes, folders.pictures)
+        user_folds = None
+        if folds:
+            has_picture = tables.rows["id"].isin(list(folders.pictures)).to_numpy()
+            user_folds = read_user_folds(folds, data, tables.rows, has_picture)
+            cv = user_folds.cv
         return cls(
-            data=data, cv=cv if has_folds else None, folders=folders, tables=tables
+            data=data,
+            cv=cv if has_folds else None,
+            folders=folders,
+            tables=tables,
+            user_folds=user_folds,
         )
+
+    @property
+    def n_folds(self) -> int:
+        """How many folds there are to be."""
+        from data_prep.schemes import parse_scheme
+
+        if self.user_folds is not None:
+            return len(self.user_folds.names)
+        return parse_scheme(self.cv)[1] if self.cv else 0
 
     @property
     def notes(self) -> list[str]:
@@ -112,13 +143,12 @@ class Inputs:
         Returns:
             JSON values, a part of the metadata of ``data_prep.prepare``.
         """
-        from data_prep.folds import parse_scheme
         from data_prep.tables.words import why_no_vectors
 
         return {
             "side": side_px,
             "cv": self.cv,
-            "n_folds": parse_scheme(self.cv)[1] if self.cv else 0,
+            "n_folds": self.n_folds,
             "classes": classes,
             "target_kind": self.tables.target_kind,
             "has_group": self.data.kept_together is not None,

@@ -83,7 +83,7 @@ class Outlook:
         from data_prep.rows import with_classes
 
         prepare = settings[PREPARED]
-        inputs = Inputs.read(experiment, run, prepare.cv)
+        inputs = Inputs.read(experiment, run, prepare.cv, prepare.folds)
         rows, _, _ = inputs.match()
         rows, classes = with_classes(rows, inputs.tables.target_kind)
         attributes = inputs.tables.attributes

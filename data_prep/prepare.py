@@ -4,10 +4,10 @@
 
 Reads the folders and tables of ``[data]``; writes ``data_prep.prepare/``: table.parquet
 (a row per usable picture), images.npy (its pixels), words.parquet and
-attributes.parquet (if there are attributes), left_out.csv, near_copies.csv (if there
-are pictures that nearly repeat another), report.html, sample.csv (or test_ids.csv if
-there is a test table and no sample), and in logs/ the witness by which a change of a
-picture is noticed.
+attributes.parquet (if there are attributes), folds.csv (id and fold, which ``--folds``
+takes), left_out.csv, near_copies.csv (if there are pictures that nearly repeat
+another), report.html, sample.csv (or test_ids.csv if there is a test table and no
+sample), and in logs/ the witness by which a change of a picture is noticed.
 
 Folds are made here, once; every stage that sees a label obeys them. Only rows of the
 training table that have something to be learned are assigned to folds: a folder of
@@ -15,7 +15,6 @@ pictures alone is prepared without.
 """
 
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +24,16 @@ from annotated_types import Ge, Le
 
 from data_prep.command import open_command, run_command
 from data_prep.effort import Workload
-from data_prep.experiment import DataSettings, Experiment
+from data_prep.errors import UserError
+from data_prep.experiment import Experiment
+from data_prep.file_paths import MayBePath
 from data_prep.pictures.fit import Fit
 from data_prep.processes import n_cores
 from data_prep.ranges import Ranged
 from data_prep.run_folders.damage import PIXELS, map_array
 from data_prep.run_folders.runs import Run, Stage
-from data_prep.settings import NOT_HASHED, recorded
+from data_prep.schemes import is_in_time, is_table, parse_scheme
+from data_prep.settings import NOT_HASHED, Example, recorded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from data_prep.pictures.copies import NearCopies, Repeat
     from data_prep.pictures.folders import LeftOut
     from data_prep.pictures.reuse import Earlier
-    from data_prep.reporting.overview import Preparation
 
 STAGE = "data_prep.prepare"
 START_S = 3.0  # folders, tables, report
@@ -63,8 +64,19 @@ class PrepareSettings(Ranged):
     ] = "pad"
     cv: Annotated[
         str,
-        "[s][g]kfoldN: s equal shares of the target, g groups kept together, N folds",
+        "[s][g]kfoldN: s equal shares of the target, g groups kept together, N folds;"
+        " timeN: each of N folds is later than all that its net learns from",
     ] = "sgkfold3"
+    gap: Annotated[
+        float, "of cv = timeN: years before a fold that are not learned from", Ge(0)
+    ] = 0.0
+    folds: Annotated[
+        str,
+        "your own folds in place of cv: a table of id and fold, or a column of the"
+        " training table; where the cell is empty, a row is never held out",
+        MayBePath(is_path=is_table),
+        Example("folds.csv"),
+    ] = ""
     seed: Annotated[int, "seed of the folds and the word vectors", Ge(0)] = 0
     word_dimensions: Annotated[int, "length of the word vectors", Ge(1)] = 20
     placeholders: Annotated[
@@ -85,19 +97,29 @@ class PrepareSettings(Ranged):
     ] = 0
 
     def __post_init__(self) -> None:
-        """Check the ranges and the name of the scheme."""
+        """Check the ranges and the scheme of the folds."""
         super().__post_init__()
-        from data_prep.folds import parse_scheme
-
         parse_scheme(self.cv)
+        if self.gap and not is_in_time(self.cv):
+            raise UserError(
+                f"gap = {self.gap:g} leaves years out before a fold in time, and cv ="
+                f" {self.cv!r} is none; take it out, or set cv = 'time3' or the like"
+            )
 
     def made_from(self, inputs: "Inputs") -> dict[str, Any]:
         """Say what decides the result but for the bytes of the pictures."""
-        from data_prep.sources import source_digests
+        from data_prep.sources import named_data, source_digests
 
-        return recorded(self) | {
-            "data": _named(inputs.data),
-            "source": source_digests(inputs.data, inputs.folders),
+        settings = recorded(self)
+        for name in ("gap", "folds"):
+            if not settings[name]:  # so was what earlier versions made
+                del settings[name]
+        folds = inputs.user_folds
+        return settings | {
+            "data": named_data(inputs.data),
+            "source": source_digests(
+                inputs.data, inputs.folders, folds.path if folds else None
+            ),
             "has_folds": inputs.cv is not None,
         }
 
@@ -124,7 +146,7 @@ class PrepareSettings(Ranged):
         """
         from data_prep.inputs import Inputs
 
-        return self.made_from(Inputs.read(experiment, run, self.cv))
+        return self.made_from(Inputs.read(experiment, run, self.cv, self.folds))
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -133,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     from data_prep.inputs import Inputs
     from data_prep.sources import current, take_up
 
-    inputs = Inputs.read(experiment, run, settings.cv)
+    inputs = Inputs.read(experiment, run, settings.cv, settings.folds)
     made_from = settings.made_from(inputs)
     if done := current(run, made_from, inputs.folders.pictures):
         return done.folder
@@ -165,29 +187,22 @@ def _prepare(
 ) -> None:
     """Make all files of the stage, the report last."""
     from data_prep.decoding import settle_pixels
+    from data_prep.prepared_tables import write_requested_ids, write_tables
     from data_prep.reporting.overview import Preparation, describe, write_overview
     from data_prep.row_metadata import metadata_of_pictures, metadata_of_rows
-    from data_prep.rows import (
-        check_groups,
-        check_what_is_left,
-        with_classes,
-        with_folds,
-    )
+    from data_prep.rows import check_groups, check_what_is_left
 
     (rows, left_out, n_unknown), tables = matched, inputs.tables
-    if inputs.cv:
+    if inputs.cv and not inputs.user_folds:
         check_groups(inputs.cv, rows)
-    store, has_group = stage.folder / PIXELS, inputs.data.kept_together is not None
+    store = stage.folder / PIXELS
     usable = _usable_pictures(
         rows, store, settings=settings, inputs=inputs, earlier=earlier
     )
     left_out += usable.left_out
     check_what_is_left(usable.rows, left_out, inputs.data)
-    rows, classes = with_classes(usable.rows, tables.target_kind)
+    rows, classes = _rows_in_folds(usable, settings, inputs)
     pixels = map_array(usable.pixels_file)
-    rows = with_folds(
-        rows, inputs.cv, has_group=has_group, seed=settings.seed, repeats=usable.repeats
-    )
     attributes = tables.attributes[tables.attributes["id"].isin(rows["id"])]
     stage.metadata = {
         **inputs.metadata(
@@ -199,6 +214,9 @@ def _prepare(
         **metadata_of_rows(rows, inputs.cv, tables.target_kind, len(left_out)),
         **metadata_of_pictures(pixels, usable.placeholders, settings.fit),
     }
+    notes = [*inputs.notes, *_notes(rows, attributes, stage.metadata), *usable.notes]
+    if inputs.user_folds:
+        notes += inputs.user_folds.notes_on(rows)
     preparation = Preparation(
         rows=rows,
         metadata=stage.metadata,
@@ -207,13 +225,32 @@ def _prepare(
         n_unknown=n_unknown,
         placeholders=usable.placeholders,
         near=usable.near,
-        notes=[*inputs.notes, *_notes(rows, attributes, stage.metadata), *usable.notes],
+        notes=notes,
     )
-    _write_tables(stage.folder, preparation, settings.seed)
-    _write_requested_ids(stage.folder, tables.rows, inputs.data)
+    write_tables(stage.folder, preparation, tables.rows, settings.seed)
+    write_requested_ids(stage.folder, tables.rows, inputs.data)
     log.info("%s", describe(preparation))
     write_overview(stage.folder / "report.html", preparation, pixels, title)
     settle_pixels(store, usable.pixels_file)
+
+
+def _rows_in_folds(
+    usable: "UsablePictures", settings: PrepareSettings, inputs: "Inputs"
+) -> "tuple[pd.DataFrame, list[Any] | None]":
+    """Give the rows their classes and folds, and list the classes."""
+    from data_prep.rows import with_classes, with_folds
+
+    rows, classes = with_classes(usable.rows, inputs.tables.target_kind)
+    rows = with_folds(
+        rows,
+        inputs.cv,
+        has_group=inputs.data.kept_together is not None,
+        seed=settings.seed,
+        gap=settings.gap,
+        user_folds=inputs.user_folds,
+        repeats=usable.repeats,
+    )
+    return rows, classes
 
 
 def _notes(
@@ -319,60 +356,6 @@ def _usable_pictures(
         near=near,
         notes=[*summarise([f.info for f in decoded if not f.reason]), *near.notes],
     )
-
-
-def _write_tables(folder: Path, preparation: "Preparation", seed: int) -> None:
-    """Write attributes.parquet, words.parquet, table.parquet and left_out.csv."""
-    from data_prep.pictures.folders import write_left_out
-    from data_prep.rows import COLUMNS
-    from data_prep.tables.user_tables import GIVEN
-    from data_prep.tables.words import word_vectors
-
-    rows, attributes = preparation.rows, preparation.attributes
-    attributes.to_parquet(folder / "attributes.parquet", index=False)
-    if n_dimensions := preparation.metadata["words"]:
-        vectors = word_vectors(attributes, n_dimensions, seed)
-        vectors.to_parquet(folder / "words.parquet", index=False)
-    columns = [name for name in COLUMNS if name in rows]
-    columns += [name for name in rows.columns if name.startswith(GIVEN)]
-    rows[columns].to_parquet(folder / "table.parquet", index=False)
-    if len(preparation.near.pairs):
-        preparation.near.pairs.to_csv(folder / "near_copies.csv", index=False)
-    write_left_out(folder / "left_out.csv", preparation.left_out)
-
-
-def _write_requested_ids(
-    folder: Path, rows: "pd.DataFrame", data: DataSettings
-) -> None:
-    """Write what to predict in the user's order, also that without a picture."""
-    if data.sample:
-        _copy_sample(data.sample, folder / "sample.csv", data.object or data.id)
-    elif data.test:
-        names = rows.loc[rows["split"] == "test", "object" if data.object else "id"]
-        names = names.drop_duplicates().rename("id")
-        names.to_csv(folder / "test_ids.csv", index=False)
-
-
-def _named(data: DataSettings) -> dict[str, Any]:
-    """Name the files and columns without folders, so that a run can be moved."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return [plain(item) for item in value]
-        return value.name if isinstance(value, Path) else value
-
-    return {name: plain(getattr(data, name)) for name in recorded(data)}
-
-
-def _copy_sample(sample: Path, target: Path, id_column: str) -> None:
-    if sample.suffix.lower() not in (".parquet", ".pq"):
-        shutil.copyfile(sample, target)
-        return
-    from data_prep.tables.cells import as_texts, read_table
-
-    table = read_table(sample)
-    ids = as_texts(table[id_column])  # 7 of a column of floats is not to become 7.0
-    table.assign(**{id_column: ids}).to_csv(target, index=False)
 
 
 if __name__ == "__main__":

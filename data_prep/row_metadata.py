@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_prep.folds import fold_hash
+from data_prep.folds import hash_of_folds
 from data_prep.pictures.copies import Repeat, count_copies
 from data_prep.pictures.images import channel_statistics
 
@@ -24,7 +24,7 @@ def metadata_of_rows(
     ends = None if target is None else [float(target.min()), float(target.max())]
     return {
         "n_folds": int(rows["fold"].max()) + 1,
-        "fold_hash": fold_hash(rows["id"], rows["fold"]) if cv else None,
+        "fold_hash": hash_of_folds(rows) if cv else None,
         "target_range": ends,
         "counts": {
             **{split: int((rows["split"] == split).sum()) for split in SPLITS},

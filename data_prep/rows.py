@@ -10,32 +10,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from data_prep.arrays import Floats
+from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
 from data_prep.folds import (
     MAX_CLASSES,
     assign_folds,
-    check_count,
-    is_grouped,
     join_cv_groups,
     lone_cv_group,
-    parse_scheme,
     strata,
 )
 from data_prep.matching import tables_of_splits
 from data_prep.pictures.copies import Repeat, count_copies, count_groups
 from data_prep.pictures.folders import LeftOut
+from data_prep.schemes import check_count, is_grouped, is_in_time, parse_scheme
 from data_prep.tables.cells import as_numbers
+from data_prep.time_folds import check_dates, with_time_folds
 
 if TYPE_CHECKING:
     from data_prep.pictures.decoded import Decoded
+    from data_prep.user_folds import UserFolds
 
 COLUMNS = (  # of table.parquet; after them come the user's further columns
     *("id", "split", "image_row", "target", "class_index", "group", "object"),
     "cv_group",
-    *("date", "fold", "weight", "sha256", "width", "height", "pixels_sha256"),
-    "same_as",
+    *("date", "fold", "train_from", "weight"),
+    *("sha256", "width", "height", "pixels_sha256", "same_as"),
 )
 PLACEHOLDER = "one picture under many ids, taken for a placeholder"
 
@@ -141,11 +141,14 @@ def _in_order(classes: list[Any]) -> list[Any]:
 
 
 def check_groups(cv: str, rows: pd.DataFrame) -> None:
-    """Refuse too few groups before any picture is decoded.
+    """Refuse too few groups, or rows without a date, before any picture is decoded.
 
     Raises:
-        UserError: There are fewer groups than folds.
+        UserError: There are fewer groups than folds, or the scheme is forward in time
+            and a row has no date.
     """
+    if is_in_time(cv):
+        check_dates(rows, cv)
     if is_grouped(cv):
         check_count(cv, count_groups(rows.loc[_is_validated(rows), "group"]))
 
@@ -156,6 +159,8 @@ def with_folds(
     *,
     has_group: bool,
     seed: int,
+    gap: float = 0.0,
+    user_folds: "UserFolds | None" = None,
     repeats: Sequence[Repeat] = (),
 ) -> pd.DataFrame:
     """Assign the rows of the training split to folds; all others get -1.
@@ -169,10 +174,13 @@ def with_folds(
         cv: The scheme; None: no folds.
         has_group: The groups are the user's.
         seed: Of the shuffles.
+        gap: Years before a fold that are not learned from, of a scheme in time.
+        user_folds: The user's own folds; ``cv`` is only their name then.
         repeats: The pictures that several rows share, the most frequent first.
 
     Returns:
-        The rows with cv_group and fold, and the id as group where there was none.
+        The rows with cv_group and fold, ``train_from`` if they are forward in time, and
+        the id as group where there was none.
 
     Raises:
         UserError: The cv groups do not fill the folds, or one is all that a fold
@@ -190,32 +198,24 @@ def with_folds(
     if cv is None:
         return rows
     is_validated = _is_validated(rows)
-    validated = rows[is_validated]
-    if validated.empty:
+    if not is_validated.any():
         raise UserError("every row is excluded from validation; leave some of them in")
-    n_cv_groups, n_folds = validated["cv_group"].nunique(), parse_scheme(cv)[1]
-    n_before = len(np.unique(before_copies[is_validated]))
-    joined = ""
-    if n_cv_groups < n_before:
-        noun = "groups" if has_group else "rows"
-        joined = f"; copies of pictures join {n_before:,} {noun} to {n_cv_groups:,}"
-        joined += _remedy_of_repeats(repeats)
-        if count_copies(rows).n_near:
-            joined += (
-                '; copies = "equal" in [data_prep.prepare] joins none that are only'
-                " nearly the same"
-            )
-    if joined and n_cv_groups < n_folds:
-        counted = f"{n_cv_groups} cv group{'s do' if n_cv_groups > 1 else ' does'}"
-        raise UserError(f"cv = {cv!r}: {counted} not fill {n_folds} folds{joined}")
-    labels = strata(validated["target" if "target" in validated else "date"])
-    try:
-        folds = assign_folds(cv, labels, validated["cv_group"], seed)
-    except UserError as error:
-        raise UserError(f"{error}{joined}") from None
-    rows.loc[is_validated, "fold"] = folds
+    joined = _joined_by_copies(
+        rows,
+        before_copies[is_validated],
+        cv_groups[is_validated],
+        noun="groups" if has_group else "rows",
+        repeats=repeats,
+    )
+    if user_folds is not None:
+        rows = user_folds.assigned_to(rows)
+    elif is_in_time(cv):
+        rows = with_time_folds(rows, cv, is_validated.to_numpy(), gap)
+    else:
+        validated = rows[is_validated]
+        rows.loc[is_validated, "fold"] = _drawn_folds(validated, cv, seed, joined)
     has_target = rows["target"].notna() if "target" in rows else False
-    scored = rows[is_validated & has_target]
+    scored = rows[(rows["fold"] >= 0) & has_target]
     if len(scored) and (fault := lone_cv_group(scored["fold"], scored["cv_group"])):
         fewest = scored.groupby("fold")["cv_group"].nunique().idxmin()
         lone = scored[scored["fold"] == fewest]
@@ -240,6 +240,49 @@ def names_kept_together(rows: pd.DataFrame, *, has_group: bool) -> list[list[str
         in_tables = rows["split"] != "unlabelled"
         names.append(list(rows["object"].where(in_tables, "")))
     return names
+
+
+def _joined_by_copies(
+    rows: pd.DataFrame,
+    before: Ints,
+    after: Ints,
+    *,
+    noun: str,
+    repeats: Sequence[Repeat],
+) -> str:
+    """Say how far copies join what is kept together; empty: they join nothing.
+
+    Args:
+        rows: All rows.
+        before: (N,) what is kept together without them, of the rows held out.
+        after: (N,) and with them.
+        noun: What is counted.
+        repeats: The pictures that several rows share.
+    """
+    n_before, n_after = len(np.unique(before)), len(np.unique(after))
+    if n_after == n_before:
+        return ""
+    text = f"; copies of pictures join {n_before:,} {noun} to {n_after:,}"
+    text += _remedy_of_repeats(repeats)
+    if count_copies(rows).n_near:
+        text += (
+            '; copies = "equal" in [data_prep.prepare] joins none that are only nearly'
+            " the same"
+        )
+    return text
+
+
+def _drawn_folds(validated: pd.DataFrame, cv: str, seed: int, joined: str) -> Ints:
+    """Draw the folds of the rows to hold out; ``joined`` explains a lack of groups."""
+    n_cv_groups, n_folds = validated["cv_group"].nunique(), parse_scheme(cv)[1]
+    if joined and n_cv_groups < n_folds:
+        counted = f"{n_cv_groups} cv group{'s do' if n_cv_groups > 1 else ' does'}"
+        raise UserError(f"cv = {cv!r}: {counted} not fill {n_folds} folds{joined}")
+    labels = strata(validated["target" if "target" in validated else "date"])
+    try:
+        return assign_folds(cv, labels, validated["cv_group"], seed)
+    except UserError as error:
+        raise UserError(f"{error}{joined}") from None
 
 
 def _is_validated(rows: pd.DataFrame) -> "pd.Series[bool]":

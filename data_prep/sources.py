@@ -17,6 +17,7 @@ from data_prep.run_folders.damage import digest_file, digest_of, intact
 from data_prep.run_folders.runs import Finished, Run, write_json
 from data_prep.run_folders.unfinished import MADE_FROM
 from data_prep.run_folders.witness import compare, read_witnesses, write_witnesses
+from data_prep.settings import recorded
 
 if TYPE_CHECKING:
     from data_prep.pictures.folders import Folders
@@ -24,15 +25,35 @@ if TYPE_CHECKING:
 WITNESSES = Path("logs") / "pictures.json"  # in no digest: dates differ after a copy
 
 
-def source_digests(data: DataSettings, folders: "Folders") -> dict[str, str]:
-    """Hash the tables' bytes and the pictures' names; ``current`` sees their bytes."""
+def source_digests(
+    data: DataSettings, folders: "Folders", folds: Path | None = None
+) -> dict[str, str]:
+    """Hash the tables' bytes and the pictures' names; ``current`` sees their bytes.
+
+    Args:
+        data: Where the tables lie.
+        folders: The pictures.
+        folds: A further table; None: there is none, and the hash is as without it.
+    """
     names = [[id_, path.name] for id_, path in folders.pictures.items()]
     unusable = [left_out.file for left_out in folders.unusable.values()]
-    tables = (data.train, data.test, data.sample, data.sample_weights, *data.attributes)
+    tables = [data.train, data.test, data.sample, data.sample_weights, *data.attributes]
+    tables += [folds] if folds else []
     return {
         "tables": digest_of([path and digest_file(path) for path in tables]),
         "pictures": digest_of([*names, *unusable]),
     }
+
+
+def named_data(data: DataSettings) -> dict[str, Any]:
+    """Name the files and columns without folders, so that a run can be moved."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [plain(item) for item in value]
+        return value.name if isinstance(value, Path) else value
+
+    return {name: plain(getattr(data, name)) for name in recorded(data)}
 
 
 def current(

@@ -258,6 +258,25 @@ SYNONYMS = (
             " 'sgkfold5': 5 folds, groups kept together, equal shares of the target"
         ),
     ),
+    Synonym(
+        words="timeseriessplit time_series_split time_split forward_chaining"
+        " walk_forward chronological",
+        names=("cv",),
+        elsewhere=(
+            "cv of [data_prep.prepare] holds out forward in time by [data] date: cv ="
+            " 'time4'"
+        ),
+    ),
+    Synonym(words="embargo purge purged purge_gap", names=("gap",)),
+    Synonym(
+        words="predefinedsplit predefined_split fold_column fold_col fold_file"
+        " folds_file folds_csv kfold_column",
+        names=("folds",),
+        elsewhere=(
+            "folds of [data_prep.prepare] takes your own: a table of id and fold, or a"
+            " column of the training table"
+        ),
+    ),
     # sub-tasks and their losses
     Synonym(
         words="class_weight class_weights pos_weight balanced",

@@ -10,11 +10,12 @@ from importlib.util import find_spec
 import numpy as np
 
 from data_prep.errors import UserError
-from data_prep.folds import ALL, MIN_ROWS, parse_scheme
+from data_prep.folds import ALL, MIN_ROWS, TRAIN_FROM
 from data_prep.new_columns import SIZES
 from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED, TABLE
 from data_prep.run_folders.runs import Run
+from data_prep.schemes import is_in_time, parse_scheme
 from data_prep.user_columns import UserColumns, check_roles
 from features.settings import FINETUNED
 from stacking.ensemble.objective import Objective
@@ -86,8 +87,12 @@ def _check_scheme(settings: FitSettings, outlook: Outlook) -> None:
     is_label_free = _is_label_free(settings, outlook)
     if is_label_free is None:
         return
-    leak_guards.check_protocol(settings.protocol, is_label_free=is_label_free)
     stored = outlook.metadata["cv"] or ""
+    leak_guards.check_protocol(
+        settings.protocol,
+        is_label_free=is_label_free,
+        in_time=is_in_time(stored) or TRAIN_FROM in outlook.table,
+    )
     if leak_guards.check_scheme(settings.cv, stored, is_label_free=is_label_free):
         leak_guards.check_groups(
             settings.cv, has_group=bool(outlook.metadata["has_group"])
@@ -105,7 +110,9 @@ def _check_enough(settings: FitSettings, outlook: Outlook) -> None:
             " table of [data] train"
         )
     cv = settings.cv or outlook.metadata["cv"]
-    n_folds, n_groups = parse_scheme(cv)[1], outlook.n_groups(rows)
+    n_folds, n_groups = outlook.metadata["n_folds"], outlook.n_groups(rows)
+    if settings.cv not in ("", outlook.metadata["cv"]):
+        n_folds = parse_scheme(settings.cv)[1]
     if n_groups < 2 * n_folds:
         noun = "rows" if n_groups == n_rows else "groups"
         if "object" in rows and n_groups == n_rows:

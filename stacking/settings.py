@@ -145,7 +145,7 @@ class FitSettings(ExecutorSettings):
     def _check_names(self) -> None:
         """Check names whose homes need numpy: only where there are some."""
         if self.cv:
-            from data_prep.folds import parse_scheme
+            from data_prep.schemes import parse_scheme
 
             parse_scheme(self.cv)
         if self.metric:

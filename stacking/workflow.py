@@ -328,7 +328,10 @@ class StackingJob:
     def _control(self, features: AlignedFeatures) -> Interval:
         """Stack labels permuted within the folds; they must score like a constant."""
         rows = features.rows
-        y = permuted(rows.y, rows.folds, self.settings.seed)
+        folds = rows.folds
+        if not self.data.info.has_like_folds:  # features may tell folds and their means
+            folds = np.zeros_like(folds)
+        y = permuted(rows.y, folds, self.settings.seed)
         rows = replace(rows, y=y, sample_weight=np.ones(len(y)))
         narrow = replace(rows, X=features.narrow_rows.X)
         boosting, names = replace(self.boosting, n_seeds=1), features.column_names

@@ -96,7 +96,7 @@ ROOMS: dict[str, list[set[str]]] = {
         {"effort", "run_folders"},
         {"pictures"},
         {
-            *{"tables", "head_losses", "task_types", "folds", "up"},
+            *{"tables", "head_losses", "task_types", "folds", "schemes", "up"},
             *{"experiment", "experiment_files"},
         },
         {"first_look"},

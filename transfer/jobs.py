@@ -15,6 +15,7 @@ from data_prep.errors import UserError
 from data_prep.folds import ALL, fold_masks
 from data_prep.outlook import Outlook
 from data_prep.rows import weights_of
+from data_prep.schemes import is_in_time, split_sizes
 from data_prep.tasks import Task
 from pretext.preflight import network_of
 from transfer.inner_split import inner_split
@@ -163,7 +164,8 @@ def check_plan(outlook: Outlook, settings: FinetuneSettings) -> None:
     for name, tasks_of_net in _nets(tasks, settings):
         mask = _has_any_label(tasks_of_net) & train_mask
         n_rows = int(mask.sum())
-        if set(map(str, range(n_folds))) <= set(folds) and n_folds:
+        is_each = n_folds and set(map(str, range(n_folds))) <= set(folds)
+        if is_each and not is_in_time(outlook.metadata["cv"]):
             # some fold holds out its share of them, or more
             n_rows -= -(-int((mask & is_assigned).sum()) // n_folds)
         settings.check_enough(n_rows, name, "labelled picture")
@@ -183,8 +185,13 @@ def count_work(outlook: Outlook, settings: FinetuneSettings) -> Workload:
     else:
         n = int((outlook.table["split"] == "train").sum())
         folds = folds_of(settings, n_folds) * n_nets
-        held_out = [0 if fold == ALL else n // n_folds for fold in folds]
-        rows = [(n - n_held_out, n_held_out) for n_held_out in held_out]
+        in_time = is_in_time(outlook.metadata["cv"])
+        rows = [
+            (n, 0)
+            if fold == ALL
+            else split_sizes(n, n_folds, int(fold), in_time=in_time)
+            for fold in folds
+        ]
     trained = scored = 0.0
     for n_trained_on, n_held_out in rows:
         seen = settings.total_steps(n_trained_on) * settings.pictures_per_step

@@ -14,15 +14,15 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from data_prep.folds import is_grouped, strata_of_one_fold, too_few_rows
+from data_prep.folds import strata_of_one_fold, too_few_rows
 from data_prep.pictures.copies import NearCopies, Repeat
 from data_prep.pictures.fit import MANNERS
 from data_prep.pictures.folders import LeftOut
 from data_prep.pictures.printable import shown
 from data_prep.reporting.charts import ForestRow, bars, histogram
 from data_prep.reporting.copies import copies_section, remarks_on_copies
+from data_prep.reporting.fold_table import as_lines, fold_table, folds_section
 from data_prep.reporting.near_copies import near_copies_section
-from data_prep.reporting.numerals import decimals_for
 from data_prep.reporting.report import (
     Section,
     Tile,
@@ -95,48 +95,11 @@ def describe(preparation: Preparation) -> str:
             f" {named['id'].nunique():,} pictures, {numbers}"
         )
     if metadata["n_folds"]:
-        shown = fold_table(rows, metadata["classes"]).to_string(index=False)
-        lines += [f"folds: {metadata['cv']}", textwrap.indent(shown, "  ")]
+        counted = as_lines(fold_table(rows, metadata["classes"]))
+        lines += [f"folds: {metadata['cv']}", textwrap.indent(counted, "  ")]
     else:
         lines.append("folds: none, for there is nothing to be learned from a table")
     return "\n".join([*lines, *(f"note: {remark}" for remark in remarks(preparation))])
-
-
-def fold_table(rows: pd.DataFrame, classes: Sequence[Any] | None) -> pd.DataFrame:
-    """Count what each fold holds.
-
-    Args:
-        rows: With fold, cv group, and class_index or target where there are any.
-        classes: What the class indices mean; None for a quantity.
-
-    Returns:
-        A row per fold: its rows, its cv groups, and the share of each class in percent
-        (of the twelve largest), or the mean and deviation of the target.
-    """
-    in_folds = rows[rows["fold"] >= 0]
-    folds = in_folds.groupby("fold")
-    counted = pd.DataFrame(
-        {"rows": folds.size(), "cv groups": folds["cv_group"].nunique()}
-    )
-    if classes is not None:
-        labelled = in_folds[in_folds["class_index"] >= 0]
-        largest = labelled["class_index"].value_counts().index[:12]
-        class_shares = pd.crosstab(
-            labelled["fold"], labelled["class_index"], normalize="index"
-        )
-        for index in sorted(largest):
-            name = f"{class_text(classes[index])} %"
-            counted[name] = (100 * class_shares[index]).round(1)
-    elif "target" in in_folds:
-        deviation = folds["target"].std()
-        decimals = _decimals_of(deviation)
-        counted["mean"] = folds["target"].mean().round(decimals)
-        counted["deviation"] = deviation.round(decimals)
-    return counted.reset_index()
-
-
-def _decimals_of(deviation: "pd.Series[float]") -> int:
-    return decimals_for(float(deviation.max())) - 1
 
 
 def remarks(preparation: Preparation) -> list[str]:
@@ -278,23 +241,7 @@ def write_overview(
         dates = rows["date"].to_numpy(np.float64)
         sections.append(Section("Dates", histogram(dates, label="year")))
     if metadata["n_folds"]:
-        are_together = metadata["has_group"] and is_grouped(metadata["cv"])
-        are_kept = (
-            "Rows of one group, and copies of one picture, are"
-            if are_together
-            else "Copies of one picture are"
-        )
-        folds = fold_table(rows, metadata["classes"])
-        digits = 1  # of shares in percent
-        if "deviation" in folds:
-            digits = max(_decimals_of(folds["deviation"]), 0)
-        sections.append(
-            Section(
-                "Folds",
-                table(folds, digits=digits),
-                note=f"{are_kept} in one fold. Every later stage obeys these folds.",
-            )
-        )
+        sections.append(folds_section(rows, metadata))
     sections.append(_examples(rows, images))
     sections.append(copies_section(rows, images))
     sections.append(near_copies_section(preparation.near, rows, images))

@@ -127,6 +127,8 @@ class AlignedFeatures:
 
 
 def _is_by_held_out(data: StackingData) -> bool:
+    if not data.info.has_like_folds:
+        return False  # what differs may be the rows and not the nets
     is_few = len(data.common.ids) < MIN_COMMON
     return is_few and any(column.is_by_fold for column in data.columns)
 

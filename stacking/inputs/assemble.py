@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.arrays import Floats, Ints
+from data_prep.folds import TRAIN_FROM
 from data_prep.prepared import Prepared
 from data_prep.rows import weights_of
 from data_prep.run_folders.runs import Finished
@@ -37,6 +38,17 @@ OF_OBJECTS = (
     " each. Its features are pooled over the views of all its pictures, and scores,"
     " intervals and predictions are of objects."
 )
+IN_TIME = (
+    "The folds are forward in time: each net learned from earlier rows alone, so the"
+    " score of the plain nets is that of a forecast. The stack is cross-fitted over"
+    " these folds, later ones too, so what it gains over the plain nets is not."
+)
+IN_TIME_OF_STACK = (
+    "The folds are blocks in time, but no score here is that of a forecast: the"
+    " features saw no label, and the stack is cross-fitted over all blocks, later ones"
+    " too. pretext.probe learns from earlier rows alone."
+)
+NEVER_SCORED = "{:,} labelled rows before the first fold are in no score."
 USER_TASK = "columns"  # the task of columns that are the user's own
 
 
@@ -72,7 +84,8 @@ def assemble(
         for name, stage in stage_by_name.items()
     ]
     is_label_free = all(source.is_label_free for source in sources)
-    leak_guards.check_protocol(protocol, is_label_free=is_label_free)
+    in_time = TRAIN_FROM in table
+    leak_guards.check_protocol(protocol, is_label_free=is_label_free, in_time=in_time)
     if leak_guards.check_scheme(cv, stored_cv, is_label_free=is_label_free):
         table, fold_hash = _with_new_folds(table, cv, prepared)
     leak_guards.check_targets(table, opened.table_path)
@@ -103,6 +116,7 @@ def assemble(
             cv=cv or stored_cv,
             fold_hash=fold_hash,
             is_label_free=is_label_free,
+            is_in_time=TRAIN_FROM in table,
             messages=tuple(dict.fromkeys(messages)),
             user_columns=user_columns,
         ),
@@ -162,6 +176,12 @@ def _messages(
     if "object" in table:
         n = scored.objects.n_pictures
         messages.append(OF_OBJECTS.format(len(scored.ids), len(n), n.min(), n.max()))
+    if TRAIN_FROM in table:
+        is_first = (table["split"] == "train") & (table["fold"] < 0)
+        n_first = int((is_first & table["target"].notna()).sum())
+        is_label_free = all(source.is_label_free for source in sources)
+        text = IN_TIME_OF_STACK if is_label_free else IN_TIME
+        messages.append(f"{text} {NEVER_SCORED.format(n_first)}")
     return messages
 
 
@@ -260,7 +280,7 @@ def _with_new_folds(
     Returns:
         The table, and the hash of its folds.
     """
-    from data_prep.folds import fold_hash
+    from data_prep.folds import hash_of_folds
     from data_prep.rows import with_folds
 
     has_group = bool(prepared.metadata["has_group"])
@@ -272,4 +292,5 @@ def _with_new_folds(
     )
     seed = prepared.record["settings"]["seed"]
     folds = with_folds(rows, cv, has_group=has_group, seed=seed)["fold"]
-    return table.assign(fold=folds), fold_hash(table["id"], folds)
+    table = table.drop(columns=TRAIN_FROM, errors="ignore").assign(fold=folds)
+    return table, hash_of_folds(table)

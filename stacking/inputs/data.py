@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.arrays import Bools, Floats, Ints
+from data_prep.schemes import is_drawn
 from data_prep.user_columns import UserColumns
 from stacking.cross_fitting import TrainingRows
 from stacking.inputs.objects import Objects
@@ -94,6 +95,7 @@ class RunInfo:
         cv: Scheme of the folds.
         fold_hash: Their hash.
         is_label_free: One net that saw no label made all rows.
+        is_in_time: The nets of a fold were trained on what comes before it alone.
         messages: Sentences for the report.
         user_columns: How the user's own columns were made numbers; None: there are
             none.
@@ -107,8 +109,14 @@ class RunInfo:
     cv: str = ""
     fold_hash: str = ""
     is_label_free: bool = False
+    is_in_time: bool = False
     messages: tuple[str, ...] = ()
     user_columns: UserColumns | None = None
+
+    @property
+    def has_like_folds(self) -> bool:
+        """Whether folds were drawn, so that each is like the others."""
+        return not self.cv or is_drawn(self.cv)
 
     @property
     def noun(self) -> str:

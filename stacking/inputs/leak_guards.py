@@ -11,6 +11,7 @@ import numpy as np
 from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError, named
 from data_prep.folds import lone_cv_group, too_few_rows
+from data_prep.schemes import is_in_time
 from data_prep.task_types.registry import TASK_TYPES
 from features.header import HELD_OUT, SELECTED, UNTRAINED
 
@@ -38,12 +39,12 @@ def check_folds(table: "pd.DataFrame", stored_hash: str, path: Path) -> None:
         stored_hash: The hash it recorded.
         path: The table's file.
     """
-    from data_prep.folds import fold_hash
+    from data_prep.folds import hash_of_folds
 
     if table["id"].duplicated().any():
         repeated = set(table["id"][table["id"].duplicated()])
         raise UserError(f"{path}: {named(repeated)} occur twice; {PREPARE}")
-    if fold_hash(list(table["id"]), list(table["fold"])) != stored_hash:
+    if hash_of_folds(table) != stored_hash:
         raise UserError(
             f"{path}: its folds are not the ones data_prep.prepare made; {PREPARE}"
         )
@@ -91,6 +92,9 @@ def check_scheme(cv: str, stored: str, *, is_label_free: bool) -> bool:
     """
     if cv in ("", stored):
         return False
+    if is_in_time(cv):
+        command = f"python -m data_prep.prepare --cv {cv}"
+        raise UserError(f"cv = {cv!r}: folds in time are of the preparation: {command}")
     if is_label_free:
         return True
     raise UserError(
@@ -107,7 +111,7 @@ def check_groups(cv: str, *, has_group: bool) -> None:
         cv: The scheme of new folds.
         has_group: The table has groups of the user's.
     """
-    from data_prep.folds import is_grouped
+    from data_prep.schemes import is_grouped
 
     if is_grouped(cv) == has_group:
         return
@@ -119,8 +123,16 @@ def check_groups(cv: str, *, has_group: bool) -> None:
     raise UserError(f"cv = {cv!r} {reason}; give --cv {fitting}")
 
 
-def check_protocol(protocol: str, *, is_label_free: bool) -> None:
-    """Refuse to look for a leak where no net saw a label."""
+def check_protocol(
+    protocol: str, *, is_label_free: bool, in_time: bool = False
+) -> None:
+    """Refuse to look for a leak where no net saw a label, or none of later rows."""
+    if protocol == "insample" and in_time:
+        raise UserError(
+            "protocol = 'insample' learns from what each net says of all rows but its"
+            " fold's, and the nets of folds in time were trained on earlier rows alone;"
+            " leave --protocol out"
+        )
     if protocol == "insample" and is_label_free:
         raise UserError(
             "protocol = 'insample': the features come from a net that saw no label, so"

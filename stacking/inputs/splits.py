@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from data_prep.arrays import Ints
 from data_prep.errors import UserError
-from data_prep.folds import assign_folds, parse_scheme, strata
+from data_prep.folds import assign_folds, strata
+from data_prep.schemes import parse_scheme
 
 
 def make_folds(

@@ -6,17 +6,16 @@ from numpy.testing import assert_array_equal
 
 from data_prep.errors import UserError
 from data_prep.folds import (
-    SCHEMES,
     assign_folds,
     fold_hash,
     imbalance,
     join_cv_groups,
     lone_cv_group,
-    parse_scheme,
     strata,
     strata_of_one_fold,
     too_few_rows,
 )
+from data_prep.schemes import SCHEMES, parse_scheme
 
 SEEDS = range(8)
 
@@ -171,7 +170,7 @@ def test_strata_of_one_fold_are_what_lies_in_one_fold() -> None:
 
 @pytest.mark.parametrize("cv", ["sgkfold", "sgkfold1", "3", "leaveoneout5", "SKFOLD3"])
 def test_an_unknown_scheme_is_refused(cv: str) -> None:
-    with pytest.raises(UserError, match="give kfold, skfold, gkfold, sgkfold and 2"):
+    with pytest.raises(UserError, match="kfold, skfold, gkfold, sgkfold or time and 2"):
         parse_scheme(cv)
 
 

@@ -17,8 +17,9 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from data_prep.folds import fold_hash
+from data_prep.folds import hash_of_folds
 from data_prep.run_folders.runs import Run
+from data_prep.time_folds import with_time_folds
 from features.pooling import USUAL, pool
 from features.store import write_store
 from stacking.cross_fitting import TrainingRows
@@ -50,6 +51,7 @@ class FakeRun:
     has_sample: bool = True
     is_shifted: bool = True
     is_label_free: bool = False
+    is_in_time: bool = False
     seed: int = 0
     net_seed: int = 0  # other nets of the same pictures
     header: dict[str, Any] = field(default_factory=dict)
@@ -70,6 +72,11 @@ class FakeRun:
         is_train = split == "train"
         fold = np.where(is_train, rng.integers(self.n_folds, size=n)[cv_group], -1)
         table = self._table(ids, split, cv_group, date, period, fold)
+        if self.is_in_time:
+            years = np.random.default_rng(self.seed + 1).integers(1850, 1900, n)
+            table = table.assign(date=years.astype(np.float64))
+            table = with_time_folds(table, self._cv, is_train, gap=0.0)
+            fold = table["fold"].to_numpy()
         run = Run(folder)
         self._prepare(run, table, rng)
         nets = np.random.default_rng(self.net_seed) if self.net_seed else rng
@@ -78,6 +85,10 @@ class FakeRun:
         origin = {"base": ".", "experiment": "experiment.toml"}
         (folder / "run.json").write_text(json.dumps(origin))
         return folder
+
+    @property
+    def _cv(self) -> str:
+        return f"{'time' if self.is_in_time else 'sgkfold'}{self.n_folds}"
 
     @property
     def _has_classes(self) -> bool:
@@ -127,9 +138,9 @@ class FakeRun:
         metadata = {
             "side": SIDE_PX,
             "fit": "pad",
-            "cv": f"sgkfold{self.n_folds}",
+            "cv": self._cv,
             "n_folds": self.n_folds,
-            "fold_hash": fold_hash(list(table["id"]), list(table["fold"])),
+            "fold_hash": hash_of_folds(table),
             "classes": self._classes,
             "target_kind": "classes" if self.is_text else "numeric",
             "target_range": None if self.is_text else [0.0, 3.0],
@@ -165,8 +176,8 @@ class FakeRun:
             for output in outputs[task]
         ]
         header = {
-            "cv": f"sgkfold{self.n_folds}",
-            "fold_hash": fold_hash(list(table["id"]), list(table["fold"])),
+            "cv": self._cv,
+            "fold_hash": hash_of_folds(table),
             "views": None,
             "selected_with_labels": False,
             "failures": {},
@@ -214,7 +225,7 @@ class FakeRun:
                     _store(own, table, seen, net(seen, True), "insample", header)
             order = np.concatenate([*oof_rows, common])
             values = np.concatenate([*oof, np.mean(tests, axis=0)])
-            roles = ["oof"] * int(is_train.sum()) + ["test"] * len(common)
+            roles = ["oof"] * sum(map(len, oof_rows)) + ["test"] * len(common)
             _store(path, table, order, values, roles, header)
 
     def _net(self, date: Floats, period: Any, rng: np.random.Generator) -> Any:

@@ -49,10 +49,11 @@ def meaning(stacked: Stacked, findings: Findings) -> Section:
     ]
     if findings.control:
         gain = gain_text(findings.control, score_digits(stacked))
+        within = "within" if stacked.data.info.has_like_folds else "over"
         sentences.append(
-            "Control: the same stack was fitted to labels permuted within the folds. It"
-            f" must not beat a constant, and does not: its gain is {gain}. So nothing"
-            " leaks from row to row."
+            f"Control: the same stack was fitted to labels permuted {within} the folds."
+            " It must not beat a constant, and does not: its gain is"
+            f" {gain}. So nothing leaks from row to row."
         )
     if not is_label_free:
         sentences.append(_on_alignment(stacked.features))
@@ -69,6 +70,19 @@ def _on_nets(stacked: Stacked, findings: Findings) -> str:
             f" models of all {data.rows.n_folds} folds, averaged."
         )
     n_nets = len(data.common.nets) or data.rows.n_folds
+    if data.info.is_in_time:
+        by_all = "the net that was trained on every labelled row, also the latest."
+        by_each = (
+            f"all {n_nets} nets, averaged, of which the first learned from the oldest"
+            " rows alone: the net of all rows (transfer.finetune --all, then test_nets"
+            " = 'all') knows the latest too."
+        )
+        return (
+            "Cross-validation measures a prediction by one net per picture, which was"
+            " trained on earlier pictures alone, few of them for the first fold. A"
+            f" picture without label is predicted by"
+            f" {by_all if findings.is_by_all else by_each}"
+        )
     predicted = (
         "the net that was trained on every labelled row. The stack has learned from"
         " other nets, so look how its outputs differ from theirs."
@@ -112,10 +126,12 @@ def _on_alignment(features: AlignedFeatures) -> str:
         )
     if features.tried:
         return "The nets were left on scales of their own, which scored best."
+    or_held_out = f", or {MIN_HELD_OUT} in each fold"
+    if not features.data.info.has_like_folds:
+        or_held_out = "; what each net held out tells nothing, for folds are not alike"
     reason = (
         f" That takes {MIN_COMMON} {noun}s that none of them learned from, such as"
-        f" those of a test table (here there are {n_common:,}), or {MIN_HELD_OUT} in"
-        " each fold."
+        f" those of a test table (here there are {n_common:,}){or_held_out}."
     )
     return "The nets were not aligned, so each has a scale of its own." + reason * (
         n_common < MIN_COMMON

@@ -1,0 +1,79 @@
+"""The tables that ``data_prep.prepare`` writes."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from data_prep.experiment import DataSettings
+from data_prep.folds import TRAIN_FROM
+from data_prep.pictures.folders import write_left_out
+from data_prep.reporting.overview import Preparation
+from data_prep.rows import COLUMNS
+from data_prep.tables.cells import as_texts, read_table
+from data_prep.tables.user_tables import GIVEN
+from data_prep.tables.words import word_vectors
+
+
+def write_tables(
+    folder: Path, preparation: Preparation, listed: pd.DataFrame, seed: int
+) -> None:
+    """Write what is of the pictures that there are: tables, folds, and those left out.
+
+    Args:
+        folder: Of the stage.
+        preparation: The rows, and what is known of them.
+        listed: The rows of the user's tables.
+        seed: Of the word vectors.
+    """
+    rows, attributes = preparation.rows, preparation.attributes
+    attributes.to_parquet(folder / "attributes.parquet", index=False)
+    if n_dimensions := preparation.metadata["words"]:
+        vectors = word_vectors(attributes, n_dimensions, seed)
+        vectors.to_parquet(folder / "words.parquet", index=False)
+    columns = [name for name in COLUMNS if name in rows]
+    columns += [name for name in rows.columns if name.startswith(GIVEN)]
+    rows[columns].to_parquet(folder / "table.parquet", index=False)
+    if preparation.metadata["n_folds"]:
+        _write_folds(folder / "folds.csv", listed, rows)
+    if len(preparation.near.pairs):
+        preparation.near.pairs.to_csv(folder / "near_copies.csv", index=False)
+    write_left_out(folder / "left_out.csv", preparation.left_out)
+
+
+def _write_folds(path: Path, listed: pd.DataFrame, rows: pd.DataFrame) -> None:
+    """Write the folds as ``--folds`` takes them, of every row of the training table.
+
+    Args:
+        path: The file.
+        listed: The rows of the user's tables.
+        rows: Those that have a picture, with their folds.
+    """
+    names = [name for name in ("fold", TRAIN_FROM) if name in rows]
+    kept = rows.set_index("id")[names]
+    if TRAIN_FROM in kept:  # none may, said as an empty cell
+        n_folds = kept["fold"].max() + 1
+        kept[TRAIN_FROM] = kept[TRAIN_FROM].where(kept[TRAIN_FROM] < n_folds)
+    kept["fold"] = kept["fold"].where(kept["fold"] >= 0)
+    ids = listed["id"][listed["split"] == "train"]
+    table = kept.reindex(ids).astype("Int64").rename_axis("id").reset_index()
+    table.to_csv(path, index=False)
+
+
+def write_requested_ids(folder: Path, rows: pd.DataFrame, data: DataSettings) -> None:
+    """Write what to predict in the user's order, also that without a picture."""
+    if data.sample:
+        _copy_sample(data.sample, folder / "sample.csv", data.object or data.id)
+    elif data.test:
+        names = rows.loc[rows["split"] == "test", "object" if data.object else "id"]
+        names = names.drop_duplicates().rename("id")
+        names.to_csv(folder / "test_ids.csv", index=False)
+
+
+def _copy_sample(sample: Path, target: Path, id_column: str) -> None:
+    if sample.suffix.lower() not in (".parquet", ".pq"):
+        shutil.copyfile(sample, target)
+        return
+    table = read_table(sample)
+    ids = as_texts(table[id_column])  # 7 of a column of floats is not to become 7.0
+    table.assign(**{id_column: ids}).to_csv(target, index=False)

@@ -1,0 +1,118 @@
+"""Schemes of folds by name, such as ``sgkfold3``, and what they need of a table."""
+
+import re
+from pathlib import Path
+
+from data_prep.errors import UserError
+
+SCHEMES = ("kfold", "skfold", "gkfold", "sgkfold")  # drawn at random
+TIME = "time"  # forward in time, see data_prep.time_folds
+TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
+
+
+def is_table(text: str, _folder: Path) -> bool:
+    """Tell a table of the user's own folds from a column by its name."""
+    return Path(text).suffix.lower() in TABLES
+
+
+def parse_scheme(cv: str) -> tuple[str, int]:
+    """Split the name of a scheme: ``"sgkfold3"`` is ``("sgkfold", 3)``.
+
+    Raises:
+        UserError: There is no such scheme, or there are fewer than two folds.
+    """
+    match = re.fullmatch(r"([a-z]+)([0-9]+)", cv)
+    if match is None or match[1] not in (*SCHEMES, TIME) or int(match[2]) < 2:
+        raise UserError(
+            f"cv = {cv!r}: give {', '.join(SCHEMES)} or {TIME} and 2 or more folds,"
+            " such as sgkfold3"
+        )
+    return match[1], int(match[2])
+
+
+def is_grouped(cv: str) -> bool:
+    """Tell whether the scheme keeps the user's groups together, if there are any."""
+    return parse_scheme(cv)[0] in ("gkfold", "sgkfold", TIME)
+
+
+def is_in_time(cv: str | None) -> bool:
+    """Tell whether a scheme, or the name that a run has of it, is forward in time."""
+    return cv is not None and re.fullmatch(f"{TIME}[0-9]+", cv) is not None
+
+
+def is_drawn(cv: str) -> bool:
+    """Tell whether folds are drawn, so that each is like the others."""
+    return re.fullmatch(f"({'|'.join(SCHEMES)})[0-9]+", cv) is not None
+
+
+def split_sizes(n: int, n_folds: int, fold: int, *, in_time: bool) -> tuple[int, int]:
+    """Say of n rows how many a net is trained on and holds out, before folds are made.
+
+    Example:
+        >>> split_sizes(12, 3, fold=0, in_time=False)
+        (8, 4)
+        >>> split_sizes(12, 3, fold=0, in_time=True)
+        (3, 3)
+    """
+    if in_time:
+        n_block = n // (n_folds + 1)
+        return (fold + 1) * n_block, n_block
+    return n - n // n_folds, n // n_folds
+
+
+def check_scheme(cv: str, *, has_group: bool) -> None:
+    """Refuse a scheme that needs groups where there are none.
+
+    Raises:
+        UserError: The scheme needs groups, or there is no such scheme.
+    """
+    if is_grouped(cv) and not is_in_time(cv) and not has_group:
+        plain = cv.replace("gkfold", "kfold")
+        raise UserError(
+            f"cv = {cv!r} keeps groups together, but [data] group names no column;"
+            f" name it, or set cv = {plain!r} in [data_prep.prepare]"
+        )
+
+
+def check_columns(
+    cv: str, kept_together: tuple[str, str] | None, date: str | None
+) -> None:
+    """Refuse a scheme that needs a column that nobody names, or tears groups.
+
+    Args:
+        cv: The scheme.
+        kept_together: Role and column of what the user wants kept together, such as
+            ``("group", "sheet")``; None: nothing.
+        date: Column of the dates; None: there is none.
+
+    Raises:
+        UserError: The scheme does not fit the columns, or there is no such scheme.
+    """
+    check_scheme(cv, has_group=kept_together is not None)
+    if is_in_time(cv) and date is None:
+        raise UserError(
+            f"cv = {cv!r} holds out by date, but [data] date names no column; name it,"
+            " or take another scheme in [data_prep.prepare] cv"
+        )
+    if kept_together is not None and not is_grouped(cv):
+        role, column = kept_together
+        grouped = cv.replace("kfold", "gkfold")
+        raise UserError(
+            f"cv = {cv!r} would tear the {role}s of column {column!r} apart; set"
+            f" cv = {grouped!r} in [data_prep.prepare], or take {role} out of [data]"
+        )
+
+
+def check_count(cv: str, n: int, noun: str = "groups") -> None:
+    """Refuse fewer groups, or rows, than folds.
+
+    Raises:
+        UserError: There are fewer.
+    """
+    n_folds = parse_scheme(cv)[1]
+    if n < n_folds:
+        counted = f"1 {noun[:-1]} does" if n == 1 else f"{n} {noun} do"
+        raise UserError(
+            f"cv = {cv!r}: {counted} not fill {n_folds} folds;"
+            f" take fewer folds, or give more {noun}"
+        )
