@@ -94,8 +94,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         )
         stage.metadata = _metadata(stacked, settings, len(requested.ids))
     drop_folds(run.folder / name / CHECKPOINTS)
-    command = f"python -m {STAGE} --run {run.folder}"
-    _tell(stacked, findings, requested, command)
+    _tell(stacked, findings, requested, run.folder)
     log.info("-> %s", run.folder / name / "report.html")
     return run.folder / name
 
@@ -166,7 +165,7 @@ def table_of(stacked: "Stacked") -> str:
 
 
 def _tell(
-    stacked: "Stacked", findings: "Findings", requested: "RequestedIds", command: str
+    stacked: "Stacked", findings: "Findings", requested: "RequestedIds", folder: Path
 ) -> None:
     """Say how good the prediction is, and what else was seen.
 
@@ -174,13 +173,14 @@ def _tell(
         stacked: The result of the stack.
         findings: All that is told beside the scores.
         requested: What is to be predicted.
-        command: What fits the stack once more.
+        folder: Of the run.
     """
     from stacking.analysis.class_answers import class_answers, compare_ways, share_right
     from stacking.analysis.shift import verdict
     from stacking.reporting.outputs import describe_unreadable
-    from stacking.reporting.wording import before_rounding
+    from stacking.reporting.wording import before_rounding, refit_command
 
+    command = refit_command(folder, stacked)
     lines = [table_of(stacked)]
     if stacked.data.classes:
         text = share_right(class_answers(stacked)[0], stacked)

@@ -28,7 +28,7 @@ from stacking.reporting.sections.run import settings_and_versions
 from stacking.reporting.sections.steps import steps
 from stacking.reporting.sections.tasks import importance, worth
 from stacking.reporting.sections.verdicts import verdicts
-from stacking.reporting.wording import counted_rows
+from stacking.reporting.wording import counted_rows, refit_command
 
 
 def write(
@@ -58,7 +58,7 @@ def write(
     data, run = stacked.data, prepared.folder.parent
     pictures, opened = RunPictures.of(prepared), Prepared.open(prepared)
     sections = [
-        glance(stacked, findings, f"python -m stacking.fit --run {run}"),
+        glance(stacked, findings, refit_command(run, stacked)),
         verdicts(records(run), findings.verdicts),
         steps(stacked),
         by_prediction(stacked, pictures),

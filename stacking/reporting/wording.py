@@ -1,6 +1,7 @@
 """How figures and names are written in the report."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from data_prep.reporting.numerals import MOST_DECIMALS, decimals_for, with_decimals
 from data_prep.scoring.scores import Interval
@@ -95,6 +96,12 @@ def listed(names: Sequence[str]) -> str:
 def baseline_name(stacked: Stacked) -> str:
     """Name what gains are measured by."""
     return "the plain net" if stacked.baseline == "plain" else "the constant"
+
+
+def refit_command(run: Path, stacked: Stacked) -> str:
+    """Write what fits the stack of a run once more, to put flags behind."""
+    protocol = " --protocol insample" * stacked.data.is_leaky
+    return f"python -m stacking.fit --run {run}{protocol}"
 
 
 def before_rounding(stacked: Stacked) -> str:

@@ -525,6 +525,9 @@ def test_the_leak_is_named_where_it_is_made(make: Make) -> None:
     assert "run: predicting period (in-sample)" in page
     assert page.count("comparison only") == 1
     assert "RMSE, in-sample" in page
+    told = "/run --protocol insample --metric accuracy"
+    of_classes = make("--protocol", "insample", has_insample=True, is_text=True).page()
+    assert told in of_classes
     assert "Neither figure nor prediction should be relied on." in page
     assert "Every figure but those called apparent" not in page
 
