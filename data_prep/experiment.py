@@ -91,8 +91,15 @@ class DataSettings:
         Example(True),
     ] = None
     attributes: Annotated[
-        tuple[Path, ...], "long tables id,name", Example(["../materials.csv"])
+        tuple[Path, ...],
+        "tables of names: long, id,name, or wide, an id and a column for each thing",
+        Example(["../materials.csv"]),
     ] = ()
+    separator: Annotated[
+        str | None,
+        "what stands between the names in a cell of attributes; left out: ; or |",
+        Example(","),
+    ] = None
     exclude_from_validation: Annotated[
         str | None,
         "0/1 column: rows that are trained on but never scored",

@@ -81,6 +81,7 @@ class Outlook:
             UserError: A folder or table is missing, or has problems.
         """
         from data_prep.rows import with_classes
+        from data_prep.tables.words import frequent
 
         prepare = settings[PREPARED]
         inputs = Inputs.read(experiment, run, prepare.cv, prepare.folds)
@@ -89,7 +90,7 @@ class Outlook:
         attributes = inputs.tables.attributes
         attributes = attributes[attributes["id"].isin(rows["id"])]
         metadata = inputs.metadata(
-            attributes,
+            frequent(attributes, prepare.min_count),
             classes,
             side_px=prepare.side,
             word_dimensions=prepare.word_dimensions,

@@ -79,6 +79,9 @@ class PrepareSettings(Ranged):
     ] = ""
     seed: Annotated[int, "seed of the folds and the word vectors", Ge(0)] = 0
     word_dimensions: Annotated[int, "length of the word vectors", Ge(1)] = 20
+    min_count: Annotated[
+        int, "pictures that a name must have to get a word vector", Ge(1)
+    ] = 1
     placeholders: Annotated[
         Literal["keep", "leave_out"],
         "one picture under many ids, such as 'no photograph yet': keep it in one fold,"
@@ -191,6 +194,7 @@ def _prepare(
     from data_prep.reporting.overview import Preparation, describe, write_overview
     from data_prep.row_metadata import metadata_of_pictures, metadata_of_rows
     from data_prep.rows import check_groups, check_what_is_left
+    from data_prep.tables.words import WordVectors, frequent
 
     (rows, left_out, n_unknown), tables = matched, inputs.tables
     if inputs.cv and not inputs.user_folds:
@@ -204,9 +208,10 @@ def _prepare(
     rows, classes = _rows_in_folds(usable, settings, inputs)
     pixels = map_array(usable.pixels_file)
     attributes = tables.attributes[tables.attributes["id"].isin(rows["id"])]
+    of_words = frequent(attributes, settings.min_count)
     stage.metadata = {
         **inputs.metadata(
-            attributes,
+            of_words,
             classes,
             side_px=settings.side,
             word_dimensions=settings.word_dimensions,
@@ -214,7 +219,7 @@ def _prepare(
         **metadata_of_rows(rows, inputs.cv, tables.target_kind, len(left_out)),
         **metadata_of_pictures(pixels, usable.placeholders, settings.fit),
     }
-    notes = [*inputs.notes, *_notes(rows, attributes, stage.metadata), *usable.notes]
+    notes = [*inputs.notes, *_notes(rows, of_words, stage.metadata), *usable.notes]
     if inputs.user_folds:
         notes += inputs.user_folds.notes_on(rows)
     preparation = Preparation(
@@ -222,12 +227,13 @@ def _prepare(
         metadata=stage.metadata,
         left_out=left_out,
         attributes=attributes,
+        words=WordVectors.learned(of_words, stage.metadata["words"], settings.seed),
         n_unknown=n_unknown,
         placeholders=usable.placeholders,
         near=usable.near,
         notes=notes,
     )
-    write_tables(stage.folder, preparation, tables.rows, settings.seed)
+    write_tables(stage.folder, preparation, tables.rows)
     write_requested_ids(stage.folder, tables.rows, inputs.data)
     log.info("%s", describe(preparation))
     write_overview(stage.folder / "report.html", preparation, pixels, title)

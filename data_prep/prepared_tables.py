@@ -12,25 +12,21 @@ from data_prep.reporting.overview import Preparation
 from data_prep.rows import COLUMNS
 from data_prep.tables.cells import as_texts, read_table
 from data_prep.tables.user_tables import GIVEN
-from data_prep.tables.words import word_vectors
 
 
-def write_tables(
-    folder: Path, preparation: Preparation, listed: pd.DataFrame, seed: int
-) -> None:
+def write_tables(folder: Path, preparation: Preparation, listed: pd.DataFrame) -> None:
     """Write what is of the pictures that there are: tables, folds, and those left out.
 
     Args:
         folder: Of the stage.
         preparation: The rows, and what is known of them.
         listed: The rows of the user's tables.
-        seed: Of the word vectors.
     """
-    rows, attributes = preparation.rows, preparation.attributes
-    attributes.to_parquet(folder / "attributes.parquet", index=False)
-    if n_dimensions := preparation.metadata["words"]:
-        vectors = word_vectors(attributes, n_dimensions, seed)
-        vectors.to_parquet(folder / "words.parquet", index=False)
+    rows, words = preparation.rows, preparation.words
+    preparation.attributes.to_parquet(folder / "attributes.parquet", index=False)
+    if words:
+        words.of_names.to_parquet(folder / "names.parquet", index=False)
+        words.of_ids.to_parquet(folder / "words.parquet", index=False)
     columns = [name for name in COLUMNS if name in rows]
     columns += [name for name in rows.columns if name.startswith(GIVEN)]
     rows[columns].to_parquet(folder / "table.parquet", index=False)

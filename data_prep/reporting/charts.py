@@ -60,6 +60,7 @@ class Point:
         picture: Address from ``data_prep.reporting.report.picture_uri``, shown with
             the caption.
         is_warning: Drawn in the colour of warnings.
+        text: Written beside it.
     """
 
     x: float
@@ -69,6 +70,7 @@ class Point:
     caption: str = ""
     picture: str = ""
     is_warning: bool = False
+    text: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

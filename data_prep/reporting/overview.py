@@ -50,6 +50,7 @@ class Preparation:
         metadata: As in the record.
         left_out: Ids without a readable picture.
         attributes: id, name.
+        name_vectors: Of ``data_prep.tables.words.name_vectors``; None: there are none.
         n_unknown: Ids of the attribute tables that have no picture.
         placeholders: Pictures that stand under many ids.
         near: Pairs that are, or might be, near copies.
@@ -60,6 +61,7 @@ class Preparation:
     metadata: Mapping[str, Any]
     left_out: Sequence[LeftOut] = ()
     attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    name_vectors: pd.DataFrame | None = None
     n_unknown: int = 0
     placeholders: Sequence[Repeat] = ()
     near: NearCopies = field(default_factory=NearCopies)
@@ -248,6 +250,8 @@ def write_overview(
     if len(preparation.attributes):
         names = preparation.attributes["name"].value_counts().head(20)
         sections.append(Section("Names", _count_chart(names)))
+    if preparation.name_vectors is not None:
+        sections.append(names_section(preparation.name_vectors))
     if preparation.left_out:
         shown = pd.DataFrame(map(vars, preparation.left_out[:MOST_SHOWN]))
         caption = (

@@ -1,4 +1,4 @@
-"""Tables of ids and further columns: attributes, sample weights, later pictures.
+"""Tables of ids and further columns: sample weights, later pictures.
 
 What every table of ids is checked for stands here as well.
 """
@@ -14,41 +14,7 @@ from data_prep.errors import UserError
 from data_prep.pictures.near_ids import near_hint
 from data_prep.settings import nearest
 from data_prep.tables.cells import as_numbers, as_texts, read_table
-from data_prep.tables.column_notes import note_missing, note_names, some, some_unread
-
-
-def read_attributes(
-    paths: Sequence[Path], id_column: str = "id", notes: list[str] | None = None
-) -> pd.DataFrame:
-    """Read long tables of id and name; stripped, without repetitions, in id order.
-
-    Args:
-        paths: The tables.
-        id_column: Name of the id column; ``id`` is understood as well.
-        notes: What is odd is added to it.
-
-    Raises:
-        UserError: A table is missing, empty or lacks one of its two columns.
-    """
-    frames = []
-    for path in paths:
-        table = read_table(path)
-        column = id_column if id_column in table else "id"
-        raise_if(path, problems_of_columns(table, {"id": column, "attributes": "name"}))
-        texts = {"id": as_texts(table[column]), "name": as_texts(table["name"])}
-        frames.append(pd.DataFrame(texts, dtype=object))
-        if notes is not None:
-            for role, name in (("id", column), ("name", "name")):
-                missing = note_missing(role, table[name], np.array(texts[role]) == "")
-                notes += [f"{path.name}: {note}; left out" for note in missing]
-    empty = pd.DataFrame({"id": [], "name": []}, dtype=object)
-    rows = pd.concat(frames) if frames else empty
-    if notes is not None and frames:
-        files = ", ".join(path.name for path in paths)
-        notes += [f"{files}: {note}" for note in note_names("name", rows["name"])]
-    is_whole = (rows["id"] != "") & (rows["name"] != "")
-    named = rows[is_whole].drop_duplicates()
-    return named.sort_values(["id", "name"], ignore_index=True)
+from data_prep.tables.column_notes import some, some_unread
 
 
 def read_weights(

@@ -16,6 +16,7 @@ import pandas as pd
 
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
+from data_prep.tables.attributes import read_attributes
 from data_prep.tables.cells import (
     as_flags,
     as_texts,
@@ -38,7 +39,6 @@ from data_prep.tables.id_tables import (
     problems_of_columns,
     problems_of_ids,
     raise_if,
-    read_attributes,
     read_weights,
 )
 from data_prep.tables.objects import (
@@ -109,10 +109,26 @@ def read_tables(data: DataSettings) -> Tables:
         check_splits(rows, data.train, to_predict)
     return Tables(
         rows=rows,
-        attributes=read_attributes(data.attributes, data.id, notes),
+        attributes=read_attributes(
+            data.attributes,
+            data.id,
+            notes,
+            separator=data.separator,
+            roles=_roles(data),
+        ),
         target_kind=target_kind,
         notes=tuple(notes),
     )
+
+
+def _roles(data: DataSettings) -> dict[str, str]:
+    """Name the columns that a wide table of names may have and that are no names."""
+    roles = ("target", "group", "object", "date", "exclude_from_validation")
+    return {
+        column: f"the {role.replace('_', ' ')} of [data]"
+        for role in roles
+        if (column := getattr(data, role))
+    }
 
 
 def _check_named(data: DataSettings) -> None:

@@ -12,16 +12,51 @@ Differs: a set has no order, so the window spans all of it and does not shrink.
 """
 
 import zlib
+from dataclasses import dataclass
 
 import pandas as pd
 
 EPOCHS = 100
 
 
-def word_vectors(
+@dataclass(frozen=True, kw_only=True)
+class WordVectors:
+    """What was learned of names.
+
+    Attributes:
+        of_names: Of ``name_vectors``.
+        of_ids: Of ``mean_vectors``.
+    """
+
+    of_names: pd.DataFrame
+    of_ids: pd.DataFrame
+
+    @classmethod
+    def learned(
+        cls, attributes: pd.DataFrame, dimensions: int, seed: int
+    ) -> "WordVectors | None":
+        """Learn them; None: of no dimension there is nothing to learn."""
+        if not dimensions:
+            return None
+        of_names = name_vectors(attributes, dimensions, seed)
+        return cls(of_names=of_names, of_ids=mean_vectors(attributes, of_names))
+
+
+def frequent(attributes: pd.DataFrame, min_count: int) -> pd.DataFrame:
+    """Keep the names that some number of pictures have.
+
+    Args:
+        attributes: Columns id and name, no row twice.
+        min_count: Pictures that a name must have.
+    """
+    counts = attributes["name"].map(attributes["name"].value_counts())
+    return attributes[counts >= min_count]
+
+
+def name_vectors(
     attributes: pd.DataFrame, dimensions: int = 20, seed: int = 0, epochs: int = EPOCHS
 ) -> pd.DataFrame:
-    """Give each id the mean vector of its names.
+    """Give each name its vector.
 
     Args:
         attributes: Columns id and name, no row twice.
@@ -30,19 +65,15 @@ def word_vectors(
         epochs: Passes over the sets.
 
     Returns:
-        Columns id, w0, w1 ... as float32, in id order.
+        Columns name, n_pictures, w0, w1 ... as float32, the most frequent name first.
     """
-    import numpy as np
     from gensim.models import Word2Vec
 
-    ordered = attributes.sort_values(["id", "name"])
-    sets: dict[str, list[str]] = {}
-    for id_, name in zip(ordered["id"], ordered["name"], strict=True):
-        sets.setdefault(id_, []).append(name)
+    sets = list(_sets(attributes).values())
     model = Word2Vec(
-        list(sets.values()),
+        sets,
         vector_size=dimensions,
-        window=max(2, *map(len, sets.values())),
+        window=max(2, *map(len, sets)),
         shrink_windows=False,
         min_count=1,
         sg=1,
@@ -52,9 +83,42 @@ def word_vectors(
         workers=1,
         hashfxn=_fixed_hash,
     )
-    means = np.stack([model.wv[names].mean(axis=0) for names in sets.values()])
-    vectors = dict(zip(columns(dimensions), means.astype("float32").T, strict=True))
-    return pd.DataFrame({"id": list(sets), **vectors})
+    counts = attributes["name"].value_counts().rename_axis("name").reset_index()
+    counts = counts.sort_values(["count", "name"], ascending=[False, True])
+    names = counts["name"].tolist()
+    vectors = dict(zip(columns(dimensions), model.wv[names].T, strict=True))
+    counted = {"name": names, "n_pictures": counts["count"].tolist()}
+    return pd.DataFrame({**counted, **vectors})
+
+
+def mean_vectors(attributes: pd.DataFrame, of_names: pd.DataFrame) -> pd.DataFrame:
+    """Give each id the mean vector of its names.
+
+    Args:
+        attributes: Columns id and name, no row twice, of which
+            ``name_vectors`` were made.
+        of_names: The vectors of the names.
+
+    Returns:
+        Columns id, w0, w1 ... as float32, in id order.
+    """
+    import numpy as np
+
+    names = [name for name in of_names if name not in ("name", "n_pictures")]
+    vectors, sets = of_names[names].to_numpy(), _sets(attributes)
+    row_of = {name: row for row, name in enumerate(of_names["name"])}
+    row_idx = ([row_of[name] for name in of_id] for of_id in sets.values())
+    means = np.stack([vectors[idx].mean(axis=0) for idx in row_idx])
+    return pd.DataFrame({"id": list(sets), **dict(zip(names, means.T, strict=True))})
+
+
+def _sets(attributes: pd.DataFrame) -> dict[str, list[str]]:
+    """Give the names of each id, all in order."""
+    ordered = attributes.sort_values(["id", "name"])
+    sets: dict[str, list[str]] = {}
+    for id_, name in zip(ordered["id"], ordered["name"], strict=True):
+        sets.setdefault(id_, []).append(name)
+    return sets
 
 
 def why_no_vectors(attributes: pd.DataFrame) -> str | None:
@@ -101,13 +165,13 @@ def notes_on_names(attributes: pd.DataFrame) -> list[str]:
                 f" one that never goes with another ({example!r}); its vector is what"
                 " it began with, at random"
             )
-    is_list = attributes["name"].str.contains("[,;|]")
+    is_list = attributes["name"].str.contains(",")
     if is_list.mean() > 0.5:
         example = attributes["name"][is_list].iloc[0]
         notes.append(
-            f"{int(is_list.sum()):,} of {len(attributes):,} names hold a comma, a"
-            f" semicolon or a bar ({example!r}); each is taken as one name: write"
-            " several in a row each"
+            f"{int(is_list.sum()):,} of {len(attributes):,} names hold a comma"
+            f' ({example!r}); each is taken as one name: separator = "," in [data]'
+            " makes several of it"
         )
     return notes
 

@@ -29,6 +29,9 @@ class Words(TaskType):
             from data_prep.tables.words import why_no_vectors
 
             reason = why_no_vectors(source.read_attributes())
+            reason = reason or (
+                "no name has as many pictures as [data_prep.prepare] min_count asks"
+            )
             raise UserError(f"of [data] attributes {reason}; take the task out")
         words = vectors.set_index("id").reindex(source.table["id"])
         has_label = words.notna().all(axis=1).to_numpy() & source.is_train

@@ -10,10 +10,11 @@ from pandas._libs.parsers import STR_NA_VALUES
 
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
+from data_prep.tables.attributes import read_attributes
 from data_prep.tables.cells import NO_NUMBER, as_numbers, with_plain_numbers
 from data_prep.tables.column_notes import note_decimals, note_names, some
 from data_prep.tables.dates import as_years
-from data_prep.tables.id_tables import read_attributes, read_weights
+from data_prep.tables.id_tables import read_weights
 from data_prep.tables.lookalikes import misspelled, near_number
 from data_prep.tables.user_tables import Tables, read_tables
 

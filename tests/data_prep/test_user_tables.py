@@ -9,7 +9,8 @@ from numpy.testing import assert_array_equal
 
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
-from data_prep.tables.id_tables import read_attributes, read_id_table
+from data_prep.tables.attributes import read_attributes
+from data_prep.tables.id_tables import read_id_table
 from data_prep.tables.user_tables import read_tables
 
 TRAIN = "id,kind,made,sheet,maker\n01,a,1890,x,M\n02,b,,x,\n03,a,1891-01-01,,N\n"
@@ -281,11 +282,16 @@ def test_attributes_are_stripped_and_listed_once(folder: Path) -> None:
     first_path.write_text("id,name\n2, plum \n1,apple\n2,plum\n2,\n,pear\n")
     second_path.write_text("sheet,name\n1,apple\n1,Kent\n")
     names = read_attributes([first_path, second_path], "sheet")
-    expected = [("1", "Kent"), ("1", "apple"), ("2", "plum")]
+    expected = [
+        ("1", "Kent"),
+        ("1", "apple (one)"),
+        ("1", "apple (two)"),
+        ("2", "plum"),
+    ]
     assert list(names.itertuples(index=False, name=None)) == expected
     with pytest.raises(UserError, match=r"two.csv: no column 'id' .*there are: name"):
         read_attributes([second_path])
-    first_path.write_text("id,title\n1,a\n")
+    first_path.write_text("id\n1\n")
     with pytest.raises(UserError, match=r"one.csv: no column 'name'"):
         read_attributes([first_path])
     assert isinstance(read_attributes([]), pd.DataFrame)
