@@ -3,6 +3,8 @@
 Shapes: N names, D dimensions of their vectors.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -13,7 +15,8 @@ from data_prep.reporting.report import Section, table, together
 N_LISTED = 30  # most frequent names whose neighbours are listed
 N_NEAREST = 4
 N_ON_MAP = 200
-N_WRITTEN = 30  # of those on the map, with their name beside the dot
+N_WRITTEN = 40  # of those on the map, with their name beside the dot where it has room
+LETTER, LINE = 0.014, 0.05  # width and height of what is written, of the map's
 NOTE = (
     "Names that go with the same names lie near each other. The map shows the two"
     " directions in which the vectors differ most, each name as often as pictures have"
@@ -30,15 +33,17 @@ def names_section(of_names: pd.DataFrame) -> Section:
     """
     shown = of_names.head(N_ON_MAP)
     places = flattened(_vectors(of_names), of_names["n_pictures"].to_numpy())
+    places = places[: len(shown)]
+    written = with_room(places[:N_WRITTEN], shown["name"].tolist()[:N_WRITTEN])
     points = [
         Point(
             x=float(x),
             y=float(y),
             caption=f"{name} ({count:,})",
-            text=name if rank < N_WRITTEN else "",
+            text=name if name in written else "",
         )
-        for rank, (name, count, (x, y)) in enumerate(
-            zip(shown["name"], shown["n_pictures"], places[: len(shown)], strict=True)
+        for name, count, (x, y) in zip(
+            shown["name"], shown["n_pictures"], places, strict=True
         )
     ]
     chart = scatter(points, x_label="first direction", y_label="second direction")
@@ -96,6 +101,27 @@ def flattened(vectors: Floats, counts: Floats) -> Floats:
     places = np.zeros((len(vectors), 2))
     places[:, : len(directions)] = centred @ directions.T
     return places
+
+
+def with_room(places: Floats, names: Sequence[str]) -> set[str]:
+    """Choose names that can be written beside their places without overlapping.
+
+    Args:
+        places: (N, 2); earlier names come first.
+        names: N names.
+    """
+    spans = np.maximum(np.ptp(places, axis=0), 1e-12) if len(places) else np.ones(2)
+    written: list[tuple[float, float, float]] = []  # left, right, height
+    chosen = set()
+    for (x, y), name in zip(places / spans, names, strict=True):
+        right = x + LETTER * (len(name) + 2)
+        if all(
+            x > end or right < start or abs(y - height) > LINE
+            for start, end, height in written
+        ):
+            written.append((x, right, y))
+            chosen.add(name)
+    return chosen
 
 
 def _vectors(of_names: pd.DataFrame) -> Floats:
