@@ -22,6 +22,7 @@ from data_prep.pictures.printable import shown
 from data_prep.reporting.charts import ForestRow, bars, histogram
 from data_prep.reporting.copies import copies_section, remarks_on_copies
 from data_prep.reporting.fold_table import as_lines, fold_table, folds_section
+from data_prep.reporting.names import names_section
 from data_prep.reporting.near_copies import near_copies_section
 from data_prep.reporting.report import (
     Section,
@@ -34,6 +35,7 @@ from data_prep.reporting.report import (
     write_report,
 )
 from data_prep.tables.spelling import class_text, number_texts, target_texts
+from data_prep.tables.words import WordVectors
 
 N_EXAMPLES = 32  # pictures shown in the report
 MOST_SHOWN = 50  # rows of a long table
@@ -50,7 +52,7 @@ class Preparation:
         metadata: As in the record.
         left_out: Ids without a readable picture.
         attributes: id, name.
-        name_vectors: Of ``data_prep.tables.words.name_vectors``; None: there are none.
+        words: The vectors of names; None: there are none.
         n_unknown: Ids of the attribute tables that have no picture.
         placeholders: Pictures that stand under many ids.
         near: Pairs that are, or might be, near copies.
@@ -61,7 +63,7 @@ class Preparation:
     metadata: Mapping[str, Any]
     left_out: Sequence[LeftOut] = ()
     attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
-    name_vectors: pd.DataFrame | None = None
+    words: WordVectors | None = None
     n_unknown: int = 0
     placeholders: Sequence[Repeat] = ()
     near: NearCopies = field(default_factory=NearCopies)
@@ -250,8 +252,8 @@ def write_overview(
     if len(preparation.attributes):
         names = preparation.attributes["name"].value_counts().head(20)
         sections.append(Section("Names", _count_chart(names)))
-    if preparation.name_vectors is not None:
-        sections.append(names_section(preparation.name_vectors))
+    if preparation.words:
+        sections.append(names_section(preparation.words.of_names))
     if preparation.left_out:
         shown = pd.DataFrame(map(vars, preparation.left_out[:MOST_SHOWN]))
         caption = (

@@ -156,7 +156,7 @@ def test_everything_is_written(folder: Path) -> None:
         [
             *("table.parquet", "images.npy", "words.parquet", "attributes.parquet"),
             *("left_out.csv", "sample.csv", "report.html", "record.json", "logs"),
-            "folds.csv",
+            *("folds.csv", "names.parquet"),
         ]
     )
 
