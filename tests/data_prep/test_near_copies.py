@@ -335,5 +335,13 @@ def test_edges_that_agree_are_not_enough() -> None:
     assert likeness(fixed, moving)[0] < USUAL_LIKENESS - 0.05
 
 
+def test_what_shows_too_little_is_a_copy_of_nothing() -> None:
+    """A pattern of the scanner, fainter than the noise of a JPEG, is on all pages."""
+    pattern = np.random.default_rng(0).normal(size=(1, THUMB_PX, THUMB_PX))
+    for strength, expected in ((0.8, 0.0), (30, 1.0)):
+        page = (128 + strength * pattern).clip(0, 255).astype(np.uint8)
+        assert likeness(page, page)[0] == pytest.approx(expected, abs=1e-5)
+
+
 def test_near_copies_need_thumbnails_that_are_no_larger_than_what_is_stored() -> None:
     assert LEAST_SIDE_PX == THUMB_PX

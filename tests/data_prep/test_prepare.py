@@ -210,6 +210,56 @@ def test_copies_of_a_file_and_groups_stay_in_one_fold(folder: Path) -> None:
         assert facts_of(stage)["copies_of_train_in_test"] == 1
 
 
+def test_near_copies_are_kept_in_one_fold_and_told(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    pictures = folder / "pictures"
+    for copy, turn in (("21", Image.Transpose.ROTATE_90), ("40", None)):
+        with Image.open(pictures / "02.png") as image:
+            turned = image.transpose(turn) if turn is not None else image
+            turned.save(pictures / f"{copy}.jpg", quality=95)
+        (pictures / f"{copy}.png").unlink()
+    for copies, is_joined in (("near", True), ("equal", False), ("none", False)):
+        stage = prepare(folder, "--side", "48", "--copies", copies)
+        table = table_of(stage).set_index("id")
+        same_as, groups = table["same_as"], table["cv_group"]
+        assert (same_as[["21", "40"]] == "02").all() == is_joined
+        assert (groups["02"] == groups["21"]) == is_joined
+        assert (groups["02"] == groups["21"] == groups["40"]) == is_joined
+        assert facts_of(stage)["near_copies"] == 2 * is_joined
+        assert facts_of(stage)["copies_of_train_in_test"] == is_joined
+        assert (stage / "near_copies.csv").exists() == is_joined
+        assert ("Near copies" in (stage / "report.html").read_text()) == is_joined
+        validated = table[table["fold"] >= 0]
+        assert validated.groupby("cv_group")["fold"].nunique().max() == 1
+        assert validated.groupby("group")["cv_group"].nunique().max() == 1
+    assert "2 pictures nearly the same as another" in caplog.text
+    assert (
+        "1 picture with copies has different labels (02, 21, 40: 0, 1)" in caplog.text
+    )
+    assert "1 picture to be predicted equal to one of the training" in caplog.text
+    stage = prepare(folder, "--side", "48")
+    pairs = pd.read_csv(stage / "near_copies.csv", dtype={"id": str, "other": str})
+    assert pairs["is_joined"].all()
+    views = dict(
+        zip(zip(pairs["id"], pairs["other"], strict=True), pairs["view"], strict=True)
+    )
+    assert views["02", "21"] == "r"  # turned left, it looks like the other turned right
+    assert views["02", "40"] == "e"
+
+
+def test_near_copies_need_a_side_that_shows_them(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    stage = prepare(folder)
+    assert (
+        "note: equal pictures alone are taken for copies: at side = 16" in caplog.text
+    )
+    assert not (stage / "near_copies.csv").exists()
+
+
 def test_a_folder_alone_is_enough(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
