@@ -1,7 +1,8 @@
 """What executors cost and gain: nets one after another, in processes, on a cluster.
 
-    python -m benchmarks.executors            # needs Ray, and two idle cores
-    python -m benchmarks.executors --works 20 # the cost of a piece of work alone
+    python -m benchmarks.executors              # needs Ray, and two idle cores
+    python -m benchmarks.executors --epochs 40  # longer nets
+    python -m benchmarks.executors --works 20   # the cost of a piece of work alone
 
 Twelve small nets (four tasks, three folds) are fine-tuned one after another on two
 threads and on one, two at a time in processes, and on a cluster of two nodes of one
@@ -24,10 +25,10 @@ from data_prep.executors.run import run
 from data_prep.executors.work import Work
 from tests.executors.works import shout
 
-N_TRAIN, SIDE, EPOCHS = 240, 64, 8
+N_TRAIN, SIDE = 240, 64
 FLAGS = (
     *("--backbone=test_resnet", "--init=scratch", "--batch-size=8"),
-    *(f"--epochs={EPOCHS}", "--precision=fp32"),
+    "--precision=fp32",
 )
 
 
@@ -38,7 +39,7 @@ def seconds_of(function: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
-def time_nets(address: str) -> dict[str, float]:
+def time_nets(address: str, epochs: int) -> dict[str, float]:
     """Fine-tune the nets each way, in a fresh run; seconds by way."""
     from tests.prepared_runs import finetune, make_run
 
@@ -55,7 +56,10 @@ def time_nets(address: str) -> dict[str, float]:
     for way, flags in ways.items():
         with tempfile.TemporaryDirectory() as folder:
             made = make_run(Path(folder) / "run", n_train=N_TRAIN, side=SIDE)
-            seconds[way] = seconds_of(functools.partial(finetune, made, *FLAGS, *flags))
+            call = functools.partial(
+                finetune, made, *FLAGS, f"--epochs={epochs}", *flags
+            )
+            seconds[way] = seconds_of(call)
     return seconds
 
 
@@ -91,7 +95,9 @@ def main() -> None:
     """Print a table of seconds and ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--works", type=int, default=0, help="pieces of no time, alone")
-    n_works = parser.parse_args().works
+    parser.add_argument("--epochs", type=int, default=8, help="of each net")
+    arguments = parser.parse_args()
+    n_works = arguments.works
     from tests.executors.nodes import Nodes  # late: processes import this module
 
     logging.disable(logging.INFO)
@@ -99,7 +105,7 @@ def main() -> None:
     try:
         address = nodes.cluster.address
         if not n_works:
-            print_table("12 nets", time_nets(address))
+            print_table("12 nets", time_nets(address, arguments.epochs))
         print_table(f"{n_works or 12} pieces", time_works(n_works or 12, address))
     finally:
         nodes.end()
