@@ -128,15 +128,19 @@ class PrepareSettings(Ranged):
 
     def workload(self, outlook: "Outlook") -> Workload:
         """Say what there is to decode; a few files are, to see how long it takes."""
+        from data_prep.decoding import earlier_pictures
         from data_prep.pictures.copies import LEAST_SIDE_PX, search_seconds
         from data_prep.pictures.decoded import time_decoding
         from data_prep.pictures.folders import search_folders
 
         ids = set(outlook.table["id"])
         folders = search_folders(outlook.experiment.data.images, ids=ids)
-        decoding_s = time_decoding(list(folders.pictures.values()), self.side)
+        pictures = folders.pictures
+        decoding_s = time_decoding(list(pictures.values()), self.side)
+        earlier = earlier_pictures(outlook.run, pictures, self.side, self.fit)
         n, n_workers = len(outlook.table), self.workers or n_cores()
-        seconds = START_S + n * decoding_s / n_workers
+        n_to_decode = n - len(earlier.squares) if earlier else n
+        seconds = START_S + n_to_decode * decoding_s / n_workers
         if self.copies == "near" and self.side >= LEAST_SIDE_PX:
             seconds += search_seconds(n, n_workers)
         return Workload(seconds=seconds, n_bytes=n * 3 * self.side**2)

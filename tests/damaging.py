@@ -87,9 +87,9 @@ KINDS: dict[str, tuple[str, dict[str, object], str]] = {
 }
 if plugins.is_known(plugins.JPEG_XL):
     KINDS["JPEG XL"] = ("JXL", {"quality": 85, "effort": 3}, ".jxl")
-    KINDS["JPEG XL, lossless"] = ("JXL", {"lossless": True, "effort": 1}, ".jxl")
+    KINDS["JPEG XL, lossless"] = ("JXL", {"lossless": True, "effort": 2}, ".jxl")
 # which of them show only that they are cut, and not that a part of them is zeroed
-BLIND = ("TIFF, plain", "BMP", "PPM", "JPEG XL", "JPEG XL, lossless")
+BLIND = ("TIFF, plain", "BMP", "PPM")
 
 
 @cache

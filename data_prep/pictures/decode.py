@@ -15,12 +15,13 @@ pages or frames the first is taken. What a reader should know of this is in
 
 A damaged file fails here, with its reason, as far as its format can tell: see
 ``integrity`` and ``jpeg``. A file that is cut off before the end of its first picture
-always fails. A changed byte fails where the format has checksums (PNG, deflated TIFF);
+always fails. A changed byte fails where the format has checksums (PNG, deflated TIFF)
+or a coder that must end where it began (JPEG XL, but not at its fastest, effort 1);
 elsewhere if it breaks the structure, leaves a long run of zeros, or gives the decoder
 too few or too many data. What stays unseen: most single flipped bits in JPEG, WebP,
-AVIF, HEIC, JPEG 2000, JPEG XL, GIF and TIFFs of other kinds; anything in plain pixels
-(BMP, PNM, TIFF without compression); loss between two restart markers of a JPEG; of
-progressive JPEGs what keeps the structure whole. Of XCF nothing is promised.
+AVIF, HEIC, JPEG 2000, GIF and TIFFs of other kinds; anything in plain pixels (BMP, PNM,
+TIFF without compression); loss between two restart markers of a JPEG; of progressive
+JPEGs what keeps the structure whole. Of XCF nothing is promised.
 """
 
 import io

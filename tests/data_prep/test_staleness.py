@@ -15,9 +15,13 @@ import pytest
 from PIL import Image
 
 from data_prep import decoding
+from data_prep.experiment import read_experiment
+from data_prep.outlook import Outlook
 from data_prep.pictures import decoded, images
 from data_prep.pictures.images import store_pictures
+from data_prep.prepare import START_S, PrepareSettings
 from data_prep.run_folders import witness
+from data_prep.run_folders.runs import Run
 from tests.data_prep.sheets import (
     IDS,
     N,
@@ -299,6 +303,28 @@ def test_an_interrupted_attempt_goes_on_taking_over(
     whole = prepare(folder, run="whole")
     for name in ("table.parquet", "images.npy"):
         assert (stage / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_plan_counts_what_is_to_be_decoded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoded, "time_decoding", lambda *_: 1.0)  # second a picture
+
+    def seconds(side: int = 16) -> float:
+        experiment = read_experiment(folder / "x.toml", folder / "run")
+        settings = PrepareSettings(side=side, workers=1, copies="equal", seed=5)
+        outlook = Outlook.of_tables(
+            Run(folder / "run"), experiment, {"data_prep.prepare": settings}
+        )
+        return settings.workload(outlook).seconds - START_S
+
+    prepare(folder, run="another")
+    assert seconds() == N
+    prepare(folder)
+    assert seconds() == 0
+    assert seconds(side=18) == N
+    new_picture(folder)
+    assert seconds() == 1
 
 
 def test_another_side_is_still_asked_about(
