@@ -51,7 +51,7 @@ def value_text(value: Value, base: Path) -> str:
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, Path):
-        return _quoted(os.path.relpath(value.absolute(), base.absolute()))
+        return _quoted(_path_text(value.absolute(), base.absolute()))
     if isinstance(value, str):
         return _quoted(value)
     items = [value_text(item, base) for item in value]
@@ -59,6 +59,19 @@ def value_text(value: Value, base: Path) -> str:
     if len(line) <= WIDTH - 20:
         return line
     return "\n".join(["[", *(f"    {item}," for item in items), "]"])
+
+
+def _path_text(path: Path, base: Path) -> str:
+    """Write a path as seen from a folder, or whole if only the root is above both.
+
+    >>> _path_text(Path("/home/me/pictures"), Path("/home/me/experiments"))
+    '../pictures'
+    >>> _path_text(Path("/data/pictures"), Path("/home/me/experiments"))
+    '/data/pictures'
+    """
+    if Path(os.path.commonpath([path, base])) == Path(path.anchor):
+        return str(path)
+    return os.path.relpath(path, base)
 
 
 def _lines_of(entry: Entry, base: Path) -> Iterator[str]:
