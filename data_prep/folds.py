@@ -314,6 +314,19 @@ def fold_masks(table: "pd.DataFrame", fold: str) -> tuple[Bools, Bools]:
     return val_mask, train_mask
 
 
+def unseen_classes(table: "pd.DataFrame") -> list[int]:
+    """List the classes that some net is judged on and has never seen.
+
+    Args:
+        table: Rows with ``class_index``, and what ``fold_masks`` takes.
+    """
+    codes, unseen = table["class_index"].to_numpy(), set[int]()
+    for fold in range(int(table["fold"].max()) + 1):
+        val_mask, train_mask = fold_masks(table, str(fold))
+        unseen |= set(codes[val_mask].tolist()) - set(codes[train_mask].tolist())
+    return sorted(unseen - {-1})
+
+
 def hash_of_folds(table: "pd.DataFrame") -> str:
     """Hash who is held out where, and who is trained on where not all others are.
 

@@ -4,7 +4,8 @@ The out-of-fold predictions of fold k come from models that never saw fold k. Wh
 tuned on them for fold k would still look at its labels, because the models of the
 *other* folds learned from it. So each fold's model leaves behind inner out-of-fold
 predictions too: those of the rows outside fold k, made by cross-validation among those
-rows alone. Whatever is chosen for fold k is chosen on them.
+rows alone. Whatever is chosen for fold k is chosen on them. Where folds are forward in
+time, "outside" means before.
 
 Shapes: N rows, n of them outside a fold and m in it, F folds, C columns, K classes.
 """
@@ -46,6 +47,7 @@ class TrainingRows:
         folds: (N,) fold of each row, from 0.
         groups: (N,) codes of what no inner fold may tear.
         sample_weight: (N,) how much each row is learned from; 0: not at all.
+        in_time: A fold is predicted by what was learned from earlier ones alone.
     """
 
     X: Floats
@@ -53,6 +55,7 @@ class TrainingRows:
     folds: Ints
     groups: Ints
     sample_weight: Floats
+    in_time: bool = False
 
     @property
     def n_folds(self) -> int:
@@ -68,6 +71,10 @@ class TrainingRows:
     def labels(self) -> Floats | Ints:
         """(N,) numbers, or the number of the class."""
         return self.y.argmax(axis=1) if self.n_classes else self.y
+
+    def each_fold(self) -> Iterator[tuple[int, Ints, Ints]]:
+        """Give each fold with its ``train_idx`` and ``val_idx``."""
+        return each_fold(self.folds, in_time=self.in_time)
 
     def inner_folds(self, train_idx: Ints, seed: int) -> Ints:
         """Give the (n,) inner fold of each of the rows at ``train_idx``."""
@@ -109,6 +116,17 @@ class CrossFit:
     models: list[Model] = field(default_factory=list)
     metadata: list[dict[str, Any]] = field(default_factory=list)
 
+    def inner(self, fold: int, train_idx: Ints) -> Floats:
+        """Give the (n, ...) inner predictions of what a fold's choices are made on.
+
+        Raises:
+            RuntimeError: There are none of some rows, which are then not outside.
+        """
+        pred: Floats = self.inner_oof[fold, train_idx]
+        if np.isnan(pred).any():
+            raise RuntimeError(f"fold {fold}: rows without an inner prediction")
+        return pred
+
     @classmethod
     def over(
         cls,
@@ -125,7 +143,7 @@ class CrossFit:
             n_workers: Folds fitted at the same time, in threads.
         """
         result = cls.empty(rows.y, rows.folds)
-        splits = list(each_fold(rows.folds))
+        splits = list(rows.each_fold())
         with ThreadPoolExecutor(min(n_workers, len(splits))) as pool:
             fits = list(pool.map(lambda split: fit(*split), splits))
         for (fold, train_idx, val_idx), fold_fit in zip(splits, fits, strict=True):
@@ -153,10 +171,17 @@ class CrossFit:
         )
 
 
-def each_fold(folds: Ints) -> Iterator[tuple[int, Ints, Ints]]:
-    """Give each fold of (N,) ``folds`` with its ``train_idx`` and ``val_idx``."""
+def each_fold(
+    folds: Ints, *, in_time: bool = False
+) -> Iterator[tuple[int, Ints, Ints]]:
+    """Give each fold of (N,) ``folds`` with its ``train_idx`` and ``val_idx``.
+
+    In time those are of earlier folds alone; of fold 0, which none comes before, of all
+    others: its models serve rows that come later, and are not scored.
+    """
     for fold in range(int(folds.max()) + 1):
-        yield fold, np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        may_train = folds < fold if in_time and fold else folds != fold
+        yield fold, np.flatnonzero(may_train), np.flatnonzero(folds == fold)
 
 
 def assign_inner_folds(

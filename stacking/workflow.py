@@ -31,7 +31,15 @@ from stacking.analysis.shift import TaskShift, shift_of_folds
 from stacking.analysis.verdicts import verdicts_on
 from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.ensemble.insample import fit_insample
-from stacking.ensemble.members import Member, fit_stackers, fit_tasks, read_fixed
+from stacking.ensemble.members import (
+    FIRST_BY_LATER,
+    FIRST_BY_NET,
+    Member,
+    first_by_net,
+    fit_stackers,
+    fit_tasks,
+    read_fixed,
+)
 from stacking.ensemble.objective import Objective, ScoringData
 from stacking.ensemble.postprocessors import choose_postprocessors
 from stacking.ensemble.selection import cross_select
@@ -125,7 +133,7 @@ class StackingJob:
         n_workers, n_threads = threads_for(X.size, settings.threads)
         path = prepared.folder / "images.npy" if prepared else None
         return cls(
-            data=data,
+            data=_with_first_fold_told(data, target_columns),
             settings=settings,
             target_columns=target_columns,
             objective=objective,
@@ -167,7 +175,7 @@ class StackingJob:
         if settings.stackers_of_views:
             folds = self.data.rows.folds
             views = self._views.aligned(features.alignment.method, folds)
-        members = {
+        fitted = {
             **fit_tasks(features, settings.seed),
             **fit_stackers(
                 features,
@@ -175,8 +183,8 @@ class StackingJob:
                 replace(self.context, folder=folder / CHECKPOINTS),
                 None if views is None else views.values,
             ),
-            **read_fixed(features),
         }
+        members = {**first_by_net(fitted, features), **read_fixed(features)}
         return self._stack(features, members, names, views)
 
     def _features(self) -> AlignedFeatures:
@@ -191,12 +199,11 @@ class StackingJob:
         if align != "none" and not is_aligned and not data.info.is_label_free:
             log.info(
                 "the nets are not aligned: that takes %d %ss that none of them learned"
-                " from, such as those of a test table (there are %d), or %d in each"
-                " fold",
+                " from, such as those of a test table (there are %d)%s",
                 MIN_COMMON,
                 data.info.noun,
                 len(data.common.ids),
-                MIN_HELD_OUT,
+                f", or {MIN_HELD_OUT} in each fold" * data.info.has_like_folds,
             )
         return features
 
@@ -294,6 +301,8 @@ class StackingJob:
         data = self.data
         if data.is_leaky or data.info.is_label_free or not data.common.nets:
             return None
+        if data.rows.in_time:
+            return None  # nets of other times differ by more than chance
         pred = stacked.predictor.predict_by_net(data.common.nets, views, in_fold=True)
         score = stacked.averaged.scores.pooled
         return expect_of_averaging(pred["prediction"], score, self.objective)
@@ -342,3 +351,14 @@ class StackingJob:
         scoring = ScoringData.of(rows, self.objective)
         blend, _, _ = cross_select(fits, scoring)
         return judge_control(scoring, blend.oof_pred)
+
+
+def _with_first_fold_told(
+    data: StackingData, target_columns: TargetColumns
+) -> StackingData:
+    """Say what predicts the first fold of those in time."""
+    if not data.rows.in_time:
+        return data
+    text = FIRST_BY_NET if target_columns.fixed(data.rows.X) else FIRST_BY_LATER
+    messages = (*data.info.messages, text)
+    return replace(data, info=replace(data.info, messages=messages))

@@ -108,7 +108,9 @@ def formats_of(counted: pd.DataFrame) -> Formats:
 
 def as_lines(counted: pd.DataFrame) -> str:
     """Set the table in plain text."""
-    return counted.to_string(index=False, formatters=dict(formats_of(counted)))
+    return counted.to_string(
+        index=False, na_rep="", formatters=dict(formats_of(counted))
+    )
 
 
 def folds_section(rows: pd.DataFrame, metadata: Mapping[str, Any]) -> Section:

@@ -14,7 +14,7 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from data_prep.folds import strata_of_one_fold, too_few_rows
+from data_prep.folds import TRAIN_FROM, too_few_rows, unseen_classes
 from data_prep.pictures.copies import NearCopies, Repeat
 from data_prep.pictures.fit import MANNERS
 from data_prep.pictures.folders import LeftOut
@@ -172,13 +172,14 @@ def _remarks_on_folds(
         if fault := too_few_rows(labelled["fold"]):
             texts.append(f"too little for stacking.fit: {fault}")
     if metadata["classes"] is not None:
-        lacking = strata_of_one_fold(in_folds["fold"], in_folds["class_index"])
-        names = [class_text(metadata["classes"][code]) for code in lacking if code >= 0]
+        names = [class_text(metadata["classes"][code]) for code in unseen_classes(rows)]
         if names:
+            location = f"in a single group{' each' * (len(names) > 1)}"
+            if TRAIN_FROM in rows:
+                location = "in a fold and in no row before it"
             texts.append(
-                f"{_counted(len(names), 'class')} ({_few(names)}) in a single group"
-                f"{' each' * (len(names) > 1)}: the net that is judged on it has never"
-                " seen it"
+                f"{_counted(len(names), 'class')} ({_few(names)}) {location}: the net"
+                " that is judged on it has never seen it"
             )
     excluded = rows[rows["is_excluded"]]
     if len(excluded):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from data_prep.arrays import Floats
-from stacking.cross_fitting import CrossFit, each_fold
+from stacking.cross_fitting import CrossFit
 from stacking.ensemble.members import Member, constant
 from stacking.ensemble.objective import ScoringData
 from stacking.ensemble.postprocess import Start
@@ -113,8 +113,8 @@ def select_candidate(candidates: Candidates, scoring: ScoringData) -> Selected:
     fits = {name: members[name].fit for name in candidates.names}
     nested = CrossFit.empty(scoring.y_true, scoring.folds)
     by_fold = []
-    for fold, train_idx, val_idx in each_fold(scoring.folds):
-        inner_oof = {name: fit.inner_oof[fold, train_idx] for name, fit in fits.items()}
+    for fold, train_idx, val_idx in scoring.each_fold():
+        inner_oof = {name: fit.inner(fold, train_idx) for name, fit in fits.items()}
         best = best_of(inner_oof, scoring.take(train_idx))
         nested.inner_oof[fold, train_idx] = inner_oof[best]
         nested.oof_pred[val_idx] = fits[best].oof_pred[val_idx]

@@ -8,19 +8,30 @@ is what is left where none of them is better.
 Shapes: N rows, C columns, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from data_prep.arrays import Floats, Ints
-from stacking.cross_fitting import CrossFit, Model, each_fold
+from stacking.cross_fitting import CrossFit, Model
 from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.ensemble.objective import ScoringData
 from stacking.inputs.data import columns_of
 from stacking.models.linear import Constant, cross_fit_curve, cross_fit_ridge
 from stacking.models.registry import STACKERS
 from stacking.models.stacker import FitContext
+
+FIRST_BY_NET = (
+    "No fold comes before fold 0, so nothing can be stacked for it: the net's own"
+    " prediction stands for every member there. The constant and the model without nets"
+    " learned from later folds, which is to their favour."
+)
+FIRST_BY_LATER = (
+    "No fold comes before fold 0, and no net predicts the target itself, so what is"
+    " stacked for fold 0 learned from later folds: the scores of the others alone are"
+    " those of a forecast."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +124,37 @@ def read_fixed(features: AlignedFeatures) -> dict[str, Member]:
     }
 
 
+def first_by_net(
+    members: Mapping[str, Member], features: AlignedFeatures
+) -> dict[str, Member]:
+    """Let the net itself predict the first fold of those in time.
+
+    No fold comes before it, so nothing could be stacked that knows no later label.
+    Where the nets predict no target, the members stay as they are.
+
+    Args:
+        members: Cross-fitted.
+        features: The rows.
+    """
+    fixed = features.target_columns.fixed(features.data.rows.X)
+    if not features.rows.in_time or not fixed:
+        return dict(members)
+    net_pred = next(iter(fixed.values()))
+    is_first = features.rows.folds == 0
+    changed = {}
+    for name, member in members.items():
+        oof_pred = member.fit.oof_pred.copy()
+        oof_pred[is_first] = net_pred[is_first]
+        changed[name] = replace(member, fit=replace(member.fit, oof_pred=oof_pred))
+    return changed
+
+
 def constant(scoring: ScoringData) -> Member:
     """Predict each fold by the best constant of the others."""
     y, objective = scoring.y_true, scoring.objective
     pred = np.empty_like(y)
     models: list[Model] = []
-    for _, train_idx, val_idx in each_fold(scoring.folds):
+    for _, train_idx, val_idx in scoring.each_fold():
         pred[val_idx] = best = objective.best_constant(y[train_idx])
         models.append(Constant(y=best))
     fit = replace(CrossFit.of_fixed(pred, scoring.folds), models=models)

@@ -8,7 +8,7 @@ Targets of classes are (N, K) with a 1 in the column of the class, predictions (
 probabilities; so both kinds pass through the same code.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from data_prep.scoring.scores import (
     per_fold,
 )
 from data_prep.settings import nearest
-from stacking.cross_fitting import TrainingRows
+from stacking.cross_fitting import TrainingRows, each_fold
 
 N_DRAWS = 1000
 ALIKE = 1e-6  # of the step between two classes
@@ -249,18 +249,29 @@ class ScoringData:
         folds: (N,) fold of each row.
         groups: (N,) codes of what errs together.
         objective: The metric.
+        in_time: What is chosen for a fold is chosen on earlier ones alone.
     """
 
     y_true: Floats
     folds: Ints
     groups: Ints
     objective: Objective
+    in_time: bool = False
 
     @classmethod
     def of(cls, rows: TrainingRows, objective: Objective) -> "ScoringData":
         """Score the labels of the rows that a stack learns from."""
-        y, folds, groups = rows.y, rows.folds, rows.groups
-        return cls(y_true=y, folds=folds, groups=groups, objective=objective)
+        return cls(
+            y_true=rows.y,
+            folds=rows.folds,
+            groups=rows.groups,
+            objective=objective,
+            in_time=rows.in_time,
+        )
+
+    def each_fold(self) -> Iterator[tuple[int, Ints, Ints]]:
+        """Give each fold with its ``train_idx`` and ``val_idx``."""
+        return each_fold(self.folds, in_time=self.in_time)
 
     def take(self, idx: Ints) -> "ScoringData":
         """Give some of the rows."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from data_prep.arrays import Floats
 from data_prep.scoring.scores import Interval
-from stacking.cross_fitting import CrossFit, each_fold
+from stacking.cross_fitting import CrossFit
 from stacking.ensemble.objective import ScoringData
 from stacking.ensemble.postprocessors import Postprocessor, Rule
 from stacking.inputs.target_columns import NetPredictions
@@ -110,8 +110,8 @@ def _tuned(
     """
     fit = CrossFit.empty(scoring.y_true, scoring.folds)
     rules = []
-    for fold, train_idx, val_idx in each_fold(scoring.folds):
-        inner_oof = before.fit.inner_oof[fold, train_idx]
+    for fold, train_idx, val_idx in scoring.each_fold():
+        inner_oof = before.fit.inner(fold, train_idx)
         of_train = net_pred.take(train_idx)
         rule = processor.choose(inner_oof, of_train, scoring.take(train_idx))
         fit.inner_oof[fold, train_idx] = processor.apply(inner_oof, of_train, rule)

@@ -14,7 +14,7 @@ import numpy as np
 
 from data_prep.arrays import Floats
 from data_prep.tables.units import Unit
-from stacking.cross_fitting import CrossFit, each_fold
+from stacking.cross_fitting import CrossFit
 from stacking.ensemble.objective import Objective, ScoringData
 
 N_PICKS = 40  # so a weight is a multiple of 1/40, or of what the best shorter list has
@@ -84,9 +84,9 @@ def cross_select(
     names, y_true, objective = list(members), scoring.y_true, scoring.objective
     oof_MN = np.stack([member.oof_pred for member in members.values()])
     nested = CrossFit.empty(y_true, scoring.folds)
-    for fold, train_idx, val_idx in each_fold(scoring.folds):
+    for fold, train_idx, val_idx in scoring.each_fold():
         inner_Mn = np.stack(
-            [member.inner_oof[fold, train_idx] for member in members.values()]
+            [member.inner(fold, train_idx) for member in members.values()]
         )
         weights = select(inner_Mn, y_true[train_idx], objective)
         nested.inner_oof[fold, train_idx] = np.tensordot(weights, inner_Mn, 1)

@@ -39,16 +39,9 @@ OF_OBJECTS = (
     " intervals and predictions are of objects."
 )
 IN_TIME = (
-    "The folds are forward in time: each net learned from earlier rows alone, so the"
-    " score of the plain nets is that of a forecast. The stack is cross-fitted over"
-    " these folds, later ones too, so what it gains over the plain nets is not."
+    "The folds are forward in time: what predicts a fold has learned from earlier rows"
+    " alone. {:,} labelled rows before the first fold are in no score."
 )
-IN_TIME_OF_STACK = (
-    "The folds are blocks in time, but no score here is that of a forecast: the"
-    " features saw no label, and the stack is cross-fitted over all blocks, later ones"
-    " too. pretext.probe learns from earlier rows alone."
-)
-NEVER_SCORED = "{:,} labelled rows before the first fold are in no score."
 USER_TASK = "columns"  # the task of columns that are the user's own
 
 
@@ -116,7 +109,6 @@ def assemble(
             cv=cv or stored_cv,
             fold_hash=fold_hash,
             is_label_free=is_label_free,
-            is_in_time=TRAIN_FROM in table,
             messages=tuple(dict.fromkeys(messages)),
             user_columns=user_columns,
         ),
@@ -179,9 +171,7 @@ def _messages(
     if TRAIN_FROM in table:
         is_first = (table["split"] == "train") & (table["fold"] < 0)
         n_first = int((is_first & table["target"].notna()).sum())
-        is_label_free = all(source.is_label_free for source in sources)
-        text = IN_TIME_OF_STACK if is_label_free else IN_TIME
-        messages.append(f"{text} {NEVER_SCORED.format(n_first)}")
+        messages.append(IN_TIME.format(n_first))
     return messages
 
 
@@ -202,6 +192,7 @@ def _training_rows(
         folds=rows["fold"].to_numpy(dtype=np.int64),
         groups=rows["cv_group"].to_numpy(dtype=np.int64),
         sample_weight=weights_of(rows),
+        in_time=TRAIN_FROM in rows,
     )
 
 

@@ -95,7 +95,6 @@ class RunInfo:
         cv: Scheme of the folds.
         fold_hash: Their hash.
         is_label_free: One net that saw no label made all rows.
-        is_in_time: The nets of a fold were trained on what comes before it alone.
         messages: Sentences for the report.
         user_columns: How the user's own columns were made numbers; None: there are
             none.
@@ -109,7 +108,6 @@ class RunInfo:
     cv: str = ""
     fold_hash: str = ""
     is_label_free: bool = False
-    is_in_time: bool = False
     messages: tuple[str, ...] = ()
     user_columns: UserColumns | None = None
 

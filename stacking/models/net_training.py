@@ -226,7 +226,7 @@ def fit_fold(
         count: Told of epochs made, ``n_epochs`` in all.
     """
     torch.set_num_threads(1)
-    train_idx = np.flatnonzero(rows.folds != fold)
+    _, train_idx, val_idx = list(rows.each_fold())[fold]
     epochs, n_tried, inner_oof = _find_epochs(
         kind=kind,
         rows=rows,
@@ -249,7 +249,7 @@ def fit_fold(
     )
     return FoldFit(
         inner_oof=inner_oof.reshape(rows.y[train_idx].shape),
-        val_pred=predict(model, rows.X[rows.folds == fold]),
+        val_pred=predict(model, rows.X[val_idx]),
         model=model,
         metadata={"epochs": epochs},
     )

@@ -65,7 +65,7 @@ def tune_boosting(
     storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
     by_fold, n_columns = [], rows.X.shape[1]
     with tqdm(total=n_trials * rows.n_folds, desc="tuning", unit="trial") as bar:
-        for fold, train_idx, _ in each_fold(rows.folds):
+        for fold, train_idx, _ in rows.each_fold():
             study = optuna.create_study(
                 study_name=f"fold{fold}",
                 storage=storage,

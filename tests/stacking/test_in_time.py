@@ -1,18 +1,28 @@
 """Tests of stacks of runs whose folds are forward in time: what is said of them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_array_equal
 
 from data_prep.errors import UserError
+from data_prep.experiment import read_experiment
 from data_prep.folds import TRAIN_FROM
 from data_prep.run_folders.runs import Run
+from stacking.cross_fitting import TrainingRows
 from stacking.ensemble.aligned_features import AlignedFeatures
+from stacking.ensemble.objective import Objective, ScoringData
+from stacking.ensemble.selection import cross_select
 from stacking.inputs.assemble import Protocol, assemble
 from stacking.inputs.data import StackingData
+from stacking.models.registry import STACKERS
+from stacking.models.stacker import FitContext
+from stacking.settings import FitSettings
+from stacking.workflow import StackingJob
 from tests.stacking.reported import Reported
 
 MakeRun = Callable[..., Path]
@@ -34,18 +44,20 @@ def test_rows_before_the_first_fold_are_in_no_score_and_that_is_said(
     data = assembled(folder)
     assert len(first) > 10
     assert set(data.info.ids) == set(table["id"][table["fold"] >= 0])
-    assert data.info.is_in_time
+    assert data.rows.in_time
     (message,) = data.info.messages
-    assert message.startswith("The folds are forward in time: each net learned from")
-    assert message.endswith(
-        f" {len(first)} labelled rows before the first fold are in no score."
+    assert message == (
+        "The folds are forward in time: what predicts a fold has learned from earlier"
+        f" rows alone. {len(first)} labelled rows before the first fold are in no"
+        " score."
     )
 
 
 def test_the_report_says_what_a_score_is_of(tmp_path: Path) -> None:
     report = Reported.of(tmp_path / "run", is_in_time=True, n_test=60)
     page = report.page()
-    assert "the score of the plain nets is that of a forecast" in page
+    assert "the net&#39;s own prediction stands for every member there" in page
+    assert "strict honesty would need" not in page
     assert "one net per picture, which was trained on earlier pictures alone" in page
     assert "of which the first learned from the oldest rows alone" in page
     assert "trained on 2 of 3 folds" not in page
@@ -69,14 +81,19 @@ def test_in_sample_features_are_not_for_them(make_run: MakeRun) -> None:
         assembled(folder, protocol="insample")
 
 
-def test_no_score_of_features_without_labels_is_called_a_forecast(
+def test_features_without_labels_stack_forward_but_for_fold_0(
     make_run: MakeRun,
 ) -> None:
     folder = make_run(is_in_time=True, is_label_free=True, **FEW)
-    (message,) = assembled(folder).info.messages
-    assert "no score here is that of a forecast" in message
+    settings = FitSettings(stackers=("ridge",), seeds=1)
+    data = assembled(folder)
+    experiment = read_experiment(folder / "experiment.toml", folder)
+    job = StackingJob.of(data, settings, experiment)
+    assert job.data.info.messages[-1].startswith(
+        "No fold comes before fold 0, and no n"
+    )
     drawn = assembled(folder, cv="gkfold3")
-    assert not drawn.info.is_in_time
+    assert not drawn.rows.in_time
     assert drawn.info.messages == ()
     assert len(drawn.info.ids) < FEW["n_train"]  # those that have a fold, as before
     with pytest.raises(UserError, match="folds in time are of the preparation"):
@@ -93,3 +110,72 @@ def test_other_rows_to_learn_from_are_other_folds(make_run: MakeRun) -> None:
         patch.setattr("data_prep.run_folders.damage._stage_of", lambda _: None)
         with pytest.raises(UserError, match="its folds are not the ones data_prep"):
             assembled(folder)
+
+
+def in_time(seed: int = 0, n: int = 90) -> TrainingRows:
+    """Make up rows of three folds in time that two columns tell of."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 2))
+    return TrainingRows(
+        X=X,
+        y=X @ [1.0, -0.5] + rng.normal(0, 0.1, n),
+        folds=np.repeat([0, 1, 2], n // 3),
+        groups=np.arange(n) // 2,
+        sample_weight=np.ones(n),
+        in_time=True,
+    )
+
+
+def with_other_labels(rows: TrainingRows, from_fold: int) -> TrainingRows:
+    """Draw the labels of a fold and of later ones anew."""
+    y = np.where(rows.folds >= from_fold, rng_labels(len(rows.y)), rows.y)
+    return replace(rows, y=y)
+
+
+def rng_labels(n: int) -> np.ndarray:
+    return np.random.default_rng(99).normal(5, 3, n)
+
+
+@pytest.mark.parametrize("name", ["ridge", "lightgbm", "svr"])
+@pytest.mark.parametrize("fold", [1, 2])
+def test_no_stacker_of_a_fold_knows_a_label_of_it_or_later(
+    name: str, fold: int
+) -> None:
+    rows, context = in_time(), FitContext(n_seeds=1, max_rounds=30, columns=["a", "b"])
+    fit = STACKERS[name].fit(rows, context)
+    other = STACKERS[name].fit(with_other_labels(rows, fold), context)
+    is_of_fold = rows.folds == fold
+    assert_array_equal(fit.oof_pred[is_of_fold], other.oof_pred[is_of_fold])
+    is_inner = ~np.isnan(fit.inner_oof[fold])
+    assert_array_equal(is_inner, rows.folds < fold)
+    assert_array_equal(fit.inner_oof[fold][is_inner], other.inner_oof[fold][is_inner])
+
+
+@pytest.mark.parametrize("fold", [1, 2])
+def test_nor_does_what_is_selected_for_it(fold: int) -> None:
+    rows = in_time()
+    objective = Objective.named("rmse", [], is_number=True)
+    context = FitContext(n_seeds=1, max_rounds=30, columns=["a", "b"])
+    blends = []
+    for labelled in (rows, with_other_labels(rows, fold)):
+        fits = {
+            name: STACKERS[name].fit(labelled, context) for name in ("ridge", "svr")
+        }
+        blend, _, _ = cross_select(fits, ScoringData.of(labelled, objective))
+        blends.append(blend.oof_pred[rows.folds == fold])
+    assert_array_equal(*blends)
+
+
+def test_the_net_itself_predicts_the_first_fold(make_run: MakeRun) -> None:
+    folder = make_run(is_in_time=True, n_train=90, n_test=20, tasks=("target", "date"))
+    experiment = read_experiment(folder / "experiment.toml", folder)
+    settings = FitSettings(stackers=("ridge",), seeds=1, align="none")
+    job = StackingJob.of(assembled(folder), settings, experiment)
+    stacked = job.fit(folder)
+    is_first = job.data.rows.folds == 0
+    plain = stacked.members["plain"].fit.oof_pred
+    for name in ("ridge", "date_alone"):
+        oof_pred = stacked.members[name].fit.oof_pred
+        assert_array_equal(oof_pred[is_first], plain[is_first])
+        assert (oof_pred[~is_first] != plain[~is_first]).any()
+    assert job.expect(stacked) is None

@@ -31,11 +31,11 @@ def meaning(stacked: Stacked, findings: Findings) -> Section:
         stacked: The result of the stack.
         findings: All that is told beside the scores.
     """
-    is_label_free = stacked.data.info.is_label_free
+    is_label_free, rows = stacked.data.info.is_label_free, stacked.data.rows
     sentences = [*stacked.data.info.messages, _on_nets(stacked, findings)]
     if findings.averaging and not findings.is_by_all:
         sentences.append(_on_averaging(stacked, findings.averaging))
-    if not is_label_free:
+    if not is_label_free and not rows.in_time:
         sentences.append(
             "The stack learns from outputs of nets whose training labels include those"
             " of other folds; strict honesty would need a net per pair of folds."
@@ -70,7 +70,7 @@ def _on_nets(stacked: Stacked, findings: Findings) -> str:
             f" models of all {data.rows.n_folds} folds, averaged."
         )
     n_nets = len(data.common.nets) or data.rows.n_folds
-    if data.info.is_in_time:
+    if data.rows.in_time:
         by_all = "the net that was trained on every labelled row, also the latest."
         by_each = (
             f"all {n_nets} nets, averaged, of which the first learned from the oldest"
