@@ -27,7 +27,7 @@ from data_prep.pictures.near_copies import clusters_of, near_pairs
 from data_prep.rows import names_kept_together
 
 MOST_SHARE, MOST_ROWS = 0.1, 10  # of the training rows in a group that copies make
-TOLD_FROM_S = 5.0
+TOLD_FROM_MIN = 2.0  # of a search; less is not worth a line
 log = logging.getLogger(__name__)
 
 
@@ -68,8 +68,13 @@ def with_copies(
             f" cannot be told from look-alikes, from {LEAST_SIDE_PX} on they can"
         )
     elif copies == "near":
-        if (seconds := search_seconds(len(rows), workers)) > TOLD_FROM_S:
-            log.info("near copies are looked for, about %.0f s", seconds)
+        if (minutes := search_seconds(len(rows), workers) / 60) > TOLD_FROM_MIN:
+            log.info(
+                "near copies of %s pictures are looked for, about %.0f minutes;"
+                ' copies = "equal" in [data_prep.prepare] does without',
+                f"{len(rows):,}",
+                minutes,
+            )
         sizes = zip(rows["width"].tolist(), rows["height"].tolist(), strict=True)
         boxes = [content_box(size, side, fit) for size in sizes]
         pairs = near_pairs(images, boxes, rows["pixels_sha256"].tolist(), workers)

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn
+from tqdm import tqdm
 
 from data_prep.arrays import Floats, Ints
 from data_prep.dihedral import STEPS, VIEWS
@@ -33,7 +34,7 @@ FloatArray = TypeVar("FloatArray", bound=NDArray[Any])
 
 THUMB_PX = 48  # T
 N_FREQUENCIES = 12  # K
-N_NEAREST = 6  # pictures that each is compared with more closely
+N_NEAREST = 10  # pictures that each is compared with more closely
 LEAST_SIMILARITY = 0.5  # of fingerprints; no copy that was planted had less than 0.7
 FLAT_LEVELS = 2.0  # standard deviation of a picture that shows nothing, grey levels
 N_SAMPLE = 1500  # pictures that the coordinates are measured on
@@ -112,7 +113,14 @@ def shortlist(codes: Codes, pool: ThreadPoolExecutor) -> tuple[Ints, Ints, Ints]
     n_pictures = len(codes)
     n_rows = max(1, BLOCK_VALUES // max(n_pictures, 1))
     starts = range(0, n_pictures, n_rows)
-    blocks = pool.map(lambda start: _nearest(codes, start, start + n_rows), starts)
+    blocks = tqdm(
+        pool.map(lambda start: _nearest(codes, start, start + n_rows), starts),
+        "near copies",
+        len(starts),
+        unit="block",
+        leave=False,
+        disable=None,  # as for the pictures that are decoded
+    )
     pairs = np.concatenate([np.empty((0, 2), dtype=np.int64), *blocks])
     pairs = np.unique(np.sort(pairs, axis=1), axis=0)
     view_numbers = np.empty(len(pairs), dtype=np.int64)

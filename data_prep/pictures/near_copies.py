@@ -14,6 +14,7 @@ Shapes: N pictures, S pixels per side.
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from data_prep.dihedral import VIEWS, apply_view
 from data_prep.pictures.copies import LISTED_LIKENESS, USUAL_LIKENESS
 from data_prep.pictures.fingerprints import (
     N_NEAREST,
+    THUMB_PX,
     Box,
     Codes,
     Thumbnails,
@@ -34,7 +36,7 @@ from data_prep.pictures.fingerprints import (
     shortlist,
     thumbnails,
 )
-from data_prep.pictures.registration import likeness
+from data_prep.pictures.registration import coarse_contrast, likeness
 from data_prep.processes import n_cores
 
 COLUMNS = ("first", "second", "view", "likeness")  # of a list of pairs
@@ -66,10 +68,14 @@ def near_pairs(
     with _threads(workers or n_cores()) as pool:
         thumbs = thumbnails(images, rows, [boxes[row] for row in rows], pool)
         codes = fingerprints(thumbs)
+        coarse = _coarse(thumbs, pool)
         pairs = pd.DataFrame({name: [] for name in COLUMNS})
         numbers = np.arange(len(rows))  # of the pictures that are compared
         while len(numbers) > 1:
-            pairs = pd.concat([pairs, _judged(thumbs, codes, numbers, pool)])
+            judged = _judged(
+                numbers, codes=codes, thumbs=thumbs, coarse=coarse, pool=pool
+            )
+            pairs = pd.concat([pairs, judged])
             islands = clusters_of(len(rows), pairs[pairs["likeness"] >= USUAL_LIKENESS])
             _, first, sizes = np.unique(islands, return_index=True, return_counts=True)
             is_full = sizes > N_NEAREST  # one of its pictures may have had no room
@@ -97,7 +103,12 @@ def clusters_of(n_pictures: int, pairs: pd.DataFrame) -> Ints:
 
 
 def _judged(
-    thumbs: Thumbnails, codes: Codes, numbers: Ints, pool: ThreadPoolExecutor
+    numbers: Ints,
+    *,
+    codes: Codes,
+    thumbs: Thumbnails,
+    coarse: NDArray[np.float16],
+    pool: ThreadPoolExecutor,
 ) -> pd.DataFrame:
     """Compare some pictures, and list the pairs that are alike enough to be told."""
     first, second, view_numbers = shortlist(codes[numbers], pool)
@@ -105,11 +116,13 @@ def _judged(
 
     def judge(start: int) -> Floats:
         part = slice(start, start + PAIRS_AT_ONCE)
-        seen = [
-            apply_view(VIEWS[view], thumbs[number])
-            for number, view in zip(second[part], view_numbers[part], strict=True)
-        ]
-        return likeness(thumbs[first[part]], np.stack(seen))
+        views = [VIEWS[view] for view in view_numbers[part]]
+        return likeness(
+            thumbs[first[part]],
+            _seen_as(views, thumbs[second[part]]),
+            coarse[first[part]].astype(np.float32),
+            _seen_as(views, coarse[second[part]]).astype(np.float32),
+        )
 
     parts = pool.map(judge, range(0, len(first), PAIRS_AT_ONCE))
     values = np.concatenate([np.empty(0), *parts])
@@ -122,6 +135,21 @@ def _judged(
             "likeness": values[is_told].round(DECIMALS),
         }
     )
+
+
+def _seen_as(views: Sequence[str], pictures: NDArray[Any]) -> NDArray[Any]:
+    """Give each of (M, T, T) pictures in its view."""
+    pairs = zip(views, pictures, strict=True)
+    return np.stack([apply_view(view, picture) for view, picture in pairs])
+
+
+def _coarse(thumbs: Thumbnails, pool: ThreadPoolExecutor) -> NDArray[np.float16]:
+    """Give (N, T/2, T/2) coarse contrasts of all pictures, in half precision."""
+    starts = range(0, len(thumbs), PAIRS_AT_ONCE)
+    batches = (thumbs[start : start + PAIRS_AT_ONCE] for start in starts)
+    half = (THUMB_PX // 2, THUMB_PX // 2)
+    parts = pool.map(lambda batch: coarse_contrast(batch).astype(np.float16), batches)
+    return np.concatenate([np.empty((0, *half), dtype=np.float16), *parts])
 
 
 def _by_rows(pairs: pd.DataFrame, rows: Ints) -> pd.DataFrame:

@@ -36,32 +36,40 @@ LEAST_DETAIL = 0.01  # mean squared local contrast; less is paper, with its nois
 LEVELS_POWER = 4
 
 
-def likeness(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Floats:
+def likeness(
+    first: NDArray[np.uint8],
+    second: NDArray[np.uint8],
+    coarse_first: Levels,
+    coarse_second: Levels,
+) -> Floats:
     """Say how alike pairs of pictures are, once laid on each other.
 
     Args:
         first: (M, T, T) grey levels.
         second: (M, T, T), in the view as which they look like the first.
+        coarse_first: (M, T/2, T/2) of the first, see ``coarse_contrast``.
+        coarse_second: (M, T/2, T/2) of the second in that view.
 
     Returns:
         (M,) correlation of their local contrasts or, where that is less, a power of
         that of their grey levels; at most 1. It is 0 for pairs that do not come near,
         or of which one shows too little to be told from others.
     """
-    fixed, moving = first.astype(np.float32), second.astype(np.float32)
-    wide_fixed, wide_moving = (
-        local_contrast(levels, WIDE_PX, WIDE_NOISE) for levels in (fixed, moving)
-    )
-    half_fixed, half_moving = _halved(wide_fixed), _halved(wide_moving)
-    moves = np.zeros((len(fixed), 4), dtype=np.float32)
-    moves = _aligned(half_fixed, half_moving, moves, COARSE_STEPS)
-    coarse = _correlation(half_fixed, moved(half_moving, moves))
-    values = np.zeros(len(fixed))
+    moves = np.zeros((len(first), 4), dtype=np.float32)
+    moves = _aligned(coarse_first, coarse_second, moves, COARSE_STEPS)
+    coarse = _correlation(coarse_first, moved(coarse_second, moves))
+    values = np.zeros(len(first))
     near = np.flatnonzero(coarse >= COARSE_LIKENESS)
     if not len(near):
         return values
-    moves = _aligned(wide_fixed[near], wide_moving[near], moves[near], FINE_STEPS)
-    fixed, seen = fixed[near], moved(moving[near], moves)
+    fixed, moving = (levels[near].astype(np.float32) for levels in (first, second))
+    moves = _aligned(
+        local_contrast(fixed, WIDE_PX, WIDE_NOISE),
+        local_contrast(moving, WIDE_PX, WIDE_NOISE),
+        moves[near],
+        FINE_STEPS,
+    )
+    seen = moved(moving, moves)
     details = _correlation(
         local_contrast(fixed, FINE_PX, FINE_NOISE),
         local_contrast(seen, FINE_PX, FINE_NOISE),
@@ -69,6 +77,19 @@ def likeness(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Floats:
     levels = _correlation(_centred(fixed), _centred(seen))
     values[near] = np.minimum(details, np.maximum(levels, 0) ** LEVELS_POWER)
     return np.clip(values, 0, 1)
+
+
+def coarse_contrast(thumbs: NDArray[np.uint8]) -> Levels:
+    """Give the (N, T/2, T/2) local contrasts by which pictures are first aligned.
+
+    Args:
+        thumbs: (N, T, T) grey levels.
+    """
+    contrast = local_contrast(thumbs.astype(np.float32), WIDE_PX, WIDE_NOISE)
+    n_pictures, n_pixels = thumbs.shape[:2]
+    shape = (n_pictures, n_pixels // 2, 2, n_pixels // 2, 2)
+    halved: Levels = contrast.reshape(shape).mean(axis=(2, 4))
+    return halved
 
 
 def local_contrast(levels: Levels, size_px: int, noise: float) -> Levels:
@@ -140,14 +161,6 @@ def _aligned(fixed: Levels, moving: Levels, moves: Levels, n_steps: int) -> Leve
         moves = moves + np.clip(steps, -longest, longest)
         moves = np.clip(moves, -2 * MOST_SHIFT, 2 * MOST_SHIFT)
     return moves
-
-
-def _halved(levels: Levels) -> Levels:
-    """Average (M, T, T) pictures down to half their side."""
-    n_pairs, n_pixels = len(levels), levels.shape[1]
-    shape = (n_pairs, n_pixels // 2, 2, n_pixels // 2, 2)
-    halved: Levels = levels.reshape(shape).mean(axis=(2, 4))
-    return halved
 
 
 def _centred(levels: Levels) -> Levels:

@@ -28,7 +28,12 @@ from data_prep.pictures.fingerprints import (
 )
 from data_prep.pictures.fit import content_box, fit_square
 from data_prep.pictures.near_copies import clusters_of, near_pairs
-from data_prep.pictures.registration import likeness, local_contrast, moved
+from data_prep.pictures.registration import (
+    coarse_contrast,
+    likeness,
+    local_contrast,
+    moved,
+)
 
 SIDE_PX = 96
 N_DRAWN = 14
@@ -286,6 +291,19 @@ def smooth(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
     return (128 + 10 * waves).astype(np.float32)
 
 
+def likeness_of(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[Any]:
+    """Say how alike pairs are."""
+    return likeness(first, second, coarse_contrast(first), coarse_contrast(second))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_contrast_of_a_view_is_the_view_of_the_contrast(view: str) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, size=(3, THUMB_PX, THUMB_PX))
+    thumbs = levels.astype(np.uint8)
+    expected = apply_view(view, coarse_contrast(thumbs))
+    assert_allclose(coarse_contrast(apply_view(view, thumbs)), expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_shift_and_a_scale_are_undone(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -293,9 +311,9 @@ def test_a_shift_and_a_scale_are_undone(seed: int) -> None:
     moves = rng.uniform(-0.04, 0.04, size=(8, 4)).astype(np.float32)
     elsewhere = moved(pictures, moves)
     before, after = np.clip(pictures, 0, 255), np.clip(elsewhere, 0, 255)
-    values = likeness(before.astype(np.uint8), after.astype(np.uint8))
+    values = likeness_of(before.astype(np.uint8), after.astype(np.uint8))
     assert values.min() > 0.95
-    unlike = likeness(before.astype(np.uint8), after.astype(np.uint8)[::-1])
+    unlike = likeness_of(before.astype(np.uint8), after.astype(np.uint8)[::-1])
     assert unlike.max() < LISTED_LIKENESS
 
 
@@ -331,8 +349,8 @@ def test_edges_that_agree_are_not_enough() -> None:
     moving = np.full_like(fixed, 200)
     moving[:, 12:36, 12:36] = 120
     moving[:, 22:26, 22:26] = 140
-    assert likeness(fixed, fixed)[0] > 0.999
-    assert likeness(fixed, moving)[0] < USUAL_LIKENESS - 0.05
+    assert likeness_of(fixed, fixed)[0] > 0.999
+    assert likeness_of(fixed, moving)[0] < USUAL_LIKENESS - 0.05
 
 
 def test_what_shows_too_little_is_a_copy_of_nothing() -> None:
@@ -340,7 +358,7 @@ def test_what_shows_too_little_is_a_copy_of_nothing() -> None:
     pattern = np.random.default_rng(0).normal(size=(1, THUMB_PX, THUMB_PX))
     for strength, expected in ((0.8, 0.0), (30, 1.0)):
         page = (128 + strength * pattern).clip(0, 255).astype(np.uint8)
-        assert likeness(page, page)[0] == pytest.approx(expected, abs=1e-5)
+        assert likeness_of(page, page)[0] == pytest.approx(expected, abs=1e-5)
 
 
 def test_near_copies_need_thumbnails_that_are_no_larger_than_what_is_stored() -> None:
