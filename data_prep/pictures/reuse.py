@@ -23,7 +23,10 @@ from data_prep.pictures.fit import Fit, Pixels
 from data_prep.run_folders.witness import ReadFile, Witness, is_same
 
 PACKAGES = ("pillow", "pi-heif", "pillow-jxl-plugin", "wand")
-MODULES = ("colour", "decode", "fit", "huffman", "integrity", "jpeg", "pixels")
+MODULES = (  # what decodes, and what is told of it
+    *("colour", "decode", "fit", "huffman", "integrity", "jpeg"),
+    *("picture_info", "pixels", "plugins"),
+)
 log = logging.getLogger(__name__)
 
 

@@ -1,5 +1,6 @@
 """Tests of data_prep.prepare: what has changed is seen, what is done is kept."""
 
+import ast
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from PIL import Image
 from data_prep import decoding
 from data_prep.experiment import read_experiment
 from data_prep.outlook import Outlook
-from data_prep.pictures import decoded, images
+from data_prep.pictures import decoded, images, reuse
 from data_prep.pictures.images import store_pictures
 from data_prep.prepare import START_S, PrepareSettings
 from data_prep.run_folders import witness
@@ -303,6 +304,22 @@ def test_an_interrupted_attempt_goes_on_taking_over(
     whole = prepare(folder, run="whole")
     for name in ("table.parquet", "images.npy"):
         assert (stage / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_every_module_that_decodes_is_watched() -> None:
+    folder = Path(reuse.__file__).parent
+    known, open_ends = {"decode", "fit"}, ["decode", "fit"]
+    while open_ends:
+        tree = ast.parse((folder / f"{open_ends.pop()}.py").read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+                for name in [node.module, *names]:
+                    stem = name.removeprefix("data_prep.pictures.")
+                    if (folder / f"{stem}.py").is_file() and stem not in known:
+                        known.add(stem)
+                        open_ends.append(stem)
+    assert known == set(reuse.MODULES)
 
 
 def test_a_plan_counts_what_is_to_be_decoded(
