@@ -18,7 +18,7 @@ MANY = 5  # ids under one picture before it is taken for a placeholder
 USUAL_LIKENESS = 0.85  # from which two pictures are near copies
 LISTED_LIKENESS = 0.6  # from which a pair is told, whether it is a copy or not
 LEAST_SIDE_PX = 48  # of a stored square; in less, copies and look-alikes are one
-PICTURE_S, PAIR_S = 1.6e-3, 4.6e-8  # on one core: of a picture, of any two of them
+PICTURE_S, PAIR_S = 2.0e-3, 5.7e-8  # on one core: of a picture, of any two of them
 NEAR_COLUMNS = ("id", "other", "view", "likeness", "is_joined")
 
 
