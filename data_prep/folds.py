@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ALL = "all"  # the fold of a net trained on every labelled row
 TRAIN_FROM = "train_from"  # column: the first fold whose net may train on the row
 N_TRIALS = 8  # shuffles tried
+FEW_ROWS = 1000  # of which the best of all shuffles is soon known
 DECIMALS = 9  # of an imbalance: beyond them two are the same
 MAX_CLASSES = 20  # a numeric target with more values is a quantity only
 MIN_ROWS = 20  # with a target and a fold; fewer cannot be stacked
@@ -106,8 +107,8 @@ def assign_folds(
     group_codes = np.arange(n_rows) if groups is None else _codes(groups)
     n_groups = int(group_codes.max()) + 1 if n_rows else 0
     check_count(cv, n_groups, "rows" if n_groups == n_rows else "groups")
-    # No assignment is better than this: only a stratum within one group lies in one
-    # fold, and each of the F x S cells is off by less than a row.
+    # Of many rows none is much better than this: only a stratum within one group lies
+    # in one fold, and each of the F x S cells is off by less than a row.
     best_possible = (
         len(strata_of_one_fold(group_codes, strata_codes)),
         n_folds * (int(strata_codes.max()) + 1) / n_rows,
@@ -117,7 +118,7 @@ def assign_folds(
     # unshuffled, rows alone would be cut in their order, which may mean something
     is_cut = n_groups == n_rows and scheme in ("kfold", "gkfold")
     for trial_seed in (*seeds, *([] if is_cut else [None])):
-        if best is not None and least_faults <= best_possible:
+        if best is not None and n_rows > FEW_ROWS and least_faults <= best_possible:
             break
         folds = _assign_once(
             scheme, n_folds, strata_codes, group_codes, seed=trial_seed
