@@ -32,6 +32,7 @@ COSTS = (0.03, 0.3, 3.0)
 GAMMAS = (0.1, 0.4)  # per column
 GRID = tuple(product(GAMMAS, COSTS))
 EPSILON = 0.2  # from 0.05 to 0.4 it hardly matters
+DECIMALS = 5  # of a standardised target: far below the tolerance of the solver
 MAX_ROWS = 5000  # the time grows faster than with the square of the rows
 AT_ONCE = 1000  # rows predicted at a time
 
@@ -96,8 +97,9 @@ def fit_svr(
     weights, gamma = sample_weight / sample_weight.mean(), gamma_per_column / X.shape[1]
     if y.ndim == 1:
         svr = SVR(gamma=gamma, C=cost, epsilon=EPSILON, cache_size=500)
-        # It stops at a tolerance that the last bits decide on; the unit decides those.
-        svr.fit(standard, target_ND[:, 0].astype(np.float32), sample_weight=weights)
+        # It stops at a tolerance that the last digits decide on, and the unit those.
+        target = np.round(target_ND[:, 0], DECIMALS)
+        svr.fit(standard, target, sample_weight=weights)
         vectors, coef = svr.support_vectors_, svr.dual_coef_.T
         intercept = svr.intercept_
     else:
