@@ -77,7 +77,7 @@ PIECES: dict[str, Callable[[str], Markup]] = {
 class Nesting(HTMLParser):
     """Checks that every element is closed, in order, and collects attributes."""
 
-    VOID = ("meta", "img", "br")
+    VOID = ("meta", "img", "br", "wbr")
 
     def __init__(self) -> None:
         super().__init__()
