@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 STAGE = "data_prep.prepare"
 START_S = 3.0  # folders, tables, report
+PIXEL_S = 1.6e-8  # to measure a stored pixel for the report
 KEPT = "kept.npy"  # pixels without placeholders, until they take the store's place
 log = logging.getLogger(__name__)
 
@@ -141,6 +142,7 @@ class PrepareSettings(Ranged):
         n, n_workers = len(outlook.table), self.workers or n_cores()
         n_to_decode = n - len(earlier.squares) if earlier else n
         seconds = START_S + n_to_decode * decoding_s / n_workers
+        seconds += n * self.side**2 * PIXEL_S
         if self.copies == "near" and self.side >= LEAST_SIDE_PX:
             seconds += search_seconds(n, n_workers)
         return Workload(seconds=seconds, n_bytes=n * 3 * self.side**2)

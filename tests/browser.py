@@ -15,6 +15,15 @@ import pytest
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FROM_US, TO_US = 3, 4  # where Chromium looks for its pipes
 HOLD = 50  # out of the way of both
+IS_DARK = """(() => {
+    const [r, g, b] = getComputedStyle(document.body).backgroundColor
+        .match(/\\d+/g).map(Number);
+    return r + g + b < 3 * 128;
+})()"""
+# Where a letter would be cut or hidden: text in no box that scrolls.
+OVERFLOWING = """[...document.querySelectorAll("main *")].filter((node) =>
+    !node.closest(".scroll") && node.getBoundingClientRect().right > innerWidth + 1
+).map((node) => node.outerHTML.slice(0, 120))"""
 
 
 class Browser:

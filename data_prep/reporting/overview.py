@@ -24,6 +24,9 @@ from data_prep.reporting.copies import copies_section, remarks_on_copies
 from data_prep.reporting.fold_table import as_lines, fold_table, folds_section
 from data_prep.reporting.names import names_section
 from data_prep.reporting.near_copies import near_copies_section
+from data_prep.reporting.next_steps import Seen, next_steps_section
+from data_prep.reporting.picture_measures import measures_section, picture_measures
+from data_prep.reporting.picture_sheets import date_sheet, target_sheet
 from data_prep.reporting.report import (
     Section,
     Tile,
@@ -34,10 +37,13 @@ from data_prep.reporting.report import (
     together,
     write_report,
 )
+from data_prep.reporting.target_by_date import date_section, drift_of
+from data_prep.reporting.target_by_group import groups_section
+from data_prep.reporting.train_against_test import shift_of, shift_section
 from data_prep.tables.spelling import class_text, number_texts, target_texts
 from data_prep.tables.words import WordVectors
 
-N_EXAMPLES = 32  # pictures shown in the report
+N_EXAMPLES = 35  # pictures shown in the report
 MOST_SHOWN = 50  # rows of a long table
 MOST_REASONS = 12  # for leaving ids out
 MOST_NAMED = 3  # pictures under many ids
@@ -224,32 +230,25 @@ def write_overview(
         title: Name of the run.
     """
     rows, metadata = preparation.rows, preparation.metadata
-    notes = remarks(preparation)
+    seen = _seen(preparation, images)
     sections = [
-        Section(
-            "What there is",
-            together(
-                tiles(
-                    [
-                        Tile(label=name.replace("_", " "), value=f"{count:,}")
-                        for name, count in metadata["counts"].items()
-                        if count
-                    ]
-                ),
-                prose(*map(_as_sentence, notes)),
-            ),
-        )
+        _what_there_is(preparation),
+        next_steps_section(seen),
+        *_target_sections(rows, metadata, images),
     ]
-    if metadata["target_kind"]:
-        sections.append(Section("Target", _target_chart(rows, metadata)))
     if rows["date"].notna().any():
         dates = rows["date"].to_numpy(np.float64)
         sections.append(Section("Dates", histogram(dates, label="year")))
+        sections.append(date_sheet(rows, images))
     if metadata["n_folds"]:
         sections.append(folds_section(rows, metadata))
-    sections.append(_examples(rows, images))
-    sections.append(copies_section(rows, images))
-    sections.append(near_copies_section(preparation.near, rows, images))
+    sections += [
+        shift_section(seen.shift, rows, images, seen.measured),
+        _examples(rows, images),
+        measures_section(rows, images, seen.measured),
+        copies_section(rows, images),
+        near_copies_section(preparation.near, rows, images),
+    ]
     if len(preparation.attributes):
         names = preparation.attributes["name"].value_counts().head(20)
         sections.append(Section("Names", _count_chart(names)))
@@ -263,6 +262,48 @@ def write_overview(
         sections.append(Section("Left out", table(shown, caption)))
     subtitle = f"{len(rows):,} pictures at {metadata['side']} px"
     write_report(path, title, subtitle, sections)
+
+
+def _seen(preparation: Preparation, images: NDArray[np.uint8]) -> Seen:
+    """Measure what advice is given by."""
+    rows, metadata = preparation.rows, preparation.metadata
+    measured = picture_measures(rows, images, metadata["fit"])
+    words = preparation.words
+    return Seen(
+        rows=rows,
+        metadata=metadata,
+        measured=measured,
+        drift=drift_of(rows, metadata),
+        shift=shift_of(rows, images, measured),
+        near=preparation.near,
+        names=pd.DataFrame() if words is None else words.of_names,
+    )
+
+
+def _what_there_is(preparation: Preparation) -> Section:
+    """Count the pictures, and list the notes."""
+    counts = preparation.metadata["counts"]
+    figures = [
+        Tile(label=name.replace("_", " "), value=f"{count:,}")
+        for name, count in counts.items()
+        if count
+    ]
+    notes = prose(*map(_as_sentence, remarks(preparation)))
+    return Section("What there is", together(tiles(figures), notes))
+
+
+def _target_sections(
+    rows: pd.DataFrame, metadata: Mapping[str, Any], images: NDArray[np.uint8]
+) -> list[Section]:
+    """Show the target, alone and by picture, date and group; none without one."""
+    if not metadata["target_kind"]:
+        return []
+    return [
+        Section("Target", _target_chart(rows, metadata)),
+        target_sheet(rows, images, metadata),
+        date_section(rows, metadata),
+        groups_section(rows, metadata),
+    ]
 
 
 def _as_sentence(remark: str) -> str:

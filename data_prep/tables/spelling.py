@@ -89,8 +89,11 @@ def target_texts(rows: "pd.DataFrame") -> list[str]:
         return [""] * len(rows)
     if "class_index" not in rows:
         return number_texts(rows["target"], digits=6)
-    names = rows["target"].astype(object)
-    return list(names.map(class_text, na_action="ignore").fillna(""))
+    values, is_there = rows["target"].tolist(), rows["target"].notna().tolist()
+    return [
+        class_text(value) if has_class else ""
+        for value, has_class in zip(values, is_there, strict=True)
+    ]
 
 
 def write_csv(path: Path, table: "pd.DataFrame") -> None:

@@ -31,6 +31,8 @@ def page_of(
             "image_row": range(8),
             "pixels_sha256": [str(k) for k in range(8)],
             "same_as": [f"p{k}" for k in range(8)],
+            "width": 20,
+            "height": 10,
             "is_excluded": False,
             **(columns or {}),
         }
@@ -40,6 +42,9 @@ def page_of(
         rows["class_index"] = codes.astype(np.int64)
     metadata = {
         "side": 16,
+        "fit": "pad",
+        "target_column": "price",
+        "date_column": None,
         "cv": "skfold2",
         "n_folds": 2,
         "classes": classes,

@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_prep.tables.spelling import class_names, class_text, number_texts, write_csv
+from data_prep.tables.spelling import (
+    class_names,
+    class_text,
+    number_texts,
+    target_texts,
+    write_csv,
+)
 
 STAMPS = [1600000000.0, 1600000040.0, 1600000080.0, 1600000120.0]
 
@@ -74,3 +80,13 @@ def test_a_table_is_written_and_read_back(tmp_path: Path) -> None:
     assert (tmp_path / "t.csv").read_text(encoding="utf-8") == (
         'id,fold,target,said,name\n007,0,2,2.25,v1.0\n"ä,b",1,3,,\n'
     )
+
+
+@pytest.mark.parametrize("dtype", [object, "str"])
+def test_rows_that_all_lack_a_class_are_spelled_too(dtype: str | type) -> None:
+    targets = pd.Series(["oak", None, None], dtype=dtype)
+    rows = pd.DataFrame({"target": targets, "class_index": [0, -1, -1]})
+    assert target_texts(rows) == ["oak", "", ""]
+    assert target_texts(rows.iloc[1:]) == ["", ""]
+    numbers = pd.DataFrame({"target": [2.0, np.nan], "class_index": [0, -1]})
+    assert target_texts(numbers) == ["2", ""]

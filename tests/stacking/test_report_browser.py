@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import Browser, open_browser
+from tests.browser import IS_DARK, OVERFLOWING, Browser, open_browser
 from tests.stacking.reported import Reported, all_there_is
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
@@ -31,16 +31,6 @@ HOVER = """(() => {
         width: image.naturalWidth, left: box.left, right: box.right, top: box.top,
     };
 })()"""
-IS_DARK = """(() => {
-    const [r, g, b] = getComputedStyle(document.body).backgroundColor
-        .match(/\\d+/g).map(Number);
-    return r + g + b < 3 * 128;
-})()"""
-# Where a letter would be cut or hidden: text in no box that scrolls.
-OVERFLOWING = """[...document.querySelectorAll("main *")].filter((node) =>
-    !node.closest(".scroll") && node.getBoundingClientRect().right > innerWidth + 1
-).map((node) => node.outerHTML.slice(0, 120))"""
-
 WIDTHS = """[...document.querySelectorAll(".forest")].map((plot) => new Set(
     [...plot.querySelectorAll(".track")].map(
         (track) => Math.round(track.getBoundingClientRect().width))).size)"""
