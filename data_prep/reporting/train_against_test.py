@@ -41,7 +41,8 @@ class Shift:
 
     Attributes:
         auc: Of telling test from training on pictures that the model did not see.
-        chance: Half width of the 95 % interval around 0.5 if they are alike.
+        chance: Half width of the 95 % interval around 0.5 if they are alike, each group
+            counted as one picture.
         n_train: Training pictures that were looked at.
         n_test: Test pictures that were.
         idx: Of the N rows, the test pictures least like training, the least like first.
@@ -104,7 +105,8 @@ def shift_of(
     is_test = np.repeat([False, True], [len(part) for part in parts])
     n_train, n_test = map(len, parts)
     X = standardised(X, X[~is_test])
-    auc = auc_by_groups(X, is_test, rows["cv_group"].to_numpy()[idx])
+    groups = rows["cv_group"].to_numpy()[idx]
+    auc = auc_by_groups(X, is_test, groups)
     if auc is None:
         return None
     which, nearest, distances = least_like(X[~is_test], X[is_test])
@@ -112,7 +114,7 @@ def shift_of(
     are_named = "group" in rows and rows["group"][is_test_row].notna().any()
     return Shift(
         auc=auc,
-        chance=1.96 * float(np.sqrt((n_train + n_test + 1) / (12 * n_train * n_test))),
+        chance=_chance(groups[~is_test], groups[is_test]),
         n_train=n_train,
         n_test=n_test,
         idx=parts[1][which],
@@ -120,6 +122,12 @@ def shift_of(
         distances=distances,
         groups_are_named=bool(are_named),
     )
+
+
+def _chance(train_groups: Ints, test_groups: Ints) -> float:
+    """Give 1.96 deviations of the AUC of two equal parts (Mann and Whitney)."""
+    m, n = len(np.unique(train_groups)), len(np.unique(test_groups))
+    return 1.96 * float(np.sqrt((m + n + 1) / (12 * m * n)))
 
 
 def _drawn(rows: pd.DataFrame, split: str) -> Ints:

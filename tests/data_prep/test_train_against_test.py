@@ -123,6 +123,17 @@ def test_too_few_pictures_are_not_compared(n_train: int, n_test: int) -> None:
     assert not shift_section(None, rows, images, pd.DataFrame()).body
 
 
+def test_chance_counts_groups_not_pictures() -> None:
+    rows, images = collection()
+    alone = compared(rows, images)
+    rows["cv_group"] = np.arange(100) // 4
+    grouped = compared(rows, images)
+    assert alone is not None
+    assert grouped is not None
+    assert alone.chance == pytest.approx(1.96 * np.sqrt(101 / (12 * 60 * 40)))
+    assert grouped.chance == pytest.approx(1.96 * np.sqrt(26 / (12 * 15 * 10)))
+
+
 def test_parts_of_few_groups_are_not_compared() -> None:
     rows, images = collection()
     rows["cv_group"] = np.where(rows["split"] == "test", 0, rows["cv_group"] + 1)
