@@ -48,7 +48,7 @@ class Shift:
         idx: Of the N rows, the test pictures least like training, the least like first.
         nearest: Of the N rows, what is nearest to each of these.
         distances: To it, in root mean square deviations of a feature.
-        groups_are_named: Whether test rows say of which groups they are.
+        lacks_groups: Whether training rows name groups, and test rows do not.
     """
 
     auc: float
@@ -58,7 +58,7 @@ class Shift:
     idx: Ints
     nearest: Ints
     distances: Floats
-    groups_are_named: bool
+    lacks_groups: bool
 
     @property
     def is_large(self) -> bool:
@@ -93,7 +93,7 @@ def shift_of(
     merely know a group again.
 
     Args:
-        rows: N rows with split, image_row, cv_group and maybe group.
+        rows: N rows with id, split, image_row, group and cv_group.
         images: (N, S, S, 3).
         measured: Of ``data_prep.reporting.picture_measures.picture_measures``.
     """
@@ -110,8 +110,6 @@ def shift_of(
     if auc is None:
         return None
     which, nearest, distances = least_like(X[~is_test], X[is_test])
-    is_test_row = (rows["split"] == "test").to_numpy()
-    are_named = "group" in rows and rows["group"][is_test_row].notna().any()
     return Shift(
         auc=auc,
         chance=_chance(groups[~is_test], groups[is_test]),
@@ -120,7 +118,7 @@ def shift_of(
         idx=parts[1][which],
         nearest=parts[0][nearest],
         distances=distances,
-        groups_are_named=bool(are_named),
+        lacks_groups=names_groups(rows, "train") and not names_groups(rows, "test"),
     )
 
 
@@ -128,6 +126,18 @@ def _chance(train_groups: Ints, test_groups: Ints) -> float:
     """Give 1.96 deviations of the AUC of two equal parts (Mann and Whitney)."""
     m, n = len(np.unique(train_groups)), len(np.unique(test_groups))
     return 1.96 * float(np.sqrt((m + n + 1) / (12 * m * n)))
+
+
+def names_groups(rows: pd.DataFrame, split: str) -> bool:
+    """Tell whether any row of a part is in a group that the user named.
+
+    Args:
+        rows: N rows with id, split and group, as prepared: empty where there are no
+            groups, the id where a row is in none.
+        split: The part.
+    """
+    within = rows[rows["split"] == split]
+    return bool(((within["group"] != "") & (within["group"] != within["id"])).any())
 
 
 def _drawn(rows: pd.DataFrame, split: str) -> Ints:
@@ -206,7 +216,7 @@ def shift_section(
     if shift is None:
         return Section("", Markup())
     sentences = [shift.sentence()]
-    if not shift.groups_are_named and rows["cv_group"].duplicated().any():
+    if shift.lacks_groups:
         sentences.append(
             "Test rows name no groups: where pictures of one series are all in the test"
             " part, it is told by the series, and the figure is a little too high."

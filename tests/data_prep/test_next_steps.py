@@ -62,7 +62,7 @@ def drift(strength: float, p_value: float = 1e-9) -> Drift:
 def shift(auc: float) -> Shift:
     return Shift(
         auc=auc, chance=0.02, n_train=30, n_test=10, idx=NOTHING, nearest=NOTHING,
-        distances=np.empty(0), groups_are_named=True,
+        distances=np.empty(0), lacks_groups=False,
     )  # fmt: skip
 
 

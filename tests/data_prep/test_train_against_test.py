@@ -35,6 +35,7 @@ def collection(
             "id": [f"p{k}" for k in range(n)],
             "split": ["train"] * n_train + ["test"] * n_test,
             "image_row": range(n),
+            "group": "",
             "cv_group": range(n),
             "width": 40,
             "height": 40,
@@ -191,7 +192,7 @@ def test_the_sentence_knows_what_chance_gives(
     nothing: Any = np.empty(0, dtype=np.int64)
     shift = Shift(
         auc=auc, chance=chance, n_train=9, n_test=9, idx=nothing, nearest=nothing,
-        distances=np.empty(0), groups_are_named=True,
+        distances=np.empty(0), lacks_groups=False,
     )  # fmt: skip
     assert text in shift.sentence()
     assert not shift.is_large
@@ -199,16 +200,16 @@ def test_the_sentence_knows_what_chance_gives(
 
 def test_the_part_shows_pairs_and_warns_of_unnamed_groups() -> None:
     rows, images = collection()
-    rows["group"] = [f"s{k // 2}" for k in range(60)] + [None] * 40
+    rows["group"] = [f"s{k // 2}" for k in range(60)] + list(rows["id"][60:])
     rows["cv_group"] = [k // 2 for k in range(60)] + list(range(100, 140))
     measured = picture_measures(rows, images, "pad")
-    text = str(
-        shift_section(shift_of(rows, images, measured), rows, images, measured).body
-    )
-    assert "Test rows name no groups" in text
-    assert text.count('class="pair"') == 12
-    named = rows.assign(group="g")
-    text = str(
-        shift_section(shift_of(named, images, measured), named, images, measured).body
-    )
-    assert "Test rows name no groups" not in text
+
+    def text_of(rows: pd.DataFrame) -> str:
+        shift = shift_of(rows, images, measured)
+        return str(shift_section(shift, rows, images, measured).body)
+
+    assert text_of(rows).count('class="pair"') == 12
+    assert "Test rows name no groups" in text_of(rows)
+    assert "Test rows name no groups" not in text_of(rows.assign(group="s"))
+    # copies are no groups of the user's
+    assert "Test rows name no groups" not in text_of(rows.assign(group=""))
