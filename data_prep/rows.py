@@ -3,6 +3,7 @@
 Shapes: N rows.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,10 +55,15 @@ def keep_readable(
         The rows with image_row, sha256, width, height (px) and pixels_sha256; and those
         left out.
     """
-    left_out = [
-        LeftOut(id=id_, file=pictures[id_].name, reason=file.reason)
+    reasons = {
+        id_: file.reason
         for id_, file in zip(rows["id"], decoded, strict=True)
         if file.reason
+    }
+    files = _within(pictures, list(reasons))
+    left_out = [
+        LeftOut(id=id_, file=file, reason=reason)
+        for (id_, reason), file in zip(reasons.items(), files, strict=True)
     ]
     is_readable = np.array([not file.reason for file in decoded])
     described = rows.assign(
@@ -70,6 +76,14 @@ def keep_readable(
     return readable.assign(image_row=np.arange(len(readable), dtype=np.int64)), left_out
 
 
+def _within(pictures: Mapping[str, Path], ids: Sequence[str]) -> list[str]:
+    """Name the files of some ids, with their folders below the one above all."""
+    if not ids:
+        return []
+    top = os.path.commonpath({path.parent.absolute() for path in pictures.values()})
+    return [str(pictures[id_].absolute().relative_to(top)) for id_ in ids]
+
+
 def leave_out_placeholders(
     rows: pd.DataFrame, repeats: Sequence[Repeat], pictures: Mapping[str, Path]
 ) -> tuple[pd.DataFrame, list[LeftOut]]:
@@ -80,10 +94,10 @@ def leave_out_placeholders(
         out.
     """
     left_out = [
-        LeftOut(id=id_, file=pictures[id_].name, reason=f"{PLACEHOLDER}: {repeat.file}")
+        LeftOut(id=id_, file=file, reason=f"{PLACEHOLDER}: {repeat.file}")
         for repeat in repeats
         if repeat.is_placeholder
-        for id_ in repeat.ids
+        for id_, file in zip(repeat.ids, _within(pictures, repeat.ids), strict=True)
     ]
     is_kept = ~rows["id"].isin([row.id for row in left_out])
     return rows[is_kept].reset_index(drop=True), left_out
@@ -220,7 +234,15 @@ def with_folds(
         fewest = scored.groupby("fold")["cv_group"].nunique().idxmin()
         lone = scored[scored["fold"] == fewest]
         n_joined = groups[lone.index].nunique() if has_group else len(lone)
-        raise UserError(f"cv = {cv!r}: {fault}{joined if n_joined > 1 else ''}")
+        more = joined if n_joined > 1 else ""
+        if user_folds is not None:
+            name = user_folds.names[int(lone["fold"].iloc[0])]
+            raise UserError(
+                f"{user_folds.source}: fold {name!r} has {len(lone):,}"
+                f" row{'s' * (len(lone) != 1)}, of one group, so its score would tell"
+                f" how one group fares, and no more; put it into another fold{more}"
+            )
+        raise UserError(f"cv = {cv!r}: {fault}{more}")
     return rows
 
 

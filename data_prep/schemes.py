@@ -1,5 +1,6 @@
 """Schemes of folds by name, such as ``sgkfold3``, and what they need of a table."""
 
+import difflib
 import re
 from pathlib import Path
 
@@ -23,9 +24,12 @@ def parse_scheme(cv: str) -> tuple[str, int]:
     """
     match = re.fullmatch(r"([a-z]+)([0-9]+)", cv)
     if match is None or match[1] not in (*SCHEMES, TIME) or int(match[2]) < 2:
+        letters = re.sub("[^a-z]", "", cv.lower())
+        close = difflib.get_close_matches(letters, SCHEMES, n=1)
+        meant = TIME if TIME in letters else (*close, "sgkfold")[0]
         raise UserError(
             f"cv = {cv!r}: give {', '.join(SCHEMES)} or {TIME} and 2 or more folds,"
-            " such as sgkfold3"
+            f" such as {meant}3"
         )
     return match[1], int(match[2])
 

@@ -250,8 +250,8 @@ SYNONYMS = (
     ),
     Synonym(words="tags keywords captions multilabel_table", names=("attributes",)),
     Synonym(
-        words="val valid validation val_split validation_split test_size val_size"
-        " n_splits n_folds k_fold kfolds num_folds cross_validation splitter",
+        words="val validation val_split validation_split test_size splitter n_splits"
+        " n_folds kfold skfold gkfold sgkfold k_fold num_folds cross_validation",
         names=("cv",),
         elsewhere=(
             "cv of [data_prep.prepare] says how rows are held out, such as cv ="

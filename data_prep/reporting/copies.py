@@ -139,7 +139,8 @@ def remarks_on_copies(rows: pd.DataFrame) -> list[str]:
         have = "has" if len(contradicting) == 1 else "have"
         texts.append(
             f"{_counted(len(contradicting))} with copies {have} different labels"
-            f" ({_few(first.ids)}: {_few(first.labels)}); see Copies in the report"
+            f", such as {_few(first.ids)}: {_few(first.labels)}; see Copies in the"
+            " report"
         )
     return texts
 

@@ -72,8 +72,9 @@ def read_attributes(
     pattern = re.compile(re.escape(separator)) if separator else USUAL_SEPARATORS
     sources: list[Source] = []
     for path in paths:
-        columns = _columns_of(path, id_column, roles or {}, notes)
-        sources += [_split(source, pattern, notes) for source in columns]
+        sources += _columns_of(
+            path, id_column, roles=roles or {}, pattern=pattern, notes=notes
+        )
     if not sources:
         return pd.DataFrame({"id": [], "name": []}, dtype=object)
     rows = pd.concat(_kept_apart(sources, notes)).drop_duplicates()
@@ -83,7 +84,12 @@ def read_attributes(
 
 
 def _columns_of(
-    path: Path, id_column: str, roles: Mapping[str, str], notes: list[str]
+    path: Path,
+    id_column: str,
+    *,
+    roles: Mapping[str, str],
+    pattern: re.Pattern[str],
+    notes: list[str],
 ) -> Iterator[Source]:
     """Give each column of names of a table; empty cells are left out and counted."""
     table = read_table(path)
@@ -97,22 +103,35 @@ def _columns_of(
     if is_long:
         names = np.array(as_texts(table[NAME]), dtype=object)
         notes += _notes_on_missing(path, NAME, table[NAME], names)
-        yield Source(label=_label(path), path=path, rows=_rows(ids, names))
+        source = Source(label=_label(path), path=path, rows=_rows(ids, names))
+        yield _split(source, pattern, notes)
         return
-    read = []
+    read, left_out = [], []
     for name in further:
         if name in roles:
             notes.append(f"{path.name}: column {name!r} is {roles[name]}, no name")
             continue
         names = _names_of(table[name], name)
-        if reason := _why_no_names(names):
-            notes.append(f"{path.name}: column {name!r} {reason}; not among the names")
+        if names is None:
+            left_out.append(f"column {name!r} holds numbers")
+            continue
+        cells = Source(label=name, path=path, rows=_rows(ids, names))
+        notes_on_cells: list[str] = []
+        source = _split(cells, pattern, notes_on_cells)
+        if _are_texts(source.rows[NAME]):
+            left_out.append(
+                f"column {name!r} has a text of its own for nearly every picture"
+            )
             continue
         read.append(name)
-        yield Source(label=name, path=path, rows=_rows(ids, names))
-    listed = ", ".join(map(repr, read)) or "none"
+        notes += notes_on_cells
+        yield source
+    notes += [f"{path.name}: {reason}; not among the names" for reason in left_out]
+    if not read:
+        reasons = "; ".join(["no column of names", *left_out])
+        raise_if(path, [f"{reasons}: take the table out of [data] attributes"])
+    listed = ", ".join(map(repr, read))
     notes.append(f"{path.name}: names in its columns {listed}")
-    raise_if(path, [] if read else ["no column of names; take it out of [data]"])
 
 
 def _names_of(column: "pd.Series[Any]", name: str) -> Any:
@@ -128,14 +147,10 @@ def _names_of(column: "pd.Series[Any]", name: str) -> Any:
     return np.array(as_texts(column), dtype=object)
 
 
-def _why_no_names(names: Any) -> str:
-    """Say why the (N,) names of a column are none; empty: they are."""
-    if names is None:
-        return "holds numbers"
-    present = names[names != ""]
-    if len(present) > FEW_CELLS and len(set(present)) > MOST_DIFFERENT * len(present):
-        return "has a text of its own for nearly every picture"
-    return ""
+def _are_texts(names: "pd.Series[Any]") -> bool:
+    """Tell whether so many names are different that they are texts, such as titles."""
+    n, n_different = len(names), names.nunique()
+    return n > FEW_CELLS and n_different > MOST_DIFFERENT * n
 
 
 def _rows(ids: Any, names: Any) -> pd.DataFrame:
@@ -159,8 +174,8 @@ def _split(source: Source, pattern: re.Pattern[str], notes: list[str]) -> Source
     names = cells.str.split(pattern).explode().str.strip()
     rows = source.rows[["id"]].join(names)
     notes.append(
-        f"{source.path.name}: {int(is_list.sum()):,} cells hold several names, such as"
-        f" {cells[is_list].iloc[0]!r}"
+        f"{source.path.name}: cells of several names, such as"
+        f" {cells[is_list].iloc[0]!r} ({int(is_list.sum()):,} of them)"
     )
     return Source(label=source.label, path=source.path, rows=rows[rows[NAME] != ""])
 

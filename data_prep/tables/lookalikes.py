@@ -119,8 +119,9 @@ def alike_text(n_of: Mapping[str, int]) -> str | None:
     is_number = any(map(WHOLE.fullmatch, (spellings[0] for spellings in sets)))
     differences = "case, blanks or zeros" if is_number else "case or blanks"
     return (
-        f"{len(sets)} {'name is' if is_one else 'names are'} written in"
-        f" {sum(map(len, sets))} ways that differ only by {differences}"
+        f"{len(sets)} {'name is' if is_one else 'names are each'} written in"
+        f" {len(sets[0]) if is_one else 'several'} ways that differ only by"
+        f" {differences}"
         f" ({shown}{'' if is_one else ' ...'}); they count as different: write them"
         " alike if they mean the same"
     )

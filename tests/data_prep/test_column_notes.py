@@ -85,8 +85,9 @@ def test_names_that_are_nearly_the_same_are_told_and_kept(tmp_path: Path) -> Non
     assert tables.rows["group"].tolist() == expected
     (line_of_note,) = tables.notes
     assert line_of_note.startswith(
-        "train.csv: group: 2 names are written in 5 ways that differ only by case or"
-        " blanks ('Plant 1' (2), 'Plant  1' (1), 'plant 1' (1) ...); they count as"
+        "train.csv: group: 2 names are each written in several ways that differ only"
+        " by case or blanks ('Plant 1' (2), 'Plant  1' (1), 'plant 1' (1) ...); they"
+        " count as"
     )
 
 

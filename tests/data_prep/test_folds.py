@@ -175,6 +175,22 @@ def test_an_unknown_scheme_is_refused(cv: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("cv", "meant"),
+    [
+        ("timefold3", "time3"),
+        ("time", "time3"),
+        ("GroupKFold5", "gkfold3"),
+        ("stratified", "sgkfold3"),
+        ("skfold", "skfold3"),
+        ("", "sgkfold3"),
+    ],
+)
+def test_the_nearest_scheme_is_named(cv: str, meant: str) -> None:
+    with pytest.raises(UserError, match=f"2 or more folds, such as {meant}$"):
+        parse_scheme(cv)
+
+
+@pytest.mark.parametrize(
     ("cv", "plain"), [("sgkfold3", "skfold3"), ("gkfold5", "kfold5")]
 )
 def test_a_grouped_scheme_without_groups_names_the_plain_one(

@@ -105,8 +105,8 @@ def test_remarks_count_copies_and_name_a_contradiction() -> None:
         "2 pictures nearly the same as another (recompressed, resized, turned or"
         " cropped a little); kept in one fold with it",
         "1 picture to be predicted equal to one of the training split, or nearly",
-        "1 picture with copies has different labels (p0, p1, p2: 1, 2); see Copies in"
-        " the report",
+        "1 picture with copies has different labels, such as p0, p1, p2: 1, 2; see"
+        " Copies in the report",
     ]
     assert remarks_on_copies(rows_of(3)) == []
     apart = rows.assign(same_as=rows["id"], target=np.nan)

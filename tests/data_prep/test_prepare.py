@@ -192,6 +192,15 @@ def test_an_image_row_holds_the_picture_of_its_id(folder: Path) -> None:
     assert facts_of(stage)["counts"]["left_out"] == 2  # type: ignore[index]
 
 
+def test_what_is_left_out_is_named_with_its_folder(folder: Path) -> None:
+    pictures = folder / "pictures"
+    (pictures / "late").mkdir()
+    (pictures / "05.png").unlink()
+    (pictures / "late" / "05.png").write_bytes(b"damaged")
+    stage = prepare(folder)
+    assert "05,late/05.png," in (stage / "left_out.csv").read_text()
+
+
 def test_copies_of_a_file_and_groups_stay_in_one_fold(folder: Path) -> None:
     for copy in range(2, 8, 2):  # sheet after sheet is tied to the first
         shutil.copy(
@@ -236,7 +245,8 @@ def test_near_copies_are_kept_in_one_fold_and_told(
         assert validated.groupby("group")["cv_group"].nunique().max() == 1
     assert "2 pictures nearly the same as another" in caplog.text
     assert (
-        "1 picture with copies has different labels (02, 21, 40: 0, 1)" in caplog.text
+        "1 picture with copies has different labels, such as 02, 21, 40: 0, 1"
+        in caplog.text
     )
     assert "1 picture to be predicted equal to one of the training" in caplog.text
     stage = prepare(folder, "--side", "48")

@@ -72,10 +72,12 @@ def test_a_column_of_the_training_table_does_too(folder: Path) -> None:
     assert_array_equal(table["fold"].loc[IDS], np.array([2, 0, 1])[SHEETS % 3])
 
 
-def test_a_fold_that_is_one_group_is_refused_as_ever(folder: Path) -> None:
+def test_a_fold_that_is_one_group_is_refused_by_its_name(folder: Path) -> None:
     write_table(folder, sheet=[f"s{k % 5}" for k in SHEETS])
-    text = refused(folder, write_folds(folder, fold=SHEETS % 5))
-    assert "cv = 'own5': fold 0 is one group, so its score tells how one" in text
+    names = [f"part {'EDCBA'[k]}" for k in SHEETS % 5]
+    text = refused(folder, write_folds(folder, fold=names))
+    assert "own.csv: fold 'part A' has" in text
+    assert "rows, of one group, so its score would tell how one group fares" in text
 
 
 def test_numbers_keep_their_order_and_others_are_numbered(folder: Path) -> None:
