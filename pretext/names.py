@@ -6,7 +6,7 @@ Torch-free until a library has to be asked.
 import difflib
 
 from data_prep.errors import UserError
-from data_prep.settings import nearest
+from data_prep.settings import near
 
 SCRATCH = "scratch"  # first weights: none
 TORCH_OPTIMIZERS = ("adamw", "sgd")
@@ -36,8 +36,8 @@ def check_optimizer(name: str) -> None:
 
     usable = {str(name) for name in get_supported_optimizers()} - REFUSED
     if name not in usable:
-        hint = nearest(name.lower(), usable | set(TORCH_OPTIMIZERS))
-        if hint.startswith("there are"):  # a hundred names would not help
+        hint = near(name.lower(), sorted(usable | set(TORCH_OPTIMIZERS)))
+        if not hint:  # a hundred names would not help
             hint = "give adamw, sgd or a name of pytorch-optimizer, such as radam"
         raise UserError(f"optimizer = {name!r}: no such optimiser; {hint}")
 

@@ -165,7 +165,7 @@ def test_a_weight_multiplies_the_loss_of_its_row_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     views = "transfer.training.learner.random_views"
-    monkeypatch.setattr(views, lambda images, *_: images)
+    monkeypatch.setattr(views, lambda images, *_, **__: images)
     run = make_run(tmp_path)
     tasks = tasks_of(run)
     plain, batch = learner_of(run, tasks)
@@ -270,7 +270,7 @@ def test_the_loss_is_the_weighted_sum_of_the_means_over_labelled_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     views = "transfer.training.learner.random_views"
-    monkeypatch.setattr(views, lambda images, *_: images)
+    monkeypatch.setattr(views, lambda images, *_, **__: images)
     run = make_run(tmp_path)
     tasks = [
         replace(task, task_type=replace(task.task_type, weight=weight))
