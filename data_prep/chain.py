@@ -68,21 +68,28 @@ def tell_stale(
     stage: str = "",
     flags: Mapping[str, Any] | None = None,
 ) -> None:
-    """Say which stages of a run are stale, if any are, and what to type.
+    """Say which stages of a run are stale, if any are, by what, and what to type.
 
     Args:
         run: The run.
         experiment: What it is of.
-        stage: That has just been made; empty: none in particular.
+        stage: That has just been made: only what is stale by it is told; empty: all is.
         flags: Settings of that stage that the experiment file does not have.
     """
-    names = [] if is_pipeline_at_work() else stale_stages(run)
+    if is_pipeline_at_work():
+        return
+    by_name = {
+        name: stale.replaced_under(name, lambda earlier: run.recorded(earlier).record)
+        for name in stale_stages(run)
+    }
+    names = [name for name, by in by_name.items() if not stage or stage in by]
+    replaced = [stage] if stage else sorted(set().union(*by_name.values()))
     if names:
         log.warning(
-            "%s %s stale now, made from %s; again: %s",
+            "%s %s stale now, made from an earlier %s; again: %s",
             stale.listed(names),
             "is" if len(names) == 1 else "are",
-            f"an earlier {stage}" if stage else "what has been replaced since",
+            stale.listed(replaced),
             _how_to_make(run, experiment, names, stage=stage, flags=flags or {}),
         )
 

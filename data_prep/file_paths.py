@@ -66,6 +66,18 @@ def shorter(path: Path) -> Path:
     return min(whole, seen, key=lambda spelling: len(str(spelling).lstrip("/")))
 
 
+def called(path: Path) -> str:
+    """Give the last part of a path: the same from wherever one stands.
+
+    A link is called as itself, and not as what it leads to, which moves more often.
+
+    >>> called(Path("../leaves")), called(Path("leaves/..")) == called(Path())
+    ('leaves', True)
+    """
+    is_named = path.name not in ("", "..")
+    return path.name if is_named else path.resolve().name
+
+
 def without_folders(value: Any, annotations: Iterable[Any]) -> Any:
     """Leave of paths what they are called, after ``./``.
 
@@ -74,7 +86,7 @@ def without_folders(value: Any, annotations: Iterable[Any]) -> Any:
     if isinstance(value, tuple):
         return tuple(without_folders(element, annotations) for element in value)
     is_path = _is_path(value, annotations, Path())
-    return f"./{Path(value).name}" if is_path else value
+    return f"./{called(Path(value))}" if is_path else value
 
 
 def nearest_path(path: Path, choices: Iterable[Path]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.experiment import DataSettings
+from data_prep.file_paths import called
 from data_prep.prepared import NEEDED, PREPARED, TABLE
 from data_prep.run_folders.damage import digest_file, digest_of, intact
 from data_prep.run_folders.runs import Finished, Run, write_json
@@ -51,7 +52,7 @@ def named_data(data: DataSettings) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         if isinstance(value, tuple):
             return [plain(item) for item in value]
-        return value.name if isinstance(value, Path) else value
+        return called(value) if isinstance(value, Path) else value
 
     return {name: plain(getattr(data, name)) for name in recorded(data)}
 

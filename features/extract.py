@@ -39,7 +39,12 @@ from data_prep.run_folders.runs import Finished, Run
 from data_prep.up import check_learned
 from data_prep.waiting import settle_waiting
 from features.header import HELD_OUT, SELECTED, UNTRAINED
-from features.origins import header_of_run, origin_of_ready, origin_of_stage
+from features.origins import (
+    current_of,
+    header_of_run,
+    origin_of_ready,
+    origin_of_stage,
+)
 from features.plan import NO_FOLD, RoleRows, in_shard, plan_passes, plan_rows
 from features.settings import FINETUNED, WEIGHTS, ExtractSettings
 from pretext.preflight import check_unseen
@@ -70,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     shard, n_shards = settings.shard_of()
     stage_name = stage_of(shard, n_shards)
     config, reads = settings.config(experiment, run), settings.reads
-    if not settings.layers and (done := run.current(stage_name, config, reads=reads)):
+    if not settings.layers and (done := current_of(run, stage_name, config, reads)):
         return done.folder
     settings.check_cluster()
     prepared = Prepared.open(run.finished(PREPARED))

@@ -28,6 +28,7 @@ from data_prep.run_places import chosen_run
 from data_prep.settings import POSITIONAL, from_flags
 from features.extract import STAGE, stage_of
 from features.extraction import OF_NETS
+from features.origins import current_of
 from features.rows import array_rows, chosen_rows, joined_rows
 from features.store import OWN_KEYS, Store, open_store, verify, write_store
 
@@ -178,7 +179,7 @@ def merge_run(run: Run) -> Path:
     record = shards[0].record
     config = {**record["settings"], "shard": ""}
     reads = list(record["reads"])
-    if done := run.current(STAGE, config, reads=reads):
+    if done := current_of(run, STAGE, config, reads):
         return done.folder
     for shard in shards:
         settings = {**shard.record["settings"], "shard": ""}

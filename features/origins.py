@@ -1,14 +1,17 @@
-"""What stands in the header of every store of a run: how it was made, by which nets.
+"""Whose features a run has: what stands of it in each header, and what may replace it.
 
 Torch-free.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from data_prep.errors import UserError
 from data_prep.run_folders.damage import read_json
 from data_prep.run_folders.runs import Finished, Run
+from data_prep.stage_plan import describe_replaced
+from data_prep.within_pipeline import is_pipeline_at_work
 
 if TYPE_CHECKING:
     from features.sources import NetSource
@@ -65,3 +68,34 @@ def header_of_run(
         "command": " ".join(sys.orig_argv[1:]),
         "versions": origin["versions"],
     }
+
+
+def current_of(
+    run: Run, stage: str, config: Mapping[str, Any], reads: Sequence[str]
+) -> Finished | None:
+    """Return the finished extraction if it is current.
+
+    One of another source is not replaced where nobody said so; within a pipeline its
+    plan has told it.
+
+    Args:
+        run: The run.
+        stage: The extraction, or a shard of it.
+        config: What decides it now.
+        reads: Stages it is made from.
+
+    Raises:
+        UserError: A finished one is of another source, and may not be overwritten.
+    """
+    done = run.current(stage, config, reads=reads)
+    if done or run.overwrite or is_pipeline_at_work() or not run.has(stage):
+        return done
+    finished = run.recorded(stage)
+    before = finished.record["settings"].get("source")
+    if before not in (None, config["source"]):
+        raise UserError(
+            f"source = {config['source']!r} would replace {finished.folder}, the"
+            f" features of {before!r} ({describe_replaced(finished)}), and all that was"
+            " made from those would be stale; if that is meant: --overwrite"
+        )
+    return None

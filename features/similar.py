@@ -40,6 +40,7 @@ EXTRACTED = "features.extract"
 OF_NETWORK = (
     "python -m pretext.jigsaw, then: python -m features.extract --source pretext.jigsaw"
 )
+OF_COPY = "docs/similar.md says how, in a copy of the run"  # whose own features stay
 N_DRAWN = 8  # pictures that are looked up where none is named
 FEW_COLUMNS = 8  # whose cosine tells little
 BLOCK = 1024  # pictures that are compared at a time
@@ -184,15 +185,15 @@ def unit_features(store: Store) -> Floats:
     if varies.sum() < 2:
         raise UserError(
             f"{store.path}: {int(varies.sum())} of its columns differ between pictures,"
-            " which is too little to tell who is alike; extract the features of a"
-            f" network: {OF_NETWORK}"
+            " which is too little to tell who is alike; the features of a pretext have"
+            f" more: {OF_COPY}"
         )
     if varies.sum() < FEW_COLUMNS:
         log.warning(
-            "%s: %d columns tell little of a picture; those of a network tell more: %s",
+            "%s: %d columns tell little of a picture; those of a pretext tell more: %s",
             store.path,
             varies.sum(),
-            OF_NETWORK,
+            OF_COPY,
         )
     values = (values - centre)[:, varies] / scale[varies]
     lengths: Floats = np.linalg.norm(values, axis=1, keepdims=True)

@@ -85,6 +85,7 @@ WHY: dict[str, tuple[str, ...]] = {
         *("transfer.results.trained_nets", "transfer.results.explanations"),
         *("features.similar", "transfer.results.gradcam"),
         "transfer.results.score_curves",
+        "features.origins:current_of",  # the pipeline tells by its plan
     ),
     "weights that a stage made, or a file of them": (
         *(

@@ -66,6 +66,25 @@ def stale_of(stage: str, recorded: Recorded) -> dict[str, str]:
     return stale
 
 
+def replaced_under(stage: str, recorded: Recorded) -> set[str]:
+    """Find what a stage was made from, directly or not, that was replaced since.
+
+    Args:
+        stage: Name of a finished stage.
+        recorded: Gives the record of a stage.
+
+    Returns:
+        Names of stages; empty: it is not stale.
+    """
+    reads = recorded(stage)["reads"]
+    replaced = {
+        earlier
+        for earlier, digest in reads.items()
+        if digest != recorded(earlier)["digest"]
+    }
+    return replaced.union(*(replaced_under(earlier, recorded) for earlier in reads))
+
+
 def commands(run: Path, stages: Sequence[str]) -> str:
     """Say what to type to make stages, one after another."""
     return " && ".join(command_of(stage, run) for stage in stages)

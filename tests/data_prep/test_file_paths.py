@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.file_paths import MAX_PATHS, nearest_path, shorter
+from data_prep.experiment import DataSettings
+from data_prep.file_paths import (
+    MAX_PATHS,
+    MayBePath,
+    called,
+    nearest_path,
+    shorter,
+    without_folders,
+)
+from data_prep.sources import named_data
 
 
 @pytest.fixture
@@ -37,6 +46,26 @@ def test_a_detour_by_a_link_is_kept(place: Path) -> None:
     assert shorter(detour) == detour
     assert shorter(detour).resolve() == place / "beside" / "x.csv"
     assert shorter(place / "here" / "link") == Path("link")
+
+
+def test_what_a_path_is_called_depends_on_no_place_that_one_stands_at(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = place / "beside" / "pictures"
+    (pictures / "experiments").mkdir()
+    (place / "here" / "link").symlink_to(pictures)
+    for stand in (place / "here", pictures, pictures / "experiments", Path("/")):
+        monkeypatch.chdir(stand)
+        assert called(shorter(pictures)) == "pictures", stand
+        assert called(shorter(pictures / "experiments" / "..")) == "pictures", stand
+        assert called(shorter(place / "here" / "link")) == "link", stand
+        seen = DataSettings(images=(shorter(pictures),), train=place / "x.csv")
+        recorded = named_data(seen)
+        assert (recorded["images"], recorded["train"]) == (["pictures"], "x.csv")
+        weights = without_folders(
+            f"{pictures}/experiments/..", [MayBePath(is_path=lambda *_: True)]
+        )
+        assert weights == "./pictures"
 
 
 def test_the_nearest_path_is_named_or_some_are() -> None:

@@ -10,9 +10,10 @@ from typing import Annotated
 import pytest
 
 import pipeline
-from data_prep.chain import stale_stages
+from data_prep.chain import stale_stages, tell_stale
 from data_prep.command import open_command
 from data_prep.errors import UserError
+from data_prep.experiment import read_experiment
 from data_prep.run_folders.runs import Run
 from data_prep.run_folders.stale import StaleStageError
 from data_prep.settings import NOT_HASHED
@@ -118,9 +119,9 @@ def test_what_the_pipeline_does_not_make_is_made_by_its_command(
         make(PREPARE, "second", "--overwrite")
     assert lines == [], "the pipeline makes it anew"
     with told(caplog) as lines:
-        make(LATER[0], "second")
+        make(PREPARE, "third", "--overwrite")
     (line,) = lines
-    stages = [PROBE, *LATER[1:]]
+    stages = [PROBE, *LATER]
     names, _, remedy = line.partition(" are stale now, made from an earlier")
     assert set(names.replace(" and ", ", ").split(", ")) == set(stages)
     assert {*remedy.partition("again: ")[2].split(" && ")} == {
@@ -128,11 +129,31 @@ def test_what_the_pipeline_does_not_make_is_made_by_its_command(
     }
     for stage in LATER:
         make(stage, "third", "--overwrite")
-    with told(caplog) as lines:
-        make("stacking.fit", "fourth", "--overwrite")
-    is_stale = f"{PROBE} is stale now, made from an earlier stacking.fit; again: "
-    assert lines == [is_stale + commands(PROBE)]
     assert stale_stages(run) == [PROBE]
+
+
+def test_what_was_replaced_is_named_and_not_what_was_just_made(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(PROBE, "first")
+    with pipeline_at_work():
+        make(PREPARE, "second", "--overwrite")
+        for stage in LATER:
+            make(stage, "second", "--overwrite")
+    with told(caplog) as lines:
+        make("stacking.fit", "third", "--overwrite")
+        make("stacking.noise", "first")  # nothing was made from an earlier one
+    assert lines == [], "the probe was stale before"
+    with told(caplog) as lines:
+        tell_stale(run, read_experiment(Path(FILE), run.folder))
+    is_stale = f"{PROBE} is stale now, made from an earlier {PREPARE}; again: "
+    assert lines == [is_stale + commands(PROBE)]
+    with pipeline_at_work():
+        make("transfer.finetune", "third", "--overwrite")
+    with told(caplog) as lines:
+        tell_stale(run, read_experiment(Path(FILE), run.folder))
+    (line,) = lines
+    assert f"made from an earlier {PREPARE} and transfer.finetune; " in line
 
 
 @pytest.mark.parametrize("stage", LATER)

@@ -22,7 +22,8 @@ from data_prep.dihedral import VIEWS, apply_view
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
 from data_prep.run_folders.runs import Run, write_json
-from features import passes
+from data_prep.within_pipeline import pipeline_at_work
+from features import merge, passes
 from features import store as stores
 from features.passes import run_pass, views_of
 from features.settings import ExtractSettings
@@ -33,6 +34,7 @@ from pretext.networks.backbones import load_backbone
 from tests.power_cut import PowerCutError
 from tests.prepared_runs import (
     STAGE,
+    elsewhere,
     extract,
     finetune,
     make_pretext,
@@ -49,6 +51,10 @@ OUTPUTS = {"target": 1, "onehot": 4, "date": 1, "words": 3}
 NAMES = ["target", *(f"onehot_{k}" for k in range(4)), "date", "words_0", "words_1"]
 NAMES += ["words_2"]
 STATISTICS = ("mean", "var", "max", "min")
+REPLACED = (
+    r"source = 'pretext.jigsaw' would replace .*features\.extract, the features of"
+    r" '.*kept\.safetensors' \(one that took .*--overwrite$"
+)
 
 
 @pytest.fixture(scope="module", params=["joint", "apart"])
@@ -603,6 +609,22 @@ def test_features_of_ready_weights(tmp_path: Path) -> None:
     (folder / "backbone.json").rename(tmp_path / "kept.json")
     extract(run, f"--source={kept}", "--overwrite")
     np.testing.assert_array_equal(store_of(run, "features.pkl").matrix(), values)
+    # of another source only where somebody says so, and the copies of a run too
+    make_pretext(run)
+    before = (folder / "features.pkl").read_bytes()
+    with pytest.raises(UserError, match=REPLACED):
+        extract(run, "--source=pretext.jigsaw")
+    assert (folder / "features.pkl").read_bytes() == before
+    extract(run, "--source=pretext.jigsaw", "--layers")
+    with pipeline_at_work():
+        extract(run, "--source=pretext.jigsaw")
+    assert store_of(run, "features.pkl").header["source"]["stage"] == "pretext.jigsaw"
+    extract(run, "--source=pretext.jigsaw", "--views=flip")
+    for shard in ("0/2", "1/2"):
+        extract(run, f"--source={kept}", f"--shard={shard}")
+    with elsewhere(run), pytest.raises(UserError, match=r"kept\.safetensors' would"):
+        merge.main([f"--run={run.folder}"])
+    assert store_of(run, "features.pkl").header["source"]["stage"] == "pretext.jigsaw"
 
 
 def test_mistakes_about_ready_weights(tmp_path: Path) -> None:

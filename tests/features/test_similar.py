@@ -127,7 +127,7 @@ def test_rows_are_drawn_evenly_or_named_once(tmp_path: Path) -> None:
             ("p01",),
             "ids = 'p01': .* has no such picture; did you mean 'p001'",
         ),
-        (np.ones((5, 8)), (), "0 of its columns differ .* --source pretext.jigsaw"),
+        (np.ones((5, 8)), (), "0 of its columns differ .*docs/similar.md says how"),
         (np.arange(5.0)[:, None], (), "1 of its columns differ"),
     ],
 )
@@ -144,6 +144,7 @@ def test_few_columns_are_warned_of(
 ) -> None:
     neighbours(store_of(tmp_path, RNG.normal(size=(9, 3))), np.array([0]), 2)
     assert "3 columns tell little of a picture" in caplog.text
+    assert "--source" not in caplog.text, "it would replace the features of the nets"
 
 
 def test_copies_are_told_by_their_pixels() -> None:
