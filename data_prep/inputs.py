@@ -31,6 +31,7 @@ class Inputs:
         data: Where they lie and what the columns are called.
         cv: The scheme of the folds; None: nothing is learned from a table.
         user_folds: The user's own, if there are any; then ``cv`` is their name.
+        are_names_unused: There are names of pictures, and tasks, and none learns them.
         folders: The pictures, by id.
         tables: The tables.
     """
@@ -40,6 +41,7 @@ class Inputs:
     folders: "Folders"
     tables: "Tables"
     user_folds: "UserFolds | None" = None
+    are_names_unused: bool = False
 
     @classmethod
     def read(
@@ -92,6 +94,8 @@ class Inputs:
             folders=folders,
             tables=tables,
             user_folds=user_folds,
+            are_names_unused=bool(data.attributes and experiment.tasks)
+            and not any(t.needs_attributes for t in experiment.tasks.values()),
         )
 
     @property
@@ -106,7 +110,13 @@ class Inputs:
     @property
     def notes(self) -> list[str]:
         """What a person should know of how folders and tables were read."""
-        return [*self.folders.notes, *self.tables.notes]
+        notes = [*self.folders.notes, *self.tables.notes]
+        if self.are_names_unused:
+            notes.append(
+                "no task learns the names of [data] attributes, as tasks are listed and"
+                ' none is of them: add [tasks.words] with kind = "words", or "tags"'
+            )
+        return notes
 
     def match(self) -> "tuple[pd.DataFrame, list[LeftOut], int]":
         """Join tables and pictures by id.

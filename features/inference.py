@@ -121,7 +121,8 @@ def find_pictures(images: Sequence[Path], table: Path | None, run: Run) -> Folde
 
     Args:
         images: Folders of the pictures.
-        table: The table; None: there is none, and an id is the name of a file.
+        table: The table; None: there is none, and an id is the name of a file, with
+            its folders where several have that name.
         run: Whose tables call their column of ids as this one does.
 
     Raises:

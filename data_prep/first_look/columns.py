@@ -31,7 +31,7 @@ class Column:
         is_number: Every one is a number.
         is_whole: Every one is a whole number.
         is_date: They are dates, or years by their name and size.
-        low: The smallest value, as text, of numbers by size.
+        low: The smallest value, as text, of numbers by size, of dates by time.
         high: The largest.
     """
 
@@ -102,8 +102,11 @@ def look_at(cells: "pd.Series[Any]", name: str) -> Column:
     else:
         head = pd.Series(counts.index[:50], dtype=object)
         is_date = bool(len(counts)) and not as_years(head)[1]
-        is_date = is_date and not as_years(cells)[1]
-        ends = [str(min(present)), str(max(present))] if len(present) else ["", ""]
+        years, unread = as_years(cells) if is_date else (np.empty(0), [""])
+        is_date = is_date and not unread
+        ordered = texts[np.argsort(years)] if is_date else np.sort(present)
+        ordered = ordered[: np.isfinite(years).sum()] if is_date else ordered
+        ends = [str(ordered[0]), str(ordered[-1])] if len(ordered) else ["", ""]
     return Column(
         name=name,
         n_rows=len(present),

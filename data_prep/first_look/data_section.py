@@ -1,6 +1,6 @@
 """The table ``[data]`` of a proposal, and the tables that are copied with plain ids."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_prep.first_look.class_folders import rows_of
@@ -8,7 +8,7 @@ from data_prep.first_look.columns import Column
 from data_prep.first_look.id_columns import IdTable
 from data_prep.first_look.proposal import CopiedTable, Entry, Section
 from data_prep.first_look.seen import Seen
-from data_prep.first_look.table_roles import NAME
+from data_prep.first_look.table_roles import NAME, name_column
 from data_prep.folds import MAX_CLASSES
 
 ID, TARGET = "id", "target"
@@ -99,22 +99,38 @@ def _tables(seen: Seen, folder: Path) -> tuple[list[Entry], list[CopiedTable]]:
     if roles.attributes:
         paths = []
         for number, table in enumerate(roles.attributes, start=1):
-            is_other = table.names != [NAME] or table.id_column not in (id_column, ID)
+            is_other = table.is_long and table.names != [NAME]
+            is_other |= table.id_column not in (id_column, ID)
             path, _ = path_of(table, f"names{number}", is_other=is_other)
             paths.append(path)
-        named = len({id_ for table in roles.attributes for id_ in table.ids})
-        reason = f"several names for a picture, a row each; {named:,} pictures have any"
+        reason = _names_text(roles.attributes)
         entries.append(Entry(key="attributes", value=paths, reason=reason))
     return entries, copies
+
+
+def _names_text(tables: Sequence[IdTable]) -> str:
+    """Say what tables of names hold."""
+    kinds = []
+    if any(table.is_long for table in tables):
+        kinds.append("several names for a picture, a row each")
+    kinds += [
+        f"words of {table.path.name}, by column ({', '.join(table.names[:4])}"
+        f"{', ...' * (len(table.names) > 4)})"
+        for table in tables
+        if not table.is_long
+    ]
+    n_named = len({id_ for table in tables for id_ in table.ids})
+    return f"{'; '.join(kinds)}; {n_named:,} pictures have any"
 
 
 def _copy(table: IdTable, id_column: str, name: str) -> CopiedTable:
     """Copy a table with plain ids; the second column of attributes is ``name``."""
     from data_prep.tables.cells import as_texts
 
-    is_attributes = table.is_long
-    header = [id_column, *([NAME] if is_attributes else table.names)]
-    columns = [list(table.ids), *(as_texts(table.cells[n]) for n in table.names)]
+    name_of_long = name_column(table) if table.is_long else None
+    names = [name_of_long] if name_of_long else table.names
+    header = [id_column, *([NAME] if name_of_long else names)]
+    columns = [list(table.ids), *(as_texts(table.cells[n]) for n in names)]
     return CopiedTable(
         name=f"{name}.csv",
         header=header,
@@ -170,7 +186,7 @@ def _target_kind(seen: Seen, target: Column) -> Entry:
 
 def has_own_tasks(seen: Seen) -> bool:
     """Tell whether the tasks are to be listed: the usual ones need no table."""
-    return bool(seen.columns.classes) or is_graded(seen)
+    return bool(seen.columns.classes) or is_graded(seen) or seen.has_words
 
 
 def is_graded(seen: Seen) -> bool:

@@ -72,9 +72,12 @@ def list_folder(root: Path) -> Listing:
         UserError: There is no such folder, or no picture in it.
     """
     if not root.is_dir():
-        is_file = root.is_file()
-        hint = "; it is a file: name its folder first" if is_file else near_folder(root)
-        raise UserError(f"{shown(root)}: there is no such folder{hint}")
+        if root.exists():
+            raise UserError(
+                f"{shown(root)}: it is a file and no folder; name the folder of the"
+                " pictures first, and tables after it"
+            )
+        raise UserError(f"{shown(root)}: there is no such folder{near_folder(root)}")
     names: dict[Path, list[str]] = {}
     tables: list[Path] = []
     workbooks: list[Path] = []

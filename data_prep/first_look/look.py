@@ -14,17 +14,19 @@ from data_prep.first_look.listing import Listing, list_folder
 from data_prep.first_look.picture_ids import PictureIds
 from data_prep.first_look.seen import Seen
 from data_prep.first_look.table_roles import (
+    NAME,
     NONE,
     Roles,
     assign_roles,
     is_sample,
+    name_column,
     words_of_its_pictures,
 )
 from data_prep.pictures.printable import shown
 from data_prep.tables.column_notes import note_names
 
 NO_ROLES = Roles(
-    train=None, test=None, sample=None, attributes=(), reasons={}, notes=()
+    train=None, test=None, sample=None, attributes=(), folds=(), reasons={}, notes=()
 )
 
 
@@ -70,7 +72,8 @@ def look(
         check_readable(listing.pictures)
     if not of_pictures:
         return _without_rows(listing, headers, strange, named_columns)
-    roles = assign_roles(of_pictures, folder, named_tables)
+    target = named_columns["target"] or named_columns["classes"]
+    roles = assign_roles(of_pictures, folder, named_tables, target)
     flags = {key: name for key, name in named_columns.items() if key != "id"}
     columns = assign_columns(roles, flags)
     if columns.object and not roles.sample:
@@ -215,15 +218,17 @@ def _has_words(tables: Sequence[IdTable]) -> bool:
     """Tell whether names of pictures go together, so that they can become vectors."""
     import pandas as pd
 
-    from data_prep.tables.cells import as_texts
+    from data_prep.tables.attributes import attributes_of
     from data_prep.tables.words import why_no_vectors
 
-    frames = [
-        pd.DataFrame({"id": table.ids, "name": as_texts(table.cells[table.names[0]])})
-        for table in tables
-    ]
-    if not frames:
+    if not tables:
         return False
+    frames = []
+    for table in tables:
+        cells = table.cells.assign(**{table.id_column: table.ids})
+        if (name := name_column(table)) and table.is_long:
+            cells = cells.rename(columns={name: NAME})
+        frames.append(attributes_of([(table.path, cells)], table.id_column))
     return why_no_vectors(pd.concat(frames).drop_duplicates()) is None
 
 

@@ -10,6 +10,12 @@ from pathlib import Path
 
 from data_prep.errors import UserError
 from data_prep.first_look.id_columns import IdTable
+from data_prep.first_look.table_kinds import (
+    has_lists,
+    has_names,
+    is_folds,
+    most_told_first,
+)
 
 TRAIN_WORDS = frozenset(["train", "training", "labels", "labelled", "labeled"])
 TEST_WORDS = frozenset(["test", "testing"])
@@ -17,6 +23,7 @@ SAMPLE_WORDS = frozenset(["sample", "submission"])
 OTHER_WORDS = frozenset(["val", "valid", "validation"])
 NAME = "name"  # the second column of a table of attributes
 NONE = "none"
+MOST_NAMED = 4  # tables of a message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +34,8 @@ class Roles:
         train: Labelled rows.
         test: Rows to predict.
         sample: A sample of the prediction file.
-        attributes: Long tables of ids and names.
+        attributes: Tables of ids and names, long or wide.
+        folds: Tables of ids and the user's own folds.
         reasons: Why, by role.
         notes: Tables that are left out, and why.
     """
@@ -36,6 +44,7 @@ class Roles:
     test: IdTable | None
     sample: IdTable | None
     attributes: Sequence[IdTable]
+    folds: Sequence[IdTable]
     reasons: dict[str, str]
     notes: Sequence[str]
 
@@ -60,7 +69,10 @@ def words_of_its_pictures(path: Path, root: Path) -> frozenset[str]:
 
 
 def assign_roles(
-    tables: Sequence[IdTable], root: Path, named: dict[str, Path | None]
+    tables: Sequence[IdTable],
+    root: Path,
+    named: dict[str, Path | None],
+    target: str | None = None,
 ) -> Roles:
     """Say which table is which.
 
@@ -68,6 +80,7 @@ def assign_roles(
         tables: Those whose rows are of pictures.
         root: Folder that is looked at; names of folders below it count.
         named: The user's ``train``, ``test`` and ``sample``; None: to be told.
+        target: The column that the user named, which the training table has.
 
     Raises:
         UserError: Two could both be the training table, or a named one is not there.
@@ -75,14 +88,15 @@ def assign_roles(
     by_role = {role: _named(role, path, tables) for role, path in named.items()}
     reasons = {role: f"by --{role}" for role, table in by_role.items() if table}
     taken = [table for table in by_role.values() if table]
-    free = [table for table in tables if table not in taken]
+    folds = [table for table in tables if table not in taken and is_folds(table)]
+    free = [table for table in tables if table not in [*taken, *folds]]
     words = {table.path: words_of(table.path, root) for table in free}
-    wide = [table for table in free if not _is_attributes(table, tables)]
+    wide = [table for table in free if not _is_attributes(table, [*taken, *free])]
     long = [table for table in free if table not in wide]
     for table in long:
         if words[table.path] & TRAIN_WORDS and by_role["train"] is None:
             raise UserError(_no_rows(table))
-    attributes = [table for table in long if _name_column(table)]
+    attributes = [table for table in long if name_column(table)]
     notes = [
         f"{table.path.name}: several rows for a picture and {len(table.names)} further"
         " columns; attributes have one: left out"
@@ -103,7 +117,7 @@ def assign_roles(
             reasons[role] = "by its name"
             wide.remove(hits[0])
     if by_role["train"] is None and wide:
-        train, reasons["train"] = _train_of(wide, words, by_role["test"])
+        train, reasons["train"] = _train_of(wide, words, by_role["test"], target)
         by_role["train"] = train
         wide.remove(train)
     if by_role["test"] is None and by_role["train"]:
@@ -112,6 +126,8 @@ def assign_roles(
             by_role["test"] = test
             reasons["test"] = "it has the columns of the training table, without label"
             wide.remove(test)
+    of_names = [table for table in wide if _is_beside(table, by_role["train"], words)]
+    wide = [table for table in wide if table not in of_names]
     if by_role["train"] is None and long:
         raise UserError(_no_rows(max(long, key=lambda table: len(table.names))))
     notes += [
@@ -121,7 +137,8 @@ def assign_roles(
         train=by_role["train"],
         test=by_role["test"],
         sample=by_role["sample"],
-        attributes=attributes,
+        attributes=[*attributes, *of_names],
+        folds=folds,
         reasons=reasons,
         notes=notes,
     )
@@ -154,7 +171,7 @@ def _is_attributes(table: IdTable, tables: Sequence[IdTable]) -> bool:
     )
 
 
-def _name_column(table: IdTable) -> str | None:
+def name_column(table: IdTable) -> str | None:
     """Give the column of the names of a table of attributes; None: there is none."""
     if NAME in table.names:
         return NAME
@@ -162,13 +179,24 @@ def _name_column(table: IdTable) -> str | None:
 
 
 def _train_of(
-    tables: Sequence[IdTable], words: dict[Path, set[str]], test: IdTable | None
+    tables: Sequence[IdTable],
+    words: dict[Path, set[str]],
+    test: IdTable | None,
+    target: str | None,
 ) -> tuple[IdTable, str]:
     """Give the training table, and why it is.
+
+    Of ids alone nothing is learned, and of lists of names no target can be taken: such
+    tables are none where there is another.
 
     Raises:
         UserError: Two could be it.
     """
+    having = [table for table in tables if target in table.names]
+    if len(having) == 1 and len(tables) > 1:
+        return having[0], f"the only one with column {target}"
+    with_columns = [table for table in tables if table.columns] or tables
+    tables = [table for table in with_columns if not has_lists(table)] or with_columns
     if len(tables) == 1:
         return tables[0], "the only one that can be it, with one row a picture"
     named = [table for table in tables if words[table.path] & TRAIN_WORDS]
@@ -182,6 +210,21 @@ def _train_of(
         if _test_of([second], first):
             return first, f"it has all columns of {second.path.name}, and further ones"
     raise UserError(_ambiguous(candidates or tables, "the training table", "train"))
+
+
+def _is_beside(
+    table: IdTable, train: IdTable | None, words: dict[Path, set[str]]
+) -> bool:
+    """Tell whether a wide table gives further names to pictures of the training table.
+
+    One that shares a column with it is another table of rows.
+    """
+    if train is None or words[table.path] & (TRAIN_WORDS | TEST_WORDS | OTHER_WORDS):
+        return False
+    is_same_kind = set(table.names) & set(train.names)
+    return bool(
+        not is_same_kind and set(table.ids) & set(train.ids) and has_names(table)
+    )
 
 
 def _no_rows(table: IdTable) -> str:
@@ -205,12 +248,14 @@ def _test_of(tables: Sequence[IdTable], train: IdTable) -> IdTable | None:
 
 
 def _ambiguous(tables: Sequence[IdTable], noun: str, flag: str) -> str:
-    """Say that several tables could be one, and how to choose."""
+    """Say that several tables could be one, the likeliest first, and how to choose."""
+    tables = sorted(tables, key=most_told_first)
     seen = " and ".join(
         f"{table.path} ({len(table.ids):,} rows; {', '.join(table.names) or 'no other'}"
         " columns)"
-        for table in tables[:3]
+        for table in tables[:MOST_NAMED]
     )
-    more = "" if len(tables) <= 3 else f" and {len(tables) - 3} more"
+    n_more = len(tables) - MOST_NAMED
+    more = f" and {n_more} more" if n_more > 0 else ""
     verb = "could both be" if len(tables) == 2 else "could each be"
     return f"{seen}{more} {verb} {noun}; write --{flag} {tables[0].path}"

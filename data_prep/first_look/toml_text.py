@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,12 @@ from data_prep.first_look.proposal import Entry, Section, Value
 from data_prep.pictures.printable import shown
 
 WIDTH = 88
+# flags with a value, paths, and words in capitals, which are to be filled in
+COMMAND = re.compile(
+    r"python -m [\w.]+(?: (?:--[\w-]+(?: [^\s;,]+)?|'[^']*'|[^\s;,]*[/.][^\s;,]+"
+    r"|[A-Z]{2,}(?![a-z])))*|--[\w-]+ [^\s;,]+"
+)
+JOINED = "\0"  # for a blank at which no line may end
 
 
 def toml_text(sections: Sequence[Section], head: Sequence[str], base: Path) -> str:
@@ -34,10 +41,12 @@ def toml_text(sections: Sequence[Section], head: Sequence[str], base: Path) -> s
 
 
 def comment(text: str) -> list[str]:
-    """Wrap a text into lines of comment."""
-    width = WIDTH - 2
-    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
-    return [f"# {line}" for line in lines]
+    """Wrap a text into lines of comment; no command is torn, as it is to be copied."""
+    whole = COMMAND.sub(lambda match: match[0].replace(" ", JOINED), text)
+    lines = textwrap.wrap(
+        whole, WIDTH - 2, break_long_words=False, break_on_hyphens=False
+    )
+    return [f"# {line.replace(JOINED, ' ')}" for line in lines]
 
 
 def value_text(value: Value, base: Path) -> str:

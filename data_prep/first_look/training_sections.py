@@ -129,6 +129,10 @@ def _prepare(seen: Seen, chosen: Schedule) -> Iterator[Entry]:
     reason = "three folds, equal shares of the target"
     reason += f", {' and '.join(kept)} kept together" if kept else "; no groups"
     yield Entry(key="cv", value="sgkfold3" if kept else "skfold3", reason=reason)
+    for table in seen.roles.folds:
+        counts = f"{len(set(table.ids)):,} pictures"
+        reason = f"folds of your own, for {counts}; to use them in place of cv:"
+        yield Entry(key="folds", value=table.path, reason=reason, is_offered=True)
 
 
 def _pretext(chosen: Schedule, n_pictures: int, *, has_labels: bool) -> Iterator[Entry]:

@@ -1,8 +1,9 @@
 """Which id a picture has: its file's name, or that with its folders where names repeat.
 
 A picture ``oak/7.jpg`` in a folder of pictures is ``7``. Where tables write ``oak/7``
-that is its id, and so two pictures may be called ``7.jpg``; what tables do not tell
-apart is refused.
+that is its id, and so two pictures may be called ``7.jpg``. Where no table names any,
+pictures that share a name have their folders in their ids; what the ids of tables do
+not tell apart is refused.
 """
 
 import unicodedata
@@ -87,11 +88,21 @@ def assign_ids(
                 assigned[id_] = file
         elif len(same) == 1:
             assigned[stem] = same[0]
+        elif not ids and (by_path := _told_apart(same)):
+            assigned |= by_path
         else:
             shared.append(same)
     if shared:
         raise UserError(_shared_text(shared, has_tables=has_tables))
     return assigned
+
+
+def _told_apart(same: Sequence[PlacedFile]) -> dict[str, PlacedFile]:
+    """Give files of one name by their paths; empty: those are the same, too."""
+    for paths in zip(*(file.names for file in same), strict=True):
+        if len(set(paths)) == len(same):
+            return dict(zip(paths, same, strict=True))
+    return {}
 
 
 def file_named_after(id_: str, folder: Path, ending: str) -> Path | None:

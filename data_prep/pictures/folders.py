@@ -158,6 +158,11 @@ def files_in(folders: Sequence[Path], setting: str) -> Iterator[PlacedFile]:
     seen: set[tuple[int, int]] = set()
     for top in folders:
         if not top.is_dir():
+            if top.exists():
+                raise UserError(
+                    f"{shown(top)}: it is a file and no folder ({setting}); name the"
+                    " folder that holds the pictures"
+                )
             raise UserError(
                 f"{shown(top)}: there is no such folder ({setting}){near_folder(top)}"
             )

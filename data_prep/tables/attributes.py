@@ -68,23 +68,41 @@ def read_attributes(
     Raises:
         UserError: A table is missing, empty, lacks the column of ids, or has no names.
     """
+    tables = [(path, read_table(path)) for path in paths]
+    return attributes_of(tables, id_column, notes, separator=separator, roles=roles)
+
+
+def attributes_of(
+    tables: Sequence[tuple[Path, pd.DataFrame]],
+    id_column: str = "id",
+    notes: list[str] | None = None,
+    *,
+    separator: str | None = None,
+    roles: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Take the names of pictures from tables that are read, each with its path.
+
+    The other arguments, what is returned and what is raised are those of
+    ``read_attributes``.
+    """
     notes = [] if notes is None else notes
     pattern = re.compile(re.escape(separator)) if separator else USUAL_SEPARATORS
     sources: list[Source] = []
-    for path in paths:
+    for path, table in tables:
         sources += _columns_of(
-            path, id_column, roles=roles or {}, pattern=pattern, notes=notes
+            path, table, id_column, roles=roles or {}, pattern=pattern, notes=notes
         )
     if not sources:
         return pd.DataFrame({"id": [], "name": []}, dtype=object)
     rows = pd.concat(_kept_apart(sources, notes)).drop_duplicates()
-    files = ", ".join(path.name for path in paths)
+    files = ", ".join(path.name for path, _ in tables)
     notes += [f"{files}: {note}" for note in note_names(NAME, rows[NAME])]
     return rows.sort_values(["id", NAME], ignore_index=True)
 
 
 def _columns_of(
     path: Path,
+    table: pd.DataFrame,
     id_column: str,
     *,
     roles: Mapping[str, str],
@@ -92,7 +110,6 @@ def _columns_of(
     notes: list[str],
 ) -> Iterator[Source]:
     """Give each column of names of a table; empty cells are left out and counted."""
-    table = read_table(path)
     column = id_column if id_column in table else "id"
     is_long = NAME in table
     further = [name for name in table.columns if name != column]
@@ -111,7 +128,7 @@ def _columns_of(
         if name in roles:
             notes.append(f"{path.name}: column {name!r} is {roles[name]}, no name")
             continue
-        names = _names_of(table[name], name)
+        names = names_of(table[name], name)
         if names is None:
             left_out.append(f"column {name!r} holds numbers")
             continue
@@ -134,7 +151,7 @@ def _columns_of(
     notes.append(f"{path.name}: names in its columns {listed}")
 
 
-def _names_of(column: "pd.Series[Any]", name: str) -> Any:
+def names_of(column: "pd.Series[Any]", name: str) -> Any:
     """Give the (N,) names of a column of a wide table; None: it holds numbers.
 
     In a column of 0 and 1, or of true and false, its own name is what a picture has.

@@ -33,6 +33,8 @@ FORCED_TEXT = re.compile(r"""=?"([^"]*)"|['\u2019]([^'\u2019]*)['\u2019]?""")
 WHOLE = re.compile(r"0*([0-9]+?)(?:\.0*)?")  # 01, 1 and 1.0
 INVISIBLE = re.compile(r"[\s\u200b-\u200d\u2060\ufeff]+")
 WORD = re.compile(r"[^\W\d_]{5,}")  # long enough for a letter too many or too few
+SHORT_WORD = re.compile(r"[^\W\d_]{4,}")  # for two letters in the wrong order
+PLURAL = re.compile(r"(?<=[^\W\d_]{3})(es|s)(?![^\W_])")
 FEW = 5  # rows; a name of fewer may be a slip
 TIMES = 3  # as many rows has the name that was meant
 
@@ -128,10 +130,12 @@ def alike_text(n_of: Mapping[str, int]) -> str | None:
 
 
 def misspelled(n_of: Mapping[str, int]) -> dict[str, str]:
-    """Find rare names that are a letter away from a frequent one.
+    """Find rare names that are a letter away from a frequent one, or its plural.
 
-    Two names are if leaving out a letter of one or of both makes them the same. The
-    letter must be of a word of five or more: series A is not series B.
+    Two names are a letter away if leaving out a letter of one or of both makes them the
+    same, or if two neighbouring letters have changed places. The letter must be of a
+    word of five or more: series A is not series B. Letters may change places in a word
+    of four, but for its first: ``cnet`` is ``cent``. Digits are never compared.
 
     Args:
         n_of: How often each name is there.
@@ -144,10 +148,10 @@ def misspelled(n_of: Mapping[str, int]) -> dict[str, str]:
         {'Pencill': 'Pencil'}
     """
     frequent = sorted((n, name) for name, n in n_of.items() if n >= TIMES)
-    by_form = {form: name for _, name in frequent for form in _shortened(name)}
+    by_form = {form: name for _, name in frequent for form in _forms(name)}
     pairs = {}
     for name, n in n_of.items():
-        near = {by_form[form] for form in _shortened(name) if form in by_form}
+        near = {by_form[form] for form in _forms(name) if form in by_form}
         meant = [
             (n_of[near_name], near_name)
             for near_name in near
@@ -181,8 +185,25 @@ def _folded(name: str) -> str:
     return INVISIBLE.sub("", name).casefold()
 
 
-def _shortened(name: str) -> set[str]:
-    """Give a name in one case, as it is and without each letter of its long words."""
+def _forms(name: str) -> set[str]:
+    """Give what a name shares with its misspellings, in one case.
+
+    That is the name, without each letter of its long words, in the singular, and with
+    two letters in the order of the alphabet and a mark where they are.
+    """
     plain = name.casefold()
     letters = (k for word in WORD.finditer(plain) for k in range(*word.span()))
-    return {plain, *(plain[:k] + plain[k + 1 :] for k in letters)}
+    pairs = (
+        k
+        for word in SHORT_WORD.finditer(plain)
+        for k in range(word.start() + 1, word.end() - 1)
+    )
+    return {
+        plain,
+        *(plain[:k] + plain[k + 1 :] for k in letters),
+        *(plain[: s.start()] + plain[s.end() :] for s in PLURAL.finditer(plain)),
+        *(
+            f"{plain[:k]}\0{''.join(sorted(plain[k : k + 2]))}{plain[k + 2 :]}"
+            for k in pairs
+        ),
+    }

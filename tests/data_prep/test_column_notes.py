@@ -206,6 +206,11 @@ def test_groups_that_differ_by_the_form_of_a_number_are_told() -> None:
         ({"Wax crayon": 9, "Wax crayn": 1}, {"Wax crayn": "Wax crayon"}),
         ({"Ölfarbe": 9, "Ölfrabe": 1}, {"Ölfrabe": "Ölfarbe"}),
         ({"tree": 9, "trees": 1}, {"trees": "tree"}),
+        ({"10 cent": 32, "10 cnet": 4}, {"10 cnet": "10 cent"}),
+        ({"Oaks": 2, "oak": 20, "boxes": 9, "Box": 1}, {"Oaks": "oak", "Box": "boxes"}),
+        ({"10 cent": 32, "20 cnet": 4, "ecnt": 1}, {}),  # another digit, first letter
+        ({"oak": 20, "oka": 1, "series A": 9, "series As": 1}, {}),  # short words
+        ({"gas": 9, "ga": 1, "12s": 9, "12": 1, "1s": 1}, {}),  # no plurals
         ({"oaken": 3, "oakens": 8, "oakenz": 1}, {"oakenz": "oakens"}),
         ({"Pencil": 57, "Pencill": 5}, {}),  # it is not rare
         ({"Pencil": 5, "Pencill": 2}, {}),  # nor is the other frequent

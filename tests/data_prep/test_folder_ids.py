@@ -61,11 +61,23 @@ def test_one_name_in_two_folders_is_refused_with_both_paths(tmp_path: Path) -> N
         r"elm/7\.jpg and .*oak/7\.png have the same id '7' \(2 such ids\); rename one,"
         r" or write the ids of all tables with folders, as '(elm|oak)/7'$"
     )
-    for ids in ((), ("7", "8"), ("other/7",)):
+    for ids in (("7", "8"), ("other/7",)):
         with pytest.raises(UserError, match=message):
             search_folders([tmp_path], ids=ids)
-    with pytest.raises(UserError, match=r"have the same id '7' \(2 such ids\); rename"):
-        search_folders([tmp_path], "--images")
+
+
+def test_without_a_table_the_folder_tells_one_name_apart(tmp_path: Path) -> None:
+    touch(tmp_path, "oak/7.png", "elm/7.jpg", "oak/8.png", "8.png", "9.png")
+    expected = {
+        "oak/7": "oak/7.png",
+        "elm/7": "elm/7.jpg",
+        "oak/8": "oak/8.png",
+        "8": "8.png",
+        "9": "9.png",
+    }
+    assert ids_of(tmp_path) == expected
+    # and a table of just these ids means the same files
+    assert ids_of(tmp_path, ids=tuple(expected)) == expected
 
 
 def test_tables_may_name_the_folder(tmp_path: Path) -> None:
@@ -86,13 +98,20 @@ def test_several_folders_are_told_apart_by_their_names(tmp_path: Path) -> None:
     tops = [tmp_path / "old", tmp_path / "new"]
     touch(tmp_path, "old/1.png", "new/1.png", "old/2.png")
     with pytest.raises(UserError, match=r"or write .*, as '(old|new)/1'$"):
-        search_folders(tops)
-    pictures = search_folders(tops, ids=("old/1", "new/1", "2")).pictures
-    assert pictures == {
-        "old/1": tmp_path / "old/1.png",
-        "new/1": tmp_path / "new/1.png",
-        "2": tmp_path / "old/2.png",
-    }
+        search_folders(tops, ids=("1", "2"))
+    for ids in ((), ("old/1", "new/1", "2")):
+        assert search_folders(tops, ids=ids).pictures == {
+            "old/1": tmp_path / "old/1.png",
+            "new/1": tmp_path / "new/1.png",
+            "2": tmp_path / "old/2.png",
+        }
+
+
+def test_a_file_that_is_named_as_a_folder_is_called_a_file(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+    message = r"a\.png: it is a file and no folder \(\[data\] images\)"
+    with pytest.raises(UserError, match=message):
+        search_folders([tmp_path / "a.png"])
 
 
 def test_two_formats_of_one_name_need_another_name(tmp_path: Path) -> None:

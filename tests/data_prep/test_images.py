@@ -99,7 +99,7 @@ def test_two_files_with_one_stem_are_both_named(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a.png").touch()
     with pytest.raises(UserError, match=r"a\.jpg and .*a\.png have the same id 'a'"):
-        search_folders([tmp_path, tmp_path / "sub"])
+        search_folders([tmp_path, tmp_path / "sub"], ids=["a"])
 
 
 @pytest.mark.parametrize("fit", ["pad", "squash"])

@@ -524,13 +524,23 @@ def test_a_table_names_pictures_by_their_folders(run: Run, tmp_path: Path) -> No
         (new / name).parent.mkdir(parents=True, exist_ok=True)
         noise(new / f"{name}.png", seed=seed)
     table.write_text("id\noak/7\nelm/7\n8\n")
-    assert "have the same id '7'; rename one" in mistake(run, f"--images={new}")
     out = ask(run, f"--images={new}", f"--table={table}")
     assert set(open_store(out / "features.pkl").ids) == {"oak/7", "elm/7", "8"}
     assert infer_features(run.folder, [new], out, 1, table=table) == out
     table.write_text("id\n7\n8\n")
     message = mistake(run, f"--images={new}", f"--table={table}")
     assert message.endswith("or write the ids of all tables with folders, as 'elm/7'")
+
+
+def test_without_a_table_the_folder_tells_one_name_apart(
+    run: Run, tmp_path: Path
+) -> None:
+    new = tmp_path / "by year"
+    for seed, name in enumerate(["oak/7", "elm/7", "8"]):
+        (new / name).parent.mkdir(parents=True, exist_ok=True)
+        noise(new / f"{name}.png", seed=seed)
+    out = ask(run, f"--images={new}")
+    assert set(open_store(out / "features.pkl").ids) == {"oak/7", "elm/7", "8"}
 
 
 def test_names_are_not_too_long_for_a_disk(tmp_path: Path) -> None:
@@ -604,15 +614,16 @@ def mistake(run: Run, *flags: Any) -> str:
 
 
 def test_mistakes_about_the_pictures(run: Run, tmp_path: Path) -> None:
-    new, other = tmp_path / "new", tmp_path / "other"
+    new = tmp_path / "new"
     assert "there is no such folder (--images)" in mistake(run, f"--images={new}")
     new.mkdir()
     message = mistake(run, f"--images={new}")
     assert "no pictures here" in message
     assert message.endswith("name the folder that holds them in --images")
     noise(new / "a.png")
-    noise(other / "a.jpg")
-    assert "have the same id 'a'; rename one" in mistake(run, "--images", new, other)
+    noise(new / "a.jpg")
+    assert "have the same id 'a'; rename one" in mistake(run, f"--images={new}")
+    (new / "a.jpg").unlink()
     (new / "a.png").write_bytes(b"")
     assert "none of 1 pictures can be read" in mistake(run, f"--images={new}")
     assert not (run.folder / "fresh" / "new").exists()
