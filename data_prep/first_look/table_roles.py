@@ -106,16 +106,10 @@ def assign_roles(
     for role, role_words in (("sample", SAMPLE_WORDS), ("test", TEST_WORDS)):
         if by_role[role]:
             continue
-        hits = [table for table in wide if words[table.path] & role_words]
-        hits = [
-            table for table in hits if role == "sample" or not is_sample(table.path)
-        ]
-        if len(hits) > 1:
-            raise UserError(_ambiguous(hits, f"the {role} table", role))
-        if hits:
-            by_role[role] = hits[0]
+        if hit := _by_words(role, [t for t in wide if words[t.path] & role_words]):
+            by_role[role] = hit
             reasons[role] = "by its name"
-            wide.remove(hits[0])
+            wide.remove(hit)
     if by_role["train"] is None and wide:
         train, reasons["train"] = _train_of(wide, words, by_role["test"], target)
         by_role["train"] = train
@@ -154,6 +148,18 @@ def _named(role: str, path: Path | None, tables: Sequence[IdTable]) -> IdTable |
     raise UserError(
         f"--{role} {path}: no column of it holds names of pictures of the folder"
     )
+
+
+def _by_words(role: str, tables: Sequence[IdTable]) -> IdTable | None:
+    """Give the one table whose name says that it has a role; None: there is none.
+
+    Raises:
+        UserError: There are several.
+    """
+    hits = [t for t in tables if role == "sample" or not is_sample(t.path)]
+    if len(hits) > 1:
+        raise UserError(_ambiguous(hits, f"the {role} table", role))
+    return hits[0] if hits else None
 
 
 def is_sample(path: Path) -> bool:
