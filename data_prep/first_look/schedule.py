@@ -29,8 +29,11 @@ ROWS_SHOWN = 40_000  # to a net in all, where rows are few: then epochs are more
 PRETEXT_FRAC = 0.36  # epochs of the pretext for one of the fine-tuning
 PUZZLE_FRAC = 0.875  # side of a puzzle: its gaps are cut away
 N_VIEWS = 8  # of an extraction
-FIXED_S = {True: 60.0, False: 20.0}  # to start, and to stack where there are labels
+# to open and write, as the workloads of the stages count it: 3 s to prepare, 5 s for
+# the pretext, 4 s to extract; with labels 3 s and a second a net, 10 s for the stack
+FIXED_S = {True: 28.0, False: 12.0}
 PREPARED_PER_S = 150.0  # pictures, decoded and looked at
+STACKED_PER_S = 100.0  # labelled pictures of some twenty columns
 MIN_BATCHES = 4  # steps of an epoch
 BATCHES = {"pretext": 64, "transfer": 32}
 
@@ -75,12 +78,13 @@ class Load:
         """
         n_trained = self.n_folds * self.rows_of_net * epochs
         fixed_s = FIXED_S[self.n_labelled > 0] + self.n_pictures / PREPARED_PER_S
-        fixed_s += search_seconds(self.n_pictures)
+        fixed_s += search_seconds(self.n_pictures) + self.n_labelled / STACKED_PER_S
+        n_scored = self.n_labelled * (1 + epochs)  # each held out once, of all folds
         pretext_s = puzzles.seconds(trained=self.n_pictures * pretext_epochs)
         return (
             fixed_s
             + pretext_s
-            + views.seconds(trained=n_trained, inferred=self.n_views)
+            + views.seconds(trained=n_trained, inferred=self.n_views + n_scored)
         )
 
 
@@ -153,9 +157,13 @@ def _scheduled(
 ) -> Schedule:
     """Say how long a network of a side takes for some epochs."""
     backbone, side_px = rung
+    sizes = (
+        (round(PUZZLE_FRAC * side_px), batch_size("pretext", load.n_pictures)),
+        (side_px, batch_size("transfer", load.rows_of_net)),
+    )
     rates = [
-        estimate_rates(backbone, px, gmac_per_s=gmac_per_s)
-        for px in (round(PUZZLE_FRAC * side_px), side_px)
+        estimate_rates(backbone, px, gmac_per_s=gmac_per_s, batch_size=size)
+        for px, size in sizes
     ]
     puzzles, views = rates
     if puzzles is None or views is None:

@@ -12,9 +12,11 @@ import pytest
 
 import pipeline
 from data_prep import prepare, start
+from data_prep.effort import estimate_speed
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment, read_experiment
 from data_prep.first_look.schedule import Schedule, schedule
+from data_prep.stage_plan import Speeds, StagePlan
 from tests.data_prep.test_start import draw, ids
 
 N = 30
@@ -310,6 +312,46 @@ def test_too_little_time_is_told_where_it_is_less(
     told = f"all stages will take about {text}, and --for 1m is less"
     assert (told in caplog.text) == is_told
     assert ("all stages will take" in caplog.text) == is_told
+
+
+@pytest.mark.parametrize(
+    ("target", "limit", "limit_s"),
+    [("price", "1m", 60), ("price", "4m", 240), ("none", "1m", 60)],
+)
+def test_the_time_that_is_told_is_that_of_the_plan(
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    target: str,
+    limit: str,
+    limit_s: float,
+) -> None:
+    table().to_csv(pictures / "train.csv", index=False)
+    monkeypatch.setattr("data_prep.effort.measure_speed", lambda: 60.0)
+
+    def speeds_of(*_: object, **__: object) -> Speeds:
+        return lambda name, side_px: estimate_speed(name, side_px, gmac_per_s=60.0)
+
+    chosen: list[Schedule] = []
+    plans: list[StagePlan] = []
+
+    def of_time(*parts: Any) -> Schedule:
+        chosen.append(schedule(*parts))
+        return chosen[0]
+
+    def plan_of(*parts: Any, **more: Any) -> StagePlan:
+        plans.append(whole_plan(*parts, **more))
+        return plans[0]
+
+    whole_plan = pipeline.plan_of
+    monkeypatch.setattr("data_prep.first_look.schedule.schedule", of_time)
+    monkeypatch.setattr(pipeline, "plan_of", plan_of)
+    monkeypatch.setattr(pipeline, "speeds_of", speeds_of)
+    file = start.main([str(pictures), f"--target={target}", f"--for={limit}"])
+    pipeline.main([str(file), "--plan"])
+    seconds, is_more = plans[0].left()
+    assert not is_more
+    assert 60 * chosen[0].minutes == pytest.approx(seconds, rel=0.15)
+    assert seconds <= 1.1 * limit_s
 
 
 def test_in_the_folder_of_experiments_it_is_written_there(
