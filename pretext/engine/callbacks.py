@@ -22,7 +22,7 @@ from pretext.engine.module import LOG_EVERY_STEPS, Module
 from pretext.engine.ranks import agree, measuring_alone
 from pretext.settings import TrainingSettings
 
-CHECKPOINT_EVERY_S = 45.0
+CHECKPOINT_EVERY_S = 30.0  # a stop loses no more
 ESTIMATE_AFTER_STEPS = 8
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class TrainingCallback(pl.Callback):
                 smoothing=0.05,
             )
         self.saved_at = time.monotonic()
-        self.first_step = trainer.global_step
+        self.first_step = self.saved_step = trainer.global_step
         _forget_after(trainer.global_step, self.metrics_csv)
         self.began = time.perf_counter()
 
@@ -192,9 +192,27 @@ class TrainingCallback(pl.Callback):
         pl_module: pl.LightningModule,
         exception: BaseException,
     ) -> None:
-        """Close the bar."""
-        del trainer, pl_module, exception
+        """Close the bar, and say where the same command goes on after Ctrl-C."""
+        del pl_module
         self._close()
+        if not isinstance(exception, KeyboardInterrupt) or self.reporter:
+            return  # beside others the process that began it speaks
+        if not self.saved_step:
+            log.info(
+                "%s: it begins anew, as a checkpoint is made every %.0f s, and none was"
+                " yet",
+                self.label,
+                CHECKPOINT_EVERY_S,
+            )
+            return
+        log.info(
+            "%s: goes on in epoch %d of %d, from step %d; it was stopped after step %d",
+            self.label,
+            self.saved_step // self.steps_per_epoch + 1,
+            -(-int(trainer.max_steps) // self.steps_per_epoch),
+            self.saved_step,
+            trainer.global_step,
+        )
 
     def _close(self) -> None:
         if self.bar is not None:
@@ -247,7 +265,7 @@ class TrainingCallback(pl.Callback):
     def _save(self, trainer: pl.Trainer) -> None:
         """Write the whole state of the training, whole or not at all."""
         trainer.save_checkpoint(self.checkpoints / "last.ckpt")
-        self.saved_at = time.monotonic()
+        self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
 
 
 class FollowingCallback(pl.Callback):

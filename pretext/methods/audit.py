@@ -95,42 +95,45 @@ def audit(
         return measure(cue, torch.cat(features).numpy(), torch.cat(cells).numpy())
 
     by_cue = {cue: accuracy_of(cue, rules) for cue in CUES}
-    sentences = [_sentence(cue, accuracy) for cue, accuracy in by_cue.items()]
-    n_scored = len(rows) - len(rows) // 2
-    log.info("shortcuts, on %d pictures: %s", n_scored, "; ".join(sentences))
-    for cue, accuracy in by_cue.items():
-        if advise and accuracy.beats_chance:
-            closed, flags = switched_on(cue, rules)
-            remaining = accuracy_of(cue, closed) if flags else accuracy
-            _advise(cue, accuracy, flags, remaining)
+    title = f"shortcuts, on {len(rows) - len(rows) // 2} pictures: "
+    is_advised = {
+        cue: advise and accuracy.beats_chance for cue, accuracy in by_cue.items()
+    }
+    if plain := [_sentence(cue, by_cue[cue]) for cue in CUES if not is_advised[cue]]:
+        log.info("%s%s", title, "; ".join(plain))
+    for cue in filter(is_advised.get, CUES):
+        closed, flags = switched_on(cue, rules)
+        remaining = accuracy_of(cue, closed) if flags else by_cue[cue]
+        level, text = _advice(cue, by_cue[cue], flags, remaining)
+        log.log(level, "%s%s", title, text)
     return {cue: _rounded(accuracy) for cue, accuracy in by_cue.items()}
 
 
-def _advise(
+def _advice(
     cue: str, accuracy: CueAccuracy, flags: Sequence[str], remaining: CueAccuracy
-) -> None:
-    """Log what beats chance, and what would help.
+) -> tuple[int, str]:
+    """Say what beats chance, and what would help.
 
     Args:
         cue: What the tiny model saw.
         accuracy: How often it was right.
         flags: Of the switches against the cue that are off.
         remaining: How often it would be right with them.
+
+    Returns:
+        The level to log it at, and a sentence.
     """
     sentence, switches = _sentence(cue, accuracy), " and ".join(flags)
     right = f"{remaining.right:.1%}"
     gain = accuracy.right - remaining.right
     if not flags:
-        log.info("%s, %s", sentence, WHAT_IS_LEFT[cue])
-    elif not remaining.beats_chance or gain > 3 * accuracy.error:
-        log.warning("%s: turn on %s, which leaves %s", sentence, switches, right)
-    else:
-        log.info(
-            "%s, and would with %s tell %s: that is what the pictures show",
-            sentence,
-            switches,
-            right,
-        )
+        return logging.INFO, f"{sentence}, {WHAT_IS_LEFT[cue]}"
+    if not remaining.beats_chance or gain > 3 * accuracy.error:
+        return logging.WARNING, f"{sentence}: turn on {switches}, which leaves {right}"
+    return logging.INFO, (
+        f"{sentence}, and would with {switches} tell {right}: that is what the pictures"
+        " show"
+    )
 
 
 def switched_on(cue: str, rules: PuzzleRules) -> tuple[PuzzleRules, list[str]]:

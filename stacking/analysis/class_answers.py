@@ -122,18 +122,20 @@ def compare_ways(stacked: Stacked, command: str) -> str:
     gain = mean_interval(second.hits - first.hits, stacked.data.rows.groups)
     if gain.low <= 0 <= gain.high or np.isnan(gain.low):
         return f"{sentence}: neither is surely better ({_points(gain)})."
-    better = "the most probable class" if gain.value > 0 else "rounding"
+    if gain.value < 0:  # turned round, so that sign and word agree
+        turned = Interval(value=-gain.value, low=-gain.high, high=-gain.low)
+        return f"{sentence}: rounding is better ({_points(turned)})."
     return (
-        f"{sentence}: {better} is better ({_points(gain)})."
-        f"{_advice(stacked, gain, command)}"
+        f"{sentence}: the most probable class is better ({_points(gain)})."
+        f"{_advice(stacked, command)}"
     )
 
 
-def _advice(stacked: Stacked, gain: Interval, command: str) -> str:
-    """Say what to do where one way is surely better."""
+def _advice(stacked: Stacked, command: str) -> str:
+    """Say what to do where the most probable class is surely better."""
     if any(step.name == "most_probable" and step.is_on for step in stacked.steps):
         return " It is what is predicted."
-    if gain.value < 0 or stacked.objective.is_of_ordered:
+    if stacked.objective.is_of_ordered:
         return ""
     return (
         " If it matters which class it is, and not how far one is off:"

@@ -163,13 +163,15 @@ def test_the_log_says_what_to_turn_on(caplog: pytest.LogCaptureFixture) -> None:
     audited(vignetted(), OPEN)
     warned = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     levels, edges = warned
-    assert levels.startswith("tile means and deviations alone tell ")
+    title = "shortcuts, on 60 pictures: "
+    assert levels.startswith(f"{title}tile means and deviations alone tell ")
     assert (
         "% of the places (chance 11.1%): turn on --tile-norm, which leaves " in levels
     )
-    assert edges.startswith("edges alone tell ")
+    assert edges.startswith(f"{title}edges alone tell ")
     assert "% of the neighbours (chance 12.5%): turn on --gap 0.125, which l" in edges
-    assert "shortcuts, on 60 pictures: tile means" in caplog.text
+    for cue in ("tile means", "colour fringes", "edges alone"):
+        assert caplog.text.count(cue) == 1, "each cue is told of once"
     caplog.clear()
     audited(fringed(), replace(OPEN, channel_shift=0.03))
     assert "turn on --grey 0.3, which leaves" in caplog.text

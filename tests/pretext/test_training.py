@@ -401,8 +401,13 @@ def test_weights_that_are_no_numbers_are_not_published(
     assert published == []
 
 
+@pytest.mark.parametrize("every_s", [0.0, 1e9])
 def test_ctrl_c_is_heard_and_can_be_gone_on_from(
-    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    every_s: float,
+    pictures: Pictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Stopped(Watched):
         def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -410,14 +415,23 @@ def test_ctrl_c_is_heard_and_can_be_gone_on_from(
                 raise KeyboardInterrupt
             return super().loss(batch)
 
-    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_S", every_s)
     before = signal.getsignal(signal.SIGINT)
+    caplog.set_level("INFO")
     with pytest.raises(KeyboardInterrupt):
         run(Stopped(), pictures, tmp_path)
+    told = caplog.messages[-1]
     assert signal.getsignal(signal.SIGINT) is before
     learner = Watched()
     run(learner, pictures, tmp_path)
+    if every_s:
+        assert "it begins anew, as a checkpoint is made every" in told
+        assert len(learner.batches) == STEPS
+        return
     assert len(learner.batches) == STEPS - 7
+    where = "goes on in epoch 2 of 3, from step 7; it was stopped after step 7"
+    assert told.endswith(where)
+    assert any("goes on in epoch 2 of 3 (step 7 of 15" in m for m in caplog.messages)
 
 
 def test_a_checkpoint_is_written_where_it_belongs_and_nowhere_else(

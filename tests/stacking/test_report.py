@@ -457,27 +457,33 @@ def test_text_classes_have_probabilities(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("no_net", "beginning"),
+    ("no_net", "low", "beginning"),
     [
-        (0.0, "The nets lose to no net"),
-        (0.7, "The nets alone lose"),
-        (9.0, "The final"),
+        (0.0, 0.1, "The final prediction is no better than a model without nets: "),
+        (0.7, 0.1, "The nets alone are worse than a model without nets: "),
+        (0.7, -0.1, "The nets alone are not surely better than a model without nets: "),
+        (9.0, 0.1, "The final prediction"),
     ],
 )
 def test_nets_that_lose_to_no_net_are_told_of_first(
-    make: Make, no_net: float, beginning: str
+    make: Make, no_net: float, low: float, beginning: str
 ) -> None:
     stacked = make().stacked()
+    gain = Interval(value=0.2, low=low, high=0.3)
     pooled = {"no_net": no_net, "plain": 0.8, "prediction": 0.5}
     lines = [
         replace(line, scores=replace(line.scores, pooled=pooled[line.name]))
         if line.name in pooled
         else line
-        for line in (replace(stacked.line("constant"), name="no_net"), *stacked.lines)
+        for line in (
+            replace(stacked.line("constant"), name="no_net", gain=gain),
+            *stacked.lines,
+        )
     ]
     section = glance(replace(stacked, lines=tuple(lines)), Findings(), "fit")
     first = re.findall("<p>([^<]+)", str(section.body))[0]
     assert first.startswith(beginning)
+    assert ("without nets" in first) == (no_net < 9.0)
 
 
 def test_a_target_without_classes_is_told_of_in_bands(make: Make) -> None:

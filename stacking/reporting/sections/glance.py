@@ -231,14 +231,19 @@ def _lost(stacked: Stacked) -> list[str]:
         return []
     if not objective.is_better(final, no_net):
         return [
-            "The nets lose to no net: colours and tiny pixels alone, boosted, score"
-            f" {title} {without}, and the final prediction {number(final, digits)}."
+            "The final prediction is no better than a model without nets: colours and"
+            f" tiny pixels alone, boosted, score {title} {without}, and the final"
+            f" prediction {number(final, digits)}."
         ]
     plain = stacked.line("plain").scores.pooled if stacked.baseline == "plain" else None
     if plain is not None and not objective.is_better(plain, no_net):
+        gain = stacked.line("no_net").gain  # over the plain nets
+        surely = gain is not None and gain.low > 0
+        are = "are worse" if surely else "are not surely better"
         return [
-            "The nets alone lose to no net: colours and tiny pixels, boosted, score"
-            f" {title} {without}, and the plain net {number(plain, digits)}. What the"
+            f"The nets alone {are} than a model without nets: colours and tiny pixels,"
+            f" boosted, score {title} {without}, and the plain net"
+            f" {number(plain, digits)}. What the"
             " final prediction gains is the stack's; look whether the nets have learned"
             " anything."
         ]
