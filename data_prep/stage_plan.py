@@ -37,6 +37,7 @@ class PlannedStage:
         standing: Whether it is current, and why not.
         seconds: How long it would take, as far as anybody knows; None: unknown.
         n_bytes: What it would leave; None: unknown.
+        share_done: What an interrupted attempt has made of it, from 0 to 1.
         is_of_network: Whether the speed of networks decides its time.
         n_at_once: How many pieces of its work are done side by side.
         memory_bytes: What each of their processes takes.
@@ -46,6 +47,7 @@ class PlannedStage:
     standing: Standing
     seconds: float | None = None
     n_bytes: float | None = None
+    share_done: float = 0.0
     is_of_network: bool = False
     n_at_once: int = 1
     memory_bytes: float = 0.0
@@ -116,7 +118,8 @@ class StagePlan:
         if planned.seconds is None:
             return None
         factor = self.correction() if planned.is_of_network else 1.0
-        return max(0.0, planned.seconds * factor - planned.standing.earlier_s)
+        # the seconds of an attempt would not do: the machine may have been busy
+        return planned.seconds * factor * (1 - planned.share_done)
 
     def left(self, after: str = "") -> tuple[float, bool]:
         """Say how long the stages take that are still to be made.
@@ -236,11 +239,20 @@ def _planned(
         standing=standing,
         seconds=work.seconds + share * speed.seconds_of(work),
         n_bytes=n_bytes or None,
+        share_done=_share_done(standing, settings, work),
         is_of_network=is_of_network,
         n_at_once=n_at_once,
         memory_bytes=speed.bytes_of(work),
         free_bytes=speed.free_bytes,
     )
+
+
+def _share_done(standing: Standing, settings: Any, work: Workload) -> float:
+    """Say what an attempt has made of a stage; 0 where its settings cannot tell."""
+    if standing.attempt is None or not hasattr(settings, "share_done"):
+        return 0.0
+    share: float = settings.share_done(standing.attempt, work.pieces)
+    return share
 
 
 def _n_at_once(settings: Any, work: Workload) -> int:

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from data_prep.experiment import Experiment
@@ -36,13 +37,15 @@ class Standing:
         stage: Its name.
         reasons: Why it is to be made; none: it is current.
         finished: What is there of it, current or to be replaced; None: nothing.
-        earlier_s: Seconds that interrupted attempts have made of it already.
+        earlier_s: Seconds that interrupted attempts at it took.
+        attempt: Folder of what they made; None: there was none.
     """
 
     stage: str
     reasons: tuple[str, ...] = ()
     finished: Finished | None = None
     earlier_s: float = 0.0
+    attempt: Path | None = None
 
     @property
     def is_current(self) -> bool:
@@ -115,7 +118,9 @@ def _begun(stage: str, run: Run) -> Standing:
         return Standing(stage=stage, reasons=("not there yet",))
     folder, made_from = unfinished
     seconds = seconds_of_attempts(folder, made_from.get(ATTEMPTS) or {})
-    return Standing(stage=stage, reasons=("it was begun",), earlier_s=seconds)
+    return Standing(
+        stage=stage, reasons=("it was begun",), earlier_s=seconds, attempt=folder
+    )
 
 
 def _reasons(

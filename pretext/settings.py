@@ -1,6 +1,8 @@
 """The settings that every training has, pretext or transfer."""
 
+import csv
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt
@@ -173,6 +175,26 @@ class TrainingSettings(Ranged):
     def total_steps(self, n_pictures: int) -> int:
         """Count the steps of the training."""
         return self.steps or self.epochs * self.steps_per_epoch(n_pictures)
+
+    def share_done(self, folder: Path, n_nets: int) -> float:
+        """Say what share of its trainings an attempt has made, by their epochs.
+
+        Args:
+            folder: Of the attempt.
+            n_nets: How many it trains.
+        """
+        n_made = 0.0
+        for file in folder.rglob("logs/epochs.csv"):
+            net = file.parents[1]
+            if (net / "weights.safetensors").exists():  # it may have ended early
+                n_made += 1
+            elif (net / "checkpoints" / "last.ckpt").exists():  # else it begins anew
+                with file.open(newline="", encoding="utf-8") as lines:
+                    rows = [*csv.DictReader(lines)]
+                for last in rows[-1:]:
+                    by_steps = float(last["step"]) / self.steps if self.steps else 0.0
+                    n_made += by_steps or int(last["epoch"]) / self.epochs
+        return min(1.0, n_made / n_nets)
 
     def check_enough(self, n_pictures: int, label: str, noun: str = "picture") -> None:
         """Check that there are pictures for one step.

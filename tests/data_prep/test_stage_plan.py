@@ -31,6 +31,9 @@ class Settings:
         del outlook
         return self.work
 
+    def share_done(self, folder: Path, n_nets: int) -> float:
+        return float((folder / "share").read_text()) / n_nets
+
 
 WORK: Mapping[str, Workload] = {
     "a.prepare": Workload(seconds=30.0, n_bytes=2e6),
@@ -115,8 +118,12 @@ def test_a_correction_has_bounds_and_short_stages_tell_nothing(tmp_path: Path) -
 
 
 def test_interrupted_attempts_count(tmp_path: Path) -> None:
-    plan = planned(tmp_path, new("b.train", earlier_s=120.0), new("c.tune"))
-    assert plan.left() == (pytest.approx(100 + 610), False)
+    (tmp_path / "share").write_text("0.25")
+    begun = new("b.train", earlier_s=5000.0, attempt=tmp_path)  # on a busy machine
+    plan = planned(tmp_path, begun, new("c.tune"))
+    assert plan.left() == (pytest.approx(0.75 * 220 + 610), False)
+    begun = new("b.train", earlier_s=120.0, attempt=tmp_path)
+    plan = planned(tmp_path, begun, new("c.tune"))
     plan.after("b.train", 100.0)
     assert plan.correction() == pytest.approx(1.0)
 

@@ -190,3 +190,21 @@ def test_a_logger_that_is_not_installed_is_refused(
         match=f"logger = '{logger}', but that is not installed; pip install {package},",
     ):
         check_names("", "adamw", logger)
+
+
+def test_the_share_that_an_attempt_has_made_is_that_of_its_epochs(
+    tmp_path: Path,
+) -> None:
+    assert SETTINGS.share_done(tmp_path, 4) == 0
+    for net, n_rows in (("whole", 2), ("half", 1), ("lost", 2)):
+        logs = tmp_path / "joint" / net / "logs"
+        logs.mkdir(parents=True)
+        rows = [f"{epoch},{5 * epoch}" for epoch in range(1, n_rows + 1)]
+        (logs / "epochs.csv").write_text("\n".join(["epoch,step", *rows]))
+    (tmp_path / "joint" / "whole" / "weights.safetensors").touch()
+    for net in ("half", "lost"):
+        (tmp_path / "joint" / net / "checkpoints").mkdir()
+    (tmp_path / "joint" / "half" / "checkpoints" / "last.ckpt").touch()  # lost has none
+    assert SETTINGS.share_done(tmp_path, 4) == pytest.approx((1 + 1 / 3) / 4)
+    by_steps = replace(SETTINGS, steps=50)
+    assert by_steps.share_done(tmp_path, 4) == pytest.approx((1 + 5 / 50) / 4)
