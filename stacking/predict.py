@@ -25,10 +25,10 @@ after pictures were added to the folder, it asks the nets about these only.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -110,6 +110,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     _add_interval(predictions, oof, predictor.target_columns, settings.coverage)
     write_csv(out, with_name_of_ids(predictions, name_column(prepared.metadata)))
     _tell_left_out(folders, out)
+    _warn_of_score(fitted.metadata, predictor)
     noun = "pictures" if objects is None else "objects"
     log.info("%d %s predicted -> %s", len(predictions), noun, out)
     return out
@@ -251,6 +252,24 @@ def _run_beside(run: Path, name: str) -> Path:
             if folder.is_dir() and folder.resolve().name == name:
                 return folder
     return run.absolute().parent / name
+
+
+def _warn_of_score(metadata: Mapping[str, Any], predictor: "Predictor") -> None:
+    """Repeat what the fit said of a stack that is no better than what needs no nets.
+
+    Args:
+        metadata: Of the fit.
+        predictor: Of its models.
+    """
+    from stacking.analysis.verdicts import RIVALS, on_result
+
+    rivals = {
+        title: metadata[name]
+        for name, title in RIVALS.items()
+        if metadata.get(name) is not None
+    }
+    if text := on_result(metadata["score"], rivals, predictor.objective):
+        log.warning("%s", text)
 
 
 def _tell_left_out(folders: Sequence[Path], out: Path) -> None:

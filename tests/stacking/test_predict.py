@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 
 from data_prep.errors import UserError
 from data_prep.prepared import PREPARED
-from data_prep.run_folders.damage import digest_of
+from data_prep.run_folders.damage import digest_of, sealed
 from data_prep.run_folders.runs import Run
 from features import inference
 from features.inference import find_pictures
@@ -105,6 +105,21 @@ def test_new_pictures_are_predicted_as_the_same_test_pictures_were(
     assert place.exists()
     assert place.with_name("new.left_out.csv").read_text() == LEFT_OUT
     assert "1 id ('torn') has no prediction" in caplog.text
+
+
+@pytest.mark.parametrize("is_worse", [True, False])
+def test_a_stack_that_is_no_better_than_a_constant_is_warned_of_again(
+    usual: Path, is_worse: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = usual / "stacking.fit" / "record.json"
+    record = json.loads(path.read_text())
+    record["facts"] |= {"score": 0.9 if is_worse else 0.4, "constant": 0.8}
+    record["facts"]["no_net"] = None
+    del record["record_sha256"]
+    path.write_text(json.dumps(sealed(record)))
+    predicted(usual)
+    text = "the final prediction is no better than a constant (RMSE 0.9000 against 0.8"
+    assert (text in caplog.text) == is_worse
 
 
 def test_the_order_of_the_table_changes_no_prediction(usual: Path) -> None:
