@@ -87,7 +87,7 @@ class TrainingCallback(pl.Callback):
         self.bar: tqdm[Any] | None = None
         self.reporter: Reporter | None = None
         self.last: dict[str, float] = {}
-        self.stopped = ""
+        self.stopped, self.saved_step = "", 0
         self.images, self.busy_s, self.fetch_s = 0, 0.0, 0.0
 
     def images_per_s(self) -> float:
@@ -195,8 +195,8 @@ class TrainingCallback(pl.Callback):
         """Close the bar, and say where the same command goes on after Ctrl-C."""
         del pl_module
         self._close()
-        if not isinstance(exception, KeyboardInterrupt) or self.reporter:
-            return  # beside others the process that began it speaks
+        if not isinstance(exception, KeyboardInterrupt) or self.bar is None:
+            return  # it has not begun, or is done beside others
         if not self.saved_step:
             log.info(
                 "%s: it begins anew, as a checkpoint is made every %.0f s, and none was"
