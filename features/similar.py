@@ -80,7 +80,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
     with drafted(folder / "similar.png") as file:
         file.write(sheet)
     if n_copies := int(table["is_copy"].sum()):
-        log.info("%d neighbours are the same picture, pixel by pixel", n_copies)
+        log.info(
+            "%d neighbour%s the same picture, or nearly",
+            n_copies,
+            "s are" if n_copies > 1 else " is",
+        )
     log.info(
         "%d picture%s, %d neighbours each -> %s, similar.csv beside it",
         len(rows),
@@ -201,7 +205,9 @@ def unit_features(store: Store) -> Floats:
 
 
 def with_notes(table: "pd.DataFrame", rows: "pd.DataFrame") -> "pd.DataFrame":
-    """Say of each neighbour whether it is the same picture, its split and its target.
+    """Say of each neighbour whether it is a copy, its split and its target.
+
+    Copies are equal pixels, and what the preparation took for near copies.
 
     Args:
         table: As ``neighbours``.
@@ -213,11 +219,12 @@ def with_notes(table: "pd.DataFrame", rows: "pd.DataFrame") -> "pd.DataFrame":
         **{name: table["neighbour"].map(column) for name, column in notes.items()}
     )
     is_copy = np.zeros(len(table), dtype=bool)
-    if "pixels_sha256" in by_id:
-        first, second = (
-            table[name].map(by_id["pixels_sha256"]) for name in ("id", "neighbour")
-        )
-        is_copy = (first.notna() & (first == second)).to_numpy()
+    for told_by in ("pixels_sha256", "same_as"):
+        if told_by in by_id:
+            first, second = (
+                table[name].map(by_id[told_by]) for name in ("id", "neighbour")
+            )
+            is_copy |= (first.notna() & (first == second)).to_numpy()
     table.insert(4, "is_copy", is_copy)
     return table
 

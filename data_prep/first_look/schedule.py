@@ -30,10 +30,10 @@ PRETEXT_FRAC = 0.36  # epochs of the pretext for one of the fine-tuning
 PUZZLE_FRAC = 0.875  # side of a puzzle: its gaps are cut away
 N_VIEWS = 8  # of an extraction
 # to open and write, as the workloads of the stages count it: 3 s to prepare, 5 s for
-# the pretext, 4 s to extract; with labels 3 s and a second a net, 10 s for the stack
-FIXED_S = {True: 28.0, False: 12.0}
+# the pretext, 4 s to extract; with labels 3 s and a second a net, 4 s for the stack
+FIXED_S = {True: 22.0, False: 12.0}
 PREPARED_PER_S = 150.0  # pictures, decoded and looked at
-STACKED_PER_S = 100.0  # labelled pictures of some twenty columns
+STACKED_PER_S = 400.0  # labelled pictures of some twenty columns
 MIN_BATCHES = 4  # steps of an epoch
 BATCHES = {"pretext": 64, "transfer": 32}
 

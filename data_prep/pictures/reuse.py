@@ -12,7 +12,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from data_prep.pictures.decoded import Decoded, decode_files
 from data_prep.pictures.fit import Fit, Pixels
+from data_prep.run_folders.runs import versions_of
 from data_prep.run_folders.witness import ReadFile, Witness, is_same
 
 PACKAGES = ("pillow", "pi-heif", "pillow-jxl-plugin", "wand")
@@ -119,10 +119,4 @@ def decoders() -> Mapping[str, str]:
     """
     sources = [Path(__file__).with_name(f"{name}.py") for name in MODULES]
     lines = b"".join(path.read_bytes() for path in sources)
-    versions = {"ours": hashlib.sha256(lines).hexdigest()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
+    return {"ours": hashlib.sha256(lines).hexdigest(), **versions_of(PACKAGES)}

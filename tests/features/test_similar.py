@@ -147,16 +147,17 @@ def test_few_columns_are_warned_of(
     assert "--source" not in caplog.text, "it would replace the features of the nets"
 
 
-def test_copies_are_told_by_their_pixels() -> None:
+@pytest.mark.parametrize("told_by", ["pixels_sha256", "same_as"])
+def test_copies_are_told_by_pixels_and_by_the_preparation(told_by: str) -> None:
     pairs = {"id": ["a", "a", "x"], "neighbour": ["b", "c", "a"]}
     table = pd.DataFrame({**pairs, "rank": 1, "cosine": 0.9})
     table = table[["id", "rank", "neighbour", "cosine"]]
-    rows = pd.DataFrame({"id": ["a", "b", "c"], "pixels_sha256": ["1", "1", "2"],
+    rows = pd.DataFrame({"id": ["a", "b", "c"], told_by: ["a", "a", "c"],
                          "split": "train", "target": [1.0, 2.0, 3.0]})  # fmt: skip
     noted = with_notes(table, rows)
     assert noted["is_copy"].tolist() == [True, False, False]
     assert noted["target"].tolist() == [2.0, 3.0, 1.0]
-    assert not with_notes(table, rows.drop(columns="pixels_sha256"))["is_copy"].any()
+    assert not with_notes(table, rows.drop(columns=told_by))["is_copy"].any()
 
 
 def test_the_sheet_sets_rows_and_marks_copies() -> None:
