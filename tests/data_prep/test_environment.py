@@ -56,6 +56,11 @@ def test_the_environment_is_made_before_it_is_activated(
     assert "is 3.9, and 3.11 or newer is needed; first: . " in complaint(tmp_path)
 
 
+def hear_interrupts() -> None:
+    """Undo what a shell does to the processes that it begins in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -79,6 +84,7 @@ def test_an_interrupt_among_the_imports_is_one_line(
         text=True,
         check=False,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        preexec_fn=hear_interrupts,
     )
     assert (child.returncode, child.stdout) == (130, "")
     assert child.stderr == f"{environment.STOPPED}\n"

@@ -335,13 +335,14 @@ def test_a_plan_counts_what_is_to_be_decoded(
         )
         return settings.workload(outlook).seconds - START_S
 
+    looking_s = 0.01  # at the pixels, for the report
     prepare(folder, run="another")
-    assert seconds() == N
+    assert seconds() == pytest.approx(N, abs=looking_s)
     prepare(folder)
-    assert seconds() == 0
-    assert seconds(side=18) == N
+    assert seconds() == pytest.approx(0, abs=looking_s)
+    assert seconds(side=18) == pytest.approx(N, abs=looking_s)
     new_picture(folder)
-    assert seconds() == 1
+    assert seconds() == pytest.approx(1, abs=looking_s)
 
 
 def test_another_side_is_still_asked_about(
