@@ -14,7 +14,6 @@ import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FROM_US, TO_US = 3, 4  # where Chromium looks for its pipes
-HOLD = 50  # out of the way of both
 IS_DARK = """(() => {
     const [r, g, b] = getComputedStyle(document.body).backgroundColor
         .match(/\\d+/g).map(Number);
@@ -134,12 +133,14 @@ def open_browser(profile: Path) -> Iterator[Browser]:
         pytest.skip("Chromium is not here")
     (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
 
+    # by way of places that neither pipe has, or one could close the other
+    hold = 1 + max(theirs_in, theirs_out, FROM_US, TO_US)
+
     def connect() -> None:
-        # by way of places that neither pipe has, or one could close the other
         for place, own in enumerate((theirs_in, theirs_out)):
-            os.dup2(own, HOLD + place)
+            os.dup2(own, hold + place)
         for place, own in enumerate((FROM_US, TO_US)):
-            os.dup2(HOLD + place, own)
+            os.dup2(hold + place, own)
 
     process = subprocess.Popen(
         [

@@ -12,6 +12,7 @@ import pandas as pd
 from data_prep.folds import TRAIN_FROM, fold_masks
 from data_prep.reporting.numerals import decimals_for, with_decimals
 from data_prep.reporting.report import Section, table
+from data_prep.tables.dates import date_text
 from data_prep.tables.spelling import class_text
 
 MOST_CLASSES = 12
@@ -98,7 +99,7 @@ def formats_of(counted: pd.DataFrame) -> Formats:
         if is_quantity and name in OF_TARGET:
             formats[name] = written(lambda value: with_decimals(value, of_target))
         elif name in ("from", "to"):
-            formats[name] = written(lambda value: f"{value:.7g}")
+            formats[name] = written(date_text)
         elif name == "learned from":
             formats[name] = written(lambda value: f"{value:,.0f}")
         elif name.endswith(" %"):

@@ -41,6 +41,22 @@ def as_years(column: "pd.Series[Any]") -> tuple[Floats, list[str]]:
     return np.array(years, dtype=np.float64), unread
 
 
+def date_text(years: float) -> str:
+    """Write a decimal year as people do: the day, or the year alone where it is whole.
+
+    Example:
+        >>> date_text(1890.0), date_text(1890 + 181 / 365), date_text(-44.5)
+        ('1890', '1890-07-01', '-44.5')
+    """
+    year = math.floor(years)
+    if years == year or not 1 <= year <= 9999:
+        return f"{years:.7g}"
+    start = date(year, 1, 1).toordinal()
+    length = date(year, 12, 31).toordinal() + 1 - start
+    day = math.floor((years - year) * length + 1e-6)  # the last bits are lost
+    return date.fromordinal(start + day).isoformat()
+
+
 def _order_of_slashes(texts: Iterable[str]) -> str | None:
     """Tell day first ("dm") from month first ("md") by the rows that show it."""
     pairs = [
