@@ -353,7 +353,7 @@ def _usable_pictures(
             rows = rows.assign(image_row=np.arange(len(rows), dtype=np.int64))
     rows, near = with_copies(
         rows,
-        np.load(pixels_file, mmap_mode="r"),
+        map_array(pixels_file),
         copies=settings.copies,
         likeness=settings.likeness,
         fit=settings.fit,

@@ -3,14 +3,17 @@
 import math
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from data_prep.errors import UserError
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
 
+Result = TypeVar("Result")
 MEMORY = Path("/proc/meminfo")  # Linux
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container, Linux
 
@@ -56,6 +59,40 @@ def pool_of(n_processes: int) -> "Iterator[ProcessPoolExecutor]":
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def in_processes(
+    function: Callable[..., Result],
+    *arguments: Iterable[Any],
+    n_processes: int,
+    chunk: int,
+    remedy: str,
+) -> Iterator[Result]:
+    """Call a function for each of some arguments, and give the results in order.
+
+    Args:
+        function: Is called in fresh processes; in this one, if that is one.
+        *arguments: As many values each, as of ``map``.
+        n_processes: How many.
+        chunk: Calls that a process takes at a time.
+        remedy: What to give for fewer processes, such as ``--workers 1``.
+
+    Raises:
+        UserError: A process was killed.
+    """
+    if n_processes < 2:
+        yield from map(function, *arguments)
+        return
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        with pool_of(n_processes) as pool:
+            yield from pool.map(function, *arguments, chunksize=chunk)
+    except BrokenProcessPool:
+        raise UserError(
+            f"one of {n_processes} processes was killed, probably for want of memory;"
+            f" run again with fewer: {remedy}"
+        ) from None
 
 
 def _leave_interrupts() -> None:

@@ -93,11 +93,16 @@ def leave_out_placeholders(
         The other rows, whose image_row is still that of all pictures; and those left
         out.
     """
-    left_out = [
-        LeftOut(id=id_, file=file, reason=f"{PLACEHOLDER}: {repeat.file}")
+    shown_as = {
+        id_: repeat.file
         for repeat in repeats
         if repeat.is_placeholder
-        for id_, file in zip(repeat.ids, _within(pictures, repeat.ids), strict=True)
+        for id_ in repeat.ids
+    }
+    files = _within(pictures, list(shown_as))
+    left_out = [
+        LeftOut(id=id_, file=file, reason=f"{PLACEHOLDER}: {first}")
+        for (id_, first), file in zip(shown_as.items(), files, strict=True)
     ]
     is_kept = ~rows["id"].isin([row.id for row in left_out])
     return rows[is_kept].reset_index(drop=True), left_out

@@ -19,9 +19,8 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -35,12 +34,11 @@ from data_prep.pictures.decode import FORMATS
 from data_prep.pictures.folders import LeftOut, fault_of, files_in, write_left_out
 from data_prep.pictures.printable import shown
 from data_prep.pictures.view_files import FileForm, FileFormat, encoded_views
-from data_prep.processes import n_cores, pool_of
+from data_prep.processes import in_processes, n_cores
 from data_prep.ranges import Ranged
 from data_prep.run_folders.drafts import write_text
 from data_prep.run_folders.locks import locked
 from data_prep.run_folders.witness import (
-    FIELDS,
     ReadFile,
     Witness,
     is_same,
@@ -243,8 +241,7 @@ def _make(sources: Mapping[str, Path], settings: ViewsSettings) -> list[LeftOut]
                 else:
                     for number, target in enumerate(settings.targets(name)):
                         draft.with_suffix(f".{number}").replace(target)
-                    line = [name, *_numbers(read), read.sha256]
-                    journal.write(f"{json.dumps(line)}\n")
+                    journal.write(f"{json.dumps([name, *read.listed()])}\n")
                     journal.flush()
                 bar.update()
     return unreadable
@@ -258,17 +255,14 @@ def _drafts_of(paths: Sequence[Path], settings: ViewsSettings) -> Iterator[Draft
     """Write drafts of the views of pictures, in order, in processes if that pays."""
     write = partial(_write_draft, settings=settings)
     n_processes = min(settings.workers or n_cores(), math.ceil(len(paths) / CHUNK))
-    if n_processes < 2:
-        yield from map(write, paths, range(len(paths)))
-        return
-    try:
-        with pool_of(n_processes) as pool:
-            yield from pool.map(write, paths, range(len(paths)), chunksize=CHUNK)
-    except BrokenProcessPool:
-        raise UserError(
-            f"one of {n_processes} processes was killed, probably for want of memory;"
-            " run again with fewer: --workers 1"
-        ) from None
+    return in_processes(
+        write,
+        paths,
+        range(len(paths)),
+        n_processes=n_processes,
+        chunk=CHUNK,
+        remedy="--workers 1",
+    )
 
 
 def _write_draft(path: Path, number: int, settings: ViewsSettings) -> Draft:
@@ -309,14 +303,9 @@ def _read_journal(out: Path) -> dict[str, ReadFile]:
     made_of = {}
     with suppress(OSError):
         lines = (out / JOURNAL).read_text(encoding="utf-8").split("\n")[:-1]
-        for name, *numbers, sha256 in map(json.loads, lines):
-            witness = Witness(**dict(zip(FIELDS, numbers, strict=True)))
-            made_of[name] = ReadFile(witness=witness, sha256=sha256)
+        for name, *listed in map(json.loads, lines):
+            made_of[name] = ReadFile.of_list(listed)
     return made_of
-
-
-def _numbers(read: ReadFile) -> tuple[int, ...]:
-    return astuple(read.witness) if read.witness else ()
 
 
 def _tell(

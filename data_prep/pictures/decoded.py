@@ -9,18 +9,17 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_prep.errors import UnreadableError, UserError
+from data_prep.errors import UnreadableError
 from data_prep.pictures.decode import read_picture
 from data_prep.pictures.fit import Fit, Pixels, fit_square
 from data_prep.pictures.picture_info import PictureInfo
 from data_prep.pictures.printable import shown
-from data_prep.processes import n_cores, pool_of
+from data_prep.processes import in_processes, n_cores
 from data_prep.run_folders.witness import Witness
 
 log = logging.getLogger(__name__)
@@ -97,17 +96,13 @@ def decode_files(
     size = max(1, min(CHUNK, CHUNK_BYTES // (3 * side * side)))
     decode_file = partial(_decode_file, side=side, fit=fit)
     n_processes = min(workers or n_cores(), math.ceil(len(paths) / size) // 4)
-    if n_processes < 2:
-        yield from map(decode_file, paths)
-        return
-    try:
-        with pool_of(n_processes) as pool:
-            yield from pool.map(decode_file, paths, chunksize=size)
-    except BrokenProcessPool:
-        raise UserError(
-            f"one of {n_processes} processes was killed, probably for want of memory;"
-            " run again with fewer: --workers 1, or --threads 1"
-        ) from None
+    yield from in_processes(
+        decode_file,
+        paths,
+        n_processes=n_processes,
+        chunk=size,
+        remedy="--workers 1, or --threads 1",
+    )
 
 
 def time_decoding(paths: Sequence[Path], side: int) -> float:

@@ -12,6 +12,7 @@ import subprocess
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from PIL import Image
@@ -81,7 +82,7 @@ def can_be_turned(data: bytes) -> bool:
     A turned file keeps neither profile nor orientation, so a picture that has one is
     decoded, which applies both.
     """
-    if not data.startswith(jpeg.START) or shutil.which("jpegtran") is None:
+    if not data.startswith(jpeg.START) or not _has_jpegtran():
         return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -98,6 +99,11 @@ def can_be_turned(data: bytes) -> bool:
                 length % block == 0 for length in image.size for block in blocks
             )
     return is_plain and is_upright and is_whole
+
+
+@cache  # else all folders of PATH are searched for each picture
+def _has_jpegtran() -> bool:
+    return shutil.which("jpegtran") is not None
 
 
 def turned(data: bytes, view: str) -> bytes:

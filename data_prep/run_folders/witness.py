@@ -9,9 +9,10 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from data_prep.run_folders.damage import digest_file
 from data_prep.run_folders.drafts import write_text
@@ -57,6 +58,23 @@ class ReadFile:
 
     witness: Witness | None
     sha256: str
+
+    def listed(self) -> list[int | str]:
+        """Give what it is as a list of JSON, of which ``of_list`` makes it again."""
+        return [*(astuple(self.witness) if self.witness else ()), self.sha256]
+
+    @classmethod
+    def of_list(cls, listed: Sequence[Any]) -> "ReadFile":
+        """Make it of what ``listed`` gave.
+
+        Raises:
+            ValueError: That is something else.
+        """
+        *numbers, sha256 = listed
+        witness = None
+        if numbers:
+            witness = Witness(**dict(zip(FIELDS, map(int, numbers), strict=True)))
+        return cls(witness=witness, sha256=str(sha256))
 
 
 def hash_of(path: Path) -> str:
@@ -104,10 +122,7 @@ def compare(
 def write_witnesses(path: Path, files: Mapping[str, ReadFile]) -> None:
     """Write the witness and hash of each file by id, whole or not at all."""
     path.parent.mkdir(exist_ok=True)
-    listed = {
-        id_: [*(astuple(read.witness) if read.witness else ()), read.sha256]
-        for id_, read in files.items()
-    }
+    listed = {id_: read.listed() for id_, read in files.items()}
     write_text(path, json.dumps(listed))
 
 
@@ -115,15 +130,7 @@ def read_witnesses(path: Path) -> dict[str, ReadFile]:
     """Read what ``write_witnesses`` wrote; empty if there is nothing that can be."""
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            str(id_): ReadFile(
-                witness=Witness(**dict(zip(FIELDS, map(int, numbers), strict=True)))
-                if numbers
-                else None,
-                sha256=str(sha256),
-            )
-            for id_, (*numbers, sha256) in listed.items()
-        }
+        return {str(id_): ReadFile.of_list(fields) for id_, fields in listed.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 

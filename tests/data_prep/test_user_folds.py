@@ -207,11 +207,11 @@ def test_no_cv_group_is_torn_whatever_is_given(seed: int) -> None:
     assigned = user_folds(folds.tolist()).assigned_to(rows)["fold"].to_numpy()
     assert_array_equal(assigned < 0, folds < 0)
     for group in set(groups):
-        own = folds[(groups == group) & (folds >= 0)]
+        of_group = folds[(groups == group) & (folds >= 0)]
         kept = set(assigned[(groups == group) & (folds >= 0)])
-        assert len(kept) == min(1, len(own))
-        if len(own):
-            most = np.bincount(own).argmax()
+        assert len(kept) == min(1, len(of_group))
+        if len(of_group):
+            most = np.bincount(of_group).argmax()
             assert kept == {most}
 
 
