@@ -565,7 +565,7 @@ def test_advice_names_flags_of_this_command(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("data_prep.pictures.decoded.CHUNK", 1)
-    monkeypatch.setattr("data_prep.pictures.decoded.pool_of", lambda _: Killed())
+    monkeypatch.setattr("data_prep.processes.pool_of", lambda _: Killed())
     message = mistake(run, f"--images={images}", "--threads=2")
     assert message.endswith(
         "for want of memory; run again with fewer: --workers 1, or --threads 1"
