@@ -46,7 +46,7 @@ class ExtractSettings(ExecutorSettings):
     source: Annotated[
         str,
         "whose outputs: transfer.finetune, or the features of a pretext stage or of"
-        " ready weights: timm:NAME, a file or folder",
+        " ready weights: timm:NAME, package:NAME, a file or folder",
         MayBePath(is_path=is_path),
     ] = FINETUNED
     backbone: Annotated[

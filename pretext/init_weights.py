@@ -11,6 +11,8 @@ from data_prep.run_folders.runs import Run
 from data_prep.settings import nearest
 from pretext.names import SCRATCH
 from pretext.ready_weights import (
+    BY_NAME,
+    PACKAGE,
     TIMM,
     files_of,
     find_ready,
@@ -36,14 +38,15 @@ def check_init(init: str) -> None:
     """Check the name of the first weights; a file is looked for later.
 
     Raises:
-        UserError: It is no pretext stage, ``scratch``, ``timm:NAME`` or path.
+        UserError: It is no pretext stage, ``scratch``, ``timm:NAME``, ``package:NAME``
+            or path.
     """
     stages = pretexts()
     if init in (SCRATCH, *stages) or is_ready(init):
         return
     raise UserError(
-        f"init = {init!r} is no pretext stage, {SCRATCH}, {TIMM}NAME, or file"
-        f" (.safetensors, .pth) or folder of weights;"
+        f"init = {init!r} is no pretext stage, {SCRATCH}, {TIMM}NAME, {PACKAGE}NAME,"
+        f" or file (.safetensors, .pth) or folder of weights;"
         f" {nearest(init, [*stages, SCRATCH])}"
     )
 
@@ -82,7 +85,7 @@ def fingerprint_of(init: str, setting: str = "init") -> dict[str, Any]:
         return {"init": init}
     weights_file = find_ready(init, setting)
     files = files_of(weights_file)
-    name = init if init.startswith(TIMM) else weights_file.name
+    name = init if init.startswith(BY_NAME) else weights_file.name
     identity = {"file": name, "sha256": digest_file(files.weights)}
     if files.config and is_of_others(weights_file):  # in it are mean and std
         identity["config_sha256"] = digest_file(files.config)

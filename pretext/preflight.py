@@ -6,7 +6,6 @@ Torch-free until a library has to be asked for a name.
 import logging
 import os
 from importlib.util import find_spec
-from pathlib import Path
 
 from data_prep.errors import UserError
 from data_prep.outlook import Outlook
@@ -65,7 +64,8 @@ def check_ready(name: str, backbone: str, setting: str = "init") -> None:
     """
     network = network_of_ready(name, setting)
     if not (network or backbone):
-        remedy = f'write {{"architecture": "NAME"}} into {Path(name).stem}.json there'
+        file = find_ready(name, setting).with_suffix(".json").name
+        remedy = f'write {{"architecture": "NAME"}} into {file} there'
         if setting != "weights":  # of pretext.probe, which looks at several networks
             remedy = "name it with --backbone"
         raise UserError(

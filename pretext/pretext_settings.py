@@ -71,7 +71,8 @@ class PretextSettings(TrainingSettings):
     ] = ""
     init: Annotated[
         str,
-        "first weights: scratch, another pretext stage, timm:NAME, or a file or folder",
+        "first weights: scratch, another pretext stage, timm:NAME, package:NAME, a file"
+        " or a folder",
         Example("timm:resnet18.a1_in1k"),
         MayBePath(is_path=is_path),
     ] = "scratch"

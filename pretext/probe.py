@@ -30,7 +30,7 @@ from data_prep.settings import NOT_HASHED, Example, nearest, recorded
 from data_prep.waiting import settle_waiting
 from pretext.init_weights import fingerprint_of, pretexts
 from pretext.preflight import check_ready, check_unseen
-from pretext.ready_weights import TIMM, find_ready, is_path, is_ready
+from pretext.ready_weights import PACKAGE, TIMM, find_ready, is_path, is_ready
 
 if TYPE_CHECKING:
     from data_prep.outlook import Outlook
@@ -50,7 +50,8 @@ class ProbeSettings(ExecutorSettings):
 
     weights: Annotated[
         tuple[str, ...],
-        "pretext stages, timm:NAME, files or folders (default: every finished stage)",
+        "pretext stages, timm:NAME, package:NAME, files or folders (default: every"
+        " finished stage)",
         MayBePath(is_path=is_path),
         Example(["pretext.jigsaw", "timm:resnet18.a1_in1k"]),
     ] = ()
@@ -70,8 +71,9 @@ class ProbeSettings(ExecutorSettings):
         for name in self.weights:
             if not (is_ready(name) or name in pretexts()):
                 raise UserError(
-                    f"weights = {name!r} is no pretext stage, {TIMM}NAME, file or"
-                    f" folder of weights; {nearest(name, pretexts())}"
+                    f"weights = {name!r} is no pretext stage, {TIMM}NAME,"
+                    f" {PACKAGE}NAME, file or folder of weights;"
+                    f" {nearest(name, pretexts())}"
                 )
 
     @property

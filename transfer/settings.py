@@ -39,7 +39,8 @@ class FinetuneSettings(ExecutorSettings, TrainingSettings):
     batch_size: Annotated[int, "pictures per step", Ge(2)] = 32
     init: Annotated[
         str,
-        "first weights: a pretext stage, scratch, timm:NAME, or a file or folder",
+        "first weights: a pretext stage, scratch, timm:NAME, package:NAME, a file or a"
+        " folder",
         MayBePath(is_path=is_path),
     ] = JIGSAW
     backbone: Annotated[

