@@ -10,6 +10,7 @@ from data_prep.settings import near
 
 SCRATCH = "scratch"  # first weights: none
 TORCH_OPTIMIZERS = ("adamw", "sgd")
+LOOKAHEAD = "lookahead:"  # before the name of the optimiser that it wraps
 # Tried with pytorch-optimizer 4.1: these ask for more than groups of parameters and a
 # rate (a closure, the model, a second pass, another mode for evaluating), or their
 # state cannot be read back from a checkpoint without unpickling.
@@ -30,16 +31,27 @@ def check_optimizer(name: str) -> None:
     Raises:
         UserError: There is none of that name, or it cannot be driven by plain steps.
     """
-    if name in TORCH_OPTIMIZERS:
+    base = name.removeprefix(LOOKAHEAD)
+    if base in TORCH_OPTIMIZERS:
         return
     from pytorch_optimizer import get_supported_optimizers
 
     usable = {str(name) for name in get_supported_optimizers()} - REFUSED
-    if name not in usable:
-        hint = near(name.lower(), sorted(usable | set(TORCH_OPTIMIZERS)))
-        if not hint:  # a hundred names would not help
-            hint = "give adamw, sgd or a name of pytorch-optimizer, such as radam"
-        raise UserError(f"optimizer = {name!r}: no such optimiser; {hint}")
+    if base not in usable:
+        raise UserError(
+            f"optimizer = {name!r}: no such optimiser; {_optimizer_hint(base, usable)}"
+        )
+
+
+def _optimizer_hint(name: str, usable: set[str]) -> str:
+    """Say what may have been meant by a name that is no optimiser."""
+    if name.lower() == "sam":
+        return "SAM goes over any of them: give --sam-rho 0.05"
+    if not name or name.lower().startswith("lookahead"):
+        return f"it wraps another one: give {LOOKAHEAD}adamw"
+    hint = near(name.lower(), sorted(usable | set(TORCH_OPTIMIZERS)))
+    # a hundred names would not help
+    return hint or "give adamw, sgd or a name of pytorch-optimizer, such as radam"
 
 
 def check_backbone(name: str) -> None:

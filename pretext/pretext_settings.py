@@ -171,7 +171,7 @@ class PretextSettings(TrainingSettings):
             network=network_of(self.init, self.backbone, outlook) or "",
             side_px=self.net_side_px(outlook.metadata["side"], 1.0),
             batch_size=self.batch_size,
-            trained=n_seen * self.views_per_picture,
+            trained=n_seen * self.views_per_picture * self.passes_per_step,
             inferred=measured,
             seconds=START_S,
             weights_kept=1,

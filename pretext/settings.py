@@ -25,8 +25,17 @@ class TrainingSettings(Ranged):
     batch_size: Annotated[int, "pictures per forward", Ge(2)] = 64
     accumulate: Annotated[int, "forwards per optimiser step", Gt(0)] = 1
     optimizer: Annotated[
-        str, "optimiser: adamw, sgd (momentum 0.9), or a name of pytorch-optimizer"
+        str,
+        "optimiser: adamw, sgd (momentum 0.9), or a name of pytorch-optimizer, such as"
+        " adabelief, radam, adabound; lookahead:NAME wraps one of them",
     ] = "adamw"
+    sam_rho: Annotated[
+        float,
+        "sharpness-aware steps (SAM) over the optimiser: the gradient is taken so far"
+        " uphill, at twice the time of a step; 0: no",
+        Ge(0),
+        Example(0.05),
+    ] = 0.0
     learning_rate: Annotated[float, "peak of the schedule", Gt(0)] = 1e-3
     weight_decay: Annotated[
         float, "decay of all weights but biases and norms", Ge(0)
@@ -158,6 +167,11 @@ class TrainingSettings(Ranged):
     def peak_rate(self) -> float:
         """The highest learning rate."""
         return self.learning_rate
+
+    @property
+    def passes_per_step(self) -> int:
+        """How often a step sends its pictures forward and backward."""
+        return 2 if self.sam_rho else 1
 
     @property
     def pictures_per_step(self) -> int:

@@ -184,12 +184,18 @@ def assert_same_logs(first: Path, second: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "accumulate"),
-    [(simsiam, 1), (dino, 2), in_drills(simsiam, 2), in_drills(dino, 1)],
+    ("make", "accumulate", "sam_rho"),
+    [
+        (simsiam, 1, 0.0),
+        (dino, 2, 0.0),
+        in_drills(simsiam, 2, 0.05),
+        in_drills(dino, 1, 0.05),
+    ],
 )
 def test_two_processes_train_views_as_one_does(
     make: Callable[[Pictures], Learner],
     accumulate: int,
+    sam_rho: float,
     pictures: Pictures,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -204,6 +210,7 @@ def test_two_processes_train_views_as_one_does(
             *(learner, pictures, tmp_path / str(devices)),
             devices=devices,
             accumulate=accumulate,
+            sam_rho=sam_rho,
         )
         weights.append(learner.state_dict())
         assert any((weights[-1][name] != first[name]).any() for name in first)

@@ -223,7 +223,7 @@ class FinetuneSettings(ExecutorSettings, TrainingSettings):
         if self.train == HEAD:  # forward only, for as long as the rest is frozen
             frozen_share = min(1.0, n_frozen / n_epochs) if n_epochs else 1.0
             share = 1 - frozen_share * (1 - 1 / FORWARDS)
-        return share * (2 if self.keep_pretext else 1)
+        return share * self.passes_per_step * (2 if self.keep_pretext else 1)
 
     @property
     def role_of_fold(self) -> str:

@@ -24,6 +24,7 @@ from pretext.device import pick_device, set_threads, use_bf16
 from pretext.engine.learner import Learner
 from pretext.engine.module import Module
 from pretext.engine.optimizers import build_optimizer
+from pretext.engine.sharpness import uphill
 from pretext.settings import TrainingSettings
 
 STEPS = 100
@@ -153,25 +154,35 @@ def _losses(module: Module, rates: Floats, device: torch.device, label: str) -> 
     for step, rate in enumerate(tqdm(rates, desc=f"{label}: range test", unit="step")):
         for group in optimizer.param_groups:
             group["lr"] = float(rate) * group["factor"]
-        torch.manual_seed(settings.seed * 1_000_003 + step)
         optimizer.zero_grad()
-        total = 0.0
-        for micro_step in range(settings.accumulate):
-            precision = torch.autocast(device.type, torch.bfloat16)
-            with precision if is_bf16 else nullcontext():
-                loss = learner.loss(module.batch_of(step, micro_step))["loss"]
-            (loss / settings.accumulate).backward()  # type: ignore[no-untyped-call]
-            total += loss.item() / settings.accumulate
+        total = _backward(module, step, is_bf16=is_bf16)
         if not math.isfinite(total):
             break
         losses.append(total)
         if total > min(losses) + GIVE_UP * (losses[0] - min(losses) + 0.1):
             break
+        if settings.sam_rho:
+            with uphill(learner, settings.sam_rho):
+                _backward(module, step, is_bf16=is_bf16)
         if settings.clip:
             nn.utils.clip_grad_norm_(parameters, settings.clip)
         optimizer.step()
         learner.after_step(step / len(rates))
     return np.array(losses)
+
+
+def _backward(module: Module, step: int, *, is_bf16: bool) -> float:
+    """Leave the gradients of a step, and give its loss."""
+    settings, total = module.settings, 0.0
+    torch.manual_seed(settings.seed * 1_000_003 + step)
+    for micro_step in range(settings.accumulate):
+        batch = module.batch_of(step, micro_step)
+        precision = torch.autocast(batch.images.device.type, torch.bfloat16)
+        with precision if is_bf16 else nullcontext():
+            loss = module.learner.loss(batch)["loss"]
+        (loss / settings.accumulate).backward()  # type: ignore[no-untyped-call]
+        total += loss.item() / settings.accumulate
+    return total
 
 
 def _plot(test: RangeTest, file: Path, label: str, current_lr: float) -> None:

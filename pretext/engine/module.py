@@ -7,13 +7,15 @@ Which pictures a step sees, how they are cropped and what dropout drops follow f
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from data_prep.arrays import Ints
 from data_prep.errors import UserError
@@ -24,6 +26,7 @@ from pretext.engine.learner import Batch, Learner, ParameterGroup
 from pretext.engine.optimizers import build_optimizer
 from pretext.engine.ranks import ALONE, Rank
 from pretext.engine.schedules import Plateau, Schedule
+from pretext.engine.sharpness import uphill
 from pretext.settings import TrainingSettings
 
 LOG_EVERY_STEPS = 10
@@ -84,6 +87,7 @@ class Module(pl.LightningModule):
         self.fetch_s = 0.0
         self.metrics: dict[str, Tensor] = {}  # of the step that the trainer is at
         self._order: tuple[int, Ints] = (-1, train_idx)
+        self._is_uphill = False  # in the second pass of a step
         if settings.compile:
             for child in learner.children():
                 child.compile()
@@ -134,6 +138,8 @@ class Module(pl.LightningModule):
         batch = self.batch_of(step, micro_step)
         self.fetch_s += time.perf_counter() - began
         metrics = self.learner.loss(batch)
+        if self._is_uphill:
+            return metrics["loss"]
         measured = _of_whole_batch(metrics, batch)
         # a GPU would have to wait for the answer, so it is checked less often
         is_checked = step % LOG_EVERY_STEPS == 0 or not measured["loss"].is_cuda
@@ -151,6 +157,28 @@ class Module(pl.LightningModule):
             if (step + 1) % self.steps_per_epoch == 0:
                 self.plateau.end_epoch()
         return metrics["loss"]
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Take the gradient uphill, if asked: a second pass over the batch of the step.
+
+        Lightning calls this when all forwards of a step have left their gradients and
+        before it clips them.
+        """
+        if not self.settings.sam_rho:
+            return
+        strategy, n_micro_steps = self.trainer.strategy, self.settings.accumulate
+        self._is_uphill = True
+        try:
+            with uphill(self.learner, self.settings.sam_rho), torch.enable_grad():
+                for micro_step in range(n_micro_steps):
+                    is_last = micro_step == n_micro_steps - 1
+                    # processes meet in the last of a step's gradients, as in the first
+                    meets_later = getattr(strategy, "block_backward_sync", nullcontext)
+                    with nullcontext() if is_last else meets_later():
+                        loss = cast(Tensor, strategy.training_step(None, micro_step))
+                        strategy.backward(loss / n_micro_steps, optimizer)
+        finally:
+            self._is_uphill = False
 
     def diverged(self, problem: str, step: int, location: str = "") -> DivergedError:
         """Word the error: what is no longer finite, at which step, what may help."""

@@ -129,3 +129,21 @@ def test_too_few_pictures_are_refused(pictures: Pictures, tmp_path: Path) -> Non
             *(Bowl(1.0), pictures, ROWS, IDS, replace(SETTINGS, batch_size=64)),
             *(tmp_path, "bowl"),
         )
+
+
+def test_the_rate_of_sharpness_aware_steps_is_found_with_two_passes(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    n_forwards = []
+
+    class Counted(Bowl):
+        def loss(self, batch: Batch) -> dict[str, Tensor]:
+            n_forwards[-1] += 1
+            return super().loss(batch)
+
+    for rho in (0.0, 0.05):
+        n_forwards.append(0)
+        settings = replace(SETTINGS, sam_rho=rho)
+        find_lr(Counted(1.0), pictures, ROWS, IDS, settings, tmp_path, "bowl")
+    assert 2 * n_forwards[0] - 1 <= n_forwards[1] + 9  # it may give up some steps apart
+    assert n_forwards[1] > 1.5 * n_forwards[0]

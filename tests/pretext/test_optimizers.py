@@ -10,7 +10,7 @@ from torch import nn
 
 from data_prep.errors import UserError
 from pretext.engine.optimizers import build_optimizer
-from pretext.names import REFUSED, TORCH_OPTIMIZERS, check_optimizer
+from pretext.names import LOOKAHEAD, REFUSED, TORCH_OPTIMIZERS, check_optimizer
 
 
 def known() -> list[str]:
@@ -28,8 +28,10 @@ def groups_of(net: nn.Module) -> list[dict[str, object]]:
 
 
 def test_every_optimizer_that_is_not_refused_steps_and_can_be_gone_on_with() -> None:
-    names = [*TORCH_OPTIMIZERS, *known()]
+    wrapped = [f"{LOOKAHEAD}{name}" for name in ("adamw", "sgd", "radam", "adabelief")]
+    names = [*TORCH_OPTIMIZERS, *known(), *wrapped]
     assert len(names) > 90
+    assert {"adabelief", "radam", "adabound"} <= set(names)
     torch.manual_seed(0)
     x, y = torch.randn(8, 3, 8, 8), torch.randint(0, 2, (8,))
     for name in names:
@@ -64,8 +66,61 @@ def test_every_optimizer_that_is_not_refused_steps_and_can_be_gone_on_with() -> 
         ("AdamW", "did you mean 'adamw'?"),
         ("xxxxxxxx", "give adamw, sgd or a name of pytorch-optimizer, such as radam"),
         ("lbfgs", "no such optimiser"),
+        ("sam", "no such optimiser; SAM goes over any of them: give --sam-rho 0.05"),
+        ("lookahead", "it wraps another one: give lookahead:adamw"),
+        ("lookahead:", "it wraps another one: give lookahead:adamw"),
+        ("lookahead:lookahead:sgd", "it wraps another one: give lookahead:adamw"),
+        ("lookahead:radm", "'lookahead:radm': no such optimiser; did you mean 'radam'"),
     ],
 )
 def test_an_unknown_optimizer_is_refused(name: str, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         check_optimizer(name)
+
+
+def test_lookahead_goes_halfway_back_after_five_steps() -> None:
+    w = nn.Parameter(torch.tensor([1.0]))
+    optimizer = build_optimizer("lookahead:adamw", [{"params": [w]}], 0.1)
+    plain = nn.Parameter(torch.tensor([1.0]))
+    fast = build_optimizer("adamw", [{"params": [plain]}], 0.1)
+    ends = []
+    for _ in range(6):
+        for weight, rule in ((w, optimizer), (plain, fast)):
+            rule.zero_grad()
+            weight.sum().backward()
+            rule.step()
+        ends.append((w.item(), plain.item()))
+    assert [a for a, _ in ends[:4]] == [b for _, b in ends[:4]]
+    assert ends[4][0] == pytest.approx((1 + ends[4][1]) / 2)
+    assert ends[5][0] < ends[4][0]
+
+
+@pytest.mark.parametrize(
+    "name", ["adabelief", "radam", "adabound", "lookahead:sgd", "lookahead:radam"]
+)
+def test_what_learns_goes_on_from_its_state_with_the_same_bytes(name: str) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(64, 5)
+    y = (x @ torch.randn(5, 1)).sign()
+
+    def run(net: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> float:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = nn.functional.soft_margin_loss(net(x), y)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        return loss.item()
+
+    net = nn.Linear(5, 1)
+    optimizer = build_optimizer(name, groups_of(net), 0.05)
+    first = run(net, optimizer, 1)
+    run(net, optimizer, 37)  # not a multiple of lookahead's five
+    copy, buffer = nn.Linear(5, 1), io.BytesIO()
+    copy.load_state_dict(net.state_dict())
+    torch.save(optimizer.state_dict(), buffer)
+    buffer.seek(0)
+    again = build_optimizer(name, groups_of(copy), 0.05)
+    again.load_state_dict(torch.load(buffer, weights_only=True))
+    assert run(net, optimizer, 40) < 0.85 * first
+    run(copy, again, 40)
+    assert torch.equal(net.weight, copy.weight)
