@@ -299,11 +299,11 @@ SYNONYMS = (
     ),
     Synonym(
         words="focal focal_loss",
-        elsewhere=(
-            "not there, because class_weights does what it is for, and keeps"
-            " probabilities that can be read: class_weights = ['balanced']"
-        ),
+        names=("focal",),
+        elsewhere=f"{OF_TASKS} with kind = 'classes': loss = 'focal'",
     ),
+    Synonym(words="sce symmetric_cross_entropy", names=("symmetric",)),
+    Synonym(words="bitempered bi_tempered_logistic", names=("bi_tempered",)),
     Synonym(
         words="criterion loss_fn loss_function loss",
         names=("loss",),

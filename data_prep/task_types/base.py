@@ -11,7 +11,7 @@ stored.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -120,6 +120,7 @@ class TaskType(Ranged, ABC):
             or ``classes``, scored by accuracy.
         higher_is_better: Of its score; an epoch may be chosen by it.
         needs_attributes: Labels come from ``[data] attributes`` and not from a column.
+        loss_options: Settings that are for some of the losses alone, with those.
     """
 
     name: ClassVar[str]
@@ -128,6 +129,7 @@ class TaskType(Ranged, ABC):
     probed_as: ClassVar[Literal["numbers", "classes"]] = "numbers"
     higher_is_better: ClassVar[bool] = False
     needs_attributes: ClassVar[bool] = False
+    loss_options: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     column: Annotated[str | None, "column of the training table", Example("maker")] = (
         None
@@ -141,6 +143,13 @@ class TaskType(Ranged, ABC):
         if self.loss is not None and self.loss not in self.losses:
             hint = nearest(self.loss, self.losses)
             raise UserError(f"loss = {self.loss!r}: {hint}")
+        for option, losses in self.loss_options.items():
+            if option in self.options() and self.loss_name not in losses:
+                raise UserError(
+                    f"{option} = {getattr(self, option)} is for loss ="
+                    f" {' or '.join(map(repr, losses))} alone, not"
+                    f" {self.loss_name!r}; take it out"
+                )
         if self.needs_attributes and self.column is not None:
             raise UserError(
                 f"column = {self.column!r}: {self.name} come from [data] attributes;"

@@ -6,19 +6,32 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
 from data_prep.head_losses.base import HeadLoss, Labels
+from data_prep.head_losses.bi_tempered import BiTempered
+from data_prep.head_losses.class_loss import ClassLoss
 from data_prep.head_losses.cross_entropy import CrossEntropy
+from data_prep.head_losses.focal import Focal, FocalCosine
+from data_prep.head_losses.symmetric import Symmetric
+from data_prep.head_losses.taylor import Taylor
 from data_prep.ranges import Share
 from data_prep.settings import Example, nearest
 from data_prep.tables.spelling import class_names
 from data_prep.task_types.base import LabelSource, TargetOutputs, TaskType
 
 BALANCED = "balanced"
+LOSSES: Mapping[str, type[ClassLoss]] = {
+    "cross_entropy": CrossEntropy,
+    "focal": Focal,
+    "focal_cosine": FocalCosine,
+    "taylor": Taylor,
+    "symmetric": Symmetric,
+    "bi_tempered": BiTempered,
+}
 NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
 
 
@@ -27,7 +40,14 @@ class Classes(TaskType):
     """One of K classes for each row; the outputs are their probabilities."""
 
     name = "classes"
-    losses = ("cross_entropy",)
+    losses = tuple(LOSSES)
+    loss_options: ClassVar = {
+        "gamma": ("focal", "focal_cosine"),
+        "order": ("taylor",),
+        "reverse": ("symmetric",),
+        "t1": ("bi_tempered",),
+        "t2": ("bi_tempered",),
+    }
     target_outputs: ClassVar[tuple[TargetOutputs, ...]] = ("probabilities",)
     probed_as = "classes"
     higher_is_better = True
@@ -40,6 +60,17 @@ class Classes(TaskType):
         "balanced, or factors of some classes, such as oak=2",
         Example(["balanced", "oak=2"]),
     ] = ()
+    gamma: Annotated[
+        float, "of focal losses: how much less a row counts that is nearly sure", Ge(0)
+    ] = 2.0
+    order: Annotated[int, "terms of the series of taylor", Ge(1)] = 6
+    reverse: Annotated[float, "weight of the reverse part of symmetric", Ge(0)] = 1.0
+    t1: Annotated[
+        Share, "of bi_tempered: the smaller, the less the worst rows pull"
+    ] = 0.8
+    t2: Annotated[
+        float, "of bi_tempered: the larger, the heavier the tails", Ge(1), Le(2)
+    ] = 1.2
     min_count: Annotated[
         int, "rows that a class of a column needs; those of rarer ones are left out",
         Ge(2),
@@ -121,11 +152,18 @@ class Classes(TaskType):
         check_several(labels.classes, n_rows)
 
     def head_loss(self) -> HeadLoss:
-        """Give the cross-entropy."""
-        return CrossEntropy(
+        """Give the loss, with those of the settings that are for it."""
+        name = self.loss_name
+        options = {
+            option: getattr(self, option)
+            for option, losses in self.loss_options.items()
+            if name in losses
+        }
+        return LOSSES[name](
             label_smoothing=self.label_smoothing,
             is_balanced=BALANCED in self.class_weights,
             class_weights=self._weights(),
+            **options,
         )
 
     def score(

@@ -23,6 +23,7 @@ class Regression(NumberColumn):
 
     name = "regression"
     losses = (*DISTANCES, "bce", HISTOGRAM)
+    loss_options: ClassVar = {"bins": (HISTOGRAM,), "sigma": (HISTOGRAM,)}
     target_outputs: ClassVar[tuple[TargetOutputs, ...]] = ("number",)
 
     bins: Annotated[int, "bins of the histogram", Ge(10)] = 50
@@ -32,12 +33,6 @@ class Regression(NumberColumn):
     def __post_init__(self) -> None:
         """Check what no single field can."""
         super().__post_init__()
-        for option in ("bins", "sigma"):
-            if option in self.options() and self.loss_name != HISTOGRAM:
-                raise UserError(
-                    f"{option} = {getattr(self, option)} is for loss = {HISTOGRAM!r}"
-                    f" alone, not {self.loss_name!r}; take it out"
-                )
         if inner_bins(self.bins, self.sigma) < 2:
             raise UserError(
                 f"sigma = {self.sigma} leaves no bins for the labels among"

@@ -65,8 +65,12 @@ def every_loss() -> list[Task]:
         for loss in ("mse", "histogram")
     ]
     weighed = Classes(label_smoothing=0.1, class_weights=("balanced",))
+    of_classes = [
+        replace(maker, name=loss, task_type=Classes(loss=loss))
+        for loss in Classes.losses[1:]
+    ]
     return [
-        *(target, maker, grade, words, tags, *numbers, *fifths),
+        *(target, maker, grade, words, tags, *numbers, *fifths, *of_classes),
         replace(maker, name="weighed", task_type=weighed),
         replace(words, name="cosine", task_type=Words(loss="cosine")),
     ]
