@@ -1,36 +1,31 @@
 """What is each part worth? Arms that differ in one thing, scored on the same folds.
 
-    python -m benchmarks.compare_arms experiments/pomological_compare.toml weights
-    python -m benchmarks.compare_arms FILE.toml target dropout --folds 0,1,2 --jobs 8
+    python -m benchmarks.compare_arms experiments/compare/losses.toml
+    python -m benchmarks.compare_arms FILE.toml dropout kept --folds 0,1,2 --jobs 8
 
-``benchmarks/arms.toml`` lists the arms in groups, by the settings of
-``[transfer.finetune]`` that differ from the experiment's; the first of a group is what
-the others are held against. Each arm is a run beside the base run, sharing its prepared
-pictures and its pretext weights by hard links, so a killed comparison goes on where it
-was. Scored is the 8-view mean (the plain view of nets without turns) of the task that
-learned the target, clipped to the target's range, on the held-out folds; intervals are
-95 %, resampling whole cv groups, and those of the differences are paired by picture.
+``benchmarks/arms.py`` says what stands in such a file. Each training is a run beside
+the base run, sharing its prepared pictures and its pretext weights by hard links, so a
+killed comparison goes on where it was. Scored is the mean over the views (and over the
+seeds, of arms that have several) of the task that learned the target, clipped to the
+target's range, on the held-out folds; intervals are 95 %, resampling whole cv groups,
+and those of the differences are paired by picture.
 """
 
 import importlib
-import re
 import tempfile
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmarks.arms import Arm, Training, read_arms
 from benchmarks.compare_pretexts import link_stages
 from data_prep import prepare
 from data_prep.command import run_command
-from data_prep.dihedral import VIEWS
-from data_prep.errors import UserError
+from data_prep.dihedral import VIEW_SETS
 from data_prep.executors.pool import Pool
 from data_prep.executors.progress import Report
 from data_prep.executors.run import run
@@ -42,104 +37,45 @@ from data_prep.run_folders.runs import Finished, Run
 from data_prep.run_places import run_of
 from data_prep.scoring.metrics import METRICS
 from data_prep.scoring.scores import group_bootstrap, paired_bootstrap
-from data_prep.settings import Parser, nearest
+from data_prep.settings import Parser
 from pretext.init_weights import pretexts
 
-ARMS = Path(__file__).with_name("arms.toml")
 FINETUNE = "transfer.finetune"
+Outcome = tuple[NDArray[np.float64], float]  # (n, V) predictions by view, and minutes
 
 
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """A fine-tuning that differs from the experiment's in some settings."""
-
-    name: str
-    settings: Mapping[str, Any]
-
-    @property
-    def slug(self) -> str:
-        """Part of the name of its run; arms of equal settings share it."""
-        words = [f"{key}_{value}" for key, value in sorted(self.settings.items())]
-        return re.sub(r"[^A-Za-z0-9]+", "_", "_".join(words)).strip("_") or "as_it_is"
-
-    @property
-    def flags(self) -> list[str]:
-        """Its settings as arguments of ``transfer.finetune``."""
-        return [_flag(key, value) for key, value in self.settings.items()]
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        """Those that its nets have learned."""
-        return VIEWS if self.settings.get("turns", True) else VIEWS[:1]
-
-    @property
-    def scored_task(self) -> str:
-        """The task whose outputs are scored."""
-        tasks = self.settings.get("tasks", ["target"])
-        return str(tasks[0])
-
-    def run(self, base: Path, folds: Sequence[str]) -> Path:
-        """Make its run from hard links to the base run's stages."""
-        folder = base.with_name(f"{base.name}.{self.slug}.folds{'_'.join(folds)}")
-        link_stages(base, folder, [PREPARED, *pretexts()])
-        return folder
+def run_folder(training: Training, base: Path, folds: Sequence[str]) -> Path:
+    """Make the run of a training from hard links to the base run's stages."""
+    folder = base.with_name(f"{base.name}.{training.slug}.folds{'_'.join(folds)}")
+    link_stages(base, folder, [PREPARED, *pretexts()])
+    return folder
 
 
-def _flag(key: str, value: Any) -> str:
-    name = key.replace("_", "-")
-    if isinstance(value, bool):
-        return f"--{name}" if value else f"--no-{name}"
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return f"--{name}={text}"
-
-
-def read_arms(
-    file: Path, groups: Sequence[str], common: Mapping[str, str]
-) -> dict[str, list[Arm]]:
-    """Read the arms of some groups; ``common`` are settings that each has.
-
-    Raises:
-        UserError: A group is not in the file.
-    """
-    tables = tomllib.loads(file.read_text(encoding="utf-8"))
-    for group in groups:
-        if group not in tables:
-            raise UserError(
-                f"{file}: no group of arms {group!r}; {nearest(group, tables)}"
-            )
-    return {
-        group: [
-            Arm(name=name, settings={**common, **settings})
-            for name, settings in tables[group].items()
-        ]
-        for group in groups
-    }
-
-
-def fit_and_score(
-    arm: Arm, experiment: Path, base: Path, folds: Sequence[str]
-) -> tuple[NDArray[np.float64], float]:
-    """Train the nets of an arm, and predict the rows that they hold out.
+def fit_and_predict(
+    training: Training, experiment: Path, base: Path, folds: Sequence[str]
+) -> Outcome:
+    """Train nets, and predict the rows that they hold out.
 
     Returns:
-        (n,) predictions of the labelled rows of the folds, in the order of the table,
-        and the minutes of the fine-tuning.
+        (n, V) predictions of the labelled rows of the folds, in the order of the table,
+        by the V views that the nets learn, and the minutes of the fine-tuning.
     """
     from transfer import finetune
 
-    folder = arm.run(base, folds)
-    flags = ["--experiment", str(experiment), "--run", str(folder), *arm.flags]
+    folder = run_folder(training, base, folds)
+    flags = ["--experiment", str(experiment), "--run", str(folder), *training.flags]
     finetune.main([*flags, "--folds", ",".join(folds)])
     run = Run(folder)
     stage = run.finished(FINETUNE)
-    kept = folder / "predictions.npy"
+    kept = folder / "views.npy"
     if not kept.exists() or kept.stat().st_mtime < stage.folder.stat().st_mtime:
         table = rows_of(run, folds)
-        predictions = np.full(len(table), np.nan)
+        by_view = np.full((len(table), len(VIEW_SETS[training.views])), np.nan)
         for fold in folds:
             is_held_out = (table["fold"] == int(fold)).to_numpy()
-            predictions[is_held_out] = view_mean(stage, arm, fold, table[is_held_out])
-        np.save(kept, predictions)
+            held_out = table[is_held_out]
+            by_view[is_held_out] = predict_views(stage, training, fold, held_out)
+        np.save(kept, by_view)
     return np.load(kept), stage.record["seconds"] / 60
 
 
@@ -150,10 +86,10 @@ def rows_of(run: Run, folds: Sequence[str]) -> pd.DataFrame:
     return table[is_scored & table["target"].notna()].reset_index(drop=True)
 
 
-def view_mean(
-    stage: Finished, arm: Arm, fold: str, table: pd.DataFrame
+def predict_views(
+    stage: Finished, training: Training, fold: str, table: pd.DataFrame
 ) -> NDArray[np.float64]:
-    """Give the mean of the views of the target for rows that a net held out, clipped.
+    """Predict the target of rows that a net held out, in each view; (n, V).
 
     A number is taken as it is, probabilities of the target's classes as the expected
     value.
@@ -166,7 +102,7 @@ def view_mean(
     from pretext.device import pick_device, set_threads, use_bf16
     from transfer.networks.task_net import load_net
 
-    device, task = pick_device(), arm.scored_task
+    device, task = pick_device(), training.scored_task
     set_threads(0)
     (place,) = (
         net["place"]
@@ -187,28 +123,50 @@ def view_mean(
             weights="",
             bf16=use_bf16("auto", device),
             count=bar.update,
-            views=arm.views,
+            views=VIEW_SETS[training.views],
         )
-        means = np.array(views).astype(float).mean(axis=1)
-    target_range = prepared.target_range
-    assert target_range is not None
+        outputs = np.array(views).astype(float)  # (n, V, columns)
     if task in columns:
-        y_pred = means[:, columns.index(task)]
-    else:
-        classes = np.array(prepared.classes, dtype=float)
-        idx = [columns.index(f"{task}_{k}") for k in range(len(classes))]
-        y_pred = means[:, idx] @ classes
-    clipped: NDArray[np.float64] = y_pred.clip(*target_range)
-    return clipped
+        return outputs[:, :, columns.index(task)]
+    classes = np.array(prepared.classes, dtype=float)
+    idx = [columns.index(f"{task}_{k}") for k in range(len(classes))]
+    y_by_view: NDArray[np.float64] = outputs[:, :, idx] @ classes
+    return y_by_view
+
+
+def prediction_of(
+    arm: Arm, outcomes: Mapping[str, Outcome], target_range: tuple[float, float]
+) -> Outcome | None:
+    """Average the trainings of an arm over its views and seeds.
+
+    Args:
+        arm: What is averaged.
+        outcomes: Of trainings, by slug.
+        target_range: To which the average is clipped.
+
+    Returns:
+        (n,) predictions, and the minutes of its trainings; None: one of them failed.
+    """
+    slugs = [training.slug for training in arm.trainings]
+    if not outcomes.keys() >= set(slugs):
+        return None
+    by_view = np.mean([outcomes[slug][0] for slug in slugs], axis=0)
+    y_pred = by_view[:, arm.view_indices].mean(axis=1).clip(*target_range)
+    return y_pred, sum(outcomes[slug][1] for slug in slugs)
 
 
 def run_all(
-    arms: Sequence[Arm], experiment: Path, base: Path, folds: Sequence[str], jobs: int
-) -> dict[str, tuple[NDArray[np.float64], float]]:
-    """Train and score arms, several at once; those that failed are named and left out.
+    trainings: Sequence[Training],
+    experiment: Path,
+    *,
+    base: Path,
+    folds: Sequence[str],
+    jobs: int,
+) -> dict[str, Outcome]:
+    """Train, several at once; what failed is named and left out.
 
     Returns:
-        Predictions and minutes by slug.
+        Predictions by view and minutes, by slug.
     """
     gpus: Sequence[str] = ()
     if jobs > 1:
@@ -218,10 +176,10 @@ def run_all(
     works = [
         Work(
             name=slug,
-            function=partial(_work, arm, experiment, base, folds),
+            function=partial(_work, training, experiment, base, folds),
             log_file=base.parent / "logs" / f"{base.name}.{slug}.log",
         )
-        for slug, arm in {arm.slug: arm for arm in arms}.items()
+        for slug, training in {each.slug: each for each in trainings}.items()
     ]
     pool = Pool(
         executor="here" if jobs == 1 else "processes",
@@ -229,45 +187,47 @@ def run_all(
         threads=max(1, n_cores() // jobs),
         gpus=gpus,
     )
-    logs = base.parent / "logs" / f"{base.name}.ARM.log"
-    outcome = run(works, pool, noun="arm", logs=logs)
+    logs = base.parent / "logs" / f"{base.name}.TRAINING.log"
+    outcome = run(works, pool, noun="training", logs=logs)
     for slug, reason in outcome.failures.items():
         print(f"{slug} failed: {reason}", flush=True)
     return {slug: result.value for slug, result in outcome.results.items()}
 
 
 def _work(
-    arm: Arm, experiment: Path, base: Path, folds: Sequence[str], report: Report | None
+    training: Training,
+    experiment: Path,
+    base: Path,
+    folds: Sequence[str],
+    report: Report | None,
 ) -> Result:
-    """Train and score an arm, wherever this is."""
+    """Train and predict, wherever this is."""
     del report  # its training has a bar, in the log
-    y_pred, minutes = fit_and_score(arm, experiment, base, folds)
-    return Result(scores={"minutes": minutes}, value=(y_pred, minutes))
+    by_view, minutes = fit_and_predict(training, experiment, base, folds)
+    return Result(scores={"minutes": minutes}, value=(by_view, minutes))
 
 
 def report(
     groups: Mapping[str, Sequence[Arm]],
-    outcomes: Mapping[str, tuple[NDArray[np.float64], float]],
+    outcomes: Mapping[str, Outcome],
     table: pd.DataFrame,
+    target_range: tuple[float, float],
 ) -> None:
     """Print a table for each group, whose first arm the others are held against."""
-    y, cv_groups = table["target"].to_numpy(), table["cv_group"].to_numpy()
+    y_true, cv_groups = table["target"].to_numpy(), table["cv_group"].to_numpy()
     rmse = METRICS["rmse"]
     for group, arms in groups.items():
-        first = next((arm for arm in arms if arm.slug in outcomes), None)
-        if first is None:
-            continue
-        print(f"\n| {group} | RMSE | 95 % | against {first.name} | minutes |")
-        print("|---|---|---|---|---|")
-        reference = outcomes[first.slug][0]
-        for arm in arms:
-            if arm.slug not in outcomes:
-                continue
-            y_pred, minutes = outcomes[arm.slug]
-            score = group_bootstrap(rmse, y, y_pred, cv_groups)
+        averaged = [(arm, prediction_of(arm, outcomes, target_range)) for arm in arms]
+        there = [(arm, outcome) for arm, outcome in averaged if outcome is not None]
+        for row, (arm, (y_pred, minutes)) in enumerate(there):
+            if row == 0:
+                first, reference = arm, y_pred
+                print(f"\n| {group} | RMSE | 95 % | against {arm.name} | minutes |")
+                print("|---|---|---|---|---|")
+            score = group_bootstrap(rmse, y_true, y_pred, cv_groups)
             against = ""
             if arm is not first:
-                gain = paired_bootstrap(rmse, y, y_pred, reference, cv_groups)
+                gain = paired_bootstrap(rmse, y_true, y_pred, reference, cv_groups)
                 against = f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
             print(
                 f"| {arm.name} | {score.value:.4f} | {score.low:.4f} to"
@@ -279,9 +239,8 @@ def report(
 def main() -> None:
     """Train what is missing, then print the tables."""
     parser = Parser(prog="python -m benchmarks.compare_arms", description=__doc__)
-    parser.add_argument("experiment", type=Path, help="experiment file (TOML)")
-    parser.add_argument("groups", nargs="+", help="groups of arms")
-    parser.add_argument("--arms", type=Path, default=ARMS, help="file of the arms")
+    parser.add_argument("comparison", type=Path, help="file of comparisons (TOML)")
+    parser.add_argument("groups", nargs="*", help="groups of arms (default: all)")
     parser.add_argument("--folds", default="0", help="such as 0,1,2 (default: 0)")
     parser.add_argument(
         "--with",
@@ -290,11 +249,13 @@ def main() -> None:
         metavar="KEY=VALUE",
         help="a setting of all arms that do not name it, such as init=lite0.pth",
     )
-    parser.add_argument("--jobs", type=int, default=1, help="arms at once (default: 1)")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="trainings at once (default: 1)"
+    )
     parsed = parser.parse(None)
-    experiment, folds = parsed["experiment"], parsed["folds"].split(",")
+    folds = parsed["folds"].split(",")
     common = dict(word.split("=", 1) for word in parsed["with"])
-    groups = read_arms(parsed["arms"], parsed["groups"], common)
+    experiment, groups = read_arms(parsed["comparison"], parsed["groups"], common)
     base = run_of(experiment)
     prepare.main(["--experiment", str(experiment)])
     arms = [arm for group in groups.values() for arm in group]
@@ -303,11 +264,20 @@ def main() -> None:
     for stage in pretexts():
         if stage in inits or (stage == "pretext.jigsaw" and "" in inits):
             importlib.import_module(stage).main(["--experiment", str(experiment)])
-    outcomes = run_all(arms, experiment, base, folds, parsed["jobs"])
-    table = rows_of(Run(base), folds)
+    outcomes = run_all(
+        [training for arm in arms for training in arm.trainings],
+        experiment,
+        base=base,
+        folds=folds,
+        jobs=parsed["jobs"],
+    )
+    run = Run(base)
+    table = rows_of(run, folds)
     print(f"folds {parsed['folds']}: {len(table)} pictures", end="")
     print(f", constant {np.std(table['target']):.4f}")
-    report(groups, outcomes, table)
+    target_range = Prepared.open(run.finished(PREPARED)).target_range
+    assert target_range is not None
+    report(groups, outcomes, table, target_range)
 
 
 if __name__ == "__main__":

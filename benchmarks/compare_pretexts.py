@@ -5,7 +5,7 @@
 Compute is CPU minutes: time x threads. How many steps that is, a short trial of each
 pretext says; it is written down, so that a comparison that was killed goes on with the
 same numbers. Random weights stand in the table too. To fine-tune from the best, name
-its file as the ``init`` of an arm of benchmarks/compare_arms.py.
+its file as the ``init`` of an arm of ``benchmarks.compare_arms``.
 """
 
 import importlib

@@ -1,0 +1,108 @@
+"""Tests of the comparisons: what is trained, what is averaged."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+
+from benchmarks.arms import Arm, Training, arm_of, read_arms
+from benchmarks.compare_arms import Outcome, prediction_of, report
+from data_prep.dihedral import VIEW_SETS
+from data_prep.errors import UserError
+from data_prep.experiment import settings_class
+from data_prep.settings import fields_of
+
+FOLDER = Path(__file__).parents[1] / "experiments" / "compare"
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.toml")), ids=lambda p: p.stem)
+def test_the_comparisons_name_settings_that_there_are(file: Path) -> None:
+    experiment, groups = read_arms(file)
+    assert experiment.is_file()
+    known = fields_of(settings_class("transfer.finetune"))
+    for arms in groups.values():
+        assert len(arms) > 1
+        for arm in arms:
+            assert arm.settings.keys() <= set(known), arm.name
+
+
+def test_seeds_are_trainings_and_equal_settings_are_one() -> None:
+    two = arm_of("two", {"seeds": [0, 1], "dropout": 0.5}, "here")
+    (again,) = arm_of("one", {"seeds": [1], "dropout": 0.5}, "here").trainings
+    assert [each.settings["seed"] for each in two.trainings] == [0, 1]
+    assert two.trainings[1].slug == again.slug
+    assert "--seed=1" in again.flags
+    assert Arm(name="as it is").trainings == [Training(settings={})]
+
+
+def test_views_and_seeds_are_averaged_by_hand() -> None:
+    n_views = len(VIEW_SETS["d4"])
+    by_view = np.arange(2 * n_views, dtype=float).reshape(2, n_views)  # 0..7, 8..15
+    outcomes: dict[str, Outcome] = {
+        "seed_0": (by_view, 1.5),
+        "seed_1": (by_view + 2, 2.0),
+    }
+    arm = arm_of("c4", {"seeds": [0, 1], "views": "c4"}, "here")
+    outcome = prediction_of(arm, outcomes, (0.0, 9.0))
+    assert outcome is not None
+    # e, hv, r, hvr are 0, 3, 4, 7: mean 3.5, 1 more by the seeds; 12.5 is cut
+    assert_allclose(outcome[0], [4.5, 9.0])
+    assert outcome[1] == 3.5
+    alone = prediction_of(
+        arm_of("e", {"seeds": [1], "views": "e"}, "-"), outcomes, (0, 9)
+    )
+    assert alone is not None
+    assert_allclose(alone[0], [2.0, 9.0])
+    assert (
+        prediction_of(arm_of("lost", {"seeds": [7]}, "here"), outcomes, (0, 9)) is None
+    )
+
+
+def test_nets_without_turns_are_asked_in_what_they_learned() -> None:
+    assert arm_of("up", {"turns": False}, "here").view_indices == [0, 1]
+    assert len(arm_of("turned", {}, "here").view_indices) == 8
+
+
+@pytest.mark.parametrize(
+    ("table", "match"),
+    [
+        ({"seeds": 2}, r"seeds = 2: a list of numbers"),
+        ({"seeds": [0], "seed": 1}, "seed and seeds"),
+        ({"views": "d5"}, "views = 'd5'.*d4"),
+        ({"turns": False, "views": "d4"}, "its nets learn 'flip' alone"),
+    ],
+)
+def test_mistakes_in_an_arm(table: dict[str, object], match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        arm_of("x", table, "a.toml: [g.'x']")
+
+
+def test_a_file_without_experiment_or_group(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text("[losses.a]\n")
+    with pytest.raises(UserError, match=r'experiment = "FILE.toml" is missing'):
+        read_arms(file)
+    file.write_text('experiment = "b.toml"\n[losses.a]\ndropout = 0.5\n')
+    with pytest.raises(UserError, match=r"no group of arms 'loss'; did you mean 'loss"):
+        read_arms(file, ["loss"])
+    _, groups = read_arms(file, common={"dropout": "0.1", "epochs": "3"})
+    assert groups["losses"][0].settings == {"dropout": 0.5, "epochs": "3"}
+
+
+def test_a_failed_training_leaves_its_arms_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = pd.DataFrame({"target": [0.0, 1.0, 2.0], "cv_group": [0, 1, 2]})
+    right = np.tile(table["target"].to_numpy()[:, None], (1, 8))
+    arms = [
+        arm_of(name, {"seeds": [seed]}, "here")
+        for seed, name in enumerate(["lost", "right", "one off"])
+    ]
+    outcomes: dict[str, Outcome] = {"seed_1": (right, 1.0), "seed_2": (right + 1, 1.0)}
+    report({"g": arms}, outcomes, table, (0.0, 3.0))
+    printed = capsys.readouterr().out
+    assert "lost" not in printed
+    assert "| right | 0.0000 | 0.0000 to 0.0000 |  | 1.0 |" in printed
+    assert "| one off | 1.0000 | 1.0000 to 1.0000 | +1.0000 (+1.0000" in printed
