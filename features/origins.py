@@ -8,25 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError
-from data_prep.run_folders.damage import read_json
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.stage_plan import describe_replaced
 from data_prep.within_pipeline import is_pipeline_at_work
+from pretext.init_weights import chosen_with_labels
 
 if TYPE_CHECKING:
     from features.sources import NetSource
-
-
-def chosen_with_labels(run: Run, trained: Finished) -> bool:
-    """Tell whether labels chose the epoch of a backbone that a stage is or began from.
-
-    Then nothing learned the labels, and yet every score by them is a little too good.
-    """
-    sidecar = trained.folder / "backbone.json"
-    if sidecar.is_file() and read_json(sidecar).get("selected_with_labels"):
-        return True
-    earlier = [name for name in trained.record["reads"] if name.startswith("pretext.")]
-    return any(chosen_with_labels(run, run.finished(name)) for name in earlier)
 
 
 def origin_of_stage(run: Run, trained: Finished) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from data_prep.errors import UserError
 from data_prep.experiment import commands
-from data_prep.run_folders.damage import digest_file
-from data_prep.run_folders.runs import Run
+from data_prep.run_folders.damage import digest_file, read_json
+from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import nearest
 from pretext.names import SCRATCH
 from pretext.ready_weights import (
@@ -90,6 +90,18 @@ def fingerprint_of(init: str, setting: str = "init") -> dict[str, Any]:
     if files.config and is_of_others(weights_file):  # in it are mean and std
         identity["config_sha256"] = digest_file(files.config)
     return {"init": identity}
+
+
+def chosen_with_labels(run: Run, trained: Finished) -> bool:
+    """Tell whether labels chose the epoch of a backbone that a stage is or began from.
+
+    Then nothing learned the labels, and yet every score by them is a little too good.
+    """
+    sidecar = trained.folder / "backbone.json"
+    if sidecar.is_file() and read_json(sidecar).get("selected_with_labels"):
+        return True
+    earlier = [name for name in trained.record["reads"] if name.startswith("pretext.")]
+    return any(chosen_with_labels(run, run.finished(name)) for name in earlier)
 
 
 def check_alone(path: Path, metadata: Mapping[str, Any]) -> None:

@@ -321,6 +321,11 @@ MISTAKES: list[tuple[Tables, str]] = [
     (tune(select="fold", all=True), r"select = 'fold', but the net of all rows holds"),
     (tune(devices=3), r"batch_size = 8 is shared by devices = 3"),
     (tune(devices=2, jobs=2), r"devices = 2 share one net"),
+    (tune(pseudo_labels="nowhere"), r"pseudo_labels = '.*nowhere': there is no such"),
+    (tune(pseudo_labels="run"), r"pseudo_labels = '.*run' is the run itself, whose"),
+    (tune(pseudo_weight=0.5), r"pseudo_weight = 0.5 is for what a teacher labels, an"),
+    (tune(pseudo_weight=1.5), r"pseudo_weight = 1.5: give above 0, at most 1"),
+    (tune(pseudo_min_confidence=1.0), r"pseudo_min_confidence = 1.0: give 0 to below"),
     (tune(average_epochs=31), r"average_epochs = 31, but there are only 30 epochs"),
     (
         ALONE | listed("transfer.finetune"),

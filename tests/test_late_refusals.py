@@ -37,7 +37,7 @@ WHY: dict[str, tuple[str, ...]] = {
         "pretext.rotation:RotationSettings.check_data",
         "pretext.settings:TrainingSettings.check_enough",
         "pretext.settings:TrainingSettings._check_parts",
-        "transfer.jobs:folds_of",
+        *("transfer.jobs:folds_of", "transfer.teacher"),
         *("features.layers:Layers.__init__", "features.pooling:check_statistics"),
         "features.settings:ExtractSettings.check_data",
         "features.settings:ExtractSettings.shard_of",
@@ -113,7 +113,7 @@ WHY: dict[str, tuple[str, ...]] = {
         ),
     ),
     "the folds, which are dealt to pictures that can be read": (
-        *("transfer.jobs:_check", "stacking.inputs.leak_guards:check_enough"),
+        *("transfer.jobs:check_jobs", "stacking.inputs.leak_guards:check_enough"),
         *("pretext.evaluation.monitor_subset", "features.plan", "transfer.inner_split"),
     ),
     "files of data_prep.prepare, changed since": (

@@ -115,7 +115,9 @@ ROOMS: dict[str, list[set[str]]] = {
     ],
     "transfer": [
         {"networks"},
+        {"teacher"},
         {"inner_split", "jobs", "kept_folds", "settings"},
+        {"pseudo_labels"},
         {"search"},
         {"training"},
         {"results"},

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from data_prep.tasks import Task
+    from transfer.jobs import Job
     from transfer.training.finetune_data import FinetuneData
 
 STAGE = "transfer.finetune"
@@ -57,17 +58,18 @@ def main(argv: Sequence[str] | None = None) -> Path:
     check_devices(settings)
     log_ignored_tag(settings.init, settings.backbone)
 
-    from transfer.jobs import plan
+    from transfer.jobs import find_pseudo, plan
 
     metadata, table = prepared.metadata, outlook.table
     tasks = outlook.tasks(settings.tasks)
-    jobs = plan(table, tasks, settings, metadata["n_folds"])
+    pseudo = find_pseudo(settings, outlook, tasks)
+    jobs = plan(table, tasks, settings, metadata["n_folds"], pseudo=pseudo)
     log_rows(tasks, table)
 
+    from transfer.results.teaching import teach
     from transfer.results.verdicts import judge
     from transfer.training.finetune_data import FinetuneData
     from transfer.training.many_nets import run_jobs
-    from transfer.training.train_net import try_rates
 
     data = FinetuneData.open(
         settings,
@@ -78,13 +80,12 @@ def main(argv: Sequence[str] | None = None) -> Path:
         folder=run.folder / "find_lr" / STAGE,
     )
     if settings.find_lr:
-        for job in jobs:
-            if job.fold == jobs[0].fold:  # a rate for one fold does for all
-                try_rates(job, data)
+        try_all_rates(teach(jobs, pseudo, data), data)
         return data.folder
     with run.stage(STAGE, config, reads=reads, copied=kept.places) as stage:
         data = replace(data, folder=stage.folder)
         kept.copy(stage.folder)
+        jobs = teach(jobs, pseudo, data)
         nets = run_jobs(jobs, data)
         verdicts = judge(nets, jobs, settings, table=table, folder=stage.folder)
         stage.device = str(data.pictures.device)
@@ -93,6 +94,15 @@ def main(argv: Sequence[str] | None = None) -> Path:
         log.info("%s", line)
     log.info("-> %s", run.folder / STAGE)
     return run.folder / STAGE
+
+
+def try_all_rates(jobs: "Sequence[Job]", data: "FinetuneData") -> None:
+    """Try learning rates on the nets of a fold: a rate for one does for all."""
+    from transfer.training.train_net import try_rates
+
+    for job in jobs:
+        if job.fold == jobs[0].fold:
+            try_rates(job, data)
 
 
 def _metadata(

@@ -3,7 +3,7 @@
 Torch-free, so that a plan can be made and refused before anything starts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from data_prep.tasks import Task
 from pretext.preflight import network_of
 from transfer.inner_split import inner_split
 from transfer.settings import FinetuneSettings
+from transfer.teacher import PseudoRows, SoftLabels, Teacher
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +40,8 @@ class Job:
         train_idx: Rows of the table that it is trained on.
         val_idx: Rows of its fold.
         choice_idx: Rows that its epoch is chosen by; none: it is the last.
+        pseudo_idx: Those of ``train_idx`` that a teacher labels, and no table does.
+        soft: By task, what the teacher says of those in place of a class.
     """
 
     net: str
@@ -47,6 +50,13 @@ class Job:
     train_idx: Ints
     val_idx: Ints
     choice_idx: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    pseudo_idx: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    soft: Mapping[str, SoftLabels] = field(default_factory=dict)
+
+    @property
+    def labelled_idx(self) -> Ints:
+        """Rows that it is trained on by labels of the table."""
+        return np.setdiff1d(self.train_idx, self.pseudo_idx)
 
     @property
     def path(self) -> str:
@@ -64,10 +74,19 @@ def plan(
     tasks: Sequence[Task],
     settings: FinetuneSettings,
     n_folds: int,
+    *,
+    pseudo: PseudoRows | None = None,
 ) -> list[Job]:
     """List the nets to train, those of a fold together.
 
     Rows of weight 0 are not trained on; they are held out like any other.
+
+    Args:
+        table: N rows as prepared.
+        tasks: With the labels of the rows.
+        settings: Of the training.
+        n_folds: How many folds there are.
+        pseudo: Rows without label that a teacher is to label; None: there is none.
 
     Raises:
         UserError: The table has no folds, a fold asked for is not one of them, or a net
@@ -86,8 +105,9 @@ def plan(
                 train_idx=np.flatnonzero(mask),
                 val_idx=np.flatnonzero(val_mask),
             )
-            jobs.append(_with_choice(job, table, settings))
-    _check(jobs, settings)
+            job = _with_choice(job, table, settings)
+            jobs.append(_with_pseudo(job, table, pseudo) if pseudo else job)
+    check_jobs(jobs, settings)
     return jobs
 
 
@@ -112,6 +132,43 @@ def _with_choice(job: Job, table: "pd.DataFrame", settings: FinetuneSettings) ->
         table, job.train_idx, seed=settings.seed, share=settings.inner_share
     )
     return replace(job, train_idx=train_idx, choice_idx=inner_idx)
+
+
+def _with_pseudo(job: Job, table: "pd.DataFrame", pseudo: PseudoRows) -> Job:
+    """Let a net learn the rows that a teacher labels, if it has a task of those.
+
+    Not the copies of rows that it is scored or chosen by, nor what is of their group:
+    such rows are not trained on, whether or not they have a label.
+    """
+    if not any(task.name in pseudo.tasks for task in job.tasks):
+        return job
+    cv_groups = table["cv_group"].to_numpy()
+    held_out = cv_groups[np.union1d(job.val_idx, job.choice_idx)]
+    rows = pseudo.rows[~np.isin(cv_groups[pseudo.rows], held_out)]
+    return replace(job, train_idx=np.union1d(job.train_idx, rows), pseudo_idx=rows)
+
+
+def find_pseudo(
+    settings: FinetuneSettings, outlook: Outlook, tasks: Sequence[Task]
+) -> PseudoRows | None:
+    """Open the run whose nets label the pictures without label; None: there is none.
+
+    Raises:
+        UserError: It does not fit, or would know labels that are held out here.
+    """
+    if not settings.pseudo_labels:
+        return None
+    teacher = Teacher.open(settings.pseudo_labels, outlook.run)
+    teacher.check_target(outlook.metadata)
+    if outlook.prepared:
+        folds = folds_of(settings, outlook.metadata["n_folds"])
+        teacher.check_folds(outlook.table, outlook.metadata, folds)
+    return teacher.teaches(
+        outlook.table,
+        tasks,
+        outlook.metadata.get("target_column"),
+        min_confidence=settings.pseudo_min_confidence,
+    )
 
 
 def _nets(
@@ -155,8 +212,9 @@ def check_plan(outlook: Outlook, settings: FinetuneSettings) -> None:
     """
     n_folds = outlook.metadata["n_folds"]
     tasks = outlook.tasks(settings.tasks)
+    pseudo = find_pseudo(settings, outlook, tasks)
     if outlook.prepared:
-        plan(outlook.table, tasks, settings, n_folds)
+        plan(outlook.table, tasks, settings, n_folds, pseudo=pseudo)
         return
     folds, table = folds_of(settings, n_folds), outlook.table
     train_mask = (weights_of(table) > 0) & (table["split"] == "train").to_numpy()
@@ -179,8 +237,9 @@ def count_work(outlook: Outlook, settings: FinetuneSettings) -> Workload:
     n_folds = outlook.metadata["n_folds"]
     tasks = outlook.tasks(settings.tasks)
     n_nets = len(_nets(tasks, settings))
+    pseudo = find_pseudo(settings, outlook, tasks)
     if outlook.prepared:
-        jobs = plan(outlook.table, tasks, settings, n_folds)
+        jobs = plan(outlook.table, tasks, settings, n_folds, pseudo=pseudo)
         rows = [(len(job.train_idx), len(job.val_idx)) for job in jobs]
     else:
         n = int((outlook.table["split"] == "train").sum())
@@ -192,6 +251,8 @@ def count_work(outlook: Outlook, settings: FinetuneSettings) -> Workload:
             else split_sizes(n, n_folds, int(fold), in_time=in_time)
             for fold in folds
         ]
+        n_pseudo = len(pseudo.rows) if pseudo else 0
+        rows = [(n_trained_on + n_pseudo, n_val) for n_trained_on, n_val in rows]
     trained = scored = 0.0
     for n_trained_on, n_held_out in rows:
         seen = settings.total_steps(n_trained_on) * settings.pictures_per_step
@@ -212,7 +273,7 @@ def count_work(outlook: Outlook, settings: FinetuneSettings) -> Workload:
     )
 
 
-def _check(jobs: Sequence[Job], settings: FinetuneSettings) -> None:
+def check_jobs(jobs: Sequence[Job], settings: FinetuneSettings) -> None:
     """Check that each net has something to learn from, before the first is trained."""
     for job in jobs:
         label = job.path

@@ -25,6 +25,7 @@ from pretext.preflight import (
 from pretext.ready_weights import is_path
 from pretext.settings import TrainingSettings
 from transfer.networks.moving import ALL, HEAD, Moving, check_train
+from transfer.teacher import Teacher, is_run
 
 JIGSAW = "pretext.jigsaw"
 
@@ -107,6 +108,25 @@ class FinetuneSettings(ExecutorSettings, TrainingSettings):
         Ge(0),
         Example(0.3),
     ] = 0.0
+    pseudo_labels: Annotated[
+        str,
+        "run whose nets label the pictures without label, which are learned too: each"
+        " net by the net of the same fold there",
+        MayBePath(is_path=is_run),
+        Example("../runs/first"),
+    ] = ""
+    pseudo_weight: Annotated[
+        float,
+        "what a picture that is so labelled weighs beside one of the table",
+        Gt(0),
+        Le(1),
+        Example(0.5),
+    ] = 1.0
+    pseudo_min_confidence: Annotated[
+        Share,
+        "least probability of its most probable class, to be learned; 0: any",
+        Example(0.8),
+    ] = 0.0
     select: Annotated[
         Literal["last", "inner", "fold"],
         "epoch to keep: the last, or the best on a share of the training rows that"
@@ -177,6 +197,13 @@ class FinetuneSettings(ExecutorSettings, TrainingSettings):
                 f"keep_pretext = {self.keep_pretext} is for the network below the"
                 f" heads, which train = {HEAD!r} holds still; take one of them out"
             )
+        for name in ("pseudo_weight", "pseudo_min_confidence"):
+            value = getattr(self, name)
+            if value != getattr(type(self), name) and not self.pseudo_labels:
+                raise UserError(
+                    f"{name} = {value} is for what a teacher labels, and pseudo_labels"
+                    " names none; give a run, or take it out"
+                )
         self._check_choice()
 
     def _check_choice(self) -> None:
@@ -241,6 +268,8 @@ class FinetuneSettings(ExecutorSettings, TrainingSettings):
         config = (
             recorded(self) | {"tasks_of_experiment": tasks} | fingerprint_of(self.init)
         )
+        if self.pseudo_labels:
+            config["pseudo_labels"] = Teacher.open(self.pseudo_labels, run).identity
         return config | {"folds": find_kept(self, run, config).folds}
 
     def check_data(self, outlook: Outlook) -> None:

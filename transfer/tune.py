@@ -157,6 +157,9 @@ class TuneSettings(ExecutorSettings):
             average_epochs=1,
             logger="none",
             find_lr=False,
+            pseudo_labels="",  # trials compare recipes on what the table labels
+            pseudo_weight=1.0,
+            pseudo_min_confidence=0.0,
             devices=1,  # a trial is small
             num_nodes=1,
         )

@@ -33,7 +33,7 @@ def verdicts_on(stacked: Stacked, records: Sequence[Mapping[str, Any]]) -> list[
         stacked: The result of the stack.
         records: Of the stages before it.
     """
-    sentences = [on_time(records), *on_columns(stacked.data)]
+    sentences = [on_time(records), on_teacher(records), *on_columns(stacked.data)]
     if stacked.baseline == "plain" and stacked.has_line("constant"):
         line, plain = stacked.line("constant"), stacked.line("plain").scores.pooled
         if line.gain is not None:
@@ -109,6 +109,24 @@ def on_columns(data: StackingData) -> list[str]:
         share = share_told(X, y, rows.folds, is_class=is_class)
         sentences.append(verdict(column.name, share, "the target", is_class=is_class))
     return sentences
+
+
+def on_teacher(records: Sequence[Mapping[str, Any]]) -> str:
+    """Say what is no longer told of pictures that the nets learned without a label.
+
+    Args:
+        records: Of the stages before the stack.
+    """
+    teachers = [record["settings"].get("pseudo_labels") for record in records]
+    names = [teacher["run"] for teacher in teachers if teacher]
+    if not names:
+        return ""
+    return (
+        f"the nets learned pictures without label by what those of the run {names[0]!r}"
+        " say of them; none of that is in a score, but how much they disagree on such"
+        " pictures, and how well test pictures are told from training ones, says less"
+        " than of pictures that no net has learned"
+    )
 
 
 def on_time(records: Sequence[Mapping[str, Any]]) -> str:

@@ -7,7 +7,13 @@ import pytest
 
 from data_prep.scoring.scores import Interval
 from data_prep.user_columns import UserColumn, UserColumns
-from stacking.analysis.verdicts import on_columns, on_nets, on_result, on_time
+from stacking.analysis.verdicts import (
+    on_columns,
+    on_nets,
+    on_result,
+    on_teacher,
+    on_time,
+)
 from stacking.cross_fitting import TrainingRows
 from stacking.ensemble.objective import Objective
 from stacking.inputs.assemble import USER_TASK
@@ -34,6 +40,13 @@ def test_a_result_is_told_what_it_does_not_beat(metric: str, sign: float) -> Non
     assert f"than a constant ({objective.title} {sign * 0.9:.4f} against" in verdict
     assert "do not rely on it" in verdict
     assert on_result(sign * 2, {}, objective) == ""
+
+
+def test_of_nets_that_were_taught_it_is_told() -> None:
+    plain = [{"settings": {}}, {"settings": {"pseudo_labels": None}}]
+    assert on_teacher(plain) == ""
+    taught = {"settings": {"pseudo_labels": {"run": "first"}}}
+    assert "what those of the run 'first' say of them" in on_teacher([*plain, taught])
 
 
 def test_nets_that_are_better_than_a_constant_need_no_word() -> None:

@@ -124,8 +124,14 @@ class FinetuneData:
             ids=table["id"].tolist(),
             normalise=normalise,
             folder=folder,
-            sample_weight=weights_of(table),
+            sample_weight=_sample_weight(table, settings.pseudo_weight),
             kept_pretext=kept_pretext,
             columns=columns,
             fill_frac=fill_frac_of(table, metadata["fit"]),
         )
+
+
+def _sample_weight(table: "pd.DataFrame", pseudo_weight: float) -> Floats:
+    """Give the (N,) weights of the table, and one for rows that it does not label."""
+    is_train = (table["split"] == "train").to_numpy()
+    return np.where(is_train, weights_of(table), pseudo_weight)

@@ -1,6 +1,7 @@
 """Fine-tuning as a learner: random views, masked losses, scores of a held-out fold."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from pretext.engine.epochs import EPOCH_COLUMNS
 from pretext.engine.learner import Batch, Learner, ParameterGroup
 from transfer.networks.moving import Moving
 from transfer.networks.task_net import TaskNet
+from transfer.teacher import SoftLabels
 from transfer.training.kept_pretext import PUZZLES, KeptPuzzles
 
 BLOCK = 256  # pictures of a forward without gradients
@@ -36,6 +38,7 @@ class FinetuneLearner(Learner):
         kept: The puzzles that it goes on solving; None: none.
         columns: (N, C) of the user's table, for a net that is given some.
         fill_frac: (N, 2) share of width and height that each picture fills; None: all.
+        soft: By task, probabilities of classes in place of the labels of some rows.
     """
 
     sample_weight: Tensor
@@ -52,9 +55,10 @@ class FinetuneLearner(Learner):
         kept: KeptPuzzles | None = None,
         columns: NDArray[np.float32] | None = None,
         fill_frac: NDArray[np.float32] | None = None,
+        soft: Mapping[str, SoftLabels] | None = None,
     ) -> None:
         super().__init__()
-        self.kept = kept
+        self.kept, self.soft = kept, soft or {}
         self.moving = moving or Moving()
         self.net, self.tasks = net, tasks
         self.side_px, self.params, self.fill_frac = side_px, params, fill_frac
@@ -65,6 +69,8 @@ class FinetuneLearner(Learner):
         for task in tasks:
             buffers[f"{task.name}_y_true"] = net.head(task.name).loss_target(task)
             buffers[f"{task.name}_mask"] = torch.tensor(task.has_label)
+            if task.name in self.soft:
+                buffers |= _soft_buffers(net, task, self.soft[task.name])
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
         tensor = None if columns is None else torch.from_numpy(columns)
@@ -112,9 +118,8 @@ class FinetuneLearner(Learner):
         total, n_parts = torch.zeros((), device=idx.device), batch.world_size
         measured = {}
         for task in self.tasks:
-            y_true = self.get_buffer(f"{task.name}_y_true")[idx]
             mask = self.get_buffer(f"{task.name}_mask")[idx].float()
-            losses = self.net.head(task.name).row_losses(outputs[task.name], y_true)
+            losses = self.row_losses(task.name, outputs[task.name], idx)
             # of the whole batch, which may have another number of labels in each part
             n_labelled = batch.mean_over_parts(mask.sum()).clamp(min=1 / n_parts)
             mean = (losses * mask * sample_weight).sum() / n_labelled
@@ -125,6 +130,37 @@ class FinetuneLearner(Learner):
             total = total + self.kept.weight * puzzles["jigsaw"]
             measured |= puzzles
         return {**measured, "loss": total}
+
+    def row_losses(self, task: str, outputs: Tensor, idx: Tensor) -> Tensor:
+        """Give the (B,) losses of a task's (B, W) outputs by the labels of (B,) rows.
+
+        Of probabilities in place of a label it is the expected loss: that of each
+        class, weighed by how probable it is.
+        """
+        head = self.net.head(task)
+        losses = head.row_losses(outputs, self.get_buffer(f"{task}_y_true")[idx])
+        if task not in self.soft:
+            return losses
+        proba_BK = self.get_buffer(f"{task}_proba")[idx]
+        of_classes = [
+            head.row_losses(outputs, y_true.expand(len(idx), *y_true.shape))
+            for y_true in self.get_buffer(f"{task}_of_classes")
+        ]
+        expected = (proba_BK * torch.stack(of_classes, dim=1)).sum(dim=1)
+        return torch.where(proba_BK.any(dim=1), expected, losses)
+
+
+def _soft_buffers(net: TaskNet, task: Task, soft: SoftLabels) -> dict[str, Tensor]:
+    """Give the (N, K) probabilities of a task, and the (K, ...) targets of its loss."""
+    of_classes = replace(
+        task,
+        values=soft.values[:, None],
+        has_label=np.ones(len(soft.values), dtype=np.bool_),
+    )
+    return {
+        f"{task.name}_proba": torch.tensor(soft.proba, dtype=torch.float32),
+        f"{task.name}_of_classes": net.head(task.name).loss_target(of_classes),
+    }
 
 
 def logged_name(task: str) -> str:

@@ -94,6 +94,7 @@ def train_net(
         "place": job.path,
         "tasks": config["tasks"],
         "rows": len(job.train_idx),
+        **({"pseudo_rows": len(job.pseudo_idx)} if len(job.pseudo_idx) else {}),
         "begun_from": config["begun_from"],
         **({"chosen": config["chosen"]} if "chosen" in config else {}),
         "held_out_scores": scores,
@@ -232,7 +233,8 @@ def _begin(job: Job, data: FinetuneData) -> tuple[TaskNet, dict[str, Any]]:
         columns=data.columns,
     )
     for task in job.tasks:
-        net.head(task.name).start_at(task, job.train_idx[task.has_label[job.train_idx]])
+        rows = job.labelled_idx
+        net.head(task.name).start_at(task, rows[task.has_label[rows]])
     n = len(job.train_idx)
     n_epochs = -(-settings.total_steps(n) // settings.steps_per_epoch(n))
     config = {
@@ -266,6 +268,7 @@ def _learner(net: TaskNet, job: Job, data: FinetuneData) -> FinetuneLearner:
     return FinetuneLearner(
         net=net,
         tasks=job.tasks,
+        soft=job.soft,
         side_px=data.side_px,
         params=params,
         sample_weight=data.sample_weight,
