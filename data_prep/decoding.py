@@ -15,6 +15,7 @@ from data_prep.errors import UserError
 from data_prep.pictures.decoded import Decoded
 from data_prep.pictures.fit import Fit
 from data_prep.pictures.images import JOURNAL, store_pictures
+from data_prep.pictures.pages import PictureFile
 from data_prep.pictures.picture_info import PictureInfo
 from data_prep.pictures.reuse import Earlier, Square, decoders
 from data_prep.prepared import PREPARED, TABLE
@@ -29,13 +30,13 @@ TOLD = ("sha256", "width", "height", "pixels_sha256")  # columns, of what a file
 
 
 def earlier_pictures(
-    run: Run, pictures: Mapping[str, Path], side: int, fit: Fit
+    run: Run, pictures: Mapping[str, PictureFile], side: int, fit: Fit
 ) -> Earlier | None:
     """Give what the finished stage has decoded, if it can be of use.
 
     Args:
         run: The run.
-        pictures: The file of each id.
+        pictures: The file of each id, or the page.
         side: S.
         fit: How a picture becomes square.
     """
@@ -52,7 +53,7 @@ def earlier_pictures(
 
 def decode_pictures(
     store: Path,
-    pictures: Mapping[str, Path],
+    pictures: Mapping[str, PictureFile],
     *,
     side: int,
     fit: Fit,
@@ -63,7 +64,7 @@ def decode_pictures(
 
     Args:
         store: The npy file of the pixels, in the folder of the stage.
-        pictures: The file of each id.
+        pictures: The file of each id, or the page.
         side: S.
         fit: How a picture becomes square.
         workers: Processes; 0: one per core at hand.
@@ -115,7 +116,9 @@ def settle_pixels(store: Path, pixels_file: Path) -> None:
 
 
 def _earlier_of(
-    done: Finished, pictures: Mapping[str, Path], infos: Mapping[str, dict[str, int]]
+    done: Finished,
+    pictures: Mapping[str, PictureFile],
+    infos: Mapping[str, dict[str, int]],
 ) -> Earlier:
     """Put together what a finished stage tells of the pictures that are there now."""
     pixels, table = map_array(done.folder / PIXELS), read_frame(done.folder / TABLE)

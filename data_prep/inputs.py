@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from data_prep.pictures.folders import Folders, LeftOut
+    from data_prep.pictures.pages import PagedPictures, Pages
     from data_prep.tables.user_tables import Tables
     from data_prep.user_folds import UserFolds
 
@@ -32,34 +33,45 @@ class Inputs:
         cv: The scheme of the folds; None: nothing is learned from a table.
         user_folds: The user's own, if there are any; then ``cv`` is their name.
         are_names_unused: There are names of pictures, and tasks, and none learns them.
-        folders: The pictures, by id.
-        tables: The tables.
+        folders: The files of pictures, by id.
+        paged: The pictures, by id: files, or all their pages.
+        tables: The tables, whose rows are of files.
+        has_pages: Each page is a picture, and a file is an object.
     """
 
     data: DataSettings
     cv: str | None
     folders: "Folders"
+    paged: "PagedPictures"
     tables: "Tables"
     user_folds: "UserFolds | None" = None
     are_names_unused: bool = False
+    has_pages: bool = False
 
     @classmethod
     def read(
-        cls, experiment: Experiment, run: Run, cv: str, folds: str = ""
+        cls,
+        experiment: Experiment,
+        run: Run,
+        cv: str,
+        folds: str = "",
+        page: "Pages" = "first",
     ) -> "Inputs":
-        """Search the folders and read the tables; no picture is opened.
+        """Search the folders and read the tables; no picture is decoded.
 
         Args:
             experiment: What the user wrote.
             run: Where the stages write.
             cv: The scheme of the settings.
             folds: A table of the user's own folds, or a column; empty: there are none.
+            page: Which pages of a file are pictures.
 
         Raises:
             UserError: One is missing or has problems, the scheme or the folds do not
                 fit them, or names of pictures teach nothing to a task of words.
         """
         from data_prep.pictures.folders import search_folders
+        from data_prep.pictures.pages import PagedPictures
         from data_prep.schemes import check_columns
         from data_prep.tables.user_tables import read_tables
         from data_prep.user_folds import read_user_folds
@@ -76,26 +88,32 @@ class Inputs:
             )
         if has_folds and not folds:
             try:
-                check_columns(cv, data.kept_together, data.date)
+                check_columns(
+                    cv, data.kept_together, data.date, has_pages=page == "all"
+                )
             except UserError as error:
                 raise UserError(f"{experiment.source} [{PREPARED}]: {error}") from None
         tables = read_tables(data)
         ids = {*tables.rows["id"], *tables.attributes["id"]}
         folders = search_folders(data.images, ids=ids)
         _check_words(experiment, tables.attributes, folders.pictures)
+        paged = PagedPictures.find(folders.pictures, page, ids)
         user_folds = None
         if folds:
             has_picture = tables.rows["id"].isin(list(folders.pictures)).to_numpy()
             user_folds = read_user_folds(folds, data, tables.rows, has_picture)
+            user_folds = user_folds.of_pages(paged)
             cv = user_folds.cv
         return cls(
             data=data,
             cv=cv if has_folds else None,
             folders=folders,
+            paged=paged,
             tables=tables,
             user_folds=user_folds,
             are_names_unused=bool(data.attributes and experiment.tasks)
             and not any(t.needs_attributes for t in experiment.tasks.values()),
+            has_pages=page == "all",
         )
 
     @property
@@ -108,9 +126,23 @@ class Inputs:
         return parse_scheme(self.cv)[1] if self.cv else 0
 
     @property
+    def has_group(self) -> bool:
+        """Whether pictures are kept together by groups, objects or files."""
+        return self.data.kept_together is not None or self.has_pages
+
+    @property
+    def attributes(self) -> "pd.DataFrame":
+        """The names of pictures, id and name; a page has those of its file."""
+        names = self.tables.attributes
+        if not self.paged.pages:
+            return names
+        ids, idx = self.paged.spread(names["id"])
+        return names.iloc[idx].assign(id=ids).reset_index(drop=True)
+
+    @property
     def notes(self) -> list[str]:
         """What a person should know of how folders and tables were read."""
-        notes = [*self.folders.notes, *self.tables.notes]
+        notes = [*self.folders.notes, *self.paged.notes, *self.tables.notes]
         if self.are_names_unused:
             notes.append(
                 "no task learns the names of [data] attributes, as tasks are listed and"
@@ -132,7 +164,25 @@ class Inputs:
 
         rows, left_out = match_pictures(self.tables.rows, self.folders, self.data)
         n_unknown = match_attributes(self.tables.attributes, self.folders, self.data)
-        return rows, left_out, n_unknown
+        return self._by_page(rows), left_out, n_unknown
+
+    def _by_page(self, rows: "pd.DataFrame") -> "pd.DataFrame":
+        """Give each page of a file its row; the file is its object if nothing else is.
+
+        So it is where no file has several: what is predicted later may have.
+
+        Args:
+            rows: N rows, a row per file.
+        """
+        if not self.has_pages:
+            return rows
+        if "object" not in rows:
+            rows = rows.assign(object=rows["id"])
+        if self.data.group is None:
+            in_tables = rows["split"] != "unlabelled"
+            rows = rows.assign(group=rows["object"].where(in_tables, ""))
+        ids, idx = self.paged.spread(rows["id"])
+        return rows.iloc[idx].assign(id=ids).sort_values("id", ignore_index=True)
 
     def metadata(
         self,
@@ -161,7 +211,7 @@ class Inputs:
             "n_folds": self.n_folds,
             "classes": classes,
             "target_kind": self.tables.target_kind,
-            "has_group": self.data.kept_together is not None,
+            "has_group": self.has_group,
             "words": 0 if why_no_vectors(attributes) else word_dimensions,
             "id_column": self.data.id,
             "target_column": self.data.target,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError, named
+from data_prep.prepared import pages_of
 from data_prep.run_folders.runs import Finished
 from data_prep.settings import nearest
 from data_prep.user_columns import UserColumns
@@ -112,7 +113,7 @@ def read_objects_of(
 
     Args:
         path: The user's table; None: there is none.
-        pictures: N ids.
+        pictures: N ids, of files.
         prepared: The finished ``data_prep.prepare``.
 
     Returns:
@@ -130,7 +131,9 @@ def read_objects_of(
         prepared.metadata.get(f"{role}_column") for role in ("object", "id")
     )
     if column is None:
-        return None
+        if pages_of(prepared.record) == "first":
+            return None
+        return pd.Series(list(pictures), index=list(pictures), dtype=object)
     if path is None:
         raise UserError(
             f"the run predicts objects ([data] object = {column!r}), and no table says"

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.experiment import Experiment
-from data_prep.inputs import Inputs
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import recorded
@@ -84,10 +83,10 @@ class Outlook:
         from data_prep.tables.words import frequent
 
         prepare = settings[PREPARED]
-        inputs = Inputs.read(experiment, run, prepare.cv, prepare.folds)
+        inputs = prepare.read(experiment, run)
         rows, _, _ = inputs.match()
         rows, classes = with_classes(rows, inputs.tables.target_kind)
-        attributes = inputs.tables.attributes
+        attributes = inputs.attributes
         attributes = attributes[attributes["id"].isin(rows["id"])]
         metadata = inputs.metadata(
             frequent(attributes, prepare.min_count),

@@ -28,6 +28,7 @@ from data_prep.errors import UserError
 from data_prep.experiment import Experiment
 from data_prep.file_paths import MayBePath
 from data_prep.pictures.fit import Fit
+from data_prep.pictures.pages import Pages
 from data_prep.processes import n_cores
 from data_prep.ranges import Ranged
 from data_prep.run_folders.damage import PIXELS, map_array
@@ -63,6 +64,11 @@ class PrepareSettings(Ranged):
         Fit,
         "how it becomes square: padded (edges, mirrored, a colour), stretched, or cut",
     ] = "pad"
+    page: Annotated[
+        Pages,
+        "of a file of several pages or frames: the first is the picture, or all are,"
+        " each with an id of its own (scan@2), and the file is what is predicted",
+    ] = "first"
     cv: Annotated[
         str,
         "[s][g]kfoldN: s equal shares of the target, g groups kept together, N folds;"
@@ -115,14 +121,17 @@ class PrepareSettings(Ranged):
         from data_prep.sources import named_data, source_digests
 
         settings = recorded(self)
-        for name in ("gap", "folds"):
-            if not settings[name]:  # so was what earlier versions made
+        for name, default in (("gap", 0.0), ("folds", ""), ("page", "first")):
+            if settings[name] == default:  # so was what earlier versions made
                 del settings[name]
         folds = inputs.user_folds
         return settings | {
             "data": named_data(inputs.data),
             "source": source_digests(
-                inputs.data, inputs.folders, folds.path if folds else None
+                inputs.data,
+                inputs.folders,
+                folds.path if folds else None,
+                inputs.paged,
             ),
             "has_folds": inputs.cv is not None,
         }
@@ -133,10 +142,13 @@ class PrepareSettings(Ranged):
         from data_prep.pictures.copies import LEAST_SIDE_PX, search_seconds
         from data_prep.pictures.decoded import time_decoding
         from data_prep.pictures.folders import search_folders
+        from data_prep.pictures.pages import PagedPictures, ids_of_files
 
         ids = set(outlook.table["id"])
+        if self.page == "all":
+            ids = ids_of_files(ids)
         folders = search_folders(outlook.experiment.data.images, ids=ids)
-        pictures = folders.pictures
+        pictures = PagedPictures.find(folders.pictures, self.page).pictures
         decoding_s = time_decoding(list(pictures.values()), self.side)
         earlier = earlier_pictures(outlook.run, pictures, self.side, self.fit)
         n, n_workers = len(outlook.table), self.workers or n_cores()
@@ -153,24 +165,33 @@ class PrepareSettings(Ranged):
         Raises:
             UserError: A folder or table is missing, or has problems.
         """
+        return self.made_from(self.read(experiment, run))
+
+    def read(self, experiment: Experiment, run: Run) -> "Inputs":
+        """Read the tables and the names of pictures.
+
+        Raises:
+            UserError: A folder or table is missing, or has problems.
+        """
         from data_prep.inputs import Inputs
 
-        return self.made_from(Inputs.read(experiment, run, self.cv, self.folds))
+        return Inputs.read(
+            experiment, run, cv=self.cv, folds=self.folds, page=self.page
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Prepare as the command line says, and return the folder of the stage."""
     settings, run, experiment = open_command(PrepareSettings, STAGE, argv)
-    from data_prep.inputs import Inputs
     from data_prep.sources import current, take_up
 
-    inputs = Inputs.read(experiment, run, settings.cv, settings.folds)
+    inputs = settings.read(experiment, run)
     made_from = settings.made_from(inputs)
-    if done := current(run, made_from, inputs.folders.pictures):
+    if done := current(run, made_from, inputs.paged.pictures):
         return done.folder
     from data_prep.decoding import earlier_pictures
 
-    matched, pictures = inputs.match(), inputs.folders.pictures
+    matched, pictures = inputs.match(), inputs.paged.pictures
     earlier = earlier_pictures(run, pictures, settings.side, settings.fit)
     with take_up(run, made_from).stage(STAGE, made_from) as stage:
         _prepare(
@@ -213,7 +234,8 @@ def _prepare(
     check_what_is_left(usable.rows, left_out, inputs.data)
     rows, classes = _rows_in_folds(usable, settings, inputs)
     pixels = map_array(usable.pixels_file)
-    attributes = tables.attributes[tables.attributes["id"].isin(rows["id"])]
+    attributes = inputs.attributes
+    attributes = attributes[attributes["id"].isin(rows["id"])]
     of_words = frequent(attributes, settings.min_count)
     stage.metadata = {
         **inputs.metadata(
@@ -239,7 +261,7 @@ def _prepare(
         near=usable.near,
         notes=notes,
     )
-    write_tables(stage.folder, preparation, tables.rows)
+    write_tables(stage.folder, preparation, tables.rows, inputs.paged)
     write_requested_ids(stage.folder, tables.rows, inputs.data)
     log.info("%s", describe(preparation))
     write_overview(stage.folder / "report.html", preparation, pixels, title)
@@ -256,7 +278,7 @@ def _rows_in_folds(
     rows = with_folds(
         rows,
         inputs.cv,
-        has_group=inputs.data.kept_together is not None,
+        has_group=inputs.has_group,
         seed=settings.seed,
         gap=settings.gap,
         user_folds=inputs.user_folds,
@@ -330,7 +352,7 @@ def _usable_pictures(
     from data_prep.pictures.picture_info import summarise
     from data_prep.rows import keep_readable, leave_out_placeholders
 
-    pictures, pixels_file = inputs.folders.pictures, store
+    pictures, pixels_file = inputs.paged.pictures, store
     of_rows = {id_: pictures[id_] for id_ in rows["id"]}
     decoded = decode_pictures(
         store,
@@ -341,7 +363,7 @@ def _usable_pictures(
         earlier=earlier,
     )
     rows, left_out = keep_readable(rows, decoded, pictures)
-    has_group = inputs.data.kept_together is not None
+    has_group = inputs.has_group
     repeats = repeats_of(rows, pictures, has_group=has_group)
     if settings.placeholders == "leave_out":
         rows, dropped = leave_out_placeholders(rows, repeats, pictures)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from data_prep.arrays import Ints
+    from data_prep.pictures.pages import Pages
     from data_prep.task_types.base import TaskType
     from data_prep.tasks import Task
 
@@ -120,3 +121,11 @@ def name_column(metadata: Mapping[str, Any]) -> str:
         metadata: Of ``data_prep.prepare``.
     """
     return str(metadata.get("object_column") or metadata["id_column"])
+
+
+def pages_of(record: Mapping[str, Any]) -> "Pages":
+    """Tell which pages of a file are pictures, by the record of ``data_prep.prepare``.
+
+    It has the setting only where that is not the default.
+    """
+    return "all" if record["settings"].get("page") == "all" else "first"

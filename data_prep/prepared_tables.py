@@ -8,19 +8,26 @@ import pandas as pd
 from data_prep.experiment import DataSettings
 from data_prep.folds import TRAIN_FROM
 from data_prep.pictures.folders import write_left_out
+from data_prep.pictures.pages import PagedPictures
 from data_prep.reporting.overview import Preparation
 from data_prep.rows import COLUMNS
 from data_prep.tables.cells import as_texts, read_table
 from data_prep.tables.user_tables import GIVEN
 
 
-def write_tables(folder: Path, preparation: Preparation, listed: pd.DataFrame) -> None:
+def write_tables(
+    folder: Path,
+    preparation: Preparation,
+    listed: pd.DataFrame,
+    paged: PagedPictures,
+) -> None:
     """Write what is of the pictures that there are: tables, folds, and those left out.
 
     Args:
         folder: Of the stage.
         preparation: The rows, and what is known of them.
         listed: The rows of the user's tables.
+        paged: Which pictures are pages of a file.
     """
     rows, words = preparation.rows, preparation.words
     preparation.attributes.to_parquet(folder / "attributes.parquet", index=False)
@@ -31,7 +38,10 @@ def write_tables(folder: Path, preparation: Preparation, listed: pd.DataFrame) -
     columns += [name for name in rows.columns if name.startswith(GIVEN)]
     rows[columns].to_parquet(folder / "table.parquet", index=False)
     if preparation.metadata["n_folds"]:
-        _write_folds(folder / "folds.csv", listed, rows)
+        of_files = rows.assign(
+            id=rows["id"].map(lambda id_: paged.file_ids.get(id_, id_))
+        )
+        _write_folds(folder / "folds.csv", listed, of_files.drop_duplicates("id"))
     if len(preparation.near.pairs):
         preparation.near.pairs.to_csv(folder / "near_copies.csv", index=False)
     write_left_out(folder / "left_out.csv", preparation.left_out)

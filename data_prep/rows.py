@@ -5,7 +5,6 @@ Shapes: N rows.
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from data_prep.folds import (
 from data_prep.matching import tables_of_splits
 from data_prep.pictures.copies import Repeat, count_copies, count_groups
 from data_prep.pictures.folders import LeftOut
+from data_prep.pictures.pages import PictureFile, files_of
 from data_prep.schemes import check_count, is_grouped, is_in_time, parse_scheme
 from data_prep.tables.cells import as_numbers
 from data_prep.time_folds import check_dates, with_time_folds
@@ -42,7 +42,9 @@ PLACEHOLDER = "one picture under many ids, taken for a placeholder"
 
 
 def keep_readable(
-    rows: pd.DataFrame, decoded: Sequence["Decoded"], pictures: Mapping[str, Path]
+    rows: pd.DataFrame,
+    decoded: Sequence["Decoded"],
+    pictures: Mapping[str, PictureFile],
 ) -> tuple[pd.DataFrame, list[LeftOut]]:
     """Add what decoding told of the files, and leave the unreadable ones out.
 
@@ -76,16 +78,17 @@ def keep_readable(
     return readable.assign(image_row=np.arange(len(readable), dtype=np.int64)), left_out
 
 
-def _within(pictures: Mapping[str, Path], ids: Sequence[str]) -> list[str]:
+def _within(pictures: Mapping[str, PictureFile], ids: Sequence[str]) -> list[str]:
     """Name the files of some ids, with their folders below the one above all."""
     if not ids:
         return []
-    top = os.path.commonpath({path.parent.absolute() for path in pictures.values()})
-    return [str(pictures[id_].absolute().relative_to(top)) for id_ in ids]
+    files = files_of(pictures)
+    top = os.path.commonpath({path.parent.absolute() for path in files.values()})
+    return [str(files[id_].absolute().relative_to(top)) for id_ in ids]
 
 
 def leave_out_placeholders(
-    rows: pd.DataFrame, repeats: Sequence[Repeat], pictures: Mapping[str, Path]
+    rows: pd.DataFrame, repeats: Sequence[Repeat], pictures: Mapping[str, PictureFile]
 ) -> tuple[pd.DataFrame, list[LeftOut]]:
     """Leave out the pictures that stand under so many ids that they can show none.
 

@@ -79,7 +79,11 @@ def check_scheme(cv: str, *, has_group: bool) -> None:
 
 
 def check_columns(
-    cv: str, kept_together: tuple[str, str] | None, date: str | None
+    cv: str,
+    kept_together: tuple[str, str] | None,
+    date: str | None,
+    *,
+    has_pages: bool = False,
 ) -> None:
     """Refuse a scheme that needs a column that nobody names, or tears groups.
 
@@ -88,22 +92,28 @@ def check_columns(
         kept_together: Role and column of what the user wants kept together, such as
             ``("group", "sheet")``; None: nothing.
         date: Column of the dates; None: there is none.
+        has_pages: Pages of a file are kept together.
 
     Raises:
         UserError: The scheme does not fit the columns, or there is no such scheme.
     """
-    check_scheme(cv, has_group=kept_together is not None)
+    check_scheme(cv, has_group=has_pages or kept_together is not None)
     if is_in_time(cv) and date is None:
         raise UserError(
             f"cv = {cv!r} holds out by date, but [data] date names no column; name it,"
             " or take another scheme in [data_prep.prepare] cv"
         )
+    grouped = cv.replace("kfold", "gkfold")
     if kept_together is not None and not is_grouped(cv):
         role, column = kept_together
-        grouped = cv.replace("kfold", "gkfold")
         raise UserError(
             f"cv = {cv!r} would tear the {role}s of column {column!r} apart; set"
             f" cv = {grouped!r} in [data_prep.prepare], or take {role} out of [data]"
+        )
+    if has_pages and not is_grouped(cv):
+        raise UserError(
+            f"cv = {cv!r} would tear the pages of a file apart (page = 'all'); set"
+            f" cv = {grouped!r} in [data_prep.prepare]"
         )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.experiment import DataSettings
 from data_prep.file_paths import called
-from data_prep.prepared import NEEDED, PREPARED, TABLE
+from data_prep.prepared import NEEDED, PREPARED, TABLE, pages_of
 from data_prep.run_folders.damage import digest_file, digest_of, intact
 from data_prep.run_folders.runs import Finished, Run, write_json
 from data_prep.run_folders.unfinished import MADE_FROM
@@ -22,21 +22,27 @@ from data_prep.settings import recorded
 
 if TYPE_CHECKING:
     from data_prep.pictures.folders import Folders
+    from data_prep.pictures.pages import PagedPictures, PictureFile
 
 WITNESSES = Path("logs") / "pictures.json"  # in no digest: dates differ after a copy
 
 
 def source_digests(
-    data: DataSettings, folders: "Folders", folds: Path | None = None
+    data: DataSettings,
+    folders: "Folders",
+    folds: Path | None = None,
+    paged: "PagedPictures | None" = None,
 ) -> dict[str, str]:
     """Hash the tables' bytes and the pictures' names; ``current`` sees their bytes.
 
     Args:
         data: Where the tables lie.
-        folders: The pictures.
+        folders: The files of pictures.
         folds: A further table; None: there is none, and the hash is as without it.
+        paged: The pictures, where some are pages; None: none is.
     """
-    names = [[id_, path.name] for id_, path in folders.pictures.items()]
+    pictures = paged.pictures if paged else folders.pictures
+    names = [[id_, picture.name] for id_, picture in pictures.items()]
     unusable = [left_out.file for left_out in folders.unusable.values()]
     tables = [data.train, data.test, data.sample, data.sample_weights, *data.attributes]
     tables += [folds] if folds else []
@@ -58,16 +64,18 @@ def named_data(data: DataSettings) -> dict[str, Any]:
 
 
 def current(
-    run: Run, made_from: Mapping[str, Any], pictures: Mapping[str, Path]
+    run: Run, made_from: Mapping[str, Any], pictures: "Mapping[str, PictureFile]"
 ) -> Finished | None:
     """Return the finished stage if it was made from just these files.
 
     Args:
         run: The run.
         made_from: What decides the result, but for the bytes of the pictures.
-        pictures: The file of each id.
+        pictures: The file of each id, or the page.
     """
     from pyarrow.parquet import read_schema
+
+    from data_prep.pictures.pages import files_of
 
     if run.overwrite or not run.has(PREPARED):
         return None
@@ -76,7 +84,7 @@ def current(
         return None
     path = done.folder / WITNESSES
     before = read_witnesses(path)
-    current = compare(pictures, before)
+    current = compare(files_of(pictures), before)
     if current is None:
         return None
     with intact(done.folder / TABLE) as table:
@@ -91,9 +99,13 @@ def current(
 def has_other_pictures(run: Run, folders: Sequence[Path]) -> bool:
     """Tell whether the file of a picture is another than when it was read."""
     from data_prep.pictures.folders import search_folders
+    from data_prep.pictures.pages import PagedPictures, files_of, ids_of_files
 
     before = read_witnesses(run.folder / PREPARED / WITNESSES)
-    return compare(search_folders(folders, ids=before).pictures, before) is None
+    page = pages_of(run.recorded(PREPARED).record)
+    ids = ids_of_files(before) if page == "all" else set(before)
+    files = search_folders(folders, ids=ids).pictures
+    return compare(files_of(PagedPictures.find(files, page).pictures), before) is None
 
 
 def take_up(run: Run, made_from: Mapping[str, Any]) -> Run:

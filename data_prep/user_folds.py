@@ -7,7 +7,7 @@ Shapes: N rows, F folds.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
 from data_prep.folds import TRAIN_FROM
 from data_prep.pictures.near_ids import near_hint
+from data_prep.pictures.pages import PagedPictures
 from data_prep.schemes import is_table
 from data_prep.settings import nearest
 from data_prep.tables.cells import as_numbers, as_texts, missing_mask, read_table
@@ -52,6 +53,10 @@ class UserFolds:
     def cv(self) -> str:
         """What stands for the scheme."""
         return f"{OWN}{len(self.names)}"
+
+    def of_pages(self, paged: PagedPictures) -> "UserFolds":
+        """Give each page of a file the fold of the file."""
+        return replace(self, table=paged.repeated(self.table))
 
     def assigned_to(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Give rows their folds; what copies join goes into the fold of most of it.

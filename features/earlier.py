@@ -1,8 +1,8 @@
 """What the nets of a run gave for pictures at an earlier time, so that it is kept.
 
-A picture is recognised by the bytes of its file, whatever its name and folder, and by
-the cells of the user's table where the nets are given some. What is kept are the single
-views of each fold, from which all else is made. Torch-free.
+A picture is recognised by the bytes of its file, whatever its name and folder, by the
+number of its page, and by the cells of the user's table where the nets are given some.
+What is kept are the single views of each fold, from which all else is made. Torch-free.
 
 Shapes: N pictures of an earlier time, V views, F outputs of the nets of a fold.
 """
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.arrays import Ints
+from data_prep.pictures.pages import PictureFile, file_of, page_of
 from data_prep.run_folders.damage import RECORD
 from data_prep.run_folders.runs import write_json
 from data_prep.verify import faults_of_stage
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 SIDECAR = "pictures.json"  # of each picture: its file, and what became of it
 # Fields that it leaves out: dates differ after a copy, and what is told is told once.
 NOT_KEPT = ("witness", "info")
+# The SHA-256 of a file, the page of it, the ending of its name, the digest of cells.
+Content = tuple[str, int | None, str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +58,7 @@ class EarlierResults:
         folder: Path,
         *,
         extraction: str,
-        pictures: Mapping[str, Path],
+        pictures: Mapping[str, PictureFile],
         digests: Mapping[str, str],
         cells: Mapping[str, str],
     ) -> "EarlierResults":
@@ -64,7 +67,7 @@ class EarlierResults:
         Args:
             folder: Where the features would lie.
             extraction: Digest of what the nets gave for the run's own pictures.
-            pictures: Paths by id.
+            pictures: Their files, or pages of those, by id.
             digests: SHA-256 of the files by id.
             cells: Digests of what the nets are given of the user's table by id; none:
                 nothing.
@@ -75,24 +78,26 @@ class EarlierResults:
             return cls()
         any_views = next(iter(sorted((folder / "views").glob("*.pkl"))), None)
         with_views = set(open_store(any_views).ids) if any_views else set[str]()
-        by_content: dict[tuple[str, str, str], tuple[str, Decoded]] = {}
+        by_content: dict[Content, tuple[str, Decoded]] = {}
         try:
             listed = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
             for id_, metadata in listed.items():
                 fields = dict(metadata)
                 suffix = Path(str(fields.pop("file"))).suffix.lower()
                 of_table = str(fields.pop("cells", ""))
+                page = fields.pop("page", None)
                 decoded = Decoded.from_fields(fields)
                 if id_ in with_views:
-                    by_content[decoded.sha256, suffix, of_table] = id_, decoded
+                    content = decoded.sha256, page, suffix, of_table
+                    by_content[content] = id_, decoded
         except (OSError, ValueError):  # there is none, or of another version
             return cls()
-        by_id = {
-            id_: by_content[content]
-            for id_, path in pictures.items()
-            if (content := (digests[id_], path.suffix.lower(), cells.get(id_, "")))
-            in by_content
-        }
+        by_id = {}
+        for id_, picture in pictures.items():
+            suffix, page = file_of(picture).suffix.lower(), page_of(picture)
+            content = digests[id_], page, suffix, cells.get(id_, "")
+            if content in by_content:
+                by_id[id_] = by_content[content]
         return cls(
             folder=folder,
             ids={id_: earlier_id for id_, (earlier_id, _) in by_id.items()},
@@ -145,15 +150,17 @@ def is_whole(folder: Path) -> bool:
 
 def write_sidecar(
     folder: Path,
-    pictures: Mapping[str, Path],
+    pictures: Mapping[str, PictureFile],
     decoded: Mapping[str, "Decoded"],
     cells: Mapping[str, str],
 ) -> None:
     """Write what became of each picture's file, and the digest of its cells, by id."""
     metadata: dict[str, dict[str, Any]] = {}
-    for id_, path in pictures.items():
+    for id_, picture in pictures.items():
         fields = decoded[id_].to_fields()
         kept_fields = {name: fields[name] for name in fields if name not in NOT_KEPT}
         of_table = {"cells": cells[id_]} if id_ in cells else {}
-        metadata[id_] = {"file": path.name, **of_table, **kept_fields}
+        page = page_of(picture)
+        of_file = {"file": picture.name} | ({"page": page} if page else {})
+        metadata[id_] = {**of_file, **of_table, **kept_fields}
     write_json(folder / SIDECAR, metadata)

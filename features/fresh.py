@@ -22,12 +22,14 @@ pictures beside it in its block; ``--overwrite`` sends all through anew.
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from data_prep.command import run_command
 from data_prep.errors import UserError
+from data_prep.pictures.folders import Folders, LeftOut
+from data_prep.pictures.pages import PagedPictures, files_of
 from data_prep.run_folders.damage import RECORD, digest_of
 from data_prep.run_folders.runs import Run
 from data_prep.run_folders.witness import hash_of
@@ -45,6 +47,7 @@ from features.inference import (
     default_path,
     find_pictures,
     is_of_other_folders,
+    paged_pictures,
     resolved,
 )
 from transfer.networks.columns import columns_of
@@ -68,19 +71,19 @@ def main(argv: Sequence[str] | None = None) -> Path:
     settings = from_flags(FreshSettings, STAGE, argv)
     run = Run(chosen_run(settings.run, STAGE))
     folders = find_pictures(settings.images, settings.table, run)
-    pictures = folders.pictures
-    unusable = [  # of no picture's id
-        file for id_, file in folders.unusable.items() if id_ not in pictures
-    ]
-    for file in unusable:
-        log.warning("%s is left out: %s", file.file, file.reason)
+    paged = paged_pictures(folders, run)
+    pictures = paged.pictures
+    unusable = _unusable(folders)
     extraction = find_extraction(run)
     if settings.out:
         out = settings.out.resolve()
     else:
         out = default_path(run.folder, settings.images)
-    columns = read_columns_of_nets(settings.table, list(pictures), extraction)
-    digests = {id_: hash_of(path) for id_, path in pictures.items()}
+    for note in paged.notes:
+        log.info("%s", note)
+    columns = read_columns_of_nets(settings.table, paged, folders, extraction)
+    digest_of_file = {path: hash_of(path) for path in folders.pictures.values()}
+    digests = {id_: digest_of_file[path] for id_, path in files_of(pictures).items()}
     cells = columns.digests() if columns else {}
     config = {
         "made_by": STAGE,
@@ -126,17 +129,35 @@ def main(argv: Sequence[str] | None = None) -> Path:
     return out
 
 
+def _unusable(folders: Folders) -> list[LeftOut]:
+    """Give the files that can be no picture, none of a picture's id, and tell them."""
+    unusable = [
+        file for id_, file in folders.unusable.items() if id_ not in folders.pictures
+    ]
+    for file in unusable:
+        log.warning("%s is left out: %s", file.file, file.reason)
+    return unusable
+
+
 def read_columns_of_nets(
-    table: Path | None, ids: Sequence[str], extraction: Extraction
+    table: Path | None, paged: PagedPictures, folders: Folders, extraction: Extraction
 ) -> FreshColumns | None:
     """Read what the nets are given of the user's table, if they are given anything.
+
+    Args:
+        table: A row per file; None: there is none.
+        paged: The pictures.
+        folders: Their files.
+        extraction: The run's.
 
     Raises:
         UserError: The table is missing or lacks something.
     """
     columns = columns_of(extraction.trained)
     if columns is not None:
-        return FreshColumns.read(table, ids, columns, extraction.prepared)
+        ids = list(folders.pictures)
+        of_files = FreshColumns.read(table, ids, columns, extraction.prepared)
+        return replace(of_files, cells=paged.repeated(of_files.cells))
     if table:
         log.info("%s: the nets were given no column of yours: its ids are used", table)
     return None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
 from data_prep.pictures.folders import LeftOut, write_left_out
+from data_prep.pictures.pages import PictureFile
 from data_prep.pictures.picture_info import summarise
 from data_prep.run_folders.damage import digest_of
 from data_prep.waiting import settle_waiting
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 
 def infer(
     extraction: Extraction,
-    pictures: Mapping[str, Path],
+    pictures: Mapping[str, PictureFile],
     folder: Path,
     *,
     threads: int,
@@ -51,7 +52,7 @@ def infer(
 
     Args:
         extraction: The run's finished extraction, whose nets and settings are used.
-        pictures: Their paths by id.
+        pictures: Their files, or pages of those, by id.
         folder: Where to; what an earlier attempt left there is gone on with.
         threads: Of torch, and processes that decode; 0: one per core.
         earlier: Pictures that need not be sent again.
@@ -117,7 +118,7 @@ def infer(
 
 
 def decode(
-    pictures: Mapping[str, Path],
+    pictures: Mapping[str, PictureFile],
     work: Path,
     extraction: Extraction,
     earlier: EarlierResults,
@@ -130,7 +131,7 @@ def decode(
     what the new files have that others do not.
 
     Args:
-        pictures: Their paths by id.
+        pictures: Their files, or pages of those, by id.
         work: Folder of the pixels, ``images.npy``.
         extraction: The run's, which says how.
         earlier: Pictures that need not be decoded. Without any, some of the others
@@ -146,7 +147,7 @@ def decode(
     transform, decoded = extraction.header["transform"], []
     if pictures:
         decoded = store_pictures(
-            paths=list(pictures.values()),
+            pictures=list(pictures.values()),
             target=work / "images.npy",
             side=transform["side"],
             fit=transform["fit"],

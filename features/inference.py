@@ -17,7 +17,8 @@ from annotated_types import Ge
 
 from data_prep.errors import UserError
 from data_prep.pictures.folders import Folders, search_folders
-from data_prep.prepared import PREPARED
+from data_prep.pictures.pages import PagedPictures
+from data_prep.prepared import PREPARED, pages_of
 from data_prep.ranges import Ranged
 from data_prep.run_folders.damage import RECORD, digest_of
 from data_prep.run_folders.runs import Run, read_state
@@ -136,6 +137,16 @@ def find_pictures(images: Sequence[Path], table: Path | None, run: Run) -> Folde
         id_column = run.recorded(PREPARED).metadata["id_column"]
         ids = frozenset(read_id_table(table, id_column)[id_column])
     return search_folders(images, "--images", ids=ids)
+
+
+def paged_pictures(folders: Folders, run: Run) -> PagedPictures:
+    """Give the pictures of what was found: files, or their pages where the run's are.
+
+    Raises:
+        UserError: A file has the id of a page.
+    """
+    page = pages_of(run.recorded(PREPARED).record)
+    return PagedPictures.find(folders.pictures, page)
 
 
 def infer_features(

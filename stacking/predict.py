@@ -18,7 +18,8 @@ The nets run in a child process (``features.fresh``), the models of
   averaged and the average is rounded or cut to a class, and over the
   views of the plain net, or of its probabilities: where they disagree, look twice.
 
-Of objects (``[data] object``) ``--table FILE`` says which pictures show which.
+Of objects (``[data] object``) ``--table FILE`` says which pictures show which. Of files
+whose pages are pictures (``page = "all"`` of ``data_prep.prepare``) none is needed.
 
 Pictures that cannot be read are in ``new_leaves.left_out.csv``, and named. Typed again
 after pictures were added to the folder, it asks the nets about these only.
@@ -34,7 +35,7 @@ import numpy as np
 
 from data_prep.command import run_command
 from data_prep.errors import UserError, named
-from data_prep.prepared import PREPARED, Prepared, name_column
+from data_prep.prepared import PREPARED, Prepared, name_column, pages_of
 from data_prep.run_folders.damage import intact, read_frame, read_json
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.run_places import chosen_run
@@ -134,7 +135,7 @@ def _read_table(
     """
     from data_prep.new_columns import read_columns, read_objects_of
     from features.fresh_columns import FreshColumns, columns_of_run
-    from features.inference import find_pictures
+    from features.inference import find_pictures, paged_pictures
 
     path, user_columns = settings.table, predictor.user_columns
     of_nets = {
@@ -143,23 +144,27 @@ def _read_table(
         if (columns := columns_of_run(one_run)) is not None
     }
     has_objects = prepared.metadata.get("object_column") is not None
+    has_pages = pages_of(prepared.record) == "all"
     is_needed = bool(of_nets or has_objects or user_columns)
-    if path is None and not is_needed:
+    if path is None and not (is_needed or has_pages):
         return None, None
     searched = [find_pictures(settings.images, path, one_run) for one_run in runs]
-    pictures = list(searched[0].pictures)
-    if not is_needed:
+    files, paged = list(searched[0].pictures), paged_pictures(searched[0], runs[0])
+    if path and not is_needed:
         log.warning(
             "%s: neither stack nor nets were given any column of yours: only its ids"
             " are used",
             path,
         )
-    objects = read_objects_of(path, pictures, prepared)
+    objects = read_objects_of(path, files, prepared)
+    if objects is not None:
+        objects = paged.repeated(objects)
     for columns, prepared_there in of_nets.values():
-        FreshColumns.read(path, pictures, columns, prepared_there)
+        FreshColumns.read(path, files, columns, prepared_there)
     if user_columns is None:
         return None, objects
-    return read_columns(path, pictures, user_columns, prepared), objects
+    table = read_columns(path, files, user_columns, prepared)
+    return paged.repeated(table), objects
 
 
 def predict(rows: "NewRows", predictor: "Predictor") -> "pd.DataFrame":

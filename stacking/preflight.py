@@ -156,11 +156,13 @@ def _check_extraction(settings: FitSettings, outlook: Outlook) -> None:
 
 def _check_objects(settings: FitSettings, outlook: Outlook) -> None:
     """Check that what is asked for can be had of objects of several pictures."""
-    if not outlook.metadata.get("object_column"):
+    if "object" not in outlook.table:
         return
+    has_column = outlook.metadata.get("object_column")
+    reason = "[data] object" if has_column else "page = 'all' of [data_prep.prepare]"
     for name in settings.stackers_of_views:
         raise UserError(
-            f"stackers = {name!r} reads the views of one picture, and [data] object"
+            f"stackers = {name!r} reads the views of one picture, and {reason}"
             " makes a row of several; leave it out"
         )
     columns = [

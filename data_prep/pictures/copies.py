@@ -7,10 +7,10 @@ So it does where only light, size, direction or a narrow rim differ.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pandas as pd
 
+from data_prep.pictures.pages import PictureFile
 from data_prep.pictures.printable import shown
 from data_prep.processes import n_cores
 
@@ -119,7 +119,7 @@ def count_copies(rows: pd.DataFrame) -> CopyCounts:
 
 
 def repeats_of(
-    rows: pd.DataFrame, pictures: Mapping[str, Path], *, has_group: bool
+    rows: pd.DataFrame, pictures: Mapping[str, PictureFile], *, has_group: bool
 ) -> list[Repeat]:
     """List the pictures that are there under several ids, the most frequent first.
 

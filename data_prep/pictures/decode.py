@@ -10,8 +10,8 @@ fraction of their size, as long as that is still twice what is stored.
 The orientation is read after decoding, for some decoders turn the picture and some do
 not. An embedded colour profile is applied. Grey of 16 bits
 keeps its upper 8, on the scale that the file declares, never stretched. Of several
-pages or frames the first is taken. What a reader should know of this is in
-``picture_info``.
+pages or frames the first is taken, unless another is asked for (``pages``). What a
+reader should know of this is in ``picture_info``.
 
 A damaged file fails here, with its reason, as far as its format can tell: see
 ``integrity`` and ``jpeg``. A file that is cut off before the end of its first picture
@@ -88,7 +88,9 @@ class Picture:
     info: PictureInfo
 
 
-def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
+def read_picture(
+    data: bytes, side: int, suffix: str = "", page: int | None = None
+) -> Picture:
     """Decode a file's bytes to an upright RGB picture.
 
     Transparent parts become white; 16-bit greys keep their upper 8 bits.
@@ -97,6 +99,8 @@ def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
         data: The file.
         side: Pixels it will be stored at; a JPEG may come at a fraction of its size.
         suffix: Extension of its name, for what only ImageMagick knows.
+        page: Which page of the file, from 1; None: the first, and if there are more,
+            that is told.
 
     Raises:
         UnreadableError: The file is damaged, too large or of no known format.
@@ -112,7 +116,7 @@ def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
         plugin = plugins.plugin_for(data)
         lack = "" if plugin is None or plugins.is_known(plugin) else plugin.lack
         try:
-            return _by_pillow(data, side, structure)
+            return _by_pillow(data, side, structure, page)
         except UnidentifiedImageError:
             return _by_imagemagick(data, suffix, lack)
         except Image.DecompressionBombError:
@@ -126,7 +130,9 @@ def read_picture(data: bytes, side: int, suffix: str = "") -> Picture:
             raise UnreadableError(reason) from None
 
 
-def _by_pillow(data: bytes, side: int, structure: jpeg.Structure) -> Picture:
+def _by_pillow(
+    data: bytes, side: int, structure: jpeg.Structure, page: int | None
+) -> Picture:
     """Decode what Pillow knows; ``read_picture`` tells what its errors mean."""
     damage_of_data: Callable[[], str] | None = None
     if _is_too_large(plugins.jxl_size(data)):  # it is decoded as it is opened
@@ -134,9 +140,13 @@ def _by_pillow(data: bytes, side: int, structure: jpeg.Structure) -> Picture:
     with Image.open(io.BytesIO(data)) as image:
         if image.format in EXECUTED:
             raise UnreadableError(UNKNOWN)
+        if page is not None:
+            image.seek(page - 1)
+            if _is_too_large(image.size):  # Pillow looks at the first alone
+                raise UnreadableError(TOO_LARGE)
         if damage := find_damage_of_opened(image, data):
             raise UnreadableError(damage)
-        n_pages = _n_pages(image)
+        n_pages = _n_pages(image) if page is None else 1
         size = image.size
         is_reduced = image.draft("RGB", (2 * side, 2 * side)) is not None
         if structure.data and is_reduced:  # Pillow's own decoder of JPEGs
@@ -181,6 +191,7 @@ def _n_pages(image: Image.Image) -> int:
     try:
         return int(getattr(image, "n_frames", 1))
     except Exception:  # noqa: BLE001  what is damaged behind the first is not needed
+        image.seek(0)  # the count may have stopped on the way
         return 1
 
 

@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from data_prep.errors import UnreadableError
 from data_prep.pictures.decode import read_picture
 from data_prep.pictures.fit import Fit, Pixels, fit_square
+from data_prep.pictures.pages import PictureFile, file_of, page_of
 from data_prep.pictures.picture_info import PictureInfo
 from data_prep.pictures.printable import shown
 from data_prep.processes import in_processes, n_cores
@@ -73,7 +73,7 @@ class Decoded:
 
 
 def decode_files(
-    paths: Sequence[Path],
+    pictures: Sequence[PictureFile],
     side: int,
     fit: Fit,
     workers: int,
@@ -81,13 +81,13 @@ def decode_files(
     """Decode file after file, in order; in this process if that is quicker.
 
     Args:
-        paths: The files.
+        pictures: The files, or pages of them.
         side: S.
         fit: How a picture becomes square; see ``data_prep.pictures.fit``.
         workers: Processes; 0: one per core at hand.
 
     Yields:
-        For each file what became of it, and its (S, S, 3) square; None if it is
+        For each what became of it, and its (S, S, 3) square; None if it is
         unreadable.
 
     Raises:
@@ -95,34 +95,36 @@ def decode_files(
     """
     size = max(1, min(CHUNK, CHUNK_BYTES // (3 * side * side)))
     decode_file = partial(_decode_file, side=side, fit=fit)
-    n_processes = min(workers or n_cores(), math.ceil(len(paths) / size) // 4)
+    n_processes = min(workers or n_cores(), math.ceil(len(pictures) / size) // 4)
     yield from in_processes(
         decode_file,
-        paths,
+        pictures,
         n_processes=n_processes,
         chunk=size,
         remedy="--workers 1, or --threads 1",
     )
 
 
-def time_decoding(paths: Sequence[Path], side: int) -> float:
+def time_decoding(pictures: Sequence[PictureFile], side: int) -> float:
     """Decode a few of some files, and say how long one takes, in seconds."""
-    few = paths[:: max(1, len(paths) // N_TIMED)][:N_TIMED]
+    few = pictures[:: max(1, len(pictures) // N_TIMED)][:N_TIMED]
     began = time.perf_counter()
-    reasons = [_decode_file(path, side, "pad")[0].reason for path in few]
+    reasons = [_decode_file(picture, side, "pad")[0].reason for picture in few]
     seconds = (time.perf_counter() - began) / max(1, len(few))
     if few and all(reasons):
         log.warning(
             "%s: %s; none of %d pictures looked at can be read",
-            shown(few[0]),
+            shown(file_of(few[0])),
             reasons[0],
             len(few),
         )
     return seconds
 
 
-def _decode_file(path: Path, side: int, fit: Fit) -> tuple[Decoded, Pixels | None]:
-    witness = None
+def _decode_file(
+    picture_file: PictureFile, side: int, fit: Fit
+) -> tuple[Decoded, Pixels | None]:
+    path, witness = file_of(picture_file), None
     try:
         with path.open("rb") as file:
             # taken before the bytes are read, so that a later change shows
@@ -133,7 +135,7 @@ def _decode_file(path: Path, side: int, fit: Fit) -> tuple[Decoded, Pixels | Non
         return Decoded(reason=reason, witness=witness), None
     sha256 = hashlib.sha256(data).hexdigest()
     try:
-        picture = read_picture(data, side, path.suffix)
+        picture = read_picture(data, side, path.suffix, page_of(picture_file))
     except UnreadableError as error:
         return Decoded(reason=str(error), sha256=sha256, witness=witness), None
     square = fit_square(picture.image, side, fit)

@@ -25,6 +25,7 @@ from PIL import Image
 from data_prep.errors import UserError
 from data_prep.pictures.decoded import Decoded, decode_files
 from data_prep.pictures.fit import Fit, Pixels
+from data_prep.pictures.pages import PictureFile, file_of
 from data_prep.pictures.printable import shown
 from data_prep.pictures.reuse import Earlier, decode_changed
 from data_prep.run_folders.drafts import write_text
@@ -38,7 +39,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def store_pictures(
-    paths: Sequence[Path],
+    pictures: Sequence[PictureFile],
     target: Path,
     side: int,
     fit: Fit,
@@ -54,7 +55,7 @@ def store_pictures(
     is done with both deletes it.
 
     Args:
-        paths: The files.
+        pictures: The files, or pages of them.
         target: The npy file to write.
         side: S.
         fit: How a picture becomes square; see ``data_prep.pictures.fit``.
@@ -72,8 +73,8 @@ def store_pictures(
 
     decode = partial(decode_changed, earlier=earlier) if earlier else decode_files
     journal = target.with_suffix(JOURNAL)
-    shape = (len(paths), side, side, 3)
-    decoded = _resume(target, journal, shape, paths)
+    shape = (len(pictures), side, side, 3)
+    decoded = _resume(target, journal, shape, pictures)
     if not decoded:
         _begin(target, journal, shape)
     n_rows = sum(not file.reason for file in decoded)
@@ -82,7 +83,7 @@ def store_pictures(
         target.open("r+b") as pixels,
         journal.open("a", encoding="utf-8") as lines,
         tqdm(
-            total=len(paths),
+            total=len(pictures),
             initial=len(decoded),
             unit="picture",
             leave=False,
@@ -92,7 +93,7 @@ def store_pictures(
         pixels.seek(header_bytes + n_rows * row_bytes)
         unsaved: list[Decoded] = []
         saved_at = time.monotonic()
-        remaining = paths[len(decoded) :]
+        remaining = pictures[len(decoded) :]
         for file, square in decode(remaining, side=side, fit=fit, workers=workers):
             unsaved.append(file)
             if square is not None:
@@ -104,9 +105,10 @@ def store_pictures(
                 unsaved, saved_at = [], time.monotonic()
         decoded += _save(pixels, lines, unsaved)
         if needs_one and not n_rows:
+            first = file_of(pictures[0])
             raise UserError(
-                f"{shown(paths[0].parent)}: none of {len(paths)} pictures can be read;"
-                f" {shown(paths[0].name)}: {decoded[0].reason}"
+                f"{shown(first.parent)}: none of {len(pictures)} pictures can be read;"
+                f" {shown(first.name)}: {decoded[0].reason}"
             )
         pixels.seek(0)
         pixels.write(_header((n_rows, *shape[1:])))
@@ -169,7 +171,10 @@ def _journal_line(file: Decoded) -> str:
 
 
 def _resume(
-    target: Path, journal: Path, shape: tuple[int, ...], paths: Sequence[Path]
+    target: Path,
+    journal: Path,
+    shape: tuple[int, ...],
+    pictures: Sequence[PictureFile],
 ) -> list[Decoded]:
     """Read what an earlier attempt has decoded; empty if there is nothing of use."""
     if not (target.exists() and journal.exists()):
@@ -177,7 +182,7 @@ def _resume(
     lines = journal.read_bytes().split(b"\n")[:-1]  # the last was being written
     decoded: list[Decoded] = []
     with suppress(ValueError):  # up to a line that is cut or of an earlier version
-        for path, line in zip(paths, lines, strict=False):
+        for path, line in zip(map(file_of, pictures), lines, strict=False):
             file = Decoded.from_fields(json.loads(line))
             if not is_same(path, ReadFile(witness=file.witness, sha256=file.sha256)):
                 log.info("%s has changed: decoded again from there on", path.name)

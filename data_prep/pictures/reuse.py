@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from data_prep.pictures.decoded import Decoded, decode_files
 from data_prep.pictures.fit import Fit, Pixels
+from data_prep.pictures.pages import PictureFile, file_of
 from data_prep.run_folders.runs import versions_of
 from data_prep.run_folders.witness import ReadFile, Witness, is_same
 
@@ -49,15 +50,15 @@ class Earlier:
 
     Attributes:
         pixels: (M, S, S, 3), mapped.
-        squares: Those of its files that are there now.
+        squares: Those of its files, or of their pages, that are there now.
     """
 
     pixels: NDArray[np.uint8]
-    squares: Mapping[Path, Square]
+    squares: Mapping[PictureFile, Square]
 
-    def still(self, path: Path) -> Square | None:
-        """Give the square of a file if it is the one that was decoded."""
-        square = self.squares.get(path)
+    def still(self, picture: PictureFile) -> Square | None:
+        """Give the square of a file, or page, if the file is the one decoded then."""
+        square, path = self.squares.get(picture), file_of(picture)
         if square is None:
             return None
         try:
@@ -77,12 +78,17 @@ class Earlier:
 
 
 def decode_changed(
-    paths: Sequence[Path], earlier: Earlier, *, side: int, fit: Fit, workers: int
+    pictures: Sequence[PictureFile],
+    earlier: Earlier,
+    *,
+    side: int,
+    fit: Fit,
+    workers: int,
 ) -> Iterator[tuple[Decoded, Pixels | None]]:
     """Decode as ``decode_files`` does, but for files that are still the same.
 
     Args:
-        paths: The files.
+        pictures: The files, or pages of them.
         earlier: What was decoded before.
         side: S.
         fit: How a picture becomes square.
@@ -92,21 +98,21 @@ def decode_changed(
         For each file what became of it, and its (S, S, 3) square; None if it is
         unreadable.
     """
-    squares = [earlier.still(path) for path in paths]
-    changed = [p for p, square in zip(paths, squares, strict=True) if square is None]
+    squares = [earlier.still(picture) for picture in pictures]
+    changed = [p for p, square in zip(pictures, squares, strict=True) if square is None]
     log.info(
         "decoding %d of %d pictures; the others are those of last time",
         len(changed),
-        len(paths),
+        len(pictures),
     )
     decoded = decode_files(changed, side, fit, workers)
-    for path, square in zip(paths, squares, strict=True):
+    for picture, square in zip(pictures, squares, strict=True):
         if square is None:
             yield next(decoded)
         elif (levels := earlier.pixels_of(square)) is not None:
             yield square.file, levels
         else:  # the pixels are damaged
-            yield from decode_files([path], side, fit, workers=1)
+            yield from decode_files([picture], side, fit, workers=1)
     yield from decoded  # nothing is left, and the processes end
 
 

@@ -136,7 +136,7 @@ def remarks(preparation: Preparation) -> list[str]:
             " predictions of these folds"
         )
     if "object" in rows:
-        texts += _remarks_on_objects(rows, metadata["object_column"])
+        texts += _remarks_on_objects(rows, metadata["object_column"] or "files")
     in_folds = rows[rows["fold"] >= 0]
     return texts + (
         _remarks_on_folds(rows, in_folds, metadata) if len(in_folds) else []

@@ -11,7 +11,7 @@ import numpy as np
 
 from data_prep.arrays import Floats
 from data_prep.errors import UserError, named
-from data_prep.prepared import name_column
+from data_prep.prepared import name_column, pages_of
 from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.damage import intact
 from data_prep.run_folders.runs import Finished, write_json
@@ -76,7 +76,8 @@ def read_order(prepared: Finished, predictable: Sequence[str]) -> RequestedIds:
             f"{sample_path}: there is no column {column!r}; it names the ids"
         )
     ids = as_texts(sample[column])
-    if prepared.metadata.get("object_column"):  # those of the test table, as prepared
+    has_pages = pages_of(prepared.record) == "all"
+    if has_pages or prepared.metadata.get("object_column"):  # a picture may lack
         left_out = set(ids) - set(predictable)
     else:
         with intact(folder / "left_out.csv") as file:

@@ -30,6 +30,7 @@ from features.inference import default_path, infer_features, name_of
 from features.merge import check_alike
 from features.passes import views_of
 from features.store import open_store, verify
+from tests.damaging import scene
 from tests.power_cut import PowerCutError
 from tests.prepared_runs import (
     STAGE,
@@ -374,6 +375,44 @@ def test_only_new_and_changed_pictures_are_asked_about(
     sent.clear()
     assert ask(run, f"--images={images}", "--overwrite") == out
     assert sent == [13]
+
+
+def test_pages_are_pictures_where_those_of_the_run_are(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    pages = [scene(k, (40 + k, 30)) for k in range(3)]
+    alone, new = tmp_path / "alone", tmp_path / "new"
+    for folder in (alone, new):
+        folder.mkdir()
+    for id_, page in zip("abc", pages, strict=True):
+        page.copy().save(alone / f"{id_}.png")  # Pillow keeps a note of PNG in it
+    pages[0].save(new / "a.tif", save_all=True, append_images=[pages[1]])
+    pages[2].save(new / "c.tif")
+    store = open_store(ask(run, f"--images={new}") / "features.pkl")
+    assert list(store.ids) == ["a", "c"]  # the first page alone
+    expected = open_store(ask(run, f"--images={alone}") / "features.pkl")
+    record = json.loads((run.folder / STAGE / RECORD).read_text())
+    record["settings"]["page"] = "all"
+    record.pop("record_sha256", None)
+    (run.folder / STAGE / RECORD).write_text(json.dumps(record))
+    sent = counted(monkeypatch)
+    with caplog.at_level("INFO"):
+        out = ask(run, f"--images={new}")
+    assert "1 file has several pages, 2 in all" in caplog.text
+    assert sent == [2]  # that of c is there
+    store = open_store(out / "features.pkl")
+    assert list(store.ids) == ["a@1", "a@2", "c"]
+    found = store.matrix(["a@1", "a@2", "c"])
+    np.testing.assert_allclose(found, expected.matrix(["a", "b", "c"]), rtol=1e-3)
+    sent.clear()
+    pages[2].save(new / "d.tif", save_all=True, append_images=pages[:2])
+    again = open_store(ask(run, f"--images={new}") / "features.pkl")
+    assert sent == [3]
+    names = ["a@1", "a@2", "c"]
+    np.testing.assert_array_equal(again.matrix(names), store.matrix(names))
+    found = again.matrix(["d@2", "d@3", "d@1"])
+    np.testing.assert_allclose(found, expected.matrix(["a", "b", "c"]), rtol=1e-3)
 
 
 def test_without_anything_new_no_net_is_asked(

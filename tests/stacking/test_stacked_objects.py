@@ -12,13 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
 
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
 from data_prep.folds import fold_hash
 from data_prep.outlook import Outlook
-from data_prep.prepared import Prepared
+from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Run
+from features import inference
 from features.pooling import pool
 from features.store import open_store, write_store
 from stacking import fit, noise, predict
@@ -443,6 +445,45 @@ def test_new_objects_are_predicted_as_the_same_test_objects_were(
     inside = found["high"] < found["high"].max()
     reach = (found["high"] - found["prediction"])[inside]
     assert_allclose(reach, radius, rtol=1e-5)
+
+
+def test_pages_of_new_files_are_pooled_as_photos_of_a_house_are(
+    houses: Fitted, asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(houses.folder, tmp_path / "run")
+    table = table_of(folder)
+    test = table[table["split"] == "test"]
+    numbers = test.groupby("object").cumcount() + 1
+    sizes = test.groupby("object")["id"].transform("size")
+    pages = (test["object"] + "@" + numbers.astype(str)).where(
+        sizes > 1, test["object"]
+    )
+    for house, n in test.groupby("object").size().items():
+        page = Image.new("L", (9, 9))
+        more = {"save_all": True, "append_images": [page] * (n - 1)} if n > 1 else {}
+        page.save(asked / f"{house}.tif", **more)
+    record = json.loads((folder / PREPARED / "record.json").read_text())
+    record["settings"]["page"] = "all"
+    record["facts"]["object_column"] = None
+    (folder / PREPARED / "record.json").write_text(json.dumps(record))
+    infer_features = inference.infer_features
+
+    def ask(*args: Any, **options: Any) -> Path:
+        out = infer_features(*args, **options)
+        page_of = dict(zip(test["id"], pages, strict=True))
+        for file in out.glob("nets/*.pkl"):
+            store = open_store(file)
+            about = {"roles": ["test"] * len(store), "folds": [-1] * len(store)}
+            ids = [page_of[id_] for id_ in store.ids]
+            write_store(file, ids, store.matrix(), store.header | about)
+        return out
+
+    monkeypatch.setattr("features.inference.infer_features", ask)
+    command = ["--run", str(folder), "--images", str(asked)]
+    found = pd.read_csv(predict.main(command)).set_index("id")
+    expected = pd.read_csv(houses.stage / "predictions.csv").set_index("house")["price"]
+    assert len(found) == 60
+    assert_allclose(found["prediction"], expected[found.index], rtol=1e-6)
 
 
 def test_outlook_counts_objects(houses: Fitted) -> None:
