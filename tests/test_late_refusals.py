@@ -38,6 +38,7 @@ WHY: dict[str, tuple[str, ...]] = {
         "pretext.settings:TrainingSettings.check_enough",
         "pretext.settings:TrainingSettings._check_parts",
         *("transfer.jobs:folds_of", "transfer.teacher"),
+        "transfer.jobs:check_devices_of",
         *("features.layers:Layers.__init__", "features.pooling:check_statistics"),
         "features.settings:ExtractSettings.check_data",
         "features.settings:ExtractSettings.shard_of",

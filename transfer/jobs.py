@@ -212,6 +212,7 @@ def check_plan(outlook: Outlook, settings: FinetuneSettings) -> None:
     """
     n_folds = outlook.metadata["n_folds"]
     tasks = outlook.tasks(settings.tasks)
+    check_devices_of(tasks, settings)
     pseudo = find_pseudo(settings, outlook, tasks)
     if outlook.prepared:
         plan(outlook.table, tasks, settings, n_folds, pseudo=pseudo)
@@ -227,6 +228,21 @@ def check_plan(outlook: Outlook, settings: FinetuneSettings) -> None:
             # some fold holds out its share of them, or more
             n_rows -= -(-int((mask & is_assigned).sum()) // n_folds)
         settings.check_enough(n_rows, name, "labelled picture")
+
+
+def check_devices_of(tasks: Sequence[Task], settings: FinetuneSettings) -> None:
+    """Refuse a loss that compares features of pictures on several devices.
+
+    Raises:
+        UserError: They are several.
+    """
+    for task in tasks:
+        if settings.world_size > 1 and task.task_type.head_loss().needs_features:
+            raise UserError(
+                f"[tasks.{task.name}] has ranksim, which compares all pictures of a"
+                f" batch, but {settings.world_size} devices share each; give devices ="
+                " 1, or take ranksim out"
+            )
 
 
 def count_work(outlook: Outlook, settings: FinetuneSettings) -> Workload:

@@ -11,7 +11,7 @@ W outputs of the head, F outputs that are stored.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,8 +52,30 @@ class Labels:
         return np.where(self.has_label[:, None], labels, 0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BatchRows:
+    """What a loss may know of the batch that a row is in.
+
+    Attributes:
+        weight: (B,) what each row counts; 0 where it has no label.
+        mean: Gives the mean of (B,) values by those weights, without a gradient, over
+            the whole batch where several devices share it.
+        features: (B, D) of the backbone, of plain pictures; None where they are mixed.
+    """
+
+    weight: "Tensor"
+    mean: "Callable[[Tensor], Tensor]"
+    features: "Tensor | None" = None
+
+
 class HeadLoss(ABC):
-    """A loss, and the head that it is for."""
+    """A loss, and the head that it is for.
+
+    Attributes:
+        needs_features: It compares the features of the rows of a batch.
+    """
+
+    needs_features = False
 
     def width(self, n_outputs: int) -> int:
         """Give W, the outputs of the head for F stored ones."""
@@ -95,6 +117,23 @@ class HeadLoss(ABC):
             y_true: Rows of ``target``.
             state: Of the head.
         """
+
+    def batch_losses(
+        self, outputs: "Tensor", y_true: "Tensor", state: "State", rows: BatchRows
+    ) -> "Tensor | None":
+        """Give (B,) further losses, which depend on other rows of the batch.
+
+        Args:
+            outputs: (B, W) of the head.
+            y_true: Rows of ``target``.
+            state: Of the head.
+            rows: The batch.
+
+        Returns:
+            None: there are none.
+        """
+        del outputs, y_true, state, rows
+        return None
 
     @abstractmethod
     def predict(self, outputs: "Tensor", state: "State") -> "Tensor":

@@ -7,10 +7,12 @@ from annotated_types import Ge, Gt
 
 from data_prep.errors import UserError
 from data_prep.head_losses.base import HeadLoss, Labels
+from data_prep.head_losses.batch_terms import WithBatchTerms
 from data_prep.head_losses.companion import SUFFIXES, WithFifths
 from data_prep.head_losses.distances import DISTANCES
 from data_prep.head_losses.histogram import Histogram, inner_bins
 from data_prep.head_losses.scaled import ScaledCrossEntropy
+from data_prep.settings import Example
 from data_prep.task_types.base import LabelSource, TargetOutputs
 from data_prep.task_types.number_column import NumberColumn
 
@@ -29,6 +31,20 @@ class Regression(NumberColumn):
     bins: Annotated[int, "bins of the histogram", Ge(10)] = 50
     sigma: Annotated[float, "deviation of a label's bell, in bins", Gt(0)] = 0.75
     companion: Annotated[bool, "learn the fifth that a label lies in as well"] = False
+    pairwise: Annotated[
+        float,
+        "weight of differences: those of two predictions against those of two labels of"
+        " a batch; 0: none",
+        Ge(0),
+        Example(0.25),
+    ] = 0.0
+    ranksim: Annotated[
+        float,
+        "weight of ranks: pictures of a batch are to be as alike in features as they"
+        " are near in label; 0: none",
+        Ge(0),
+        Example(1.0),
+    ] = 0.0
 
     def __post_init__(self) -> None:
         """Check what no single field can."""
@@ -50,7 +66,7 @@ class Regression(NumberColumn):
         return replace(labels, outputs=("", *SUFFIXES)) if self.companion else labels
 
     def head_loss(self) -> HeadLoss:
-        """Give the loss of the number, and of its companion."""
+        """Give the loss of the number, with what is learned beside it."""
         loss: HeadLoss
         if self.loss_name == HISTOGRAM:
             loss = Histogram(bins=self.bins, sigma=self.sigma)
@@ -58,7 +74,13 @@ class Regression(NumberColumn):
             loss = ScaledCrossEntropy()
         else:
             loss = super().head_loss()
-        return WithFifths(number=loss) if self.companion else loss
+        if self.companion:
+            loss = WithFifths(number=loss)
+        if self.pairwise or self.ranksim:
+            loss = WithBatchTerms(
+                number=loss, pairwise=self.pairwise, ranksim=self.ranksim
+            )
+        return loss
 
 
 TASK_TYPE = Regression

@@ -55,6 +55,8 @@ def every_loss() -> list[Task]:
         replace(target, name=loss, task_type=Regression(loss=loss))
         for loss in ("mse", "mae", "huber", "bce")
     ]
+    pairs = Regression(loss="bce", pairwise=0.3)
+    numbers.append(replace(target, name="pairs", task_type=pairs))
     fifths = [
         replace(
             target,

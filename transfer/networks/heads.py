@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data_prep.arrays import Ints
+from data_prep.head_losses.base import BatchRows
 from data_prep.task_types.base import TaskType
 from data_prep.tasks import Task
 
@@ -98,6 +99,12 @@ class Head(nn.Module):
     def row_losses(self, outputs: Tensor, y_true: Tensor) -> Tensor:
         """Give the (B,) losses of (B, W) outputs and rows of ``loss_target``."""
         return self.head_loss.row_losses(outputs, y_true, self.state)
+
+    def batch_losses(
+        self, outputs: Tensor, y_true: Tensor, rows: BatchRows
+    ) -> Tensor | None:
+        """Give (B,) further losses, which depend on other rows, if there are any."""
+        return self.head_loss.batch_losses(outputs, y_true, self.state, rows)
 
     def forward(self, features: Tensor, columns: Tensor | None = None) -> Tensor:
         """Give the (B, W) raw outputs of (B, D) features, such as logits.

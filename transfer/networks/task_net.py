@@ -83,9 +83,22 @@ class TaskNet(nn.Module):
             images: (B, 3, S, S) grey levels.
             columns: (B, C) columns of the user's table, for a net that has some.
         """
+        return self.outputs_of(self.features_of(images), columns)
+
+    def features_of(self, images: Tensor) -> Tensor:
+        """Give the (B, D) features of (B, 3, S, S) grey levels."""
+        features: Tensor = self.backbone(self.inputs_of(images))
+        return features
+
+    def inputs_of(self, images: Tensor) -> Tensor:
+        """Bring (B, 3, S, S) grey levels to what the backbone is given."""
+        return self.normalise(images).contiguous(memory_format=torch.channels_last)
+
+    def outputs_of(
+        self, features: Tensor, columns: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Give each task's (B, W) raw outputs of (B, D) features."""
         assert (columns is None) == (self.columns is None)
-        inputs = self.normalise(images).contiguous(memory_format=torch.channels_last)
-        features = self.backbone(inputs)
         return {name: self.head(name)(features, columns) for name in self.tasks}
 
     def predict(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_prep.arrays import Floats, Ints
+from data_prep.head_losses.base import BatchRows
 from data_prep.tasks import Task
 from pretext.data.augment import N_RANDOM, AugmentParams, random_views
 from pretext.data.keyed_rng import uniforms
@@ -23,6 +25,7 @@ from transfer.teacher import SoftLabels
 from transfer.training.kept_pretext import PUZZLES, KeptPuzzles
 
 BLOCK = 256  # pictures of a forward without gradients
+SMALLEST_WEIGHT = 1e-12  # of a batch without labels
 
 
 class FinetuneLearner(Learner):
@@ -62,6 +65,8 @@ class FinetuneLearner(Learner):
         self.moving = moving or Moving()
         self.net, self.tasks = net, tasks
         self.side_px, self.params, self.fill_frac = side_px, params, fill_frac
+        heads = [net.head(task.name) for task in tasks]
+        self.needs_features = any(head.head_loss.needs_features for head in heads)
         # not in the checkpoint: they follow from the table
         if sample_weight is None:
             sample_weight = np.ones(len(tasks[0].values))
@@ -99,11 +104,19 @@ class FinetuneLearner(Learner):
 
     def infer(self, batch: Batch) -> dict[str, Tensor]:
         """Give each task's raw outputs of a random view of each picture."""
+        return self._infer(batch)[0]
+
+    def _infer(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Give the raw outputs, and the (B, D) features if a loss compares them."""
         columns = self.columns
         if columns is not None:
             columns = columns[moved(torch.from_numpy(batch.rows), columns.device)]
-        outputs: dict[str, Tensor] = self.net(self.views(batch), columns)
-        return outputs
+        views = self.views(batch)
+        if self.needs_features:
+            features = self.net.features_of(views)
+            return self.net.outputs_of(features, columns), features
+        outputs: dict[str, Tensor] = self.net(views, columns)
+        return outputs, None
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Weighted sum of the tasks' mean losses over the rows that have the label.
@@ -112,17 +125,28 @@ class FinetuneLearner(Learner):
         that a row of weight 0.5 pulls half as hard whatever it shares its batch with.
         The loss of the kept puzzles is added.
         """
-        outputs = self.infer(batch)
+        outputs, features = self._infer(batch)
         idx = moved(torch.from_numpy(batch.rows), batch.images.device)
         sample_weight = self.sample_weight[idx]
         total, n_parts = torch.zeros((), device=idx.device), batch.world_size
         measured = {}
         for task in self.tasks:
             mask = self.get_buffer(f"{task.name}_mask")[idx].float()
+            weight = mask * sample_weight
             losses = self.row_losses(task.name, outputs[task.name], idx)
+            rows = BatchRows(
+                weight=weight,
+                mean=partial(weighted_mean, batch, weight),
+                features=features,
+            )
+            further = self.net.head(task.name).batch_losses(
+                outputs[task.name], self.get_buffer(f"{task.name}_y_true")[idx], rows
+            )
+            if further is not None:
+                losses = losses + further
             # of the whole batch, which may have another number of labels in each part
             n_labelled = batch.mean_over_parts(mask.sum()).clamp(min=1 / n_parts)
-            mean = (losses * mask * sample_weight).sum() / n_labelled
+            mean = (losses * weight).sum() / n_labelled
             total = total + task.task_type.weight * mean
             measured[logged_name(task.name)] = mean
         if self.kept is not None:
@@ -161,6 +185,15 @@ def _soft_buffers(net: TaskNet, task: Task, soft: SoftLabels) -> dict[str, Tenso
         f"{task.name}_proba": torch.tensor(soft.proba, dtype=torch.float32),
         f"{task.name}_of_classes": net.head(task.name).loss_target(of_classes),
     }
+
+
+def weighted_mean(batch: Batch, weight: Tensor, values: Tensor) -> Tensor:
+    """Give the mean of (B,) values by (B,) weights, over all parts of a batch.
+
+    It has no gradient; 0 where there is no weight.
+    """
+    total = batch.mean_over_parts((values * weight).sum())
+    return total / batch.mean_over_parts(weight.sum()).clamp(min=SMALLEST_WEIGHT)
 
 
 def logged_name(task: str) -> str:
