@@ -3,7 +3,7 @@
 import os
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_prep.effort import has_bf16_units
 from data_prep.executor_settings import VISIBLE, ExecutorSettings
@@ -61,3 +61,23 @@ def use_bf16(precision: str, device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and has_bf16_units()
+
+
+def trains_in_bf16(precision: str, device: torch.device, network: nn.Module) -> bool:
+    """Decide on bfloat16 for a training; its forwards alone are ``use_bf16``'s.
+
+    The gradients of depthwise convolutions with batch norms, of which the
+    EfficientNets and MobileNets are made, take up to twice as long in bfloat16 on a
+    CPU, though their forwards are faster: ``python -m benchmarks.precision``.
+    """
+    if precision == "auto" and device.type == "cpu" and _is_of_mobile_kind(network):
+        return False
+    return use_bf16(precision, device)
+
+
+def _is_of_mobile_kind(network: nn.Module) -> bool:
+    layers = [*network.modules()]
+    return any(isinstance(layer, nn.BatchNorm2d) for layer in layers) and any(
+        isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.in_channels
+        for layer in layers
+    )

@@ -20,7 +20,7 @@ from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
 from data_prep.run_folders.drafts import drafted, write_rows
 from pretext.data.pictures import Pictures
-from pretext.device import pick_device, set_threads, use_bf16
+from pretext.device import pick_device, set_threads, trains_in_bf16
 from pretext.engine.learner import Learner
 from pretext.engine.module import Module
 from pretext.engine.optimizers import build_optimizer
@@ -149,7 +149,7 @@ def _losses(module: Module, rates: Floats, device: torch.device, label: str) -> 
     groups = [group for group in groups if group["params"]]
     parameters = [p for p in learner.parameters() if p.requires_grad]
     optimizer = build_optimizer(settings.optimizer, groups, float(rates[0]))
-    is_bf16 = use_bf16(settings.precision, device)
+    is_bf16 = trains_in_bf16(settings.precision, device, learner)
     losses: list[float] = []
     for step, rate in enumerate(tqdm(rates, desc=f"{label}: range test", unit="step")):
         for group in optimizer.param_groups:

@@ -27,7 +27,7 @@ from data_prep.errors import UserError
 from data_prep.executors.progress import Report
 from data_prep.run_folders.damage import is_whole_zip
 from pretext.data.pictures import Pictures
-from pretext.device import USUAL_THREADS, pick_device, set_threads, use_bf16
+from pretext.device import USUAL_THREADS, pick_device, set_threads, trains_in_bf16
 from pretext.engine.callbacks import FollowingCallback, InPlace, TrainingCallback
 from pretext.engine.followers import shared
 from pretext.engine.learner import Learner
@@ -244,7 +244,7 @@ def _trainer(
 ) -> pl.Trainer:
     """Build Lightning's trainer, of which the loop over the steps is used."""
     settings, rank = module.settings, module.rank
-    is_bf16 = use_bf16(settings.precision, device)
+    is_bf16 = trains_in_bf16(settings.precision, device, module.learner)
     return pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=rank.n_local,

@@ -15,7 +15,7 @@ from torch import nn
 from data_prep.effort import GPU_BESIDES_S, PICTURE_S_PER_PIXEL, NetworkSpeed
 from data_prep.errors import UserError
 from data_prep.processes import free_memory
-from pretext.device import pick_device, set_threads, use_bf16
+from pretext.device import pick_device, set_threads, trains_in_bf16, use_bf16
 from pretext.names import SCRATCH
 from pretext.networks.backbones import begin_backbone, build_backbone
 from pretext.preflight import check_larger_views, network_of
@@ -155,7 +155,7 @@ def time_network(
     set_threads(threads)
     network = build_backbone(name, side_px).to(device)
     optimizer = torch.optim.AdamW(network.parameters())
-    is_bf16 = use_bf16(precision, device)
+    is_bf16 = trains_in_bf16(precision, device, network)
     n = TIMED_PICTURES if device.type == "cpu" else TIMED_PICTURES_ON_GPU
     shape = (n, 3, side_px, side_px)
     # numbers of any kind, without drawing some: nothing may depend on whether it ran
@@ -177,6 +177,7 @@ def time_network(
     training_s = _seconds_of(lambda: torch.autograd.backward(forward()), device)
     step_s = _seconds_of(optimizer.step, device)
     network.eval()
+    is_bf16 = use_bf16(precision, device)  # of the forwards from here on
     inference_s = _seconds_of(infer, device)
     # where views are made beside the network, on the same cores
     is_cpu = device.type == "cpu"

@@ -22,7 +22,7 @@ from data_prep.errors import UserError
 from pretext import device
 from pretext.data.keyed_rng import keys_of
 from pretext.data.pictures import Pictures
-from pretext.device import set_threads, use_bf16
+from pretext.device import set_threads, trains_in_bf16, use_bf16
 from pretext.engine import callbacks, training
 from pretext.engine.epochs import add_to_last_epoch, read_epochs
 from pretext.engine.learner import Batch, Learner, ParameterGroup
@@ -682,6 +682,25 @@ def test_precision_is_as_asked_unless_it_is_automatic() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device, "has_bf16_units", lambda: False)
         assert not use_bf16("auto", cpu)
+
+
+def test_mobile_networks_train_in_fp32_on_a_cpu_unless_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device, "use_bf16", lambda precision, _: precision != "fp32")
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    depthwise = nn.Conv2d(4, 4, 3, groups=4)
+    mobile = nn.Sequential(nn.Conv2d(3, 4, 1), depthwise, nn.BatchNorm2d(4))
+    others = [
+        nn.Sequential(depthwise, nn.LayerNorm(4)),  # as a ConvNeXt: faster in bf16
+        nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.BatchNorm2d(4)),  # a RegNet
+        nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)),
+    ]
+    assert not trains_in_bf16("auto", cpu, mobile)
+    assert trains_in_bf16("bf16", cpu, mobile)
+    assert trains_in_bf16("auto", gpu, mobile)
+    for network in others:
+        assert trains_in_bf16("auto", cpu, network)
 
 
 def test_threads_are_as_asked_and_as_usual_again() -> None:
