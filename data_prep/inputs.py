@@ -37,6 +37,7 @@ class Inputs:
         paged: The pictures, by id: files, or all their pages.
         tables: The tables, whose rows are of files.
         has_pages: Each page is a picture, and a file is an object.
+        unused_cv: A scheme that was given beside the user's own folds; or empty.
     """
 
     data: DataSettings
@@ -47,6 +48,7 @@ class Inputs:
     user_folds: "UserFolds | None" = None
     are_names_unused: bool = False
     has_pages: bool = False
+    unused_cv: str = ""
 
     @classmethod
     def read(
@@ -72,7 +74,7 @@ class Inputs:
         """
         from data_prep.pictures.folders import search_folders
         from data_prep.pictures.pages import PagedPictures
-        from data_prep.schemes import check_columns
+        from data_prep.schemes import USUAL_CV, check_columns
         from data_prep.tables.user_tables import read_tables
         from data_prep.user_folds import read_user_folds
 
@@ -98,8 +100,9 @@ class Inputs:
         folders = search_folders(data.images, ids=ids)
         _check_words(experiment, tables.attributes, folders.pictures)
         paged = PagedPictures.find(folders.pictures, page, ids)
-        user_folds = None
+        user_folds, unused_cv = None, ""
         if folds:
+            unused_cv = cv if cv != USUAL_CV else ""
             has_picture = tables.rows["id"].isin(list(folders.pictures)).to_numpy()
             user_folds = read_user_folds(folds, data, tables.rows, has_picture)
             user_folds = user_folds.of_pages(paged)
@@ -114,6 +117,7 @@ class Inputs:
             are_names_unused=bool(data.attributes and experiment.tasks)
             and not any(t.needs_attributes for t in experiment.tasks.values()),
             has_pages=page == "all",
+            unused_cv=unused_cv,
         )
 
     @property
@@ -143,6 +147,11 @@ class Inputs:
     def notes(self) -> list[str]:
         """What a person should know of how folders and tables were read."""
         notes = [*self.folders.notes, *self.paged.notes, *self.tables.notes]
+        if self.unused_cv and self.user_folds:
+            notes.append(
+                f"cv = {self.unused_cv!r} is not used, for folds says what is held out:"
+                f" {self.user_folds.source}"
+            )
         if self.are_names_unused:
             notes.append(
                 "no task learns the names of [data] attributes, as tasks are listed and"

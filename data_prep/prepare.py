@@ -33,7 +33,7 @@ from data_prep.processes import n_cores
 from data_prep.ranges import Ranged
 from data_prep.run_folders.damage import PIXELS, map_array
 from data_prep.run_folders.runs import Run, Stage
-from data_prep.schemes import is_in_time, is_table, parse_scheme
+from data_prep.schemes import USUAL_CV, is_in_time, is_table, parse_scheme
 from data_prep.settings import NOT_HASHED, Example, recorded
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class PrepareSettings(Ranged):
         str,
         "[s][g]kfoldN: s equal shares of the target, g groups kept together, N folds;"
         " timeN: each of N folds is later than all that its net learns from",
-    ] = "sgkfold3"
+    ] = USUAL_CV
     gap: Annotated[
         float, "of cv = timeN: years before a fold that are not learned from", Ge(0)
     ] = 0.0
@@ -233,8 +233,7 @@ def _prepare(
     left_out += usable.left_out
     check_what_is_left(usable.rows, left_out, inputs.data)
     rows, classes = _rows_in_folds(usable, settings, inputs)
-    pixels = map_array(usable.pixels_file)
-    attributes = inputs.attributes
+    pixels, attributes = map_array(usable.pixels_file), inputs.attributes
     attributes = attributes[attributes["id"].isin(rows["id"])]
     of_words = frequent(attributes, settings.min_count)
     stage.metadata = {
@@ -264,7 +263,9 @@ def _prepare(
     write_tables(stage.folder, preparation, tables.rows, inputs.paged)
     write_requested_ids(stage.folder, tables.rows, inputs.data)
     log.info("%s", describe(preparation))
-    write_overview(stage.folder / "report.html", preparation, pixels, title)
+    report = stage.folder / "report.html"
+    for sentence in write_overview(report, preparation, pixels, title):
+        log.info("to do: %s", sentence)
     settle_pixels(store, usable.pixels_file)
 
 

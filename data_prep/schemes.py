@@ -7,6 +7,7 @@ from pathlib import Path
 from data_prep.errors import UserError
 
 SCHEMES = ("kfold", "skfold", "gkfold", "sgkfold")  # drawn at random
+USUAL_CV = "sgkfold3"
 TIME = "time"  # forward in time, see data_prep.time_folds
 TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
 

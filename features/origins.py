@@ -3,18 +3,23 @@
 Torch-free.
 """
 
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError
-from data_prep.run_folders.runs import Finished, Run
+from data_prep.run_folders.runs import Finished, Run, plain
 from data_prep.stage_plan import describe_replaced
+from data_prep.standing import differences
 from data_prep.within_pipeline import is_pipeline_at_work
 from pretext.init_weights import chosen_with_labels
 
 if TYPE_CHECKING:
     from features.sources import NetSource
+
+STALE = "all that was made from those would be stale; if that is meant: --overwrite"
+log = logging.getLogger(__name__)
 
 
 def origin_of_stage(run: Run, trained: Finished) -> dict[str, Any]:
@@ -63,8 +68,9 @@ def current_of(
 ) -> Finished | None:
     """Return the finished extraction if it is current.
 
-    One of another source is not replaced where nobody said so; within a pipeline its
-    plan has told it.
+    Of another source, or inner layers in place of outputs, are another thing under the
+    same name, and not put in its place where nobody said so; within a pipeline its plan
+    has told it. Of what else is another, such as the views, it is told what that was.
 
     Args:
         run: The run.
@@ -73,17 +79,27 @@ def current_of(
         reads: Stages it is made from.
 
     Raises:
-        UserError: A finished one is of another source, and may not be overwritten.
+        UserError: A finished one is such another thing, and may not be overwritten.
     """
     done = run.current(stage, config, reads=reads)
     if done or run.overwrite or is_pipeline_at_work() or not run.has(stage):
         return done
     finished = run.recorded(stage)
-    before = finished.record["settings"].get("source")
-    if before not in (None, config["source"]):
+    before, after = finished.record["settings"], plain(config)
+    if before.get("source") not in (None, after["source"]):
         raise UserError(
-            f"source = {config['source']!r} would replace {finished.folder}, the"
-            f" features of {before!r} ({describe_replaced(finished)}), and all that was"
-            " made from those would be stale; if that is meant: --overwrite"
+            f"source = {after['source']!r} would replace {finished.folder}, the"
+            f" features of {before['source']!r} ({describe_replaced(finished)}), and"
+            f" {STALE}"
         )
+    if bool(before.get("layer")) != bool(after["layer"]):
+        kinds = [
+            "inner layers" if c.get("layer") else "outputs" for c in (after, before)
+        ]
+        raise UserError(
+            f"{kinds[0]} would replace {finished.folder}, which are {kinds[1]}"
+            f" ({describe_replaced(finished)}), and {STALE}"
+        )
+    if changes := list(differences(before, after)):
+        log.info("%s is made anew: %s", finished.folder, "; ".join(changes))
     return None

@@ -180,7 +180,13 @@ def find_issues(oof: "pd.DataFrame", metadata: Mapping[str, Any]) -> list[LabelI
 
 def _log(table: "pd.DataFrame", settings: NoiseSettings, folder: Path) -> None:
     for row in table[table["is_issue"]].head(N_LOGGED).itertuples():
-        log.info("  %s: %s -> %s, %s", row.id, row.target, row.prediction, row.reason)
+        log.info(
+            "  %s: labelled %s, predicted %s; %s",
+            row.id,
+            row.target,
+            row.prediction,
+            row.reason,
+        )
     log.info(
         "label issues: %d of %d labels; flagged: %d (a share of %g at most), weight %g",
         table["is_issue"].sum(),

@@ -70,11 +70,9 @@ def next_steps(seen: Seen) -> list[str]:
     return sentences[:MOST_STEPS]
 
 
-def next_steps_section(seen: Seen) -> Section:
-    """Show what to do next."""
-    sentences = next_steps(seen) or [
-        "Nothing here asks for action: go on with the next stage."
-    ]
+def next_steps_section(advice: Sequence[str]) -> Section:
+    """Show what to do next, by what ``next_steps`` gave."""
+    sentences = advice or ["Nothing here asks for action: go on with the next stage."]
     return Section("What to do next", prose(*sentences))
 
 

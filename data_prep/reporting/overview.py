@@ -24,7 +24,7 @@ from data_prep.reporting.copies import copies_section, remarks_on_copies
 from data_prep.reporting.fold_table import as_lines, fold_table, folds_section
 from data_prep.reporting.names import names_section
 from data_prep.reporting.near_copies import near_copies_section
-from data_prep.reporting.next_steps import Seen, next_steps_section
+from data_prep.reporting.next_steps import Seen, next_steps, next_steps_section
 from data_prep.reporting.picture_measures import measures_section, picture_measures
 from data_prep.reporting.picture_sheets import date_sheet, target_sheet
 from data_prep.reporting.report import (
@@ -220,7 +220,7 @@ def _remarks_on_left_out(left_out: Sequence[LeftOut]) -> list[str]:
 
 def write_overview(
     path: Path, preparation: Preparation, images: NDArray[np.uint8], title: str
-) -> None:
+) -> list[str]:
     """Write the report.
 
     Args:
@@ -228,12 +228,16 @@ def write_overview(
         preparation: The result of the stage.
         images: (N, S, S, 3).
         title: Name of the run.
+
+    Returns:
+        What it says to do next.
     """
     rows, metadata = preparation.rows, preparation.metadata
     seen = _seen(preparation, images)
+    advice = next_steps(seen)
     sections = [
         _what_there_is(preparation),
-        next_steps_section(seen),
+        next_steps_section(advice),
         *_target_sections(rows, metadata, images),
     ]
     if rows["date"].notna().any():
@@ -262,6 +266,7 @@ def write_overview(
         sections.append(Section("Left out", table(shown, caption)))
     subtitle = f"{len(rows):,} pictures at {metadata['side']} px"
     write_report(path, title, subtitle, sections)
+    return advice
 
 
 def _seen(preparation: Preparation, images: NDArray[np.uint8]) -> Seen:

@@ -33,7 +33,8 @@ FORCED_TEXT = re.compile(r"""=?"([^"]*)"|['\u2019]([^'\u2019]*)['\u2019]?""")
 WHOLE = re.compile(r"0*([0-9]+?)(?:\.0*)?")  # 01, 1 and 1.0
 INVISIBLE = re.compile(r"[\s\u200b-\u200d\u2060\ufeff]+")
 WORD = re.compile(r"[^\W\d_]{5,}")  # long enough for a letter too many or too few
-SHORT_WORD = re.compile(r"[^\W\d_]{4,}")  # for two letters in the wrong order
+SHORT_WORD = re.compile(r"[^\W\d_]{3,}")  # for two letters in the wrong order
+CODE_LETTERS = 3  # of a word in capitals; AUT is not ATU
 PLURAL = re.compile(r"(?<=[^\W\d_]{3})(es|s)(?![^\W_])")
 FEW = 5  # rows; a name of fewer may be a slip
 TIMES = 3  # as many rows has the name that was meant
@@ -135,7 +136,8 @@ def misspelled(n_of: Mapping[str, int]) -> dict[str, str]:
     Two names are a letter away if leaving out a letter of one or of both makes them the
     same, or if two neighbouring letters have changed places. The letter must be of a
     word of five or more: series A is not series B. Letters may change places in a word
-    of four, but for its first: ``cnet`` is ``cent``. Digits are never compared.
+    of three, but for its first: ``oka`` is ``oak``; in capitals such a word is a code,
+    and needs four. Digits are never compared.
 
     Args:
         n_of: How often each name is there.
@@ -196,6 +198,7 @@ def _forms(name: str) -> set[str]:
     pairs = (
         k
         for word in SHORT_WORD.finditer(plain)
+        if len(word[0]) > CODE_LETTERS or not name.isupper()
         for k in range(word.start() + 1, word.end() - 1)
     )
     return {

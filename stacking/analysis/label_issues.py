@@ -68,8 +68,8 @@ def class_issues(
     without_label_NK[rows, class_idx] = -1.0
     score = (1 + without_label_NK.max(axis=1) - label_proba) / 2
     reasons = [
-        f"looks like {class_names[suggested[row]]} ({suggested_proba[row]:.2f};"
-        f" {class_names[class_idx[row]]}: {label_proba[row]:.2f})"
+        f"probability of {class_names[suggested[row]]} {suggested_proba[row]:.2f}, of"
+        f" the label {class_names[class_idx[row]]} {label_proba[row]:.2f}"
         if is_issue[row]
         else ""
         for row in rows

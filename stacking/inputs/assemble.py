@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 Protocol = Literal["oof", "insample"]
 WITHOUT = "{} labelled rows have no target: they are neither learned from nor scored."
 OF_OBJECTS = (
-    "A row is an object, as [data] object says: {:,} pictures of {:,} objects, {} to {}"
-    " each. Its features are pooled over the views of all its pictures, and scores,"
-    " intervals and predictions are of objects."
+    "A row is an object, of [data] object or a file of pages: {:,} pictures of {:,}"
+    " objects, {} to {} each. Its features are pooled over the views of all its"
+    " pictures, and scores, intervals and predictions are of objects."
 )
 IN_TIME = (
     "The folds are forward in time: what predicts a fold has learned from earlier rows"

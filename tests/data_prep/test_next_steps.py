@@ -1,5 +1,6 @@
 """Tests of data_prep.reporting.next_steps: each rule speaks where it should, only."""
 
+import html
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from data_prep.pictures.copies import NearCopies
 from data_prep.reporting.next_steps import Seen, next_steps, next_steps_section
 from data_prep.reporting.target_by_date import Drift
 from data_prep.reporting.train_against_test import Shift
+from tests.data_prep.sheets import prepare
 
 N = 40
 NOTHING: Any = np.empty(0, dtype=np.int64)
@@ -107,7 +109,7 @@ RULES: list[tuple[dict[str, Any], str]] = [
 def test_a_quiet_collection_is_left_alone() -> None:
     quiet = seen(drift=drift(0.1), shift=shift(0.55), near=near(0.9, 0.7))
     assert next_steps(quiet) == []
-    assert "Nothing here asks for action" in next_steps_section(quiet).body
+    assert "Nothing here asks for action" in next_steps_section(next_steps(quiet)).body
 
 
 @pytest.mark.parametrize(("parts", "text"), RULES, ids=[text for _, text in RULES])
@@ -185,3 +187,15 @@ def test_an_empty_collection_has_no_advice() -> None:
         measured=nothing.measured.iloc[:0],
     )
     assert next_steps(empty) == []
+
+
+@pytest.mark.usefixtures("tampering_goes_unseen")
+def test_the_terminal_tells_what_the_report_does(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        stage = prepare(folder, "--side=64", "--copies=equal")
+    told = [text for r in caplog.records if "to do: " in (text := r.getMessage())]
+    assert any("originals are smaller than side = 64" in text for text in told)
+    report = html.unescape((stage / "report.html").read_text())
+    assert all(text.removeprefix("to do: ") in report for text in told)

@@ -66,6 +66,19 @@ def test_so_can_folds_in_time_and_they_still_are(folder: Path) -> None:
     assert (again / "folds.csv").read_bytes() == (drawn / "folds.csv").read_bytes()
 
 
+def test_a_scheme_beside_them_is_told_to_be_unused(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_table(folder, part=[f"part {'CAB'[k]}" for k in SHEETS % 3])
+    with caplog.at_level("INFO"):
+        prepare(folder, "--folds=part")
+    assert "is not used" not in caplog.text
+    with caplog.at_level("INFO"):
+        prepare(folder, "--folds=part", "--cv=gkfold4", run="both")
+    note = "note: cv = 'gkfold4' is not used, for folds says what is held out: train"
+    assert note in caplog.text
+
+
 def test_a_column_of_the_training_table_does_too(folder: Path) -> None:
     write_table(folder, part=[f"part {'CAB'[k]}" for k in SHEETS % 3])
     table = table_of(prepare(folder, "--folds=part"))

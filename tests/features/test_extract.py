@@ -577,7 +577,9 @@ def test_features_of_a_pretext_stage_are_label_free(
     assert store.columns[:2] == ["embedding_0__mean", "embedding_0__var"]
 
 
-def test_features_of_ready_weights(tmp_path: Path) -> None:
+def test_features_of_ready_weights(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = make_run(tmp_path / "run", n_train=6, n_test=2)
     torch.manual_seed(4)
     network = timm.create_model("test_resnet", num_classes=5).eval()
@@ -619,7 +621,13 @@ def test_features_of_ready_weights(tmp_path: Path) -> None:
     with pipeline_at_work():
         extract(run, "--source=pretext.jigsaw")
     assert store_of(run, "features.pkl").header["source"]["stage"] == "pretext.jigsaw"
-    extract(run, "--source=pretext.jigsaw", "--views=flip")
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        extract(run, "--source=pretext.jigsaw", "--views=flip")
+    assert 'features.extract is made anew: views "d4" -> "flip"' in caplog.text
+    layer = r"inner layers would replace .*extract, which are outputs \(one that"
+    with pytest.raises(UserError, match=layer):
+        extract(run, "--source=pretext.jigsaw", "--views=flip", "--layer=layer3")
     for shard in ("0/2", "1/2"):
         extract(run, f"--source={kept}", f"--shard={shard}")
     with elsewhere(run), pytest.raises(UserError, match=r"kept\.safetensors' would"):

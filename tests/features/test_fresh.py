@@ -683,7 +683,7 @@ def test_mistakes_about_the_run(run: Run, images: Path, tmp_path: Path) -> None:
     shutil.copy(
         tmp_path / "pictures" / STAGE / "images.npy", tmp_path / "layers" / STAGE
     )
-    extract(Run(tmp_path / "layers"), "--layer=layer3")
+    extract(Run(tmp_path / "layers"), "--layer=layer3", "--overwrite")
     message = mistake(Run(tmp_path / "layers"), flag)
     assert "holds inner layers (--layer)" in message
     place = run.folder / "transfer.finetune" / "joint" / "fold0"

@@ -86,7 +86,7 @@ def test_layers_of_fold_nets_have_a_store_and_a_space_each(
     trained: Run, pooling: str
 ) -> None:
     flags = ("--layer=layer2,layer3.0", f"--layer-pool={pooling}", "--statistics=mean")
-    extract(trained, *flags)
+    extract(trained, *flags, "--overwrite")
     folder = trained.folder / "features.extract"
     assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.pkl")) == [
         f"nets/fold{k}.pkl" for k in range(3)
@@ -141,7 +141,7 @@ def by_hand(net: nn.Module, pixels: np.ndarray, pooling: str) -> np.ndarray:
 def test_stacking_refuses_inner_layers(trained: Run) -> None:
     from stacking import fit
 
-    extract(trained, "--layer=layer4", "--statistics=mean")
+    extract(trained, "--layer=layer4", "--statistics=mean", "--overwrite")
     with (
         elsewhere(trained),
         pytest.raises(UserError, match=r"are inner layers .--layer"),

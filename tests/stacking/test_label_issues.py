@@ -56,7 +56,7 @@ def test_classes_by_hand() -> None:
     issues = class_issues(labels, probabilities, ["a", "b", "c"])
     assert issues.is_issue.tolist() == [False, False, True, False, False, True]
     assert_allclose(issues.score, [0.1, 0.4, 0.85, 0.2, 0.525, 0.775])
-    assert issues.reasons[2] == "looks like b (0.80; a: 0.10)"
+    assert issues.reasons[2] == "probability of b 0.80, of the label a 0.10"
     assert [bool(text) for text in issues.reasons] == issues.is_issue.tolist()
 
 

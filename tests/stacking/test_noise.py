@@ -108,7 +108,7 @@ def test_wrong_labels_come_first_and_are_flagged(tmp_path: Path, kind: str) -> N
         )
     first = issues["reason"][0]
     assert ("deviations off" in first) == (kind != "classes")
-    assert ("looks like" in first) == (kind in ("classes", "both"))
+    assert ("probability of" in first) == (kind in ("classes", "both"))
 
 
 def test_the_classes_of_a_number_tell_where_the_residual_does_not(
@@ -122,7 +122,7 @@ def test_the_classes_of_a_number_tell_where_the_residual_does_not(
     issues = issues_of(tmp_path, "--share=0.5").set_index("id")
     for id_ in ("005", "006", "007"):
         assert issues["weight"][id_] == 0
-        assert "looks like" in issues["reason"][id_]
+        assert "probability of" in issues["reason"][id_]
 
 
 @pytest.mark.parametrize(("scale", "offset"), [(1e-7, 0), (1, 0), (40, 1.6e9)])

@@ -11,6 +11,8 @@ import pytest
 from markupsafe import escape
 from sklearn.metrics import cohen_kappa_score, f1_score
 
+from data_prep.prepared import PREPARED, Prepared
+from data_prep.run_folders.runs import Run
 from data_prep.scoring.scores import Interval
 from pretext.evaluation.verdicts import HELPS
 from stacking.analysis.findings import Findings
@@ -75,6 +77,12 @@ def test_fit_writes_a_report_of_what_it_found(make_run: MakeRun) -> None:
         "sgkfold3",
     ):
         assert words in page, words
+    columns = part(page, "What the trees look at")
+    classes = Prepared.open(Run(folder).recorded(PREPARED)).classes
+    shown = re.findall(r"onehot_(\d+)__[a-z]+ \(([^)]+)\)", columns)
+    assert shown
+    assert all(name == classes[int(k)] for k, name in shown)
+    assert not re.search(r"onehot_\d+__[a-z]+<", columns)
     oof = pd.read_csv(stage / "oof.csv")
     error = (oof["prediction"] - oof["target"]).abs().to_numpy()
     first = captions(part(page, "Worst misses"))[0]

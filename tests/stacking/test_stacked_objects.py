@@ -348,7 +348,7 @@ def test_all_files_speak_of_objects(houses: Fitted) -> None:
         "By how many pictures an object has",
         "60 objects, each through all 3 nets",
         "plain net, mean of the views of all pictures",
-        "A row is an object, as [data] object says",
+        "A row is an object, of [data] object or a file of pages",
     ):
         assert text in report
     assert re.search(r"\n1 of [2-9]+ pictures", report)

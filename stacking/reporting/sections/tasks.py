@@ -86,8 +86,10 @@ def importance(stacked: Stacked, findings: Findings) -> Section:
         subheading("The columns used most"),
         bars(
             [
-                ForestRow(name=str(name), value=float(gain), text=f"{gain:.1%}")
-                for name, gain in zip(top["column"], top["gain"], strict=True)
+                ForestRow(name=name, value=float(gain), text=f"{gain:.1%}")
+                for name, gain in zip(
+                    _column_titles(stacked, top), top["gain"], strict=True
+                )
             ]
         ),
         *_alignment(stacked),
@@ -99,6 +101,17 @@ def importance(stacked: Stacked, findings: Findings) -> Section:
         " picture. A column that is used much need not be missed: another may tell the"
         " same. So drop a sub-task by what it gains, and not by its share here.",
     )
+
+
+def _column_titles(stacked: Stacked, columns: pd.DataFrame) -> list[str]:
+    """Name columns; of a probability of the target by its class too."""
+    task, classes = stacked.features.target_columns.proba_task, stacked.data.classes
+    titles = []
+    for row in columns.itertuples():
+        is_of_class = bool(task) and row.task == task and str(row.output).isdecimal()
+        name = f" ({classes[int(str(row.output))]})" if is_of_class else ""
+        titles.append(f"{row.column}{name}")
+    return titles
 
 
 def _alignment(stacked: Stacked) -> list[Markup]:
