@@ -55,6 +55,7 @@ PLANNED = (
     "times are those of this machine when idle; a run first tries its networks, and"
     " times them"
 )
+STACKING, FIT = "stacking.", "stacking.fit"
 log = logging.getLogger(__name__)
 
 
@@ -209,22 +210,49 @@ def main(argv: Sequence[str] | None = None) -> Path:
         Parser(prog="python -m pipeline").error(
             f"give the experiment file; {list_experiments(Path())}"
         )
-    file = chosen.experiment
-    folder = chosen.run or run_of(file)
+    folder = chosen.run or run_of(chosen.experiment)
+    is_chosen = chosen.run is not None
+    run_experiment(chosen.experiment, folder, is_plan=chosen.plan, is_chosen=is_chosen)
+    return folder
+
+
+def run_experiment(
+    file: Path,
+    folder: Path,
+    *,
+    is_plan: bool,
+    is_chosen: bool = False,
+    without_stack: bool = False,
+) -> None:
+    """Run the stages of an experiment that are not current.
+
+    Args:
+        file: The experiment.
+        folder: Of its run.
+        is_plan: Run nothing; say what would be made.
+        is_chosen: The user named the folder.
+        without_stack: Another experiment stacks its features.
+
+    Raises:
+        UserError: Something is wrong with the experiment, or a stage did not finish.
+    """
     experiment, run = read_experiment(file, folder), Run(folder)
-    check_origin(file, folder, is_chosen=chosen.run is not None)
+    check_origin(file, folder, is_chosen=is_chosen)
     stages = stages_of(experiment)
+    if without_stack:
+        stages = [stage for stage in stages if not stage.startswith(STACKING)]
     settings = check_settings(experiment, stages)
     check_order(experiment, settings, run)
     announce(folder.absolute())
     outlook = outlook_before(run, experiment, settings)
-    if outlook and not chosen.plan:
+    if outlook and not is_plan:
         check_libraries(outlook)
-    plan = plan_of(run, experiment, settings, outlook, is_timed=not chosen.plan)
+    make_other_features(settings, is_plan=is_plan)
+    plan = plan_of(run, experiment, settings, outlook, is_timed=not is_plan)
     log.info("%s", plan.text())
-    if chosen.plan:
+    if is_plan:
         log.info("%s", PLANNED)
-        return folder
+        return
     began = time.monotonic()
     for number, stage in enumerate(stages, start=1):
         if stage == PREPARED and outlook is None:  # what stands before made the tables
@@ -246,8 +274,27 @@ def main(argv: Sequence[str] | None = None) -> Path:
     )
     tell_stale(run, experiment)  # of those that it does not make
     active = [name for name in stages if not getattr(settings[name], "idle_by", "")]
-    log_outcome(run, active)
-    return folder
+    if not without_stack:
+        log_outcome(run, active)
+
+
+def make_other_features(settings: Mapping[str, Any], *, is_plan: bool) -> None:
+    """Run the experiments whose features join the stack, up to these.
+
+    Raises:
+        UserError: One of them is wrong, or did not finish.
+    """
+    files = getattr(settings.get(FIT), "also_experiments", [])
+    for number, file in enumerate(files, start=1):
+        log.info(
+            "\n== %s joins the stack, %d of %d: its features come first",
+            file,
+            number,
+            len(files),
+        )
+        run_experiment(file, run_of(file), is_plan=is_plan, without_stack=True)
+    if files:
+        log.info("\n== the experiment that stacks them")
 
 
 def outlook_before(
@@ -334,7 +381,7 @@ def run_stage(stage: str, experiment: Path, folder: Path) -> None:
         UserError: That one did not finish, for the reason that it has told.
     """
     flags = ["--experiment", str(experiment), "--run", str(folder)]
-    if not stage.startswith("stacking."):
+    if not stage.startswith(STACKING):
         with told_in_keys(settings_class(stage)):
             importlib.import_module(stage).main(flags)
         return

@@ -31,7 +31,8 @@ from data_prep.command import open_command, run_command
 from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED
 from data_prep.reporting.numerals import four_digits, style_for
-from stacking.inputs.sources import EXTRACTED, other_runs
+from stacking.inputs.other_runs import other_runs
+from stacking.inputs.sources import EXTRACTED
 from stacking.kept_metrics import keep_other_metric
 from stacking.settings import FitSettings
 

@@ -23,7 +23,8 @@ from stacking.ensemble.postprocessors import choose_postprocessors
 from stacking.inputs import leak_guards
 from stacking.inputs.data import Column
 from stacking.inputs.object_pooling import check_statistics
-from stacking.inputs.sources import EXTRACTED, other_runs
+from stacking.inputs.other_runs import folders_of, is_extracted, other_runs
+from stacking.inputs.sources import EXTRACTED
 from stacking.inputs.target_columns import TargetColumns
 from stacking.models.registry import STACKERS
 from stacking.settings import FitSettings
@@ -195,7 +196,11 @@ def _check_nets(settings: FitSettings, outlook: Outlook) -> None:
 
 def _check_others(settings: FitSettings, outlook: Outlook) -> None:
     """Check that other runs are there, and assign the same rows to the same folds."""
-    for name, extracted in other_runs(settings.also, outlook.run).items():
+    # what the pipeline makes before the stack is checked once it is there
+    files = settings.also_experiments
+    folders = folders_of(settings.also, outlook.run)
+    also = [path for path in folders if path not in files or is_extracted(path)]
+    for name, extracted in other_runs(also, outlook.run).items():
         if not outlook.prepared:
             continue
         other_run = Run(extracted.folder.parent)

@@ -50,8 +50,9 @@ class FitSettings(ExecutorSettings):
     ] = ""
     also: Annotated[
         tuple[Path, ...],
-        "other runs of the same rows and folds, whose features join",
-        Example(["../runs/a", "../runs/b"]),
+        "other runs of the same rows and folds, whose features join; of experiment"
+        " files the pipeline makes them before",
+        Example(["../runs/a", "b.toml"]),
     ] = ()
     columns: Annotated[
         tuple[str, ...],
@@ -167,6 +168,11 @@ class FitSettings(ExecutorSettings):
         return ["data_prep.prepare", "features.extract"]
 
     @property
+    def also_experiments(self) -> list[Path]:
+        """Experiment files among ``also``, whose features the pipeline makes first."""
+        return [path for path in self.also if path.suffix == ".toml"]
+
+    @property
     def idle_by(self) -> str:
         """The setting by which the stage leaves nothing to read; empty: it does."""
         return "protocol = 'insample'" if self.protocol == "insample" else ""
@@ -177,7 +183,7 @@ class FitSettings(ExecutorSettings):
         Raises:
             UserError: ``data_prep.prepare`` or another run is not finished.
         """
-        from stacking.inputs.sources import other_runs
+        from stacking.inputs.other_runs import other_runs
 
         also = other_runs(self.also, run)
         return recorded(self) | {

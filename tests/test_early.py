@@ -181,6 +181,7 @@ MISTAKES: list[tuple[Tables, str]] = [
     (fit(also=["a"], protocol="insample"), r"also and protocol = 'insample'"),
     (fit(also=["runs/nowhere"]), r"also = '.*runs/nowhere': there is no such run"),
     (fit(also=["run"]), r"also = '.*run' is the run itself"),
+    (fit(also=["b.toml"]), r"also = '.*b\.toml': there is no such experiment file"),
     (fit(cv="skfold5"), r"cv = 'skfold5': the run's folds are skfold3"),
     (fit(cv="xfold3"), r"cv = 'xfold3': give kfold, skfold"),
     (fit(cv="sgkfold3") | LABEL_FREE, r"cv = 'sgkfold3' keeps groups, but"),

@@ -44,7 +44,7 @@ WHY: dict[str, tuple[str, ...]] = {
         "features.settings:ExtractSettings.shard_of",
         *(
             "stacking.inputs.object_pooling:check_statistics",
-            "stacking.inputs.sources:other_runs",
+            "stacking.inputs.other_runs",
             "stacking.ensemble.postprocessors",
         ),
         *(

@@ -19,8 +19,10 @@ from data_prep.experiment import (
     settings_class,
     stage_names,
 )
+from data_prep.run_folders.runs import Run
 from data_prep.settings import recorded
 from pipeline import check_settings
+from stacking.inputs.other_runs import other_runs
 from tests.data_prep.sheets import IDS, make_sheets, table_of, write_table
 from tests.prepared_runs import make_run
 
@@ -192,6 +194,43 @@ def test_paths_of_stages_are_relative_to_the_file_wherever_one_stands(
             assert Path(path).resolve() == (file.parent / text).resolve()
         records.append(recorded(settings["features.extract"]))
     assert records[0] == records[1] == records[2]
+
+
+def test_experiments_that_join_the_stack_come_first_and_are_not_stacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = {}
+    for name, also in (("other", ""), ("leaves", '"other.toml"')):
+        run = make_run(tmp_path / "runs" / name)
+        with run.stage("pretext.jigsaw", {}, reads=["data_prep.prepare"]):
+            pass
+        files[name] = tmp_path / f"{name}.toml"
+        files[name].write_text(
+            '[data]\ntarget = "level"\n'
+            '[pipeline]\nstages = ["features.extract", "stacking.fit"]\n'
+            '[features.extract]\nsource = "pretext.jigsaw"\n'
+            f"[stacking.fit]\nalso = [{also}]\n"
+        )
+    made: list[tuple[str, str]] = []
+
+    def make(stage: str, file: Path, folder: Path) -> None:
+        made.append((stage, file.name))
+        with Run(folder).stage(stage, {"source": "pretext.jigsaw"}, reads=[]):
+            pass
+
+    monkeypatch.setattr("pipeline.run_stage", make)
+    monkeypatch.setattr("pipeline.log_outcome", lambda *_: None)
+    monkeypatch.setattr("pipeline.check_libraries", lambda *_: None)
+    with pytest.raises(UserError, match=r"its features are not there yet; the"):
+        other_runs([files["other"]], Run(tmp_path / "runs" / "leaves"))
+    pipeline.main([str(files["leaves"])])
+    assert made == [
+        ("features.extract", "other.toml"),
+        ("features.extract", "leaves.toml"),
+        ("stacking.fit", "leaves.toml"),
+    ]
+    assert [*other_runs([files["other"]], Run(tmp_path / "runs/leaves"))] == ["other"]
 
 
 def test_a_plan_says_why_and_writes_nothing(

@@ -18,7 +18,7 @@ from data_prep.arrays import Floats
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError, named
 from data_prep.run_folders.damage import intact
-from data_prep.run_folders.runs import Finished, Run
+from data_prep.run_folders.runs import Finished
 from stacking.inputs import leak_guards
 from stacking.inputs.data import Column, InSample
 
@@ -218,22 +218,3 @@ def side_by_side(nets: Sequence[Sequence[Floats]]) -> tuple[Floats, ...]:
         beside([of_source[k if len(of_source) > 1 else 0] for of_source in nets])
         for k in range(n_nets)
     )
-
-
-def other_runs(folders: Sequence[Path], run: Run) -> dict[str, Finished]:
-    """Find the extractions of other runs, by the name of the run.
-
-    Raises:
-        UserError: A folder is no other run, is not finished, or two have one name.
-    """
-    extractions: dict[str, Finished] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            raise UserError(f"also = '{folder}': there is no such run")
-        if folder.resolve() == run.folder.resolve():
-            raise UserError(f"also = '{folder}' is the run itself; leave it out")
-        name = folder.resolve().name
-        if name in extractions:
-            raise UserError(f"also: two runs are called {name!r}; rename a folder")
-        extractions[name] = Run(folder).finished(EXTRACTED)
-    return extractions

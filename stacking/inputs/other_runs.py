@@ -1,0 +1,68 @@
+"""Other runs of the same rows and folds, whose features join a stack.
+
+A run is named by its folder, or by the experiment file that it is of. The pipeline
+makes the features of such files before the stack.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_prep.errors import UserError
+from data_prep.run_folders.runs import Finished, Run
+from data_prep.run_places import run_of
+from stacking.inputs.sources import EXTRACTED
+
+EXPERIMENT = ".toml"
+
+
+def is_extracted(file: Path) -> bool:
+    """Tell whether the run of an experiment file has its features."""
+    return Run(run_of(file)).has(EXTRACTED)
+
+
+def folders_of(also: Sequence[Path], run: Run) -> dict[Path, Path]:
+    """Find the folder of each other run, by the path that names it.
+
+    Args:
+        also: Folders of runs, or the experiment files that they are of.
+        run: The one whose stack they join.
+
+    Raises:
+        UserError: A path is no run and no file, or names the run itself, or two runs
+            have one name.
+    """
+    folders: dict[Path, Path] = {}
+    for path in also:
+        is_file = path.suffix == EXPERIMENT
+        if not (path.is_file() if is_file else path.is_dir()):
+            kind = "experiment file" if is_file else "run"
+            raise UserError(f"also = '{path}': there is no such {kind}")
+        folder = run_of(path) if is_file else path
+        if folder.resolve() == run.folder.resolve():
+            raise UserError(f"also = '{path}' is the run itself; leave it out")
+        name = folder.resolve().name
+        if name in [earlier.resolve().name for earlier in folders.values()]:
+            raise UserError(f"also: two runs are called {name!r}; rename a folder")
+        folders[path] = folder
+    return folders
+
+
+def other_runs(also: Sequence[Path], run: Run) -> dict[str, Finished]:
+    """Find the extractions of other runs, by the name of the run.
+
+    Args:
+        also: Folders of runs, or the experiment files that they are of.
+        run: The one whose stack they join.
+
+    Raises:
+        UserError: See ``folders_of``, or one has no finished features.
+    """
+    extractions: dict[str, Finished] = {}
+    for path, folder in folders_of(also, run).items():
+        if path.suffix == EXPERIMENT and not is_extracted(path):
+            raise UserError(
+                f"also = '{path}': its features are not there yet; the pipeline makes"
+                f" them before the stack, or: python -m pipeline {path}"
+            )
+        extractions[folder.resolve().name] = Run(folder).finished(EXTRACTED)
+    return extractions
