@@ -34,6 +34,9 @@ ARMS = {  # name: the command and its flags
     "rotation": ["pretext.rotation"],
     "simsiam": ["pretext.simsiam"],
     "dino": ["pretext.dino"],
+    "visreg": ["pretext.visreg"],
+    "swav": ["pretext.swav"],
+    "diet": ["pretext.diet"],
 }
 
 

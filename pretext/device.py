@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from data_prep.effort import has_bf16_units
 from data_prep.executor_settings import VISIBLE, ExecutorSettings
 from data_prep.executors.pool import Pool
-from data_prep.processes import n_cores
+from data_prep.processes import free_memory, n_cores
 
 USUAL_THREADS = torch.get_num_threads()  # knows OMP_NUM_THREADS and the affinity
 
@@ -40,6 +40,11 @@ def pool_of(settings: ExecutorSettings, n_works: int, threads: int) -> Pool:
 def n_devices() -> int:
     """Count what a training can be shared by: the GPUs, or without one the cores."""
     return torch.cuda.device_count() if pick_device().type == "cuda" else n_cores()
+
+
+def free_bytes(device: torch.device) -> float:
+    """Say how much memory is free where a training would run; inf: unknown."""
+    return torch.cuda.mem_get_info()[0] if device.type == "cuda" else free_memory()
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:

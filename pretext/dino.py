@@ -21,28 +21,23 @@ from annotated_types import Ge, Gt
 
 from data_prep.command import open_command, run_command
 from data_prep.effort import FORWARDS
-from data_prep.errors import UserError
-from data_prep.ranges import OR_ZERO, Area, Share
-from data_prep.settings import Example
+from data_prep.ranges import Share
+from pretext.crop_settings import MultiCropSettings
 from pretext.data.training_data import TrainingData
-from pretext.preflight import network_of
 from pretext.pretraining import pretrain
-from pretext.view_settings import ViewSettings, spread_verdict
+from pretext.view_settings import spread_verdict
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from data_prep.outlook import Outlook
     from pretext.engine.learner import Learner
-    from pretext.methods.distillation import Crops
 
 STAGE = "pretext.dino"
-LOCAL_MIN_AREA = 0.05  # share of the picture
 WARM_SHARE = 0.3  # of the epochs
 
 
 @dataclass(frozen=True, kw_only=True)
-class DinoSettings(ViewSettings):
+class DinoSettings(MultiCropSettings):
     """Pretrain a backbone on all pictures with DINO; no labels are read."""
 
     learning_rate: Annotated[
@@ -51,19 +46,6 @@ class DinoSettings(ViewSettings):
     weight_decay: Annotated[
         float, "decay of all weights but biases and norms", Ge(0)
     ] = 0.04
-    side: Annotated[
-        int,
-        "side of the global views, px; 0: that of the pictures",
-        Ge(32),
-        OR_ZERO,
-        Example(112),
-    ] = 0
-    min_area: Annotated[
-        Area, "smallest share of the picture in a global view, largest in a local one"
-    ] = 0.4
-    local_crops: Annotated[
-        int, "local views of each picture, 3/7 of the side", Ge(0)
-    ] = 6
     outputs: Annotated[int, "classes that the student and its teacher have", Ge(2)] = (
         2048
     )
@@ -74,37 +56,7 @@ class DinoSettings(ViewSettings):
     @property
     def views_per_picture(self) -> float:
         """Two views of the student, of the teacher without the way back, and small."""
-        return 2 + 2 / FORWARDS + self.local_crops * (3 / 7) ** 2
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        super().__post_init__()
-        if self.min_area <= LOCAL_MIN_AREA:
-            raise UserError(
-                f"min_area = {self.min_area}: give more than {LOCAL_MIN_AREA}, the"
-                " smallest share in a local view"
-            )
-
-    def crops(self, picture_px: int) -> "Crops":
-        """Say how the views of pictures of a side are cut."""
-        from pretext.methods.distillation import Crops
-
-        return Crops(
-            side_px=self.side or picture_px,
-            global_params=self.augment_params(self.min_area),
-            local_params=self.augment_params(LOCAL_MIN_AREA, self.min_area),
-            n_local=self.local_crops,
-        )
-
-    def check_libraries(self, outlook: "Outlook") -> None:
-        """Try also whether the network takes the local views."""
-        super().check_libraries(outlook)
-        from pretext.networks.backbones import build_backbone
-
-        name = network_of(self.init, self.backbone, outlook)
-        if name is not None:
-            crops = self.crops(outlook.metadata["side"])
-            crops.check(build_backbone(name, crops.side_px))
+        return super().views_per_picture + 2 / FORWARDS
 
     def build_learner(self, backbone: "nn.Module", data: TrainingData) -> "Learner":
         """Make the learner: a student, and the teacher that follows it."""

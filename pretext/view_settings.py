@@ -1,4 +1,4 @@
-"""The settings of the tasks that compare views: SimSiam and DINO."""
+"""The settings of the tasks that look at random views."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -32,9 +32,13 @@ from pretext.engine.module import Module
 from pretext.engine.ranks import Rank, measuring_alone
 from pretext.engine.store import failure_key
 from pretext.engine.training import Outcome, train
-from pretext.methods import distillation
+from pretext.methods import clustering, distillation, regularisation
 from pretext.methods.classification import ClassificationLearner
-from pretext.methods.distillation import Crops, DinoLearner
+from pretext.methods.clustering import SwavLearner
+from pretext.methods.crops import Crops
+from pretext.methods.distillation import DinoLearner
+from pretext.methods.instances import DietLearner
+from pretext.methods.regularisation import VisRegLearner
 from pretext.methods.siamese import SimSiamLearner
 from pretext.networks.backbones import build_backbone
 from pretext.settings import TrainingSettings
@@ -46,6 +50,8 @@ N, SIDE = 40, 32
 ROWS = np.arange(2, N)
 IDS = [f"p{row}" for row in ROWS]
 NORMALISE = Normalisation((128.0, 128.0, 128.0), (60.0, 60.0, 60.0))
+VIEWS = AugmentParams(min_area=0.5)
+CROPS = Crops(side_px=SIDE, global_params=VIEWS, local_params=VIEWS, n_local=0)
 SETTINGS = TrainingSettings(
     epochs=3,
     batch_size=8,
@@ -104,17 +110,57 @@ def simsiam(_: Pictures) -> Learner:
 
 def dino(_: Pictures) -> Learner:
     torch.manual_seed(0)
-    params = AugmentParams(min_area=0.5)
-    crops = Crops(side_px=SIDE, global_params=params, local_params=params, n_local=0)
     learner = DinoLearner(
         build_backbone("test_vit", SIDE),
         NORMALISE,
-        crops,
+        CROPS,
         n_classes=12,
         decay=0.9,
         warm_epochs=2,
     )
     return cast(Learner, without_norms(learner))
+
+
+def visreg(_: Pictures) -> Learner:
+    from lightly.loss import VISRegLoss
+
+    class SameDirections(VISRegLoss):
+        """Looks from the same directions in all processes, to be comparable."""
+
+        def forward_components(self, **projected: Tensor) -> Any:
+            torch.manual_seed(0)
+            return super().forward_components(**projected)
+
+    torch.manual_seed(0)
+    backbone = build_backbone("test_vit", SIDE)
+    learner = VisRegLearner(backbone, NORMALISE, CROPS, weight=0.6)
+    # outputs that differ from the start: the loss divides by their deviation
+    learner.backbone = nn.Sequential(
+        nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.LayerNorm(48), nn.Linear(48, 64)
+    )
+    learner.criterion = SameDirections(
+        lambda_param=0.6, num_slices=64, gather_distributed=True
+    )
+    return cast(Learner, without_norms(learner))
+
+
+def swav(_: Pictures) -> Learner:
+    torch.manual_seed(0)
+    backbone = build_backbone("test_vit", SIDE)
+    learner = SwavLearner(backbone, NORMALISE, CROPS, n_prototypes=12)
+    return cast(Learner, without_norms(learner))
+
+
+def diet(_: Pictures) -> Learner:
+    torch.manual_seed(0)
+    return DietLearner(
+        build_backbone("test_vit", SIDE),
+        NORMALISE,
+        side_px=SIDE,
+        params=AugmentParams(min_area=0.5),
+        train_idx=ROWS,
+        label_smoothing=0.8,
+    )
 
 
 def thirds(pictures: Pictures, fails_at: str = "") -> Learner:
@@ -188,8 +234,13 @@ def assert_same_logs(first: Path, second: Path) -> None:
     [
         (simsiam, 1, 0.0),
         (dino, 2, 0.0),
+        (visreg, 1, 0.0),
+        (swav, 1, 0.0),
         in_drills(simsiam, 2, 0.05),
         in_drills(dino, 1, 0.05),
+        in_drills(visreg, 2, 0.05),
+        in_drills(swav, 2, 0.0),
+        in_drills(diet, 1, 0.0),
     ],
 )
 def test_two_processes_train_views_as_one_does(
@@ -202,6 +253,8 @@ def test_two_processes_train_views_as_one_does(
 ) -> None:
     monkeypatch.setattr(distillation, "WIDTH", 24)
     monkeypatch.setattr(distillation, "BOTTLENECK", 8)
+    for module in (regularisation, clustering):
+        monkeypatch.setattr(module, "WIDTH", 24)
     weights = []
     for devices in (1, 2):
         learner = make(pictures)

@@ -26,7 +26,8 @@ WHY: dict[str, tuple[str, ...]] = {
             "stacking.preflight",
         ),
         *(
-            "pretext.methods.distillation:Crops.check",
+            "pretext.methods.crops:Crops.check",
+            "pretext.methods.instances:check_head",
             "pretext.init_weights:check_alone",
         ),
         *("pretext.init_weights:check_init", "pretext.jigsaw:tile_side"),

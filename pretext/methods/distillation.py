@@ -5,75 +5,30 @@ The teacher is a moving average of the student, and its backbone is the one to k
 Source: Caron et al. 2021, arXiv 2104.14294; head and loss are lightly's.
 Differs: see ``pretext.dino``.
 
-Shapes: B pictures, D features, K classes, S s sides of a global and a local view.
+Shapes: B pictures, D features, K classes.
 """
 
 import copy
 import math
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data_prep.errors import UserError
-from pretext.data.augment import AugmentParams
 from pretext.data.pictures import Normalisation
-from pretext.engine.learner import Batch, Learner
-from pretext.methods.siamese import make_views, spread
+from pretext.engine.learner import Batch
+from pretext.methods.crops import Crops, MultiCropLearner
+from pretext.methods.siamese import spread
 from pretext.networks.backbones import feature_width
 
-LOCAL_SIDE = 96 / 224  # of the side of the global views
 FIRST_TEMPERATURE, TEMPERATURE = 0.04, 0.07  # of the teacher
 FROZEN_EPOCHS = 1  # in which the student's last layer stays as it is
 WIDTH, BOTTLENECK = 1024, 256  # of the head, before its K outputs
 
 
-@dataclass(frozen=True, kw_only=True)
-class Crops:
-    """Which views are made of a picture.
-
-    Attributes:
-        side_px: Side of the two global views.
-        global_params: How the global views may leave the picture.
-        local_params: How the local views may.
-        n_local: How many local views there are.
-    """
-
-    side_px: int
-    global_params: AugmentParams
-    local_params: AugmentParams
-    n_local: int
-
-    def local_side_px(self, scale: float = 1.0) -> int:
-        """Give the side of the local views; ``scale``: larger than usual by this."""
-        return round(self.side_px * LOCAL_SIDE * scale)
-
-    def check(self, backbone: nn.Module) -> None:
-        """Try whether a network takes views of both sizes.
-
-        Raises:
-            UserError: It does not.
-        """
-        side_px = self.local_side_px()
-        was_training = backbone.training
-        try:
-            if self.n_local:
-                with torch.no_grad():
-                    backbone.eval()(torch.zeros(1, 3, side_px, side_px))
-        except (AssertionError, RuntimeError) as error:
-            reason = str(error).partition("\n")[0]
-            raise UserError(
-                f"local_crops = {self.n_local}: this backbone takes no views of"
-                f" {side_px} px beside those of {self.side_px} px ({reason});"
-                " give --local-crops 0, a larger --side or another --backbone"
-            ) from None
-        backbone.train(was_training)
-
-
-class DinoLearner(Learner):
+class DinoLearner(MultiCropLearner):
     """Train a student to put each view of a picture into its teacher's classes.
 
     What the K classes are is not given but comes about. Two things keep them apart:
@@ -103,7 +58,7 @@ class DinoLearner(Learner):
         warm_epochs: int,
         fill_frac: NDArray[np.float32] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(normalise, crops, fill_frac)
         from lightly.loss import DINOLoss
 
         width = feature_width(backbone)
@@ -114,7 +69,6 @@ class DinoLearner(Learner):
         self.backbone.requires_grad_(False)
         self.head.requires_grad_(False)
         self.criterion = DINOLoss(n_classes)  # its centre is part of the state
-        self.normalise, self.crops, self.fill_frac = normalise, crops, fill_frac
         self.decay, self.warm_epochs = decay, warm_epochs
 
     def project(self, features: Tensor) -> Tensor:
@@ -144,7 +98,7 @@ class DinoLearner(Learner):
         has all.
         """
         n, temperature = len(batch.rows), self.temperature(batch.epoch)
-        global_views, local_views = self._views(batch)
+        global_views, local_views = self.views(batch)
         last_layer = self.student_head.get_submodule("last_layer")
         is_free = batch.epoch >= FROZEN_EPOCHS
         last_layer.get_parameter("weight_v").requires_grad_(is_free)
@@ -181,35 +135,6 @@ class DinoLearner(Learner):
         ):
             weights: list[Tensor] = [*teacher.parameters()]
             torch._foreach_lerp_(weights, [*student.parameters()], rate)
-
-    def _views(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """Make the (2 B, 3, S, S) global views, and the (B, 3, s, s) local ones."""
-        crops, normalise = self.crops, self.normalise
-        side_px = round(crops.side_px * batch.scale)
-        global_views = [
-            make_views(
-                batch=batch,
-                purpose=f"global {k}",
-                side_px=side_px,
-                params=crops.global_params,
-                normalise=normalise,
-                fill_frac=self.fill_frac,
-            )
-            for k in range(2)
-        ]
-        side_px = crops.local_side_px(batch.scale)
-        local_views = [
-            make_views(
-                batch=batch,
-                purpose=f"local {k}",
-                side_px=side_px,
-                params=crops.local_params,
-                normalise=normalise,
-                fill_frac=self.fill_frac,
-            )
-            for k in range(crops.n_local)
-        ]
-        return torch.cat(global_views), local_views
 
 
 def _head(width: int, n_classes: int) -> nn.Module:

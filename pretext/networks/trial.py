@@ -14,8 +14,13 @@ from torch import nn
 
 from data_prep.effort import GPU_BESIDES_S, PICTURE_S_PER_PIXEL, NetworkSpeed
 from data_prep.errors import UserError
-from data_prep.processes import free_memory
-from pretext.device import pick_device, set_threads, trains_in_bf16, use_bf16
+from pretext.device import (
+    free_bytes,
+    pick_device,
+    set_threads,
+    trains_in_bf16,
+    use_bf16,
+)
 from pretext.names import SCRATCH
 from pretext.networks.backbones import begin_backbone, build_backbone
 from pretext.preflight import check_larger_views, network_of
@@ -188,7 +193,7 @@ def time_network(
         view_s=inference_s / n,
         n_weights=sum(weights.numel() for weights in network.parameters()),
         kept_bytes=kept_bytes,
-        free_bytes=free_memory() if is_cpu else torch.cuda.mem_get_info()[0],
+        free_bytes=free_bytes(device),
     )
 
 

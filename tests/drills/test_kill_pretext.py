@@ -51,6 +51,9 @@ def start(stage: str, folder: Path, flags: tuple[str, ...]) -> subprocess.Popen[
         ("pretext.jigsaw", ("--form", "orders", "--orders", "24", "--ema", "0.99")),
         ("pretext.simsiam", ("--width", "32", "--accumulate", "2")),
         ("pretext.dino", ()),
+        ("pretext.visreg", ()),
+        ("pretext.swav", ("--accumulate", "2")),
+        ("pretext.diet", ("--ema", "0.99")),
     ],
 )
 def test_a_pretraining_killed_at_random_ends_like_one_that_was_not(

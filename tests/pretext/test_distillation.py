@@ -20,8 +20,10 @@ from pretext.dino import DinoSettings
 from pretext.engine import callbacks, training
 from pretext.engine.learner import Batch
 from pretext.engine.training import train
+from pretext.methods import crops as multi_crop
 from pretext.methods import distillation
-from pretext.methods.distillation import Crops, DinoLearner
+from pretext.methods.crops import Crops
+from pretext.methods.distillation import DinoLearner
 from pretext.methods.siamese import spread
 from pretext.networks.backbones import build_backbone
 
@@ -69,13 +71,13 @@ def test_views_keep_to_what_each_picture_fills(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sent: list[Any] = []
-    make = distillation.make_views
+    make = multi_crop.make_views
 
     def spy(**options: Any) -> Tensor:
         sent.append(options["fill_frac"])
         return make(**options)
 
-    monkeypatch.setattr(distillation, "make_views", spy)
+    monkeypatch.setattr(multi_crop, "make_views", spy)
     learner = dino()
     learner.fill_frac = np.full((16, 2), 0.5, np.float32)
     learner.loss(batch_of(noise(), range(8)))
@@ -157,7 +159,7 @@ def test_local_views_show_less_of_the_picture_than_global_ones() -> None:
         local_params=replace(views, min_area=0.05, max_area=0.4),
         n_local=2,
     )
-    wide, narrow = learner._views(batch_of(Pictures(ramp), range(200)))
+    wide, narrow = learner.views(batch_of(Pictures(ramp), range(200)))
     shares = [
         (views.amax(dim=(1, 2, 3)) - views.amin(dim=(1, 2, 3))) / 31
         for views in (wide, torch.cat(narrow))
@@ -170,12 +172,12 @@ def test_local_views_show_less_of_the_picture_than_global_ones() -> None:
 
 def test_views_follow_seed_epoch_and_picture() -> None:
     learner, pictures = dino(), noise()
-    wide, narrow = learner._views(batch_of(pictures, range(16)))
-    again, _ = learner._views(batch_of(pictures, range(16)))
-    later, _ = learner._views(batch_of(pictures, range(16), epoch=1))
+    wide, narrow = learner.views(batch_of(pictures, range(16)))
+    again, _ = learner.views(batch_of(pictures, range(16)))
+    later, _ = learner.views(batch_of(pictures, range(16), epoch=1))
     assert torch.equal(wide, again)
     assert not torch.equal(wide, later)
-    alone, alone_narrow = learner._views(batch_of(pictures, [5]))
+    alone, alone_narrow = learner.views(batch_of(pictures, [5]))
     assert_close(alone, wide[[5, 21]], atol=1e-3, rtol=0)
     assert_close(alone_narrow[2], narrow[2][[5]], atol=1e-3, rtol=0)
 

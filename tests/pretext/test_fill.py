@@ -10,10 +10,13 @@ from data_prep.run_folders.runs import Finished
 from pretext.data.keyed_rng import keys_of
 from pretext.data.pictures import Normalisation, Pictures
 from pretext.data.training_data import TrainingData, fill_frac_of
+from pretext.diet import DietSettings
 from pretext.dino import DinoSettings
 from pretext.networks.backbones import build_backbone
 from pretext.simsiam import SimSiamSettings
+from pretext.swav import SwavSettings
 from pretext.view_settings import ViewSettings
+from pretext.visreg import VisRegSettings
 
 
 def test_padded_pictures_fill_a_part_and_others_all() -> None:
@@ -24,7 +27,13 @@ def test_padded_pictures_fill_a_part_and_others_all() -> None:
         assert_allclose(fill_frac_of(table, fit), np.ones((3, 2)))
 
 
-@pytest.mark.parametrize("settings", [SimSiamSettings(), DinoSettings()])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *(SimSiamSettings(), DinoSettings(), VisRegSettings(), SwavSettings()),
+        DietSettings(batch_size=2),
+    ],
+)
 def test_pretexts_of_views_are_told(settings: ViewSettings) -> None:
     data = TrainingData(
         prepared=Finished(folder=None, record={}),  # type: ignore[arg-type]
