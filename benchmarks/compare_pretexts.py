@@ -2,16 +2,18 @@
 
     python -m benchmarks.compare_pretexts experiments/pomological_compare.toml
 
-Compute is CPU minutes: time x threads. How many steps that is, a short trial of each
-pretext says; it is written down, so that a comparison that was killed goes on with the
-same numbers. Random weights stand in the table too. To fine-tune from the best, name
-its file as the ``init`` of an arm of ``benchmarks.compare_arms``.
+Compute is CPU minutes: time x threads, less what other programs take of the cores. How
+many steps that is, a short trial of each pretext says; it is written down, so that a
+comparison that was killed goes on with the same numbers. Random weights stand in the
+table too. To fine-tune from the best, name its file as the ``init`` of an arm of
+``benchmarks.compare_arms``.
 """
 
 import importlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -63,11 +65,15 @@ def steps_for(minutes: float, base: Path, name: str, flags: list[str]) -> int:
     command, *settings = ARMS[name]
     module = importlib.import_module(command)
     size = ["--steps", str(TRIAL_STEPS), "--overwrite"]
+    began, began_cpu = time.perf_counter(), time.process_time()
     module.main(["--run", str(trial), *flags, *settings, *size])
+    n_threads = torch.get_num_threads()
+    cpu_s, wall_s = time.process_time() - began_cpu, time.perf_counter() - began
+    busy = min(1.0, cpu_s / (wall_s * n_threads))  # beside other programs it waits
     metadata = Run(trial).finished(command).metadata
     shutil.rmtree(trial)
     per_step = metadata["pictures_per_step"]
-    seconds = minutes * 60 / torch.get_num_threads()
+    seconds = minutes * 60 / n_threads / busy
     return max(1, round(seconds * metadata["images_per_s"] / per_step))
 
 

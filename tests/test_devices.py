@@ -139,7 +139,7 @@ def visreg(_: Pictures) -> Learner:
         nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.LayerNorm(48), nn.Linear(48, 64)
     )
     learner.criterion = SameDirections(
-        lambda_param=0.6, num_slices=64, gather_distributed=True
+        0.6, 64, gather_distributed=learner.criterion.gather_distributed
     )
     return cast(Learner, without_norms(learner))
 
