@@ -1,0 +1,92 @@
+"""Ludwig: a picture to a number and to a class, by its configuration.
+
+Variants: ``scratch``, with its usual convolutions; ``ready``, with the ready weights
+through its timm encoder.
+"""
+
+import shutil
+
+# user
+from ludwig.api import LudwigModel
+
+# end
+from exchange import Assignment, rmse
+
+
+# user
+def new_model(encoder, side, epochs):
+    picture = {
+        "name": "path",
+        "type": "image",
+        "preprocessing": {"height": side, "width": side, "num_channels": 3},
+        "encoder": encoder,
+    }
+    config = {
+        "input_features": [picture],
+        "output_features": [
+            {"name": "target", "type": "number"},
+            {"name": "class", "type": "category"},
+        ],
+        "trainer": {"epochs": epochs, "batch_size": 32},
+        "backend": {"type": "local"},
+    }
+    return LudwigModel(config)
+
+
+def with_class(frame):
+    return frame.assign(**{"class": "c" + frame["target"].astype(int).astype(str)})
+
+
+def expected(predictions):
+    columns = [c for c in predictions if c.startswith("class_probabilities_c")]
+    values = [float(c.removeprefix("class_probabilities_c")) for c in columns]
+    return predictions[columns].to_numpy() @ values
+
+
+# end
+def main() -> None:
+    """Run it."""
+    todo = Assignment.read()
+    train, held_out = todo.train, todo.held_out
+    encoder = {"type": "stacked_cnn"}
+    if todo.variant == "ready":
+        encoder = {
+            "type": "timm",
+            "model_name": f"local-dir:{todo.weights}",
+            "use_pretrained": True,
+            "trainable": True,
+        }
+    output = todo.folder / "ludwig"
+    shutil.rmtree(output, ignore_errors=True)
+
+    def one_epoch(sample) -> None:
+        rows = with_class(sample)
+        new_model(encoder, todo.side, 1).train(
+            training_set=rows, validation_set=rows[:32], output_directory=output / "try"
+        )
+
+    epochs = todo.epochs_within(todo.left_s * 0.85, one_epoch)
+    # user
+    train = with_class(train)
+    validation = train.sample(frac=0.2, random_state=0)
+    model = new_model(encoder, todo.side, epochs)
+    model.train(
+        training_set=train.drop(index=validation.index),
+        validation_set=validation,
+        output_directory=output / "run",
+    )
+    validated, _ = model.predict(validation)
+    predicted, _ = model.predict(held_out)
+    # end
+    todo.write(
+        {"number": predicted["target_predictions"], "class": expected(predicted)},
+        {
+            "number": rmse(validation["target"], validated["target_predictions"]),
+            "class": rmse(validation["target"], expected(validated)),
+        },
+        epochs=epochs,
+    )
+
+
+if __name__ == "__main__":
+    main()

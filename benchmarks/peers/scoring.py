@@ -1,0 +1,175 @@
+"""What the peers came to: scores on the pictures that nobody saw, and a table.
+
+Shapes: M pictures that are held out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data_prep.arrays import Floats
+from data_prep.errors import UserError
+from data_prep.scoring.metrics import METRICS
+from data_prep.scoring.scores import Interval, group_bootstrap, paired_bootstrap
+
+RMSE = METRICS["rmse"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One way of one peer to predict, in one repeat.
+
+    Attributes:
+        peer: Its name.
+        name: Of the way, such as ``ridge``.
+        y_pred: (M,) predictions.
+        promised: RMSE by the peer's own validation.
+        cpu_minutes: All that its runner took; ways of one runner share it.
+        minutes: By the clock.
+        n_lines: That a user writes.
+        notes: Such as its epochs.
+    """
+
+    peer: str
+    name: str
+    y_pred: Floats
+    promised: float
+    cpu_minutes: float
+    minutes: float
+    n_lines: int
+    notes: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What the table calls it."""
+        return f"{self.peer}: {self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        way: The way.
+        score: RMSE on the pictures that are held out, intervals over groups.
+        against: Its RMSE minus that of the way it is held against; None: it is that.
+    """
+
+    way: Way
+    score: Interval
+    against: Interval | None
+
+    @property
+    def broken_promise(self) -> float:
+        """Give how much worse it is than it promised."""
+        return self.score.value - self.way.promised
+
+
+def in_order(ids: Sequence[str], predictions: pd.DataFrame) -> pd.DataFrame:
+    """Bring predictions to the order of the M ids.
+
+    Raises:
+        UserError: Some are missing, repeated or no numbers.
+    """
+    if predictions["id"].duplicated().any():
+        raise UserError("predictions.csv: it has an id twice")
+    table = predictions.set_index("id").reindex(list(ids))
+    if n := int((~np.isfinite(table.to_numpy(dtype=np.float64))).any(axis=1).sum()):
+        raise UserError(f"predictions.csv: {n} of {len(table)} ids have no prediction")
+    return table
+
+
+def score_all(
+    ways: Sequence[Way], y_true: Floats, groups: NDArray[np.generic], reference: str
+) -> list[Row]:
+    """Score ways on the same pictures, the best first.
+
+    Args:
+        ways: Of all peers. Predictions are clipped to the range of ``y_true``, for
+            everybody alike.
+        y_true: (M,) targets.
+        groups: (M,) what errs together.
+        reference: Title of the way that the others are held against.
+    """
+    low, high = y_true.min(), y_true.max()
+    clipped = {way.title: way.y_pred.clip(low, high) for way in ways}
+    rows = []
+    for way in ways:
+        y_pred, against = clipped[way.title], None
+        if way.title != reference and reference in clipped:
+            against = paired_bootstrap(RMSE, y_true, y_pred, clipped[reference], groups)
+        score = group_bootstrap(RMSE, y_true, y_pred, groups)
+        rows.append(Row(way=way, score=score, against=against))
+    return sorted(rows, key=lambda row: row.score.value)
+
+
+def markdown(rows: Sequence[Row], reference: str, constant: float) -> str:
+    """Write the table.
+
+    Args:
+        rows: The best first.
+        reference: What the differences are held against.
+        constant: RMSE of the mean of the training targets.
+    """
+    titles = ("way", "RMSE, held out", "95 %", f"against {reference}", "promised")
+    titles += ("broken by", "CPU minutes", "minutes", "lines", "what it was")
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    for row in rows:
+        way, score = row.way, row.score
+        against = (
+            f"{row.against.value:+.4f} ({_ends(row.against, '+')})" * bool(row.against)
+            if row.against
+            else ""
+        )
+        cells = (
+            way.title,
+            f"{score.value:.4f}",
+            _ends(score),
+            against,
+            f"{way.promised:.4f}",
+            f"{row.broken_promise:+.4f}",
+            f"{way.cpu_minutes:.1f}",
+            f"{way.minutes:.1f}",
+            str(way.n_lines),
+            ", ".join(f"{key} {value}" for key, value in way.notes.items()),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    lines.append(f"| a constant | {constant:.4f} |" + " |" * (len(titles) - 2))
+    return "\n".join(lines)
+
+
+def verdict(rows: Sequence[Row], ours: str) -> str:
+    """Say first where a peer is better than the best of our ways.
+
+    Args:
+        rows: The best first.
+        ours: What names of our peers begin with.
+    """
+    mine = next((row for row in rows if row.way.peer.startswith(ours)), None)
+    if mine is None:
+        return "No way of ours has run."
+    better = [row.way.title for row in rows[: rows.index(mine)]]
+    if not better:
+        return f"No peer is better than {mine.way.title}."
+    return f"Better than {mine.way.title}: {'; '.join(better)}."
+
+
+def _ends(interval: Interval, sign: str = "") -> str:
+    return f"{interval.low:{sign}.4f} to {interval.high:{sign}.4f}"
+
+
+def user_lines(source: str) -> int:
+    """Count what a user writes: lines between ``# user`` and ``# end``.
+
+    Blank lines and comments do not count.
+    """
+    n, is_users = 0, False
+    for line in map(str.strip, source.splitlines()):
+        if line in ("# user", "# end"):
+            is_users = line == "# user"
+        elif is_users and line and not line.startswith("#"):
+            n += 1
+    return n
