@@ -3,9 +3,9 @@
     python -m pretext.diet --experiment experiments/demo.toml --epochs 300
 
 Reads ``data_prep.prepare``; writes ``pretext.diet/backbone.safetensors``. It learns
-slowly, for a picture is seen as itself once in an epoch, and its head has a row for
-each picture: 100,000 pictures and 512 features take 1.1 GB in a training, 2,048
-features 4.2 GB.
+slowly, for a picture is its own class and seen once in an epoch; copies of a picture
+are told apart like any others. The head has a row for each: 100,000 pictures and 512
+features take 1.1 GB in a training, 2,048 features 4.2 GB.
 
 Source: Balestriero 2023, arXiv 2302.10260.
 Differs: crops keep at least 30 % of the picture (paper: 8 %); colours change little and
