@@ -100,6 +100,7 @@ def test_the_gradient_is_that_at_the_higher_place_by_hand() -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_weights_and_statistics_are_as_before(fails: bool) -> None:
+    torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
     net[2].bias.requires_grad_(False)
     x = torch.randn(6, 4)
@@ -110,7 +111,7 @@ def test_weights_and_statistics_are_as_before(fails: bool) -> None:
         with uphill(net, RHO):
             assert torch.equal(net[2].bias, before["2.bias"])  # it does not move
             moved = [(net[k].weight - before[f"{k}.weight"]).norm() for k in (0, 1, 2)]
-            assert 0 < max(moved) <= RHO
+            assert 0 < max(moved) <= RHO + 1e-6
             net(x + 1).sum().backward()
             if fails:
                 raise CrashError
