@@ -1,9 +1,8 @@
 """What other programs call a setting, and what of theirs is not there.
 
-Whoever comes from torch, timm, scikit-learn or Keras types the word of that library.
-Wherever a name is not known, ``data_prep.settings.nearest`` looks here before it
-compares spellings. A word has names that it may have here, the first of which is named
-that is among the choices; and a sentence where none of them is.
+Whoever comes from torch, timm or Keras types their words. Where a name is not known,
+``data_prep.settings.nearest`` looks here before it compares spellings. A word has names
+here, of which the first among the choices is told; and a sentence where there is none.
 """
 
 from collections.abc import Collection
@@ -37,8 +36,8 @@ DEVICES = (
     " at once, on the GPUs in turn"
 )
 VIEWS_OF_TRAINING = (
-    "the views of a training are set by min_area, colour and turns of its stage; more"
-    " is in: python -m pipeline --explain min_area"
+    "the views of a training are set by min_area, colour and turns of its stage, and of"
+    " transfer.finetune by augment; more is in: python -m pipeline --explain min_area"
 )
 MIXED_PICTURES = (
     "not there, because a mixed picture has no label of its own where labels are"
@@ -189,8 +188,9 @@ SYNONYMS = (
         names=("fit",),
     ),
     Synonym(
-        words="augment augmentation augmentations transforms transform aug"
-        " data_augmentation randaugment autoaugment trivialaugment aa",
+        words="augment augmentation augmentations transforms transform aug aa cutout"
+        " data_augmentation randaugment autoaugment trivialaugment random_erasing",
+        names=("augment",),
         elsewhere=VIEWS_OF_TRAINING,
     ),
     Synonym(

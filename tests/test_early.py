@@ -327,6 +327,10 @@ MISTAKES: list[tuple[Tables, str]] = [
     (tune(pseudo_weight=0.5), r"pseudo_weight = 0.5 is for what a teacher labels, an"),
     (tune(pseudo_weight=1.5), r"pseudo_weight = 1.5: give above 0, at most 1"),
     (tune(pseudo_min_confidence=1.0), r"pseudo_min_confidence = 1.0: give 0 to below"),
+    (tune(augment="heavy"), r"augment = 'heavy'"),
+    (tune(rand_magnitude=5), r"rand_magnitude = 5 is for augment = 'randaugment', but"),
+    (tune(augment="randaugment", rand_magnitude=31), r"rand_magnitude = 31"),
+    (tune(optimizer="sam"), r"optimizer = 'sam': no such optimiser; SAM goes over any"),
     (tune(average_epochs=31), r"average_epochs = 31, but there are only 30 epochs"),
     (
         ALONE | listed("transfer.finetune"),

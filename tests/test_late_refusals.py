@@ -59,6 +59,7 @@ WHY: dict[str, tuple[str, ...]] = {
         "stacking.ensemble.objective:Objective.named",
         "stacking.settings:FitSettings._check_names",
         "transfer.settings:FinetuneSettings._check_choice",
+        "transfer.settings:FinetuneSettings._check_views",
         "transfer.tune:TuneSettings.check_data",
     ),
     "a command that is no stage, or a call from Python": (

@@ -73,6 +73,20 @@ class FinetuneSettings(ExecutorSettings, TrainingSettings):
     colour: Annotated[
         Share, "largest change of brightness, contrast, saturation: 0.1 is 10 %"
     ] = 0.1
+    augment: Annotated[
+        Literal["none", "light", "medium", "strong", "randaugment"],
+        "stronger views: light (shifts, zooms, rotations, hue), medium (and holes),"
+        " strong (and blur, shuffled cells), each with more changes of colour, or"
+        " randaugment (operations drawn for each picture); colour = 0 keeps the colours"
+        " with all of them",
+        Example("randaugment"),
+    ] = "none"
+    rand_operations: Annotated[
+        int, "operations of randaugment for each picture", Ge(1), Le(8), Example(3)
+    ] = 2
+    rand_magnitude: Annotated[
+        int, "how strong they are, 0 to 30", Ge(0), Le(30), Example(15)
+    ] = 9
     dropout: Annotated[Share, "share of features dropped before the heads"] = 0.2
     columns: Annotated[
         tuple[str, ...],
@@ -204,7 +218,18 @@ class FinetuneSettings(ExecutorSettings, TrainingSettings):
                     f"{name} = {value} is for what a teacher labels, and pseudo_labels"
                     " names none; give a run, or take it out"
                 )
+        self._check_views()
         self._check_choice()
+
+    def _check_views(self) -> None:
+        """Check what a preset of the views needs."""
+        for name in ("rand_operations", "rand_magnitude"):
+            value = getattr(self, name)
+            if value != getattr(type(self), name) and self.augment != "randaugment":
+                raise UserError(
+                    f"{name} = {value} is for augment = 'randaugment', but augment ="
+                    f" {self.augment!r}; give that, or take it out"
+                )
 
     def _check_choice(self) -> None:
         """Check what chooses the epoch."""

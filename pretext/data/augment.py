@@ -27,6 +27,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pretext.data.blur import gaussian_blur
+from pretext.data.occlusion import (
+    HoleParams,
+    ShuffleParams,
+    with_holes,
+    with_shuffled_cells,
+)
+from pretext.data.randaugment import RandParams
+from pretext.data.warps import WarpParams, Warps, shown_content
 from pretext.device import moved
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -54,6 +62,10 @@ class AugmentParams:
         grey: Probability of a grey picture.
         blur: Probability of a blurred picture.
         sigma: Smallest and largest deviation of the blur, px of a view of 224 px.
+        warp: How far views are shifted, zoomed and rotated; None: they are not.
+        rand: Operations of RandAugment; None: none.
+        shuffle: How often cells change places; None: never.
+        holes: What is hidden; None: nothing.
     """
 
     min_area: float = 0.6
@@ -69,11 +81,30 @@ class AugmentParams:
     grey: float = 0.0
     blur: float = 0.0
     sigma: tuple[float, float] = (0.1, 2.0)
+    warp: WarpParams | None = None
+    rand: RandParams | None = None
+    shuffle: ShuffleParams | None = None
+    holes: HoleParams | None = None
 
     @property
     def n_random(self) -> int:
         """Random numbers that one view takes."""
-        return N_RANDOM + 2 * (self.tries - 1)
+        return sum(self.n_draws)
+
+    @property
+    def n_draws(self) -> list[int]:
+        """How many of them are for crop, turn, colour and blur, and for each part."""
+        parts = (self.warp, self.rand, self.shuffle, self.holes)
+        further = [part.n_random if part else 0 for part in parts]
+        return [N_RANDOM + 2 * (self.tries - 1), *further]
+
+    def warps(self, u_warp: Tensor, u_rand: Tensor) -> Warps | None:
+        """Give the warps of views by their random numbers; None: there are none."""
+        warps = self.warp.draw(u_warp) if self.warp else None
+        if self.rand is None:
+            return warps
+        of_rand = self.rand.warps(u_rand)
+        return warps.then(of_rand) if warps else of_rand
 
 
 def random_views(
@@ -96,20 +127,39 @@ def random_views(
     Returns:
         (B, 3, S, S) float, grey levels.
     """
-    u_BR = torch.from_numpy(u)  # what is small is computed where it is known at once
-    u_crop = torch.cat([u_BR[:, :4], u_BR[:, N_RANDOM : params.n_random]], dim=1)
+    # what is small is computed where it is known at once
+    u_BR = torch.from_numpy(u[:, : params.n_random])
+    u_view, u_warp, u_rand, u_shuffle, u_holes = torch.split(
+        u_BR, params.n_draws, dim=1
+    )
+    fill_B2 = None if fill_frac is None else torch.from_numpy(fill_frac)
     boxes_B4 = crop_boxes(
-        u_crop,
+        torch.cat([u_view[:, :4], u_view[:, N_RANDOM:]], dim=1),
         params.min_area,
         params.ratio,
         params.max_area,
-        fill_B2=None if fill_frac is None else torch.from_numpy(fill_frac),
+        fill_B2=fill_B2,
     )
-    orientations_B22 = orientation_matrices(u_BR[:, 4:7], params.d4)
+    maps_B23 = affine_maps(boxes_B4, orientation_matrices(u_view[:, 4:7], params.d4))
+    size_B2, warps = boxes_B4[:, 2:], params.warps(u_warp, u_rand)
+    if warps:
+        maps_B23 = warps.applied_to(maps_B23, fill_B2)
+        size_B2 = size_B2 * warps.stretch()
+    shown_B4 = None
+    if fill_B2 is not None and (params.shuffle or params.holes):
+        shown_B4 = shown_content(maps_B23, fill_B2)
     with torch.autocast(images.device.type, enabled=False):
-        views = resample(images, boxes_B4, orientations_B22, side_px)
-        views = recolour(views, u_BR[:, 7:13], params)
-        return blur_some(views, u_BR[:, 13:15], params)
+        edge = "reflection" if warps else "border"
+        views = resample_by(images, maps_B23, size_B2, side_px, edge=edge)
+        views = recolour(views, u_view[:, 7:13], params)
+        if params.rand:
+            views = params.rand.with_levels_changed(views, u_rand)
+        views = blur_some(views, u_view[:, 13:15], params)
+        if params.shuffle:
+            views = with_shuffled_cells(views, u_shuffle, params.shuffle, shown_B4)
+        if params.holes:
+            views = with_holes(views, u_holes, params.holes, shown_B4)
+        return views
 
 
 def crop_boxes(
@@ -189,22 +239,43 @@ def resample(
 ) -> Tensor:
     """Cut out, flip and rotate: (B, 3, H, W) to (B, 3, S, S).
 
-    Bilinear sampling looks at four pixels. Where a crop has k >= 2 times the pixels
-    that its view needs, the means of k x k pixels are sampled, or it would alias.
-
     Args:
         images: (B, 3, H, W) grey levels.
         boxes_B4: Of ``crop_boxes``, on the CPU.
         orientations_B22: Of ``orientation_matrices``, on the CPU.
         side_px: S.
     """
-    maps_B23 = moved(affine_maps(boxes_B4, orientations_B22), images.device)
+    maps_B23 = affine_maps(boxes_B4, orientations_B22)
+    return resample_by(images, maps_B23, boxes_B4[:, 2:], side_px)
+
+
+def resample_by(
+    images: Tensor,
+    maps_B23: Tensor,
+    size_B2: Tensor,
+    side_px: int,
+    *,
+    edge: str = "border",
+) -> Tensor:
+    """Sample (B, 3, S, S) views of pictures by any affine maps.
+
+    Bilinear sampling looks at four pixels. Where a crop has k >= 2 times the pixels
+    that its view needs, the means of k x k pixels are sampled, or it would alias.
+
+    Args:
+        images: (B, 3, H, W) grey levels.
+        maps_B23: From places of the views to those of the pictures, on the CPU.
+        size_B2: Width and height of what is shown, as shares, on the CPU.
+        side_px: S.
+        edge: What lies beyond a picture, of ``grid_sample``.
+    """
+    maps_B23 = moved(maps_B23, images.device)
     height, width = images.shape[2:]
-    px_of_view_px = boxes_B4[:, 2:] * torch.tensor([width, height]) / side_px
+    px_of_view_px = size_B2 * torch.tensor([width, height]) / side_px
     k_B = px_of_view_px.amin(dim=1).long().clamp(min=1)
     factors = sorted(set(k_B.tolist()))
     if factors == [1]:
-        return _sample(images.float(), maps_B23, side_px)
+        return _sample(images.float(), maps_B23, side_px, edge)
     views = torch.empty(len(images), 3, side_px, side_px, device=images.device)
     for factor in factors:
         idx = moved((k_B == factor).nonzero()[:, 0], images.device)
@@ -212,17 +283,17 @@ def resample(
         if factor > 1:
             size = (height // factor, width // factor)
             source = F.adaptive_avg_pool2d(source, size)
-        views[idx] = _sample(source, maps_B23[idx], side_px)
+        views[idx] = _sample(source, maps_B23[idx], side_px, edge)
     return views
 
 
-def _sample(images: Tensor, maps_B23: Tensor, side_px: int) -> Tensor:
+def _sample(images: Tensor, maps_B23: Tensor, side_px: int, edge: str) -> Tensor:
     size = [len(images), 3, side_px, side_px]
     return F.grid_sample(
         images,
         F.affine_grid(maps_B23, size, align_corners=False),
         mode="bilinear",
-        padding_mode="border",
+        padding_mode=edge,
         align_corners=False,
     )
 

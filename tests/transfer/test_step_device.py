@@ -20,8 +20,9 @@ from data_prep.task_types.classes import Classes
 from data_prep.task_types.regression import Regression
 from data_prep.task_types.words import Words
 from data_prep.tasks import Task
-from pretext.data.augment import AugmentParams
+from pretext.data.augment import AugmentParams, random_views
 from pretext.data.pictures import Normalisation, Pictures
+from pretext.data.presets import PRESETS, preset
 from pretext.engine.learner import Batch, Learner
 from pretext.networks.backbones import build_backbone
 from transfer.networks.task_net import TaskNet, describe
@@ -43,6 +44,7 @@ def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Move to the meta device, which has no pinned memory and no autocast."""
     for module in (
         *("pretext.data.augment", "pretext.methods.puzzles", "pretext.data.pictures"),
+        *("pretext.data.occlusion", "pretext.data.randaugment"),
         "transfer.training.learner",
     ):
         monkeypatch.setattr(f"{module}.moved", lambda tensor, device: tensor.to(device))
@@ -117,6 +119,16 @@ def test_fine_tuning_with_every_loss(head_width: int) -> None:
     with torch.inference_mode():
         images = torch.empty(B, 3, SIDE, SIDE, dtype=torch.uint8, device=META)
         assert {out.device for out in net.predict(images).values()} == {META}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_views_of_every_preset(name: str) -> None:
+    params = preset(name, min_area=0.6, d4=True, colour=0.1, rand=(8, 9))
+    u = np.random.default_rng(0).random((200, params.n_random), np.float32)
+    images = torch.empty(200, 3, SIDE, SIDE, dtype=torch.uint8, device=META)
+    fill = np.full((200, 2), 0.5, np.float32)
+    views = random_views(images, u, SIDE, params, fill)
+    assert (views.shape, views.device) == (images.shape, META)
 
 
 @pytest.mark.parametrize("build", [jigsaw, simsiam])

@@ -13,7 +13,7 @@ from torch import Tensor
 from data_prep.arrays import Floats, Ints
 from data_prep.head_losses.base import BatchRows
 from data_prep.tasks import Task
-from pretext.data.augment import N_RANDOM, AugmentParams, random_views
+from pretext.data.augment import AugmentParams, random_views
 from pretext.data.keyed_rng import uniforms
 from pretext.data.pictures import Pictures
 from pretext.device import moved
@@ -93,8 +93,9 @@ class FinetuneLearner(Learner):
 
     def views(self, batch: Batch) -> Tensor:
         """Give a random view of each picture, (B, 3, S, S)."""
+        n = self.params.n_random
         u = uniforms(
-            batch.keys, N_RANDOM, seed=batch.seed, epoch=batch.epoch, purpose="finetune"
+            batch.keys, n, seed=batch.seed, epoch=batch.epoch, purpose="finetune"
         )
         side_px = round(self.side_px * batch.scale)
         fill = None if self.fill_frac is None else self.fill_frac[batch.rows]

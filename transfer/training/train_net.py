@@ -14,7 +14,7 @@ from data_prep.executors.progress import Report
 from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.damage import read_json
 from data_prep.run_folders.runs import write_json
-from pretext.data.augment import AugmentParams
+from pretext.data.presets import preset
 from pretext.device import set_threads
 from pretext.engine.callbacks import StopTraining
 from pretext.engine.epochs import HELD_OUT, add_to_last_epoch
@@ -258,12 +258,12 @@ def _begin(job: Job, data: FinetuneData) -> tuple[TaskNet, dict[str, Any]]:
 def _learner(net: TaskNet, job: Job, data: FinetuneData) -> FinetuneLearner:
     """Give what is trained: a net, its labels and its views."""
     settings, kept = data.settings, data.kept_pretext
-    params = AugmentParams(
+    params = preset(
+        settings.augment,
         min_area=settings.min_area,
         d4=settings.turns,
-        brightness=settings.colour,
-        contrast=settings.colour,
-        saturation=settings.colour,
+        colour=settings.colour,
+        rand=(settings.rand_operations, settings.rand_magnitude),
     )
     return FinetuneLearner(
         net=net,
