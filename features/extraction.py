@@ -5,18 +5,22 @@ Torch-free.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError
+from data_prep.folds import ALL
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.damage import RECORD, DamagedFileError, fault_of
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.settings import from_table
 from features.extract import STAGE as EXTRACTED
 from features.header import SELECTED
+from features.inference import DISTILLED, FOLDS, Nets
+from features.origins import header_of_run, origin_of_stage
 from features.settings import FINETUNED, WEIGHTS, ExtractSettings
+from features.sources import InnerLayers, TransferSource
 from features.store import open_store
 
 if TYPE_CHECKING:
@@ -32,6 +36,7 @@ OF_ALL = (
     "source",
     "versions",
 )
+DISTILL = "transfer.distill"
 OF_NETS = (".safetensors", ".json")  # endings of the files that decide an output
 log = logging.getLogger(__name__)
 
@@ -68,13 +73,19 @@ class Extraction:
         return SELECTED if self.header["selected_with_labels"] else "label_free"
 
 
-def find_extraction(run: Run) -> Extraction:
+def find_extraction(run: Run, net: Nets = FOLDS) -> Extraction:
     """Find how the run was extracted, and check that its nets are the same.
+
+    Args:
+        run: The run.
+        net: Its nets of all folds, or the distilled one, which needs no extraction.
 
     Raises:
         UserError: The run has no extraction, or one of inner layers, or a file of its
             nets was replaced.
     """
+    if net == DISTILLED:
+        return _find_distilled(run)
     extracted = run.finished(EXTRACTED)
     recorded = extracted.record["settings"]
     settings = from_table(
@@ -99,6 +110,38 @@ def find_extraction(run: Run) -> Extraction:
         prepared=prepared,
         trained=trained,
         digest=extracted.record["digest"],
+        header=header,
+    )
+
+
+def _find_distilled(run: Run) -> Extraction:
+    """Find the net of ``transfer.distill`` that serves, as if it had been extracted.
+
+    Raises:
+        UserError: The run has none, or a file of it was replaced.
+    """
+    stage, prepared = run.finished(DISTILL), run.finished(PREPARED)
+    nets = [net for net in stage.metadata["nets"] if net["fold"] == ALL]
+    metadata = {**stage.metadata, "nets": nets}
+    trained = replace(stage, record={**stage.record, "facts": metadata})
+    has_turned = stage.record["settings"]["turns"]
+    settings = ExtractSettings(views="d4" if has_turned else "flip", precision="fp32")
+    source = TransferSource(trained, InnerLayers())
+    origin = origin_of_stage(run, trained)
+    header = header_of_run(prepared, source, origin, bf16=False) | {
+        "nets": source.nets,
+        "columns": [
+            column.header(statistic)
+            for column in source.columns[ALL]
+            for statistic in settings.statistics
+        ],
+    }
+    check_nets(trained, header)
+    return Extraction(
+        settings=settings,
+        prepared=prepared,
+        trained=trained,
+        digest=stage.record["digest"],
         header=header,
     )
 

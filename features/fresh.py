@@ -17,6 +17,9 @@ Run again on the same folder, only pictures that are new or changed go through t
 nets, those that are gone drop out, and all others keep their numbers, to the bit. The
 new ones go through in blocks of their own, and the last bits of an output depend on the
 pictures beside it in its block; ``--overwrite`` sends all through anew.
+
+``--net distilled`` asks the one net of ``transfer.distill`` in place of all those, and
+writes into ``fresh.distilled/``; no extraction is needed.
 """
 
 import logging
@@ -74,11 +77,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
     paged = paged_pictures(folders, run)
     pictures = paged.pictures
     unusable = _unusable(folders)
-    extraction = find_extraction(run)
+    extraction = find_extraction(run, settings.net)
     if settings.out:
         out = settings.out.resolve()
     else:
-        out = default_path(run.folder, settings.images)
+        out = default_path(run.folder, settings.images, settings.net)
     for note in paged.notes:
         log.info("%s", note)
     columns = read_columns_of_nets(settings.table, paged, folders, extraction)

@@ -15,6 +15,8 @@ from data_prep.new_columns import read_columns, with_sizes
 from data_prep.run_folders.damage import digest_of
 from data_prep.run_folders.runs import Finished, Run
 from features.extract import STAGE as EXTRACTED
+from features.extraction import DISTILL
+from features.inference import DISTILLED, FOLDS, Nets
 from features.settings import FINETUNED
 from transfer.networks.columns import NetColumns, columns_of
 
@@ -75,8 +77,15 @@ class FreshColumns:
         return self.columns.apply(with_sizes(self.cells.loc[list(ids)], sizes))
 
 
-def columns_of_run(run: Run) -> NetColumns | None:
-    """Give what the nets of a finished extraction learned from of the user's table."""
+def columns_of_run(run: Run, net: Nets = FOLDS) -> NetColumns | None:
+    """Give what the nets of a run learned from of the user's table.
+
+    Args:
+        run: The run.
+        net: Which nets: those of the finished extraction, or the distilled one.
+    """
+    if net == DISTILLED:
+        return columns_of(run.finished(DISTILL))
     made_with = run.finished(EXTRACTED, check_inputs=False).record["settings"]
     if made_with.get("source") != FINETUNED or not run.has(FINETUNED):
         return None

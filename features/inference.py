@@ -11,7 +11,7 @@ import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
@@ -26,6 +26,9 @@ from data_prep.run_folders.unfinished import MADE_FROM
 from data_prep.settings import SEVERAL
 
 COMMAND = "features.fresh"
+Nets = Literal["folds", "distilled"]
+FOLDS: Nets = "folds"
+DISTILLED: Nets = "distilled"
 MAX_NAME = 100  # characters of a name that is made of those of folders
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,10 @@ class NewPictures(Ranged):
         Path | None,
         "table of the ids, with the columns of yours that were learned from, if any",
     ] = None
+    net: Annotated[
+        Nets,
+        "who is asked: the nets of all folds, or the one of transfer.distill",
+    ] = FOLDS
     threads: Annotated[int, "CPU threads; 0: all cores", Ge(0)] = 0
     overwrite: Annotated[
         bool, "infer all pictures anew, also those of earlier times"
@@ -59,15 +66,21 @@ def name_of(images: Sequence[Path]) -> str:
     return name
 
 
-def default_path(run_folder: Path, images: Sequence[Path]) -> Path:
+def default_path(run_folder: Path, images: Sequence[Path], net: Nets = FOLDS) -> Path:
     """Give the folder of the run where the features of folders of pictures lie.
 
     It has their name, and a number where other folders of that name came first.
+
+    Args:
+        run_folder: Of the run.
+        images: Folders of the pictures.
+        net: Whose features they are.
     """
+    room = "fresh" if net == FOLDS else f"fresh.{net}"
     name, folders = name_of(images), resolved(images)
     free: list[Path] = []
     for number in itertools.count(1):
-        path = run_folder / "fresh" / (name if number == 1 else f"{name}-{number}")
+        path = run_folder / room / (name if number == 1 else f"{name}-{number}")
         claims = claims_of(path)
         if any(claim.get("folders") == folders for claim in claims.values()):
             return path
@@ -76,7 +89,7 @@ def default_path(run_folder: Path, images: Sequence[Path]) -> Path:
         if not claims:
             break
     if free[0].name != name:
-        log.info("fresh/%s is of another folder, so this is %s", name, free[0])
+        log.info("%s/%s is of another folder, so this is %s", room, name, free[0])
     elif any("folders" in claim for claim in claims_of(free[0]).values()):
         log.info("%s was of a folder that is gone; this takes its place", free[0])
     return free[0]
@@ -156,6 +169,7 @@ def infer_features(
     threads: int = 0,
     *,
     table: Path | None = None,
+    net: Nets = FOLDS,
     overwrite: bool = False,
 ) -> Path:
     """Run ``features.fresh`` as a child; what it says goes to the standard error.
@@ -167,6 +181,7 @@ def infer_features(
         threads: Of torch; 0: as many as it takes by itself.
         table: Of the ids, with the columns that the nets learned from; None: an id is
             the name of a file, and they did from none.
+        net: Whose features.
         overwrite: Infer all pictures anew, and replace what is in ``out``.
 
     Returns:
@@ -179,6 +194,7 @@ def infer_features(
     command = [sys.executable, "-m", COMMAND]
     command += ["--run", str(run_folder), "--out", str(out), "--threads", str(threads)]
     command += ["--overwrite"] if overwrite else []
+    command += ["--net", net] if net != FOLDS else []
     command += ["--table", str(table)] if table else []
     command += ["--images", *map(str, images)]
     status = subprocess.run(command, check=False).returncode

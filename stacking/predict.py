@@ -18,6 +18,10 @@ The nets run in a child process (``features.fresh``), the models of
   averaged and the average is rounded or cut to a class, and over the
   views of the plain net, or of its probabilities: where they disagree, look twice.
 
+``--net distilled`` predicts by the one net of ``transfer.distill`` in place of all nets
+and models, into ``new_leaves.distilled.csv``; intervals are by the rows that the
+distilled nets of the folds held out.
+
 Of objects (``[data] object``) ``--table FILE`` says which pictures show which. Of files
 whose pages are pictures (``page = "all"`` of ``data_prep.prepare``) none is needed.
 
@@ -41,18 +45,19 @@ from data_prep.run_folders.runs import Finished, Run
 from data_prep.run_places import chosen_run
 from data_prep.settings import from_flags
 from data_prep.tables.spelling import write_csv
-from features.inference import NewPictures, default_path
+from features.inference import DISTILLED, NewPictures, default_path
 from stacking.oof import EXACT, probability_column, with_name_of_ids
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from data_prep.user_columns import UserColumns
     from stacking.ensemble.new_rows import NewRows
     from stacking.ensemble.predictor import Predictor
     from stacking.inputs.target_columns import TargetColumns
 
 STAGE = "stacking.predict"
-FIT, EXTRACTED = "stacking.fit", "features.extract"
+FIT, EXTRACTED, DISTILL = "stacking.fit", "features.extract", "transfer.distill"
 MANY = 5  # ids of pictures left out that are named
 log = logging.getLogger(__name__)
 
@@ -72,32 +77,66 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """Predict as the command line says, and return the file."""
     settings = from_flags(PredictSettings, STAGE, argv)
     run = Run(chosen_run(settings.run, STAGE))
-    fitted, prepared = run.finished(FIT), run.finished(PREPARED)
-    from data_prep.new_columns import with_sizes
-    from data_prep.tables.cells import as_texts
-    from features.earlier import SIDECAR
-    from features.inference import infer_features
+    prepared = run.finished(PREPARED)
     from stacking.analysis.conformal import least_groups
+
+    least_groups(settings.coverage)  # refuses what is not between 0 and 1
+    predict_by = _predict_by_net if settings.net == DISTILLED else _predict_by_stack
+    served = predict_by(settings, run, prepared)
+    name = served.folders[0].name + ".distilled" * (settings.net == DISTILLED)
+    out = settings.out or run.folder / STAGE / f"{name}.csv"
+    cv_groups = Prepared.open(prepared).rows_by_name()["cv_group"]
+    predictions, oof = served.predictions, served.oof
+    from data_prep.tables.cells import as_texts
+
+    oof["cv_group"] = cv_groups.loc[as_texts(oof["id"])].to_numpy()
+    _add_interval(predictions, oof, served.target_columns, settings.coverage)
+    write_csv(out, with_name_of_ids(predictions, name_column(prepared.metadata)))
+    _tell_left_out(served.folders, out)
+    if served.warning:
+        log.warning("%s", served.warning)
+    noun = "objects" if served.is_by_object else "pictures"
+    log.info("%d %s predicted -> %s", len(predictions), noun, out)
+    return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What was predicted of new pictures, or objects.
+
+    Attributes:
+        predictions: A row each.
+        oof: The out-of-fold predictions of the run, by what predicts now.
+        target_columns: Say what the target is.
+        folders: Of the features of the pictures, by run.
+        is_by_object: A row is an object.
+        warning: Of the score; empty: none.
+    """
+
+    predictions: "pd.DataFrame"
+    oof: "pd.DataFrame"
+    target_columns: "TargetColumns"
+    folders: Sequence[Path]
+    is_by_object: bool
+    warning: str = ""
+
+
+def _predict_by_stack(
+    settings: PredictSettings, run: Run, prepared: Finished
+) -> Served:
+    """Predict by the nets of all folds and the models stacked on them."""
+    fitted = run.finished(FIT)
+    from data_prep.new_columns import with_sizes
+    from features.earlier import SIDECAR
     from stacking.ensemble.new_rows import NewRows
     from stacking.ensemble.predictor import Predictor
 
-    least_groups(settings.coverage)  # refuses what is not between 0 and 1
     predictor = Predictor.load(fitted.folder)
     oof = read_frame(fitted.folder / EXACT)
     runs = [run, *_other_runs(run, fitted)]
     # looked at before any net is asked
-    table, objects = _read_table(settings, predictor, prepared, runs=runs)
-    folders = [default_path(one_run.folder, settings.images) for one_run in runs]
-    out = settings.out or run.folder / STAGE / f"{folders[0].name}.csv"
-    for one_run, folder in zip(runs, folders, strict=True):
-        infer_features(
-            one_run.folder,
-            settings.images,
-            folder,
-            settings.threads,
-            table=settings.table,
-            overwrite=settings.overwrite,
-        )
+    table, objects = _read_table(settings, predictor.user_columns, prepared, runs=runs)
+    folders = _infer(settings, runs)
     rows = NewRows.read(folders, predictor, fitted)
     if table is not None:
         if (sidecar := folders[0] / SIDECAR).is_file():
@@ -105,21 +144,57 @@ def main(argv: Sequence[str] | None = None) -> Path:
         rows = rows.with_user_columns(table, predictor)
     if objects is not None:
         rows = rows.of_objects(objects, predictor)
-    predictions = predict(rows, predictor)
-    cv_groups = Prepared.open(prepared).rows_by_name()["cv_group"]
-    oof["cv_group"] = cv_groups.loc[as_texts(oof["id"])].to_numpy()
-    _add_interval(predictions, oof, predictor.target_columns, settings.coverage)
-    write_csv(out, with_name_of_ids(predictions, name_column(prepared.metadata)))
-    _tell_left_out(folders, out)
-    _warn_of_score(fitted.metadata, predictor)
-    noun = "pictures" if objects is None else "objects"
-    log.info("%d %s predicted -> %s", len(predictions), noun, out)
-    return out
+    return Served(
+        predictions=predict(rows, predictor),
+        oof=oof,
+        target_columns=predictor.target_columns,
+        folders=folders,
+        is_by_object=objects is not None,
+        warning=_warning_of_score(fitted.metadata, predictor),
+    )
+
+
+def _predict_by_net(settings: PredictSettings, run: Run, prepared: Finished) -> Served:
+    """Predict by the distilled net alone."""
+    distilled = run.finished(DISTILL)
+    from stacking.ensemble.distilled import DistilledRows
+
+    oof = read_frame(distilled.folder / EXACT)
+    _, objects = _read_table(settings, None, prepared, runs=[run])
+    folders = _infer(settings, [run])
+    opened = Prepared.open(prepared)
+    rows = DistilledRows.read(folders[0], distilled, opened, objects)
+    return Served(
+        predictions=rows.predict(),
+        oof=oof,
+        target_columns=rows.target_columns,
+        folders=folders,
+        is_by_object=objects is not None,
+    )
+
+
+def _infer(settings: PredictSettings, runs: Sequence[Run]) -> list[Path]:
+    """Have the nets of each run look at the pictures; returns where that lies."""
+    from features.inference import infer_features
+
+    images, net = settings.images, settings.net
+    return [
+        infer_features(
+            one_run.folder,
+            images,
+            default_path(one_run.folder, images, net),
+            settings.threads,
+            table=settings.table,
+            net=net,
+            overwrite=settings.overwrite,
+        )
+        for one_run in runs
+    ]
 
 
 def _read_table(
     settings: PredictSettings,
-    predictor: "Predictor",
+    user_columns: "UserColumns | None",
     prepared: Finished,
     *,
     runs: Sequence[Run],
@@ -137,11 +212,11 @@ def _read_table(
     from features.fresh_columns import FreshColumns, columns_of_run
     from features.inference import find_pictures, paged_pictures
 
-    path, user_columns = settings.table, predictor.user_columns
+    path = settings.table
     of_nets = {
         one_run.folder: (columns, one_run.finished(PREPARED))
         for one_run in runs
-        if (columns := columns_of_run(one_run)) is not None
+        if (columns := columns_of_run(one_run, settings.net)) is not None
     }
     has_objects = prepared.metadata.get("object_column") is not None
     has_pages = pages_of(prepared.record) == "all"
@@ -259,7 +334,7 @@ def _run_beside(run: Path, name: str) -> Path:
     return run.absolute().parent / name
 
 
-def _warn_of_score(metadata: Mapping[str, Any], predictor: "Predictor") -> None:
+def _warning_of_score(metadata: Mapping[str, Any], predictor: "Predictor") -> str:
     """Repeat what the fit said of a stack that is no better than what needs no nets.
 
     Args:
@@ -273,8 +348,7 @@ def _warn_of_score(metadata: Mapping[str, Any], predictor: "Predictor") -> None:
         for name, title in RIVALS.items()
         if metadata.get(name) is not None
     }
-    if text := on_result(metadata["score"], rivals, predictor.objective):
-        log.warning("%s", text)
+    return on_result(metadata["score"], rivals, predictor.objective)
 
 
 def _tell_left_out(folders: Sequence[Path], out: Path) -> None:

@@ -113,6 +113,9 @@ def search(**keys: Any) -> Tables:
 
 
 JIGSAW = tune(init="pretext.jigsaw")
+DISTILL = listed("transfer.finetune", "transfer.distill") | {
+    "transfer.distill": {"batch_size": 8, "init": "scratch"}
+}
 LABEL_FREE = listed("pretext.jigsaw", "features.extract", "stacking.fit") | {
     "features.extract": {"source": "pretext.jigsaw"},
     "pretext.jigsaw": {"batch_size": 8},
@@ -331,6 +334,11 @@ MISTAKES: list[tuple[Tables, str]] = [
     (tune(rand_magnitude=5), r"rand_magnitude = 5 is for augment = 'randaugment', but"),
     (tune(augment="randaugment", rand_magnitude=31), r"rand_magnitude = 31"),
     (tune(optimizer="sam"), r"optimizer = 'sam': no such optimiser; SAM goes over any"),
+    (DISTILL | tune(select="fold"), r"the epochs of its nets were chosen on the folds"),
+    (
+        DISTILL | tune(folds=["0"]),
+        r"\[transfer.finetune\] folds = 0: a net of each fol",
+    ),
     (tune(average_epochs=31), r"average_epochs = 31, but there are only 30 epochs"),
     (
         ALONE | listed("transfer.finetune"),
@@ -510,6 +518,7 @@ def test_a_stacker_without_its_package_is_refused_before_the_first_stage(
         data(group="pairs") | {"data_prep.prepare": {"cv": "sgkfold3"}},
         tune(all=True, batch_size=32) | fit(test_nets="all"),
         LABEL_FREE | fit(cv="kfold5"),
+        DISTILL,
         fit(columns=["width", "year"], cv="skfold3"),
         {"tasks.x": {"kind": "classes", "column": "g"}} | tune(tasks=["x"]),
         data(attributes=["names.csv"])

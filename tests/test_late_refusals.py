@@ -38,7 +38,7 @@ WHY: dict[str, tuple[str, ...]] = {
         "pretext.rotation:RotationSettings.check_data",
         "pretext.settings:TrainingSettings.check_enough",
         "pretext.settings:TrainingSettings._check_parts",
-        *("transfer.jobs:folds_of", "transfer.teacher"),
+        *("transfer.jobs:folds_of", "transfer.teacher", "transfer.distill"),
         "transfer.jobs:check_devices_of",
         *("features.layers:Layers.__init__", "features.pooling:check_statistics"),
         "features.settings:ExtractSettings.check_data",

@@ -9,7 +9,6 @@ Torch-free.
 Shapes: N rows of the table, n of them, F outputs of a task, K classes.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,9 +18,7 @@ from numpy.typing import NDArray
 from data_prep.arrays import Bools, Floats, Ints
 from data_prep.tasks import Task
 from transfer.jobs import Job
-from transfer.teacher import SoftLabels
-
-Outputs = Mapping[str, NDArray[np.floating[Any]]]  # of tasks by name
+from transfer.teacher import Outputs, SoftLabels
 
 
 def add_labels(job: Job, outputs: Outputs, min_confidence: float = 0.0) -> Job:
@@ -59,6 +56,45 @@ def add_labels(job: Job, outputs: Outputs, min_confidence: float = 0.0) -> Job:
         pseudo_idx=rows,
         soft=soft,
     )
+
+
+def mix_labels(job: Job, outputs: Outputs, share: float) -> Job:
+    """Mix what a teacher says into the labels of the table, where a net has both.
+
+    A label becomes (1 - share) of itself and a share of the teacher's number, or
+    probabilities. Rows that an epoch is chosen by, or that are held out, keep theirs.
+
+    Source: Hinton, Vinyals & Dean 2015, "Distilling the knowledge in a neural network",
+    arXiv 1503.02531; at a temperature of 1.
+
+    Args:
+        job: The net; its ``labelled_idx`` are n rows.
+        outputs: (n, F) of the tasks that are taught, in the unit of their labels.
+        share: From 0 to 1.
+    """
+    rows_of_table = job.labelled_idx
+    tasks, soft = [], dict(job.soft)
+    for task in job.tasks:
+        if task.name not in outputs:
+            tasks.append(task)
+            continue
+        is_finite = np.isfinite(outputs[task.name]).all(axis=1)
+        is_mixed = task.has_label[rows_of_table] & is_finite
+        rows = rows_of_table[is_mixed]
+        read = _Read.of(task, outputs[task.name][is_mixed])
+        y = task.values[rows, 0]
+        if read.proba is None:
+            number = np.clip(read.number, *_range_of(task, rows_of_table))
+            tasks.append(_with_labels(task, rows, (1 - share) * y + share * number))
+            continue
+        proba = np.zeros((len(task.values), len(read.values)))
+        if task.name in soft:
+            proba = soft[task.name].proba.copy()
+        one_hot = np.eye(len(read.values))[np.searchsorted(read.values, y)]
+        proba[rows] = (1 - share) * one_hot + share * read.proba
+        soft[task.name] = SoftLabels(proba=proba, values=read.values)
+        tasks.append(task)
+    return replace(job, tasks=tasks, soft=soft)
 
 
 def confident(job: Job, outputs: Outputs, min_confidence: float) -> Bools:

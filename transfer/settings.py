@@ -213,7 +213,7 @@ class FinetuneSettings(ExecutorSettings, TrainingSettings):
             )
         for name in ("pseudo_weight", "pseudo_min_confidence"):
             value = getattr(self, name)
-            if value != getattr(type(self), name) and not self.pseudo_labels:
+            if value != getattr(type(self), name) and not self.has_teacher:
                 raise UserError(
                     f"{name} = {value} is for what a teacher labels, and pseudo_labels"
                     " names none; give a run, or take it out"
@@ -254,6 +254,11 @@ class FinetuneSettings(ExecutorSettings, TrainingSettings):
                 f"average_epochs = {self.average_epochs}, but there are only"
                 f" {self.epochs} epochs; give fewer"
             )
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether other nets label pictures without label."""
+        return bool(self.pseudo_labels)
 
     @property
     def moving(self) -> Moving:

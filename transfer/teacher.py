@@ -13,11 +13,12 @@ Shapes: N rows of the run that is taught, K classes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 STAGE = "transfer.finetune"
 SETTING = "pseudo_labels"
+Outputs = Mapping[str, NDArray[np.floating[Any]]]  # (n, F) of tasks by name
 SAME = ("target_column", "target_kind", "classes")  # what is known of the target
 
 
@@ -55,15 +57,17 @@ class SoftLabels:
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """Another run with finished nets.
+    """A run with finished nets that teach.
 
     Attributes:
-        folder: Of the run, as the user wrote it.
+        folder: Of the run.
+        named: How it is named in messages.
         finetuned: Its ``transfer.finetune``.
         prepared: Its ``data_prep.prepare``.
     """
 
     folder: Path
+    named: str
     finetuned: Finished
     prepared: Prepared
 
@@ -88,24 +92,32 @@ class Teacher:
                 f"{named} is the run itself, whose nets would be replaced by what they"
                 " teach; give a run of another name to the experiment that is taught"
             )
-        teacher = Run(folder)
-        finetuned = teacher.finished(STAGE)
-        if finetuned.metadata["role_of_fold"] != "oof":
-            raise UserError(
-                f"{named}: the epochs of its nets were chosen on the folds that they"
-                " hold out, so they would teach what is to be scored; train them with"
-                " select = 'last' or 'inner'"
-            )
-        if chosen_with_labels(teacher, finetuned):
+        return cls.of_run(Run(folder), named)
+
+    @classmethod
+    def of_run(cls, run: Run, named: str = STAGE) -> "Teacher":
+        """Take the finished nets of a run as teachers.
+
+        Args:
+            run: Has them.
+            named: How the run is named in messages.
+
+        Raises:
+            UserError: There are none, or they know more of the labels than they say.
+        """
+        finetuned = run.finished(STAGE)
+        check_role(finetuned.metadata["role_of_fold"], named)
+        if chosen_with_labels(run, finetuned):
             raise UserError(
                 f"{named}: its pretext ended by a probe on all labels, those that are"
                 " to be scored too; train it without plateau, or begin from other"
                 " weights"
             )
         return cls(
-            folder=folder,
+            folder=run.folder,
+            named=named,
             finetuned=finetuned,
-            prepared=Prepared.open(teacher.finished(PREPARED)),
+            prepared=Prepared.open(run.finished(PREPARED)),
         )
 
     @property
@@ -116,11 +128,6 @@ class Teacher:
             "nets": self.finetuned.record["digest"],
             "pictures": self.prepared.record["digest"],
         }
-
-    @property
-    def named(self) -> str:
-        """How it is named in messages."""
-        return f"{SETTING} = '{self.folder}'"
 
     def check_target(self, metadata: Mapping[str, Any]) -> None:
         """Refuse a teacher of another target, or of another scheme of folds.
@@ -194,6 +201,7 @@ class Teacher:
         target_column: str | None,
         *,
         min_confidence: float = 0.0,
+        share: float | None = None,
     ) -> "PseudoRows":
         """Say which rows and tasks it can label: those of the target alone.
 
@@ -204,6 +212,8 @@ class Teacher:
             tasks: Of the run that is taught.
             target_column: The user's name of the target.
             min_confidence: That will be asked for, of classes.
+            share: Of its predictions in the labels of the table; None: it is not asked
+                about rows that have one.
 
         Raises:
             UserError: There are none, or no confidence of them.
@@ -212,7 +222,7 @@ class Teacher:
         unlabelled = table_there["id"][table_there["split"] != "train"]
         is_free = (table["split"] != "train") & table["id"].isin(unlabelled)
         rows = np.flatnonzero(is_free.to_numpy())
-        if not len(rows):
+        if not len(rows) and not share:
             n = int((table["split"] != "train").sum())
             raise UserError(
                 f"{self.named} has nothing to label: of the {n} pictures without label"
@@ -244,7 +254,14 @@ class Teacher:
                 f" classes, and {', '.join(names)} is a number, which has none; leave"
                 " it out"
             )
-        return PseudoRows(teacher=self, rows=rows, tasks=tuple(names))
+        is_train = (table["split"] == "train").to_numpy()
+        return PseudoRows(
+            teacher=self,
+            rows=rows,
+            tasks=tuple(names),
+            labelled=np.flatnonzero(is_train if share is not None else False),
+            share=share or 0.0,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,13 +270,45 @@ class PseudoRows:
 
     Attributes:
         teacher: It.
-        rows: Rows of the table, rising.
+        rows: Rows without label, rising.
         tasks: Names of the tasks that it teaches.
+        labelled: Rows with one that it is asked about too.
+        share: Of its predictions in the labels of those.
     """
 
     teacher: Teacher
     rows: Ints
     tasks: tuple[str, ...]
+    labelled: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    share: float = 0.0
+
+    @property
+    def all_rows(self) -> Ints:
+        """All rows that it is asked about, rising."""
+        return np.union1d(self.rows, self.labelled)
+
+    def of_rows(self, outputs: Outputs, rows: Ints) -> Outputs:
+        """Give the outputs of (n,) rows among those of all that it is asked about."""
+        idx = np.searchsorted(self.all_rows, rows)
+        return {name: y[idx] for name, y in outputs.items()}
+
+
+def check_role(role: str, named: str) -> None:
+    """Refuse nets whose epochs were chosen by what is to be scored.
+
+    Args:
+        role: Of the rows that they hold out.
+        named: How they are named in messages.
+
+    Raises:
+        UserError: They were.
+    """
+    if role != "oof":
+        raise UserError(
+            f"{named}: the epochs of its nets were chosen on the folds that they hold"
+            " out, so they would teach what is to be scored; train them with select ="
+            " 'last' or 'inner'"
+        )
 
 
 def is_of_target(task: Task, target_column: str | None) -> bool:

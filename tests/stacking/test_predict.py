@@ -43,9 +43,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> None:
         threads: int,
         *,
         table: Path | None,
+        net: str,
         overwrite: bool,
     ) -> Path:
         assert not overwrite
+        assert net == "folds"
         del table
         assert images
         assert threads == 0
@@ -246,7 +248,7 @@ def test_nets_that_learned_from_columns_are_given_the_table(
     rows = pd.read_parquet(folder / "data_prep.prepare" / "table.parquet")
     rows["given.size"] = np.random.default_rng(0).normal(size=len(rows))
     columns = NetColumns.learn(rows, ["size"])
-    monkeypatch.setattr("features.fresh_columns.columns_of_run", lambda _: columns)
+    monkeypatch.setattr("features.fresh_columns.columns_of_run", lambda *_: columns)
 
     def ask(*given: Any, table: Path | None, **flags: Any) -> Path:
         tables.append(table)
@@ -302,7 +304,9 @@ def test_columns_are_read_by_ids_with_folders(
 
     def read() -> Any:
         predictor = Predictor.load(fitted.folder)
-        return predict._read_table(settings, predictor, prepared, runs=[Run(folder)])
+        return predict._read_table(
+            settings, predictor.user_columns, prepared, runs=[Run(folder)]
+        )
 
     if has_folders:
         assert list(read()[0].index) == ids

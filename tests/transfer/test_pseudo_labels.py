@@ -420,7 +420,7 @@ def test_a_pseudo_label_is_the_mean_over_the_views_of_the_net_of_the_fold(
     assert len(cut[0].pseudo_idx) == 8
     with monkeypatch.context() as patch:
         # what it began with is on the disk: nobody is asked again
-        patch.setattr(teaching.Lesson, "of", None)
+        patch.setattr(teaching.ViewedNets, "of_teacher", None)
         stage = finetune(run, *flags)
     record = json.loads((stage / "record.json").read_text())
     assert record["settings"]["pseudo_labels"]["run"] == "teacher"

@@ -9,7 +9,6 @@ Shapes: N rows of the teacher's table, n of them, F outputs of a task.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from data_prep.dihedral import VIEW_SETS, stack_views
 from data_prep.folds import ALL
 from data_prep.run_folders.damage import read_frame
 from data_prep.run_folders.drafts import drafted
+from data_prep.run_folders.runs import Finished
 from data_prep.tasks import Task
 from data_prep.up import LEARNED
 from pretext.data.pictures import Pictures
@@ -29,9 +29,9 @@ from pretext.device import pick_device
 from transfer.jobs import Job, check_jobs, fold_name
 from transfer.networks.columns import columns_of
 from transfer.networks.task_net import TaskNet
-from transfer.pseudo_labels import Outputs, add_labels
+from transfer.pseudo_labels import add_labels, mix_labels
 from transfer.results.trained_nets import MEAN, TrainedNets
-from transfer.teacher import PseudoRows, Teacher
+from transfer.teacher import Outputs, PseudoRows, Teacher
 from transfer.training.finetune_data import FinetuneData
 from transfer.training.learner import in_unit
 
@@ -55,54 +55,54 @@ def teach(
     """
     if pseudo is None:
         return list(jobs)
-    settings, teacher = data.settings, pseudo.teacher
-    tasks = {task.name: task for job in jobs for task in job.tasks}
-    ids = [data.ids[row] for row in pseudo.rows]
+    least = data.settings.pseudo_min_confidence
+    lessons: dict[str, Outputs] = {}
     with_labels: list[Job] = []
-    outputs_by_fold: dict[str, Outputs] = {}
     for job in jobs:
-        if not len(job.pseudo_idx):
+        tasks = [task for task in job.tasks if task.name in pseudo.tasks]
+        if not tasks:
             with_labels.append(job)
             continue
-        if job.fold not in outputs_by_fold:
-            file = data.folder / FOLDER / f"{fold_name(job.fold)}.parquet"
-            outputs_by_fold[job.fold] = _read_or_ask(
-                file,
-                teacher,
-                fold=job.fold,
-                ids=ids,
-                tasks=[tasks[name] for name in pseudo.tasks],
-            )
-        idx = np.searchsorted(pseudo.rows, job.pseudo_idx)
-        outputs = {name: y[idx] for name, y in outputs_by_fold[job.fold].items()}
-        job_with_labels = add_labels(job, outputs, settings.pseudo_min_confidence)
-        with_labels.append(job_with_labels)
+        if job.fold not in lessons:
+            lessons[job.fold] = lesson(pseudo, job.fold, data, jobs=jobs)
+        outputs = lessons[job.fold]
+        labelled = add_labels(job, pseudo.of_rows(outputs, job.pseudo_idx), least)
+        if pseudo.share:
+            outputs = pseudo.of_rows(outputs, job.labelled_idx)
+            labelled = mix_labels(labelled, outputs, pseudo.share)
+        with_labels.append(labelled)
         log.info(
             "%s: learns %d pictures without label of %d, by %s",
             job.path,
-            len(job_with_labels.pseudo_idx),
+            len(labelled.pseudo_idx),
             len(job.pseudo_idx),
-            teacher.named,
+            pseudo.teacher.named,
         )
-    check_jobs(with_labels, settings)
+    check_jobs(with_labels, data.settings)
     return with_labels
 
 
-def _read_or_ask(
-    file: Path,
-    teacher: Teacher,
-    *,
-    fold: str,
-    ids: Sequence[str],
-    tasks: Sequence[Task],
+def lesson(
+    pseudo: PseudoRows, fold: str, data: FinetuneData, *, jobs: Sequence[Job]
 ) -> Outputs:
-    """Read what the teacher told an earlier attempt, or ask it and write that."""
+    """Give what the teacher of a fold says of all rows that it is asked about.
+
+    Args:
+        pseudo: The teacher, and what it is asked.
+        fold: Number of the fold, or ``all``.
+        data: What the nets are made from; there it is kept.
+        jobs: With the tasks.
+    """
+    by_name = {task.name: task for job in jobs for task in job.tasks}
+    tasks = [by_name[name] for name in pseudo.tasks]
+    file = data.folder / FOLDER / f"{fold_name(fold)}.parquet"
     if not file.exists():
-        outputs = Lesson.of(teacher, fold).outputs(ids, tasks)
+        ids = [data.ids[row] for row in pseudo.all_rows]
+        outputs = ViewedNets.of_teacher(pseudo.teacher, fold).outputs(ids, tasks)
         columns = [column for task in tasks for column in task.columns]
         values = np.hstack([outputs[task.name] for task in tasks])
         table = pd.DataFrame(values, columns=columns)
-        table.insert(0, "id", list(ids))
+        table.insert(0, "id", ids)
         with drafted(file) as stream:
             table.to_parquet(stream, index=False)
     table = read_frame(file)
@@ -110,12 +110,12 @@ def _read_or_ask(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lesson:
-    """The nets of a teacher that may teach a fold, and the pictures that they look at.
+class ViewedNets:
+    """Nets, and the pictures that they look at in several views.
 
     Attributes:
-        nets: One per task or a joint one; of the net of all rows, those of each fold.
-        pictures: Of the teacher's run.
+        nets: One per task or a joint one; of several folds they are averaged.
+        pictures: Of their run.
         ids: N ids of those.
         views: Names of the views that are averaged: those that the nets learned by.
     """
@@ -126,7 +126,7 @@ class Lesson:
     views: tuple[str, ...]
 
     @classmethod
-    def of(cls, teacher: Teacher, fold: str) -> "Lesson":
+    def of_teacher(cls, teacher: Teacher, fold: str) -> "ViewedNets":
         """Open the nets that never saw a label of a fold, and no others."""
         finetuned, prepared = teacher.finetuned, teacher.prepared
         nets = TrainedNets(finished=finetuned, nets=finetuned.metadata["nets"])
@@ -137,6 +137,25 @@ class Lesson:
             pictures=Pictures.open(prepared.folder, pick_device(), values),
             ids=prepared.table["id"].tolist(),
             views=VIEW_SETS[LEARNED[finetuned.record["settings"]["turns"]]],
+        )
+
+    @classmethod
+    def of_fold(
+        cls, nets: Sequence[dict[str, Any]], fold: str, data: FinetuneData
+    ) -> "ViewedNets":
+        """Take the nets of a fold of a stage that is being made.
+
+        Args:
+            nets: What its record is to say of each.
+            fold: Number of the fold.
+            data: What they were made from.
+        """
+        stage = Finished(folder=data.folder, record={})
+        return cls(
+            nets=TrainedNets(finished=stage, nets=nets).of_fold(fold),
+            pictures=data.pictures,
+            ids=data.ids,
+            views=VIEW_SETS[LEARNED[data.settings.turns]],
         )
 
     def outputs(self, ids: Sequence[str], tasks: Sequence[Task]) -> Outputs:
