@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 STAGE = "data_prep.prepare"
 START_S = 3.0  # folders, tables, report
 PIXEL_S = 1.6e-8  # to measure a stored pixel for the report
+OF_PAGES = 'page = "all" in [data_prep.prepare] makes a picture of each page'
 KEPT = "kept.npy"  # pixels without placeholders, until they take the store's place
 log = logging.getLogger(__name__)
 
@@ -383,13 +384,14 @@ def _usable_pictures(
         workers=settings.workers,
         has_group=has_group,
     )
+    infos = [file.info for file in decoded if not file.reason]
     return UsablePictures(
         rows=rows,
         pixels_file=pixels_file,
         left_out=left_out,
         repeats=repeats,
         near=near,
-        notes=[*summarise([f.info for f in decoded if not f.reason]), *near.notes],
+        notes=[*summarise(infos, OF_PAGES * (settings.page == "first")), *near.notes],
     )
 
 

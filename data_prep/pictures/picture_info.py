@@ -21,13 +21,19 @@ class PictureInfo:
     is_profile_ignored: bool = False
 
 
-def summarise(infos: Sequence[PictureInfo]) -> list[str]:
-    """Tell of a collection what is to be known, in a line each."""
+def summarise(infos: Sequence[PictureInfo], remedy: str = "") -> list[str]:
+    """Tell of a collection what is to be known, in a line each.
+
+    Args:
+        infos: Of the files that could be read.
+        remedy: How to have all pages, where that can be had.
+    """
     lines = []
     if n_pages := [info.n_pages for info in infos if info.n_pages > 1]:
         lines.append(
             f"{_files(len(n_pages))} with further pages or frames, up to"
             f" {max(n_pages):,} in all: the first of each was taken"
+            + (f"; {remedy}" if remedy else "")
         )
     peaks = [info.peak for info in infos if info.peak >= 0]
     if low := [peak for peak in peaks if peak < LEAST_RANGE * 65_535]:

@@ -131,10 +131,8 @@ def test_smaller_versions_masks_and_previews_are_no_pages(tmp_path: Path) -> Non
 
 
 def test_a_page_of_an_unknown_kind_hides_no_other(tmp_path: Path) -> None:
-    pages, path = (
-        [scene(k, (40, 30)).convert("L") for k in range(4)],
-        tmp_path / "a.tif",
-    )
+    pages = [scene(k, (40 - 9 * k, 30)).convert("L") for k in range(4)]
+    path = tmp_path / "a.tif"
     data = joined(pages)
     for page in (2, 3):
         data = patched(data, page, BITS, 5)
@@ -361,6 +359,7 @@ def test_pages_of_the_same_files_are_not_decoded_again(
     tmp_path: Path,
     scans: dict[str, list[Image.Image]],
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     del scans
     monkeypatch.setattr(witness, "RECENT_NS", -1)  # files settle at once
@@ -390,7 +389,10 @@ def test_pages_of_the_same_files_are_not_decoded_again(
     after = table_of(again)
     assert after.loc[same, "pixels_sha256"].equals(kept.loc[same, "pixels_sha256"])
     decoded_pictures.clear()
-    first = table_of(prepare(tmp_path, "--page=first", "--cv=skfold3"))
+    with caplog.at_level("INFO"):
+        first = table_of(prepare(tmp_path, "--page=first", "--cv=skfold3"))
+    note = 'the first of each was taken; page = "all" in [data_prep.prepare] makes a'
+    assert note in caplog.text
     assert len(first) == N + 3
     n_lone = sum("@" not in id_ for id_ in kept.index)
     assert len(decoded_pictures) == len(first) - n_lone  # what had no pages is kept

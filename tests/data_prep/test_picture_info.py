@@ -23,6 +23,9 @@ def test_further_pages_are_counted() -> None:
     (line,) = summarise([PLAIN, PictureInfo(n_pages=3), PictureInfo(n_pages=12)])
     assert line.startswith("2 files with further pages or frames, up to 12 in all")
     assert summarise([PictureInfo(n_pages=2)])[0].startswith("1 file with")
+    assert line.endswith("the first of each was taken")
+    (line,) = summarise([PictureInfo(n_pages=2)], "do that")
+    assert line.endswith("the first of each was taken; do that")
 
 
 def test_an_unused_range_is_told_with_its_count_and_largest_level() -> None:

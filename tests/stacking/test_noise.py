@@ -196,6 +196,8 @@ def test_what_is_found_is_told(
         "label issues: 3 of 60 labels; flagged: 1 (a share of 0.02 at most), weight 0"
     )
     assert line in caplog.text
+    issue = "  005: labelled antique, predicted <b>new; probability of <b>new 0.95, of"
+    assert f"{issue} the label antique 0.01" in caplog.text
     assert '[data] sample_weights = "label_issues.csv"' in caplog.text
     caplog.clear()
     main([f"--run={tmp_path}"])
