@@ -58,6 +58,21 @@ class Distance(HeadLoss):
         return state["centre"] + state["scale"] * outputs
 
 
+class Unscaled(Distance):
+    """Squared error of the labels as they are, for comparison.
+
+    A net then learns first where the labels lie, and only then how they differ.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("mse")
+
+    def fit_state(self, y: "Tensor", labels: Labels) -> "dict[str, Tensor]":
+        """Give the (L,) centre 0 and scale 1."""
+        del labels
+        return self.initial_state(y.shape[1])
+
+
 class Cosine(Distance):
     """The angle between vectors; the outputs begin at the mean of the labels."""
 

@@ -16,6 +16,7 @@ from data_prep.head_losses.bi_tempered import BiTempered
 from data_prep.head_losses.class_loss import ClassLoss
 from data_prep.head_losses.cross_entropy import CrossEntropy
 from data_prep.head_losses.focal import Focal, FocalCosine
+from data_prep.head_losses.squares import Squares
 from data_prep.head_losses.symmetric import Symmetric
 from data_prep.head_losses.taylor import Taylor
 from data_prep.ranges import Share
@@ -31,6 +32,7 @@ LOSSES: Mapping[str, type[ClassLoss]] = {
     "taylor": Taylor,
     "symmetric": Symmetric,
     "bi_tempered": BiTempered,
+    "mse": Squares,
 }
 NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
 

@@ -9,14 +9,14 @@ from data_prep.errors import UserError
 from data_prep.head_losses.base import HeadLoss, Labels
 from data_prep.head_losses.batch_terms import WithBatchTerms
 from data_prep.head_losses.companion import SUFFIXES, WithFifths
-from data_prep.head_losses.distances import DISTANCES
+from data_prep.head_losses.distances import DISTANCES, Unscaled
 from data_prep.head_losses.histogram import Histogram, inner_bins
 from data_prep.head_losses.scaled import ScaledCrossEntropy
 from data_prep.settings import Example
 from data_prep.task_types.base import LabelSource, TargetOutputs
 from data_prep.task_types.number_column import NumberColumn
 
-HISTOGRAM = "histogram"
+HISTOGRAM, UNSCALED = "histogram", "unscaled"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Regression(NumberColumn):
     """One number for each row, in the user's unit."""
 
     name = "regression"
-    losses = (*DISTANCES, "bce", HISTOGRAM)
+    losses = (*DISTANCES, "bce", HISTOGRAM, UNSCALED)
     loss_options: ClassVar = {"bins": (HISTOGRAM,), "sigma": (HISTOGRAM,)}
     target_outputs: ClassVar[tuple[TargetOutputs, ...]] = ("number",)
 
@@ -72,6 +72,8 @@ class Regression(NumberColumn):
             loss = Histogram(bins=self.bins, sigma=self.sigma)
         elif self.loss_name == "bce":
             loss = ScaledCrossEntropy()
+        elif self.loss_name == UNSCALED:
+            loss = Unscaled()
         else:
             loss = super().head_loss()
         if self.companion:

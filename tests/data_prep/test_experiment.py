@@ -131,8 +131,8 @@ def test_a_mark_of_the_byte_order_is_no_mistake(tmp_path: Path) -> None:
             "[tasks.x]: loss = 'mes': did you mean 'mse'?",
         ),
         (
-            '[tasks.x]\nkind = "classes"\nloss = "mse"\n',
-            "[tasks.x]: loss = 'mse': there are: cross_entropy",
+            '[tasks.x]\nkind = "classes"\nloss = "huber"\n',
+            "[tasks.x]: loss = 'huber': there are: bi_tempered, cross_entropy",
         ),
         (
             '[tasks.x]\nkind = "date"\nloss = "smooth_l1"\n',

@@ -19,6 +19,7 @@ from data_prep.head_losses.bi_tempered import BiTempered
 from data_prep.head_losses.class_loss import ClassLoss
 from data_prep.head_losses.cross_entropy import CrossEntropy
 from data_prep.head_losses.focal import Focal, FocalCosine
+from data_prep.head_losses.squares import Squares
 from data_prep.head_losses.symmetric import Symmetric
 from data_prep.head_losses.taylor import Taylor
 from data_prep.task_types.classes import LOSSES, Classes
@@ -104,6 +105,20 @@ def test_the_cosine_is_that_of_the_library(seed: int) -> None:
     )
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_squares_are_those_of_ones_and_zeros(seed: int) -> None:
+    outputs, y = logits_of(seed), torch.arange(N) % K
+    ones = functional.one_hot(y, K).double()
+    expected = functional.mse_loss(outputs, ones, reduction="none").mean(dim=1)
+    assert_close(Squares().smoothed(outputs, y), expected)
+    assert_close(predicted(Squares(), ones, {}), ones, rtol=0, atol=1e-5)
+    by_hand = predicted(
+        Squares(), torch.tensor([[0.6, -3.0, 0.2], [-1.0, -1.0, -2.0]]), {}
+    )
+    assert_close(by_hand[0], torch.tensor([0.75, 0.0, 0.25]), rtol=0, atol=1e-5)
+    assert_close(by_hand[1], torch.full((3,), 1 / 3))
+
+
 def test_each_has_cross_entropy_for_a_limit() -> None:
     logits = logits_of(0, scale=1.0)
     expected = CrossEntropy().class_costs(logits)
@@ -169,6 +184,8 @@ def test_slopes_are_finite_and_point_to_the_label(name: str, scale: float) -> No
     assert torch.isfinite(slopes).all()
     if scale == 1.0:
         hard = Classes(loss=name, **options).head_loss()
+        if isinstance(hard, Squares):  # whose outputs are probabilities
+            logits = logits.detach().sigmoid().requires_grad_()
         (slopes,) = torch.autograd.grad(hard.row_losses(logits, y, {}).sum(), logits)
         assert (slopes.gather(1, y[:, None]) < 0).all()
         proba = loss.predict(logits, {})

@@ -17,7 +17,7 @@ from data_prep.head_losses.base import HeadLoss, Labels
 from data_prep.head_losses.companion import FIFTHS, WithFifths
 from data_prep.head_losses.corn import Corn
 from data_prep.head_losses.cross_entropy import CrossEntropy
-from data_prep.head_losses.distances import Distance
+from data_prep.head_losses.distances import Distance, Unscaled
 from data_prep.head_losses.histogram import Histogram
 from data_prep.head_losses.scaled import ScaledCrossEntropy
 from data_prep.head_losses.tags import TagEntropy
@@ -231,6 +231,14 @@ def test_a_companion_adds_the_fifth_of_the_label(number: HeadLoss) -> None:
     )
     ours = loss.row_losses(noise, target, state)
     assert_close(ours, alone + cross_entropy / math.log(5))
+
+
+def test_labels_as_they_are_by_hand() -> None:
+    loss = Unscaled()
+    state, target, first = begun(loss, labels_of([1900.0, 1910.0]))
+    assert target.tolist() == [[1900], [1910]]
+    assert loss.row_losses(first, target, state).tolist() == [1900**2, 1910**2]
+    assert predicted(loss, target, state).tolist() == target.tolist()
 
 
 LOSSES = [

@@ -21,7 +21,7 @@ train = "train.csv"
 test = "test.csv"
 target = "target"
 group = "group"
-[data_prep.prepare]
+{tasks}[data_prep.prepare]
 side = {side}
 fit = "squash"
 {pretext}[transfer.finetune]
@@ -36,6 +36,14 @@ backbone = "tf_efficientnet_lite0"
 epochs = {epochs}
 inductive = true
 """
+OF_ORIGINAL = """[tasks.target]
+kind = "regression"
+loss = "unscaled"
+[tasks.onehot]
+kind = "classes"
+loss = "mse"
+"""
+SCHEDULE = 'schedule = "exponential"\nwarmup = 0\nweight_decay = 0\nclip = 0\n'
 NAMED = 'backbone = "tf_efficientnet_lite0"\n'
 STACK_S = 40  # CPU seconds to keep for the stack
 SHARE_OF_VIEWS = 0.25  # of the time, at most, else there are two views, not eight
@@ -48,19 +56,22 @@ def experiment_of(
     """Write the experiment file."""
     is_original = todo.variant == "original"
     has_pretext = is_original or todo.variant == "jigsaw"
-    pretext, transfer, stack = "", "joint = true\n", ""
+    pretext, transfer, stack, tasks = "", "joint = true\n", "", ""
     if has_pretext:
         pretext = PRETEXT.format(epochs=pretext_epochs)
     if is_original:
-        pretext += 'exact_original = true\nschedule = "halving"\nweight_decay = 0\n'
-        transfer = 'schedule = "halving"\nweight_decay = 0\nmin_area = 1\ncolour = 0\n'
+        pretext += "exact_original = true\n" + SCHEDULE
+        transfer = SCHEDULE + "min_area = 1\ncolour = 0\ndropout = 0\n"
         stack = '[stacking.fit]\nprotocol = "insample"\n'
+        stack += 'postprocess = ["blend", "round"]\n'
+        tasks = OF_ORIGINAL
     inits = {"scratch": "scratch", "ready": str(todo.weights)}
     if todo.variant == "scratch":
         transfer += NAMED
     return FILE.format(
         images=Path(todo.train["path"][0]).parent,
         side=todo.side,
+        tasks=tasks,
         pretext=pretext,
         init=inits.get(todo.variant, "pretext.jigsaw"),
         transfer=transfer,
