@@ -2,10 +2,10 @@
 
     python -m benchmarks.compare_pretexts experiments/pomological_compare.toml
 
-Compute is CPU minutes: time x threads, less what other programs take of the cores. How
-many steps that is, a short trial of each pretext says; it is written down, so that a
-comparison that was killed goes on with the same numbers. Random weights stand in the
-table too. To fine-tune from the best, name its file as the ``init`` of an arm of
+Compute is CPU minutes of all threads, whatever else the machine does. How many steps
+that is, two short trials of each pretext say; it is written down, so that a comparison
+that was killed goes on with the same numbers. Random weights stand in the table too. To
+fine-tune from the best, name its file as the ``init`` of an arm of
 ``benchmarks.compare_arms``.
 """
 
@@ -17,17 +17,15 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
-
 from data_prep import prepare
 from data_prep.command import run_command
 from data_prep.errors import UserError
-from data_prep.run_folders.runs import Run, write_json
+from data_prep.run_folders.runs import write_json
 from data_prep.run_places import run_of
 from data_prep.settings import Parser, nearest
 from pretext.device import set_threads
 
-TRIAL_STEPS = 24
+TRIAL_STEPS = (4, 28)
 PREPARED = "data_prep.prepare"
 ARMS = {  # name: the command and its flags
     "places": ["pretext.jigsaw"],
@@ -59,22 +57,29 @@ def link_stages(base: Path, folder: Path, stages: Iterable[str]) -> None:
             draft.replace(folder / stage)
 
 
-def steps_for(minutes: float, base: Path, name: str, flags: list[str]) -> int:
-    """Time a few steps, and give the number that takes so many CPU minutes."""
+def cpu_seconds(base: Path, name: str, flags: list[str], n_steps: int) -> float:
+    """Train an arm for a few steps, and give what that took of the cores."""
     trial = arm_run(base, f"{name}.trial")
     command, *settings = ARMS[name]
+    size = ["--steps", str(n_steps), "--overwrite"]
+    began = time.process_time()  # not the clock: other programs may run beside it
     module = importlib.import_module(command)
-    size = ["--steps", str(TRIAL_STEPS), "--overwrite"]
-    began, began_cpu = time.perf_counter(), time.process_time()
     module.main(["--run", str(trial), *flags, *settings, *size])
-    n_threads = torch.get_num_threads()
-    cpu_s, wall_s = time.process_time() - began_cpu, time.perf_counter() - began
-    busy = min(1.0, cpu_s / (wall_s * n_threads))  # beside other programs it waits
-    metadata = Run(trial).finished(command).metadata
+    seconds = time.process_time() - began
     shutil.rmtree(trial)
-    per_step = metadata["pictures_per_step"]
-    seconds = minutes * 60 / n_threads / busy
-    return max(1, round(seconds * metadata["images_per_s"] / per_step))
+    return seconds
+
+
+def steps_for(minutes: float, base: Path, name: str, flags: list[str]) -> int:
+    """Give the number of steps that takes so many CPU minutes.
+
+    Two trials differ by steps alone: what a training takes besides cancels out.
+    """
+    few, many = TRIAL_STEPS
+    cpu_seconds(base, name, flags, few)  # the first loads what later ones have
+    seconds = [cpu_seconds(base, name, flags, n_steps) for n_steps in (few, many)]
+    step_s = (seconds[1] - seconds[0]) / (many - few)
+    return max(1, round(minutes * 60 / step_s))
 
 
 def main() -> None:
