@@ -2,6 +2,7 @@
 
     python -m transfer.export --to onnx --out leaves.onnx
     python -m transfer.export --to folder --fold 0 --out leaves
+    python -m transfer.export --net distilled
 
 The graph takes grey levels and gives each task's outputs, averaged over the views and,
 by default, over the nets of all folds: what the feature store holds of a new picture as
@@ -31,6 +32,7 @@ from pretext.onnx_lines import onnx_lines
 from transfer.networks.columns import columns_of
 from transfer.results.trained_nets import MEAN, STAGE, TrainedNets
 
+DISTILL = "transfer.distill"
 log = logging.getLogger(__name__)
 
 USE_ONNX = """\
@@ -52,6 +54,10 @@ class ExportSettings:
         "whose nets: a fold's (0), all, or mean: of all folds averaged (default: mean,"
         " of a folder all)",
     ] = ""
+    net: Annotated[
+        Literal["folds", "distilled"],
+        "the nets of transfer.finetune, or the one of transfer.distill, as a graph",
+    ] = "folds"
     views: Annotated[
         Literal["d4", "c4", "flip", "e"] | None,
         "flips and turns that the graph averages over: d4 all eight, e none; left out:"
@@ -68,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """Export as the command line says, and return the path of the file or folder."""
     settings = from_flags(ExportSettings, "transfer.export", argv)
     run = Run(chosen_run(settings.run, "transfer.export"))
+    if settings.net == "distilled":
+        return _write_distilled(settings, run)
     trained = TrainedNets.of(run)
     ending, usual = (".onnx", MEAN) if settings.to == "onnx" else ("", ALL)
     fold = settings.fold or usual
@@ -83,6 +91,22 @@ def main(argv: Sequence[str] | None = None) -> Path:
         return _write_folders(chosen, run, out)
     fit = run.finished(PREPARED).metadata["fit"]
     return _write_graph(chosen, out, settings, fit=fit)
+
+
+def _write_distilled(settings: ExportSettings, run: Run) -> Path:
+    """Write the net of ``transfer.distill`` that is served, not those that score it."""
+    if settings.to == "folder" or settings.fold:
+        wrong = "--to folder" if settings.to == "folder" else f"fold = {settings.fold}"
+        raise UserError(
+            f"{wrong} is of the nets of {STAGE}; the distilled net is written as one"
+            " graph: leave it out"
+        )
+    trained = TrainedNets.of(run, DISTILL).of_fold(ALL)
+    out = settings.out or run.folder / "net-distilled.onnx"
+    check_free(out, settings.to, overwrite=settings.overwrite)
+    return _write_graph(
+        trained, out, settings, fit=run.finished(PREPARED).metadata["fit"]
+    )
 
 
 def check_free(out: Path, to: str, *, overwrite: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
 import torch
@@ -24,7 +25,7 @@ from data_prep.tasks import Task
 from features import fresh
 from stacking import predict
 from tests.prepared_runs import elsewhere, finetune, make_run, pixels_of, table_of
-from transfer import distill
+from transfer import distill, export
 from transfer.distill import DistillSettings
 from transfer.jobs import Job
 from transfer.networks.task_net import load_net
@@ -328,6 +329,25 @@ def test_what_is_served_is_the_net_of_all_rows(
         row_of = predictions.loc[table["id"][row]]
         assert row_of["prediction"] == pytest.approx(expected, abs=1e-4)
         assert row_of["low"] <= row_of["prediction"] <= row_of["high"]
+
+
+def test_the_served_net_is_exported_as_a_graph(
+    runs: tuple[Run, Run], tmp_path: Path
+) -> None:
+    run = runs[0]
+    file = tmp_path / "net.onnx"
+    flags = [f"--run={run.folder}", f"--out={file}", "--net=distilled"]
+    with pytest.raises(UserError, match=r"--to folder is of the nets of transfer.fine"):
+        export.main([*flags, "--to=folder"])
+    with pytest.raises(UserError, match=r"fold = 0 is of the nets of transfer.finetun"):
+        export.main([*flags, "--fold=0"])
+    export.main(flags)
+    pixels = pixels_of(run)[:2]
+    session = onnxruntime.InferenceSession(file)
+    inputs = {"images": pixels.transpose(0, 3, 1, 2).astype(np.float32)}
+    (target,) = session.run(["target"], inputs)
+    expected = [mean_of_views(run, "all", image) for image in pixels]
+    assert_allclose(np.ravel(target), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("command", [fresh, predict])

@@ -24,7 +24,7 @@ MEAN = "mean"  # the nets of all folds, averaged: what the store has of test pic
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedNets:
-    """What a finished ``transfer.finetune`` holds.
+    """What a finished ``transfer.finetune`` or ``transfer.distill`` holds.
 
     Attributes:
         finished: The stage.
@@ -35,13 +35,17 @@ class TrainedNets:
     nets: Sequence[dict[str, Any]]
 
     @classmethod
-    def of(cls, run: Run) -> "TrainedNets":
+    def of(cls, run: Run, stage: str = STAGE) -> "TrainedNets":
         """Open those of a run.
+
+        Args:
+            run: The run.
+            stage: That trained them.
 
         Raises:
             UserError: The stage is not finished, or was made from what is replaced.
         """
-        finished = run.finished(STAGE)
+        finished = run.finished(stage)
         return cls(finished=finished, nets=finished.metadata["nets"])
 
     @property
