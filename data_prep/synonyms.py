@@ -40,9 +40,8 @@ VIEWS_OF_TRAINING = (
     " transfer.finetune by augment; more is in: python -m pipeline --explain min_area"
 )
 MIXED_PICTURES = (
-    "not there, because a mixed picture has no label of its own where labels are"
-    " numbers or words; min_area, colour, dropout and weight_decay regularise, and"
-    " label_smoothing of [tasks.NAME] with kind = 'classes'"
+    "mix of [transfer.finetune] mixes the pictures of a batch in pairs, such as mix ="
+    " 'cutmix'; mix_alpha and mix_share say how much and how often"
 )
 FIRST_WEIGHTS = (
     "weights of others are named by init, such as init = 'timm:resnet18.a1_in1k' in"
@@ -194,7 +193,8 @@ SYNONYMS = (
         elsewhere=VIEWS_OF_TRAINING,
     ),
     Synonym(
-        words="mixup cutmix mixup_alpha cutmix_alpha manifold_mixup",
+        words="mixup cutmix fmix snapmix cmixup mixup_alpha cutmix_alpha mixup_prob",
+        names=("mix",),
         elsewhere=MIXED_PICTURES,
     ),
     Synonym(

@@ -190,6 +190,10 @@ class TrainingSettings(Ranged):
         """Count the steps of the training."""
         return self.steps or self.epochs * self.steps_per_epoch(n_pictures)
 
+    def n_epochs(self, n_pictures: int) -> int:
+        """Count the passes of the training; the last may be cut short."""
+        return -(-self.total_steps(n_pictures) // self.steps_per_epoch(n_pictures))
+
     def share_done(self, folder: Path, n_nets: int) -> float:
         """Say what share of its trainings an attempt has made, by their epochs.
 

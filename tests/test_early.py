@@ -319,6 +319,41 @@ MISTAKES: list[tuple[Tables, str]] = [
         {"tasks.x": {"kind": "regression", "column": "year"}} | tune(columns=["year"]),
         r"columns = 'year' is what \[tasks.x\] learns; take it out of columns",
     ),
+    (tune(mix="cutmx"), r"mix = 'cutmx': did you mean 'cutmix'"),
+    (tune(mix="mixup", mix_share=1.5), r"mix_share = 1.5: give above 0, at most 1"),
+    (tune(mix="mixup", batch_size=1), r"batch_size = 1: give 2 or more"),
+    (tune(mix_alpha=0.4), r"mix_alpha = 0.4 is for mixed pictures, but mix = 'none'"),
+    (tune(mix="mixup", mix_last_plain=30), r"mix_last_plain = 30, but the training h"),
+    (
+        tune(mix="snapmix", head_width=8),
+        r"mix = 'snapmix' reads maps of classes off linear heads, but head_width = 8",
+    ),
+    (
+        tune(mix="snapmix"),
+        r"each net has to learn classes alone, and 'target' learns regression",
+    ),
+    (
+        tune(mix="snapmix", backbone="test_vit")
+        | {"tasks.x": {"kind": "classes", "column": "name"}},
+        r"reads maps of classes off a network whose .* those of 'test_vit' are not",
+    ),
+    (
+        tune(mix="cmixup") | {"tasks.x": {"kind": "classes", "column": "name"}},
+        r"mix = 'cmixup' pairs pictures by a number, and net 'x' learns none",
+    ),
+    (
+        tune(mix="mixup", mix_share=1.0)
+        | {"tasks.x": {"kind": "regression", "ranksim": 1.0}},
+        r"\[tasks.x\]: ranksim compares plain pictures alone, and mix_share = 1 leaves",
+    ),
+    (
+        tune(devices=2) | {"tasks.x": {"kind": "regression", "ranksim": 1.0}},
+        r"\[tasks.x\] has ranksim, which compares all pictures .* but 2 devices share",
+    ),
+    (
+        {"tasks.x": {"kind": "classes", "column": "name", "t1": 0.5}},
+        r"\[tasks.x\]: t1 = 0.5 is for loss = 'bi_tempered' alone, not 'cross_entropy'",
+    ),
     (tune(final_scale=1.5), r"final_scale = 1.5 makes views of 48 px"),
     (tune(keep_pretext=0.3), r"keep_pretext = 0.3 goes on .*, but init = 'scratch'"),
     (tune(patience=3), r"patience = 3 waits for a better score, but select = 'last'"),

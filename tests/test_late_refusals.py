@@ -39,7 +39,11 @@ WHY: dict[str, tuple[str, ...]] = {
         "pretext.settings:TrainingSettings.check_enough",
         "pretext.settings:TrainingSettings._check_parts",
         *("transfer.jobs:folds_of", "transfer.teacher", "transfer.distill"),
-        "transfer.jobs:check_devices_of",
+        *("transfer.jobs:check_devices_of", "transfer.mix_settings"),
+        *(
+            "transfer.networks.class_maps",
+            "transfer.settings:FinetuneSettings._check_mix",
+        ),
         *("features.layers:Layers.__init__", "features.pooling:check_statistics"),
         "features.settings:ExtractSettings.check_data",
         "features.settings:ExtractSettings.shard_of",

@@ -116,7 +116,7 @@ ROOMS: dict[str, list[set[str]]] = {
     "transfer": [
         {"networks"},
         {"teacher"},
-        {"inner_split", "jobs", "kept_folds", "settings"},
+        {"inner_split", "jobs", "kept_folds", "mix_settings", "settings"},
         {"pseudo_labels"},
         {"search"},
         {"training"},

@@ -181,7 +181,7 @@ def test_each_word_of_others_stands_once_and_leads_to_a_name_of_ours() -> None:
         ("patience", "[pretext.jigsaw]", "patience of [transfer.finetune] with select"),
         ("early_stopping", "[transfer.finetune]", "patience of [transfer.finetune]"),
         ("freeze", "[transfer.finetune]", "what moves of a net is train of [transfer."),
-        ("mixup", "[transfer.finetune]", "not there, because a mixed picture has no"),
+        ("mixup", "[transfer.finetune]", "did you mean 'mix'"),
         ("class_weights", "[transfer.finetune]", "it is a key of [tasks.NAME] with"),
         ("class weights", "[stacking.fit]", "it is a key of [tasks.NAME] with kind ="),
         ("gpus", "[transfer.finetune]", "did you mean 'devices'?"),

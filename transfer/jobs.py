@@ -213,6 +213,7 @@ def check_plan(outlook: Outlook, settings: FinetuneSettings) -> None:
     n_folds = outlook.metadata["n_folds"]
     tasks = outlook.tasks(settings.tasks)
     check_devices_of(tasks, settings)
+    settings.check_mix(_nets(tasks, settings))
     pseudo = find_pseudo(settings, outlook, tasks)
     if outlook.prepared:
         plan(outlook.table, tasks, settings, n_folds, pseudo=pseudo)
@@ -303,6 +304,11 @@ def check_jobs(jobs: Sequence[Job], settings: FinetuneSettings) -> None:
                 f"unfreeze_after = {settings.unfreeze_after}, but {job.path} is trained"
                 f" for {settings.steps} steps, {settings.steps_per_epoch(n)} to the"
                 " epoch; give fewer, or 0 for never"
+            )
+        if settings.mix_last_plain >= settings.n_epochs(n):
+            raise UserError(
+                f"mix_last_plain = {settings.mix_last_plain}, but {job.path} is trained"
+                f" for {settings.n_epochs(n)} epochs; give fewer, or take mix out"
             )
         for task in job.tasks:
             if not task.has_label[job.train_idx].any():

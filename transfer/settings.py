@@ -24,6 +24,7 @@ from pretext.preflight import (
 )
 from pretext.ready_weights import is_path
 from pretext.settings import TrainingSettings
+from transfer.mix_settings import MixSettings
 from transfer.networks.moving import ALL, HEAD, Moving, check_train
 from transfer.teacher import Teacher, is_run
 
@@ -31,7 +32,7 @@ JIGSAW = "pretext.jigsaw"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneSettings(ExecutorSettings, TrainingSettings):
+class FinetuneSettings(ExecutorSettings, MixSettings, TrainingSettings):
     """Train nets on the labels, one per sub-task and fold, from pretext weights.
 
     python -m transfer.finetune --experiment experiments/demo.toml
@@ -220,6 +221,7 @@ class FinetuneSettings(ExecutorSettings, TrainingSettings):
                 )
         self._check_views()
         self._check_choice()
+        self._check_mix()
 
     def _check_views(self) -> None:
         """Check what a preset of the views needs."""
@@ -253,6 +255,19 @@ class FinetuneSettings(ExecutorSettings, TrainingSettings):
             raise UserError(
                 f"average_epochs = {self.average_epochs}, but there are only"
                 f" {self.epochs} epochs; give fewer"
+            )
+
+    def _check_mix(self) -> None:
+        """Check what mixes the pictures."""
+        if self.mix == "snapmix" and self.head_width:
+            raise UserError(
+                "mix = 'snapmix' reads maps of classes off linear heads, but head_width"
+                f" = {self.head_width}; give 0, or mix = 'cutmix'"
+            )
+        if not self.steps and self.mix_last_plain >= self.epochs:
+            raise UserError(
+                f"mix_last_plain = {self.mix_last_plain}, but the training has"
+                f" {self.epochs} epochs; give fewer, or take mix out"
             )
 
     @property
@@ -339,6 +354,10 @@ class FinetuneSettings(ExecutorSettings, TrainingSettings):
 
         try_training(self, outlook)
         name = network_of(self.init, self.backbone, outlook)
+        side_px = self.net_side_px(outlook.metadata["side"], 1.0)
         if name and not self.moving.is_plain:
-            side_px = self.net_side_px(outlook.metadata["side"], 1.0)
             self.moving.check(build_backbone(name, side_px))
+        if name and self.mix == "snapmix":
+            from transfer.networks.class_maps import check_maps
+
+            check_maps(build_backbone(name, side_px), name, side_px)

@@ -165,14 +165,20 @@ class TuneSettings(ExecutorSettings):
         )
 
     def shortened(self, whole: FinetuneSettings, n_rows: int) -> FinetuneSettings:
-        """Give the settings of a trial on so many rows; what thaws does so in time."""
-        n_epochs = -(-whole.total_steps(n_rows) // whole.steps_per_epoch(n_rows))
+        """Give the settings of a trial on so many rows, with its parts as long."""
+        n_epochs = whole.n_epochs(n_rows)
         epochs = self.epochs or -(-n_epochs // 3)
         unfreeze_after = whole.unfreeze_after
         if unfreeze_after:
             in_time = max(1, round(unfreeze_after * epochs / n_epochs))
             unfreeze_after = min(in_time, epochs - 1)
-        return replace(whole, steps=0, epochs=epochs, unfreeze_after=unfreeze_after)
+        return replace(
+            whole,
+            steps=0,
+            epochs=epochs,
+            unfreeze_after=unfreeze_after,
+            mix_last_plain=whole.mix_last_plain * epochs // n_epochs,
+        )
 
 
 def base_of(experiment: Experiment) -> FinetuneSettings:

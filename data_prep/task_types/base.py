@@ -120,6 +120,7 @@ class TaskType(Ranged, ABC):
             or ``classes``, scored by accuracy.
         higher_is_better: Of its score; an epoch may be chosen by it.
         needs_attributes: Labels come from ``[data] attributes`` and not from a column.
+        mixes: A mixture of two pictures may be learned by both labels.
         loss_options: Settings that are for some of the losses alone, with those.
     """
 
@@ -129,6 +130,7 @@ class TaskType(Ranged, ABC):
     probed_as: ClassVar[Literal["numbers", "classes"]] = "numbers"
     higher_is_better: ClassVar[bool] = False
     needs_attributes: ClassVar[bool] = False
+    mixes: ClassVar[bool] = True
     loss_options: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     column: Annotated[str | None, "column of the training table", Example("maker")] = (

@@ -18,6 +18,7 @@ class Words(TaskType):
     name = "words"
     losses = ("mse", "cosine")
     needs_attributes = True
+    mixes = False
 
     def read_labels(self, source: LabelSource) -> Labels:
         """Read the vectors; a picture without names has none."""

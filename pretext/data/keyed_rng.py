@@ -50,6 +50,22 @@ def uniforms(
     return bits.astype(np.float32) * np.float32(2**-24)
 
 
+def batch_rng(
+    keys: NDArray[np.uint64], *, seed: int, epoch: int, purpose: str
+) -> np.random.Generator:
+    """Give the generator of what is drawn for a batch as a whole.
+
+    Args:
+        keys: (B,) keys of its pictures, in their order.
+        seed: Seed of the training.
+        epoch: Pass over the pictures.
+        purpose: What the numbers are for.
+    """
+    salt = f"{seed}/{epoch}/{purpose}".encode()
+    digest = hashlib.sha256(salt + keys.astype("<u8").tobytes()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "little"))
+
+
 def shuffled(keys: NDArray[np.uint64], *, seed: int, epoch: int) -> Ints:
     """Order the pictures of an epoch: (N,) positions, a permutation."""
     u = uniforms(keys, 2, seed=seed, epoch=epoch, purpose="order")

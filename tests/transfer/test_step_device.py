@@ -25,8 +25,10 @@ from pretext.data.pictures import Normalisation, Pictures
 from pretext.data.presets import PRESETS, preset
 from pretext.engine.learner import Batch, Learner
 from pretext.networks.backbones import build_backbone
+from transfer.mix_settings import USUAL_ALPHAS, Mix, MixSettings
 from transfer.networks.task_net import TaskNet, describe
 from transfer.training.learner import FinetuneLearner
+from transfer.training.mixer import Mixer
 
 N, B, SIDE = 32, 4, 64
 META = torch.device("meta")
@@ -45,7 +47,8 @@ def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (
         *("pretext.data.augment", "pretext.methods.puzzles", "pretext.data.pictures"),
         *("pretext.data.occlusion", "pretext.data.randaugment"),
-        "transfer.training.learner",
+        *("transfer.training.learner", "transfer.training.mix_masks"),
+        *("transfer.training.mixing", "transfer.networks.class_maps"),
     ):
         monkeypatch.setattr(f"{module}.moved", lambda tensor, device: tensor.to(device))
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
@@ -129,6 +132,29 @@ def test_views_of_every_preset(name: str) -> None:
     fill = np.full((200, 2), 0.5, np.float32)
     views = random_views(images, u, SIDE, params, fill)
     assert (views.shape, views.device) == (images.shape, META)
+
+
+@pytest.mark.parametrize("method", USUAL_ALPHAS)
+def test_mixed_pictures(method: Mix) -> None:
+    target, maker, *_ = five_tasks(N)
+    tasks = [maker] if method == "snapmix" else [maker, target]
+    net = TaskNet(
+        build_backbone("test_resnet", SIDE),
+        [describe(task) for task in tasks],
+        Normalisation((128.0,) * 3, (64.0,) * 3),
+        SIDE,
+    )
+    for task in tasks:
+        net.head(task.name).start_at(task, np.flatnonzero(task.has_label))
+    mixer = Mixer(
+        settings=MixSettings(mix=method, mix_share=1.0),
+        tasks=tasks,
+        net=net,
+        train_idx=np.arange(N),
+        n_epochs=1,
+    )
+    params = AugmentParams()
+    step(FinetuneLearner(net, tasks, side_px=SIDE, params=params, mixer=mixer))
 
 
 @pytest.mark.parametrize("build", [jigsaw, simsiam])

@@ -140,14 +140,14 @@ class KeptPuzzles(nn.Module):
             rows=rows[order],
             keys=batch.keys[order],
         )
-        with _keeping_statistics(self.learner.backbone):
+        with keeping_statistics(self.learner.backbone):
             measured = self.learner.loss(puzzles)
         values = (measured["loss"], measured["accuracy"])
         return dict(zip(PUZZLES, values, strict=True))
 
 
 @contextmanager
-def _keeping_statistics(network: nn.Module) -> Iterator[None]:
+def keeping_statistics(network: nn.Module) -> Iterator[None]:
     """Let no batch norm of a network learn from what is sent through it."""
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]

@@ -23,6 +23,7 @@ from transfer.networks.moving import Moving
 from transfer.networks.task_net import TaskNet
 from transfer.teacher import SoftLabels
 from transfer.training.kept_pretext import PUZZLES, KeptPuzzles
+from transfer.training.mixer import Mixer
 
 BLOCK = 256  # pictures of a forward without gradients
 SMALLEST_WEIGHT = 1e-12  # of a batch without labels
@@ -41,6 +42,7 @@ class FinetuneLearner(Learner):
         kept: The puzzles that it goes on solving; None: none.
         columns: (N, C) of the user's table, for a net that is given some.
         fill_frac: (N, 2) share of width and height that each picture fills; None: all.
+        mixer: Mixes its batches; None: they stay plain.
         soft: By task, probabilities of classes in place of the labels of some rows.
     """
 
@@ -59,8 +61,10 @@ class FinetuneLearner(Learner):
         columns: NDArray[np.float32] | None = None,
         fill_frac: NDArray[np.float32] | None = None,
         soft: Mapping[str, SoftLabels] | None = None,
+        mixer: Mixer | None = None,
     ) -> None:
         super().__init__()
+        self.mixer = mixer
         self.kept, self.soft = kept, soft or {}
         self.moving = moving or Moving()
         self.net, self.tasks = net, tasks
@@ -105,14 +109,18 @@ class FinetuneLearner(Learner):
 
     def infer(self, batch: Batch) -> dict[str, Tensor]:
         """Give each task's raw outputs of a random view of each picture."""
-        return self._infer(batch)[0]
+        return self._outputs(self.views(batch), self._columns(batch))[0]
 
-    def _infer(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Give the raw outputs, and the (B, D) features if a loss compares them."""
+    def _columns(self, batch: Batch) -> Tensor | None:
         columns = self.columns
-        if columns is not None:
-            columns = columns[moved(torch.from_numpy(batch.rows), columns.device)]
-        views = self.views(batch)
+        if columns is None:
+            return None
+        return columns[moved(torch.from_numpy(batch.rows), columns.device)]
+
+    def _outputs(
+        self, views: Tensor, columns: Tensor | None
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Give the raw outputs, and the (B, D) features if a loss compares them."""
         if self.needs_features:
             features = self.net.features_of(views)
             return self.net.outputs_of(features, columns), features
@@ -124,30 +132,31 @@ class FinetuneLearner(Learner):
 
         A row's weight multiplies its loss and leaves the number of rows as it is, so
         that a row of weight 0.5 pulls half as hard whatever it shares its batch with.
-        The loss of the kept puzzles is added.
+        A mixture has the losses by both labels, each times its weight, and so that of
+        the labels which there are: each label has a weight of 1 on average, whether its
+        partners have one or not. The loss of the kept puzzles is added.
         """
-        outputs, features = self._infer(batch)
-        idx = moved(torch.from_numpy(batch.rows), batch.images.device)
-        sample_weight = self.sample_weight[idx]
-        total, n_parts = torch.zeros((), device=idx.device), batch.world_size
+        views, columns = self.views(batch), self._columns(batch)
+        row_idx = moved(torch.from_numpy(batch.rows), batch.images.device)
+        mixture = self.mixer.mix(batch, views) if self.mixer else None
+        factor = None
+        if mixture is not None:
+            views = mixture.images
+            columns = None if columns is None else mixture.blend(columns)
+            row_idx = torch.cat([row_idx, row_idx[mixture.partner_idx]])
+            factor = torch.cat([mixture.weight, mixture.partner_weight])
+        outputs, features = self._outputs(views, columns)
+        total = torch.zeros((), device=row_idx.device)
         measured = {}
         for task in self.tasks:
-            mask = self.get_buffer(f"{task.name}_mask")[idx].float()
-            weight = mask * sample_weight
-            losses = self.row_losses(task.name, outputs[task.name], idx)
-            rows = BatchRows(
-                weight=weight,
-                mean=partial(weighted_mean, batch, weight),
+            mean = self._mean_loss(
+                batch=batch,
+                task=task,
+                outputs=outputs[task.name],
+                row_idx=row_idx,
+                factor=factor,
                 features=features,
             )
-            further = self.net.head(task.name).batch_losses(
-                outputs[task.name], self.get_buffer(f"{task.name}_y_true")[idx], rows
-            )
-            if further is not None:
-                losses = losses + further
-            # of the whole batch, which may have another number of labels in each part
-            n_labelled = batch.mean_over_parts(mask.sum()).clamp(min=1 / n_parts)
-            mean = (losses * weight).sum() / n_labelled
             total = total + task.task_type.weight * mean
             measured[logged_name(task.name)] = mean
         if self.kept is not None:
@@ -155,6 +164,46 @@ class FinetuneLearner(Learner):
             total = total + self.kept.weight * puzzles["jigsaw"]
             measured |= puzzles
         return {**measured, "loss": total}
+
+    def _mean_loss(
+        self,
+        *,
+        batch: Batch,
+        task: Task,
+        outputs: Tensor,
+        row_idx: Tensor,
+        factor: Tensor | None,
+        features: Tensor | None,
+    ) -> Tensor:
+        """Give the mean loss of a task over the rows of a batch that have its label.
+
+        Args:
+            batch: Of B pictures.
+            task: What is learned.
+            outputs: (B, W) of its head.
+            row_idx: (B,) rows of the labels; of mixtures (2 B,), the partners' last.
+            factor: (2 B,) of the losses of mixtures; None: of plain pictures.
+            features: (B, D) of plain pictures, if a loss compares them.
+        """
+        mask = self.get_buffer(f"{task.name}_mask")[row_idx].float()
+        # of the whole batch, which may have another number of labels in each part
+        n_labelled = batch.mean_over_parts(mask[: len(outputs)].sum())
+        n_labelled = n_labelled.clamp(min=1 / batch.world_size)
+        weight = mask * self.sample_weight[row_idx]
+        if factor is not None:
+            outputs, features = torch.cat([outputs, outputs]), None
+            weight = weight * factor * task.task_type.mixes
+        losses = self.row_losses(task.name, outputs, row_idx)
+        rows = BatchRows(
+            weight=weight,
+            mean=partial(weighted_mean, batch, weight),
+            features=features,
+        )
+        y_true = self.get_buffer(f"{task.name}_y_true")[row_idx]
+        further = self.net.head(task.name).batch_losses(outputs, y_true, rows)
+        if further is not None:
+            losses = losses + further
+        return (losses * weight).sum() / n_labelled
 
     def row_losses(self, task: str, outputs: Tensor, idx: Tensor) -> Tensor:
         """Give the (B,) losses of a task's (B, W) outputs by the labels of (B,) rows.

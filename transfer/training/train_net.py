@@ -24,11 +24,14 @@ from pretext.engine.training import train
 from pretext.networks.backbones import begin_backbone, save_weights
 from pretext.networks.trial import check_final_side
 from transfer.jobs import Job
+from transfer.mix_settings import can_mix
 from transfer.networks.task_net import FORMAT, TaskNet, describe, load_net
 from transfer.search.trials import Draft, Judge
+from transfer.settings import FinetuneSettings
 from transfer.training.epoch_choice import EpochChoice
 from transfer.training.finetune_data import FinetuneData
 from transfer.training.learner import FinetuneLearner, score_rows
+from transfer.training.mixer import Mixer
 
 WEIGHTS = "weights.safetensors"  # in the folder of a net
 # in logs/, since its images/s must not make equal weights another result
@@ -235,8 +238,6 @@ def _begin(job: Job, data: FinetuneData) -> tuple[TaskNet, dict[str, Any]]:
     for task in job.tasks:
         rows = job.labelled_idx
         net.head(task.name).start_at(task, rows[task.has_label[rows]])
-    n = len(job.train_idx)
-    n_epochs = -(-settings.total_steps(n) // settings.steps_per_epoch(n))
     config = {
         "format": FORMAT,
         "backbone": name,
@@ -245,7 +246,7 @@ def _begin(job: Job, data: FinetuneData) -> tuple[TaskNet, dict[str, Any]]:
         "std": list(normalise.std),
         "tasks": heads,
         "fold": job.fold,
-        "epoch": n_epochs,
+        "epoch": settings.n_epochs(len(job.train_idx)),
         "begun_from": begun_from,
     }
     if settings.head_width:
@@ -276,6 +277,23 @@ def _learner(net: TaskNet, job: Job, data: FinetuneData) -> FinetuneLearner:
         kept=kept.begin(net.backbone, job, data.pictures) if kept else None,
         columns=data.pictures.columns,
         fill_frac=data.fill_frac,
+        mixer=_mixer(net, job, settings),
+    )
+
+
+def _mixer(net: TaskNet, job: Job, settings: FinetuneSettings) -> Mixer | None:
+    """Give what mixes the batches of a net; None: they stay plain."""
+    if settings.mix == "none":
+        return None
+    if not can_mix(job.tasks):
+        log.info("%s: mix is left out, as word vectors are never mixed", job.path)
+        return None
+    return Mixer(
+        settings=settings,
+        tasks=job.tasks,
+        net=net,
+        train_idx=job.train_idx,
+        n_epochs=settings.n_epochs(len(job.train_idx)),
     )
 
 
