@@ -10,13 +10,14 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 from data_prep.errors import UnreadableError
 from data_prep.pictures.decode import read_picture
 from data_prep.pictures.fit import Fit, Pixels, fit_square
-from data_prep.pictures.pages import PictureFile, file_of, page_of
+from data_prep.pictures.pages import Page, PictureFile, file_of, page_of
 from data_prep.pictures.picture_info import PictureInfo
 from data_prep.pictures.printable import shown
 from data_prep.processes import in_processes, n_cores
@@ -103,6 +104,7 @@ def decode_files(
         chunk=size,
         remedy="--workers 1, or --threads 1",
     )
+    _kept.cache_clear()
 
 
 def time_decoding(pictures: Sequence[PictureFile], side: int) -> float:
@@ -129,11 +131,11 @@ def _decode_file(
         with path.open("rb") as file:
             # taken before the bytes are read, so that a later change shows
             witness = Witness.of(os.fstat(file.fileno()))
-            data = file.read()
+            is_page = isinstance(picture_file, Page)
+            data, sha256 = _kept(path, witness) if is_page else _hashed(file.read())
     except OSError as error:
         reason = f"it cannot be read, {error.strerror or error}"
         return Decoded(reason=reason, witness=witness), None
-    sha256 = hashlib.sha256(data).hexdigest()
     try:
         picture = read_picture(data, side, path.suffix, page_of(picture_file))
     except UnreadableError as error:
@@ -149,3 +151,14 @@ def _decode_file(
         info=picture.info,
     )
     return decoded, square
+
+
+def _hashed(data: bytes) -> tuple[bytes, str]:
+    """Give the bytes of a file and their SHA-256."""
+    return data, hashlib.sha256(data).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _kept(path: Path, _witness: Witness) -> tuple[bytes, str]:
+    """Read and hash a file once for its pages, which come one after another."""
+    return _hashed(path.read_bytes())

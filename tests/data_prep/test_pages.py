@@ -1,5 +1,6 @@
 """Tests of pages as pictures: data_prep.pictures.pages, and prepare --page all."""
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from data_prep.errors import UnreadableError, UserError
 from data_prep.pictures import decoded
 from data_prep.pictures.decode import read_picture
+from data_prep.pictures.decoded import decode_files
 from data_prep.pictures.fit import fit_square
 from data_prep.pictures.pages import Page, PagedPictures, ids_of_files, page_numbers
 from data_prep.prepare import main
@@ -398,6 +400,34 @@ def test_pages_of_the_same_files_are_not_decoded_again(
     assert len(decoded_pictures) == len(first) - n_lone  # what had no pages is kept
 
 
+def test_a_file_is_read_once_for_its_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [tmp_path / name for name in ("a.tif", "b.tif")]
+    for seed, path in enumerate(files):
+        path.write_bytes(joined(draw_pages(seed, 3)))
+    pages = [Page(path=path, number=n) for path in files for n in (1, 2, 3)]
+    expected = [decoded._decode_file(page, 16, "pad") for page in reversed(pages)][::-1]
+    decoded._kept.cache_clear()
+    read: list[int] = []
+    hashed = decoded._hashed
+
+    def counted(data: bytes) -> tuple[bytes, str]:
+        read.append(len(data))
+        return hashed(data)
+
+    monkeypatch.setattr(decoded, "_hashed", counted)
+    results = list(decode_files(pages, 16, "pad", 1))
+    assert read == [path.stat().st_size for path in files]
+    for (file, square), (same_file, same_square) in zip(results, expected, strict=True):
+        assert file == same_file
+        assert square is not None
+        assert_array_equal(square, same_square)
+    files[0].write_bytes(joined(draw_pages(7, 3)))
+    changed, _ = next(decode_files(pages[:1], 16, "pad", 1))
+    assert changed.sha256 == witness.hash_of(files[0]) != results[0][0].sha256
+
+
 def test_without_pages_nothing_is_another(
     tmp_path: Path, scans: dict[str, list[Image.Image]]
 ) -> None:
@@ -407,5 +437,7 @@ def test_without_pages_nothing_is_another(
     for path in plain.iterdir():
         if path.is_file() and path.name not in ("report.html", "record.json"):
             assert path.read_bytes() == (first / path.name).read_bytes()
-    assert "page" not in (plain / "record.json").read_text().replace("pages", "")
+    records = [json.loads((s / "record.json").read_text()) for s in (plain, first)]
+    assert records[0]["settings"] == records[1]["settings"]
+    assert "page" not in records[0]["settings"]
     assert "object" not in table_of(first)
