@@ -125,6 +125,7 @@ ALONE = data(train=None, test=None, target=None)
 OBJECTS = data(object="pairs", target="of_pair", test=None) | {
     "data_prep.prepare": {"cv": "sgkfold3"}
 }
+PAGES: Tables = {"data_prep.prepare": {"page": "all", "cv": "sgkfold3"}}
 MISTAKES: list[tuple[Tables, str]] = [
     # the stack
     (fit(metric="auc"), r"metric = 'auc' does not fit a target of numbers; give one"),
@@ -138,6 +139,22 @@ MISTAKES: list[tuple[Tables, str]] = [
     (
         OBJECTS | {"features.extract": {"statistics": ["mean", "median"]}},
         r"the median over all pictures of an object cannot be had from the median",
+    ),
+    (
+        fit(stackers=["ridge", "cnn1d"]) | PAGES,
+        r"'cnn1d' reads the views of one picture, and page = 'all' of \[data_prep",
+    ),
+    (
+        PAGES | {"features.extract": {"statistics": ["mean", "median"]}},
+        r"the median over all pictures of an object cannot be had from the median",
+    ),
+    (
+        {"data_prep.prepare": {"page": "all"}},
+        r"cv = 'skfold3' would tear the pages of a file apart \(page = 'all'\); set cv",
+    ),
+    (
+        {"data_prep.prepare": {"page": "every"}},
+        r"page = 'every': there are: all, first",
     ),
     (
         data(object="pairs"),
