@@ -295,7 +295,10 @@ class FinetuneSettings(ExecutorSettings, MixSettings, TrainingSettings):
         if self.train == HEAD:  # forward only, for as long as the rest is frozen
             frozen_share = min(1.0, n_frozen / n_epochs) if n_epochs else 1.0
             share = 1 - frozen_share * (1 - 1 / FORWARDS)
-        return share * self.passes_per_step * (2 if self.keep_pretext else 1)
+        share *= 2 if self.keep_pretext else 1
+        if self.mix == "snapmix":  # for maps of the classes
+            share += self.mix_share / FORWARDS
+        return share * self.passes_per_step
 
     @property
     def role_of_fold(self) -> str:

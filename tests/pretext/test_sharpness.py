@@ -216,3 +216,5 @@ def test_two_passes_are_planned_as_twice_the_work() -> None:
         plain = FinetuneSettings(init="scratch", train=train_part)
         sharp = replace(plain, sam_rho=RHO)
         assert sharp.work_share(10) == 2 * plain.work_share(10)
+        maps = replace(sharp, mix="snapmix", mix_share=0.6)  # a third forward in 0.6
+        assert maps.work_share(10) == pytest.approx(sharp.work_share(10) + 0.4)

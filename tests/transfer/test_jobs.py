@@ -153,3 +153,19 @@ def test_what_never_thaws_in_so_few_steps_is_refused(tmp_path: Path) -> None:
     message = r"unfreeze_after = 2, but joint/fold0 is trained for 8 steps, 4 to the"
     with pytest.raises(UserError, match=message):
         planned(8)
+
+
+def test_what_never_mixes_in_so_few_steps_is_refused(tmp_path: Path) -> None:
+    prepared = Prepared.open(make_run(tmp_path, n_train=24).finished(STAGE))
+    tasks, n_folds = prepared.tasks({}), prepared.metadata["n_folds"]
+
+    def planned(steps: int) -> list[Job]:
+        settings = FinetuneSettings(
+            joint=True, batch_size=4, steps=steps, mix="mixup", mix_last_plain=2
+        )
+        return plan(prepared.table, tasks, settings, n_folds)
+
+    assert planned(9)
+    message = r"mix_last_plain = 2, but joint/fold0 is trained for 2 epochs; give fewer"
+    with pytest.raises(UserError, match=message):
+        planned(8)
