@@ -9,6 +9,7 @@ Shapes: N rows, F folds, S strata.
 """
 
 import hashlib
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ALL = "all"  # the fold of a net trained on every labelled row
+FOLD = "fold"  # column: the fold that holds the row out; fold_1: that of deal 1
 TRAIN_FROM = "train_from"  # column: the first fold whose net may train on the row
 N_TRIALS = 8  # shuffles tried
 FEW_ROWS = 1000  # of which the best of all shuffles is soon known
@@ -72,7 +74,12 @@ def lone_cv_group(folds: ArrayLike, cv_groups: ArrayLike) -> str:
 
 
 def assign_folds(
-    cv: str, labels: ArrayLike, groups: ArrayLike | None = None, seed: int = 0
+    cv: str,
+    labels: ArrayLike,
+    groups: ArrayLike | None = None,
+    seed: int = 0,
+    *,
+    is_shuffled: bool = False,
 ) -> Ints:
     """Give every row the number of the fold that holds it out.
 
@@ -83,9 +90,11 @@ def assign_folds(
         groups: (N,) what must not be torn apart, or None. The schemes with a ``g``
             need it; the other two keep together what it says, such as duplicates.
         seed: Seed of the shuffles.
+        is_shuffled: Never take what the splitter gives without, the same for any seed.
 
     Returns:
-        (N,) fold of each row, 0 to F - 1.
+        (N,) fold of each row, 0 to F - 1; of a scheme that is dealt several times the
+        first deal, see ``data_prep.deals``.
 
     Raises:
         UserError: The scheme is unknown, its groups are missing or too few.
@@ -117,7 +126,7 @@ def assign_folds(
     seeds = np.random.SeedSequence(seed).generate_state(N_TRIALS).tolist()
     # unshuffled, rows alone would be cut in their order, which may mean something
     is_cut = n_groups == n_rows and scheme in ("kfold", "gkfold")
-    for trial_seed in (*seeds, *([] if is_cut else [None])):
+    for trial_seed in (*seeds, *([] if is_cut or is_shuffled else [None])):
         if best is not None and n_rows > FEW_ROWS and least_faults <= best_possible:
             break
         folds = _assign_once(
@@ -289,6 +298,15 @@ def join_cv_groups(*names: Sequence[str]) -> Ints:
     return cv_groups
 
 
+def fold_columns(table: "pd.DataFrame") -> list[str]:
+    """List the columns of folds, one for each deal: ``fold``, ``fold_1``, ...
+
+    The folds of all deals are numbered on: those of deal d of F folds from d F.
+    """
+    names = [name for name in table.columns if re.fullmatch("fold_[0-9]+", str(name))]
+    return [FOLD, *sorted(names, key=lambda name: int(name.removeprefix("fold_")))]
+
+
 def fold_masks(table: "pd.DataFrame", fold: str) -> tuple[Bools, Bools]:
     """Tell which rows are held out with a fold, and which may be trained on.
 
@@ -298,8 +316,8 @@ def fold_masks(table: "pd.DataFrame", fold: str) -> tuple[Bools, Bools]:
 
     Args:
         table: N rows as prepared, with ``split``, ``fold``, ``cv_group`` and maybe
-            ``train_from``.
-        fold: Number of a fold, or ``all``, which holds out none.
+            ``train_from``, or the folds of further deals.
+        fold: Number of a fold of any deal, or ``all``, which holds out none.
 
     Returns:
         ``val_mask`` and ``train_mask``, both (N,).
@@ -307,12 +325,18 @@ def fold_masks(table: "pd.DataFrame", fold: str) -> tuple[Bools, Bools]:
     is_train = (table["split"] == "train").to_numpy()
     if fold == ALL:
         return np.zeros(len(table), dtype=np.bool_), is_train
-    val_mask = is_train & (table["fold"] == int(fold)).to_numpy()
+    is_in_fold = table[fold_columns(table)].to_numpy() == int(fold)
+    val_mask: Bools = is_train & is_in_fold.any(axis=1)
     cv_groups = table["cv_group"].to_numpy()
     train_mask = is_train & ~np.isin(cv_groups, cv_groups[val_mask])
     if TRAIN_FROM in table:
         train_mask &= (table[TRAIN_FROM] <= int(fold)).to_numpy()
     return val_mask, train_mask
+
+
+def count_folds(table: "pd.DataFrame") -> int:
+    """Count the folds of all deals of a prepared table."""
+    return int(table[fold_columns(table)].to_numpy().max()) + 1
 
 
 def unseen_classes(table: "pd.DataFrame") -> list[int]:
@@ -322,7 +346,7 @@ def unseen_classes(table: "pd.DataFrame") -> list[int]:
         table: Rows with ``class_index``, and what ``fold_masks`` takes.
     """
     codes, unseen = table["class_index"].to_numpy(), set[int]()
-    for fold in range(int(table["fold"].max()) + 1):
+    for fold in range(count_folds(table)):
         val_mask, train_mask = fold_masks(table, str(fold))
         unseen |= set(codes[val_mask].tolist()) - set(codes[train_mask].tolist())
     return sorted(unseen - {-1})
@@ -332,10 +356,13 @@ def hash_of_folds(table: "pd.DataFrame") -> str:
     """Hash who is held out where, and who is trained on where not all others are.
 
     Args:
-        table: Rows with ``id``, ``fold`` and maybe ``train_from``.
+        table: Rows with ``id``, ``fold`` and maybe ``train_from``, or the folds of
+            further deals.
     """
     if TRAIN_FROM not in table:
-        return fold_hash(table["id"], table["fold"])
+        columns = fold_columns(table)
+        ids = np.tile(table["id"].to_numpy(dtype=object), len(columns))
+        return fold_hash(ids, table[columns].to_numpy().T.ravel())
     rows = table[table["split"] == "train"]
     firsts = zip(rows["id"], rows[TRAIN_FROM], strict=True)
     return fold_hash((f"{id_},{first}" for id_, first in firsts), rows["fold"] + 1)

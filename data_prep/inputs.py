@@ -122,12 +122,12 @@ class Inputs:
 
     @property
     def n_folds(self) -> int:
-        """How many folds there are to be."""
-        from data_prep.schemes import parse_scheme
+        """How many folds there are to be, of all deals."""
+        from data_prep.schemes import count_deals, parse_scheme
 
         if self.user_folds is not None:
             return len(self.user_folds.names)
-        return parse_scheme(self.cv)[1] if self.cv else 0
+        return parse_scheme(self.cv)[1] * count_deals(self.cv) if self.cv else 0
 
     @property
     def has_group(self) -> bool:

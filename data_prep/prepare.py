@@ -5,9 +5,9 @@
 Reads the folders and tables of ``[data]``; writes ``data_prep.prepare/``: table.parquet
 (a row per usable picture), images.npy (its pixels), words.parquet and
 attributes.parquet (if there are attributes), folds.csv (id and fold, which ``--folds``
-takes), left_out.csv, near_copies.csv (if there are pictures that nearly repeat
-another), report.html, sample.csv (or test_ids.csv if there is a test table and no
-sample), and in logs/ the witness by which a change of a picture is noticed.
+takes; of folds dealt twice fold_1 too), left_out.csv, near_copies.csv (if pictures
+nearly repeat another), report.html, sample.csv (or test_ids.csv if there is a test
+table and no sample), and in logs/ the witness by which a changed picture is noticed.
 
 Folds are made here, once; every stage that sees a label obeys them. Only rows of the
 training table that have something to be learned are assigned to folds: a folder of
@@ -33,7 +33,7 @@ from data_prep.processes import n_cores
 from data_prep.ranges import Ranged
 from data_prep.run_folders.damage import PIXELS, map_array
 from data_prep.run_folders.runs import Run, Stage
-from data_prep.schemes import USUAL_CV, is_in_time, is_table, parse_scheme
+from data_prep.schemes import USUAL_CV, check_cv, is_in_time, is_table
 from data_prep.settings import NOT_HASHED, Example, recorded
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class PrepareSettings(Ranged):
     cv: Annotated[
         str,
         "[s][g]kfoldN: s equal shares of the target, g groups kept together, N folds;"
-        " timeN: each of N folds is later than all that its net learns from",
+        " timeN: each of N folds is later than all that its net learns from; x2 after a"
+        " drawn one: dealt twice, so 2 N nets, averaged",
     ] = USUAL_CV
     gap: Annotated[
         float, "of cv = timeN: years before a fold that are not learned from", Ge(0)
@@ -110,7 +111,7 @@ class PrepareSettings(Ranged):
     def __post_init__(self) -> None:
         """Check the ranges and the scheme of the folds."""
         super().__post_init__()
-        parse_scheme(self.cv)
+        check_cv(self.cv, self.folds)
         if self.gap and not is_in_time(self.cv):
             raise UserError(
                 f"gap = {self.gap:g} leaves years out before a fold in time, and cv ="

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from data_prep.experiment import DataSettings
-from data_prep.folds import TRAIN_FROM
+from data_prep.folds import FOLD, TRAIN_FROM, count_folds, fold_columns
 from data_prep.pictures.folders import write_left_out
 from data_prep.pictures.pages import PagedPictures
 from data_prep.reporting.overview import Preparation
@@ -35,6 +35,8 @@ def write_tables(
         words.of_names.to_parquet(folder / "names.parquet", index=False)
         words.of_ids.to_parquet(folder / "words.parquet", index=False)
     columns = [name for name in COLUMNS if name in rows]
+    after = columns.index(FOLD) + 1
+    columns[after:after] = fold_columns(rows)[1:]
     columns += [name for name in rows.columns if name.startswith(GIVEN)]
     rows[columns].to_parquet(folder / "table.parquet", index=False)
     if preparation.metadata["n_folds"]:
@@ -55,12 +57,12 @@ def _write_folds(path: Path, listed: pd.DataFrame, rows: pd.DataFrame) -> None:
         listed: The rows of the user's tables.
         rows: Those that have a picture, with their folds.
     """
-    names = [name for name in ("fold", TRAIN_FROM) if name in rows]
+    folds = fold_columns(rows)
+    names = [name for name in (*folds, TRAIN_FROM) if name in rows]
     kept = rows.set_index("id")[names]
     if TRAIN_FROM in kept:  # none may, said as an empty cell
-        n_folds = kept["fold"].max() + 1
-        kept[TRAIN_FROM] = kept[TRAIN_FROM].where(kept[TRAIN_FROM] < n_folds)
-    kept["fold"] = kept["fold"].where(kept["fold"] >= 0)
+        kept[TRAIN_FROM] = kept[TRAIN_FROM].where(kept[TRAIN_FROM] < count_folds(rows))
+    kept[folds] = kept[folds].where(kept[folds] >= 0)
     ids = listed["id"][listed["split"] == "train"]
     table = kept.reindex(ids).astype("Int64").rename_axis("id").reset_index()
     table.to_csv(path, index=False)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_prep.folds import hash_of_folds
+from data_prep.folds import count_folds, hash_of_folds
 from data_prep.pictures.copies import Repeat, count_copies
 from data_prep.pictures.images import channel_statistics
 
@@ -23,7 +23,7 @@ def metadata_of_rows(
     copies = count_copies(rows)
     ends = None if target is None else [float(target.min()), float(target.max())]
     return {
-        "n_folds": int(rows["fold"].max()) + 1,
+        "n_folds": count_folds(rows),
         "fold_hash": hash_of_folds(rows) if cv else None,
         "target_range": ends,
         "counts": {

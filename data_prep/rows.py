@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from data_prep.arrays import Floats, Ints
+from data_prep.deals import assign_deals, with_deals
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
 from data_prep.folds import (
     MAX_CLASSES,
-    assign_folds,
+    fold_columns,
     join_cv_groups,
     lone_cv_group,
     strata,
@@ -201,8 +202,9 @@ def with_folds(
         repeats: The pictures that several rows share, the most frequent first.
 
     Returns:
-        The rows with cv_group and fold, ``train_from`` if they are forward in time, and
-        the id as group where there was none.
+        The rows with cv_group and fold, ``train_from`` if they are forward in time, the
+        folds of further deals if the scheme is dealt several times, and the id as group
+        where there was none.
 
     Raises:
         UserError: The cv groups do not fill the folds, or one is all that a fold
@@ -234,24 +236,47 @@ def with_folds(
     elif is_in_time(cv):
         rows = with_time_folds(rows, cv, is_validated.to_numpy(), gap)
     else:
-        validated = rows[is_validated]
-        rows.loc[is_validated, "fold"] = _drawn_folds(validated, cv, seed, joined)
+        deals = _drawn_deals(rows[is_validated], cv, seed, joined)
+        rows = with_deals(rows, deals, np.flatnonzero(is_validated))
+    _check_lone_groups(rows, cv, has_group=has_group, user_folds=user_folds, why=joined)
+    return rows
+
+
+def _check_lone_groups(
+    rows: pd.DataFrame,
+    cv: str,
+    *,
+    has_group: bool,
+    user_folds: "UserFolds | None",
+    why: str,
+) -> None:
+    """Refuse a fold all of whose rows with a target are one cv group.
+
+    Args:
+        rows: With their folds; group is the id where there was none.
+        cv: The scheme.
+        has_group: The groups are the user's.
+        user_folds: The user's own folds, if they are.
+        why: How copies join what is kept together; empty: they do not.
+    """
     has_target = rows["target"].notna() if "target" in rows else False
     scored = rows[(rows["fold"] >= 0) & has_target]
-    if len(scored) and (fault := lone_cv_group(scored["fold"], scored["cv_group"])):
-        fewest = scored.groupby("fold")["cv_group"].nunique().idxmin()
-        lone = scored[scored["fold"] == fewest]
-        n_joined = groups[lone.index].nunique() if has_group else len(lone)
-        more = joined if n_joined > 1 else ""
+    for column in fold_columns(rows) if len(scored) else ():
+        fault = lone_cv_group(scored[column], scored["cv_group"])
+        if not fault:
+            continue
+        fewest = scored.groupby(column)["cv_group"].nunique().idxmin()
+        lone = scored[scored[column] == fewest]
+        n_joined = lone["group"].nunique() if has_group else len(lone)
+        more = why if n_joined > 1 else ""
         if user_folds is not None:
-            name = user_folds.names[int(lone["fold"].iloc[0])]
+            name = user_folds.names[int(lone[column].iloc[0])]
             raise UserError(
                 f"{user_folds.source}: fold {name!r} has {len(lone):,}"
                 f" row{'s' * (len(lone) != 1)}, of one group, so its score would tell"
                 f" how one group fares, and no more; put it into another fold{more}"
             )
         raise UserError(f"cv = {cv!r}: {fault}{more}")
-    return rows
 
 
 def names_kept_together(rows: pd.DataFrame, *, has_group: bool) -> list[list[str]]:
@@ -302,7 +327,7 @@ def _joined_by_copies(
     return text
 
 
-def _drawn_folds(validated: pd.DataFrame, cv: str, seed: int, joined: str) -> Ints:
+def _drawn_deals(validated: pd.DataFrame, cv: str, seed: int, joined: str) -> Ints:
     """Draw the folds of the rows to hold out; ``joined`` explains a lack of groups."""
     n_cv_groups, n_folds = validated["cv_group"].nunique(), parse_scheme(cv)[1]
     if joined and n_cv_groups < n_folds:
@@ -310,7 +335,7 @@ def _drawn_folds(validated: pd.DataFrame, cv: str, seed: int, joined: str) -> In
         raise UserError(f"cv = {cv!r}: {counted} not fill {n_folds} folds{joined}")
     labels = strata(validated["target" if "target" in validated else "date"])
     try:
-        return assign_folds(cv, labels, validated["cv_group"], seed)
+        return assign_deals(cv, labels, validated["cv_group"], seed)
     except UserError as error:
         raise UserError(f"{error}{joined}") from None
 

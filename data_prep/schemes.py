@@ -1,4 +1,7 @@
-"""Schemes of folds by name, such as ``sgkfold3``, and what they need of a table."""
+"""Schemes of folds by name, such as ``sgkfold3``, and what they need of a table.
+
+With ``x2`` after it a scheme is dealt twice: ``sgkfold3x2``, two deals of three folds.
+"""
 
 import difflib
 import re
@@ -20,19 +23,61 @@ def is_table(text: str, _folder: Path) -> bool:
 def parse_scheme(cv: str) -> tuple[str, int]:
     """Split the name of a scheme: ``"sgkfold3"`` is ``("sgkfold", 3)``.
 
+    How often it is dealt, such as ``x2``, is not counted: see ``count_deals``.
+
     Raises:
-        UserError: There is no such scheme, or there are fewer than two folds.
+        UserError: There is no such scheme, there are fewer than two folds, or it cannot
+            be dealt so often.
     """
-    match = re.fullmatch(r"([a-z]+)([0-9]+)", cv)
+    match = re.fullmatch(r"([a-z]+)([0-9]+)(x[0-9]+)?", cv)
     if match is None or match[1] not in (*SCHEMES, TIME) or int(match[2]) < 2:
-        letters = re.sub("[^a-z]", "", cv.lower())
+        letters = re.sub("[^a-z]", "", cv.lower().partition("x")[0])
         close = difflib.get_close_matches(letters, SCHEMES, n=1)
         meant = TIME if TIME in letters else (*close, "sgkfold")[0]
         raise UserError(
             f"cv = {cv!r}: give {', '.join(SCHEMES)} or {TIME} and 2 or more folds,"
             f" such as {meant}3"
         )
+    if match[3] and match[1] == TIME:
+        raise UserError(
+            f"cv = {cv!r}: folds in time go by date, so there is one deal of them;"
+            f" set cv = {cv.removesuffix(match[3])!r}"
+        )
+    if match[3] and int(match[3][1:]) < 2:
+        raise UserError(
+            f"cv = {cv!r}: after the x give how often the folds are dealt, 2 or more;"
+            f" once is cv = {cv.removesuffix(match[3])!r}"
+        )
     return match[1], int(match[2])
+
+
+def check_cv(cv: str, own_folds: str) -> None:
+    """Refuse what is no scheme, and one of several deals beside the user's own folds.
+
+    Args:
+        cv: The scheme.
+        own_folds: Where the user's own folds are; empty: there are none.
+
+    Raises:
+        UserError: It is one.
+    """
+    parse_scheme(cv)
+    if own_folds and count_deals(cv) > 1:
+        raise UserError(
+            f"cv = {cv!r} deals folds several times, and folds = {own_folds!r} are your"
+            " own, which are dealt once; take one of the two out"
+        )
+
+
+def count_deals(cv: str | None) -> int:
+    """Say how often folds are dealt by a scheme, or by the name that a run has of it.
+
+    Example:
+        >>> count_deals("sgkfold3"), count_deals("sgkfold3x2"), count_deals("own3")
+        (1, 2, 1)
+    """
+    match = re.fullmatch(r"[a-z]+[0-9]+x([0-9]+)", cv or "")
+    return int(match[1]) if match else 1
 
 
 def is_grouped(cv: str) -> bool:
@@ -47,11 +92,17 @@ def is_in_time(cv: str | None) -> bool:
 
 def is_drawn(cv: str) -> bool:
     """Tell whether folds are drawn, so that each is like the others."""
-    return re.fullmatch(f"({'|'.join(SCHEMES)})[0-9]+", cv) is not None
+    return re.fullmatch(f"({'|'.join(SCHEMES)})[0-9]+(x[0-9]+)?", cv) is not None
 
 
 def split_sizes(n: int, n_folds: int, fold: int, *, in_time: bool) -> tuple[int, int]:
     """Say of n rows how many a net is trained on and holds out, before folds are made.
+
+    Args:
+        n: Rows.
+        n_folds: Folds of a deal.
+        fold: Number of the fold, which matters in time only.
+        in_time: The folds are forward in time.
 
     Example:
         >>> split_sizes(12, 3, fold=0, in_time=False)

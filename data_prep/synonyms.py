@@ -255,7 +255,7 @@ SYNONYMS = (
         names=("cv",),
         elsewhere=(
             "cv of [data_prep.prepare] says how rows are held out, such as cv ="
-            " 'sgkfold5': 5 folds, groups kept together, equal shares of the target"
+            " 'sgkfold5': 5 folds, groups whole, equal shares of the target; x2: twice"
         ),
     ),
     Synonym(

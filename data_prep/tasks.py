@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError
 from data_prep.head_losses.base import Labels
+from data_prep.schemes import count_deals
 from data_prep.settings import nearest
 from data_prep.task_types.base import LabelSource, TaskType
 from data_prep.task_types.classes import Classes
@@ -111,9 +112,10 @@ def build_tasks(
         for name, task_type in chosen.items()
         if not only or name in only
     ]
+    n_folds = metadata["n_folds"] // count_deals(metadata.get("cv"))
     for task in tasks if settings else ():
         try:
-            task.task_type.check_labels(task, metadata["n_folds"])
+            task.task_type.check_labels(task, n_folds)
         except UserError as error:
             raise UserError(f"{_place_of(task, metadata)}: {error}") from None
     _check_columns(tasks)

@@ -17,7 +17,7 @@ import pandas as pd
 from data_prep.arrays import Bools
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings
-from data_prep.folds import TRAIN_FROM
+from data_prep.folds import TRAIN_FROM, fold_columns
 from data_prep.pictures.near_ids import near_hint
 from data_prep.pictures.pages import PagedPictures
 from data_prep.schemes import is_table
@@ -178,6 +178,12 @@ def _of_table(
         training table, and what is wrong.
     """
     cells = read_table(path)
+    if len(columns := fold_columns(cells)) > 1:
+        raise UserError(
+            f"{path}: it has {len(columns)} deals of folds ({', '.join(columns)}), and"
+            " folds of your own are dealt once; leave one of these columns, called"
+            " 'fold', or set cv to a scheme such as 'sgkfold3x2' and take folds out"
+        )
     column = data.id if data.id in cells else "id"
     raise_if(path, problems_of_columns(cells, {"id": column, "folds": "fold"}))
     ids = as_texts(cells[column])

@@ -5,8 +5,10 @@ Torch-free.
 Shapes: N rows, V views, F outputs, S statistics.
 """
 
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ class Assembly:
     Attributes:
         folder: Where they go.
         ids: Ids of the prepared table, by row.
-        fold_of: Folds of its rows; -1: none.
+        folds_of: Of each deal the (N,) folds of its rows; -1: none.
         columns: F outputs of the nets of each fold.
         nets: ``task``, ``fold`` and ``digest`` of each net, by task.
         views: V names.
@@ -60,7 +62,7 @@ class Assembly:
 
     folder: Path
     ids: NDArray[Any]
-    fold_of: Ints
+    folds_of: Sequence[Ints]
     columns: Mapping[str, Sequence[OutputColumn]]
     nets: Sequence[dict[str, Any]]
     views: tuple[str, ...]
@@ -80,8 +82,8 @@ class Assembly:
         by_fold = [*tests, *by_role.get("insample", [])]
         columns = next(iter(self.columns.values()))
         for task in dict.fromkeys(column.task for column in columns):
-            if oof:
-                self._write_views(f"views/{task}.oof.pkl", oof, task)
+            for ending, of_deal in self._by_deal(oof).items():
+                self._write_views(f"views/{task}.oof{ending}.pkl", of_deal, task)
             if label_free:
                 self._write_views(f"views/{task}.pkl", label_free, task)
             for of_role in by_fold:
@@ -90,8 +92,24 @@ class Assembly:
         for of_role in by_fold:
             folder = "nets" if of_role.role == "test" else "insample"
             self._write_pooled(f"{folder}/{fold_name(of_role.fold)}.pkl", [of_role])
-        if label_free or oof or tests:
-            self._write_features([*label_free, *oof], tests)
+        if oof and self.has_deals:
+            self._write_deals(oof, tests)
+        elif label_free or oof or tests:
+            single = [*label_free, *oof]
+            self._write_features("features.pkl", single, tests, self.failures)
+
+    @property
+    def has_deals(self) -> bool:
+        """Whether folds are dealt several times."""
+        return len(self.folds_of) > 1
+
+    def _by_deal(self, oof: Sequence[Extracted]) -> dict[str, list[Extracted]]:
+        """Put what each deal holds out together, by the ending of its files."""
+        by_deal: dict[str, list[Extracted]] = {}
+        for of_role in oof:
+            ending = f".deal{of_role.deal}" if self.has_deals else ""
+            by_deal.setdefault(ending, []).append(of_role)
+        return by_deal
 
     def write_inner(self, extracted: Sequence[Extracted]) -> None:
         """Write inner layers, pooled: a store for each fold, whose space is its nets'.
@@ -105,24 +123,83 @@ class Assembly:
             if of_fold:
                 self._write_pooled(name, of_fold)
 
-    def _write_features(
-        self, single: Sequence[Extracted], tests: Sequence[Extracted]
+    def _write_deals(
+        self, oof: Sequence[Extracted], tests: Sequence[Extracted]
     ) -> None:
-        """Write all rows pooled: those of a single net each, and the mean over nets."""
+        """Write the mean over the deals, and each as if there were that one alone."""
+        mean, of_mean = self._mean_over_deals(oof)
+        if len(mean.rows) or tests:
+            self._write_features(
+                "features.pkl", oof, tests, self.failures, mean=(mean, of_mean)
+            )
+        for ending, of_deal in self._by_deal(oof).items():
+            rows = np.concatenate([of_role.rows for of_role in of_deal])
+            ids = set(self.ids[rows].tolist())
+            self._write_features(
+                f"deals/{ending.removeprefix('.')}.pkl",
+                of_deal,
+                [test for test in tests if test.deal == of_deal[0].deal],
+                {id_: why for id_, why in self.failures.items() if id_ not in ids},
+            )
+
+    def _write_features(
+        self,
+        name: str,
+        single: Sequence[Extracted],
+        tests: Sequence[Extracted],
+        failures: Mapping[str, str],
+        *,
+        mean: tuple[Extracted, Rows] | None = None,
+    ) -> None:
+        """Write all rows pooled: those of a single net each, and the mean over nets.
+
+        Args:
+            name: Of the file.
+            single: Rows that have a net each.
+            tests: Rows that go through several.
+            failures: Why rows that one may expect are not there, by id.
+            mean: What takes the place of the first, where a row has a net in each deal.
+        """
         # A net that saw every label speaks for the test pictures if no other does.
         tests = [of_role for of_role in tests if of_role.fold != ALL] or tests
+        header = self._pooled_header([*single, *tests])
         values: list[Rows] = [self._pooled(of_role) for of_role in single]
+        if mean:
+            single, values = [mean[0]], [mean[1]]
+            header["deals"] = len(self.folds_of)
         if tests:
             # Statistics per net, then their mean: the views of an averaged net spread
             # less than those of the one net behind an oof row.
             values.append(mean_rows([self._pooled(of_role) for of_role in tests]))
         self._write(
-            name="features.pkl",
+            name=name,
             extracted=[*single, *tests[:1]],
             values=joined_rows(values),
-            header=self._pooled_header([*single, *tests]),
-            failures=self.failures,
+            header=header,
+            failures=failures,
         )
+
+    def _mean_over_deals(self, oof: Sequence[Extracted]) -> tuple[Extracted, Rows]:
+        """Average the pooled rows that a net of each deal held out.
+
+        A row that lacks a net is left out: the mean of the others is another feature.
+
+        Returns:
+            The n rows, rising; and their (n, F * S) means.
+        """
+        by_deal = self._by_deal(oof).values()
+        rows_of = [np.concatenate([e.rows for e in of_deal]) for of_deal in by_deal]
+        shared = reduce(np.intersect1d, rows_of)
+        if len(by_deal) < len(self.folds_of):
+            shared = shared[:0]
+        terms = []
+        for rows, of_deal in zip(rows_of, by_deal, strict=True):
+            order = rows.argsort()
+            idx = order[np.searchsorted(rows, shared, sorter=order)]
+            pooled = joined_rows([self._pooled(of_role) for of_role in of_deal])
+            terms.append(chosen_rows(pooled, idx))
+        failures = ChainMap(*(dict(of_role.failures) for of_role in oof))
+        return replace(oof[0], rows=shared, failures=failures), mean_rows(terms)
 
     def _write_views(
         self, name: str, extracted: Sequence[Extracted], task: str
@@ -167,6 +244,7 @@ class Assembly:
         roles = names.repeat([len(of_role.rows) for of_role in extracted])
         order = np.argsort(self.ids[rows], kind="stable")
         rows, roles = rows[order], roles[order]
+        fold_of = self.folds_of[extracted[0].deal]
         all_failures = dict(failures or {})
         for of_role in extracted:
             all_failures |= of_role.failures
@@ -178,7 +256,7 @@ class Assembly:
                 **self.header,
                 **header,
                 "roles": roles,
-                "folds": np.where(roles == "test", -1, self.fold_of[rows]),
+                "folds": np.where(roles == "test", -1, fold_of[rows]),
                 "failures": all_failures,
                 "n_expected": len(rows) + len(all_failures),
             },

@@ -7,8 +7,11 @@ pretext stage or ready weights); writes ``features.extract/``:
 
 - ``features.pkl``: pooled over the views; a row of a fold through the nets that never
   saw its label, a row without label through each fold's nets, averaged over those,
+- where folds are dealt several times, ``deals/dealD.pkl``: the rows of folds through
+  the nets of deal D alone, which a stack needs; ``features.pkl`` has their mean,
 - ``nets/foldK.pkl``: pooled, the rows without label through the nets of fold K alone,
-- ``views/TASK.oof.pkl`` and ``views/TASK.test.foldK.pkl``: each view apart,
+- ``views/TASK.oof.pkl`` (of several deals ``TASK.oof.dealD.pkl``) and
+  ``views/TASK.test.foldK.pkl``: each view apart,
 - with ``--source timm:NAME`` or a path: ``backbone.safetensors``, the weights used,
 - with ``--insample`` the rows the nets of a fold may have learned from:
   ``insample/foldK.pkl`` and their views.
@@ -33,6 +36,7 @@ import numpy as np
 from data_prep.command import open_command, run_command
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
+from data_prep.folds import fold_columns
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.damage import intact
 from data_prep.run_folders.runs import Finished, Run
@@ -276,15 +280,18 @@ def failures_of(
         failures |= dict(zip(lost["id"], lost["reason"], strict=True))
     if settings.source != FINETUNED:
         return failures
-    is_missing = (prepared.table["fold"] >= 0).to_numpy(copy=True)
-    for role_rows in planned:
-        if role_rows.role in HELD_OUT:
-            is_missing[role_rows.rows] = False
-    missing = prepared.table[is_missing]
-    return failures | {
-        id_: f"{UNTRAINED} {fold} was trained"
-        for id_, fold in zip(missing["id"], missing["fold"], strict=True)
-    }
+    held_out = [role_rows for role_rows in planned if role_rows.role in HELD_OUT]
+    for deal, column in reversed([*enumerate(fold_columns(prepared.table))]):
+        is_missing = (prepared.table[column] >= 0).to_numpy(copy=True)
+        for role_rows in held_out:
+            if role_rows.deal == deal:
+                is_missing[role_rows.rows] = False
+        missing = prepared.table[is_missing]
+        failures |= {
+            id_: f"{UNTRAINED} {fold} was trained"
+            for id_, fold in zip(missing["id"], missing[column], strict=True)
+        }
+    return failures
 
 
 def write_stores(
@@ -315,7 +322,7 @@ def write_stores(
     assembly = Assembly(
         folder=folder,
         ids=table["id"].to_numpy(dtype=object),
-        fold_of=table["fold"].to_numpy(),
+        folds_of=[table[column].to_numpy() for column in fold_columns(table)],
         columns=source.columns,
         nets=source.nets,
         views=net_passes.views,

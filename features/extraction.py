@@ -101,8 +101,10 @@ def find_extraction(run: Run, net: Nets = FOLDS) -> Extraction:
             f" {run.folder}"
         )
     trained = extracted if settings.is_ready else run.finished(settings.source)
-    # features.pkl, but where the only net has seen all rows there is none
-    header = open_store(min(extracted.folder.rglob("*.pkl"))).header
+    # where the only net has seen all rows there is none
+    whole = extracted.folder / "features.pkl"
+    path = whole if whole.exists() else min(extracted.folder.rglob("*.pkl"))
+    header = open_store(path).header
     check_nets(trained, header)
     prepared = run.finished(PREPARED)
     return Extraction(

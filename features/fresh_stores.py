@@ -242,7 +242,7 @@ def write_stores(
     Assembly(
         folder=folder,
         ids=ids,
-        fold_of=np.full(len(ids), -1),
+        folds_of=[np.full(len(ids), -1)],
         columns=source.columns,
         nets=source.nets,
         views=net_passes.views,

@@ -156,6 +156,7 @@ class NetOutputs:
                     fold=role_rows.fold,
                     role=role_rows.role,
                     rows=rows,
+                    deal=role_rows.deal,
                     views=chosen_rows(views[role_rows.fold], rows),
                     failures={str(ids[row]): why for row, why in reasons.items()},
                 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.arrays import Ints
+from data_prep.deals import deal_of
 from data_prep.errors import UserError
 from data_prep.folds import fold_masks
 
@@ -56,11 +57,13 @@ class RoleRows:
         role: ``oof``, ``oof_selected``, ``test``, ``insample``, ``label_free``, or
             ``selected_with_labels``.
         rows: (N,) rows of the prepared table.
+        deal: Which deal the fold is of.
     """
 
     fold: str
     role: str
     rows: Ints
+    deal: int = 0
 
 
 def plan_rows(
@@ -72,9 +75,9 @@ def plan_rows(
 ) -> list[RoleRows]:
     """List the rows by fold and role, those of a fold together.
 
-    A row is ``oof`` for the nets of its own fold alone. The rows without label are
-    ``test`` for all nets. With ``insample``, so are called the training rows that the
-    nets of a fold may have learned from.
+    A row is ``oof`` for the nets of its own fold alone, one fold in each deal. The rows
+    without label are ``test`` for all nets. With ``insample``, so are called the
+    training rows that the nets of a fold may have learned from.
 
     Args:
         table: N rows as prepared.
@@ -89,13 +92,13 @@ def plan_rows(
     planned = []
     for fold in folds:
         is_held_out, may_be_seen = fold_masks(table, fold)
-        planned += [
-            RoleRows(fold=fold, role=role_of_fold, rows=np.flatnonzero(is_held_out)),
-            RoleRows(fold=fold, role="test", rows=common),
-        ]
+        rows_by_role = {role_of_fold: np.flatnonzero(is_held_out), "test": common}
         if insample:
-            seen_idx = np.flatnonzero(may_be_seen)
-            planned.append(RoleRows(fold=fold, role="insample", rows=seen_idx))
+            rows_by_role["insample"] = np.flatnonzero(may_be_seen)
+        planned += [
+            RoleRows(fold=fold, role=role, rows=rows, deal=deal_of(table, fold))
+            for role, rows in rows_by_role.items()
+        ]
     planned = [role_rows for role_rows in planned if len(role_rows.rows)]
     if not planned:
         raise UserError(
@@ -131,7 +134,22 @@ class PassRows:
 
 
 def plan_passes(planned: Sequence[RoleRows]) -> list[PassRows]:
-    """Put rows together that go through the same nets: each picture is read once."""
+    """Put rows together that go through the same nets: each picture is read once.
+
+    Of several deals labelled pictures are read once for each: F folds of R deals have
+    F^R patterns, and most would be a few pictures.
+    """
+    parts: dict[int, list[RoleRows]] = {}
+    if len({role_rows.deal for role_rows in planned}) == 1:
+        return _patterns(planned)
+    for role_rows in planned:
+        number = -1 if role_rows.role == "test" else role_rows.deal
+        parts.setdefault(number, []).append(role_rows)
+    return [of_part for part in parts.values() for of_part in _patterns(part)]
+
+
+def _patterns(planned: Sequence[RoleRows]) -> list[PassRows]:
+    """Make a pass of the rows that go through the same nets."""
     folds = list(dict.fromkeys(role_rows.fold for role_rows in planned))
     n_rows = 1 + max(int(role_rows.rows.max()) for role_rows in planned)
     # (N, folds) whether a row goes through the nets of a fold; a pass is a pattern

@@ -15,6 +15,7 @@ from data_prep.file_paths import MayBePath
 from data_prep.folds import ALL
 from data_prep.outlook import Outlook
 from data_prep.run_folders.runs import Run
+from data_prep.schemes import count_deals
 from data_prep.settings import NOT_HASHED, Example, nearest, recorded
 from data_prep.up import check_learned
 from features.pooling import USUAL, check_statistics, telling
@@ -196,9 +197,10 @@ class ExtractSettings(ExecutorSettings):
             tasks = outlook.tasks(outlook.setting(self.source, "tasks") or ())
             is_joint = bool(outlook.setting(self.source, "joint"))
             n_folds = int(outlook.metadata["n_folds"])
-            passes = len(table) + n_common * max(0, n_folds - 1)
+            n_more = (len(table) - n_common) * (count_deals(outlook.metadata["cv"]) - 1)
+            passes = len(table) + n_more + n_common * max(0, n_folds - 1)
             passes *= 1 if is_joint else len(tasks)
-            values = len(table) + n_common * n_folds
+            values = len(table) + n_more + n_common * n_folds
             values *= sum(len(task.columns) for task in tasks)
         source = outlook.settings.get(self.source)
         side_px = outlook.metadata["side"]

@@ -12,7 +12,10 @@ judge), importance.csv, report.html. What the sample, or else the test table, as
 without a picture that can be read gets the mean of the training targets, ended as the
 predictions are (see ``stacking.ensemble.final_step``), or the most frequent class.
 
-Rows are learned from through the net that never saw them, by the run's own folds.
+Rows are learned from through the net that never saw them, by the run's own folds. Where
+these are dealt several times (``cv = "sgkfold3x2"``), each deal is stacked alone and
+the predictions are averaged; the models of a deal lie in ``dealD/``, and oof.csv has
+the deviation between the deals.
 A stack of another metric that is replaced is kept whole, as ``stacking.fit.METRIC``.
 ``--protocol insample`` reproduces the leak of the original instead, for comparison, and
 writes ``stacking.fit.insample/``. Trees of several folds grow side by side in threads;
@@ -64,23 +67,29 @@ def main(argv: Sequence[str] | None = None) -> Path:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from threadpoolctl import threadpool_limits
 
-    from stacking.inputs.assemble import assemble
+    from stacking.ensemble.deals import over_deals
+    from stacking.inputs.assemble import assemble_deals
     from stacking.models.neural_folds import drop_folds
     from stacking.reporting.outputs import read_order, write_all
     from stacking.reporting.report import write
-    from stacking.workflow import CHECKPOINTS, StackingJob
+    from stacking.workflow import StackingJob
 
     cv, protocol, columns = settings.cv, settings.protocol, settings.columns
-    data = assemble(prepared, extracted, cv, protocol, also=also, columns=columns)
-    common = data.common
+    deals = assemble_deals(
+        prepared, extracted, cv, protocol, also=also, columns=columns
+    )
+    common = deals[0].common
     requested = read_order(prepared, list(compress(common.ids, common.is_predicted)))
-    job = StackingJob.of(data, settings, experiment, prepared, extracted=extracted)
+    job, *further = (
+        StackingJob.of(data, settings, experiment, prepared, extracted=extracted)
+        for data in deals
+    )
     # The matrices are small: a second thread gains nothing, and on a busy machine it
     # waits for a core that it does not get (a ridge of 0.5 s took 9 s).
     with threadpool_limits(1, user_api="blas"), run.stage(name, config, reads) as stage:
         keep_other_metric(run, name, job.objective.name)  # no other fit is at it now
-        stacked = job.fit(stage.folder)
-        findings = job.evaluate(stacked)
+        stacked = over_deals([of_deal.fit(stage.folder) for of_deal in (job, *further)])
+        findings = job.evaluate(stacked, further)
         options = {"metadata": prepared.metadata, "settings": config}
         write_all(stage.folder, stacked, findings, requested, **options)
         write(
@@ -94,7 +103,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
             seconds=stage.seconds(),
         )
         stage.metadata = _metadata(stacked, settings, len(requested.ids))
-    drop_folds(run.folder / name / CHECKPOINTS)
+    for of_deal in (job, *further):
+        drop_folds(of_deal.checkpoints(run.folder / name))
     _tell(stacked, findings, requested, run.folder)
     log.info("-> %s", run.folder / name / "report.html")
     return run.folder / name
@@ -103,7 +113,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
 def _metadata(stacked: "Stacked", settings: FitSettings, n: int) -> dict[str, Any]:
     from stacking.analysis.class_answers import class_answers, most_frequent
 
-    final, of_classes = stacked.final, {}
+    final, of_classes, of_deals = stacked.final, {}, {}
+    if stacked.deals:
+        of_deals = {"deals": [deal.final.scores.pooled for deal in stacked.deals]}
     if stacked.objective.leads_with_share:
         share = class_answers(stacked)[0].share
         of_classes = {
@@ -127,6 +139,7 @@ def _metadata(stacked: "Stacked", settings: FitSettings, n: int) -> dict[str, An
         "steps": [step.name for step in stacked.steps if step.is_on],
         "predictions": n,
         **of_classes,
+        **of_deals,
     }
 
 
@@ -137,7 +150,6 @@ def table_of(stacked: "Stacked") -> str:
     """
     from stacking.ensemble.score_table import distinct
 
-    folds = range(stacked.data.rows.n_folds)
     lines = distinct([line for line in stacked.lines if not line.is_off])
     wide = max(len(line.title) for line in lines)
     is_error = not stacked.objective.higher_is_better  # in the target's unit, or so
@@ -146,7 +158,7 @@ def table_of(stacked: "Stacked") -> str:
     n = max(6, *map(len, written))
     head = f"{stacked.objective.title:<{wide}} {'apparent':>{n}}  {'nested':>{n}}"
     head += f"  {'95 % interval':<{2 * n + 4}}"
-    head += "".join(f" {f'fold {k}':>{n}} " for k in folds)
+    head += "".join(f" {part:>{n}} " for part in stacked.parts)
     texts = [f"{head} gain over {stacked.baseline}"]
     for line in lines:
         apparent = "-" if line.apparent is None else f"{line.apparent:{style}}"

@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from data_prep.user_columns import UserColumns
+    from stacking.ensemble.deals import DealPredictors
     from stacking.ensemble.new_rows import NewRows
-    from stacking.ensemble.predictor import Predictor
     from stacking.inputs.target_columns import TargetColumns
 
 STAGE = "stacking.predict"
@@ -128,10 +128,10 @@ def _predict_by_stack(
     fitted = run.finished(FIT)
     from data_prep.new_columns import with_sizes
     from features.earlier import SIDECAR
+    from stacking.ensemble.deals import DealPredictors
     from stacking.ensemble.new_rows import NewRows
-    from stacking.ensemble.predictor import Predictor
 
-    predictor = Predictor.load(fitted.folder)
+    predictor = DealPredictors.load(fitted.folder)
     oof = read_frame(fitted.folder / EXACT)
     runs = [run, *_other_runs(run, fitted)]
     # looked at before any net is asked
@@ -242,7 +242,7 @@ def _read_table(
     return paged.repeated(table), objects
 
 
-def predict(rows: "NewRows", predictor: "Predictor") -> "pd.DataFrame":
+def predict(rows: "NewRows", predictor: "DealPredictors") -> "pd.DataFrame":
     """Predict M pictures, a row each, by all nets averaged.
 
     Returns:
@@ -334,7 +334,7 @@ def _run_beside(run: Path, name: str) -> Path:
     return run.absolute().parent / name
 
 
-def _warning_of_score(metadata: Mapping[str, Any], predictor: "Predictor") -> str:
+def _warning_of_score(metadata: Mapping[str, Any], predictor: "DealPredictors") -> str:
     """Repeat what the fit said of a stack that is no better than what needs no nets.
 
     Args:

@@ -9,13 +9,14 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from data_prep.deals import table_of_deal
 from data_prep.errors import UserError
 from data_prep.folds import ALL, MIN_ROWS, TRAIN_FROM
 from data_prep.new_columns import SIZES
 from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED, TABLE
 from data_prep.run_folders.runs import Run
-from data_prep.schemes import is_in_time, parse_scheme
+from data_prep.schemes import count_deals, is_in_time, parse_scheme
 from data_prep.user_columns import UserColumns, check_roles
 from features.settings import FINETUNED
 from stacking.ensemble.objective import Objective
@@ -112,6 +113,7 @@ def _check_enough(settings: FitSettings, outlook: Outlook) -> None:
         )
     cv = settings.cv or outlook.metadata["cv"]
     n_folds, n_groups = outlook.metadata["n_folds"], outlook.n_groups(rows)
+    n_folds //= count_deals(outlook.metadata["cv"])
     if settings.cv not in ("", outlook.metadata["cv"]):
         n_folds = parse_scheme(settings.cv)[1]
     if n_groups < 2 * n_folds:
@@ -127,8 +129,10 @@ def _check_enough(settings: FitSettings, outlook: Outlook) -> None:
     if outlook.prepared and cv == outlook.metadata["cv"]:
         path = outlook.prepared / TABLE
         rows = rows.drop_duplicates("object") if "object" in rows else rows
-        folds, cv_groups = rows["fold"].to_numpy(), rows["cv_group"].to_numpy()
-        leak_guards.check_enough(folds, cv_groups, path)
+        cv_groups = rows["cv_group"].to_numpy()
+        for deal in range(count_deals(cv)):
+            folds = table_of_deal(rows, deal)["fold"].to_numpy()
+            leak_guards.check_enough(folds, cv_groups, path)
 
 
 def _check_extraction(settings: FitSettings, outlook: Outlook) -> None:

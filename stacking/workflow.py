@@ -30,6 +30,7 @@ from stacking.analysis.importance import gain_table, leave_one_out
 from stacking.analysis.shift import TaskShift, shift_of_folds
 from stacking.analysis.verdicts import verdicts_on
 from stacking.ensemble.aligned_features import AlignedFeatures
+from stacking.ensemble.deals import DealPredictors
 from stacking.ensemble.insample import fit_insample
 from stacking.ensemble.members import (
     FIRST_BY_LATER,
@@ -122,14 +123,8 @@ class StackingJob:
         choose_postprocessors(
             settings.postprocess, target_columns.net_pred(X), objective
         )
-        n_nets = len(data.common.nets)
-        log.info(
-            "%d rows, %d columns; %d %ss without label%s",
-            *X.shape,
-            len(data.common.ids),
-            data.info.noun,
-            f", each through the nets of {n_nets} folds" if n_nets > 1 else "",
-        )
+        if data.info.deal[0] == 0:
+            log.info("%s", data.counts)
         n_workers, n_threads = threads_for(X.size, settings.threads)
         path = prepared.folder / "images.npy" if prepared else None
         return cls(
@@ -162,7 +157,9 @@ class StackingJob:
         Args:
             folder: For what an interrupted tuning goes on with.
         """
-        settings = self.settings
+        settings, (deal, n_deals) = self.settings, self.data.info.deal
+        if n_deals > 1:
+            log.info("deal %d of %d", deal + 1, n_deals)
         if settings.protocol == "insample":
             features = AlignedFeatures.of(self.data, self.target_columns, "none")
             n_threads = self.context.n_threads
@@ -174,18 +171,23 @@ class StackingJob:
         views = None
         if settings.stackers_of_views:
             folds = self.data.rows.folds
-            views = self._views.aligned(features.alignment.method, folds)
+            views = self.views.aligned(features.alignment.method, folds)
         fitted = {
             **fit_tasks(features, settings.seed),
             **fit_stackers(
                 features,
                 names,
-                replace(self.context, folder=folder / CHECKPOINTS),
+                replace(self.context, folder=self.checkpoints(folder)),
                 None if views is None else views.values,
             ),
         }
         members = {**first_by_net(fitted, features), **read_fixed(features)}
         return self._stack(features, members, names, views)
+
+    def checkpoints(self, folder: Path) -> Path:
+        """Say where an interrupted fit goes on from, in the folder of the stage."""
+        deal, n_deals = self.data.info.deal
+        return folder / CHECKPOINTS / (f"deal{deal}" if n_deals > 1 else "")
 
     def _features(self) -> AlignedFeatures:
         data, align = self.data, self.settings.align
@@ -208,10 +210,10 @@ class StackingJob:
         return features
 
     @cached_property
-    def _views(self) -> Views:
+    def views(self) -> Views:
         """The single views of the first extraction."""
         assert self.extracted is not None
-        data = self.data
+        data, (deal, n_deals) = self.data, self.data.info.deal
         tasks = [column.task for column in data.columns if column.task != USER_TASK]
         return read_views(
             folder=self.extracted.folder,
@@ -219,6 +221,7 @@ class StackingJob:
             ids=data.info.ids,
             common_ids=data.common.ids,
             n_folds=data.rows.n_folds,
+            deal=deal if n_deals > 1 else None,
             is_label_free=data.info.is_label_free,
         )
 
@@ -249,22 +252,18 @@ class StackingJob:
         X = info.objects.mean(X.astype(np.float64)) if info.objects else X
         return self.target_columns.clip(quick(features.with_inputs(X), self.boosting))
 
-    def evaluate(self, stacked: Stacked) -> Findings:
-        """Find out all that is told beside the scores."""
-        data, settings = self.data, self.settings
-        is_leaky = data.is_leaky
-        predictor, common = stacked.predictor, data.common
-        views = self._views.nets if predictor.sees_views else None
-        predicted: Mapping[str, Floats] = {}
-        disagreement = np.array([])
-        if common.nets:
-            pred = predictor.predict(common.nets, views, in_fold=is_leaky)
-            predicted = pred.averaged
-            if not is_leaky and not data.info.is_label_free:
-                disagreement = pred.by_net.std(axis=0)
-        if settings.test_nets == "all" and common.of_all is not None:
-            pred = predictor.predict([common.of_all], first=len(common.nets))
-            predicted = pred.averaged
+    def evaluate(
+        self, stacked: Stacked, further: Sequence["StackingJob"] = ()
+    ) -> Findings:
+        """Find out all that is told beside the scores.
+
+        Args:
+            stacked: The finished stack.
+            further: Where folds are dealt several times, the jobs of the further deals;
+                what a deal alone can tell is told of the first.
+        """
+        settings, is_leaky = self.settings, self.data.is_leaky
+        predicted, disagreement = self._predict_common(stacked, further)
         shift, shift_through_all = self._shift(stacked.features)
         task_gains: Mapping[str, Interval] = {}
         if "lightgbm" in stacked.members and not is_leaky:
@@ -272,7 +271,7 @@ class StackingJob:
         return Findings(
             predicted=predicted,
             disagreement=disagreement,
-            averaging=self.expect(stacked, views),
+            averaging=self.expect(stacked, further),
             task_gains=task_gains,
             column_gains=gain_table(stacked.features, stacked.members),
             shift=shift,
@@ -282,8 +281,32 @@ class StackingJob:
             verdicts=verdicts_on(stacked, self.records),
         )
 
+    def _predict_common(
+        self, stacked: Stacked, further: Sequence["StackingJob"]
+    ) -> tuple[Mapping[str, Floats], Floats]:
+        """Predict the pictures without label, and say how far the nets disagree."""
+        data, common = self.data, self.data.common
+        predictor, jobs = DealPredictors.of(stacked), (self, *further)
+        predicted: Mapping[str, Floats] = {}
+        disagreement = np.array([])
+        if data.info.is_label_free:
+            jobs = (self,)  # the net is the same in each deal
+        if common.nets:
+            nets = [net for job in jobs for net in job.data.common.nets]
+            views = None
+            if predictor.sees_views:
+                views = [net for job in jobs for net in job.views.nets]
+            pred = predictor.predict(nets, views, in_fold=data.is_leaky)
+            predicted = pred.averaged
+            if not data.is_leaky and not data.info.is_label_free:
+                disagreement = pred.by_net.std(axis=0)
+        if self.settings.test_nets == "all" and common.of_all is not None:
+            pred = predictor.predict([common.of_all], first=len(common.nets))
+            predicted = pred.averaged
+        return predicted, disagreement
+
     def expect(
-        self, stacked: Stacked, views: Sequence[Floats] | None = None
+        self, stacked: Stacked, further: Sequence["StackingJob"] = ()
     ) -> Averaging | None:
         """Tell what the average of the nets may be expected to score.
 
@@ -291,21 +314,26 @@ class StackingJob:
         disagreement of the nets say what averaging takes off the error.
 
         Each net predicts with the models of its own fold, which never saw it: such
-        pairs are what cross-validation scores.
+        pairs are what cross-validation scores: of several deals, the mean of one pair
+        of each.
 
         Args:
             stacked: The finished stack.
-            views: K arrays of single views of the common pictures, where a member sees
-                those.
+            further: The jobs of the further deals.
         """
         data = self.data
         if data.is_leaky or data.info.is_label_free or not data.common.nets:
             return None
         if data.rows.in_time:
             return None  # nets of other times differ by more than chance
-        pred = stacked.predictor.predict_by_net(data.common.nets, views, in_fold=True)
+        preds = []
+        for job, deal in zip((self, *further), stacked.by_deal, strict=True):
+            predictor, nets = deal.predictor, job.data.common.nets
+            views = job.views.nets if predictor.sees_views else None
+            pred = predictor.predict_by_net(nets, views, in_fold=True)
+            preds.append(pred["prediction"])
         score = stacked.averaged.scores.pooled
-        return expect_of_averaging(pred["prediction"], score, self.objective)
+        return expect_of_averaging(np.mean(preds, axis=0), score, self.objective)
 
     def _shift(
         self, features: AlignedFeatures

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_prep.folds import fold_hash
+from data_prep.folds import fold_columns, hash_of_folds
 from data_prep.pictures.images import channel_statistics
 from data_prep.run_folders.runs import Run
 from features.store import Store
@@ -37,6 +37,7 @@ def make_run(
     n_unlabelled: int = 2,
     n_excluded: int = 0,
     n_folds: int = 3,
+    n_deals: int = 1,
     side: int = 32,
     target: str | None = "numeric",
     dates: bool = True,
@@ -56,7 +57,8 @@ def make_run(
         n_unlabelled: Pictures in no table.
         n_excluded: How many training rows are not validated; each is a copy of a row
             that is, as the cv groups say.
-        n_folds: Folds; 0: none.
+        n_folds: Folds of a deal; 0: none.
+        n_deals: How often they are dealt.
         side: Of the pictures, px.
         target: ``"numeric"``, ``"classes"`` or None.
         dates: Whether there are any.
@@ -97,6 +99,9 @@ def make_run(
             "given.size": [f"{k}.5" if k % 2 else None for k in range(n)],
         }
     )
+    for deal in range(1, n_deals):
+        others = deal * n_folds + index // n_folds**deal % n_folds
+        table[f"fold_{deal}"] = np.where(has_fold, others, -1)
     if target:
         texts = [f"class{level}" if level >= 0 else None for level in levels]
         numbers = np.where(is_train, levels * unit[0] + unit[1], np.nan)
@@ -196,12 +201,14 @@ def facts_of(
     elif target == "classes":
         classes = [f"class{k}" for k in range(N_LEVELS)]
     mean, std = channel_statistics(pixels)
+    n_deals = len(fold_columns(table))
+    often = f"x{n_deals}" * (n_deals > 1)
     return {
         "side": pixels.shape[1],
         "fit": "pad",
-        "cv": f"sgkfold{n_folds}" if n_folds else None,
-        "n_folds": n_folds,
-        "fold_hash": fold_hash(table["id"], table["fold"]) if n_folds else None,
+        "cv": f"sgkfold{n_folds}{often}" if n_folds else None,
+        "n_folds": n_folds * n_deals,
+        "fold_hash": hash_of_folds(table) if n_folds else None,
         "classes": classes,
         "target_kind": target,
         "target_range": [0.0, 3.0] if target == "numeric" else None,

@@ -15,7 +15,7 @@ from data_prep.errors import UserError
 from data_prep.folds import ALL, fold_masks
 from data_prep.outlook import Outlook
 from data_prep.rows import weights_of
-from data_prep.schemes import is_in_time, split_sizes
+from data_prep.schemes import count_deals, is_in_time, split_sizes
 from data_prep.tasks import Task
 from pretext.preflight import network_of
 from transfer.inner_split import inner_split
@@ -227,7 +227,8 @@ def check_plan(outlook: Outlook, settings: FinetuneSettings) -> None:
         is_each = n_folds and set(map(str, range(n_folds))) <= set(folds)
         if is_each and not is_in_time(outlook.metadata["cv"]):
             # some fold holds out its share of them, or more
-            n_rows -= -(-int((mask & is_assigned).sum()) // n_folds)
+            n_of_deal = n_folds // count_deals(outlook.metadata["cv"])
+            n_rows -= -(-int((mask & is_assigned).sum()) // n_of_deal)
         settings.check_enough(n_rows, name, "labelled picture")
 
 
@@ -261,11 +262,12 @@ def count_work(outlook: Outlook, settings: FinetuneSettings) -> Workload:
     else:
         n = int((outlook.table["split"] == "train").sum())
         folds = folds_of(settings, n_folds) * n_nets
-        in_time = is_in_time(outlook.metadata["cv"])
+        cv = outlook.metadata["cv"]
+        n_of_deal, in_time = n_folds // count_deals(cv), is_in_time(cv)
         rows = [
             (n, 0)
             if fold == ALL
-            else split_sizes(n, n_folds, int(fold), in_time=in_time)
+            else split_sizes(n, n_of_deal, int(fold), in_time=in_time)
             for fold in folds
         ]
         n_pseudo = len(pseudo.rows) if pseudo else 0

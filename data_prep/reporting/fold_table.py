@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data_prep.folds import TRAIN_FROM, fold_masks
+from data_prep.folds import TRAIN_FROM, fold_columns, fold_masks
 from data_prep.reporting.numerals import decimals_for, with_decimals
 from data_prep.reporting.report import Section, table
 from data_prep.tables.dates import date_text
@@ -32,14 +32,19 @@ def fold_table(rows: pd.DataFrame, classes: Sequence[Any] | None) -> pd.DataFram
         classes: What the class indices mean; None for a quantity.
 
     Returns:
-        A row per fold and one of all of them: rows, their share in percent, cv groups
-        and the largest; of classes the share of each in percent (of the twelve
-        largest), of a quantity mean, deviation and quantiles. Where folds are forward
-        in time also the row before the first fold, the dates of each, and how many rows
-        its net may be trained on.
+        A row per fold, with its deal if there are several, and one of all of them:
+        rows, their share in percent, cv groups and the largest; of classes the share of
+        each in percent (of the twelve largest), of a quantity mean, deviation and
+        quantiles. Where folds are forward in time also the row before the first fold,
+        the dates of each, and how many rows its net may be trained on.
     """
-    folds = rows["fold"].to_numpy()
-    masks = {str(fold): folds == fold for fold in range(int(folds.max()) + 1)}
+    folds, deals = rows["fold"].to_numpy(), fold_columns(rows)
+    n_of_deal = int(folds.max()) + 1
+    masks = {
+        str(fold): (rows[column] == fold).to_numpy()
+        for deal, column in enumerate(deals)
+        for fold in range(deal * n_of_deal, (deal + 1) * n_of_deal)
+    }
     is_in_time = TRAIN_FROM in rows
     if is_in_time:
         is_before = (rows["split"] == "train").to_numpy() & (folds < 0)
@@ -57,6 +62,9 @@ def fold_table(rows: pd.DataFrame, classes: Sequence[Any] | None) -> pd.DataFram
             "cv groups": len(sizes),
             "largest group": int(sizes.max()) if len(sizes) else 0,
         }
+        if len(deals) > 1:
+            deal = str(int(name) // n_of_deal) if name.isdigit() else ""
+            line = {"deal": deal} | line
         if is_in_time:
             line |= {"from": within["date"].min(), "to": within["date"].max()}
             is_fold = name.isdigit()
@@ -126,6 +134,11 @@ def folds_section(rows: pd.DataFrame, metadata: Mapping[str, Any]) -> Section:
     if metadata["has_group"]:
         kept = "Rows of one group, and copies of one picture, are"
     note = f"{metadata['cv']}: {kept} in one fold. Every later stage obeys these folds."
+    if len(fold_columns(rows)) > 1:
+        note += (
+            " Each deal holds every row out once, beside other rows; what its nets and"
+            " its stack say is averaged over the deals."
+        )
     if TRAIN_FROM in rows:
         note += (
             " They are forward in time: the net of a fold learns from rows dated before"

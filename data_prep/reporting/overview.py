@@ -14,7 +14,7 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from data_prep.folds import TRAIN_FROM, too_few_rows, unseen_classes
+from data_prep.folds import TRAIN_FROM, fold_columns, too_few_rows, unseen_classes
 from data_prep.pictures.copies import NearCopies, Repeat
 from data_prep.pictures.fit import MANNERS
 from data_prep.pictures.folders import LeftOut
@@ -175,7 +175,10 @@ def _remarks_on_folds(
         labelled = in_folds[in_folds["target"].notna()]
         if "object" in labelled:
             labelled = labelled.drop_duplicates("object")
-        if fault := too_few_rows(labelled["fold"]):
+        deals = fold_columns(rows)
+        n_of_deal = metadata["n_folds"] // len(deals)
+        folds = [labelled[deal] - k * n_of_deal for k, deal in enumerate(deals)]
+        if fault := max(map(too_few_rows, folds)):
             texts.append(f"too little for stacking.fit: {fault}")
     if metadata["classes"] is not None:
         names = [class_text(metadata["classes"][code]) for code in unseen_classes(rows)]

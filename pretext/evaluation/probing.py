@@ -155,17 +155,19 @@ def held_out_pred(
         cv_groups: (N,) what the choice of a probe's strength does not tear.
 
     Returns:
-        (N, F); NaN where a row is not held out.
+        (N, F), the mean over the splits that hold a row out; NaN where none does.
     """
     y = task.task_type.probe_target(task.values, len(task.outputs))
-    y_pred = np.full(y.shape, np.nan)
+    total, times = np.zeros(y.shape), np.zeros((len(y), 1))
     for val_mask, train_mask in splits:
         train_idx = np.flatnonzero(task.has_label & train_mask)
         val_idx = np.flatnonzero(task.has_label & val_mask)
         if len(train_idx) < 2 or not len(val_idx):
             continue
         X, X_val = standardised(features[train_idx], features[val_idx])
-        y_pred[val_idx] = PROBES[name](X, y[train_idx], X_val, cv_groups[train_idx])
+        total[val_idx] += PROBES[name](X, y[train_idx], X_val, cv_groups[train_idx])
+        times[val_idx] += 1
+    y_pred: Floats = np.where(times > 0, total / np.maximum(times, 1), np.nan)
     return y_pred
 
 

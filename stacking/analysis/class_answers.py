@@ -64,7 +64,7 @@ def rounded_classes(stacked: Stacked) -> Ints:
 
 def probable_classes(stacked: Stacked) -> Ints | None:
     """Give the (N,) classes that the nets call most probable; None: they call none."""
-    proba = stacked.features.target_columns.proba(stacked.data.rows.X)
+    proba = stacked.net_proba
     if proba is None:
         return None
     class_idx: Ints = proba.argmax(axis=1)

@@ -12,6 +12,10 @@ scored. The postprocessors that bend stay before the average: the squared error 
 mean of bent predictions is at most the mean of theirs, which was scored; nothing is
 known of the bend of a mean.
 
+Where folds are dealt several times, each deal comes to its prediction so, by rules of
+its own, and the mean over the deals is clipped and ended: for the scored rows, of which
+no model of any deal saw the label, as for those to predict.
+
 Shapes: M rows, K classes.
 """
 
@@ -44,32 +48,35 @@ def bend(pred: Floats, net_pred: NetPredictions, rules: Rules) -> Floats:
     return pred
 
 
+def give_classes(pred: Floats, net_pred: NetPredictions, rules: Rules) -> Floats:
+    """Apply the postprocessors that come once the nets are averaged.
+
+    Args:
+        pred: (M, ...) predictions, averaged over the nets.
+        net_pred: The nets' own predictions, averaged.
+        rules: All that are on, in their order.
+    """
+    for name, rule in rules:
+        processor = postprocessor_named(name)
+        if processor.gives_classes:
+            pred = processor.apply(pred, net_pred, rule)
+    return pred
+
+
 def end_prediction(
-    pred: Floats,
-    target_columns: TargetColumns,
-    objective: Objective,
-    rules: Rules = (),
-    net_pred: NetPredictions | None = None,
+    pred: Floats, target_columns: TargetColumns, objective: Objective
 ) -> Floats:
-    """End a prediction as it is scored, once the nets are averaged.
+    """End a prediction as it is scored, once nets, and deals, are averaged.
 
     Args:
         pred: (M,) numbers, or (M, K) probabilities.
         target_columns: Say what the target is.
         objective: What it is scored by.
-        rules: Those of the postprocessors that are on and not applied yet; the ones
-            that bend are passed over, because they come before the average.
-        net_pred: The nets' own predictions, averaged; needed by a rule alone.
 
     Returns:
         (M,) numbers of the target's range, values of classes where the metric scores
         the nearest class; or (M, K) probabilities.
     """
-    for name, rule in rules:
-        processor = postprocessor_named(name)
-        if processor.gives_classes:
-            assert net_pred is not None
-            pred = processor.apply(pred, net_pred, rule)
     return objective.as_scored(target_columns.clip(pred))
 
 

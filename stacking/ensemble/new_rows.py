@@ -13,7 +13,7 @@ import numpy as np
 from data_prep.arrays import Floats
 from data_prep.errors import UserError, named
 from data_prep.run_folders.runs import Finished
-from stacking.ensemble.predictor import Predictor
+from stacking.ensemble.deals import DealPredictors
 from stacking.inputs import tta_views
 from stacking.inputs.data import Column
 from stacking.inputs.object_pooling import pool_pictures
@@ -42,7 +42,7 @@ class NewRows:
 
     @classmethod
     def read(
-        cls, folders: Sequence[Path], predictor: Predictor, fitted: Finished
+        cls, folders: Sequence[Path], predictor: DealPredictors, fitted: Finished
     ) -> "NewRows":
         """Read the stores of ``features.fresh``, of one run or several.
 
@@ -52,7 +52,7 @@ class NewRows:
         by_run = []
         is_of_all = fitted.record["settings"]["test_nets"] == "all"
         for folder in folders:
-            paths = sorted((folder / "nets").glob("fold*.pkl"))
+            paths = stores_of_folds(folder / "nets")
             if is_of_all:
                 paths = [folder / "nets" / "all.pkl"]
             by_run.append([opened(path) for path in paths or [folder / "features.pkl"]])
@@ -79,12 +79,11 @@ class NewRows:
         views = None
         if predictor.sees_views:
             views = tuple(_views(folders[0], predictor, ids, len(nets)))
-        n_nets = len(predictor.alignment.knots)
-        first = n_nets - 1 if is_of_all else 0
+        first = predictor.n_nets - 1 if is_of_all else 0
         return cls(ids=ids, nets=nets, views=views, first=first)
 
     def with_user_columns(
-        self, table: "pd.DataFrame", predictor: Predictor
+        self, table: "pd.DataFrame", predictor: DealPredictors
     ) -> "NewRows":
         """Put the user's own columns beside those of the nets.
 
@@ -97,7 +96,9 @@ class NewRows:
         columns = predictor.user_columns.apply(table.loc[list(self.ids)])
         return replace(self, nets=tuple(np.hstack([net, columns]) for net in self.nets))
 
-    def of_objects(self, objects: "pd.Series[str]", predictor: Predictor) -> "NewRows":
+    def of_objects(
+        self, objects: "pd.Series[str]", predictor: DealPredictors
+    ) -> "NewRows":
         """Pool the pictures of each object, as those of the run were.
 
         Args:
@@ -110,7 +111,13 @@ class NewRows:
         return replace(self, ids=shown.names, nets=nets)
 
 
-def _columns_of_nets(predictor: Predictor) -> list[Column]:
+def stores_of_folds(folder: Path) -> list[Path]:
+    """List the stores of the fold nets by their numbers: 2 comes before 10."""
+    paths = folder.glob("fold*.pkl")
+    return sorted(paths, key=lambda path: int(path.stem.removeprefix("fold")))
+
+
+def _columns_of_nets(predictor: DealPredictors) -> list[Column]:
     """List the columns that the nets give, and not the user's table."""
     user_columns = predictor.user_columns
     names = user_columns.names if user_columns else ()
@@ -118,7 +125,7 @@ def _columns_of_nets(predictor: Predictor) -> list[Column]:
 
 
 def _views(
-    folder: Path, predictor: Predictor, ids: Sequence[str], n_nets: int
+    folder: Path, predictor: DealPredictors, ids: Sequence[str], n_nets: int
 ) -> list[Floats]:
     """Read the single views of each fold net, (M, V, F), tasks side by side."""
     tasks = dict.fromkeys(column.task for column in _columns_of_nets(predictor))

@@ -9,7 +9,7 @@ Shapes: M pictures, C columns, K nets.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,12 @@ from data_prep.run_folders.damage import intact, read_json
 from data_prep.run_folders.runs import write_json
 from data_prep.user_columns import UserColumns
 from stacking.cross_fitting import Model
-from stacking.ensemble.final_step import Rules, bend, end_prediction
+from stacking.ensemble.final_step import (
+    Rules,
+    bend,
+    end_prediction,
+    give_classes,
+)
 from stacking.ensemble.objective import Objective
 from stacking.ensemble.selection import weighted
 from stacking.inputs.alignment import Alignment
@@ -55,7 +60,7 @@ class Predicted:
 
     Attributes:
         averaged: (M, ...) by name: every member and ``prediction``, averaged over the
-            nets and ended as what was scored.
+            nets, and ended as what was scored once it is ``ended``.
         by_net: (K, M, ...) the prediction through each net, before it is averaged and
             ended: where the nets disagree.
         proba: (M, K) class probabilities of the nets, averaged; None: there are none.
@@ -69,6 +74,14 @@ class Predicted:
     def prediction(self) -> Floats:
         """(M, ...) what is handed out."""
         return self.averaged["prediction"]
+
+    def ended(self, target_columns: TargetColumns, objective: Objective) -> "Predicted":
+        """End each prediction as what was scored."""
+        averaged = {
+            name: end_prediction(pred, target_columns, objective)
+            for name, pred in self.averaged.items()
+        }
+        return replace(self, averaged=averaged)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +110,11 @@ class Predictor:
     rules: Rules = ()
     user_columns: UserColumns | None = None
     views: Alignment | None = None
+
+    @property
+    def n_nets(self) -> int:
+        """How many nets it knows the scales of."""
+        return len(self.alignment.knots)
 
     @property
     def sees_views(self) -> bool:
@@ -180,6 +198,21 @@ class Predictor:
     ) -> Predicted:
         """Predict the same rows by all nets, averaged, as what was scored.
 
+        The arguments are those of ``average``.
+        """
+        pred = self.average(nets, views, first=first, in_fold=in_fold)
+        return pred.ended(self.target_columns, self.objective)
+
+    def average(
+        self,
+        nets: Sequence[Floats],
+        views: Sequence[Floats] | None = None,
+        *,
+        first: int = 0,
+        in_fold: bool = False,
+    ) -> Predicted:
+        """Predict the same rows by all nets, averaged; nothing is ended yet.
+
         Args:
             nets: K arrays (M, C), unaligned; one at least.
             views: K arrays (M, V, F), unaligned.
@@ -189,16 +222,9 @@ class Predictor:
         target_columns = self.target_columns
         pred = self.predict_by_net(nets, views, first=first, in_fold=in_fold)
         net_pred = NetPredictions.averaged([target_columns.net_pred(X) for X in nets])
-        averaged = {
-            name: end_prediction(
-                values.mean(axis=0),
-                target_columns,
-                self.objective,
-                rules=self.rules if name == "prediction" else (),
-                net_pred=net_pred,
-            )
-            for name, values in pred.items()
-        }
+        averaged = {name: values.mean(axis=0) for name, values in pred.items()}
+        mean = averaged["prediction"]
+        averaged["prediction"] = give_classes(mean, net_pred, self.rules)
         return Predicted(
             averaged=averaged, by_net=pred["prediction"], proba=net_pred.proba
         )

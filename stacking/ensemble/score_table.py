@@ -28,21 +28,25 @@ class Line:
     Attributes:
         name: Short name, that of its column in oof.csv.
         title: Name for people.
-        prediction: (N, ...) ended as it is scored, nested where something was tuned.
+        pred: (N, ...) nested where something was tuned, not yet ended.
+        prediction: (N, ...) the same, ended as it is scored.
         scores: By fold and as a whole.
         interval: 95 % interval over bootstrap samples of cv groups.
         gain: How much better than the baseline; None: it is the baseline itself.
         apparent: Score with rules chosen on the scored rows; None: nothing was tuned.
+        apparent_pred: (N, ...) what scores so, not yet ended.
         is_off: A step that does not pay.
     """
 
     name: str
     title: str
+    pred: Floats
     prediction: Floats
     scores: FoldScores
     interval: Interval
     gain: Interval | None
     apparent: float | None = None
+    apparent_pred: Floats | None = None
     is_off: bool = False
 
     @property
@@ -141,11 +145,13 @@ class Scorer:
         return Line(
             name=name,
             title=title,
+            pred=pred,
             prediction=y_pred,
             scores=objective.by_fold(y_true, y_pred, scoring.folds),
             interval=objective.interval(y_true, y_pred, groups),
             gain=gain,
             apparent=apparent_score,
+            apparent_pred=apparent,
             is_off=is_off,
         )
 

@@ -6,6 +6,8 @@ Shapes: N scored rows, F folds, K classes.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from data_prep.arrays import Floats
 from data_prep.scoring.scores import Interval
 from stacking.ensemble.aligned_features import AlignedFeatures
@@ -43,6 +45,8 @@ class Stacked:
         lines: The lines of the table, from the model without nets to the prediction.
         baseline: Name of the line that gains are measured by.
         views: The maps between the nets' single views, where a member sees those.
+        deals: Where folds are dealt several times, the stacks of all deals. The lines
+            are then of their mean, and all else is that of the first of them.
     """
 
     features: AlignedFeatures
@@ -56,6 +60,35 @@ class Stacked:
     lines: tuple[Line, ...]
     baseline: str
     views: Alignment | None = None
+    deals: tuple["Stacked", ...] = ()
+
+    @property
+    def by_deal(self) -> tuple["Stacked", ...]:
+        """The stacks of all deals; itself where folds are dealt once."""
+        return self.deals or (self,)
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of what the lines are scored by apart: folds, or deals."""
+        if self.deals:
+            return [f"deal {number}" for number in range(len(self.deals))]
+        return [f"fold {number}" for number in range(self.data.rows.n_folds)]
+
+    @property
+    def net_proba(self) -> Floats | None:
+        """(N, K) class probabilities of the nets, averaged over the deals, if any."""
+        by_deal = [
+            deal.features.target_columns.proba(deal.data.rows.X)
+            for deal in self.by_deal
+        ]
+        probas = [proba for proba in by_deal if proba is not None]
+        return np.mean(probas, axis=0) if probas else None
+
+    @property
+    def spread_deals(self) -> Floats:
+        """(N,) deviation between the deals' predictions, before they are averaged."""
+        spread: Floats = np.std([deal.final.pred for deal in self.by_deal], axis=0)
+        return spread if spread.ndim == 1 else np.sqrt((spread**2).mean(axis=1))
 
     @property
     def data(self) -> StackingData:
@@ -96,7 +129,7 @@ class Stacked:
 
     @property
     def predictor(self) -> Predictor:
-        """What is stored: the models, and how they are put together."""
+        """What is stored of a deal: the models, and how they are put together."""
         learned = {
             name: Learned(
                 models=member.fit.models,

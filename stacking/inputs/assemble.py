@@ -10,13 +10,16 @@ common, P pictures.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.arrays import Floats, Ints
-from data_prep.folds import TRAIN_FROM
+from data_prep.deals import table_of_deal
+from data_prep.folds import TRAIN_FROM, fold_columns
 from data_prep.prepared import Prepared
 from data_prep.rows import weights_of
 from data_prep.run_folders.runs import Finished
@@ -42,7 +45,30 @@ IN_TIME = (
     "The folds are forward in time: what predicts a fold has learned from earlier rows"
     " alone. {:,} labelled rows before the first fold are in no score."
 )
+OF_DEALS = (
+    "The folds are dealt {} times. Each deal has nets and a stack of its own, in which"
+    " all is chosen, and a prediction is the mean over the deals: of the scored rows"
+    " too, whose labels no model behind it saw. Weights, steps, importance and shift"
+    " are those of the first deal."
+)
 USER_TASK = "columns"  # the task of columns that are the user's own
+
+
+def assemble_deals(
+    prepared: Finished,
+    extracted: Finished,
+    cv: str = "",
+    protocol: Protocol = "oof",
+    *,
+    also: Mapping[str, Finished] | None = None,
+    columns: Sequence[str] = (),
+) -> list[StackingData]:
+    """Join the stages of a run for each deal of its folds; see ``assemble``."""
+    read = partial(
+        assemble, prepared, extracted, cv, protocol, also=also, columns=columns
+    )
+    first = read()
+    return [first, *(read(deal=deal) for deal in range(1, first.info.deal[1]))]
 
 
 def assemble(
@@ -53,6 +79,7 @@ def assemble(
     *,
     also: Mapping[str, Finished] | None = None,
     columns: Sequence[str] = (),
+    deal: int = 0,
 ) -> StackingData:
     """Join the stages of a run into what the stackers learn from and predict.
 
@@ -63,6 +90,7 @@ def assemble(
         protocol: ``insample`` reads each net's outputs on its own training rows too.
         also: By name, ``features.extract`` of other runs of the same rows and folds.
         columns: The user's own columns that the stackers see too.
+        deal: Which deal, where folds are dealt several times: its folds and its nets.
 
     Raises:
         UserError: Something would leak, is missing, or was made from something else.
@@ -73,7 +101,7 @@ def assemble(
     table = opened.table.sort_values("id", kind="stable").set_index("id", drop=False)
     stage_by_name = {"": extracted} | dict(also or {})
     sources = [
-        Source.open(stage, table, opened.metadata, name)
+        Source.open(stage, table, opened.metadata, name, deal)
         for name, stage in stage_by_name.items()
     ]
     is_label_free = all(source.is_label_free for source in sources)
@@ -81,15 +109,14 @@ def assemble(
     leak_guards.check_protocol(protocol, is_label_free=is_label_free, in_time=in_time)
     if leak_guards.check_scheme(cv, stored_cv, is_label_free=is_label_free):
         table, fold_hash = _with_new_folds(table, cv, prepared)
-    leak_guards.check_targets(table, opened.table_path)
-    leak_guards.check_objects(table, opened.table_path)
-    table = with_labels_of_objects(table)
+    deals = (deal, len(fold_columns(table)))
+    table = _with_labels(table_of_deal(table, deal), opened.table_path)
     scored = Pictures.of(table[(table["fold"] >= 0) & table["target"].notna()])
     common = Pictures.of(table[table["split"].isin(["test", "unlabelled"])])
     folds, cv_groups = scored.rows["fold"], scored.rows["cv_group"]
     leak_guards.check_enough(folds.to_numpy(), cv_groups.to_numpy(), opened.table_path)
     to_predict = common.table[common.table["split"] == common.predicted_split]
-    user_columns, messages = None, _messages(sources, table, scored)
+    user_columns, messages = None, _messages(sources, table, scored, deals[1])
     if columns:
         user_columns = UserColumns.learn(scored.table, to_predict, columns)
         messages += user_columns.messages(scored.table, "to learn from")
@@ -108,6 +135,7 @@ def assemble(
             objects=scored.objects if "object" in table else None,
             cv=cv or stored_cv,
             fold_hash=fold_hash,
+            deal=deals,
             is_label_free=is_label_free,
             messages=tuple(dict.fromkeys(messages)),
             user_columns=user_columns,
@@ -154,12 +182,19 @@ class Pictures:
         return pool_pictures(values, columns, self.objects)
 
 
+def _with_labels(table: "pd.DataFrame", path: Path) -> "pd.DataFrame":
+    """Check the labels, and give those of an object to all its pictures."""
+    leak_guards.check_targets(table, path)
+    leak_guards.check_objects(table, path)
+    return with_labels_of_objects(table)
+
+
 def _columns(sources: Sequence[Source]) -> tuple[Column, ...]:
     return tuple(column for source in sources for column in source.columns())
 
 
 def _messages(
-    sources: Sequence[Source], table: "pd.DataFrame", scored: Pictures
+    sources: Sequence[Source], table: "pd.DataFrame", scored: Pictures, n_deals: int
 ) -> list[str]:
     """Say what a reader should know of the features, and of rows without a target."""
     messages = [text for source in sources for text in source.messages(scored.ids)]
@@ -168,6 +203,8 @@ def _messages(
     if "object" in table:
         n = scored.objects.n_pictures
         messages.append(OF_OBJECTS.format(len(scored.ids), len(n), n.min(), n.max()))
+    if n_deals > 1:
+        messages.append(OF_DEALS.format(n_deals))
     if TRAIN_FROM in table:
         is_first = (table["split"] == "train") & (table["fold"] < 0)
         n_first = int((is_first & table["target"].notna()).sum())
@@ -276,12 +313,14 @@ def _with_new_folds(
 
     has_group = bool(prepared.metadata["has_group"])
     leak_guards.check_groups(cv, has_group=has_group)
+    table = table.drop(columns=[*fold_columns(table)[1:], TRAIN_FROM], errors="ignore")
     # A row without a group is stored with its id for one; cv groups need no guess.
     cv_groups = table["cv_group"].astype(str)
     rows = table.assign(
         group=cv_groups, same_as=cv_groups, is_excluded=table["fold"] < 0
     )
     seed = prepared.record["settings"]["seed"]
-    folds = with_folds(rows, cv, has_group=has_group, seed=seed)["fold"]
-    table = table.drop(columns=TRAIN_FROM, errors="ignore").assign(fold=folds)
+    rows = with_folds(rows, cv, has_group=has_group, seed=seed)
+    folds = {column: rows[column] for column in fold_columns(rows)}
+    table = table.assign(**folds)
     return table, hash_of_folds(table)

@@ -94,6 +94,8 @@ class RunInfo:
         objects: Which of the P pictures show which object; None: each row is a picture.
         cv: Scheme of the folds.
         fold_hash: Their hash.
+        deal: Which deal of them it is, and of how many: (0, 1) where they are dealt
+            once.
         is_label_free: One net that saw no label made all rows.
         messages: Sentences for the report.
         user_columns: How the user's own columns were made numbers; None: there are
@@ -107,6 +109,7 @@ class RunInfo:
     objects: Objects | None = None
     cv: str = ""
     fold_hash: str = ""
+    deal: tuple[int, int] = (0, 1)
     is_label_free: bool = False
     messages: tuple[str, ...] = ()
     user_columns: UserColumns | None = None
@@ -144,6 +147,15 @@ class StackingData:
     common: CommonRows = CommonRows()
     info: RunInfo = RunInfo()
     in_sample: tuple[InSample, ...] = ()
+
+    @property
+    def counts(self) -> str:
+        """Say how much there is."""
+        n_rows, n_columns = self.rows.X.shape
+        n_nets = len(self.common.nets)
+        text = f"{n_rows} rows, {n_columns} columns; {len(self.common.ids)}"
+        text += f" {self.info.noun}s without label"
+        return text + f", each through the nets of {n_nets} folds" * (n_nets > 1)
 
     @property
     def is_leaky(self) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.arrays import Floats, Ints
 from data_prep.errors import UserError, named
-from data_prep.folds import lone_cv_group, too_few_rows
+from data_prep.folds import fold_columns, lone_cv_group, too_few_rows
 from data_prep.schemes import is_in_time
 from data_prep.task_types.registry import TASK_TYPES
 from features.header import HELD_OUT, SELECTED, UNTRAINED
@@ -49,7 +49,7 @@ def check_folds(table: "pd.DataFrame", stored_hash: str, path: Path) -> None:
             f"{path}: its folds are not the ones data_prep.prepare made; {PREPARE}"
         )
     assigned = table[table["fold"] >= 0]
-    n_folds = assigned.groupby("cv_group")["fold"].nunique()
+    n_folds = assigned.groupby("cv_group")[fold_columns(table)].nunique().max(axis=1)
     torn = n_folds.index[n_folds > 1]
     if len(torn):
         ids = assigned["id"][assigned["cv_group"].isin(torn)]

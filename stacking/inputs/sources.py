@@ -17,6 +17,7 @@ import numpy as np
 from data_prep.arrays import Floats
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError, named
+from data_prep.folds import fold_columns
 from data_prep.run_folders.damage import intact
 from data_prep.run_folders.runs import Finished
 from stacking.inputs import leak_guards
@@ -45,13 +46,15 @@ class Source:
         folder: Of the finished ``features.extract``.
         store: The pooled rows of everything.
         prefix: What its columns begin with; empty: nothing.
-        n_folds: Folds of the run.
+        n_folds: Folds of the deal.
+        first_fold: Number of the first of them, by which files are called.
     """
 
     folder: Path
     store: "Store"
     prefix: str
     n_folds: int
+    first_fold: int = 0
 
     @classmethod
     def open(
@@ -60,6 +63,7 @@ class Source:
         table: "pd.DataFrame",
         metadata: dict[str, Any],
         name: str,
+        deal: int = 0,
     ) -> "Source":
         """Open a store and refuse what would leak or does not fit.
 
@@ -68,12 +72,14 @@ class Source:
             table: The rows of ``data_prep.prepare``, ids as the index.
             metadata: Those of its record.
             name: Of its run, for the columns; empty: the first.
+            deal: Whose nets are read, where folds are dealt several times and nets were
+                trained by them.
 
         Raises:
             UserError: It does not fit.
         """
         leak_guards.check_of_outputs(extracted.folder)
-        store = opened(extracted.folder / "features.pkl")
+        store = _store_of_deal(extracted.folder, deal)
         leak_guards.check_pooled(store)
         leak_guards.check_finite(store)
         leak_guards.check_not_selected(store)
@@ -84,13 +90,18 @@ class Source:
             allowed=list(table["id"]),
             title="the run's rows",
         )
-        leak_guards.check_fold_of_rows(store, table["fold"], metadata["fold_hash"])
+        deals = fold_columns(table)
+        # what one net made of all rows is the same for other deals than those stored
+        folds = table[deals[deal if deal < len(deals) else 0]]
+        leak_guards.check_fold_of_rows(store, folds, metadata["fold_hash"])
+        n_folds = metadata["n_folds"] // len(deals)
         prefix = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
         return cls(
             folder=extracted.folder,
             store=store,
             prefix=f"{prefix}_" if prefix else "",
-            n_folds=metadata["n_folds"],
+            n_folds=n_folds,
+            first_fold=deal * n_folds,
         )
 
     @property
@@ -127,9 +138,12 @@ class Source:
             return []
         if self.is_label_free:
             return [self.store.matrix(ids).astype(np.float64)]
-        return [
-            self._net(f"fold{fold}.pkl", str(fold), ids) for fold in range(self.n_folds)
-        ]
+        return [self._net(f"fold{k}.pkl", str(k), ids) for k in self._folds]
+
+    @property
+    def _folds(self) -> range:
+        """The folds of the deal, as the run numbers them."""
+        return range(self.first_fold, self.first_fold + self.n_folds)
 
     def of_all(self, ids: Sequence[str]) -> Floats | None:
         """Read them through the net that saw every label, (M, C), if there is one."""
@@ -150,11 +164,12 @@ class Source:
         """Read each net's outputs on the rows that it was trained on.
 
         Args:
-            scored: The N labelled rows, in the order that positions are to count.
+            scored: The N labelled rows, in the order that positions are to count, with
+                the folds of the deal from 0.
         """
         folds = scored["fold"].to_numpy()
         by_fold = []
-        for fold in range(self.n_folds):
+        for number, fold in enumerate(self._folds):
             path = self.folder / "insample" / f"fold{fold}.pkl"
             if not path.exists():
                 raise UserError(f"{path} is missing; {leak_guards.EXTRACT} --insample")
@@ -162,9 +177,9 @@ class Source:
             leak_guards.check_same_columns(self.store, in_sample)
             leak_guards.check_net(in_sample, str(fold))
             leak_guards.check_roles(in_sample, in_sample.ids, ("insample",))
-            train_idx = np.flatnonzero(folds != fold)
+            train_idx = np.flatnonzero(folds != number)
             ids = list(scored["id"].iloc[train_idx])
-            if unseen := set(scored["id"][folds == fold]) & set(in_sample.ids):
+            if unseen := set(scored["id"][folds == number]) & set(in_sample.ids):
                 raise UserError(
                     f"{path}: {named(unseen)} are held out with fold"
                     f" {fold}; its net was not trained on them;"
@@ -190,6 +205,27 @@ class Source:
         if text := UNTURNED.get(tuple(self.store.header.get("pooled_over") or ())):
             messages.append(text)
         return messages
+
+
+def _store_of_deal(folder: Path, deal: int) -> "Store":
+    """Open the rows of a deal: each through the net of it that held the row out.
+
+    ``features.pkl`` has the mean over the deals: its rows are on the scale of no net,
+    and their nets do not all hold out the fold that a row is in.
+
+    Raises:
+        UserError: No net of the deal was trained.
+    """
+    store = opened(folder / "features.pkl")
+    if "deals" not in store.header:
+        return store
+    path = folder / "deals" / f"deal{deal}.pkl"
+    if not path.exists():
+        raise UserError(
+            f"{path} is missing: no net holds out the rows of deal {deal};"
+            f" {leak_guards.TRAIN}"
+        )
+    return opened(path)
 
 
 def opened(path: Path) -> "Store":

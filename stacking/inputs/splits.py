@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from data_prep.arrays import Ints
 from data_prep.errors import UserError
 from data_prep.folds import assign_folds, strata
-from data_prep.schemes import parse_scheme
+from data_prep.schemes import count_deals, parse_scheme
 
 
 def make_folds(
@@ -39,6 +39,12 @@ def make_folds(
         cv = f"{prefix}kfold{cv}"
     if isinstance(cv, str):
         parse_scheme(cv)
+        if count_deals(cv) > 1:
+            raise UserError(
+                f"cv = {cv!r} deals folds several times, which only a run does, whose"
+                f" nets are trained by them; give cv = {cv.partition('x')[0]!r}, and"
+                " fit once for each seed"
+            )
         labels = strata(y if is_number else y.astype(str))
         return assign_folds(cv, labels, groups, seed)
     return _folds_of_splitter(cv, y, cv_groups, is_number=is_number)

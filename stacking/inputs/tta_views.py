@@ -91,6 +91,7 @@ def read_views(
     common_ids: Sequence[str],
     n_folds: int,
     *,
+    deal: int | None = None,
     is_label_free: bool = False,
 ) -> Views:
     """Read the single views of an extraction, the outputs of its tasks side by side.
@@ -100,7 +101,8 @@ def read_views(
         tasks: Names, in the order that their outputs shall have.
         ids: N ids of labelled rows.
         common_ids: M ids of the pictures that every net saw as a test.
-        n_folds: Folds of the run.
+        n_folds: Folds of the run, or of the deal.
+        deal: Which of several deals is read; None: there is one.
         is_label_free: One net that saw no label made all rows.
 
     Raises:
@@ -111,7 +113,13 @@ def read_views(
     by_task = [
         _label_free_stores(views / f"{task}.pkl", ids, common_ids)
         if is_label_free
-        else _fold_stores(views / task, ids, common_ids, n_folds)
+        else _fold_stores(
+            stem=views / task,
+            ids=ids,
+            common_ids=common_ids,
+            n_folds=n_folds,
+            deal=deal,
+        )
         for task in tasks
     ]
     stores = [of_task[0] for of_task in by_task]
@@ -125,10 +133,11 @@ def read_views(
             )
     by_net = zip(*(of_task[1:] for of_task in by_task), strict=True)
     nets = tuple(side_by_side(net, common_ids) for net in by_net)
+    first = n_folds * (deal or 0)  # the folds of all deals are numbered on
     return Views(
         values=side_by_side(stores, ids),
         nets=nets,
-        fold_of_net=fold_of_net,
+        fold_of_net=np.where(fold_of_net < 0, -1, fold_of_net - first),
         alignment=learn_alignment([_rows(net) for net in nets], "none"),
     )
 
@@ -145,14 +154,20 @@ def _label_free_stores(
 
 
 def _fold_stores(
-    stem: Path, ids: Sequence[str], common_ids: Sequence[str], n_folds: int
+    stem: Path,
+    ids: Sequence[str],
+    common_ids: Sequence[str],
+    n_folds: int,
+    deal: int | None,
 ) -> list[Store]:
     """Open the labelled rows of a task, and the common pictures through each net."""
-    oof = _opened(Path(f"{stem}.oof.pkl"))
+    ending = "" if deal is None else f".deal{deal}"
+    oof = _opened(Path(f"{stem}.oof{ending}.pkl"))
     leak_guards.check_ids(oof, needed=ids, allowed=oof.ids, title="the labelled rows")
     leak_guards.check_roles(oof, ids, leak_guards.HONEST)
     nets = []
-    for fold in range(n_folds if common_ids else 0):
+    first = n_folds * (deal or 0)
+    for fold in range(first, first + n_folds) if common_ids else ():
         net = _opened(Path(f"{stem}.test.fold{fold}.pkl"))
         leak_guards.check_through_net(oof, net, str(fold), common_ids)
         _check_same_views(oof, net)

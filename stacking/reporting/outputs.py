@@ -17,6 +17,7 @@ from data_prep.run_folders.damage import intact
 from data_prep.run_folders.runs import Finished, write_json
 from data_prep.tables.spelling import write_csv
 from stacking.analysis.findings import Findings
+from stacking.ensemble.deals import DealPredictors
 from stacking.ensemble.final_step import end_prediction, labels_of
 from stacking.ensemble.postprocess import Step
 from stacking.ensemble.score_table import Line
@@ -97,7 +98,9 @@ def oof_table(stacked: Stacked) -> "pd.DataFrame":
     )
     for line in stacked.lines:
         table[line.name] = labels_of(line.prediction, data.classes)
-    proba = stacked.features.target_columns.proba(data.rows.X)
+    if stacked.deals:
+        table["spread_deals"] = stacked.spread_deals
+    proba = stacked.net_proba
     if not stacked.objective.is_number:
         proba = stacked.final.prediction
     if proba is not None:
@@ -169,6 +172,7 @@ def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
     """Collect all that was chosen and scored, as JSON values."""
     features, data = stacked.features, stacked.data
     shifts = features.alignment.shifts()
+    deals = [_described_deal(deal) for deal in stacked.deals]
     return {
         "metric": stacked.objective.name,
         "cv": data.info.cv,
@@ -209,6 +213,19 @@ def summary(stacked: Stacked, findings: Findings) -> dict[str, Any]:
         },
         "control": findings.control and asdict(findings.control),
         "notes": list(data.info.messages),
+        **({"deals": deals} if deals else {}),
+    }
+
+
+def _described_deal(stacked: Stacked) -> dict[str, Any]:
+    """Collect what one of several deals chose and scored."""
+    return {
+        "alignment": stacked.features.alignment.method,
+        "means": dict(stacked.weights_by_mean),
+        "selected": stacked.selected,
+        "selected_by_fold": list(stacked.selected_by_fold),
+        "steps": [_described_step(step) for step in stacked.steps],
+        "scores": {line.name: _described_line(line) for line in stacked.lines},
     }
 
 
@@ -254,7 +271,7 @@ def write_all(
         metadata: Of ``data_prep.prepare``.
         settings: Of the stage, for the record of what was chosen.
     """
-    stacked.predictor.save(folder)
+    DealPredictors.of(stacked).save(folder)
     chosen = {"settings": dict(settings), **summary(stacked, findings)}
     chosen["constant_for"] = list(requested.unreadable)
     write_json(folder / "stacking.json", chosen)

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from data_prep.folds import hash_of_folds
+from data_prep.folds import fold_columns, hash_of_folds
 from data_prep.run_folders.runs import Run
 from data_prep.time_folds import with_time_folds
 from features.pooling import USUAL, pool
@@ -42,6 +42,7 @@ class FakeRun:
     n_test: int = 80
     n_unlabelled: int = 10
     n_folds: int = 3
+    n_deals: int = 1
     tasks: Sequence[str] = ALL_TASKS
     n_words: int = 5
     is_text: bool = False
@@ -77,6 +78,12 @@ class FakeRun:
             table = table.assign(date=years.astype(np.float64))
             table = with_time_folds(table, self._cv, is_train, gap=0.0)
             fold = table["fold"].to_numpy()
+        for deal in range(1, self.n_deals):
+            others = np.random.default_rng([self.seed, deal]).integers(
+                self.n_folds, size=n
+            )
+            drawn = others[cv_group] + deal * self.n_folds
+            table[f"fold_{deal}"] = np.where(is_train, drawn, -1)
         run = Run(folder)
         self._prepare(run, table, rng)
         nets = np.random.default_rng(self.net_seed) if self.net_seed else rng
@@ -88,7 +95,8 @@ class FakeRun:
 
     @property
     def _cv(self) -> str:
-        return f"{'time' if self.is_in_time else 'sgkfold'}{self.n_folds}"
+        often = f"x{self.n_deals}" * (self.n_deals > 1)
+        return f"{'time' if self.is_in_time else 'sgkfold'}{self.n_folds}{often}"
 
     @property
     def _has_classes(self) -> bool:
@@ -139,7 +147,7 @@ class FakeRun:
             "side": SIDE_PX,
             "fit": "pad",
             "cv": self._cv,
-            "n_folds": self.n_folds,
+            "n_folds": self.n_folds * self.n_deals,
             "fold_hash": hash_of_folds(table),
             "classes": self._classes,
             "target_kind": "classes" if self.is_text else "numeric",
@@ -184,7 +192,7 @@ class FakeRun:
             "nets": [
                 {"task": task, "fold": str(k)}
                 for task in self.tasks
-                for k in range(self.n_folds)
+                for k in range(self.n_folds * self.n_deals)
             ],
             "columns": [
                 {
@@ -199,8 +207,7 @@ class FakeRun:
                 for statistic in USUAL
             ],
         } | self.header
-        is_train, fold = table["split"] == "train", table["fold"].to_numpy()
-        rows = np.arange(len(table))
+        is_train, rows = table["split"] == "train", np.arange(len(table))
         common = rows[~is_train]
         with run.stage("features.extract", {}, ["data_prep.prepare"]) as stage:
             path = stage.folder / "features.pkl"
@@ -208,24 +215,34 @@ class FakeRun:
                 values = self._net(date, period, rng)(rows, False)
                 _store(path, table, rows, values, "label_free", header)
                 return
-            oof_rows, oof, tests = [], [], []
-            for k in range(self.n_folds):
-                net = self._net(date, period, rng)
-                held_out = rows[fold == k]
-                oof_rows.append(held_out)
-                oof.append(net(held_out, False))
-                tests.append(net(common, False))
-                name = f"fold{k}.pkl"
-                if len(common):
-                    own = stage.folder / "nets" / name
-                    _store(own, table, common, tests[-1], "test", header)
-                if self.has_insample:
-                    seen = rows[is_train & (fold != k)]
-                    own = stage.folder / "insample" / name
-                    _store(own, table, seen, net(seen, True), "insample", header)
-            order = np.concatenate([*oof_rows, common])
-            values = np.concatenate([*oof, np.mean(tests, axis=0)])
-            roles = ["oof"] * sum(map(len, oof_rows)) + ["test"] * len(common)
+            by_deal = []
+            for deal, column in enumerate(fold_columns(table)):
+                fold, oof_rows, oof, tests = table[column].to_numpy(), [], [], []
+                for k in range(deal * self.n_folds, (deal + 1) * self.n_folds):
+                    net = self._net(date, period, rng)
+                    held_out = rows[fold == k]
+                    oof_rows.append(held_out)
+                    oof.append(net(held_out, False))
+                    tests.append(net(common, False))
+                    name = f"fold{k}.pkl"
+                    if len(common):
+                        own = stage.folder / "nets" / name
+                        _store(own, table, common, tests[-1], "test", header)
+                    if self.has_insample:
+                        seen = rows[is_train & (fold != k)]
+                        own = stage.folder / "insample" / name
+                        _store(own, table, seen, net(seen, True), "insample", header)
+                order = np.concatenate([*oof_rows, common])
+                values = np.concatenate([*oof, np.mean(tests, axis=0)])
+                roles = ["oof"] * sum(map(len, oof_rows)) + ["test"] * len(common)
+                by_deal.append(values[order.argsort()])  # by picture
+                if self.n_deals > 1:
+                    of_deal = stage.folder / "deals" / f"deal{deal}.pkl"
+                    its_folds = table.assign(fold=table[column])
+                    _store(of_deal, its_folds, order, values, roles, header)
+            header |= {"deals": self.n_deals} if self.n_deals > 1 else {}
+            if self.n_deals > 1:
+                values = np.mean(by_deal, axis=0)[order]
             _store(path, table, order, values, roles, header)
 
     def _net(self, date: Floats, period: Any, rng: np.random.Generator) -> Any:

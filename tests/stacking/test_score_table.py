@@ -22,6 +22,7 @@ def line(
     return Line(
         name=title.partition(":")[0],
         title=title,
+        pred=np.array(prediction),
         prediction=np.array(prediction),
         scores=FoldScores(by_fold={}, mean=pooled, pooled=pooled),
         interval=GAIN,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data_prep.arrays import Bools, Floats, Ints
 from data_prep.errors import UserError
-from data_prep.folds import ALL
+from data_prep.folds import ALL, fold_columns
 from data_prep.prepared import Prepared
 from data_prep.reporting.numerals import four_digits
 from data_prep.tasks import Task
@@ -113,15 +113,19 @@ def explain(
 
 def _folds_of(trained: TrainedNets, prepared: Prepared) -> NDArray[np.str_]:
     """Name for each of N rows the fold whose net is asked."""
-    folds = prepared.table["fold"].astype(str).to_numpy()
     usual = next((fold for fold in trained.folds if fold != ALL), ALL)
-    names: NDArray[np.str_] = np.where(np.isin(folds, trained.folds), folds, usual)
+    names = np.full(len(prepared.table), usual)
+    for column in fold_columns(prepared.table)[::-1]:  # of several the first deal
+        folds = prepared.table[column].astype(str).to_numpy()
+        names = np.where(np.isin(folds, trained.folds), folds, names)
     return names
 
 
 def _is_held_out(folds: NDArray[np.str_], prepared: Prepared) -> Bools:
     """Tell of N rows whether the net that is asked held them out."""
-    is_held_out: Bools = prepared.table["fold"].astype(str).to_numpy() == folds
+    table = prepared.table
+    of_deals = table[fold_columns(table)].astype(str).to_numpy()
+    is_held_out: Bools = (of_deals == folds[:, None]).any(axis=1)
     return is_held_out
 
 

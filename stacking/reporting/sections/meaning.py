@@ -69,6 +69,7 @@ def _on_nets(stacked: Stacked, findings: Findings) -> str:
             " out from the stack alone. A picture without label is predicted by the"
             f" models of all {data.rows.n_folds} folds, averaged."
         )
+    n_deals = data.info.deal[1]
     n_nets = len(data.common.nets) or data.rows.n_folds
     if data.rows.in_time:
         by_all = "the net that was trained on every labelled row, also the latest."
@@ -87,13 +88,14 @@ def _on_nets(stacked: Stacked, findings: Findings) -> str:
         "the net that was trained on every labelled row. The stack has learned from"
         " other nets, so look how its outputs differ from theirs."
         if findings.is_by_all
-        else f"all {n_nets} nets, averaged, which is usually a little better than what"
-        " is measured here."
+        else f"all {n_deals * n_nets} nets, averaged, which is usually a little better"
+        " than what is measured here."
     )
+    by_deal = f" in each of {n_deals} deals" * (n_deals > 1)
     return (
-        "Cross-validation measures a prediction by one net per picture, the one that"
-        f" never saw it, trained on {n_nets - 1} of {n_nets} folds. A picture without"
-        f" label is predicted by {predicted}"
+        f"Cross-validation measures a prediction by one net per picture{by_deal}, the"
+        f" one that never saw it, trained on {n_nets - 1} of {n_nets} folds. A picture"
+        f" without label is predicted by {predicted}"
     )
 
 

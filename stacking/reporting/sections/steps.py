@@ -211,7 +211,7 @@ def _optimism(stacked: Stacked) -> Markup:
 
 
 def _all_figures(stacked: Stacked) -> Markup:
-    digits, folds = score_digits(stacked), range(stacked.data.rows.n_folds)
+    digits, parts = score_digits(stacked), [*enumerate(stacked.parts)]
     figures = pd.DataFrame(
         [
             {
@@ -221,8 +221,8 @@ def _all_figures(stacked: Stacked) -> Markup:
                 "95 %": interval_text(line.interval, digits).replace(" to ", TO),
                 "gain": "" if line.gain is None else signed(line.gain.value, digits),
                 "95 % of it": "" if line.gain is None else ends_text(line.gain, digits),
-                "mean of folds": line.scores.mean,
-                **{f"fold {k}": line.scores.by_fold.get(k, np.nan) for k in folds},
+                f"mean of {'deals' if stacked.deals else 'folds'}": line.scores.mean,
+                **{name: line.scores.by_fold.get(k, np.nan) for k, name in parts},
             }
             for line in distinct(stacked.lines)
         ]
