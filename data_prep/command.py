@@ -123,7 +123,7 @@ def _unwritten(
     return {
         name: value
         for name, value in flags.items()
-        if name in decisive and decisive[name] != by_file.get(name)
+        if decisive.get(name) != by_file.get(name)
     }
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from data_prep.experiment import Experiment
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Finished, Run
-from data_prep.settings import recorded
+from data_prep.settings import NOT_HASHED, fields_of, recorded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,7 +187,7 @@ class Outlook:
         made_with = self.run.recorded(stage).record["settings"]
         settings = recorded(self.settings[stage])
         return all(
-            made_with.get(name) == value
-            for name, value in settings.items()
-            if name != "init"
+            made_with.get(name) == settings.get(name)
+            for name, declared in fields_of(type(self.settings[stage])).items()
+            if name != "init" and NOT_HASHED not in declared.annotations
         )

@@ -9,9 +9,9 @@ types are str, int, float, bool, Path, ``Literal``, a tuple of str or int (comma
 command line, an array in TOML), and any of them ``| None``. Further annotations say
 more: ``Ge(0)`` and the like which range a value has (``data_prep.ranges``),
 ``MayBePath`` that a text may be a path, ``Example(...)`` what one may write where the
-default does not show it, and ``NOT_HASHED`` that the field changes how fast a result
-comes, not what it is; such fields are left out of the record, so that changing them
-does not make a finished stage stale.
+default does not show it, ``NOT_HASHED`` that no stage is stale by the field, since it
+changes how fast a result comes, ``SWITCH`` that none of before there was the field is:
+at its default all is as it was, and no record has it.
 
 A command that is no stage declares its flags in the same way, and reads them by
 ``from_flags``. There ``POSITIONAL`` makes an argument of a field, ``SEVERAL`` lets the
@@ -36,7 +36,7 @@ from data_prep.file_paths import ALIKE, Locate, located, without_folders
 from data_prep.renamed import new_name
 from data_prep.synonyms import answer
 
-NOT_HASHED = "not hashed"
+NOT_HASHED, SWITCH = "not hashed", "recorded only where it is used"
 MAX_LISTED = 30  # names in a message; a table has thousands of ids
 N_NEAREST = 3  # of more names
 POSITIONAL, SEVERAL = "positional", "several"
@@ -113,7 +113,8 @@ def recorded(settings: Any) -> dict[str, Any]:
     return {
         name: _as_json(without_folders(value, declared[name].annotations))
         for name, value in asdict(settings).items()
-        if NOT_HASHED not in declared[name].annotations
+        if NOT_HASHED not in (marks := declared[name].annotations)
+        and not (SWITCH in marks and value == declared[name].default)
     }
 
 

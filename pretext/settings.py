@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt
 
 from data_prep.errors import UserError
 from data_prep.ranges import Ranged, Share
-from data_prep.settings import NOT_HASHED, Example
+from data_prep.settings import NOT_HASHED, SWITCH, Example
 from pretext.init_weights import check_init, reads_of
 from pretext.names import SCRATCH
 
@@ -35,6 +35,7 @@ class TrainingSettings(Ranged):
         " uphill, at twice the time of a step; 0: no",
         Ge(0),
         Example(0.05),
+        SWITCH,
     ] = 0.0
     learning_rate: Annotated[float, "peak of the schedule", Gt(0)] = 1e-3
     weight_decay: Annotated[

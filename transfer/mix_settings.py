@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Le
 
 from data_prep.errors import UserError
 from data_prep.ranges import OR_ZERO, Ranged
-from data_prep.settings import Example
+from data_prep.settings import SWITCH, Example
 from data_prep.task_types.number_column import NumberColumn
 from data_prep.tasks import Task
 
@@ -32,6 +32,7 @@ class MixSettings(Ranged):
         "pictures of a batch mixed in pairs, and the losses by both labels: mixup,"
         " cutmix, fmix, snapmix (classes) or cmixup (pairs of near numbers)",
         Example("cutmix"),
+        SWITCH,
     ] = "none"
     mix_alpha: Annotated[
         float,
@@ -40,11 +41,14 @@ class MixSettings(Ranged):
         Gt(0),
         OR_ZERO,
         Example(0.4),
+        SWITCH,
     ] = 0.0
-    mix_share: Annotated[float, "share of the batches that are mixed", Gt(0), Le(1)] = (
-        0.5
-    )
-    mix_last_plain: Annotated[int, "last epochs, without mixing", Ge(0), Example(2)] = 0
+    mix_share: Annotated[
+        float, "share of the batches that are mixed", Gt(0), Le(1), SWITCH
+    ] = 0.5
+    mix_last_plain: Annotated[
+        int, "last epochs, without mixing", Ge(0), Example(2), SWITCH
+    ] = 0
 
     def __post_init__(self) -> None:
         """Check that the others are for a method.

@@ -13,7 +13,7 @@ from data_prep.file_paths import MayBePath
 from data_prep.outlook import Outlook
 from data_prep.ranges import OR_ZERO, Area, Share
 from data_prep.run_folders.runs import Run
-from data_prep.settings import NOT_HASHED, Example, recorded
+from data_prep.settings import NOT_HASHED, SWITCH, Example, recorded
 from pretext.init_weights import fingerprint_of
 from pretext.preflight import (
     check_devices,
@@ -81,12 +81,18 @@ class FinetuneSettings(ExecutorSettings, MixSettings, TrainingSettings):
         " randaugment (operations drawn for each picture); colour = 0 keeps the colours"
         " with all of them",
         Example("randaugment"),
+        SWITCH,
     ] = "none"
     rand_operations: Annotated[
-        int, "operations of randaugment for each picture", Ge(1), Le(8), Example(3)
+        int,
+        "operations of randaugment for each picture",
+        Ge(1),
+        Le(8),
+        Example(3),
+        SWITCH,
     ] = 2
     rand_magnitude: Annotated[
-        int, "how strong they are, 0 to 30", Ge(0), Le(30), Example(15)
+        int, "how strong they are, 0 to 30", Ge(0), Le(30), Example(15), SWITCH
     ] = 9
     dropout: Annotated[Share, "share of features dropped before the heads"] = 0.2
     columns: Annotated[
@@ -129,6 +135,7 @@ class FinetuneSettings(ExecutorSettings, MixSettings, TrainingSettings):
         " net by the net of the same fold there",
         MayBePath(is_path=is_run),
         Example("../runs/first"),
+        SWITCH,
     ] = ""
     pseudo_weight: Annotated[
         float,
@@ -136,11 +143,13 @@ class FinetuneSettings(ExecutorSettings, MixSettings, TrainingSettings):
         Gt(0),
         Le(1),
         Example(0.5),
+        SWITCH,
     ] = 1.0
     pseudo_min_confidence: Annotated[
         Share,
         "least probability of its most probable class, to be learned; 0: any",
         Example(0.8),
+        SWITCH,
     ] = 0.0
     select: Annotated[
         Literal["last", "inner", "fold"],

@@ -22,7 +22,7 @@ from data_prep.folds import (
     hash_of_folds,
     unseen_classes,
 )
-from data_prep.prepare import PrepareSettings
+from data_prep.prepare_settings import PrepareSettings
 from data_prep.reporting.fold_table import fold_table
 from data_prep.row_metadata import metadata_of_rows
 from data_prep.rows import with_folds

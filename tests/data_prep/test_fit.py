@@ -15,7 +15,7 @@ from data_prep.pictures.fit import (
     fit_square,
     middle_square,
 )
-from data_prep.prepare import PrepareSettings
+from data_prep.prepare_settings import PrepareSettings
 
 SIZES = [(40, 30), (30, 40), (64, 64), (200, 7), (1, 90), (1, 1), (30_000, 10)]
 LANCZOS = Image.Resampling.LANCZOS

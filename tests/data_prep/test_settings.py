@@ -17,6 +17,7 @@ from data_prep.settings import (
     NOT_HASHED,
     POSITIONAL,
     SEVERAL,
+    SWITCH,
     Parser,
     add_flags,
     as_keys,
@@ -45,6 +46,7 @@ class TryoutSettings(Ranged):
     most: Annotated[int | None, "a count, if any"] = None
     places: Annotated[tuple[Path, ...], "several paths"] = ()
     speed: Annotated[int, "how fast", NOT_HASHED] = 2
+    later: Annotated[float, "not there in earlier versions", SWITCH] = 0.0
 
 
 def parse(*flags: str) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(
 
 
 def test_every_type_of_setting_is_tried() -> None:
-    tried = {name for name, *_ in EACH_TYPE} | {"none_of_it", "speed"}
+    tried = {name for name, *_ in EACH_TYPE} | {"none_of_it", "speed", "later"}
     assert tried == set(fields_of(TryoutSettings))
 
 
@@ -184,6 +186,12 @@ def test_neutral_settings_are_not_recorded() -> None:
     assert recorded(slow) == recorded(fast)
     assert "speed" not in recorded(slow)
     assert recorded(slow) != recorded(resolve({"count": 2}))
+
+
+def test_a_switch_is_recorded_where_it_is_used() -> None:
+    assert "later" not in recorded(resolve({}))
+    assert "later" not in recorded(resolve({"later": 1.0}, "--later", "0"))
+    assert recorded(resolve({"later": 0.5}))["later"] == 0.5
 
 
 def test_the_record_is_plain_json() -> None:

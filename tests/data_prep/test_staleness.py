@@ -20,7 +20,7 @@ from data_prep.experiment import read_experiment
 from data_prep.outlook import Outlook
 from data_prep.pictures import decoded, images, reuse
 from data_prep.pictures.images import store_pictures
-from data_prep.prepare import START_S, PrepareSettings
+from data_prep.prepare_settings import START_S, PrepareSettings
 from data_prep.run_folders import witness
 from data_prep.run_folders.runs import Run
 from tests.data_prep.sheets import (

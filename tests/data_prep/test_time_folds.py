@@ -11,7 +11,7 @@ from sklearn.model_selection import TimeSeriesSplit
 
 from data_prep.errors import UserError
 from data_prep.folds import TRAIN_FROM, assign_folds, fold_masks, hash_of_folds
-from data_prep.prepare import PrepareSettings
+from data_prep.prepare_settings import PrepareSettings
 from data_prep.time_folds import start_dates, with_time_folds
 from tests.data_prep.sheets import IDS, N, prepare, refused, table_of, write_table
 
