@@ -15,6 +15,7 @@ question, whose first arm the others are held against::
 """
 
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,14 +99,15 @@ def _flag(key: str, value: Any) -> str:
 
 
 def read_arms(
-    file: Path, groups: Sequence[str] = (), common: Mapping[str, str] | None = None
+    file: Path, groups: Sequence[str] = (), common: Sequence[str] = ()
 ) -> tuple[Path, dict[str, list[Arm]]]:
     """Read a file of comparisons.
 
     Args:
         file: TOML; see the head of this module.
         groups: Those to read; none: all.
-        common: Settings that each arm has which does not name them.
+        common: Settings that each arm has which does not name them, as lines of TOML
+            (``turns=false``); a value may also be bare text (``init=lite0.pth``).
 
     Returns:
         The experiment, and the arms of each group.
@@ -125,14 +127,24 @@ def read_arms(
             raise UserError(
                 f"{file}: no group of arms {group!r}; {nearest(group, tables)}"
             )
+    usual = {key: value for line in common for key, value in _setting(line).items()}
     arms = {
         group: [
-            arm_of(name, {**(common or {}), **table}, f"{file}: [{group}.{name!r}]")
+            arm_of(name, usual | table, f"{file}: [{group}.{name!r}]")
             for name, table in tables[group].items()
         ]
         for group in groups or tables
     }
     return file.parent / experiment, arms
+
+
+def _setting(line: str) -> dict[str, Any]:
+    """Read ``KEY=VALUE``, the value as TOML has it or as bare text."""
+    try:
+        return tomllib.loads(line)
+    except tomllib.TOMLDecodeError:
+        key, _, value = line.partition("=")
+        return {key.strip(): value.strip()}
 
 
 def arm_of(name: str, table: Mapping[str, Any], place: str) -> Arm:

@@ -247,15 +247,17 @@ def main() -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a setting of all arms that do not name it, such as init=lite0.pth",
+        help="a setting of all arms that do not name it, such as init=lite0.pth,"
+        " turns=false or 'tasks=[\"target\"]'",
     )
     parser.add_argument(
         "--jobs", type=int, default=1, help="trainings at once (default: 1)"
     )
     parsed = parser.parse(None)
     folds = parsed["folds"].split(",")
-    common = dict(word.split("=", 1) for word in parsed["with"])
-    experiment, groups = read_arms(parsed["comparison"], parsed["groups"], common)
+    experiment, groups = read_arms(
+        parsed["comparison"], parsed["groups"], parsed["with"]
+    )
     base = run_of(experiment)
     prepare.main(["--experiment", str(experiment)])
     arms = [arm for group in groups.values() for arm in group]

@@ -87,8 +87,16 @@ def test_a_file_without_experiment_or_group(tmp_path: Path) -> None:
     file.write_text('experiment = "b.toml"\n[losses.a]\ndropout = 0.5\n')
     with pytest.raises(UserError, match=r"no group of arms 'loss'; did you mean 'loss"):
         read_arms(file, ["loss"])
-    _, groups = read_arms(file, common={"dropout": "0.1", "epochs": "3"})
-    assert groups["losses"][0].settings == {"dropout": 0.5, "epochs": "3"}
+    common = ["dropout=0.1", "init=w/lite0.pth", 'tasks=["date"]', "turns=false"]
+    (arm,) = read_arms(file, common=common)[1]["losses"]
+    assert arm.settings == {
+        "dropout": 0.5,
+        "init": "w/lite0.pth",
+        "tasks": ["date"],
+        "turns": False,
+    }
+    assert arm.trainings[0].scored_task == "date"
+    assert arm.views == "flip"
 
 
 def test_a_failed_training_leaves_its_arms_out(
