@@ -13,6 +13,7 @@ from data_prep.experiment import Experiment
 from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED
 from data_prep.run_folders.runs import Run
+from data_prep.schemes import count_deals, parse_scheme
 from data_prep.settings import NOT_HASHED, Example, nearest, recorded
 from stacking.models.registry import STACKERS
 
@@ -145,10 +146,8 @@ class FitSettings(ExecutorSettings):
         ]
 
     def _check_names(self) -> None:
-        """Check names whose homes need numpy: only where there are some."""
+        """Check names, most of whose homes need numpy: only where there are some."""
         if self.cv:
-            from data_prep.schemes import parse_scheme
-
             parse_scheme(self.cv)
         if self.metric:
             from stacking.ensemble.objective import TITLES
@@ -201,6 +200,7 @@ class FitSettings(ExecutorSettings):
             tasks = outlook.tasks(outlook.setting(FINETUNED, "tasks") or ())
             n_outputs = sum(len(task.columns) for task in tasks)
         n_cells = len(outlook.scored()) * n_outputs * n_statistics
+        n_cells *= count_deals(self.cv or outlook.metadata["cv"])
         often = (2 + self.seeds) / 5 + TUNED_SHARE * self.tune
         return Workload(seconds=START_S + CELL_S * n_cells * often)
 

@@ -11,6 +11,7 @@ from features.store import open_store
 from stacking import fit
 from stacking.ensemble.deals import DealPredictors
 from stacking.ensemble.new_rows import NewRows
+from stacking.inputs.tta_views import read_views
 from stacking.predict import predict
 from tests.prepared_runs import elsewhere, extract, finetune, make_run, table_of
 from transfer.jobs import plan
@@ -48,6 +49,26 @@ def test_every_row_has_a_net_of_each_deal_that_never_saw_it(run: Run) -> None:
     for number, deal in enumerate(deals):
         held_out = table.set_index("id").loc[ids, ["fold", "fold_1"][number]]
         assert_array_equal(deal.folds[deal.rows_of(ids)], held_out)
+
+
+def test_single_views_are_read_by_deal(run: Run) -> None:
+    table = table_of(run)
+    is_held_out = table["fold"] >= 0
+    ids = table["id"][is_held_out].tolist()
+    test_ids = table["id"][table["split"] != "train"].tolist()
+    folder = run.folder / "features.extract"
+    for deal, column in enumerate(("fold", "fold_1")):
+        views = read_views(folder, ["target"], ids, test_ids, 2, deal=deal)
+        folds = table[column][is_held_out].to_numpy() - 2 * deal
+        assert_array_equal(views.fold_of_net, folds)
+        views.aligned("none", folds)  # refuses the views of other nets
+        pooled = open_store(folder / "deals" / f"deal{deal}.pkl")
+        column_idx = list(pooled.columns).index("target__mean")
+        means = views.values[:, :, 0].mean(axis=1)
+        assert_allclose(means, pooled.matrix(ids)[:, column_idx], rtol=1e-5)
+        net = open_store(folder / "nets" / f"fold{2 * deal + 1}.pkl")
+        means = views.nets[1][:, :, 0].mean(axis=1)
+        assert_allclose(means, net.matrix(test_ids)[:, column_idx], rtol=1e-5)
 
 
 def test_a_stack_of_it_serves_as_it_was_scored(run: Run) -> None:

@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
 from data_prep.folds import hash_of_folds
+from data_prep.outlook import Outlook
 from data_prep.run_folders.runs import Run
 from stacking import fit
 from stacking.analysis.diagnostics import expect_of_averaging
@@ -26,7 +27,7 @@ from stacking.inputs.assemble import assemble, assemble_deals
 from stacking.inputs.data import StackingData
 from stacking.inputs.leak_guards import check_folds
 from stacking.inputs.splits import make_folds
-from stacking.settings import FitSettings
+from stacking.settings import START_S, FitSettings
 from stacking.workflow import StackingJob
 from tests.stacking.conftest import FakeRun
 
@@ -220,6 +221,34 @@ def test_pictures_to_predict_go_through_the_nets_of_all_deals(
     assert_allclose(shared.prediction, np.clip(np.mean(terms, axis=0), 0, 3))
 
 
+def test_classes_are_made_of_the_mean_and_not_averaged(run: Path) -> None:
+    deals = deals_of(run)
+    jobs = [job_of(data, metric="accuracy") for data in deals]
+    stacks = [job.fit(Path("unused")) for job in jobs]
+    stacked = over_deals(stacks)
+    findings = jobs[0].evaluate(stacked, jobs[1:])
+    for pred in (stacked.final.prediction, findings.predicted["prediction"]):
+        assert set(pred) <= {0.0, 1.0, 2.0, 3.0}
+    between = (stacks[0].final.pred + stacks[1].final.pred) / 2
+    assert_array_equal(stacked.final.prediction, stacked.objective.as_scored(between))
+    proba = stacked.net_proba
+    assert proba is not None
+    targets = stacked.features.target_columns
+    assert_allclose(
+        proba, (targets.proba(deals[0].rows.X) + targets.proba(deals[1].rows.X)) / 2
+    )
+
+
+def test_names_of_classes_have_the_mean_of_the_probabilities(make_run: MakeRun) -> None:
+    stacks = stacks_of(deals_of(make_run(**SMALL | {"is_text": True})))
+    stacked = over_deals(stacks)
+    mean = (stacks[0].final.pred + stacks[1].final.pred) / 2
+    assert_allclose(stacked.final.prediction, mean)
+    assert_allclose(stacked.final.prediction.sum(axis=1), 1)
+    gap = (stacks[0].final.pred - stacks[1].final.pred) / 2
+    assert_allclose(stacked.spread_deals, np.sqrt((gap**2).mean(axis=1)))
+
+
 def test_one_deal_is_stored_as_ever(run: Path, tmp_path: Path) -> None:
     (stack,) = stacks_of(deals_of(run)[:1])
     for name, predictor in (
@@ -335,6 +364,15 @@ def test_nets_of_new_pictures_are_counted_and_not_spelled(tmp_path: Path) -> Non
         (tmp_path / f"fold{fold}.pkl").touch()
     names = [path.stem for path in stores_of_folds(tmp_path)]
     assert names == [f"fold{fold}" for fold in range(12)]
+
+
+def test_a_stack_of_two_deals_is_planned_to_take_twice_as_long(run: Path) -> None:
+    seconds = {}
+    for cv in ("", "sgkfold2"):
+        prepared = Run(run).finished("data_prep.prepare")
+        outlook = Outlook.of_prepared(prepared, Run(run), EXPERIMENT)
+        seconds[cv] = FitSettings(cv=cv).workload(outlook).seconds - START_S
+    assert seconds[""] == pytest.approx(2 * seconds["sgkfold2"])
 
 
 def test_estimators_deal_once() -> None:
