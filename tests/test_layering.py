@@ -91,7 +91,15 @@ def test_modules_that_promise_it_do_not_load_torch() -> None:
 # What is not named stands above all: the commands, and what only they share.
 ROOMS: dict[str, list[set[str]]] = {
     "data_prep": [
-        {"arrays", "dihedral", "errors", "file_paths", "renamed", "synonyms"},
+        {
+            "arrays",
+            "dihedral",
+            "errors",
+            "file_paths",
+            "renamed",
+            "synonyms",
+            "words_of_nets",
+        },
         {"settings", "processes", "ranges", "executor_settings"},
         {"effort", "run_folders"},
         {"pictures"},
