@@ -2,6 +2,7 @@
 
     python -m benchmarks.compare_arms experiments/compare/losses.toml
     python -m benchmarks.compare_arms FILE.toml dropout kept --folds 0,1,2 --jobs 8
+    python -m benchmarks.compare_arms FILE.toml --experiment experiments/leaves.toml
 
 ``benchmarks/arms.py`` says what stands in such a file. Each training is a run beside
 the base run, sharing its prepared pictures and its pretext weights by hard links, so a
@@ -241,6 +242,9 @@ def main() -> None:
     parser = Parser(prog="python -m benchmarks.compare_arms", description=__doc__)
     parser.add_argument("comparison", type=Path, help="file of comparisons (TOML)")
     parser.add_argument("groups", nargs="*", help="groups of arms (default: all)")
+    parser.add_argument(
+        "--experiment", type=Path, help="of your data, in place of the one in the file"
+    )
     parser.add_argument("--folds", default="0", help="such as 0,1,2 (default: 0)")
     parser.add_argument(
         "--with",
@@ -258,6 +262,7 @@ def main() -> None:
     experiment, groups = read_arms(
         parsed["comparison"], parsed["groups"], parsed["with"]
     )
+    experiment = parsed["experiment"] or experiment
     base = run_of(experiment)
     prepare.main(["--experiment", str(experiment)])
     arms = [arm for group in groups.values() for arm in group]
