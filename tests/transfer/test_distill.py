@@ -130,6 +130,7 @@ def test_a_score_is_of_objects_and_beside_that_of_the_teachers() -> None:
             "object": ["x", "x", "y", "y", "z", "z"],
             "target": [1.0, 1.0, 2.0, 2.0, 4.0, 4.0],
             "cv_group": [0, 0, 1, 1, 2, 2],
+            "fold": [1, 1, 1, 1, 0, 0],
         }
     )
     held_out = HeldOutRows(
@@ -147,16 +148,44 @@ def test_a_score_is_of_objects_and_beside_that_of_the_teachers() -> None:
     assert score.distilled.value == pytest.approx(expected)
     assert score.teacher == pytest.approx(np.sqrt(3))
     assert score.difference.value == pytest.approx(expected - np.sqrt(3))
-    # of two deals of folds a row is there twice
-    by_picture = table.drop(columns="object")
-    twice = replace(held_out, rows=np.array([4, 4, 0, 0, 2, 2]))
-    assert oof_table(twice, by_picture, ())["prediction"].tolist() == [1.5, 2.0, 3.5]
+
+
+@pytest.mark.parametrize("has_objects", [False, True])
+def test_of_several_deals_each_net_is_scored_alone(has_objects: bool) -> None:
+    """One net is served: two that err to both sides are not as good as their mean."""
+    table = pd.DataFrame(
+        {
+            "id": list("abcd"),
+            "target": [1.0, 1.0, 3.0, 3.0],
+            "cv_group": [0, 0, 1, 1],
+            "fold": [0, 0, 1, 1],
+            "fold_1": [3, 3, 2, 2],
+        }
+    )
+    if has_objects:
+        table["object"] = ["x", "x", "y", "y"]
+    held_out = HeldOutRows(
+        rows=np.array([0, 1, 2, 3, 2, 3, 0, 1]),
+        folds=np.array([0, 0, 1, 1, 2, 2, 3, 3]),
+        pred=np.array([0.0, 0.0, 2.0, 2.0, 4.0, 4.0, 2.0, 2.0]),
+        teacher_pred=np.array([1.0, 1.0, 3.0, 3.0, 5.0, 5.0, 1.0, 1.0]),
+    )
+    score = DistilledScore.of(held_out, table)
+    assert score.distilled.value == pytest.approx(1.0)  # each errs by 1
+    assert score.teacher == pytest.approx(1.0)  # every fourth errs by 2
+    oof = oof_table(held_out, table, ())
+    names = list("xy") if has_objects else list("abcd")
+    assert oof["id"].tolist() == names * 2
+    assert not oof[["id", "fold"]].duplicated().any()
+    for row in oof.itertuples():
+        expected = 0.0 if row.fold == 0 else 4.0 if row.fold == 2 else 2.0
+        assert row.prediction == expected
 
 
 def test_classes_are_scored_by_the_log_loss() -> None:
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"id": list("abcdef"), "target": list("uvwuvw")})
-    table = table.assign(class_index=[0, 1, 2] * 2, cv_group=range(6))
+    table = table.assign(class_index=[0, 1, 2] * 2, cv_group=range(6), fold=[0, 1] * 3)
     pred = rng.dirichlet(np.ones(3), 6)
     held_out = HeldOutRows(
         rows=np.arange(6), folds=np.arange(6) % 2, pred=pred, teacher_pred=pred[::-1]

@@ -2,8 +2,11 @@
 
 What is scored is what is served: the mean over the views, clipped to the range of the
 targets, or the probabilities of the classes; of an object, the mean over its pictures.
+One net is served. So where folds are dealt several times, a picture is scored once in
+each deal: the mean of its nets would be better than the one that nobody averages.
 
-Shapes: n rows of the table, m of what is predicted (pictures or objects), K classes.
+Shapes: n rows of the table, m of what is predicted (pictures or objects, in each deal),
+K classes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.arrays import Floats, Ints
-from data_prep.folds import ALL
+from data_prep.folds import ALL, FOLD
 from data_prep.reporting.numerals import style_for
 from data_prep.scoring.metrics import METRICS
 from data_prep.scoring.scores import Interval, group_bootstrap, paired_bootstrap
@@ -153,25 +156,27 @@ class HeldOutRows:
         )
 
     def by_name(self, table: "pd.DataFrame") -> "tuple[pd.DataFrame, HeldOutRows]":
-        """Average the rows of each picture, or of each object.
+        """Average the rows of each picture, or of each object, within a deal.
 
         Args:
             table: Rows as prepared.
 
         Returns:
-            Their first rows of the table, with ``name``; and m rows.
+            Their first rows of the table, with ``name``; and m rows, deal by deal.
         """
         chosen = table.iloc[self.rows]
         names = chosen["object" if "object" in table else "id"].to_numpy()
-        name, first_idx, code = np.unique(names, return_index=True, return_inverse=True)
+        unique, code = np.unique(names, return_inverse=True)
+        code += len(unique) * (self.folds // (int(table[FOLD].max()) + 1))
+        _, first_idx, code = np.unique(code, return_index=True, return_inverse=True)
         n_rows = np.bincount(code)
 
         def mean(values: Floats) -> Floats:
-            sums = np.zeros((len(name), *values.shape[1:]))
+            sums = np.zeros((len(n_rows), *values.shape[1:]))
             np.add.at(sums, code, values)
             return sums / n_rows.reshape(-1, *[1] * (values.ndim - 1))
 
-        return chosen.iloc[first_idx].assign(name=name), HeldOutRows(
+        return chosen.iloc[first_idx].assign(name=names[first_idx]), HeldOutRows(
             rows=self.rows[first_idx],
             folds=self.folds[first_idx],
             pred=mean(self.pred),
@@ -190,7 +195,8 @@ def oof_table(
         classes: K names, in the order of the probabilities.
 
     Returns:
-        ``id, fold, target, prediction``, and ``probability_CLASS`` of classes.
+        ``id, fold, target, prediction``, and ``probability_CLASS`` of classes; a row
+        for each deal of folds.
     """
     import pandas as pd
 
