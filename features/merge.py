@@ -26,6 +26,7 @@ from data_prep.errors import UserError
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.run_places import chosen_run
 from data_prep.settings import POSITIONAL, from_flags
+from features.deal_means import complete_means
 from features.extract import STAGE, stage_of
 from features.extraction import OF_NETS
 from features.origins import current_of
@@ -169,6 +170,22 @@ def check_shards(stores: Sequence[Store]) -> None:
         raise UserError(f"of {n_shards} shards {listed} missing")
 
 
+def merge_folders(folders: Sequence[Path], out: Path) -> int:
+    """Join each store of the first folder with those of its name in the others.
+
+    Returns:
+        How many stores there are.
+
+    Raises:
+        UserError: Two were not made alike, or a shard is missing.
+    """
+    files = sorted(path.relative_to(folders[0]) for path in folders[0].rglob("*.pkl"))
+    for file in files:
+        merge_stores([folder / file for folder in folders], out / file)
+    complete_means(out)
+    return len(files)
+
+
 def merge_run(run: Run) -> Path:
     """Join all shards of a run into its extraction.
 
@@ -190,11 +207,8 @@ def merge_run(run: Run) -> Path:
                 f" {_difference(settings.get(name), config[name])}; make the"
                 " shards alike"
             )
-    folder = shards[0].folder
-    files = sorted(path.relative_to(folder) for path in folder.rglob("*.pkl"))
     with run.stage(STAGE, config, reads=reads) as stage:
-        for file in files:
-            merge_stores([shard.folder / file for shard in shards], stage.folder / file)
+        n_stores = merge_folders([shard.folder for shard in shards], stage.folder)
         for name in shards[0].record["files"]:
             if Path(name).suffix in OF_NETS:  # ready weights, the same in each
                 shutil.copy2(shards[0].folder / name, stage.folder / name)
@@ -208,7 +222,7 @@ def merge_run(run: Run) -> Path:
             "seconds": max(of_shard["seconds"] for of_shard in metadata),
             "shards": len(shards),
         }
-    log.info("%d shards, %d stores -> %s", len(shards), len(files), run.folder / STAGE)
+    log.info("%d shards, %d stores -> %s", len(shards), n_stores, run.folder / STAGE)
     return run.folder / STAGE
 
 

@@ -1,5 +1,6 @@
 """Tests of features where folds are dealt several times: plans, passes and stores."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,16 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from features import merge, plan
 from features.assembly import Assembly, Extracted
-from features.plan import OutputColumn, RoleRows, plan_passes, plan_rows
-from features.rows import array_rows
+from features.plan import (
+    OutputColumn,
+    RoleRows,
+    in_shard,
+    plan_passes,
+    plan_rows,
+)
+from features.rows import array_rows, chosen_rows
 from features.store import open_store
 
 N_TRAIN, N = 12, 15
@@ -174,3 +182,47 @@ def test_a_row_without_a_net_of_each_deal_is_in_no_mean(tmp_path: Path) -> None:
     assembly_of(table, tmp_path / "first").write(extracted_of(table, ["0", "1"]))
     assert set(open_store(tmp_path / "first" / "features.pkl").roles) == {"test"}
     assert not (tmp_path / "first" / "deals" / "deal1.pkl").exists()
+
+
+def shard_of(extracted: list[Extracted], number: int, n_shards: int) -> list[Extracted]:
+    """Keep what one of several machines would extract."""
+    passes = [whole.shard(number, n_shards) for whole in plan_passes(extracted)]
+    kept = [in_shard(of_role, passes).rows for of_role in extracted]
+    return [
+        replace(
+            of_role,
+            rows=rows,
+            views=chosen_rows(of_role.views, np.searchsorted(of_role.rows, rows)),
+        )
+        for of_role, rows in zip(extracted, kept, strict=True)
+        if len(rows)
+    ]
+
+
+@pytest.mark.parametrize("n_deals", [1, 2, 3])
+@pytest.mark.parametrize("n_shards", [2, 3])
+def test_shards_joined_have_the_mean_of_every_row(
+    n_deals: int, n_shards: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine may have a row of one deal and not of another."""
+    monkeypatch.setattr(plan, "BLOCK", 1)
+    table = table_of(n_deals)
+    extracted = extracted_of(table, [str(k) for k in range(2 * n_deals)])
+    assembly_of(table, tmp_path / "whole").write(extracted)
+    folders = [tmp_path / f"shard{number}" for number in range(n_shards)]
+    for number, folder in enumerate(folders):
+        of_shard = assembly_of(table, folder)
+        of_shard = replace(of_shard, header={"shard": [number, n_shards]})
+        of_shard.write(shard_of(extracted, number, n_shards))
+    merge.merge_folders(folders, tmp_path / "joined")
+    files = sorted((tmp_path / "whole").rglob("*.pkl"))
+    assert len(files) == 1 + n_deals * (n_deals > 1) + 3 * n_deals + 2 * n_deals
+    for path in files:
+        joined = tmp_path / "joined" / path.relative_to(tmp_path / "whole")
+        whole, store = open_store(path), open_store(joined)
+        assert list(store.ids) == list(whole.ids), joined
+        assert_array_equal(np.asarray(store.values), np.asarray(whole.values))
+        assert_array_equal(store.roles, whole.roles)
+        assert_array_equal(store.folds, whole.folds)
+        assert store.header["n_expected"] == whole.header["n_expected"]
+        assert store.header.get("deals") == whole.header.get("deals")
