@@ -14,6 +14,8 @@ from torch.testing import assert_close
 
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
+from data_prep.pictures.folders import Folders
+from data_prep.pictures.pages import PagedPictures
 from data_prep.prepared import Prepared
 from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.runs import Run
@@ -224,9 +226,13 @@ def test_of_a_table_that_is_not_called_for_only_ids_are_used(
 ) -> None:
     extraction = find_extraction(run)
     without = replace(extraction, trained=run.finished("data_prep.prepare"))
-    assert fresh.read_columns_of_nets(None, ["a"], without) is None
+    pictures = {"a": tmp_path / "a.jpg"}
+    folders = Folders(pictures=pictures, unusable={}, other_names=())
+    paged = PagedPictures(pictures=pictures)
+    assert fresh.read_columns_of_nets(None, paged, folders, without) is None
     with caplog.at_level("INFO"):
-        assert not fresh.read_columns_of_nets(tmp_path / "cells.csv", ["a"], without)
+        cells = tmp_path / "cells.csv"
+        assert not fresh.read_columns_of_nets(cells, paged, folders, without)
     assert "cells.csv: the nets were given no column of yours: its ids" in caplog.text
 
 

@@ -212,7 +212,7 @@ def killed_at(step: int, save: Callable[..., None]) -> Callable[..., None]:
 def test_the_page_says_what_the_settings_take() -> None:
     page = (Path(__file__).parents[2] / "docs/fine_tuning.md").read_text("utf-8")
     blocks = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 3
+    assert blocks
     for block in blocks:
         table = tomllib.loads(block)["transfer"]["finetune"]
         from_table(FinetuneSettings, table, "fine_tuning.md", {})

@@ -73,7 +73,7 @@ def every_loss() -> list[Task]:
     ]
     weighed = Classes(label_smoothing=0.1, class_weights=("balanced",))
     of_classes = [
-        replace(maker, name=loss, task_type=Classes(loss=loss))
+        replace(maker, name=f"classes_{loss}", task_type=Classes(loss=loss))
         for loss in Classes.losses[1:]
     ]
     return [
