@@ -1,5 +1,6 @@
 """What ``data_prep.prepare`` records of its rows and pictures, once it has them."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ def metadata_of_rows(
     return {
         "n_folds": count_folds(rows),
         "fold_hash": hash_of_folds(rows) if cv else None,
+        "label_hash": hash_of_labels(rows) if cv else None,
         "target_range": ends,
         "counts": {
             **{split: int((rows["split"] == split).sum()) for split in SPLITS},
@@ -36,6 +38,19 @@ def metadata_of_rows(
         "dropped": int((weights == 0).sum()),
         "softened": int(((weights > 0) & (weights < 1)).sum()),
     }
+
+
+def hash_of_labels(rows: pd.DataFrame) -> str:
+    """Hash which row has which label, whatever the folds and the order of the rows.
+
+    Args:
+        rows: With ``id``, ``split`` and maybe ``target``.
+    """
+    labelled = rows[rows["split"] == "train"]
+    labels = labelled["target"] if "target" in labelled else labelled["split"]
+    pairs = zip(labelled["id"], labels, strict=True)
+    lines = sorted(f"{id_},{label}\n" for id_, label in pairs)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def metadata_of_pictures(

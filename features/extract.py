@@ -174,7 +174,7 @@ def open_nets(
         UserError: Ready weights saw labels that they are to be judged by.
     """
     if settings.is_ready:
-        check_unseen(settings.source, prepared.metadata["fold_hash"], "source")
+        check_unseen(settings.source, prepared.metadata, "source")
     from pretext.data.pictures import Pictures
     from pretext.device import pick_device, set_threads
 

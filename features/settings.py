@@ -174,7 +174,7 @@ class ExtractSettings(ExecutorSettings):
         """
         if self.is_ready:
             check_ready(self.source, self.backbone, "source")
-            check_unseen(self.source, outlook.metadata.get("fold_hash"), "source")
+            check_unseen(self.source, outlook.metadata, "source")
             return
         turns = outlook.setting(self.source, "turns")
         if self.source == FINETUNED:

@@ -5,7 +5,9 @@ Torch-free until a library has to be asked for a name.
 
 import logging
 import os
+from collections.abc import Mapping
 from importlib.util import find_spec
+from typing import Any
 
 from data_prep.errors import UserError
 from data_prep.outlook import Outlook
@@ -13,6 +15,7 @@ from data_prep.processes import torchrun_rank
 from pretext.init_weights import DEFAULT_BACKBONE, check_alone
 from pretext.names import SCRATCH, check_backbone, check_optimizer
 from pretext.ready_weights import (
+    SEEN,
     TIMM,
     architecture_of,
     find_ready,
@@ -40,7 +43,7 @@ def check_first_weights(init: str, backbone: str, outlook: Outlook) -> None:
         return
     if is_ready(init):
         check_ready(init, backbone)
-        check_unseen(init, outlook.metadata.get("fold_hash"))
+        check_unseen(init, outlook.metadata)
         return
     origin = network_of(init, "", outlook)
     if backbone and origin and architecture_of(backbone) != architecture_of(origin):
@@ -78,20 +81,25 @@ def check_ready(name: str, backbone: str, setting: str = "init") -> None:
         )
 
 
-def check_unseen(name: str, fold_hash: str | None, setting: str = "init") -> None:
+def check_unseen(name: str, metadata: Mapping[str, Any], setting: str = "init") -> None:
     """Refuse a fine-tuned net that learned from the labels of a run in its own run.
+
+    By other folds of the same labels too: what held out a fold there has learned from
+    rows of each fold here.
 
     Args:
         name: Path, or ``timm:NAME``.
-        fold_hash: Identity of the run's rows and folds; None: there are none yet.
+        metadata: Of the preparation; without hashes there is nothing to compare yet.
         setting: That has the name, for the message.
 
     Raises:
-        UserError: It is an export of ``transfer.finetune`` by these folds.
+        UserError: It is an export of ``transfer.finetune`` by these labels.
     """
-    if name.startswith(TIMM) or fold_hash is None:
+    hashes = {key: metadata.get(key) for key in SEEN}
+    if name.startswith(TIMM) or not any(hashes.values()):
         return
-    if metadata_of(find_ready(name, setting)).get("fold_hash") == fold_hash:
+    learned = metadata_of(find_ready(name, setting))
+    if any(value and learned.get(key) == value for key, value in hashes.items()):
         raise UserError(
             f"{setting} = {name!r}: this net has learned from labels of this very run,"
             " so every score would be a lie; give the weights that it began from"

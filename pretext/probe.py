@@ -114,7 +114,7 @@ class ProbeSettings(ExecutorSettings):
         for name in self.weights:
             if is_ready(name):
                 check_ready(name, "", "weights")
-                check_unseen(name, outlook.metadata.get("fold_hash"), "weights")
+                check_unseen(name, outlook.metadata, "weights")
 
     def check_libraries(self, outlook: "Outlook") -> None:
         """Knock at the cluster.
@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     check_folds(prepared.metadata)
     settings.check_cluster()
     for name in filter(is_ready, settings.weights):
-        check_unseen(name, prepared.metadata["fold_hash"], "weights")
+        check_unseen(name, prepared.metadata, "weights")
     tasks = prepared.tasks(experiment.tasks, settings.tasks)
 
     from pretext.evaluation.comparison import as_table, as_text

@@ -26,6 +26,7 @@ BY_NAME = (TIMM, PACKAGE)  # the rest are paths
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
 IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")  # the first that is there
 CONFIG = "config.json"
+SEEN = ("fold_hash", "label_hash")  # of the labels that a fine-tuned net learned from
 # Arguments that timm writes for any network; others change what its name tells.
 USUAL_ARGUMENTS = {"img_size", "num_classes", "in_chans", "global_pool"}
 log = logging.getLogger(__name__)
@@ -209,8 +210,8 @@ def in_our_words(config: Mapping[str, Any], source: Path | str) -> dict[str, Any
         metadata["stage"] = f"ready weights {metadata['backbone']}.{tag}"
     if size := cfg.get("input_size"):
         metadata["side_px"] = int(size[-1])
-    if fold_hash := (config.get("tessera") or {}).get("fold_hash"):
-        metadata["fold_hash"] = fold_hash  # of the labels that a fine-tuned net saw
+    exported = config.get("tessera") or {}
+    metadata |= {key: exported[key] for key in SEEN if exported.get(key)}
     for key in ("mean", "std"):
         if values := cfg.get(key):
             metadata[key] = [255 * float(value) for value in values]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from data_prep.folds import fold_columns, hash_of_folds
 from data_prep.pictures.images import channel_statistics
+from data_prep.row_metadata import hash_of_labels
 from data_prep.run_folders.runs import Run
 from features.store import Store
 
@@ -209,6 +210,7 @@ def facts_of(
         "cv": f"sgkfold{n_folds}{often}" if n_folds else None,
         "n_folds": n_folds * n_deals,
         "fold_hash": hash_of_folds(table) if n_folds else None,
+        "label_hash": hash_of_labels(table) if n_folds else None,
         "classes": classes,
         "target_kind": target,
         "target_range": [0.0, 3.0] if target == "numeric" else None,

@@ -16,6 +16,7 @@ from PIL import Image
 from data_prep.errors import UserError
 from data_prep.folds import fold_hash
 from data_prep.prepare import main
+from data_prep.row_metadata import hash_of_labels
 from data_prep.run_folders.runs import Run
 
 N_TRAIN, N_TEST = 36, 6
@@ -122,6 +123,7 @@ def test_everything_is_written(folder: Path) -> None:
     assert_allclose(metadata.pop("mean"), mean)
     assert len(metadata.pop("std")) == 3
     assert metadata.pop("fold_hash") == fold_hash(table["id"], table["fold"])
+    assert metadata.pop("label_hash") == hash_of_labels(table)
     assert metadata == {
         "side": 16,
         "fit": "pad",

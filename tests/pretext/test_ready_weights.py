@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -20,6 +21,8 @@ from timm.models import save_for_hf
 from torch import Tensor
 
 from data_prep.errors import UserError
+from data_prep.folds import hash_of_folds
+from data_prep.row_metadata import hash_of_labels
 from data_prep.run_folders.runs import Run
 from pretext import device, jigsaw, probe, simsiam
 from pretext.data.pictures import Normalisation
@@ -34,6 +37,7 @@ from pretext.networks.backbones import (
     own_normalisation,
 )
 from pretext.networks.fitting import _in_order, read_tensors
+from pretext.preflight import check_unseen
 from pretext.ready_weights import bring, find_ready, is_path, is_ready
 from tests.prepared_runs import elsewhere, make_run
 
@@ -444,3 +448,38 @@ def test_a_package_that_is_not_there(name: str) -> None:
     match = f"source = 'package:{name}': no such package is installed"
     with pytest.raises(UserError, match=match):
         find_ready(f"package:{name}", "source")
+
+
+@pytest.mark.parametrize("setting", ["init", "source"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_net_that_learned_these_labels_is_refused_whatever_its_folds(
+    tmp_path: Path, seed: int, setting: str
+) -> None:
+    """Dealt otherwise, each fold of the run is among what the net was trained on."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        {
+            "id": [f"p{k}" for k in range(12)],
+            "split": ["train"] * 9 + ["test"] * 3,
+            "target": [*rng.integers(0, 3, 9).astype(float), *[np.nan] * 3],
+        }
+    )
+    folds = {"fold": [0, 1, 2] * 3 + [-1] * 3}
+    dealt = {"fold": [2, 1, 1, 0, 0, 0, 2, 2, 1] + [-1] * 3}
+
+    def hashes(rows: pd.DataFrame) -> dict[str, str]:
+        return {"fold_hash": hash_of_folds(rows), "label_hash": hash_of_labels(rows)}
+
+    exported = {"architecture": "resnet18", "tessera": hashes(table.assign(**folds))}
+    (tmp_path / "config.json").write_text(json.dumps(exported))
+    (tmp_path / "model.safetensors").touch()
+    again = table.sample(frac=1, random_state=seed)
+    for rows in (again.assign(**folds), table.assign(**dealt)):
+        with pytest.raises(UserError, match=f"{setting} = .*labels of this very run"):
+            check_unseen(str(tmp_path), hashes(rows), setting)
+    # others may begin from it: other labels of pictures of the same names, or none yet
+    others = table.assign(**dealt)
+    others.loc[4, "target"] += 1
+    check_unseen(str(tmp_path), hashes(others), setting)
+    check_unseen(str(tmp_path), {})
+    check_unseen("timm:resnet18", hashes(table.assign(**folds)))

@@ -20,6 +20,7 @@ from data_prep.reporting.numerals import four_digits
 from data_prep.run_folders.runs import Run, json_text
 from pretext.networks.backbones import feature_width, weights_as_bytes
 from pretext.networks.formats import compared, pictures_of_noise, timm_configuration
+from pretext.ready_weights import SEEN
 from transfer.networks.task_net import TaskNet
 from transfer.results.trained_nets import STAGE, TrainedNets
 
@@ -103,7 +104,7 @@ def write_folder(
         "num_classes": 0,
         "num_features": feature_width(net.backbone),
         "pretrained_cfg": timm_configuration(described),
-        "tessera": config | {"fold_hash": _prepared(run)["fold_hash"]},
+        "tessera": config | {key: _prepared(run).get(key) for key in SEEN},
     }
     if hasattr(net.backbone, "patch_embed"):  # it must know the side of its input
         architecture["model_args"] = {"img_size": config["side_px"]}
