@@ -124,13 +124,16 @@ class Terms:
         return f"{self.minutes:g}min_{self.side}px_{self.cores}cores_{self.repeat}"
 
 
-def run_peer(name: str, folder: Path, terms: Terms) -> dict[str, Any]:
+def run_peer(
+    name: str, folder: Path, terms: Terms, *, retry: bool = True
+) -> dict[str, Any]:
     """Run a peer, unless it has finished.
 
     Args:
         name: One of ``PEERS``.
         folder: With ``pictures.csv``; the peer writes into a folder of its name.
         terms: Of all peers.
+        retry: Run it again where it failed.
 
     Returns:
         What was measured: ``code`` of its exit, ``cpu_minutes``, ``minutes``, ``said``,
@@ -138,11 +141,12 @@ def run_peer(name: str, folder: Path, terms: Terms) -> dict[str, Any]:
     """
     peer, own = PEERS[name], folder / name
     note = own / "measured.json"
-    if note.exists() and (measured := read(note))["code"] == 0:
+    if note.exists() and not ((measured := read(note))["code"] and retry):
         return measured
     earlier_minutes = 0.0
     if peer.needs:
-        earlier_minutes = run_peer(peer.needs, folder, terms)["cpu_minutes"]
+        earlier = run_peer(peer.needs, folder, terms, retry=retry)
+        earlier_minutes = earlier["cpu_minutes"]
     own.mkdir(parents=True, exist_ok=True)
     python, weights = python_of(peer.environment), ready_weights()
     cores = sorted(os.sched_getaffinity(0))[-terms.cores :]

@@ -3,14 +3,7 @@
 import sys
 
 # user
-from fastai.vision.all import (
-    ImageDataLoaders,
-    RegressionBlock,
-    Resize,
-    aug_transforms,
-    rmse,
-    vision_learner,
-)
+from fastai.vision.all import *
 
 # end
 from exchange import Assignment

@@ -34,7 +34,8 @@ def new_model(encoder, side, epochs):
 
 
 def with_class(frame):
-    return frame.assign(**{"class": "c" + frame["target"].astype(int).astype(str)})
+    names = frame["target"].map("c{:g}".format, na_action="ignore")
+    return frame.assign(**{"class": names})
 
 
 def expected(predictions):

@@ -8,10 +8,20 @@ The pictures that are held out are its test table: no pretext sees them (``induc
 """
 
 import shutil
+import time
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from exchange import Assignment, cpu_seconds
+
+import pipeline
+from benchmarks.compare_pretexts import link_stages
+from data_prep import prepare
+from data_prep.run_folders.runs import Run
+from features.store import open_store
 
 FILE = """
 # user
@@ -47,18 +57,32 @@ SCHEDULE = 'schedule = "exponential"\nwarmup = 0\nweight_decay = 0\nclip = 0\n'
 NAMED = 'backbone = "tf_efficientnet_lite0"\n'
 STACK_S = 40  # CPU seconds to keep for the stack
 SHARE_OF_VIEWS = 0.25  # of the time, at most, else there are two views, not eight
-TRIAL_STEPS = (4, 16)
+TRIAL_STEPS = 24
+PRETRAINED = ("jigsaw", "original")
+VIEWS = {"d4": 8, "flip": 2}
 
 
-def experiment_of(
-    todo: Assignment, epochs: int, pretext_epochs: int, views: str
-) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What fits into the time.
+
+    Attributes:
+        epochs: Of the fine-tuning.
+        pretext_epochs: Of the pretext; 0: there is none.
+        views: Of the extraction.
+    """
+
+    epochs: int = 1
+    pretext_epochs: int = 0
+    views: str = "flip"
+
+
+def experiment_of(todo: Assignment, plan: Plan) -> str:
     """Write the experiment file."""
     is_original = todo.variant == "original"
-    has_pretext = is_original or todo.variant == "jigsaw"
     pretext, transfer, stack, tasks = "", "joint = true\n", "", ""
-    if has_pretext:
-        pretext = PRETEXT.format(epochs=pretext_epochs)
+    if todo.variant in PRETRAINED:
+        pretext = PRETEXT.format(epochs=plan.pretext_epochs)
     if is_original:
         pretext += "exact_original = true\n" + SCHEDULE
         transfer = SCHEDULE + "min_area = 1\ncolour = 0\ndropout = 0\n"
@@ -75,87 +99,86 @@ def experiment_of(
         pretext=pretext,
         init=inits.get(todo.variant, "pretext.jigsaw"),
         transfer=transfer,
-        epochs=epochs,
-        views=views,
+        epochs=plan.epochs,
+        views=plan.views,
         extract="insample = true\n" * is_original,
         stack=stack,
     )
 
 
-def seconds_per_picture(stage: str, flags: list[str]) -> float:
-    """Time two short trainings, and give the CPU seconds of a picture between them."""
-    from importlib import import_module
+def seconds_per_picture(stage: str, trial: Path, flags: list[str]) -> float:
+    """Train a few steps, and give the CPU seconds of a picture, start left out."""
+    cpu, clock = cpu_seconds(), time.monotonic()
+    size = ["--run", str(trial), "--steps", str(TRIAL_STEPS), "--overwrite"]
+    folder = import_module(stage).main([*flags, *size])
+    share = (cpu_seconds() - cpu) / (time.monotonic() - clock)
+    metadata = Run(trial).finished(folder.name).metadata
+    of_training = metadata["nets"][0] if "nets" in metadata else metadata
+    return share / of_training["images_per_s"]
 
-    main, ends = import_module(stage).main, []
-    for steps in TRIAL_STEPS:
-        began = cpu_seconds()
-        main([*flags, "--steps", str(steps), "--overwrite"])
-        ends.append(cpu_seconds() - began)
-    batch = 64 if stage == "pretext.jigsaw" else 32
-    return (ends[1] - ends[0]) / (TRIAL_STEPS[1] - TRIAL_STEPS[0]) / batch
+
+def plan_of(todo: Assignment, trial: Path, flags: list[str]) -> Plan:
+    """Say by two short trainings what fits into the time that is left.
+
+    Args:
+        todo: Of the peer.
+        trial: A run of prepared pictures.
+        flags: Of a stage.
+    """
+    n, n_folds, n_nets = len(todo.train), 3, 1
+    is_original = todo.variant == "original"
+    if is_original:
+        n_nets = 2  # one for the number, one for its classes
+    of_pretext, pretext_epochs = 0.0, 0
+    if todo.variant in PRETRAINED:
+        quiet = [*flags, "--health-every=0"]
+        of_pretext = seconds_per_picture("pretext.jigsaw", trial, quiet)
+    of_net = seconds_per_picture("transfer.finetune", trial, [*flags, "--folds=0"])
+    # a third of a training step is its forward; a net reads the rows that it holds out,
+    # those to predict and, for the in-sample stack, those that it was trained on
+    read = n + n_folds * len(todo.held_out) + (n_folds - 1) * n * is_original
+    of_views = {views: k * n_nets * read * of_net / 3 for views, k in VIEWS.items()}
+    left_s = todo.left_s - STACK_S
+    views = "d4" if of_views["d4"] < SHARE_OF_VIEWS * left_s else "flip"
+    left_s -= of_views[views] + n_nets * n * of_net / 3  # each net scores its fold
+    if of_pretext:
+        pretext_epochs = max(1, int(left_s / 2 / of_pretext / n))
+        left_s -= pretext_epochs * of_pretext * n
+    epochs = int(left_s / (n_nets * (n_folds - 1) * n * of_net))
+    return Plan(epochs=max(1, epochs), pretext_epochs=pretext_epochs, views=views)
 
 
 def main() -> None:
     """Run it."""
-    from data_prep import prepare
-
-    import pipeline
-    from benchmarks.compare_pretexts import link_stages
-    from data_prep.run_folders.runs import Run
-    from features.store import open_store
-
     todo = Assignment.read()
     file, run, trial = (todo.folder / name for name in ("peer.toml", "run", "trial"))
-    shutil.rmtree(trial, ignore_errors=True)
     todo.train[["id", "target", "group"]].to_csv(todo.folder / "train.csv", index=False)
     todo.held_out[["id"]].to_csv(todo.folder / "test.csv", index=False)
-    has_pretext = todo.variant in ("jigsaw", "original")
-
-    file.write_text(experiment_of(todo, 1, 1, "flip"))
-    prepare.main(["--experiment", str(file), "--run", str(run)])
+    file.write_text(experiment_of(todo, Plan(pretext_epochs=1)))
+    flags = ["--experiment", str(file)]
+    prepare.main([*flags, "--run", str(run)])
+    shutil.rmtree(trial, ignore_errors=True)
     link_stages(run, trial, ["data_prep.prepare"])
-    flags = ["--experiment", str(file), "--run", str(trial)]
-    n, n_held_out, n_nets = len(todo.train), len(todo.held_out), 1
-    if todo.variant == "original":
-        n_nets = 2  # one for the number, one for its classes
-    pretext_epochs = 1
-    if has_pretext:
-        of_pretext = seconds_per_picture("pretext.jigsaw", [*flags, "--health-every=0"])
-    of_net = seconds_per_picture("transfer.finetune", [*flags, "--folds=0"])
-    per_view = of_net / 3 * n_nets * (n + 3 * n_held_out)
-    if todo.variant == "original":
-        per_view += of_net / 3 * n_nets * 2 * n
-    left_s = todo.left_s - STACK_S
-    views, n_views = "d4", 8
-    if n_views * per_view > SHARE_OF_VIEWS * left_s:
-        views, n_views = "flip", 2
-    left_s -= n_views * per_view
-    if has_pretext:
-        pretext_epochs = max(1, int(left_s / 2 / of_pretext / n))
-        left_s -= pretext_epochs * of_pretext * n
-    epochs = max(1, int(left_s / (n_nets * 2 * n * of_net)))
-    file.write_text(experiment_of(todo, epochs, pretext_epochs, views))
+    plan = plan_of(todo, trial, flags)
+    file.write_text(experiment_of(todo, plan))
     pipeline.main([str(file), "--run", str(run)])
 
-    is_leaky = todo.variant == "original"
-    stacked = run / ("stacking.fit.insample" if is_leaky else "stacking.fit")
-    metadata = Run(run).finished(stacked.name).metadata
+    name = "stacking.fit" + ".insample" * (todo.variant == "original")
+    metadata = Run(run).finished(name).metadata
     store = open_store(run / "features.extract" / "features.pkl")
     X, X_new = store.matrix(todo.train["id"]), store.matrix(todo.held_out["id"])
     np.savez(todo.folder / "features.npz", train=X, held_out=X_new)
     plain = X_new[:, store.columns.index("target__mean")]
-    import pandas as pd
-
-    predicted = pd.read_csv(stacked / "predictions.csv", dtype={"id": str})
+    stacked = pd.read_csv(run / name / "predictions.csv", dtype={"id": str})
     todo.write(
         {
-            "plain net": plain.clip(*todo.train["target"].agg(["min", "max"])),
-            "stack": predicted.set_index("id")["target"].loc[todo.held_out["id"]],
+            "plain net": plain.clip(
+                todo.train["target"].min(), todo.train["target"].max()
+            ),
+            "stack": stacked.set_index("id")["target"].loc[todo.held_out["id"]],
         },
         {"plain net": metadata["plain"], "stack": metadata["score"]},
-        epochs=epochs,
-        pretext_epochs=pretext_epochs if has_pretext else 0,
-        views=n_views,
+        **vars(plan),
     )
 
 
