@@ -126,6 +126,20 @@ def test_near_partners_by_hand() -> None:
         assert near_partners(rng, pair).tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("n_bare", [0, 2, 9])
+def test_near_labels_weigh_as_much_as_there_are(seed: int, n_bare: int) -> None:
+    """Were labels partners of those that have none, they would weigh more."""
+    rng = rng_of(seed)
+    numbers = rng.normal(size=16)
+    numbers[rng.choice(16, n_bare, replace=False)] = np.nan
+    partner_idx, share = near_partners(rng, numbers), rng.random(16)
+    has_label = ~np.isnan(numbers)
+    total = (share * has_label + (1 - share) * has_label[partner_idx]).sum()
+    assert total == pytest.approx(has_label.sum())
+    assert (partner_idx != np.arange(16)).all()
+
+
 def tasks_of(kinds: dict[str, TaskType], n: int = N) -> list[Task]:
     """Make a task of each kind; rows without a label differ from task to task."""
     rng = rng_of(7)

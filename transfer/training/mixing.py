@@ -59,8 +59,8 @@ def next_in_turn(rng: np.random.Generator, n: int) -> Ints:
 def near_partners(rng: np.random.Generator, numbers: Floats) -> Ints:
     """Give each picture one with a near number, by a Gaussian of their distance.
 
-    A picture without a number has any partner, and is nobody's who has one, unless no
-    other has.
+    A picture without a number has another without one, or a label would weigh more than
+    it does alone; where there is none of its kind, either has any partner.
 
     Args:
         rng: Draws them.
@@ -70,7 +70,9 @@ def near_partners(rng: np.random.Generator, numbers: Floats) -> Ints:
         (B,) places of the partners.
     """
     distance_BB = np.abs(numbers[:, None] - numbers)
+    has_none = np.isnan(numbers)
     distance_BB[np.isnan(distance_BB)] = np.inf
+    distance_BB[np.ix_(has_none, has_none)] = 0
     np.fill_diagonal(distance_BB, np.inf)
     # those that have nobody near take anybody, but themselves
     is_alone = np.isinf(distance_BB).all(axis=1)
