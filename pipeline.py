@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from data_prep.chain import stages_of, tell_stale
+from data_prep.chain import or_begin_from, stages_of, tell_stale
 from data_prep.command import run_command
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment, read_experiment, settings_class
@@ -116,6 +116,7 @@ def check_order(experiment: Experiment, settings: Mapping[str, Any], run: Run) -
                 raise UserError(
                     f"{location}: {stage} reads {earlier}, which is not finished in"
                     f" {run.folder} and not among the stages; name it before {stage}"
+                    f"{or_begin_from(stage, earlier, stages[:number])}"
                 )
             try:  # nothing makes it anew before it is read
                 run.finished(earlier)

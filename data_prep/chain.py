@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +17,9 @@ from data_prep.run_folders.runs import Run
 from data_prep.settings import nearest
 from data_prep.within_pipeline import is_pipeline_at_work
 
-LEARNING = ("transfer.finetune", "features.extract", "stacking.fit")
+FINETUNE = "transfer.finetune"
+LEARNING = (FINETUNE, "features.extract", "stacking.fit")
+JIGSAW, PROBE = "pretext.jigsaw", "pretext.probe"
 log = logging.getLogger(__name__)
 
 
@@ -28,12 +30,15 @@ def stages_of(experiment: Experiment) -> list[str]:
     the transfer begins from.
 
     Raises:
-        UserError: ``[pipeline] stages`` names a stage that is not there.
+        UserError: ``[pipeline] stages`` names a stage that is not there, or is left out
+            where the pretext of the file would be passed over.
     """
     location = f"{experiment.source} [pipeline]"
     table = experiment.stages.get("pipeline", {})
     of_all_stages(table, location, ExecutorSettings)
-    init = experiment.stages.get("transfer.finetune", {}).get("init", "pretext.jigsaw")
+    init = experiment.stages.get(FINETUNE, {}).get("init", JIGSAW)
+    if "stages" not in table and "init" not in experiment.stages.get(FINETUNE, {}):
+        _check_pretexts(experiment)
     pretexts = [init] if init in stage_names() else []
     stages = table.get("stages", [PREPARED, *pretexts, *LEARNING])
     if not isinstance(stages, list):
@@ -51,6 +56,37 @@ def stages_of(experiment: Experiment) -> list[str]:
         hint = nearest(str(stage), stage_names())
         raise UserError(f"{location}: no stage {stage!r}; {hint}")
     return stages
+
+
+def pretexts_among(stages: Iterable[str]) -> list[str]:
+    """Give those of the stages that train a backbone."""
+    return [name for name in stages if name.startswith("pretext.") and name != PROBE]
+
+
+def _check_pretexts(experiment: Experiment) -> None:
+    """Refuse a file with settings of another pretext than the one that would be run."""
+    given = pretexts_among(experiment.stages)
+    if given and JIGSAW not in given:
+        raise UserError(
+            f"{experiment.source} [{given[0]}]: it would not be run, as the nets begin"
+            f" from {JIGSAW}; set init = {given[0]!r} in [{FINETUNE}], or name all"
+            " stages in [pipeline] stages"
+        )
+
+
+def or_begin_from(stage: str, earlier: str, before: Sequence[str]) -> str:
+    """Say what else may be meant where another pretext is made than the one read.
+
+    Args:
+        stage: The stage that reads.
+        earlier: What it reads, which is not there.
+        before: The stages that are run before it.
+    """
+    others = pretexts_among(before)
+    if not others or not pretexts_among([earlier]):
+        return ""
+    key = "source" if stage.startswith("features.") else "init"
+    return f", or set {key} = {others[-1]!r} in [{stage}]"
 
 
 def stale_stages(run: Run) -> list[str]:

@@ -21,7 +21,7 @@ from data_prep.experiment import (
 )
 from data_prep.run_folders.runs import Run
 from data_prep.settings import recorded
-from pipeline import check_settings
+from pipeline import check_order, check_settings
 from stacking.inputs.other_runs import other_runs
 from tests.data_prep.sheets import IDS, make_sheets, table_of, write_table
 from tests.prepared_runs import make_run
@@ -54,6 +54,54 @@ def test_the_pretext_is_the_one_that_the_transfer_begins_from(
 ) -> None:
     found = stages(tmp_path, f'[transfer.finetune]\ninit = "{init}"\n')
     assert found == ["data_prep.prepare", *pretexts, *LEARNING]
+
+
+OTHER_PRETEXT = "[pretext.visreg]\nepochs = 5\n"
+
+
+def test_settings_of_a_pretext_that_would_not_run_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError,
+        match=re.escape(
+            "[pretext.visreg]: it would not be run, as the nets begin from"
+            " pretext.jigsaw; set init = 'pretext.visreg' in [transfer.finetune]"
+        ),
+    ):
+        stages(tmp_path, OTHER_PRETEXT)
+    for more in (
+        "[pretext.jigsaw]\nepochs = 5\n",
+        '[transfer.finetune]\ninit = "scratch"\n',
+        '[pipeline]\nstages = ["data_prep.prepare", "pretext.jigsaw"]\n',
+    ):
+        assert stages(tmp_path, OTHER_PRETEXT + more)
+    assert stages(tmp_path, "[pretext.probe]\n")  # trains none
+
+
+@pytest.mark.parametrize(
+    ("last", "table", "remedy"),
+    [
+        ("transfer.finetune", "", "set init = 'pretext.visreg' in [transfer.finetune]"),
+        (
+            "features.extract",
+            '[features.extract]\nsource = "pretext.jigsaw"\n',
+            "set source = 'pretext.visreg' in [features.extract]",
+        ),
+    ],
+)
+def test_where_another_pretext_is_made_it_is_offered(
+    last: str, table: str, remedy: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "leaves.toml"
+    file.write_text(
+        f'[pipeline]\nstages = ["data_prep.prepare", "pretext.visreg", "{last}"]\n'
+        + OTHER_PRETEXT
+        + table
+    )
+    experiment = read_experiment(file, tmp_path)
+    settings = check_settings(experiment, stages_of(experiment))
+    with pytest.raises(UserError, match="name it before " + re.escape(last)) as refused:
+        check_order(experiment, settings, Run(tmp_path / "run"))
+    assert str(refused.value).endswith(remedy)
 
 
 @pytest.mark.parametrize(
