@@ -38,20 +38,28 @@ def check_optimizer(name: str) -> None:
 
     usable = {str(name) for name in get_supported_optimizers()} - REFUSED
     if base not in usable:
-        raise UserError(
-            f"optimizer = {name!r}: no such optimiser; {_optimizer_hint(base, usable)}"
-        )
+        raise UserError(f"optimizer = {name!r}: {_optimizer_hint(name, usable)}")
 
 
 def _optimizer_hint(name: str, usable: set[str]) -> str:
-    """Say what may have been meant by a name that is no optimiser."""
-    if name.lower() == "sam":
-        return "SAM goes over any of them: give --sam-rho 0.05"
-    if not name or name.lower().startswith("lookahead"):
-        return f"it wraps another one: give {LOOKAHEAD}adamw"
-    hint = near(name.lower(), sorted(usable | set(TORCH_OPTIMIZERS)))
+    """Say what is wrong with a name, and what may have been meant by it."""
+    wrapper = LOOKAHEAD if name.startswith(LOOKAHEAD) else ""
+    base = name.removeprefix(LOOKAHEAD).strip().lower()
+    if base in REFUSED:
+        return (
+            "it asks for more than gradients and a rate, or cannot go on from a"
+            f" checkpoint; give another, such as {wrapper}adamw"
+        )
+    if base in ("sam", "asam") or base.startswith("sam:"):
+        return "no such optimiser; SAM goes over any of them: give --sam-rho 0.05"
+    if not base or base.startswith("lookahead"):
+        return f"no such optimiser; it wraps another one: give {LOOKAHEAD}adamw"
+    hint = near(base, sorted(usable | set(TORCH_OPTIMIZERS)))
+    hint = hint.replace("mean '", f"mean '{wrapper}", 1)
     # a hundred names would not help
-    return hint or "give adamw, sgd or a name of pytorch-optimizer, such as radam"
+    return "no such optimiser; " + (
+        hint or "give adamw, sgd or a name of pytorch-optimizer, such as radam"
+    )
 
 
 def check_backbone(name: str) -> None:

@@ -65,12 +65,15 @@ def test_every_optimizer_that_is_not_refused_steps_and_can_be_gone_on_with() -> 
         ("radm", "did you mean 'radam'?"),
         ("AdamW", "did you mean 'adamw'?"),
         ("xxxxxxxx", "give adamw, sgd or a name of pytorch-optimizer, such as radam"),
-        ("lbfgs", "no such optimiser"),
         ("sam", "no such optimiser; SAM goes over any of them: give --sam-rho 0.05"),
         ("lookahead", "it wraps another one: give lookahead:adamw"),
         ("lookahead:", "it wraps another one: give lookahead:adamw"),
         ("lookahead:lookahead:sgd", "it wraps another one: give lookahead:adamw"),
-        ("lookahead:radm", "'lookahead:radm': no such optimiser; did you mean 'radam'"),
+        ("lookahead:radm", "no such optimiser; did you mean 'lookahead:radam'"),
+        ("lookahead: adamw", "no such optimiser; did you mean 'lookahead:adamw'"),
+        ("sam:adamw", "SAM goes over any of them: give --sam-rho 0.05"),
+        ("lbfgs", "it asks for more than gradients and a rate, or cannot go on"),
+        ("lookahead:bsam", "from a checkpoint; give another, such as lookahead:adamw"),
     ],
 )
 def test_an_unknown_optimizer_is_refused(name: str, message: str) -> None:
