@@ -65,11 +65,11 @@ def pretexts_among(stages: Iterable[str]) -> list[str]:
 
 def _check_pretexts(experiment: Experiment) -> None:
     """Refuse a file with settings of another pretext than the one that would be run."""
-    given = pretexts_among(experiment.stages)
-    if given and JIGSAW not in given:
+    with_settings = pretexts_among(experiment.stages)
+    if with_settings and JIGSAW not in with_settings:
         raise UserError(
-            f"{experiment.source} [{given[0]}]: it would not be run, as the nets begin"
-            f" from {JIGSAW}; set init = {given[0]!r} in [{FINETUNE}], or name all"
+            f"{experiment.source} [{with_settings[0]}]: it would not be run, as the nets begin"
+            f" from {JIGSAW}; set init = {with_settings[0]!r} in [{FINETUNE}], or name all"
             " stages in [pipeline] stages"
         )
 
@@ -82,11 +82,11 @@ def or_begin_from(stage: str, earlier: str, before: Sequence[str]) -> str:
         earlier: What it reads, which is not there.
         before: The stages that are run before it.
     """
-    others = pretexts_among(before)
-    if not others or not pretexts_among([earlier]):
+    made = pretexts_among(before)
+    if not made or not pretexts_among([earlier]):
         return ""
     key = "source" if stage.startswith("features.") else "init"
-    return f", or set {key} = {others[-1]!r} in [{stage}]"
+    return f", or set {key} = {made[-1]!r} in [{stage}]"
 
 
 def stale_stages(run: Run) -> list[str]:
