@@ -65,11 +65,11 @@ def pretexts_among(stages: Iterable[str]) -> list[str]:
 
 def _check_pretexts(experiment: Experiment) -> None:
     """Refuse a file with settings of another pretext than the one that would be run."""
-    with_settings = pretexts_among(experiment.stages)
-    if with_settings and JIGSAW not in with_settings:
+    tables = pretexts_among(experiment.stages)
+    if tables and JIGSAW not in tables:
         raise UserError(
-            f"{experiment.source} [{with_settings[0]}]: it would not be run, as the nets begin"
-            f" from {JIGSAW}; set init = {with_settings[0]!r} in [{FINETUNE}], or name all"
+            f"{experiment.source} [{tables[0]}]: it would not be run, as the nets begin"
+            f" from {JIGSAW}; set init = {tables[0]!r} in [{FINETUNE}], or name all"
             " stages in [pipeline] stages"
         )
 
