@@ -24,7 +24,12 @@ from stacking.ensemble.postprocessors import choose_postprocessors
 from stacking.inputs import leak_guards
 from stacking.inputs.data import Column
 from stacking.inputs.object_pooling import check_statistics
-from stacking.inputs.other_runs import folders_of, is_extracted, other_runs
+from stacking.inputs.other_runs import (
+    check_folds_to_come,
+    folders_of,
+    is_extracted,
+    other_runs,
+)
 from stacking.inputs.sources import EXTRACTED
 from stacking.inputs.target_columns import TargetColumns
 from stacking.models.registry import STACKERS
@@ -204,6 +209,9 @@ def _check_others(settings: FitSettings, outlook: Outlook) -> None:
     files = settings.also_experiments
     folders = folders_of(settings.also, outlook.run)
     also = [path for path in folders if path not in files or is_extracted(path)]
+    if preparation := outlook.settings.get(PREPARED):
+        for file in files:
+            check_folds_to_come(file, preparation)
     for name, extracted in other_runs(also, outlook.run).items():
         if not outlook.prepared:
             continue

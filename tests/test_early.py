@@ -19,6 +19,7 @@ from data_prep.chain import LEARNING
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
 from data_prep.outlook import Outlook
+from data_prep.prepare_settings import PrepareSettings
 from data_prep.prepared import PREPARED
 from data_prep.rows import with_folds
 from data_prep.run_folders.runs import Run
@@ -698,6 +699,48 @@ def test_runs_with_other_folds_are_told_before_the_training(
     with pytest.raises(
         UserError, match="also: the run 'two' has other folds than this"
     ):
+        settings.check_data(outlook)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "message"),
+    [
+        ('cv = "sgkfold3x2"', {}, r"cv = 'sgkfold3x2' in its .* 'sgkfold3' here: its"),
+        ("", {"cv": "skfold3"}, r"cv = 'sgkfold3' in its .*; give both the same cv"),
+        (
+            "seed = 1",
+            {},
+            r"seed = 1 in its \[data_prep.prepare\], and 0 here: its nets",
+        ),
+        (
+            'cv = "time3"\ngap = 2',
+            {"cv": "time3"},
+            r"gap = 2.0 in its .*, and 0.0 here",
+        ),
+        ('cv = "time3"\nseed = 1', {"cv": "time3"}, ""),  # nothing is drawn
+        ("seed = 1", {"folds": "folds.csv"}, ""),  # compared once they are there
+        ('folds = "site"', {}, ""),
+        ("side = 64", {}, ""),
+        ('cv = "kfold5"\n[features.extract]\nsource = "pretext.jigsaw"', {}, ""),
+    ],
+)
+def test_other_folds_of_a_file_are_told_before_its_nets_are_trained(
+    tmp_path: Path, text: str, expected: dict[str, Any], message: str
+) -> None:
+    file = tmp_path / "two.toml"
+    file.write_text(f'[data]\nimages = "pictures"\n[data_prep.prepare]\n{text}\n')
+    run = make_run(tmp_path / "one")
+    outlook = replace(
+        Outlook.of_prepared(
+            run.finished(PREPARED), run, Experiment(data=DataSettings(target="level"))
+        ),
+        settings={PREPARED: PrepareSettings(**expected)},
+    )
+    settings = FitSettings(also=(file,))
+    if not message:
+        settings.check_data(outlook)
+        return
+    with pytest.raises(UserError, match=f"also = '.*two.toml': {message}"):
         settings.check_data(outlook)
 
 

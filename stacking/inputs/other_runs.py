@@ -8,8 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.errors import UserError
+from data_prep.experiment import read_experiment
+from data_prep.prepare_settings import PrepareSettings
+from data_prep.prepared import PREPARED
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.run_places import run_of
+from data_prep.schemes import is_in_time
+from features.settings import FINETUNED, ExtractSettings
 from stacking.inputs.sources import EXTRACTED
 
 EXPERIMENT = ".toml"
@@ -45,6 +50,35 @@ def folders_of(also: Sequence[Path], run: Run) -> dict[Path, Path]:
             raise UserError(f"also: two runs are called {name!r}; rename a folder")
         folders[path] = folder
     return folders
+
+
+def check_folds_to_come(file: Path, expected: PrepareSettings) -> None:
+    """Check that an experiment will hold out the rows that this one does.
+
+    Only what its file decides alone is known before its preparation: folds that are
+    drawn otherwise. Users' own folds are compared once they are there.
+
+    Args:
+        file: The experiment whose features are to join the stack.
+        expected: Settings of the preparation of the run whose stack it is.
+
+    Raises:
+        UserError: Its nets would see labels that are held out here.
+    """
+    experiment = read_experiment(file, run_of(file))
+    settings = experiment.settings_of(PREPARED, PrepareSettings, {})
+    extraction = experiment.settings_of(EXTRACTED, ExtractSettings, {})
+    if extraction.source != FINETUNED or settings.folds or expected.folds:
+        return
+    keys = ["cv", "gap"] if is_in_time(expected.cv) else ["cv", "seed"]
+    for key in keys:
+        theirs, ours = getattr(settings, key), getattr(expected, key)
+        if theirs != ours:
+            raise UserError(
+                f"also = '{file}': {key} = {theirs!r} in its [{PREPARED}], and {ours!r}"
+                " here: its nets would see labels that are held out here; give both"
+                f" the same {key}"
+            )
 
 
 def other_runs(also: Sequence[Path], run: Run) -> dict[str, Finished]:
