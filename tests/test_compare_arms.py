@@ -7,12 +7,11 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from benchmarks.arms import Arm, Training, arm_of, read_arms
+from benchmarks.arms import Arm, Training, arm_of, check_arms, read_arms
 from benchmarks.compare_arms import Outcome, prediction_of, report
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
-from data_prep.experiment import settings_class
-from data_prep.settings import fields_of
+from data_prep.experiment import read_experiment
 
 FOLDER = Path(__file__).parents[1] / "experiments" / "compare"
 
@@ -21,11 +20,28 @@ FOLDER = Path(__file__).parents[1] / "experiments" / "compare"
 def test_the_comparisons_name_settings_that_there_are(file: Path) -> None:
     experiment, groups = read_arms(file)
     assert experiment.is_file()
-    known = fields_of(settings_class("transfer.finetune"))
-    for arms in groups.values():
-        assert len(arms) > 1
-        for arm in arms:
-            assert arm.settings.keys() <= set(known), arm.name
+    assert all(len(arms) > 1 for arms in groups.values())
+    check_arms(file, groups, read_experiment(experiment, experiment.parent / "run"))
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ('augmnt = "strong"', r"'b'\]: unknown key 'augmnt'; did you mean 'augment'?"),
+        ('augment = "strog"', r"'b'\]: augment = 'strog': did you mean 'strong'?"),
+        ("mix_alpha = 0.4", "'b'\\]: mix_alpha = 0.4 is for mixed pictures, but mix ="),
+        ('mix = "cutmix"\nmix_last_plain = 9', r"'b'\]: mix_last_plain = 9, but the"),
+    ],
+)
+def test_a_mistake_in_a_later_arm_is_told_before_the_first_is_trained(
+    tmp_path: Path, arm: str, message: str
+) -> None:
+    (tmp_path / "b.toml").write_text("[transfer.finetune]\nepochs = 4\n")
+    file = tmp_path / "a.toml"
+    file.write_text(f'experiment = "b.toml"\n[aug.a]\n[aug.b]\n{arm}\n')
+    path, groups = read_arms(file)
+    with pytest.raises(UserError, match=rf"a.toml: \[aug.{message}"):
+        check_arms(file, groups, read_experiment(path, tmp_path / "run"))
 
 
 def test_seeds_are_trainings_and_equal_settings_are_one() -> None:

@@ -72,12 +72,12 @@ def check_folds_to_come(file: Path, expected: PrepareSettings) -> None:
         return
     keys = ["cv", "gap"] if is_in_time(expected.cv) else ["cv", "seed"]
     for key in keys:
-        theirs, ours = getattr(settings, key), getattr(expected, key)
-        if theirs != ours:
+        value, expected_value = getattr(settings, key), getattr(expected, key)
+        if value != expected_value:
             raise UserError(
-                f"also = '{file}': {key} = {theirs!r} in its [{PREPARED}], and {ours!r}"
-                " here: its nets would see labels that are held out here; give both"
-                f" the same {key}"
+                f"also = '{file}': {key} = {value!r} in its [{PREPARED}], and"
+                f" {expected_value!r} here: its nets would see labels that are held out"
+                f" here; give both the same {key}"
             )
 
 

@@ -151,6 +151,7 @@ def test_what_does_not_fit_in_the_file_is_named_with_its_place(
         (["--is-of"], "unknown argument '--is-of'; did you mean '--is-off'?"),
         (["--coun", "3"], "unknown argument '--coun'; did you mean '--count'?"),
         (["stray"], "unknown argument 'stray'; there are: "),
+        (["sam"], "unknown argument 'sam'; there are: "),  # no key of others
         (["--kind", "laef"], "argument --kind: 'laef': did you mean 'leaf'?"),
         (["--kind", "zzz"], "argument --kind: 'zzz': there are: coin, leaf"),
         (["--count", "many"], "argument --count: 'many' is not a whole number"),
@@ -170,6 +171,21 @@ def test_a_flag_that_does_not_fit_is_one_line_and_status_2(
     shown = capsys.readouterr().err
     assert shown.startswith(f"tryout: {message}")
     assert shown.count("\n") == 1
+
+
+def test_words_may_stand_behind_flags_and_are_no_flags() -> None:
+    parser = Parser(prog="tryout")
+    parser.add_argument("file")
+    parser.add_argument("groups", nargs="*")
+    parser.add_argument("--folds", default="0")
+    for line in (
+        "a.toml x y --folds 1",
+        "a.toml --folds 1 x y",
+        "--folds 1 a.toml x y",
+    ):
+        parsed = parser.parse(line.split())
+        assert parsed == {"file": "a.toml", "groups": ["x", "y"], "folds": "1"}, line
+    assert parser.parse(["a.toml"])["groups"] == []
 
 
 def test_a_range_broken_by_a_flag_is_not_blamed_on_the_file() -> None:

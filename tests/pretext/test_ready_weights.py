@@ -431,6 +431,8 @@ def test_weights_in_a_package_are_found_and_it_is_not_run(
 ) -> None:
     init = "package:weights_of_others"
     assert is_ready(init)
+    with pytest.raises(UserError, match=r"weights-of-others': there are no weights"):
+        find_ready("package:weights-of-others")  # as pip writes it
     assert not is_path(init, tmp_path)
     with pytest.raises(UserError, match=r"init = 'package:w.*: there are no weights"):
         find_ready(init)
