@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from pretext.data.pictures import Pictures
 from pretext.engine import callbacks, training
-from pretext.engine.learner import Batch, Learner
+from pretext.engine.learner import Batch, Learner, ParameterGroup
 from pretext.engine.module import Module
 from pretext.engine.sharpness import uphill
 from pretext.engine.training import Outcome, train
@@ -209,6 +209,36 @@ def test_a_training_gone_on_with_ends_with_the_same_bytes(
     assert len(parts.seen) == 4 * (7 - crash_at // 4)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, parts.state_dict()[name]), name
+
+
+class Thawing(Small):
+    """One weight moves from the first epoch on, all else from the second."""
+
+    def groups(self) -> list[ParameterGroup]:
+        first, *late = self.net.parameters()
+        return [
+            ParameterGroup(name="first", parameters=[first]),
+            ParameterGroup(name="late", parameters=late, from_epoch=1),
+        ]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_what_is_frozen_is_no_part_of_the_way_uphill(
+    accumulate: int, pictures: Pictures, tmp_path: Path
+) -> None:
+    learner = Thawing()
+    late = [p.detach().clone() for p in learner.net.parameters()][1:]
+    parts = {"batch_size": 8 // accumulate, "accumulate": accumulate}
+    run(learner, pictures, tmp_path, **parts)
+    passes = np.array_split(np.arange(len(learner.seen)), 4)  # of each step, both
+    moved = [
+        (learner.seen[of_step[-1]][1] - learner.seen[of_step[0]][1]).norm().item()
+        for of_step in passes
+    ]
+    assert moved[:3] == pytest.approx([RHO] * 3, rel=1e-4)  # the epoch has three steps
+    assert 0 < moved[3] < 0.99 * RHO
+    after = [*learner.net.parameters()][1:]
+    assert all(not torch.equal(p, q) for p, q in zip(late, after, strict=True))
 
 
 def test_two_passes_are_planned_as_twice_the_work() -> None:
