@@ -234,8 +234,8 @@ def assert_same_logs(first: Path, second: Path) -> None:
     [
         (simsiam, 1, 0.0),
         (dino, 2, 0.0),
-        (visreg, 1, 0.0),
-        (swav, 1, 0.0),
+        in_drills(visreg, 1, 0.0),
+        in_drills(swav, 1, 0.0),
         in_drills(simsiam, 2, 0.05),
         in_drills(dino, 1, 0.05),
         in_drills(visreg, 2, 0.05),
@@ -274,7 +274,7 @@ def test_two_processes_train_views_as_one_does(
 @pytest.mark.parametrize(
     ("main", "flags"),
     [
-        (jigsaw.main, ("--gap", "0", "--ema", "0.9")),
+        in_drills(jigsaw.main, ("--gap", "0", "--ema", "0.9")),
         in_drills(jigsaw.main, ("--gap", "0", "--form", "orders", "--orders", "8")),
         in_drills(rotation.main, ("--schedule", "plateau")),
     ],
@@ -380,6 +380,7 @@ class KilledError(Exception):
     """Whatever stops a training."""
 
 
+@pytest.mark.drill
 def test_what_two_processes_began_they_end_with_the_same_bits(
     pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,9 +75,10 @@ def unkind(seed: int) -> tuple[pd.DataFrame, np.ndarray, int, float]:
     return rows, is_validated, n_folds, float(rng.choice([0.0, 0.0, 1.0, 5.0]))
 
 
-def test_no_net_learns_from_what_is_not_earlier_in_hundreds_of_unkind_tables() -> None:
+@pytest.mark.parametrize("n_tables", [30, pytest.param(120, marks=pytest.mark.drill)])
+def test_no_net_learns_from_what_is_not_earlier_in_unkind_tables(n_tables: int) -> None:
     n_made = n_refused = n_long = 0
-    for seed in range(120):
+    for seed in range(n_tables):
         rows, is_validated, n_folds, gap = unkind(seed)
         try:
             table = with_time_folds(rows, f"time{n_folds}", is_validated, gap)
@@ -111,9 +112,9 @@ def test_no_net_learns_from_what_is_not_earlier_in_hundreds_of_unkind_tables() -
             rows[::-1], f"time{n_folds}", is_validated[::-1], gap
         )
         pd.testing.assert_frame_equal(other_way[::-1], table)
-    assert n_made > 60
-    assert n_refused > 8
-    assert n_long > 180
+    assert n_made > 0.5 * n_tables
+    assert n_refused > 0.05 * n_tables
+    assert n_long > 1.5 * n_tables
 
 
 def test_a_group_that_goes_on_for_long_by_hand() -> None:

@@ -67,10 +67,11 @@ def faults(folds: np.ndarray, labels: np.ndarray) -> tuple[int, float]:
     return len(strata_of_one_fold(folds, labels)), round(imbalance(folds, labels), 9)
 
 
+@pytest.mark.parametrize("n_tables", [24, pytest.param(90, marks=pytest.mark.drill)])
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_hundreds_of_unkind_tables(scheme: str) -> None:
+def test_no_group_of_unkind_tables_is_torn(scheme: str, n_tables: int) -> None:
     n_refused = 0
-    for seed in range(90):
+    for seed in range(n_tables):
         labels, groups, n_folds = unkind(seed)
         try:
             folds = assign_folds(f"{scheme}{n_folds}", labels, groups, seed)
@@ -83,9 +84,10 @@ def test_hundreds_of_unkind_tables(scheme: str) -> None:
         assert pd.Series(folds).groupby(groups).nunique().max() == 1
         again = assign_folds(f"{scheme}{n_folds}", labels, groups, seed)
         assert_array_equal(again, folds)
-    assert 0 < n_refused < 30
+    assert 0 < n_refused < n_tables / 3
 
 
+@pytest.mark.parametrize("n_tables", [48, pytest.param(200, marks=pytest.mark.drill)])
 @pytest.mark.parametrize(
     ("scheme", "splitter"),
     [
@@ -94,9 +96,11 @@ def test_hundreds_of_unkind_tables(scheme: str) -> None:
         ("skfold", StratifiedKFold),
     ],
 )
-def test_never_worse_than_scikit_learn(scheme: str, splitter: Any) -> None:
+def test_never_worse_than_scikit_learn(
+    scheme: str, splitter: Any, n_tables: int
+) -> None:
     n_better = n_compared = 0
-    for structure in range(200):
+    for structure in range(n_tables):
         labels, groups, n_folds = unkind(structure)
         has_groups = splitter is not StratifiedKFold
         n_units = len(np.unique(groups)) if has_groups else len(groups)
@@ -120,8 +124,8 @@ def test_never_worse_than_scikit_learn(scheme: str, splitter: Any) -> None:
             continue
         assert faults(ours, labels) <= faults(theirs, labels)
         n_better += faults(ours, labels) < faults(theirs, labels)
-    assert n_compared > 150
-    assert n_better > 8 or scheme == "skfold"
+    assert n_compared > 0.75 * n_tables
+    assert n_better > 0.04 * n_tables or scheme == "skfold"
 
 
 def test_rows_of_unkind_tables_keep_what_belongs_together() -> None:

@@ -143,7 +143,14 @@ def beats(folder: Path) -> list[str]:
     return [(folder / name).read_text(encoding="utf-8") for name in "ab"]
 
 
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "sign",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGINT, marks=pytest.mark.drill),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.drill),
+    ],
+)
 def test_no_process_outlives_its_parent(tmp_path: Path, sign: signal.Signals) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path)],

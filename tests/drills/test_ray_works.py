@@ -1,4 +1,7 @@
-"""Tests of data_prep.executors on a cluster of two nodes, with work of no time."""
+"""Drills: data_prep.executors on a cluster of two nodes, with work of no time.
+
+Run by ``make drills``.
+"""
 
 import functools
 import logging
@@ -17,6 +20,7 @@ from tests.executors.nodes import Nodes
 from tests.executors.works import be_killed, peep, refuse, shout, wait_for
 
 pytest.importorskip("ray")
+pytestmark = pytest.mark.drill
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +146,6 @@ def test_nodes_that_do_not_see_a_file_are_brought_it_once(
     assert sorted(kept) == [f"from {name}" for name in "abcd"]
 
 
-@pytest.mark.drill
 def test_a_node_without_room_is_told_before_anything_begins(
     tmp_path: Path, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,7 +155,6 @@ def test_a_node_without_room_is_told_before_anything_begins(
     assert not (tmp_path / "stage").exists()
 
 
-@pytest.mark.drill
 def test_a_node_with_other_code_is_refused(
     tmp_path: Path, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +163,6 @@ def test_a_node_with_other_code_is_refused(
         run([shout_work(tmp_path, "a")], nodes.pool(), noun="work", logs="")
 
 
-@pytest.mark.drill
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -176,13 +177,11 @@ def test_more_than_any_node_has_is_refused(
         run([shout_work(tmp_path, "a")], nodes.pool(**options), noun="work", logs="")
 
 
-@pytest.mark.drill
 def test_the_cluster_says_how_much_it_does_at_once(nodes: Nodes) -> None:
     assert with_room(nodes.pool()).n_at_once == 2
     assert with_room(nodes.pool(n_at_once=9)).n_at_once == 9
 
 
-@pytest.mark.drill
 def test_a_node_that_dies_costs_its_work_only(tmp_path: Path, nodes: Nodes) -> None:
     works = [waiting_work(tmp_path, name) for name in "abc"]
     outcomes = []
