@@ -305,8 +305,20 @@ def whole(small: Run) -> dict[str, str]:
     return payloads(small)
 
 
-@pytest.mark.parametrize(("seconds", "most_repeated"), [(0.0, 0), (1e9, 2)])
-@pytest.mark.parametrize("killed_at", [1, 3, 5, 10])
+@pytest.mark.parametrize(
+    ("killed_at", "seconds", "most_repeated"),
+    [
+        (5, 0.0, 0),
+        (10, 1e9, 2),
+        *(
+            pytest.param(*moment, marks=pytest.mark.drill)
+            for moment in (
+                *((1, 0.0, 0), (3, 0.0, 0), (10, 0.0, 0)),
+                *((1, 1e9, 2), (3, 1e9, 2), (5, 1e9, 2)),
+            )
+        ),
+    ],
+)
 def test_killed_and_resumed_gives_the_same_bytes(
     small: Run,
     whole: dict[str, str],

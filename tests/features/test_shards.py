@@ -50,7 +50,12 @@ def payloads(run: Run) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("n_shards", "flags"),
-    [(1, []), (2, ["--insample"]), (5, []), (5, ["--insample"])],
+    [
+        (2, ["--insample"]),
+        pytest.param(1, [], marks=pytest.mark.drill),
+        pytest.param(5, [], marks=pytest.mark.drill),
+        pytest.param(5, ["--insample"], marks=pytest.mark.drill),
+    ],
 )
 def test_shards_joined_are_what_one_machine_writes(
     trained: Run, n_shards: int, flags: list[str], monkeypatch: pytest.MonkeyPatch

@@ -111,7 +111,9 @@ def export_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.onnx.export", export)
 
 
-@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit"])
+@pytest.mark.parametrize(
+    "backbone", ["test_resnet", pytest.param("test_vit", marks=pytest.mark.drill)]
+)
 def test_onnx_takes_grey_levels_in_batches_of_any_size(
     tmp_path: Path, request: pytest.FixtureRequest, backbone: str
 ) -> None:

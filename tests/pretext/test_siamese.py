@@ -270,7 +270,9 @@ class Crashing(SimSiamLearner):
         return super().loss(batch)
 
 
-@pytest.mark.parametrize("crashes", [[3, 2], [7]])
+@pytest.mark.parametrize(
+    "crashes", [[3, 2], pytest.param([7], marks=pytest.mark.drill)]
+)
 def test_a_training_gone_on_with_ends_with_the_same_weights(
     crashes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,7 +182,13 @@ def test_the_seed_decides(pictures: Pictures, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("crashes", [[1], [5], [7, 11], [14]])
+@pytest.mark.parametrize(
+    "crashes",
+    [
+        [7, 11],
+        *(pytest.param([step], marks=pytest.mark.drill) for step in (1, 5, 14)),
+    ],
+)
 def test_a_training_gone_on_with_ends_with_the_same_weights(
     change: dict[str, Any],
     crashes: list[int],

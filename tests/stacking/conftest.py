@@ -319,6 +319,7 @@ def few_rounds() -> Iterator[None]:
     """Let boosters that only compare be small."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("stacking.models.boosting.QUICK_ROUNDS", 20)
+        patch.setattr("stacking.analysis.shift.N_ROUNDS", 10)
         yield
 
 

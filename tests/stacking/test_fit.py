@@ -42,7 +42,12 @@ pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 MakeRun = Callable[..., Path]
 QUICK = ["--seeds", "1", "--max-rounds", "60"]
 FEW = {"n_train": 96, "n_test": 32}  # rows, where any number will do
+WITHOUT_TEST = {"n_test": 0, "n_unlabelled": 0}
 ROOT = Path(__file__).parents[2]
+ONE_AND_IN_DRILLS_TWO = [
+    0,
+    *(pytest.param(k, marks=pytest.mark.drill) for k in (1, 2)),
+]
 
 
 def run_fit(folder: Path, *flags: str) -> Path:
@@ -271,7 +276,7 @@ def test_where_only_the_right_class_counts_it_is_the_most_frequent(metric: str) 
     assert constant_of(target, folds, metric) == expected
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", ONE_AND_IN_DRILLS_TWO)
 def test_random_labels_cannot_be_predicted(make_run: MakeRun, seed: int) -> None:
     data = rows_of(make_run(has_signal=False, seed=seed, is_shifted=False))
     stacked = stacked_of(data)
@@ -280,7 +285,7 @@ def test_random_labels_cannot_be_predicted(make_run: MakeRun, seed: int) -> None
         assert line.scores.pooled > lowest, line.name
 
 
-@pytest.mark.parametrize("fold", range(3))
+@pytest.mark.parametrize("fold", ONE_AND_IN_DRILLS_TWO)
 def test_nested_predictions_of_a_fold_never_look_at_its_labels(
     make_run: MakeRun, fold: int
 ) -> None:
@@ -362,18 +367,23 @@ def test_the_leaky_way_is_worse_than_the_honest_one(make_run: MakeRun) -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"n_test": 0, "n_unlabelled": 0}, 0),
+        (WITHOUT_TEST, 0),
         ({"n_test": 0}, 10),
-        ({"tasks": ("target",)}, 32),
-        ({"tasks": ("target", "onehot")}, 32),
-        ({"tasks": ("onehot",)}, 32),
         ({"tasks": ("date", "words")}, 32),
         ({"is_continuous": True, "tasks": ("target", "date")}, 32),
-        ({"is_text": True, "tasks": ("onehot", "date")}, 32),
         ({"is_text": True, "tasks": ("date",)}, 32),
-        ({"is_text": True, "tasks": ("onehot",), "n_test": 0, "n_unlabelled": 0}, 0),
         ({"has_sample": False, "n_folds": 5}, 32),
-        ({"n_train": 60, "n_test": 20}, 20),
+        *(
+            pytest.param(*kind, marks=pytest.mark.drill)
+            for kind in (
+                ({"tasks": ("target",)}, 32),
+                ({"tasks": ("target", "onehot")}, 32),
+                ({"tasks": ("onehot",)}, 32),
+                ({"is_text": True, "tasks": ("onehot", "date")}, 32),
+                ({"is_text": True, "tasks": ("onehot",)} | WITHOUT_TEST, 0),
+                ({"n_train": 60, "n_test": 20}, 20),
+            )
+        ),
     ],
 )
 def test_runs_of_other_kinds(

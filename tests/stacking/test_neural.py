@@ -436,14 +436,31 @@ def test_the_child_is_no_command() -> None:
     assert "stacking.models.net_training" not in commands()
 
 
+def work_here(works: Sequence[Work], *_: object, **__: object) -> Outcome:
+    """Do what processes would, without starting them."""
+    for work in works:
+        assert work.writes
+        work.writes.mkdir()
+    results = {work.name: work.function(lambda _: None) for work in works}
+    return Outcome(results=results, failures={})
+
+
+@pytest.mark.parametrize(
+    "is_apart", [False, pytest.param(True, marks=pytest.mark.drill)]
+)
 def test_folds_in_processes_are_those_of_the_child(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    is_apart: bool,
 ) -> None:
     """One that is there is not trained again, as after a kill."""
     how = {"pool": Pool(executor="processes", n_at_once=2, threads=1)}
+    if not is_apart:
+        monkeypatch.setattr(neural_folds, "run", work_here)
     with caplog.at_level(logging.INFO):
         fits = fit("mlp", *data("mlp"), folder=tmp_path, **how)
-    assert "3 folds, 2 at once on 1 threads each" in caplog.text
+    assert ("3 folds, 2 at once on 1 threads each" in caplog.text) == is_apart
     expected = usual("mlp", False)
     assert np.array_equal(fits.oof_pred, expected.oof_pred)
     assert np.array_equal(fits.inner_oof, expected.inner_oof, equal_nan=True)

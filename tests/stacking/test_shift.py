@@ -32,6 +32,11 @@ N, M = 400, 300
 APART = 10_000 + np.arange(M)  # cv groups of the rows to predict: each its own
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_rounds() -> None:
+    """Let trees be as many as they are: here they are what is tested."""
+
+
 def outputs(seed: int, n: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(n, 4))
 

@@ -360,6 +360,7 @@ def test_what_is_served_is_the_net_of_all_rows(
         assert row_of["low"] <= row_of["prediction"] <= row_of["high"]
 
 
+@pytest.mark.drill
 def test_the_served_net_is_exported_as_a_graph(
     runs: tuple[Run, Run], tmp_path: Path
 ) -> None:

@@ -241,9 +241,14 @@ def test_norms_that_did_not_train_keep_what_they_have(tmp_path: Path) -> None:
     ("place", "name", "call", "checkpoint_at"),
     [  # 3 epochs of 3 steps
         (FinetuneLearner, "loss", 8, 2),
-        (epoch_choice, "score_rows", 3, 6),
-        (epoch_choice.History, "add", 3, 2),
         (train_net, "save_weights", 1, 6),
+        *(
+            pytest.param(*crash, marks=pytest.mark.drill)
+            for crash in (
+                (epoch_choice, "score_rows", 3, 6),
+                (epoch_choice.History, "add", 3, 2),
+            )
+        ),
     ],
 )
 def test_a_resumed_choice_is_the_same(
