@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -47,6 +48,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
     items.sort(key=place)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def disks_keep_what_they_have() -> Iterator[None]:
+    """Let files not wait for the disk, which only matters where the power fails."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def measured(
 ) -> dict[str, float]:
     """Run a command whose pictures are on the disk or in memory; give its metadata."""
     with (folder / STAGE / "images.npy").open("rb") as pixels:
-        os.fsync(pixels.fileno())
+        os.fdatasync(pixels.fileno())
         os.posix_fadvise(pixels.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         while is_cached and pixels.read(2**24):
             pass

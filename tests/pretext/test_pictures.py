@@ -35,7 +35,7 @@ def test_rows_are_taken_in_the_order_asked(tmp_path: Path, rows: list[int]) -> N
 def waits_for(take: Callable[[Pictures, NDArray[Any]], object], folder: Path) -> int:
     """Count the pages of pictures on the disk that were waited for, one by one."""
     with (folder / "images.npy").open("rb") as file:
-        os.fsync(file.fileno())
+        os.fdatasync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     pictures = Pictures.open(folder, CPU)
     # without what systems read ahead, which is more or less of the file
