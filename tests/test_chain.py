@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import os
 import pickle
 import re
@@ -22,6 +23,8 @@ from data_prep.chain import LEARNING, stages_of
 from data_prep.errors import UserError
 from data_prep.experiment import read_experiment
 from data_prep.run_folders.damage import digest_of
+from features import extract
+from stacking import fit
 
 ROOT = Path(__file__).parents[1]
 TINY = """
@@ -55,7 +58,7 @@ batch_size = 16
 threads = 1
 [transfer.finetune]
 joint = true
-epochs = 2
+epochs = 1
 batch_size = 16
 threads = 1
 [features.extract]
@@ -63,7 +66,7 @@ threads = 1
 insample = true
 [stacking.fit]
 seeds = 1
-max_rounds = 100
+max_rounds = 40
 """
 
 
@@ -149,10 +152,12 @@ def test_commands_work_as_typed_on_the_last_run(place: Path) -> None:
         assert "runs/demo" in done.stderr
 
 
-def test_the_leaky_protocol_is_labelled_as_such(place: Path) -> None:
-    done = run_python(place, "stacking.fit", "--protocol", "insample")
-    assert done.returncode == 0, done.stderr
-    assert "leak" in done.stderr
+def test_the_leaky_protocol_is_labelled_as_such(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with chdir(place), caplog.at_level(logging.INFO):
+        fit.main(["--protocol", "insample"])
+    assert "leak" in caplog.text
     assert (place / "runs/demo/stacking.fit.insample/record.json").is_file()
 
 
@@ -198,11 +203,13 @@ def test_other_folds_are_refused(place: Path) -> None:
     assert "sgkfold3" in error
 
 
-def test_a_moved_run_goes_on(place: Path, tmp_path: Path) -> None:
+def test_a_moved_run_goes_on(
+    place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     shutil.copytree(place / "runs/demo", tmp_path / "elsewhere")
-    done = run_python(tmp_path, "stacking.fit", "--run", "elsewhere")
-    assert done.returncode == 0, done.stderr
-    assert "already done" in done.stderr
+    with chdir(tmp_path), caplog.at_level(logging.INFO):
+        fit.main(["--run", "elsewhere"])
+    assert "already done" in caplog.text
 
 
 def test_a_stage_made_from_something_replaced_is_refused(
@@ -214,9 +221,9 @@ def test_a_stage_made_from_something_replaced_is_refused(
     record = json.loads(file.read_text())
     del record["record_sha256"], record["files"]["backbone.json"]
     file.write_text(json.dumps(record | {"digest": digest_of(record["files"])}))
-    done = run_python(tmp_path, "features.extract", "--overwrite", "--run", "stale")
-    assert done.returncode == 2
-    assert "python -m transfer.finetune --run stale" in done.stderr
+    remedy = "python -m transfer.finetune --run stale"
+    with chdir(tmp_path), pytest.raises(UserError, match=remedy):
+        extract.main(["--overwrite", "--run", "stale"])
 
 
 OF_NET = "transfer.finetune/joint/fold1/weights"
@@ -313,6 +320,7 @@ def test_a_fresh_folder_says_what_to_type(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.drill
 def test_the_notebook_runs_on_the_demo(place: Path) -> None:
     import nbformat
     from nbclient import NotebookClient

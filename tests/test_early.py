@@ -16,6 +16,7 @@ import torch
 
 import pipeline
 from data_prep.chain import LEARNING
+from data_prep.effort import NetworkSpeed
 from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
 from data_prep.outlook import Outlook
@@ -25,12 +26,21 @@ from data_prep.rows import with_folds
 from data_prep.run_folders.runs import Run
 from data_prep.settings import recorded
 from pretext.jigsaw import JigsawSettings
+from pretext.networks import trial
 from stacking.settings import FitSettings
 from tests.prepared_runs import make_run
 from transfer.settings import FinetuneSettings
 
 Tables = dict[str, dict[str, Any]]
 
+SPEED = NetworkSpeed(
+    picture_s=0.01,
+    step_s=0.1,
+    view_s=0.005,
+    n_weights=11_000_000,
+    kept_bytes=1e6,
+    free_bytes=1e10,
+)
 BASE: Tables = {
     "data": {
         "images": "pictures",
@@ -585,6 +595,8 @@ def test_what_fits_is_let_through(
 ) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setattr("pipeline.check_libraries", lambda _: None)
+    # timing a network takes longer than all else
+    monkeypatch.setattr(trial, "time_network", lambda *_, **__: SPEED)
     shutil.rmtree(place / "run", ignore_errors=True)
     begun = []
 

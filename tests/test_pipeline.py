@@ -304,7 +304,11 @@ def test_a_plan_says_why_and_writes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("backbone", "is_loaded"), [("test_resnet", False), ("test_resnet2", True)]
+    ("backbone", "is_loaded"),
+    [
+        ("test_resnet", False),
+        pytest.param("test_resnet2", True, marks=pytest.mark.drill),
+    ],
 )
 def test_a_plan_loads_torch_only_for_networks_that_nobody_has_counted(
     tmp_path: Path, backbone: str, is_loaded: bool
