@@ -299,6 +299,7 @@ def test_the_command_tells_and_writes_of_all_deals(
     assert "dealt 2 times" in page
     assert "in each of 2 deals" in page
     assert "mean of deals" in page
+    assert "What the blend of all consists of, in the first deal" in page
     predictions = pd.read_csv(stage / "predictions.csv")
     assert len(predictions) == SMALL["n_test"]
 

@@ -92,8 +92,9 @@ def _means(stacked: Stacked) -> list[Markup]:
             for member, weight in sorted(weights.items(), key=lambda item: -item[1])
             if weight > 0
         ]
-        title = stacked.members[name].title
-        pieces += [subheading(f"What the {title} consists of"), bars(rows)]
+        where = ", in the first deal" if stacked.deals else ""
+        heading = f"What the {stacked.members[name].title} consists of{where}"
+        pieces += [subheading(heading), bars(rows)]
     if stacked.has_line("selected"):
         pieces.append(prose(_selection(stacked)))
     return pieces
