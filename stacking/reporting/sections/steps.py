@@ -92,8 +92,8 @@ def _means(stacked: Stacked) -> list[Markup]:
             for member, weight in sorted(weights.items(), key=lambda item: -item[1])
             if weight > 0
         ]
-        where = ", in the first deal" if stacked.deals else ""
-        heading = f"What the {stacked.members[name].title} consists of{where}"
+        heading = f"What the {stacked.members[name].title} consists of"
+        heading += ", in the first deal" if stacked.deals else ""
         pieces += [subheading(heading), bars(rows)]
     if stacked.has_line("selected"):
         pieces.append(prose(_selection(stacked)))
