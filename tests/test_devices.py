@@ -42,6 +42,7 @@ from pretext.methods.regularisation import VisRegLearner
 from pretext.methods.siamese import SimSiamLearner
 from pretext.networks.backbones import build_backbone
 from pretext.settings import TrainingSettings
+from tests.drilled import in_drills
 from tests.prepared_runs import make_run
 from transfer import finetune
 from transfer.settings import FinetuneSettings
@@ -67,11 +68,6 @@ FLAGS = (
 )
 TORCHRUN = {"RANK": "0", "WORLD_SIZE": "4", "MASTER_ADDR": "a"}
 JOINT = ("--joint", "--folds", "1", "--dropout", "0")
-
-
-def in_drills(*values: Any) -> Any:
-    """Give parameters of a test that takes too long for the suite."""
-    return pytest.param(*values, marks=pytest.mark.drill)
 
 
 @pytest.fixture(autouse=True)

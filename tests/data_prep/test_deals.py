@@ -30,6 +30,7 @@ from data_prep.schemes import SCHEMES, check_count, count_deals, is_drawn, parse
 from data_prep.user_folds import read_user_folds
 from pretext.evaluation.probing import stored_splits
 from tests.data_prep.test_folds import specimens
+from tests.drilled import in_drills
 
 SEEDS = range(3)
 
@@ -41,7 +42,7 @@ def together(folds: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize(("n_folds", "n_deals"), [(2, 2), (3, 3)])
+@pytest.mark.parametrize(("n_folds", "n_deals"), [in_drills(2, 2), (3, 3)])
 def test_each_deal_holds_every_row_out_once_and_tears_no_group(
     scheme: str, n_folds: int, n_deals: int, seed: int
 ) -> None:

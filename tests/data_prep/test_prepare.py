@@ -18,6 +18,7 @@ from data_prep.folds import fold_hash
 from data_prep.prepare import main
 from data_prep.row_metadata import hash_of_labels
 from data_prep.run_folders.runs import Run
+from tests.drilled import in_drills
 
 N_TRAIN, N_TEST = 36, 6
 
@@ -421,7 +422,9 @@ def test_what_is_done_is_not_done_again(folder: Path) -> None:
     assert json.loads((stage / "record.json").read_text())["digest"] == digest
 
 
-@pytest.mark.parametrize("change", ["picture", "table", "names", "new picture"])
+@pytest.mark.parametrize(
+    "change", ["picture", "table", *map(in_drills, ["names", "new picture"])]
+)
 def test_a_changed_source_is_seen(folder: Path, change: str) -> None:
     stage = prepare(folder)
     before = (stage / "record.json").read_text()

@@ -32,6 +32,7 @@ from tests.data_prep.sheets import (
     table_of,
     write_table,
 )
+from tests.drilled import in_drills
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
@@ -217,18 +218,17 @@ def mended_picture(folder: Path) -> list[str]:
     return ["bad"]
 
 
-CHANGES = [
-    *(new_picture, changed_picture, lost_picture, renamed_picture, touched_pictures),
-    *(another_table, damaged_pixels, mended_picture),
-]
+CHANGES = [new_picture, changed_picture, lost_picture, another_table, damaged_pixels]
+FURTHER_CHANGES = [renamed_picture, touched_pictures, mended_picture]
 
 
 @pytest.mark.parametrize(
     ("change", "flag"),
     [
         *((change, "--seed=3") for change in CHANGES),
-        (another_table, "--cv=sgkfold2"),
-        (changed_picture, "--placeholders=leave_out"),
+        *(in_drills(change, "--seed=3") for change in FURTHER_CHANGES),
+        in_drills(another_table, "--cv=sgkfold2"),
+        in_drills(changed_picture, "--placeholders=leave_out"),
     ],
 )
 def test_only_what_has_changed_since_is_decoded_again(
@@ -257,7 +257,8 @@ def test_only_what_has_changed_since_is_decoded_again(
 
 
 @pytest.mark.parametrize(
-    "flag", ["--side=18", "--fit=crop", "--overwrite", "decoder", "older"]
+    "flag",
+    ["--side=18", "decoder", *map(in_drills, ["--fit=crop", "--overwrite", "older"])],
 )
 def test_everything_is_decoded_again_where_it_would_be_otherwise(
     folder: Path, flag: str, monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,7 @@ from data_prep.executors import run as executors
 from data_prep.run_folders.runs import Run
 from features import passes, plan
 from features.store import open_store
+from tests.drilled import in_drills
 from tests.executors.far import Parcels
 from tests.power_cut import PowerCutError
 from tests.prepared_runs import PRETEXT, extract, finetune, make_pretext, make_run
@@ -51,9 +52,9 @@ def payloads(run: Run) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("n_parts", "flags"),
     [
-        (2, []),
         (3, ["--insample", "--shard=1/2"]),
-        (2, [f"--source={PRETEXT}"]),
+        in_drills(2, []),
+        in_drills(2, [f"--source={PRETEXT}"]),
         (2, [f"--source={PRETEXT}", "--layer=layer3"]),
     ],
 )

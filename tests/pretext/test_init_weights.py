@@ -20,6 +20,7 @@ from pretext.engine.module import Module
 from pretext.init_weights import find_weights, fingerprint_of, is_stage, pretexts
 from pretext.networks import backbones
 from pretext.networks.backbones import load_weights
+from tests.drilled import in_drills
 from tests.prepared_runs import make_pretext, table_of
 
 TINY = (
@@ -225,8 +226,8 @@ def test_a_network_of_one_size_cannot_see_larger_views(prepared_run: MakeRun) ->
     ("flag", "value", "shown"),
     [
         ("--backbone", "test_resnet2", "backbone = 'test_resnet' and not 'test_resne"),
-        ("--grid", "2", "grid = 3 and not 2"),
-        ("--seed", "5", "seed = 0 and not 5"),
+        in_drills("--grid", "2", "grid = 3 and not 2"),
+        in_drills("--seed", "5", "seed = 0 and not 5"),
     ],
 )
 def test_what_was_begun_otherwise_is_not_gone_on_with(

@@ -23,6 +23,7 @@ from pretext.methods import classification, puzzles
 from pretext.methods.classification import JigsawLearner, squared_error
 from pretext.methods.permutations import spread_orders
 from pretext.methods.puzzles import PuzzleRules
+from tests.drilled import in_drills
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
@@ -216,12 +217,12 @@ def test_the_summary_by_hand(
 @pytest.mark.parametrize(
     "flags",
     [
-        ("--grid=3",),
         ("--orders=11",),
-        ("--seed=1",),
         ("--form=places",),
-        ("--gap=0.2",),
-        ("--backbone=test_efficientnet",),
+        in_drills(("--grid=3",)),
+        in_drills(("--seed=1",)),
+        in_drills(("--gap=0.2",)),
+        in_drills(("--backbone=test_efficientnet",)),
     ],
     ids=lambda flags: flags[0],
 )

@@ -21,6 +21,7 @@ from features.store import open_store, write_store
 from stacking import fit, predict
 from stacking.analysis.conformal import conformal_radius
 from stacking.ensemble.predictor import Predictor
+from tests.drilled import in_drills
 from tests.stacking.conftest import FakeRun
 from tests.stacking.reported import rename
 from transfer.networks.columns import NetColumns
@@ -194,7 +195,9 @@ def test_a_class_may_be_called_like_a_number(make_run: MakeRun) -> None:
     assert {f"probability_{n}" for n in names} <= set(oof)
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "quadratic_kappa", "macro_f1"])
+@pytest.mark.parametrize(
+    "metric", ["quadratic_kappa", *map(in_drills, ["accuracy", "macro_f1"])]
+)
 def test_grades_are_whole_in_every_file(make_run: MakeRun, metric: str) -> None:
     folder = make_run(n_train=120)
     expected = stacked(folder, "--metric", metric, "--stackers", "ridge")["period"]

@@ -16,6 +16,7 @@ from stacking.inputs.assemble import assemble
 from stacking.inputs.data import StackingData
 from stacking.settings import FitSettings
 from stacking.workflow import StackingJob
+from tests.drilled import in_drills
 from tests.stacking.conftest import FakeRun
 
 EXPERIMENT = Experiment(data=DataSettings(target="period"))
@@ -90,7 +91,9 @@ def case(
     return data, work_of(data, **settings).fit(folder), settings
 
 
-@pytest.mark.parametrize(("a", "b"), [(1e-9, 0.0), (40.0, 1.6e9), (1e9, 1e12)])
+@pytest.mark.parametrize(
+    ("a", "b"), [(40.0, 1.6e9), in_drills(1e-9, 0.0), in_drills(1e9, 1e12)]
+)
 def test_a_stack_of_nets_knows_no_unit(
     case: tuple[StackingData, Stacked, dict[str, Any]],
     tmp_path: Path,

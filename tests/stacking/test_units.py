@@ -21,6 +21,7 @@ from stacking.models.linear import fit_curve
 from stacking.models.neural import Training
 from stacking.models.neural_folds import cross_fit_neural
 from stacking.models.registry import load_models, save_models
+from tests.drilled import in_drills
 from tests.stacking.conftest import rows_in_folds
 
 N = 150
@@ -72,7 +73,10 @@ def choices(result: Stacked) -> list[Any]:
 @pytest.mark.parametrize("metric", ["", "mae", "r2"])
 @pytest.mark.parametrize(
     ("a", "b"),
-    [(1e-9, 0.0), (1e-7, -3e-4), (3.7, 1e6), (40.0, 1.6e9), (1e9, -1e12), (1.0, 1e9)],
+    [
+        *((1e-9, 0.0), (40.0, 1.6e9), (1e9, -1e12)),
+        *(in_drills(*unit) for unit in ((1e-7, -3e-4), (3.7, 1e6), (1.0, 1e9))),
+    ],
 )
 def test_a_stack_knows_no_unit(a: float, b: float, metric: str) -> None:
     X, y, _ = rows()
@@ -91,7 +95,9 @@ def test_a_stack_knows_no_unit(a: float, b: float, metric: str) -> None:
     assert_allclose((other.predict(X) - b) / a, plain.predict(X), atol=noise)
 
 
-@pytest.mark.parametrize(("a", "b"), [(1e-9, 0.0), (40.0, 1.6e9), (3e5, -1.0)])
+@pytest.mark.parametrize(
+    ("a", "b"), [(40.0, 1.6e9), in_drills(1e-9, 0.0), in_drills(3e5, -1.0)]
+)
 def test_grades_are_cut_alike_in_every_unit(a: float, b: float) -> None:
     X, _, _ = rows()
     plain = of_grades()

@@ -30,6 +30,7 @@ from pretext.engine import callbacks
 from pretext.engine.epochs import read_epochs
 from pretext.engine.learner import Batch
 from pretext.networks.backbones import build_backbone, save_weights
+from tests.drilled import in_drills
 from tests.power_cut import PowerCutError, fail_at
 from tests.prepared_runs import (
     STAGE,
@@ -412,7 +413,7 @@ def test_a_resumed_training_ends_with_the_same_weights(
         assert not (resumed / place / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("harm", ["cut", "emptied", "missing"])
+@pytest.mark.parametrize("harm", ["cut", "missing", in_drills("emptied")])
 def test_files_of_a_net_that_were_cut_are_made_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: str
 ) -> None:
@@ -441,7 +442,8 @@ def test_files_of_a_net_that_were_cut_are_made_again(
 
 
 @pytest.mark.parametrize(
-    ("keep", "kept"), [(0, []), (1, [3]), (2, [2, 3]), (9, [1, 2, 3])]
+    ("keep", "kept"),
+    [(0, []), (2, [2, 3]), in_drills(1, [3]), in_drills(9, [1, 2, 3])],
 )
 def test_each_epoch_is_published_whole_and_few_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: int, kept: list[int]
