@@ -77,11 +77,18 @@ def expected(run: Run) -> Callable[[str, str], NDArray[Any]]:
 
     def of(fold: str, task: str) -> NDArray[Any]:
         if (fold, task) not in cache:
-            names = [n for n in ("joint", task) if place(run, n, fold).exists()]
-            net, _ = load_net(place(run, names[0], fold))
-            cache[fold, task] = plain_outputs(
-                pixels_of(run), lambda image: net.predict(image)[task]
-            )
+            is_joint = place(run, "joint", fold).exists()
+            tasks = TASKS if is_joint else (task,)
+            net, _ = load_net(place(run, "joint" if is_joint else task, fold))
+
+            def ask(images: Tensor) -> Tensor:
+                outputs = net.predict(images)
+                return torch.cat([outputs[name] for name in tasks], dim=1)
+
+            answers = plain_outputs(pixels_of(run), ask)
+            starts = np.cumsum([OUTPUTS[name] for name in tasks])[:-1]
+            by_task = np.split(answers, starts, axis=2)
+            cache.update({(fold, n): a for n, a in zip(tasks, by_task, strict=True)})
         return cache[fold, task]
 
     return of
