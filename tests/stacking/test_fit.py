@@ -1,6 +1,7 @@
 """Tests of stacking.fit: the command on made-up runs, and what it must never do."""
 
 import dataclasses
+import importlib.abc
 import json
 import logging
 import re
@@ -605,6 +606,23 @@ def test_settings_out_of_range_are_refused(name: str) -> None:
         dataclasses.replace(FitSettings(), **{name: -1})  # type: ignore[arg-type]
 
 
+def test_the_command_never_asks_for_torch(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [n for n in sys.modules if n.partition(".")[0] == "torch"]:
+        monkeypatch.delitem(sys.modules, name)
+    loaded: list[str] = []
+
+    class Witness(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, *_: object) -> None:
+            loaded.append(name.partition(".")[0])
+
+    monkeypatch.setattr(sys, "meta_path", [Witness(), *sys.meta_path])
+    run_fit(make_run(**FEW))
+    assert "torch" not in loaded
+
+
+@pytest.mark.drill
 def test_the_command_never_loads_torch(make_run: MakeRun) -> None:
     code = (
         "import sys, stacking.fit; assert 'torch' not in sys.modules;"
