@@ -58,7 +58,15 @@ print(*pool._processes, flush=True)
 time.sleep(60)
 """
 NEEDS_TABM = pytest.mark.skipif(find_spec("tabm") is None, reason="an extra")
-ALL = [pytest.param(kind, marks=NEEDS_TABM if kind == "tabm" else ()) for kind in KINDS]
+WITHOUT_TABM = [kind for kind in KINDS if kind != "tabm"]
+ALL = [pytest.param("tabm", marks=NEEDS_TABM), *WITHOUT_TABM]
+# TabM takes longest: its probabilities, and weights of rows, are for the drills.
+SLOW_TABM = pytest.param("tabm", marks=[NEEDS_TABM, pytest.mark.drill])
+BOTH = [
+    pytest.param("tabm", False, marks=NEEDS_TABM),
+    pytest.param("tabm", True, marks=[NEEDS_TABM, pytest.mark.drill]),
+    *((kind, is_proba) for kind in WITHOUT_TABM for is_proba in (False, True)),
+]
 
 
 @pytest.fixture
@@ -134,8 +142,7 @@ def predicted_by_numpy(model: Nets, X: np.ndarray, net: int) -> np.ndarray:
     return dense("output", relu(dense(hidden, read)))
 
 
-@pytest.mark.parametrize("is_proba", [False, True])
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize(("kind", "is_proba"), BOTH)
 def test_torch_predicts_as_the_formulas_say(kind: Kind, is_proba: bool) -> None:
     (X, _), model = data(kind), usual(kind, is_proba).models[0]
     assert isinstance(model, Nets)
@@ -154,8 +161,7 @@ def test_torch_predicts_as_the_formulas_say(kind: Kind, is_proba: bool) -> None:
     )
 
 
-@pytest.mark.parametrize("is_proba", [False, True])
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize(("kind", "is_proba"), BOTH)
 def test_a_bent_target_is_learned(kind: Kind, is_proba: bool) -> None:
     _, target = data(kind, is_proba=is_proba)
     found = usual(kind, is_proba)
@@ -168,8 +174,7 @@ def test_a_bent_target_is_learned(kind: Kind, is_proba: bool) -> None:
         assert_allclose(np.nansum(found.inner_oof[0], axis=1)[FOLDS != 0], 1)
 
 
-@pytest.mark.parametrize("is_proba", [False, True])
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize(("kind", "is_proba"), BOTH)
 def test_outer_predictions_are_those_of_the_stored_models(
     kind: Kind, is_proba: bool, tmp_path: Path
 ) -> None:
@@ -241,7 +246,7 @@ def test_the_order_of_the_views_does_not_matter(kind: Kind) -> None:
     assert not np.allclose(model.predict(inputs[:, [0] * V]), model.predict(inputs))
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", [SLOW_TABM, *WITHOUT_TABM])
 def test_rows_without_weight_are_predicted_and_not_learned_from(kind: Kind) -> None:
     X, y = data(kind)
     # Inner folds go by the rank of the mean of a group, which must stay as it is.
@@ -308,8 +313,7 @@ def test_a_class_that_the_other_folds_lack_gets_a_small_share() -> None:
     assert (found.oof_pred[FOLDS == 2, 3] < 0.01).all()
 
 
-@pytest.mark.parametrize("is_proba", [False, True])
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize(("kind", "is_proba"), BOTH)
 def test_rows_are_predicted_in_pieces(kind: Kind, is_proba: bool) -> None:
     (X, _), model = data(kind), usual(kind, is_proba).models[0]
     few = model.predict(X)
