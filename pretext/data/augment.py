@@ -127,6 +127,21 @@ def random_views(
     Returns:
         (B, 3, S, S) float, grey levels.
     """
+    # in bfloat16 views would be cut out a quarter pixel beside their place
+    with torch.autocast(images.device.type, enabled=False):
+        return _random_views(
+            images, u=u, side_px=side_px, params=params, fill_frac=fill_frac
+        )
+
+
+def _random_views(
+    images: Tensor,
+    *,
+    u: NDArray[np.float32],
+    side_px: int,
+    params: AugmentParams,
+    fill_frac: NDArray[np.float32] | None,
+) -> Tensor:
     # what is small is computed where it is known at once
     u_BR = torch.from_numpy(u[:, : params.n_random])
     u_view, u_warp, u_rand, u_shuffle, u_holes = torch.split(
@@ -148,18 +163,17 @@ def random_views(
     shown_B4 = None
     if fill_B2 is not None and (params.shuffle or params.holes):
         shown_B4 = shown_content(maps_B23, fill_B2)
-    with torch.autocast(images.device.type, enabled=False):
-        edge = "reflection" if warps else "border"
-        views = resample_by(images, maps_B23, size_B2, side_px, edge=edge)
-        views = recolour(views, u_view[:, 7:13], params)
-        if params.rand:
-            views = params.rand.with_levels_changed(views, u_rand)
-        views = blur_some(views, u_view[:, 13:15], params)
-        if params.shuffle:
-            views = with_shuffled_cells(views, u_shuffle, params.shuffle, shown_B4)
-        if params.holes:
-            views = with_holes(views, u_holes, params.holes, shown_B4)
-        return views
+    edge = "reflection" if warps else "border"
+    views = resample_by(images, maps_B23, size_B2, side_px, edge=edge)
+    views = recolour(views, u_view[:, 7:13], params)
+    if params.rand:
+        views = params.rand.with_levels_changed(views, u_rand)
+    views = blur_some(views, u_view[:, 13:15], params)
+    if params.shuffle:
+        views = with_shuffled_cells(views, u_shuffle, params.shuffle, shown_B4)
+    if params.holes:
+        views = with_holes(views, u_holes, params.holes, shown_B4)
+    return views
 
 
 def crop_boxes(

@@ -73,6 +73,16 @@ def test_a_view_does_not_depend_on_the_others_of_its_batch(
     assert_close(alone, together[some], atol=0.01, rtol=0)
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_views_are_as_exact_in_a_bfloat16_training(name: str) -> None:
+    images, ids = pictures(20), [f"p{k}" for k in range(20)]
+    fill = np.tile(np.array([1, 0.6], np.float32), (20, 1))
+    exact = views(images, ids, params_of(name), fill_frac=fill)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = views(images, ids, params_of(name), fill_frac=fill)
+    assert torch.equal(rounded, exact)
+
+
 @pytest.mark.parametrize("name", [name for name in PRESETS if name != "none"])
 def test_a_name_adds_to_the_view_and_leaves_its_crop(name: str) -> None:
     images, ids = pictures(200), [f"p{k}" for k in range(200)]
