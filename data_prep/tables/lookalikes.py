@@ -169,9 +169,11 @@ def misspelled_text(n_of: Mapping[str, int]) -> str | None:
     pairs = misspelled(n_of)
     if not pairs:
         return None
+    # first those that were most probably meant: names of two rows may both be right
+    by_count = sorted(pairs.items(), key=lambda pair: n_of[pair[1]], reverse=True)
     shown = ", ".join(
         f"{name!r} ({n_of[name]}): did you mean {meant!r} ({n_of[meant]})?"
-        for name, meant in [*pairs.items()][:3]
+        for name, meant in by_count[:3]
     )
     counted = "1 rare name is nearly a frequent one"
     if len(pairs) > 1:
