@@ -89,7 +89,8 @@ class Arm:
     def view_indices(self) -> list[int]:
         """Which of the views that its nets are asked in are averaged."""
         learned = VIEW_SETS[self.trainings[0].views]
-        return [learned.index(view) for view in VIEW_SETS[self.views or "e"]]
+        averaged = VIEW_SETS[self.views] if self.views else learned
+        return [learned.index(view) for view in averaged]
 
 
 def _flag(key: str, value: Any) -> str:

@@ -79,6 +79,7 @@ def test_views_and_seeds_are_averaged_by_hand() -> None:
 def test_nets_without_turns_are_asked_in_what_they_learned() -> None:
     assert arm_of("up", {"turns": False}, "here").view_indices == [0, 1]
     assert len(arm_of("turned", {}, "here").view_indices) == 8
+    assert len(Arm(name="turned").view_indices) == 8
 
 
 @pytest.mark.parametrize(
