@@ -136,21 +136,21 @@ def run_peer(
         retry: Run it again where it failed.
 
     Returns:
-        What was measured: ``code`` of its exit, ``cpu_minutes``, ``minutes``, ``said``,
-        the last line that it wrote.
+        What was measured: ``code`` of its exit, ``cpu_minutes``, ``minutes``,
+        ``last_line`` that it wrote.
     """
-    peer, own = PEERS[name], folder / name
-    note = own / "measured.json"
+    peer, peer_folder = PEERS[name], folder / name
+    note = peer_folder / "measured.json"
     if note.exists() and not ((measured := read(note))["code"] and retry):
         return measured
     earlier_minutes = 0.0
     if peer.needs:
         earlier = run_peer(peer.needs, folder, terms, retry=retry)
         earlier_minutes = earlier["cpu_minutes"]
-    own.mkdir(parents=True, exist_ok=True)
+    peer_folder.mkdir(parents=True, exist_ok=True)
     python, weights = python_of(peer.environment), ready_weights()
     cores = sorted(os.sched_getaffinity(0))[-terms.cores :]
-    command = [str(python), str(RUNNERS / f"{peer.runner}.py"), str(own)]
+    command = [str(python), str(RUNNERS / f"{peer.runner}.py"), str(peer_folder)]
     command += ["--variant", peer.variant, "--side", str(terms.side)]
     # what an earlier peer's features took is taken off, but a fifth stays at least
     left = max(terms.minutes - earlier_minutes, terms.minutes / 5)
@@ -163,9 +163,13 @@ def run_peer(
         "HF_HUB_OFFLINE": "1",  # nothing is fetched while the clock runs
     }
     began = time.monotonic()
-    with (own / "log.txt").open("w", encoding="utf-8") as log:
+    with (peer_folder / "log.txt").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
-            command, cwd=own, env=environment, stdout=log, stderr=subprocess.STDOUT
+            command,
+            cwd=peer_folder,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
         )
         os.sched_setaffinity(process.pid, cores)
         _, status, usage = os.wait4(process.pid, 0)
@@ -174,7 +178,9 @@ def run_peer(
         "code": process.returncode,
         "cpu_minutes": earlier_minutes + (usage.ru_utime + usage.ru_stime) / 60,
         "minutes": (time.monotonic() - began) / 60,
-        "said": last_line((own / "log.txt").read_text("utf-8", errors="replace")),
+        "last_line": last_line(
+            (peer_folder / "log.txt").read_text("utf-8", errors="replace")
+        ),
         "date": time.strftime("%Y-%m-%d"),
         "load": os.getloadavg()[1],
     }
@@ -184,9 +190,12 @@ def run_peer(
 
 def ways_of(name: str, folder: Path, ids: list[str]) -> list[Way]:
     """Read what a peer that has finished predicts of the M ids."""
-    own, peer = folder / name, PEERS[name]
-    measured, outcome = read(own / "measured.json"), read(own / "outcome.json")
-    predictions = pd.read_csv(own / "predictions.csv", dtype={"id": str})
+    peer_folder, peer = folder / name, PEERS[name]
+    measured, outcome = (
+        read(peer_folder / "measured.json"),
+        read(peer_folder / "outcome.json"),
+    )
+    predictions = pd.read_csv(peer_folder / "predictions.csv", dtype={"id": str})
     table = in_order(ids, predictions)
     source = (RUNNERS / f"{peer.runner}.py").read_text(encoding="utf-8")
     n_lines = user_lines(source)
@@ -194,7 +203,7 @@ def ways_of(name: str, folder: Path, ids: list[str]) -> list[Way]:
         of_features = RUNNERS / f"{PEERS[peer.needs].runner}.py"
         n_lines += user_lines(of_features.read_text(encoding="utf-8"))
     if peer.environment == OURS:  # the file as it came out, and the command
-        file = (own / "peer.toml").read_text(encoding="utf-8")
+        file = (peer_folder / "peer.toml").read_text(encoding="utf-8")
         n_lines = user_lines(file) + 1
     return [
         Way(

@@ -403,16 +403,16 @@ def test_pages_are_pictures_where_those_of_the_run_are(
     assert sent == [2]  # that of c is there
     store = open_store(out / "features.pkl")
     assert list(store.ids) == ["a@1", "a@2", "c"]
-    found = store.matrix(["a@1", "a@2", "c"])
-    np.testing.assert_allclose(found, expected.matrix(["a", "b", "c"]), rtol=1e-3)
+    matrix = store.matrix(["a@1", "a@2", "c"])
+    np.testing.assert_allclose(matrix, expected.matrix(["a", "b", "c"]), rtol=1e-3)
     sent.clear()
     pages[2].save(new / "d.tif", save_all=True, append_images=pages[:2])
     again = open_store(ask(run, f"--images={new}") / "features.pkl")
     assert sent == [3]
     names = ["a@1", "a@2", "c"]
     np.testing.assert_array_equal(again.matrix(names), store.matrix(names))
-    found = again.matrix(["d@2", "d@3", "d@1"])
-    np.testing.assert_allclose(found, expected.matrix(["a", "b", "c"]), rtol=1e-3)
+    matrix = again.matrix(["d@2", "d@3", "d@1"])
+    np.testing.assert_allclose(matrix, expected.matrix(["a", "b", "c"]), rtol=1e-3)
 
 
 def test_without_anything_new_no_net_is_asked(

@@ -226,12 +226,14 @@ class FakeRun:
                     tests.append(net(common, False))
                     name = f"fold{k}.pkl"
                     if len(common):
-                        own = stage.folder / "nets" / name
-                        _store(own, table, common, tests[-1], "test", header)
+                        store_file = stage.folder / "nets" / name
+                        _store(store_file, table, common, tests[-1], "test", header)
                     if self.has_insample:
                         seen = rows[is_train & (fold != k)]
-                        own = stage.folder / "insample" / name
-                        _store(own, table, seen, net(seen, True), "insample", header)
+                        store_file = stage.folder / "insample" / name
+                        _store(
+                            store_file, table, seen, net(seen, True), "insample", header
+                        )
                 order = np.concatenate([*oof_rows, common])
                 values = np.concatenate([*oof, np.mean(tests, axis=0)])
                 roles = ["oof"] * sum(map(len, oof_rows)) + ["test"] * len(common)

@@ -480,10 +480,10 @@ def test_pages_of_new_files_are_pooled_as_photos_of_a_house_are(
 
     monkeypatch.setattr("features.inference.infer_features", ask)
     command = ["--run", str(folder), "--images", str(asked)]
-    found = pd.read_csv(predict.main(command)).set_index("id")
+    predictions = pd.read_csv(predict.main(command)).set_index("id")
     expected = pd.read_csv(houses.stage / "predictions.csv").set_index("house")["price"]
-    assert len(found) == 60
-    assert_allclose(found["prediction"], expected[found.index], rtol=1e-6)
+    assert len(predictions) == 60
+    assert_allclose(predictions["prediction"], expected[predictions.index], rtol=1e-6)
 
 
 def test_outlook_counts_objects(houses: Fitted) -> None:

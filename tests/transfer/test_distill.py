@@ -79,12 +79,12 @@ def job_of(*tasks: Task) -> Job:
 
 def test_labels_are_mixed_with_what_the_nets_say() -> None:
     proba = np.array([[0.2, 0.8, 0.0], [0.5, 0.0, 0.5], [1.0, 0.0, 0.0]])
-    said = {"target": np.array([[0.7], [9.0], [np.nan]]), "onehot": proba}
+    outputs = {"target": np.array([[0.7], [9.0], [np.nan]]), "onehot": proba}
     job = add_labels(
         job_of(number_task(), class_task()),
         {"target": np.ones((2, 1)), "onehot": proba[:2]},
     )
-    mixed = mix_labels(job, said, share=0.25)
+    mixed = mix_labels(job, outputs, share=0.25)
     target, onehot = mixed.tasks
     # 9 is clipped to 2, the highest that the net learns; NaN says nothing
     expected = [-1.0, 0.75 * 0.5 + 0.25 * 0.7, 2.0, 1.0, 1.0, 1.0]

@@ -190,17 +190,17 @@ def test_labels_are_numbers_in_the_range_of_what_the_net_learns() -> None:
 
 def test_of_classes_the_probabilities_are_learned_where_they_are_sure_enough() -> None:
     proba = np.array([[0.1, 0.2, 0.7], [0.4, 0.3, 0.3]])
-    said = {"target": np.array([[1.0], [1.5]]), "onehot": proba}
-    job = add_labels(job_of(number_task(), class_task()), said)
+    outputs = {"target": np.array([[1.0], [1.5]]), "onehot": proba}
+    job = add_labels(job_of(number_task(), class_task()), outputs)
     assert job.tasks[1].values[4:, 0].tolist() == [2.0, 0.0]
     assert job.soft["onehot"].values.tolist() == [0.0, 1.0, 2.0]
     np.testing.assert_allclose(job.soft["onehot"].proba[4:], proba)
     assert not job.soft["onehot"].proba[:4].any()
-    sure = add_labels(job_of(number_task(), class_task()), said, min_confidence=0.5)
+    sure = add_labels(job_of(number_task(), class_task()), outputs, min_confidence=0.5)
     assert sure.train_idx.tolist() == [1, 2, 3, 4]
     assert sure.pseudo_idx.tolist() == [4]
     assert [task.has_label[5] for task in sure.tasks] == [False, False]
-    lost = said | {"target": np.array([[np.nan], [1.5]])}
+    lost = outputs | {"target": np.array([[np.nan], [1.5]])}
     assert add_labels(job_of(number_task(), class_task()), lost).pseudo_idx == [5]
 
 
@@ -431,14 +431,14 @@ def test_a_pseudo_label_is_the_mean_over_the_views_of_the_net_of_the_fold(
         for fold in (0, 1)
     }
     for name, folds in {"fold0": [0], "all": [0, 1]}.items():
-        said = pd.read_parquet(stage / "pseudo_labels" / f"{name}.parquet")
-        for column in said.columns.drop("id"):
+        outputs = pd.read_parquet(stage / "pseudo_labels" / f"{name}.parquet")
+        for column in outputs.columns.drop("id"):
             means = [
-                nets[fold].frame(said["id"])[f"{column}__mean"].to_numpy()
+                nets[fold].frame(outputs["id"])[f"{column}__mean"].to_numpy()
                 for fold in folds
             ]
             expected = np.mean(means, axis=0)
-            np.testing.assert_allclose(said[column], expected, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(outputs[column], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_taught_picture_weighs_what_is_asked(tmp_path: Path, teacher: Run) -> None:
