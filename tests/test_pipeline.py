@@ -24,6 +24,7 @@ from data_prep.settings import recorded
 from pipeline import check_order, check_settings
 from stacking.inputs.other_runs import other_runs
 from tests.data_prep.sheets import IDS, make_sheets, table_of, write_table
+from tests.drilled import in_drills
 from tests.prepared_runs import make_run
 
 ROOT = Path(__file__).parents[1]
@@ -307,7 +308,7 @@ def test_a_plan_says_why_and_writes_nothing(
     ("backbone", "is_loaded"),
     [
         ("test_resnet", False),
-        pytest.param("test_resnet2", True, marks=pytest.mark.drill),
+        in_drills("test_resnet2", True),
     ],
 )
 def test_a_plan_loads_torch_only_for_networks_that_nobody_has_counted(

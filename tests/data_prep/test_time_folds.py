@@ -14,6 +14,7 @@ from data_prep.folds import TRAIN_FROM, assign_folds, fold_masks, hash_of_folds
 from data_prep.prepare_settings import PrepareSettings
 from data_prep.time_folds import start_dates, with_time_folds
 from tests.data_prep.sheets import IDS, N, prepare, refused, table_of, write_table
+from tests.drilled import in_drills
 
 
 def rows_of(dates: Any, cv_group: Any = None, split: Any = "train") -> pd.DataFrame:
@@ -75,7 +76,7 @@ def unkind(seed: int) -> tuple[pd.DataFrame, np.ndarray, int, float]:
     return rows, is_validated, n_folds, float(rng.choice([0.0, 0.0, 1.0, 5.0]))
 
 
-@pytest.mark.parametrize("n_tables", [30, pytest.param(120, marks=pytest.mark.drill)])
+@pytest.mark.parametrize("n_tables", [30, in_drills(120)])
 def test_no_net_learns_from_what_is_not_earlier_in_unkind_tables(n_tables: int) -> None:
     n_made = n_refused = n_long = 0
     for seed in range(n_tables):

@@ -18,6 +18,7 @@ from data_prep.folds import (
 )
 from data_prep.rows import with_folds
 from data_prep.schemes import SCHEMES
+from tests.drilled import in_drills
 
 STRUCTURES = ("huge", "alone", "few", "pairs", "mixed", "pure")
 
@@ -67,7 +68,7 @@ def faults(folds: np.ndarray, labels: np.ndarray) -> tuple[int, float]:
     return len(strata_of_one_fold(folds, labels)), round(imbalance(folds, labels), 9)
 
 
-@pytest.mark.parametrize("n_tables", [24, pytest.param(90, marks=pytest.mark.drill)])
+@pytest.mark.parametrize("n_tables", [24, in_drills(90)])
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_no_group_of_unkind_tables_is_torn(scheme: str, n_tables: int) -> None:
     n_refused = 0
@@ -87,7 +88,7 @@ def test_no_group_of_unkind_tables_is_torn(scheme: str, n_tables: int) -> None:
     assert 0 < n_refused < n_tables / 3
 
 
-@pytest.mark.parametrize("n_tables", [48, pytest.param(200, marks=pytest.mark.drill)])
+@pytest.mark.parametrize("n_tables", [48, in_drills(200)])
 @pytest.mark.parametrize(
     ("scheme", "splitter"),
     [

@@ -18,6 +18,7 @@ from data_prep.executors.live_table import LiveTable
 from data_prep.executors.progress import Progress, Report, Reporter
 from data_prep.executors.side_by_side import run_side_by_side
 from data_prep.executors.work import Result, Scores, Work
+from tests.drilled import in_drills
 from tests.executors.works import (
     be_killed,
     end_silently,
@@ -147,8 +148,8 @@ def beats(folder: Path) -> list[str]:
     "sign",
     [
         signal.SIGKILL,
-        pytest.param(signal.SIGINT, marks=pytest.mark.drill),
-        pytest.param(signal.SIGTERM, marks=pytest.mark.drill),
+        in_drills(signal.SIGINT),
+        in_drills(signal.SIGTERM),
     ],
 )
 def test_no_process_outlives_its_parent(tmp_path: Path, sign: signal.Signals) -> None:

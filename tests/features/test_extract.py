@@ -31,6 +31,7 @@ from features.store import Store, open_store, verify
 from features.watch import Scorer, WatchSettings
 from pretext.data.pictures import Pictures
 from pretext.networks.backbones import load_backbone
+from tests.drilled import in_drills
 from tests.power_cut import PowerCutError
 from tests.prepared_runs import (
     STAGE,
@@ -318,7 +319,7 @@ def whole(small: Run) -> dict[str, str]:
         (5, 0.0, 0),
         (10, 1e9, 2),
         *(
-            pytest.param(*moment, marks=pytest.mark.drill)
+            in_drills(*moment)
             for moment in (
                 *((1, 0.0, 0), (3, 0.0, 0), (10, 0.0, 0)),
                 *((1, 1e9, 2), (3, 1e9, 2), (5, 1e9, 2)),

@@ -13,6 +13,7 @@ from data_prep.run_folders.runs import Run, UnfinishedStageError
 from features import merge, passes, plan
 from features.plan import PassRows, RoleRows, in_shard, plan_passes
 from features.store import open_store, write_store
+from tests.drilled import in_drills
 from tests.features.test_store import header_of
 from tests.prepared_runs import elsewhere, extract, finetune, make_run
 
@@ -52,9 +53,9 @@ def payloads(run: Run) -> dict[str, Any]:
     ("n_shards", "flags"),
     [
         (2, ["--insample"]),
-        pytest.param(1, [], marks=pytest.mark.drill),
-        pytest.param(5, [], marks=pytest.mark.drill),
-        pytest.param(5, ["--insample"], marks=pytest.mark.drill),
+        in_drills(1, []),
+        in_drills(5, []),
+        in_drills(5, ["--insample"]),
     ],
 )
 def test_shards_joined_are_what_one_machine_writes(

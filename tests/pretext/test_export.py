@@ -23,6 +23,7 @@ from pretext.networks import formats
 from pretext.networks.backbones import build_backbone, save_weights
 from pretext.networks.formats import timm_configuration
 from pretext.onnx_lines import input_of, onnx_lines
+from tests.drilled import in_drills
 
 SIDE = 32
 STAGE = "pretext.jigsaw"
@@ -111,9 +112,7 @@ def export_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.onnx.export", export)
 
 
-@pytest.mark.parametrize(
-    "backbone", ["test_resnet", pytest.param("test_vit", marks=pytest.mark.drill)]
-)
+@pytest.mark.parametrize("backbone", ["test_resnet", in_drills("test_vit")])
 def test_onnx_takes_grey_levels_in_batches_of_any_size(
     tmp_path: Path, request: pytest.FixtureRequest, backbone: str
 ) -> None:

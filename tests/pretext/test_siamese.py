@@ -19,6 +19,7 @@ from pretext.engine.training import train
 from pretext.methods.siamese import SimSiamLearner, make_views, spread
 from pretext.networks.backbones import build_backbone
 from pretext.simsiam import SimSiamSettings
+from tests.drilled import in_drills
 from tests.pretext.collapsing import DRILL, WithoutStop, blots, without_last_norm
 
 NORMALISE = Normalisation((128.0, 128.0, 128.0), (64.0, 64.0, 64.0))
@@ -226,7 +227,7 @@ def test_views_for_a_net_are_standardised_and_channels_last() -> None:
     assert_close(views, (grey_levels - 100) / 50)
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.drill)])
+@pytest.mark.parametrize("seed", [0, in_drills(1)])
 def test_without_stop_gradient_the_outputs_collapse_and_with_it_they_do_not(
     seed: int, tmp_path: Path
 ) -> None:
@@ -270,9 +271,7 @@ class Crashing(SimSiamLearner):
         return super().loss(batch)
 
 
-@pytest.mark.parametrize(
-    "crashes", [[3, 2], pytest.param([7], marks=pytest.mark.drill)]
-)
+@pytest.mark.parametrize("crashes", [[3, 2], in_drills([7])])
 def test_a_training_gone_on_with_ends_with_the_same_weights(
     crashes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

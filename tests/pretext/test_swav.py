@@ -14,6 +14,7 @@ from data_prep.errors import UserError
 from pretext.methods import clustering
 from pretext.methods.siamese import spread
 from pretext.swav import SwavSettings
+from tests.drilled import in_drills
 from tests.pretext.collapsing import blots
 from tests.pretext.trained_on_views import (
     Fixed,
@@ -96,7 +97,7 @@ def soft(out: Tensor, epsilon: float, **_: Any) -> Tensor:
     return (out / epsilon).softmax(dim=1)
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.drill)])
+@pytest.mark.parametrize("seed", [0, in_drills(1)])
 def test_without_equal_shares_one_prototype_takes_all_and_with_them_none_does(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

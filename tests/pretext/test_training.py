@@ -30,6 +30,7 @@ from pretext.engine.module import DivergedError, Module
 from pretext.engine.schedules import Schedule
 from pretext.engine.training import Outcome, train
 from pretext.settings import TrainingSettings
+from tests.drilled import in_drills
 
 N, SIDE = 23, 8
 ROWS = np.arange(2, N)  # 21 pictures; two are not trained on
@@ -186,7 +187,7 @@ def test_the_seed_decides(pictures: Pictures, tmp_path: Path) -> None:
     "crashes",
     [
         [7, 11],
-        *(pytest.param([step], marks=pytest.mark.drill) for step in (1, 5, 14)),
+        *(in_drills([step]) for step in (1, 5, 14)),
     ],
 )
 def test_a_training_gone_on_with_ends_with_the_same_weights(

@@ -11,6 +11,7 @@ import torch
 from data_prep.errors import UserError
 from pretext.methods import regularisation
 from pretext.visreg import VisRegSettings
+from tests.drilled import in_drills
 from tests.pretext.collapsing import blots
 from tests.pretext.trained_on_views import (
     Fixed,
@@ -76,7 +77,7 @@ def test_a_normal_cloud_is_near_and_a_point_is_at_2() -> None:
         assert least <= measured["regulariser"].item() <= most
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.drill)])
+@pytest.mark.parametrize("seed", [0, in_drills(1)])
 def test_without_the_regulariser_the_outputs_collapse_and_with_it_they_do_not(
     seed: int,
 ) -> None:

@@ -36,6 +36,7 @@ from stacking.inputs.data import StackingData
 from stacking.models.boosting import Boosting
 from stacking.settings import FitSettings
 from stacking.workflow import StackingJob
+from tests.drilled import in_drills
 from tests.stacking.conftest import FakeRun
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
@@ -47,7 +48,7 @@ WITHOUT_TEST = {"n_test": 0, "n_unlabelled": 0}
 ROOT = Path(__file__).parents[2]
 ONE_AND_IN_DRILLS_TWO = [
     0,
-    *(pytest.param(k, marks=pytest.mark.drill) for k in (1, 2)),
+    *(in_drills(k) for k in (1, 2)),
 ]
 
 
@@ -375,7 +376,7 @@ def test_the_leaky_way_is_worse_than_the_honest_one(make_run: MakeRun) -> None:
         ({"is_text": True, "tasks": ("date",)}, 32),
         ({"has_sample": False, "n_folds": 5}, 32),
         *(
-            pytest.param(*kind, marks=pytest.mark.drill)
+            in_drills(*kind)
             for kind in (
                 ({"tasks": ("target",)}, 32),
                 ({"tasks": ("target", "onehot")}, 32),

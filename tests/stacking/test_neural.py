@@ -36,6 +36,7 @@ from stacking.models.neural import (
     load_nets,
 )
 from stacking.models.neural_folds import cross_fit_neural
+from tests.drilled import in_drills
 from tests.stacking.conftest import rows_in_folds
 
 N, V, F = 120, 4, 5
@@ -449,9 +450,7 @@ def work_here(works: Sequence[Work], *_: object, **__: object) -> Outcome:
     return Outcome(results=results, failures={})
 
 
-@pytest.mark.parametrize(
-    "is_apart", [False, pytest.param(True, marks=pytest.mark.drill)]
-)
+@pytest.mark.parametrize("is_apart", [False, in_drills(True)])
 def test_folds_in_processes_are_those_of_the_child(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

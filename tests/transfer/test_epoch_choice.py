@@ -26,6 +26,7 @@ from pretext.engine import callbacks
 from pretext.engine.epochs import read_epochs
 from pretext.networks.backbones import load_weights
 from stacking.inputs.sources import Source
+from tests.drilled import in_drills
 from tests.power_cut import PowerCutError, fail_at
 from tests.prepared_runs import STAGE, extract, finetune, make_run, pixels_of, table_of
 from transfer.jobs import plan
@@ -243,7 +244,7 @@ def test_norms_that_did_not_train_keep_what_they_have(tmp_path: Path) -> None:
         (FinetuneLearner, "loss", 8, 2),
         (train_net, "save_weights", 1, 6),
         *(
-            pytest.param(*crash, marks=pytest.mark.drill)
+            in_drills(*crash)
             for crash in (
                 (epoch_choice, "score_rows", 3, 6),
                 (epoch_choice.History, "add", 3, 2),

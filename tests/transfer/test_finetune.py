@@ -372,9 +372,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [  # 3 nets of 3 epochs of 2 steps
         (stop_inside_a_net, 11),
         (stop_before_a_trained_net_is_scored, 6),
-        pytest.param(stop_between_nets, 12, marks=pytest.mark.drill),
-        pytest.param(stop_at_publishing_an_epoch, 15, marks=pytest.mark.drill),
-        pytest.param(stop_at_keeping_the_weights, 13, marks=pytest.mark.drill),
+        in_drills(stop_between_nets, 12),
+        in_drills(stop_at_publishing_an_epoch, 15),
+        in_drills(stop_at_keeping_the_weights, 13),
     ],
 )
 def test_a_resumed_training_ends_with_the_same_weights(
