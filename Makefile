@@ -29,11 +29,12 @@ types: $(READY) ## mypy, strict
 
 # One thread for each worker: trainings that share cores slow each other down. Bytecode
 # is written whatever the shell says, because tests start many processes; plugins of
-# other packages' tests stay away.
+# other packages' tests stay away. A worker that dies ends the run with the name of its
+# test: with files kept together, pytest-xdist 3.8 waits for ever for the next worker.
 tests: $(READY) ## pytest, on several processes
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
 		$(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile \
-		--no-loadscope-reorder -p no:hydra_pytest -p no:anyio
+		--no-loadscope-reorder --max-worker-restart 0 -p no:hydra_pytest -p no:anyio
 
 drills: $(READY) ## the tests that take minutes
 	$(PY) -m pytest -m drill

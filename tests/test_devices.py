@@ -6,6 +6,7 @@ All shared trainings of a test run have the same second process, which is starte
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -474,11 +475,14 @@ def test_a_process_that_waits_for_a_dead_one_ends(
     ended: list[int] = []
     monkeypatch.setattr(followers, "GRACE_S", 0.0)
     monkeypatch.setattr(followers.os, "_exit", ended.append)
+    threads = {*threading.enumerate()}
     waiting = followers.Followers(Rank())
+    assert {*threading.enumerate()} <= threads, "one could end the tests, later"
     store = torch.distributed.HashStore()
     store.set(failure_key(3), "no such file")
     process = subprocess.Popen([sys.executable, "-c", "exit(2)"])
     waiting.children = [followers._Follower(rank=3, process=process, store=store)]
+    process.wait()
     waiting._watch()
     assert not ended  # it was not training
     waiting.is_training = True

@@ -98,7 +98,8 @@ class Followers:
             )
             for k in range(1, rank.world_size)
         ]
-        threading.Thread(target=self._watch, daemon=True).start()
+        if self.children:
+            threading.Thread(target=self._watch, daemon=True).start()
 
     @contextmanager
     def training(

@@ -257,7 +257,7 @@ def test_the_table_takes_its_own_place_on_a_terminal(
     caplog.set_level(logging.INFO)
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: True)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: (31, 30))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda **_: (31, 30))
     table = filled(stream, monkeypatch)
     table.tick()
     first = stream.getvalue()
