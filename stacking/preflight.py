@@ -211,7 +211,7 @@ def _check_others(settings: FitSettings, outlook: Outlook) -> None:
     also = [path for path in folders if path not in files or is_extracted(path)]
     if preparation := outlook.settings.get(PREPARED):
         for file in files:
-            check_folds_to_come(file, preparation)
+            check_folds_to_come(file, preparation, outlook.experiment.data)
     for name, extracted in other_runs(also, outlook.run).items():
         if not outlook.prepared:
             continue

@@ -4,10 +4,12 @@ import atexit
 import gc
 import os
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from data_prep import effort
 from data_prep.run_folders.runs import Run
 from tests.prepared_runs import make_run
 
@@ -55,6 +57,15 @@ def disks_keep_what_they_have() -> Iterator[None]:
     """Let files not wait for the disk, which only matters where the power fails."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machines_are_timed_briefly() -> Iterator[None]:
+    """Let no command look long at how fast the processor is; tests of that still do."""
+    brief = partial(effort.measure_speed, seconds=0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(effort, "measure_speed", brief)
         yield
 
 

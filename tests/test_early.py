@@ -740,13 +740,52 @@ def test_other_folds_of_a_file_are_told_before_its_nets_are_trained(
     tmp_path: Path, text: str, expected: dict[str, Any], message: str
 ) -> None:
     file = tmp_path / "two.toml"
-    file.write_text(f'[data]\nimages = "pictures"\n[data_prep.prepare]\n{text}\n')
+    file.write_text(
+        f'[data]\nimages = "pictures"\ntarget = "level"\n[data_prep.prepare]\n{text}\n'
+    )
     run = make_run(tmp_path / "one")
     outlook = replace(
         Outlook.of_prepared(
             run.finished(PREPARED), run, Experiment(data=DataSettings(target="level"))
         ),
         settings={PREPARED: PrepareSettings(**expected)},
+    )
+    settings = FitSettings(also=(file,))
+    if not message:
+        settings.check_data(outlook)
+        return
+    with pytest.raises(UserError, match=f"also = '.*two.toml': {message}"):
+        settings.check_data(outlook)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('train = "rest/../train.csv"\ntarget = "level"\ngroup = "site"', ""),
+        (
+            'train = "other.csv"\ntarget = "level"\ngroup = "site"',
+            r"train = '.*other.csv' in its \[data\], and '.*train.csv' here: its folds",
+        ),
+        (
+            'train = "train.csv"\ntarget = "level"',
+            "group = nothing in its .*, and 'site' here: .*; give both the same group",
+        ),
+        (
+            'train = "train.csv"\ntarget = "level"\ngroup = "site"\nobject = "tree"',
+            "object = 'tree' in its .*, and nothing here",
+        ),
+    ],
+)
+def test_other_rows_of_a_file_are_told_before_its_nets_are_trained(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    file = tmp_path / "two.toml"
+    file.write_text(f"[data]\n{text}\n")
+    run = make_run(tmp_path / "one")
+    data = DataSettings(train=tmp_path / "train.csv", target="level", group="site")
+    outlook = replace(
+        Outlook.of_prepared(run.finished(PREPARED), run, Experiment(data=data)),
+        settings={PREPARED: PrepareSettings()},
     )
     settings = FitSettings(also=(file,))
     if not message:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.errors import UserError
-from data_prep.experiment import read_experiment
+from data_prep.experiment import DataSettings, read_experiment
 from data_prep.prepare_settings import PrepareSettings
 from data_prep.prepared import PREPARED
 from data_prep.run_folders.runs import Finished, Run
@@ -18,6 +18,8 @@ from features.settings import FINETUNED, ExtractSettings
 from stacking.inputs.sources import EXTRACTED
 
 EXPERIMENT = ".toml"
+# What decides which rows there are, and which of them are held out together.
+DEALT_BY = ("train", "id", "target", "group", "object", "exclude_from_validation")
 
 
 def is_extracted(file: Path) -> bool:
@@ -52,15 +54,18 @@ def folders_of(also: Sequence[Path], run: Run) -> dict[Path, Path]:
     return folders
 
 
-def check_folds_to_come(file: Path, expected: PrepareSettings) -> None:
+def check_folds_to_come(
+    file: Path, expected: PrepareSettings, data: DataSettings
+) -> None:
     """Check that an experiment will hold out the rows that this one does.
 
-    Only what its file decides alone is known before its preparation: folds that are
-    drawn otherwise. Users' own folds are compared once they are there.
+    Only what its file decides alone is known before its preparation: other rows, or
+    folds that are drawn otherwise. Users' own folds are compared once they are there.
 
     Args:
         file: The experiment whose features are to join the stack.
         expected: Settings of the preparation of the run whose stack it is.
+        data: The table ``[data]`` of that run's experiment.
 
     Raises:
         UserError: Its nets would see labels that are held out here.
@@ -70,6 +75,14 @@ def check_folds_to_come(file: Path, expected: PrepareSettings) -> None:
     extraction = experiment.settings_of(EXTRACTED, ExtractSettings, {})
     if extraction.source != FINETUNED or settings.folds or expected.folds:
         return
+    for key in DEALT_BY:
+        value, expected_value = getattr(experiment.data, key), getattr(data, key)
+        if _resolved(value) != _resolved(expected_value):
+            raise UserError(
+                f"also = '{file}': {key} = {_shown(value)} in its [data], and"
+                f" {_shown(expected_value)} here: its folds would be of other rows or"
+                f" groups; give both the same {key}"
+            )
     keys = ["cv", "gap"] if is_in_time(expected.cv) else ["cv", "seed"]
     for key in keys:
         value, expected_value = getattr(settings, key), getattr(expected, key)
@@ -79,6 +92,14 @@ def check_folds_to_come(file: Path, expected: PrepareSettings) -> None:
                 f" {expected_value!r} here: its nets would see labels that are held out"
                 f" here; give both the same {key}"
             )
+
+
+def _resolved(value: object) -> object:
+    return value.resolve() if isinstance(value, Path) else value
+
+
+def _shown(value: object) -> str:
+    return "nothing" if value is None else repr(str(value))
 
 
 def other_runs(also: Sequence[Path], run: Run) -> dict[str, Finished]:
