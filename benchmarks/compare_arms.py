@@ -13,8 +13,9 @@ and those of the differences are paired by picture.
 """
 
 import importlib
+import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -31,15 +32,17 @@ from data_prep.executors.pool import Pool
 from data_prep.executors.progress import Report
 from data_prep.executors.run import run
 from data_prep.executors.work import Result, Work
-from data_prep.experiment import read_experiment
+from data_prep.experiment import Experiment, read_experiment
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.processes import n_cores
+from data_prep.run_folders.drafts import drafted
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.run_places import run_of
 from data_prep.scoring.metrics import METRICS
 from data_prep.scoring.scores import group_bootstrap, paired_bootstrap
 from data_prep.settings import Parser
-from pretext.init_weights import pretexts
+from pretext.init_weights import fingerprint_of, pretexts
+from transfer.settings import FinetuneSettings
 
 FINETUNE = "transfer.finetune"
 Outcome = tuple[NDArray[np.float64], float]  # (n, V) predictions by view, and minutes
@@ -68,15 +71,16 @@ def fit_and_predict(
     finetune.main([*flags, "--folds", ",".join(folds)])
     run = Run(folder)
     stage = run.finished(FINETUNE)
-    kept = folder / "views.npy"
-    if not kept.exists() or kept.stat().st_mtime < stage.folder.stat().st_mtime:
+    kept = folder / f"views.{stage.record['digest'][:12]}.npy"
+    if not kept.exists():
         table = rows_of(run, folds)
         by_view = np.full((len(table), len(VIEW_SETS[training.views])), np.nan)
         for fold in folds:
             is_held_out = (table["fold"] == int(fold)).to_numpy()
             held_out = table[is_held_out]
             by_view[is_held_out] = predict_views(stage, training, fold, held_out)
-        np.save(kept, by_view)
+        with drafted(kept) as file:
+            np.save(file, by_view)
     return np.load(kept), stage.record["seconds"] / 60
 
 
@@ -164,16 +168,13 @@ def run_all(
     folds: Sequence[str],
     jobs: int,
 ) -> dict[str, Outcome]:
-    """Train, several at once; what failed is named and left out.
+    """Train, each in a process of its own; what failed is named and left out.
 
     Returns:
         Predictions by view and minutes, by slug.
     """
-    gpus: Sequence[str] = ()
-    if jobs > 1:
-        from pretext.device import visible_gpus
+    from pretext.device import visible_gpus
 
-        gpus = visible_gpus()
     works = [
         Work(
             name=slug,
@@ -183,10 +184,10 @@ def run_all(
         for slug, training in {each.slug: each for each in trainings}.items()
     ]
     pool = Pool(
-        executor="here" if jobs == 1 else "processes",
+        executor="processes",
         n_at_once=jobs,
         threads=max(1, n_cores() // jobs),
-        gpus=gpus,
+        gpus=visible_gpus(),
     )
     logs = base.parent / "logs" / f"{base.name}.TRAINING.log"
     outcome = run(works, pool, noun="training", logs=logs)
@@ -237,6 +238,28 @@ def report(
             )
 
 
+def usual_of(experiment: Experiment) -> list[str]:
+    """Give what arms are scored by that do not name it, as settings of all of them.
+
+    Args:
+        experiment: Whose nets may learn upright pictures alone, or score another task.
+    """
+    settings = experiment.settings_of(FINETUNE, FinetuneSettings, {})
+    tasks = [*(settings.tasks or experiment.tasks or ["target"])]
+    of_tasks = [f"tasks={json.dumps(tasks)}"] * (tasks[0] != "target")
+    return [*(["turns=false"] * (not settings.turns)), *of_tasks]
+
+
+def check_inits(inits: Iterable[str]) -> None:
+    """Check that first weights which are files or packages are there.
+
+    Raises:
+        UserError: Some are not.
+    """
+    for init in filter(None, inits):  # empty: the first pretext of the run
+        fingerprint_of(init)
+
+
 def main() -> None:
     """Train what is missing, then print the tables."""
     parser = Parser(prog="python -m benchmarks.compare_arms", description=__doc__)
@@ -259,17 +282,18 @@ def main() -> None:
     )
     parsed = parser.parse(None)
     folds = parsed["folds"].split(",")
-    experiment, groups = read_arms(
-        parsed["comparison"], parsed["groups"], parsed["with"]
-    )
+    comparison, common = parsed["comparison"], parsed["with"]
+    experiment, _ = read_arms(comparison, parsed["groups"], common)
     experiment = parsed["experiment"] or experiment
     base = run_of(experiment)
     source = read_experiment(experiment, base)
+    _, groups = read_arms(comparison, parsed["groups"], [*usual_of(source), *common])
     check_arms(parsed["comparison"], groups, source)
-    prepare.main(["--experiment", str(experiment)])
     arms = [arm for group in groups.values() for arm in group]
     usual = source.stages.get(FINETUNE, {})
     inits = {arm.settings.get("init", usual.get("init", "")) for arm in arms}
+    check_inits(inits)
+    prepare.main(["--experiment", str(experiment)])
     for stage in pretexts():
         if stage in inits or (stage == "pretext.jigsaw" and "" in inits):
             importlib.import_module(stage).main(["--experiment", str(experiment)])

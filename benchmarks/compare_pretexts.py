@@ -20,6 +20,7 @@ from pathlib import Path
 from data_prep import prepare
 from data_prep.command import run_command
 from data_prep.errors import UserError
+from data_prep.run_folders.damage import RECORD, read_record
 from data_prep.run_folders.runs import write_json
 from data_prep.run_places import run_of
 from data_prep.settings import Parser, nearest
@@ -48,13 +49,25 @@ def arm_run(base: Path, name: str) -> Path:
 
 
 def link_stages(base: Path, folder: Path, stages: Iterable[str]) -> None:
-    """Give a run the stages that another run has, by hard links."""
+    """Give a run the stages that another run has, by hard links.
+
+    What was linked before the other run made its stage anew is replaced: what stands
+    on it is then stale, and made anew too.
+    """
     for stage in stages:
+        digests = [_digest(of / stage) for of in (base, folder)]
+        if None not in digests and digests[0] != digests[1]:
+            shutil.rmtree(folder / stage)
         if (base / stage).exists() and not (folder / stage).exists():
             draft = folder / f"{stage}.draft"
             shutil.rmtree(draft, ignore_errors=True)
             shutil.copytree(base / stage, draft, copy_function=os.link)
             draft.replace(folder / stage)
+
+
+def _digest(stage: Path) -> str | None:
+    record = stage / RECORD
+    return read_record(record).get("digest") if record.exists() else None
 
 
 def cpu_seconds(base: Path, name: str, flags: list[str], n_steps: int) -> float:
@@ -100,17 +113,19 @@ def main() -> None:
     base = run_of(experiment)
     prepare.main(["--experiment", str(experiment)])
     set_threads(0)
+    digest = _digest(base / PREPARED)  # as many steps take other times on others
     plan_file = base / "compare_pretexts.json"
     plan = json.loads(plan_file.read_text()) if plan_file.exists() else {}
     flags = ["--experiment", str(experiment), "--health-every", "0"]
     weights = []
     for name in names:
-        key = f"{name}, {parsed['minutes']:g} minutes"
+        title = f"{name}, {parsed['minutes']:g} minutes"
+        key = f"{title}, of {digest}"
         if key not in plan:
             plan[key] = steps_for(parsed["minutes"], base, name, flags)
             write_json(plan_file, plan)
         command, *settings = ARMS[name]
-        print(f"{key}: {plan[key]} steps", flush=True)
+        print(f"{title}: {plan[key]} steps", flush=True)
         arm_flags = ["--run", str(arm_run(base, name)), "--steps", str(plan[key])]
         folder = importlib.import_module(command).main([*arm_flags, *flags, *settings])
         weights.append(str(folder / "backbone.safetensors"))

@@ -8,10 +8,18 @@ import pytest
 from numpy.testing import assert_allclose
 
 from benchmarks.arms import Arm, Training, arm_of, check_arms, read_arms
-from benchmarks.compare_arms import Outcome, prediction_of, report
+from benchmarks.compare_arms import (
+    Outcome,
+    check_inits,
+    prediction_of,
+    report,
+    usual_of,
+)
+from benchmarks.compare_pretexts import link_stages
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
 from data_prep.experiment import read_experiment
+from data_prep.run_folders.runs import Run
 
 FOLDER = Path(__file__).parents[1] / "experiments" / "compare"
 
@@ -131,3 +139,53 @@ def test_a_failed_training_leaves_its_arms_out(
     assert "lost" not in printed
     assert "| right | 0.0000 | 0.0000 to 0.0000 |  | 1.0 |" in printed
     assert "| one off | 1.0000 | 1.0000 to 1.0000 | +1.0000 (+1.0000" in printed
+
+
+@pytest.mark.parametrize(
+    ("text", "views", "task"),
+    [
+        ("", "d4", "target"),
+        ("[data]\nup = true", "flip", "target"),
+        ("[transfer.finetune]\nturns = false", "flip", "target"),
+        (
+            '[tasks.price]\nkind = "regression"\n[tasks.kind]\nkind = "classes"',
+            "",
+            "price",
+        ),
+        ('[transfer.finetune]\ntasks = ["kind"]', "d4", "kind"),
+    ],
+)
+def test_an_experiment_decides_views_and_task_of_its_arms(
+    tmp_path: Path, text: str, views: str, task: str
+) -> None:
+    (tmp_path / "a.toml").write_text(text)
+    comparison = tmp_path / "arms.toml"
+    comparison.write_text('experiment = "a.toml"\n[dropout.none]\ndropout = 0.0\n')
+    usual = usual_of(read_experiment(tmp_path / "a.toml", tmp_path))
+    (arm,) = read_arms(comparison, common=usual)[1]["dropout"]
+    assert arm.views == (views or "d4")
+    assert arm.trainings[0].scored_task == task
+    assert bool(usual) == ((views, task) != ("d4", "target"))
+
+
+def test_first_weights_that_are_not_there_are_told_first(tmp_path: Path) -> None:
+    check_inits(["", "scratch", "pretext.jigsaw"])
+    with pytest.raises(UserError, match=r"init = '.*none.pth'"):
+        check_inits([str(tmp_path / "none.pth")])
+
+
+def test_what_was_linked_before_a_stage_was_made_anew_is_linked_again(
+    tmp_path: Path,
+) -> None:
+    base, other = Run(tmp_path / "base"), Run(tmp_path / "other")
+    names = ["data_prep.prepare", "pretext.jigsaw"]
+    for side in (64, 64, 96):
+        with base.stage(names[0], {"side": side}, reads=[]) as stage:
+            (stage.folder / "side.txt").write_text(str(side))
+        link_stages(base.folder, other.folder, names)
+        linked = other.folder / names[0] / "side.txt"
+        assert linked.read_text() == str(side)
+    with other.stage(names[1], {}, reads=[]):
+        pass
+    link_stages(base.folder, other.folder, names)  # what the base lacks is kept
+    assert other.has(names[1])

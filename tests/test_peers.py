@@ -1,5 +1,6 @@
 """Tests of benchmarks.peers: what is held out, how it is scored, what is told."""
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,12 +141,12 @@ def test_the_page_says_first_where_a_peer_is_better() -> None:
     def verdict(names: list[str]) -> str:
         chosen = [way_ for way_ in ways if way_.name in names]
         rows = scoring.score_all(chosen, TARGET, GROUPS, "Tessera: stack")
-        return scoring.verdict(rows, "Tessera")
+        return scoring.verdict(rows, "Tessera: stack")
 
     better = verdict(["stack", "plain net", "fine-tuned", "ridge"])
     assert better == "Better than Tessera: stack: fastai: fine-tuned."
-    assert verdict(["stack", "ridge"]) == "No peer is better than Tessera: stack."
-    assert verdict(["ridge"]) == "No way of ours has run."
+    assert verdict(["stack", "ridge"]) == "Nothing is better than Tessera: stack."
+    assert verdict(["ridge"]) == "Tessera: stack has not run."
 
 
 def test_lines_of_a_user_are_those_between_the_marks() -> None:
@@ -174,6 +175,60 @@ def test_terms_that_differ_have_folders_of_their_own() -> None:
         for key, value in {"minutes": 3.0, "side": 96, "cores": 2, "repeat": 1}.items()
     ]
     assert len({of.name for of in (terms, *changed)}) == 5
+
+
+@pytest.mark.parametrize("has_failed", [False, True])
+def test_a_peer_that_failed_is_told_below_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_failed: bool
+) -> None:
+    failed = {"code": 1, "cpu_minutes": 1.0, "minutes": 1.0, "last_line": "no disk"}
+    done = failed | {"code": 0}
+
+    def measure(name: str, *_: object, **__: bool) -> object:
+        return failed if has_failed and name == "fastai" else done
+
+    def ways(name: str, _: Path, ids: list[str]) -> list[Way]:
+        peer = contest.PEERS[name].title
+        return [way("stack", np.ones(len(ids)), peer)]
+
+    for place in (command, faults):
+        monkeypatch.setattr(place, "run_peer", measure)
+    monkeypatch.setattr(command, "ways_of", ways)
+    monkeypatch.setattr(command, "cache", lambda: tmp_path)
+    terms = contest.Terms(minutes=1, side=64, cores=1, repeat=0)
+    page = command.compare(["tessera_ready", "fastai"], collection(), terms, "x")
+    assert ("\nfastai, ready weights failed: no disk" in page) == has_failed
+    assert page.count("| stack") == 0
+    assert page.count(": stack |") == 2 + (not has_failed)
+    assert page == next(tmp_path.rglob("table.md")).read_text().strip()
+    if has_failed:
+        (tmp_path / "a_missing_label").mkdir()
+        (tmp_path / "a_missing_label" / "pictures.csv").touch()
+        table = collection().table
+        answer = faults.answer_of("fastai", faults.UNLABELLED, table, tmp_path)
+        assert answer == "stops: no disk"
+
+
+def test_the_epochs_that_fit_are_paid_for_once_and_each() -> None:
+    rows = pd.DataFrame({"id": range(512)})
+    seconds, taken = [0.0], list[tuple[int, int]]()
+
+    def train(sample: pd.DataFrame, epochs: int) -> None:
+        taken.append((len(sample), epochs))
+        seconds[0] += 3 + epochs * len(sample) / 256  # to begin, and for each epoch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(contest.RUNNERS)
+        exchange = importlib.import_module("exchange")
+        patch.setattr(exchange, "cpu_seconds", lambda: seconds[0])
+        assignment = exchange.Assignment(
+            folder=Path(), variant="", train=rows, held_out=rows, seconds=100.0,
+            side=64, weights=Path(), repeat=0,
+        )  # fmt: skip
+        epochs = assignment.epochs_within(0.5, train)
+    assert taken == [(64, 1), (256, 1), (256, 3)]
+    left = 100 - (3.25 + 4 + 6)
+    assert epochs == int((left / 2 - 3) / 2)
 
 
 def test_the_last_line_of_a_log_is_what_is_left_of_its_bars() -> None:

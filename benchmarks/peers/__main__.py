@@ -7,7 +7,7 @@
 A quarter of the groups is held out from everything, another with each ``--repeat``.
 Every peer has the same CPU minutes of the same cores, in an environment of its own,
 which is made below ``$TESSERA_PEERS`` (``~/.cache/tessera-peers``) where it is missing.
-A command that was stopped goes on where it was. At its end it writes ``table.md``
+Peers that have finished are not run again. At its end it writes ``table.md``
 there: the best first, with the score that each promised. ``docs/proof.md`` says more.
 """
 
@@ -77,7 +77,7 @@ def compare(names: list[str], collection: Collection, terms: Terms, data: str) -
         measured = run_peer(name, folder, terms)
         print(f"{name}: {measured}", flush=True)
         if measured["code"]:
-            failures.append(f"{PEERS[name].title} failed: {measured['said']}")
+            failures.append(f"{PEERS[name].title} failed: {measured['last_line']}")
         else:
             ways += ways_of(name, folder, held_out["id"].tolist())
     y_true = held_out["target"].to_numpy(dtype=np.float64)
@@ -91,7 +91,7 @@ def compare(names: list[str], collection: Collection, terms: Terms, data: str) -
             f" {held_out['group'].nunique()} groups held out, {terms.side} px,"
             f" {terms.minutes:g} CPU minutes on {terms.cores} core each.",
             "",
-            verdict(rows, "Tessera"),
+            verdict(rows, reference),
             "",
             markdown(rows, reference, constant),
             *failures,

@@ -20,6 +20,7 @@ import pandas as pd
 
 from benchmarks.peers.environments import OURS, python_of, ready_weights
 from benchmarks.peers.scoring import Way, in_order, user_lines
+from data_prep.run_folders.runs import write_json
 
 ROOT, RUNNERS = Path(__file__).parents[2], Path(__file__).with_name("runners")
 LONGEST_LINE = 300  # of a message that is kept
@@ -110,7 +111,7 @@ class Terms:
         minutes: CPU minutes of each, start to end, features that it reads included.
         side: Of the pictures, px.
         cores: How many it may use.
-        repeat: Which quarter is held out, and seed.
+        repeat: Which quarter is held out.
     """
 
     minutes: float
@@ -184,7 +185,7 @@ def run_peer(
         "date": time.strftime("%Y-%m-%d"),
         "load": os.getloadavg()[1],
     }
-    note.write_text(json.dumps(measured, indent=1))
+    write_json(note, measured)
     return measured
 
 
@@ -199,12 +200,13 @@ def ways_of(name: str, folder: Path, ids: list[str]) -> list[Way]:
     table = in_order(ids, predictions)
     source = (RUNNERS / f"{peer.runner}.py").read_text(encoding="utf-8")
     n_lines = user_lines(source)
-    if peer.needs == "frozen":  # which it writes too
+    if peer.environment == OURS:
+        n_lines = _lines_of_ours(peer_folder)
+    elif peer.needs and PEERS[peer.needs].environment == OURS:
+        n_lines += _lines_of_ours(folder / peer.needs)
+    elif peer.needs:
         of_features = RUNNERS / f"{PEERS[peer.needs].runner}.py"
         n_lines += user_lines(of_features.read_text(encoding="utf-8"))
-    if peer.environment == OURS:  # the file as it came out, and the command
-        file = (peer_folder / "peer.toml").read_text(encoding="utf-8")
-        n_lines = user_lines(file) + 1
     return [
         Way(
             peer=peer.title,
@@ -218,6 +220,11 @@ def ways_of(name: str, folder: Path, ids: list[str]) -> list[Way]:
         )
         for column in table
     ]
+
+
+def _lines_of_ours(peer_folder: Path) -> int:
+    """Count the lines of the experiment file as it came out, and two commands."""
+    return user_lines((peer_folder / "peer.toml").read_text(encoding="utf-8")) + 2
 
 
 def last_line(log: str) -> str:

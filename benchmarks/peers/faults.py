@@ -64,7 +64,7 @@ def answer_of(name: str, fault: str, table: pd.DataFrame, folder: Path) -> str:
         )
     measured = run_peer(name, place, TERMS, retry=False)
     if measured["code"]:
-        return f"stops: {measured['said']}"
+        return f"stops: {measured['last_line']}"
     predictions = pd.read_csv(place / name / "predictions.csv")
     n = int(predictions.drop(columns="id").notna().all(axis=1).sum())
     promised = list(read(place / name / "outcome.json")["promised"].values())

@@ -141,20 +141,22 @@ def markdown(rows: Sequence[Row], reference: str, constant: float) -> str:
     return "\n".join(lines)
 
 
-def verdict(rows: Sequence[Row], ours: str) -> str:
-    """Say first where a peer is better than the best of our ways.
+def verdict(rows: Sequence[Row], reference: str) -> str:
+    """Say first what is better than the way that the others are held against.
+
+    The best of several ways of ours would be chosen by the pictures that are held out.
 
     Args:
         rows: The best first.
-        ours: What names of our peers begin with.
+        reference: Title of that way.
     """
-    mine = next((row for row in rows if row.way.peer.startswith(ours)), None)
-    if mine is None:
-        return "No way of ours has run."
-    better = [row.way.title for row in rows[: rows.index(mine)]]
+    titles = [row.way.title for row in rows]
+    if reference not in titles:
+        return f"{reference} has not run."
+    better = titles[: titles.index(reference)]
     if not better:
-        return f"No peer is better than {mine.way.title}."
-    return f"Better than {mine.way.title}: {'; '.join(better)}."
+        return f"Nothing is better than {reference}."
+    return f"Better than {reference}: {'; '.join(better)}."
 
 
 def _ends(interval: Interval, sign: str = "") -> str:

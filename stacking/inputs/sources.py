@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 EXTRACTED = "features.extract"
 ALL_NET = "all.pkl"  # what the net that saw every label says
+# Whether that is because pictures have an up, or to save time, a store cannot say.
 UNTURNED = {
-    VIEW_SETS["e"]: "The nets were shown each picture as it is: pictures have an up"
-    " here, and none was turned.",
-    VIEW_SETS["flip"]: "The nets were shown each picture as it is and mirrored"
-    " left-right: pictures have an up here, and none was turned.",
+    VIEW_SETS["e"]: "The nets were asked about each picture as it is, and not turned.",
+    VIEW_SETS["flip"]: "The nets were asked about each picture as it is and mirrored"
+    " left-right, and not turned.",
 }
 
 

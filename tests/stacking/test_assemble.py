@@ -253,8 +253,8 @@ def test_test_rows_of_a_wrong_role_are_refused(make_run: MakeRun) -> None:
 @pytest.mark.parametrize(
     ("views", "text"),
     [
-        (["e", "h"], "as it is and mirrored left-right: pictures have an up here"),
-        (["e"], "each picture as it is: pictures have an up here"),
+        (["e", "h"], "each picture as it is and mirrored left-right, and not turned"),
+        (["e"], "each picture as it is, and not turned"),
         (["e", "hv", "r", "hvr"], None),
     ],
 )

@@ -35,7 +35,7 @@ class Assignment:
         seconds: CPU seconds that it may take, start to end.
         side: Of the pictures, px.
         weights: Folder of ready weights in timm's form.
-        repeat: Seed.
+        repeat: Which quarter is held out.
     """
 
     folder: Path
@@ -80,15 +80,28 @@ class Assignment:
         return self.left_s * max(1, time.monotonic() - clock)
 
     def epochs_within(
-        self, seconds: float, train_one_epoch: Callable[[pd.DataFrame], Any]
+        self, share: float, train: Callable[[pd.DataFrame, int], Any]
     ) -> int:
-        """Say how many epochs take some CPU seconds, by one of a sample of the rows."""
+        """Say how many epochs take a share of the CPU seconds that are left.
+
+        Two trials on a sample of the rows differ by epochs alone: what a training
+        takes besides, such as to build its network, is paid once and not for each.
+
+        Args:
+            share: From 0 to 1.
+            train: Trains on rows for a number of epochs.
+        """
         sample = self.train.sample(min(len(self.train), 256), random_state=0)
-        train_one_epoch(sample.iloc[:64])  # libraries are loaded, memory is taken
-        began = cpu_seconds()
-        train_one_epoch(sample)
-        per_epoch = (cpu_seconds() - began) * len(self.train) / len(sample)
-        return max(1, int((seconds - (cpu_seconds() - began)) / per_epoch))
+        train(sample.iloc[:64], 1)  # libraries are loaded, memory is taken
+        few, many, seconds = 1, 3, []
+        for epochs in (few, many):
+            began = cpu_seconds()
+            train(sample, epochs)
+            seconds.append(cpu_seconds() - began)
+        of_epoch = (seconds[1] - seconds[0]) / (many - few)
+        besides = max(0.0, seconds[0] - few * of_epoch)
+        per_epoch = max(of_epoch * len(self.train) / len(sample), 1e-3)
+        return max(1, int((share * self.left_s - besides) / per_epoch))
 
     def write(
         self,

@@ -36,13 +36,13 @@ def main() -> None:
     train, held_out = todo.train, todo.held_out
     sys.stdout.reconfigure(line_buffering=True)
 
-    def one_epoch(sample) -> None:
+    def try_out(sample, epochs) -> None:
         learner = new_learner(sample, todo.weights, todo.side)
         learner.unfreeze()
         with learner.no_bar():
-            learner.fit(1)
+            learner.fit(epochs)
 
-    epochs = todo.epochs_within(todo.left_s * 0.9, one_epoch)
+    epochs = todo.epochs_within(0.9, try_out)
     # user
     learner = new_learner(train, todo.weights, todo.side)
     learner.fine_tune(max(1, epochs - 1))  # and one epoch of the head alone

@@ -15,10 +15,13 @@ from exchange import Assignment, rmse
 
 # user
 def new_model(encoder, side, epochs):
+    preprocessing = {"height": side, "width": side, "num_channels": 3}
+    if "use_pretrained" in encoder:
+        preprocessing["standardize_image"] = "imagenet1k"
     picture = {
         "name": "path",
         "type": "image",
-        "preprocessing": {"height": side, "width": side, "num_channels": 3},
+        "preprocessing": preprocessing,
         "encoder": encoder,
     }
     config = {
@@ -60,13 +63,13 @@ def main() -> None:
     output = todo.folder / "ludwig"
     shutil.rmtree(output, ignore_errors=True)
 
-    def one_epoch(sample) -> None:
+    def try_out(sample, epochs) -> None:
         rows = with_class(sample)
-        new_model(encoder, todo.side, 1).train(
+        new_model(encoder, todo.side, epochs).train(
             training_set=rows, validation_set=rows[:32], output_directory=output / "try"
         )
 
-    epochs = todo.epochs_within(todo.left_s * 0.85, one_epoch)
+    epochs = todo.epochs_within(0.85, try_out)
     # user
     train = with_class(train)
     validation = train.sample(frac=0.2, random_state=0)
