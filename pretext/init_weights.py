@@ -19,8 +19,10 @@ from pretext.ready_weights import (
     is_of_others,
     is_path,
     is_ready,
+    metadata_of,
 )
 
+SELECTED = "selected_with_labels"  # labels chose the epoch, and taught nothing
 DEFAULT_BACKBONE = "resnet34"  # where neither the weights nor the settings name one
 
 
@@ -92,13 +94,20 @@ def fingerprint_of(init: str, setting: str = "init") -> dict[str, Any]:
     return {"init": identity}
 
 
+def is_selected(weights_file: Path | None) -> bool:
+    """Tell whether labels chose the epoch of first weights that came as a file."""
+    return bool(weights_file and metadata_of(weights_file).get(SELECTED))
+
+
 def chosen_with_labels(run: Run, trained: Finished) -> bool:
     """Tell whether labels chose the epoch of a backbone that a stage is or began from.
 
     Then nothing learned the labels, and yet every score by them is a little too good.
     """
     sidecar = trained.folder / "backbone.json"
-    if sidecar.is_file() and read_json(sidecar).get("selected_with_labels"):
+    if sidecar.is_file() and read_json(sidecar).get(SELECTED):
+        return True
+    if trained.metadata.get(SELECTED):
         return True
     earlier = [name for name in trained.record["reads"] if name.startswith("pretext.")]
     return any(chosen_with_labels(run, run.finished(name)) for name in earlier)

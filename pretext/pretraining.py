@@ -13,7 +13,7 @@ from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Run
 from data_prep.waiting import settle_waiting
 from pretext.data.training_data import TrainingData, load_training_data
-from pretext.init_weights import find_weights
+from pretext.init_weights import find_weights, is_selected
 from pretext.preflight import check_devices, check_names, log_ignored_tag
 from pretext.pretext_settings import PretextSettings
 
@@ -73,6 +73,7 @@ def pretrain(
             backbone=name,
             begun_from=begun_from,
             steps=outcome.steps,
+            is_selected=is_selected(weights_file),
         )
         selection = save_backbone(
             learner, monitor, {**metadata, **learner.metadata}, stage.folder
@@ -223,6 +224,7 @@ def describe(
     backbone: str,
     begun_from: str,
     steps: int,
+    is_selected: bool,
 ) -> dict[str, Any]:
     """Say what stands beside the weights of any task, as JSON values.
 
@@ -233,6 +235,7 @@ def describe(
         backbone: Name of the network.
         begun_from: What it was filled with before.
         steps: Optimiser steps made.
+        is_selected: Labels chose the epoch of what it began from.
 
     Returns:
         Among others ``mean`` and ``std`` of the channels in grey levels 0..255, and
@@ -252,7 +255,7 @@ def describe(
         "begun_from": begun_from,
         "inductive": settings.inductive,
         "label_free": True,
-        "selected_with_labels": False,
+        "selected_with_labels": is_selected,
     }
 
 

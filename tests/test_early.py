@@ -379,6 +379,11 @@ MISTAKES: list[tuple[Tables, str]] = [
         r"\[tasks.x\] has ranksim, which compares all pictures .* but 2 devices share",
     ),
     (
+        tune(mix="snapmix", devices=2, sync_batchnorm=True)
+        | {"tasks.x": {"kind": "classes", "column": "name"}},
+        r"mix = 'snapmix' sends some parts of a batch .* sync_batchnorm = true takes",
+    ),
+    (
         {"tasks.x": {"kind": "classes", "column": "name", "t1": 0.5}},
         r"\[tasks.x\]: t1 = 0.5 is for loss = 'bi_tempered' alone, not 'cross_entropy'",
     ),

@@ -29,7 +29,7 @@ from data_prep.errors import UserError
 from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.waiting import settle_waiting
-from pretext.init_weights import find_weights
+from pretext.init_weights import SELECTED, find_weights, is_selected
 from pretext.preflight import check_devices, check_names, log_ignored_tag
 from transfer.settings import FinetuneSettings
 from transfer.teacher import STAGE as FINETUNE
@@ -176,6 +176,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         stage.metadata = {
             "nets": nets,
             "role_of_fold": settings.role_of_fold,
+            SELECTED: is_selected(first_weights),
             "side_px": data.final_side_px,
             "init": settings.init,
             **target.names,

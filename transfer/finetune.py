@@ -19,7 +19,7 @@ from data_prep.command import open_command, run_command
 from data_prep.prepared import PREPARED
 from data_prep.reporting.numerals import style_for
 from data_prep.waiting import settle_waiting
-from pretext.init_weights import find_weights
+from pretext.init_weights import SELECTED, find_weights, is_selected
 from pretext.preflight import check_devices, check_names, log_ignored_tag
 from transfer.kept_folds import find_kept
 from transfer.settings import FinetuneSettings
@@ -118,6 +118,7 @@ def _metadata(
         "side_px": data.final_side_px,
         "init": data.settings.init,
         "role_of_fold": data.settings.role_of_fold,
+        SELECTED: is_selected(data.first_weights),
         **({"user_columns": data.columns.to_json()} if data.columns else {}),
     }
 

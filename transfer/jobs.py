@@ -233,11 +233,22 @@ def check_plan(outlook: Outlook, settings: FinetuneSettings) -> None:
 
 
 def check_devices_of(tasks: Sequence[Task], settings: FinetuneSettings) -> None:
-    """Refuse a loss that compares features of pictures on several devices.
+    """Refuse what several devices cannot share.
 
     Raises:
-        UserError: They are several.
+        UserError: A loss compares features of pictures, or a norm sums up passes that
+            only some parts of a batch make.
     """
+    if (
+        settings.world_size > 1
+        and settings.sync_batchnorm
+        and settings.mix == "snapmix"
+    ):
+        raise UserError(
+            "mix = 'snapmix' sends some parts of a batch through the network once more,"
+            " and sync_batchnorm = true takes all parts in each pass; leave one of the"
+            " two out"
+        )
     for task in tasks:
         if settings.world_size > 1 and task.task_type.head_loss().needs_features:
             raise UserError(

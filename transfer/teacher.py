@@ -234,14 +234,20 @@ class Teacher:
             for net in self.finetuned.metadata["nets"]
             for task in net["tasks"]
         }
+        recorded = self.finetuned.record["settings"].get("tasks_of_experiment", {})
+        columns = {name: table.get("column") for name, table in recorded.items()}
         of_target = [task for task in tasks if is_of_target(task, target_column)]
-        names = [task.name for task in of_target if _fits(task, learned)]
+        names = [
+            task.name
+            for task in of_target
+            if _fits(task, learned) and columns.get(task.name) in (None, target_column)
+        ]
         if not names:
             listed = ", ".join(task.name for task in of_target) or "none"
             raise UserError(
                 f"{self.named} learned the tasks {', '.join(learned)}, and those of the"
-                f" target here are: {listed}; give both runs one of the same name, kind"
-                " and classes"
+                f" target here are: {listed}; give both runs one of the same name,"
+                " column, kind and classes"
             )
         has_classes = any(
             "probabilities" in task.task_type.target_outputs
@@ -318,12 +324,15 @@ def is_of_target(task: Task, target_column: str | None) -> bool:
 
 
 def _fits(task: Task, learned: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Tell whether a task of that name has the same outputs, of the same classes."""
+    """Tell whether a task of that name and kind has the same outputs and classes."""
     if task.name not in learned:
         return False
     described = learned[task.name]
-    has_same_outputs = tuple(described["outputs"]) == task.outputs
-    return has_same_outputs and tuple(described["classes"]) == task.classes
+    return (
+        described["kind"] == task.task_type.name
+        and tuple(described["outputs"]) == task.outputs
+        and tuple(described["classes"]) == task.classes
+    )
 
 
 def _short(value: Any) -> str:

@@ -172,12 +172,15 @@ class TuneSettings(ExecutorSettings):
         if unfreeze_after:
             in_time = max(1, round(unfreeze_after * epochs / n_epochs))
             unfreeze_after = min(in_time, epochs - 1)
+        last_plain = whole.mix_last_plain
+        if last_plain:
+            last_plain = min(max(1, last_plain * epochs // n_epochs), epochs - 1)
         return replace(
             whole,
             steps=0,
             epochs=epochs,
             unfreeze_after=unfreeze_after,
-            mix_last_plain=whole.mix_last_plain * epochs // n_epochs,
+            mix_last_plain=last_plain,
         )
 
 

@@ -45,6 +45,7 @@ class ClassLoss(HeadLoss):
         """Classes have no unit: centre 0 and scale 1; the (K,) weights are 1."""
         import torch
 
+        # nothing reads them but the loading of nets, which is strict
         state = {"centre": torch.zeros(n_outputs), "scale": torch.ones(n_outputs)}
         return state | ({WEIGHTS: torch.ones(n_outputs)} if self.is_weighed else {})
 

@@ -21,6 +21,7 @@ class Preset:
         warp: How far views are shifted, zoomed and rotated; None: they are not.
         shuffle: How often cells change places; None: never.
         holes: What is hidden; None: nothing.
+        has_rand: Operations are drawn for each picture, as many as the user says.
     """
 
     colour: float = 1.0
@@ -29,6 +30,7 @@ class Preset:
     warp: WarpParams | None = None
     shuffle: ShuffleParams | None = None
     holes: HoleParams | None = None
+    has_rand: bool = False
 
 
 # at the usual colour = 0.1, strong changes colours as SimCLR does: 0.4, and hue by 0.1
@@ -52,7 +54,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             shuffle=ShuffleParams(p=0.25),
             holes=HoleParams(p=0.5, n=8, smallest=0.1, largest=0.2),
         ),
-        "randaugment": Preset(),
+        "randaugment": Preset(has_rand=True),
     }
 )
 
@@ -73,7 +75,6 @@ def preset(
     chosen = PRESETS[name]
     change = min(1.0, chosen.colour * colour)
     n, magnitude = rand
-    has_rand = name == "randaugment"
     return AugmentParams(
         min_area=min_area,
         d4=d4,
@@ -84,7 +85,7 @@ def preset(
         blur=chosen.blur,
         warp=chosen.warp,
         rand=RandParams(n=n, magnitude=magnitude, colours=colour > 0)
-        if has_rand
+        if chosen.has_rand
         else None,
         shuffle=chosen.shuffle,
         holes=chosen.holes,

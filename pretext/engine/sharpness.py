@@ -39,6 +39,7 @@ def uphill(learner: nn.Module, rho: float) -> Iterator[None]:
         torch._foreach_add_(weights, [*torch._foreach_mul(gradients, scale)])
     for weight in weights:
         weight.grad = None
+    gradients.clear()  # else they take memory beside those of the second backward
     try:
         yield
     finally:

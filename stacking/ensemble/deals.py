@@ -92,8 +92,8 @@ def _title(of_deals: Sequence[Line]) -> str:
 def _passed_on(lines: Sequence[Line], off_everywhere: Sequence[bool]) -> list[Line]:
     """Put in the place of a step that is off what its deal goes on with."""
     passed: list[Line] = []
-    for line, is_shown in zip(lines, off_everywhere, strict=True):
-        if line.is_off and not is_shown:
+    for line, stays_off in zip(lines, off_everywhere, strict=True):
+        if line.is_off and not stays_off:  # it is on in another deal
             passed.append(next(before for before in passed[::-1] if not before.is_off))
         else:
             passed.append(line)

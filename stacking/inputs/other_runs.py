@@ -11,6 +11,7 @@ from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, read_experiment
 from data_prep.prepare_settings import PrepareSettings
 from data_prep.prepared import PREPARED
+from data_prep.run_folders.damage import digest_file
 from data_prep.run_folders.runs import Finished, Run
 from data_prep.run_places import run_of
 from data_prep.schemes import is_in_time
@@ -19,7 +20,10 @@ from stacking.inputs.sources import EXTRACTED
 
 EXPERIMENT = ".toml"
 # What decides which rows there are, and which of them are held out together.
-DEALT_BY = ("train", "id", "target", "group", "object", "exclude_from_validation")
+DEALT_BY = (
+    *("train", "id", "target", "target_kind", "group", "object"),
+    "exclude_from_validation",
+)
 
 
 def is_extracted(file: Path) -> bool:
@@ -75,15 +79,16 @@ def check_folds_to_come(
     extraction = experiment.settings_of(EXTRACTED, ExtractSettings, {})
     if extraction.source != FINETUNED or settings.folds or expected.folds:
         return
-    for key in DEALT_BY:
+    in_time = is_in_time(expected.cv)
+    for key in [*DEALT_BY, *["date"] * in_time]:
         value, expected_value = getattr(experiment.data, key), getattr(data, key)
-        if _resolved(value) != _resolved(expected_value):
+        if not _is_same(value, expected_value):
             raise UserError(
                 f"also = '{file}': {key} = {_shown(value)} in its [data], and"
                 f" {_shown(expected_value)} here: its folds would be of other rows or"
                 f" groups; give both the same {key}"
             )
-    keys = ["cv", "gap"] if is_in_time(expected.cv) else ["cv", "seed"]
+    keys = ["cv", "gap"] if in_time else ["cv", "seed"]
     for key in keys:
         value, expected_value = getattr(settings, key), getattr(expected, key)
         if value != expected_value:
@@ -94,8 +99,13 @@ def check_folds_to_come(
             )
 
 
-def _resolved(value: object) -> object:
-    return value.resolve() if isinstance(value, Path) else value
+def _is_same(value: object, expected: object) -> bool:
+    """Compare settings of ``[data]``; of tables their content, wherever they lie."""
+    if isinstance(value, Path) and isinstance(expected, Path):
+        if value.is_file() and expected.is_file():
+            return digest_file(value) == digest_file(expected)
+        return value.resolve() == expected.resolve()
+    return value == expected
 
 
 def _shown(value: object) -> str:

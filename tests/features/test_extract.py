@@ -766,15 +766,18 @@ def test_a_backbone_that_labels_chose_is_not_called_label_free(tmp_path: Path) -
     np.testing.assert_array_equal(store.matrix(), values)
 
 
-@pytest.mark.parametrize("is_selected", [True, False])
+@pytest.mark.parametrize(
+    ("is_selected", "is_stage"), [(True, True), (True, False), (False, False)]
+)
 def test_nets_that_began_from_such_a_backbone_say_so(
-    tmp_path: Path, is_selected: bool
+    tmp_path: Path, is_selected: bool, is_stage: bool
 ) -> None:
     run = make_run(tmp_path)
     make_pretext(run)
+    weights = run.folder / "pretext.jigsaw" / "backbone.safetensors"
     if is_selected:
         select_with_labels(run)
-    finetune(run, "--joint", "--init=pretext.jigsaw")
+    finetune(run, "--joint", f"--init={'pretext.jigsaw' if is_stage else weights}")
     extract(run)
     store = store_of(run, "features.pkl")
     assert set(store.roles) == {"oof", "test"}

@@ -292,6 +292,20 @@ def other_classes(teacher: Run, _: Run) -> None:
     change_metadata(teacher, FINETUNE, nets=[net | {"tasks": tasks} for net in nets])
 
 
+def other_kind(teacher: Run, _: Run) -> None:
+    nets = teacher.recorded(FINETUNE).metadata["nets"]
+    tasks = [task | {"kind": "date"} for task in nets[0]["tasks"]]
+    change_metadata(teacher, FINETUNE, nets=[net | {"tasks": tasks} for net in nets])
+
+
+def other_column(teacher: Run, _: Run) -> None:
+    path = teacher.folder / FINETUNE / "record.json"
+    record = json.loads(path.read_text())
+    columns = {"target": {"column": "weight"}, "onehot": {"column": "weight"}}
+    record["settings"]["tasks_of_experiment"] = columns
+    path.write_text(json.dumps(record))
+
+
 def copy_in_teacher(_: Run, run: Run) -> None:
     """A row that is trained on by the teacher is a copy of one held out here."""
 
@@ -325,6 +339,12 @@ def drop_nets(teacher: Run, _: Run) -> None:
         (other_target, {}, r"another target: its target column is 'price', and here"),
         (without_fold, {}, r"has no net of fold 2 \(there are: 0, 1\), and no other"),
         (other_classes, {}, r"learned the tasks my_target, .* target here are: target"),
+        (other_kind, {}, r"learned the tasks target, .* same name, column, kind and"),
+        (
+            other_column,
+            {},
+            r"learned the tasks target, .* one of the same name, column",
+        ),
         (copy_in_teacher, {}, r"its net of fold 0 learned 'p0\d\d', which is a copy"),
         (nothing_without_label, {}, r"nothing to label: of the 8 pictures without"),
         (drop_nets, {}, r"transfer.finetune is not finished; first: python -m"),

@@ -428,7 +428,7 @@ def test_a_trial_is_a_third_as_long(
     assert usual.total_steps(100) == 3 * usual.epochs
 
 
-@pytest.mark.parametrize(("last_plain", "expected"), [(0, 0), (6, 2), (29, 9)])
+@pytest.mark.parametrize(("last_plain", "expected"), [(0, 0), (1, 1), (6, 2), (29, 9)])
 def test_a_trial_ends_plain_for_as_long_a_part(last_plain: int, expected: int) -> None:
     whole = FinetuneSettings(epochs=30, mix="mixup", mix_last_plain=last_plain)
     usual = TuneSettings().shortened(whole, 100)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from data_prep.arrays import Ints
 from data_prep.errors import UserError
 from pretext.device import moved
-from pretext.networks.backbones import feature_width
 from transfer.networks.task_net import TaskNet
 
 
@@ -34,7 +33,6 @@ def class_maps(net: TaskNet, task: str, images: Tensor, class_idx: Ints) -> Tens
     maps_BDhw: Tensor = backbone.forward_features(net.inputs_of(images)).float()
     weight_KD = net.head(task).linear.weight[:, : maps_BDhw.shape[1]].float()
     weight_BD = weight_KD[moved(torch.from_numpy(class_idx), images.device)]
-    # a sum, since a product of matrices would be rounded to bfloat16 under autocast
     return (maps_BDhw * weight_BD[:, :, None, None]).sum(dim=1)
 
 
@@ -45,9 +43,14 @@ def check_maps(backbone: nn.Module, name: str, side_px: int) -> None:
         UserError: They are not.
     """
     any_backbone: Any = backbone.eval()
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randn(2, 3, side_px, side_px, generator=rng)
     with torch.no_grad():
-        maps = any_backbone.forward_features(torch.zeros(1, 3, side_px, side_px))
-    if maps.ndim != 4 or maps.shape[1] != feature_width(backbone):
+        maps, features = any_backbone.forward_features(images), any_backbone(images)
+    means = maps.mean(dim=(2, 3)) if maps.ndim == 4 else maps
+    if means.shape != features.shape or not torch.allclose(
+        means, features, rtol=1e-3, atol=1e-4
+    ):
         raise UserError(
             "mix = 'snapmix' reads maps of classes off a network whose features are"
             f" means of its last maps, and those of {name!r} are not; give mix ="

@@ -141,6 +141,8 @@ class HeldOutRows:
             tasks = [task for task in job.tasks if task.name in pseudo.tasks]
             is_known = np.logical_or.reduce([task.has_label for task in tasks])
             held_out = job.val_idx[is_known[job.val_idx]]
+            if not len(held_out):
+                continue
             ids = [data.ids[row] for row in held_out]
             viewed = ViewedNets.of_fold(nets, job.fold, data)
             outputs = lesson(pseudo, job.fold, data, jobs=jobs)

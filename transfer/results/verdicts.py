@@ -92,7 +92,7 @@ def held_out(job: Job, net: Mapping[str, Any]) -> list[HeldOut]:
     """
     pairs = []
     for task in job.tasks:
-        train_idx = job.train_idx[task.has_label[job.train_idx]]
+        train_idx = job.labelled_idx[task.has_label[job.labelled_idx]]
         val_idx = job.val_idx[task.has_label[job.val_idx]]
         if not len(train_idx) or not len(val_idx):
             continue

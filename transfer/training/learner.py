@@ -134,7 +134,8 @@ class FinetuneLearner(Learner):
         that a row of weight 0.5 pulls half as hard whatever it shares its batch with.
         A mixture has the losses by both labels, each times its weight, and so that of
         the labels which there are: each label has a weight of 1 on average, whether its
-        partners have one or not. The loss of the kept puzzles is added.
+        partners have one or not; of cmixup all labels together, and rare numbers, which
+        are seldom a partner, have less. The loss of the kept puzzles is added.
         """
         views, columns = self.views(batch), self._columns(batch)
         row_idx = moved(torch.from_numpy(batch.rows), batch.images.device)

@@ -60,13 +60,15 @@ class Mixer:
         else:
             partner_idx = near_partners(rng, self.numbers[batch.rows])
         share = rng.beta(settings.alpha, settings.alpha, n)
+        is_snap = settings.mix == "snapmix"
+        maps = self.class_maps(batch, views) if is_snap else None
         with torch.autocast(views.device.type, enabled=False):
-            if settings.mix != "snapmix":
+            if maps is None:
                 return mix_pictures(rng, settings.mix, views, partner_idx, share=share)
             from_area = rng.beta(settings.alpha, settings.alpha, n)
             return snap(
                 views,
-                self.class_maps(batch, views),
+                maps,
                 partner_idx,
                 into_B4=random_boxes(rng, 1 - share, views.shape[2]),
                 from_B4=random_boxes(rng, from_area, views.shape[2]),

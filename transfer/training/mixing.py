@@ -7,7 +7,9 @@ Sources: Zhang et al. 2018, mixup, arXiv 1710.09412; Yun et al. 2019, CutMix, ar
 2210.05775.
 Differs: each picture has a share of its own, none is its own partner, and near partners
 are of the same batch. The losses are mixed, not the labels: of cross-entropy and of
-squared errors that is the same up to a constant, and it needs no labels that mix.
+squared errors that is the same up to a constant, and it needs no labels that mix. The
+shares are of the square, padding included: where pictures are padded, a box may show
+less of a partner than its label weighs.
 
 Shapes: B pictures of a batch, S side.
 """
