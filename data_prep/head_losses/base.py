@@ -118,6 +118,24 @@ class HeadLoss(ABC):
             state: Of the head.
         """
 
+    def losses_of_each(
+        self, outputs: "Tensor", y_of_classes: "Tensor", state: "State"
+    ) -> "Tensor":
+        """Give the (B, K) losses that each of K classes would have in each row.
+
+        Args:
+            outputs: (B, W) of the head.
+            y_of_classes: (K, ...) rows of ``target``, one for each class.
+            state: Of the head.
+        """
+        import torch
+
+        losses = [
+            self.row_losses(outputs, y_true.expand(len(outputs), *y_true.shape), state)
+            for y_true in y_of_classes
+        ]
+        return torch.stack(losses, dim=1)
+
     def batch_losses(
         self, outputs: "Tensor", y_true: "Tensor", state: "State", rows: BatchRows
     ) -> "Tensor | None":

@@ -101,6 +101,17 @@ class ClassLoss(HeadLoss):
             return losses
         return losses.lerp(costs.mean(dim=1), self.label_smoothing)
 
+    def losses_of_each(
+        self, outputs: "Tensor", y_of_classes: "Tensor", state: "State"
+    ) -> "Tensor":
+        """Give the (B, K) losses by each class, at the cost of one of them."""
+        costs = self.class_costs(outputs)
+        if self.label_smoothing:
+            costs = costs.lerp(costs.mean(dim=1, keepdim=True), self.label_smoothing)
+        weights = state.get(WEIGHTS)
+        losses = costs if weights is None else costs * weights
+        return losses[:, y_of_classes]
+
     @abstractmethod
     def class_costs(self, outputs: "Tensor") -> "Tensor":
         """Give what each class would cost if it were the right one.

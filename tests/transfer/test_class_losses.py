@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.testing import assert_close
 
 from data_prep.errors import UserError
+from data_prep.head_losses.base import HeadLoss
 from data_prep.head_losses.bi_tempered import BiTempered
 from data_prep.head_losses.class_loss import ClassLoss
 from data_prep.head_losses.cross_entropy import CrossEntropy
@@ -155,6 +156,12 @@ def test_smoothing_and_weights_mean_the_same_with_each(
     np.testing.assert_allclose(
         weighed.row_losses(logits, target, state),
         weights[y] * ((1 - smoothing) * of_label + smoothing * costs.mean(axis=1)),
+        rtol=1e-6,
+    )
+    of_classes = torch.tensor([2, 0, 1])
+    np.testing.assert_allclose(
+        weighed.losses_of_each(logits, of_classes, state),
+        HeadLoss.losses_of_each(weighed, logits, of_classes, state),
         rtol=1e-6,
     )
     start = np.array([3.5, 2.5, 1.5]) * weights

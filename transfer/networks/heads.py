@@ -100,6 +100,10 @@ class Head(nn.Module):
         """Give the (B,) losses of (B, W) outputs and rows of ``loss_target``."""
         return self.head_loss.row_losses(outputs, y_true, self.state)
 
+    def losses_of_each(self, outputs: Tensor, y_of_classes: Tensor) -> Tensor:
+        """Give the (B, K) losses by each of K classes, rows of ``loss_target``."""
+        return self.head_loss.losses_of_each(outputs, y_of_classes, self.state)
+
     def batch_losses(
         self, outputs: Tensor, y_true: Tensor, rows: BatchRows
     ) -> Tensor | None:

@@ -217,11 +217,8 @@ class FinetuneLearner(Learner):
         if task not in self.soft:
             return losses
         proba_BK = self.get_buffer(f"{task}_proba")[idx]
-        of_classes = [
-            head.row_losses(outputs, y_true.expand(len(idx), *y_true.shape))
-            for y_true in self.get_buffer(f"{task}_of_classes")
-        ]
-        expected = (proba_BK * torch.stack(of_classes, dim=1)).sum(dim=1)
+        losses_BK = head.losses_of_each(outputs, self.get_buffer(f"{task}_of_classes"))
+        expected = (proba_BK * losses_BK).sum(dim=1)
         return torch.where(proba_BK.any(dim=1), expected, losses)
 
 
