@@ -5,7 +5,7 @@ tuned on them for fold k would still look at its labels, because the models of t
 *other* folds learned from it. So each fold's model leaves behind inner out-of-fold
 predictions too: those of the rows outside fold k, made by cross-validation among those
 rows alone. Whatever is chosen for fold k is chosen on them. Where folds are forward in
-time, "outside" means before.
+time, "outside" means before, less the gap, as for the nets.
 
 Shapes: N rows, n of them outside a fold and m in it, F folds, C columns, K classes.
 """
@@ -18,10 +18,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from data_prep.arrays import Floats, Ints
+from data_prep.arrays import Bools, Floats, Ints
 from data_prep.tables.units import Unit
 
 N_INNER = 4
+LEAST_PAST = 2 * N_INNER  # rows before a fold in time, of which something is learned
 MEAN_DECIMALS = 9  # of a standardised mean: beyond them two means are the same
 
 
@@ -47,7 +48,8 @@ class TrainingRows:
         folds: (N,) fold of each row, from 0.
         groups: (N,) codes of what no inner fold may tear.
         sample_weight: (N,) how much each row is learned from; 0: not at all.
-        in_time: A fold is predicted by what was learned from earlier ones alone.
+        train_from: (N,) the first fold that may learn from a row, where folds are
+            forward in time; None: every other fold may.
     """
 
     X: Floats
@@ -55,7 +57,12 @@ class TrainingRows:
     folds: Ints
     groups: Ints
     sample_weight: Floats
-    in_time: bool = False
+    train_from: Ints | None = None
+
+    @property
+    def in_time(self) -> bool:
+        """Whether a fold is predicted by what was learned from earlier rows alone."""
+        return self.train_from is not None
 
     @property
     def n_folds(self) -> int:
@@ -74,7 +81,7 @@ class TrainingRows:
 
     def each_fold(self) -> Iterator[tuple[int, Ints, Ints]]:
         """Give each fold with its ``train_idx`` and ``val_idx``."""
-        return each_fold(self.folds, in_time=self.in_time)
+        return each_fold(self.folds, self.train_from)
 
     def inner_folds(self, train_idx: Ints, seed: int) -> Ints:
         """Give the (n,) inner fold of each of the rows at ``train_idx``."""
@@ -172,16 +179,37 @@ class CrossFit:
 
 
 def each_fold(
-    folds: Ints, *, in_time: bool = False
+    folds: Ints, train_from: Ints | None = None
 ) -> Iterator[tuple[int, Ints, Ints]]:
     """Give each fold of (N,) ``folds`` with its ``train_idx`` and ``val_idx``.
 
-    In time those are of earlier folds alone; of fold 0, which none comes before, of all
-    others: its models serve rows that come later, and are not scored.
+    In time the former are what its net may learn from too: a row that is held out with
+    an early one of its group may come later than the fold. A fold without a past, such
+    as fold 0, has all others: its models serve rows that come later, and are not
+    scored.
+
+    Args:
+        folds: (N,) fold of each row.
+        train_from: (N,) first fold that may learn from each; None: not in time.
     """
     for fold in range(int(folds.max()) + 1):
-        may_train = folds < fold if in_time and fold else folds != fold
+        may_train = folds != fold
+        if train_from is not None and has_past(fold, train_from):
+            may_train = train_from <= fold
         yield fold, np.flatnonzero(may_train), np.flatnonzero(folds == fold)
+
+
+def has_past(fold: int, train_from: Ints) -> bool:
+    """Tell whether there are rows before a fold to learn something from."""
+    return int((train_from <= fold).sum()) >= LEAST_PAST
+
+
+def without_past(folds: Ints, train_from: Ints | None) -> Bools:
+    """Tell of (N,) rows whether their fold has no past; none, if not in time."""
+    if train_from is None:
+        return np.zeros(len(folds), dtype=np.bool_)
+    first = [fold for fold in np.unique(folds) if not has_past(int(fold), train_from)]
+    return np.isin(folds, first)
 
 
 def assign_inner_folds(

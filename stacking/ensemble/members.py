@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from data_prep.arrays import Floats, Ints
-from stacking.cross_fitting import CrossFit, Model
+from stacking.cross_fitting import CrossFit, Model, without_past
 from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.ensemble.objective import ScoringData
 from stacking.inputs.data import columns_of
@@ -127,9 +127,9 @@ def read_fixed(features: AlignedFeatures) -> dict[str, Member]:
 def first_by_net(
     members: Mapping[str, Member], features: AlignedFeatures
 ) -> dict[str, Member]:
-    """Let the net itself predict the first fold of those in time.
+    """Let the net itself predict the folds in time that have no past, as the first.
 
-    No fold comes before it, so nothing could be stacked that knows no later label.
+    No row comes before it, so nothing could be stacked that knows no later label.
     Where the nets predict no target, the members stay as they are.
 
     Args:
@@ -140,7 +140,7 @@ def first_by_net(
     if not features.rows.in_time or not fixed:
         return dict(members)
     net_pred = next(iter(fixed.values()))
-    is_first = features.rows.folds == 0
+    is_first = without_past(features.rows.folds, features.rows.train_from)
     changed = {}
     for name, member in members.items():
         oof_pred = member.fit.oof_pred.copy()

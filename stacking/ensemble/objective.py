@@ -249,14 +249,15 @@ class ScoringData:
         folds: (N,) fold of each row.
         groups: (N,) codes of what errs together.
         objective: The metric.
-        in_time: What is chosen for a fold is chosen on earlier ones alone.
+        train_from: (N,) the first fold for which something may be chosen on a row,
+            where folds are forward in time; None: every other fold.
     """
 
     y_true: Floats
     folds: Ints
     groups: Ints
     objective: Objective
-    in_time: bool = False
+    train_from: Ints | None = None
 
     @classmethod
     def of(cls, rows: TrainingRows, objective: Objective) -> "ScoringData":
@@ -266,12 +267,12 @@ class ScoringData:
             folds=rows.folds,
             groups=rows.groups,
             objective=objective,
-            in_time=rows.in_time,
+            train_from=rows.train_from,
         )
 
     def each_fold(self) -> Iterator[tuple[int, Ints, Ints]]:
         """Give each fold with its ``train_idx`` and ``val_idx``."""
-        return each_fold(self.folds, in_time=self.in_time)
+        return each_fold(self.folds, self.train_from)
 
     def take(self, idx: Ints) -> "ScoringData":
         """Give some of the rows."""
@@ -280,6 +281,7 @@ class ScoringData:
             y_true=self.y_true[idx],
             folds=self.folds[idx],
             groups=self.groups[idx],
+            train_from=None if self.train_from is None else self.train_from[idx],
         )
 
 

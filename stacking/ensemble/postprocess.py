@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from data_prep.arrays import Floats
 from data_prep.scoring.scores import Interval
-from stacking.cross_fitting import CrossFit
+from stacking.cross_fitting import CrossFit, without_past
 from stacking.ensemble.objective import ScoringData
 from stacking.ensemble.postprocessors import Postprocessor, Rule
 from stacking.inputs.target_columns import NetPredictions
@@ -119,6 +119,9 @@ def _tuned(
             before.fit.oof_pred[val_idx], net_pred.take(val_idx), rule
         )
         rules.append(rule)
+    # no rule can be chosen for what nothing comes before
+    is_first = without_past(scoring.folds, scoring.train_from)
+    fit.oof_pred[is_first] = before.fit.oof_pred[is_first]
     rule = processor.choose(before.apparent, net_pred, scoring)
     apparent = processor.apply(before.apparent, net_pred, rule)
     return Start(fit=fit, apparent=apparent), rule, rules

@@ -229,7 +229,7 @@ def _training_rows(
         folds=rows["fold"].to_numpy(dtype=np.int64),
         groups=rows["cv_group"].to_numpy(dtype=np.int64),
         sample_weight=weights_of(rows),
-        in_time=TRAIN_FROM in rows,
+        train_from=rows[TRAIN_FROM].to_numpy() if TRAIN_FROM in rows else None,
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from data_prep.arrays import Floats, Ints
+from data_prep.folds import TRAIN_FROM
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,13 +88,16 @@ class Objects:
 
         Returns:
             (N) rows: of the first picture of each, but for its id, which is the name of
-            the object, and the sample weight, which is the mean.
+            the object, the sample weight, which is the mean, and the first fold that
+            may learn from it, where folds are in time, which is that of the last.
         """
         first = table.iloc[self.order[self.starts]]
         weights = self.mean(table["weight"].to_numpy(dtype=np.float64))
-        return first.assign(id=list(self.names), weight=weights).set_index(
-            "id", drop=False
-        )
+        rows = first.assign(id=list(self.names), weight=weights)
+        if TRAIN_FROM in table:
+            of_pictures = table[TRAIN_FROM].to_numpy()[self.order]
+            rows[TRAIN_FROM] = np.maximum.reduceat(of_pictures, self.starts)
+        return rows.set_index("id", drop=False)
 
     def take(self, picture_idx: Ints) -> tuple[Self, Ints]:
         """Give the objects of some pictures alone, and the (n,) indices they have here.

@@ -13,12 +13,16 @@ from data_prep.errors import UserError
 from data_prep.experiment import read_experiment
 from data_prep.folds import TRAIN_FROM
 from data_prep.run_folders.runs import Run
-from stacking.cross_fitting import TrainingRows
+from stacking.cross_fitting import CrossFit, TrainingRows, each_fold, without_past
 from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.ensemble.objective import Objective, ScoringData
+from stacking.ensemble.postprocess import Start, run_chain
+from stacking.ensemble.postprocessors import postprocessor_named
 from stacking.ensemble.selection import cross_select
 from stacking.inputs.assemble import Protocol, assemble
 from stacking.inputs.data import StackingData
+from stacking.inputs.objects import Objects
+from stacking.inputs.target_columns import NetPredictions
 from stacking.models.registry import STACKERS
 from stacking.models.stacker import FitContext
 from stacking.settings import FitSettings
@@ -115,14 +119,14 @@ def test_other_rows_to_learn_from_are_other_folds(make_run: MakeRun) -> None:
 def in_time(seed: int = 0, n: int = 90) -> TrainingRows:
     """Make up rows of three folds in time that two columns tell of."""
     rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, 2))
+    X, folds = rng.normal(size=(n, 2)), np.repeat([0, 1, 2], n // 3)
     return TrainingRows(
         X=X,
         y=X @ [1.0, -0.5] + rng.normal(0, 0.1, n),
-        folds=np.repeat([0, 1, 2], n // 3),
+        folds=folds,
         groups=np.arange(n) // 2,
         sample_weight=np.ones(n),
-        in_time=True,
+        train_from=folds + 1,
     )
 
 
@@ -166,6 +170,57 @@ def test_nor_does_what_is_selected_for_it(fold: int) -> None:
     assert_array_equal(*blends)
 
 
+@pytest.mark.parametrize("name", ["ridge", "lightgbm", "svr"])
+def test_late_rows_of_an_early_group_teach_no_fold_before_them(name: str) -> None:
+    """They are held out with its earliest row, and dated in the last fold."""
+    rows, context = in_time(), FitContext(n_seeds=1, max_rounds=30, columns=["a", "b"])
+    is_late = np.arange(len(rows.y)) < 8
+    rows = replace(rows, train_from=np.where(is_late, 3, rows.train_from))
+    others = replace(rows, y=np.where(is_late, rng_labels(len(rows.y)), rows.y))
+    objective = Objective.named("rmse", [], is_number=True)
+    fits, blends = [], []
+    for labelled in (rows, others):
+        fits.append(STACKERS[name].fit(labelled, context))
+        both = {"a": fits[-1], "b": STACKERS["ridge"].fit(labelled, context)}
+        blends.append(cross_select(both, ScoringData.of(labelled, objective))[0])
+    is_scored = rows.folds > 0
+    for fit, other in (fits, blends):
+        assert_array_equal(fit.oof_pred[is_scored], other.oof_pred[is_scored])
+        assert np.isnan(fit.inner_oof[1:, is_late]).all()
+        assert not np.isnan(fit.inner_oof[1, (rows.folds == 0) & ~is_late]).any()
+
+
+def test_a_fold_within_the_gap_of_the_first_rows_has_no_past_either() -> None:
+    folds, train_from = np.repeat([0, 1, 2], 9), np.repeat([2, 3, 3], 9)
+    splits = {fold: (idx, val) for fold, idx, val in each_fold(folds, train_from)}
+    assert_array_equal(without_past(folds, train_from), folds < 2)
+    for fold, is_train in ((0, folds > 0), (1, folds != 1), (2, folds == 0)):
+        train_idx, val_idx = splits[fold]
+        assert_array_equal(train_idx, np.flatnonzero(is_train))
+        assert_array_equal(val_idx, np.flatnonzero(folds == fold))
+    assert not without_past(folds, None).any()
+
+
+def test_no_rule_is_chosen_for_the_first_fold() -> None:
+    """The level drifts: what bends fold 0 would be learned from later folds."""
+    rows = in_time()
+    scoring = ScoringData.of(
+        replace(rows, y=rows.y + rows.folds * 4.0),
+        Objective.named("rmse", [], is_number=True),
+    )
+    fit = CrossFit.of_fixed(rows.y, rows.folds)
+    net_pred = NetPredictions(regression=rows.y, proba=None, class_values=np.empty(0))
+    (step,) = run_chain(
+        [postprocessor_named("isotonic")],
+        Start(fit=fit, apparent=rows.y),
+        net_pred,
+        scoring,
+    )
+    after, is_first = step.after.fit.oof_pred, rows.folds == 0
+    assert_array_equal(after[is_first], rows.y[is_first])
+    assert (after[~is_first] != rows.y[~is_first]).any()
+
+
 def test_the_net_itself_predicts_the_first_fold(make_run: MakeRun) -> None:
     folder = make_run(is_in_time=True, n_train=90, n_test=20, tasks=("target", "date"))
     experiment = read_experiment(folder / "experiment.toml", folder)
@@ -179,3 +234,16 @@ def test_the_net_itself_predicts_the_first_fold(make_run: MakeRun) -> None:
         assert_array_equal(oof_pred[is_first], plain[is_first])
         assert (oof_pred[~is_first] != plain[~is_first]).any()
     assert job.expect(stacked) is None
+
+
+def test_an_object_teaches_no_fold_before_its_last_picture() -> None:
+    table = pd.DataFrame(
+        {
+            "object": ["b", "a", "b"],
+            "split": "train",
+            "weight": 1.0,
+            TRAIN_FROM: [3, 1, 2],
+        }
+    )
+    rows = Objects.of(table).rows(table)
+    assert rows[TRAIN_FROM].to_dict() == {"a": 1, "b": 3}
