@@ -128,7 +128,8 @@ class Assembly:
     ) -> None:
         """Write the mean over the deals, and each as if there were that one alone."""
         mean, of_mean = self._mean_over_deals(oof)
-        if len(mean.rows) or tests:
+        # a shard without such a row has the store too, which the others' join
+        if len(mean.rows) or tests or "shard" in self.header:
             self._write_features(
                 "features.pkl", oof, tests, self.failures, mean=(mean, of_mean)
             )

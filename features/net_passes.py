@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.arrays import Ints
+from data_prep.run_folders.damage import digest_of
 from features.assembly import Extracted
 from features.plan import PassRows, RoleRows
 from features.rows import Floats, Rows, chosen_rows
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pretext.data.pictures import Pictures
 
 CHUNK = 4096  # rows looked at at a time: the values lie on the disk
+LONGEST_NAME = 100  # of a file, without what is told beside it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +112,10 @@ def file_of(planned: PassRows, work: Path) -> Path:
         planned: The pass.
         work: Folder for the values of all.
     """
-    return work / planned.part / f"{'-'.join(planned.folds)}.npy"
+    name = "-".join(planned.folds)
+    if len(name) > LONGEST_NAME:
+        name = f"{name[:LONGEST_NAME]}-{digest_of(planned.folds)[:16]}"
+    return work / planned.part / f"{name}.npy"
 
 
 @dataclass(frozen=True, kw_only=True)

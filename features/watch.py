@@ -122,10 +122,11 @@ def wait_for_training(run: Run, every: float) -> dict[str, Any]:
 def training_of(run: Run) -> dict[str, Any]:
     """Give what the training there is made from; empty: there is none."""
     if unfinished := run.unfinished(WATCHED):
-        return unfinished[1]
-    if not run.has(WATCHED):
+        record = unfinished[1]  # with its attempts, which change as it goes on
+    elif run.has(WATCHED):
+        record = run.finished(WATCHED, check_inputs=False).record
+    else:
         return {}
-    record = run.finished(WATCHED, check_inputs=False).record
     return {key: record[key] for key in ("settings", "reads")}
 
 

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.command import open_command, run_command
+from data_prep.errors import UserError
 from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED
 from data_prep.reporting.numerals import four_digits, style_for
@@ -40,6 +41,7 @@ from stacking.kept_metrics import keep_other_metric
 from stacking.settings import FitSettings
 
 if TYPE_CHECKING:
+    from data_prep.run_folders.runs import Finished, Run
     from stacking.analysis.findings import Findings
     from stacking.ensemble.stack import Stacked
     from stacking.reporting.outputs import RequestedIds
@@ -87,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     # The matrices are small: a second thread gains nothing, and on a busy machine it
     # waits for a core that it does not get (a ridge of 0.5 s took 9 s).
     with threadpool_limits(1, user_api="blas"), run.stage(name, config, reads) as stage:
+        _check_same(run, prepared, extracted)
         keep_other_metric(run, name, job.objective.name)  # no other fit is at it now
         stacked = over_deals([of_deal.fit(stage.folder) for of_deal in (job, *further)])
         findings = job.evaluate(stacked, further)
@@ -108,6 +111,21 @@ def main(argv: Sequence[str] | None = None) -> Path:
     _tell(stacked, findings, requested, run.folder)
     log.info("-> %s", run.folder / name / "report.html")
     return run.folder / name
+
+
+def _check_same(run: "Run", *read: "Finished") -> None:
+    """Check that what was read is what the record will say.
+
+    Raises:
+        UserError: Another command has replaced it since.
+    """
+    for finished in read:
+        digest = finished.record["digest"]
+        if run.recorded(finished.record["stage"]).record["digest"] != digest:
+            raise UserError(
+                f"{finished.folder} was replaced by another command while it was read;"
+                " again: the same command"
+            )
 
 
 def _metadata(stacked: "Stacked", settings: FitSettings, n: int) -> dict[str, Any]:

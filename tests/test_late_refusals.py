@@ -125,6 +125,7 @@ WHY: dict[str, tuple[str, ...]] = {
     ),
     "files of data_prep.prepare, changed since": (
         *(
+            "stacking.fit:_check_same",
             "stacking.inputs.leak_guards:check_folds",
             "stacking.reporting.outputs",
         ),
@@ -136,6 +137,7 @@ WHY: dict[str, tuple[str, ...]] = {
     ),
     "stores, and what the nets said": (
         *("features.store", "features.pooling:pool", "stacking.inputs.sources"),
+        "stacking.ensemble.candidates:add_means",
         *("stacking.inputs.tta_views", "stacking.inputs.leak_guards:check_roles"),
         *(
             "stacking.inputs.leak_guards:check_not_selected",

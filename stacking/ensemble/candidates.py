@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from data_prep.arrays import Floats
+from data_prep.errors import UserError
 from stacking.cross_fitting import CrossFit
 from stacking.ensemble.members import Member, constant
 from stacking.ensemble.objective import ScoringData
@@ -89,6 +90,11 @@ def add_means(
     # Of equals the first is selected, so what needs no fitting comes first.
     names = fixed + [name for name in stackers if name in every]
     every[CONSTANT] = constant(scoring)
+    if not names:
+        raise UserError(
+            "stackers: 'weighted' is a mean of sub-tasks, and there are no two of them;"
+            " name another too, such as ridge"
+        )
     if is_leaky:
         names = list(stackers[:1])
     elif len(names) > 1:

@@ -13,6 +13,7 @@ import numpy as np
 from data_prep.arrays import Floats
 from data_prep.errors import UserError, named
 from data_prep.run_folders.runs import Finished
+from features.store import Store
 from stacking.ensemble.deals import DealPredictors
 from stacking.inputs import tta_views
 from stacking.inputs.data import Column
@@ -130,9 +131,13 @@ def _views(
     """Read the single views of each fold net, (M, V, F), tasks side by side."""
     tasks = dict.fromkeys(column.task for column in _columns_of_nets(predictor))
     views = folder / "views"
+
+    def store_of(task: str, fold: int) -> Store:
+        of_one_net = views / f"{task}.pkl"  # without labels one net made all rows
+        is_there = of_one_net.exists()
+        return opened(of_one_net if is_there else views / f"{task}.test.fold{fold}.pkl")
+
     return [
-        tta_views.side_by_side(
-            [opened(views / f"{task}.test.fold{k}.pkl") for task in tasks], ids
-        )
-        for k in range(n_nets)
+        tta_views.side_by_side([store_of(task, fold) for task in tasks], ids)
+        for fold in range(n_nets)
     ]

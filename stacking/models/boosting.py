@@ -287,13 +287,15 @@ def boost_to_lowest(
     Returns:
         The round at which the mean is lowest, and how low.
     """
-    best, lowest = 1, math.inf
+    # the error of a fold without weight is no number
+    weights, best, lowest = np.asarray(sizes), 1, math.inf
     for number in range(1, boosting.max_rounds + 1):
         errors = []
         for booster in boosters:
             booster.update()
             errors.append(booster.eval_valid()[0][2])
-        error = float(np.average(errors, weights=sizes))
+        error = float(np.array(errors)[weights > 0] @ weights[weights > 0])
+        error /= float(weights.sum())
         if error < lowest:
             best, lowest = number, error
         elif number - best >= boosting.patience:

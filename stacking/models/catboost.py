@@ -129,7 +129,9 @@ def fit(rows: TrainingRows, context: FitContext) -> CrossFit:
             models.append(model)
             curves.append(curve)
         sizes = np.bincount(inner_folds, weights)
-        rounds = int(np.average(curves, axis=0, weights=sizes).argmin()) + 1
+        is_told = sizes > 0  # the error of a fold without weight is no number
+        mean = np.average(np.array(curves)[is_told], axis=0, weights=sizes[is_told])
+        rounds = int(mean.argmin()) + 1
         inner_oof = np.empty(rows.y[train_idx].shape)
         for inner_fold, _inner_idx, idx in each_fold(inner_folds):
             model = models[inner_fold]

@@ -178,7 +178,11 @@ def fit_curve(
     from sklearn.isotonic import IsotonicRegression
 
     weights = np.ones(len(x)) if sample_weight is None else sample_weight
-    weights = np.maximum(weights, 1e-12)
+    is_weighted = weights > 0  # an end of the curve would be theirs, at any weight
+    if is_weighted.any():
+        x, y, weights = x[is_weighted], y[is_weighted], weights[is_weighted]
+    else:
+        weights = np.ones(len(x))
     # scikit-learn takes numbers for equal that lie 1e-15 apart
     x_unit, y_unit = Unit.of(x), Unit.of(y)
     x, y = x_unit.standardise(x), y_unit.standardise(y)

@@ -112,6 +112,7 @@ def in_child(kind: str, name: str, *args: Any) -> Any:
     try:
         return pool.submit(_call, name, *args).result()
     except KeyboardInterrupt:
+        _child.cache_clear()  # a notebook goes on
         pool.shutdown(kill_workers=True)
         raise
     except ImportError as error:

@@ -156,6 +156,8 @@ def cross_fit_svr(rows: TrainingRows, *, seed: int = 0) -> CrossFit:
 def draw_rows(idx: Ints, rows: TrainingRows, seed: int) -> Ints:
     """Draw whole groups of at most ``MAX_ROWS`` rows that have a weight.
 
+    Where no group is small enough, a part of one is drawn.
+
     Args:
         idx: Which rows to draw from.
         rows: All rows.
@@ -170,9 +172,15 @@ def draw_rows(idx: Ints, rows: TrainingRows, seed: int) -> Ints:
     _, group_codes, sizes = np.unique(
         rows.groups[weighted], return_inverse=True, return_counts=True
     )
-    order = np.random.default_rng(seed).permutation(len(sizes))
-    is_drawn = np.zeros(len(sizes), dtype=bool)
-    is_drawn[order[np.cumsum(sizes[order]) <= MAX_ROWS]] = True
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(sizes))
+    is_drawn, room = np.zeros(len(sizes), dtype=bool), MAX_ROWS
+    for group in order:
+        if sizes[group] <= room:
+            is_drawn[group], room = True, room - sizes[group]
+    if not is_drawn.any():
+        of_first = weighted[group_codes == order[0]]
+        return np.sort(rng.choice(of_first, MAX_ROWS, replace=False))
     return weighted[is_drawn[group_codes]]
 
 

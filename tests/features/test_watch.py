@@ -102,6 +102,28 @@ def test_what_is_scored_is_not_scored_again(
     assert (folder / "scores.csv").read_bytes() == before
 
 
+def test_a_training_that_ended_is_the_one_that_was_begun(
+    trained: Run, tmp_path: Path
+) -> None:
+    """While it ran, what is noted beside it also says how often it was begun."""
+    run = Run(Path(shutil.copytree(trained.folder, tmp_path / "run")))
+    ended = watch.training_of(run)
+    stage = run.folder / "transfer.finetune"
+    stage.rename(stage.with_name("away"))
+    with (
+        pytest.raises(KeyboardInterrupt),
+        run.stage("transfer.finetune", ended["settings"], [*ended["reads"]]),
+    ):
+        raise KeyboardInterrupt
+    begun = watch.training_of(run)
+    assert begun["settings"] == ended["settings"]
+    assert set(begun) == set(ended)
+    assert not watch.has_ended(run, begun)
+    shutil.rmtree(stage.with_name("transfer.finetune.partial"))
+    stage.with_name("away").rename(stage)
+    assert watch.has_ended(run, ended)
+
+
 def scored(fold: str, epoch: int, score: str, value: float) -> EpochScore:
     return EpochScore(
         net="joint",

@@ -99,6 +99,15 @@ def test_like_rows_of_one_cv_group_are_never_learned_from() -> None:
     assert error > 0.93 * labels[CV_GROUPS][rest].var()
 
 
+def test_an_inner_fold_without_weight_is_left_out_of_the_mean() -> None:
+    parts = assign_inner_folds(Y, CV_GROUPS, 0)
+    weights = np.where(parts == 1, 0.0, 1.0)
+    rounds, _ = find_rounds(
+        Table(X=X, y=Y, sample_weight=weights), parts, Boosting(max_rounds=60), 0
+    )
+    assert rounds > 5
+
+
 def test_rounds_are_where_the_mean_curve_of_the_parts_is_lowest() -> None:
     noisy = Y + np.random.default_rng(2).normal(0, 2, N)
     boosting = Boosting(max_rounds=400, patience=40)

@@ -15,6 +15,7 @@ from stacking.models.linear import (
     Curve,
     cross_fit_curve,
     cross_fit_ridge,
+    fit_curve,
     fit_ridges,
 )
 from tests.stacking.conftest import rows_in_folds
@@ -140,6 +141,13 @@ def test_a_row_of_weight_zero_teaches_nothing_and_two_count_twice(way: str) -> N
     weighted = fit_ridges(X, y[:, None], counts)[4]
     scale = doubled.scale / weighted.scale  # columns are standardised without weights
     assert_allclose(weighted.coef[:, 0] * scale, doubled.coef[:, 0], rtol=0.02)
+
+
+def test_a_row_of_weight_zero_is_no_end_of_a_curve() -> None:
+    x, y = np.append(np.arange(1.0, 6), 10), np.append(np.arange(1.0, 6), 900)
+    curve = fit_curve(x, y, np.where(x < 9, 1.0, 0.0))
+    assert_allclose(curve.predict(np.array([0.0, 2.5, 7, 10])), [1, 2.5, 5, 5])
+    assert_allclose(fit_curve(x, y, np.zeros(6)).predict(x), y)
 
 
 def test_shares_are_positive_and_add_up_to_one() -> None:

@@ -4,7 +4,8 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,9 @@ from features.inference import find_pictures
 from features.store import open_store, write_store
 from stacking import fit, predict
 from stacking.analysis.conformal import conformal_radius
+from stacking.ensemble.new_rows import _views
 from stacking.ensemble.predictor import Predictor
+from stacking.inputs.data import Column
 from tests.drilled import in_drills
 from tests.stacking.conftest import FakeRun
 from tests.stacking.reported import rename
@@ -222,6 +225,29 @@ def test_one_net_without_labels_predicts_too(make_run: MakeRun) -> None:
     assert_allclose(found["prediction"], expected[found.index], atol=2e-6)
     assert (found["spread_nets"] == 0).all()
     assert "spread_views" not in found
+
+
+@pytest.mark.parametrize("is_label_free", [True, False])
+def test_views_are_those_of_each_net_or_of_the_only_one(
+    tmp_path: Path, is_label_free: bool
+) -> None:
+    column = Column(name="words_0__mean", task="words", output="0", statistic="mean")
+    predictor = SimpleNamespace(
+        user_columns=None, target_columns=SimpleNamespace(columns=[column])
+    )
+    n_nets, names = 2, ["words.test.fold0.pkl", "words.test.fold1.pkl"]
+    if is_label_free:
+        n_nets, names = 1, ["words.pkl"]
+    for number, name in enumerate(names):
+        values = np.arange(6, dtype=np.float32).reshape(2, 3, 1) + number
+        header: dict[str, Any] = {"roles": ["test"] * 2, "folds": [-1] * 2}
+        header |= {"columns": [{"name": "words_0"}], "views": ["e", "h", "v"]}
+        (tmp_path / "views").mkdir(exist_ok=True)
+        write_store(tmp_path / "views" / name, ["a", "b"], values, header)
+    views = _views(tmp_path, cast(Any, predictor), ["b"], n_nets)
+    assert [v[0, :, 0].tolist() for v in views] == [
+        [3.0 + k, 4.0 + k, 5.0 + k] for k in range(n_nets)
+    ]
 
 
 def test_own_columns_come_from_a_table(make_run: MakeRun, tmp_path: Path) -> None:

@@ -170,6 +170,31 @@ def test_of_many_rows_whole_cv_groups_are_drawn(
     assert first.min() >= 4
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("sizes", "n_expected"), [((10, 60, 30, 30), 40), ((10, 60), 10), ((60, 70), 41)]
+)
+def test_a_group_that_is_too_large_keeps_no_other_out(
+    sizes: tuple[int, ...],
+    n_expected: int,
+    seed: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(svr, "MAX_ROWS", 41)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    n = len(groups)
+    of_groups = rows_in_folds(
+        np.zeros((n, 1)), np.zeros(n), folds=groups, groups=groups
+    )
+    drawn = draw_rows(np.arange(n), of_groups, seed)
+    assert len(drawn) == n_expected
+    assert (np.diff(drawn) > 0).all()
+    if n_expected < 41:  # whole groups
+        assert {*np.bincount(groups[drawn], minlength=len(sizes))} <= {0, *sizes}
+    else:
+        assert len({*groups[drawn]}) == 1
+
+
 def test_few_rows_are_all_used_and_nothing_is_said() -> None:
     assert "drawn" not in fitted("numbers").metadata[0]
 
