@@ -3,17 +3,20 @@
 import math
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from data_prep.errors import UserError
 
 if TYPE_CHECKING:
-    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures import Future, ProcessPoolExecutor
 
 Result = TypeVar("Result")
+CHUNKS_AHEAD = 4  # of each process that works for another
 MEMORY = Path("/proc/meminfo")  # Linux
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container, Linux
 
@@ -87,12 +90,29 @@ def in_processes(
 
     try:
         with pool_of(n_processes) as pool:
-            yield from pool.map(function, *arguments, chunksize=chunk)
+            calls = zip(*arguments, strict=False)
+            pending: deque[Future[list[Result]]] = deque()
+            while True:
+                # no more than that, or results would pile up where they are taken
+                # more slowly than they are made
+                while len(pending) < CHUNKS_AHEAD * n_processes:
+                    if not (some := list(islice(calls, chunk))):
+                        break
+                    pending.append(pool.submit(_call_each, function, some))
+                if not pending:
+                    break
+                yield from pending.popleft().result()
     except BrokenProcessPool:
         raise UserError(
             f"one of {n_processes} processes was killed, probably for want of memory;"
             f" run again with fewer: {remedy}"
         ) from None
+
+
+def _call_each(
+    function: Callable[..., Result], calls: Sequence[tuple[Any, ...]]
+) -> list[Result]:
+    return [function(*arguments) for arguments in calls]
 
 
 def _leave_interrupts() -> None:

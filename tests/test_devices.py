@@ -397,6 +397,11 @@ def test_what_two_processes_began_they_end_with_the_same_bits(
     resumed = thirds(pictures)
     with pytest.raises(UserError, match=r"2 devices made it.*--allow-other"):
         run(resumed, pictures, tmp_path / "resumed", ema=0.9)
+    with pytest.raises(UserError, match=r"made with sync_batchnorm = false; give that"):
+        run(
+            *(resumed, pictures, tmp_path / "resumed"),
+            **{"devices": 2, "ema": 0.9, "sync_batchnorm": True},
+        )
     run(resumed, pictures, tmp_path / "resumed", devices=2, ema=0.9)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name

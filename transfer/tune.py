@@ -14,7 +14,6 @@ know a little of the search; that of ``--fold`` knows nothing of it.
 """
 
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +27,7 @@ from data_prep.errors import UserError
 from data_prep.executor_settings import ExecutorSettings
 from data_prep.experiment import Experiment
 from data_prep.prepared import PREPARED
-from data_prep.run_folders.drafts import write_rows, write_text
+from data_prep.run_folders.drafts import drafted, write_rows, write_text
 from data_prep.run_folders.runs import Run
 from data_prep.settings import NOT_HASHED, Example, nearest, recorded
 from data_prep.waiting import settle_waiting
@@ -230,7 +229,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     with run.stage(STAGE, config, reads=base.reads) as stage:
         journal = stage.folder / JOURNAL
         if done and not journal.exists():  # more trials than it was made with
-            shutil.copyfile(done.folder / JOURNAL, journal)
+            with drafted(journal) as file:
+                file.write((done.folder / JOURNAL).read_bytes())
         trials = run_trials(stage.folder, job, data, settings)
         report = RecipeReport(
             trials=trials,

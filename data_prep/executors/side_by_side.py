@@ -77,7 +77,8 @@ def run_side_by_side(
         while waiting or children:
             for slot, environment in enumerate(slots):
                 if waiting and slot not in children:
-                    children[slot] = _begin(waiting.pop(0), environment)
+                    with _interrupts_held():  # until it is known to be ended
+                        children[slot] = _begin(waiting.pop(0), environment)
                     watcher.begin(children[slot].work.name)
             running = children.values()
             pipes = [child.pipe for child in running if child.is_open]
@@ -107,7 +108,7 @@ def _begin(work: Work, environment: Mapping[str, str]) -> _Child:
     process = context.Process(
         target=_run, args=(parcel, far_end, work.log_file), name=work.name
     )
-    with _environment(environment), _interrupts_held():
+    with _environment(environment):
         process.start()
     far_end.close()  # or its end would never be met
     return _Child(work=work, process=process, pipe=pipe)

@@ -47,6 +47,12 @@ class PictureIds:
             for path in paths
         )
 
+    @cached_property
+    def folders(self) -> frozenset[str]:
+        """All folders of pictures, within that of all."""
+        paths = (path for of_stem in self.by_stem.values() for path in of_stem)
+        return frozenset(path.rpartition("/")[0] for path in paths) - {""}
+
     def meant_by(self, text: str) -> str:
         """Give the id that a text means, with or without folders and extension.
 
@@ -63,7 +69,11 @@ class PictureIds:
         stem = plain.rpartition("/")[2]
         paths = self.by_stem.get(stem, ())
         if len(paths) < 2:
-            return stem
+            folder = plain.rpartition("/")[0]
+            where = f"/{''.join(paths).rpartition('/')[0]}"
+            # folders that are not there may be of another root; others are meant
+            is_other = folder in self.folders and not where.endswith(f"/{folder}")
+            return plain if paths and is_other else stem
         hits = [path for path in paths if f"/{plain}".endswith(f"/{path}")]
         hits = hits or [path for path in paths if path.endswith(f"/{plain}")]
         if len(hits) > 1 and self.words:

@@ -23,9 +23,11 @@ import numpy as np
 from PIL import Image
 
 from data_prep.errors import UserError
+from data_prep.pictures.decode import MAGICK_LACKS
 from data_prep.pictures.decoded import Decoded, decode_files
 from data_prep.pictures.fit import Fit, Pixels
 from data_prep.pictures.pages import PictureFile, file_of
+from data_prep.pictures.plugins import HEIC, JPEG_XL
 from data_prep.pictures.printable import shown
 from data_prep.pictures.reuse import Earlier, decode_changed
 from data_prep.run_folders.drafts import write_text
@@ -33,6 +35,7 @@ from data_prep.run_folders.witness import ReadFile, is_same
 
 JOURNAL = ".journal"  # beside the array: what became of each file so far
 SAVE_EVERY_S = 10.0
+LACKS = (MAGICK_LACKS, HEIC.lack, JPEG_XL.lack)  # why a file is not read here
 COPIED_AT_ONCE = 256  # pictures
 log = logging.getLogger(__name__)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -186,6 +189,8 @@ def _resume(
             file = Decoded.from_fields(json.loads(line))
             if not is_same(path, ReadFile(witness=file.witness, sha256=file.sha256)):
                 log.info("%s has changed: decoded again from there on", path.name)
+                break
+            if file.reason in LACKS:  # it may be installed by now
                 break
             decoded.append(file)
     n_rows = sum(not file.reason for file in decoded)

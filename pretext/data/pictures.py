@@ -21,6 +21,7 @@ from data_prep.errors import UserError
 from data_prep.run_folders.damage import map_array
 from pretext.device import moved, pick_device
 
+COPIED_AT_ONCE = 1024  # pictures
 GPU_SHARE = 0.4  # of the free memory of a GPU that the pictures may take
 
 
@@ -124,8 +125,7 @@ class Pictures:
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
             if self.pixels.nbytes < GPU_SHARE * free:
-                pixels = torch.from_numpy(np.array(self.pixels))
-                self._on_device = pixels.to(self.device)
+                self._on_device = placed_on(self.device, self.pixels)
 
 
 def _opened(folder: Path, columns: NDArray[np.float32] | None) -> Pictures:
@@ -165,3 +165,12 @@ def _channels_on_gpu(
 ) -> Tensor:
     with torch.inference_mode(mode=False):  # trainings use them too
         return torch.tensor(values, device=device).view(1, 3, 1, 1)
+
+
+def placed_on(device: torch.device, pixels: NDArray[np.uint8]) -> Tensor:
+    """Copy mapped pixels to a device, a few at a time: they may exceed the memory."""
+    placed = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(pixels), COPIED_AT_ONCE):
+        some = slice(start, start + COPIED_AT_ONCE)
+        placed[some] = torch.from_numpy(np.array(pixels[some]))
+    return placed

@@ -90,6 +90,11 @@ def find_lr(
     )
     rates = np.geomspace(LOWEST, HIGHEST, STEPS)
     losses = _losses(module, rates / unit, device, label)
+    if not len(losses):
+        raise UserError(
+            f"{label}: the loss of the first step is no finite number at any rate; look"
+            " at the first weights (--init) and at the labels"
+        )
     test = suggest(rates[: len(losses)], losses, label)
     rows = zip(test.rates, test.losses, strict=True)
     write_rows(folder / "range_test.csv", [("learning_rate", "smoothed_loss"), *rows])

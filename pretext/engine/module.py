@@ -30,7 +30,7 @@ from pretext.engine.sharpness import uphill
 from pretext.settings import TrainingSettings
 
 LOG_EVERY_STEPS = 10
-WORLD_SIZE = "world_size"  # in a checkpoint
+WORLD_SIZE, SYNCED = "world_size", "sync_batchnorm"  # in a checkpoint
 
 
 class DivergedError(UserError):
@@ -209,6 +209,7 @@ class Module(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the averaged weights with the weights, and what the rate follows."""
         checkpoint[WORLD_SIZE] = self.rank.world_size
+        checkpoint[SYNCED] = self.rank.is_shared and self.settings.sync_batchnorm
         if self.ema is not None:
             checkpoint["average"] = self.ema.tensors
         if self.plateau is not None:

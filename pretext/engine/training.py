@@ -32,7 +32,7 @@ from pretext.engine.callbacks import FollowingCallback, InPlace, TrainingCallbac
 from pretext.engine.followers import shared
 from pretext.engine.learner import Learner
 from pretext.engine.loggers import open_loggers
-from pretext.engine.module import WORLD_SIZE, Module
+from pretext.engine.module import SYNCED, WORLD_SIZE, Module
 from pretext.engine.ranks import EndsAtOnce, Rank, strategy_of
 from pretext.names import check_optimizer
 from pretext.settings import TrainingSettings
@@ -315,6 +315,13 @@ def _check_world_size(
             f"{checkpoint}: {n_before} device{'s' * (n_before != 1)} made it, and not"
             f" devices = {settings.devices} x num_nodes = {settings.num_nodes}; give"
             " --devices as it was, or --allow-other-devices to end with other weights"
+        )
+    synced = settings.world_size > 1 and settings.sync_batchnorm
+    if content.get(SYNCED, synced) != synced:
+        before = str(not synced).lower()
+        raise UserError(
+            f"{checkpoint}: it was made with sync_batchnorm = {before};"
+            " give that as it was, or --allow-other-devices to end with other weights"
         )
 
 

@@ -30,6 +30,8 @@ WIDE = Headers(n_read=1, short_px=300, long_px=400, shapes=(1.0, 1.0), n_camera=
         ("7", "7"),  # of which oak and elm have one each
         ("ash/7.jpg", "ash/7"),  # there is none, and it is not oak's
         ("in/8.jpg", "8"),
+        ("oak/8.jpg", "8"),
+        ("elm/8.jpg", "elm/8"),  # elm has none
         ("v1.2", "v1.2"),
     ],
 )

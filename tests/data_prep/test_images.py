@@ -172,6 +172,30 @@ def test_an_interrupted_attempt_goes_on(
     assert begun == []
 
 
+@pytest.mark.parametrize("reason", images.LACKS)
+def test_what_could_not_be_read_for_want_of_a_package_is_tried_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    paths, target = sorted(folder.iterdir()), tmp_path / "images.npy"
+    expected = store_pictures(paths, tmp_path / "whole.npy", 16, "pad", 1)
+    original = decoded._decode_file
+
+    def lack_it(path: Path, side: int, fit: Fit) -> object:
+        result, pixels = original(path, side, fit)
+        if path.stem != "p2":
+            return result, pixels
+        lacking = decoded.Decoded(
+            reason=reason, sha256=result.sha256, witness=result.witness
+        )
+        return lacking, None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoded, "_decode_file", lack_it)
+        assert store_pictures(paths, target, 16, "pad", 1)[2].reason == reason
+    assert store_pictures(paths, target, 16, "pad", 1) == expected
+    assert target.read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("ending", "harm"),  # of changed pixels nobody knows before there is a record
     [

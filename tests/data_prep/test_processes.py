@@ -2,12 +2,13 @@
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from data_prep import processes
-from data_prep.processes import pool_of
+from data_prep.processes import in_processes, pool_of
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,19 @@ def test_an_error_drops_what_has_not_begun() -> None:
     with pytest.raises(KeyboardInterrupt):
         fail()
     assert time.perf_counter() - began < 20
+
+
+def test_calls_come_back_in_order_and_no_more_are_made_than_are_taken() -> None:
+    taken: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(200):
+            taken.append(number)
+            yield number
+
+    results = in_processes(
+        max, numbers(), [50] * 200, n_processes=2, chunk=3, remedy="--workers 1"
+    )
+    assert next(results) == 50
+    assert len(taken) <= 3 * 2 * processes.CHUNKS_AHEAD + 1
+    assert [*results] == [50] * 50 + [*range(51, 200)]

@@ -121,6 +121,10 @@ def test_a_loss_that_is_no_number_ends_the_test(
 
     found = find_lr(Bad(0.1), pictures, ROWS, IDS, SETTINGS, tmp_path, "bad")
     assert len(found.rates) == len(found.losses) == 60
+    broken = Bad(0.1)
+    broken.count = 100
+    with pytest.raises(UserError, match="bad: the loss of the first step is no finite"):
+        find_lr(broken, pictures, ROWS, IDS, SETTINGS, tmp_path, "bad")
 
 
 def test_too_few_pictures_are_refused(pictures: Pictures, tmp_path: Path) -> None:

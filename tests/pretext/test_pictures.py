@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.testing import assert_close
 
 from data_prep.errors import UserError
-from pretext.data.pictures import Normalisation, Pictures
+from pretext.data.pictures import Normalisation, Pictures, placed_on
 
 CPU = torch.device("cpu")
 
@@ -111,3 +111,11 @@ def test_pictures_that_are_all_the_same_are_refused(n: int) -> None:
     pictures.check_different(np.arange(0))
     pictures.pixels[-1, 0, 0, 0] ^= 1
     pictures.check_different(np.arange(n))
+
+
+def test_pixels_are_placed_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 3)).astype(np.uint8)
+    for at_once in (1, 3, 7, 1024):
+        monkeypatch.setattr("pretext.data.pictures.COPIED_AT_ONCE", at_once)
+        placed = placed_on(torch.device("cpu"), pixels)
+        np.testing.assert_array_equal(placed.numpy(), pixels)
