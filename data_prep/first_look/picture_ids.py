@@ -70,9 +70,9 @@ class PictureIds:
         paths = self.by_stem.get(stem, ())
         if len(paths) < 2:
             folder = plain.rpartition("/")[0]
-            where = f"/{''.join(paths).rpartition('/')[0]}"
+            of_file = f"/{''.join(paths).rpartition('/')[0]}"
             # folders that are not there may be of another root; others are meant
-            is_other = folder in self.folders and not where.endswith(f"/{folder}")
+            is_other = folder in self.folders and not of_file.endswith(f"/{folder}")
             return plain if paths and is_other else stem
         hits = [path for path in paths if f"/{plain}".endswith(f"/{path}")]
         hits = hits or [path for path in paths if path.endswith(f"/{plain}")]
