@@ -13,7 +13,7 @@ from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Run
 from data_prep.waiting import settle_waiting
 from pretext.data.training_data import TrainingData, load_training_data
-from pretext.init_weights import find_weights, is_selected
+from pretext.init_weights import SELECTED, find_weights, is_selected
 from pretext.preflight import check_devices, check_names, log_ignored_tag
 from pretext.pretext_settings import PretextSettings
 
@@ -255,7 +255,7 @@ def describe(
         "begun_from": begun_from,
         "inductive": settings.inductive,
         "label_free": True,
-        "selected_with_labels": is_selected,
+        SELECTED: is_selected,
     }
 
 

@@ -719,6 +719,16 @@ def test_runs_with_other_folds_are_told_before_the_training(
         settings.check_data(outlook)
 
 
+def check_also(file: Path, outlook: Outlook, message: str) -> None:
+    """Check a stack that a file joins; an empty message: it is let through."""
+    settings = FitSettings(also=(file,))
+    if not message:
+        settings.check_data(outlook)
+        return
+    with pytest.raises(UserError, match=f"also = '.*two.toml': {message}"):
+        settings.check_data(outlook)
+
+
 @pytest.mark.parametrize(
     ("text", "expected", "message"),
     [
@@ -755,12 +765,7 @@ def test_other_folds_of_a_file_are_told_before_its_nets_are_trained(
         ),
         settings={PREPARED: PrepareSettings(**expected)},
     )
-    settings = FitSettings(also=(file,))
-    if not message:
-        settings.check_data(outlook)
-        return
-    with pytest.raises(UserError, match=f"also = '.*two.toml': {message}"):
-        settings.check_data(outlook)
+    check_also(file, outlook, message)
 
 
 @pytest.mark.parametrize(
@@ -792,12 +797,7 @@ def test_other_rows_of_a_file_are_told_before_its_nets_are_trained(
         Outlook.of_prepared(run.finished(PREPARED), run, Experiment(data=data)),
         settings={PREPARED: PrepareSettings()},
     )
-    settings = FitSettings(also=(file,))
-    if not message:
-        settings.check_data(outlook)
-        return
-    with pytest.raises(UserError, match=f"also = '.*two.toml': {message}"):
-        settings.check_data(outlook)
+    check_also(file, outlook, message)
 
 
 def test_a_finished_stage_is_not_asked_of_libraries_again(tmp_path: Path) -> None:
