@@ -149,6 +149,10 @@ class Experiment:
     ) -> Settings:
         """Build the settings of a stage: by the whole file, its table, and flags.
 
+        A class may name another stage whose table comes before its own
+        (``taken_from``), and the keys that it does not take from there
+        (``not_taken``).
+
         Paths of the table are relative to the file, those of flags to where one stands.
 
         Args:
@@ -164,7 +168,14 @@ class Experiment:
         by_pipeline = of_all_stages(
             self.stages.get("pipeline", {}), f"{self.source} [pipeline]", settings_class
         )
-        table = by_up | by_pipeline | self.stages.get(stage, {})
+        taken = {
+            key: value
+            for key, value in self.stages.get(
+                getattr(settings_class, "taken_from", ""), {}
+            ).items()
+            if key not in getattr(settings_class, "not_taken", ())
+        }
+        table = by_up | by_pipeline | taken | self.stages.get(stage, {})
         settings = from_table(
             settings_class, table, location, flags, locate=self.locate
         )

@@ -12,14 +12,15 @@ writes ``transfer.distill/``:
   is held out, and taught by the net of fold K alone, which never saw its labels,
 - ``oof.parquet``: the predictions of the held-out rows.
 
-Settings are those of ``transfer.finetune``, under ``[transfer.distill]``.
+Settings are those of ``[transfer.finetune]``, but for what stands under
+``[transfer.distill]``.
 """
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Le
 
@@ -50,6 +51,12 @@ class DistillSettings(FinetuneSettings):
 
     python -m transfer.distill
     """
+
+    taken_from: ClassVar[str] = FINETUNE
+    not_taken: ClassVar[tuple[str, ...]] = (
+        *("joint", "all", "folds", "find_lr", "select", "patience"),
+        *("pseudo_labels", "pseudo_weight", "pseudo_min_confidence"),
+    )
 
     joint: Annotated[bool, "one net with a head per task; it is always that"] = True
     all: Annotated[bool, "the net of all rows, which is always trained"] = True

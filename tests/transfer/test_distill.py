@@ -17,6 +17,7 @@ from sklearn.metrics import log_loss, root_mean_squared_error
 
 from data_prep.dihedral import VIEWS, apply_view
 from data_prep.errors import UserError
+from data_prep.experiment import read_experiment
 from data_prep.run_folders.runs import Run, UnfinishedStageError
 from data_prep.task_types.classes import Classes
 from data_prep.task_types.ordinal import Ordinal
@@ -41,6 +42,31 @@ pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
 SMALL = ("--backbone=test_resnet", "--init=scratch", "--epochs=1", "--batch-size=8")
 EXACT = ("--threads=1", "--precision=fp32")
+
+
+def test_settings_are_those_of_the_fine_tuning_but_for_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "leaves.toml"
+    file.write_text("""
+[data]
+images = "pictures"
+[transfer.finetune]
+epochs = 7
+colour = 0.0
+mix = "cutmix"
+all = false
+joint = false
+folds = ["0"]
+find_lr = true
+select = "fold"
+patience = 2
+pseudo_labels = "../first"
+pseudo_weight = 0.5
+[transfer.distill]
+colour = 0.2
+""")
+    experiment = read_experiment(file, tmp_path / "run")
+    settings = experiment.settings_of("transfer.distill", DistillSettings, {"seed": 3})
+    assert settings == DistillSettings(epochs=7, colour=0.2, mix="cutmix", seed=3)
 
 
 def number_task(**changes: Any) -> Task:
