@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from benchmarks.arms import Arm, Training, check_arms, read_arms
 from benchmarks.compare_pretexts import link_stages
+from benchmarks.cpu_time import cpu_seconds
 from data_prep import prepare
 from data_prep.command import run_command
 from data_prep.dihedral import VIEW_SETS
@@ -45,7 +46,9 @@ from pretext.init_weights import fingerprint_of, pretexts
 from transfer.settings import FinetuneSettings
 
 FINETUNE = "transfer.finetune"
-Outcome = tuple[NDArray[np.float64], float]  # (n, V) predictions by view, and minutes
+Outcome = tuple[
+    NDArray[np.float64], float
+]  # (n, V) predictions by view, and CPU minutes
 
 
 def run_folder(training: Training, base: Path, folds: Sequence[str]) -> Path:
@@ -62,16 +65,20 @@ def fit_and_predict(
 
     Returns:
         (n, V) predictions of the labelled rows of the folds, in the order of the table,
-        by the V views that the nets learn, and the minutes of the fine-tuning.
+        by the V views that the nets learn, and the CPU minutes of the fine-tuning; NaN
+        where it was done at several times.
     """
     from transfer import finetune
 
     folder = run_folder(training, base, folds)
     flags = ["--experiment", str(experiment), "--run", str(folder), *training.flags]
+    is_whole = not any(folder.glob(f"{FINETUNE}*"))
+    began = cpu_seconds()
     finetune.main([*flags, "--folds", ",".join(folds)])
+    minutes = (cpu_seconds() - began) / 60 if is_whole else np.nan
     run = Run(folder)
     stage = run.finished(FINETUNE)
-    kept = folder / f"views.{stage.record['digest'][:12]}.npy"
+    kept = folder / f"views.{stage.record['digest'][:12]}.npz"
     if not kept.exists():
         table = rows_of(run, folds)
         by_view = np.full((len(table), len(VIEW_SETS[training.views])), np.nan)
@@ -80,8 +87,9 @@ def fit_and_predict(
             held_out = table[is_held_out]
             by_view[is_held_out] = predict_views(stage, training, fold, held_out)
         with drafted(kept) as file:
-            np.save(file, by_view)
-    return np.load(kept), stage.record["seconds"] / 60
+            np.savez(file, by_view=by_view, minutes=minutes)
+    with np.load(kept) as arrays:
+        return arrays["by_view"], float(arrays["minutes"])
 
 
 def rows_of(run: Run, folds: Sequence[str]) -> pd.DataFrame:
@@ -150,7 +158,8 @@ def prediction_of(
         target_range: To which the average is clipped.
 
     Returns:
-        (n,) predictions, and the minutes of its trainings; None: one of them failed.
+        (n,) predictions, and the CPU minutes of its trainings; None: one of them
+        failed.
     """
     slugs = [training.slug for training in arm.trainings]
     if not outcomes.keys() >= set(slugs):
@@ -171,7 +180,7 @@ def run_all(
     """Train, each in a process of its own; what failed is named and left out.
 
     Returns:
-        Predictions by view and minutes, by slug.
+        Predictions by view and CPU minutes, by slug.
     """
     from pretext.device import visible_gpus
 
@@ -224,7 +233,8 @@ def report(
         for row, (arm, (y_pred, minutes)) in enumerate(there):
             if row == 0:
                 first, reference = arm, y_pred
-                print(f"\n| {group} | RMSE | 95 % | against {arm.name} | minutes |")
+                head = f"| {group} | RMSE | 95 % | against {arm.name} | CPU minutes |"
+                print(f"\n{head}")
                 print("|---|---|---|---|---|")
             score = group_bootstrap(rmse, y_true, y_pred, cv_groups)
             against = ""
@@ -233,9 +243,13 @@ def report(
                 against = f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
             print(
                 f"| {arm.name} | {score.value:.4f} | {score.low:.4f} to"
-                f" {score.high:.4f} | {against} | {minutes:.1f} |",
+                f" {score.high:.4f} | {against} | {_told(minutes)} |",
                 flush=True,
             )
+
+
+def _told(minutes: float) -> str:
+    return "" if np.isnan(minutes) else f"{minutes:.1f}"
 
 
 def usual_of(experiment: Experiment) -> list[str]:

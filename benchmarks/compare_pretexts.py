@@ -13,10 +13,10 @@ import importlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from benchmarks.cpu_time import cpu_seconds
 from data_prep import prepare
 from data_prep.command import run_command
 from data_prep.errors import UserError
@@ -70,15 +70,15 @@ def _digest(stage: Path) -> str | None:
     return read_record(record).get("digest") if record.exists() else None
 
 
-def cpu_seconds(base: Path, name: str, flags: list[str], n_steps: int) -> float:
+def trial_seconds(base: Path, name: str, flags: list[str], n_steps: int) -> float:
     """Train an arm for a few steps, and give what that took of the cores."""
     trial = arm_run(base, f"{name}.trial")
     command, *settings = ARMS[name]
     size = ["--steps", str(n_steps), "--overwrite"]
-    began = time.process_time()  # not the clock: other programs may run beside it
+    began = cpu_seconds()
     module = importlib.import_module(command)
     module.main(["--run", str(trial), *flags, *settings, *size])
-    seconds = time.process_time() - began
+    seconds = cpu_seconds() - began
     shutil.rmtree(trial)
     return seconds
 
@@ -89,8 +89,8 @@ def steps_for(minutes: float, base: Path, name: str, flags: list[str]) -> int:
     Two trials differ by steps alone: what a training takes besides cancels out.
     """
     few, many = TRIAL_STEPS
-    cpu_seconds(base, name, flags, few)  # the first loads what later ones have
-    seconds = [cpu_seconds(base, name, flags, n_steps) for n_steps in (few, many)]
+    trial_seconds(base, name, flags, few)  # the first loads what later ones have
+    seconds = [trial_seconds(base, name, flags, n_steps) for n_steps in (few, many)]
     step_s = (seconds[1] - seconds[0]) / (many - few)
     return max(1, round(minutes * 60 / step_s))
 

@@ -12,18 +12,17 @@ told what decoding at a fraction of the size is to a JPEG, and not: plain and qu
 Then the memory of ``store_pictures`` for more and more tiny pictures: what it adds.
 """
 
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from benchmarks.cpu_time import cpu_seconds
 from benchmarks.memory import peak_of
 from data_prep.command import run_command
 from data_prep.pictures.decoded import decode_files
@@ -77,12 +76,6 @@ def quick_mogrify(paths: Sequence[Path]) -> None:
     by_mogrify(paths, is_quick=True)
 
 
-def cpu_s() -> float:
-    """Give the seconds of the processor until now, children included."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
-
-
 def compare(title: str, paths: Sequence[Path]) -> None:
     """Measure all ways in turn, several times, and keep the best of each."""
     ways: dict[str, Callable[[Sequence[Path]], None]] = {
@@ -95,9 +88,9 @@ def compare(title: str, paths: Sequence[Path]) -> None:
     best = dict.fromkeys(ways, np.inf)
     for _ in range(ROUNDS):
         for name, way in ways.items():
-            began = cpu_s()
+            began = cpu_seconds()
             way(paths)
-            best[name] = min(best[name], cpu_s() - began)
+            best[name] = min(best[name], cpu_seconds() - began)
     told = ", ".join(
         f"{name} {len(paths) / seconds:,.0f}" for name, seconds in best.items()
     )

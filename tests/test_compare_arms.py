@@ -133,12 +133,17 @@ def test_a_failed_training_leaves_its_arms_out(
         arm_of(name, {"seeds": [seed]}, "here")
         for seed, name in enumerate(["lost", "right", "one off"])
     ]
-    outcomes: dict[str, Outcome] = {"seed_1": (right, 1.0), "seed_2": (right + 1, 1.0)}
+    resumed = float("nan")  # what it took is not known
+    outcomes: dict[str, Outcome] = {
+        "seed_1": (right, 1.0),
+        "seed_2": (right + 1, resumed),
+    }
     report({"g": arms}, outcomes, table, (0.0, 3.0))
     printed = capsys.readouterr().out
     assert "lost" not in printed
     assert "| right | 0.0000 | 0.0000 to 0.0000 |  | 1.0 |" in printed
     assert "| one off | 1.0000 | 1.0000 to 1.0000 | +1.0000 (+1.0000" in printed
+    assert printed.endswith(" |  |\n")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ def test_members_are_averaged_and_chosen_anew(
     folders = [
         FakeRun(net_seed=seed).write(tmp_path / f"seed{seed}") for seed in (1, 2)
     ]
-    stacks = [averaged_nets.stack_of(folder)[1] for folder in folders]
+    fitted = {folder: averaged_nets.stack_of(folder) for folder in folders}
+    stacks = [stacked for _, stacked in fitted.values()]
     means = averaged_nets.mean_of_members(stacks)
     assert not {"blend", "weighted", "constant"} & set(means)
     assert list(means) == [name for name in stacks[0].members if name in means]
@@ -28,6 +29,7 @@ def test_members_are_averaged_and_chosen_anew(
         np.testing.assert_allclose(mean, (of_runs[0] + of_runs[1]) / 2)
 
     monkeypatch.setattr("sys.argv", ["averaged_nets", *map(str, folders)])
+    monkeypatch.setattr(averaged_nets, "stack_of", fitted.__getitem__)  # once is enough
     averaged_nets.main()
     out = capsys.readouterr().out
     alone = [
