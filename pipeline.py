@@ -5,7 +5,8 @@
 
 Before the first stage it says which stages are current, which are to be made and why,
 and how long that takes here; after each stage, how long the others will take. A run
-tries its networks and times them; a mere plan counts what they cost, without torch.
+tries its networks and times them; a mere plan counts what they cost, without torch
+where their names are known.
 
 The stages that need torch share one process, because starting it costs seconds; the
 stacking has its own, because the OpenMP runtimes of torch and LightGBM do not mix.

@@ -1,6 +1,6 @@
 """What is each part worth? Arms that differ in one thing, scored on the same folds.
 
-    python -m benchmarks.compare_arms experiments/compare/losses.toml
+    python -m benchmarks.compare_arms experiments/compare/target.toml
     python -m benchmarks.compare_arms FILE.toml dropout kept --folds 0,1,2 --jobs 8
     python -m benchmarks.compare_arms FILE.toml --experiment experiments/leaves.toml
 

@@ -3,11 +3,12 @@
     python -m data_prep.prepare --experiment experiments/leaves.toml
 
 Reads the folders and tables of ``[data]``; writes ``data_prep.prepare/``: table.parquet
-(a row per usable picture), images.npy (its pixels), words.parquet and
-attributes.parquet (if there are attributes), folds.csv (id and fold, which ``--folds``
-takes; of folds dealt twice fold_1 too), left_out.csv, near_copies.csv (if pictures
-nearly repeat another), report.html, sample.csv (or test_ids.csv if there is a test
-table and no sample), and in logs/ the witness by which a changed picture is noticed.
+(a row per usable picture), images.npy (its pixels), attributes.parquet, names.parquet
+and words.parquet (if there are attributes), folds.csv (id and fold, which ``--folds``
+takes; of folds dealt twice fold_1, in time train_from too), left_out.csv,
+near_copies.csv (if pictures nearly repeat another), report.html, sample.csv (or
+test_ids.csv if there is a test table and no sample), and in logs/ the witness by which
+a changed picture is noticed.
 
 Folds are made here, once; every stage that sees a label obeys them. Only rows of the
 training table that have something to be learned are assigned to folds: a folder of

@@ -4,7 +4,7 @@
     python -m pipeline experiments/leaves.toml
 
 Looks at names, tables and a few headers, and writes ``experiments/leaves.toml``, ready
-to run: each key with the reason for it. What cannot be told is asked for in a line.
+to run, with the reasons beside its lines. What cannot be told is asked for in a line.
 """
 
 import logging

@@ -16,8 +16,9 @@ pretext stage or ready weights); writes ``features.extract/``:
 - with ``--insample`` the rows the nets of a fold may have learned from:
   ``insample/foldK.pkl`` and their views.
 
-Inner layers (``--layer layer3``) mean something else in every net. So each fold has a
-store of its own for them, ``nets/foldK.pkl``, and nothing is averaged over nets.
+Inner layers (``--layer layer3``) mean something else in every fine-tuned net. So each
+fold has a store of its own for them, ``nets/foldK.pkl``, and nothing is averaged over
+nets. One pretext or ready net has ``features.pkl`` and ``views/TASK.pkl``.
 
 Many processes, or GPUs: ``--jobs 2``. Many machines: ``--shard 0/4`` to ``3/4`` write
 ``features.extract.shard0of4/`` and so on, and ``features.merge`` joins them to what one

@@ -32,7 +32,7 @@ class OutputColumn:
         name: Such as ``onehot_2``.
         task: Such as ``onehot``.
         output: Such as ``2``; empty where the task has a single output.
-        activation: What was applied to it: ``identity`` or ``softmax``.
+        activation: What was applied to it: ``identity``, ``softmax`` or ``sigmoid``.
         space: Columns of the same space mean the same, whichever net they come from.
     """
 

@@ -59,7 +59,7 @@ class ExtractSettings(ExecutorSettings):
     views: Annotated[
         Literal["d4", "c4", "flip", "e"],
         "flips and turns: d4 all eight, c4 four turns, flip the mirror image, e none,"
-        " where only the mean is stored",
+        " where only the mean is stored (but of objects of several pictures)",
     ] = "d4"
     statistics: Annotated[
         tuple[str, ...], "over the views: some of mean,var,max,min,median,std,identity"

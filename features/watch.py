@@ -3,7 +3,7 @@
     python -m features.watch          # in a second terminal; ends with the training
 
 ``transfer.finetune`` publishes the weights of each epoch. The watcher sends the rows
-that a net never saw through it, in all views, and keeps the scores in
+that a net never saw through it, in the views it learned, and keeps the scores in
 ``features.watch/scores.csv`` and ``scores.png``. So the training stops for no
 evaluation, and no mistake of an evaluation can stop it.
 

@@ -47,14 +47,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class DistillSettings(FinetuneSettings):
-    """Train one net by what those of all folds say, and one per fold to score that.
+    """Train one net by what those of all folds say; what is not set is as in finetune.
 
     python -m transfer.distill
     """
 
     taken_from: ClassVar[str] = FINETUNE
     not_taken: ClassVar[tuple[str, ...]] = (
-        *("joint", "all", "folds", "find_lr", "select", "patience"),
+        *("joint", "all", "folds", "find_lr", "select", "inner_share", "patience"),
         *("pseudo_labels", "pseudo_weight", "pseudo_min_confidence"),
     )
 

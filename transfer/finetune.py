@@ -6,7 +6,7 @@ Reads ``data_prep.prepare`` and the weights named by ``--init``; writes
 ``transfer.finetune/NET/foldK/weights.safetensors``, where NET is the name of the task,
 or ``joint``. The net of fold K never sees a label of fold K; the last epoch is kept, so
 nothing is chosen on those labels either, unless ``--select fold`` asks for it: the
-features say so then.
+features say so then. ``--select inner`` chooses on rows of the other folds.
 """
 
 import logging

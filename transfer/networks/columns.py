@@ -1,8 +1,8 @@
 """Columns of the user's table that join the features of a picture at the heads.
 
-Numbers are standardised and texts are columns of 0 and 1. What is missing is 0, the
-median of a number, and where there are gaps a column says so. All is learned from the
-rows of the training table, whatever their fold: it is no label. Torch-free.
+Numbers are standardised and texts are columns of 0 and 1. A missing number is 0, the
+median, and a column says so; a missing text is 0 in all of its columns. All is learned
+from the rows of the training table, whatever their fold: it is no label. Torch-free.
 
 Shapes: N rows, C columns made.
 """

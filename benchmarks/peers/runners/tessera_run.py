@@ -1,4 +1,4 @@
-"""Tessera: an experiment file and one command.
+"""Tessera: an experiment file and two commands.
 
 Variants: ``scratch``, ``jigsaw`` and ``ready``, which differ in the first weights;
 ``original``, the way of the 18th place of atmaCup #11, in-sample stack and all. Two
