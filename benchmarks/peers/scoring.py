@@ -4,7 +4,7 @@ Shapes: M pictures that are held out.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -83,19 +83,23 @@ def in_order(ids: Sequence[str], predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def score_all(
-    ways: Sequence[Way], y_true: Floats, groups: NDArray[np.generic], reference: str
+    ways: Sequence[Way],
+    y_true: Floats,
+    groups: NDArray[np.generic],
+    reference: str,
+    target_range: tuple[float, float],
 ) -> list[Row]:
     """Score ways on the same pictures, the best first.
 
     Args:
-        ways: Of all peers. Predictions are clipped to the range of ``y_true``, for
-            everybody alike.
+        ways: Of all peers.
         y_true: (M,) targets.
         groups: (M,) what errs together.
         reference: Title of the way that the others are held against.
+        target_range: Of the targets that were learned, to which the predictions of
+            everybody are clipped.
     """
-    low, high = y_true.min(), y_true.max()
-    clipped = {way.title: way.y_pred.clip(low, high) for way in ways}
+    clipped = {way.title: way.y_pred.clip(*target_range) for way in ways}
     rows = []
     for way in ways:
         y_pred, against = clipped[way.title], None
@@ -150,13 +154,38 @@ def verdict(rows: Sequence[Row], reference: str) -> str:
         rows: The best first.
         reference: Title of that way.
     """
-    titles = [row.way.title for row in rows]
-    if reference not in titles:
+    if reference not in [row.way.title for row in rows]:
         return f"{reference} has not run."
-    better = titles[: titles.index(reference)]
-    if not better:
-        return f"Nothing is better than {reference}."
-    return f"Better than {reference}: {'; '.join(better)}."
+    better = [row.way.title for row in rows if row.against and row.against.high < 0]
+    close = [
+        row.way.title
+        for row in rows
+        if row.against and row.against.low <= 0 <= row.against.high
+    ]
+    told = f"Better than {reference}: {'; '.join(better) or 'nothing'}."
+    if close:
+        told += f" Not told apart from it: {'; '.join(close)}."
+    return told
+
+
+def pooled(repeats: Sequence[Sequence[Way]]) -> list[Way]:
+    """Join the ways of several repeats, for all that were held out at once.
+
+    What was promised and taken is the mean. Ways that a repeat lacks are left out.
+    """
+    by_title = [{way.title: way for way in ways} for ways in repeats]
+    joined = []
+    for title, first in by_title[0].items():
+        parts = [ways[title] for ways in by_title if title in ways]
+        if len(parts) < len(repeats):
+            continue
+        means = {
+            name: float(np.mean([getattr(part, name) for part in parts]))
+            for name in ("promised", "cpu_minutes", "minutes")
+        }
+        y_pred = np.concatenate([part.y_pred for part in parts])
+        joined.append(replace(first, y_pred=y_pred, notes={}, **means))
+    return joined
 
 
 def _ends(interval: Interval, sign: str = "") -> str:

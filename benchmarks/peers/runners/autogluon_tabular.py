@@ -1,5 +1,6 @@
 """AutoGluon-Tabular on features: frozen ready ones, or those that Tessera stored."""
 
+import os
 import shutil
 
 import numpy as np
@@ -22,10 +23,11 @@ def main() -> None:
     folder = todo.folder / "autogluon"
     shutil.rmtree(folder, ignore_errors=True)
     target, time_limit = todo.train["target"], todo.left_clock_s
+    n_cores = len(os.sched_getaffinity(0))
     # user
     table = pd.DataFrame(X).add_prefix("f").assign(target=target.to_numpy())
     predictor = TabularPredictor("target", problem_type="regression", path=folder)
-    predictor.fit(table, time_limit=time_limit, num_cpus=1)
+    predictor.fit(table, presets="best", time_limit=time_limit, num_cpus=n_cores)
     y_pred = predictor.predict(pd.DataFrame(X_new).add_prefix("f"))
     best = predictor.leaderboard().iloc[0]
     # end

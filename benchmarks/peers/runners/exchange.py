@@ -22,6 +22,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+RESERVE_S = 60.0  # CPU seconds that no training is planned for: to validate and predict
+CLOCK_S = 5.0  # CPU seconds by which the load of the machine is told
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -75,33 +78,32 @@ class Assignment:
     def left_clock_s(self) -> float:
         """Seconds by the clock that those are, where other programs run too."""
         cpu, clock = time.process_time(), time.monotonic()
-        while time.process_time() - cpu < 1:
+        while time.process_time() - cpu < CLOCK_S:
             pass
-        return self.left_s * max(1, time.monotonic() - clock)
+        return self.left_s * max(1, (time.monotonic() - clock) / CLOCK_S)
 
-    def epochs_within(
-        self, share: float, train: Callable[[pd.DataFrame, int], Any]
-    ) -> int:
-        """Say how many epochs take a share of the CPU seconds that are left.
+    def epochs_that_fit(self, train: Callable[[pd.DataFrame, int], Any]) -> int:
+        """Say how many epochs take the CPU seconds that are left, but for the reserve.
 
-        Two trials on a sample of the rows differ by epochs alone: what a training
-        takes besides, such as to build its network, is paid once and not for each.
+        Three trials tell apart what a training takes besides its epochs, what an epoch
+        takes whatever its rows (such as to write checkpoints), and what a row does.
 
         Args:
-            share: From 0 to 1.
-            train: Trains on rows for a number of epochs.
+            train: Trains on rows for a number of epochs, and validates as it will.
         """
         sample = self.train.sample(min(len(self.train), 256), random_state=0)
-        train(sample.iloc[:64], 1)  # libraries are loaded, memory is taken
-        few, many, seconds = 1, 3, []
-        for epochs in (few, many):
+        few, n_few = sample.iloc[: len(sample) // 4], len(sample) // 4
+        train(few, 1)  # libraries are loaded, memory is taken
+        seconds = []
+        for rows, epochs in ((few, 1), (few, 5), (sample, 1)):
             began = cpu_seconds()
-            train(sample, epochs)
+            train(rows, epochs)
             seconds.append(cpu_seconds() - began)
-        of_epoch = (seconds[1] - seconds[0]) / (many - few)
-        besides = max(0.0, seconds[0] - few * of_epoch)
-        per_epoch = max(of_epoch * len(self.train) / len(sample), 1e-3)
-        return max(1, int((share * self.left_s - besides) / per_epoch))
+        of_few = max(0.0, seconds[1] - seconds[0]) / 4
+        of_row = max(0.0, seconds[2] - seconds[0]) / (len(sample) - n_few)
+        besides = max(0.0, seconds[0] - of_few)
+        of_epoch = max(of_few + of_row * (len(self.train) - n_few), 1e-3)
+        return max(1, int((self.left_s - RESERVE_S - besides) / of_epoch))
 
     def write(
         self,

@@ -11,6 +11,7 @@ from exchange import Assignment
 
 # user
 def new_learner(frame, weights, side):
+    set_seed(0)
     dls = ImageDataLoaders.from_df(
         frame,
         path="/",
@@ -42,7 +43,7 @@ def main() -> None:
         with learner.no_bar():
             learner.fit(epochs)
 
-    epochs = todo.epochs_within(0.9, try_out)
+    epochs = todo.epochs_that_fit(try_out)
     # user
     learner = new_learner(train, todo.weights, todo.side)
     learner.fine_tune(max(1, epochs - 1))  # and one epoch of the head alone

@@ -1,9 +1,11 @@
 """Ludwig: a picture to a number and to a class, by its configuration.
 
 Variants: ``scratch``, with its usual convolutions; ``ready``, with the ready weights
-through its timm encoder.
+through its timm encoder. Of these Ludwig knows one way to scale pictures, that of
+ImageNet's mean and deviation; the weights expect another, which is set in its place.
 """
 
+import json
 import shutil
 
 # user
@@ -11,6 +13,7 @@ from ludwig.api import LudwigModel
 
 # end
 from exchange import Assignment, rmse
+from ludwig.features import image_feature
 
 
 # user
@@ -23,6 +26,7 @@ def new_model(encoder, side, epochs):
         "type": "image",
         "preprocessing": preprocessing,
         "encoder": encoder,
+        "augmentation": True,
     }
     config = {
         "input_features": [picture],
@@ -30,7 +34,7 @@ def new_model(encoder, side, epochs):
             {"name": "target", "type": "number"},
             {"name": "class", "type": "category"},
         ],
-        "trainer": {"epochs": epochs, "batch_size": 32},
+        "trainer": {"epochs": epochs, "batch_size": 32, "early_stop": -1},
         "backend": {"type": "local"},
     }
     return LudwigModel(config)
@@ -60,16 +64,21 @@ def main() -> None:
             "use_pretrained": True,
             "trainable": True,
         }
+        config = json.loads((todo.weights / "config.json").read_text())
+        image_feature.IMAGENET1K_MEAN = config["pretrained_cfg"]["mean"]
+        image_feature.IMAGENET1K_STD = config["pretrained_cfg"]["std"]
     output = todo.folder / "ludwig"
     shutil.rmtree(output, ignore_errors=True)
 
     def try_out(sample, epochs) -> None:
-        rows = with_class(sample)
+        rows, n_validated = with_class(sample), len(sample) // 5
         new_model(encoder, todo.side, epochs).train(
-            training_set=rows, validation_set=rows[:32], output_directory=output / "try"
+            training_set=rows[n_validated:],
+            validation_set=rows[:n_validated],
+            output_directory=output / "try",
         )
 
-    epochs = todo.epochs_within(0.85, try_out)
+    epochs = todo.epochs_that_fit(try_out)
     # user
     train = with_class(train)
     validation = train.sample(frac=0.2, random_state=0)

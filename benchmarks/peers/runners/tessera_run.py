@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from exchange import Assignment, cpu_seconds
+from exchange import RESERVE_S, Assignment, cpu_seconds
 
 import pipeline
 from benchmarks.compare_pretexts import link_stages
@@ -59,7 +59,6 @@ loss = "mse"
 """
 SCHEDULE = 'schedule = "exponential"\nwarmup = 0\nweight_decay = 0\nclip = 0\n'
 NAMED = 'backbone = "tf_efficientnet_lite0"\n'
-STACK_S = 60  # CPU seconds to keep for the stack, and to load all for the held-out
 SHARE_OF_VIEWS = 0.25  # of the time, at most, else there are two views, not eight
 TRIAL_STEPS = 24
 PRETRAINED = ("jigsaw", "original")
@@ -112,6 +111,11 @@ def experiment_of(todo: Assignment, plan: Plan) -> str:
     )
 
 
+def stack_of(todo: Assignment) -> str:
+    """Name the stage of the stack."""
+    return "stacking.fit" + ".insample" * (todo.variant == "original")
+
+
 def link_pictures(table: pd.DataFrame, folder: Path) -> None:
     """Give pictures a folder that holds no others."""
     for path, id_ in zip(table["path"], table["id"], strict=True):
@@ -152,7 +156,7 @@ def plan_of(todo: Assignment, trial: Path, flags: list[str]) -> Plan:
     # those to predict and, for the in-sample stack, those that it was trained on
     read = n + n_folds * len(todo.held_out) + (n_folds - 1) * n * is_original
     of_views = {views: k * n_nets * read * of_net / 3 for views, k in VIEWS.items()}
-    left_s = todo.left_s - STACK_S
+    left_s = todo.left_s - RESERVE_S  # for the stack, and to load all for the held-out
     views = "d4" if of_views["d4"] < SHARE_OF_VIEWS * left_s else "flip"
     left_s -= of_views[views] + n_nets * n * of_net / 3  # each net scores its fold
     if of_pretext:
@@ -180,11 +184,13 @@ def main() -> None:
     plan = plan_of(todo, trial, flags)
     file.write_text(experiment_of(todo, plan))
     pipeline.main([str(file), "--run", str(run)])
+    stack_s = Run(run).finished(stack_of(todo)).record["seconds"]
+    features_minutes = (cpu_seconds() - stack_s) / 60
 
-    name, column = "stacking.fit", "prediction"
+    name, column = stack_of(todo), "prediction"
     store = new_store = open_store(run / "features.extract" / "features.pkl")
     if todo.variant == "original":
-        name, column = "stacking.fit.insample", "target"
+        column = "target"
         file = run / name / "predictions.csv"
     else:
         file = todo.folder / "stacked.csv"
@@ -206,8 +212,9 @@ def main() -> None:
             ),
             "stack": stacked.loc[todo.held_out["id"]],
         },
-        {"plain net": metadata["plain"], "stack": metadata["score"]},
+        {"plain net": metadata["plain"] or np.nan, "stack": metadata["score"]},
         **vars(plan),
+        features_minutes=round(features_minutes, 2),
     )
 
 
