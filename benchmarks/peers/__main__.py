@@ -9,7 +9,7 @@ Every peer has the same CPU minutes of the same cores, in an environment of its 
 which is made below ``$TESSERA_PEERS`` (``~/.cache/tessera-peers``) where it is missing.
 Peers that have finished are not run again, until their runner, their packages or ours
 change. At its end it writes ``table.md`` there: the best first, with the score that
-each promised; of several repeats another of all of them. ``docs/proof.md`` says more.
+each promised; beside the last of several repeats one of all of them. ``docs/proof.md`` says more.
 """
 
 import os
@@ -166,8 +166,11 @@ def page_of(repeats: Sequence[Measured], terms: Terms, data: str) -> str:
             *(failure for repeat in repeats for failure in repeat.failures),
         ]
     )
-    folder = repeats[0].folder if len(repeats) == 1 else repeats[0].folder.parent
-    (folder / "table.md").write_text(page + "\n", encoding="utf-8")
+    folder = repeats[-1].folder
+    file = folder / "table.md"
+    if len(repeats) > 1:
+        file = folder.with_name(f"{folder.name}.{len(repeats)}_repeats.md")
+    file.write_text(page + "\n", encoding="utf-8")
     return page
 
 
