@@ -9,7 +9,8 @@ Every peer has the same CPU minutes of the same cores, in an environment of its 
 which is made below ``$TESSERA_PEERS`` (``~/.cache/tessera-peers``) where it is missing.
 Peers that have finished are not run again, until their runner, their packages or ours
 change. At its end it writes ``table.md`` there: the best first, with the score that
-each promised; beside the last of several repeats one of all of them. ``docs/proof.md`` says more.
+each promised; beside the last of several repeats one of all of them.
+``docs/proof.md`` says more.
 """
 
 import os
