@@ -93,18 +93,20 @@ def main() -> None:
         )
     rows, objective = first.data.rows, job.objective
     each = np.mean([stacked.final.pred for stacked in stacks], axis=0)
-    trees = members["lightgbm"].fit.oof_pred
+    trees = members[job.settings.stackers[0]]
     scores = [stacked.final.scores.pooled for stacked in stacks]
     print(f"{len(rows.y)} rows, {objective.title}")
     print(f"alone: {', '.join(f'{score:.4f}' for score in scores)}")
+    print(f"| {len(stacks)} runs, averaged | {objective.title} | gain over the first |")
+    print("|---|---|---|")
+    print(row("each run by its own choice", objective.score(rows.y, each)))
     for title, y_pred in (
-        ("trees alone", trees),
         ("chosen on the mean", of_mean.final.pred),
+        (f"{trees.title} alone", trees.fit.oof_pred),
     ):
         gain = objective.gain(rows.y, each, y_pred, rows.groups)
-        print(row(f"{title}, averaged", objective.score(rows.y, y_pred), gain))
-    print(row("each run by its choice, averaged", objective.score(rows.y, each)))
-    for name, of in (("of each run", first), ("of the mean", of_mean)):
+        print(row(title, objective.score(rows.y, y_pred), gain))
+    for name, of in (("of the first run", first), ("of the mean", of_mean)):
         weights = of.weights_by_mean.get("blend", {})
         print(f"weights {name}: {weights}")
 

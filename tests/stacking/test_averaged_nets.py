@@ -35,7 +35,7 @@ def test_members_are_averaged_and_chosen_anew(
     alone = [
         float(score) for score in out.split("alone: ")[1].splitlines()[0].split(",")
     ]
-    averaged = float(out.split("its choice, averaged | ")[1].split(" ")[0])
+    averaged = float(out.split("its own choice | ")[1].split(" ")[0])
     assert averaged < min(alone)
     mean_pred = (stacks[0].final.pred + stacks[1].final.pred) / 2
     y_true = stacks[0].data.rows.y
