@@ -440,7 +440,10 @@ def test_what_is_not_finished_or_stale_is_told_and_no_fault(
         run.finished(NEXT)
 
 
-def test_a_run_that_is_not_there_or_empty_is_refused(tmp_path: Path) -> None:
+def test_a_run_that_is_not_there_or_empty_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where no run is that could be meant
     with pytest.raises(UserError, match=r"no: there is no such run; give --run FOLDER"):
         pipeline.main(["--verify", "--run", str(tmp_path / "no")])
     with pytest.raises(UserError, match="no stage of it is finished"):

@@ -392,7 +392,10 @@ def test_the_run_last_worked_on_is_the_default(
         (["--weights={}/net.safetensors"], "not the weights of a backbone alone"),
     ],
 )
-def test_a_mistake_is_refused(tmp_path: Path, flags: list[str], message: str) -> None:
+def test_a_mistake_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where no run is that could be meant
     make_run(tmp_path)
     (tmp_path / "empty").mkdir()
     for name in ("taken.onnx", "note.json", "lone.safetensors"):
