@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks.differences import told
 from data_prep.command import open_command, run_command
 from data_prep.errors import UserError
 from data_prep.prepared import PREPARED
@@ -68,8 +69,7 @@ def mean_of_members(stacks: Sequence[Stacked]) -> dict[str, Member]:
 
 def row(title: str, score: float, gain: Interval | None = None) -> str:
     """Write a row of the table."""
-    against = f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})" if gain else ""
-    return f"| {title} | {score:.4f} | {against} |"
+    return f"| {title} | {score:.4f} | {told(gain) if gain else ''} |"
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def main() -> None:
         )
     rows, objective = first.data.rows, job.objective
     each = np.mean([stacked.final.pred for stacked in stacks], axis=0)
-    trees = members[job.settings.stackers[0]]
+    trees = members[next(name for name in job.settings.stackers if name in members)]
     scores = [stacked.final.scores.pooled for stacked in stacks]
     print(f"{len(rows.y)} rows, {objective.title}")
     print(f"alone: {', '.join(f'{score:.4f}' for score in scores)}")

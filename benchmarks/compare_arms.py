@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from benchmarks.arms import Arm, Training, check_arms, read_arms
 from benchmarks.compare_pretexts import link_stages
 from benchmarks.cpu_time import cpu_seconds
+from benchmarks.differences import told
 from data_prep import prepare
 from data_prep.command import run_command
 from data_prep.dihedral import VIEW_SETS
@@ -46,9 +47,8 @@ from pretext.init_weights import fingerprint_of, pretexts
 from transfer.settings import FinetuneSettings
 
 FINETUNE = "transfer.finetune"
-Outcome = tuple[
-    NDArray[np.float64], float
-]  # (n, V) predictions by view, and CPU minutes
+# (n, V) predictions by view, and CPU minutes
+Outcome = tuple[NDArray[np.float64], float]
 
 
 def run_folder(training: Training, base: Path, folds: Sequence[str]) -> Path:
@@ -240,15 +240,15 @@ def report(
             against = ""
             if arm is not first:
                 gain = paired_bootstrap(rmse, y_true, y_pred, reference, cv_groups)
-                against = f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
+                against = told(gain)
             print(
                 f"| {arm.name} | {score.value:.4f} | {score.low:.4f} to"
-                f" {score.high:.4f} | {against} | {_told(minutes)} |",
+                f" {score.high:.4f} | {against} | {_minutes(minutes)} |",
                 flush=True,
             )
 
 
-def _told(minutes: float) -> str:
+def _minutes(minutes: float) -> str:
     return "" if np.isnan(minutes) else f"{minutes:.1f}"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.differences import told
 from data_prep.command import run_command
 from data_prep.errors import UserError
 from data_prep.prepared import PREPARED, Prepared
@@ -63,10 +64,7 @@ def compare(first: Path, second: Path) -> str:
         preds = [table[name].to_numpy(dtype=np.float64) for table in tables]
         scores = [metric(y_true, y_pred) for y_pred in preds]
         gain = paired_bootstrap(metric, y_true, preds[1], preds[0], cv_groups)
-        rows.append(
-            f"| {name} | {scores[0]:.4f} | {scores[1]:.4f} |"
-            f" {gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}) |"
-        )
+        rows.append(f"| {name} | {scores[0]:.4f} | {scores[1]:.4f} | {told(gain)} |")
     return "\n".join(rows)
 
 

@@ -26,6 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks.differences import told
 from benchmarks.optimism_nets import ARMS, PREPARED, QUARTERS, make_missing, outputs_of
 from data_prep.command import run_command
 from data_prep.errors import UserError
@@ -228,9 +229,7 @@ def table_of(
         times = first.size // len(cv_groups)
         y, groups = (np.repeat(rows, times) for rows in (labelled.target, cv_groups))
         difference = paired_bootstrap(RMSE, y, first.ravel(), second.ravel(), groups)
-        return (
-            f"{difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
-        )
+        return told(difference)
 
     def score(pred: Floats) -> str:
         y = np.repeat(labelled.target, pred.size // len(cv_groups))

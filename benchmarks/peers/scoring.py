@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmarks.differences import told
 from data_prep.arrays import Floats
 from data_prep.errors import UserError
 from data_prep.scoring.metrics import METRICS
@@ -123,11 +124,7 @@ def markdown(rows: Sequence[Row], reference: str, constant: float) -> str:
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for row in rows:
         way, score = row.way, row.score
-        against = (
-            f"{row.against.value:+.4f} ({_ends(row.against, '+')})" * bool(row.against)
-            if row.against
-            else ""
-        )
+        against = told(row.against) if row.against else ""
         cells = (
             way.title,
             f"{score.value:.4f}",
@@ -158,14 +155,12 @@ def verdict(rows: Sequence[Row], reference: str) -> str:
         return f"{reference} has not run."
     better = [row.way.title for row in rows if row.against and row.against.high < 0]
     close = [
-        row.way.title
-        for row in rows
-        if row.against and row.against.low <= 0 <= row.against.high
+        row.way.title for row in rows if row.against and not row.against.excludes_zero
     ]
-    told = f"Better than {reference}: {'; '.join(better) or 'nothing'}."
+    page = f"Better than {reference}: {'; '.join(better) or 'nothing'}."
     if close:
-        told += f" Not told apart from it: {'; '.join(close)}."
-    return told
+        page += f" Not told apart from it: {'; '.join(close)}."
+    return page
 
 
 def pooled(repeats: Sequence[Sequence[Way]]) -> list[Way]:
@@ -188,8 +183,8 @@ def pooled(repeats: Sequence[Sequence[Way]]) -> list[Way]:
     return joined
 
 
-def _ends(interval: Interval, sign: str = "") -> str:
-    return f"{interval.low:{sign}.4f} to {interval.high:{sign}.4f}"
+def _ends(interval: Interval) -> str:
+    return f"{interval.low:.4f} to {interval.high:.4f}"
 
 
 def user_lines(source: str) -> int:
