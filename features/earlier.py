@@ -2,9 +2,11 @@
 
 A picture is recognised by the bytes of its file, whatever its name and folder, by the
 number of its page, and by the cells of the user's table where the nets are given some.
-What is kept are the single views of each fold, from which all else is made. Torch-free.
+What is kept are the single views of each fold, from which all else is made, and the
+columns of its pixels. Torch-free.
 
-Shapes: N pictures of an earlier time, V views, F outputs of the nets of a fold.
+Shapes: N pictures of an earlier time, V views, F outputs of the nets of a fold, P
+columns of the pixels.
 """
 
 import json
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_prep.arrays import Ints
 from data_prep.pictures.pages import PictureFile, file_of, page_of
@@ -21,6 +24,7 @@ from data_prep.run_folders.damage import RECORD
 from data_prep.run_folders.runs import write_json
 from data_prep.verify import faults_of_stage
 from features.inference import claims_of
+from features.pixel_columns import pixel_column_names
 from features.plan import OutputColumn
 from features.rows import Floats, Rows, array_rows, chosen_rows
 from features.store import open_store
@@ -28,6 +32,7 @@ from features.store import open_store
 if TYPE_CHECKING:
     from data_prep.pictures.decoded import Decoded
 
+PIXELS = "pixels.pkl"  # what needs no net: colours and tiny pictures
 SIDECAR = "pictures.json"  # of each picture: its file, and what became of it
 # Fields that it leaves out: dates differ after a copy, and what is told is told once.
 NOT_KEPT = ("witness", "info")
@@ -78,6 +83,8 @@ class EarlierResults:
             return cls()
         any_views = next(iter(sorted((folder / "views").glob("*.pkl"))), None)
         with_views = set(open_store(any_views).ids) if any_views else set[str]()
+        if not (folder / PIXELS).exists():  # an older version made the others
+            return cls()
         by_content: dict[Content, tuple[str, Decoded]] = {}
         try:
             listed = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
@@ -137,6 +144,13 @@ class EarlierResults:
             return views
 
         return Rows(shape=shape, dtype=dtype, read=read)
+
+    def pixel_columns(self) -> NDArray[np.float32]:
+        """Give the (N, P) columns of the pixels, in the order of ``ids``."""
+        if self.folder is None or not len(self):
+            return np.empty((0, len(pixel_column_names())), np.float32)
+        store = open_store(self.folder / PIXELS)
+        return store.matrix(self.ids.values()).astype(np.float32)
 
 
 def is_whole(folder: Path) -> bool:

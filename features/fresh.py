@@ -10,6 +10,7 @@ in the same views and statistics; the run's own pictures are not needed. Writes
 - ``features.pkl``: pooled over the views and averaged over the fold nets, as the row of
   a test picture is,
 - ``nets/foldK.pkl`` and ``views/TASK.test.foldK.pkl``: what the nets of a fold say,
+- ``pixels.pkl``: what needs no net, the colours and a picture of 12 x 12 areas,
 - ``left_out.csv``: the pictures that are in none of these, and why,
 - ``pictures.json``: the file of each picture and the digest of its bytes.
 
@@ -53,6 +54,7 @@ from features.inference import (
     paged_pictures,
     resolved,
 )
+from features.pixel_columns import pixel_column_names
 from transfer.networks.columns import columns_of
 
 STAGE = COMMAND
@@ -78,17 +80,15 @@ def main(argv: Sequence[str] | None = None) -> Path:
     pictures = paged.pictures
     unusable = _unusable(folders)
     extraction = find_extraction(run, settings.net)
-    if settings.out:
-        out = settings.out.resolve()
-    else:
-        out = default_path(run.folder, settings.images, settings.net)
+    out = default_path(run.folder, settings.images, settings.net)
+    out = settings.out.resolve() if settings.out else out
     for note in paged.notes:
         log.info("%s", note)
     columns = read_columns_of_nets(settings.table, paged, folders, extraction)
     digest_of_file = {path: hash_of(path) for path in folders.pictures.values()}
     digests = {id_: digest_of_file[path] for id_, path in files_of(pictures).items()}
     cells = columns.digests() if columns else {}
-    config = {
+    config: dict[str, Any] = {
         "made_by": STAGE,
         "extraction": extraction.digest,
         "pictures": digest_of(
@@ -98,6 +98,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             ]
         ),
         "folders": resolved(settings.images),
+        "pixel_columns": len(pixel_column_names()),
         **({"columns": digest_of(cells)} if columns else {}),
     }
     check_path(out, config["folders"], overwrite=settings.overwrite)

@@ -18,15 +18,17 @@ from data_prep.errors import UserError
 from data_prep.pictures.folders import LeftOut, write_left_out
 from data_prep.pictures.pages import PictureFile
 from data_prep.pictures.picture_info import summarise
-from data_prep.run_folders.damage import digest_of
+from data_prep.run_folders.damage import digest_of, map_array
 from data_prep.waiting import settle_waiting
-from features.earlier import EarlierResults, write_sidecar
+from features.earlier import PIXELS, EarlierResults, write_sidecar
 from features.extract import WORK, open_source
 from features.extraction import OF_ALL, Extraction, warn_of_training_pictures
 from features.fresh_columns import FreshColumns
 from features.inference import COMMAND
+from features.pixel_columns import pixel_column_names, pixel_columns
 from features.plan import RoleRows, plan_passes
 from features.rows import joined_rows
+from features.store import write_store
 
 if TYPE_CHECKING:
     from data_prep.pictures.decoded import Decoded
@@ -96,13 +98,11 @@ def infer(
             f" {extraction.trained.folder} are broken"
         )
     write_stores(extracted, folder, extraction, net_passes, ids=ids, failures=left_out)
+    write_pixel_columns(work, folder, extraction, earlier=earlier, new_ids=new_ids)
     for of_fold in extracted:
         left_out |= of_fold.failures
-    failed = [
-        LeftOut(id=id_, file=pictures[id_].name, reason=reason)
-        for id_, reason in left_out.items()
-    ]
-    files = sorted([*unusable, *failed], key=lambda file: file.id)
+    files = _files_left_out(left_out, pictures)
+    files = sorted([*unusable, *files], key=lambda file: file.id)
     write_left_out(folder / "left_out.csv", files)
     write_sidecar(folder, pictures, decoded, columns.digests() if columns else {})
     return {
@@ -115,6 +115,50 @@ def infer(
         "folds": source.folds,
         "device": str(device),
     }
+
+
+def _files_left_out(
+    reasons: Mapping[str, str], pictures: Mapping[str, PictureFile]
+) -> list[LeftOut]:
+    """Give the files of the pictures that are left out, by id why."""
+    return [
+        LeftOut(id=id_, file=pictures[id_].name, reason=reason)
+        for id_, reason in reasons.items()
+    ]
+
+
+def write_pixel_columns(
+    work: Path,
+    folder: Path,
+    extraction: Extraction,
+    *,
+    earlier: EarlierResults,
+    new_ids: Sequence[str],
+) -> None:
+    """Write what needs no net: colours and tiny pictures, a row for each picture.
+
+    Args:
+        work: Where the pixels of the new pictures lie.
+        folder: Where to.
+        extraction: The run's.
+        earlier: Pictures whose row is there already.
+        new_ids: Of the others, in the order of their pixels.
+    """
+    rows = [earlier.pixel_columns()]
+    if new_ids:
+        pixels = map_array(work / "images.npy")
+        rows.append(pixel_columns(pixels, np.arange(len(new_ids))))
+    ids = np.array([*earlier.ids, *new_ids], object)
+    by_id = np.argsort(ids)  # as the other stores have them
+    header = {
+        "roles": ["label_free"] * len(ids),
+        "folds": [-1] * len(ids),
+        "columns": [{"name": name} for name in pixel_column_names()],
+        "views": None,
+        "transform": extraction.header["transform"],
+        "command": " ".join(sys.orig_argv[1:]),
+    }
+    write_store(folder / PIXELS, ids[by_id], np.concatenate(rows)[by_id], header)
 
 
 def decode(

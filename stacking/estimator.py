@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from data_prep.arrays import Floats
+from data_prep.errors import UserError
 from data_prep.scoring.scores import FoldScores
 from data_prep.tables.spelling import class_names
 from stacking.cross_fitting import TrainingRows
@@ -39,6 +40,7 @@ from stacking.inputs.validation import (
     weights_of,
 )
 from stacking.models.boosting import threads_for
+from stacking.models.registry import STACKERS
 from stacking.models.stacker import FitContext
 from stacking.settings import FitSettings
 
@@ -122,6 +124,7 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         settings = FitSettings(
             stackers=tuple(self.stackers), seeds=self.seeds, max_rounds=self.max_rounds
         )
+        _check_inputs(settings.stackers)
         n_workers, n_threads = threads_for(data.rows.X.size)
         context = FitContext(
             seed=self.random_state,
@@ -200,6 +203,17 @@ class Stacker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         scores the nearest class.
         """
         return self._predicted(X)
+
+
+def _check_inputs(stackers: Sequence[str]) -> None:
+    """Check that the stackers read columns: a table has no views and no pixels."""
+    for name in stackers:
+        inputs = STACKERS[name].inputs if name in STACKERS else "all"
+        if inputs in ("views", "pixels"):
+            raise UserError(
+                f"stackers = {name!r} reads the {inputs} of pictures, and X has"
+                " columns; leave it out"
+            )
 
 
 class ClassStacker(ClassifierMixin, Stacker):  # type: ignore[misc]

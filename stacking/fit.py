@@ -151,7 +151,7 @@ def _metadata(stacked: "Stacked", settings: FitSettings, n: int) -> dict[str, An
         "interval": [final.interval.low, final.interval.high],
         "apparent": final.apparent,
         "plain": score("plain") if stacked.baseline == "plain" else None,
-        "no_net": score("no_net"),
+        "pixels": score("pixels"),
         "constant": score("constant"),
         "selected": stacked.selected,
         "steps": [step.name for step in stacked.steps if step.is_on],

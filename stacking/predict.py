@@ -253,7 +253,9 @@ def predict(rows: "NewRows", predictor: "DealPredictors") -> "pd.DataFrame":
     from stacking.ensemble.final_step import labels_of
 
     target_columns = predictor.target_columns
-    pred = predictor.predict(rows.nets, rows.views, first=rows.first)
+    pred = predictor.predict(
+        rows.nets, rows.views, pixels=rows.pixels, first=rows.first
+    )
     table = pd.DataFrame({"id": rows.ids})
     table["prediction"] = labels_of(pred.prediction, target_columns.classes)
     proba, spread = pred.proba, pred.by_net.std(axis=0)

@@ -21,6 +21,7 @@ START_S = 4.0  # loading, scoring, report
 # Of a labelled picture and column, three seeds: 4,030 pictures and 156 columns took
 # 19 s in all on one core, 960 and 104 took 5 to 7 s on two
 CELL_S = 3.5e-5
+PIXEL_ROW_S = 6e-3  # of a labelled picture, three seeds, for the model without nets
 TUNED_SHARE = 0.3  # what a trial of optuna costs of that
 LABEL_FREE_WIDTH = 512  # outputs of a backbone alone, of most small networks
 USUAL_STATISTICS = ("mean", "var", "max", "min")
@@ -72,7 +73,7 @@ class FitSettings(ExecutorSettings):
         tuple[str, ...],
         f"what competes: {', '.join(USUAL)}; slower: {', '.join(SLOW)}"
         " (protocol oof only)",
-    ] = ("lightgbm", "ridge", "weighted")
+    ] = ("lightgbm", "ridge", "weighted", "pixels")
     postprocess: Annotated[
         tuple[str, ...],
         "steps after the stack to try: blend, blend_expected, isotonic, thresholds,"
@@ -199,10 +200,13 @@ class FitSettings(ExecutorSettings):
         if outlook.setting(extract, "source") in (None, FINETUNED):
             tasks = outlook.tasks(outlook.setting(FINETUNED, "tasks") or ())
             n_outputs = sum(len(task.columns) for task in tasks)
-        n_cells = len(outlook.scored()) * n_outputs * n_statistics
-        n_cells *= count_deals(self.cv or outlook.metadata["cv"])
-        often = (2 + self.seeds) / 5 + TUNED_SHARE * self.tune
-        return Workload(seconds=START_S + CELL_S * n_cells * often)
+        n_deals = count_deals(self.cv or outlook.metadata["cv"])
+        n_rows = len(outlook.scored()) * n_deals
+        often = (2 + self.seeds) / 5
+        of_nets = CELL_S * n_rows * n_outputs * n_statistics
+        of_nets *= often + TUNED_SHARE * self.tune
+        of_pixels = PIXEL_ROW_S * n_rows * often
+        return Workload(seconds=START_S + of_nets + of_pixels)
 
     def check_libraries(self, outlook: Outlook) -> None:
         """Knock at the cluster.

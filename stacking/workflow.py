@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data_prep.arrays import Floats
 from data_prep.executors.pool import Pool
 from data_prep.experiment import Experiment
-from data_prep.run_folders.damage import map_array
 from data_prep.run_folders.runs import Finished
 from data_prep.scoring.scores import Interval
 from stacking.analysis.diagnostics import (
@@ -47,13 +45,13 @@ from stacking.ensemble.selection import cross_select
 from stacking.ensemble.stack import Stacked, stack
 from stacking.inputs.alignment import MIN_COMMON, MIN_HELD_OUT
 from stacking.inputs.assemble import USER_TASK
-from stacking.inputs.baseline_columns import tiny_columns
 from stacking.inputs.data import StackingData
 from stacking.inputs.leak_guards import check_net_of_all, check_proba
 from stacking.inputs.target_columns import TargetColumns
 from stacking.inputs.tta_views import Views, read_views
-from stacking.models.boosting import Boosting, cross_fit_boosters, quick, threads_for
+from stacking.models.boosting import Boosting, cross_fit_boosters, threads_for
 from stacking.models.linear import cross_fit_ridge
+from stacking.models.pixel_trees import PIXELS
 from stacking.models.stacker import FitContext
 from stacking.reporting.run_files import records
 from stacking.settings import FitSettings
@@ -72,8 +70,6 @@ class StackingJob:
         target_columns: Which columns speak of the target.
         objective: What is scored by.
         context: What stackers are told, but for the names of columns.
-        pixels: (n, S, S, 3) pictures of the run, for the model without nets; None:
-            there are none.
         extracted: The first extraction, for single views.
         records: Of the stages before, for what they took.
     """
@@ -83,7 +79,6 @@ class StackingJob:
     target_columns: TargetColumns
     objective: Objective
     context: FitContext
-    pixels: NDArray[np.uint8] | None = None
     extracted: Finished | None = None
     records: Sequence[Mapping[str, Any]] = ()
 
@@ -126,7 +121,6 @@ class StackingJob:
         if data.info.deal[0] == 0:
             log.info("%s", data.counts)
         n_workers, n_threads = threads_for(X.size, settings.threads)
-        path = prepared.folder / "images.npy" if prepared else None
         return cls(
             data=_with_first_fold_told(data, target_columns),
             settings=settings,
@@ -141,7 +135,6 @@ class StackingJob:
                 n_threads=n_threads,
                 pool=Pool.of(settings, data.rows.n_folds, threads=1, usual_threads=1),
             ),
-            pixels=map_array(path) if path and path.exists() else None,
             extracted=extracted,
             records=records(prepared.folder.parent) if prepared else (),
         )
@@ -164,7 +157,8 @@ class StackingJob:
             features = AlignedFeatures.of(self.data, self.target_columns, "none")
             n_threads = self.context.n_threads
             leaky = fit_insample(features, settings.seed, n_threads)
-            members = {"lightgbm": leaky, **read_fixed(features)}
+            without_nets = fit_stackers(features, [PIXELS], self.context)
+            members = {"lightgbm": leaky, **without_nets, **read_fixed(features)}
             return self._stack(features, members, ("lightgbm",))
         features = self._features()
         names = tuple(dict.fromkeys(settings.stackers))
@@ -176,7 +170,8 @@ class StackingJob:
             **fit_tasks(features, settings.seed),
             **fit_stackers(
                 features,
-                names,
+                # the model without nets is what all others are compared with
+                tuple(dict.fromkeys([*names, PIXELS])),
                 replace(self.context, folder=self.checkpoints(folder)),
                 None if views is None else views.values,
             ),
@@ -238,19 +233,8 @@ class StackingJob:
             self.objective,
             stackers=stackers,
             postprocess=self.settings.postprocess,
-            no_net=self._without_nets(features),
             views=None if views is None else views.alignment,
         )
-
-    def _without_nets(self, features: AlignedFeatures) -> Floats | None:
-        """Predict from colours and tiny pixels alone, out of fold, (N, ...)."""
-        if self.pixels is None:
-            return None
-        info = self.data.info
-        # 502 columns, which in float64 took more memory than all else
-        X: NDArray[Any] = tiny_columns(self.pixels, info.image_rows)
-        X = info.objects.mean(X.astype(np.float64)) if info.objects else X
-        return self.target_columns.clip(quick(features.with_inputs(X), self.boosting))
 
     def evaluate(
         self, stacked: Stacked, further: Sequence["StackingJob"] = ()
@@ -294,14 +278,18 @@ class StackingJob:
         if common.nets:
             nets = [net for job in jobs for net in job.data.common.nets]
             views = None
-            if predictor.sees_views:
+            if "views" in predictor.sees:
                 views = [net for job in jobs for net in job.views.nets]
-            pred = predictor.predict(nets, views, in_fold=data.is_leaky)
+            pred = predictor.predict(
+                nets, views, pixels=common.pixels, in_fold=data.is_leaky
+            )
             predicted = pred.averaged
             if not data.is_leaky and not data.info.is_label_free:
                 disagreement = pred.by_net.std(axis=0)
         if self.settings.test_nets == "all" and common.of_all is not None:
-            pred = predictor.predict([common.of_all], first=len(common.nets))
+            pred = predictor.predict(
+                [common.of_all], pixels=common.pixels, first=len(common.nets)
+            )
             predicted = pred.averaged
         return predicted, disagreement
 
@@ -329,8 +317,9 @@ class StackingJob:
         preds = []
         for job, deal in zip((self, *further), stacked.by_deal, strict=True):
             predictor, nets = deal.predictor, job.data.common.nets
-            views = job.views.nets if predictor.sees_views else None
-            pred = predictor.predict_by_net(nets, views, in_fold=True)
+            views = job.views.nets if "views" in predictor.sees else None
+            pixels = job.data.common.pixels
+            pred = predictor.predict_by_net(nets, views, pixels=pixels, in_fold=True)
             preds.append(pred["prediction"])
         score = stacked.averaged.scores.pooled
         return expect_of_averaging(np.mean(preds, axis=0), score, self.objective)

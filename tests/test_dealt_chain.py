@@ -1,5 +1,8 @@
 """The chain where folds are dealt twice, on made-up pictures: nets, features, stack."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +17,7 @@ from stacking.ensemble.new_rows import NewRows
 from stacking.inputs.tta_views import read_views
 from stacking.predict import predict
 from tests.prepared_runs import elsewhere, extract, finetune, make_run, table_of
+from tests.stacking.pixels_of_runs import write_pixels
 from transfer.jobs import plan
 from transfer.settings import FinetuneSettings
 
@@ -71,7 +75,7 @@ def test_single_views_are_read_by_deal(run: Run) -> None:
         assert_allclose(means, net.matrix(test_ids)[:, column_idx], rtol=1e-5)
 
 
-def test_a_stack_of_it_serves_as_it_was_scored(run: Run) -> None:
+def test_a_stack_of_it_serves_as_it_was_scored(run: Run, tmp_path: Path) -> None:
     flags = ["--stackers=ridge", "--threads=1", "--align=none"]
     with elsewhere(run):
         stage = fit.main([f"--run={run.folder}", *flags])
@@ -81,9 +85,11 @@ def test_a_stack_of_it_serves_as_it_was_scored(run: Run) -> None:
     assert oof["prediction"].between(0, 3).all()
     # the same pictures as if they came later, through the nets of both deals
     predictor, fitted = DealPredictors.load(stage), run.finished("stacking.fit")
-    rows = NewRows.read([run.folder / "features.extract"], predictor, fitted)
-    later = predict(rows, predictor).set_index("id")
-    expected = later.loc[predictions["id"].astype(str), "prediction"]
+    later = shutil.copytree(run.folder / "features.extract", tmp_path / "later")
+    write_pixels(run.folder, open_store(later / "nets" / "fold0.pkl").ids, later)
+    rows = NewRows.read([later], predictor, fitted)
+    served = predict(rows, predictor).set_index("id")
+    expected = served.loc[predictions["id"].astype(str), "prediction"]
     assert_allclose(predictions["level"], expected, rtol=1e-6)
     assert len(rows.nets) == 4
 

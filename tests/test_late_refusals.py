@@ -83,6 +83,7 @@ WHY: dict[str, tuple[str, ...]] = {
         *(
             "stacking.inputs.splits",
             "stacking.inputs.validation",
+            "stacking.estimator",
             "stacking.reporting.leaderboard_entries",
             "stacking.predict",
             "stacking.ensemble.new_rows",

@@ -22,7 +22,7 @@ from stacking.inputs.data import StackingData
 MUCH = 0.5  # of the time of all stages
 LONG_S = 60.0  # a shorter pretext is no loss
 PRETEXT = "pretext."
-RIVALS = {"constant": "a constant", "no_net": "a model without nets"}
+RIVALS = {"constant": "a constant", "pixels": "a model without nets"}
 MINUTE_S = 60
 
 
@@ -34,13 +34,15 @@ def verdicts_on(stacked: Stacked, records: Sequence[Mapping[str, Any]]) -> list[
         records: Of the stages before it.
     """
     sentences = [on_time(records), on_teacher(records), *on_columns(stacked.data)]
-    if stacked.baseline == "plain" and stacked.has_line("constant"):
-        line, plain = stacked.line("constant"), stacked.line("plain").scores.pooled
-        if line.gain is not None:
-            sentences.insert(
-                0,
-                on_nets(plain, line.scores.pooled, line.gain, stacked.objective.title),
-            )
+    if stacked.baseline == "plain":
+        plain, metric = stacked.line("plain").scores.pooled, stacked.objective.title
+        of_nets = [
+            on_nets(plain, title, line.scores.pooled, gain=gain, metric=metric)
+            for name, title in RIVALS.items()
+            if stacked.has_line(name)
+            and (gain := (line := stacked.line(name)).gain) is not None
+        ]
+        sentences.insert(0, next(filter(None, of_nets), ""))
     rivals = {
         title: stacked.line(name).scores.pooled
         for name, title in RIVALS.items()
@@ -71,21 +73,24 @@ def on_result(final: float, rivals: Mapping[str, float], objective: Objective) -
     return ""
 
 
-def on_nets(net: float, constant: float, constant_gain: Interval, title: str) -> str:
-    """Judge whether the plain nets are better than a constant.
+def on_nets(
+    net: float, rival: str, score: float, *, gain: Interval, metric: str
+) -> str:
+    """Judge whether the plain nets are better than what needs none.
 
     Args:
         net: Score of the plain nets, nothing stacked.
-        constant: Score of a constant.
-        constant_gain: How much better the constant is, with its interval.
-        title: Name of the metric.
+        rival: What needs none, such as a constant.
+        score: Its score.
+        gain: How much better it is than the nets, with its interval.
+        metric: Title of what is scored.
     """
-    if constant_gain.high < 0:
+    if gain.high < 0:
         return ""
-    surely = "are worse" if constant_gain.low > 0 else "are not surely better"
+    surely = "are worse" if gain.low > 0 else "are not surely better"
     return (
-        f"the nets alone {surely} than a constant ({title} {four_digits(net)} against"
-        f" {four_digits(constant)}): what the stack gains is not theirs; fine-tune"
+        f"the nets alone {surely} than {rival} ({metric} {four_digits(net)} against"
+        f" {four_digits(score)}): what the stack gains is not theirs; fine-tune"
         " longer (transfer.finetune --epochs), or from ready weights (--init timm:NAME)"
     )
 

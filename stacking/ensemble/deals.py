@@ -11,7 +11,7 @@ would have one for each combination of nets, which no picture to predict has.
 
 A prediction of later pictures is made of the deals in the same way.
 
-Shapes: N scored rows, M pictures, K nets of all R deals.
+Shapes: N scored rows, M pictures, K nets of all R deals, P columns of pixels.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,9 @@ from stacking.ensemble.objective import Objective, ScoringData
 from stacking.ensemble.predictor import FILE, Predicted, Predictor
 from stacking.ensemble.score_table import Line, Scorer
 from stacking.ensemble.stack import Stacked
+from stacking.inputs.data import PixelColumns
 from stacking.inputs.target_columns import TargetColumns
+from stacking.models.stacker import Sees
 
 
 def over_deals(stacks: Sequence[Stacked]) -> Stacked:
@@ -145,15 +147,16 @@ class DealPredictors:
         return self.deals[0].n_nets
 
     @property
-    def sees_views(self) -> bool:
-        """Whether single views are needed."""
-        return any(predictor.sees_views for predictor in self.deals)
+    def sees(self) -> set[Sees]:
+        """What is needed of a row."""
+        return set().union(*(predictor.sees for predictor in self.deals))
 
     def predict(
         self,
         nets: Sequence[Floats],
         views: Sequence[Floats] | None = None,
         *,
+        pixels: PixelColumns | None = None,
         first: int = 0,
         in_fold: bool = False,
     ) -> Predicted:
@@ -162,6 +165,7 @@ class DealPredictors:
         Args:
             nets: K arrays (M, C), those of a deal together; or one, for each deal.
             views: K arrays (M, V, F), or one.
+            pixels: (M, P) what needs no net, where a member sees that.
             first: See ``Predictor.average``.
             in_fold: See ``Predictor.predict_net``.
         """
@@ -169,6 +173,7 @@ class DealPredictors:
             predictor.average(
                 self._of_deal(nets, number),
                 None if views is None else self._of_deal(views, number),
+                pixels=pixels,
                 first=first,
                 in_fold=in_fold,
             )

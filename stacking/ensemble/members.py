@@ -2,8 +2,8 @@
 
 Three sorts: what the nets predict themselves (``plain``, ``expected``), each other
 sub-task alone (``date_alone``), which shows what it is worth, and the stackers, which
-learn from all columns. ``stacking.ensemble.candidates`` adds means of them. A constant
-is what is left where none of them is better.
+learn from all columns, or from pixels. ``stacking.ensemble.candidates`` adds means of
+them. A constant is what is left where none of them is better.
 
 Shapes: N rows, C columns, K classes.
 """
@@ -14,18 +14,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from data_prep.arrays import Floats, Ints
+from features.pixel_columns import pixel_column_names
 from stacking.cross_fitting import CrossFit, Model, without_past
 from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.ensemble.objective import ScoringData
-from stacking.inputs.data import columns_of
+from stacking.inputs.data import PixelColumns, columns_of
 from stacking.models.linear import Constant, cross_fit_curve, cross_fit_ridge
 from stacking.models.registry import STACKERS
-from stacking.models.stacker import FitContext
+from stacking.models.stacker import FitContext, Sees
 
 FIRST_BY_NET = (
     "No fold comes before fold 0, so nothing can be stacked for it: the net's own"
-    " prediction stands for every member there. The constant and the model without nets"
-    " learned from later folds, which is to their favour."
+    " prediction stands for every member there. The constant learned from later folds,"
+    " which is to its favour."
 )
 FIRST_BY_LATER = (
     "No fold comes before fold 0, and no net predicts the target itself, so what is"
@@ -41,15 +42,14 @@ class Member:
     Attributes:
         title: For people.
         fit: Its predictions of every row, not yet clipped.
-        inputs: Indices of the columns its models see, aligned; none: it has no models
-            and is read from the nets, or its models see single views.
-        sees_views: Its models see single views.
+        sees: What its models see.
+        inputs: Indices of the columns, aligned, where they see those.
     """
 
     title: str
     fit: CrossFit
+    sees: Sees = "columns"
     inputs: Ints = field(default_factory=lambda: np.array([], dtype=np.int64))
-    sees_views: bool = False
 
 
 def fit_stackers(
@@ -58,35 +58,36 @@ def fit_stackers(
     context: FitContext,
     views: Floats | None = None,
 ) -> dict[str, Member]:
-    """Cross-fit the stackers that learn from all columns.
+    """Cross-fit the stackers.
 
     Args:
         features: The rows.
-        names: Those to fit; what is none of ``STACKERS`` is passed over.
+        names: Those to fit; what is none of ``STACKERS`` is passed over, and what
+            reads pixels where those are gone.
         context: What they are told beside the rows.
         views: (N, V, F) single views, where a stacker of them is among the names.
     """
     columns, narrow = features.column_names, features.narrow_columns
-    inputs = {
-        "all": (features.rows.X, np.arange(len(columns))),
-        "narrow": (features.narrow_rows.X, narrow),
-        "views": (views, narrow[:0]),
-    }
     members = {}
     stackers = [STACKERS[name] for name in names if name in STACKERS]
     for stacker in stackers:
         stacker.check_package()
     for stacker in stackers:
-        X_seen, col_idx = inputs[stacker.inputs]
-        assert X_seen is not None
+        title, sees = stacker.title, stacker.inputs
+        if sees == "views" or sees == "pixels":
+            X: PixelColumns | None
+            X = views if sees == "views" else features.data.pixels
+            if X is None:  # of pixels; without views those that need them are refused
+                continue
+            context = replace(context, columns=pixel_column_names())
+            fit = stacker.fit(features.with_inputs(X), context)
+            members[stacker.name] = Member(title=title, fit=fit, sees=sees)
+            continue
+        col_idx = np.arange(len(columns)) if sees == "all" else narrow
+        rows = features.rows if sees == "all" else features.narrow_rows
         context = replace(context, columns=[columns[idx] for idx in col_idx])
-        fit = stacker.fit(features.with_inputs(X_seen), context)
-        members[stacker.name] = Member(
-            title=stacker.title,
-            fit=fit,
-            inputs=col_idx,
-            sees_views=stacker.inputs == "views",
-        )
+        fit = stacker.fit(rows, context)
+        members[stacker.name] = Member(title=title, fit=fit, inputs=col_idx)
     return members
 
 

@@ -1,6 +1,7 @@
 """New pictures as the nets see them, and the rows that the stack predicts of those.
 
-Shapes: M new pictures or objects, C columns, K nets, V views, F outputs.
+Shapes: M new pictures or objects, C columns, K nets, V views, F outputs, P columns of
+pixels.
 """
 
 from collections.abc import Sequence
@@ -13,10 +14,11 @@ import numpy as np
 from data_prep.arrays import Floats
 from data_prep.errors import UserError, named
 from data_prep.run_folders.runs import Finished
+from features.earlier import PIXELS
 from features.store import Store
 from stacking.ensemble.deals import DealPredictors
 from stacking.inputs import tta_views
-from stacking.inputs.data import Column
+from stacking.inputs.data import Column, PixelColumns
 from stacking.inputs.object_pooling import pool_pictures
 from stacking.inputs.objects import Objects
 from stacking.inputs.sources import opened, side_by_side
@@ -33,12 +35,14 @@ class NewRows:
         ids: M ids, or names of objects.
         nets: K arrays (M, C), or one, of the net of all rows or of one without labels.
         views: K arrays (M, V, F) of single views, where a member sees those.
+        pixels: (M, P) what needs no net, where a member sees that.
         first: Number of the first of the nets, for its scale.
     """
 
     ids: tuple[str, ...]
     nets: tuple[Floats, ...]
     views: tuple[Floats, ...] | None = None
+    pixels: PixelColumns | None = None
     first: int = 0
 
     @classmethod
@@ -77,11 +81,13 @@ class NewRows:
                 f"the nets give {nets[0].shape[1]} columns, and the models learned from"
                 f" {n_columns}; again: python -m stacking.fit --overwrite"
             )
-        views = None
-        if predictor.sees_views:
+        views = pixels = None
+        if "views" in predictor.sees:
             views = tuple(_views(folders[0], predictor, ids, len(nets)))
+        if "pixels" in predictor.sees:
+            pixels = opened(folders[0] / PIXELS).matrix(ids).astype(np.float32)
         first = predictor.n_nets - 1 if is_of_all else 0
-        return cls(ids=ids, nets=nets, views=views, first=first)
+        return cls(ids=ids, nets=nets, views=views, pixels=pixels, first=first)
 
     def with_user_columns(
         self, table: "pd.DataFrame", predictor: DealPredictors
@@ -109,7 +115,10 @@ class NewRows:
         shown = Objects.of_names(objects[list(self.ids)].tolist())
         columns = predictor.target_columns.columns
         nets = tuple(pool_pictures(net, columns, shown) for net in self.nets)
-        return replace(self, ids=shown.names, nets=nets)
+        pixels = self.pixels
+        if pixels is not None:
+            pixels = shown.mean(pixels).astype(np.float32)
+        return replace(self, ids=shown.names, nets=nets, pixels=pixels)
 
 
 def stores_of_folds(folder: Path) -> list[Path]:

@@ -5,7 +5,7 @@ The same path serves the pictures without label of a run and pictures that come 
 as a row of its fold did in cross-validation; then the nets are averaged, and the
 average ends as what was scored (``stacking.ensemble.final_step``).
 
-Shapes: M pictures, C columns, K nets.
+Shapes: M pictures, C columns, K nets, P columns of pixels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,11 @@ from stacking.ensemble.final_step import (
 from stacking.ensemble.objective import Objective
 from stacking.ensemble.selection import weighted
 from stacking.inputs.alignment import Alignment
-from stacking.inputs.data import Column
+from stacking.inputs.data import Column, PixelColumns
 from stacking.inputs.target_columns import NetPredictions, TargetColumns
 from stacking.inputs.tta_views import apply_to_views
 from stacking.models.registry import load_models, save_models
+from stacking.models.stacker import Sees
 
 FILE = "predictor.json"
 ALIGNMENT = "alignment.npz"
@@ -45,13 +46,13 @@ class Learned:
 
     Attributes:
         models: One for each fold.
-        inputs: Indices of the columns they see, aligned.
-        sees_views: They see single views instead.
+        sees: What they see.
+        inputs: Indices of the columns, aligned, where they see those.
     """
 
     models: list[Model]
+    sees: Sees
     inputs: Ints
-    sees_views: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +118,9 @@ class Predictor:
         return len(self.alignment.knots)
 
     @property
-    def sees_views(self) -> bool:
-        """Whether single views are needed."""
-        return any(learned.sees_views for learned in self.learned.values())
+    def sees(self) -> set[Sees]:
+        """What is needed of a row."""
+        return {learned.sees for learned in self.learned.values()}
 
     def predict_net(
         self,
@@ -127,6 +128,7 @@ class Predictor:
         values: Floats,
         views: Floats | None = None,
         *,
+        pixels: PixelColumns | None = None,
         in_fold: bool = False,
     ) -> dict[str, Floats]:
         """Predict rows through one net; nothing is ended yet.
@@ -135,6 +137,7 @@ class Predictor:
             net: Its number, for its scale.
             values: (M, C) unaligned columns.
             views: (M, V, F) single views, where a member sees them.
+            pixels: (M, P) what needs no net, where a member sees that.
             in_fold: Use the models of the net's own fold alone, not those of all folds.
 
         Returns:
@@ -147,7 +150,10 @@ class Predictor:
         if views is not None and self.views is not None:
             views = apply_to_views(self.views, net, views)
         for name, learned in self.learned.items():
-            X = views if learned.sees_views else aligned[:, learned.inputs]
+            if learned.sees == "columns":
+                X: Floats | PixelColumns | None = aligned[:, learned.inputs]
+            else:
+                X = views if learned.sees == "views" else pixels
             assert X is not None
             models = learned.models[net : net + 1] if in_fold else learned.models
             mean = np.mean([model.predict(X) for model in models], axis=0)
@@ -162,6 +168,7 @@ class Predictor:
         nets: Sequence[Floats],
         views: Sequence[Floats] | None = None,
         *,
+        pixels: PixelColumns | None = None,
         first: int = 0,
         in_fold: bool = False,
     ) -> dict[str, Floats]:
@@ -170,6 +177,7 @@ class Predictor:
         Args:
             nets: K arrays (M, C), unaligned.
             views: K arrays (M, V, F), unaligned.
+            pixels: (M, P) what needs no net, where a member sees that.
             first: Number of the first of the nets, for its scale.
             in_fold: See ``predict_net``.
 
@@ -181,6 +189,7 @@ class Predictor:
                 first + net,
                 values,
                 None if views is None else views[net],
+                pixels=pixels,
                 in_fold=in_fold,
             )
             for net, values in enumerate(nets)
@@ -193,6 +202,7 @@ class Predictor:
         nets: Sequence[Floats],
         views: Sequence[Floats] | None = None,
         *,
+        pixels: PixelColumns | None = None,
         first: int = 0,
         in_fold: bool = False,
     ) -> Predicted:
@@ -200,7 +210,7 @@ class Predictor:
 
         The arguments are those of ``average``.
         """
-        pred = self.average(nets, views, first=first, in_fold=in_fold)
+        pred = self.average(nets, views, pixels=pixels, first=first, in_fold=in_fold)
         return pred.ended(self.target_columns, self.objective)
 
     def average(
@@ -208,6 +218,7 @@ class Predictor:
         nets: Sequence[Floats],
         views: Sequence[Floats] | None = None,
         *,
+        pixels: PixelColumns | None = None,
         first: int = 0,
         in_fold: bool = False,
     ) -> Predicted:
@@ -216,11 +227,14 @@ class Predictor:
         Args:
             nets: K arrays (M, C), unaligned; one at least.
             views: K arrays (M, V, F), unaligned.
+            pixels: (M, P) what needs no net, where a member sees that.
             first: Number of the first of the nets, for its scale.
             in_fold: See ``predict_net``.
         """
         target_columns = self.target_columns
-        pred = self.predict_by_net(nets, views, first=first, in_fold=in_fold)
+        pred = self.predict_by_net(
+            nets, views, pixels=pixels, first=first, in_fold=in_fold
+        )
         net_pred = NetPredictions.averaged([target_columns.net_pred(X) for X in nets])
         averaged = {name: values.mean(axis=0) for name, values in pred.items()}
         mean = averaged["prediction"]
@@ -252,8 +266,8 @@ class Predictor:
             "members": {
                 name: {
                     "models": files[name],
+                    "sees": learned.sees,
                     "inputs": learned.inputs.tolist(),
-                    "sees_views": learned.sees_views,
                 }
                 for name, learned in self.learned.items()
             },
@@ -272,7 +286,8 @@ class Predictor:
             UserError: An older version wrote it.
         """
         config = read_json(folder / FILE)
-        if "postprocess" not in config:
+        members = config.get("members", {}).values()
+        if "postprocess" not in config or any("sees" not in of for of in members):
             raise UserError(
                 f"{folder / FILE}: an older version wrote it; again: python -m"
                 f" stacking.fit --run {folder.parent} --overwrite"
@@ -281,7 +296,7 @@ class Predictor:
             name: Learned(
                 models=load_models(folder, name, member["models"]),
                 inputs=np.array(member["inputs"], dtype=np.int64),
-                sees_views=member["sees_views"],
+                sees=member["sees"],
             )
             for name, member in config["members"].items()
         }

@@ -17,6 +17,7 @@ from stacking.ensemble.final_step import end_prediction
 from stacking.ensemble.objective import ScoringData
 from stacking.ensemble.postprocess import Step
 from stacking.inputs.target_columns import TargetColumns
+from stacking.models.pixel_trees import PIXELS
 
 SAME = " = "  # between titles of lines with the same predictions
 
@@ -161,8 +162,6 @@ def score_table(
     candidates: Candidates,
     selected: Selected,
     steps: Sequence[Step],
-    *,
-    no_net: Floats | None,
 ) -> Iterator[Line]:
     """Score all lines, from what knows no net to the final prediction.
 
@@ -171,16 +170,16 @@ def score_table(
         candidates: All members, and which of them may be selected.
         selected: Where the steps begin.
         steps: Of the post-processing.
-        no_net: (N, ...) predictions of a model without any net; None: there is none.
     """
     line, members, scoring = scorer.line, candidates.members, scorer.scoring
-    if no_net is not None:
-        yield line("no_net", "no net: colours and tiny pixels, boosted", no_net)
+    if PIXELS in members:
+        member = members[PIXELS]
+        yield line(PIXELS, member.title, member.fit.oof_pred)
     of_class = ", the most frequent class" * scoring.objective.counts_right
     yield line(CONSTANT, f"constant{of_class}", members[CONSTANT].fit.oof_pred)
     tasks = [name for name in members if name.endswith("_alone")]
     fixed = [name for name in ("expected", "plain") if name in members]
-    stackers = [name for name in candidates.names if name not in fixed]
+    stackers = [name for name in candidates.names if name not in (*fixed, PIXELS)]
     for name in [*tasks, *fixed, *stackers]:
         member, apparent = members[name], candidates.apparent.get(name)
         yield line(name, member.title, member.fit.oof_pred, apparent)

@@ -133,8 +133,8 @@ class Stacked:
         learned = {
             name: Learned(
                 models=member.fit.models,
+                sees=member.sees,
                 inputs=member.inputs,
-                sees_views=member.sees_views,
             )
             for name, member in self.members.items()
             if member.fit.models and (name != CONSTANT or name == self.selected)
@@ -160,7 +160,6 @@ def stack(
     *,
     stackers: Sequence[str],
     postprocess: tuple[str, ...] = (),
-    no_net: Floats | None = None,
     views: Alignment | None = None,
 ) -> Stacked:
     """Select a member or the blend of all, post-process it and score every step.
@@ -172,7 +171,6 @@ def stack(
         stackers: Which members may be selected, with what the nets predict themselves;
             of the means, ``weighted`` too. A blend of all joins where there are two.
         postprocess: Names of the postprocessors to try; none: all that fit.
-        no_net: (N, ...) predictions of a model without any net; None: there is none.
         views: The maps between the nets' single views, where a member sees those.
     """
     rows, target_columns = features.rows, features.target_columns
@@ -197,7 +195,7 @@ def stack(
         baseline=base_pred,
         baseline_name=baseline,
     )
-    lines = score_table(scorer, candidates, selected, steps, no_net=no_net)
+    lines = score_table(scorer, candidates, selected, steps)
     clip = None
     if objective.is_number:
         weights = candidates.weights_by_mean.get(selected.name, {selected.name: 1.0})

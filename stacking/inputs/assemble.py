@@ -22,11 +22,20 @@ from data_prep.deals import table_of_deal
 from data_prep.folds import TRAIN_FROM, fold_columns
 from data_prep.prepared import Prepared
 from data_prep.rows import weights_of
+from data_prep.run_folders.damage import map_array
 from data_prep.run_folders.runs import Finished
 from data_prep.user_columns import UserColumns
+from features.pixel_columns import pixel_columns
 from stacking.cross_fitting import TrainingRows
 from stacking.inputs import leak_guards
-from stacking.inputs.data import Column, CommonRows, InSample, RunInfo, StackingData
+from stacking.inputs.data import (
+    Column,
+    CommonRows,
+    InSample,
+    PixelColumns,
+    RunInfo,
+    StackingData,
+)
 from stacking.inputs.object_pooling import pool_pictures
 from stacking.inputs.objects import Objects, with_labels_of_objects
 from stacking.inputs.sources import Source, beside, side_by_side
@@ -126,12 +135,11 @@ def assemble(
         columns=_columns(sources),
         classes=opened.classes,
         target_range=opened.target_range,
-        common=_common_rows(sources, common),
+        common=_common_rows(sources, common, opened),
         info=RunInfo(
             ids=scored.objects.names,
             target=_target(scored.rows, opened),
             class_index=_class_index(scored.rows, opened),
-            image_rows=scored.table["image_row"].to_numpy(dtype=np.int64),
             objects=scored.objects if "object" in table else None,
             cv=cv or stored_cv,
             fold_hash=fold_hash,
@@ -140,6 +148,7 @@ def assemble(
             messages=tuple(dict.fromkeys(messages)),
             user_columns=user_columns,
         ),
+        pixels=scored.pixel_columns(opened),
         in_sample=_in_sample(sources[0], scored) if protocol == "insample" else (),
     )
     if user_columns is None:
@@ -180,6 +189,14 @@ class Pictures:
     def pool(self, values: Floats, columns: Sequence[Column]) -> Floats:
         """Pool (P, C) columns over the pictures of each object, (N, C)."""
         return pool_pictures(values, columns, self.objects)
+
+    def pixel_columns(self, opened: Prepared) -> PixelColumns | None:
+        """Give what needs no net, of objects averaged; None: the pixels are gone."""
+        if not opened.images_path.exists():
+            return None
+        image_rows = self.table["image_row"].to_numpy(dtype=np.int64)
+        X: PixelColumns = pixel_columns(map_array(opened.images_path), image_rows)
+        return self.objects.mean(X).astype(np.float32)
 
 
 def _with_labels(table: "pd.DataFrame", path: Path) -> "pd.DataFrame":
@@ -233,7 +250,9 @@ def _training_rows(
     )
 
 
-def _common_rows(sources: Sequence[Source], common: Pictures) -> CommonRows:
+def _common_rows(
+    sources: Sequence[Source], common: Pictures, opened: Prepared
+) -> CommonRows:
     """Read the M rows that no net was trained on, through every net."""
     ids, columns, rows = common.ids, _columns(sources), common.rows
     nets = side_by_side([source.nets(ids) for source in sources])
@@ -245,6 +264,7 @@ def _common_rows(sources: Sequence[Source], common: Pictures) -> CommonRows:
         is_predicted=(rows["split"] == common.predicted_split).to_numpy(dtype=bool),
         cv_groups=rows["cv_group"].to_numpy(dtype=np.int64),
         of_all=None if through_all is None else common.pool(through_all, columns),
+        pixels=common.pixel_columns(opened),
     )
 
 

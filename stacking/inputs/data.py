@@ -3,7 +3,7 @@
 A row is a picture, or an object of several pictures (``[data] object``).
 
 Shapes: N scored rows, C columns, K nets, M pictures or objects that all nets have in
-common, P pictures of the N rows.
+common, P columns of pixels.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,8 @@ from data_prep.schemes import is_drawn
 from data_prep.user_columns import UserColumns
 from stacking.cross_fitting import TrainingRows
 from stacking.inputs.objects import Objects
+
+PixelColumns = NDArray[Any]  # float32: 500 columns are more than all else
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,7 @@ class CommonRows:
         cv_groups: (M,) their cv groups; None: each its own.
         of_all: (M, C) the pictures through the net that was trained on every labelled
             row; None: there is no such net.
+        pixels: (M, P) what needs no net; None: there are no pixels.
     """
 
     ids: tuple[str, ...] = ()
@@ -80,6 +83,7 @@ class CommonRows:
     is_predicted: Bools = field(default_factory=lambda: np.zeros(0, bool))
     cv_groups: Ints | None = None
     of_all: Floats | None = None
+    pixels: PixelColumns | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +94,7 @@ class RunInfo:
         ids: N ids, or names of objects.
         target: (N,) as in the table: numbers, or names of classes.
         class_index: (N,) number of the class; -1 everywhere if there are no classes.
-        image_rows: (P,) rows of images.npy.
-        objects: Which of the P pictures show which object; None: each row is a picture.
+        objects: Which pictures show which object; None: each row is a picture.
         cv: Scheme of the folds.
         fold_hash: Their hash.
         deal: Which deal of them it is, and of how many: (0, 1) where they are dealt
@@ -105,7 +108,6 @@ class RunInfo:
     ids: tuple[str, ...] = ()
     target: NDArray[Any] = field(default_factory=lambda: np.zeros(0))
     class_index: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
-    image_rows: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     objects: Objects | None = None
     cv: str = ""
     fold_hash: str = ""
@@ -137,6 +139,8 @@ class StackingData:
         target_range: Smallest and largest target; None: classes.
         common: The rows without label.
         info: What the run knows of the rows.
+        pixels: (N, P) what needs no net (``features/pixel_columns.py``); None: there
+            are no pixels.
         in_sample: K sets of rows, for the protocol ``insample`` only.
     """
 
@@ -146,6 +150,7 @@ class StackingData:
     target_range: tuple[float, float] | None = None
     common: CommonRows = CommonRows()
     info: RunInfo = RunInfo()
+    pixels: PixelColumns | None = None
     in_sample: tuple[InSample, ...] = ()
 
     @property

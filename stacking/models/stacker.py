@@ -16,7 +16,8 @@ from data_prep.errors import UserError
 from data_prep.executors.pool import Pool
 from stacking.cross_fitting import CrossFit, Model, TrainingRows
 
-Inputs = Literal["all", "narrow", "views"]
+Inputs = Literal["all", "narrow", "views", "pixels"]
+Sees = Literal["columns", "views", "pixels"]  # what a model sees of a new row
 HERE = Pool(executor="here", n_at_once=1, threads=1)
 
 
@@ -55,8 +56,9 @@ class StackerType:
         name: As in ``--stackers``, and of its column in oof.csv.
         title: For people.
         inputs: The ``X`` that it learns from: ``all`` (N, C) columns; ``narrow``, where
-            there are many only those of the mean over the views; or ``views``, the
-            (N, V, F) single views.
+            there are many only those of the mean over the views; ``views``, the
+            (N, V, F) single views; or ``pixels``, the (N, P) columns that need no net
+            (``features/pixel_columns.py``).
         fit: Cross-fits it; classes come as (N, K) and leave as probabilities.
         load: Reads a model of one fold from a folder and the names of its files, which
             ``Model.save`` gave.

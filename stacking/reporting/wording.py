@@ -59,7 +59,8 @@ def counted_rows(info: RunInfo) -> str:
     """Count the scored rows, and the pictures of objects."""
     if not info.objects:
         return f"{len(info.ids):,} pictures"
-    return f"{len(info.ids):,} objects of {len(info.image_rows):,} pictures"
+    n_pictures = len(info.objects.of_picture)
+    return f"{len(info.ids):,} objects of {n_pictures:,} pictures"
 
 
 def _with_minus(text: str) -> str:

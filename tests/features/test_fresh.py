@@ -23,12 +23,14 @@ from torch import Tensor
 from data_prep.dihedral import VIEWS, apply_view
 from data_prep.errors import UserError
 from data_prep.pictures.fit import fit_square
-from data_prep.run_folders.damage import RECORD
+from data_prep.run_folders.damage import RECORD, digest_of
 from data_prep.run_folders.runs import Run
 from features import fresh, fresh_stores, inference, merge, passes
+from features.earlier import PIXELS
 from features.inference import default_path, infer_features, name_of
 from features.merge import check_alike
 from features.passes import views_of
+from features.pixel_columns import pixel_columns
 from features.store import open_store, verify
 from tests.damaging import scene
 from tests.power_cut import PowerCutError
@@ -123,9 +125,10 @@ def test_a_picture_gets_what_the_extraction_gave_it_as_a_test_row(
     names = sorted(stores(out))
     theirs = run.folder / "features.extract"
     expected = [p.relative_to(theirs).as_posix() for p in theirs.rglob("*.pkl")]
-    assert names == sorted(n for n in expected if not n.endswith("oof.pkl"))
+    of_nets = sorted(n for n in expected if not n.endswith("oof.pkl"))
+    assert names == sorted([*of_nets, PIXELS])
     assert set(names) >= set(HELD)
-    for name in names:
+    for name in of_nets:
         verify(out / name)
         ours, old = open_store(out / name), open_store(theirs / name)
         assert list(ours.ids) == sorted(path.stem for path in images.iterdir())
@@ -136,6 +139,37 @@ def test_a_picture_gets_what_the_extraction_gave_it_as_a_test_row(
         check_alike(old, ours)
     assert left_out(out) == []
     assert not (out / "checkpoints").exists()
+
+
+def test_what_needs_no_net_is_told_of_the_runs_own_pixels(
+    run: Run, images: Path
+) -> None:
+    out = ask(run, f"--images={images}")
+    verify(out / PIXELS)
+    store = open_store(out / PIXELS)
+    drawn = [np.asarray(Image.open(images / f"{id_}.png")) for id_ in store.ids]
+    expected = pixel_columns(np.stack(drawn), np.arange(len(drawn)))
+    np.testing.assert_array_equal(store.matrix(), expected)
+    assert store.columns[:3] == ["red_0_0", "green_0_0", "blue_0_0"]
+    assert store.columns[3 * 12**2 :][:2] == ["colour_0", "colour_1"]
+    assert store.columns[-1] == "std_blue"
+    assert set(store.roles) == {"label_free"}
+
+
+def test_features_of_before_there_were_columns_of_pixels_are_made_anew(
+    run: Run, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = ask(run, f"--images={images}")
+    before = stores(out)
+    (out / PIXELS).unlink()
+    record = json.loads((out / RECORD).read_text())
+    del record["files"][PIXELS], record["settings"]["pixel_columns"]
+    record.pop("record_sha256")
+    record["digest"] = digest_of(record["files"])
+    (out / RECORD).write_text(json.dumps(record))
+    sent = counted(monkeypatch)
+    assert stores(ask(run, f"--images={images}")) == before
+    assert sent == [11]
 
 
 @pytest.mark.parametrize("fit", ["pad", "squash", "crop"])
@@ -176,7 +210,7 @@ def test_a_backbone_without_labels_gives_rows_of_its_own_role(
     id_ = old.ids[3]
     draw(tmp_path / "new" / f"{id_}.png", pixels_of(run)[3])
     out = ask(run, f"--images={tmp_path / 'new'}")
-    assert sorted(stores(out)) == ["features.pkl", "views/embedding.pkl"]
+    assert sorted(stores(out)) == ["features.pkl", PIXELS, "views/embedding.pkl"]
     ours = open_store(out / "features.pkl")
     role = "selected_with_labels" if is_selected else "label_free"
     assert ours.roles.tolist() == [role]

@@ -25,6 +25,7 @@ from stacking.reporting.report import write
 from stacking.settings import FitSettings
 from stacking.workflow import StackingJob
 from tests.stacking.conftest import FakeRun
+from tests.stacking.pixels_of_runs import without_pixels
 
 TASKS = ("target", "onehot")
 SECONDS = 83.2
@@ -65,7 +66,7 @@ class Reported:
         extracted = run.finished("features.extract")
         settings = self.settings
         data = assemble(self.prepared, extracted, settings.cv, settings.protocol)
-        work = StackingJob.of(data, settings, experiment)
+        work = StackingJob.of(without_pixels(data), settings, experiment)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("stacking.ensemble.objective.N_DRAWS", N_DRAWS)
             return work.fit(self.run)

@@ -81,9 +81,12 @@ def test_rows_are_joined_by_id_whatever_their_order(make_run: MakeRun) -> None:
     for name in ("X", "y", "folds", "groups", "sample_weight"):
         before, after = (getattr(data.rows, name) for data in (first, other))
         assert np.array_equal(before, after[order])
-    for name in ("target", "class_index", "image_rows"):
+    for name in ("target", "class_index"):
         before, after = (getattr(data.info, name) for data in (first, other))
         assert np.array_equal(before, after[order])
+    assert first.pixels is not None
+    assert other.pixels is not None
+    assert np.array_equal(first.pixels, other.pixels[order])
     columns = {id_: row for row, id_ in enumerate(other.common.ids)}
     order = [columns[id_] for id_ in first.common.ids]
     for net in range(3):

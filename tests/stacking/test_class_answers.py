@@ -29,6 +29,7 @@ from stacking.reporting.sections.steps import rule_text
 from stacking.settings import FitSettings
 from stacking.workflow import StackingJob
 from tests.stacking.conftest import FakeRun
+from tests.stacking.pixels_of_runs import without_pixels
 
 K = 4
 COMMAND = "python -m stacking.fit --run runs/a"
@@ -40,7 +41,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> StackingData:
     """Rows whose nets hesitate; in every tenth they are wrong."""
     fake = FakeRun(n_train=180, n_test=30, tasks=("target", "onehot"))
     run = Run(fake.write(tmp_path_factory.mktemp("told")))
-    data = assemble(run.finished("data_prep.prepare"), run.finished("features.extract"))
+    prepared, extracted = map(run.finished, ("data_prep.prepare", "features.extract"))
+    data = without_pixels(assemble(prepared, extracted))
     rng = np.random.default_rng(1)
     true = data.info.class_index
     named = np.where(rng.random(len(true)) < 0.1, rng.integers(K, size=len(true)), true)
@@ -187,7 +189,8 @@ def test_a_share_stands_beside_that_of_the_most_frequent_class(
 
 def test_classes_that_are_no_numbers_are_told_in_one_way(tmp_path: Path) -> None:
     run = Run(FakeRun(n_train=90, is_text=True, tasks=("onehot",)).write(tmp_path))
-    data = assemble(run.finished("data_prep.prepare"), run.finished("features.extract"))
+    prepared, extracted = map(run.finished, ("data_prep.prepare", "features.extract"))
+    data = without_pixels(assemble(prepared, extracted))
     stacked = stacked_by(data, "", tmp_path)
     assert len(class_answers(stacked)) == 1
     assert compare_ways(stacked, COMMAND) == ""

@@ -17,6 +17,7 @@ from stacking.inputs.assemble import assemble
 from stacking.settings import FitSettings
 from stacking.workflow import StackingJob
 from tests.stacking.conftest import FakeRun
+from tests.stacking.pixels_of_runs import without_pixels
 
 N = 300
 FOLDS = np.arange(N) % 3
@@ -68,7 +69,8 @@ def test_where_nothing_is_learned_every_picture_gets_the_constant(
         seed=3,
     )
     run = Run(made_up.write(tmp_path / "run"))
-    data = assemble(run.finished("data_prep.prepare"), run.finished("features.extract"))
+    prepared, extracted = map(run.finished, ("data_prep.prepare", "features.extract"))
+    data = without_pixels(assemble(prepared, extracted))
     experiment = Experiment(data=DataSettings(target="period"))
     settings = FitSettings(seeds=1, stackers=("ridge",))
     stacked = StackingJob.of(data, settings, experiment).fit(tmp_path)

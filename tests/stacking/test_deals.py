@@ -30,6 +30,7 @@ from stacking.inputs.splits import make_folds
 from stacking.settings import START_S, FitSettings
 from stacking.workflow import StackingJob
 from tests.stacking.conftest import FakeRun
+from tests.stacking.pixels_of_runs import without_pixels
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
@@ -53,7 +54,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 def deals_of(folder: Path, **options: Any) -> list[StackingData]:
     run = Run(folder)
     stages = map(run.finished, ("data_prep.prepare", "features.extract"))
-    return assemble_deals(*stages, **options)
+    return [without_pixels(data) for data in assemble_deals(*stages, **options)]
 
 
 def job_of(data: StackingData, **settings: Any) -> StackingJob:

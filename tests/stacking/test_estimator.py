@@ -149,6 +149,8 @@ def test_mistakes_are_said() -> None:
         Stacker(**QUICK).fit(X, y, folds=np.arange(N) % 3 + 1)
     with pytest.raises(UserError, match="stackers = 'ridges': did you mean 'ridge'"):
         Stacker(stackers=["ridges"]).fit(X, y)
+    with pytest.raises(UserError, match="'pixels' reads the pixels of pictures, and X"):
+        Stacker(stackers=("ridge", "pixels")).fit(X, y)
     with pytest.raises(
         ValueError, match="X has 4 features, but Stacker is expecting 5"
     ):

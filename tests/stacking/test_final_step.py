@@ -39,6 +39,7 @@ from stacking.reporting.wording import before_rounding
 from stacking.settings import FitSettings
 from stacking.workflow import StackingJob
 from tests.stacking.conftest import FakeRun
+from tests.stacking.pixels_of_runs import without_pixels
 
 VALUES = (0.0, 1.0, 2.0, 3.0)
 RULES: dict[str, dict[str, Any]] = {  # by hand, so that no row lies on a threshold
@@ -71,7 +72,8 @@ def stacked_of(kind: str, n_nets: int, place: Path) -> Stacked:
         fields |= {"is_label_free": True}
     folder = FakeRun(**fields | FIELDS[kind]).write(place / f"{kind}{n_nets}")
     run = Run(folder)
-    data = assemble(run.finished("data_prep.prepare"), run.finished("features.extract"))
+    prepared, extracted = map(run.finished, ("data_prep.prepare", "features.extract"))
+    data = without_pixels(assemble(prepared, extracted))
     settings = FitSettings(stackers=("ridge",), align="rank")
     experiment = Experiment(data=DataSettings(target="period"))
     return StackingJob.of(data, settings, experiment).fit(place)

@@ -23,8 +23,7 @@ from data_prep.errors import UserError
 from data_prep.experiment import DataSettings, Experiment
 from data_prep.run_folders.runs import Run
 from features.store import open_store
-from stacking import workflow
-from stacking.cross_fitting import TrainingRows
+from stacking.cross_fitting import CrossFit, TrainingRows
 from stacking.ensemble.members import Member, constant
 from stacking.ensemble.objective import Objective, ScoringData
 from stacking.ensemble.predictor import Predictor
@@ -33,11 +32,15 @@ from stacking.fit import main
 from stacking.inputs.alignment import MIN_HELD_OUT, learn_alignment
 from stacking.inputs.assemble import assemble
 from stacking.inputs.data import StackingData
-from stacking.models.boosting import Boosting
+from stacking.models import pixel_trees
+from stacking.models.pixel_trees import PIXELS
+from stacking.models.registry import STACKERS
+from stacking.models.stacker import FitContext
 from stacking.settings import FitSettings
 from stacking.workflow import StackingJob
 from tests.drilled import in_drills
 from tests.stacking.conftest import FakeRun
+from tests.stacking.pixels_of_runs import columns_of_pixels, without_pixels
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
@@ -59,7 +62,8 @@ def run_fit(folder: Path, *flags: str) -> Path:
 def rows_of(folder: Path, protocol: Any = "oof") -> StackingData:
     run = Run(folder)
     extracted = run.finished("features.extract")
-    return assemble(run.finished("data_prep.prepare"), extracted, "", protocol)
+    prepared = run.finished("data_prep.prepare")
+    return without_pixels(assemble(prepared, extracted, "", protocol))
 
 
 def stacked_of(data: StackingData, **settings: Any) -> Stacked:
@@ -121,6 +125,7 @@ def test_all_files_are_written_and_agree(fitted: Fitted) -> None:
             "alignment.npz",
         ),
         *(f"model_fold{fold}.txt" for fold in range(3)),
+        *(f"pixels_fold{fold}.txt" for fold in range(3)),
         *(
             f"{name}_fold{fold}.npz"
             for name in ("ridge", "date_alone", "words_alone")
@@ -203,7 +208,9 @@ def test_predictions_come_out_of_the_stored_predictor(
     paths = sorted(extracted.glob("nets/*.pkl")) or [extracted / "features.pkl"]
     nets = [open_store(path).matrix(found.index).astype(np.float64) for path in paths]
     predictor = Predictor.load(stage)
-    said = predictor.predict_by_net(nets)["prediction"].mean(axis=0)
+    pixels = columns_of_pixels(folder, found.index.tolist())
+    by_net = predictor.predict_by_net(nets, pixels=pixels)["prediction"]
+    said = by_net.mean(axis=0)
     if fields.get("is_text"):
         assert_allclose(said.sum(axis=1), 1)
         names = np.array(predictor.target_columns.classes)[said.argmax(axis=1)]
@@ -741,15 +748,16 @@ def test_what_cannot_be_is_said_in_a_line_before_anything_is_made(
 def test_the_columns_of_the_model_without_nets_are_of_half_the_size(
     make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick, sizes = workflow.quick, []
+    fit, sizes = pixel_trees.fit, []
 
-    def both_ways(rows: TrainingRows, boosting: Boosting) -> Any:
-        pred = quick(rows, boosting)
+    def both_ways(rows: TrainingRows, context: FitContext) -> CrossFit:
+        of_rows = fit(rows, context)
         wide = dataclasses.replace(rows, X=rows.X.astype(np.float64))
-        assert_array_equal(pred, quick(wide, boosting))
+        assert_array_equal(of_rows.oof_pred, fit(wide, context).oof_pred)
         sizes.append(rows.X.nbytes / len(rows.X))
-        return pred
+        return of_rows
 
-    monkeypatch.setattr(workflow, "quick", both_ways)
+    stacker = dataclasses.replace(STACKERS[PIXELS], fit=both_ways)
+    monkeypatch.setitem(STACKERS, PIXELS, stacker)
     run_fit(make_run())
     assert sizes == [4 * 502]

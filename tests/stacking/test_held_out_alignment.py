@@ -17,6 +17,7 @@ from stacking.inputs.data import StackingData
 from stacking.settings import FitSettings
 from stacking.workflow import StackingJob
 from tests.stacking.houses import N_FOLDS, Houses
+from tests.stacking.pixels_of_runs import without_pixels
 
 # 48 houses, six to predict, and nets that have hardly been trained
 FEW: dict[str, Any] = {"n_train": 48, "n_test": 6, "learned": 0.02, "shift": 5.0}
@@ -25,7 +26,7 @@ FEW: dict[str, Any] = {"n_train": 48, "n_test": 6, "learned": 0.02, "shift": 5.0
 def data_of(folder: Path, **options: Any) -> StackingData:
     run = Run(folder)
     stages = [run.finished(name) for name in ("data_prep.prepare", "features.extract")]
-    return assemble(*stages, **options)
+    return without_pixels(assemble(*stages, **options))
 
 
 def stacked(folder: Path, align: Any) -> Stacked:

@@ -27,6 +27,7 @@ from stacking.models.registry import STACKERS
 from stacking.models.stacker import FitContext
 from stacking.settings import FitSettings
 from stacking.workflow import StackingJob
+from tests.stacking.pixels_of_runs import without_pixels
 from tests.stacking.reported import Reported
 
 MakeRun = Callable[..., Path]
@@ -36,7 +37,7 @@ FEW = {"n_train": 90, "n_test": 6, "n_unlabelled": 0}  # too few to align nets b
 def assembled(folder: Path, cv: str = "", protocol: Protocol = "oof") -> StackingData:
     run = Run(folder)
     prepared, extracted = map(run.finished, ("data_prep.prepare", "features.extract"))
-    return assemble(prepared, extracted, cv, protocol)
+    return without_pixels(assemble(prepared, extracted, cv, protocol))
 
 
 def test_rows_before_the_first_fold_are_in_no_score_and_that_is_said(

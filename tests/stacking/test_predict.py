@@ -26,6 +26,7 @@ from stacking.ensemble.predictor import Predictor
 from stacking.inputs.data import Column
 from tests.drilled import in_drills
 from tests.stacking.conftest import FakeRun
+from tests.stacking.pixels_of_runs import write_pixels
 from tests.stacking.reported import rename
 from transfer.networks.columns import NetColumns
 
@@ -59,13 +60,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> None:
         extracted = run / "features.extract"
         files = [*extracted.glob("nets/*.pkl")] or [extracted / "features.pkl"]
         rows = pd.read_parquet(run / "data_prep.prepare" / "table.parquet")
-        test = rows["id"][rows["split"] == "test"].tolist()
+        ids = rows["id"][rows["split"] == "test"].tolist()[::-1]
+        kept = {"roles": ["test"] * len(ids), "folds": [-1] * len(ids)}
         for file in files:
             store = open_store(file)
-            ids = test[::-1]
-            kept = {"roles": ["test"] * len(ids), "folds": [-1] * len(ids)}
             place = out / file.relative_to(extracted)
             write_store(place, ids, store.matrix(ids), dict(store.header) | kept)
+        write_pixels(run, ids, out)
         (out / "left_out.csv").write_text(LEFT_OUT)
         return out
 
@@ -103,7 +104,8 @@ def test_new_pictures_are_predicted_as_the_same_test_pictures_were(
     stage = folder / "stacking.fit"
     expected = pd.read_csv(stage / "predictions.csv").set_index("name")["period"]
     shutil.rmtree(folder / "features.extract" / "views", ignore_errors=True)
-    (folder / "data_prep.prepare" / "images.npy").unlink()  # no picture is needed
+    images = folder / "data_prep.prepare" / "images.npy"
+    images.rename(images.with_name("images.aside.npy"))  # not needed
     found = predicted(folder)
     assert set(found.index) == set(expected.index)
     assert_allclose(found["prediction"], expected[found.index], atol=2e-6)
@@ -120,7 +122,7 @@ def test_a_stack_that_is_no_better_than_a_constant_is_warned_of_again(
     path = usual / "stacking.fit" / "record.json"
     record = json.loads(path.read_text())
     record["facts"] |= {"score": 0.9 if is_worse else 0.4, "constant": 0.8}
-    record["facts"]["no_net"] = None
+    record["facts"]["pixels"] = None
     del record["record_sha256"]
     path.write_text(json.dumps(sealed(record)))
     predicted(usual)

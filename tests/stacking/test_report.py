@@ -465,7 +465,7 @@ def test_text_classes_have_probabilities(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("no_net", "low", "beginning"),
+    ("pixels", "low", "beginning"),
     [
         (0.0, 0.1, "The final prediction is no better than a model without nets: "),
         (0.7, 0.1, "The nets alone are worse than a model without nets: "),
@@ -474,24 +474,24 @@ def test_text_classes_have_probabilities(make: Make) -> None:
     ],
 )
 def test_nets_that_lose_to_no_net_are_told_of_first(
-    make: Make, no_net: float, low: float, beginning: str
+    make: Make, pixels: float, low: float, beginning: str
 ) -> None:
     stacked = make().stacked()
     gain = Interval(value=0.2, low=low, high=0.3)
-    pooled = {"no_net": no_net, "plain": 0.8, "prediction": 0.5}
+    pooled = {"pixels": pixels, "plain": 0.8, "prediction": 0.5}
     lines = [
         replace(line, scores=replace(line.scores, pooled=pooled[line.name]))
         if line.name in pooled
         else line
         for line in (
-            replace(stacked.line("constant"), name="no_net", gain=gain),
+            replace(stacked.line("constant"), name="pixels", gain=gain),
             *stacked.lines,
         )
     ]
     section = glance(replace(stacked, lines=tuple(lines)), Findings(), "fit")
     first = re.findall("<p>([^<]+)", str(section.body))[0]
     assert first.startswith(beginning)
-    assert ("without nets" in first) == (no_net < 9.0)
+    assert ("without nets" in first) == (pixels < 9.0)
 
 
 def test_a_target_without_classes_is_told_of_in_bands(make: Make) -> None:

@@ -13,6 +13,7 @@ from features.store import open_store
 from stacking.ensemble.predictor import Predictor
 from stacking.fit import main
 from stacking.models.registry import STACKERS
+from tests.stacking.pixels_of_runs import columns_of_pixels
 
 
 @pytest.mark.drill
@@ -39,6 +40,8 @@ def test_stored_models_predict_what_was_handed_out(
     nets = [open_store(path).matrix(predictions.index) for path in paths]
     predictor = Predictor.load(stage)
     assert set(names) <= set(predictor.learned)
-    averaged = predictor.predict([net.astype(np.float64) for net in nets]).averaged
+    pixels = columns_of_pixels(folder, predictions.index.tolist())
+    nets = [net.astype(np.float64) for net in nets]
+    averaged = predictor.predict(nets, pixels=pixels).averaged
     assert_allclose(averaged["prediction"], predictions, rtol=1e-6)
     assert all(np.isfinite(averaged[name]).all() for name in names)

@@ -21,6 +21,7 @@ from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Run
 from features import inference
+from features.earlier import PIXELS
 from features.pooling import pool
 from features.store import open_store, write_store
 from stacking import fit, noise, predict
@@ -32,6 +33,7 @@ from stacking.inputs.objects import Objects, with_labels_of_objects
 from stacking.reporting.named_rows import WITHOUT, named_rows
 from tests.stacking.conftest import FakeRun
 from tests.stacking.houses import MIDDLE, SPREAD, Houses
+from tests.stacking.pixels_of_runs import write_pixels
 
 pytestmark = pytest.mark.usefixtures("tampering_goes_unseen")
 
@@ -167,7 +169,8 @@ def test_rows_are_objects_of_one_and_of_forty_pictures(houses: Fitted) -> None:
     assert data.info.objects is not None
     assert data.info.ids == tuple(f"h{k:03d}" for k in range(150))
     assert data.info.objects.n_pictures[:2].tolist() == [1, 40]
-    assert len(data.info.image_rows) == (table["split"] == "train").sum()
+    n_pictures = (table["split"] == "train").sum()
+    assert len(data.info.objects.of_picture) == n_pictures
     store = open_store(houses.folder / "features.extract" / "features.pkl")
     for row, name in enumerate(data.info.ids[:5]):
         photos = table[(table["object"] == name) & (table["split"] == "train")]
@@ -401,6 +404,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
             write_store(
                 out / "nets" / file.name, ids, store.matrix(ids), store.header | about
             )
+        write_pixels(run, ids, out)
         (out / "left_out.csv").write_text("id,file,reason\n")
         return out
 
@@ -471,7 +475,7 @@ def test_pages_of_new_files_are_pooled_as_photos_of_a_house_are(
     def ask(*args: Any, **options: Any) -> Path:
         out = infer_features(*args, **options)
         page_of = dict(zip(test["id"], pages, strict=True))
-        for file in out.glob("nets/*.pkl"):
+        for file in [*out.glob("nets/*.pkl"), out / PIXELS]:
             store = open_store(file)
             about = {"roles": ["test"] * len(store), "folds": [-1] * len(store)}
             ids = [page_of[id_] for id_ in store.ids]

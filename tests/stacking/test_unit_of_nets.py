@@ -18,6 +18,7 @@ from stacking.settings import FitSettings
 from stacking.workflow import StackingJob
 from tests.drilled import in_drills
 from tests.stacking.conftest import FakeRun
+from tests.stacking.pixels_of_runs import without_pixels
 
 EXPERIMENT = Experiment(data=DataSettings(target="period"))
 
@@ -25,7 +26,7 @@ EXPERIMENT = Experiment(data=DataSettings(target="period"))
 def rows_of(folder: Path) -> StackingData:
     run = Run(folder)
     extracted = run.finished("features.extract")
-    return assemble(run.finished("data_prep.prepare"), extracted)
+    return without_pixels(assemble(run.finished("data_prep.prepare"), extracted))
 
 
 def in_unit(data: StackingData, a: float, b: float) -> StackingData:

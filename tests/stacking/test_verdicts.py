@@ -1,5 +1,6 @@
 """Tests of the verdicts on a stack: numbers in, a sentence or nothing out."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from stacking.analysis.verdicts import (
     on_result,
     on_teacher,
     on_time,
+    verdicts_on,
 )
 from stacking.cross_fitting import TrainingRows
 from stacking.ensemble.objective import Objective
@@ -26,6 +28,10 @@ RNG = np.random.default_rng(0)
 
 def gain(low: float, high: float) -> Interval:
     return Interval(value=(low + high) / 2, low=low, high=high)
+
+
+def of_nets(score: float, gain: Interval, rival: str = "a constant") -> str:
+    return on_nets(score, rival, 1.0, gain=gain, metric="RMSE")
 
 
 @pytest.mark.parametrize(
@@ -50,16 +56,54 @@ def test_of_nets_that_were_taught_it_is_told() -> None:
 
 
 def test_nets_that_are_better_than_a_constant_need_no_word() -> None:
-    assert on_nets(0.8, 1.0, gain(-0.3, -0.1), "RMSE") == ""
+    assert of_nets(0.8, gain(-0.3, -0.1)) == ""
 
 
 def test_nets_no_better_than_a_constant() -> None:
-    verdict = on_nets(0.98, 1.0, gain(-0.05, 0.01), "RMSE")
+    verdict = of_nets(0.98, gain(-0.05, 0.01))
     assert verdict.startswith(
         "the nets alone are not surely better than a constant (RMSE 0.9800 against"
         " 1.0000): what the stack gains is not theirs; fine-tune longer"
     )
-    assert "are worse than a constant" in on_nets(1.2, 1.0, gain(0.1, 0.3), "RMSE")
+    assert "are worse than a constant" in of_nets(1.2, gain(0.1, 0.3))
+
+
+@pytest.mark.parametrize(
+    ("gains", "beginning"),
+    [
+        ({"constant": (-0.3, -0.1), "pixels": (-0.3, -0.1)}, ""),
+        ({"constant": (-0.3, -0.1)}, ""),
+        (
+            {"constant": (-0.3, -0.1), "pixels": (0.1, 0.2)},
+            "the nets alone are worse than a model without nets (RMSE 0.8000 against",
+        ),
+        (
+            {"constant": (-0.1, 0.1), "pixels": (0.1, 0.2)},
+            "the nets alone are not surely better than a constant (RMSE 0.8000",
+        ),
+    ],
+)
+def test_nets_are_set_beside_the_least_that_they_do_not_beat(
+    gains: dict[str, tuple[float, float]], beginning: str
+) -> None:
+    scores = SimpleNamespace(pooled=0.8)
+    lines = {
+        name: SimpleNamespace(scores=scores, gain=gain(*of))
+        for name, of in gains.items()
+    }
+    lines["plain"] = SimpleNamespace(scores=scores, gain=None)
+    stacked: Any = SimpleNamespace(
+        baseline="plain",
+        line=lines.__getitem__,
+        has_line=lines.__contains__,
+        objective=Objective(name="rmse", class_values=()),
+        final=SimpleNamespace(scores=SimpleNamespace(pooled=0.1)),
+        data=SimpleNamespace(info=RunInfo()),
+    )
+    sentences = verdicts_on(stacked, [])
+    assert [text[: len(beginning)] for text in sentences] == [beginning] * bool(
+        beginning
+    )
 
 
 def data_with(*values: np.ndarray, y: np.ndarray, is_class: bool) -> StackingData:

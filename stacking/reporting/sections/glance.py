@@ -41,7 +41,7 @@ LEAKY = (
 )
 BASELINES = {
     "plain": ("the plain net", "mean of its views, nothing stacked"),
-    "no_net": ("without any net", "colours and tiny pixels, boosted"),
+    "pixels": ("without any net", "colours and tiny pixels, boosted"),
     "constant": ("a constant", "knows nothing of the picture"),
 }
 OF_OBJECTS = {
@@ -222,22 +222,22 @@ def _sentences(stacked: Stacked, command: str) -> list[str]:
 
 def _lost(stacked: Stacked) -> list[str]:
     """Say first of all that the nets are no better than no net, if so."""
-    if not stacked.has_line("no_net"):
+    if not stacked.has_line("pixels"):
         return []
     digits, objective = score_digits(stacked), stacked.objective
-    no_net, final = (stacked.line(n).scores.pooled for n in ("no_net", "prediction"))
-    title, without = objective.title, number(no_net, digits)
-    if not np.isfinite(no_net):
+    pixels, final = (stacked.line(n).scores.pooled for n in ("pixels", "prediction"))
+    title, without = objective.title, number(pixels, digits)
+    if not np.isfinite(pixels):
         return []
-    if not objective.is_better(final, no_net):
+    if not objective.is_better(final, pixels):
         return [
             "The final prediction is no better than a model without nets: colours and"
             f" tiny pixels alone, boosted, score {title} {without}, and the final"
             f" prediction {number(final, digits)}."
         ]
     plain = stacked.line("plain").scores.pooled if stacked.baseline == "plain" else None
-    if plain is not None and not objective.is_better(plain, no_net):
-        gain = stacked.line("no_net").gain  # over the plain nets
+    if plain is not None and not objective.is_better(plain, pixels):
+        gain = stacked.line("pixels").gain  # over the plain nets
         surely = gain is not None and gain.low > 0
         are = "are worse" if surely else "are not surely better"
         return [

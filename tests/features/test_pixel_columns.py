@@ -1,4 +1,4 @@
-"""Tests of stacking.inputs.baseline_columns."""
+"""Tests of features.pixel_columns."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from stacking.inputs.baseline_columns import tiny_columns
+from features.pixel_columns import pixel_columns
 
 SEEDS = range(5)
 N_COLOURS = 64
@@ -24,7 +24,7 @@ def test_areas_of_whole_pixels_are_exact(side_px: int, side: int, seed: int) -> 
     step = side_px // side
     blocks = pixels.reshape(3, side, step, side, step, 3).astype(np.float64)
     expected = blocks.mean(axis=(2, 4)).astype(np.float32).reshape(3, -1)
-    found = tiny_columns(pixels, np.arange(3), side)[:, : 3 * side**2]
+    found = pixel_columns(pixels, np.arange(3), side)[:, : 3 * side**2]
     assert np.array_equal(found, expected)
 
 
@@ -37,7 +37,7 @@ def test_areas_of_parts_of_pixels_by_repeating_each(
     pixels = pictures(2, side_px, seed)
     large = pixels.repeat(side, axis=1).repeat(side, axis=2).astype(np.float64)
     expected = large.reshape(2, side, side_px, side, side_px, 3).mean(axis=(2, 4))
-    found = tiny_columns(pixels, np.arange(2), side)[:, : 3 * side**2]
+    found = pixel_columns(pixels, np.arange(2), side)[:, : 3 * side**2]
     assert_allclose(found, expected.reshape(2, -1), rtol=1e-5)
 
 
@@ -45,7 +45,7 @@ def test_colours_by_hand() -> None:
     pixels = np.zeros((1, 2, 2, 3), dtype=np.uint8)
     pixels[0, 0] = [63, 64, 255]  # shades 0, 1 and 3
     pixels[0, 1, 1] = [255, 255, 255]
-    found = tiny_columns(pixels, np.arange(1), side=1)[0]
+    found = pixel_columns(pixels, np.arange(1), side=1)[0]
     assert_allclose(found[:3], [(126 + 255) / 4, (128 + 255) / 4, 765 / 4])
     colours = found[3 : 3 + N_COLOURS]
     assert {k: colours[k] for k in np.flatnonzero(colours)} == {
@@ -61,7 +61,7 @@ def test_colours_by_hand() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_facts_of_pictures_by_another_route(seed: int) -> None:
     pixels = pictures(4, 20, seed)
-    found = tiny_columns(pixels, np.arange(4))
+    found = pixel_columns(pixels, np.arange(4))
     flat = pixels.reshape(4, -1, 3)
     for one, columns in zip(flat, found, strict=True):
         counts, _ = np.histogramdd(one, bins=4, range=[(0, 256)] * 3)
@@ -74,13 +74,13 @@ def test_facts_of_pictures_by_another_route(seed: int) -> None:
 def test_rows_are_read_in_any_order_from_a_file_in_pieces(
     n_at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stacking.inputs.baseline_columns.CHUNK", n_at_once * 6 * 6 * 3)
+    monkeypatch.setattr("features.pixel_columns.CHUNK", n_at_once * 6 * 6 * 3)
     pixels = pictures(11, 6)
     np.save(tmp_path / "images.npy", pixels)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
     rows = np.array([10, 3, 3, 0, 7, 9, 1, 2, 8])
-    found = tiny_columns(mapped, rows)
+    found = pixel_columns(mapped, rows)
     assert (found.dtype, found.shape) == (np.float32, (9, 3 * 144 + 64 + 6))
     for row, columns in zip(rows, found, strict=True):
-        assert np.array_equal(tiny_columns(pixels, np.array([row]))[0], columns)
-    assert tiny_columns(pixels, np.array([], dtype=np.int64)).shape == (0, 502)
+        assert np.array_equal(pixel_columns(pixels, np.array([row]))[0], columns)
+    assert pixel_columns(pixels, np.array([], dtype=np.int64)).shape == (0, 502)

@@ -1,7 +1,8 @@
 """Columns for a model that knows no net: colours and tiny pictures.
 
-What a stack is worth shows beside a model of such columns: much of what a net seems to
-have learned is often the colour of the paper.
+Much of what a net seems to have learned is often the colour of the paper. So the stack
+has a model of such columns beside the nets (``stacking/models/pixel_trees.py``).
+Torch-free.
 
 Shapes: B pictures of N, S side of a picture in pixels, A areas to a side.
 """
@@ -12,12 +13,23 @@ from numpy.typing import NDArray
 from data_prep.arrays import Floats, Ints
 
 CHUNK = 200_000  # values of pixels at a time; more leave the cache: half as fast
+SIDE = 12  # areas to a side of the tiny picture
 SHADES = 4  # per channel: 64 colours in all
+CHANNELS = ("red", "green", "blue")
 
 Pixels = NDArray[np.uint8]
 
 
-def tiny_columns(pixels: Pixels, rows: Ints, side: int = 12) -> NDArray[np.float32]:
+def pixel_column_names(side: int = SIDE) -> list[str]:
+    """Name the columns that ``pixel_columns`` gives."""
+    areas = [(row, column) for row in range(side) for column in range(side)]
+    of_areas = [f"{c}_{row}_{column}" for row, column in areas for c in CHANNELS]
+    colours = [f"colour_{number}" for number in range(SHADES**3)]
+    moments = [f"{of}_{c}" for of in ("mean", "std") for c in CHANNELS]
+    return [*of_areas, *colours, *moments]
+
+
+def pixel_columns(pixels: Pixels, rows: Ints, side: int = SIDE) -> NDArray[np.float32]:
     """Describe pictures by what is seen from far away.
 
     Args:
