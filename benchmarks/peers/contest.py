@@ -52,6 +52,12 @@ GLUON, TESSERA = "autogluon_tabular", "tessera_run"
 PEERS = {
     "frozen": Peer(title="frozen ready features", environment="vision", runner=FROZEN),
     "fastai": Peer(title="fastai, ready weights", environment="vision", runner=TUNED),
+    "fastai_lr_find": Peer(
+        title="fastai, ready weights, rate by lr_find",
+        environment="vision",
+        runner=TUNED,
+        variant="lr_find",
+    ),
     "tessera_ready": Peer(
         title="Tessera, ready weights",
         environment=OURS,

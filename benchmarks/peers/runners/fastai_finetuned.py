@@ -1,4 +1,7 @@
-"""fastai: the same ready weights, fine-tuned by its usual recipe."""
+"""fastai: the same ready weights, fine-tuned by its usual recipe.
+
+Variants: at its usual rates, and at the rate that its ``lr_find`` suggests.
+"""
 
 import sys
 
@@ -43,17 +46,21 @@ def main() -> None:
         with learner.no_bar():
             learner.fit(epochs)
 
-    epochs = todo.epochs_that_fit(try_out)
+    finds_rate = todo.variant == "lr_find"
+    # one epoch is of the head alone, and a search for the rate takes about one
+    epochs = max(1, todo.epochs_that_fit(try_out) - 1 - finds_rate)
     # user
     learner = new_learner(train, todo.weights, todo.side)
-    learner.fine_tune(max(1, epochs - 1))  # and one epoch of the head alone
+    rate = {"base_lr": learner.lr_find().valley} if finds_rate else {}
+    learner.fine_tune(epochs, **rate)
     _, promised = learner.validate()
     y_pred, _ = learner.get_preds(dl=learner.dls.test_dl(held_out))
     # end
     todo.write(
         {"fine-tuned": y_pred.numpy()[:, 0]},
         {"fine-tuned": promised},
-        epochs=f"1 + {max(1, epochs - 1)}",
+        epochs=f"1 + {epochs}",
+        rate=rate.get("base_lr", "usual"),
     )
 
 
