@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from data_prep.chain import or_begin_from, stages_of, tell_stale
+from data_prep.chain import check_order, check_settings, stages_of, tell_stale
 from data_prep.command import run_command
 from data_prep.errors import UserError
 from data_prep.experiment import Experiment, read_experiment, settings_class
@@ -35,8 +35,6 @@ from data_prep.kept_experiment import check_origin
 from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED
 from data_prep.run_folders.runs import Run
-from data_prep.run_folders.stale import StaleStageError, listed
-from data_prep.run_folders.stale import commands as stage_commands
 from data_prep.run_places import announce, run_of
 from data_prep.settings import (
     POSITIONAL,
@@ -44,7 +42,7 @@ from data_prep.settings import (
     Parser,
     from_flags,
 )
-from data_prep.stage_plan import StagePlan, lack_of_memory, lack_of_space
+from data_prep.stage_plan import StagePlan, cost_of, lack_of_memory, lack_of_space
 from data_prep.standing import standings_of
 from data_prep.verify import verify_run
 from data_prep.waiting import settle_waiting
@@ -58,75 +56,6 @@ PLANNED = (
 )
 STACKING, FIT = "stacking.", "stacking.fit"
 log = logging.getLogger(__name__)
-
-
-def check_settings(experiment: Experiment, stages: Sequence[str]) -> dict[str, Any]:
-    """Check the settings of all stages before the first one runs, each by itself.
-
-    Tables of stages that will not run are checked too: a mistake there waits for the
-    day when they do.
-
-    Returns:
-        The settings of the stages that will, by their names.
-
-    Raises:
-        UserError: A table has an unknown key or a value that does not fit.
-    """
-    settings = {}
-    tables = [name for name in experiment.stages if name != "pipeline"]
-    for stage in dict.fromkeys([*stages, *tables]):
-        settings[stage] = experiment.settings_of(stage, settings_class(stage), {})
-    return {stage: settings[stage] for stage in stages}
-
-
-def check_order(experiment: Experiment, settings: Mapping[str, Any], run: Run) -> None:
-    """Check that each stage comes after those that it reads.
-
-    Args:
-        experiment: For the messages.
-        settings: Of the stages, in their order.
-        run: Where stages may have finished that are not among them.
-
-    Raises:
-        UserError: One is later, makes nothing, or is not among them and neither there
-            nor whole and current.
-    """
-    stages = list(settings)
-    for number, stage in enumerate(stages):
-        for earlier in getattr(settings[stage], "reads", []):
-            location = f"{experiment.source} [pipeline]"
-            if earlier == stage:
-                raise UserError(
-                    f"{experiment.source} [{stage}]: it would begin from itself; name"
-                    " another stage"
-                )
-            if earlier in stages[:number]:
-                idle = getattr(settings[earlier], "idle_by", "")
-                if idle and not run.has(earlier):
-                    raise UserError(
-                        f"{experiment.source} [{earlier}]: with {idle} the stage makes"
-                        f" nothing that {stage} could read; take it out"
-                    )
-                continue
-            if earlier in stages[number + 1 :]:
-                raise UserError(
-                    f"{location}: {stage} reads {earlier}, which comes after it; name"
-                    f" {earlier} first"
-                )
-            if not run.has(earlier):
-                raise UserError(
-                    f"{location}: {stage} reads {earlier}, which is not finished in"
-                    f" {run.folder} and not among the stages; name it before {stage}"
-                    f"{or_begin_from(stage, earlier, stages[:number])}"
-                )
-            try:  # nothing makes it anew before it is read
-                run.finished(earlier)
-            except StaleStageError as error:
-                raise UserError(
-                    f"{location}: {stage} reads {earlier}, but {error.reason}; name"
-                    f" {listed(error.stages)} before {stage}, or first:"
-                    f" {stage_commands(run.folder, error.stages)}"
-                ) from None
 
 
 def check_data(outlook: Outlook) -> None:
@@ -225,7 +154,7 @@ def run_experiment(
     is_plan: bool,
     is_chosen: bool = False,
     without_stack: bool = False,
-) -> None:
+) -> StagePlan:
     """Run the stages of an experiment that are not current.
 
     Args:
@@ -234,6 +163,9 @@ def run_experiment(
         is_plan: Run nothing; say what would be made.
         is_chosen: The user named the folder.
         without_stack: Another experiment stacks its features.
+
+    Returns:
+        The plan of its stages.
 
     Raises:
         UserError: Something is wrong with the experiment, or a stage did not finish.
@@ -249,12 +181,16 @@ def run_experiment(
     outlook = outlook_before(run, experiment, settings)
     if outlook and not is_plan:
         check_libraries(outlook)
-    make_other_features(settings, is_plan=is_plan)
+    joining = make_other_features(settings, is_plan=is_plan)
     plan = plan_of(run, experiment, settings, outlook, is_timed=not is_plan)
     log.info("%s", plan.text())
     if is_plan:
+        if joining:
+            log.info(
+                "all %d experiments: %s", len(joining) + 1, cost_of([*joining, plan])
+            )
         log.info("%s", PLANNED)
-        return
+        return plan
     began = time.monotonic()
     for number, stage in enumerate(stages, start=1):
         if stage == PREPARED and outlook is None:  # what stands before made the tables
@@ -278,15 +214,21 @@ def run_experiment(
     active = [name for name in stages if not getattr(settings[name], "idle_by", "")]
     if not without_stack:
         log_outcome(run, active)
+    return plan
 
 
-def make_other_features(settings: Mapping[str, Any], *, is_plan: bool) -> None:
+def make_other_features(
+    settings: Mapping[str, Any], *, is_plan: bool
+) -> list[StagePlan]:
     """Run the experiments whose features join the stack, up to these.
+
+    Returns:
+        The plan of each.
 
     Raises:
         UserError: One of them is wrong, or did not finish.
     """
-    files = getattr(settings.get(FIT), "also_experiments", [])
+    files, plans = getattr(settings.get(FIT), "also_experiments", []), []
     for number, file in enumerate(files, start=1):
         log.info(
             "\n== %s joins the stack, %d of %d: its features come first",
@@ -294,9 +236,11 @@ def make_other_features(settings: Mapping[str, Any], *, is_plan: bool) -> None:
             number,
             len(files),
         )
-        run_experiment(file, run_of(file), is_plan=is_plan, without_stack=True)
+        plan = run_experiment(file, run_of(file), is_plan=is_plan, without_stack=True)
+        plans.append(plan)
     if files:
         log.info("\n== the experiment that stacks them")
+    return plans
 
 
 def outlook_before(

@@ -1,4 +1,4 @@
-"""Which stages an experiment runs, in their order, and which of a run are stale."""
+"""Which stages an experiment runs, in which order, and which of a run are stale."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ from typing import Any
 
 from data_prep.errors import UserError
 from data_prep.executor_settings import ExecutorSettings, of_all_stages
-from data_prep.experiment import Experiment, commands, stage_names
+from data_prep.experiment import Experiment, commands, settings_class, stage_names
 from data_prep.prepared import PREPARED
 from data_prep.run_folders import stale
 from data_prep.run_folders.damage import RECORD
@@ -151,3 +151,72 @@ def _how_to_make(
         for key, value in flags.items()
     )
     return f"write {keys} under [{stage}] in the experiment file, then: {by_pipeline}"
+
+
+def check_settings(experiment: Experiment, stages: Sequence[str]) -> dict[str, Any]:
+    """Check the settings of all stages before the first one runs, each by itself.
+
+    Tables of stages that will not run are checked too: a mistake there waits for the
+    day when they do.
+
+    Returns:
+        The settings of the stages that will, by their names.
+
+    Raises:
+        UserError: A table has an unknown key or a value that does not fit.
+    """
+    settings = {}
+    tables = [name for name in experiment.stages if name != "pipeline"]
+    for stage in dict.fromkeys([*stages, *tables]):
+        settings[stage] = experiment.settings_of(stage, settings_class(stage), {})
+    return {stage: settings[stage] for stage in stages}
+
+
+def check_order(experiment: Experiment, settings: Mapping[str, Any], run: Run) -> None:
+    """Check that each stage comes after those that it reads.
+
+    Args:
+        experiment: For the messages.
+        settings: Of the stages, in their order.
+        run: Where stages may have finished that are not among them.
+
+    Raises:
+        UserError: One is later, makes nothing, or is not among them and neither there
+            nor whole and current.
+    """
+    stages = list(settings)
+    for number, stage in enumerate(stages):
+        for earlier in getattr(settings[stage], "reads", []):
+            location = f"{experiment.source} [pipeline]"
+            if earlier == stage:
+                raise UserError(
+                    f"{experiment.source} [{stage}]: it would begin from itself; name"
+                    " another stage"
+                )
+            if earlier in stages[:number]:
+                idle = getattr(settings[earlier], "idle_by", "")
+                if idle and not run.has(earlier):
+                    raise UserError(
+                        f"{experiment.source} [{earlier}]: with {idle} the stage makes"
+                        f" nothing that {stage} could read; take it out"
+                    )
+                continue
+            if earlier in stages[number + 1 :]:
+                raise UserError(
+                    f"{location}: {stage} reads {earlier}, which comes after it; name"
+                    f" {earlier} first"
+                )
+            if not run.has(earlier):
+                raise UserError(
+                    f"{location}: {stage} reads {earlier}, which is not finished in"
+                    f" {run.folder} and not among the stages; name it before {stage}"
+                    f"{or_begin_from(stage, earlier, stages[:number])}"
+                )
+            try:  # nothing makes it anew before it is read
+                run.finished(earlier)
+            except stale.StaleStageError as error:
+                raise UserError(
+                    f"{location}: {stage} reads {earlier}, but {error.reason}; name"
+                    f" {stale.listed(error.stages)} before {stage}, or first:"
+                    f" {stale.commands(run.folder, error.stages)}"
+                ) from None

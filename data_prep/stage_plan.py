@@ -147,7 +147,7 @@ class StagePlan:
         for planned in self.stages:
             lines += self._lines(planned, width)
         if any(not planned.standing.is_current for planned in self.stages):
-            lines.append(f"{'in all':{width}}  {self._sum()}")
+            lines.append(f"{'in all':{width}}  {cost_of([self])}")
         return "\n".join(lines)
 
     def _lines(self, planned: PlannedStage, width: int) -> list[str]:
@@ -164,12 +164,15 @@ class StagePlan:
             lines.append(f"{'':{width}}  {'':20}  it replaces {replaced}")
         return lines
 
-    def _sum(self) -> str:
-        """Write the time and bytes of all that is to be made."""
-        seconds, is_more = self.left()
-        n_bytes = sum(p.n_bytes or 0 for p in self.stages if not p.standing.is_current)
-        text = f"{_minutes(seconds):>10}{_size(n_bytes):>10}"
-        return f"{text}  and what is unknown" if is_more else text
+
+def cost_of(plans: Sequence[StagePlan]) -> str:
+    """Write the time and bytes of all that is to be made, of one plan or several."""
+    left = [plan.left() for plan in plans]
+    to_make = [p for plan in plans for p in plan.stages if not p.standing.is_current]
+    n_bytes = sum(planned.n_bytes or 0 for planned in to_make)
+    seconds = sum(seconds for seconds, _ in left)
+    text = f"{_minutes(seconds):>10}{_size(n_bytes):>10}"
+    return f"{text}  and what is unknown" if any(more for _, more in left) else text
 
 
 def describe_replaced(finished: Finished) -> str:

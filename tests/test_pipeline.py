@@ -246,7 +246,7 @@ def test_paths_of_stages_are_relative_to_the_file_wherever_one_stands(
 
 
 def test_experiments_that_join_the_stack_come_first_and_are_not_stacked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
     files = {}
@@ -273,6 +273,13 @@ def test_experiments_that_join_the_stack_come_first_and_are_not_stacked(
     monkeypatch.setattr("pipeline.check_libraries", lambda *_: None)
     with pytest.raises(UserError, match=r"its features are not there yet; the"):
         other_runs([files["other"]], Run(tmp_path / "runs" / "leaves"))
+    caplog.set_level("INFO")
+    pipeline.main([str(files["leaves"]), "--plan"])
+    assert made == []
+    sums = re.findall(r"^in all +(\d+) s", caplog.text, re.MULTILINE)
+    (total,) = re.findall(r"all 2 experiments: +(\d+) s", caplog.text)
+    assert len(sums) == 2
+    assert int(total) == pytest.approx(sum(map(int, sums)), abs=1)
     pipeline.main([str(files["leaves"])])
     assert made == [
         ("features.extract", "other.toml"),
