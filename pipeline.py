@@ -185,7 +185,7 @@ def run_experiment(
     plan = plan_of(run, experiment, settings, outlook, is_timed=not is_plan)
     log.info("%s", plan.text())
     if is_plan:
-        if joining:
+        if joining and any(part.left() != (0, False) for part in [*joining, plan]):
             log.info(
                 "all %d experiments: %s", len(joining) + 1, cost_of([*joining, plan])
             )

@@ -10,13 +10,13 @@ columns of the pixels.
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data_prep.arrays import Ints
 from data_prep.pictures.pages import PictureFile, file_of, page_of
@@ -38,6 +38,7 @@ SIDECAR = "pictures.json"  # of each picture: its file, and what became of it
 NOT_KEPT = ("witness", "info")
 # The SHA-256 of a file, the page of it, the ending of its name, the digest of cells.
 Content = tuple[str, int | None, str, str]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,8 @@ class EarlierResults:
             return cls()
         any_views = next(iter(sorted((folder / "views").glob("*.pkl"))), None)
         with_views = set(open_store(any_views).ids) if any_views else set[str]()
-        if not (folder / PIXELS).exists():  # an older version made the others
+        if not (folder / PIXELS).exists():
+            log.info("%s: an older version made it, all is inferred anew", folder)
             return cls()
         by_content: dict[Content, tuple[str, Decoded]] = {}
         try:
@@ -145,12 +147,12 @@ class EarlierResults:
 
         return Rows(shape=shape, dtype=dtype, read=read)
 
-    def pixel_columns(self) -> NDArray[np.float32]:
+    def pixel_columns(self) -> Rows:
         """Give the (N, P) columns of the pixels, in the order of ``ids``."""
         if self.folder is None or not len(self):
-            return np.empty((0, len(pixel_column_names())), np.float32)
+            return array_rows(np.empty((0, len(pixel_column_names())), np.float32))
         store = open_store(self.folder / PIXELS)
-        return store.matrix(self.ids.values()).astype(np.float32)
+        return chosen_rows(array_rows(store.values), store.rows_of(self.ids.values()))
 
 
 def is_whole(folder: Path) -> bool:

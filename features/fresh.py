@@ -11,7 +11,7 @@ in the same views and statistics; the run's own pictures are not needed. Writes
   a test picture is,
 - ``nets/foldK.pkl`` and ``views/TASK.test.foldK.pkl``: what the nets of a fold say,
 - ``pixels.pkl``: what needs no net, the colours and a picture of 12 x 12 areas,
-- ``left_out.csv``: the pictures that are in none of these, and why,
+- ``left_out.csv``: the pictures that the nets say nothing of, and why,
 - ``pictures.json``: the file of each picture and the digest of its bytes.
 
 Run again on the same folder, only pictures that are new or changed go through the
@@ -54,7 +54,7 @@ from features.inference import (
     paged_pictures,
     resolved,
 )
-from features.pixel_columns import pixel_column_names
+from features.pixel_columns import VERSION
 from transfer.networks.columns import columns_of
 
 STAGE = COMMAND
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             ]
         ),
         "folders": resolved(settings.images),
-        "pixel_columns": len(pixel_column_names()),
+        "pixel_columns": VERSION,
         **({"columns": digest_of(cells)} if columns else {}),
     }
     check_path(out, config["folders"], overwrite=settings.overwrite)

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from features.fresh_columns import FreshColumns
 from features.inference import COMMAND
 from features.pixel_columns import pixel_column_names, pixel_columns
 from features.plan import RoleRows, plan_passes
-from features.rows import joined_rows
+from features.rows import Rows, chosen_rows, joined_rows
 from features.store import write_store
 
 if TYPE_CHECKING:
@@ -147,7 +148,9 @@ def write_pixel_columns(
     rows = [earlier.pixel_columns()]
     if new_ids:
         pixels = map_array(work / "images.npy")
-        rows.append(pixel_columns(pixels, np.arange(len(new_ids))))
+        shape = (len(new_ids), len(pixel_column_names()))
+        read = partial(pixel_columns, pixels)
+        rows.append(Rows(shape=shape, dtype=np.dtype(np.float32), read=read))
     ids = np.array([*earlier.ids, *new_ids], object)
     by_id = np.argsort(ids)  # as the other stores have them
     header = {
@@ -158,7 +161,9 @@ def write_pixel_columns(
         "transform": extraction.header["transform"],
         "command": " ".join(sys.orig_argv[1:]),
     }
-    write_store(folder / PIXELS, ids[by_id], np.concatenate(rows)[by_id], header)
+    write_store(
+        folder / PIXELS, ids[by_id], chosen_rows(joined_rows(rows), by_id), header
+    )
 
 
 def decode(

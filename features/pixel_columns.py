@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from data_prep.arrays import Floats, Ints
 
 CHUNK = 200_000  # values of pixels at a time; more leave the cache: half as fast
+VERSION = 1  # of what is computed; another makes the features of new pictures anew
 SIDE = 12  # areas to a side of the tiny picture
 SHADES = 4  # per channel: 64 colours in all
 CHANNELS = ("red", "green", "blue")
@@ -44,6 +45,8 @@ def pixel_columns(pixels: Pixels, rows: Ints, side: int = SIDE) -> NDArray[np.fl
     """
     cover = _cover(pixels.shape[1], side)
     columns = np.empty((len(rows), 3 * side**2 + SHADES**3 + 6), dtype=np.float32)
+    if not len(rows):
+        return columns
     n_at_once = max(1, CHUNK // pixels[0].size)
     for start in range(0, len(rows), n_at_once):
         chunk = slice(start, start + n_at_once)

@@ -38,6 +38,7 @@ from data_prep.reporting.numerals import four_digits, style_for
 from stacking.inputs.other_runs import other_runs
 from stacking.inputs.sources import EXTRACTED
 from stacking.kept_metrics import keep_other_metric
+from stacking.models.pixel_trees import PIXELS
 from stacking.settings import FitSettings
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _metadata(stacked: "Stacked", settings: FitSettings, n: int) -> dict[str, An
         "interval": [final.interval.low, final.interval.high],
         "apparent": final.apparent,
         "plain": score("plain") if stacked.baseline == "plain" else None,
-        "pixels": score("pixels"),
+        PIXELS: score(PIXELS),
         "constant": score("constant"),
         "selected": stacked.selected,
         "steps": [step.name for step in stacked.steps if step.is_on],

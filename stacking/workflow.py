@@ -27,6 +27,7 @@ from stacking.analysis.findings import Findings
 from stacking.analysis.importance import gain_table, leave_one_out
 from stacking.analysis.shift import TaskShift, shift_of_folds
 from stacking.analysis.verdicts import verdicts_on
+from stacking.cross_fitting import CrossFit
 from stacking.ensemble.aligned_features import AlignedFeatures
 from stacking.ensemble.deals import DealPredictors
 from stacking.ensemble.insample import fit_insample
@@ -49,9 +50,10 @@ from stacking.inputs.data import StackingData
 from stacking.inputs.leak_guards import check_net_of_all, check_proba
 from stacking.inputs.target_columns import TargetColumns
 from stacking.inputs.tta_views import Views, read_views
-from stacking.models.boosting import Boosting, cross_fit_boosters, threads_for
+from stacking.models.boosting import Boosting, cross_fit_boosters, quick, threads_for
 from stacking.models.linear import cross_fit_ridge
 from stacking.models.pixel_trees import PIXELS
+from stacking.models.registry import STACKERS
 from stacking.models.stacker import FitContext
 from stacking.reporting.run_files import records
 from stacking.settings import FitSettings
@@ -157,8 +159,7 @@ class StackingJob:
             features = AlignedFeatures.of(self.data, self.target_columns, "none")
             n_threads = self.context.n_threads
             leaky = fit_insample(features, settings.seed, n_threads)
-            without_nets = fit_stackers(features, [PIXELS], self.context)
-            members = {"lightgbm": leaky, **without_nets, **read_fixed(features)}
+            members = {"lightgbm": leaky, **read_fixed(features)}
             return self._stack(features, members, ("lightgbm",))
         features = self._features()
         names = tuple(dict.fromkeys(settings.stackers))
@@ -170,8 +171,7 @@ class StackingJob:
             **fit_tasks(features, settings.seed),
             **fit_stackers(
                 features,
-                # the model without nets is what all others are compared with
-                tuple(dict.fromkeys([*names, PIXELS])),
+                names,
                 replace(self.context, folder=self.checkpoints(folder)),
                 None if views is None else views.values,
             ),
@@ -227,6 +227,12 @@ class StackingJob:
         stackers: tuple[str, ...],
         views: Views | None = None,
     ) -> Stacked:
+        if PIXELS not in members and self.data.pixels is not None:
+            # what does not compete is compared with, soon, and keeps no models
+            pred = quick(features.with_inputs(self.data.pixels), self.boosting)
+            fit = CrossFit.of_fixed(pred, features.rows.folds)
+            without_nets = Member(title=STACKERS[PIXELS].title, fit=fit)
+            members = {**members, PIXELS: without_nets}
         return stack(
             features,
             members,

@@ -18,11 +18,13 @@ from stacking.ensemble.objective import Objective
 from stacking.ensemble.stack import Stacked
 from stacking.inputs.assemble import USER_TASK
 from stacking.inputs.data import StackingData
+from stacking.models.pixel_trees import PIXELS
 
 MUCH = 0.5  # of the time of all stages
 LONG_S = 60.0  # a shorter pretext is no loss
 PRETEXT = "pretext."
-RIVALS = {"constant": "a constant", "pixels": "a model without nets"}
+CONSTANT, WITHOUT_NETS = "a constant", "a model without nets"
+RIVALS = {"constant": CONSTANT, PIXELS: WITHOUT_NETS}  # by the names of their lines
 MINUTE_S = 60
 
 
@@ -41,6 +43,8 @@ def verdicts_on(stacked: Stacked, records: Sequence[Mapping[str, Any]]) -> list[
             for name, title in RIVALS.items()
             if stacked.has_line(name)
             and (gain := (line := stacked.line(name)).gain) is not None
+            # close to a model that has learned something is not next to nothing
+            and (title == CONSTANT or gain.value >= 0)
         ]
         sentences.insert(0, next(filter(None, of_nets), ""))
     rivals = {
@@ -63,12 +67,13 @@ def on_result(final: float, rivals: Mapping[str, float], objective: Objective) -
     """
     for name, score in rivals.items():
         if not objective.is_better(final, score):
+            advice = "do not rely on it; " if name == CONSTANT else ""
             return (
                 f"the final prediction is no better than {name} ({objective.title}"
-                f" {four_digits(final)} against {four_digits(score)}): do not rely on"
-                " it; the nets have learned too little that holds for other groups, so"
-                " train them longer (transfer.finetune --epochs), on more pictures, or"
-                " from ready weights (--init timm:NAME)"
+                f" {four_digits(final)} against {four_digits(score)}): {advice}the nets"
+                " have learned too little that holds for other groups, so train them"
+                " longer (transfer.finetune --epochs), on more pictures, or from ready"
+                " weights (--init timm:NAME)"
             )
     return ""
 

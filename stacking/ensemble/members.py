@@ -5,7 +5,7 @@ sub-task alone (``date_alone``), which shows what it is worth, and the stackers,
 learn from all columns, or from pixels. ``stacking.ensemble.candidates`` adds means of
 them. A constant is what is left where none of them is better.
 
-Shapes: N rows, C columns, K classes.
+Shapes: N rows, C columns, K classes, P columns of pixels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,8 @@ from stacking.models.stacker import FitContext, Sees
 
 FIRST_BY_NET = (
     "No fold comes before fold 0, so nothing can be stacked for it: the net's own"
-    " prediction stands for every member there. The constant learned from later folds,"
-    " which is to its favour."
+    " prediction stands for every member there, also for the model without nets. The"
+    " constant learned from later folds, which is to its favour."
 )
 FIRST_BY_LATER = (
     "No fold comes before fold 0, and no net predicts the target itself, so what is"
@@ -75,11 +75,12 @@ def fit_stackers(
     for stacker in stackers:
         title, sees = stacker.title, stacker.inputs
         if sees == "views" or sees == "pixels":
+            names = pixel_column_names() if sees == "pixels" else []
             X: PixelColumns | None
             X = views if sees == "views" else features.data.pixels
             if X is None:  # of pixels; without views those that need them are refused
                 continue
-            context = replace(context, columns=pixel_column_names())
+            context = replace(context, columns=names)
             fit = stacker.fit(features.with_inputs(X), context)
             members[stacker.name] = Member(title=title, fit=fit, sees=sees)
             continue

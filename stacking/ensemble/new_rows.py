@@ -117,7 +117,7 @@ class NewRows:
         nets = tuple(pool_pictures(net, columns, shown) for net in self.nets)
         pixels = self.pixels
         if pixels is not None:
-            pixels = shown.mean(pixels).astype(np.float32)
+            pixels = shown.mean(pixels).astype(np.float32, copy=False)
         return replace(self, ids=shown.names, nets=nets, pixels=pixels)
 
 

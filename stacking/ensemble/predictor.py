@@ -130,6 +130,7 @@ class Predictor:
         *,
         pixels: PixelColumns | None = None,
         in_fold: bool = False,
+        predicted: Mapping[str, Floats] | None = None,
     ) -> dict[str, Floats]:
         """Predict rows through one net; nothing is ended yet.
 
@@ -139,6 +140,7 @@ class Predictor:
             views: (M, V, F) single views, where a member sees them.
             pixels: (M, P) what needs no net, where a member sees that.
             in_fold: Use the models of the net's own fold alone, not those of all folds.
+            predicted: (M, ...) by name, what members have said of the rows already.
 
         Returns:
             (M, ...) by name: every member, and ``prediction``, bent by the
@@ -150,18 +152,33 @@ class Predictor:
         if views is not None and self.views is not None:
             views = apply_to_views(self.views, net, views)
         for name, learned in self.learned.items():
+            if predicted and name in predicted:
+                pred[name] = predicted[name]
+                continue
             if learned.sees == "columns":
                 X: Floats | PixelColumns | None = aligned[:, learned.inputs]
             else:
                 X = views if learned.sees == "views" else pixels
             assert X is not None
             models = learned.models[net : net + 1] if in_fold else learned.models
-            mean = np.mean([model.predict(X) for model in models], axis=0)
-            pred[name] = target_columns.clip(mean)
+            pred[name] = self._mean_of(models, X)
         for name, weights in self.weights_by_mean.items():
             pred[name] = weighted(weights, pred)
         bent = bend(pred[self.selected], target_columns.net_pred(values), self.rules)
         return pred | {"prediction": target_columns.clip(bent)}
+
+    def _mean_of(self, models: Sequence[Model], X: Floats | PixelColumns) -> Floats:
+        """Average the predictions of several models."""
+        mean: Floats = np.mean([model.predict(X) for model in models], axis=0)
+        return self.target_columns.clip(mean)
+
+    def _same_of_all_nets(self, pixels: PixelColumns | None) -> dict[str, Floats]:
+        """Predict by the members that see no net, once for all nets."""
+        return {
+            name: self._mean_of(learned.models, pixels)
+            for name, learned in self.learned.items()
+            if learned.sees == "pixels" and pixels is not None
+        }
 
     def predict_by_net(
         self,
@@ -184,6 +201,7 @@ class Predictor:
         Returns:
             (K, M, ...) by name; nothing where there are no nets.
         """
+        predicted = {} if in_fold else self._same_of_all_nets(pixels)
         by_net = [
             self.predict_net(
                 first + net,
@@ -191,6 +209,7 @@ class Predictor:
                 None if views is None else views[net],
                 pixels=pixels,
                 in_fold=in_fold,
+                predicted=predicted,
             )
             for net, values in enumerate(nets)
         ]

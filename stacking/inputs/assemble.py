@@ -77,7 +77,8 @@ def assemble_deals(
         assemble, prepared, extracted, cv, protocol, also=also, columns=columns
     )
     first = read()
-    return [first, *(read(deal=deal) for deal in range(1, first.info.deal[1]))]
+    deals = range(1, first.info.deal[1])
+    return [first, *(read(deal=deal, same_pixels=first) for deal in deals)]
 
 
 def assemble(
@@ -89,6 +90,7 @@ def assemble(
     also: Mapping[str, Finished] | None = None,
     columns: Sequence[str] = (),
     deal: int = 0,
+    same_pixels: StackingData | None = None,
 ) -> StackingData:
     """Join the stages of a run into what the stackers learn from and predict.
 
@@ -100,6 +102,8 @@ def assemble(
         also: By name, ``features.extract`` of other runs of the same rows and folds.
         columns: The user's own columns that the stackers see too.
         deal: Which deal, where folds are dealt several times: its folds and its nets.
+        same_pixels: Another deal, whose columns of pixels are these too; None: they are
+            made.
 
     Raises:
         UserError: Something would leak, is missing, or was made from something else.
@@ -124,18 +128,15 @@ def assemble(
     common = Pictures.of(table[table["split"].isin(["test", "unlabelled"])])
     folds, cv_groups = scored.rows["fold"], scored.rows["cv_group"]
     leak_guards.check_enough(folds.to_numpy(), cv_groups.to_numpy(), opened.table_path)
-    to_predict = common.table[common.table["split"] == common.predicted_split]
-    user_columns, messages = None, _messages(sources, table, scored, deals[1])
-    if columns:
-        user_columns = UserColumns.learn(scored.table, to_predict, columns)
-        messages += user_columns.messages(scored.table, "to learn from")
-        messages += user_columns.messages(to_predict, "to predict")
+    pixels, of_common = _pixels_of(scored, common, opened, same_pixels)
+    user_columns, of_user_columns = _learn_user_columns(columns, scored, common)
+    messages = [*_messages(sources, table, scored, deals[1]), *of_user_columns]
     data = StackingData(
         rows=_training_rows(sources, scored, opened),
         columns=_columns(sources),
         classes=opened.classes,
         target_range=opened.target_range,
-        common=_common_rows(sources, common, opened),
+        common=replace(_common_rows(sources, common), pixels=of_common),
         info=RunInfo(
             ids=scored.objects.names,
             target=_target(scored.rows, opened),
@@ -148,7 +149,7 @@ def assemble(
             messages=tuple(dict.fromkeys(messages)),
             user_columns=user_columns,
         ),
-        pixels=scored.pixel_columns(opened),
+        pixels=pixels,
         in_sample=_in_sample(sources[0], scored) if protocol == "insample" else (),
     )
     if user_columns is None:
@@ -196,7 +197,7 @@ class Pictures:
             return None
         image_rows = self.table["image_row"].to_numpy(dtype=np.int64)
         X: PixelColumns = pixel_columns(map_array(opened.images_path), image_rows)
-        return self.objects.mean(X).astype(np.float32)
+        return self.objects.mean(X).astype(np.float32, copy=False)
 
 
 def _with_labels(table: "pd.DataFrame", path: Path) -> "pd.DataFrame":
@@ -250,9 +251,7 @@ def _training_rows(
     )
 
 
-def _common_rows(
-    sources: Sequence[Source], common: Pictures, opened: Prepared
-) -> CommonRows:
+def _common_rows(sources: Sequence[Source], common: Pictures) -> CommonRows:
     """Read the M rows that no net was trained on, through every net."""
     ids, columns, rows = common.ids, _columns(sources), common.rows
     nets = side_by_side([source.nets(ids) for source in sources])
@@ -264,7 +263,6 @@ def _common_rows(
         is_predicted=(rows["split"] == common.predicted_split).to_numpy(dtype=bool),
         cv_groups=rows["cv_group"].to_numpy(dtype=np.int64),
         of_all=None if through_all is None else common.pool(through_all, columns),
-        pixels=common.pixel_columns(opened),
     )
 
 
@@ -287,6 +285,33 @@ def _class_index(scored: "pd.DataFrame", opened: Prepared) -> Ints:
     if not opened.classes:
         return np.full(len(scored), -1, dtype=np.int64)
     return scored["class_index"].to_numpy(dtype=np.int64)
+
+
+def _pixels_of(
+    scored: Pictures,
+    common: Pictures,
+    opened: Prepared,
+    same_pixels: StackingData | None,
+) -> tuple[PixelColumns | None, PixelColumns | None]:
+    """Describe the pixels of both, or take them over from another deal."""
+    if same_pixels is not None:
+        return same_pixels.pixels, same_pixels.common.pixels
+    return scored.pixel_columns(opened), common.pixel_columns(opened)
+
+
+def _learn_user_columns(
+    names: Sequence[str], scored: Pictures, common: Pictures
+) -> tuple[UserColumns | None, list[str]]:
+    """Learn how the user's own columns are made numbers, and say what they lack."""
+    if not names:
+        return None, []
+    to_predict = common.table[common.table["split"] == common.predicted_split]
+    user_columns = UserColumns.learn(scored.table, to_predict, names)
+    messages = [
+        *user_columns.messages(scored.table, "to learn from"),
+        *user_columns.messages(to_predict, "to predict"),
+    ]
+    return user_columns, messages
 
 
 def _with_user_columns(

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from stacking.cross_fitting import CrossFit, TrainingRows
 from stacking.models.boosted_trees import load
-from stacking.models.boosting import Boosting, cross_fit_boosters
+from stacking.models.boosting import Boosting, cross_fit_boosters, threads_for
 from stacking.models.stacker import FitContext, StackerType
 
 PIXELS = "pixels"
@@ -19,7 +19,16 @@ PATIENCE = 30  # rounds, which go as far as 90 of the usual steps
 
 def fit(rows: TrainingRows, context: FitContext) -> CrossFit:
     """Cross-fit the boosters; how many rounds is told by the other folds."""
-    boosting = replace(Boosting.of(rows, context), patience=PATIENCE, tuned=LONG_STEPS)
+    # a table several times as wide as that of the nets is large sooner
+    n_cores = context.n_workers * context.n_threads
+    n_workers, n_threads = threads_for(rows.X.size, n_cores)
+    boosting = replace(
+        Boosting.of(rows, context),
+        patience=PATIENCE,
+        tuned=LONG_STEPS,
+        n_workers=n_workers,
+        n_threads=n_threads,
+    )
     return cross_fit_boosters(rows, boosting, names=context.columns, seed=context.seed)
 
 

@@ -106,7 +106,8 @@ def disputed(stacked: Stacked, findings: Findings, pictures: RunPictures) -> Sec
             subheading("With a label: its views disagree"),
             _labelled(order, stacked, pictures, notes),
         ]
-    if findings.disagreement.size and "prediction" in findings.predicted:
+    # what was selected may see no net
+    if findings.disagreement.any() and "prediction" in findings.predicted:
         spread = findings.disagreement
         spread = spread if spread.ndim == 1 else spread.max(axis=1)
         labels = labels_of(findings.predicted["prediction"], data.classes)
