@@ -59,9 +59,21 @@ def run_folder(training: Training, base: Path, folds: Sequence[str]) -> Path:
 
 
 def fit_and_predict(
-    training: Training, experiment: Path, base: Path, folds: Sequence[str]
+    training: Training,
+    experiment: Path,
+    base: Path,
+    folds: Sequence[str],
+    *,
+    threads: int,
 ) -> Outcome:
     """Train nets, and predict the rows that they hold out.
+
+    Args:
+        training: What is trained.
+        experiment: File of the experiment.
+        base: Run of its stages before.
+        folds: Which are held out.
+        threads: Of torch; trainings side by side would wait for each other's.
 
     Returns:
         (n, V) predictions of the labelled rows of the folds, in the order of the table,
@@ -74,7 +86,7 @@ def fit_and_predict(
     flags = ["--experiment", str(experiment), "--run", str(folder), *training.flags]
     is_whole = not any(folder.glob(f"{FINETUNE}*"))
     began = cpu_seconds()
-    finetune.main([*flags, "--folds", ",".join(folds)])
+    finetune.main([*flags, "--folds", ",".join(folds), "--threads", str(threads)])
     minutes = (cpu_seconds() - began) / 60 if is_whole else np.nan
     run = Run(folder)
     stage = run.finished(FINETUNE)
@@ -85,7 +97,8 @@ def fit_and_predict(
         for fold in folds:
             is_held_out = (table["fold"] == int(fold)).to_numpy()
             held_out = table[is_held_out]
-            by_view[is_held_out] = predict_views(stage, training, fold, held_out)
+            y_by_view = predict_views(stage, training, fold, held_out, threads=threads)
+            by_view[is_held_out] = y_by_view
         with drafted(kept) as file:
             np.savez(file, by_view=by_view, minutes=minutes)
     with np.load(kept) as arrays:
@@ -100,7 +113,12 @@ def rows_of(run: Run, folds: Sequence[str]) -> pd.DataFrame:
 
 
 def predict_views(
-    stage: Finished, training: Training, fold: str, table: pd.DataFrame
+    stage: Finished,
+    training: Training,
+    fold: str,
+    table: pd.DataFrame,
+    *,
+    threads: int,
 ) -> NDArray[np.float64]:
     """Predict the target of rows that a net held out, in each view; (n, V).
 
@@ -116,7 +134,7 @@ def predict_views(
     from transfer.networks.task_net import load_net
 
     device, task = pick_device(), training.scored_task
-    set_threads(0)
+    set_threads(threads)
     (place,) = (
         net["place"]
         for net in stage.metadata["nets"]
@@ -184,10 +202,11 @@ def run_all(
     """
     from pretext.device import visible_gpus
 
+    threads = max(1, n_cores() // jobs)
     works = [
         Work(
             name=slug,
-            function=partial(_work, training, experiment, base, folds),
+            function=partial(_work, training, experiment, base, folds, threads),
             log_file=base.parent / "logs" / f"{base.name}.{slug}.log",
         )
         for slug, training in {each.slug: each for each in trainings}.items()
@@ -195,7 +214,7 @@ def run_all(
     pool = Pool(
         executor="processes",
         n_at_once=jobs,
-        threads=max(1, n_cores() // jobs),
+        threads=threads,
         gpus=visible_gpus(),
     )
     logs = base.parent / "logs" / f"{base.name}.TRAINING.log"
@@ -210,11 +229,14 @@ def _work(
     experiment: Path,
     base: Path,
     folds: Sequence[str],
+    threads: int,
     report: Report | None,
 ) -> Result:
     """Train and predict, wherever this is."""
     del report  # its training has a bar, in the log
-    by_view, minutes = fit_and_predict(training, experiment, base, folds)
+    by_view, minutes = fit_and_predict(
+        training, experiment, base, folds, threads=threads
+    )
     return Result(scores={"minutes": minutes}, value=(by_view, minutes))
 
 

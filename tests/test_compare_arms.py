@@ -1,12 +1,15 @@
 """Tests of the comparisons: what is trained, what is averaged."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
+from benchmarks import compare_arms
 from benchmarks.arms import Arm, Training, arm_of, check_arms, read_arms
 from benchmarks.compare_arms import (
     Outcome,
@@ -18,6 +21,9 @@ from benchmarks.compare_arms import (
 from benchmarks.compare_pretexts import link_stages
 from data_prep.dihedral import VIEW_SETS
 from data_prep.errors import UserError
+from data_prep.executors.pool import Pool
+from data_prep.executors.work import Outcome as WorkOutcome
+from data_prep.executors.work import Work
 from data_prep.experiment import read_experiment
 from data_prep.run_folders.runs import Run
 
@@ -194,3 +200,29 @@ def test_what_was_linked_before_a_stage_was_made_anew_is_linked_again(
         pass
     link_stages(base.folder, other.folder, names)  # what the base lacks is kept
     assert other.has(names[1])
+
+
+def test_trainings_side_by_side_share_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+
+    def fit(*_: Any, threads: int) -> tuple[np.ndarray, float]:
+        given.append(threads)
+        return np.zeros((2, 8)), 1.0
+
+    def run(works: Sequence[Work], pool: Pool, **_: Any) -> WorkOutcome:
+        assert (pool.n_at_once, pool.threads) == (2, 3)
+        results = {work.name: work.function(lambda *_: None) for work in works}
+        return WorkOutcome(results=results, failures={})
+
+    monkeypatch.setattr(compare_arms, "fit_and_predict", fit)
+    monkeypatch.setattr(compare_arms, "run", run)
+    monkeypatch.setattr(compare_arms, "n_cores", lambda: 6)
+    arms = [arm_of(name, {"seeds": [k]}, "here") for k, name in enumerate("ab")]
+    trainings = [training for arm in arms for training in arm.trainings]
+    outcomes = compare_arms.run_all(
+        trainings, Path("x.toml"), base=tmp_path / "run", folds=["0"], jobs=2
+    )
+    assert len(outcomes) == 2
+    assert given == [3, 3]
