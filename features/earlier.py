@@ -32,7 +32,7 @@ from features.store import open_store
 if TYPE_CHECKING:
     from data_prep.pictures.decoded import Decoded
 
-PIXELS = "pixels.pkl"  # what needs no net: colours and tiny pictures
+PIXEL_STORE = "pixels.pkl"  # what needs no net: colours and tiny pictures
 SIDECAR = "pictures.json"  # of each picture: its file, and what became of it
 # Fields that it leaves out: dates differ after a copy, and what is told is told once.
 NOT_KEPT = ("witness", "info")
@@ -84,7 +84,7 @@ class EarlierResults:
             return cls()
         any_views = next(iter(sorted((folder / "views").glob("*.pkl"))), None)
         with_views = set(open_store(any_views).ids) if any_views else set[str]()
-        if not (folder / PIXELS).exists():
+        if not (folder / PIXEL_STORE).exists():
             log.info("%s: an older version made it, all is inferred anew", folder)
             return cls()
         by_content: dict[Content, tuple[str, Decoded]] = {}
@@ -151,7 +151,7 @@ class EarlierResults:
         """Give the (N, P) columns of the pixels, in the order of ``ids``."""
         if self.folder is None or not len(self):
             return array_rows(np.empty((0, len(pixel_column_names())), np.float32))
-        store = open_store(self.folder / PIXELS)
+        store = open_store(self.folder / PIXEL_STORE)
         return chosen_rows(array_rows(store.values), store.rows_of(self.ids.values()))
 
 

@@ -80,8 +80,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     pictures = paged.pictures
     unusable = _unusable(folders)
     extraction = find_extraction(run, settings.net)
-    out = default_path(run.folder, settings.images, settings.net)
-    out = settings.out.resolve() if settings.out else out
+    images, out = settings.images, settings.out
+    out = out.resolve() if out else default_path(run.folder, images, settings.net)
     for note in paged.notes:
         log.info("%s", note)
     columns = read_columns_of_nets(settings.table, paged, folders, extraction)

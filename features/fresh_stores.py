@@ -19,9 +19,9 @@ from data_prep.errors import UserError
 from data_prep.pictures.folders import LeftOut, write_left_out
 from data_prep.pictures.pages import PictureFile
 from data_prep.pictures.picture_info import summarise
-from data_prep.run_folders.damage import digest_of, map_array
+from data_prep.run_folders.damage import PIXELS, digest_of, map_array
 from data_prep.waiting import settle_waiting
-from features.earlier import PIXELS, EarlierResults, write_sidecar
+from features.earlier import PIXEL_STORE, EarlierResults, write_sidecar
 from features.extract import WORK, open_source
 from features.extraction import OF_ALL, Extraction, warn_of_training_pictures
 from features.fresh_columns import FreshColumns
@@ -147,7 +147,7 @@ def write_pixel_columns(
     """
     rows = [earlier.pixel_columns()]
     if new_ids:
-        pixels = map_array(work / "images.npy")
+        pixels = map_array(work / PIXELS)
         shape = (len(new_ids), len(pixel_column_names()))
         read = partial(pixel_columns, pixels)
         rows.append(Rows(shape=shape, dtype=np.dtype(np.float32), read=read))
@@ -162,7 +162,7 @@ def write_pixel_columns(
         "command": " ".join(sys.orig_argv[1:]),
     }
     write_store(
-        folder / PIXELS, ids[by_id], chosen_rows(joined_rows(rows), by_id), header
+        folder / PIXEL_STORE, ids[by_id], chosen_rows(joined_rows(rows), by_id), header
     )
 
 
@@ -197,7 +197,7 @@ def decode(
     if pictures:
         decoded = store_pictures(
             pictures=list(pictures.values()),
-            target=work / "images.npy",
+            target=work / PIXELS,
             side=transform["side"],
             fit=transform["fit"],
             workers=threads,

@@ -14,6 +14,7 @@ import numpy as np
 from data_prep.reporting.numerals import four_digits
 from data_prep.scoring.scores import Interval
 from data_prep.telling_columns import share_told, verdict
+from stacking.ensemble.candidates import CONSTANT
 from stacking.ensemble.objective import Objective
 from stacking.ensemble.stack import Stacked
 from stacking.inputs.assemble import USER_TASK
@@ -23,8 +24,7 @@ from stacking.models.pixel_trees import PIXELS
 MUCH = 0.5  # of the time of all stages
 LONG_S = 60.0  # a shorter pretext is no loss
 PRETEXT = "pretext."
-CONSTANT, WITHOUT_NETS = "a constant", "a model without nets"
-RIVALS = {"constant": CONSTANT, PIXELS: WITHOUT_NETS}  # by the names of their lines
+RIVALS = {CONSTANT: "a constant", PIXELS: "a model without nets"}
 MINUTE_S = 60
 
 
@@ -44,7 +44,7 @@ def verdicts_on(stacked: Stacked, records: Sequence[Mapping[str, Any]]) -> list[
             if stacked.has_line(name)
             and (gain := (line := stacked.line(name)).gain) is not None
             # close to a model that has learned something is not next to nothing
-            and (title == CONSTANT or gain.value >= 0)
+            and (name == CONSTANT or gain.value >= 0)
         ]
         sentences.insert(0, next(filter(None, of_nets), ""))
     rivals = {
@@ -67,7 +67,7 @@ def on_result(final: float, rivals: Mapping[str, float], objective: Objective) -
     """
     for name, score in rivals.items():
         if not objective.is_better(final, score):
-            advice = "do not rely on it; " if name == CONSTANT else ""
+            advice = "do not rely on it; " if name == RIVALS[CONSTANT] else ""
             return (
                 f"the final prediction is no better than {name} ({objective.title}"
                 f" {four_digits(final)} against {four_digits(score)}): {advice}the nets"

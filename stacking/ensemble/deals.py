@@ -149,7 +149,7 @@ class DealPredictors:
     @property
     def sees(self) -> set[Sees]:
         """What is needed of a row."""
-        return set().union(*(predictor.sees for predictor in self.deals))
+        return {sort for predictor in self.deals for sort in predictor.sees}
 
     def predict(
         self,

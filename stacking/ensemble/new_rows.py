@@ -14,7 +14,7 @@ import numpy as np
 from data_prep.arrays import Floats
 from data_prep.errors import UserError, named
 from data_prep.run_folders.runs import Finished
-from features.earlier import PIXELS
+from features.earlier import PIXEL_STORE
 from features.store import Store
 from stacking.ensemble.deals import DealPredictors
 from stacking.inputs import tta_views
@@ -85,7 +85,7 @@ class NewRows:
         if "views" in predictor.sees:
             views = tuple(_views(folders[0], predictor, ids, len(nets)))
         if "pixels" in predictor.sees:
-            pixels = opened(folders[0] / PIXELS).matrix(ids).astype(np.float32)
+            pixels = opened(folders[0] / PIXEL_STORE).matrix(ids)
         first = predictor.n_nets - 1 if is_of_all else 0
         return cls(ids=ids, nets=nets, views=views, pixels=pixels, first=first)
 

@@ -26,7 +26,7 @@ from data_prep.pictures.fit import fit_square
 from data_prep.run_folders.damage import RECORD, digest_of
 from data_prep.run_folders.runs import Run
 from features import fresh, fresh_stores, inference, merge, passes
-from features.earlier import PIXELS
+from features.earlier import PIXEL_STORE
 from features.inference import default_path, infer_features, name_of
 from features.merge import check_alike
 from features.passes import views_of
@@ -126,7 +126,7 @@ def test_a_picture_gets_what_the_extraction_gave_it_as_a_test_row(
     theirs = run.folder / "features.extract"
     expected = [p.relative_to(theirs).as_posix() for p in theirs.rglob("*.pkl")]
     of_nets = sorted(n for n in expected if not n.endswith("oof.pkl"))
-    assert names == sorted([*of_nets, PIXELS])
+    assert names == sorted([*of_nets, PIXEL_STORE])
     assert set(names) >= set(HELD)
     for name in of_nets:
         verify(out / name)
@@ -145,8 +145,8 @@ def test_what_needs_no_net_is_told_of_the_runs_own_pixels(
     run: Run, images: Path
 ) -> None:
     out = ask(run, f"--images={images}")
-    verify(out / PIXELS)
-    store = open_store(out / PIXELS)
+    verify(out / PIXEL_STORE)
+    store = open_store(out / PIXEL_STORE)
     drawn = [np.asarray(Image.open(images / f"{id_}.png")) for id_ in store.ids]
     expected = pixel_columns(np.stack(drawn), np.arange(len(drawn)))
     np.testing.assert_array_equal(store.matrix(), expected)
@@ -161,9 +161,9 @@ def test_features_of_before_there_were_columns_of_pixels_are_made_anew(
 ) -> None:
     out = ask(run, f"--images={images}")
     before = stores(out)
-    (out / PIXELS).unlink()
+    (out / PIXEL_STORE).unlink()
     record = json.loads((out / RECORD).read_text())
-    del record["files"][PIXELS], record["settings"]["pixel_columns"]
+    del record["files"][PIXEL_STORE], record["settings"]["pixel_columns"]
     record.pop("record_sha256")
     record["digest"] = digest_of(record["files"])
     (out / RECORD).write_text(json.dumps(record))
@@ -210,7 +210,7 @@ def test_a_backbone_without_labels_gives_rows_of_its_own_role(
     id_ = old.ids[3]
     draw(tmp_path / "new" / f"{id_}.png", pixels_of(run)[3])
     out = ask(run, f"--images={tmp_path / 'new'}")
-    assert sorted(stores(out)) == ["features.pkl", PIXELS, "views/embedding.pkl"]
+    assert sorted(stores(out)) == ["features.pkl", PIXEL_STORE, "views/embedding.pkl"]
     ours = open_store(out / "features.pkl")
     role = "selected_with_labels" if is_selected else "label_free"
     assert ours.roles.tolist() == [role]

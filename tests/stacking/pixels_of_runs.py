@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from features.earlier import PIXELS
+from features.earlier import PIXEL_STORE
 from features.pixel_columns import pixel_column_names, pixel_columns
 from features.store import write_store
 from stacking.inputs.data import StackingData
@@ -38,4 +38,4 @@ def write_pixels(run: Path, ids: Sequence[str], folder: Path) -> None:
         "roles": ["label_free"] * len(ids),
         "folds": [-1] * len(ids),
     }
-    write_store(folder / PIXELS, ids, columns_of_pixels(run, ids), header)
+    write_store(folder / PIXEL_STORE, ids, columns_of_pixels(run, ids), header)

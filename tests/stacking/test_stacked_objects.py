@@ -21,7 +21,7 @@ from data_prep.outlook import Outlook
 from data_prep.prepared import PREPARED, Prepared
 from data_prep.run_folders.runs import Run
 from features import inference
-from features.earlier import PIXELS
+from features.earlier import PIXEL_STORE
 from features.pooling import pool
 from features.store import open_store, write_store
 from stacking import fit, noise, predict
@@ -475,7 +475,7 @@ def test_pages_of_new_files_are_pooled_as_photos_of_a_house_are(
     def ask(*args: Any, **options: Any) -> Path:
         out = infer_features(*args, **options)
         page_of = dict(zip(test["id"], pages, strict=True))
-        for file in [*out.glob("nets/*.pkl"), out / PIXELS]:
+        for file in [*out.glob("nets/*.pkl"), out / PIXEL_STORE]:
             store = open_store(file)
             about = {"roles": ["test"] * len(store), "folds": [-1] * len(store)}
             ids = [page_of[id_] for id_ in store.ids]

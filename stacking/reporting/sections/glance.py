@@ -23,6 +23,7 @@ from stacking.analysis.residuals import other_scores
 from stacking.ensemble.candidates import CONSTANT
 from stacking.ensemble.objective import Objective
 from stacking.ensemble.stack import Stacked
+from stacking.models.pixel_trees import PIXELS
 from stacking.reporting.wording import (
     baseline_name,
     before_rounding,
@@ -41,7 +42,7 @@ LEAKY = (
 )
 BASELINES = {
     "plain": ("the plain net", "mean of its views, nothing stacked"),
-    "pixels": ("without any net", "colours and tiny pixels, boosted"),
+    PIXELS: ("without any net", "colours and tiny pixels, boosted"),
     "constant": ("a constant", "knows nothing of the picture"),
 }
 OF_OBJECTS = {
@@ -222,10 +223,10 @@ def _sentences(stacked: Stacked, command: str) -> list[str]:
 
 def _lost(stacked: Stacked) -> list[str]:
     """Say first of all that the nets are no better than no net, if so."""
-    if not stacked.has_line("pixels"):
+    if not stacked.has_line(PIXELS):
         return []
     digits, objective = score_digits(stacked), stacked.objective
-    pixels, final = (stacked.line(n).scores.pooled for n in ("pixels", "prediction"))
+    pixels, final = (stacked.line(n).scores.pooled for n in (PIXELS, "prediction"))
     title, without = objective.title, number(pixels, digits)
     if not np.isfinite(pixels):
         return []
@@ -237,7 +238,7 @@ def _lost(stacked: Stacked) -> list[str]:
         ]
     plain = stacked.line("plain").scores.pooled if stacked.baseline == "plain" else None
     if plain is not None and not objective.is_better(plain, pixels):
-        gain = stacked.line("pixels").gain  # over the plain nets
+        gain = stacked.line(PIXELS).gain  # over the plain nets
         surely = gain is not None and gain.low > 0
         are = "are worse" if surely else "are not surely better"
         return [
